@@ -1,0 +1,3 @@
+//! The person's command line.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Typed client of the chain for Assay's own programs.

@@ -1,0 +1,3 @@
+//! The validator and full node.
+
+fn main() {}

@@ -1,0 +1,15 @@
+//! What Assay's pallets, node and clients say to each other: types and small traits, no logic.
+//!
+//! A pallet never imports another pallet for a thing that a trait of this crate can say. Each trait is
+//! named for the need it serves, documents who implements it, and has a `()` implementation for tests.
+
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod availability;
+pub mod clock;
+pub mod emission;
+pub mod machine;
+pub mod money;
+pub mod stake;

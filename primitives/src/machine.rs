@@ -1,0 +1,142 @@
+//! Machines, the hardware they claim, and what other pallets may ask of or tell their registry.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_runtime::{DispatchError, DispatchResult};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::money::Balance;
+
+/// Identifies a machine; given in order of registration and never used again.
+pub type MachineId = u64;
+
+/// Identifies an entry of the hardware class catalogue.
+pub type HardwareClassId = u16;
+
+/// Most slots that one machine may offer: the hardware challenge numbers slots in one byte.
+pub const MAX_SLOTS: u8 = 64;
+
+/// Longest name of a hardware class, in bytes.
+pub const MAX_CLASS_NAME_BYTES: u32 = 32;
+
+/// Longest name of a provider, in bytes.
+pub const MAX_PROVIDER_NAME_BYTES: u32 = 64;
+
+/// Longest region code, in bytes.
+pub const MAX_REGION_BYTES: u32 = 16;
+
+/// Longest endpoint URL, in bytes.
+pub const MAX_ENDPOINT_BYTES: u32 = 128;
+
+/// Prefix of the message by which a worker key agrees to serve a provider.
+pub const WORKER_KEY_CONTEXT: &[u8] = b"assay/worker-key/v1";
+
+/// Where a machine stands, in micro-degrees (a millionth of a degree; about 11 cm on the equator).
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+    Serialize, Deserialize,
+)]
+pub struct Location {
+    /// North of the equator is positive; −90,000,000 to 90,000,000.
+    pub latitude_microdegrees: i32,
+    /// East of Greenwich is positive; −180,000,000 to 180,000,000.
+    pub longitude_microdegrees: i32,
+}
+
+impl Location {
+    /// Whether both angles are in their range.
+    pub fn is_on_earth(&self) -> bool {
+        (-90_000_000..=90_000_000).contains(&self.latitude_microdegrees)
+            && (-180_000_000..=180_000_000).contains(&self.longitude_microdegrees)
+    }
+}
+
+/// What a machine is to the market.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum MachineStatus {
+    /// Registered, but not (or not yet) bonded and proven. Earns nothing and takes no jobs.
+    Unproven,
+    /// Bonded and proven: takes jobs and earns.
+    Active,
+    /// Takes no new jobs and earns nothing until the reason is gone.
+    Suspended(SuspensionReason),
+    /// Finishes the jobs it has and takes no new ones.
+    Draining,
+    /// Left the market for good; only its bond may still be there.
+    Retired,
+}
+
+/// Why a machine is suspended.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum SuspensionReason {
+    /// Its provider or its worker asked for it (maintenance, heat).
+    OwnRequest,
+    /// Less is bonded than its class and slots ask for.
+    BondTooLow,
+}
+
+/// The terms on which a machine gives slots, as they stood when they were taken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseTerms<AccountId> {
+    /// Who is paid.
+    pub provider: AccountId,
+    /// The machine's ask: plancks per slot and hour of active time.
+    pub price_per_slot_hour: Balance,
+}
+
+/// Reads the registry. Implemented by `pallet-provider-registry`.
+pub trait MachineInspect<AccountId> {
+    /// The account that owns the machine; `None` where there is no such machine.
+    fn provider_of(machine: MachineId) -> Option<AccountId>;
+
+    /// The machine that this worker key acts for.
+    fn machine_of_worker(worker_key: &AccountId) -> Option<MachineId>;
+
+    /// The machine's status; `None` where there is no such machine.
+    fn status(machine: MachineId) -> Option<MachineStatus>;
+
+    /// What the machine's class asks to be staked for all of its slots, in plancks, without the base bond.
+    fn class_stake(machine: MachineId) -> Option<Balance>;
+
+    /// A machine that exists, is owned by `provider` and is not active, for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_machine(provider: &AccountId, worker_key: &AccountId, slots: u8) -> MachineId;
+}
+
+/// Takes and gives back slots. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
+pub trait MachineLease<AccountId>: MachineInspect<AccountId> {
+    /// Takes `slots` free slots of an active machine, or changes nothing.
+    fn lease(machine: MachineId, slots: u8) -> Result<LeaseTerms<AccountId>, DispatchError>;
+
+    /// Gives back slots that [`Self::lease`] took.
+    fn release(machine: MachineId, slots: u8) -> DispatchResult;
+}
+
+/// Hears whether a machine's bond suffices. Implemented by `pallet-provider-registry`, called by
+/// `pallet-provider-staking`.
+pub trait OnBondChange {
+    /// Called after every change of the machine's bond or debt. `sufficient`: bonded at least the minimum and
+    /// in no debt.
+    fn on_bond_change(machine: MachineId, sufficient: bool);
+}
+
+impl OnBondChange for () {
+    fn on_bond_change(_: MachineId, _: bool) {}
+}
+
+/// Tells whether a machine's hardware is proven. Implemented by the hardware challenge.
+pub trait HardwareProofs {
+    /// Whether the machine holds a proof that is recent enough.
+    fn is_proven(machine: MachineId) -> bool;
+}
+
+/// Every machine counts as proven: what a chain without the hardware challenge knows.
+impl HardwareProofs for () {
+    fn is_proven(_: MachineId) -> bool {
+        true
+    }
+}
