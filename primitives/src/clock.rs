@@ -24,6 +24,10 @@ pub trait ActiveClock {
 
     /// Length of every epoch, fixed at genesis; never zero.
     fn epoch_duration_ms() -> Millis;
+
+    /// Makes [`Self::now_ms`] answer `now`, without ending epochs; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_now_ms(now: Millis);
 }
 
 /// A clock that always stands at zero with one-hour epochs.
@@ -39,6 +43,9 @@ impl ActiveClock for () {
     fn epoch_duration_ms() -> Millis {
         MILLIS_PER_HOUR
     }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_now_ms(_: Millis) {}
 }
 
 /// Hears of each epoch's end, once, in the block that ends it. Called by `pallet-chain-clock`.

@@ -33,8 +33,19 @@ pub const WORKER_KEY_CONTEXT: &[u8] = b"assay/worker-key/v1";
 
 /// Where a machine stands, in micro-degrees (a millionth of a degree; about 11 cm on the equator).
 #[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-    Serialize, Deserialize,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
 pub struct Location {
     /// North of the equator is positive; −90,000,000 to 90,000,000.
@@ -105,6 +116,11 @@ pub trait MachineInspect<AccountId> {
     /// A machine that exists, is owned by `provider` and is not active, for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_machine(provider: &AccountId, worker_key: &AccountId, slots: u8) -> MachineId;
+
+    /// Retires a machine of [`Self::benchmark_machine`] although something is still bonded for it; for benchmarks
+    /// of other pallets. A registry whose machines never retire has nothing to do.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_retire(_machine: MachineId) {}
 }
 
 /// Takes and gives back slots. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
@@ -114,6 +130,13 @@ pub trait MachineLease<AccountId>: MachineInspect<AccountId> {
 
     /// Gives back slots that [`Self::lease`] took.
     fn release(machine: MachineId, slots: u8) -> DispatchResult;
+
+    /// Makes a machine of [`MachineInspect::benchmark_machine`] active with all of its slots free, whatever its
+    /// bond and proofs, so that [`Self::lease`] succeeds; for benchmarks of other pallets.
+    ///
+    /// The machine's ask must be above zero afterwards, so that what a benchmark leases costs something.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_activate(machine: MachineId);
 }
 
 /// Hears whether a machine's bond suffices. Implemented by `pallet-provider-registry`, called by

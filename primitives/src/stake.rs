@@ -11,6 +11,10 @@ pub trait BondInspect {
 
     /// Plancks held for the machine: bonded, unlocking and owed.
     fn total_held(machine: MachineId) -> Balance;
+
+    /// Bonds the machine's minimum with money of its provider that is made for it; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_bond(machine: MachineId);
 }
 
 /// Nothing is bonded and nothing is asked for.
@@ -22,11 +26,14 @@ impl BondInspect for () {
     fn total_held(_: MachineId) -> Balance {
         0
     }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_bond(_: MachineId) {}
 }
 
 /// Puts rewards into a machine's bond. Implemented by `pallet-provider-staking`, used by
 /// `pallet-reward-emission`.
-pub trait BondRewards {
+pub trait BondRewards: BondInspect {
     /// Adds `amount`, which is already in the provider's free balance, to the machine's bond.
     fn bond_reward(machine: MachineId, amount: Balance) -> DispatchResult;
 

@@ -1,3 +1,254 @@
 //! Active time: the chain's timestamp with its standstills taken out, and the epochs it is divided into.
+//!
+//! Every block adds to active time what its timestamp advanced, but never more than
+//! [`Config::MaxAdvanceMs`](pallet::Config::MaxAdvanceMs). A chain that stood still for a day lost a few
+//! seconds of active time, so nobody is charged, late or slashed for it. Everything in Assay that has a
+//! price or a deadline is measured by this clock, and by no other.
+//!
+//! Design goals, each held by a test:
+//!
+//! 1. Active time never runs backwards and never faster than the timestamp.
+//! 2. A block ends at most one epoch. Genesis refuses an epoch shorter than
+//!    [`MIN_ADVANCES_PER_EPOCH`] of the longest possible steps, so one step cannot cross two ends.
+//! 3. Epochs end one by one and in order, each announced once.
+//! 4. The work of a block is O(1) and charged in every block, whether or not an epoch ends in it.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
+#[cfg(test)]
+mod mock;
+#[cfg(test)]
+mod tests;
+pub mod weights;
+
+pub use pallet::*;
+pub use weights::WeightInfo;
+
+/// Shortest epoch that genesis accepts, counted in steps of the clock's longest advance.
+///
+/// Two would already keep a block from ending two epochs; five keeps an epoch a period in which several
+/// blocks are made even when each of them is late.
+pub const MIN_ADVANCES_PER_EPOCH: u64 = 5;
+
+#[allow(
+    unused_qualifications,
+    reason = "the code that the pallet macros generate spells out its paths"
+)]
+#[polkadot_sdk::frame_support::pallet]
+pub mod pallet {
+    use assay_primitives::clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd};
+    use polkadot_sdk::{
+        frame_support::{
+            pallet_prelude::*,
+            traits::{OnTimestampSet, StorageVersion},
+        },
+        frame_system::pallet_prelude::*,
+    };
+
+    use crate::{MIN_ADVANCES_PER_EPOCH, WeightInfo};
+
+    /// Version of the storage layout below.
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    #[pallet::config]
+    pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
+        /// Most that one block adds to active time, in milliseconds: a few slots.
+        ///
+        /// Smaller than the time between ordinary blocks, active time falls behind the timestamp on a healthy
+        /// chain; very large, a standstill is charged to the people with running jobs. Must not be zero.
+        #[pallet::constant]
+        type MaxAdvanceMs: Get<Millis>;
+
+        /// Hears of each epoch's end.
+        type OnEpochEnd: OnEpochEnd;
+
+        /// Weights of this pallet's work.
+        type WeightInfo: WeightInfo;
+    }
+
+    /// Length of an epoch on a chain whose genesis does not say: one hour.
+    #[pallet::type_value]
+    pub fn DefaultEpochDurationMs() -> Millis {
+        MILLIS_PER_HOUR
+    }
+
+    /// Active time since genesis, in milliseconds.
+    #[pallet::storage]
+    pub type ActiveTimeMs<T> = StorageValue<_, Millis, ValueQuery>;
+
+    /// Timestamp of the newest block, in milliseconds since the Unix epoch; zero before the first block.
+    #[pallet::storage]
+    pub type LastTimestampMs<T> = StorageValue<_, Millis, ValueQuery>;
+
+    /// The epoch that active time lies in.
+    #[pallet::storage]
+    pub type CurrentEpoch<T> = StorageValue<_, EpochIndex, ValueQuery>;
+
+    /// Length of every epoch in milliseconds of active time; fixed at genesis, never zero.
+    #[pallet::storage]
+    pub type EpochDurationMs<T> = StorageValue<_, Millis, ValueQuery, DefaultEpochDurationMs>;
+
+    /// What genesis decides: the length of epochs.
+    #[pallet::genesis_config]
+    pub struct GenesisConfig<T: Config> {
+        /// Length of every epoch in milliseconds of active time; at least [`MIN_ADVANCES_PER_EPOCH`] times
+        /// [`Config::MaxAdvanceMs`].
+        pub epoch_duration_ms: Millis,
+        /// Ties the configuration to its runtime.
+        #[serde(skip)]
+        pub _config: PhantomData<T>,
+    }
+
+    impl<T: Config> Default for GenesisConfig<T> {
+        fn default() -> Self {
+            Self {
+                epoch_duration_ms: DefaultEpochDurationMs::get(),
+                _config: PhantomData,
+            }
+        }
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        fn build(&self) {
+            assert!(
+                self.epoch_duration_ms > 0 && self.epoch_duration_ms >= Pallet::<T>::shortest_epoch_ms(),
+                "epoch_duration_ms is {}, but an epoch lasts at least {} ms ({} times the longest advance)",
+                self.epoch_duration_ms,
+                Pallet::<T>::shortest_epoch_ms(),
+                MIN_ADVANCES_PER_EPOCH,
+            );
+            EpochDurationMs::<T>::put(self.epoch_duration_ms);
+        }
+    }
+
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(crate) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// An epoch ended in this block and the next one began.
+        EpochStarted {
+            /// The epoch that began.
+            epoch: EpochIndex,
+            /// Active time of this block, in milliseconds since genesis.
+            active_time_ms: Millis,
+        },
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        /// Charges what the block's timestamp will cause, for a block that ends an epoch: the inherent
+        /// itself knows nothing of this pallet's weight.
+        fn on_initialize(_: BlockNumberFor<T>) -> Weight {
+            T::WeightInfo::advance().saturating_add(T::OnEpochEnd::weight())
+        }
+
+        fn integrity_test() {
+            assert!(
+                T::MaxAdvanceMs::get() > 0,
+                "a clock that may not advance stands still"
+            );
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+            Self::do_try_state()
+        }
+    }
+
+    impl<T: Config> Pallet<T> {
+        /// The shortest epoch that cannot end twice in one block, with room to spare.
+        pub(crate) fn shortest_epoch_ms() -> Millis {
+            T::MaxAdvanceMs::get().saturating_mul(MIN_ADVANCES_PER_EPOCH)
+        }
+
+        /// Moves the clock to a block of the given timestamp. Returns the epoch that this ended.
+        pub(crate) fn advance(timestamp_ms: Millis) -> Option<EpochIndex> {
+            let last_ms = LastTimestampMs::<T>::get();
+            LastTimestampMs::<T>::put(timestamp_ms);
+            // Zero: this is the first block, and there is nothing to measure its timestamp from.
+            let advance_ms = if last_ms == 0 {
+                0
+            } else {
+                timestamp_ms.saturating_sub(last_ms).min(T::MaxAdvanceMs::get())
+            };
+            let active_time_ms = ActiveTimeMs::<T>::get().saturating_add(advance_ms);
+            ActiveTimeMs::<T>::put(active_time_ms);
+
+            let ended = CurrentEpoch::<T>::get();
+            // The index cannot run out: 2^32 epochs of even one second are more than a century.
+            let next = ended.checked_add(1)?;
+            if active_time_ms < EpochDurationMs::<T>::get().saturating_mul(next.into()) {
+                return None;
+            }
+            CurrentEpoch::<T>::put(next);
+            Self::deposit_event(Event::EpochStarted {
+                epoch: next,
+                active_time_ms,
+            });
+            Some(ended)
+        }
+
+        /// Checks what must hold between blocks:
+        ///
+        /// 1. An epoch cannot end twice in one block.
+        /// 2. The current epoch is the one that active time lies in.
+        /// 3. Active time never ran faster than the timestamp.
+        #[cfg(any(feature = "try-runtime", test))]
+        pub(crate) fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+            let active_time_ms = ActiveTimeMs::<T>::get();
+            let duration_ms = EpochDurationMs::<T>::get();
+            // 1.
+            ensure!(duration_ms > 0, "epochs have no length");
+            ensure!(
+                duration_ms >= Self::shortest_epoch_ms(),
+                "a block may end two epochs"
+            );
+            // 2.
+            ensure!(
+                active_time_ms / duration_ms == Millis::from(CurrentEpoch::<T>::get()),
+                "the current epoch is not the one of the active time"
+            );
+            // 3.
+            ensure!(
+                active_time_ms <= LastTimestampMs::<T>::get(),
+                "active time is ahead of the timestamp"
+            );
+            Ok(())
+        }
+    }
+
+    impl<T: Config> OnTimestampSet<Millis> for Pallet<T> {
+        fn on_timestamp_set(timestamp_ms: Millis) {
+            if let Some(ended) = Self::advance(timestamp_ms) {
+                T::OnEpochEnd::on_epoch_end(ended);
+            }
+        }
+    }
+
+    impl<T: Config> ActiveClock for Pallet<T> {
+        fn now_ms() -> Millis {
+            ActiveTimeMs::<T>::get()
+        }
+
+        fn current_epoch() -> EpochIndex {
+            CurrentEpoch::<T>::get()
+        }
+
+        fn epoch_duration_ms() -> Millis {
+            EpochDurationMs::<T>::get()
+        }
+
+        #[cfg(feature = "runtime-benchmarks")]
+        fn benchmark_set_now_ms(now: Millis) {
+            let epoch = now / EpochDurationMs::<T>::get().max(1);
+            ActiveTimeMs::<T>::put(now);
+            CurrentEpoch::<T>::put(EpochIndex::try_from(epoch).unwrap_or(EpochIndex::MAX));
+        }
+    }
+}

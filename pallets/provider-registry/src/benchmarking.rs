@@ -1,0 +1,278 @@
+//! Benchmarks of the calls, and the states that benchmarks of other pallets start from.
+
+#![allow(clippy::unwrap_used)]
+
+use alloc::vec;
+
+use assay_primitives::{
+    machine::{
+        HardwareClassId, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES,
+        MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionReason,
+    },
+    money::{ASY, Balance},
+    stake::BondInspect,
+};
+use codec::Decode;
+use polkadot_sdk::{
+    frame_benchmarking::v2::*,
+    frame_support::traits::{
+        EnsureOrigin, Get,
+        fungible::{Inspect, Unbalanced},
+        tokens::Precision,
+    },
+    frame_system::{self, RawOrigin},
+    sp_core::{crypto::KeyTypeId, sr25519},
+    sp_io,
+};
+
+use crate::{
+    Config, Endpoint, Event, HardwareClassRecord, HardwareClasses, MachineRegistration, MachineRegistrationOf,
+    Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
+};
+
+/// Type of the worker keys that benchmarks make in the keystore.
+const WORKER_KEY_TYPE: KeyTypeId = KeyTypeId(*b"work");
+
+/// The class of the machines that benchmarks make; written over whatever has this identifier.
+const CLASS: HardwareClassId = HardwareClassId::MAX;
+
+/// Slots of the machines of this pallet's own benchmarks.
+const SLOTS: u8 = 8;
+
+fn class_record(compute_score: u32) -> HardwareClassRecord {
+    HardwareClassRecord {
+        name: vec![b'A'; MAX_CLASS_NAME_BYTES as usize].try_into().unwrap(),
+        vram_mib: 81_920,
+        cuda_cores: 16_896,
+        compute_score,
+        stake_per_slot: ASY,
+    }
+}
+
+fn provider_name() -> ProviderName {
+    vec![b'p'; MAX_PROVIDER_NAME_BYTES as usize].try_into().unwrap()
+}
+
+fn longest_endpoint() -> Endpoint {
+    let mut endpoint = b"https://".to_vec();
+    endpoint.resize(MAX_ENDPOINT_BYTES as usize, b'e');
+    endpoint.try_into().unwrap()
+}
+
+fn registration<T: Config>(worker_key: T::AccountId, slots: u8) -> MachineRegistrationOf<T> {
+    MachineRegistration {
+        worker_key,
+        sealing_key: [7; 32],
+        class: CLASS,
+        slots,
+        cpu_cores: 64,
+        ram_mib: 524_288,
+        disk_gib: 4_096,
+        upload_mbps: 10_000,
+        download_mbps: 10_000,
+        location: Location { latitude_microdegrees: 51_477_928, longitude_microdegrees: -1_545 },
+        region: vec![b'r'; MAX_REGION_BYTES as usize].try_into().unwrap(),
+        endpoint: longest_endpoint(),
+        ask: ASY,
+    }
+}
+
+/// Makes money for an account, counted in the total issuance.
+fn fund<T: Config>(who: &T::AccountId, amount: Balance) {
+    T::Currency::increase_balance(who, amount, Precision::Exact).unwrap();
+    T::Currency::set_total_issuance(T::Currency::total_issuance().saturating_add(amount));
+}
+
+/// A provider with money and no machines.
+fn funded_provider<T: Config>() -> T::AccountId {
+    let provider: T::AccountId = whitelisted_caller();
+    let deposits = T::ProviderDeposit::get().saturating_add(T::MachineDeposit::get());
+    fund::<T>(&provider, deposits.saturating_add(1_000 * ASY));
+    Pallet::<T>::register_provider(RawOrigin::Signed(provider.clone()).into(), provider_name()).unwrap();
+    provider
+}
+
+/// A machine of [`funded_provider`] whose deposits are held, unproven.
+fn registered_machine<T: Config>() -> (T::AccountId, MachineId) {
+    let provider = funded_provider::<T>();
+    HardwareClasses::<T>::insert(CLASS, class_record(989));
+    let (registration, signature) = signed_registration::<T>(&provider);
+    let machine = crate::NextMachineId::<T>::get();
+    Pallet::<T>::register_machine(RawOrigin::Signed(provider.clone()).into(), registration, signature).unwrap();
+    (provider, machine)
+}
+
+/// A registration with the signature of a worker key that the keystore just made.
+fn signed_registration<T: Config>(
+    provider: &T::AccountId,
+) -> (MachineRegistrationOf<T>, sr25519::Signature) {
+    let public = sp_io::crypto::sr25519_generate(WORKER_KEY_TYPE, None);
+    let message = Pallet::<T>::worker_key_message(provider);
+    let signature = sp_io::crypto::sr25519_sign(WORKER_KEY_TYPE, &public, &message).unwrap();
+    let worker_key = T::AccountId::decode(&mut &public.0[..]).unwrap();
+    (registration::<T>(worker_key, SLOTS), signature)
+}
+
+/// What [`assay_primitives::machine::MachineInspect::benchmark_machine`] says. No deposit is held, and none is
+/// on record.
+pub(crate) fn insert_machine<T: Config>(
+    provider: &T::AccountId,
+    worker_key: &T::AccountId,
+    slots: u8,
+) -> MachineId {
+    let class = class_record(989);
+    HardwareClasses::<T>::insert(CLASS, class.clone());
+    let mut record = Providers::<T>::get(provider).unwrap_or_else(|| ProviderRecord {
+        name: provider_name(),
+        machines: 0,
+        deposit: 0,
+    });
+    record.machines += 1;
+    let registration = registration::<T>(worker_key.clone(), slots);
+    Pallet::<T>::insert_machine(provider.clone(), record, registration, &class, 0).unwrap()
+}
+
+/// Gives a machine a status, whatever its bond and proofs.
+pub(crate) fn force_status<T: Config>(machine: MachineId, status: MachineStatus) {
+    let record = Machines::<T>::get(machine).unwrap();
+    Pallet::<T>::set_status(machine, record, status);
+}
+
+fn assert_last_event<T: Config>(event: Event<T>) {
+    frame_system::Pallet::<T>::assert_last_event(event.into());
+}
+
+fn assert_status<T: Config>(machine: MachineId, status: MachineStatus) {
+    assert_eq!(Machines::<T>::get(machine).map(|record| record.status), Some(status));
+}
+
+#[benchmarks]
+mod benches {
+    use super::*;
+
+    #[benchmark]
+    fn register_provider() {
+        let provider: T::AccountId = whitelisted_caller();
+        fund::<T>(&provider, T::ProviderDeposit::get().saturating_add(1_000 * ASY));
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider.clone()), provider_name());
+
+        assert_last_event::<T>(Event::ProviderRegistered { provider });
+    }
+
+    #[benchmark]
+    fn register_machine() {
+        let provider = funded_provider::<T>();
+        HardwareClasses::<T>::insert(CLASS, class_record(989));
+        let (registration, signature) = signed_registration::<T>(&provider);
+        let worker_key = registration.worker_key.clone();
+        let machine = crate::NextMachineId::<T>::get();
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider.clone()), registration, signature);
+
+        assert_eq!(WorkerKeys::<T>::get(worker_key), Some(machine));
+        assert_last_event::<T>(Event::MachineRegistered { machine, provider, class: CLASS, slots: SLOTS });
+    }
+
+    #[benchmark]
+    fn update_ask() {
+        let (provider, machine) = registered_machine::<T>();
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), machine, 2 * ASY);
+
+        assert_last_event::<T>(Event::AskUpdated { machine, ask: 2 * ASY });
+    }
+
+    #[benchmark]
+    fn update_endpoint() {
+        let (provider, machine) = registered_machine::<T>();
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), machine, longest_endpoint());
+
+        assert_last_event::<T>(Event::EndpointUpdated { machine });
+    }
+
+    /// Of an active machine, which loses its weight in the emission.
+    #[benchmark]
+    fn suspend_self() {
+        let (provider, machine) = registered_machine::<T>();
+        force_status::<T>(machine, MachineStatus::Active);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), machine);
+
+        assert_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::OwnRequest));
+    }
+
+    /// Of a bonded machine, which becomes active and weighs something in the emission.
+    #[benchmark]
+    fn resume() {
+        let (provider, machine) = registered_machine::<T>();
+        T::Bonds::benchmark_bond(machine);
+        force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::OwnRequest));
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), machine);
+
+        assert_status::<T>(machine, MachineStatus::Active);
+    }
+
+    /// Of an active machine for which nothing is bonded: its record goes at once.
+    #[benchmark]
+    fn retire() {
+        let (provider, machine) = registered_machine::<T>();
+        force_status::<T>(machine, MachineStatus::Active);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider.clone()), machine);
+
+        assert!(!Machines::<T>::contains_key(machine));
+        assert_last_event::<T>(Event::MachineRemoved { machine, provider });
+    }
+
+    #[benchmark]
+    fn set_hardware_class() {
+        let origin = T::AdminOrigin::try_successful_origin().unwrap();
+
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, CLASS, class_record(989));
+
+        assert_last_event::<T>(Event::HardwareClassSet { class: CLASS });
+    }
+
+    #[benchmark]
+    fn deregister_provider() {
+        let provider = funded_provider::<T>();
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider.clone()));
+
+        assert!(!Providers::<T>::contains_key(&provider));
+        assert_last_event::<T>(Event::ProviderDeregistered { provider });
+    }
+
+    /// Of a bonded machine that is suspended for its bond: new terms, a new status and a new weight.
+    #[benchmark]
+    fn refresh_machine() {
+        let (provider, machine) = registered_machine::<T>();
+        T::Bonds::benchmark_bond(machine);
+        force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::BondTooLow));
+        HardwareClasses::<T>::insert(CLASS, class_record(1_979));
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), machine);
+
+        assert_status::<T>(machine, MachineStatus::Active);
+        assert_eq!(Machines::<T>::get(machine).map(|record| record.terms.compute_score), Some(1_979));
+    }
+
+    impl_benchmark_test_suite!(
+        Pallet,
+        crate::mock::ExtBuilder::default().build(),
+        crate::mock::Test,
+    );
+}

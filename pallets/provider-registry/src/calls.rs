@@ -1,0 +1,255 @@
+//! The work of the calls.
+
+use alloc::vec::Vec;
+
+use assay_primitives::{
+    clock::ActiveClock,
+    machine::{
+        HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason, WORKER_KEY_CONTEXT,
+    },
+    money::Balance,
+    stake::BondInspect,
+};
+use polkadot_sdk::{
+    frame_support::{
+        dispatch::DispatchResult,
+        ensure,
+        traits::{
+            Get,
+            fungible::MutateHold,
+            tokens::Precision,
+        },
+    },
+    frame_system::{self, pallet_prelude::BlockNumberFor},
+    sp_core::sr25519,
+    sp_io,
+    sp_runtime::{ArithmeticError, DispatchError, traits::Zero},
+};
+
+use crate::{
+    Config, Endpoint, Error, Event, HardwareClassRecord, HardwareClasses, HoldReason, MachineRecord,
+    MachineRecordOf, MachineRegistrationOf, Machines, MachinesByProvider, NextMachineId, Pallet, ProviderName,
+    ProviderRecord, Providers, WorkerKeys, lifecycle, types,
+};
+
+impl<T: Config> Pallet<T> {
+    /// What a worker key signs to agree that it serves a provider: [`WORKER_KEY_CONTEXT`], the chain's genesis
+    /// hash and the 32 bytes of the provider's account, one after the other.
+    ///
+    /// The genesis hash keeps a signature of a test network from counting on another chain.
+    pub fn worker_key_message(provider: &T::AccountId) -> Vec<u8> {
+        let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
+        let provider: [u8; 32] = provider.clone().into();
+        [WORKER_KEY_CONTEXT, genesis_hash.as_ref(), provider.as_slice()].concat()
+    }
+
+    pub(crate) fn do_register_provider(who: T::AccountId, name: ProviderName) -> DispatchResult {
+        ensure!(!Providers::<T>::contains_key(&who), Error::<T>::AlreadyProvider);
+        ensure!(!name.is_empty(), Error::<T>::EmptyName);
+
+        let deposit = T::ProviderDeposit::get();
+        T::Currency::hold(&HoldReason::ProviderDeposit.into(), &who, deposit)?;
+        Providers::<T>::insert(&who, ProviderRecord { name, machines: 0, deposit });
+        Self::deposit_event(Event::ProviderRegistered { provider: who });
+        Ok(())
+    }
+
+    pub(crate) fn do_deregister_provider(who: T::AccountId) -> DispatchResult {
+        let record = Providers::<T>::get(&who).ok_or(Error::<T>::NoSuchProvider)?;
+        ensure!(record.machines == 0, Error::<T>::HasMachines);
+
+        T::Currency::release(&HoldReason::ProviderDeposit.into(), &who, record.deposit, Precision::Exact)?;
+        Providers::<T>::remove(&who);
+        Self::deposit_event(Event::ProviderDeregistered { provider: who });
+        Ok(())
+    }
+
+    pub(crate) fn do_register_machine(
+        who: T::AccountId,
+        registration: MachineRegistrationOf<T>,
+        worker_signature: &sr25519::Signature,
+    ) -> DispatchResult {
+        let mut provider = Providers::<T>::get(&who).ok_or(Error::<T>::NoSuchProvider)?;
+        let class = HardwareClasses::<T>::get(registration.class).ok_or(Error::<T>::NoSuchClass)?;
+        ensure!((1..=MAX_SLOTS).contains(&registration.slots), Error::<T>::BadSlots);
+        ensure!(registration.location.is_on_earth(), Error::<T>::NotOnEarth);
+        ensure!(types::is_region(&registration.region), Error::<T>::BadRegion);
+        ensure!(types::is_endpoint(&registration.endpoint), Error::<T>::BadEndpoint);
+        ensure!(registration.ask > 0, Error::<T>::AskIsZero);
+        ensure!(!WorkerKeys::<T>::contains_key(&registration.worker_key), Error::<T>::WorkerKeyInUse);
+        // Last of the checks, because it costs most.
+        let public = sr25519::Public::from_raw(registration.worker_key.clone().into());
+        ensure!(
+            sp_io::crypto::sr25519_verify(worker_signature, &Self::worker_key_message(&who), &public),
+            Error::<T>::BadWorkerSignature
+        );
+
+        provider.machines = provider.machines.checked_add(1).ok_or(ArithmeticError::Overflow)?;
+        let deposit = T::MachineDeposit::get();
+        T::Currency::hold(&HoldReason::MachineDeposit.into(), &who, deposit)?;
+        Self::insert_machine(who, provider, registration, &class, deposit)?;
+        Ok(())
+    }
+
+    /// Writes a new machine, unproven and with all slots free, and every entry that points to it.
+    ///
+    /// `provider` already counts it, and `deposit` is already held.
+    pub(crate) fn insert_machine(
+        who: T::AccountId,
+        provider: ProviderRecord,
+        registration: MachineRegistrationOf<T>,
+        class: &HardwareClassRecord,
+        deposit: Balance,
+    ) -> Result<MachineId, DispatchError> {
+        let machine = NextMachineId::<T>::get();
+        NextMachineId::<T>::put(machine.checked_add(1).ok_or(ArithmeticError::Overflow)?);
+
+        WorkerKeys::<T>::insert(&registration.worker_key, machine);
+        MachinesByProvider::<T>::insert(&who, machine, ());
+        Providers::<T>::insert(&who, provider);
+        let (class_id, slots) = (registration.class, registration.slots);
+        Machines::<T>::insert(
+            machine,
+            MachineRecord {
+                provider: who.clone(),
+                worker_key: registration.worker_key,
+                sealing_key: registration.sealing_key,
+                class: class_id,
+                terms: class.terms(),
+                slots,
+                free_slots: slots,
+                cpu_cores: registration.cpu_cores,
+                ram_mib: registration.ram_mib,
+                disk_gib: registration.disk_gib,
+                upload_mbps: registration.upload_mbps,
+                download_mbps: registration.download_mbps,
+                location: registration.location,
+                region: registration.region,
+                endpoint: registration.endpoint,
+                ask: registration.ask,
+                status: MachineStatus::Unproven,
+                registered_at_ms: T::Clock::now_ms(),
+                deposit,
+            },
+        );
+        Self::deposit_event(Event::MachineRegistered { machine, provider: who, class: class_id, slots });
+        Ok(machine)
+    }
+
+    pub(crate) fn do_update_ask(who: T::AccountId, machine: MachineId, ask: Balance) -> DispatchResult {
+        ensure!(ask > 0, Error::<T>::AskIsZero);
+        Self::update_offer(&who, machine, |record| record.ask = ask)?;
+        Self::deposit_event(Event::AskUpdated { machine, ask });
+        Ok(())
+    }
+
+    pub(crate) fn do_update_endpoint(
+        who: T::AccountId,
+        machine: MachineId,
+        endpoint: Endpoint,
+    ) -> DispatchResult {
+        ensure!(types::is_endpoint(&endpoint), Error::<T>::BadEndpoint);
+        Self::update_offer(&who, machine, |record| record.endpoint = endpoint)?;
+        Self::deposit_event(Event::EndpointUpdated { machine });
+        Ok(())
+    }
+
+    pub(crate) fn do_suspend_self(who: T::AccountId, machine: MachineId) -> DispatchResult {
+        let record = Self::machine_run_by(&who, machine)?;
+        ensure!(
+            matches!(
+                record.status,
+                MachineStatus::Active | MachineStatus::Suspended(SuspensionReason::BondTooLow)
+            ),
+            Error::<T>::NotSuspendable
+        );
+        Self::set_status(machine, record, MachineStatus::Suspended(SuspensionReason::OwnRequest));
+        Ok(())
+    }
+
+    pub(crate) fn do_resume(who: T::AccountId, machine: MachineId) -> DispatchResult {
+        let record = Self::machine_run_by(&who, machine)?;
+        ensure!(matches!(record.status, MachineStatus::Suspended(_)), Error::<T>::NotSuspended);
+        ensure!(T::Bonds::is_sufficient(machine), Error::<T>::BondTooLow);
+        let to = lifecycle::status_of_bonded(T::HardwareProofs::is_proven(machine));
+        Self::set_status(machine, record, to);
+        Ok(())
+    }
+
+    pub(crate) fn do_retire(who: T::AccountId, machine: MachineId) -> DispatchResult {
+        let record = Self::machine_of(&who, machine)?;
+        ensure!(record.status != MachineStatus::Retired, Error::<T>::MachineRetired);
+        ensure!(!record.is_leased(), Error::<T>::SlotsLeased);
+        Self::set_status(machine, record, MachineStatus::Retired);
+        Self::remove_if_unbonded(machine);
+        Ok(())
+    }
+
+    pub(crate) fn do_set_hardware_class(
+        class: HardwareClassId,
+        record: HardwareClassRecord,
+    ) -> DispatchResult {
+        Self::check_class(&record)?;
+        HardwareClasses::<T>::insert(class, record);
+        Self::deposit_event(Event::HardwareClassSet { class });
+        Ok(())
+    }
+
+    pub(crate) fn do_refresh_machine(machine: MachineId) -> DispatchResult {
+        let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        ensure!(record.status != MachineStatus::Retired, Error::<T>::MachineRetired);
+        let terms = HardwareClasses::<T>::get(record.class).ok_or(Error::<T>::NoSuchClass)?.terms();
+
+        let new_terms = terms != record.terms;
+        if new_terms {
+            record.terms = terms;
+            // The stakes ask for the class's stake when they tell whether the bond suffices.
+            Machines::<T>::insert(machine, &record);
+            Self::deposit_event(Event::MachineTermsUpdated {
+                machine,
+                compute_score: terms.compute_score,
+                stake_per_slot: terms.stake_per_slot,
+            });
+        }
+        let to = Self::status_now(machine, record.status, T::Bonds::is_sufficient(machine));
+        ensure!(new_terms || to != record.status, Error::<T>::NothingToRefresh);
+        Self::set_status(machine, record, to);
+        Ok(())
+    }
+
+    /// Whether a class may be in the catalogue.
+    pub(crate) fn check_class(record: &HardwareClassRecord) -> Result<(), Error<T>> {
+        ensure!(types::is_class_name(&record.name), Error::<T>::BadClassName);
+        Ok(())
+    }
+
+    /// Changes what a machine of `who`'s says to the market; its status stays.
+    fn update_offer(
+        who: &T::AccountId,
+        machine: MachineId,
+        update: impl FnOnce(&mut MachineRecordOf<T>),
+    ) -> DispatchResult {
+        let mut record = Self::machine_of(who, machine)?;
+        ensure!(record.status != MachineStatus::Retired, Error::<T>::MachineRetired);
+        update(&mut record);
+        Machines::<T>::insert(machine, record);
+        Ok(())
+    }
+
+    /// The machine, which must belong to `who`.
+    fn machine_of(who: &T::AccountId, machine: MachineId) -> Result<MachineRecordOf<T>, Error<T>> {
+        let record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        ensure!(record.provider == *who, Error::<T>::NotProvider);
+        Ok(record)
+    }
+
+    /// The machine, of which `who` must be the provider or the worker key.
+    fn machine_run_by(who: &T::AccountId, machine: MachineId) -> Result<MachineRecordOf<T>, Error<T>> {
+        let record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        ensure!(
+            record.provider == *who || record.worker_key == *who,
+            Error::<T>::NotProviderOrWorker
+        );
+        Ok(record)
+    }
+}

@@ -1,0 +1,72 @@
+//! What the other pallets see of machines and do with them.
+
+use assay_primitives::{
+    machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
+    money::Balance,
+};
+use polkadot_sdk::{
+    frame_support::ensure,
+    sp_runtime::{DispatchError, DispatchResult},
+};
+
+use crate::{Config, Error, Event, Machines, Pallet, WorkerKeys};
+
+impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
+    fn provider_of(machine: MachineId) -> Option<T::AccountId> {
+        Machines::<T>::get(machine).map(|record| record.provider)
+    }
+
+    fn machine_of_worker(worker_key: &T::AccountId) -> Option<MachineId> {
+        WorkerKeys::<T>::get(worker_key)
+    }
+
+    fn status(machine: MachineId) -> Option<MachineStatus> {
+        Machines::<T>::get(machine).map(|record| record.status)
+    }
+
+    fn class_stake(machine: MachineId) -> Option<Balance> {
+        Machines::<T>::get(machine).map(|record| record.class_stake())
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_machine(provider: &T::AccountId, worker_key: &T::AccountId, slots: u8) -> MachineId {
+        crate::benchmarking::insert_machine::<T>(provider, worker_key, slots)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_retire(machine: MachineId) {
+        crate::benchmarking::force_status::<T>(machine, MachineStatus::Retired);
+    }
+}
+
+impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
+    fn lease(machine: MachineId, slots: u8) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
+        ensure!(slots > 0, Error::<T>::BadSlots);
+        let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        ensure!(record.status == MachineStatus::Active, Error::<T>::NotActive);
+        record.free_slots = record.free_slots.checked_sub(slots).ok_or(Error::<T>::TooFewFreeSlots)?;
+
+        Machines::<T>::insert(machine, &record);
+        Self::deposit_event(Event::SlotsLeased { machine, slots, free_slots: record.free_slots });
+        Ok(LeaseTerms { provider: record.provider, price_per_slot_hour: record.ask })
+    }
+
+    fn release(machine: MachineId, slots: u8) -> DispatchResult {
+        ensure!(slots > 0, Error::<T>::BadSlots);
+        let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        record.free_slots = record
+            .free_slots
+            .checked_add(slots)
+            .filter(|free_slots| *free_slots <= record.slots)
+            .ok_or(Error::<T>::SlotsNotLeased)?;
+
+        Machines::<T>::insert(machine, &record);
+        Self::deposit_event(Event::SlotsReleased { machine, slots, free_slots: record.free_slots });
+        Ok(())
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_activate(machine: MachineId) {
+        crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
+    }
+}

@@ -1,0 +1,333 @@
+//! A runtime of balances and the registry, with siblings that answer what a test tells them to.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use assay_primitives::{
+    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    emission::{RewardWeight, RewardWeights},
+    machine::{HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus, OnBondChange},
+    money::{ASY, Balance, MILLI_ASY},
+    stake::BondInspect,
+};
+use polkadot_sdk::{
+    frame_support::{
+        assert_ok, construct_runtime, derive_impl, parameter_types,
+        traits::{ConstU128, fungible::InspectHold},
+    },
+    frame_system::{self, EnsureRoot, mocking::MockBlock},
+    pallet_balances,
+    sp_core::{Pair, sr25519},
+    sp_io::TestExternalities,
+    sp_keystore::{KeystoreExt, testing::MemoryKeystore},
+    sp_runtime::{AccountId32, BuildStorage, DispatchResult, traits::IdentityLookup},
+};
+
+use crate::{
+    self as pallet_provider_registry, GenesisHardwareClass, HardwareClassRecord, HoldReason, MachineRecordOf,
+    MachineRegistration, Machines,
+};
+
+pub(crate) type AccountId = AccountId32;
+
+pub(crate) const PROVIDER: AccountId = AccountId::new([1; 32]);
+pub(crate) const OTHER_PROVIDER: AccountId = AccountId::new([2; 32]);
+pub(crate) const STRANGER: AccountId = AccountId::new([3; 32]);
+pub(crate) const PAUPER: AccountId = AccountId::new([4; 32]);
+
+/// A class with a score of 989 and 999 ASY to be staked for a slot.
+pub(crate) const H100: HardwareClassId = 11;
+/// A class with a score of 1 and 11 ASY to be staked for a slot.
+pub(crate) const CPU: HardwareClassId = 0;
+
+pub(crate) const SLOTS: u8 = 4;
+pub(crate) const ASK: Balance = 2 * ASY;
+pub(crate) const ENDOWMENT: Balance = 1_000 * ASY;
+pub(crate) const PROVIDER_DEPOSIT: Balance = 100 * MILLI_ASY;
+pub(crate) const MACHINE_DEPOSIT: Balance = 500 * MILLI_ASY;
+pub(crate) const NOW_MS: Millis = 12_345;
+
+construct_runtime!(
+    pub enum Test {
+        System: frame_system,
+        Balances: pallet_balances,
+        ProviderRegistry: pallet_provider_registry,
+    }
+);
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = MockBlock<Test>;
+    type AccountId = AccountId;
+    type Lookup = IdentityLookup<AccountId>;
+    type AccountData = pallet_balances::AccountData<Balance>;
+}
+
+#[derive_impl(pallet_balances::config_preludes::TestDefaultConfig)]
+impl pallet_balances::Config for Test {
+    type AccountStore = System;
+    type Balance = Balance;
+    type ExistentialDeposit = ConstU128<MILLI_ASY>;
+}
+
+parameter_types! {
+    /// What is held for each machine, and whether it suffices.
+    pub static Bonds: BTreeMap<MachineId, (Balance, bool)> = BTreeMap::new();
+    /// Whether every machine is proven.
+    pub static Proven: bool = true;
+    /// What the emission was told, in order.
+    pub static WeightsHeard: Vec<(MachineId, RewardWeight)> = Vec::new();
+}
+
+pub struct MockClock;
+
+impl ActiveClock for MockClock {
+    fn now_ms() -> Millis {
+        NOW_MS
+    }
+
+    fn current_epoch() -> EpochIndex {
+        0
+    }
+
+    fn epoch_duration_ms() -> Millis {
+        MILLIS_PER_HOUR
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_now_ms(_: Millis) {}
+}
+
+pub struct MockBonds;
+
+impl BondInspect for MockBonds {
+    fn is_sufficient(machine: MachineId) -> bool {
+        Bonds::get().get(&machine).is_some_and(|(_, sufficient)| *sufficient)
+    }
+
+    fn total_held(machine: MachineId) -> Balance {
+        Bonds::get().get(&machine).map_or(0, |(held, _)| *held)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_bond(machine: MachineId) {
+        set_bond(machine, ASY, true);
+    }
+}
+
+pub struct MockProofs;
+
+impl HardwareProofs for MockProofs {
+    fn is_proven(_: MachineId) -> bool {
+        Proven::get()
+    }
+}
+
+/// Writes down what it hears. The record must be written by then.
+pub struct MockEmission;
+
+impl RewardWeights for MockEmission {
+    fn set_weight(machine: MachineId, weight: RewardWeight) {
+        assert_eq!(Machines::<Test>::get(machine).unwrap().reward_weight(), weight);
+        WeightsHeard::mutate(|heard| heard.push((machine, weight)));
+    }
+}
+
+impl pallet_provider_registry::Config for Test {
+    type Currency = Balances;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type AdminOrigin = EnsureRoot<AccountId>;
+    type Clock = MockClock;
+    type Bonds = MockBonds;
+    type HardwareProofs = MockProofs;
+    type RewardWeights = MockEmission;
+    type ProviderDeposit = ConstU128<PROVIDER_DEPOSIT>;
+    type MachineDeposit = ConstU128<MACHINE_DEPOSIT>;
+    type WeightInfo = ();
+}
+
+/// Builds a chain at block 1 with a catalogue and funded accounts.
+pub(crate) struct ExtBuilder {
+    hardware_classes: Vec<GenesisHardwareClass>,
+    provider: bool,
+}
+
+impl Default for ExtBuilder {
+    fn default() -> Self {
+        let hardware_classes = vec![
+            genesis_class(CPU, "CPU", 1),
+            genesis_class(H100, "NVIDIA_H100", 989),
+        ];
+        Self { hardware_classes, provider: false }
+    }
+}
+
+impl ExtBuilder {
+    /// [`PROVIDER`] and [`OTHER_PROVIDER`] are registered.
+    pub(crate) fn with_providers(mut self) -> Self {
+        self.provider = true;
+        self
+    }
+
+    pub(crate) fn hardware_classes(mut self, hardware_classes: Vec<GenesisHardwareClass>) -> Self {
+        self.hardware_classes = hardware_classes;
+        self
+    }
+
+    pub(crate) fn build(self) -> TestExternalities {
+        Bonds::set(BTreeMap::new());
+        Proven::set(true);
+        WeightsHeard::set(Vec::new());
+        let genesis = RuntimeGenesisConfig {
+            balances: pallet_balances::GenesisConfig {
+                balances: vec![
+                    (PROVIDER, ENDOWMENT),
+                    (OTHER_PROVIDER, ENDOWMENT),
+                    (STRANGER, ENDOWMENT),
+                    (PAUPER, MILLI_ASY),
+                ],
+                ..Default::default()
+            },
+            provider_registry: pallet_provider_registry::GenesisConfig {
+                hardware_classes: self.hardware_classes,
+            },
+            ..Default::default()
+        };
+        let mut externalities = TestExternalities::from(genesis.build_storage().unwrap());
+        externalities.register_extension(KeystoreExt::new(MemoryKeystore::new()));
+        externalities.execute_with(|| {
+            System::set_block_number(1);
+            if self.provider {
+                assert_ok!(register_provider(PROVIDER));
+                assert_ok!(register_provider(OTHER_PROVIDER));
+                System::reset_events();
+            }
+        });
+        externalities
+    }
+
+    /// Runs the test and checks the pallet's invariants after it.
+    pub(crate) fn build_and_execute(self, test: impl FnOnce()) {
+        self.build().execute_with(|| {
+            test();
+            ProviderRegistry::do_try_state().unwrap();
+        });
+    }
+}
+
+pub(crate) fn genesis_class(class: HardwareClassId, name: &str, compute_score: u32) -> GenesisHardwareClass {
+    GenesisHardwareClass {
+        class,
+        name: name.into(),
+        vram_mib: 81_920,
+        cuda_cores: 16_896,
+        compute_score,
+        stake_per_slot: Balance::from(10 + compute_score) * ASY,
+    }
+}
+
+/// What the catalogue says of a class.
+pub(crate) fn class_record(name: &[u8], compute_score: u32) -> HardwareClassRecord {
+    HardwareClassRecord {
+        name: name.to_vec().try_into().unwrap(),
+        vram_mib: 81_920,
+        cuda_cores: 16_896,
+        compute_score,
+        stake_per_slot: Balance::from(10 + compute_score) * ASY,
+    }
+}
+
+/// The worker key with this number.
+pub(crate) fn worker_pair(number: u8) -> sr25519::Pair {
+    sr25519::Pair::from_seed(&[number; 32])
+}
+
+/// The account of [`worker_pair`].
+pub(crate) fn worker(number: u8) -> AccountId {
+    AccountId::new(worker_pair(number).public().0)
+}
+
+pub(crate) fn registration(worker_number: u8) -> MachineRegistration<AccountId> {
+    MachineRegistration {
+        worker_key: worker(worker_number),
+        sealing_key: [9; 32],
+        class: H100,
+        slots: SLOTS,
+        cpu_cores: 64,
+        ram_mib: 524_288,
+        disk_gib: 4_096,
+        upload_mbps: 1_000,
+        download_mbps: 2_000,
+        location: Location { latitude_microdegrees: 52_520_008, longitude_microdegrees: 13_404_954 },
+        region: b"eu-central".to_vec().try_into().unwrap(),
+        endpoint: b"http://192.0.2.1:4001".to_vec().try_into().unwrap(),
+        ask: ASK,
+    }
+}
+
+/// The worker's agreement to serve the provider.
+pub(crate) fn agreement(worker_number: u8, provider: &AccountId) -> sr25519::Signature {
+    worker_pair(worker_number).sign(&ProviderRegistry::worker_key_message(provider))
+}
+
+pub(crate) fn register_provider(who: AccountId) -> DispatchResult {
+    ProviderRegistry::register_provider(RuntimeOrigin::signed(who), b"Acme".to_vec().try_into().unwrap())
+}
+
+/// Registers a machine as told, with the worker's agreement.
+pub(crate) fn register(
+    provider: AccountId,
+    worker_number: u8,
+    registration: MachineRegistration<AccountId>,
+) -> DispatchResult {
+    let agreement = agreement(worker_number, &provider);
+    ProviderRegistry::register_machine(RuntimeOrigin::signed(provider), registration, agreement)
+}
+
+/// A machine of the provider that is unproven.
+pub(crate) fn unproven_machine(provider: AccountId, worker_number: u8) -> MachineId {
+    let machine = crate::NextMachineId::<Test>::get();
+    assert_ok!(register(provider, worker_number, registration(worker_number)));
+    machine
+}
+
+/// A machine of the provider that is bonded, proven and active. Forgets events and weights so far.
+pub(crate) fn active_machine(provider: AccountId, worker_number: u8) -> MachineId {
+    let machine = unproven_machine(provider, worker_number);
+    change_bond(machine, ASY, true);
+    assert_eq!(status(machine), Some(MachineStatus::Active));
+    System::reset_events();
+    WeightsHeard::take();
+    machine
+}
+
+/// The stakes hold so much for a machine, and say nothing about it.
+pub(crate) fn set_bond(machine: MachineId, held: Balance, sufficient: bool) {
+    Bonds::mutate(|bonds| bonds.insert(machine, (held, sufficient)));
+}
+
+/// The stakes hold so much for a machine, and say so.
+pub(crate) fn change_bond(machine: MachineId, held: Balance, sufficient: bool) {
+    set_bond(machine, held, sufficient);
+    ProviderRegistry::on_bond_change(machine, sufficient);
+}
+
+pub(crate) fn record(machine: MachineId) -> MachineRecordOf<Test> {
+    Machines::<Test>::get(machine).unwrap()
+}
+
+pub(crate) fn status(machine: MachineId) -> Option<MachineStatus> {
+    Machines::<Test>::get(machine).map(|record| record.status)
+}
+
+pub(crate) fn held(reason: HoldReason, who: &AccountId) -> Balance {
+    Balances::balance_on_hold(&reason.into(), who)
+}
+
+/// The pallet's events so far; forgets them.
+pub(crate) fn take_events() -> Vec<crate::Event<Test>> {
+    let events = System::read_events_for_pallet::<crate::Event<Test>>();
+    System::reset_events();
+    events
+}

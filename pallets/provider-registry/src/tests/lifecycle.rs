@@ -1,0 +1,259 @@
+use assay_primitives::{
+    machine::{
+        MachineInspect, MachineLease,
+        MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
+        OnBondChange,
+        SuspensionReason::{BondTooLow, OwnRequest},
+    },
+    money::ASY,
+};
+use polkadot_sdk::{
+    frame_support::{assert_noop, assert_ok},
+    sp_runtime::DispatchResult,
+};
+
+use crate::{
+    Error, Event, HoldReason, Machines, MachinesByProvider, Providers, WorkerKeys, lifecycle::status_after, mock::*,
+};
+
+/// Compute score of an H100 times the slots.
+const FULL_WEIGHT: u64 = 989 * SLOTS as u64;
+
+fn suspend(who: AccountId, machine: u64) -> DispatchResult {
+    ProviderRegistry::suspend_self(RuntimeOrigin::signed(who), machine)
+}
+
+fn resume(who: AccountId, machine: u64) -> DispatchResult {
+    ProviderRegistry::resume(RuntimeOrigin::signed(who), machine)
+}
+
+fn retire(who: AccountId, machine: u64) -> DispatchResult {
+    ProviderRegistry::retire(RuntimeOrigin::signed(who), machine)
+}
+
+/// Checks the one step of status that is the pallet's only event, and what the emission heard of it.
+fn assert_step(machine: u64, from: MachineStatus, to: MachineStatus, weight: u64) {
+    assert_eq!(status(machine), Some(to));
+    assert_eq!(take_events(), [Event::MachineStatusChanged { machine, from, to }]);
+    assert_eq!(WeightsHeard::take(), [(machine, weight)]);
+}
+
+#[test]
+fn status_follows_from_bond_and_proof() {
+    let own = Suspended(OwnRequest);
+    let bond = Suspended(BondTooLow);
+    // Status, then what it becomes when: (bonded and proven, bonded only, proven only, neither).
+    for (status, expected) in [
+        (Unproven, [Active, Unproven, Unproven, Unproven]),
+        (Active, [Active, Active, bond, bond]),
+        (own, [own, own, own, own]),
+        (bond, [Active, Unproven, bond, bond]),
+        (Draining, [Draining; 4]),
+        (Retired, [Retired; 4]),
+    ] {
+        let got = [(true, true), (true, false), (false, true), (false, false)]
+            .map(|(sufficient, proven)| status_after(status, sufficient, proven));
+        assert_eq!(got, expected, "from {status:?}");
+    }
+}
+
+#[test]
+fn on_bond_change_activates_and_suspends() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = unproven_machine(PROVIDER, 1);
+        take_events();
+
+        change_bond(machine, 1, false);
+        assert_eq!(status(machine), Some(Unproven));
+        assert_eq!(take_events(), []);
+
+        change_bond(machine, ASY, true);
+        assert_step(machine, Unproven, Active, FULL_WEIGHT);
+
+        // More of the same changes nothing and tells nobody.
+        change_bond(machine, 2 * ASY, true);
+        assert_eq!(take_events(), []);
+        assert_eq!(WeightsHeard::take(), []);
+
+        change_bond(machine, 1, false);
+        assert_step(machine, Active, Suspended(BondTooLow), 0);
+
+        change_bond(machine, ASY, true);
+        assert_step(machine, Suspended(BondTooLow), Active, FULL_WEIGHT);
+    });
+}
+
+#[test]
+fn on_bond_change_waits_for_proof() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        Proven::set(false);
+        let machine = unproven_machine(PROVIDER, 1);
+        change_bond(machine, ASY, true);
+        assert_eq!(status(machine), Some(Unproven));
+
+        Proven::set(true);
+        ProviderRegistry::on_bond_change(machine, true);
+        assert_eq!(status(machine), Some(Active));
+    });
+}
+
+#[test]
+fn on_bond_change_ignores_unknown_machines() {
+    ExtBuilder::default().build_and_execute(|| {
+        ProviderRegistry::on_bond_change(99, true);
+        assert_eq!(take_events(), []);
+    });
+}
+
+#[test]
+fn suspend_self_works_for_provider_and_worker() {
+    for who in [PROVIDER, worker(1)] {
+        ExtBuilder::default().with_providers().build_and_execute(|| {
+            let machine = active_machine(PROVIDER, 1);
+            assert_ok!(suspend(who.clone(), machine));
+            assert_step(machine, Active, Suspended(OwnRequest), 0);
+            assert_ok!(resume(who, machine));
+            assert_step(machine, Suspended(OwnRequest), Active, FULL_WEIGHT);
+        });
+    }
+}
+
+#[test]
+fn suspend_self_outlasts_a_topped_up_bond() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        change_bond(machine, 1, false);
+        assert_ok!(suspend(worker(1), machine));
+        change_bond(machine, ASY, true);
+        assert_eq!(status(machine), Some(Suspended(OwnRequest)));
+    });
+}
+
+#[test]
+fn suspend_self_keeps_leases() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_ok!(ProviderRegistry::lease(machine, 3));
+        assert_ok!(suspend(PROVIDER, machine));
+        assert_eq!(record(machine).free_slots, SLOTS - 3);
+        assert_ok!(ProviderRegistry::release(machine, 3));
+    });
+}
+
+#[test]
+fn suspend_self_fails_when_not_allowed() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = unproven_machine(PROVIDER, 1);
+        unproven_machine(PROVIDER, 2);
+        assert_noop!(suspend(PROVIDER, 99), Error::<Test>::NoSuchMachine);
+        assert_noop!(suspend(PROVIDER, machine), Error::<Test>::NotSuspendable);
+
+        change_bond(machine, ASY, true);
+        assert_noop!(suspend(OTHER_PROVIDER, machine), Error::<Test>::NotProviderOrWorker);
+        // The key of another machine of the same provider.
+        assert_noop!(suspend(worker(2), machine), Error::<Test>::NotProviderOrWorker);
+
+        assert_ok!(suspend(PROVIDER, machine));
+        assert_noop!(suspend(PROVIDER, machine), Error::<Test>::NotSuspendable);
+    });
+}
+
+#[test]
+fn resume_fails_when_not_suspended() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_noop!(resume(PROVIDER, 99), Error::<Test>::NoSuchMachine);
+        assert_noop!(resume(STRANGER, machine), Error::<Test>::NotProviderOrWorker);
+        assert_noop!(resume(PROVIDER, machine), Error::<Test>::NotSuspended);
+    });
+}
+
+#[test]
+fn resume_fails_when_bond_is_too_low() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_ok!(suspend(PROVIDER, machine));
+        change_bond(machine, 1, false);
+        assert_eq!(status(machine), Some(Suspended(OwnRequest)));
+        assert_noop!(resume(PROVIDER, machine), Error::<Test>::BondTooLow);
+
+        change_bond(machine, ASY, true);
+        assert_ok!(resume(PROVIDER, machine));
+        assert_eq!(status(machine), Some(Active));
+    });
+}
+
+#[test]
+fn resume_leads_to_unproven_when_proof_is_gone() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_ok!(suspend(PROVIDER, machine));
+        Proven::set(false);
+        assert_ok!(resume(PROVIDER, machine));
+        assert_eq!(status(machine), Some(Unproven));
+    });
+}
+
+#[test]
+fn retire_removes_when_nothing_is_bonded() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = unproven_machine(PROVIDER, 1);
+        take_events();
+        assert_ok!(retire(PROVIDER, machine));
+
+        assert!(!Machines::<Test>::contains_key(machine));
+        assert!(!MachinesByProvider::<Test>::contains_key(PROVIDER, machine));
+        assert_eq!(Providers::<Test>::get(PROVIDER).unwrap().machines, 0);
+        assert_eq!(WorkerKeys::<Test>::get(worker(1)), None);
+        assert_eq!(held(HoldReason::MachineDeposit, &PROVIDER), 0);
+        assert_eq!(
+            take_events(),
+            [
+                Event::MachineStatusChanged { machine, from: Unproven, to: Retired },
+                Event::MachineRemoved { machine, provider: PROVIDER },
+            ]
+        );
+        assert_noop!(retire(PROVIDER, machine), Error::<Test>::NoSuchMachine);
+    });
+}
+
+#[test]
+fn retire_keeps_record_and_deposit_while_bonded() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_ok!(retire(PROVIDER, machine));
+
+        assert_step(machine, Active, Retired, 0);
+        assert_eq!(WorkerKeys::<Test>::get(worker(1)), None);
+        assert_eq!(ProviderRegistry::machine_of_worker(&worker(1)), None);
+        assert_eq!(ProviderRegistry::provider_of(machine), Some(PROVIDER));
+        assert_eq!(held(HoldReason::MachineDeposit, &PROVIDER), MACHINE_DEPOSIT);
+        assert_noop!(retire(PROVIDER, machine), Error::<Test>::MachineRetired);
+        // Its key may serve again at once.
+        unproven_machine(PROVIDER, 1);
+        take_events();
+
+        // A part is withdrawn, then the rest.
+        change_bond(machine, 1, false);
+        assert_eq!(status(machine), Some(Retired));
+        change_bond(machine, 0, false);
+        assert_eq!(status(machine), None);
+        assert_eq!(held(HoldReason::MachineDeposit, &PROVIDER), MACHINE_DEPOSIT);
+        assert_eq!(take_events(), [Event::MachineRemoved { machine, provider: PROVIDER }]);
+    });
+}
+
+#[test]
+fn retire_fails_when_not_allowed() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_noop!(retire(PROVIDER, 99), Error::<Test>::NoSuchMachine);
+        assert_noop!(retire(OTHER_PROVIDER, machine), Error::<Test>::NotProvider);
+        assert_noop!(retire(worker(1), machine), Error::<Test>::NotProvider);
+
+        assert_ok!(ProviderRegistry::lease(machine, 1));
+        assert_noop!(retire(PROVIDER, machine), Error::<Test>::SlotsLeased);
+        assert_ok!(ProviderRegistry::release(machine, 1));
+        assert_ok!(retire(PROVIDER, machine));
+    });
+}

@@ -1,0 +1,93 @@
+//! What must hold of the registry between any two calls.
+
+use alloc::collections::BTreeMap;
+
+use assay_primitives::{
+    machine::{MAX_SLOTS, MachineStatus},
+    money::Balance,
+    stake::BondInspect,
+};
+use polkadot_sdk::{
+    frame_support::{ensure, traits::fungible::InspectHold},
+    sp_runtime::TryRuntimeError,
+};
+
+use crate::{
+    Config, HardwareClasses, HoldReason, Machines, MachinesByProvider, NextMachineId, Pallet, Providers,
+    WorkerKeys, types,
+};
+
+impl<T: Config> Pallet<T> {
+    /// Checks the pallet's invariants:
+    ///
+    /// 1. Every name in the catalogue is valid.
+    /// 2. A machine's class is in the catalogue and its identifier was given out.
+    /// 3. A machine has 1 to [`MAX_SLOTS`] slots, of which not more are free than there are; of a retired one
+    ///    all are.
+    /// 4. Worker keys and machines that are not retired name each other, one to one.
+    /// 5. A retired machine's record is there only while something is held for it by the stakes.
+    /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
+    /// 7. The deposits on record are what is held, for each provider.
+    pub fn do_try_state() -> Result<(), TryRuntimeError> {
+        // 1
+        for (_, class) in HardwareClasses::<T>::iter() {
+            ensure!(types::is_class_name(&class.name), "1: a hardware class has a bad name");
+        }
+
+        let next_machine = NextMachineId::<T>::get();
+        let mut per_provider: BTreeMap<T::AccountId, (u32, Balance)> = BTreeMap::new();
+        let (mut machines, mut keys) = (0_usize, 0_usize);
+        for (machine, record) in Machines::<T>::iter() {
+            let retired = record.status == MachineStatus::Retired;
+            // 2
+            ensure!(HardwareClasses::<T>::contains_key(record.class), "2: a machine's class is unknown");
+            ensure!(machine < next_machine, "2: a machine's identifier was not given out");
+            // 3
+            ensure!((1..=MAX_SLOTS).contains(&record.slots), "3: a machine has a bad number of slots");
+            ensure!(record.free_slots <= record.slots, "3: more slots are free than there are");
+            ensure!(!retired || !record.is_leased(), "3: a slot of a retired machine is leased");
+            // 4
+            if !retired {
+                keys = keys.saturating_add(1);
+                ensure!(
+                    WorkerKeys::<T>::get(&record.worker_key) == Some(machine),
+                    "4: a machine's worker key names another machine or none"
+                );
+            }
+            // 5
+            ensure!(!retired || T::Bonds::total_held(machine) > 0, "5: a removable machine is still there");
+            // 6
+            machines = machines.saturating_add(1);
+            ensure!(
+                MachinesByProvider::<T>::contains_key(&record.provider, machine),
+                "6: a machine is missing in the index by provider"
+            );
+            let (count, deposit) = per_provider.entry(record.provider).or_default();
+            *count = count.saturating_add(1);
+            *deposit = deposit.saturating_add(record.deposit);
+        }
+        // 4: as many keys as machines name one, so none is left over.
+        ensure!(WorkerKeys::<T>::iter_keys().count() == keys, "4: a worker key names no machine");
+        // 6
+        ensure!(
+            MachinesByProvider::<T>::iter_keys().count() == machines,
+            "6: the index by provider lists a machine that is not there"
+        );
+
+        for (account, provider) in Providers::<T>::iter() {
+            let (count, deposit) = per_provider.remove(&account).unwrap_or_default();
+            // 6
+            ensure!(provider.machines == count, "6: a provider's count of machines is wrong");
+            // 7
+            let held = |reason: HoldReason| T::Currency::balance_on_hold(&reason.into(), &account);
+            ensure!(
+                held(HoldReason::ProviderDeposit) == provider.deposit,
+                "7: a provider's deposit is not what is held"
+            );
+            ensure!(held(HoldReason::MachineDeposit) == deposit, "7: deposits of machines are not what is held");
+        }
+        // 6
+        ensure!(per_provider.is_empty(), "6: a machine's owner is no provider");
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! What the registry keeps of classes, providers and machines.
+
+use alloc::string::String;
+
+use assay_primitives::{
+    clock::Millis,
+    emission::RewardWeight,
+    machine::{
+        HardwareClassId, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES,
+        MAX_REGION_BYTES, MachineStatus,
+    },
+    money::Balance,
+};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::{frame_support::BoundedVec, frame_system, sp_runtime::traits::ConstU32};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+/// Name of a hardware class: `A` to `Z`, digits and `_`, such as `NVIDIA_H100`.
+pub type ClassName = BoundedVec<u8, ConstU32<MAX_CLASS_NAME_BYTES>>;
+
+/// Name that a provider gives itself; any bytes, so readers must not trust it to be text.
+pub type ProviderName = BoundedVec<u8, ConstU32<MAX_PROVIDER_NAME_BYTES>>;
+
+/// Region code: `a` to `z`, digits and `-`, such as `us-east`.
+pub type Region = BoundedVec<u8, ConstU32<MAX_REGION_BYTES>>;
+
+/// URL of a worker's HTTP API: printable ASCII that starts with `http://` or `https://`.
+pub type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
+
+/// The record of a machine in a runtime.
+pub type MachineRecordOf<T> = MachineRecord<<T as frame_system::Config>::AccountId>;
+
+/// The registration of a machine in a runtime.
+pub type MachineRegistrationOf<T> = MachineRegistration<<T as frame_system::Config>::AccountId>;
+
+/// An entry of the hardware class catalogue.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct HardwareClassRecord {
+    /// Name by which people know it.
+    pub name: ClassName,
+    /// Memory of one GPU, in MiB; zero where there is no GPU.
+    pub vram_mib: u32,
+    /// CUDA cores, or stream processors of GPUs that have no CUDA; zero where there is no GPU.
+    pub cuda_cores: u32,
+    /// The vendor's published dense BF16 TFLOPS (sparsity off), rounded.
+    pub compute_score: u32,
+    /// Plancks to be bonded for each slot, beyond the base bond of the machine.
+    pub stake_per_slot: Balance,
+}
+
+impl HardwareClassRecord {
+    /// The part that machines of the class take a copy of.
+    pub fn terms(&self) -> ClassTerms {
+        ClassTerms { compute_score: self.compute_score, stake_per_slot: self.stake_per_slot }
+    }
+}
+
+/// What a class meant for a machine when the machine last took a copy of it.
+///
+/// Machines keep their own copy so that a change of the catalogue costs the same whether a class has one
+/// machine or a million, and so that a machine's weight and stake never change in between two of its own
+/// updates. `refresh_machine`, open to anybody, brings a copy up to date.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct ClassTerms {
+    /// Compute score of one slot.
+    pub compute_score: u32,
+    /// Plancks to be bonded for each slot.
+    pub stake_per_slot: Balance,
+}
+
+/// A hardware class as genesis configurations spell it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenesisHardwareClass {
+    /// Its identifier.
+    pub class: HardwareClassId,
+    /// Name, see [`ClassName`].
+    pub name: String,
+    /// See [`HardwareClassRecord::vram_mib`].
+    pub vram_mib: u32,
+    /// See [`HardwareClassRecord::cuda_cores`].
+    pub cuda_cores: u32,
+    /// See [`HardwareClassRecord::compute_score`].
+    pub compute_score: u32,
+    /// See [`HardwareClassRecord::stake_per_slot`].
+    pub stake_per_slot: Balance,
+}
+
+/// An account that owns machines.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct ProviderRecord {
+    /// The name it gave itself.
+    pub name: ProviderName,
+    /// How many machine records it has, retired ones that are still bonded among them.
+    pub machines: u32,
+    /// Plancks held for this record.
+    pub deposit: Balance,
+}
+
+/// What a provider says of a machine when it registers it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct MachineRegistration<AccountId> {
+    /// The hot sr25519 key that will act for the machine, as an account; serves one machine only.
+    pub worker_key: AccountId,
+    /// X25519 key that consumers encrypt to.
+    pub sealing_key: [u8; 32],
+    /// Entry of the hardware class catalogue.
+    pub class: HardwareClassId,
+    /// Slots the machine offers; 1 to [`assay_primitives::machine::MAX_SLOTS`].
+    pub slots: u8,
+    /// CPU cores.
+    pub cpu_cores: u16,
+    /// Main memory in MiB.
+    pub ram_mib: u32,
+    /// Disk space in GiB.
+    pub disk_gib: u32,
+    /// Upload bandwidth in Mbit/s.
+    pub upload_mbps: u32,
+    /// Download bandwidth in Mbit/s.
+    pub download_mbps: u32,
+    /// Where it stands.
+    pub location: Location,
+    /// Region code.
+    pub region: Region,
+    /// URL of the worker's HTTP API.
+    pub endpoint: Endpoint,
+    /// Plancks per slot-hour of active time; above zero.
+    pub ask: Balance,
+}
+
+/// One host of a provider.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct MachineRecord<AccountId> {
+    /// The account that owns the machine.
+    pub provider: AccountId,
+    /// The hot sr25519 key that acts for the machine, as an account.
+    pub worker_key: AccountId,
+    /// X25519 key that consumers encrypt to.
+    pub sealing_key: [u8; 32],
+    /// Entry of the hardware class catalogue.
+    pub class: HardwareClassId,
+    /// What the class meant when the machine last took a copy of it.
+    pub terms: ClassTerms,
+    /// Slots the machine offers in all.
+    pub slots: u8,
+    /// Slots that no job has leased.
+    pub free_slots: u8,
+    /// CPU cores.
+    pub cpu_cores: u16,
+    /// Main memory in MiB.
+    pub ram_mib: u32,
+    /// Disk space in GiB.
+    pub disk_gib: u32,
+    /// Upload bandwidth in Mbit/s.
+    pub upload_mbps: u32,
+    /// Download bandwidth in Mbit/s.
+    pub download_mbps: u32,
+    /// Where it stands.
+    pub location: Location,
+    /// Region code.
+    pub region: Region,
+    /// URL of the worker's HTTP API.
+    pub endpoint: Endpoint,
+    /// Plancks per slot-hour of active time.
+    pub ask: Balance,
+    /// What it is to the market.
+    pub status: MachineStatus,
+    /// When it was registered, in active time.
+    pub registered_at_ms: Millis,
+    /// Plancks held for this record and its index entries.
+    pub deposit: Balance,
+}
+
+impl<AccountId> MachineRecord<AccountId> {
+    /// What the machine weighs in the sharing of the emission: its compute score for every slot while it is
+    /// active, otherwise nothing.
+    pub fn reward_weight(&self) -> RewardWeight {
+        match self.status {
+            // At most 2^32 × 2^8: never saturates.
+            MachineStatus::Active => {
+                RewardWeight::from(self.terms.compute_score).saturating_mul(self.slots.into())
+            }
+            MachineStatus::Unproven
+            | MachineStatus::Suspended(_)
+            | MachineStatus::Draining
+            | MachineStatus::Retired => 0,
+        }
+    }
+
+    /// What is to be bonded for all slots, in plancks, without the base bond.
+    pub fn class_stake(&self) -> Balance {
+        self.terms.stake_per_slot.saturating_mul(self.slots.into())
+    }
+
+    /// Whether some slot is leased.
+    pub fn is_leased(&self) -> bool {
+        self.free_slots != self.slots
+    }
+}
+
+/// Whether a class name is one: not empty, and only of `A` to `Z`, digits and `_`.
+pub(crate) fn is_class_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+}
+
+/// Whether a region code is one: not empty, and only of `a` to `z`, digits and `-`.
+pub(crate) fn is_region(region: &[u8]) -> bool {
+    !region.is_empty()
+        && region.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+}
+
+/// Whether an endpoint is an HTTP URL of printable ASCII with something after the scheme.
+///
+/// Nothing more is checked: whether somebody answers there is for the validators to see.
+pub(crate) fn is_endpoint(endpoint: &[u8]) -> bool {
+    let rest = endpoint.strip_prefix(b"https://").or_else(|| endpoint.strip_prefix(b"http://"));
+    rest.is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_graphic))
+}

@@ -1,0 +1,164 @@
+use assay_primitives::{
+    machine::MachineStatus::{Active, Retired, Suspended, Unproven},
+    machine::{MachineInspect, SuspensionReason::BondTooLow},
+    money::{ASY, Balance},
+    stake::BondInspect,
+};
+use polkadot_sdk::{
+    frame_support::{assert_noop, assert_ok},
+    sp_runtime::TokenError,
+};
+
+use crate::{BondRecord, Error, Event, mock::*};
+
+#[test]
+fn bond_works() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));
+
+        assert_eq!(
+            record(MACHINE),
+            BondRecord {
+                provider: PROVIDER,
+                bonded: MINIMUM,
+                unlocking: Default::default(),
+                auto_stake: false
+            }
+        );
+        assert_eq!(held(PROVIDER), MINIMUM);
+        assert_eq!(Balances::free_balance(PROVIDER), ENDOWMENT - MINIMUM);
+        assert!(ProviderStaking::is_sufficient(MACHINE));
+        assert_eq!(ProviderStaking::total_held(MACHINE), MINIMUM);
+        assert_eq!(
+            take_events(),
+            [Event::Bonded {
+                machine: MACHINE,
+                amount: MINIMUM,
+                total: MINIMUM
+            }]
+        );
+        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM)]);
+    });
+}
+
+#[test]
+fn bond_keeps_machines_apart() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));
+        assert_ok!(bond(PROVIDER, SECOND_MACHINE, MINIMUM + 1));
+        assert_ok!(bond(OTHER_PROVIDER, OTHER_MACHINE, MINIMUM + 2));
+
+        assert_eq!(ProviderStaking::total_held(MACHINE), MINIMUM);
+        assert_eq!(ProviderStaking::total_held(SECOND_MACHINE), MINIMUM + 1);
+        assert_eq!(held(PROVIDER), 2 * MINIMUM + 1);
+        assert_eq!(held(OTHER_PROVIDER), MINIMUM + 2);
+    });
+}
+
+#[test]
+fn bond_fails_when_not_allowed() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_noop!(bond(PROVIDER, 99, MINIMUM), Error::<Test>::NoSuchMachine);
+        assert_noop!(bond(OTHER_PROVIDER, MACHINE, MINIMUM), Error::<Test>::NotProvider);
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM - 1), Error::<Test>::BelowMinimum);
+        set_status(MACHINE, Retired);
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::MachineRetired);
+    });
+}
+
+#[test]
+fn bond_fails_when_bonded_already() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::AlreadyBonded);
+    });
+}
+
+#[test]
+fn bond_fails_when_plancks_are_not_there() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_noop!(bond(PROVIDER, MACHINE, ENDOWMENT), TokenError::FundsUnavailable);
+        assert_noop!(bond(PROVIDER, MACHINE, Balance::MAX), TokenError::FundsUnavailable);
+        // What is bonded cannot be bonded again.
+        assert_ok!(bond(PROVIDER, MACHINE, ENDOWMENT - ASY));
+        assert_noop!(bond(PROVIDER, SECOND_MACHINE, MINIMUM), TokenError::FundsUnavailable);
+    });
+}
+
+#[test]
+fn bond_fails_when_nothing_is_asked_and_given() {
+    ExtBuilder::default().build_and_execute(|| {
+        // No class is worth nothing, but should base and class ask nothing, a record of nothing must not arise.
+        BaseBond::set(0);
+        assert_noop!(bond(PROVIDER, MACHINE, 0), Error::<Test>::BelowMinimum);
+    });
+}
+
+#[test]
+fn bond_extra_works() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_ok!(bond_extra(PROVIDER, MACHINE, 7));
+
+        assert_eq!(record(MACHINE).bonded, MINIMUM + 7);
+        assert_eq!(held(PROVIDER), MINIMUM + 7);
+        assert_eq!(
+            take_events(),
+            [Event::Bonded {
+                machine: MACHINE,
+                amount: 7,
+                total: MINIMUM + 7
+            }]
+        );
+        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM + 7)]);
+    });
+}
+
+#[test]
+fn bond_extra_fails_when_not_allowed() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_noop!(bond_extra(PROVIDER, SECOND_MACHINE, 7), Error::<Test>::NotBonded);
+        assert_noop!(bond_extra(STRANGER, MACHINE, 7), Error::<Test>::NotProvider);
+        assert_noop!(bond_extra(PROVIDER, MACHINE, 0), Error::<Test>::AmountIsZero);
+        assert_noop!(bond_extra(PROVIDER, MACHINE, ENDOWMENT), TokenError::FundsUnavailable);
+        set_status(MACHINE, Retired);
+        assert_noop!(bond_extra(PROVIDER, MACHINE, 7), Error::<Test>::MachineRetired);
+    });
+}
+
+#[test]
+fn minimum_bond_is_base_and_class() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(MINIMUM));
+        assert_eq!(ProviderStaking::minimum_bond(99), None);
+        BaseBond::set(Balance::MAX);
+        assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(Balance::MAX));
+    });
+}
+
+#[test]
+fn base_bond_counts_from_the_moment_it_changes() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        BaseBond::set(BASE_BOND + 10);
+        assert!(!ProviderStaking::is_sufficient(MACHINE));
+        // The registry hears of it with the next change of the bond.
+        assert_eq!(MockRegistry::status(MACHINE), Some(Active));
+        assert_ok!(bond_extra(PROVIDER, MACHINE, 9));
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
+        assert_ok!(bond_extra(PROVIDER, MACHINE, 1));
+        assert_eq!(MockRegistry::status(MACHINE), Some(Active));
+        assert_eq!(
+            BondChanges::get(),
+            [(MACHINE, false, MINIMUM + 9), (MACHINE, true, MINIMUM + 10)]
+        );
+    });
+}
+
+#[test]
+fn inspect_knows_nothing_of_machines_without_bond() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_eq!(MockRegistry::status(MACHINE), Some(Unproven));
+        assert!(!ProviderStaking::is_sufficient(MACHINE));
+        assert_eq!(ProviderStaking::total_held(MACHINE), 0);
+        assert!(!ProviderStaking::is_sufficient(99));
+        assert_eq!(ProviderStaking::total_held(99), 0);
+    });
+}

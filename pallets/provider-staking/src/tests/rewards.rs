@@ -1,0 +1,76 @@
+use assay_primitives::{
+    machine::{MachineInspect, MachineStatus::Retired},
+    money::ASY,
+    stake::BondRewards,
+};
+use polkadot_sdk::{
+    frame_support::{assert_noop, assert_ok},
+    sp_runtime::TokenError,
+};
+
+use crate::{Error, Event, mock::*};
+
+#[test]
+fn set_auto_stake_works() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert!(!ProviderStaking::auto_stake(MACHINE));
+        assert_ok!(set_auto_stake(PROVIDER, MACHINE, true));
+        assert!(ProviderStaking::auto_stake(MACHINE));
+        assert_ok!(set_auto_stake(PROVIDER, MACHINE, false));
+        assert!(!ProviderStaking::auto_stake(MACHINE));
+
+        let set = |auto_stake| Event::AutoStakeSet { machine: MACHINE, auto_stake };
+        assert_eq!(take_events(), [set(true), set(false)]);
+        assert_eq!(BondChanges::get(), []);
+    });
+}
+
+#[test]
+fn set_auto_stake_fails_when_not_allowed() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_noop!(set_auto_stake(PROVIDER, SECOND_MACHINE, true), Error::<Test>::NotBonded);
+        assert_noop!(set_auto_stake(STRANGER, MACHINE, true), Error::<Test>::NotProvider);
+    });
+}
+
+#[test]
+fn auto_stake_ends_with_retirement() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_ok!(set_auto_stake(PROVIDER, MACHINE, true));
+        set_status(MACHINE, Retired);
+        assert!(!ProviderStaking::auto_stake(MACHINE));
+        assert!(!ProviderStaking::auto_stake(99));
+    });
+}
+
+#[test]
+fn bond_reward_works() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_ok!(ProviderStaking::bond_reward(MACHINE, 5));
+        assert_eq!(held(PROVIDER), MINIMUM + 5);
+        assert_eq!(
+            take_events(),
+            [Event::Bonded {
+                machine: MACHINE,
+                amount: 5,
+                total: MINIMUM + 5
+            }]
+        );
+        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM + 5)]);
+
+        // Nothing is nothing.
+        assert_ok!(ProviderStaking::bond_reward(MACHINE, 0));
+        assert_eq!(take_events(), []);
+    });
+}
+
+#[test]
+fn bond_reward_fails_when_not_possible() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_noop!(ProviderStaking::bond_reward(SECOND_MACHINE, 5), Error::<Test>::NotBonded);
+        assert_noop!(ProviderStaking::bond_reward(MACHINE, ENDOWMENT + ASY), TokenError::FundsUnavailable);
+        set_status(MACHINE, Retired);
+        assert_noop!(ProviderStaking::bond_reward(MACHINE, 5), Error::<Test>::MachineRetired);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Retired));
+    });
+}

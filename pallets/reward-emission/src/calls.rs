@@ -1,0 +1,110 @@
+//! The logic of the calls, after their origins were checked.
+
+use assay_primitives::{
+    machine::{MachineId, MachineInspect},
+    money::Balance,
+    stake::BondRewards,
+};
+use polkadot_sdk::{
+    frame_support::{
+        ensure,
+        storage::with_storage_layer,
+        traits::{Get, fungible::Mutate},
+    },
+    sp_runtime::{DispatchError, DispatchResult},
+};
+
+use crate::{
+    Config, EpochRecords, Error, Event, MachineWeights, Pallet, RewardDestination, RewardDestinations,
+    types::ethereum_account,
+};
+
+impl<T: Config> Pallet<T> {
+    /// Pays a machine's oldest unpaid epochs. Returns how many it paid.
+    pub(crate) fn do_payout(machine: MachineId, max_epochs: u32) -> Result<u32, DispatchError> {
+        ensure!(
+            (1..=T::MaxEpochsPerPayout::get()).contains(&max_epochs),
+            Error::<T>::BadEpochCount
+        );
+        let mut record = MachineWeights::<T>::get(machine).ok_or(Error::<T>::NothingToPay)?;
+        let epochs = Self::unpaid_epochs(&record, max_epochs).ok_or(Error::<T>::NothingToPay)?;
+
+        let mut amount: Balance = 0;
+        for epoch in epochs.clone() {
+            let mut accounts = EpochRecords::<T>::get(epoch);
+            let reward = Self::reward_of(machine, &record, epoch, &accounts);
+            if reward > 0 {
+                accounts.minted = accounts.minted.saturating_add(reward);
+                EpochRecords::<T>::insert(epoch, accounts);
+                amount = amount.saturating_add(reward);
+            }
+        }
+        let (destination, bonded) = Self::mint_reward(machine, &record.provider, amount)?;
+
+        record.next_unpaid_epoch = epochs.end;
+        record.forget_before(epochs.end);
+        Self::keep_record(machine, record);
+        Self::deposit_event(Event::RewardPaid {
+            machine,
+            first_epoch: epochs.start,
+            last_epoch: epochs.end.saturating_sub(1),
+            amount,
+            destination,
+            bonded,
+        });
+        Ok(epochs.end.saturating_sub(epochs.start))
+    }
+
+    /// Mints a reward to where the provider wants it. Returns the account that has it and whether it is in
+    /// the machine's bond.
+    fn mint_reward(
+        machine: MachineId,
+        provider: &T::AccountId,
+        amount: Balance,
+    ) -> Result<(T::AccountId, bool), DispatchError> {
+        let destination = if T::BondRewards::auto_stake(machine) {
+            RewardDestination::Bond
+        } else {
+            RewardDestinations::<T>::get(machine)
+        };
+        let to_bond = destination == RewardDestination::Bond;
+        let account = match destination {
+            RewardDestination::Provider | RewardDestination::Bond => provider.clone(),
+            RewardDestination::Account(account) => account,
+            RewardDestination::Ethereum(address) => ethereum_account(address).into(),
+        };
+        if amount == 0 {
+            return Ok((account, false));
+        }
+        T::Currency::mint_into(&account, amount).map_err(|_| Error::<T>::DestinationCannotReceive)?;
+        // A bond that takes nothing more, say of a retired machine, must not keep the provider from the money:
+        // it then stays in the provider's free balance.
+        let bonded = to_bond && with_storage_layer(|| T::BondRewards::bond_reward(machine, amount)).is_ok();
+        Ok((account, bonded))
+    }
+
+    /// Writes down where a machine's rewards go from now on.
+    pub(crate) fn do_set_reward_destination(
+        who: T::AccountId,
+        machine: MachineId,
+        destination: RewardDestination<T::AccountId>,
+    ) -> DispatchResult {
+        let provider = match MachineWeights::<T>::get(machine) {
+            Some(record) => Some(record.provider),
+            None if Self::is_in_market(machine) => T::Machines::provider_of(machine),
+            // Nothing will be paid any more, so nobody would ever tidy the entry away.
+            None => None,
+        };
+        ensure!(
+            provider.ok_or(Error::<T>::NoSuchMachine)? == who,
+            Error::<T>::NotProvider
+        );
+        if destination == RewardDestination::Provider {
+            RewardDestinations::<T>::remove(machine);
+        } else {
+            RewardDestinations::<T>::insert(machine, destination.clone());
+        }
+        Self::deposit_event(Event::RewardDestinationSet { machine, destination });
+        Ok(())
+    }
+}

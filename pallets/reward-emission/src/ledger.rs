@@ -1,0 +1,160 @@
+//! The sums over all machines. Nothing else writes them, so that they always agree with the machines' records.
+
+use core::ops::Range;
+
+use assay_primitives::{
+    clock::{ActiveClock, EpochIndex, OnEpochEnd},
+    emission::{EpochUptime, FlywheelLedger, RewardWeight, RewardWeights},
+    machine::{MachineId, MachineInspect, MachineStatus},
+    money::Balance,
+};
+use polkadot_sdk::frame_support::{defensive, traits::Get, weights::Weight};
+
+use crate::{
+    Config, EpochRecord, EpochRecords, Event, MachineWeightRecord, MachineWeights, Pallet, PendingWeight,
+    RemainingEmission, RewardDestinations, RewardDue, TotalWeight, WeightInfo,
+};
+
+impl<T: Config> Pallet<T> {
+    /// The oldest epoch whose accounts are kept.
+    pub(crate) fn oldest_epoch() -> EpochIndex {
+        T::Clock::current_epoch().saturating_sub(T::HistoryEpochs::get())
+    }
+
+    /// The epochs that the next payout pays: ended, unpaid, still in history, and not before the machine
+    /// had a weight.
+    pub(crate) fn unpaid_epochs(
+        record: &MachineWeightRecord<T::AccountId>,
+        max_epochs: u32,
+    ) -> Option<Range<EpochIndex>> {
+        let current = T::Clock::current_epoch();
+        let first_weighed = record.segments.first()?.from_epoch;
+        let first = record
+            .next_unpaid_epoch
+            .max(Self::oldest_epoch())
+            .max(first_weighed);
+        let end = first.saturating_add(max_epochs).min(current);
+        (first < end).then_some(first..end)
+    }
+
+    /// What the machine earned in an ended epoch, given the epoch's accounts.
+    pub(crate) fn reward_of(
+        machine: MachineId,
+        weights: &MachineWeightRecord<T::AccountId>,
+        epoch: EpochIndex,
+        accounts: &EpochRecord,
+    ) -> Balance {
+        let weight = weights.weight_at(epoch);
+        if weight == 0 {
+            return 0;
+        }
+        let left = accounts.pool.saturating_sub(accounts.minted);
+        accounts
+            .reward(weight, T::Uptime::uptime_ppm(machine, epoch))
+            .min(left)
+    }
+
+    /// What a payout would mint now; `None` when it would fail for want of an unpaid epoch.
+    pub(crate) fn reward_due(machine: MachineId, max_epochs: u32) -> Option<RewardDue> {
+        let record = MachineWeights::<T>::get(machine)?;
+        let epochs = Self::unpaid_epochs(&record, max_epochs.min(T::MaxEpochsPerPayout::get()))?;
+        let amount = epochs.clone().fold(0, |sum: Balance, epoch| {
+            let accounts = EpochRecords::<T>::get(epoch);
+            sum.saturating_add(Self::reward_of(machine, &record, epoch, &accounts))
+        });
+        Some(RewardDue {
+            first_epoch: epochs.start,
+            last_epoch: epochs.end.saturating_sub(1),
+            amount,
+        })
+    }
+
+    /// Keeps a machine's record as long as it says anything.
+    pub(crate) fn keep_record(machine: MachineId, record: MachineWeightRecord<T::AccountId>) {
+        if record.is_spent() {
+            MachineWeights::<T>::remove(machine);
+            Self::forget_destination_when_gone(machine);
+        } else {
+            MachineWeights::<T>::insert(machine, record);
+        }
+    }
+
+    /// Whether the machine is in the market, and so may earn rewards some day.
+    pub(crate) fn is_in_market(machine: MachineId) -> bool {
+        T::Machines::status(machine).is_some_and(|status| status != MachineStatus::Retired)
+    }
+
+    /// Forgets where the rewards of a machine go that left the market and has none.
+    fn forget_destination_when_gone(machine: MachineId) {
+        if !Self::is_in_market(machine) {
+            RewardDestinations::<T>::remove(machine);
+        }
+    }
+}
+
+impl<T: Config> RewardWeights for Pallet<T> {
+    fn set_weight(machine: MachineId, weight: RewardWeight) {
+        let current = T::Clock::current_epoch();
+        let mut record = match MachineWeights::<T>::get(machine) {
+            Some(record) => record,
+            None if weight == 0 => return Self::forget_destination_when_gone(machine),
+            None => match T::Machines::provider_of(machine) {
+                Some(provider) => MachineWeightRecord::new(provider, current),
+                None => {
+                    defensive!("a machine without a provider cannot be paid");
+                    return;
+                }
+            },
+        };
+        record.forget_before(record.next_unpaid_epoch.max(Self::oldest_epoch()).min(current));
+        let change = record.set(current, weight);
+        TotalWeight::<T>::mutate(|total| {
+            *total = total
+                .saturating_sub(change.current_before.into())
+                .saturating_add(change.current_after.into());
+        });
+        PendingWeight::<T>::mutate(|pending| {
+            *pending = pending
+                .saturating_sub(change.next_before.saturating_sub(change.current_before).into())
+                .saturating_add(change.next_after.saturating_sub(change.current_after).into());
+        });
+        Self::keep_record(machine, record);
+    }
+}
+
+impl<T: Config> OnEpochEnd for Pallet<T> {
+    fn on_epoch_end(ended: EpochIndex) {
+        let pool = RemainingEmission::<T>::mutate(|remaining| {
+            let pool = remaining.checked_div(T::EmissionDivisor::get()).unwrap_or(0);
+            *remaining = remaining.saturating_sub(pool);
+            pool
+        });
+        let total_weight = TotalWeight::<T>::get();
+        TotalWeight::<T>::put(total_weight.saturating_add(PendingWeight::<T>::take()));
+        EpochRecords::<T>::mutate(ended, |record| {
+            record.pool = pool;
+            record.total_weight = total_weight;
+        });
+        if let Some(forgotten) = ended.checked_sub(T::HistoryEpochs::get()) {
+            EpochRecords::<T>::remove(forgotten);
+        }
+        Self::deposit_event(Event::EpochClosed {
+            epoch: ended,
+            pool,
+            total_weight,
+        });
+    }
+
+    fn weight() -> Weight {
+        T::WeightInfo::on_epoch_end()
+    }
+}
+
+impl<T: Config> FlywheelLedger for Pallet<T> {
+    fn note_fee(fee: Balance, burned: Balance) {
+        EpochRecords::<T>::mutate(T::Clock::current_epoch(), |record| {
+            record.fees = record.fees.saturating_add(fee);
+            record.burned = record.burned.saturating_add(burned);
+        });
+    }
+}

@@ -1,0 +1,235 @@
+//! What the pallet keeps: accounts of epochs, and each machine's weight over time.
+
+use assay_primitives::{
+    clock::EpochIndex,
+    emission::RewardWeight,
+    money::{ASY, Balance},
+};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::{
+    frame_support::{BoundedVec, traits::ConstU32},
+    sp_core::U256,
+};
+use scale_info::TypeInfo;
+
+/// Everything that will ever be emitted on a chain whose genesis does not say: one thousand million ASY.
+pub const DEFAULT_EMISSION_CAP: Balance = 1_000_000_000 * ASY;
+
+/// Most changes of weight that are remembered of a machine whose epochs were not paid out.
+///
+/// A change of weight takes two segments at most, and two of them may concern the current and the next
+/// epoch; so with at least four, making room only ever touches epochs that have ended.
+pub const MAX_WEIGHT_SEGMENTS: u32 = 8;
+
+/// A whole uptime, in parts per million.
+pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
+
+/// The accounts of one epoch.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct EpochRecord {
+    /// Plancks that the epoch's machines may share; zero until the epoch has ended.
+    pub pool: Balance,
+    /// Sum of the weights that share the pool; zero until the epoch has ended.
+    pub total_weight: u128,
+    /// Plancks minted so far for work in this epoch; never more than the pool.
+    pub minted: Balance,
+    /// Plancks taken as protocol fees while the epoch was running, burned ones included.
+    pub fees: Balance,
+    /// Plancks of those fees that left the total issuance.
+    pub burned: Balance,
+}
+
+impl EpochRecord {
+    /// What a machine of `weight` that was up for `uptime_ppm` of the epoch earned in it.
+    ///
+    /// Rounded down once, at the end, so that the shares of all machines never sum up to more than the pool.
+    pub fn reward(&self, weight: RewardWeight, uptime_ppm: u32) -> Balance {
+        let uptime_ppm = uptime_ppm.min(FULL_UPTIME_PPM);
+        // 128 + 64 + 20 bits above and 128 + 20 below: neither product can overflow 256.
+        let earned = U256::from(self.pool) * U256::from(weight) * U256::from(uptime_ppm);
+        let shared_by = U256::from(self.total_weight) * U256::from(FULL_UPTIME_PPM);
+        // A machine's weight is part of the total, so the cap is a second lock on the same door.
+        earned
+            .checked_div(shared_by)
+            .unwrap_or_default()
+            .min(self.pool.into())
+            .low_u128()
+    }
+}
+
+/// A machine's weight from one epoch on, until the next segment begins.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct WeightSegment {
+    /// First epoch that has this weight.
+    pub from_epoch: EpochIndex,
+    /// The weight.
+    pub weight: RewardWeight,
+}
+
+/// What a machine weighs in the epochs that it was not paid for yet, and from now on.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct MachineWeightRecord<AccountId> {
+    /// The account that owns the machine; kept here because rewards stay payable when the machine is gone.
+    pub provider: AccountId,
+    /// The weight as steps, in order of epochs, each different from the one before it. Before the first
+    /// step the weight is zero.
+    pub segments: BoundedVec<WeightSegment, ConstU32<MAX_WEIGHT_SEGMENTS>>,
+    /// The first epoch that was not paid.
+    pub next_unpaid_epoch: EpochIndex,
+}
+
+/// How a new weight changed what a machine counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct WeightChange {
+    /// Weight in the current epoch, before the change.
+    pub(crate) current_before: RewardWeight,
+    /// Weight in the current epoch, after the change; never more than before.
+    pub(crate) current_after: RewardWeight,
+    /// Weight from the next epoch on, before the change; never less than in the current epoch.
+    pub(crate) next_before: RewardWeight,
+    /// Weight from the next epoch on, after the change; never less than in the current epoch.
+    pub(crate) next_after: RewardWeight,
+}
+
+impl<AccountId> MachineWeightRecord<AccountId> {
+    /// A machine that has no weight yet and can get its first one in the epoch after `current`.
+    pub(crate) fn new(provider: AccountId, current: EpochIndex) -> Self {
+        Self {
+            provider,
+            segments: BoundedVec::new(),
+            next_unpaid_epoch: current.saturating_add(1),
+        }
+    }
+
+    /// The machine's weight in an epoch.
+    ///
+    /// Right for the epochs that are not paid yet, the current one and those that come; what was paid is
+    /// forgotten.
+    pub fn weight_at(&self, epoch: EpochIndex) -> RewardWeight {
+        self.segments
+            .iter()
+            .rev()
+            .find(|segment| segment.from_epoch <= epoch)
+            .map_or(0, |segment| segment.weight)
+    }
+
+    /// Sets the weight from the epoch after `current` on; a decrease counts for `current` too.
+    pub(crate) fn set(&mut self, current: EpochIndex, weight: RewardWeight) -> WeightChange {
+        let next = current.saturating_add(1);
+        let current_before = self.weight_at(current);
+        let change = WeightChange {
+            current_before,
+            current_after: current_before.min(weight),
+            next_before: self.weight_at(next),
+            next_after: weight,
+        };
+        while self
+            .segments
+            .last()
+            .is_some_and(|segment| segment.from_epoch >= current)
+        {
+            self.segments.pop();
+        }
+        self.push(WeightSegment {
+            from_epoch: current,
+            weight: change.current_after,
+        });
+        self.push(WeightSegment {
+            from_epoch: next,
+            weight: change.next_after,
+        });
+        change
+    }
+
+    /// Forgets what the machine weighed before `epoch`.
+    pub(crate) fn forget_before(&mut self, epoch: EpochIndex) {
+        while self
+            .segments
+            .get(1)
+            .is_some_and(|second| second.from_epoch <= epoch)
+        {
+            self.segments.remove(0);
+        }
+        self.drop_leading_zero();
+    }
+
+    /// Whether there is nothing left to pay and nothing to come.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Appends a step of the weight, if it is one, making room first where there is none.
+    fn push(&mut self, segment: WeightSegment) {
+        let last_weight = self.segments.last().map_or(0, |last| last.weight);
+        if last_weight == segment.weight {
+            return;
+        }
+        while self.segments.is_full() {
+            self.merge_oldest();
+        }
+        let pushed = self.segments.try_push(segment);
+        debug_assert!(pushed.is_ok(), "room was made");
+    }
+
+    /// Makes one segment of the two oldest, with the smaller of their weights: an estimate that can only
+    /// cost the machine that did not ask for its payout, and never makes an epoch mint more than its pool.
+    fn merge_oldest(&mut self) {
+        if self.segments.len() < 2 {
+            return;
+        }
+        let second = self.segments.remove(1);
+        if let Some(first) = self.segments.get_mut(0) {
+            first.weight = first.weight.min(second.weight);
+        }
+        let (first, next) = (self.segments.first(), self.segments.get(1));
+        if next.is_some() && first.map(|first| first.weight) == next.map(|next| next.weight) {
+            self.segments.remove(1);
+        }
+        self.drop_leading_zero();
+    }
+
+    /// Drops a first segment that says what the absence of segments says.
+    fn drop_leading_zero(&mut self) {
+        while self.segments.first().is_some_and(|first| first.weight == 0) {
+            self.segments.remove(0);
+        }
+    }
+}
+
+/// Where a machine's rewards go.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum RewardDestination<AccountId> {
+    /// To the account that owns the machine.
+    #[default]
+    Provider,
+    /// To another account.
+    Account(AccountId),
+    /// To the account that `pallet-revive` maps this Ethereum-style address to.
+    Ethereum([u8; 20]),
+    /// Into the machine's bond.
+    Bond,
+}
+
+/// The account of an Ethereum-style address: its 20 bytes, filled up with `0xEE`, as `pallet-revive` maps it.
+pub fn ethereum_account(address: [u8; 20]) -> [u8; 32] {
+    let mut account = [0xEE; 32];
+    account[..20].copy_from_slice(&address);
+    account
+}
+
+/// What a payout would mint now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct RewardDue {
+    /// First epoch that it pays.
+    pub first_epoch: EpochIndex,
+    /// Last epoch that it pays.
+    pub last_epoch: EpochIndex,
+    /// Plancks for all of these epochs.
+    pub amount: Balance,
+}

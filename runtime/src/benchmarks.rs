@@ -1,0 +1,45 @@
+//! The pallets whose weights are measured in this runtime.
+
+use alloc::{string::String, vec::Vec};
+
+use polkadot_sdk::{
+    frame_benchmarking::{
+        self, BenchmarkBatch, BenchmarkConfig, BenchmarkList, add_benchmark, define_benchmarks,
+        list_benchmark,
+    },
+    frame_support::traits::{StorageInfo, StorageInfoTrait, WhitelistedStorageKeys},
+    frame_system_benchmarking::Pallet as SystemBench,
+};
+
+use crate::{
+    AllPalletsWithSystem, ChainClock, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
+    System,
+};
+
+define_benchmarks!(
+    [frame_system, SystemBench::<Runtime>]
+    [pallet_balances, crate::Balances]
+    [pallet_chain_clock, ChainClock]
+    [pallet_provider_registry, ProviderRegistry]
+    [pallet_provider_staking, ProviderStaking]
+    [pallet_job_escrow, JobEscrow]
+    [pallet_reward_emission, RewardEmission]
+);
+
+impl polkadot_sdk::frame_system_benchmarking::Config for Runtime {}
+
+/// Which benchmarks there are.
+pub(crate) fn metadata(extra: bool) -> (Vec<BenchmarkList>, Vec<StorageInfo>) {
+    let mut list = Vec::<BenchmarkList>::new();
+    list_benchmarks!(list, extra);
+    (list, AllPalletsWithSystem::storage_info())
+}
+
+/// Runs one.
+pub(crate) fn dispatch(config: BenchmarkConfig) -> Result<Vec<BenchmarkBatch>, String> {
+    let whitelist = AllPalletsWithSystem::whitelisted_storage_keys();
+    let mut batches = Vec::<BenchmarkBatch>::new();
+    let params = (&config, &whitelist);
+    add_benchmarks!(params, batches);
+    Ok(batches)
+}

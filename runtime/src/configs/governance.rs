@@ -1,0 +1,179 @@
+//! Acting together and for others: batches, proxies, multisigs, preimages, the scheduler, parameters and sudo.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::{
+    frame_support::{
+        parameter_types,
+        traits::{
+            AsEnsureOriginWithArg, ConstU32, ConstU128, EqualPrivilegeOnly, InstanceFilter,
+            LinearStoragePrice, fungible::HoldConsideration,
+        },
+        weights::Weight,
+    },
+    frame_system::EnsureRoot,
+    pallet_multisig, pallet_parameters, pallet_preimage, pallet_proxy, pallet_scheduler, pallet_sudo,
+    pallet_utility,
+    sp_runtime::{Perbill, traits::BlakeTwo256},
+};
+use scale_info::TypeInfo;
+
+use super::system::{BlockWeights, storage_deposit};
+use crate::{
+    AccountId, Balance, Balances, OriginCaller, Preimage, Runtime, RuntimeCall, RuntimeEvent,
+    RuntimeHoldReason, RuntimeOrigin, System, parameters::RuntimeParameters,
+};
+
+impl pallet_utility::Config for Runtime {
+    type PalletsOrigin = OriginCaller;
+    type RuntimeCall = RuntimeCall;
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = pallet_utility::weights::SubstrateWeight<Runtime>;
+}
+
+/// What a proxy may do for the account it stands for.
+#[derive(
+    Copy,
+    Clone,
+    Eq,
+    PartialEq,
+    Ord,
+    PartialOrd,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    Debug,
+    MaxEncodedLen,
+    TypeInfo,
+    Default,
+)]
+pub enum ProxyType {
+    /// Everything.
+    #[default]
+    Any,
+    /// Everything that moves no money to others.
+    NonTransfer,
+    /// A provider's affairs: its machines, bonds, jobs and rewards.
+    Provider,
+    /// Validating and nominating.
+    Validation,
+}
+
+impl InstanceFilter<RuntimeCall> for ProxyType {
+    fn filter(&self, call: &RuntimeCall) -> bool {
+        match self {
+            ProxyType::Any => true,
+            // Deploying pays a provider, and a reward destination can be anybody's: both move money.
+            ProxyType::NonTransfer => matches!(
+                call,
+                RuntimeCall::Staking(..)
+                    | RuntimeCall::Session(..)
+                    | RuntimeCall::ProviderRegistry(..)
+                    | RuntimeCall::ProviderStaking(..)
+                    | RuntimeCall::Utility(..)
+                    | RuntimeCall::Multisig(..)
+            ),
+            ProxyType::Provider => matches!(
+                call,
+                RuntimeCall::ProviderRegistry(..)
+                    | RuntimeCall::ProviderStaking(..)
+                    | RuntimeCall::RewardEmission(..)
+                    | RuntimeCall::JobEscrow(
+                        pallet_job_escrow::Call::settle { .. }
+                            | pallet_job_escrow::Call::expire { .. }
+                            | pallet_job_escrow::Call::abandon { .. }
+                    )
+                    | RuntimeCall::Utility(..)
+            ),
+            ProxyType::Validation => {
+                matches!(
+                    call,
+                    RuntimeCall::Staking(..) | RuntimeCall::Session(..) | RuntimeCall::Utility(..)
+                )
+            }
+        }
+    }
+
+    fn is_superset(&self, other: &Self) -> bool {
+        self == other || *self == ProxyType::Any
+    }
+}
+
+impl pallet_proxy::Config for Runtime {
+    type AnnouncementDepositBase = ConstU128<{ storage_deposit(1, 16) }>;
+    type AnnouncementDepositFactor = ConstU128<{ storage_deposit(0, 68) }>;
+    type BlockNumberProvider = System;
+    type CallHasher = BlakeTwo256;
+    type Currency = Balances;
+    type MaxPending = ConstU32<32>;
+    type MaxProxies = ConstU32<32>;
+    type ProxyDepositBase = ConstU128<{ storage_deposit(1, 16) }>;
+    type ProxyDepositFactor = ConstU128<{ storage_deposit(0, 37) }>;
+    type ProxyType = ProxyType;
+    type RuntimeCall = RuntimeCall;
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = pallet_proxy::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_multisig::Config for Runtime {
+    type BlockNumberProvider = System;
+    type Currency = Balances;
+    type DepositBase = ConstU128<{ storage_deposit(1, 88) }>;
+    type DepositFactor = ConstU128<{ storage_deposit(0, 32) }>;
+    type MaxSignatories = ConstU32<100>;
+    type RuntimeCall = RuntimeCall;
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = pallet_multisig::weights::SubstrateWeight<Runtime>;
+}
+
+parameter_types! {
+    /// Deposit of a preimage, apart from its bytes.
+    pub const PreimageBaseDeposit: Balance = storage_deposit(2, 64);
+    /// Deposit of a preimage's byte.
+    pub const PreimageByteDeposit: Balance = storage_deposit(0, 1);
+    /// What the deposit of a preimage is held for.
+    pub const PreimageHoldReason: RuntimeHoldReason =
+        RuntimeHoldReason::Preimage(pallet_preimage::HoldReason::Preimage);
+    /// What scheduled calls may take of a block.
+    pub MaximumSchedulerWeight: Weight = Perbill::from_percent(50) * BlockWeights::get().max_block;
+}
+
+impl pallet_preimage::Config for Runtime {
+    type Consideration = HoldConsideration<
+        AccountId,
+        Balances,
+        PreimageHoldReason,
+        LinearStoragePrice<PreimageBaseDeposit, PreimageByteDeposit, Balance>,
+    >;
+    type Currency = Balances;
+    type ManagerOrigin = EnsureRoot<AccountId>;
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = pallet_preimage::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_scheduler::Config for Runtime {
+    type BlockNumberProvider = System;
+    type MaxScheduledPerBlock = ConstU32<50>;
+    type MaximumWeight = MaximumSchedulerWeight;
+    type OriginPrivilegeCmp = EqualPrivilegeOnly;
+    type PalletsOrigin = OriginCaller;
+    type Preimages = Preimage;
+    type RuntimeCall = RuntimeCall;
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeOrigin = RuntimeOrigin;
+    type ScheduleOrigin = EnsureRoot<AccountId>;
+    type WeightInfo = pallet_scheduler::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_parameters::Config for Runtime {
+    type AdminOrigin = AsEnsureOriginWithArg<EnsureRoot<AccountId>>;
+    type RuntimeEvent = RuntimeEvent;
+    type RuntimeParameters = RuntimeParameters;
+    // The SDK keeps this pallet's measured weights behind `()` only.
+    type WeightInfo = ();
+}
+
+impl pallet_sudo::Config for Runtime {
+    type RuntimeCall = RuntimeCall;
+    type RuntimeEvent = RuntimeEvent;
+    type WeightInfo = pallet_sudo::weights::SubstrateWeight<Runtime>;
+}

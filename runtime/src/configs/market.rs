@@ -1,0 +1,110 @@
+//! The market in proven compute: Assay's own pallets.
+
+use assay_primitives::{
+    clock::{MILLIS_PER_HOUR, Millis},
+    money::{ASY, Balance},
+};
+use polkadot_sdk::{
+    frame_support::traits::{ConstU32, ConstU64, ConstU128, Get},
+    frame_system::EnsureRoot,
+};
+
+use super::{
+    consensus::SLOT_DURATION_MS,
+    system::{TreasuryAccount, storage_deposit},
+};
+use crate::{
+    AccountId, Authorship, Balances, ChainClock, Preimage, ProviderRegistry, ProviderStaking, RewardEmission,
+    Runtime, RuntimeHoldReason, parameters::dynamic,
+};
+
+/// Most that active time advances in a block: four slots, so that a few missed slots still count and a standstill
+/// does not.
+pub const MAX_ADVANCE_MS: Millis = 4 * SLOT_DURATION_MS;
+
+/// Everything that the emission will ever mint.
+pub const EMISSION_CAP: Balance = 1_000_000_000 * ASY;
+
+/// An epoch's pool is this fraction of what is left: with one-hour epochs half of it is minted in four years
+/// (`4 × 8,766 h / ln 2`).
+pub const EMISSION_DIVISOR: Balance = 50_586;
+
+/// Ended epochs that can still be paid out: eight weeks of one-hour epochs.
+pub const EMISSION_HISTORY_EPOCHS: u32 = 8 * 7 * 24;
+
+/// Longest job: a year of active time.
+const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
+
+/// Longest manifest of a job, in bytes.
+const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
+
+impl pallet_chain_clock::Config for Runtime {
+    type MaxAdvanceMs = ConstU64<MAX_ADVANCE_MS>;
+    type OnEpochEnd = RewardEmission;
+    type WeightInfo = ();
+}
+
+impl pallet_provider_registry::Config for Runtime {
+    type AdminOrigin = EnsureRoot<AccountId>;
+    type Bonds = ProviderStaking;
+    type Clock = ChainClock;
+    type Currency = Balances;
+    // Without a challenge pallet a bonded machine counts as proven.
+    type HardwareProofs = ();
+    type MachineDeposit = ConstU128<{ storage_deposit(3, 480) }>;
+    type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
+    type RewardWeights = RewardEmission;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type WeightInfo = ();
+}
+
+impl pallet_provider_staking::Config for Runtime {
+    type BaseBond = dynamic::provider_staking::BaseBond;
+    type Clock = ChainClock;
+    type Currency = Balances;
+    type Machines = ProviderRegistry;
+    type OnBondChange = ProviderRegistry;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type UnbondingEpochs = dynamic::provider_staking::UnbondingEpochs;
+    type WeightInfo = ();
+}
+
+/// The author of the block being made, who shares in the protocol fee.
+pub struct BlockAuthor;
+
+impl Get<Option<AccountId>> for BlockAuthor {
+    fn get() -> Option<AccountId> {
+        Authorship::author()
+    }
+}
+
+impl pallet_job_escrow::Config for Runtime {
+    type BlockAuthor = BlockAuthor;
+    type Clock = ChainClock;
+    type ConsumerWindowMs = dynamic::job_escrow::ConsumerWindowMs;
+    type Currency = Balances;
+    type Flywheel = RewardEmission;
+    type Machines = ProviderRegistry;
+    type MaxDurationMs = ConstU64<MAX_JOB_DURATION_MS>;
+    type MaxManifestBytes = ConstU32<MAX_MANIFEST_BYTES>;
+    type MinDurationMs = ConstU64<1_000>;
+    type Preimages = Preimage;
+    type ProtocolFee = dynamic::job_escrow::ProtocolFee;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type StartWindowMs = dynamic::job_escrow::StartWindowMs;
+    type TreasuryAccount = TreasuryAccount;
+    type WeightInfo = ();
+}
+
+impl pallet_reward_emission::Config for Runtime {
+    type BondRewards = ProviderStaking;
+    type Clock = ChainClock;
+    type Currency = Balances;
+    type EmissionDivisor = ConstU128<EMISSION_DIVISOR>;
+    type HistoryEpochs = ConstU32<EMISSION_HISTORY_EPOCHS>;
+    type Machines = ProviderRegistry;
+    type MaxEpochsPerPayout = ConstU32<32>;
+    // Without availability reports a machine counts as up.
+    type Uptime = ();
+    type WeightInfo = ();
+}

@@ -1,0 +1,145 @@
+//! The chains to start from.
+
+use alloc::{string::ToString, vec, vec::Vec};
+
+use assay_primitives::{
+    clock::{MILLIS_PER_HOUR, Millis},
+    money::{ASY, Balance},
+};
+use polkadot_sdk::{
+    frame_support::build_struct_json_patch,
+    pallet_staking::StakerStatus,
+    sp_genesis_builder::{self, PresetId},
+    sp_keyring::{Ed25519Keyring, Sr25519Keyring},
+    sp_runtime::Perbill,
+};
+use serde_json::Value;
+
+use crate::{
+    AccountId, BabeConfig, BalancesConfig, ChainClockConfig, ProviderRegistryConfig, RewardEmissionConfig,
+    RuntimeGenesisConfig, SessionConfig, SessionKeys, StakingConfig, SudoConfig,
+    configs::{consensus::BABE_GENESIS_EPOCH_CONFIG, market::EMISSION_CAP, system::TreasuryAccount},
+    hardware_classes,
+};
+
+/// Name of the preset with three validators; the one with a single validator has the SDK's name, `development`.
+pub const LOCAL_PRESET: &str = "local";
+
+/// What each well-known account of the development presets owns.
+const ENDOWMENT: Balance = 1_000_000 * ASY;
+
+/// What each validator of the development presets has at stake.
+const VALIDATOR_STAKE: Balance = 100_000 * ASY;
+
+/// Length of an epoch of Assay on the development presets.
+const DEVELOPMENT_EPOCH_MS: Millis = MILLIS_PER_HOUR / 60;
+
+/// One validator, Alice.
+fn development() -> Value {
+    genesis(&[(
+        Sr25519Keyring::Alice,
+        Ed25519Keyring::Alice,
+        Sr25519Keyring::AliceStash,
+    )])
+}
+
+/// Three validators: Alice, Bob and Charlie.
+fn local() -> Value {
+    genesis(&[
+        (
+            Sr25519Keyring::Alice,
+            Ed25519Keyring::Alice,
+            Sr25519Keyring::AliceStash,
+        ),
+        (Sr25519Keyring::Bob, Ed25519Keyring::Bob, Sr25519Keyring::BobStash),
+        (
+            Sr25519Keyring::Charlie,
+            Ed25519Keyring::Charlie,
+            Sr25519Keyring::CharlieStash,
+        ),
+    ])
+}
+
+/// A well-known validator: its key for blocks and availability, its key for finality, and the account that it
+/// stakes from.
+type WellKnownValidator = (Sr25519Keyring, Ed25519Keyring, Sr25519Keyring);
+
+/// A chain whose accounts are all well known: never one that is worth anything.
+fn genesis(validators: &[WellKnownValidator]) -> Value {
+    let validators: Vec<(AccountId, SessionKeys)> = validators
+        .iter()
+        .map(|(sr25519, ed25519, stash)| {
+            // The same keys that `--alice` and its like put into the node's keystore.
+            let keys = SessionKeys {
+                babe: sr25519.public().into(),
+                grandpa: ed25519.public().into(),
+                availability: sr25519.public().into(),
+            };
+            (stash.to_account_id(), keys)
+        })
+        .collect();
+    let endowed = Sr25519Keyring::well_known().map(|account| (account.to_account_id(), ENDOWMENT));
+    // The treasury exists from the start, so that no first payment is too small for it.
+    let treasury = (TreasuryAccount::get(), ASY);
+
+    build_struct_json_patch!(RuntimeGenesisConfig {
+        balances: BalancesConfig {
+            balances: endowed.chain([treasury]).collect()
+        },
+        babe: BabeConfig {
+            epoch_config: BABE_GENESIS_EPOCH_CONFIG
+        },
+        session: SessionConfig {
+            keys: validators
+                .iter()
+                .map(|(stash, keys)| (stash.clone(), stash.clone(), keys.clone()))
+                .collect(),
+        },
+        staking: StakingConfig {
+            validator_count: validators.len() as u32,
+            minimum_validator_count: 1,
+            slash_reward_fraction: Perbill::from_percent(10),
+            stakers: validators
+                .iter()
+                .map(|(stash, _)| {
+                    (
+                        stash.clone(),
+                        stash.clone(),
+                        VALIDATOR_STAKE,
+                        StakerStatus::<AccountId>::Validator,
+                    )
+                })
+                .collect(),
+        },
+        sudo: SudoConfig {
+            key: Some(Sr25519Keyring::Alice.to_account_id())
+        },
+        chain_clock: ChainClockConfig {
+            epoch_duration_ms: DEVELOPMENT_EPOCH_MS
+        },
+        provider_registry: ProviderRegistryConfig {
+            hardware_classes: hardware_classes::catalogue()
+        },
+        reward_emission: RewardEmissionConfig {
+            remaining_emission: EMISSION_CAP
+        },
+    })
+}
+
+/// The preset of that name, as a patch of the default genesis.
+pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
+    let patch = match id.as_ref() {
+        sp_genesis_builder::DEV_RUNTIME_PRESET => development(),
+        LOCAL_PRESET => local(),
+        _ => return None,
+    };
+    Some(patch.to_string().into_bytes())
+}
+
+/// The presets there are.
+pub fn preset_names() -> Vec<PresetId> {
+    vec![
+        PresetId::from(sp_genesis_builder::DEV_RUNTIME_PRESET),
+        PresetId::from(LOCAL_PRESET),
+    ]
+}

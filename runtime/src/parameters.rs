@@ -1,0 +1,59 @@
+//! Values that governance may change without a new runtime, each with the value it starts from.
+
+use assay_primitives::{
+    clock::{EpochIndex, MILLIS_PER_HOUR, Millis},
+    money::{ASY, Balance},
+};
+use polkadot_sdk::{
+    frame_support::dynamic_params::{dynamic_pallet_params, dynamic_params},
+    pallet_parameters,
+    sp_runtime::Permill,
+};
+
+use crate::Runtime;
+
+/// The parameters, by pallet.
+#[dynamic_params(RuntimeParameters, pallet_parameters::Parameters::<Runtime>)]
+pub mod dynamic {
+    use super::*;
+
+    /// Of `provider-staking`.
+    #[dynamic_pallet_params]
+    #[codec(index = 0)]
+    pub mod provider_staking {
+        /// Least bond of any machine, in plancks, before its class adds its stake for each slot.
+        #[codec(index = 0)]
+        pub static BaseBond: Balance = 500 * ASY;
+
+        /// Whole epochs that unbonded stake stays locked and slashable: a week of one-hour epochs.
+        #[codec(index = 1)]
+        pub static UnbondingEpochs: EpochIndex = 168;
+    }
+
+    /// Of `job-escrow`.
+    #[dynamic_pallet_params]
+    #[codec(index = 1)]
+    pub mod job_escrow {
+        /// Share of every payment that is the protocol's.
+        #[codec(index = 0)]
+        pub static ProtocolFee: Permill = Permill::from_percent(5);
+
+        /// Active time in which a machine must start a job that it was given.
+        #[codec(index = 1)]
+        pub static StartWindowMs: Millis = MILLIS_PER_HOUR / 6;
+
+        /// Active time in which a consumer may look at a task's result before silence accepts it.
+        #[codec(index = 2)]
+        pub static ConsumerWindowMs: Millis = MILLIS_PER_HOUR;
+    }
+}
+
+#[cfg(feature = "runtime-benchmarks")]
+impl Default for RuntimeParameters {
+    fn default() -> Self {
+        RuntimeParameters::ProviderStaking(dynamic::provider_staking::Parameters::BaseBond(
+            dynamic::provider_staking::BaseBond,
+            Some(ASY),
+        ))
+    }
+}

@@ -1,0 +1,257 @@
+//! A chain in memory, from a genesis preset, whose blocks a test makes one by one.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use assay_primitives::{
+    machine::{Location, MachineId, WORKER_KEY_CONTEXT},
+    money::{ASY, Balance},
+};
+use assay_runtime::{
+    AccountId, Babe, Balances, BlockNumber, ChainClock, Executive, Header, JobEscrow, ProviderRegistry,
+    ProviderStaking, RewardEmission, Runtime, RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin,
+    System, UncheckedExtrinsic, genesis_config_presets::get_preset,
+};
+use codec::Encode;
+use pallet_job_escrow::{JobKind, JobOrder, ManifestRef};
+use pallet_provider_registry::MachineRegistration;
+use polkadot_sdk::{
+    frame_support::{
+        assert_ok,
+        traits::{BuildGenesisConfig, Get},
+    },
+    pallet_timestamp,
+    sp_consensus_babe::{
+        BABE_ENGINE_ID,
+        digests::{PreDigest, SecondaryPlainPreDigest},
+    },
+    sp_core::{H256, Pair, sr25519},
+    sp_genesis_builder::PresetId,
+    sp_io::TestExternalities,
+    sp_keyring::Sr25519Keyring,
+    sp_runtime::{Digest, DigestItem, traits::Dispatchable},
+};
+
+/// Milliseconds of a slot.
+pub const SLOT_MS: u64 = 3_000;
+
+/// The moment of the first block, in milliseconds; any multiple of a slot.
+const GENESIS_MS: u64 = 1_700_000_001_000 / SLOT_MS * SLOT_MS;
+
+/// What the machines of these tests ask for a slot-hour.
+pub const ASK: Balance = 7 * ASY;
+
+/// Builds a genesis from the preset as the node does, and runs the test in it.
+pub fn with_chain(preset: &str, test: impl FnOnce(&mut Chain)) {
+    let patch = get_preset(&PresetId::from(preset)).expect("the preset exists");
+    let mut config = serde_json::to_value(RuntimeGenesisConfig::default()).expect("genesis is JSON");
+    merge(
+        &mut config,
+        serde_json::from_slice(&patch).expect("a preset is JSON"),
+    );
+    let config: RuntimeGenesisConfig = serde_json::from_value(config).expect("the preset fits the runtime");
+
+    TestExternalities::default().execute_with(|| {
+        config.build();
+        let mut chain = Chain {
+            height: 0,
+            now_ms: GENESIS_MS,
+        };
+        chain.next_block();
+        test(&mut chain);
+        chain.check_invariants();
+    });
+}
+
+/// Lays a patch over a JSON document.
+fn merge(document: &mut serde_json::Value, patch: serde_json::Value) {
+    match (document, patch) {
+        (serde_json::Value::Object(document), serde_json::Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(document.entry(key).or_insert(serde_json::Value::Null), value);
+            }
+        }
+        (document, patch) => *document = patch,
+    }
+}
+
+/// The chain under test.
+pub struct Chain {
+    height: BlockNumber,
+    now_ms: u64,
+}
+
+impl Chain {
+    /// Makes the next block one slot later.
+    pub fn next_block(&mut self) {
+        self.next_block_after(SLOT_MS);
+    }
+
+    /// Makes the next block after the chain stood for that long (a multiple of a slot).
+    pub fn next_block_after(&mut self, wait_ms: u64) {
+        let parent = if self.height == 0 {
+            H256::zero()
+        } else {
+            Executive::finalize_block().hash()
+        };
+        self.height += 1;
+        self.now_ms += wait_ms;
+        let pre_digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest {
+            authority_index: 0,
+            slot: (self.now_ms / SLOT_MS).into(),
+        });
+        let digest = Digest {
+            logs: vec![DigestItem::PreRuntime(BABE_ENGINE_ID, pre_digest.encode())],
+        };
+        let header = Header {
+            parent_hash: parent,
+            number: self.height,
+            state_root: H256::zero(),
+            extrinsics_root: H256::zero(),
+            digest,
+        };
+        Executive::initialize_block(&header);
+        let timestamp = RuntimeCall::Timestamp(pallet_timestamp::Call::set { now: self.now_ms });
+        Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(timestamp))
+            .expect("the timestamp is valid")
+            .expect("the timestamp is set");
+    }
+
+    /// Makes blocks until that much active time has passed.
+    pub fn pass(&mut self, active_ms: u64) {
+        for _ in 0..active_ms.div_ceil(SLOT_MS) {
+            self.next_block();
+        }
+    }
+
+    /// Every pallet's invariants.
+    pub fn check_invariants(&self) {
+        ChainClock::do_try_state().expect("the clock is sound");
+        ProviderRegistry::do_try_state().expect("the registry is sound");
+        ProviderStaking::do_try_state().expect("the bonds are sound");
+        JobEscrow::do_try_state().expect("the escrow is sound");
+        RewardEmission::do_try_state().expect("the emission is sound");
+    }
+}
+
+/// A well-known account.
+pub fn account(who: Sr25519Keyring) -> AccountId {
+    who.to_account_id()
+}
+
+/// Dispatches a call as that account.
+pub fn call_as(
+    who: &AccountId,
+    call: impl Into<RuntimeCall>,
+) -> Result<(), polkadot_sdk::sp_runtime::DispatchError> {
+    call.into()
+        .dispatch(RuntimeOrigin::signed(who.clone()))
+        .map(|_| ())
+        .map_err(|error| error.error)
+}
+
+/// Registers `provider` and one of its machines, whose worker key is `worker`, and bonds the minimum.
+pub fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
+    let owner = account(provider);
+    let _ = call_as(
+        &owner,
+        pallet_provider_registry::Call::register_provider {
+            name: b"a provider".to_vec().try_into().expect("short"),
+        },
+    );
+    let machine = pallet_provider_registry::NextMachineId::<Runtime>::get();
+    let registration = MachineRegistration {
+        worker_key: account(worker),
+        sealing_key: [7; 32],
+        class: assay_runtime::hardware_classes::CPU,
+        slots,
+        cpu_cores: 8,
+        ram_mib: 32 * 1_024,
+        disk_gib: 500,
+        upload_mbps: 1_000,
+        download_mbps: 1_000,
+        location: Location {
+            latitude_microdegrees: 52_520_000,
+            longitude_microdegrees: 13_405_000,
+        },
+        region: b"eu-central".to_vec().try_into().expect("short"),
+        endpoint: b"http://127.0.0.1:4001".to_vec().try_into().expect("short"),
+        ask: ASK,
+    };
+    assert_ok!(call_as(
+        &owner,
+        pallet_provider_registry::Call::register_machine {
+            registration,
+            worker_signature: consent(worker, &owner)
+        },
+    ));
+    let minimum = ProviderStaking::minimum_bond(machine).expect("the machine exists");
+    assert_ok!(call_as(
+        &owner,
+        pallet_provider_staking::Call::bond {
+            machine,
+            amount: minimum
+        }
+    ));
+    machine
+}
+
+/// The signature by which a worker key agrees to serve a provider.
+pub fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::Signature {
+    let mut message = WORKER_KEY_CONTEXT.to_vec();
+    message.extend_from_slice(System::block_hash(0).as_ref());
+    message.extend_from_slice(provider.as_ref());
+    worker.pair().sign(&message)
+}
+
+/// Notes a manifest and orders a job on the machine; returns its number.
+pub fn deploy(consumer: Sr25519Keyring, machine: MachineId, kind: JobKind, max_duration_ms: u64) -> u64 {
+    let manifest = br#"{"image":"localhost:5000/demo@sha256:00"}"#.to_vec();
+    let consumer = account(consumer);
+    let reference = ManifestRef {
+        hash: polkadot_sdk::sp_io::hashing::blake2_256(&manifest).into(),
+        length_bytes: manifest.len() as u32,
+    };
+    let _ = call_as(
+        &consumer,
+        polkadot_sdk::pallet_preimage::Call::note_preimage { bytes: manifest },
+    );
+    let job = pallet_job_escrow::NextJobId::<Runtime>::get();
+    let order = JobOrder {
+        machine,
+        slots: 1,
+        kind,
+        manifest: reference,
+        image_digest: H256::repeat_byte(1),
+        max_duration_ms,
+        max_price_per_slot_hour: ASK,
+    };
+    assert_ok!(call_as(&consumer, pallet_job_escrow::Call::deploy { order }));
+    job
+}
+
+/// What an account has, held or not.
+pub fn wealth(who: &AccountId) -> Balance {
+    use polkadot_sdk::frame_support::traits::fungible::Inspect;
+    Balances::total_balance(who)
+}
+
+/// All there is.
+pub fn issuance() -> Balance {
+    use polkadot_sdk::frame_support::traits::fungible::Inspect;
+    <Balances as Inspect<AccountId>>::total_issuance()
+}
+
+/// Whether the last block's events have one like that.
+pub fn happened(wanted: impl Fn(&RuntimeEvent) -> bool) -> bool {
+    System::events().iter().any(|record| wanted(&record.event))
+}
+
+/// The treasury's account.
+pub fn treasury() -> AccountId {
+    assay_runtime::configs::system::TreasuryAccount::get()
+}
+
+/// The slot of the block being made.
+pub fn current_slot() -> u64 {
+    Babe::current_slot().into()
+}

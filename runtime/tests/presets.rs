@@ -1,0 +1,86 @@
+//! The genesis presets and the shape of the runtime.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use assay_runtime::{
+    Runtime,
+    genesis_config_presets::{get_preset, preset_names},
+};
+use common::*;
+use polkadot_sdk::{
+    pallet_session, pallet_staking, sp_genesis_builder::PresetId, sp_keyring::Sr25519Keyring,
+};
+
+#[test]
+fn every_named_preset_builds_a_chain_that_makes_blocks() {
+    for (preset, validators) in [("development", 1), ("local", 3)] {
+        assert!(preset_names().contains(&PresetId::from(preset)));
+        with_chain(preset, |chain| {
+            assert_eq!(pallet_session::Validators::<Runtime>::get().len(), validators);
+            assert_eq!(
+                pallet_staking::ValidatorCount::<Runtime>::get() as usize,
+                validators
+            );
+            for _ in 0..5 {
+                chain.next_block();
+            }
+        });
+    }
+    assert_eq!(preset_names().len(), 2);
+    assert_eq!(get_preset(&PresetId::from("mainnet")), None);
+}
+
+#[test]
+fn well_known_accounts_are_funded_and_alice_is_sudo() {
+    with_chain("development", |_| {
+        for who in [Sr25519Keyring::Alice, Sr25519Keyring::Bob, Sr25519Keyring::Ferdie] {
+            assert!(wealth(&account(who)) > 0);
+        }
+        assert_eq!(
+            polkadot_sdk::pallet_sudo::Key::<Runtime>::get(),
+            Some(account(Sr25519Keyring::Alice))
+        );
+    });
+}
+
+#[test]
+fn the_catalogue_has_every_class_once() {
+    with_chain("development", |_| {
+        let classes: Vec<_> = pallet_provider_registry::HardwareClasses::<Runtime>::iter().collect();
+        assert_eq!(classes.len(), assay_runtime::hardware_classes::catalogue().len());
+        let names: std::collections::BTreeSet<_> =
+            classes.iter().map(|(_, class)| class.name.clone()).collect();
+        assert_eq!(names.len(), classes.len(), "names are unique");
+        for wanted in [
+            "CPU",
+            "NVIDIA_H100",
+            "NVIDIA_H100_PCIE",
+            "NVIDIA_H200",
+            "NVIDIA_RTX_4090",
+            "AMD_MI300X",
+        ] {
+            assert!(
+                names.iter().any(|name| name.as_slice() == wanted.as_bytes()),
+                "{wanted} is in the catalogue"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_session_key_of_each_duty_is_set_for_every_validator() {
+    with_chain("local", |_| {
+        for validator in pallet_session::Validators::<Runtime>::get() {
+            let keys = pallet_session::NextKeys::<Runtime>::get(&validator).expect("a validator has keys");
+            let kinds: Vec<_> =
+                assay_runtime::SessionKeys::decode_into_raw_public_keys(&codec::Encode::encode(&keys))
+                    .unwrap()
+                    .into_iter()
+                    .map(|(_, kind)| kind.0)
+                    .collect();
+            assert_eq!(kinds, [*b"babe", *b"gran", *b"aval"]);
+        }
+    });
+}
