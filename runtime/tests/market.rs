@@ -13,7 +13,7 @@ use pallet_job_escrow::{JobKind, JobOutcome};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_core::H256,
-    sp_keyring::Sr25519Keyring::{Bob, Charlie, Dave, Eve},
+    sp_keyring::Sr25519Keyring::{Alice, Bob, Charlie, Dave, Eve},
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -193,8 +193,11 @@ fn a_retired_machine_leaves_nothing_behind() {
                 amount: bonded
             }
         ));
-        let unbonding = assay_runtime::parameters::dynamic::provider_staking::UnbondingEpochs::get();
-        let due = ChainClock::current_epoch() + unbonding;
+        assert_noop!(
+            call_as(&account(Eve), pallet_provider_staking::Call::withdraw { machine }),
+            pallet_provider_staking::Error::<Runtime>::NothingDue
+        );
+        let due = ChainClock::current_epoch() + 2;
         while ChainClock::current_epoch() < due {
             chain.next_block();
         }

@@ -28,14 +28,10 @@ pub use weights::WeightInfo;
 
 /// Shortest epoch that genesis accepts, counted in steps of the clock's longest advance.
 ///
-/// Two would already keep a block from ending two epochs; five keeps an epoch a period in which several
-/// blocks are made even when each of them is late.
-pub const MIN_ADVANCES_PER_EPOCH: u64 = 5;
+/// One would let a block end an epoch that the block before began; two leaves every epoch a block of its own,
+/// however late the blocks are.
+pub const MIN_ADVANCES_PER_EPOCH: u64 = 2;
 
-#[allow(
-    unused_qualifications,
-    reason = "the code that the pallet macros generate spells out its paths"
-)]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use assay_primitives::clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd};
@@ -199,8 +195,7 @@ pub mod pallet {
         /// 1. An epoch cannot end twice in one block.
         /// 2. The current epoch is the one that active time lies in.
         /// 3. Active time never ran faster than the timestamp.
-        #[cfg(any(feature = "try-runtime", test))]
-        pub(crate) fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             let active_time_ms = ActiveTimeMs::<T>::get();
             let duration_ms = EpochDurationMs::<T>::get();
             // 1.

@@ -31,7 +31,7 @@ impl<T: Config> Pallet<T> {
     /// 5. Every job's manifest is kept.
     /// 6. Every job's machine exists, is the provider's, and has at most its slots leased.
     /// 7. What is held from each consumer is the sum of the jobs' escrows.
-    pub(crate) fn do_try_state() -> Result<(), TryRuntimeError> {
+    pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let next = NextJobId::<T>::get();
         let mut jobs = 0_usize;
         let mut held: BTreeMap<T::AccountId, Balance> = BTreeMap::new();

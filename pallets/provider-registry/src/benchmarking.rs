@@ -26,8 +26,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Config, Endpoint, Event, HardwareClassRecord, HardwareClasses, MachineRegistration, MachineRegistrationOf,
-    Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
+    Call, Config, Endpoint, Event, HardwareClassRecord, HardwareClasses, MachineRegistration,
+    MachineRegistrationOf, Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
 };
 
 /// Type of the worker keys that benchmarks make in the keystore.
@@ -70,7 +70,10 @@ fn registration<T: Config>(worker_key: T::AccountId, slots: u8) -> MachineRegist
         disk_gib: 4_096,
         upload_mbps: 10_000,
         download_mbps: 10_000,
-        location: Location { latitude_microdegrees: 51_477_928, longitude_microdegrees: -1_545 },
+        location: Location {
+            latitude_microdegrees: 51_477_928,
+            longitude_microdegrees: -1_545,
+        },
         region: vec![b'r'; MAX_REGION_BYTES as usize].try_into().unwrap(),
         endpoint: longest_endpoint(),
         ask: ASY,
@@ -98,14 +101,17 @@ fn registered_machine<T: Config>() -> (T::AccountId, MachineId) {
     HardwareClasses::<T>::insert(CLASS, class_record(989));
     let (registration, signature) = signed_registration::<T>(&provider);
     let machine = crate::NextMachineId::<T>::get();
-    Pallet::<T>::register_machine(RawOrigin::Signed(provider.clone()).into(), registration, signature).unwrap();
+    Pallet::<T>::register_machine(
+        RawOrigin::Signed(provider.clone()).into(),
+        registration,
+        signature,
+    )
+    .unwrap();
     (provider, machine)
 }
 
 /// A registration with the signature of a worker key that the keystore just made.
-fn signed_registration<T: Config>(
-    provider: &T::AccountId,
-) -> (MachineRegistrationOf<T>, sr25519::Signature) {
+fn signed_registration<T: Config>(provider: &T::AccountId) -> (MachineRegistrationOf<T>, sr25519::Signature) {
     let public = sp_io::crypto::sr25519_generate(WORKER_KEY_TYPE, None);
     let message = Pallet::<T>::worker_key_message(provider);
     let signature = sp_io::crypto::sr25519_sign(WORKER_KEY_TYPE, &public, &message).unwrap();
@@ -143,7 +149,10 @@ fn assert_last_event<T: Config>(event: Event<T>) {
 }
 
 fn assert_status<T: Config>(machine: MachineId, status: MachineStatus) {
-    assert_eq!(Machines::<T>::get(machine).map(|record| record.status), Some(status));
+    assert_eq!(
+        Machines::<T>::get(machine).map(|record| record.status),
+        Some(status)
+    );
 }
 
 #[benchmarks]
@@ -173,7 +182,12 @@ mod benches {
         _(RawOrigin::Signed(provider.clone()), registration, signature);
 
         assert_eq!(WorkerKeys::<T>::get(worker_key), Some(machine));
-        assert_last_event::<T>(Event::MachineRegistered { machine, provider, class: CLASS, slots: SLOTS });
+        assert_last_event::<T>(Event::MachineRegistered {
+            machine,
+            provider,
+            class: CLASS,
+            slots: SLOTS,
+        });
     }
 
     #[benchmark]
@@ -183,7 +197,10 @@ mod benches {
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine, 2 * ASY);
 
-        assert_last_event::<T>(Event::AskUpdated { machine, ask: 2 * ASY });
+        assert_last_event::<T>(Event::AskUpdated {
+            machine,
+            ask: 2 * ASY,
+        });
     }
 
     #[benchmark]
@@ -267,7 +284,10 @@ mod benches {
         _(RawOrigin::Signed(provider), machine);
 
         assert_status::<T>(machine, MachineStatus::Active);
-        assert_eq!(Machines::<T>::get(machine).map(|record| record.terms.compute_score), Some(1_979));
+        assert_eq!(
+            Machines::<T>::get(machine).map(|record| record.terms.compute_score),
+            Some(1_979)
+        );
     }
 
     impl_benchmark_test_suite!(

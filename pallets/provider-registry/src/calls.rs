@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 use assay_primitives::{
     clock::ActiveClock,
     machine::{
-        HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason, WORKER_KEY_CONTEXT,
+        HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason,
+        WORKER_KEY_CONTEXT,
     },
     money::Balance,
     stake::BondInspect,
@@ -14,11 +15,7 @@ use polkadot_sdk::{
     frame_support::{
         dispatch::DispatchResult,
         ensure,
-        traits::{
-            Get,
-            fungible::MutateHold,
-            tokens::Precision,
-        },
+        traits::{Get, fungible::MutateHold, tokens::Precision},
     },
     frame_system::{self, pallet_prelude::BlockNumberFor},
     sp_core::sr25519,
@@ -28,8 +25,8 @@ use polkadot_sdk::{
 
 use crate::{
     Config, Endpoint, Error, Event, HardwareClassRecord, HardwareClasses, HoldReason, MachineRecord,
-    MachineRecordOf, MachineRegistrationOf, Machines, MachinesByProvider, NextMachineId, Pallet, ProviderName,
-    ProviderRecord, Providers, WorkerKeys, lifecycle, types,
+    MachineRecordOf, MachineRegistrationOf, Machines, MachinesByProvider, NextMachineId, Pallet,
+    ProviderName, ProviderRecord, Providers, WorkerKeys, lifecycle, types,
 };
 
 impl<T: Config> Pallet<T> {
@@ -49,7 +46,14 @@ impl<T: Config> Pallet<T> {
 
         let deposit = T::ProviderDeposit::get();
         T::Currency::hold(&HoldReason::ProviderDeposit.into(), &who, deposit)?;
-        Providers::<T>::insert(&who, ProviderRecord { name, machines: 0, deposit });
+        Providers::<T>::insert(
+            &who,
+            ProviderRecord {
+                name,
+                machines: 0,
+                deposit,
+            },
+        );
         Self::deposit_event(Event::ProviderRegistered { provider: who });
         Ok(())
     }
@@ -58,7 +62,12 @@ impl<T: Config> Pallet<T> {
         let record = Providers::<T>::get(&who).ok_or(Error::<T>::NoSuchProvider)?;
         ensure!(record.machines == 0, Error::<T>::HasMachines);
 
-        T::Currency::release(&HoldReason::ProviderDeposit.into(), &who, record.deposit, Precision::Exact)?;
+        T::Currency::release(
+            &HoldReason::ProviderDeposit.into(),
+            &who,
+            record.deposit,
+            Precision::Exact,
+        )?;
         Providers::<T>::remove(&who);
         Self::deposit_event(Event::ProviderDeregistered { provider: who });
         Ok(())
@@ -71,12 +80,21 @@ impl<T: Config> Pallet<T> {
     ) -> DispatchResult {
         let mut provider = Providers::<T>::get(&who).ok_or(Error::<T>::NoSuchProvider)?;
         let class = HardwareClasses::<T>::get(registration.class).ok_or(Error::<T>::NoSuchClass)?;
-        ensure!((1..=MAX_SLOTS).contains(&registration.slots), Error::<T>::BadSlots);
+        ensure!(
+            (1..=MAX_SLOTS).contains(&registration.slots),
+            Error::<T>::BadSlots
+        );
         ensure!(registration.location.is_on_earth(), Error::<T>::NotOnEarth);
         ensure!(types::is_region(&registration.region), Error::<T>::BadRegion);
-        ensure!(types::is_endpoint(&registration.endpoint), Error::<T>::BadEndpoint);
+        ensure!(
+            types::is_endpoint(&registration.endpoint),
+            Error::<T>::BadEndpoint
+        );
         ensure!(registration.ask > 0, Error::<T>::AskIsZero);
-        ensure!(!WorkerKeys::<T>::contains_key(&registration.worker_key), Error::<T>::WorkerKeyInUse);
+        ensure!(
+            !WorkerKeys::<T>::contains_key(&registration.worker_key),
+            Error::<T>::WorkerKeyInUse
+        );
         // Last of the checks, because it costs most.
         let public = sr25519::Public::from_raw(registration.worker_key.clone().into());
         ensure!(
@@ -84,7 +102,10 @@ impl<T: Config> Pallet<T> {
             Error::<T>::BadWorkerSignature
         );
 
-        provider.machines = provider.machines.checked_add(1).ok_or(ArithmeticError::Overflow)?;
+        provider.machines = provider
+            .machines
+            .checked_add(1)
+            .ok_or(ArithmeticError::Overflow)?;
         let deposit = T::MachineDeposit::get();
         T::Currency::hold(&HoldReason::MachineDeposit.into(), &who, deposit)?;
         Self::insert_machine(who, provider, registration, &class, deposit)?;
@@ -132,7 +153,12 @@ impl<T: Config> Pallet<T> {
                 deposit,
             },
         );
-        Self::deposit_event(Event::MachineRegistered { machine, provider: who, class: class_id, slots });
+        Self::deposit_event(Event::MachineRegistered {
+            machine,
+            provider: who,
+            class: class_id,
+            slots,
+        });
         Ok(machine)
     }
 
@@ -163,13 +189,20 @@ impl<T: Config> Pallet<T> {
             ),
             Error::<T>::NotSuspendable
         );
-        Self::set_status(machine, record, MachineStatus::Suspended(SuspensionReason::OwnRequest));
+        Self::set_status(
+            machine,
+            record,
+            MachineStatus::Suspended(SuspensionReason::OwnRequest),
+        );
         Ok(())
     }
 
     pub(crate) fn do_resume(who: T::AccountId, machine: MachineId) -> DispatchResult {
         let record = Self::machine_run_by(&who, machine)?;
-        ensure!(matches!(record.status, MachineStatus::Suspended(_)), Error::<T>::NotSuspended);
+        ensure!(
+            matches!(record.status, MachineStatus::Suspended(_)),
+            Error::<T>::NotSuspended
+        );
         ensure!(T::Bonds::is_sufficient(machine), Error::<T>::BondTooLow);
         let to = lifecycle::status_of_bonded(T::HardwareProofs::is_proven(machine));
         Self::set_status(machine, record, to);
@@ -178,7 +211,10 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_retire(who: T::AccountId, machine: MachineId) -> DispatchResult {
         let record = Self::machine_of(&who, machine)?;
-        ensure!(record.status != MachineStatus::Retired, Error::<T>::MachineRetired);
+        ensure!(
+            record.status != MachineStatus::Retired,
+            Error::<T>::MachineRetired
+        );
         ensure!(!record.is_leased(), Error::<T>::SlotsLeased);
         Self::set_status(machine, record, MachineStatus::Retired);
         Self::remove_if_unbonded(machine);
@@ -197,8 +233,13 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_refresh_machine(machine: MachineId) -> DispatchResult {
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
-        ensure!(record.status != MachineStatus::Retired, Error::<T>::MachineRetired);
-        let terms = HardwareClasses::<T>::get(record.class).ok_or(Error::<T>::NoSuchClass)?.terms();
+        ensure!(
+            record.status != MachineStatus::Retired,
+            Error::<T>::MachineRetired
+        );
+        let terms = HardwareClasses::<T>::get(record.class)
+            .ok_or(Error::<T>::NoSuchClass)?
+            .terms();
 
         let new_terms = terms != record.terms;
         if new_terms {
@@ -230,7 +271,10 @@ impl<T: Config> Pallet<T> {
         update: impl FnOnce(&mut MachineRecordOf<T>),
     ) -> DispatchResult {
         let mut record = Self::machine_of(who, machine)?;
-        ensure!(record.status != MachineStatus::Retired, Error::<T>::MachineRetired);
+        ensure!(
+            record.status != MachineStatus::Retired,
+            Error::<T>::MachineRetired
+        );
         update(&mut record);
         Machines::<T>::insert(machine, record);
         Ok(())

@@ -31,19 +31,17 @@ mod market;
 mod mock;
 #[cfg(test)]
 mod tests;
-#[cfg(any(feature = "try-runtime", test))]
 mod try_state;
 mod types;
 pub mod weights;
 
 pub use pallet::*;
 pub use types::{
-    ClassName, ClassTerms, Endpoint, GenesisHardwareClass, HardwareClassRecord, MachineRecord, MachineRecordOf,
-    MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord, Region,
+    ClassName, ClassTerms, Endpoint, GenesisHardwareClass, HardwareClassRecord, MachineRecord,
+    MachineRecordOf, MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord, Region,
 };
 pub use weights::WeightInfo;
 
-#[allow(unused_qualifications, reason = "the code that the pallet macros generate spells out its paths")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use alloc::vec::Vec;
@@ -185,7 +183,8 @@ pub mod pallet {
                     "genesis: hardware class {} is there twice",
                     class.class
                 );
-                Pallet::<T>::check_class(&record).expect("genesis: the name of a hardware class is not valid");
+                Pallet::<T>::check_class(&record)
+                    .expect("genesis: the name of a hardware class is not valid");
                 HardwareClasses::<T>::insert(class.class, record);
             }
         }
@@ -334,9 +333,7 @@ pub mod pallet {
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         #[cfg(feature = "try-runtime")]
-        fn try_state(
-            _: BlockNumberFor<T>,
-        ) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
         }
     }

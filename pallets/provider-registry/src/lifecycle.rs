@@ -16,7 +16,11 @@ use crate::{
 
 /// The status of a machine whose bond suffices and that nothing else holds back.
 pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
-    if proven { MachineStatus::Active } else { MachineStatus::Unproven }
+    if proven {
+        MachineStatus::Active
+    } else {
+        MachineStatus::Unproven
+    }
 }
 
 /// The status that follows from whether a machine's bond suffices and its hardware is proven.
@@ -67,7 +71,9 @@ impl<T: Config> Pallet<T> {
 
     /// Removes the record of a retired machine for which nothing is held any more, and gives its deposit back.
     pub(crate) fn remove_if_unbonded(machine: MachineId) {
-        let Some(record) = Machines::<T>::get(machine) else { return };
+        let Some(record) = Machines::<T>::get(machine) else {
+            return;
+        };
         if record.status != MachineStatus::Retired || T::Bonds::total_held(machine) > 0 {
             return;
         }
@@ -86,13 +92,18 @@ impl<T: Config> Pallet<T> {
             // Only this pallet touches holds of this reason, and it records what it holds.
             defensive!("the deposit of a machine is not held");
         }
-        Self::deposit_event(Event::MachineRemoved { machine, provider: record.provider });
+        Self::deposit_event(Event::MachineRemoved {
+            machine,
+            provider: record.provider,
+        });
     }
 }
 
 impl<T: Config> OnBondChange for Pallet<T> {
     fn on_bond_change(machine: MachineId, sufficient: bool) {
-        let Some(record) = Machines::<T>::get(machine) else { return };
+        let Some(record) = Machines::<T>::get(machine) else {
+            return;
+        };
         if record.status == MachineStatus::Retired {
             return Self::remove_if_unbonded(machine);
         }

@@ -44,11 +44,21 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
         ensure!(slots > 0, Error::<T>::BadSlots);
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
         ensure!(record.status == MachineStatus::Active, Error::<T>::NotActive);
-        record.free_slots = record.free_slots.checked_sub(slots).ok_or(Error::<T>::TooFewFreeSlots)?;
+        record.free_slots = record
+            .free_slots
+            .checked_sub(slots)
+            .ok_or(Error::<T>::TooFewFreeSlots)?;
 
         Machines::<T>::insert(machine, &record);
-        Self::deposit_event(Event::SlotsLeased { machine, slots, free_slots: record.free_slots });
-        Ok(LeaseTerms { provider: record.provider, price_per_slot_hour: record.ask })
+        Self::deposit_event(Event::SlotsLeased {
+            machine,
+            slots,
+            free_slots: record.free_slots,
+        });
+        Ok(LeaseTerms {
+            provider: record.provider,
+            price_per_slot_hour: record.ask,
+        })
     }
 
     fn release(machine: MachineId, slots: u8) -> DispatchResult {
@@ -61,7 +71,11 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .ok_or(Error::<T>::SlotsNotLeased)?;
 
         Machines::<T>::insert(machine, &record);
-        Self::deposit_event(Event::SlotsReleased { machine, slots, free_slots: record.free_slots });
+        Self::deposit_event(Event::SlotsReleased {
+            machine,
+            slots,
+            free_slots: record.free_slots,
+        });
         Ok(())
     }
 

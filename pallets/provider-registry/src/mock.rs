@@ -103,7 +103,9 @@ pub struct MockBonds;
 
 impl BondInspect for MockBonds {
     fn is_sufficient(machine: MachineId) -> bool {
-        Bonds::get().get(&machine).is_some_and(|(_, sufficient)| *sufficient)
+        Bonds::get()
+            .get(&machine)
+            .is_some_and(|(_, sufficient)| *sufficient)
     }
 
     fn total_held(machine: MachineId) -> Balance {
@@ -159,7 +161,10 @@ impl Default for ExtBuilder {
             genesis_class(CPU, "CPU", 1),
             genesis_class(H100, "NVIDIA_H100", 989),
         ];
-        Self { hardware_classes, provider: false }
+        Self {
+            hardware_classes,
+            provider: false,
+        }
     }
 }
 
@@ -191,6 +196,7 @@ impl ExtBuilder {
             },
             provider_registry: pallet_provider_registry::GenesisConfig {
                 hardware_classes: self.hardware_classes,
+                ..Default::default()
             },
             ..Default::default()
         };
@@ -259,7 +265,10 @@ pub(crate) fn registration(worker_number: u8) -> MachineRegistration<AccountId> 
         disk_gib: 4_096,
         upload_mbps: 1_000,
         download_mbps: 2_000,
-        location: Location { latitude_microdegrees: 52_520_008, longitude_microdegrees: 13_404_954 },
+        location: Location {
+            latitude_microdegrees: 52_520_008,
+            longitude_microdegrees: 13_404_954,
+        },
         region: b"eu-central".to_vec().try_into().unwrap(),
         endpoint: b"http://192.0.2.1:4001".to_vec().try_into().unwrap(),
         ask: ASK,

@@ -31,7 +31,10 @@ impl<T: Config> Pallet<T> {
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         // 1
         for (_, class) in HardwareClasses::<T>::iter() {
-            ensure!(types::is_class_name(&class.name), "1: a hardware class has a bad name");
+            ensure!(
+                types::is_class_name(&class.name),
+                "1: a hardware class has a bad name"
+            );
         }
 
         let next_machine = NextMachineId::<T>::get();
@@ -40,12 +43,27 @@ impl<T: Config> Pallet<T> {
         for (machine, record) in Machines::<T>::iter() {
             let retired = record.status == MachineStatus::Retired;
             // 2
-            ensure!(HardwareClasses::<T>::contains_key(record.class), "2: a machine's class is unknown");
-            ensure!(machine < next_machine, "2: a machine's identifier was not given out");
+            ensure!(
+                HardwareClasses::<T>::contains_key(record.class),
+                "2: a machine's class is unknown"
+            );
+            ensure!(
+                machine < next_machine,
+                "2: a machine's identifier was not given out"
+            );
             // 3
-            ensure!((1..=MAX_SLOTS).contains(&record.slots), "3: a machine has a bad number of slots");
-            ensure!(record.free_slots <= record.slots, "3: more slots are free than there are");
-            ensure!(!retired || !record.is_leased(), "3: a slot of a retired machine is leased");
+            ensure!(
+                (1..=MAX_SLOTS).contains(&record.slots),
+                "3: a machine has a bad number of slots"
+            );
+            ensure!(
+                record.free_slots <= record.slots,
+                "3: more slots are free than there are"
+            );
+            ensure!(
+                !retired || !record.is_leased(),
+                "3: a slot of a retired machine is leased"
+            );
             // 4
             if !retired {
                 keys = keys.saturating_add(1);
@@ -55,7 +73,10 @@ impl<T: Config> Pallet<T> {
                 );
             }
             // 5
-            ensure!(!retired || T::Bonds::total_held(machine) > 0, "5: a removable machine is still there");
+            ensure!(
+                !retired || T::Bonds::total_held(machine) > 0,
+                "5: a removable machine is still there"
+            );
             // 6
             machines = machines.saturating_add(1);
             ensure!(
@@ -67,7 +88,10 @@ impl<T: Config> Pallet<T> {
             *deposit = deposit.saturating_add(record.deposit);
         }
         // 4: as many keys as machines name one, so none is left over.
-        ensure!(WorkerKeys::<T>::iter_keys().count() == keys, "4: a worker key names no machine");
+        ensure!(
+            WorkerKeys::<T>::iter_keys().count() == keys,
+            "4: a worker key names no machine"
+        );
         // 6
         ensure!(
             MachinesByProvider::<T>::iter_keys().count() == machines,
@@ -77,14 +101,20 @@ impl<T: Config> Pallet<T> {
         for (account, provider) in Providers::<T>::iter() {
             let (count, deposit) = per_provider.remove(&account).unwrap_or_default();
             // 6
-            ensure!(provider.machines == count, "6: a provider's count of machines is wrong");
+            ensure!(
+                provider.machines == count,
+                "6: a provider's count of machines is wrong"
+            );
             // 7
             let held = |reason: HoldReason| T::Currency::balance_on_hold(&reason.into(), &account);
             ensure!(
                 held(HoldReason::ProviderDeposit) == provider.deposit,
                 "7: a provider's deposit is not what is held"
             );
-            ensure!(held(HoldReason::MachineDeposit) == deposit, "7: deposits of machines are not what is held");
+            ensure!(
+                held(HoldReason::MachineDeposit) == deposit,
+                "7: deposits of machines are not what is held"
+            );
         }
         // 6
         ensure!(per_provider.is_empty(), "6: a machine's owner is no provider");

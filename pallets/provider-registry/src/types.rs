@@ -52,7 +52,10 @@ pub struct HardwareClassRecord {
 impl HardwareClassRecord {
     /// The part that machines of the class take a copy of.
     pub fn terms(&self) -> ClassTerms {
-        ClassTerms { compute_score: self.compute_score, stake_per_slot: self.stake_per_slot }
+        ClassTerms {
+            compute_score: self.compute_score,
+            stake_per_slot: self.stake_per_slot,
+        }
     }
 }
 
@@ -204,19 +207,25 @@ impl<AccountId> MachineRecord<AccountId> {
 /// Whether a class name is one: not empty, and only of `A` to `Z`, digits and `_`.
 pub(crate) fn is_class_name(name: &[u8]) -> bool {
     !name.is_empty()
-        && name.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
 }
 
 /// Whether a region code is one: not empty, and only of `a` to `z`, digits and `-`.
 pub(crate) fn is_region(region: &[u8]) -> bool {
     !region.is_empty()
-        && region.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+        && region
+            .iter()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
 /// Whether an endpoint is an HTTP URL of printable ASCII with something after the scheme.
 ///
 /// Nothing more is checked: whether somebody answers there is for the validators to see.
 pub(crate) fn is_endpoint(endpoint: &[u8]) -> bool {
-    let rest = endpoint.strip_prefix(b"https://").or_else(|| endpoint.strip_prefix(b"http://"));
+    let rest = endpoint
+        .strip_prefix(b"https://")
+        .or_else(|| endpoint.strip_prefix(b"http://"));
     rest.is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_graphic))
 }

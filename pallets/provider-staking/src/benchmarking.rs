@@ -19,7 +19,7 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    BondRecord, Bonds, Config, Event, HoldReason, MAX_UNLOCK_CHUNKS, Pallet, UnlockChunk, UnlockChunks,
+    BondRecord, Bonds, Call, Config, Event, HoldReason, MAX_UNLOCK_CHUNKS, Pallet, UnlockChunk, UnlockChunks,
 };
 
 /// Slots of the machines that are bonded.
@@ -46,9 +46,21 @@ fn machine<T: Config>() -> (T::AccountId, MachineId, Balance) {
 fn insert_bond<T: Config>(provider: &T::AccountId, machine: MachineId, bonded: Balance, chunks: u32) {
     // All due in the chain's first epoch, which is where benchmarks run. That they would be one is no matter:
     // what costs is how many they are.
-    let unlocking: UnlockChunks =
-        vec![UnlockChunk { amount: ASY, due_epoch: 0 }; chunks as usize].try_into().unwrap();
-    let record = BondRecord { provider: provider.clone(), bonded, unlocking, auto_stake: false };
+    let unlocking: UnlockChunks = vec![
+        UnlockChunk {
+            amount: ASY,
+            due_epoch: 0
+        };
+        chunks as usize
+    ]
+    .try_into()
+    .unwrap();
+    let record = BondRecord {
+        provider: provider.clone(),
+        bonded,
+        unlocking,
+        auto_stake: false,
+    };
     T::Currency::hold(&HoldReason::MachineBond.into(), provider, record.total_held()).unwrap();
     Bonds::<T>::insert(machine, record);
 }
@@ -77,7 +89,11 @@ mod benches {
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine, minimum);
 
-        assert_has_event::<T>(Event::Bonded { machine, amount: minimum, total: minimum });
+        assert_has_event::<T>(Event::Bonded {
+            machine,
+            amount: minimum,
+            total: minimum,
+        });
     }
 
     #[benchmark]
@@ -88,7 +104,11 @@ mod benches {
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine, minimum);
 
-        assert_has_event::<T>(Event::Bonded { machine, amount: minimum, total: minimum + ASY });
+        assert_has_event::<T>(Event::Bonded {
+            machine,
+            amount: minimum,
+            total: minimum + ASY,
+        });
     }
 
     #[benchmark]
@@ -101,7 +121,10 @@ mod benches {
 
         let record = Bonds::<T>::get(machine).unwrap();
         assert_eq!(record.bonded, minimum);
-        assert_eq!(record.total_held(), minimum + Balance::from(MAX_UNLOCK_CHUNKS) * ASY);
+        assert_eq!(
+            record.total_held(),
+            minimum + Balance::from(MAX_UNLOCK_CHUNKS) * ASY
+        );
     }
 
     /// Of a retired machine, the last of its bond: its record in the registry goes too.
@@ -115,7 +138,10 @@ mod benches {
         _(RawOrigin::Signed(provider), machine);
 
         assert!(!Bonds::<T>::contains_key(machine));
-        assert_has_event::<T>(Event::Withdrawn { machine, amount: Balance::from(MAX_UNLOCK_CHUNKS) * ASY });
+        assert_has_event::<T>(Event::Withdrawn {
+            machine,
+            amount: Balance::from(MAX_UNLOCK_CHUNKS) * ASY,
+        });
     }
 
     #[benchmark]
@@ -126,7 +152,10 @@ mod benches {
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine, true);
 
-        assert_has_event::<T>(Event::AutoStakeSet { machine, auto_stake: true });
+        assert_has_event::<T>(Event::AutoStakeSet {
+            machine,
+            auto_stake: true,
+        });
     }
 
     impl_benchmark_test_suite!(

@@ -15,10 +15,20 @@ use crate::{BondRecordOf, Bonds, Config, Error, Event, HoldReason, Pallet};
 impl<T: Config> Pallet<T> {
     /// Holds plancks of the provider's and adds them to the machine's bond. A retired machine takes none.
     pub(crate) fn add(machine: MachineId, mut record: BondRecordOf<T>, amount: Balance) -> DispatchResult {
-        ensure!(T::Machines::status(machine) != Some(MachineStatus::Retired), Error::<T>::MachineRetired);
+        ensure!(
+            T::Machines::status(machine) != Some(MachineStatus::Retired),
+            Error::<T>::MachineRetired
+        );
         T::Currency::hold(&HoldReason::MachineBond.into(), &record.provider, amount)?;
-        record.bonded = record.bonded.checked_add(amount).ok_or(ArithmeticError::Overflow)?;
-        Self::deposit_event(Event::Bonded { machine, amount, total: record.bonded });
+        record.bonded = record
+            .bonded
+            .checked_add(amount)
+            .ok_or(ArithmeticError::Overflow)?;
+        Self::deposit_event(Event::Bonded {
+            machine,
+            amount,
+            total: record.bonded,
+        });
         Self::put(machine, record);
         Ok(())
     }

@@ -37,12 +37,22 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_unbond(who: T::AccountId, machine: MachineId, amount: Balance) -> DispatchResult {
         let mut record = Self::bond_of(&who, machine)?;
         ensure!(amount > 0, Error::<T>::AmountIsZero);
-        record.bonded = record.bonded.checked_sub(amount).ok_or(Error::<T>::BondTooSmall)?;
+        record.bonded = record
+            .bonded
+            .checked_sub(amount)
+            .ok_or(Error::<T>::BondTooSmall)?;
         Self::ensure_may_keep(machine, record.bonded)?;
 
         let due_epoch = T::Clock::current_epoch().saturating_add(T::UnbondingEpochs::get());
-        ensure!(record.try_push_chunk(amount, due_epoch), Error::<T>::TooManyChunks);
-        Self::deposit_event(Event::Unbonded { machine, amount, due_epoch });
+        ensure!(
+            record.try_push_chunk(amount, due_epoch),
+            Error::<T>::TooManyChunks
+        );
+        Self::deposit_event(Event::Unbonded {
+            machine,
+            amount,
+            due_epoch,
+        });
         Self::put(machine, record);
         Ok(())
     }
@@ -52,13 +62,22 @@ impl<T: Config> Pallet<T> {
         let amount = record.take_due(T::Clock::current_epoch());
         ensure!(amount > 0, Error::<T>::NothingDue);
 
-        T::Currency::release(&HoldReason::MachineBond.into(), &record.provider, amount, Precision::Exact)?;
+        T::Currency::release(
+            &HoldReason::MachineBond.into(),
+            &record.provider,
+            amount,
+            Precision::Exact,
+        )?;
         Self::deposit_event(Event::Withdrawn { machine, amount });
         Self::put(machine, record);
         Ok(())
     }
 
-    pub(crate) fn do_set_auto_stake(who: T::AccountId, machine: MachineId, auto_stake: bool) -> DispatchResult {
+    pub(crate) fn do_set_auto_stake(
+        who: T::AccountId,
+        machine: MachineId,
+        auto_stake: bool,
+    ) -> DispatchResult {
         let mut record = Self::bond_of(&who, machine)?;
         record.auto_stake = auto_stake;
         // Nothing is held more or less, so nobody needs to hear of it.

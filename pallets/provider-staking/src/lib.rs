@@ -25,7 +25,6 @@ mod calls;
 mod mock;
 #[cfg(test)]
 mod tests;
-#[cfg(any(feature = "try-runtime", test))]
 mod try_state;
 mod types;
 pub mod weights;
@@ -34,7 +33,6 @@ pub use pallet::*;
 pub use types::{BondRecord, BondRecordOf, MAX_UNLOCK_CHUNKS, UnlockChunk, UnlockChunks};
 pub use weights::WeightInfo;
 
-#[allow(unused_qualifications, reason = "the code that the pallet macros generate spells out its paths")]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use assay_primitives::{

@@ -69,20 +69,22 @@ impl pallet_balances::Config for Test {
 
 parameter_types! {
     /// The registry's machines.
-    pub static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
+    pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
     /// What the registry was told and what was held then, in order.
     pub static BondChanges: Vec<(MachineId, bool, Balance)> = Vec::new();
     /// The clock's epoch.
     pub static CurrentEpoch: EpochIndex = 0;
-    /// Least bond of any machine.
-    pub static BaseBond: Balance = BASE_BOND;
+    /// Least bond of any machine, before its class asks for more.
+    pub static LeastBond: Balance = BASE_BOND;
+    /// What every machine's class asks.
+    pub static StakeOfClass: Balance = CLASS_STAKE;
 }
 
 /// A machine of [`MockRegistry`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct MockMachine {
-    pub provider: AccountId,
-    pub status: MachineStatus,
+pub(crate) struct MockMachine {
+    pub(crate) provider: AccountId,
+    pub(crate) status: MachineStatus,
 }
 
 /// A registry that follows the bond as the real one does, for machines that are all proven.
@@ -102,7 +104,7 @@ impl MachineInspect<AccountId> for MockRegistry {
     }
 
     fn class_stake(machine: MachineId) -> Option<Balance> {
-        Machines::get().get(&machine).map(|_| CLASS_STAKE)
+        Machines::get().get(&machine).map(|_| StakeOfClass::get())
     }
 
     #[cfg(feature = "runtime-benchmarks")]
@@ -158,7 +160,7 @@ impl pallet_provider_staking::Config for Test {
     type Machines = MockRegistry;
     type OnBondChange = MockRegistry;
     type Clock = MockClock;
-    type BaseBond = BaseBond;
+    type BaseBond = LeastBond;
     type UnbondingEpochs = ConstU32<UNBONDING_EPOCHS>;
     type WeightInfo = ();
 }
@@ -179,15 +181,20 @@ impl ExtBuilder {
     pub(crate) fn build(self) -> TestExternalities {
         Machines::set(BTreeMap::new());
         CurrentEpoch::set(0);
-        BaseBond::set(BASE_BOND);
-        for (machine, provider) in
-            [(MACHINE, PROVIDER), (SECOND_MACHINE, PROVIDER), (OTHER_MACHINE, OTHER_PROVIDER)]
-        {
+        LeastBond::set(BASE_BOND);
+        StakeOfClass::set(CLASS_STAKE);
+        for (machine, provider) in [
+            (MACHINE, PROVIDER),
+            (SECOND_MACHINE, PROVIDER),
+            (OTHER_MACHINE, OTHER_PROVIDER),
+        ] {
             insert_machine(machine, provider);
         }
         let genesis = RuntimeGenesisConfig {
             balances: pallet_balances::GenesisConfig {
-                balances: [PROVIDER, OTHER_PROVIDER, STRANGER].map(|who| (who, ENDOWMENT)).into(),
+                balances: [PROVIDER, OTHER_PROVIDER, STRANGER]
+                    .map(|who| (who, ENDOWMENT))
+                    .into(),
                 ..Default::default()
             },
             ..Default::default()
@@ -215,7 +222,15 @@ impl ExtBuilder {
 }
 
 fn insert_machine(machine: MachineId, provider: AccountId) {
-    Machines::mutate(|machines| machines.insert(machine, MockMachine { provider, status: Unproven }));
+    Machines::mutate(|machines| {
+        machines.insert(
+            machine,
+            MockMachine {
+                provider,
+                status: Unproven,
+            },
+        )
+    });
 }
 
 /// The registry gives a machine a status.

@@ -2,10 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use assay_primitives::{
-    machine::MachineInspect,
-    money::Balance,
-};
+use assay_primitives::{machine::MachineInspect, money::Balance};
 use polkadot_sdk::{
     frame_support::{ensure, traits::fungible::InspectHold},
     sp_runtime::TryRuntimeError,

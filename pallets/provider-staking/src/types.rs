@@ -17,7 +17,9 @@ pub type BondRecordOf<T> = BondRecord<<T as frame_system::Config>::AccountId>;
 pub type UnlockChunks = BoundedVec<UnlockChunk, ConstU32<MAX_UNLOCK_CHUNKS>>;
 
 /// A part of a bond on its way out; still held, and still to lose.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
 pub struct UnlockChunk {
     /// Plancks.
     pub amount: Balance,
@@ -41,18 +43,29 @@ pub struct BondRecord<AccountId> {
 impl<AccountId> BondRecord<AccountId> {
     /// The record of a machine for which nothing is bonded yet.
     pub(crate) fn empty(provider: AccountId) -> Self {
-        Self { provider, bonded: 0, unlocking: UnlockChunks::new(), auto_stake: false }
+        Self {
+            provider,
+            bonded: 0,
+            unlocking: UnlockChunks::new(),
+            auto_stake: false,
+        }
     }
 
     /// Plancks held for the machine: bonded, and on their way out.
     pub fn total_held(&self) -> Balance {
-        self.unlocking.iter().fold(self.bonded, |total, chunk| total.saturating_add(chunk.amount))
+        self.unlocking
+            .iter()
+            .fold(self.bonded, |total, chunk| total.saturating_add(chunk.amount))
     }
 
     /// Puts plancks on their way out, with those of the same epoch where there are some. Says whether there was
     /// room; changes nothing where there was none.
     pub(crate) fn try_push_chunk(&mut self, amount: Balance, due_epoch: EpochIndex) -> bool {
-        match self.unlocking.iter_mut().find(|chunk| chunk.due_epoch == due_epoch) {
+        match self
+            .unlocking
+            .iter_mut()
+            .find(|chunk| chunk.due_epoch == due_epoch)
+        {
             Some(chunk) => {
                 chunk.amount = chunk.amount.saturating_add(amount);
                 true

@@ -33,7 +33,6 @@ mod ledger;
 mod mock;
 #[cfg(test)]
 mod tests;
-#[cfg(any(feature = "try-runtime", test))]
 mod try_state;
 mod types;
 pub mod weights;
@@ -45,10 +44,6 @@ pub use types::{
 };
 pub use weights::WeightInfo;
 
-#[allow(
-    unused_qualifications,
-    reason = "the code that the pallet macros generate spells out its paths"
-)]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use assay_primitives::{

@@ -34,7 +34,7 @@ impl<T: Config> Pallet<T> {
     /// 4. No epoch minted more than its pool, or will when everybody is paid for a whole uptime; nor were
     ///    more fees burned than taken.
     /// 5. A reward destination belongs to a machine that is in the market or has rewards to come.
-    pub(crate) fn do_try_state() -> Result<(), TryRuntimeError> {
+    pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let current = T::Clock::current_epoch();
         let oldest = Self::oldest_epoch();
         let mut total_weight: u128 = 0;

@@ -15,10 +15,7 @@ use codec::Encode;
 use pallet_job_escrow::{JobKind, JobOrder, ManifestRef};
 use pallet_provider_registry::MachineRegistration;
 use polkadot_sdk::{
-    frame_support::{
-        assert_ok,
-        traits::{BuildGenesisConfig, Get},
-    },
+    frame_support::{assert_ok, traits::BuildGenesisConfig},
     pallet_timestamp,
     sp_consensus_babe::{
         BABE_ENGINE_ID,
@@ -32,16 +29,16 @@ use polkadot_sdk::{
 };
 
 /// Milliseconds of a slot.
-pub const SLOT_MS: u64 = 3_000;
+pub(crate) const SLOT_MS: u64 = 3_000;
 
 /// The moment of the first block, in milliseconds; any multiple of a slot.
 const GENESIS_MS: u64 = 1_700_000_001_000 / SLOT_MS * SLOT_MS;
 
 /// What the machines of these tests ask for a slot-hour.
-pub const ASK: Balance = 7 * ASY;
+pub(crate) const ASK: Balance = 7 * ASY;
 
 /// Builds a genesis from the preset as the node does, and runs the test in it.
-pub fn with_chain(preset: &str, test: impl FnOnce(&mut Chain)) {
+pub(crate) fn with_chain(preset: &str, test: impl FnOnce(&mut Chain)) {
     let patch = get_preset(&PresetId::from(preset)).expect("the preset exists");
     let mut config = serde_json::to_value(RuntimeGenesisConfig::default()).expect("genesis is JSON");
     merge(
@@ -75,19 +72,19 @@ fn merge(document: &mut serde_json::Value, patch: serde_json::Value) {
 }
 
 /// The chain under test.
-pub struct Chain {
+pub(crate) struct Chain {
     height: BlockNumber,
     now_ms: u64,
 }
 
 impl Chain {
     /// Makes the next block one slot later.
-    pub fn next_block(&mut self) {
+    pub(crate) fn next_block(&mut self) {
         self.next_block_after(SLOT_MS);
     }
 
     /// Makes the next block after the chain stood for that long (a multiple of a slot).
-    pub fn next_block_after(&mut self, wait_ms: u64) {
+    pub(crate) fn next_block_after(&mut self, wait_ms: u64) {
         let parent = if self.height == 0 {
             H256::zero()
         } else {
@@ -117,14 +114,14 @@ impl Chain {
     }
 
     /// Makes blocks until that much active time has passed.
-    pub fn pass(&mut self, active_ms: u64) {
+    pub(crate) fn pass(&mut self, active_ms: u64) {
         for _ in 0..active_ms.div_ceil(SLOT_MS) {
             self.next_block();
         }
     }
 
     /// Every pallet's invariants.
-    pub fn check_invariants(&self) {
+    pub(crate) fn check_invariants(&self) {
         ChainClock::do_try_state().expect("the clock is sound");
         ProviderRegistry::do_try_state().expect("the registry is sound");
         ProviderStaking::do_try_state().expect("the bonds are sound");
@@ -134,12 +131,12 @@ impl Chain {
 }
 
 /// A well-known account.
-pub fn account(who: Sr25519Keyring) -> AccountId {
+pub(crate) fn account(who: Sr25519Keyring) -> AccountId {
     who.to_account_id()
 }
 
 /// Dispatches a call as that account.
-pub fn call_as(
+pub(crate) fn call_as(
     who: &AccountId,
     call: impl Into<RuntimeCall>,
 ) -> Result<(), polkadot_sdk::sp_runtime::DispatchError> {
@@ -150,7 +147,7 @@ pub fn call_as(
 }
 
 /// Registers `provider` and one of its machines, whose worker key is `worker`, and bonds the minimum.
-pub fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
+pub(crate) fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
     let owner = account(provider);
     let _ = call_as(
         &owner,
@@ -196,7 +193,7 @@ pub fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u
 }
 
 /// The signature by which a worker key agrees to serve a provider.
-pub fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::Signature {
+pub(crate) fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::Signature {
     let mut message = WORKER_KEY_CONTEXT.to_vec();
     message.extend_from_slice(System::block_hash(0).as_ref());
     message.extend_from_slice(provider.as_ref());
@@ -204,7 +201,12 @@ pub fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::Signatu
 }
 
 /// Notes a manifest and orders a job on the machine; returns its number.
-pub fn deploy(consumer: Sr25519Keyring, machine: MachineId, kind: JobKind, max_duration_ms: u64) -> u64 {
+pub(crate) fn deploy(
+    consumer: Sr25519Keyring,
+    machine: MachineId,
+    kind: JobKind,
+    max_duration_ms: u64,
+) -> u64 {
     let manifest = br#"{"image":"localhost:5000/demo@sha256:00"}"#.to_vec();
     let consumer = account(consumer);
     let reference = ManifestRef {
@@ -230,28 +232,28 @@ pub fn deploy(consumer: Sr25519Keyring, machine: MachineId, kind: JobKind, max_d
 }
 
 /// What an account has, held or not.
-pub fn wealth(who: &AccountId) -> Balance {
+pub(crate) fn wealth(who: &AccountId) -> Balance {
     use polkadot_sdk::frame_support::traits::fungible::Inspect;
     Balances::total_balance(who)
 }
 
 /// All there is.
-pub fn issuance() -> Balance {
+pub(crate) fn issuance() -> Balance {
     use polkadot_sdk::frame_support::traits::fungible::Inspect;
     <Balances as Inspect<AccountId>>::total_issuance()
 }
 
 /// Whether the last block's events have one like that.
-pub fn happened(wanted: impl Fn(&RuntimeEvent) -> bool) -> bool {
+pub(crate) fn happened(wanted: impl Fn(&RuntimeEvent) -> bool) -> bool {
     System::events().iter().any(|record| wanted(&record.event))
 }
 
 /// The treasury's account.
-pub fn treasury() -> AccountId {
+pub(crate) fn treasury() -> AccountId {
     assay_runtime::configs::system::TreasuryAccount::get()
 }
 
 /// The slot of the block being made.
-pub fn current_slot() -> u64 {
+pub(crate) fn current_slot() -> u64 {
     Babe::current_slot().into()
 }

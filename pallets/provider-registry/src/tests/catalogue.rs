@@ -28,7 +28,10 @@ fn refresh(machine: u64) -> DispatchResult {
 #[test]
 fn genesis_fills_the_catalogue() {
     ExtBuilder::default().build_and_execute(|| {
-        assert_eq!(HardwareClasses::<Test>::get(H100), Some(class_record(b"NVIDIA_H100", 989)));
+        assert_eq!(
+            HardwareClasses::<Test>::get(H100),
+            Some(class_record(b"NVIDIA_H100", 989))
+        );
         assert_eq!(HardwareClasses::<Test>::get(CPU), Some(class_record(b"CPU", 1)));
         assert_eq!(HardwareClasses::<Test>::iter().count(), 2);
     });
@@ -37,20 +40,28 @@ fn genesis_fills_the_catalogue() {
 #[test]
 #[should_panic(expected = "hardware class 1 is there twice")]
 fn genesis_fails_when_a_class_repeats() {
-    ExtBuilder::default().hardware_classes(vec![genesis_class(1, "A", 1), genesis_class(1, "B", 1)]).build();
+    ExtBuilder::default()
+        .hardware_classes(vec![genesis_class(1, "A", 1), genesis_class(1, "B", 1)])
+        .build();
 }
 
 #[test]
 #[should_panic(expected = "the name of a hardware class is not valid")]
 fn genesis_fails_when_a_name_is_bad() {
-    ExtBuilder::default().hardware_classes(vec![genesis_class(1, "Nvidia H100", 1)]).build();
+    ExtBuilder::default()
+        .hardware_classes(vec![genesis_class(1, "Nvidia H100", 1)])
+        .build();
 }
 
 #[test]
 fn set_hardware_class_works() {
     ExtBuilder::default().build_and_execute(|| {
         let record = class_record(b"AMD_MI300X", 1_307);
-        assert_ok!(ProviderRegistry::set_hardware_class(RuntimeOrigin::root(), 50, record.clone()));
+        assert_ok!(ProviderRegistry::set_hardware_class(
+            RuntimeOrigin::root(),
+            50,
+            record.clone()
+        ));
 
         assert_eq!(HardwareClasses::<Test>::get(50), Some(record));
         assert_eq!(take_events(), [Event::HardwareClassSet { class: 50 }]);
@@ -75,11 +86,17 @@ fn set_hardware_class_leaves_machines_as_they_are() {
         assert_ok!(set_class(2_000));
 
         assert_eq!(record(machine), before);
-        assert_eq!(ProviderRegistry::class_stake(machine), Some(999 * ASY * u128::from(SLOTS)));
+        assert_eq!(
+            ProviderRegistry::class_stake(machine),
+            Some(999 * ASY * u128::from(SLOTS))
+        );
         assert_eq!(WeightsHeard::get(), []);
         // The next machine is registered on the new terms.
         let newer = unproven_machine(PROVIDER, 2);
-        assert_eq!(ProviderRegistry::class_stake(newer), Some(2_010 * ASY * u128::from(SLOTS)));
+        assert_eq!(
+            ProviderRegistry::class_stake(newer),
+            Some(2_010 * ASY * u128::from(SLOTS))
+        );
     });
 }
 
@@ -92,8 +109,11 @@ fn refresh_machine_works() {
 
         // The bond suffices for the new terms too.
         assert_ok!(refresh(machine));
-        let terms_updated =
-            Event::MachineTermsUpdated { machine, compute_score: 2_000, stake_per_slot: 2_010 * ASY };
+        let terms_updated = Event::MachineTermsUpdated {
+            machine,
+            compute_score: 2_000,
+            stake_per_slot: 2_010 * ASY,
+        };
         assert_eq!(take_events(), [terms_updated]);
         assert_eq!(WeightsHeard::take(), [(machine, 2_000 * u64::from(SLOTS))]);
         assert_noop!(refresh(machine), Error::<Test>::NothingToRefresh);
@@ -108,7 +128,14 @@ fn refresh_machine_suspends_when_bond_does_not_suffice_any_more() {
         set_bond(machine, ASY, false);
         assert_ok!(refresh(machine));
         let to = Suspended(BondTooLow);
-        assert_eq!(take_events(), [Event::MachineStatusChanged { machine, from: Active, to }]);
+        assert_eq!(
+            take_events(),
+            [Event::MachineStatusChanged {
+                machine,
+                from: Active,
+                to
+            }]
+        );
         assert_eq!(WeightsHeard::take(), [(machine, 0)]);
 
         set_bond(machine, ASY, true);

@@ -46,7 +46,9 @@ fn act(step: Step) {
         Step::RegisterMachine { second, worker } => register(provider(second), worker, registration(worker)),
         Step::Bond { machine, sufficient } => {
             // The stakes bond nothing for machines that are not there or retired.
-            if status(machine).is_some_and(|status| status != assay_primitives::machine::MachineStatus::Retired) {
+            if status(machine)
+                .is_some_and(|status| status != assay_primitives::machine::MachineStatus::Retired)
+            {
                 change_bond(machine, ASY, sufficient);
             }
             Ok(())

@@ -13,7 +13,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Error, Event, HoldReason, Machines, MachinesByProvider, Providers, WorkerKeys, lifecycle::status_after, mock::*,
+    Error, Event, HoldReason, Machines, MachinesByProvider, Providers, WorkerKeys, lifecycle::status_after,
+    mock::*,
 };
 
 /// Compute score of an H100 times the slots.
@@ -149,7 +150,10 @@ fn suspend_self_fails_when_not_allowed() {
         assert_noop!(suspend(PROVIDER, machine), Error::<Test>::NotSuspendable);
 
         change_bond(machine, ASY, true);
-        assert_noop!(suspend(OTHER_PROVIDER, machine), Error::<Test>::NotProviderOrWorker);
+        assert_noop!(
+            suspend(OTHER_PROVIDER, machine),
+            Error::<Test>::NotProviderOrWorker
+        );
         // The key of another machine of the same provider.
         assert_noop!(suspend(worker(2), machine), Error::<Test>::NotProviderOrWorker);
 
@@ -209,8 +213,15 @@ fn retire_removes_when_nothing_is_bonded() {
         assert_eq!(
             take_events(),
             [
-                Event::MachineStatusChanged { machine, from: Unproven, to: Retired },
-                Event::MachineRemoved { machine, provider: PROVIDER },
+                Event::MachineStatusChanged {
+                    machine,
+                    from: Unproven,
+                    to: Retired
+                },
+                Event::MachineRemoved {
+                    machine,
+                    provider: PROVIDER
+                },
             ]
         );
         assert_noop!(retire(PROVIDER, machine), Error::<Test>::NoSuchMachine);
@@ -239,7 +250,13 @@ fn retire_keeps_record_and_deposit_while_bonded() {
         change_bond(machine, 0, false);
         assert_eq!(status(machine), None);
         assert_eq!(held(HoldReason::MachineDeposit, &PROVIDER), MACHINE_DEPOSIT);
-        assert_eq!(take_events(), [Event::MachineRemoved { machine, provider: PROVIDER }]);
+        assert_eq!(
+            take_events(),
+            [Event::MachineRemoved {
+                machine,
+                provider: PROVIDER
+            }]
+        );
     });
 }
 

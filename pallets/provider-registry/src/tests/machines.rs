@@ -6,8 +6,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    ClassTerms, Error, Event, HoldReason, MachineRecord, MachineRegistration, MachinesByProvider, NextMachineId,
-    Providers, WorkerKeys, mock::*,
+    ClassTerms, Error, Event, HoldReason, MachineRecord, MachineRegistration, MachinesByProvider,
+    NextMachineId, Providers, WorkerKeys, mock::*,
 };
 
 /// Registers a machine of the provider after `change` spoiled its registration.
@@ -95,7 +95,10 @@ fn register_machine_never_gives_an_identifier_twice() {
 #[test]
 fn register_machine_fails_when_signer_is_no_provider() {
     ExtBuilder::default().build_and_execute(|| {
-        assert_noop!(register(PROVIDER, 1, registration(1)), Error::<Test>::NoSuchProvider);
+        assert_noop!(
+            register(PROVIDER, 1, registration(1)),
+            Error::<Test>::NoSuchProvider
+        );
     });
 }
 
@@ -104,10 +107,15 @@ fn register_machine_fails_when_a_field_is_bad() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         assert_noop!(register_spoiled(|it| it.class = 999), Error::<Test>::NoSuchClass);
         assert_noop!(register_spoiled(|it| it.slots = 0), Error::<Test>::BadSlots);
-        assert_noop!(register_spoiled(|it| it.slots = MAX_SLOTS + 1), Error::<Test>::BadSlots);
         assert_noop!(
-            register_spoiled(|it| it.location =
-                Location { latitude_microdegrees: 90_000_001, longitude_microdegrees: 0 }),
+            register_spoiled(|it| it.slots = MAX_SLOTS + 1),
+            Error::<Test>::BadSlots
+        );
+        assert_noop!(
+            register_spoiled(|it| it.location = Location {
+                latitude_microdegrees: 90_000_001,
+                longitude_microdegrees: 0
+            }),
             Error::<Test>::NotOnEarth
         );
         assert_noop!(register_spoiled(|it| it.ask = 0), Error::<Test>::AskIsZero);
@@ -139,7 +147,10 @@ fn register_machine_works_with_extreme_fields() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         assert_ok!(register_spoiled(|it| {
             it.slots = MAX_SLOTS;
-            it.location = Location { latitude_microdegrees: -90_000_000, longitude_microdegrees: 180_000_000 };
+            it.location = Location {
+                latitude_microdegrees: -90_000_000,
+                longitude_microdegrees: 180_000_000,
+            };
             it.region = b"0123456789-abxyz".to_vec().try_into().unwrap();
             it.endpoint = b"https://x".to_vec().try_into().unwrap();
             it.ask = u128::MAX;
@@ -151,7 +162,10 @@ fn register_machine_works_with_extreme_fields() {
 fn register_machine_fails_when_worker_key_serves_already() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         unproven_machine(PROVIDER, 1);
-        assert_noop!(register(PROVIDER, 1, registration(1)), Error::<Test>::WorkerKeyInUse);
+        assert_noop!(
+            register(PROVIDER, 1, registration(1)),
+            Error::<Test>::WorkerKeyInUse
+        );
         assert_noop!(
             register(OTHER_PROVIDER, 1, registration(1)),
             Error::<Test>::WorkerKeyInUse
@@ -200,7 +214,11 @@ fn register_machine_fails_when_deposit_is_not_there() {
 fn update_ask_works() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
-        assert_ok!(ProviderRegistry::update_ask(RuntimeOrigin::signed(PROVIDER), machine, 7));
+        assert_ok!(ProviderRegistry::update_ask(
+            RuntimeOrigin::signed(PROVIDER),
+            machine,
+            7
+        ));
 
         assert_eq!(record(machine).ask, 7);
         assert_eq!(take_events(), [Event::AskUpdated { machine, ask: 7 }]);
@@ -211,7 +229,8 @@ fn update_ask_works() {
 fn update_ask_fails_when_not_allowed() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
-        let update = |who, machine, ask| ProviderRegistry::update_ask(RuntimeOrigin::signed(who), machine, ask);
+        let update =
+            |who, machine, ask| ProviderRegistry::update_ask(RuntimeOrigin::signed(who), machine, ask);
         assert_noop!(update(PROVIDER, machine, 0), Error::<Test>::AskIsZero);
         assert_noop!(update(PROVIDER, 99, 7), Error::<Test>::NoSuchMachine);
         assert_noop!(update(OTHER_PROVIDER, machine, 7), Error::<Test>::NotProvider);
@@ -244,10 +263,19 @@ fn update_endpoint_fails_when_not_allowed() {
             let endpoint = endpoint.to_vec().try_into().unwrap();
             ProviderRegistry::update_endpoint(RuntimeOrigin::signed(who), machine, endpoint)
         };
-        assert_noop!(update(PROVIDER, machine, b"example.org"), Error::<Test>::BadEndpoint);
+        assert_noop!(
+            update(PROVIDER, machine, b"example.org"),
+            Error::<Test>::BadEndpoint
+        );
         assert_noop!(update(PROVIDER, 99, b"http://x"), Error::<Test>::NoSuchMachine);
-        assert_noop!(update(worker(1), machine, b"http://x"), Error::<Test>::NotProvider);
+        assert_noop!(
+            update(worker(1), machine, b"http://x"),
+            Error::<Test>::NotProvider
+        );
         assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(PROVIDER), machine));
-        assert_noop!(update(PROVIDER, machine, b"http://x"), Error::<Test>::MachineRetired);
+        assert_noop!(
+            update(PROVIDER, machine, b"http://x"),
+            Error::<Test>::MachineRetired
+        );
     });
 }

@@ -11,7 +11,10 @@ fn inspect_works() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = unproven_machine(PROVIDER, 1);
         assert_eq!(ProviderRegistry::status(machine), Some(MachineStatus::Unproven));
-        assert_eq!(ProviderRegistry::class_stake(machine), Some(999 * ASY * u128::from(SLOTS)));
+        assert_eq!(
+            ProviderRegistry::class_stake(machine),
+            Some(999 * ASY * u128::from(SLOTS))
+        );
 
         assert_eq!(ProviderRegistry::provider_of(99), None);
         assert_eq!(ProviderRegistry::status(99), None);
@@ -26,7 +29,13 @@ fn lease_and_release_work() {
         let machine = active_machine(PROVIDER, 1);
 
         let terms = ProviderRegistry::lease(machine, 3).unwrap();
-        assert_eq!(terms, LeaseTerms { provider: PROVIDER, price_per_slot_hour: ASK });
+        assert_eq!(
+            terms,
+            LeaseTerms {
+                provider: PROVIDER,
+                price_per_slot_hour: ASK
+            }
+        );
         assert_eq!(record(machine).free_slots, 1);
         assert_ok!(ProviderRegistry::lease(machine, 1));
         assert_ok!(ProviderRegistry::release(machine, 3));
@@ -36,10 +45,26 @@ fn lease_and_release_work() {
         assert_eq!(
             take_events(),
             [
-                Event::SlotsLeased { machine, slots: 3, free_slots: 1 },
-                Event::SlotsLeased { machine, slots: 1, free_slots: 0 },
-                Event::SlotsReleased { machine, slots: 3, free_slots: 3 },
-                Event::SlotsReleased { machine, slots: 1, free_slots: 4 },
+                Event::SlotsLeased {
+                    machine,
+                    slots: 3,
+                    free_slots: 1
+                },
+                Event::SlotsLeased {
+                    machine,
+                    slots: 1,
+                    free_slots: 0
+                },
+                Event::SlotsReleased {
+                    machine,
+                    slots: 3,
+                    free_slots: 3
+                },
+                Event::SlotsReleased {
+                    machine,
+                    slots: 1,
+                    free_slots: 4
+                },
             ]
         );
         // What is leased out still earns from the emission.
@@ -53,9 +78,15 @@ fn lease_fails_when_not_possible() {
         let machine = active_machine(PROVIDER, 1);
         assert_noop!(ProviderRegistry::lease(99, 1), Error::<Test>::NoSuchMachine);
         assert_noop!(ProviderRegistry::lease(machine, 0), Error::<Test>::BadSlots);
-        assert_noop!(ProviderRegistry::lease(machine, SLOTS + 1), Error::<Test>::TooFewFreeSlots);
+        assert_noop!(
+            ProviderRegistry::lease(machine, SLOTS + 1),
+            Error::<Test>::TooFewFreeSlots
+        );
         assert_ok!(ProviderRegistry::lease(machine, SLOTS));
-        assert_noop!(ProviderRegistry::lease(machine, 1), Error::<Test>::TooFewFreeSlots);
+        assert_noop!(
+            ProviderRegistry::lease(machine, 1),
+            Error::<Test>::TooFewFreeSlots
+        );
 
         change_bond(machine, 1, false);
         assert_noop!(ProviderRegistry::lease(machine, 1), Error::<Test>::NotActive);
@@ -69,10 +100,38 @@ fn release_fails_when_not_leased() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
         assert_noop!(ProviderRegistry::release(99, 1), Error::<Test>::NoSuchMachine);
-        assert_noop!(ProviderRegistry::release(machine, 1), Error::<Test>::SlotsNotLeased);
+        assert_noop!(
+            ProviderRegistry::release(machine, 1),
+            Error::<Test>::SlotsNotLeased
+        );
         assert_ok!(ProviderRegistry::lease(machine, 2));
         assert_noop!(ProviderRegistry::release(machine, 0), Error::<Test>::BadSlots);
-        assert_noop!(ProviderRegistry::release(machine, 3), Error::<Test>::SlotsNotLeased);
-        assert_noop!(ProviderRegistry::release(machine, u8::MAX), Error::<Test>::SlotsNotLeased);
+        assert_noop!(
+            ProviderRegistry::release(machine, 3),
+            Error::<Test>::SlotsNotLeased
+        );
+        assert_noop!(
+            ProviderRegistry::release(machine, u8::MAX),
+            Error::<Test>::SlotsNotLeased
+        );
+    });
+}
+
+/// The helpers that benchmarks of other pallets build on, in the order in which they use them.
+#[cfg(feature = "runtime-benchmarks")]
+#[test]
+fn benchmark_machines_live_and_go() {
+    ExtBuilder::default().build_and_execute(|| {
+        let machine = ProviderRegistry::benchmark_machine(&STRANGER, &worker(1), 8);
+        assert_eq!(status(machine), Some(MachineStatus::Unproven));
+        ProviderRegistry::benchmark_activate(machine);
+        assert_ok!(ProviderRegistry::lease(machine, 8));
+        assert_ok!(ProviderRegistry::release(machine, 8));
+
+        set_bond(machine, ASY, true);
+        ProviderRegistry::benchmark_retire(machine);
+        assert_eq!(status(machine), Some(MachineStatus::Retired));
+        change_bond(machine, 0, false);
+        assert_eq!(status(machine), None);
     });
 }

@@ -58,7 +58,10 @@ fn deregister_provider_works() {
 
         assert_eq!(Providers::<Test>::get(PROVIDER), None);
         assert_eq!(held(HoldReason::ProviderDeposit, &PROVIDER), 0);
-        assert_eq!(take_events(), [Event::ProviderDeregistered { provider: PROVIDER }]);
+        assert_eq!(
+            take_events(),
+            [Event::ProviderDeregistered { provider: PROVIDER }]
+        );
         // And it may come back.
         assert_ok!(register_provider(PROVIDER));
     });

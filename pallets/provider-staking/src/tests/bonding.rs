@@ -77,19 +77,27 @@ fn bond_fails_when_bonded_already() {
 fn bond_fails_when_plancks_are_not_there() {
     ExtBuilder::default().build_and_execute(|| {
         assert_noop!(bond(PROVIDER, MACHINE, ENDOWMENT), TokenError::FundsUnavailable);
-        assert_noop!(bond(PROVIDER, MACHINE, Balance::MAX), TokenError::FundsUnavailable);
+        assert_noop!(
+            bond(PROVIDER, MACHINE, Balance::MAX),
+            TokenError::FundsUnavailable
+        );
         // What is bonded cannot be bonded again.
         assert_ok!(bond(PROVIDER, MACHINE, ENDOWMENT - ASY));
-        assert_noop!(bond(PROVIDER, SECOND_MACHINE, MINIMUM), TokenError::FundsUnavailable);
+        assert_noop!(
+            bond(PROVIDER, SECOND_MACHINE, MINIMUM),
+            TokenError::FundsUnavailable
+        );
     });
 }
 
 #[test]
 fn bond_fails_when_nothing_is_asked_and_given() {
     ExtBuilder::default().build_and_execute(|| {
-        // No class is worth nothing, but should base and class ask nothing, a record of nothing must not arise.
-        BaseBond::set(0);
-        assert_noop!(bond(PROVIDER, MACHINE, 0), Error::<Test>::BelowMinimum);
+        LeastBond::set(0);
+        StakeOfClass::set(0);
+        // Nothing would suffice, but a record of nothing must not arise.
+        assert_noop!(bond(PROVIDER, MACHINE, 0), Error::<Test>::AmountIsZero);
+        assert_ok!(bond(PROVIDER, MACHINE, 1));
     });
 }
 
@@ -118,7 +126,10 @@ fn bond_extra_fails_when_not_allowed() {
         assert_noop!(bond_extra(PROVIDER, SECOND_MACHINE, 7), Error::<Test>::NotBonded);
         assert_noop!(bond_extra(STRANGER, MACHINE, 7), Error::<Test>::NotProvider);
         assert_noop!(bond_extra(PROVIDER, MACHINE, 0), Error::<Test>::AmountIsZero);
-        assert_noop!(bond_extra(PROVIDER, MACHINE, ENDOWMENT), TokenError::FundsUnavailable);
+        assert_noop!(
+            bond_extra(PROVIDER, MACHINE, ENDOWMENT),
+            TokenError::FundsUnavailable
+        );
         set_status(MACHINE, Retired);
         assert_noop!(bond_extra(PROVIDER, MACHINE, 7), Error::<Test>::MachineRetired);
     });
@@ -129,7 +140,7 @@ fn minimum_bond_is_base_and_class() {
     ExtBuilder::default().build_and_execute(|| {
         assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(MINIMUM));
         assert_eq!(ProviderStaking::minimum_bond(99), None);
-        BaseBond::set(Balance::MAX);
+        LeastBond::set(Balance::MAX);
         assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(Balance::MAX));
     });
 }
@@ -137,7 +148,7 @@ fn minimum_bond_is_base_and_class() {
 #[test]
 fn base_bond_counts_from_the_moment_it_changes() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        BaseBond::set(BASE_BOND + 10);
+        LeastBond::set(BASE_BOND + 10);
         assert!(!ProviderStaking::is_sufficient(MACHINE));
         // The registry hears of it with the next change of the bond.
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));

@@ -19,7 +19,10 @@ fn set_auto_stake_works() {
         assert_ok!(set_auto_stake(PROVIDER, MACHINE, false));
         assert!(!ProviderStaking::auto_stake(MACHINE));
 
-        let set = |auto_stake| Event::AutoStakeSet { machine: MACHINE, auto_stake };
+        let set = |auto_stake| Event::AutoStakeSet {
+            machine: MACHINE,
+            auto_stake,
+        };
         assert_eq!(take_events(), [set(true), set(false)]);
         assert_eq!(BondChanges::get(), []);
     });
@@ -28,8 +31,14 @@ fn set_auto_stake_works() {
 #[test]
 fn set_auto_stake_fails_when_not_allowed() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        assert_noop!(set_auto_stake(PROVIDER, SECOND_MACHINE, true), Error::<Test>::NotBonded);
-        assert_noop!(set_auto_stake(STRANGER, MACHINE, true), Error::<Test>::NotProvider);
+        assert_noop!(
+            set_auto_stake(PROVIDER, SECOND_MACHINE, true),
+            Error::<Test>::NotBonded
+        );
+        assert_noop!(
+            set_auto_stake(STRANGER, MACHINE, true),
+            Error::<Test>::NotProvider
+        );
     });
 }
 
@@ -67,10 +76,19 @@ fn bond_reward_works() {
 #[test]
 fn bond_reward_fails_when_not_possible() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        assert_noop!(ProviderStaking::bond_reward(SECOND_MACHINE, 5), Error::<Test>::NotBonded);
-        assert_noop!(ProviderStaking::bond_reward(MACHINE, ENDOWMENT + ASY), TokenError::FundsUnavailable);
+        assert_noop!(
+            ProviderStaking::bond_reward(SECOND_MACHINE, 5),
+            Error::<Test>::NotBonded
+        );
+        assert_noop!(
+            ProviderStaking::bond_reward(MACHINE, ENDOWMENT + ASY),
+            TokenError::FundsUnavailable
+        );
         set_status(MACHINE, Retired);
-        assert_noop!(ProviderStaking::bond_reward(MACHINE, 5), Error::<Test>::MachineRetired);
+        assert_noop!(
+            ProviderStaking::bond_reward(MACHINE, 5),
+            Error::<Test>::MachineRetired
+        );
         assert_eq!(MockRegistry::status(MACHINE), Some(Retired));
     });
 }

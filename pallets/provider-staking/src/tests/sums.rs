@@ -18,17 +18,47 @@ use crate::{Bonds, mock::*};
 /// Something that happens; calls may fail.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Bond { who: AccountId, machine: MachineId, amount: Balance },
-    BondExtra { who: AccountId, machine: MachineId, amount: Balance },
-    Unbond { who: AccountId, machine: MachineId, amount: Balance },
-    UnbondAll { machine: MachineId },
-    Withdraw { machine: MachineId },
-    SetAutoStake { who: AccountId, machine: MachineId },
-    Reward { machine: MachineId, amount: Balance },
-    EpochsPass { epochs: EpochIndex },
-    BaseBondChanges { amount: Balance },
-    Suspend { machine: MachineId },
-    Retire { machine: MachineId },
+    Bond {
+        who: AccountId,
+        machine: MachineId,
+        amount: Balance,
+    },
+    BondExtra {
+        who: AccountId,
+        machine: MachineId,
+        amount: Balance,
+    },
+    Unbond {
+        who: AccountId,
+        machine: MachineId,
+        amount: Balance,
+    },
+    UnbondAll {
+        machine: MachineId,
+    },
+    Withdraw {
+        machine: MachineId,
+    },
+    SetAutoStake {
+        who: AccountId,
+        machine: MachineId,
+    },
+    Reward {
+        machine: MachineId,
+        amount: Balance,
+    },
+    EpochsPass {
+        epochs: EpochIndex,
+    },
+    BaseBondChanges {
+        amount: Balance,
+    },
+    Suspend {
+        machine: MachineId,
+    },
+    Retire {
+        machine: MachineId,
+    },
 }
 
 fn machine() -> impl Strategy<Value = MachineId> {
@@ -98,7 +128,7 @@ fn act(step: Step) -> (AccountId, Balance) {
             Ok(())
         }
         Step::BaseBondChanges { amount } => {
-            BaseBond::set(amount);
+            LeastBond::set(amount);
             Ok(())
         }
         Step::Suspend { machine } => {

@@ -27,7 +27,13 @@ fn unbond_works() {
 
         let due_epoch = 5 + UNBONDING_EPOCHS;
         assert_eq!(record(MACHINE).bonded, MINIMUM + 6 * ASY);
-        assert_eq!(record(MACHINE).unlocking.to_vec(), [UnlockChunk { amount: 4 * ASY, due_epoch }]);
+        assert_eq!(
+            record(MACHINE).unlocking.to_vec(),
+            [UnlockChunk {
+                amount: 4 * ASY,
+                due_epoch
+            }]
+        );
         // It is still held, and still to lose.
         assert_eq!(held(PROVIDER), MINIMUM + 10 * ASY);
         assert_eq!(ProviderStaking::total_held(MACHINE), MINIMUM + 10 * ASY);
@@ -55,8 +61,14 @@ fn unbond_merges_what_falls_due_together() {
         assert_eq!(
             record(MACHINE).unlocking.to_vec(),
             [
-                UnlockChunk { amount: 3, due_epoch: UNBONDING_EPOCHS },
-                UnlockChunk { amount: 4, due_epoch: UNBONDING_EPOCHS + 1 },
+                UnlockChunk {
+                    amount: 3,
+                    due_epoch: UNBONDING_EPOCHS
+                },
+                UnlockChunk {
+                    amount: 4,
+                    due_epoch: UNBONDING_EPOCHS + 1
+                },
             ]
         );
     });
@@ -69,7 +81,10 @@ fn unbond_fails_when_not_allowed() {
         assert_noop!(unbond(PROVIDER, SECOND_MACHINE, 1), Error::<Test>::NotBonded);
         assert_noop!(unbond(STRANGER, MACHINE, 1), Error::<Test>::NotProvider);
         assert_noop!(unbond(PROVIDER, MACHINE, 0), Error::<Test>::AmountIsZero);
-        assert_noop!(unbond(PROVIDER, MACHINE, MINIMUM + 11 * ASY), Error::<Test>::BondTooSmall);
+        assert_noop!(
+            unbond(PROVIDER, MACHINE, MINIMUM + 11 * ASY),
+            Error::<Test>::BondTooSmall
+        );
     });
 }
 
@@ -79,8 +94,14 @@ fn unbond_fails_when_machine_works_and_would_be_below_minimum() {
         ExtBuilder::default().with_bond().build_and_execute(|| {
             with_extra(10 * ASY);
             set_status(MACHINE, status);
-            assert_noop!(unbond(PROVIDER, MACHINE, 10 * ASY + 1), Error::<Test>::BelowMinimum);
-            assert_noop!(unbond(PROVIDER, MACHINE, MINIMUM + 10 * ASY), Error::<Test>::BelowMinimum);
+            assert_noop!(
+                unbond(PROVIDER, MACHINE, 10 * ASY + 1),
+                Error::<Test>::BelowMinimum
+            );
+            assert_noop!(
+                unbond(PROVIDER, MACHINE, MINIMUM + 10 * ASY),
+                Error::<Test>::BelowMinimum
+            );
             assert_ok!(unbond(PROVIDER, MACHINE, 10 * ASY));
             assert_eq!(MockRegistry::status(MACHINE), Some(status));
         });
