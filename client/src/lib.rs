@@ -1,1 +1,46 @@
-//! Typed client of the chain for Assay's own programs.
+//! Typed client of the chain for Assay's own programs: the worker, the command line and the bindings.
+//!
+//! [`ChainClient`] connects to a node, reads the pallets' records and submits [`calls`]. The chain's own
+//! metadata, fetched at every connection, says how each call, record and event is encoded; the types of this
+//! crate say which fields are wanted. Fields are matched by name, so a chain that gained a field is understood
+//! by an older client, and one that lost a field is reported instead of misread.
+//!
+//! ```no_run
+//! use assay_client::{ChainClient, calls, keys, units};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = ChainClient::connect("ws://127.0.0.1:9944").await?;
+//! let provider = keys::keypair_from_uri("//Bob")?;
+//! let included = client.submit(calls::register_provider("Bob's machines"), &provider).await?;
+//! println!("in block {}", included.block_number);
+//! let balance = client.balance(&keys::account_of(&provider).0).await?;
+//! println!("{} free", units::format_asy(balance.free));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | is |
+//! |---|---|
+//! | [`calls`] | constructors of every call that Assay's programs make |
+//! | [`events`] | what happened in a block, typed, and in plain words |
+//! | [`manifest`] | what a job runs: the manifest and the image reference in it |
+//! | [`keys`] | key files, accounts and the worker key's agreement |
+//! | [`units`] | ASY as people write it, exactly |
+//! | [`types`] | the records that the chain keeps |
+
+pub mod calls;
+mod client;
+mod error;
+pub mod events;
+pub mod keys;
+pub mod manifest;
+mod queries;
+#[cfg(test)]
+mod runtime_tests;
+pub mod types;
+pub mod units;
+
+pub use client::{BlockId, ChainClient, FinalizedBlocks, Included};
+pub use error::Error;
+pub use subxt_signer::sr25519::Keypair;
+pub use types::AccountId;

@@ -1,0 +1,37 @@
+//! `assay balance`
+
+use assay_client::{AccountId, keys, units::format_asy};
+use clap::Args;
+use serde_json::json;
+
+use crate::{connection::Connection, output::Output};
+
+/// Whose balances to show.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// SS58 addresses, public keys in hex, or development names such as //Bob
+    #[arg(required = true, value_name = "ACCOUNT", value_parser = keys::parse_account)]
+    accounts: Vec<AccountId>,
+}
+
+pub(crate) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let client = connection.client().await?;
+    for account in options.accounts {
+        let balance = client.balance(&account.0).await?;
+        let object = json!({
+            "account": account,
+            "free": balance.free.to_string(),
+            "held": balance.held.to_string(),
+            "frozen": balance.frozen.to_string(),
+            "total": balance.total().to_string(),
+        });
+        let text = format!(
+            "{account}  {} free, {} held, {} in all",
+            format_asy(balance.free),
+            format_asy(balance.held),
+            format_asy(balance.total()),
+        );
+        output.print(&object, text)?;
+    }
+    Ok(())
+}

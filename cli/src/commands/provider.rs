@@ -1,0 +1,34 @@
+//! `assay provider`
+
+use anyhow::ensure;
+use assay_client::calls;
+use clap::Subcommand;
+
+use crate::{connection::Connection, output::Output};
+
+/// Longest name of a provider, in bytes; the chain takes none that is longer.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What a provider does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Options {
+    /// Make the signer a provider; a deposit is held until it stops being one
+    Register {
+        /// Name to be known by, at most 64 bytes
+        name: String,
+    },
+}
+
+pub(crate) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    match options {
+        Options::Register { name } => {
+            ensure!(!name.is_empty(), "the name is empty: give the provider one");
+            ensure!(
+                name.len() <= MAX_NAME_BYTES,
+                "the name has {} bytes and may have {MAX_NAME_BYTES}: shorten it",
+                name.len()
+            );
+            output.included(&connection.submit(calls::register_provider(&name)).await?)
+        }
+    }
+}

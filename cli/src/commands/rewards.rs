@@ -1,0 +1,28 @@
+//! `assay rewards`
+
+use assay_client::calls;
+use clap::Subcommand;
+
+use crate::{connection::Connection, output::Output};
+
+/// What to do about rewards.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Options {
+    /// Mint what a machine earned in its oldest unpaid epochs; anybody may do that for any machine
+    Payout {
+        /// The machine
+        machine: u64,
+
+        /// Most epochs to pay at once
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=32))]
+        max_epochs: u32,
+    },
+}
+
+pub(crate) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    match options {
+        Options::Payout { machine, max_epochs } => {
+            output.included(&connection.submit(calls::payout(machine, max_epochs)).await?)
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which events are of interest.
+
+use std::collections::BTreeSet;
+
+use assay_client::{ChainClient, Error, events::AssayEvent};
+
+/// Lets events of one machine, of its jobs or of one job through, and those of the chain as a whole.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    machine: Option<u64>,
+    job: Option<u64>,
+    /// Jobs of the machine: some events name only the job.
+    jobs_of_machine: BTreeSet<u64>,
+}
+
+impl Filter {
+    pub(crate) fn new(machine: Option<u64>, job: Option<u64>) -> Self {
+        Self {
+            machine,
+            job,
+            jobs_of_machine: BTreeSet::new(),
+        }
+    }
+
+    /// Asks the chain which jobs the machine has now.
+    pub(crate) async fn learn_jobs(&mut self, client: &ChainClient) -> Result<(), Error> {
+        if let Some(machine) = self.machine {
+            self.jobs_of_machine
+                .extend(client.jobs_of_machine(machine).await?);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn lets_through(&mut self, event: &AssayEvent) -> bool {
+        if let (Some(job), AssayEvent::JobDeployed { machine, .. }) = (event.job(), event)
+            && self.machine == Some(*machine)
+        {
+            self.jobs_of_machine.insert(job);
+        }
+        match (event.machine(), event.job()) {
+            (None, None) => true,
+            (machine, job) => self.wants_machine(machine, job) && self.wants_job(job),
+        }
+    }
+
+    fn wants_machine(&self, machine: Option<u64>, job: Option<u64>) -> bool {
+        match (self.machine, machine, job) {
+            (None, _, _) => true,
+            (Some(wanted), Some(machine), _) => machine == wanted,
+            (Some(_), None, Some(job)) => self.job == Some(job) || self.jobs_of_machine.contains(&job),
+            (Some(_), None, None) => true,
+        }
+    }
+
+    fn wants_job(&self, job: Option<u64>) -> bool {
+        match (self.job, job) {
+            (Some(wanted), Some(job)) => job == wanted,
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_client::{AccountId, types::JobKind};
+
+    use super::*;
+
+    fn deployed(job: u64, machine: u64) -> AssayEvent {
+        AssayEvent::JobDeployed {
+            job,
+            consumer: AccountId::from([1; 32]),
+            machine,
+            slots: 1,
+            kind: JobKind::Task,
+            price_per_slot_hour: 1,
+            escrowed: 1,
+            start_deadline_ms: 1,
+        }
+    }
+
+    fn paid(job: u64) -> AssayEvent {
+        AssayEvent::PaymentSettled {
+            job,
+            provider_amount: 1,
+            fee: 1,
+            burned: 1,
+        }
+    }
+
+    const EPOCH: AssayEvent = AssayEvent::EpochClosed {
+        epoch: 0,
+        pool: 1,
+        total_weight: 1,
+    };
+
+    #[test]
+    fn everything_passes_an_open_filter() {
+        let mut filter = Filter::new(None, None);
+        assert!(
+            filter.lets_through(&deployed(0, 7))
+                && filter.lets_through(&paid(9))
+                && filter.lets_through(&EPOCH)
+        );
+    }
+
+    #[test]
+    fn a_machine_filter_follows_the_machine_s_jobs() {
+        let mut filter = Filter::new(Some(7), None);
+        assert!(!filter.lets_through(&paid(3)));
+        assert!(filter.lets_through(&deployed(3, 7)));
+        assert!(filter.lets_through(&paid(3)));
+        assert!(!filter.lets_through(&deployed(4, 8)));
+        assert!(!filter.lets_through(&paid(4)));
+        assert!(filter.lets_through(&EPOCH));
+    }
+
+    #[test]
+    fn a_job_filter_hides_other_jobs_only() {
+        let mut filter = Filter::new(None, Some(3));
+        assert!(filter.lets_through(&paid(3)) && !filter.lets_through(&paid(4)));
+        assert!(
+            filter.lets_through(&AssayEvent::EndpointUpdated { machine: 1 }) && filter.lets_through(&EPOCH)
+        );
+    }
+}

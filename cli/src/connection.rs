@@ -1,0 +1,58 @@
+//! How the commands reach the chain, and who signs.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use assay_client::{ChainClient, Included, Keypair, calls::Call, keys};
+use clap::Args;
+
+use crate::output::GLOBAL;
+
+/// Where the chain is and who signs.
+#[derive(Debug, Args)]
+pub(crate) struct Connection {
+    /// WebSocket URL of a node of the chain
+    #[arg(long, global = true, env = "ASSAY_URL", default_value = "ws://127.0.0.1:9944", help_heading = GLOBAL)]
+    pub(crate) url: String,
+
+    /// File with the signer's secret seed or phrase; must be readable by its owner alone
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_uri", help_heading = GLOBAL)]
+    key_file: Option<PathBuf>,
+
+    /// Secret URI of the signer, such as //Charlie; for development chains: others can see it in the process
+    /// list
+    #[arg(long, global = true, value_name = "URI", help_heading = GLOBAL)]
+    key_uri: Option<String>,
+}
+
+impl Connection {
+    /// Connects to the chain.
+    pub(crate) async fn client(&self) -> anyhow::Result<ChainClient> {
+        Ok(ChainClient::connect(&self.url).await?)
+    }
+
+    /// The signer's key.
+    pub(crate) fn signer(&self) -> anyhow::Result<Keypair> {
+        match (&self.key_file, &self.key_uri) {
+            (Some(path), _) => Ok(keys::load_key_file(path)?),
+            (None, Some(uri)) => Ok(keys::keypair_from_uri(uri)?),
+            (None, None) => {
+                bail!(
+                    "this command signs a transaction: name the signer with --key-file FILE, or on a development \
+                     chain with --key-uri //Charlie"
+                )
+            }
+        }
+    }
+
+    /// Connects, signs and submits a call and waits until it is finalized.
+    pub(crate) async fn submit(&self, call: Call) -> anyhow::Result<Included> {
+        let signer = self.signer()?;
+        let client = self.client().await?;
+        let name = format!("{}.{}", call.pallet(), call.name());
+        client
+            .submit(call, &signer)
+            .await
+            .with_context(|| format!("{name} did not go through"))
+    }
+}

@@ -1,0 +1,227 @@
+//! What can go wrong between a program and the chain.
+
+use crate::types::AccountId;
+
+/// A request to the chain that did not succeed.
+///
+/// Errors of files and texts that never reach the chain have their own types: [`crate::keys::KeyError`],
+/// [`crate::manifest::ManifestError`], [`crate::units::AmountError`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No node answered at the URL.
+    #[error(
+        "no node answers at {url} ({reason}); start one with `assay-node --dev` or name another with its \
+         WebSocket URL (ws://host:port or wss://host)"
+    )]
+    Unreachable {
+        /// The URL that was tried.
+        url: String,
+        /// What the connection said.
+        reason: String,
+    },
+
+    /// The URL is none that a node could be reached by.
+    #[error("{url:?} is not the URL of a node: write ws://host:port or wss://host")]
+    BadUrl {
+        /// The URL as it was given.
+        url: String,
+    },
+
+    /// A node answered, but its chain is not Assay.
+    #[error(
+        "the chain {chain:?} at {url} is not an Assay chain: its runtime has no pallet {missing_pallet}; \
+         connect to a node that was started with an Assay chain spec"
+    )]
+    NotAssay {
+        /// The URL of the node.
+        url: String,
+        /// The chain's name as the node tells it.
+        chain: String,
+        /// The first pallet that was looked for and is not there.
+        missing_pallet: String,
+    },
+
+    /// The chain is an Assay chain, but another one than was expected.
+    #[error(
+        "the chain at {url} has genesis 0x{found}, but 0x{expected} was expected: this is another network; \
+         connect to the right one, or change the expected genesis hash if the network was started anew"
+    )]
+    WrongGenesis {
+        /// The URL of the node.
+        url: String,
+        /// Genesis hash of the chain, in hex.
+        found: String,
+        /// Genesis hash that was expected, in hex.
+        expected: String,
+    },
+
+    /// The connection broke off.
+    #[error("the connection to the node broke off ({reason}); connect again when the node is back")]
+    ConnectionLost {
+        /// What the connection said.
+        reason: String,
+    },
+
+    /// The chain does not know something that this client needs.
+    #[error(
+        "the chain's metadata does not fit this program ({reason}); use the release of Assay's programs that \
+         belongs to the chain's runtime"
+    )]
+    Incompatible {
+        /// What is missing or has another shape.
+        reason: String,
+    },
+
+    /// The node does not have the block (any more).
+    #[error(
+        "the node has no state of block {block} ({reason}); ask an archive node, or begin at a later block"
+    )]
+    BlockUnavailable {
+        /// Number or hash of the block.
+        block: String,
+        /// What the node said.
+        reason: String,
+    },
+
+    /// The signer cannot pay for the transaction.
+    #[error(
+        "the account {account} cannot pay for this ({reason}); send it some ASY, or sign with an account \
+         that has enough"
+    )]
+    InsufficientFunds {
+        /// The signer.
+        account: AccountId,
+        /// What the chain said.
+        reason: String,
+    },
+
+    /// The node refused the transaction before it came into a block.
+    #[error("the node refused the transaction: {reason}")]
+    Rejected {
+        /// What the node said, and what to do where that is known.
+        reason: String,
+    },
+
+    /// The transaction is in a block, but the call failed there.
+    #[error("the chain refused the call: {pallet}::{error}{}", plain(.docs))]
+    Dispatch {
+        /// The pallet that refused, or the runtime itself.
+        pallet: String,
+        /// The error's name.
+        error: String,
+        /// The error's documentation, as the chain's metadata has it.
+        docs: String,
+    },
+
+    /// Any other failure of the node or of the connection.
+    #[error("the node could not answer: {0}")]
+    Node(Box<subxt::Error>),
+}
+
+/// The documentation of an error as the end of a sentence.
+fn plain(docs: &str) -> String {
+    if docs.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", docs.trim_end_matches('.'))
+    }
+}
+
+impl Error {
+    /// Whether the chain refused a call with this error of this pallet.
+    pub fn is_dispatch(&self, pallet: &str, error: &str) -> bool {
+        matches!(self, Self::Dispatch { pallet: p, error: e, .. } if p == pallet && e == error)
+    }
+
+    /// Whether the connection is gone, so that the program should connect again and go on.
+    pub fn is_connection_lost(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::ConnectionLost { .. } => true,
+            Self::Node(error) => error.is_disconnected_will_reconnect() || looks_disconnected(&chain(error)),
+            _ => false,
+        }
+    }
+}
+
+/// Every failure of the node, sorted into the kinds that people can do something about.
+pub(crate) fn from_subxt(error: impl Into<subxt::Error>) -> Error {
+    let error = error.into();
+    let text = chain(&error);
+    if looks_disconnected(&text) {
+        return Error::ConnectionLost { reason: text };
+    }
+    if let subxt::Error::StorageError(
+        subxt::error::StorageError::PalletNameNotFound(_)
+        | subxt::error::StorageError::StorageEntryNotFound { .. }
+        | subxt::error::StorageError::StorageKeyEncodeError(_),
+    )
+    | subxt::Error::StorageValueError(_)
+    | subxt::Error::StorageKeyError(_)
+    | subxt::Error::ConstantError(_)
+    | subxt::Error::EventsError(_) = &error
+    {
+        return Error::Incompatible { reason: text };
+    }
+    Error::Node(Box::new(error))
+}
+
+/// The texts of an error and of all its causes, without repetitions, as one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    // Each layer of the transport repeats this and says nothing by it.
+    text.replace("RPC error: ", "").replace("client error: ", "")
+}
+
+/// Whether the text of an error is one that a broken connection leaves.
+///
+/// The transport wraps its errors in text, so the text is all there is to look at.
+fn looks_disconnected(text: &str) -> bool {
+    const SIGNS: [&str; 7] = [
+        "background task closed",
+        "connection closed",
+        "Connection refused",
+        "Connection reset",
+        "Broken pipe",
+        "restart required",
+        "subscription dropped",
+    ];
+    SIGNS.iter().any(|sign| text.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dispatch_error_reads_as_a_sentence() {
+        let error = Error::Dispatch {
+            pallet: "JobEscrow".into(),
+            error: "PriceTooLow".into(),
+            docs: "The machine asks more than the order's maximum.".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "the chain refused the call: JobEscrow::PriceTooLow (The machine asks more than the order's maximum)"
+        );
+        assert!(error.is_dispatch("JobEscrow", "PriceTooLow"));
+        assert!(!error.is_dispatch("JobEscrow", "NoSuchJob"));
+        assert!(!error.is_connection_lost());
+    }
+
+    #[test]
+    fn a_closed_connection_is_recognised() {
+        assert!(looks_disconnected(
+            "RPC error: The background task closed connection closed; restart required"
+        ));
+        assert!(!looks_disconnected("RPC error: Invalid Transaction"));
+    }
+}

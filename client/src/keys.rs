@@ -1,0 +1,370 @@
+//! Keys: files that hold them, accounts that belong to them, and the worker key's agreement.
+//!
+//! A key file holds one line: an sr25519 secret seed (`0x` and 64 hex digits) or a mnemonic phrase, as the key
+//! tools of the node print them. It must be readable by its owner alone.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use assay_primitives::machine::WORKER_KEY_CONTEXT;
+use subxt_signer::{SecretUri, sr25519::Keypair};
+
+use crate::types::AccountId;
+
+/// Longest key file that is read; a phrase of 24 words has fewer than 250 bytes.
+const MAX_KEY_FILE_BYTES: u64 = 1_024;
+
+/// A key that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// There is no such file.
+    #[error("there is no key file at {}; write a secret seed or phrase into it, or name another file", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file cannot be read or written.
+    #[error("the key file {} cannot be used: {source}; check its owner and its folder", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Others than the owner may read the file.
+    #[error("the key file {} can be read by others (mode {mode:04o}); run `chmod 600` on it", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The content is no key.
+    #[error(
+        "the file {} is not a key file: {reason}; it must hold one line with an sr25519 secret seed (0x and \
+         64 hex digits) or a mnemonic phrase",
+        path.display()
+    )]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; never a part of the content.
+        reason: String,
+    },
+    /// The text is no secret URI.
+    #[error(
+        "the key URI is not valid: {reason}; write a seed, a phrase, or for development a name like //Alice"
+    )]
+    BadUri {
+        /// What is wrong; never a part of the URI.
+        reason: String,
+    },
+    /// The text is no account.
+    #[error(
+        "{text:?} is not an account: write an SS58 address, 0x and 64 hex digits, or a name like //Alice"
+    )]
+    BadAccount {
+        /// The text as it was given.
+        text: String,
+    },
+    /// The operating system gave no randomness.
+    #[error("no randomness for a new key: {reason}; try again")]
+    NoRandomness {
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+/// Loads the key from a file.
+pub fn load_key_file(path: &Path) -> Result<Keypair, KeyError> {
+    let io_error = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound => KeyError::Missing {
+            path: path.to_owned(),
+        },
+        _ => KeyError::Io {
+            path: path.to_owned(),
+            source,
+        },
+    };
+    let bad = |reason: &str| KeyError::BadFile {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+
+    let file = fs::File::open(path).map_err(io_error)?;
+    let details = file.metadata().map_err(io_error)?;
+    if !details.is_file() {
+        return Err(bad("it is no regular file"));
+    }
+    check_mode(path, &details)?;
+    if details.len() > MAX_KEY_FILE_BYTES {
+        return Err(bad("it is too long"));
+    }
+    let content = io::read_to_string(io::Read::take(file, MAX_KEY_FILE_BYTES)).map_err(|source| {
+        if source.kind() == io::ErrorKind::InvalidData {
+            bad("it is no text")
+        } else {
+            io_error(source)
+        }
+    })?;
+    let secret = content.trim();
+    if secret.is_empty() {
+        return Err(bad("it is empty"));
+    }
+    if secret.lines().count() > 1 {
+        return Err(bad("it has more than one line"));
+    }
+    // Derivation from the public development phrase is everybody's key; only a URI on purpose may name it.
+    if secret.starts_with('/') {
+        return Err(bad("it names a development key"));
+    }
+    keypair_from_uri(secret).map_err(|error| match error {
+        KeyError::BadUri { reason } => bad(&reason),
+        other => other,
+    })
+}
+
+/// Loads the key from a file, or makes a new one and keeps it there, readable by its owner alone.
+///
+/// The folder is made where it is missing. Two processes that do this at once end with the same key.
+pub fn load_or_create_key_file(path: &Path) -> Result<Keypair, KeyError> {
+    match load_key_file(path) {
+        Err(KeyError::Missing { .. }) => create_key_file(path),
+        loaded => loaded,
+    }
+}
+
+fn create_key_file(path: &Path) -> Result<Keypair, KeyError> {
+    let io_error = |source| KeyError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut seed = [0u8; 32];
+    getrandom::fill(&mut seed).map_err(|error| KeyError::NoRandomness {
+        reason: error.to_string(),
+    })?;
+    let keypair = Keypair::from_secret_key(seed).map_err(|error| KeyError::BadFile {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        fs::create_dir_all(folder).map_err(io_error)?;
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = match options.open(path) {
+        Ok(file) => file,
+        // Another process was faster: its key is the key.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return load_key_file(path),
+        Err(error) => return Err(io_error(error)),
+    };
+    writeln!(file, "0x{}", hex::encode(seed))
+        .and_then(|()| file.sync_all())
+        .map_err(io_error)?;
+    Ok(keypair)
+}
+
+#[cfg(unix)]
+fn check_mode(path: &Path, details: &fs::Metadata) -> Result<(), KeyError> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&details.permissions()) & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
+    Ok(())
+}
+
+/// The key of a secret URI: a seed, a phrase, or a development name such as `//Bob`, each with derivations.
+pub fn keypair_from_uri(uri: &str) -> Result<Keypair, KeyError> {
+    // The errors of the parser name only what kind of part is wrong, never the secret itself.
+    let parsed = SecretUri::from_str(uri).map_err(|error| KeyError::BadUri {
+        reason: error.to_string(),
+    })?;
+    Keypair::from_uri(&parsed).map_err(|error| KeyError::BadUri {
+        reason: error.to_string(),
+    })
+}
+
+/// The account of a key.
+pub fn account_of(keypair: &Keypair) -> AccountId {
+    keypair.public_key().to_account_id()
+}
+
+/// Reads an account: an SS58 address, a public key in hex, or a development name such as `//Bob`.
+pub fn parse_account(text: &str) -> Result<AccountId, KeyError> {
+    let bad = || KeyError::BadAccount {
+        text: text.to_owned(),
+    };
+    if text.starts_with("//") {
+        return keypair_from_uri(text)
+            .map(|keypair| account_of(&keypair))
+            .map_err(|_| bad());
+    }
+    if let Some(digits) = text.strip_prefix("0x") {
+        let mut bytes = [0u8; 32];
+        hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
+        return Ok(bytes.into());
+    }
+    AccountId::from_str(text).map_err(|_| bad())
+}
+
+/// What a worker key signs to agree to serve a provider on the chain with this genesis.
+pub fn worker_key_message(genesis_hash: &[u8; 32], provider: &[u8; 32]) -> Vec<u8> {
+    [WORKER_KEY_CONTEXT, genesis_hash, provider].concat()
+}
+
+/// The worker key's agreement to serve a provider, for [`crate::calls::register_machine`].
+pub fn sign_worker_key(worker: &Keypair, genesis_hash: &[u8; 32], provider: &[u8; 32]) -> [u8; 64] {
+    worker.sign(&worker_key_message(genesis_hash, provider)).0
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+    use subxt_signer::sr25519;
+
+    use super::*;
+
+    fn write(folder: &tempfile::TempDir, content: &[u8], mode: u32) -> PathBuf {
+        let path = folder.path().join("key");
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        path
+    }
+
+    #[test]
+    fn load_or_create_key_file_works() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/worker.key");
+        let made = load_or_create_key_file(&path).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        let loaded = load_or_create_key_file(&path).unwrap();
+        assert_eq!(account_of(&made), account_of(&loaded));
+    }
+
+    #[test]
+    fn load_key_file_takes_a_phrase() {
+        let folder = tempfile::tempdir().unwrap();
+        let phrase = b"bottom drive obey lake curtain smoke basket hold race lonely fit walk//Alice\n";
+        let keypair = load_key_file(&write(&folder, phrase, 0o600)).unwrap();
+        assert_eq!(
+            account_of(&keypair).to_string(),
+            "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"
+        );
+    }
+
+    #[test]
+    fn load_key_file_fails_when_the_file_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load_key_file(&folder.path().join("none")).unwrap_err();
+        assert!(matches!(error, KeyError::Missing { .. }), "{error}");
+    }
+
+    #[test]
+    fn load_key_file_fails_when_others_can_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let seed = format!("0x{}", "11".repeat(32));
+        let error = load_key_file(&write(&folder, seed.as_bytes(), 0o644)).unwrap_err();
+        assert!(matches!(error, KeyError::Exposed { mode: 0o644, .. }), "{error}");
+    }
+
+    #[test]
+    fn load_key_file_fails_when_the_content_is_no_key() {
+        let folder = tempfile::tempdir().unwrap();
+        for content in [
+            &b""[..],
+            b"  \n",
+            b"hello world",
+            b"0x1234",
+            b"//Alice",
+            b"0x1111111111111111111111111111111111111111111111111111111111111111\nsecond line",
+            b"\xff\xfe\x00",
+            &[b'a'; 2_000],
+        ] {
+            let path = write(&folder, content, 0o600);
+            let error = load_key_file(&path).unwrap_err();
+            assert!(matches!(error, KeyError::BadFile { .. }), "{error}");
+            fs::remove_file(path).unwrap();
+        }
+        assert!(matches!(
+            load_key_file(folder.path()),
+            Err(KeyError::BadFile { .. })
+        ));
+    }
+
+    #[test]
+    fn errors_do_not_repeat_the_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load_key_file(&write(&folder, b"swordfish swordfish", 0o600)).unwrap_err();
+        assert!(!error.to_string().contains("swordfish"), "{error}");
+    }
+
+    #[test]
+    fn parse_account_works() {
+        let bob = account_of(&sr25519::dev::bob());
+        assert_eq!(parse_account("//Bob").unwrap(), bob);
+        assert_eq!(parse_account(&bob.to_string()).unwrap(), bob);
+        assert_eq!(parse_account(&format!("0x{}", hex::encode(bob.0))).unwrap(), bob);
+        for text in [
+            "",
+            "Bob",
+            "0x12",
+            "//",
+            "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQX",
+        ] {
+            assert!(parse_account(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn worker_key_message_is_pinned() {
+        let message = worker_key_message(&[0x11; 32], &[0x22; 32]);
+        assert_eq!(
+            hex::encode(message),
+            format!(
+                "{}{}{}",
+                hex::encode("assay/worker-key/v1"),
+                "11".repeat(32),
+                "22".repeat(32)
+            )
+        );
+    }
+
+    #[test]
+    fn sign_worker_key_verifies() {
+        let worker = sr25519::dev::eve();
+        let signature = sign_worker_key(&worker, &[1; 32], &[2; 32]);
+        let message = worker_key_message(&[1; 32], &[2; 32]);
+        assert!(sr25519::verify(
+            &sr25519::Signature(signature),
+            message,
+            &worker.public_key()
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn every_account_survives_formatting(bytes: [u8; 32]) {
+            let account = AccountId::from(bytes);
+            prop_assert_eq!(parse_account(&account.to_string()).unwrap(), account);
+        }
+    }
+}

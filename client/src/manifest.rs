@@ -1,0 +1,589 @@
+//! What a job runs: the manifest, and the image reference in it.
+//!
+//! A manifest is UTF-8 JSON, noted on chain as a preimage by the consumer:
+//!
+//! ```json
+//! {"image":"localhost:5000/hello@sha256:<64 hex digits>","command":["/hello"],"env":{"NAME":"you"},"network":false}
+//! ```
+//!
+//! The chain does not read it; the worker does, and refuses an image other than the one whose digest the order
+//! names. Manifests are public.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use subxt::config::{Hasher, substrate::BlakeTwo256};
+
+use crate::types::ManifestRef;
+
+/// Longest manifest, in bytes; the chain takes none that is longer.
+pub const MAX_MANIFEST_BYTES: usize = 16 * 1_024;
+
+/// Longest name of an image, registry included.
+const MAX_IMAGE_NAME_BYTES: usize = 255;
+
+/// Longest tag of an image.
+const MAX_TAG_BYTES: usize = 128;
+
+/// A manifest that is not one.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// It does not fit on chain.
+    #[error(
+        "the manifest has {length_bytes} bytes and may have {MAX_MANIFEST_BYTES}; move long environment \
+         values or commands into the image"
+    )]
+    TooLarge {
+        /// Its length.
+        length_bytes: usize,
+    },
+    /// It is not the JSON that was expected.
+    #[error("the manifest is not valid: {reason}; it needs image, and may have command, env and network")]
+    NotValid {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The image reference is wrong.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A name of the environment is wrong.
+    #[error(
+        "{name:?} is no name of an environment variable: it must not be empty nor contain `=` or a NUL byte"
+    )]
+    BadVariable {
+        /// The name.
+        name: String,
+    },
+    /// A value of the environment or a part of the command cannot be handed to a process.
+    #[error("{place} contains a NUL byte, which no process can be given; remove it")]
+    NulByte {
+        /// Where it is.
+        place: String,
+    },
+}
+
+/// A reference that does not name one image and no other.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// There is no digest.
+    #[error(
+        "the image {reference:?} has no digest, so it could change at any time; resolve it with `skopeo \
+         inspect --format '{{{{.Digest}}}}' docker://{reference}` (or `docker buildx imagetools inspect \
+         {reference}`) and write it as {name}@sha256:<64 hex digits>"
+    )]
+    NoDigest {
+        /// The reference as it was given.
+        reference: String,
+        /// Its part before tag and digest.
+        name: String,
+    },
+    /// The digest is of another kind or length.
+    #[error(
+        "the digest of the image {reference:?} is not a sha256 digest: after the @ write sha256: and 64 \
+         digits of 0-9 and a-f"
+    )]
+    BadDigest {
+        /// The reference as it was given.
+        reference: String,
+    },
+    /// The name is none that a registry has.
+    #[error(
+        "the name of the image {reference:?} is not valid: write [registry[:port]/]name in lower-case letters, \
+         digits and single separators"
+    )]
+    BadName {
+        /// The reference as it was given.
+        reference: String,
+    },
+    /// The tag is none that a registry has.
+    #[error(
+        "the tag of the image {reference:?} is not valid: at most {MAX_TAG_BYTES} letters, digits, `_`, `.` \
+         and `-`, beginning with a letter, a digit or `_`"
+    )]
+    BadTag {
+        /// The reference as it was given.
+        reference: String,
+    },
+}
+
+/// Names one container image by its sha256 digest: `[registry/]repository[:tag]@sha256:<hex>`.
+///
+/// The tag says nothing to a worker: the digest decides.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageReference {
+    registry: Option<String>,
+    repository: String,
+    tag: Option<String>,
+    digest: [u8; 32],
+}
+
+impl ImageReference {
+    /// The registry with its port, where the reference names one.
+    pub fn registry(&self) -> Option<&str> {
+        self.registry.as_deref()
+    }
+
+    /// The repository inside its registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag, where the reference has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// sha256 of the image's manifest.
+    pub fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+
+    /// The digest as registries write it: `sha256:<64 hex digits>`.
+    pub fn digest_text(&self) -> String {
+        format!("sha256:{}", hex::encode(self.digest))
+    }
+
+    /// Registry and repository, without tag and digest.
+    pub fn name(&self) -> String {
+        match &self.registry {
+            Some(registry) => format!("{registry}/{}", self.repository),
+            None => self.repository.clone(),
+        }
+    }
+
+    /// What an engine pulls: name and digest, without the tag, which some engines refuse beside a digest.
+    pub fn pull_reference(&self) -> String {
+        format!("{}@{}", self.name(), self.digest_text())
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let reference = || text.to_owned();
+        let (front, digest) = match text.split_once('@') {
+            Some((front, digest)) => (front, Some(digest)),
+            None => (text, None),
+        };
+        // A colon before the last slash belongs to the registry's port.
+        let after_slash = front.rfind('/').map_or(0, |slash| slash + 1);
+        let (name, tag) = match front[after_slash..].find(':') {
+            Some(colon) => (
+                &front[..after_slash + colon],
+                Some(&front[after_slash + colon + 1..]),
+            ),
+            None => (front, None),
+        };
+        let (registry, repository) = match name.split_once('/') {
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (Some(first), rest),
+            _ => (None, name),
+        };
+        if name.len() > MAX_IMAGE_NAME_BYTES
+            || !registry.is_none_or(is_registry)
+            || !repository.split('/').all(is_path_component)
+        {
+            return Err(ImageError::BadName {
+                reference: reference(),
+            });
+        }
+        if !tag.is_none_or(is_tag) {
+            return Err(ImageError::BadTag {
+                reference: reference(),
+            });
+        }
+        let Some(digest) = digest else {
+            return Err(ImageError::NoDigest {
+                reference: reference(),
+                name: name.to_owned(),
+            });
+        };
+        Ok(Self {
+            registry: registry.map(str::to_owned),
+            repository: repository.to_owned(),
+            tag: tag.map(str::to_owned),
+            digest: parse_digest(digest).ok_or_else(|| ImageError::BadDigest {
+                reference: reference(),
+            })?,
+        })
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.name())?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        write!(formatter, "@{}", self.digest_text())
+    }
+}
+
+impl TryFrom<String> for ImageReference {
+    type Error = ImageError;
+
+    fn try_from(text: String) -> Result<Self, ImageError> {
+        text.parse()
+    }
+}
+
+impl From<ImageReference> for String {
+    fn from(reference: ImageReference) -> Self {
+        reference.to_string()
+    }
+}
+
+/// A host, perhaps with a port. IPv6 addresses in brackets are not among them.
+fn is_registry(text: &str) -> bool {
+    let (host, port) = text
+        .split_once(':')
+        .map_or((text, None), |(host, port)| (host, Some(port)));
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // Digits only: `parse` would take a sign as well.
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    host.split('.').all(is_label) && port.is_none_or(is_port)
+}
+
+/// Lower-case letters and digits with separators between them: one `.`, one or two `_`, or any number of `-`.
+fn is_path_component(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let ends_plain = |byte: Option<&u8>| byte.is_some_and(|byte| is_plain(*byte));
+    let bytes = text.as_bytes();
+    ends_plain(bytes.first())
+        && ends_plain(bytes.last())
+        && bytes.iter().all(|byte| is_plain(*byte) || b"._-".contains(byte))
+        && text
+            .split(|character: char| character.is_ascii_lowercase() || character.is_ascii_digit())
+            .all(|separator| {
+                matches!(separator, "" | "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-')
+            })
+}
+
+fn is_tag(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    text.len() <= MAX_TAG_BYTES
+        && text.bytes().next().is_some_and(is_word)
+        && text
+            .bytes()
+            .all(|byte| is_word(byte) || byte == b'.' || byte == b'-')
+}
+
+fn parse_digest(text: &str) -> Option<[u8; 32]> {
+    let digits = text.strip_prefix("sha256:")?;
+    if digits.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return None;
+    }
+    let mut digest = [0u8; 32];
+    hex::decode_to_slice(digits, &mut digest).ok()?;
+    Some(digest)
+}
+
+/// What a container is started with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JobManifest {
+    /// The image.
+    pub image: ImageReference,
+    /// Command and arguments; empty: those of the image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// Environment variables, added to those of the image.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Whether the container may use the network; it may not unless it asks.
+    #[serde(default)]
+    pub network: bool,
+}
+
+impl JobManifest {
+    /// The image as it is, without network.
+    pub fn new(image: ImageReference) -> Self {
+        Self {
+            image,
+            command: Vec::new(),
+            env: BTreeMap::new(),
+            network: false,
+        }
+    }
+
+    /// Reads a manifest as it is on chain.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
+        check_length(bytes)?;
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| ManifestError::NotValid {
+            reason: error.to_string(),
+        })?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// Writes the manifest as it is noted on chain.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
+        self.check()?;
+        let bytes = serde_json::to_vec(self).map_err(|error| ManifestError::NotValid {
+            reason: error.to_string(),
+        })?;
+        check_length(&bytes)?;
+        Ok(bytes)
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        if let Some(name) = self
+            .env
+            .keys()
+            .find(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            return Err(ManifestError::BadVariable { name: name.clone() });
+        }
+        if let Some((name, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
+            return Err(ManifestError::NulByte {
+                place: format!("the environment variable {name}"),
+            });
+        }
+        if let Some(index) = self.command.iter().position(|part| part.contains('\0')) {
+            return Err(ManifestError::NulByte {
+                place: format!("part {} of the command", index + 1),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn check_length(bytes: &[u8]) -> Result<(), ManifestError> {
+    if bytes.len() > MAX_MANIFEST_BYTES {
+        return Err(ManifestError::TooLarge {
+            length_bytes: bytes.len(),
+        });
+    }
+    Ok(())
+}
+
+impl ManifestRef {
+    /// Names the bytes of a manifest as the chain does: by blake2-256 hash and length.
+    pub fn of(bytes: &[u8]) -> Self {
+        let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        Self {
+            hash: BlakeTwo256.hash(bytes).0,
+            length_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn digest() -> String {
+        "ab".repeat(32)
+    }
+
+    fn parse(text: &str) -> Result<ImageReference, ImageError> {
+        text.parse()
+    }
+
+    #[test]
+    fn image_reference_parses() {
+        let image = parse(&format!("localhost:5000/hello@sha256:{}", digest())).unwrap();
+        assert_eq!(image.registry(), Some("localhost:5000"));
+        assert_eq!(image.repository(), "hello");
+        assert_eq!(image.tag(), None);
+        assert_eq!(image.digest(), [0xab; 32]);
+
+        let image = parse(&format!("ghcr.io/a-b/c__d.e:v1.2@sha256:{}", digest())).unwrap();
+        assert_eq!(image.registry(), Some("ghcr.io"));
+        assert_eq!(image.repository(), "a-b/c__d.e");
+        assert_eq!(image.tag(), Some("v1.2"));
+        assert_eq!(
+            image.pull_reference(),
+            format!("ghcr.io/a-b/c__d.e@sha256:{}", digest())
+        );
+
+        let image = parse(&format!("library/busybox@sha256:{}", digest())).unwrap();
+        assert_eq!((image.registry(), image.repository()), (None, "library/busybox"));
+    }
+
+    #[test]
+    fn image_reference_fails_when_it_has_no_digest() {
+        for text in ["busybox", "busybox:latest", "localhost:5000/hello:1"] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, ImageError::NoDigest { .. }), "{error}");
+        }
+        let message = parse("localhost:5000/hello:1").unwrap_err().to_string();
+        assert!(message.contains("skopeo inspect --format '{{.Digest}}' docker://localhost:5000/hello:1"));
+        assert!(message.contains("localhost:5000/hello@sha256:"));
+    }
+
+    #[test]
+    fn image_reference_fails_when_the_digest_is_wrong() {
+        for end in ["sha256:", "sha256:abcd", "sha512:abcd", "", "sha256:zz", "md5"] {
+            let error = parse(&format!("busybox@{end}")).unwrap_err();
+            assert!(matches!(error, ImageError::BadDigest { .. }), "{error}");
+        }
+        let upper_case = format!("busybox@sha256:{}", "AB".repeat(32));
+        assert!(matches!(parse(&upper_case), Err(ImageError::BadDigest { .. })));
+        let twice = format!("busybox@sha256:{0}@sha256:{0}", digest());
+        assert!(matches!(parse(&twice), Err(ImageError::BadDigest { .. })));
+    }
+
+    #[test]
+    fn image_reference_fails_when_the_name_is_wrong() {
+        for name in [
+            "",
+            "/",
+            "Busybox",
+            "busybox/",
+            "/busybox",
+            "a//b",
+            "a..b",
+            "a___b",
+            "-a",
+            "a-",
+            "local host/a",
+            "localhost:port/a",
+            "localhost:+1/a",
+            "-host.org/a",
+            "a\u{e9}",
+            "localhost:70000/a",
+        ] {
+            let error = parse(&format!("{name}@sha256:{}", digest())).unwrap_err();
+            assert!(matches!(error, ImageError::BadName { .. }), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn image_reference_fails_when_the_tag_is_wrong() {
+        for tag in ["", "-a", ".a", "a b", "a:b"] {
+            let error = parse(&format!("busybox:{tag}@sha256:{}", digest())).unwrap_err();
+            assert!(matches!(error, ImageError::BadTag { .. }), "{tag}: {error}");
+        }
+        let long = "a".repeat(MAX_TAG_BYTES + 1);
+        assert!(matches!(
+            parse(&format!("busybox:{long}@sha256:{}", digest())),
+            Err(ImageError::BadTag { .. })
+        ));
+    }
+
+    #[test]
+    fn manifest_bytes_are_pinned() {
+        let mut manifest =
+            JobManifest::new(parse(&format!("localhost:5000/hello@sha256:{}", digest())).unwrap());
+        let bytes = manifest.to_bytes().unwrap();
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            format!(
+                r#"{{"image":"localhost:5000/hello@sha256:{}","network":false}}"#,
+                digest()
+            )
+        );
+        manifest.command = vec!["/hello".into()];
+        manifest.env.insert("NAME".into(), "you".into());
+        manifest.network = true;
+        let bytes = manifest.to_bytes().unwrap();
+        assert_eq!(
+            String::from_utf8(bytes.clone()).unwrap(),
+            format!(
+                r#"{{"image":"localhost:5000/hello@sha256:{}","command":["/hello"],"env":{{"NAME":"you"}},"network":true}}"#,
+                digest()
+            )
+        );
+        assert_eq!(JobManifest::from_bytes(&bytes).unwrap(), manifest);
+        assert_eq!(ManifestRef::of(&bytes).length_bytes as usize, bytes.len());
+    }
+
+    #[test]
+    fn manifest_hash_is_blake2_256() {
+        // The hash of nothing, as everybody computes it.
+        assert_eq!(
+            hex::encode(ManifestRef::of(b"").hash),
+            "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8"
+        );
+    }
+
+    #[test]
+    fn manifest_fails_when_it_is_not_valid() {
+        let image = format!("localhost:5000/hello@sha256:{}", digest());
+        for text in [
+            String::new(),
+            "{}".into(),
+            "[]".into(),
+            r#"{"image":"busybox"}"#.into(),
+            format!(r#"{{"image":"{image}","privileged":true}}"#),
+            format!(r#"{{"image":"{image}","command":"sh"}}"#),
+            format!(r#"{{"image":"{image}","env":{{"A":1}}}}"#),
+            format!(r#"{{"image":"{image}"}} trailing"#),
+        ] {
+            let error = JobManifest::from_bytes(text.as_bytes()).unwrap_err();
+            assert!(matches!(error, ManifestError::NotValid { .. }), "{text}: {error}");
+        }
+        for name in ["", "A=B", "A\\u0000"] {
+            let text = format!(r#"{{"image":"{image}","env":{{"{name}":"1"}}}}"#);
+            let error = JobManifest::from_bytes(text.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, ManifestError::BadVariable { .. }),
+                "{text}: {error}"
+            );
+        }
+        let text = format!(r#"{{"image":"{image}","command":["a\u0000b"]}}"#);
+        let error = JobManifest::from_bytes(text.as_bytes()).unwrap_err();
+        assert!(matches!(error, ManifestError::NulByte { .. }), "{error}");
+    }
+
+    #[test]
+    fn manifest_fails_when_it_is_too_large() {
+        let mut manifest = JobManifest::new(parse(&format!("busybox@sha256:{}", digest())).unwrap());
+        manifest.command = vec!["x".repeat(MAX_MANIFEST_BYTES)];
+        assert!(matches!(manifest.to_bytes(), Err(ManifestError::TooLarge { .. })));
+        assert!(matches!(
+            JobManifest::from_bytes(&vec![b' '; MAX_MANIFEST_BYTES + 1]),
+            Err(ManifestError::TooLarge { .. })
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn every_image_reference_survives_formatting(
+            registry in proptest::option::of("[a-z]{1,8}\\.[a-z]{2,3}(:[1-9][0-9]{0,3})?"),
+            repository in "[a-z0-9]{1,8}([._-][a-z0-9]{1,8}){0,2}(/[a-z0-9]{1,8}){0,2}",
+            tag in proptest::option::of("[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}"),
+            digest: [u8; 32],
+        ) {
+            // A first component with a dot would be read as the registry.
+            prop_assume!(registry.is_some() || !repository.split('/').next().is_some_and(|first| {
+                repository.contains('/') && first.contains('.')
+            }));
+            prop_assume!(registry.is_some() || !repository.starts_with("localhost/"));
+            let reference = ImageReference { registry, repository, tag, digest };
+            prop_assert_eq!(parse(&reference.to_string()), Ok(reference));
+        }
+
+        #[test]
+        fn every_manifest_survives_formatting(
+            command in proptest::collection::vec("[^\0]{0,20}", 0..4),
+            env in proptest::collection::btree_map("[A-Z_]{1,8}", "[^\0]{0,20}", 0..4),
+            network: bool,
+        ) {
+            let image = parse(&format!("localhost:5000/hello:1@sha256:{}", "ab".repeat(32))).unwrap();
+            let manifest = JobManifest { image, command, env, network };
+            prop_assert_eq!(JobManifest::from_bytes(&manifest.to_bytes().unwrap()), Ok(manifest));
+        }
+
+        #[test]
+        fn parsing_never_panics(text in ".{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = parse(&text);
+            let _ = JobManifest::from_bytes(&bytes);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! What the chain can be asked. Every query reads the best block.
+
+use assay_primitives::{
+    clock::EpochIndex,
+    machine::{HardwareClassId, MachineId},
+    money::Balance,
+};
+use scale_decode::DecodeAsType;
+use subxt::ext::frame_decode::storage::{IntoDecodableValues, IntoEncodableValues};
+
+use crate::{
+    client::{AtBlock, ChainClient},
+    error::{Error, from_subxt},
+    types::{
+        AccountBalance, Bond, Clock, EpochRecord, HardwareClass, Job, JobId, Machine, ManifestRef, Provider,
+    },
+};
+
+/// The chain's record of an account, as far as it is read here.
+#[derive(DecodeAsType)]
+pub(crate) struct AccountRecord {
+    data: AccountData,
+}
+
+#[derive(DecodeAsType)]
+pub(crate) struct AccountData {
+    free: Balance,
+    reserved: Balance,
+    frozen: Balance,
+}
+
+/// Reads one value of a block's state; `None` where there is none and the pallet names no default.
+async fn value<K, V>(
+    at: &AtBlock,
+    pallet: &'static str,
+    entry: &'static str,
+    keys: K,
+) -> Result<Option<V>, Error>
+where
+    K: IntoEncodableValues + IntoDecodableValues,
+    V: DecodeAsType,
+{
+    let found = at
+        .storage()
+        .try_fetch(subxt::dynamic::storage::<K, V>(pallet, entry), keys)
+        .await
+        .map_err(from_subxt)?;
+    found.map(|value| value.decode().map_err(from_subxt)).transpose()
+}
+
+/// Reads a value that always is there.
+async fn required<V: DecodeAsType>(
+    at: &AtBlock,
+    pallet: &'static str,
+    entry: &'static str,
+) -> Result<V, Error> {
+    value(at, pallet, entry, ())
+        .await?
+        .ok_or_else(|| Error::Incompatible {
+            reason: format!("{pallet}::{entry} has no value"),
+        })
+}
+
+/// What every machine must have bonded, whatever its class, as it was when this client connected: the constant
+/// comes with the metadata.
+fn base_bond(at: &AtBlock) -> Result<Balance, Error> {
+    at.constants()
+        .entry(subxt::dynamic::constant::<Balance>("ProviderStaking", "BaseBond"))
+        .map_err(from_subxt)
+}
+
+impl ChainClient {
+    /// A machine.
+    pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>, Error> {
+        value(&self.at_best().await?, "ProviderRegistry", "Machines", (id,)).await
+    }
+
+    /// Every machine there is, in order of registration. Reads them all, one page at a time.
+    pub async fn machines(&self) -> Result<Vec<(MachineId, Machine)>, Error> {
+        let at = self.at_best().await?;
+        let address = subxt::dynamic::storage::<(MachineId,), Machine>("ProviderRegistry", "Machines");
+        let mut entries = at.storage().iter(address, ()).await.map_err(from_subxt)?;
+        let mut machines = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(from_subxt)?;
+            let (id,) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
+            machines.push((id, entry.value().decode().map_err(from_subxt)?));
+        }
+        machines.sort_unstable_by_key(|(id, _)| *id);
+        Ok(machines)
+    }
+
+    /// The machine that a worker key acts for.
+    pub async fn machine_of_worker(&self, worker: &[u8; 32]) -> Result<Option<MachineId>, Error> {
+        value(
+            &self.at_best().await?,
+            "ProviderRegistry",
+            "WorkerKeys",
+            (*worker,),
+        )
+        .await
+    }
+
+    /// The provider that an account is.
+    pub async fn provider(&self, account: &[u8; 32]) -> Result<Option<Provider>, Error> {
+        value(
+            &self.at_best().await?,
+            "ProviderRegistry",
+            "Providers",
+            (*account,),
+        )
+        .await
+    }
+
+    /// An entry of the hardware class catalogue, by its name.
+    pub async fn hardware_class(
+        &self,
+        name: &str,
+    ) -> Result<Option<(HardwareClassId, HardwareClass)>, Error> {
+        let classes = self.hardware_classes().await?;
+        Ok(classes
+            .into_iter()
+            .find(|(_, class)| class.name.as_bytes() == name.as_bytes()))
+    }
+
+    /// The hardware class catalogue.
+    pub async fn hardware_classes(&self) -> Result<Vec<(HardwareClassId, HardwareClass)>, Error> {
+        let at = self.at_best().await?;
+        let address = subxt::dynamic::storage::<(HardwareClassId,), HardwareClass>(
+            "ProviderRegistry",
+            "HardwareClasses",
+        );
+        let mut entries = at.storage().iter(address, ()).await.map_err(from_subxt)?;
+        let mut classes = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(from_subxt)?;
+            let (id,) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
+            classes.push((id, entry.value().decode().map_err(from_subxt)?));
+        }
+        classes.sort_unstable_by_key(|(id, _)| *id);
+        Ok(classes)
+    }
+
+    /// Least that must be bonded for a machine of this class with so many slots, in plancks.
+    pub async fn minimum_bond(&self, class: HardwareClassId, slots: u8) -> Result<Balance, Error> {
+        let at = self.at_best().await?;
+        let record: HardwareClass = value(&at, "ProviderRegistry", "HardwareClasses", (class,))
+            .await?
+            .ok_or_else(|| Error::Incompatible {
+                reason: format!("there is no hardware class {class}; governance keeps the catalogue"),
+            })?;
+        Ok(base_bond(&at)?.saturating_add(record.stake_per_slot.saturating_mul(slots.into())))
+    }
+
+    /// Least that must be bonded for a machine that is registered, in plancks.
+    pub async fn minimum_bond_of(&self, machine: &Machine) -> Result<Balance, Error> {
+        let base = base_bond(&self.at_best().await?)?;
+        Ok(base.saturating_add(machine.terms.stake_per_slot.saturating_mul(machine.slots.into())))
+    }
+
+    /// A machine's bond.
+    pub async fn bond(&self, machine: MachineId) -> Result<Option<Bond>, Error> {
+        value(&self.at_best().await?, "ProviderStaking", "Bonds", (machine,)).await
+    }
+
+    /// A job that is not closed.
+    pub async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
+        value(&self.at_best().await?, "JobEscrow", "Jobs", (id,)).await
+    }
+
+    /// The jobs that have slots of a machine leased; at most one for each slot.
+    pub async fn jobs_of_machine(&self, machine: MachineId) -> Result<Vec<JobId>, Error> {
+        let at = self.at_best().await?;
+        let address = subxt::dynamic::storage::<(MachineId, JobId), ()>("JobEscrow", "MachineJobs");
+        let mut entries = at.storage().iter(address, (machine,)).await.map_err(from_subxt)?;
+        let mut jobs = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let (_, job) = entry
+                .map_err(from_subxt)?
+                .key()
+                .map_err(from_subxt)?
+                .decode()
+                .map_err(from_subxt)?;
+            jobs.push(job);
+        }
+        jobs.sort_unstable();
+        Ok(jobs)
+    }
+
+    /// The bytes of a manifest; `None` where nobody noted them.
+    pub async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
+        let key = ((manifest.hash, manifest.length_bytes),);
+        value(&self.at_best().await?, "Preimage", "PreimageFor", key).await
+    }
+
+    /// What an account has; zeros for one that the chain does not know.
+    pub async fn balance(&self, account: &[u8; 32]) -> Result<AccountBalance, Error> {
+        let record: Option<AccountRecord> =
+            value(&self.at_best().await?, "System", "Account", (*account,)).await?;
+        Ok(
+            record.map_or_else(AccountBalance::default, |record| AccountBalance {
+                free: record.data.free,
+                held: record.data.reserved,
+                frozen: record.data.frozen,
+            }),
+        )
+    }
+
+    /// All the plancks there are.
+    pub async fn total_issuance(&self) -> Result<Balance, Error> {
+        required(&self.at_best().await?, "Balances", "TotalIssuance").await
+    }
+
+    /// Active time, and the epoch it lies in.
+    pub async fn clock(&self) -> Result<Clock, Error> {
+        let at = self.at_best().await?;
+        Ok(Clock {
+            active_time_ms: required(&at, "ChainClock", "ActiveTimeMs").await?,
+            epoch: required(&at, "ChainClock", "CurrentEpoch").await?,
+            epoch_duration_ms: required(&at, "ChainClock", "EpochDurationMs").await?,
+        })
+    }
+
+    /// The accounts of an epoch; zeros for one that has not begun or that the chain forgot.
+    pub async fn epoch_record(&self, epoch: EpochIndex) -> Result<EpochRecord, Error> {
+        value(&self.at_best().await?, "RewardEmission", "EpochRecords", (epoch,))
+            .await?
+            .ok_or_else(|| Error::Incompatible {
+                reason: "RewardEmission::EpochRecords has no default".to_owned(),
+            })
+    }
+}

@@ -1,0 +1,250 @@
+//! This client against the metadata of the runtime of the same source tree: a field that a pallet renamed is
+//! found here, not by the first person who needs it.
+
+#![allow(clippy::unwrap_used)]
+
+use assay_runtime::Runtime;
+use scale_decode::DecodeAsType;
+use subxt::{
+    Metadata, OfflineClient, SubstrateConfig,
+    config::{
+        DefaultExtrinsicParamsBuilder,
+        substrate::{H256, SpecVersionForRange, SubstrateConfigBuilder},
+    },
+    ext::{
+        codec::{Decode, Encode},
+        scale_value::{Composite, Value},
+    },
+    metadata::ArcMetadata,
+    tx::Payload,
+};
+use subxt_signer::sr25519::dev;
+
+use crate::{
+    calls::{self, Call, JobOrder, MachineRegistration},
+    events::{AssayEvent, PALLETS},
+    keys,
+    queries::AccountRecord,
+    types::{
+        AccountId, Bond, EpochRecord, HardwareClass, Job, JobKind, Location, Machine, ManifestRef, Provider,
+        RewardDestination,
+    },
+};
+
+/// Enough zeros for any record: they decode as zero numbers, empty lists and the first variant of each enum.
+const ZEROS: [u8; 1_024] = [0; 1_024];
+
+fn metadata() -> Metadata {
+    let bytes = Runtime::metadata_at_version(15).unwrap().encode();
+    // The runtime hands it out as opaque bytes: a list of bytes around the metadata itself.
+    let inner = Vec::<u8>::decode(&mut &bytes[..]).unwrap();
+    Metadata::decode(&mut &inner[..]).unwrap()
+}
+
+fn offline_client() -> OfflineClient<SubstrateConfig> {
+    let config = SubstrateConfigBuilder::new()
+        .set_genesis_hash(H256::zero())
+        .set_spec_version_for_block_ranges([SpecVersionForRange {
+            block_range: 0..10,
+            spec_version: 1,
+            transaction_version: 1,
+        }])
+        .set_metadata_for_spec_versions([(1, ArcMetadata::from(metadata()))])
+        .build();
+    OfflineClient::new_with_config(config)
+}
+
+fn registration() -> MachineRegistration {
+    MachineRegistration {
+        worker_key: AccountId::from([1; 32]),
+        sealing_key: [2; 32],
+        class: 3,
+        slots: 4,
+        cpu_cores: 5,
+        ram_mib: 6,
+        disk_gib: 7,
+        upload_mbps: 8,
+        download_mbps: 9,
+        location: Location {
+            latitude_microdegrees: -10,
+            longitude_microdegrees: 11,
+        },
+        region: "us-east".to_owned(),
+        endpoint: "http://127.0.0.1:4001".to_owned(),
+        ask: u128::from(u64::MAX) + 1,
+    }
+}
+
+fn order() -> JobOrder {
+    JobOrder {
+        machine: 1,
+        slots: 2,
+        kind: JobKind::Task,
+        manifest: ManifestRef {
+            hash: [3; 32],
+            length_bytes: 4,
+        },
+        image_digest: [5; 32],
+        max_duration_ms: 6,
+        max_price_per_slot_hour: 7,
+    }
+}
+
+fn every_call() -> Vec<Call> {
+    let account = AccountId::from([9; 32]);
+    vec![
+        calls::register_provider("name"),
+        calls::deregister_provider(),
+        calls::register_machine(registration(), [8; 64]),
+        calls::update_ask(1, 2),
+        calls::update_endpoint(1, "https://example.org"),
+        calls::suspend_self(1),
+        calls::resume(1),
+        calls::retire(1),
+        calls::refresh_machine(1),
+        calls::bond(1, 2),
+        calls::bond_extra(1, 2),
+        calls::unbond(1, 2),
+        calls::withdraw(1),
+        calls::set_auto_stake(1, true),
+        calls::deploy(order()),
+        calls::deploy(JobOrder {
+            kind: JobKind::Service,
+            ..order()
+        }),
+        calls::start(1),
+        calls::submit_result(1, [2; 32]),
+        calls::accept(1),
+        calls::close(1),
+        calls::settle(1),
+        calls::expire(1),
+        calls::abandon(1),
+        calls::payout(1, 2),
+        calls::set_reward_destination(1, RewardDestination::Provider),
+        calls::set_reward_destination(1, RewardDestination::Account(account)),
+        calls::set_reward_destination(1, RewardDestination::Ethereum([2; 20])),
+        calls::set_reward_destination(1, RewardDestination::Bond),
+        calls::note_preimage(b"bytes"),
+        calls::transfer_keep_alive(&account, 1),
+    ]
+}
+
+#[test]
+fn every_call_is_encoded_as_the_runtime_decodes_it() {
+    let client = offline_client();
+    let at = client.at_block(1u64).unwrap();
+    let every_call = every_call();
+    for call in every_call
+        .iter()
+        .cloned()
+        .chain([calls::batch_all(every_call.clone())])
+    {
+        let name = format!("{}.{}", call.pallet(), call.name());
+        let bytes = at
+            .tx()
+            .call_data(&call.into_payload())
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let decoded = assay_runtime::RuntimeCall::decode(&mut &bytes[..]);
+        assert_eq!(
+            decoded.unwrap_or_else(|error| panic!("{name}: {error}")).encode(),
+            bytes,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn no_argument_of_a_call_is_ignored() {
+    // The encoder leaves out arguments that a call does not have: compare the names.
+    let metadata = metadata();
+    for call in every_call() {
+        let (pallet, name) = (call.pallet().to_owned(), call.name().to_owned());
+        let payload = call.into_payload();
+        let Composite::Named(arguments) = payload.call_data() else {
+            panic!("{pallet}.{name} is unnamed")
+        };
+        let given: Vec<_> = arguments
+            .iter()
+            .map(|(name, _): &(String, Value<()>)| name.as_str())
+            .collect();
+        let variant = metadata
+            .pallet_by_name(&pallet)
+            .unwrap()
+            .call_variant_by_name(&name)
+            .unwrap();
+        let known: Vec<_> = variant
+            .fields
+            .iter()
+            .filter_map(|field| field.name.as_deref())
+            .collect();
+        assert_eq!(given, known, "{pallet}.{name}");
+    }
+}
+
+#[test]
+fn a_transaction_is_signed_with_every_extension() {
+    let client = offline_client();
+    let at = client.at_block(1u64).unwrap();
+    let parameters = DefaultExtrinsicParamsBuilder::new()
+        .nonce(5)
+        .mortal_from_unchecked(64, 1, H256::zero());
+    let payload = calls::register_provider("name").into_payload();
+    let mut transaction = at
+        .tx()
+        .create_signable_offline(&payload, parameters.build())
+        .unwrap();
+    let signed = transaction.sign(&dev::bob()).unwrap();
+    let decoded = assay_runtime::UncheckedExtrinsic::decode(&mut signed.encoded()).unwrap();
+    assert_eq!(decoded.encode(), signed.encoded());
+}
+
+#[test]
+fn every_event_is_understood() {
+    let metadata = metadata();
+    for pallet in PALLETS {
+        let pallet = metadata.pallet_by_name(pallet).unwrap();
+        let type_id = pallet.event_ty_id().unwrap();
+        for variant in pallet.event_variants().unwrap() {
+            let bytes = [&[variant.index][..], &ZEROS].concat();
+            let event = AssayEvent::decode_as_type(&mut &bytes[..], type_id, metadata.types());
+            assert!(event.is_ok(), "{}::{}: {event:?}", pallet.name(), variant.name);
+        }
+    }
+}
+
+#[test]
+fn every_record_is_understood() {
+    fn check<T: DecodeAsType>(metadata: &Metadata, pallet: &str, entry: &str) {
+        let storage = metadata.pallet_by_name(pallet).unwrap().storage().unwrap();
+        let info = storage
+            .entry_by_name(entry)
+            .unwrap_or_else(|| panic!("{pallet}::{entry} is missing"));
+        let decoded = T::decode_as_type(&mut &ZEROS[..], info.value_ty(), metadata.types());
+        assert!(decoded.is_ok(), "{pallet}::{entry}: {}", decoded.err().unwrap());
+    }
+    let metadata = metadata();
+    check::<Machine>(&metadata, "ProviderRegistry", "Machines");
+    check::<Provider>(&metadata, "ProviderRegistry", "Providers");
+    check::<HardwareClass>(&metadata, "ProviderRegistry", "HardwareClasses");
+    check::<u64>(&metadata, "ProviderRegistry", "WorkerKeys");
+    check::<Bond>(&metadata, "ProviderStaking", "Bonds");
+    check::<Job>(&metadata, "JobEscrow", "Jobs");
+    check::<()>(&metadata, "JobEscrow", "MachineJobs");
+    check::<EpochRecord>(&metadata, "RewardEmission", "EpochRecords");
+    check::<Vec<u8>>(&metadata, "Preimage", "PreimageFor");
+    check::<AccountRecord>(&metadata, "System", "Account");
+    check::<u128>(&metadata, "Balances", "TotalIssuance");
+    check::<u64>(&metadata, "ChainClock", "ActiveTimeMs");
+    check::<u32>(&metadata, "ChainClock", "CurrentEpoch");
+    check::<u64>(&metadata, "ChainClock", "EpochDurationMs");
+}
+
+#[test]
+fn worker_key_message_is_the_one_that_the_registry_checks() {
+    let account = keys::account_of(&dev::bob());
+    let message = keys::worker_key_message(&[1; 32], &account.0);
+    assert_eq!(
+        message.len(),
+        assay_primitives::machine::WORKER_KEY_CONTEXT.len() + 64
+    );
+}
