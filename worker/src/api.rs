@@ -1,0 +1,332 @@
+//! The worker's HTTP interface.
+//!
+//! | path | is |
+//! |---|---|
+//! | `GET /status` | the status as JSON, signed with the worker key; `?nonce=<text>` comes back inside |
+//! | `GET /health` | 200 while the worker can run jobs, 503 and the reasons otherwise |
+//! | `GET /jobs/{id}` | what is known of one job |
+//! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
+//! | `GET /jobs/{id}/result` | a finished task's result document, byte for byte what its hash was taken of |
+//! | `GET /metrics` | Prometheus' text format |
+//!
+//! Everything here can be read by anybody who reaches the port, as the manifests of the jobs can be.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc};
+
+use assay_client::Keypair;
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, Query, Request, State},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::{Deserialize, Serialize};
+use tokio::{net::TcpListener, sync::Semaphore};
+
+use crate::{
+    engine::ContainerEngine,
+    jobs::{JobNotes, JobStatus, JobStore},
+    metrics::Metrics,
+    status::{Phase, Status, StatusBoard},
+};
+
+/// Carries the hexadecimal sr25519 signature over the exact bytes of the body.
+pub const SIGNATURE_HEADER: HeaderName = HeaderName::from_static("x-assay-signature");
+
+/// Carries the hexadecimal public part of the worker key.
+pub const WORKER_KEY_HEADER: HeaderName = HeaderName::from_static("x-assay-worker-key");
+
+/// Carries the hexadecimal Blake2-256 hash of the body of a result.
+pub const RESULT_HASH_HEADER: HeaderName = HeaderName::from_static("x-assay-result-hash");
+
+/// Longest nonce that a caller may have signed, in bytes.
+pub const MAX_NONCE_BYTES: usize = 64;
+
+/// Most requests that are answered at once; more are turned away.
+const MAX_REQUESTS: usize = 64;
+
+/// What the handlers share.
+pub struct ApiContext<E> {
+    /// The status that is shown.
+    pub status: StatusBoard,
+    /// Signs the status.
+    pub worker: Keypair,
+    /// The worker key's public part, hexadecimal.
+    pub worker_hex: String,
+    /// Notes and results.
+    pub store: JobStore,
+    /// Asked for the output of running containers.
+    pub engine: Arc<E>,
+    /// Rendered for Prometheus.
+    pub metrics: Metrics,
+}
+
+/// An HTTP interface that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {address}: {source}; change `network_config.p2p_port` or `assay.listen_address`, or stop the \
+     program that has the port"
+)]
+pub struct ListenError {
+    /// Where it should listen.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// Takes the port, so that a port in use is an error before anything else happens.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ListenError { address, source })
+}
+
+/// Answers requests until `stop` is ready.
+pub async fn serve<E: ContainerEngine>(
+    listener: TcpListener,
+    context: Arc<ApiContext<E>>,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    axum::serve(listener, router(context))
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// The paths and who answers them.
+pub fn router<E: ContainerEngine>(context: Arc<ApiContext<E>>) -> Router {
+    let seats = Arc::new(Semaphore::new(MAX_REQUESTS));
+    Router::new()
+        .route("/status", get(status::<E>))
+        .route("/health", get(health::<E>))
+        .route("/metrics", get(metrics::<E>))
+        .route("/jobs/{id}", get(job::<E>))
+        .route("/jobs/{id}/logs", get(logs::<E>))
+        .route("/jobs/{id}/result", get(result::<E>))
+        .layer(middleware::from_fn_with_state(seats, limit_requests))
+        .with_state(context)
+}
+
+async fn limit_requests(State(seats): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match seats.try_acquire() {
+        Ok(_seat) => next.run(request).await,
+        Err(_) => refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many requests at once; try again",
+        ),
+    }
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    error: &'a str,
+}
+
+fn refusal(code: StatusCode, error: &str) -> Response {
+    (code, Json(Refusal { error })).into_response()
+}
+
+fn failure(error: &dyn std::error::Error) -> Response {
+    tracing::error!(%error, "a request could not be answered");
+    refusal(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "the worker could not read what was asked for; its log says why",
+    )
+}
+
+#[derive(Deserialize)]
+struct StatusQuery {
+    nonce: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SignedStatus {
+    /// What the caller sent, so that an old answer cannot pass for a new one.
+    nonce: Option<String>,
+    #[serde(flatten)]
+    status: Status,
+}
+
+async fn status<E: ContainerEngine>(
+    State(context): State<Arc<ApiContext<E>>>,
+    Query(query): Query<StatusQuery>,
+) -> Response {
+    let fits =
+        |nonce: &String| nonce.len() <= MAX_NONCE_BYTES && nonce.bytes().all(|byte| byte.is_ascii_graphic());
+    if !query.nonce.as_ref().is_none_or(fits) {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "a nonce is at most 64 printable ASCII characters",
+        );
+    }
+    let signed = SignedStatus {
+        nonce: query.nonce,
+        status: context.status.read(),
+    };
+    match serde_json::to_vec(&signed) {
+        Ok(body) => signed_json(&context.worker, &context.worker_hex, body),
+        Err(error) => failure(&error),
+    }
+}
+
+fn signed_json(worker: &Keypair, worker_hex: &str, body: Vec<u8>) -> Response {
+    let signature = hex::encode(worker.sign(&body).0);
+    with_headers(
+        "application/json",
+        [
+            (SIGNATURE_HEADER, signature),
+            (WORKER_KEY_HEADER, worker_hex.to_owned()),
+        ],
+        body,
+    )
+}
+
+fn with_headers<const N: usize>(
+    kind: &'static str,
+    headers: [(HeaderName, String); N],
+    body: Vec<u8>,
+) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in headers {
+        // Hexadecimal text always is a header value.
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+#[derive(Serialize)]
+struct Health {
+    healthy: bool,
+    reasons: Vec<&'static str>,
+}
+
+async fn health<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {
+    let status = context.status.read();
+    let ailments = [
+        (!status.chain.connected, "no connection to the chain"),
+        (!status.engine.reachable, "the container engine does not answer"),
+        (status.machine.is_none(), "the machine is not registered"),
+        (status.phase == Phase::Stopping, "the worker is stopping"),
+    ];
+    let reasons: Vec<_> = ailments
+        .iter()
+        .filter(|(ails, _)| *ails)
+        .map(|(_, reason)| *reason)
+        .collect();
+    let healthy = reasons.is_empty();
+    let code = if healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, Json(Health { healthy, reasons })).into_response()
+}
+
+async fn metrics<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {
+    match context.metrics.render() {
+        Ok(text) => with_headers("text/plain; version=0.0.4", [], text),
+        Err(error) => failure(&error),
+    }
+}
+
+#[derive(Serialize)]
+struct JobView {
+    id: u64,
+    /// What is known while the job is open.
+    open: Option<JobStatus>,
+    /// What was noted, also after its end.
+    notes: Option<JobNotes>,
+}
+
+async fn job<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>, Path(id): Path<u64>) -> Response {
+    let open = context.status.read().jobs.into_iter().find(|job| job.id == id);
+    match context.store.stored_notes(id) {
+        Ok(None) if open.is_none() => no_such_job(),
+        Ok(notes) => Json(JobView { id, open, notes }).into_response(),
+        Err(error) => failure(&error),
+    }
+}
+
+fn no_such_job() -> Response {
+    refusal(StatusCode::NOT_FOUND, "this machine knows no such job")
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Stream {
+    #[default]
+    Stdout,
+    Stderr,
+}
+
+#[derive(Deserialize)]
+struct LogsQuery {
+    #[serde(default)]
+    stream: Stream,
+}
+
+async fn logs<E: ContainerEngine>(
+    State(context): State<Arc<ApiContext<E>>>,
+    Path(id): Path<u64>,
+    Query(query): Query<LogsQuery>,
+) -> Response {
+    let (stdout, stderr) = match output_of(&context, id).await {
+        Ok(Some(output)) => output,
+        Ok(None) => return no_such_job(),
+        Err(error) => return failure(&error),
+    };
+    let text = match query.stream {
+        Stream::Stdout => stdout,
+        Stream::Stderr => stderr,
+    };
+    with_headers("text/plain; charset=utf-8", [], text)
+}
+
+/// What is kept of a job's output, or else what its container has written so far.
+async fn output_of<E: ContainerEngine>(
+    context: &ApiContext<E>,
+    id: u64,
+) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    if let Some(kept) = context.store.output(id)? {
+        return Ok(Some(kept));
+    }
+    let Some(notes) = context.store.stored_notes(id)? else {
+        return Ok(None);
+    };
+    let containers = context
+        .engine
+        .list(&context.worker_hex)
+        .await
+        .map_err(io::Error::other)?;
+    let found = containers
+        .into_iter()
+        .find(|container| container.job == id && container.fingerprint == notes.fingerprint);
+    let Some(container) = found else { return Ok(None) };
+    let output = context
+        .engine
+        .output(&container.id)
+        .await
+        .map_err(io::Error::other)?;
+    Ok(Some((output.stdout, output.stderr)))
+}
+
+async fn result<E: ContainerEngine>(
+    State(context): State<Arc<ApiContext<E>>>,
+    Path(id): Path<u64>,
+) -> Response {
+    match context.store.result_document(id) {
+        Ok(Some(document)) => {
+            let hash = hex::encode(sp_crypto_hashing::blake2_256(&document));
+            with_headers("application/json", [(RESULT_HASH_HEADER, hash)], document)
+        }
+        Ok(None) => refusal(StatusCode::NOT_FOUND, "this machine has no result of such a job"),
+        Err(error) => failure(&error),
+    }
+}

@@ -1,0 +1,385 @@
+//! Puts the parts together and keeps them going: connects, registers, serves, and connects again.
+
+use std::{sync::Arc, time::Duration};
+
+use assay_client::{ChainClient, Error as ChainError};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api::{self, ApiContext, ListenError},
+    chain::{ConnectedChain, WorkerChain, bounded},
+    config::Config,
+    engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    jobs::{StepError, Supervisor, SupervisorParts},
+    keys::{Keys, KeysError},
+    metrics::Metrics,
+    registration::{self, Registration, RegistrationError},
+    rewards,
+    state::{StateError, StateFolder},
+    status::{Phase, StatusBoard},
+};
+
+/// How often the engine is looked at between blocks.
+const ENGINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long finality may stand still before the connection is tried.
+const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Pause between two looks for what the provider has to do.
+const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Longest pause before connecting again.
+const LONGEST_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
+
+/// A connection that lasted so long was a good one: the pauses begin small again.
+const LASTING_CONNECTION: Duration = Duration::from_secs(60);
+
+/// Time that steps under way have to end when the worker is stopped.
+const FAREWELL: Duration = Duration::from_secs(20);
+
+/// Blocks between two notes of how far the chain was seen.
+const NOTE_BLOCK_EVERY: u64 = 20;
+
+/// Why a worker ended, or never began.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A key cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The port cannot be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The chain is none that this worker can serve.
+    #[error(transparent)]
+    Chain(ChainError),
+    /// The machine cannot be registered as it is configured.
+    #[error(transparent)]
+    Registration(RegistrationError),
+    /// The notes of a job cannot be read or written.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The metrics cannot be set up.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system refused something that a program needs.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+impl AppError {
+    /// Whether connecting again may help.
+    fn is_passing(&self) -> bool {
+        let error = match self {
+            Self::Chain(error) | Self::Registration(RegistrationError::Chain(error)) => error,
+            _ => return false,
+        };
+        !matches!(
+            error,
+            ChainError::BadUrl { .. }
+                | ChainError::NotAssay { .. }
+                | ChainError::WrongGenesis { .. }
+                | ChainError::Incompatible { .. }
+        )
+    }
+}
+
+impl From<ChainError> for AppError {
+    fn from(error: ChainError) -> Self {
+        Self::Chain(error)
+    }
+}
+
+/// Everything that outlives a connection.
+struct App {
+    config: Config,
+    keys: Keys,
+    state: StateFolder,
+    engine: Arc<DockerEngine>,
+    metrics: Metrics,
+    status: StatusBoard,
+    stop: CancellationToken,
+}
+
+/// Runs until it is stopped by a signal, or until something is wrong that time does not heal.
+pub async fn run(config: Config) -> Result<(), AppError> {
+    let state = StateFolder::open(&config.assay.state_dir)?;
+    let keys = Keys::load_or_create(&config.assay)?;
+    let metrics = Metrics::new()?;
+    let status = StatusBoard::new(&config, &keys);
+    let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
+    let engine = Arc::new(DockerEngine::new(endpoint));
+    let stop = stop_on_signals()?;
+
+    let listener = api::listen(config.listen_on()).await?;
+    tracing::info!(
+        worker = %keys.worker_account(), address = %config.listen_on(), state = %config.assay.state_dir.display(),
+        "the worker is up"
+    );
+    let context = Arc::new(ApiContext {
+        status: status.clone(),
+        worker: keys.worker.clone(),
+        worker_hex: hex::encode(keys.worker_account().0),
+        store: state.jobs().clone(),
+        engine: engine.clone(),
+        metrics: metrics.clone(),
+    });
+    let api_stop = CancellationToken::new();
+    let api = tokio::spawn(api::serve(listener, context, api_stop.clone().cancelled_owned()));
+
+    let app = App {
+        config,
+        keys,
+        state,
+        engine,
+        metrics,
+        status,
+        stop,
+    };
+    let outcome = app.keep_going().await;
+    api_stop.cancel();
+    // Clients that never hang up do not hold the end up.
+    let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
+    outcome
+}
+
+/// A token that SIGINT and SIGTERM cancel.
+fn stop_on_signals() -> Result<CancellationToken, std::io::Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let stop = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let token = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+        }
+        tracing::info!("stopping; containers of open jobs go on, and the next start takes them up");
+        token.cancel();
+    });
+    Ok(stop)
+}
+
+impl App {
+    /// One connection after the other.
+    async fn keep_going(&self) -> Result<(), AppError> {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            self.look_at_engine().await;
+            let begun = Instant::now();
+            let ended = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                connected = self.connect() => match connected {
+                    Ok(client) => self.serve(&client).await,
+                    Err(error) => Err(error),
+                },
+            };
+            self.metrics.chain_connected.set(0);
+            self.status.update(|status| {
+                status.chain.connected = false;
+                status.phase = if self.stop.is_cancelled() {
+                    Phase::Stopping
+                } else {
+                    Phase::Connecting
+                };
+            });
+            let error = match ended {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_passing() => error,
+                Err(error) => return Err(error),
+            };
+            if begun.elapsed() > LASTING_CONNECTION {
+                pause = Duration::from_secs(1);
+            }
+            tracing::warn!(%error, again_in_seconds = pause.as_secs(), "no chain; containers go on meanwhile");
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => (),
+            }
+            pause = (pause * 2).min(LONGEST_RECONNECT_PAUSE);
+        }
+    }
+
+    async fn look_at_engine(&self) {
+        let known = self.status.read().engine;
+        let info = self.engine.ping().await;
+        match &info {
+            Ok(_) if known.reachable => (),
+            Ok(info) => tracing::info!(
+                engine = info.version,
+                at = info.endpoint,
+                "the container engine is there"
+            ),
+            Err(error) => tracing::error!(%error, "jobs wait until there is a container engine"),
+        }
+        self.status.note_engine(info.as_ref().ok());
+        self.metrics.engine_reachable.set(info.is_ok().into());
+    }
+
+    async fn connect(&self) -> Result<ChainClient, AppError> {
+        let client = ChainClient::connect(&self.config.assay.chain_url).await?;
+        self.metrics.connections.inc();
+        self.metrics.chain_connected.set(1);
+        let genesis_hash = hex::encode(client.genesis_hash());
+        tracing::info!(
+            url = client.url(),
+            genesis = genesis_hash,
+            "connected to the chain"
+        );
+        self.status.update(|status| {
+            status.chain.connected = true;
+            status.chain.genesis_hash = Some(format!("0x{genesis_hash}"));
+            status.phase = Phase::Registering;
+        });
+        Ok(client)
+    }
+
+    /// Serves over one connection until the worker is stopped or the connection is lost.
+    async fn serve(&self, client: &ChainClient) -> Result<(), AppError> {
+        let highest_block = self.state.bind(client.genesis_hash())?;
+        let machine = tokio::select! {
+            () = self.stop.cancelled() => return Ok(()),
+            machine = self.registered_machine(client) => machine?,
+        };
+        self.status.update(|status| {
+            status.machine = Some(machine);
+            status.phase = Phase::Serving;
+        });
+        tracing::info!(machine, "serving");
+
+        let chain = ConnectedChain::new(client.clone(), self.keys.worker.clone());
+        let supervisor = Supervisor::new(SupervisorParts {
+            chain: chain.clone(),
+            engine: self.engine.clone(),
+            store: self.state.jobs().clone(),
+            machine,
+            worker: self.keys.worker_account().0,
+            genesis_hash: client.genesis_hash(),
+            slot_share: self.config.slot_share(),
+            highest_block,
+            metrics: self.metrics.clone(),
+        })?;
+        let head = chain.head().await?;
+        let (epochs, new_epochs) = watch::channel(head.clock.epoch);
+        let payouts = rewards::pay_every_epoch(chain, machine, new_epochs, self.metrics.clone());
+        tokio::select! {
+            served = self.run_jobs(client, supervisor, epochs) => served,
+            lost = payouts => Ok(lost?),
+        }
+    }
+
+    /// Waits until the machine is registered, with the provider's help if need be.
+    async fn registered_machine(&self, client: &ChainClient) -> Result<u64, AppError> {
+        let mut said = String::new();
+        loop {
+            match registration::ensure(client, &self.config, &self.keys, &self.state).await {
+                Ok(Registration::Ready { machine }) => return Ok(machine),
+                Ok(Registration::WaitsForProvider(text)) => {
+                    if text != said {
+                        tracing::warn!("{text}");
+                        said = text;
+                    }
+                }
+                Err(RegistrationError::Chain(error)) if !error.is_connection_lost() => {
+                    tracing::error!(%error, "the machine could not be registered; trying again");
+                }
+                Err(error) => return Err(AppError::Registration(error)),
+            }
+            tokio::time::sleep(REGISTRATION_INTERVAL).await;
+        }
+    }
+
+    /// The loop over blocks, the engine and the ends of steps.
+    async fn run_jobs(
+        &self,
+        client: &ChainClient,
+        mut supervisor: Supervisor<ConnectedChain, DockerEngine>,
+        epochs: watch::Sender<u32>,
+    ) -> Result<(), AppError> {
+        let mut blocks = bounded(client.subscribe_finalized()).await?;
+        let mut ticks = interval(ENGINE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut finalized_block = 0;
+        let mut noted_block = 0;
+        let mut last_block_at = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => {
+                    self.status.update(|status| status.phase = Phase::Stopping);
+                    supervisor.finish_steps(FAREWELL).await;
+                    self.state.note_block(client.genesis_hash(), finalized_block.max(noted_block))?;
+                    return Ok(());
+                }
+                block = blocks.next() => {
+                    finalized_block = block?.number;
+                    last_block_at = Instant::now();
+                    let head = self.look_at_chain(&mut supervisor, finalized_block).await?;
+                    epochs.send_if_modified(|epoch| std::mem::replace(epoch, head) != head);
+                    if finalized_block >= noted_block + NOTE_BLOCK_EVERY && !supervisor.needs_view() {
+                        self.state.note_block(client.genesis_hash(), finalized_block)?;
+                        noted_block = finalized_block;
+                        self.note_balance(client).await?;
+                    }
+                }
+                _ = ticks.tick() => {
+                    if last_block_at.elapsed() > SILENCE_LIMIT {
+                        let best_block = bounded(client.best_block()).await?.number;
+                        tracing::warn!(best_block, finalized_block, "the node answers, but finalizes no blocks");
+                        last_block_at = Instant::now();
+                    }
+                }
+                ended = supervisor.step_ended() => {
+                    ended?;
+                    if supervisor.needs_view() {
+                        self.look_at_chain(&mut supervisor, finalized_block).await?;
+                    }
+                }
+            }
+            if let Some(jobs) = supervisor.round().await? {
+                let reachable = supervisor.engine_reachable();
+                self.status.update(|status| {
+                    status.jobs = jobs;
+                    status.engine.reachable = reachable;
+                });
+            }
+        }
+    }
+
+    /// Has the supervisor look at the chain; returns the epoch.
+    async fn look_at_chain(
+        &self,
+        supervisor: &mut Supervisor<ConnectedChain, DockerEngine>,
+        finalized_block: u64,
+    ) -> Result<u32, AppError> {
+        let head = supervisor.look_at_chain(finalized_block).await?;
+        self.metrics
+            .finalized_block
+            .set(i64::try_from(finalized_block).unwrap_or(i64::MAX));
+        self.status.update(|status| {
+            status.chain.finalized_block = finalized_block;
+            status.chain.active_time_ms = head.clock.active_time_ms;
+            status.chain.epoch = head.clock.epoch;
+        });
+        Ok(head.clock.epoch)
+    }
+
+    /// Shows what the worker key has for fees, and says when that is little.
+    async fn note_balance(&self, client: &ChainClient) -> Result<(), AppError> {
+        let worker = self.keys.worker_account();
+        let free = bounded(client.balance(&worker.0)).await?.free;
+        self.metrics
+            .worker_balance_asy
+            .set(free as f64 / assay_primitives::money::ASY as f64);
+        if free < registration::LOW_WORKER_BALANCE / 10 {
+            tracing::warn!(%worker, free, "the worker key has little left for fees; send it some ASY");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! The chain as the worker uses it once its machine is registered.
+//!
+//! A small trait stands between, so that tests can put a chain of their own behind the supervisor.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use assay_client::{
+    ChainClient, Error, Keypair, calls,
+    types::{Clock, Job, ManifestRef},
+};
+use tokio::sync::Mutex;
+
+/// Longest time that the answer to one question may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest time from submitting a transaction to its finality.
+const SUBMIT_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Time that a transaction has to reach the node's pool before the next one asks for its nonce.
+const NONCE_HEAD_START: Duration = Duration::from_millis(750);
+
+/// The newest block and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the best block.
+    pub best_block: u64,
+    /// Active time and epoch at that block.
+    pub clock: Clock,
+}
+
+/// Everything that the worker key ever signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerCall {
+    /// The job runs.
+    Start {
+        /// The job.
+        job: u64,
+    },
+    /// The task ended with this result.
+    SubmitResult {
+        /// The job.
+        job: u64,
+        /// Hash of the result document.
+        result_hash: [u8; 32],
+    },
+    /// Pay what is due.
+    Settle {
+        /// The job.
+        job: u64,
+    },
+    /// The job's time is over.
+    Expire {
+        /// The job.
+        job: u64,
+    },
+    /// The job is given up.
+    Abandon {
+        /// The job.
+        job: u64,
+    },
+    /// Pay the machine's rewards of ended epochs.
+    Payout {
+        /// The machine.
+        machine: u64,
+        /// Most epochs to pay at once.
+        max_epochs: u32,
+    },
+}
+
+impl From<WorkerCall> for calls::Call {
+    fn from(call: WorkerCall) -> Self {
+        match call {
+            WorkerCall::Start { job } => calls::start(job),
+            WorkerCall::SubmitResult { job, result_hash } => calls::submit_result(job, result_hash),
+            WorkerCall::Settle { job } => calls::settle(job),
+            WorkerCall::Expire { job } => calls::expire(job),
+            WorkerCall::Abandon { job } => calls::abandon(job),
+            WorkerCall::Payout { machine, max_epochs } => calls::payout(machine, max_epochs),
+        }
+    }
+}
+
+/// What the supervisor and the rewards ask of a chain. Reads are of the best block.
+pub trait WorkerChain: Clone + Send + Sync + 'static {
+    /// The newest block and its time.
+    fn head(&self) -> impl Future<Output = Result<Head, Error>> + Send;
+
+    /// The open jobs that have slots of a machine.
+    fn open_jobs(&self, machine: u64) -> impl Future<Output = Result<Vec<(u64, Job)>, Error>> + Send;
+
+    /// The bytes of a manifest; `None` where nobody noted them.
+    fn manifest_bytes(
+        &self,
+        manifest: &ManifestRef,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
+
+    /// Signs a call with the worker key, submits it and waits until it is finalized.
+    fn send(&self, call: WorkerCall) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// A connection to a node, with the worker key.
+#[derive(Clone)]
+pub struct ConnectedChain {
+    client: ChainClient,
+    worker: Keypair,
+    lane: Arc<Mutex<()>>,
+}
+
+impl ConnectedChain {
+    /// The chain behind a connection, acted on with a worker key.
+    pub fn new(client: ChainClient, worker: Keypair) -> Self {
+        Self {
+            client,
+            worker,
+            lane: Arc::default(),
+        }
+    }
+}
+
+impl WorkerChain for ConnectedChain {
+    async fn head(&self) -> Result<Head, Error> {
+        bounded(async {
+            let best_block = self.client.best_block().await?.number;
+            Ok(Head {
+                best_block,
+                clock: self.client.clock().await?,
+            })
+        })
+        .await
+    }
+
+    async fn open_jobs(&self, machine: u64) -> Result<Vec<(u64, Job)>, Error> {
+        bounded(async {
+            let mut jobs = Vec::new();
+            for id in self.client.jobs_of_machine(machine).await? {
+                // One that closed between the two questions is as good as closed before.
+                jobs.extend(self.client.job(id).await?.map(|job| (id, job)));
+            }
+            Ok(jobs)
+        })
+        .await
+    }
+
+    async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
+        bounded(self.client.manifest_bytes(manifest)).await
+    }
+
+    async fn send(&self, call: WorkerCall) -> Result<(), Error> {
+        submit_in_lane(&self.client, call.into(), &self.worker, &self.lane).await
+    }
+}
+
+/// Bounds a question's time: a node that does not answer is as good as gone.
+pub async fn bounded<T>(question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(QUERY_TIMEOUT, question)
+        .await
+        .unwrap_or_else(|_| Err(no_answer(QUERY_TIMEOUT)))
+}
+
+/// Submits a call so that several may wait for finality at once, but never ask for their nonces at once.
+async fn submit_in_lane(
+    client: &ChainClient,
+    call: calls::Call,
+    signer: &Keypair,
+    lane: &Mutex<()>,
+) -> Result<(), Error> {
+    let turn = lane.lock().await;
+    let mut submission = std::pin::pin!(client.submit(call, signer));
+    let early = tokio::time::timeout(NONCE_HEAD_START, &mut submission).await;
+    drop(turn);
+    let outcome = match early {
+        Ok(outcome) => outcome,
+        Err(_) => tokio::time::timeout(SUBMIT_TIMEOUT, submission)
+            .await
+            .unwrap_or_else(|_| Err(no_answer(SUBMIT_TIMEOUT))),
+    };
+    outcome.map(|_| ())
+}
+
+fn no_answer(limit: Duration) -> Error {
+    Error::ConnectionLost {
+        reason: format!("no answer within {} seconds", limit.as_secs()),
+    }
+}

@@ -1,0 +1,174 @@
+//! `assay-worker check`: tells what would go wrong, before it does. Changes nothing on chain.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use assay_client::{ChainClient, units::format_asy};
+
+use crate::{
+    api,
+    chain::bounded,
+    config::Config,
+    engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    keys::Keys,
+    registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
+};
+
+/// One thing that was looked at.
+enum Finding {
+    /// As it should be.
+    Good(String),
+    /// Works, but deserves a look.
+    Note(String),
+    /// Would keep the worker from its work; says the remedy.
+    Bad(String),
+}
+
+/// Looks at everything and prints what it finds; fails when anything would keep the worker from its work.
+pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
+    let mut findings = vec![Finding::Good(format!(
+        "configuration: {} offers {} slot(s) at {} per slot-hour",
+        config.node.node_name,
+        config.slots(),
+        format_asy(config.assay.ask_per_slot_hour)
+    ))];
+    findings.extend(check_engine(config).await);
+    findings.push(check_port(config).await);
+    match Keys::load_or_create(&config.assay) {
+        Ok(keys) => {
+            findings.push(Finding::Good(format!(
+                "keys: worker key {}",
+                keys.worker_account()
+            )));
+            findings.extend(check_chain(config, &keys).await);
+        }
+        Err(error) => findings.push(Finding::Bad(format!("keys: {error}"))),
+    }
+    let bad = findings
+        .iter()
+        .filter(|finding| matches!(finding, Finding::Bad(_)))
+        .count();
+    match print(&findings, bad, output) {
+        Ok(()) if bad == 0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn print(findings: &[Finding], bad: usize, output: &mut impl Write) -> io::Result<()> {
+    for finding in findings {
+        match finding {
+            Finding::Good(text) => writeln!(output, "ok    {text}")?,
+            Finding::Note(text) => writeln!(output, "note  {text}")?,
+            Finding::Bad(text) => writeln!(output, "BAD   {text}")?,
+        }
+    }
+    if bad == 0 {
+        writeln!(output, "nothing keeps this worker from its work")
+    } else {
+        writeln!(output, "{bad} thing(s) to put right")
+    }
+}
+
+async fn check_engine(config: &Config) -> Vec<Finding> {
+    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let info = match engine.ping().await {
+        Ok(info) => info,
+        Err(error) => return vec![Finding::Bad(format!("engine: {error}"))],
+    };
+    let mut findings = vec![Finding::Good(format!(
+        "engine: {} at {}",
+        info.version, info.endpoint
+    ))];
+    let cores = u32::from(config.resources.cpu_cores);
+    if (1..cores).contains(&info.cpu_cores) {
+        findings.push(Finding::Bad(format!(
+            "engine: it has {} cores, and `shared_resources.cpu_cores` promises {cores}; promise no more than there is",
+            info.cpu_cores
+        )));
+    }
+    // A host keeps some of its memory for itself: a promise rounded up to whole GiB is fine.
+    let promised = u64::from(config.resources.ram_mib);
+    if info.memory_mib > 0 && promised > info.memory_mib + 1_024 {
+        findings.push(Finding::Bad(format!(
+            "engine: it has {} MiB of memory, and `shared_resources.ram_gb` promises {promised} MiB; promise no more \
+             than there is",
+            info.memory_mib
+        )));
+    }
+    findings
+}
+
+async fn check_port(config: &Config) -> Finding {
+    match api::listen(config.listen_on()).await {
+        Ok(_) => Finding::Good(format!("port: {} is free", config.listen_on())),
+        Err(error) => Finding::Note(format!("port: {error} (a worker that runs already has it)")),
+    }
+}
+
+async fn check_chain(config: &Config, keys: &Keys) -> Vec<Finding> {
+    let client = match ChainClient::connect(&config.assay.chain_url).await {
+        Ok(client) => client,
+        Err(error) => return vec![Finding::Bad(format!("chain: {error}"))],
+    };
+    let genesis = hex::encode(client.genesis_hash());
+    let mut findings = vec![Finding::Good(format!(
+        "chain: {} with genesis 0x{genesis}",
+        client.url()
+    ))];
+    match check_machine(&client, config, keys).await {
+        Ok(more) => findings.extend(more),
+        Err(error) => findings.push(Finding::Bad(format!("machine: {error}"))),
+    }
+    findings
+}
+
+async fn check_machine(
+    client: &ChainClient,
+    config: &Config,
+    keys: &Keys,
+) -> Result<Vec<Finding>, registration::RegistrationError> {
+    let (class, record) = registration::hardware_class(client, config).await?;
+    let mut findings = vec![Finding::Good(format!("hardware class: {}", record.name))];
+    let worker = keys.worker_account();
+    let registered = bounded(client.machine_of_worker(&worker.0)).await?;
+    if let Some(machine) = registered {
+        if let Some(record) = bounded(client.machine(machine)).await? {
+            findings.push(Finding::Good(format!(
+                "machine: number {machine}, {}",
+                record.status
+            )));
+        }
+        let free = bounded(client.balance(&worker.0)).await?.free;
+        let text = format!("fees: the worker key has {}", format_asy(free));
+        findings.push(if free < LOW_WORKER_BALANCE {
+            Finding::Bad(format!("{text}; send it {}", format_asy(WORKER_ENDOWMENT)))
+        } else {
+            Finding::Good(text)
+        });
+        return Ok(findings);
+    }
+    let bond = registration::wanted_bond(client, config, class, config.slots()).await?;
+    match keys.provider_account() {
+        Some(provider) => {
+            let free = bounded(client.balance(&provider.0)).await?.free;
+            let needed = bond.saturating_add(WORKER_ENDOWMENT);
+            let text = format!(
+                "provider: {provider} has {}, and registering takes {} besides deposits and fees",
+                format_asy(free),
+                format_asy(needed)
+            );
+            findings.push(if free > needed {
+                Finding::Good(text)
+            } else {
+                Finding::Bad(format!("{text}; send it some ASY"))
+            });
+        }
+        None => findings.push(Finding::Note(
+            "provider: no key is configured; the worker will print what the provider has to sign, and wait"
+                .into(),
+        )),
+    }
+    Ok(findings)
+}

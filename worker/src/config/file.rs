@@ -1,0 +1,100 @@
+//! The YAML of `worker.yaml` as it is written, before any value is looked at.
+//!
+//! Every scalar is read as text together with its place, so that a bad value is reported by the key's full
+//! name, its line, and what is allowed there. What the keys mean and what they default to is documented on
+//! [`super::Config`] and its parts, which have the same names.
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+/// A scalar with its place in the file.
+pub(super) type Text = Spanned<String>;
+
+/// The whole file: "DePIN Node Configuration" version 3.2 plus the optional `assay` section.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) version: Text,
+    pub(super) node_settings: NodeSettings,
+    pub(super) shared_resources: SharedResources,
+    pub(super) network_config: NetworkConfig,
+    pub(super) staking: Option<Staking>,
+    pub(super) assay: Option<Assay>,
+}
+
+/// `node_settings`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NodeSettings {
+    pub(super) node_name: Text,
+    pub(super) reward_address: Text,
+}
+
+/// `shared_resources`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SharedResources {
+    pub(super) cpu_cores: Text,
+    pub(super) ram_gb: Text,
+    pub(super) storage_gb: Text,
+    pub(super) gpus: Option<Vec<Gpu>>,
+}
+
+/// One entry of `shared_resources.gpus`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Gpu {
+    pub(super) model: Text,
+    pub(super) count: Option<Text>,
+    pub(super) allow_overclock: Option<Text>,
+}
+
+/// `network_config`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NetworkConfig {
+    pub(super) max_upload_mbps: Text,
+    pub(super) max_download_mbps: Text,
+    pub(super) p2p_port: Option<Text>,
+    pub(super) enable_tee: Option<Text>,
+}
+
+/// `staking`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Staking {
+    pub(super) auto_stake_rewards: Option<Text>,
+    pub(super) min_stake_amount: Option<Text>,
+}
+
+/// `assay`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Assay {
+    pub(super) chain_url: Option<Text>,
+    pub(super) listen_address: Option<Text>,
+    pub(super) endpoint: Option<Text>,
+    pub(super) ask: Option<Text>,
+    pub(super) region: Option<Text>,
+    pub(super) latitude: Option<Text>,
+    pub(super) longitude: Option<Text>,
+    pub(super) hardware_class: Option<Text>,
+    pub(super) slots: Option<Text>,
+    pub(super) engine: Option<Text>,
+    pub(super) state_dir: Option<Text>,
+    pub(super) provider_account: Option<Text>,
+    pub(super) provider_key_file: Option<Text>,
+    pub(super) provider_key_uri: Option<Text>,
+    pub(super) worker_key_file: Option<Text>,
+    pub(super) sealing_key_file: Option<Text>,
+    pub(super) limits: Option<Limits>,
+}
+
+/// `assay.limits`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) minimum_memory_mib: Option<Text>,
+    pub(super) minimum_cpu_millis: Option<Text>,
+    pub(super) processes_per_slot: Option<Text>,
+}

@@ -1,0 +1,133 @@
+//! Reads single values, and collects what is wrong with them instead of stopping at the first.
+
+use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
+
+use serde_saphyr::Location;
+
+use super::{error::Problem, file::Text};
+
+/// Collects problems while values are read; a bad value yields a harmless stand-in that never gets used.
+#[derive(Default)]
+pub(super) struct Reader {
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// The problems in the order of the file.
+    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.line);
+        self.problems
+    }
+
+    /// Notes a problem at a place.
+    pub(super) fn problem(&mut self, location: Location, message: String) {
+        self.problems.push(Problem::at(location, message));
+    }
+
+    /// Notes that a value is not allowed.
+    pub(super) fn bad(&mut self, key: &str, text: &Text, allowed: impl Display) {
+        self.problem(
+            text.referenced,
+            format!("`{key}` is `{}`; allowed: {allowed}", shorten(&text.value)),
+        );
+    }
+
+    /// A value that `parse` takes or refuses with a sentence on what is allowed.
+    pub(super) fn with<T: Default>(
+        &mut self,
+        key: &str,
+        text: &Text,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> T {
+        match parse(&text.value) {
+            Ok(value) => value,
+            Err(allowed) => {
+                self.bad(key, text, allowed);
+                T::default()
+            }
+        }
+    }
+
+    /// A whole number in a range.
+    pub(super) fn number<N>(&mut self, key: &str, text: &Text, range: RangeInclusive<N>) -> N
+    where
+        N: FromStr + PartialOrd + Display + Default + Copy,
+    {
+        let allowed = || format!("a whole number from {} to {}", range.start(), range.end());
+        self.with(key, text, |value| {
+            value
+                .parse()
+                .ok()
+                .filter(|number| range.contains(number))
+                .ok_or_else(allowed)
+        })
+    }
+
+    /// A whole number in a range, or its default.
+    pub(super) fn number_or<N>(
+        &mut self,
+        key: &str,
+        text: Option<&Text>,
+        range: RangeInclusive<N>,
+        default: N,
+    ) -> N
+    where
+        N: FromStr + PartialOrd + Display + Default + Copy,
+    {
+        text.map_or(default, |text| self.number(key, text, range))
+    }
+
+    /// `true` or `false`, or the default `false`.
+    pub(super) fn flag(&mut self, key: &str, text: Option<&Text>) -> bool {
+        text.is_some_and(|text| {
+            self.with(key, text, |value| match value.to_ascii_lowercase().as_str() {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err("true or false".to_owned()),
+            })
+        })
+    }
+
+    /// Text of 1 to `longest` bytes without control characters.
+    pub(super) fn text(&mut self, key: &str, text: &Text, longest: usize) -> String {
+        self.with(key, text, |value| {
+            let usable =
+                !value.trim().is_empty() && value.len() <= longest && !value.chars().any(char::is_control);
+            if usable {
+                Ok(value.to_owned())
+            } else {
+                Err(format!("text of 1 to {longest} bytes"))
+            }
+        })
+    }
+}
+
+/// A value as an error shows it: enough to recognise it.
+fn shorten(value: &str) -> String {
+    const LONGEST_CHARS: usize = 80;
+    if value.chars().count() <= LONGEST_CHARS {
+        return value.to_owned();
+    }
+    value.chars().take(LONGEST_CHARS).chain(['…']).collect()
+}
+
+/// Degrees with at most six decimals, as micro-degrees.
+pub(super) fn parse_microdegrees(text: &str, limit_degrees: u32) -> Result<i32, String> {
+    let allowed = || format!("degrees from -{limit_degrees} to {limit_degrees} with at most 6 decimals");
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(decimals) || whole.len() > 3 || decimals.len() > 6 {
+        return Err(allowed());
+    }
+    let whole: i32 = whole.parse().map_err(|_| allowed())?;
+    let decimals: i32 = format!("{decimals:0<6}").parse().map_err(|_| allowed())?;
+    let microdegrees = whole * 1_000_000 + decimals;
+    if microdegrees > limit_degrees as i32 * 1_000_000 {
+        return Err(allowed());
+    }
+    Ok(if negative { -microdegrees } else { microdegrees })
+}

@@ -1,0 +1,412 @@
+//! From the file as written to a configuration with every value checked and every default filled in.
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use assay_client::units;
+use assay_primitives::money::ASY;
+
+use super::{
+    AssaySettings, Config, FORMAT_VERSION, Gpus, Limits, MAX_SLOTS, NetworkConfig, NodeSettings, Problem,
+    ProviderKey, RewardAddress, SharedResources, Staking,
+    file::{self, ConfigFile, Text},
+    reader::{Reader, parse_microdegrees},
+};
+use crate::address;
+
+/// Longest endpoint URL that the chain keeps, in bytes.
+const MAX_ENDPOINT_BYTES: usize = 128;
+
+/// Longest region code that the chain keeps, in bytes.
+const MAX_REGION_BYTES: usize = 16;
+
+/// Longest name of a hardware class that the chain keeps, in bytes.
+const MAX_CLASS_NAME_BYTES: usize = 32;
+
+/// Longest provider name that the chain keeps, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// Checks everything; `folder` is what relative paths count from.
+pub(super) fn resolve(file: &ConfigFile, folder: &Path) -> Result<Config, Vec<Problem>> {
+    let mut reader = Reader::default();
+    if file.version.value != FORMAT_VERSION {
+        reader.bad(
+            "version",
+            &file.version,
+            format!("\"{FORMAT_VERSION}\", the one format this worker reads"),
+        );
+    }
+    let network = network(&mut reader, &file.network_config);
+    let resources = resources(&mut reader, &file.shared_resources);
+    let defaults = file::Assay::default();
+    let section = file.assay.as_ref().unwrap_or(&defaults);
+    let config = Config {
+        node: node(&mut reader, &file.node_settings),
+        staking: file
+            .staking
+            .as_ref()
+            .map(|staking| self::staking(&mut reader, staking))
+            .unwrap_or_default(),
+        assay: assay(
+            &mut reader,
+            section,
+            folder,
+            network.p2p_port,
+            resources.gpus.is_some(),
+        ),
+        network,
+        resources,
+    };
+    slot_is_large_enough(&mut reader, file, &config);
+    let problems = reader.into_problems();
+    if problems.is_empty() {
+        Ok(config)
+    } else {
+        Err(problems)
+    }
+}
+
+fn node(reader: &mut Reader, section: &file::NodeSettings) -> NodeSettings {
+    let address = match reward_address(&section.reward_address.value) {
+        Ok(address) => address,
+        Err(allowed) => {
+            reader.bad("node_settings.reward_address", &section.reward_address, allowed);
+            RewardAddress::Account([0; 32])
+        }
+    };
+    NodeSettings {
+        node_name: reader.text("node_settings.node_name", &section.node_name, MAX_NAME_BYTES),
+        reward_address: address,
+    }
+}
+
+fn reward_address(text: &str) -> Result<RewardAddress, String> {
+    if text.starts_with("0x") {
+        return address::parse_ethereum(text)
+            .map(RewardAddress::Ethereum)
+            .map_err(|error| error.to_string());
+    }
+    address::parse_ss58(text)
+        .map(RewardAddress::Account)
+        .map_err(|error| format!("{error}, or 0x and 40 hexadecimal digits"))
+}
+
+fn resources(reader: &mut Reader, section: &file::SharedResources) -> SharedResources {
+    const MIB_PER_GIB: u32 = 1_024;
+    let ram_gib = reader.number(
+        "shared_resources.ram_gb",
+        &section.ram_gb,
+        1..=u32::MAX / MIB_PER_GIB,
+    );
+    SharedResources {
+        cpu_cores: reader.number("shared_resources.cpu_cores", &section.cpu_cores, 1..=u16::MAX),
+        ram_mib: ram_gib * MIB_PER_GIB,
+        disk_gib: reader.number("shared_resources.storage_gb", &section.storage_gb, 1..=u32::MAX),
+        gpus: gpus(reader, section.gpus.as_deref().unwrap_or_default()),
+    }
+}
+
+fn gpus(reader: &mut Reader, entries: &[file::Gpu]) -> Option<Gpus> {
+    let mut all: Option<Gpus> = None;
+    for entry in entries {
+        let model = reader.text("shared_resources.gpus.model", &entry.model, MAX_CLASS_NAME_BYTES);
+        let count = reader.number_or(
+            "shared_resources.gpus.count",
+            entry.count.as_ref(),
+            1..=MAX_SLOTS,
+            1,
+        );
+        let allow_overclock = reader.flag(
+            "shared_resources.gpus.allow_overclock",
+            entry.allow_overclock.as_ref(),
+        );
+        let Some(gpus) = &mut all else {
+            all = Some(Gpus {
+                model,
+                count,
+                allow_overclock,
+            });
+            continue;
+        };
+        gpus.allow_overclock &= allow_overclock;
+        if gpus.model != model {
+            let first = gpus.model.clone();
+            reader.bad(
+                "shared_resources.gpus.model",
+                &entry.model,
+                format!(
+                    "`{first}` as in the first entry; a machine has one hardware class, run a worker for each"
+                ),
+            );
+        }
+        match gpus.count.checked_add(count).filter(|sum| *sum <= MAX_SLOTS) {
+            Some(sum) => gpus.count = sum,
+            None => reader.problem(
+                entry.model.referenced,
+                format!("`shared_resources.gpus` has more GPUs than allowed: at most {MAX_SLOTS} together"),
+            ),
+        }
+    }
+    all
+}
+
+fn network(reader: &mut Reader, section: &file::NetworkConfig) -> NetworkConfig {
+    NetworkConfig {
+        max_upload_mbps: reader.number(
+            "network_config.max_upload_mbps",
+            &section.max_upload_mbps,
+            1..=u32::MAX,
+        ),
+        max_download_mbps: reader.number(
+            "network_config.max_download_mbps",
+            &section.max_download_mbps,
+            1..=u32::MAX,
+        ),
+        p2p_port: reader.number_or(
+            "network_config.p2p_port",
+            section.p2p_port.as_ref(),
+            1..=u16::MAX,
+            4001,
+        ),
+        enable_tee: reader.flag("network_config.enable_tee", section.enable_tee.as_ref()),
+    }
+}
+
+fn staking(reader: &mut Reader, section: &file::Staking) -> Staking {
+    /// The emission's cap, in whole tokens: nobody can bond more.
+    const ALL_TOKENS: u64 = 1_000_000_000;
+    let tokens = reader.number_or(
+        "staking.min_stake_amount",
+        section.min_stake_amount.as_ref(),
+        0..=ALL_TOKENS,
+        0,
+    );
+    Staking {
+        auto_stake_rewards: reader.flag("staking.auto_stake_rewards", section.auto_stake_rewards.as_ref()),
+        min_stake: u128::from(tokens) * ASY,
+    }
+}
+
+fn assay(
+    reader: &mut Reader,
+    section: &file::Assay,
+    folder: &Path,
+    port: u16,
+    has_gpus: bool,
+) -> AssaySettings {
+    let path = |text: Option<&Text>| text.map(|text| folder.join(&text.value));
+    let state_dir = path(section.state_dir.as_ref()).unwrap_or_else(|| folder.join("assay-worker-state"));
+    let listen_address = section
+        .listen_address
+        .as_ref()
+        .map_or(IpAddr::from([127, 0, 0, 1]), |text| {
+            text.value.parse().unwrap_or_else(|_| {
+                reader.bad(
+                    "assay.listen_address",
+                    text,
+                    "an IP address, such as 127.0.0.1 or 0.0.0.0",
+                );
+                IpAddr::from([127, 0, 0, 1])
+            })
+        });
+    if let (Some(text), true) = (&section.slots, has_gpus) {
+        let message = "`assay.slots` is for machines without GPUs; remove it: each GPU is a slot".to_owned();
+        reader.problem(text.referenced, message);
+    }
+    let (latitude_microdegrees, longitude_microdegrees) = location(reader, section);
+    AssaySettings {
+        chain_url: url(
+            reader,
+            "assay.chain_url",
+            section.chain_url.as_ref(),
+            &["ws://", "wss://"],
+        )
+        .unwrap_or_else(|| "ws://127.0.0.1:9944".into()),
+        listen_address,
+        endpoint: endpoint(reader, section, listen_address, port),
+        ask_per_slot_hour: section.ask.as_ref().map_or(ASY, |text| ask(reader, text)),
+        region: section
+            .region
+            .as_ref()
+            .map_or_else(|| "unspecified".into(), |text| region(reader, text)),
+        latitude_microdegrees,
+        longitude_microdegrees,
+        hardware_class: section
+            .hardware_class
+            .as_ref()
+            .map(|text| reader.text("assay.hardware_class", text, MAX_CLASS_NAME_BYTES)),
+        slots: reader.number_or("assay.slots", section.slots.as_ref(), 1..=MAX_SLOTS, 1),
+        engine: section.engine.as_ref().map(|text| engine(reader, text)),
+        provider_account: section.provider_account.as_ref().map(|text| {
+            reader.with("assay.provider_account", text, |value| {
+                address::parse_ss58(value).map_err(|error| error.to_string())
+            })
+        }),
+        provider_key: provider_key(reader, section, folder),
+        worker_key_file: path(section.worker_key_file.as_ref())
+            .unwrap_or_else(|| state_dir.join("worker.key")),
+        sealing_key_file: path(section.sealing_key_file.as_ref())
+            .unwrap_or_else(|| state_dir.join("sealing.key")),
+        state_dir,
+        limits: section
+            .limits
+            .as_ref()
+            .map(|limits| self::limits(reader, limits))
+            .unwrap_or_default(),
+    }
+}
+
+/// A URL of printable ASCII with one of the schemes; `None` where it is absent.
+fn url(reader: &mut Reader, key: &str, text: Option<&Text>, schemes: &[&str]) -> Option<String> {
+    text.map(|text| {
+        reader.with(key, text, |value| {
+            let scheme = schemes.iter().find(|scheme| value.starts_with(**scheme));
+            let usable = scheme.is_some_and(|scheme| value.len() > scheme.len())
+                && value.len() <= MAX_ENDPOINT_BYTES
+                && value.bytes().all(|byte| byte.is_ascii_graphic());
+            if usable {
+                return Ok(value.to_owned());
+            }
+            Err(format!(
+                "a URL that begins with {}, at most {MAX_ENDPOINT_BYTES} bytes",
+                schemes.join(" or ")
+            ))
+        })
+    })
+}
+
+fn endpoint(reader: &mut Reader, section: &file::Assay, listen_address: IpAddr, port: u16) -> String {
+    let given = url(
+        reader,
+        "assay.endpoint",
+        section.endpoint.as_ref(),
+        &["http://", "https://"],
+    );
+    if given.is_none() && listen_address.is_unspecified() {
+        let location = section
+            .listen_address
+            .as_ref()
+            .map_or(serde_saphyr::Location::UNKNOWN, |text| text.referenced);
+        let message = format!(
+            "`assay.listen_address` is {listen_address}, which nobody can dial; add `assay.endpoint`, the public URL"
+        );
+        reader.problem(location, message);
+    }
+    given.unwrap_or_else(|| format!("http://{}", std::net::SocketAddr::new(listen_address, port)))
+}
+
+fn ask(reader: &mut Reader, text: &Text) -> u128 {
+    reader.with("assay.ask", text, |value| {
+        units::parse_asy(value)
+            .ok()
+            .filter(|plancks| *plancks > 0)
+            .ok_or_else(|| "a price in ASY above 0 with at most 12 decimals, such as \"2.50\"".to_owned())
+    })
+}
+
+fn region(reader: &mut Reader, text: &Text) -> String {
+    reader.with("assay.region", text, |value| {
+        let usable = (1..=MAX_REGION_BYTES).contains(&value.len())
+            && value
+                .bytes()
+                .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+        if usable {
+            Ok(value.to_owned())
+        } else {
+            Err(format!("1 to {MAX_REGION_BYTES} of a-z, 0-9 and -"))
+        }
+    })
+}
+
+fn location(reader: &mut Reader, section: &file::Assay) -> (i32, i32) {
+    match (&section.latitude, &section.longitude) {
+        (Some(latitude), Some(longitude)) => (
+            reader.with("assay.latitude", latitude, |value| parse_microdegrees(value, 90)),
+            reader.with("assay.longitude", longitude, |value| {
+                parse_microdegrees(value, 180)
+            }),
+        ),
+        (None, None) => (0, 0),
+        (Some(lone), None) | (None, Some(lone)) => {
+            let message =
+                "`assay.latitude` and `assay.longitude` go together; give both or neither".to_owned();
+            reader.problem(lone.referenced, message);
+            (0, 0)
+        }
+    }
+}
+
+fn engine(reader: &mut Reader, text: &Text) -> String {
+    reader.with("assay.engine", text, |value| {
+        let known = ["unix:///", "http://", "tcp://", "/"]
+            .iter()
+            .any(|start| value.starts_with(start) && value.len() > start.len());
+        if known {
+            Ok(value.to_owned())
+        } else {
+            Err("an absolute socket path, or a URL that begins with unix:///, http:// or tcp://".into())
+        }
+    })
+}
+
+fn provider_key(reader: &mut Reader, section: &file::Assay, folder: &Path) -> Option<ProviderKey> {
+    match (&section.provider_key_file, &section.provider_key_uri) {
+        (Some(file), Some(_)) => {
+            let message =
+                "`assay.provider_key_file` and `assay.provider_key_uri` exclude each other; keep one";
+            reader.problem(file.referenced, message.into());
+            None
+        }
+        (Some(file), None) => Some(ProviderKey::File(folder.join(PathBuf::from(&file.value)))),
+        (None, Some(uri)) => Some(ProviderKey::Uri(uri.value.clone())),
+        (None, None) => None,
+    }
+}
+
+fn limits(reader: &mut Reader, section: &file::Limits) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        minimum_memory_mib: reader.number_or(
+            "assay.limits.minimum_memory_mib",
+            section.minimum_memory_mib.as_ref(),
+            8..=u32::MAX,
+            defaults.minimum_memory_mib,
+        ),
+        minimum_cpu_millis: reader.number_or(
+            "assay.limits.minimum_cpu_millis",
+            section.minimum_cpu_millis.as_ref(),
+            10..=u32::MAX,
+            defaults.minimum_cpu_millis,
+        ),
+        processes_per_slot: reader.number_or(
+            "assay.limits.processes_per_slot",
+            section.processes_per_slot.as_ref(),
+            16..=4_194_304,
+            defaults.processes_per_slot,
+        ),
+    }
+}
+
+/// A slot must come to at least the configured minimum, or no container runs sensibly in it.
+fn slot_is_large_enough(reader: &mut Reader, file: &ConfigFile, config: &Config) {
+    let (share, limits, slots) = (config.slot_share(), config.assay.limits, config.slots());
+    // A zero is the stand-in of a value that was already reported.
+    if (1..limits.minimum_memory_mib).contains(&share.memory_mib) {
+        let message = format!(
+            "`shared_resources.ram_gb` gives each of {slots} slots {} MiB; allowed: at least \
+             `assay.limits.minimum_memory_mib`, {} MiB",
+            share.memory_mib, limits.minimum_memory_mib
+        );
+        reader.problem(file.shared_resources.ram_gb.referenced, message);
+    }
+    if (1..limits.minimum_cpu_millis).contains(&share.cpu_millis) {
+        let message = format!(
+            "`shared_resources.cpu_cores` gives each of {slots} slots {} thousandths of a core; allowed: at least \
+             `assay.limits.minimum_cpu_millis`, {}",
+            share.cpu_millis, limits.minimum_cpu_millis
+        );
+        reader.problem(file.shared_resources.cpu_cores.referenced, message);
+    }
+}

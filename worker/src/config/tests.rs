@@ -1,0 +1,465 @@
+//! Golden messages of everything that a `worker.yaml` can get wrong, and the published file as it stands.
+
+#![allow(clippy::unwrap_used)]
+
+use assay_primitives::money::ASY;
+
+use super::*;
+
+/// The published file, word for word, with addresses filled in.
+const PUBLISHED: &str = r#"version: "3.2"
+node_settings:
+  node_name: "text"
+  reward_address: "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
+shared_resources:
+  cpu_cores: 16
+  ram_gb: 64
+  storage_gb: 1000
+  gpus:
+    - model: "RTX_4090"
+      count: 2
+      allow_overclock: false
+network_config:
+  max_upload_mbps: 1000
+  max_download_mbps: 1000
+  p2p_port: 4001
+  enable_tee: true
+staking:
+  auto_stake_rewards: true
+  min_stake_amount: 500
+"#;
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/assay/worker.yaml"))
+}
+
+/// The error for the published file with one text replaced, without its first line.
+fn errors(from: &str, to: &str) -> Vec<String> {
+    assert_eq!(PUBLISHED.matches(from).count(), 1, "{from} must occur once");
+    errors_of(&PUBLISHED.replace(from, to))
+}
+
+fn errors_of(text: &str) -> Vec<String> {
+    match parse(text) {
+        Err(ConfigError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The errors for the published file without GPUs and with these lines in the `assay` section, the first of which is line 18.
+fn assay_errors(lines: &str) -> Vec<String> {
+    errors_of(&with_assay(lines))
+}
+
+fn with_assay(lines: &str) -> String {
+    let (head, rest) = PUBLISHED.split_once("  gpus:").unwrap();
+    let (_, tail) = rest.split_once("network_config").unwrap();
+    let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
+    format!("{head}network_config{tail}assay:\n{lines}")
+}
+
+#[test]
+fn published_file_is_understood_as_it_stands() {
+    let config = parse(PUBLISHED).unwrap();
+    assert_eq!(config.node.node_name, "text");
+    assert!(matches!(
+        config.node.reward_address,
+        RewardAddress::Ethereum([0x5a, 0xae, ..])
+    ));
+    assert_eq!(
+        (config.resources.cpu_cores, config.resources.ram_mib),
+        (16, 65_536)
+    );
+    assert_eq!(config.resources.disk_gib, 1_000);
+    let gpus = Gpus {
+        model: "RTX_4090".into(),
+        count: 2,
+        allow_overclock: false,
+    };
+    assert_eq!(config.resources.gpus, Some(gpus));
+    assert_eq!((config.network.p2p_port, config.network.enable_tee), (4001, true));
+    assert_eq!(
+        config.staking,
+        Staking {
+            auto_stake_rewards: true,
+            min_stake: 500 * ASY
+        }
+    );
+    assert_eq!(config.slots(), 2);
+    assert_eq!(config.class_candidates()[..2], ["RTX_4090", "NVIDIA_RTX_4090"]);
+    assert_eq!(
+        config.slot_share(),
+        SlotShare {
+            memory_mib: 32_768,
+            cpu_millis: 8_000,
+            processes: 1_024
+        }
+    );
+}
+
+#[test]
+fn defaults_are_what_is_documented() {
+    let config = parse(&with_assay("slots: 1")).unwrap();
+    let expected = AssaySettings {
+        chain_url: "ws://127.0.0.1:9944".into(),
+        listen_address: [127, 0, 0, 1].into(),
+        endpoint: "http://127.0.0.1:4001".into(),
+        ask_per_slot_hour: ASY,
+        region: "unspecified".into(),
+        latitude_microdegrees: 0,
+        longitude_microdegrees: 0,
+        hardware_class: None,
+        slots: 1,
+        engine: None,
+        state_dir: "/etc/assay/assay-worker-state".into(),
+        provider_account: None,
+        provider_key: None,
+        worker_key_file: "/etc/assay/assay-worker-state/worker.key".into(),
+        sealing_key_file: "/etc/assay/assay-worker-state/sealing.key".into(),
+        limits: Limits {
+            minimum_memory_mib: 64,
+            minimum_cpu_millis: 100,
+            processes_per_slot: 1_024,
+        },
+    };
+    assert_eq!(config.assay, expected);
+    assert_eq!(config.class_candidates(), ["CPU"]);
+    assert_eq!(parse(PUBLISHED).unwrap().assay, expected);
+
+    let (head, _) = PUBLISHED.split_once("staking:").unwrap();
+    let without_options = head.replace("  p2p_port: 4001\n  enable_tee: true\n", "");
+    let config = parse(&without_options).unwrap();
+    assert_eq!(
+        config.staking,
+        Staking {
+            auto_stake_rewards: false,
+            min_stake: 0
+        }
+    );
+    assert_eq!(
+        (config.network.p2p_port, config.network.enable_tee),
+        (4001, false)
+    );
+}
+
+#[test]
+fn assay_section_is_understood() {
+    let lines = r#"chain_url: wss://node.example.org
+listen_address: 0.0.0.0
+endpoint: https://worker.example.org
+ask: 2.50
+region: us-east
+latitude: -33.8688
+longitude: "151.209"
+hardware_class: CPU
+slots: 4
+engine: unix:///run/podman/podman.sock
+state_dir: /var/lib/assay
+provider_key_uri: //Bob
+worker_key_file: hot.key
+limits:
+  processes_per_slot: 64"#;
+    let settings = parse(&with_assay(lines)).unwrap().assay;
+    assert_eq!(settings.ask_per_slot_hour, 5 * ASY / 2);
+    assert_eq!(settings.latitude_microdegrees, -33_868_800);
+    assert_eq!(settings.longitude_microdegrees, 151_209_000);
+    assert_eq!(settings.slots, 4);
+    assert_eq!(settings.provider_key, Some(ProviderKey::Uri("//Bob".into())));
+    assert_eq!(settings.worker_key_file, Path::new("/etc/assay/hot.key"));
+    assert_eq!(settings.sealing_key_file, Path::new("/var/lib/assay/sealing.key"));
+    assert_eq!(settings.limits.processes_per_slot, 64);
+    assert_eq!(settings.limits.minimum_memory_mib, 64);
+}
+
+#[test]
+fn example_file_is_valid() {
+    let text = include_str!("../../worker.example.yaml");
+    let config = parse(text).unwrap();
+    assert_eq!(config.class_candidates(), ["CPU"]);
+    assert_eq!(config.assay.limits, Limits::default());
+    // Every key that is commented out is one that exists: with its mark removed, the file still is understood.
+    let commented = [
+        "endpoint",
+        "latitude",
+        "longitude",
+        "hardware_class",
+        "engine",
+        "state_dir",
+    ];
+    let more = [
+        "provider_key_file",
+        "provider_account",
+        "worker_key_file",
+        "sealing_key_file",
+    ];
+    let mut all = text.to_owned();
+    for key in commented.iter().chain(&more) {
+        let marked = format!("  # {key}: ");
+        assert_eq!(all.matches(&marked).count(), 1, "{key}");
+        all = all.replace(&marked, &format!("  {key}: "));
+    }
+    parse(&all).unwrap();
+}
+
+#[test]
+fn unknown_keys_are_named_with_their_line() {
+    assert_eq!(
+        errors("  storage_gb: 1000\n", "  storage_gb: 1000\n  disk_gb: 5\n"),
+        ["line 9: unknown key `disk_gb`; allowed here: cpu_cores, ram_gb, storage_gb, gpus"]
+    );
+    assert_eq!(
+        errors("      count: 2\n", "      count: 2\n      vram: 24\n"),
+        ["line 12: unknown key `vram`; allowed here: model, count, allow_overclock"]
+    );
+    assert_eq!(
+        errors("staking:\n", "stakes:\n"),
+        [
+            "line 18: unknown key `stakes`; allowed here: version, node_settings, shared_resources, \
+             network_config, staking, assay"
+        ]
+    );
+}
+
+#[test]
+fn missing_keys_and_values_are_named() {
+    assert_eq!(
+        errors("  ram_gb: 64\n", ""),
+        ["line 8: the section around this line lacks the key `ram_gb`"]
+    );
+    assert_eq!(
+        errors("  ram_gb: 64\n", "  ram_gb:\n"),
+        ["line 7: a value is missing; write it after the colon or remove the key"]
+    );
+    assert_eq!(
+        errors_of("version: \"3.2\"\n"),
+        ["line 1: the section around this line lacks the key `node_settings`"]
+    );
+}
+
+#[test]
+fn bad_values_are_named_with_what_is_allowed() {
+    for (from, to, expected) in [
+        (
+            "version: \"3.2\"",
+            "version: 3.1",
+            "line 1: `version` is `3.1`; allowed: \"3.2\", the one format this worker reads",
+        ),
+        (
+            "cpu_cores: 16",
+            "cpu_cores: many",
+            "line 6: `shared_resources.cpu_cores` is `many`; allowed: a whole number from 1 to 65535",
+        ),
+        (
+            "ram_gb: 64",
+            "ram_gb: 0.5",
+            "line 7: `shared_resources.ram_gb` is `0.5`; allowed: a whole number from 1 to 4194303",
+        ),
+        (
+            "count: 2",
+            "count: 65",
+            "line 11: `shared_resources.gpus.count` is `65`; allowed: a whole number from 1 to 64",
+        ),
+        (
+            "p2p_port: 4001",
+            "p2p_port: 65536",
+            "line 16: `network_config.p2p_port` is `65536`; allowed: a whole number from 1 to 65535",
+        ),
+        (
+            "enable_tee: true",
+            "enable_tee: yes",
+            "line 17: `network_config.enable_tee` is `yes`; allowed: true or false",
+        ),
+        (
+            "min_stake_amount: 500",
+            "min_stake_amount: -1",
+            "line 20: `staking.min_stake_amount` is `-1`; allowed: a whole number from 0 to 1000000000",
+        ),
+        (
+            "node_name: \"text\"",
+            "node_name: \"\"",
+            "line 3: `node_settings.node_name` is ``; allowed: text of 1 to 64 bytes",
+        ),
+    ] {
+        assert_eq!(errors(from, to), [expected]);
+    }
+}
+
+#[test]
+fn reward_address_with_a_typing_error_is_refused() {
+    let address = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
+    assert_eq!(
+        errors(address, "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAee"),
+        [
+            "line 4: `node_settings.reward_address` is `0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAee`; allowed: 0x and \
+             40 hexadecimal digits; the upper and lower case of this one says that a digit is wrong"
+        ]
+    );
+    assert_eq!(
+        errors(address, "15oF4uVJwmo4TdGW7VfQxNLavjCXviqxT9S1MgbjMNHr6Sp5"),
+        [
+            "line 4: `node_settings.reward_address` is `15oF4uVJwmo4TdGW7VfQxNLavjCXviqxT9S1MgbjMNHr6Sp5`; allowed: \
+             an SS58 address of this chain (prefix 42, begins with 5); this one is of another chain, or 0x and 40 \
+             hexadecimal digits"
+        ]
+    );
+}
+
+#[test]
+fn all_problems_are_reported_at_once_in_order() {
+    let text = PUBLISHED
+        .replace("cpu_cores: 16", "cpu_cores: 0")
+        .replace("p2p_port: 4001", "p2p_port: 0");
+    assert_eq!(
+        errors_of(&text),
+        [
+            "line 6: `shared_resources.cpu_cores` is `0`; allowed: a whole number from 1 to 65535",
+            "line 16: `network_config.p2p_port` is `0`; allowed: a whole number from 1 to 65535",
+        ]
+    );
+    let shown = parse(&text).unwrap_err().to_string();
+    assert!(
+        shown.starts_with("/etc/assay/worker.yaml is not usable:\n  line 6: "),
+        "{shown}"
+    );
+}
+
+#[test]
+fn malformed_yaml_is_named_with_its_line() {
+    for (text, line) in [
+        (
+            "version: \"3.2\"\nnode_settings: [",
+            "line 2: not the YAML that is expected here: ",
+        ),
+        (
+            "version: \"3.2\"\n\tnode_settings: 1\n",
+            "line 2: not the YAML that is expected here: ",
+        ),
+        ("just text", "line 1: not the YAML that is expected here: "),
+        ("", "not the YAML that is expected here: "),
+    ] {
+        let errors = errors_of(text);
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].contains(line), "{text:?}: {}", errors[0]);
+    }
+    assert_eq!(
+        errors("  ram_gb: 64\n", "  ram_gb: 64\n  ram_gb: 32\n"),
+        ["line 8: the key `ram_gb` is given twice; keep one of them"]
+    );
+    let twice = errors("  ram_gb: 64\n", "  ram_gb: [64]\n");
+    assert!(
+        twice[0].starts_with("line 7: not the YAML that is expected here: "),
+        "{twice:?}"
+    );
+}
+
+#[test]
+fn gpus_are_of_one_model_and_at_most_64() {
+    let two = "      count: 2\n      allow_overclock: false\n    - model: RTX_3090\n";
+    assert_eq!(
+        errors("      count: 2\n      allow_overclock: false\n", two),
+        [
+            "line 13: `shared_resources.gpus.model` is `RTX_3090`; allowed: `RTX_4090` as in the first entry; a machine \
+             has one hardware class, run a worker for each"
+        ]
+    );
+    let many = "      count: 64\n    - model: RTX_4090\n";
+    assert_eq!(
+        errors("      count: 2\n      allow_overclock: false\n", many),
+        ["line 12: `shared_resources.gpus` has more GPUs than allowed: at most 64 together"]
+    );
+    let same = PUBLISHED.replace("      allow_overclock: false\n", "    - model: RTX_4090\n");
+    assert_eq!(parse(&same).unwrap().slots(), 3);
+}
+
+#[test]
+fn slots_are_large_enough_for_a_container() {
+    let tight = format!(
+        "{PUBLISHED}assay:\n  limits:\n    minimum_memory_mib: 40000\n    minimum_cpu_millis: 9000\n"
+    );
+    assert_eq!(
+        errors_of(&tight),
+        [
+            "line 6: `shared_resources.cpu_cores` gives each of 2 slots 8000 thousandths of a core; allowed: at least \
+             `assay.limits.minimum_cpu_millis`, 9000",
+            "line 7: `shared_resources.ram_gb` gives each of 2 slots 32768 MiB; allowed: at least \
+             `assay.limits.minimum_memory_mib`, 40000 MiB",
+        ]
+    );
+}
+
+#[test]
+fn bad_assay_values_are_named_with_what_is_allowed() {
+    for (line, expected) in [
+        (
+            "chain_url: http://x",
+            "line 18: `assay.chain_url` is `http://x`; allowed: a URL that begins with ws:// or wss://, at most 128 \
+             bytes",
+        ),
+        (
+            "listen_address: localhost",
+            "line 18: `assay.listen_address` is `localhost`; allowed: an IP address, such as 127.0.0.1 or 0.0.0.0",
+        ),
+        (
+            "listen_address: 0.0.0.0",
+            "line 18: `assay.listen_address` is 0.0.0.0, which nobody can dial; add `assay.endpoint`, the public URL",
+        ),
+        (
+            "ask: 0",
+            "line 18: `assay.ask` is `0`; allowed: a price in ASY above 0 with at most 12 decimals, such as \"2.50\"",
+        ),
+        (
+            "ask: 1e3",
+            "line 18: `assay.ask` is `1e3`; allowed: a price in ASY above 0 with at most 12 decimals, such as \"2.50\"",
+        ),
+        (
+            "region: US East",
+            "line 18: `assay.region` is `US East`; allowed: 1 to 16 of a-z, 0-9 and -",
+        ),
+        (
+            "latitude: 1",
+            "line 18: `assay.latitude` and `assay.longitude` go together; give both or neither",
+        ),
+        (
+            "slots: 0",
+            "line 18: `assay.slots` is `0`; allowed: a whole number from 1 to 64",
+        ),
+        (
+            "engine: docker.sock",
+            "line 18: `assay.engine` is `docker.sock`; allowed: an absolute socket path, or a URL that begins with \
+             unix:///, http:// or tcp://",
+        ),
+        (
+            "provider_key_uri: //Bob\nprovider_key_file: key",
+            "line 19: `assay.provider_key_file` and `assay.provider_key_uri` exclude each other; keep one",
+        ),
+    ] {
+        assert_eq!(assay_errors(line), [expected], "{line}");
+    }
+    assert_eq!(
+        assay_errors("latitude: 90.000001\nlongitude: 1.2345678"),
+        [
+            "line 18: `assay.latitude` is `90.000001`; allowed: degrees from -90 to 90 with at most 6 decimals",
+            "line 19: `assay.longitude` is `1.2345678`; allowed: degrees from -180 to 180 with at most 6 decimals",
+        ]
+    );
+    let with_gpus = format!("{PUBLISHED}assay:\n  slots: 2\n");
+    assert_eq!(
+        errors_of(&with_gpus),
+        ["line 22: `assay.slots` is for machines without GPUs; remove it: each GPU is a slot"]
+    );
+}
+
+#[test]
+fn unreadable_file_is_named() {
+    let error = Config::load(Path::new("/nowhere/worker.yaml"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with("cannot read /nowhere/worker.yaml: "), "{error}");
+    assert!(error.ends_with("name the file with --config <PATH>"), "{error}");
+}
+
+#[test]
+fn secret_uri_does_not_reach_logs() {
+    let config = parse(&with_assay("provider_key_uri: bottom drive obey")).unwrap();
+    assert!(!format!("{config:?}").contains("bottom"));
+}

@@ -1,0 +1,400 @@
+//! What to do next with one job: a pure function of what the chain, the engine and the notes say.
+//!
+//! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision.
+
+use assay_client::types::{JobKind, JobState};
+
+use super::notes::JobNotes;
+use crate::engine::ContainerState;
+
+/// Most times that the container of a service is started again before the job is given up.
+///
+/// The count is forgotten when a container stayed up for [`super::STABLE_RUN`].
+pub const MAX_SERVICE_RESTARTS: u32 = 5;
+
+/// What the engine says of a job's container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContainerFact {
+    /// The engine does not answer, so nothing is known.
+    Unknown,
+    /// The engine answers and has no such container.
+    Absent,
+    /// The engine has it.
+    Present(ContainerState),
+}
+
+/// Everything that a decision about an open job depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct JobFacts<'a> {
+    /// How the job ends.
+    pub kind: JobKind,
+    /// Where the chain says the job is.
+    pub state: &'a JobState,
+    /// Longest time the job may run, in milliseconds of active time.
+    pub max_duration_ms: u64,
+    /// Active time of the block that was looked at.
+    pub now_ms: u64,
+    /// How much of a running service may go unpaid before it is settled, in milliseconds of active time.
+    pub settle_interval_ms: u64,
+    /// What the engine says.
+    pub container: ContainerFact,
+    /// What the worker noted.
+    pub notes: &'a JobNotes,
+}
+
+/// The next step for a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing: something else has to happen first.
+    Wait,
+    /// Fetch the manifest, pull and verify the image, create the container.
+    Prepare,
+    /// Start the container, which never ran.
+    StartContainer,
+    /// Tell the chain that the job runs.
+    ReportStart,
+    /// Start the service's container again; it ended though the job goes on.
+    RestartContainer,
+    /// Read the output of the task's ended container and write its result document.
+    Collect {
+        /// The container's exit code.
+        exit_code: i64,
+    },
+    /// Give the chain the result's hash.
+    SubmitResult([u8; 32]),
+    /// Remove the container; its result is kept.
+    RemoveContainer,
+    /// Have the chain pay what is due.
+    Settle,
+    /// Have the chain close a job whose time is over.
+    Expire,
+    /// Give the job up.
+    Abandon(AbandonCause),
+}
+
+impl Decision {
+    /// A word for the step, as logs and metrics have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Prepare => "prepare",
+            Self::StartContainer => "start_container",
+            Self::ReportStart => "report_start",
+            Self::RestartContainer => "restart_container",
+            Self::Collect { .. } => "collect",
+            Self::SubmitResult(_) => "submit_result",
+            Self::RemoveContainer => "remove_container",
+            Self::Settle => "settle",
+            Self::Expire => "expire",
+            Self::Abandon(_) => "abandon",
+        }
+    }
+}
+
+/// Why a job is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AbandonCause {
+    /// It cannot be run as it was ordered.
+    Refused(String),
+    /// Its container ran and is not there any more; running it twice could do harm.
+    ContainerLost,
+    /// Its container keeps ending.
+    RestartsExhausted,
+}
+
+impl std::fmt::Display for AbandonCause {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(reason) => formatter.write_str(reason),
+            Self::ContainerLost => formatter.write_str("its container is gone from the engine"),
+            Self::RestartsExhausted => {
+                write!(
+                    formatter,
+                    "its container ended {} times in a row",
+                    MAX_SERVICE_RESTARTS + 1
+                )
+            }
+        }
+    }
+}
+
+/// The next step for an open job.
+pub fn decide(facts: &JobFacts<'_>) -> Decision {
+    match *facts.state {
+        JobState::Starting { deadline_ms } => decide_starting(facts, deadline_ms),
+        JobState::Running {
+            started_at_ms,
+            settled_until_ms,
+        } => {
+            let is_over = facts.now_ms > started_at_ms.saturating_add(facts.max_duration_ms);
+            match facts.kind {
+                _ if is_over => Decision::Expire,
+                JobKind::Task => decide_task(facts),
+                JobKind::Service => decide_service(facts, settled_until_ms),
+            }
+        }
+        JobState::Verifying { window_ends_ms, .. } => {
+            if facts.now_ms > window_ends_ms {
+                Decision::Settle
+            } else if matches!(facts.container, ContainerFact::Present(_)) {
+                Decision::RemoveContainer
+            } else {
+                Decision::Wait
+            }
+        }
+    }
+}
+
+fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
+    if facts.now_ms > deadline_ms {
+        return Decision::Expire;
+    }
+    if let Some(refusal) = refusal(facts.notes) {
+        return refusal;
+    }
+    match facts.container {
+        ContainerFact::Unknown => Decision::Wait,
+        ContainerFact::Absent if facts.notes.container_started => {
+            Decision::Abandon(AbandonCause::ContainerLost)
+        }
+        ContainerFact::Absent => Decision::Prepare,
+        ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
+        ContainerFact::Present(ContainerState::Running) => Decision::ReportStart,
+        ContainerFact::Present(ContainerState::Exited { .. }) => match facts.kind {
+            // A short task may be done before the chain hears of its start.
+            JobKind::Task => Decision::ReportStart,
+            JobKind::Service => restart(facts.notes),
+        },
+    }
+}
+
+fn decide_task(facts: &JobFacts<'_>) -> Decision {
+    if let Some(hash) = facts.notes.result_hash {
+        return Decision::SubmitResult(hash);
+    }
+    if let Some(refusal) = refusal(facts.notes) {
+        return refusal;
+    }
+    match facts.container {
+        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => Decision::Wait,
+        ContainerFact::Absent => Decision::Abandon(AbandonCause::ContainerLost),
+        ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
+        ContainerFact::Present(ContainerState::Exited { exit_code }) => Decision::Collect { exit_code },
+    }
+}
+
+fn decide_service(facts: &JobFacts<'_>, settled_until_ms: u64) -> Decision {
+    if let Some(refusal) = refusal(facts.notes) {
+        return refusal;
+    }
+    match facts.container {
+        ContainerFact::Absent => return Decision::Abandon(AbandonCause::ContainerLost),
+        ContainerFact::Present(ContainerState::Created) => return Decision::StartContainer,
+        ContainerFact::Present(ContainerState::Exited { .. }) => return restart(facts.notes),
+        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => (),
+    }
+    if facts.now_ms.saturating_sub(settled_until_ms) >= facts.settle_interval_ms {
+        Decision::Settle
+    } else {
+        Decision::Wait
+    }
+}
+
+fn refusal(notes: &JobNotes) -> Option<Decision> {
+    notes
+        .refused
+        .clone()
+        .map(|reason| Decision::Abandon(AbandonCause::Refused(reason)))
+}
+
+fn restart(notes: &JobNotes) -> Decision {
+    if notes.restarts >= MAX_SERVICE_RESTARTS {
+        Decision::Abandon(AbandonCause::RestartsExhausted)
+    } else {
+        Decision::RestartContainer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STARTING: JobState = JobState::Starting { deadline_ms: 600 };
+    const RUNNING: JobState = JobState::Running {
+        started_at_ms: 100,
+        settled_until_ms: 100,
+    };
+    const CREATED: ContainerFact = ContainerFact::Present(ContainerState::Created);
+    const UP: ContainerFact = ContainerFact::Present(ContainerState::Running);
+    const ENDED: ContainerFact = ContainerFact::Present(ContainerState::Exited { exit_code: 3 });
+
+    fn verifying() -> JobState {
+        JobState::Verifying {
+            started_at_ms: 100,
+            ended_at_ms: 150,
+            window_ends_ms: 300,
+            result_hash: [7; 32],
+        }
+    }
+
+    fn decide_at(
+        now_ms: u64,
+        kind: JobKind,
+        state: &JobState,
+        container: ContainerFact,
+        notes: &JobNotes,
+    ) -> Decision {
+        let facts = JobFacts {
+            kind,
+            state,
+            max_duration_ms: 1_000,
+            now_ms,
+            settle_interval_ms: 60,
+            container,
+            notes,
+        };
+        decide(&facts)
+    }
+
+    /// The whole table for one kind of job at a time that is inside every deadline.
+    fn table(kind: JobKind, state: &JobState, notes: &JobNotes) -> [Decision; 5] {
+        [ContainerFact::Unknown, ContainerFact::Absent, CREATED, UP, ENDED]
+            .map(|container| decide_at(120, kind, state, container, notes))
+    }
+
+    fn lost() -> Decision {
+        Decision::Abandon(AbandonCause::ContainerLost)
+    }
+
+    #[test]
+    fn starting_job_is_prepared_started_and_reported_in_that_order() {
+        use Decision::*;
+        let fresh = JobNotes::default();
+        let expected = [Wait, Prepare, StartContainer, ReportStart, ReportStart];
+        assert_eq!(table(JobKind::Task, &STARTING, &fresh), expected);
+        let expected = [Wait, Prepare, StartContainer, ReportStart, RestartContainer];
+        assert_eq!(table(JobKind::Service, &STARTING, &fresh), expected);
+    }
+
+    #[test]
+    fn starting_job_is_never_started_twice() {
+        let notes = JobNotes {
+            container_started: true,
+            ..JobNotes::default()
+        };
+        for kind in [JobKind::Task, JobKind::Service] {
+            assert_eq!(table(kind, &STARTING, &notes)[1], lost());
+        }
+    }
+
+    #[test]
+    fn refused_job_is_abandoned_whatever_the_engine_says() {
+        let notes = JobNotes {
+            refused: Some("no".into()),
+            ..JobNotes::default()
+        };
+        let expected = Decision::Abandon(AbandonCause::Refused("no".into()));
+        for kind in [JobKind::Task, JobKind::Service] {
+            for state in [STARTING, RUNNING] {
+                assert_eq!(table(kind, &state, &notes), [(); 5].map(|()| expected.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn starting_job_expires_after_its_deadline_and_not_at_it() {
+        let notes = JobNotes::default();
+        for (now_ms, expected) in [(600, Decision::Prepare), (601, Decision::Expire)] {
+            assert_eq!(
+                decide_at(now_ms, JobKind::Task, &STARTING, ContainerFact::Absent, &notes),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn running_task_is_collected_once_and_submitted() {
+        use Decision::*;
+        let started = JobNotes {
+            container_started: true,
+            ..JobNotes::default()
+        };
+        let expected = [Wait, lost(), StartContainer, Wait, Collect { exit_code: 3 }];
+        assert_eq!(table(JobKind::Task, &RUNNING, &started), expected);
+        let done = JobNotes {
+            result_hash: Some([9; 32]),
+            ..started
+        };
+        assert_eq!(
+            table(JobKind::Task, &RUNNING, &done),
+            [(); 5].map(|()| SubmitResult([9; 32]))
+        );
+    }
+
+    #[test]
+    fn running_service_is_kept_up() {
+        use Decision::*;
+        let started = JobNotes {
+            container_started: true,
+            ..JobNotes::default()
+        };
+        let expected = [Wait, lost(), StartContainer, Wait, RestartContainer];
+        assert_eq!(table(JobKind::Service, &RUNNING, &started), expected);
+        let tired = JobNotes {
+            restarts: MAX_SERVICE_RESTARTS,
+            ..started
+        };
+        let expected = Abandon(AbandonCause::RestartsExhausted);
+        assert_eq!(table(JobKind::Service, &RUNNING, &tired)[4], expected);
+    }
+
+    #[test]
+    fn running_service_is_settled_at_intervals_even_when_the_engine_is_silent() {
+        let notes = JobNotes {
+            container_started: true,
+            ..JobNotes::default()
+        };
+        for container in [UP, ContainerFact::Unknown] {
+            for (now_ms, expected) in [(159, Decision::Wait), (160, Decision::Settle)] {
+                assert_eq!(
+                    decide_at(now_ms, JobKind::Service, &RUNNING, container, &notes),
+                    expected
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn running_job_expires_after_its_longest_duration() {
+        let notes = JobNotes {
+            result_hash: Some([9; 32]),
+            ..JobNotes::default()
+        };
+        let in_time = Decision::SubmitResult([9; 32]);
+        assert_eq!(decide_at(1_100, JobKind::Task, &RUNNING, ENDED, &notes), in_time);
+        assert_eq!(
+            decide_at(1_101, JobKind::Task, &RUNNING, ENDED, &notes),
+            Decision::Expire
+        );
+        assert_eq!(
+            decide_at(1_101, JobKind::Service, &RUNNING, UP, &notes),
+            Decision::Expire
+        );
+    }
+
+    #[test]
+    fn verifying_task_is_tidied_then_settled_after_its_window() {
+        use Decision::*;
+        let notes = JobNotes::default();
+        let expected = [Wait, Wait, RemoveContainer, RemoveContainer, RemoveContainer];
+        assert_eq!(table(JobKind::Task, &verifying(), &notes), expected);
+        assert_eq!(
+            decide_at(300, JobKind::Task, &verifying(), ContainerFact::Absent, &notes),
+            Wait
+        );
+        assert_eq!(
+            decide_at(301, JobKind::Task, &verifying(), ContainerFact::Absent, &notes),
+            Settle
+        );
+    }
+}

@@ -1,0 +1,611 @@
+//! The supervisor: looks at the chain, the engine and the notes, decides for every job, and acts.
+//!
+//! All that it knows is read anew in every round. What it remembers between rounds (which steps are under way, how
+//! long to pause after a failure) may be lost at any time without losing a job or running one twice.
+
+mod decision;
+mod notes;
+mod result;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use assay_client::{
+    Error as ChainError,
+    types::{Job, JobState},
+};
+use serde::Serialize;
+use tokio::{task::JoinSet, time::Instant};
+
+pub use decision::{AbandonCause, ContainerFact, Decision, JobFacts, MAX_SERVICE_RESTARTS, decide};
+pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
+pub(crate) use notes::{read_if_present, write_whole};
+pub use result::{RESULT_VERSION, ResultDocument, ResultFiles};
+pub use steps::StepError;
+use steps::{Assignment, Leftover, Workshop, fingerprint};
+
+use crate::{
+    chain::{Head, WorkerChain},
+    config::SlotShare,
+    engine::{Container, ContainerEngine, ContainerState, EngineError},
+    metrics::Metrics,
+};
+
+/// Time that a service's container must stay up for its earlier ends to be forgotten.
+pub const STABLE_RUN: Duration = Duration::from_secs(60);
+
+/// Times that the engine may fail at a job before the job counts as one that cannot be run.
+const MAX_ENGINE_FAILURES: u32 = 5;
+
+/// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that is being
+/// removed makes some engines fail once.
+const MAX_LIST_FAILURES: u32 = 5;
+
+/// Longest time that the engine has to list its containers.
+const LIST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Longest pause between two tries of a step.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What there is to say about one open job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobStatus {
+    /// The job.
+    pub id: u64,
+    /// `service` or `task`.
+    pub kind: String,
+    /// What the chain says: `starting`, `running` or `verifying`.
+    pub state: String,
+    /// What the engine says: `unknown`, `absent`, `created`, `running` or `exited`.
+    pub container: String,
+    /// Slots it has.
+    pub slots: u8,
+    /// Times that its container was started again.
+    pub restarts: u32,
+    /// Hash of its result document, hexadecimal, once there is one.
+    pub result_hash: Option<String>,
+    /// What went wrong last, while it is not overcome.
+    pub problem: Option<String>,
+}
+
+/// What a supervisor is made of.
+pub struct SupervisorParts<C, E> {
+    /// The chain.
+    pub chain: C,
+    /// The container engine.
+    pub engine: Arc<E>,
+    /// Notes and results.
+    pub store: JobStore,
+    /// This machine.
+    pub machine: u64,
+    /// The worker key's public part.
+    pub worker: [u8; 32],
+    /// Hash of the chain's first block.
+    pub genesis_hash: [u8; 32],
+    /// What one slot may use.
+    pub slot_share: SlotShare,
+    /// Number of the highest block that this worker ever saw finalized.
+    pub highest_block: u64,
+    /// Where steps are counted.
+    pub metrics: Metrics,
+}
+
+/// What the chain said when it was last looked at.
+struct ChainView {
+    head: Head,
+    finalized_block: u64,
+    jobs: Vec<(u64, Job)>,
+}
+
+/// How a step ended.
+struct StepReport {
+    job: u64,
+    decision: Option<Decision>,
+    outcome: Result<(), StepError>,
+}
+
+/// Why a job is left alone for a while.
+#[derive(Default)]
+struct Trouble {
+    pause_until: Option<Instant>,
+    failures: u32,
+    engine_failures: u32,
+    problem: Option<String>,
+}
+
+/// Runs the jobs of one machine over one connection to the chain.
+pub struct Supervisor<C, E> {
+    workshop: Arc<Workshop<C, E>>,
+    genesis_hash: [u8; 32],
+    highest_block: u64,
+    metrics: Metrics,
+    view: Option<ChainView>,
+    steps: JoinSet<StepReport>,
+    busy: HashSet<u64>,
+    troubles: HashMap<u64, Trouble>,
+    /// Best block at which something was first seen to be left over.
+    left_over_since: HashMap<Leftover, u64>,
+    up_since: HashMap<u64, Instant>,
+    /// Fingerprints of jobs whose notes are not closed.
+    open_notes: BTreeMap<u64, String>,
+    engine_reachable: Option<bool>,
+    list_failures: u32,
+}
+
+impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
+    /// A supervisor that has looked at nothing yet.
+    pub fn new(parts: SupervisorParts<C, E>) -> std::io::Result<Self> {
+        let mut open_notes = BTreeMap::new();
+        for job in parts.store.known_jobs()? {
+            if let Some(notes) = parts.store.stored_notes(job)?.filter(|notes| !notes.closed) {
+                open_notes.insert(job, notes.fingerprint);
+            }
+        }
+        Ok(Self {
+            workshop: Arc::new(Workshop {
+                chain: parts.chain,
+                engine: parts.engine,
+                store: parts.store,
+                machine: parts.machine,
+                worker: hex::encode(parts.worker),
+                slot_share: parts.slot_share,
+            }),
+            genesis_hash: parts.genesis_hash,
+            highest_block: parts.highest_block,
+            metrics: parts.metrics,
+            view: None,
+            steps: JoinSet::new(),
+            busy: HashSet::new(),
+            troubles: HashMap::new(),
+            left_over_since: HashMap::new(),
+            up_since: HashMap::new(),
+            open_notes,
+            engine_reachable: None,
+            list_failures: 0,
+        })
+    }
+
+    /// Whether the chain has to be looked at before the next round can decide anything.
+    pub fn needs_view(&self) -> bool {
+        self.view.is_none()
+    }
+
+    /// Looks at the chain; returns its newest block, which also tells the epoch.
+    pub async fn look_at_chain(&mut self, finalized_block: u64) -> Result<Head, ChainError> {
+        let head = self.workshop.chain.head().await?;
+        if head.best_block < self.highest_block {
+            self.view = None;
+            tracing::warn!(
+                node_block = head.best_block,
+                seen_block = self.highest_block,
+                "the node is behind what this worker has seen, so nothing is decided until it has caught up; if the \
+                 chain was started anew, give the worker another `assay.state_dir`"
+            );
+            return Ok(head);
+        }
+        self.highest_block = self.highest_block.max(finalized_block);
+        let jobs = self.workshop.chain.open_jobs(self.workshop.machine).await?;
+        self.view = Some(ChainView {
+            head,
+            finalized_block,
+            jobs,
+        });
+        Ok(head)
+    }
+
+    /// Decides for every job and sets the steps going. Returns what there is to say about each open job, or `None`
+    /// while the chain has to be looked at first.
+    pub async fn round(&mut self) -> Result<Option<Vec<JobStatus>>, StepError> {
+        let containers = self.containers().await;
+        let Some(view) = self.view.take() else {
+            return Ok(None);
+        };
+        let statuses = self.decide_all(&view, containers.as_deref());
+        self.view = Some(view);
+        statuses.map(Some)
+    }
+
+    /// Whether the engine answered when it was last asked.
+    pub fn engine_reachable(&self) -> bool {
+        self.engine_reachable == Some(true)
+    }
+
+    /// Waits until a step has ended and takes note of how; pending while no step is under way.
+    ///
+    /// # Errors
+    /// A lost connection to the chain ends the session.
+    pub async fn step_ended(&mut self) -> Result<(), ChainError> {
+        let Some(joined) = self.steps.join_next().await else {
+            return std::future::pending().await;
+        };
+        match joined {
+            Ok(report) => self.take_note(report),
+            Err(error) => {
+                // A step that panicked left its job marked as busy; the next session begins afresh.
+                Err(ChainError::ConnectionLost {
+                    reason: format!("a step of a job broke off: {error}"),
+                })
+            }
+        }
+    }
+
+    /// Waits for the steps that are under way, at most for a time.
+    pub async fn finish_steps(&mut self, at_most: Duration) {
+        let all = async {
+            while let Some(joined) = self.steps.join_next().await {
+                if let Ok(report) = joined
+                    && let Err(error) = self.take_note(report)
+                {
+                    tracing::warn!(%error, "a step could not be finished before the end");
+                }
+            }
+        };
+        let _ = tokio::time::timeout(at_most, all).await;
+    }
+
+    /// The engine's containers, or `None` while it does not answer.
+    async fn containers(&mut self) -> Option<Vec<Container>> {
+        let listing = self.workshop.engine.list(&self.workshop.worker);
+        let listed = tokio::time::timeout(LIST_TIMEOUT, listing)
+            .await
+            .unwrap_or_else(|_| {
+                Err(EngineError::Failed {
+                    action: "list containers".into(),
+                    reason: format!("no answer within {} seconds", LIST_TIMEOUT.as_secs()),
+                })
+            });
+        let answered = !matches!(listed, Err(EngineError::Unreachable { .. }));
+        self.list_failures = if listed.is_ok() {
+            0
+        } else {
+            self.list_failures.saturating_add(1)
+        };
+        let reachable = answered && self.list_failures < MAX_LIST_FAILURES;
+        if self.engine_reachable != Some(reachable) {
+            match &listed {
+                Ok(_) => tracing::info!("the container engine answers"),
+                Err(error) if !reachable => {
+                    tracing::error!(%error, "jobs wait until the container engine answers");
+                }
+                Err(error) => tracing::warn!(%error, "the containers could not be listed; trying again"),
+            }
+            self.engine_reachable = Some(reachable);
+        }
+        self.metrics.engine_reachable.set(reachable.into());
+        listed.ok()
+    }
+
+    fn decide_all(
+        &mut self,
+        view: &ChainView,
+        containers: Option<&[Container]>,
+    ) -> Result<Vec<JobStatus>, StepError> {
+        let mut statuses = Vec::with_capacity(view.jobs.len());
+        let mut open = HashSet::with_capacity(view.jobs.len());
+        for (id, job) in &view.jobs {
+            let fingerprint = fingerprint(&self.genesis_hash, *id, job);
+            open.insert((*id, fingerprint.clone()));
+            statuses.push(self.decide_one(view, *id, job, &fingerprint, containers)?);
+        }
+        self.clear_leftovers(view, &open, containers);
+        for state in ["starting", "running", "verifying"] {
+            let count = statuses.iter().filter(|status| status.state == state).count();
+            self.metrics.jobs.with_label_values(&[state]).set(count as i64);
+        }
+        Ok(statuses)
+    }
+
+    fn decide_one(
+        &mut self,
+        view: &ChainView,
+        id: u64,
+        job: &Job,
+        fingerprint: &str,
+        containers: Option<&[Container]>,
+    ) -> Result<JobStatus, StepError> {
+        let found = containers.and_then(|all| {
+            all.iter()
+                .find(|container| container.job == id && container.fingerprint == fingerprint)
+        });
+        let fact = match (containers, found) {
+            (None, _) => ContainerFact::Unknown,
+            (Some(_), None) => ContainerFact::Absent,
+            (Some(_), Some(container)) => ContainerFact::Present(container.state),
+        };
+        let mut notes = self.workshop.store.notes(id, fingerprint)?;
+        self.forgive_after_stable_run(id, fact, &mut notes)?;
+        let clock = view.head.clock;
+        let decision = decide(&JobFacts {
+            kind: job.kind,
+            state: &job.state,
+            max_duration_ms: job.max_duration_ms,
+            now_ms: clock.active_time_ms,
+            settle_interval_ms: clock.epoch_duration_ms,
+            container: fact,
+            notes: &notes,
+        });
+        let status = self.describe(id, job, fact, &notes, &decision);
+        self.open_notes.insert(id, fingerprint.to_owned());
+
+        let paused = self
+            .troubles
+            .get(&id)
+            .and_then(|trouble| trouble.pause_until)
+            .is_some_and(|until| Instant::now() < until);
+        if decision != Decision::Wait && !paused && self.busy.insert(id) {
+            let container = found.map(|container| container.id.clone());
+            self.set_going(
+                decision,
+                Assignment {
+                    id,
+                    job: job.clone(),
+                    notes,
+                    container,
+                },
+            );
+        }
+        Ok(status)
+    }
+
+    fn set_going(&mut self, decision: Decision, assignment: Assignment) {
+        let job = assignment.id;
+        match &decision {
+            Decision::Abandon(cause) => tracing::warn!(job, %cause, "giving the job up"),
+            other => tracing::info!(job, step = other.name(), "next step of the job"),
+        }
+        let workshop = self.workshop.clone();
+        self.steps.spawn(async move {
+            let outcome = workshop.carry_out(&decision, &assignment).await;
+            StepReport {
+                job,
+                decision: Some(decision),
+                outcome,
+            }
+        });
+    }
+
+    /// Clears away what is left of jobs that are gone from the chain.
+    ///
+    /// Reads are of the best block, which may be replaced. So a job counts as gone only when the block at which it
+    /// was first missed, and so its end, cannot be replaced any more.
+    fn clear_leftovers(
+        &mut self,
+        view: &ChainView,
+        open: &HashSet<(u64, String)>,
+        containers: Option<&[Container]>,
+    ) {
+        let Some(containers) = containers else { return };
+        let mut leftovers: HashSet<Leftover> = containers
+            .iter()
+            .filter(|container| !open.contains(&(container.job, container.fingerprint.clone())))
+            .map(|container| Leftover {
+                job: container.job,
+                fingerprint: container.fingerprint.clone(),
+                container: Some(container.id.clone()),
+            })
+            .collect();
+        for (job, fingerprint) in &self.open_notes {
+            let has_container = containers.iter().any(|container| container.job == *job);
+            if !has_container && !open.contains(&(*job, fingerprint.clone())) {
+                let fingerprint = fingerprint.clone();
+                leftovers.insert(Leftover {
+                    job: *job,
+                    fingerprint,
+                    container: None,
+                });
+            }
+        }
+        self.left_over_since
+            .retain(|leftover, _| leftovers.contains(leftover));
+        for leftover in leftovers {
+            let since = *self
+                .left_over_since
+                .entry(leftover.clone())
+                .or_insert(view.head.best_block);
+            if view.finalized_block < since || !self.busy.insert(leftover.job) {
+                continue;
+            }
+            tracing::info!(
+                job = leftover.job,
+                "the job is closed; clearing away what is left of it"
+            );
+            self.open_notes.remove(&leftover.job);
+            let workshop = self.workshop.clone();
+            self.steps.spawn(async move {
+                let outcome = workshop.clear_away(&leftover).await;
+                StepReport {
+                    job: leftover.job,
+                    decision: None,
+                    outcome,
+                }
+            });
+        }
+    }
+
+    /// Forgets a service's earlier ends once its container has stayed up.
+    fn forgive_after_stable_run(
+        &mut self,
+        id: u64,
+        fact: ContainerFact,
+        notes: &mut JobNotes,
+    ) -> Result<(), StepError> {
+        if fact != ContainerFact::Present(ContainerState::Running) {
+            self.up_since.remove(&id);
+            return Ok(());
+        }
+        let since = *self.up_since.entry(id).or_insert_with(Instant::now);
+        if notes.restarts > 0 && since.elapsed() >= STABLE_RUN && !self.busy.contains(&id) {
+            notes.restarts = 0;
+            self.workshop.store.write_notes(id, notes)?;
+        }
+        Ok(())
+    }
+
+    fn take_note(&mut self, report: StepReport) -> Result<(), ChainError> {
+        let StepReport {
+            job,
+            decision,
+            outcome,
+        } = report;
+        self.busy.remove(&job);
+        let step = decision.as_ref().map_or("clear_away", Decision::name);
+        let Err(error) = outcome else {
+            self.metrics.steps.with_label_values(&[step]).inc();
+            self.step_succeeded(job, decision.as_ref());
+            return Ok(());
+        };
+        self.metrics.step_failures.with_label_values(&[step]).inc();
+        if let StepError::Chain(error) = error {
+            if error.is_connection_lost() {
+                return Err(error);
+            }
+            // What the chain refused was decided on a view that no longer holds.
+            self.view = None;
+            self.pause(job, step, error.to_string());
+            return Ok(());
+        }
+        let trouble = self.troubles.entry(job).or_default();
+        let is_container_step = matches!(
+            decision,
+            Some(Decision::Prepare | Decision::StartContainer | Decision::RestartContainer)
+        );
+        let refusal = match &error {
+            StepError::Refused(reason) => Some(reason.clone()),
+            StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {
+                Some(engine_error.to_string())
+            }
+            StepError::Engine(engine_error @ EngineError::Failed { .. }) if is_container_step => {
+                trouble.engine_failures += 1;
+                (trouble.engine_failures >= MAX_ENGINE_FAILURES).then(|| engine_error.to_string())
+            }
+            _ => None,
+        };
+        match refusal {
+            Some(reason) => self.note_refusal(job, reason),
+            None => self.pause(job, step, error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn step_succeeded(&mut self, job: u64, decision: Option<&Decision>) {
+        self.troubles.remove(&job);
+        match decision {
+            Some(Decision::RestartContainer) => {
+                let restarts = self.stored_restarts(job);
+                let trouble = self.troubles.entry(job).or_default();
+                trouble.pause_until = Some(Instant::now() + pause_after(restarts));
+            }
+            Some(
+                Decision::ReportStart
+                | Decision::SubmitResult(_)
+                | Decision::Settle
+                | Decision::Expire
+                | Decision::Abandon(_),
+            ) => {
+                tracing::info!(
+                    job,
+                    step = decision.map(Decision::name),
+                    "the step is final on chain"
+                );
+                self.view = None;
+            }
+            _ => (),
+        }
+    }
+
+    fn stored_restarts(&self, job: u64) -> u32 {
+        self.workshop
+            .store
+            .stored_notes(job)
+            .ok()
+            .flatten()
+            .map_or(0, |notes| notes.restarts)
+    }
+
+    /// Notes that a job cannot be run, so that it is given up, also after a restart.
+    fn note_refusal(&mut self, job: u64, reason: String) {
+        let store = &self.workshop.store;
+        let written = store.stored_notes(job).and_then(|notes| {
+            let fingerprint = self.open_notes.get(&job).cloned().unwrap_or_default();
+            let notes = notes.unwrap_or(JobNotes {
+                fingerprint,
+                ..JobNotes::default()
+            });
+            store.write_notes(
+                job,
+                &JobNotes {
+                    refused: Some(reason.clone()),
+                    ..notes
+                },
+            )
+        });
+        match written {
+            Ok(()) => tracing::warn!(job, reason, "the job cannot be run"),
+            Err(error) => self.pause(job, "refuse", error.to_string()),
+        }
+    }
+
+    fn pause(&mut self, job: u64, step: &str, problem: String) {
+        let trouble = self.troubles.entry(job).or_default();
+        let pause = pause_after(trouble.failures);
+        trouble.failures = trouble.failures.saturating_add(1);
+        trouble.pause_until = Some(Instant::now() + pause);
+        tracing::warn!(
+            job,
+            step,
+            problem,
+            again_in_seconds = pause.as_secs(),
+            "the step failed"
+        );
+        trouble.problem = Some(problem);
+    }
+
+    fn describe(
+        &self,
+        id: u64,
+        job: &Job,
+        fact: ContainerFact,
+        notes: &JobNotes,
+        decision: &Decision,
+    ) -> JobStatus {
+        let problem = match decision {
+            Decision::Abandon(cause) => Some(cause.to_string()),
+            _ => self.troubles.get(&id).and_then(|trouble| trouble.problem.clone()),
+        };
+        let container = match fact {
+            ContainerFact::Unknown => "unknown",
+            ContainerFact::Absent => "absent",
+            ContainerFact::Present(ContainerState::Created) => "created",
+            ContainerFact::Present(ContainerState::Running) => "running",
+            ContainerFact::Present(ContainerState::Exited { .. }) => "exited",
+        };
+        let state = match job.state {
+            JobState::Starting { .. } => "starting",
+            JobState::Running { .. } => "running",
+            JobState::Verifying { .. } => "verifying",
+        };
+        JobStatus {
+            id,
+            kind: job.kind.to_string(),
+            state: state.to_owned(),
+            container: container.to_owned(),
+            slots: job.slots,
+            restarts: notes.restarts,
+            result_hash: notes.result_hash.map(hex::encode),
+            problem,
+        }
+    }
+}
+
+/// One second after the first failure, twice as long after each further one, up to [`LONGEST_PAUSE`].
+fn pause_after(failures: u32) -> Duration {
+    Duration::from_secs(1)
+        .saturating_mul(2u32.saturating_pow(failures))
+        .min(LONGEST_PAUSE)
+}

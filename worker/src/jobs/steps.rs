@@ -1,0 +1,265 @@
+//! Carries out one decision for one job.
+//!
+//! Every step may be cut off at any point and done again: what happened is read off the chain, the engine and the
+//! notes before the next decision.
+
+use std::{io, sync::Arc};
+
+use assay_client::{
+    Error as ChainError,
+    manifest::JobManifest,
+    types::{AccountId, Job},
+};
+use sp_crypto_hashing::blake2_256;
+
+use super::{
+    decision::Decision,
+    notes::{JobNotes, JobStore},
+    result::ResultFiles,
+};
+use crate::{
+    chain::{WorkerCall, WorkerChain},
+    config::SlotShare,
+    engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
+};
+
+/// What every step needs.
+pub(super) struct Workshop<C, E> {
+    /// The chain.
+    pub(super) chain: C,
+    /// The container engine.
+    pub(super) engine: Arc<E>,
+    /// Notes and results.
+    pub(super) store: JobStore,
+    /// This machine.
+    pub(super) machine: u64,
+    /// The worker key's public part, hexadecimal.
+    pub(super) worker: String,
+    /// What one slot may use.
+    pub(super) slot_share: SlotShare,
+}
+
+/// A job with everything that was known when the decision was made.
+#[derive(Clone, Debug)]
+pub(super) struct Assignment {
+    /// The job's number.
+    pub(super) id: u64,
+    /// The chain's record.
+    pub(super) job: Job,
+    /// The worker's notes.
+    pub(super) notes: JobNotes,
+    /// The engine's name of the container, where there is one.
+    pub(super) container: Option<String>,
+}
+
+/// What is left here of a job that is gone from the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Leftover {
+    /// The job's number.
+    pub(super) job: u64,
+    /// The job's fingerprint.
+    pub(super) fingerprint: String,
+    /// The engine's name of the container, where there is one.
+    pub(super) container: Option<String>,
+}
+
+/// Why a step did not get done.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The chain refused, or is gone.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The engine failed, or is gone.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The state folder refused.
+    #[error("the state folder cannot be written: {0}; check its disk and its owner")]
+    Store(#[from] io::Error),
+    /// The job cannot be run as it was ordered; trying again changes nothing.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// What tells a job from every other job, also from one with its number on a chain that was started anew.
+pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String {
+    let AccountId { 0: consumer } = &job.consumer;
+    let identity = [
+        &genesis_hash[..],
+        &id.to_le_bytes(),
+        consumer,
+        &job.manifest.hash,
+        &job.created_at_ms.to_le_bytes(),
+    ]
+    .concat();
+    hex::encode(&blake2_256(&identity)[..16])
+}
+
+impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
+    /// Carries out a decision.
+    pub(super) async fn carry_out(&self, what: &Decision, on: &Assignment) -> Result<(), StepError> {
+        let job = on.id;
+        match what {
+            Decision::Wait => Ok(()),
+            Decision::Prepare => self.prepare(on).await,
+            Decision::StartContainer => self.start_container(on).await,
+            Decision::RestartContainer => self.restart_container(on).await,
+            Decision::Collect { exit_code } => self.collect(on, *exit_code).await,
+            Decision::RemoveContainer => self.remove_container(on).await,
+            Decision::ReportStart => self.send(WorkerCall::Start { job }).await,
+            Decision::SubmitResult(result_hash) => {
+                self.send(WorkerCall::SubmitResult {
+                    job,
+                    result_hash: *result_hash,
+                })
+                .await
+            }
+            Decision::Settle => self.send(WorkerCall::Settle { job }).await,
+            Decision::Expire => self.send(WorkerCall::Expire { job }).await,
+            Decision::Abandon(_) => self.send(WorkerCall::Abandon { job }).await,
+        }
+    }
+
+    async fn send(&self, call: WorkerCall) -> Result<(), StepError> {
+        Ok(self.chain.send(call).await?)
+    }
+
+    async fn prepare(&self, on: &Assignment) -> Result<(), StepError> {
+        let refused = |reason: String| Err(StepError::Refused(reason));
+        let Some(bytes) = self.chain.manifest_bytes(&on.job.manifest).await? else {
+            return refused("its manifest is not on chain".into());
+        };
+        if blake2_256(&bytes) != on.job.manifest.hash {
+            return refused(
+                "the manifest that the node returned has another hash than the order names".into(),
+            );
+        }
+        let manifest = match JobManifest::from_bytes(&bytes) {
+            Ok(manifest) => manifest,
+            Err(error) => return refused(error.to_string()),
+        };
+        let ordered = on.job.image_digest;
+        if manifest.image.digest() != ordered {
+            return refused(format!(
+                "the manifest's image has the digest {}, and the order names sha256:{}",
+                manifest.image.digest_text(),
+                hex::encode(ordered)
+            ));
+        }
+        let image = manifest.image.pull_reference();
+        let verified = self.engine.pull(&image, ordered).await?;
+        if verified != ordered {
+            return refused(format!("the engine has another image under {image}"));
+        }
+        // Written before there is a container, so that notes of an earlier chain's job are gone by then.
+        self.store.write_notes(on.id, &on.notes)?;
+        self.engine
+            .create(&self.container_of(on, image, manifest))
+            .await?;
+        Ok(())
+    }
+
+    fn container_of(&self, on: &Assignment, image: String, manifest: JobManifest) -> ContainerSpec {
+        let slots = u32::from(on.job.slots);
+        ContainerSpec {
+            identity: ContainerIdentity {
+                job: on.id,
+                machine: self.machine,
+                worker: self.worker.clone(),
+                fingerprint: on.notes.fingerprint.clone(),
+            },
+            image,
+            command: manifest.command,
+            environment: manifest
+                .env
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            network: manifest.network,
+            share: SlotShare {
+                memory_mib: self.slot_share.memory_mib.saturating_mul(slots),
+                cpu_millis: self.slot_share.cpu_millis.saturating_mul(slots),
+                processes: self.slot_share.processes.saturating_mul(slots),
+            },
+        }
+    }
+
+    async fn start_container(&self, on: &Assignment) -> Result<(), StepError> {
+        let Some(container) = &on.container else {
+            return Ok(());
+        };
+        let notes = JobNotes {
+            container_started: true,
+            ..on.notes.clone()
+        };
+        self.store.write_notes(on.id, &notes)?;
+        Ok(self.engine.start(container).await?)
+    }
+
+    async fn restart_container(&self, on: &Assignment) -> Result<(), StepError> {
+        let Some(container) = &on.container else {
+            return Ok(());
+        };
+        let notes = JobNotes {
+            restarts: on.notes.restarts.saturating_add(1),
+            ..on.notes.clone()
+        };
+        self.store.write_notes(on.id, &notes)?;
+        Ok(self.engine.start(container).await?)
+    }
+
+    async fn collect(&self, on: &Assignment, exit_code: i64) -> Result<(), StepError> {
+        let Some(container) = &on.container else {
+            return Ok(());
+        };
+        let output = self.engine.output(container).await?;
+        let files =
+            ResultFiles::new(on.id, on.job.image_digest, exit_code, output).map_err(io::Error::other)?;
+        self.store.write_result(on.id, &files)?;
+        let notes = JobNotes {
+            result_hash: Some(files.hash()),
+            ..on.notes.clone()
+        };
+        Ok(self.store.write_notes(on.id, &notes)?)
+    }
+
+    async fn remove_container(&self, on: &Assignment) -> Result<(), StepError> {
+        let Some(container) = &on.container else {
+            return Ok(());
+        };
+        Ok(self.engine.remove(container).await?)
+    }
+
+    /// Removes the container of a job that is gone from the chain, keeps what it wrote, and closes its notes.
+    pub(super) async fn clear_away(&self, what: &Leftover) -> Result<(), StepError> {
+        let notes = self
+            .store
+            .stored_notes(what.job)?
+            .filter(|notes| notes.fingerprint == what.fingerprint);
+        if let Some(container) = &what.container {
+            // Without notes of its own the folder may be another job's.
+            if notes.is_some() && self.store.output(what.job)?.is_none() {
+                self.keep_output(what.job, container).await?;
+            }
+            self.engine.remove(container).await?;
+        }
+        if let Some(notes) = notes {
+            self.store.write_notes(
+                what.job,
+                &JobNotes {
+                    closed: true,
+                    ..notes
+                },
+            )?;
+        }
+        Ok(self.store.prune()?)
+    }
+
+    async fn keep_output(&self, id: u64, container: &str) -> Result<(), StepError> {
+        match self.engine.output(container).await {
+            Ok(output) => Ok(self.store.write_output(id, &output)?),
+            Err(error @ EngineError::Unreachable { .. }) => Err(error.into()),
+            // A container that never ran has none.
+            Err(_) => Ok(()),
+        }
+    }
+}

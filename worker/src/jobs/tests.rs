@@ -1,0 +1,713 @@
+//! Stories of jobs, with a chain and an engine that live in memory.
+
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Mutex;
+
+use assay_client::types::{AccountId, Clock, JobKind, ManifestRef};
+
+use super::*;
+use crate::{
+    chain::WorkerCall,
+    engine::{ContainerSpec, EngineInfo, Output},
+};
+
+const IMAGE_DIGEST: [u8; 32] = [0xab; 32];
+
+#[derive(Default)]
+struct ChainState {
+    best_block: u64,
+    now_ms: u64,
+    jobs: BTreeMap<u64, Job>,
+    manifests: HashMap<[u8; 32], Vec<u8>>,
+    calls: Vec<WorkerCall>,
+    lost: bool,
+    refuse_next: bool,
+}
+
+/// A chain in memory that does what the job escrow does.
+#[derive(Clone, Default)]
+struct FakeChain(Arc<Mutex<ChainState>>);
+
+impl FakeChain {
+    fn change<T>(&self, change: impl FnOnce(&mut ChainState) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    fn answer<T>(&self, answer: impl FnOnce(&mut ChainState) -> T) -> Result<T, ChainError> {
+        self.change(|state| {
+            if state.lost {
+                return Err(ChainError::ConnectionLost {
+                    reason: "unplugged".into(),
+                });
+            }
+            Ok(answer(state))
+        })
+    }
+
+    fn calls(&self) -> Vec<WorkerCall> {
+        self.change(|state| state.calls.clone())
+    }
+}
+
+impl WorkerChain for FakeChain {
+    async fn head(&self) -> Result<Head, ChainError> {
+        self.answer(|state| Head {
+            best_block: state.best_block,
+            clock: Clock {
+                active_time_ms: state.now_ms,
+                epoch: 0,
+                epoch_duration_ms: 60_000,
+            },
+        })
+    }
+
+    async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, Job)>, ChainError> {
+        self.answer(|state| state.jobs.clone().into_iter().collect())
+    }
+
+    async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, ChainError> {
+        self.answer(|state| state.manifests.get(&manifest.hash).cloned())
+    }
+
+    async fn send(&self, call: WorkerCall) -> Result<(), ChainError> {
+        self.answer(|state| {
+            if std::mem::take(&mut state.refuse_next) {
+                return Err(ChainError::Dispatch {
+                    pallet: "JobEscrow".into(),
+                    error: "WrongState".into(),
+                    docs: String::new(),
+                });
+            }
+            state.calls.push(call);
+            let now_ms = state.now_ms;
+            match call {
+                WorkerCall::Start { job } => {
+                    state.jobs.get_mut(&job).unwrap().state = JobState::Running {
+                        started_at_ms: now_ms,
+                        settled_until_ms: now_ms,
+                    };
+                }
+                WorkerCall::SubmitResult { job, result_hash } => {
+                    state.jobs.get_mut(&job).unwrap().state = JobState::Verifying {
+                        started_at_ms: now_ms,
+                        ended_at_ms: now_ms,
+                        window_ends_ms: now_ms + 1_000,
+                        result_hash,
+                    };
+                }
+                WorkerCall::Settle { job } => {
+                    let record = state.jobs.get_mut(&job).unwrap();
+                    match &mut record.state {
+                        JobState::Running { settled_until_ms, .. } => *settled_until_ms = now_ms,
+                        _ => drop(state.jobs.remove(&job)),
+                    }
+                }
+                WorkerCall::Expire { job } | WorkerCall::Abandon { job } => {
+                    state.jobs.remove(&job);
+                }
+                WorkerCall::Payout { .. } => (),
+            }
+            Ok(())
+        })?
+    }
+}
+
+#[derive(Default)]
+struct EngineInMemory {
+    containers: Vec<Container>,
+    created: Vec<ContainerSpec>,
+    trace: Vec<String>,
+    dead: bool,
+    failing_lists: u32,
+    start_error: Option<EngineError>,
+}
+
+/// An engine in memory whose containers run until a test ends them.
+#[derive(Default)]
+struct FakeEngine(Mutex<EngineInMemory>);
+
+impl FakeEngine {
+    fn change<T>(&self, change: impl FnOnce(&mut EngineInMemory) -> T) -> T {
+        change(&mut self.0.lock().unwrap())
+    }
+
+    fn act<T>(
+        &self,
+        action: String,
+        act: impl FnOnce(&mut EngineInMemory) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        self.change(|engine| {
+            if engine.dead {
+                return Err(EngineError::Unreachable {
+                    endpoint: "memory".into(),
+                    reason: "dead".into(),
+                });
+            }
+            engine.trace.push(action);
+            act(engine)
+        })
+    }
+
+    fn end_container(&self, exit_code: i64) {
+        self.change(|engine| engine.containers[0].state = ContainerState::Exited { exit_code });
+    }
+
+    fn trace(&self) -> Vec<String> {
+        self.change(|engine| std::mem::take(&mut engine.trace))
+    }
+
+    fn state(&self) -> Option<ContainerState> {
+        self.change(|engine| engine.containers.first().map(|container| container.state))
+    }
+}
+
+impl ContainerEngine for FakeEngine {
+    async fn ping(&self) -> Result<EngineInfo, EngineError> {
+        let info = EngineInfo {
+            endpoint: "memory".into(),
+            version: "1".into(),
+            cpu_cores: 1,
+            memory_mib: 1,
+        };
+        self.act("ping".into(), |_| Ok(info))
+    }
+
+    async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        self.act(format!("pull {image}"), |_| Ok(digest))
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let id = spec.identity.name();
+        let container = Container {
+            id: id.clone(),
+            job: spec.identity.job,
+            fingerprint: spec.identity.fingerprint.clone(),
+            state: ContainerState::Created,
+        };
+        let spec = spec.clone();
+        self.act("create".into(), |engine| {
+            engine.containers.push(container);
+            engine.created.push(spec);
+            Ok(id)
+        })
+    }
+
+    async fn start(&self, id: &str) -> Result<(), EngineError> {
+        self.act("start".into(), |engine| {
+            if let Some(error) = &engine.start_error {
+                return Err(error.clone());
+            }
+            let container = engine
+                .containers
+                .iter_mut()
+                .find(|container| container.id == id)
+                .unwrap();
+            container.state = ContainerState::Running;
+            Ok(())
+        })
+    }
+
+    async fn wait(&self, _: &str) -> Result<i64, EngineError> {
+        std::future::pending().await
+    }
+
+    async fn list(&self, _: &str) -> Result<Vec<Container>, EngineError> {
+        self.change(|engine| {
+            if engine.dead {
+                return Err(EngineError::Unreachable {
+                    endpoint: "memory".into(),
+                    reason: "dead".into(),
+                });
+            }
+            if engine.failing_lists > 0 {
+                engine.failing_lists -= 1;
+                return Err(EngineError::Failed {
+                    action: "list".into(),
+                    reason: "busy".into(),
+                });
+            }
+            Ok(engine.containers.clone())
+        })
+    }
+
+    async fn output(&self, _: &str) -> Result<Output, EngineError> {
+        let output = Output {
+            stdout: b"done\n".to_vec(),
+            stderr: Vec::new(),
+            truncated: false,
+        };
+        self.act("output".into(), |_| Ok(output))
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), EngineError> {
+        self.act("remove".into(), |engine| {
+            engine.containers.retain(|container| container.id != id);
+            Ok(())
+        })
+    }
+}
+
+/// A machine with its chain, engine and state folder; the supervisor can be started anew at any time.
+struct World {
+    chain: FakeChain,
+    engine: Arc<FakeEngine>,
+    folder: tempfile::TempDir,
+    supervisor: Supervisor<FakeChain, FakeEngine>,
+    finalized_lag: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let (chain, engine) = (FakeChain::default(), Arc::new(FakeEngine::default()));
+        let folder = tempfile::tempdir().unwrap();
+        let supervisor = supervisor(&chain, &engine, &folder, 0);
+        Self {
+            chain,
+            engine,
+            folder,
+            supervisor,
+            finalized_lag: 0,
+        }
+    }
+
+    /// What a crash leaves: everything but the supervisor.
+    fn restart(&mut self) {
+        self.supervisor = supervisor(&self.chain, &self.engine, &self.folder, 0);
+    }
+
+    fn store(&self) -> JobStore {
+        JobStore::open(self.folder.path().join("jobs")).unwrap()
+    }
+
+    fn deploy(&self, id: u64, kind: JobKind) {
+        self.deploy_manifest(id, kind, &manifest("ab"));
+    }
+
+    fn deploy_manifest(&self, id: u64, kind: JobKind, manifest: &str) {
+        let reference = ManifestRef::of(manifest.as_bytes());
+        self.chain.change(|state| {
+            state
+                .manifests
+                .insert(reference.hash, manifest.as_bytes().to_vec());
+            let job = Job {
+                consumer: AccountId::from([1; 32]),
+                provider: AccountId::from([2; 32]),
+                machine: 0,
+                slots: 2,
+                kind,
+                manifest: reference,
+                image_digest: IMAGE_DIGEST,
+                price_per_slot_hour: 1,
+                max_duration_ms: 1_000_000,
+                escrowed: 1,
+                paid: 0,
+                state: JobState::Starting {
+                    deadline_ms: state.now_ms + 600_000,
+                },
+                created_at_ms: state.now_ms,
+            };
+            state.jobs.insert(id, job);
+        });
+    }
+
+    /// A new block, and everything that follows from it until nothing is under way any more.
+    async fn block(&mut self) {
+        let best_block = self.chain.change(|state| {
+            state.best_block += 1;
+            state.now_ms += 3_000;
+            state.best_block
+        });
+        self.supervisor
+            .look_at_chain(best_block.saturating_sub(self.finalized_lag))
+            .await
+            .unwrap();
+        loop {
+            if self.supervisor.needs_view() {
+                self.supervisor
+                    .look_at_chain(best_block.saturating_sub(self.finalized_lag))
+                    .await
+                    .unwrap();
+            }
+            self.supervisor.round().await.unwrap();
+            if self.supervisor.busy.is_empty() {
+                return;
+            }
+            self.supervisor.step_ended().await.unwrap();
+        }
+    }
+}
+
+fn supervisor(
+    chain: &FakeChain,
+    engine: &Arc<FakeEngine>,
+    folder: &tempfile::TempDir,
+    highest_block: u64,
+) -> Supervisor<FakeChain, FakeEngine> {
+    Supervisor::new(SupervisorParts {
+        chain: chain.clone(),
+        engine: engine.clone(),
+        store: JobStore::open(folder.path().join("jobs")).unwrap(),
+        machine: 0,
+        worker: [3; 32],
+        genesis_hash: [4; 32],
+        slot_share: SlotShare {
+            memory_mib: 100,
+            cpu_millis: 500,
+            processes: 10,
+        },
+        highest_block,
+        metrics: Metrics::new().unwrap(),
+    })
+    .unwrap()
+}
+
+fn manifest(byte: &str) -> String {
+    let digest = byte.repeat(32);
+    format!(
+        r#"{{"image":"localhost:5000/a@sha256:{digest}","command":["go"],"env":{{"K":"V"}},"network":true}}"#
+    )
+}
+
+fn starts(calls: &[WorkerCall]) -> usize {
+    calls
+        .iter()
+        .filter(|call| matches!(call, WorkerCall::Start { .. }))
+        .count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn task_runs_from_order_to_payment() {
+    let mut world = World::new();
+    world.deploy(7, JobKind::Task);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
+    let image = format!("pull localhost:5000/a@sha256:{}", "ab".repeat(32));
+    assert_eq!(world.engine.trace(), [&image, "create", "start"]);
+    let spec = world.engine.change(|engine| engine.created[0].clone());
+    assert_eq!(spec.command, ["go"]);
+    assert_eq!(spec.environment, ["K=V"]);
+    assert!(spec.network);
+    assert_eq!(
+        spec.share,
+        SlotShare {
+            memory_mib: 200,
+            cpu_millis: 1_000,
+            processes: 20
+        }
+    );
+
+    world.block().await;
+    assert_eq!(world.chain.calls().len(), 1, "a running task is left alone");
+
+    world.engine.end_container(0);
+    world.block().await;
+    let document = world.store().result_document(7).unwrap().unwrap();
+    let result_hash = sp_crypto_hashing::blake2_256(&document);
+    assert_eq!(
+        world.chain.calls()[1],
+        WorkerCall::SubmitResult { job: 7, result_hash }
+    );
+    assert_eq!(world.engine.trace(), ["output", "remove"]);
+
+    world.block().await;
+    assert_eq!(world.chain.calls().last(), Some(&WorkerCall::Settle { job: 7 }));
+    world.block().await;
+    assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
+    assert_eq!(world.store().output(7).unwrap().unwrap().0, b"done\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 1 }]);
+
+    world.engine.end_container(1);
+    world.block().await;
+    assert_eq!(
+        world.engine.state(),
+        Some(ContainerState::Running),
+        "an ended service is started again"
+    );
+
+    world.chain.change(|state| state.now_ms += 60_000);
+    tokio::time::advance(LONGEST_PAUSE).await;
+    world.block().await;
+    assert_eq!(world.chain.calls()[1..], [WorkerCall::Settle { job: 1 }]);
+
+    world.engine.trace();
+    world.chain.change(|state| state.jobs.clear());
+    world.block().await;
+    assert_eq!(world.engine.trace(), ["output", "remove"]);
+    assert_eq!(world.store().output(1).unwrap().unwrap().0, b"done\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_that_keeps_ending_is_given_up() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    for _ in 0..MAX_SERVICE_RESTARTS {
+        world.engine.end_container(1);
+        tokio::time::advance(LONGEST_PAUSE).await;
+        world.block().await;
+        assert_eq!(world.engine.state(), Some(ContainerState::Running));
+    }
+    world.engine.end_container(1);
+    tokio::time::advance(LONGEST_PAUSE).await;
+    world.block().await;
+    assert_eq!(world.chain.calls().last(), Some(&WorkerCall::Abandon { job: 1 }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stable_service_is_forgiven_its_restarts() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    world.engine.end_container(1);
+    world.block().await;
+    assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 1);
+    world.block().await;
+    tokio::time::advance(STABLE_RUN).await;
+    world.block().await;
+    assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn crash_after_any_step_starts_nothing_twice() {
+    for crash_after in 0..8 {
+        let mut world = World::new();
+        world.deploy(7, JobKind::Task);
+        let mut steps_done = 0;
+        let mut ended = false;
+        for _ in 0..60 {
+            let best_block = world.chain.change(|state| {
+                state.best_block += 1;
+                state.now_ms += 100;
+                state.best_block
+            });
+            world.supervisor.look_at_chain(best_block).await.unwrap();
+            world.supervisor.round().await.unwrap();
+            if !world.supervisor.busy.is_empty() {
+                world.supervisor.step_ended().await.unwrap();
+                steps_done += 1;
+            }
+            if steps_done == crash_after {
+                world.restart();
+            }
+            if !ended && starts(&world.chain.calls()) == 1 {
+                world.engine.end_container(0);
+                ended = true;
+            }
+        }
+        let trace = world.engine.trace();
+        for step in ["create", "start", "output"] {
+            let times = trace.iter().filter(|entry| *entry == step).count();
+            assert_eq!(times, 1, "{step} after a crash at step {crash_after}: {trace:?}");
+        }
+        let calls = world.chain.calls();
+        assert_eq!(starts(&calls), 1);
+        assert!(matches!(calls[1], WorkerCall::SubmitResult { .. }), "{calls:?}");
+        assert_eq!(calls[2..], [WorkerCall::Settle { job: 7 }]);
+        assert_eq!(world.engine.state(), None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn container_that_vanished_is_not_run_again() {
+    let mut world = World::new();
+    world.deploy(7, JobKind::Task);
+    world.chain.change(|state| state.refuse_next = true);
+    world.block().await;
+    world.engine.change(|engine| engine.containers.clear());
+    world.engine.trace();
+    world.restart();
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+    assert_eq!(world.engine.trace(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn image_other_than_ordered_is_refused() {
+    for (manifest, reason) in [
+        (manifest("cd"), "the order names sha256:abab"),
+        ("{}".to_owned(), "the manifest is not valid"),
+        (r#"{"image":"busybox:latest"}"#.to_owned(), "has no digest"),
+    ] {
+        let mut world = World::new();
+        world.deploy_manifest(7, JobKind::Task, &manifest);
+        world.block().await;
+        assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+        assert_eq!(world.engine.trace(), Vec::<String>::new(), "nothing is pulled");
+        let refused = world.store().stored_notes(7).unwrap().unwrap().refused.unwrap();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn container_that_cannot_start_is_given_up() {
+    let refused = EngineError::Refused {
+        action: "start".into(),
+        reason: "no such command".into(),
+    };
+    let mut world = World::new();
+    world.engine.change(|engine| engine.start_error = Some(refused));
+    world.deploy(7, JobKind::Task);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+
+    let failed = EngineError::Failed {
+        action: "start".into(),
+        reason: "busy".into(),
+    };
+    let mut world = World::new();
+    world.engine.change(|engine| engine.start_error = Some(failed));
+    world.deploy(7, JobKind::Task);
+    for _ in 0..MAX_ENGINE_FAILURES {
+        assert_eq!(world.chain.calls(), []);
+        tokio::time::advance(LONGEST_PAUSE).await;
+        world.block().await;
+    }
+    assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_engine_makes_jobs_wait() {
+    let mut world = World::new();
+    world.engine.change(|engine| engine.dead = true);
+    world.deploy(7, JobKind::Task);
+    for _ in 0..20 {
+        world.block().await;
+    }
+    assert_eq!(world.chain.calls(), []);
+    assert!(!world.supervisor.engine_reachable());
+    world.engine.change(|engine| engine.dead = false);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn engine_that_fails_to_list_makes_jobs_wait_and_is_reported_when_it_lasts() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    world
+        .engine
+        .change(|engine| engine.failing_lists = MAX_LIST_FAILURES);
+    for _ in 1..MAX_LIST_FAILURES {
+        world.block().await;
+        assert!(world.supervisor.engine_reachable());
+    }
+    world.block().await;
+    assert!(!world.supervisor.engine_reachable());
+    world.block().await;
+    assert!(world.supervisor.engine_reachable());
+    assert_eq!(
+        world.chain.calls(),
+        [WorkerCall::Start { job: 1 }],
+        "the job was left alone meanwhile"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_call_is_decided_anew_after_a_pause() {
+    let mut world = World::new();
+    world.deploy(7, JobKind::Task);
+    world.chain.change(|state| state.refuse_next = true);
+    world.block().await;
+    assert_eq!(world.chain.calls(), []);
+    tokio::time::advance(LONGEST_PAUSE).await;
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_connection_ends_the_session_and_leaves_containers_alone() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    world.chain.change(|state| state.lost = true);
+    let error = world.supervisor.look_at_chain(2).await.unwrap_err();
+    assert!(error.is_connection_lost());
+    world.supervisor.round().await.unwrap();
+    assert!(world.supervisor.busy.is_empty());
+    assert_eq!(world.engine.state(), Some(ContainerState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_is_behind_decides_nothing() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    world.engine.trace();
+    // The node was wiped and synchronises from the first block on: it does not know the job yet.
+    world.chain.change(|state| {
+        state.jobs.clear();
+        state.best_block = 0;
+    });
+    world.supervisor = supervisor(&world.chain, &world.engine, &world.folder, 50);
+    for _ in 0..3 {
+        world.chain.change(|state| state.best_block += 1);
+        world.supervisor.look_at_chain(1).await.unwrap();
+        assert_eq!(world.supervisor.round().await.unwrap(), None);
+    }
+    assert_eq!(world.engine.trace(), Vec::<String>::new());
+    assert_eq!(world.engine.state(), Some(ContainerState::Running));
+}
+
+#[tokio::test(start_paused = true)]
+async fn container_is_removed_only_when_its_jobs_end_is_final() {
+    let mut world = World::new();
+    world.finalized_lag = 2;
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    let jobs = world.chain.change(|state| std::mem::take(&mut state.jobs));
+    world.block().await;
+    world.block().await;
+    assert_eq!(
+        world.engine.state(),
+        Some(ContainerState::Running),
+        "the end may still be taken back"
+    );
+    // It is taken back, and comes again later.
+    world.chain.change(|state| state.jobs = jobs);
+    world.block().await;
+    world.chain.change(|state| state.jobs.clear());
+    world.block().await;
+    world.block().await;
+    assert_eq!(world.engine.state(), Some(ContainerState::Running));
+    world.block().await;
+    assert_eq!(world.engine.state(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_of_a_chain_started_anew_is_another_job() {
+    let mut world = World::new();
+    world.deploy(0, JobKind::Task);
+    world.block().await;
+    world.engine.end_container(0);
+    // The same number on a new chain, deployed at another time, while the old container is still there.
+    world.chain.change(|state| {
+        state.jobs.clear();
+        state.calls.clear();
+        state.now_ms = 50;
+    });
+    world.deploy(0, JobKind::Task);
+    for _ in 0..3 {
+        world.block().await;
+    }
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 0 }]);
+    assert_eq!(
+        world.engine.state(),
+        Some(ContainerState::Running),
+        "its own container runs"
+    );
+    assert_eq!(
+        world.store().result_document(0).unwrap(),
+        None,
+        "the old result is not its result"
+    );
+    assert_eq!(world.engine.change(|engine| engine.containers.len()), 1);
+}

@@ -1,0 +1,30 @@
+//! The provider's binary: registers a machine, runs consumers' containers, reports results, collects rewards.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`config`] | `worker.yaml`, strictly read |
+//! | [`keys`] | the machine's keys and their files |
+//! | [`registration`] | brings the machine onto the chain |
+//! | [`chain`] | the chain as the supervisor uses it |
+//! | [`engine`] | containers, through the Docker Engine API |
+//! | [`jobs`] | the supervisor: decides for every job, and acts |
+//! | [`rewards`] | has rewards paid at every epoch's end |
+//! | [`api`] | the HTTP interface |
+//! | [`app`] | puts it all together and keeps it going |
+//! | [`check`] | tells what would go wrong, before it does |
+
+pub mod address;
+pub mod api;
+pub mod app;
+pub mod chain;
+pub mod check;
+pub mod command_line;
+pub mod config;
+pub mod engine;
+pub mod jobs;
+pub mod keys;
+pub mod metrics;
+pub mod registration;
+pub mod rewards;
+pub mod state;
+pub mod status;

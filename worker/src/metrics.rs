@@ -1,0 +1,93 @@
+//! What Prometheus can read of a worker.
+
+use prometheus::{
+    Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// The worker's metrics; every name begins with `assay_worker_`.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// One while the chain answers, zero otherwise.
+    pub chain_connected: IntGauge,
+    /// One while the container engine answers, zero otherwise.
+    pub engine_reachable: IntGauge,
+    /// Number of the newest finalized block that was seen.
+    pub finalized_block: IntGauge,
+    /// Open jobs by what the chain says of them (`starting`, `running`, `verifying`).
+    pub jobs: IntGaugeVec,
+    /// Steps done for jobs, by step.
+    pub steps: IntCounterVec,
+    /// Steps that failed and are tried again, by step.
+    pub step_failures: IntCounterVec,
+    /// Connections to the chain that were made.
+    pub connections: IntCounter,
+    /// Payouts of rewards that were made.
+    pub payouts: IntCounter,
+    /// What the worker key has for fees, in ASY.
+    pub worker_balance_asy: Gauge,
+}
+
+impl Metrics {
+    /// Fresh metrics in a registry of their own.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new_custom(Some("assay_worker".into()), None)?;
+        let metrics = Self {
+            chain_connected: IntGauge::new("chain_connected", "1 while the chain answers")?,
+            engine_reachable: IntGauge::new("engine_reachable", "1 while the container engine answers")?,
+            finalized_block: IntGauge::new("finalized_block", "Newest finalized block that was seen")?,
+            jobs: IntGaugeVec::new(Opts::new("jobs", "Open jobs by their state on chain"), &["state"])?,
+            steps: IntCounterVec::new(Opts::new("steps_total", "Steps done for jobs"), &["step"])?,
+            step_failures: IntCounterVec::new(
+                Opts::new("step_failures_total", "Steps for jobs that failed"),
+                &["step"],
+            )?,
+            connections: IntCounter::new("chain_connections_total", "Connections to the chain")?,
+            payouts: IntCounter::new("payouts_total", "Payouts of rewards")?,
+            worker_balance_asy: Gauge::new("worker_balance_asy", "What the worker key has for fees, in ASY")?,
+            registry,
+        };
+        let collectors: [Box<dyn prometheus::core::Collector>; 9] = [
+            Box::new(metrics.chain_connected.clone()),
+            Box::new(metrics.engine_reachable.clone()),
+            Box::new(metrics.finalized_block.clone()),
+            Box::new(metrics.jobs.clone()),
+            Box::new(metrics.steps.clone()),
+            Box::new(metrics.step_failures.clone()),
+            Box::new(metrics.connections.clone()),
+            Box::new(metrics.payouts.clone()),
+            Box::new(metrics.worker_balance_asy.clone()),
+        ];
+        for collector in collectors {
+            metrics.registry.register(collector)?;
+        }
+        Ok(metrics)
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn metrics_render_under_their_prefix() {
+        let metrics = Metrics::new().unwrap();
+        metrics.chain_connected.set(1);
+        metrics.steps.with_label_values(&["prepare"]).inc();
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(text.contains("\nassay_worker_chain_connected 1\n"), "{text}");
+        assert!(
+            text.contains("assay_worker_steps_total{step=\"prepare\"} 1\n"),
+            "{text}"
+        );
+    }
+}

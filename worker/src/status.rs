@@ -1,0 +1,142 @@
+//! What the worker knows of itself, as the HTTP interface shows it.
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys};
+
+/// Everything that `GET /status` says, before it is signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Status {
+    /// Version of the worker.
+    pub version: &'static str,
+    /// The worker key's account, whose signature goes with this.
+    pub worker_key: String,
+    /// The key that consumers encrypt to, hexadecimal.
+    pub sealing_key: String,
+    /// The machine's number, once it is registered.
+    pub machine: Option<u64>,
+    /// What the worker is doing as a whole.
+    pub phase: Phase,
+    /// The chain as it was last seen.
+    pub chain: ChainStatus,
+    /// The container engine as it was last seen.
+    pub engine: EngineStatus,
+    /// What the provider declared.
+    pub declared: Declared,
+    /// The open jobs.
+    pub jobs: Vec<JobStatus>,
+}
+
+/// What the worker is doing as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Looks for the chain.
+    Connecting,
+    /// Brings its machine onto the chain, or waits until the provider does.
+    Registering,
+    /// Runs jobs.
+    Serving,
+    /// Ends; containers go on.
+    Stopping,
+}
+
+/// The chain as it was last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ChainStatus {
+    /// Whether there is a connection.
+    pub connected: bool,
+    /// Hash of the first block, hexadecimal.
+    pub genesis_hash: Option<String>,
+    /// Number of the newest finalized block.
+    pub finalized_block: u64,
+    /// Active time in milliseconds.
+    pub active_time_ms: u64,
+    /// The current epoch of Assay.
+    pub epoch: u32,
+}
+
+/// The container engine as it was last seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct EngineStatus {
+    /// Whether it answers.
+    pub reachable: bool,
+    /// Name and version.
+    pub version: Option<String>,
+}
+
+/// What the provider declared in `worker.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Declared {
+    /// The provider's name.
+    pub node_name: String,
+    /// Slots offered.
+    pub slots: u8,
+    /// CPU cores shared by all slots.
+    pub cpu_cores: u16,
+    /// Memory shared by all slots, in MiB.
+    pub ram_mib: u32,
+    /// Disk shared by all slots, in GiB.
+    pub disk_gib: u32,
+    /// The GPUs' model, where there are any.
+    pub gpu_model: Option<String>,
+    /// Whether the GPUs may be overclocked.
+    pub gpu_overclock_allowed: bool,
+    /// Whether the provider wishes to attest; says nothing about having attested.
+    pub tee_wished: bool,
+    /// The region code.
+    pub region: String,
+}
+
+/// The one place in which the status is kept; clones share it.
+#[derive(Clone)]
+pub struct StatusBoard(watch::Sender<Status>);
+
+impl StatusBoard {
+    /// The status of a worker that has just begun.
+    pub fn new(config: &Config, keys: &Keys) -> Self {
+        let gpus = config.resources.gpus.as_ref();
+        Self(watch::Sender::new(Status {
+            version: env!("CARGO_PKG_VERSION"),
+            worker_key: keys.worker_account().to_string(),
+            sealing_key: format!("0x{}", hex::encode(keys.sealing_public())),
+            machine: None,
+            phase: Phase::Connecting,
+            chain: ChainStatus::default(),
+            engine: EngineStatus::default(),
+            declared: Declared {
+                node_name: config.node.node_name.clone(),
+                slots: config.slots(),
+                cpu_cores: config.resources.cpu_cores,
+                ram_mib: config.resources.ram_mib,
+                disk_gib: config.resources.disk_gib,
+                gpu_model: gpus.map(|gpus| gpus.model.clone()),
+                gpu_overclock_allowed: gpus.is_some_and(|gpus| gpus.allow_overclock),
+                tee_wished: config.network.enable_tee,
+                region: config.assay.region.clone(),
+            },
+            jobs: Vec::new(),
+        }))
+    }
+
+    /// The status as it is now.
+    pub fn read(&self) -> Status {
+        self.0.borrow().clone()
+    }
+
+    /// Changes the status.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.0.send_modify(change);
+    }
+
+    /// Notes what the engine says of itself.
+    pub fn note_engine(&self, info: Option<&EngineInfo>) {
+        self.update(|status| {
+            status.engine.reachable = info.is_some();
+            if let Some(info) = info {
+                status.engine.version = Some(info.version.clone());
+            }
+        });
+    }
+}

@@ -1,0 +1,213 @@
+//! The HTTP interface as a client on the network sees it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{path::Path, sync::Arc};
+
+use assay_client::keys;
+use assay_worker::{
+    api::{self, ApiContext},
+    config::Config,
+    engine::{DockerEngine, EngineEndpoint, Output},
+    jobs::{JobNotes, JobStore, ResultFiles},
+    keys::Keys,
+    metrics::Metrics,
+    status::StatusBoard,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// An answer, taken apart.
+struct Answer {
+    code: u16,
+    headers: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> &str {
+        let line = self
+            .headers
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
+        line.unwrap_or_else(|| panic!("no {name} in {}", self.headers))
+    }
+
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+struct Server {
+    address: std::net::SocketAddr,
+    status: StatusBoard,
+    store: JobStore,
+    _folder: tempfile::TempDir,
+}
+
+/// A worker's interface with a dead engine and the worker key `//Eve`.
+async fn server() -> Server {
+    let folder = tempfile::tempdir().unwrap();
+    let text = include_str!("../worker.example.yaml");
+    let config = Config::parse(text, &folder.path().join("worker.yaml")).unwrap();
+    let mut keys = Keys::load_or_create(&config.assay).unwrap();
+    keys.worker = keys::keypair_from_uri("//Eve").unwrap();
+    let status = StatusBoard::new(&config, &keys);
+    let store = JobStore::open(folder.path().join("jobs")).unwrap();
+    let context = Arc::new(ApiContext {
+        status: status.clone(),
+        worker: keys.worker.clone(),
+        worker_hex: hex::encode(keys.worker_account().0),
+        store: store.clone(),
+        engine: Arc::new(DockerEngine::new(EngineEndpoint::resolve(Some(
+            "/nowhere/docker.sock",
+        )))),
+        metrics: Metrics::new().unwrap(),
+    });
+    let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(api::serve(listener, context, std::future::pending()));
+    Server {
+        address,
+        status,
+        store,
+        _folder: folder,
+    }
+}
+
+impl Server {
+    async fn get(&self, path: &str) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+        let headers = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let code = headers.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer {
+            code,
+            headers,
+            body: bytes[end + 4..].to_vec(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn status_is_signed_over_its_exact_bytes() {
+    let server = server().await;
+    let answer = server.get("/status?nonce=abc").await;
+    assert_eq!(answer.code, 200);
+    let eve = keys::keypair_from_uri("//Eve").unwrap();
+    assert_eq!(
+        answer.header("x-assay-worker-key"),
+        hex::encode(eve.public_key().0)
+    );
+    let mut signature = [0; 64];
+    hex::decode_to_slice(answer.header("x-assay-signature"), &mut signature).unwrap();
+    let signature = subxt_signer::sr25519::Signature(signature);
+    assert!(subxt_signer::sr25519::verify(
+        &signature,
+        &answer.body,
+        &eve.public_key()
+    ));
+    let json = answer.json();
+    assert_eq!(json["nonce"], "abc");
+    assert_eq!(json["phase"], "connecting");
+    assert_eq!(json["worker_key"], keys::account_of(&eve).to_string());
+    assert_eq!(json["declared"]["slots"], 1);
+
+    let too_long = format!("/status?nonce={}", "a".repeat(65));
+    assert_eq!(server.get(&too_long).await.code, 400);
+    assert_eq!(server.get("/status?nonce=%00").await.code, 400);
+}
+
+#[tokio::test]
+async fn health_names_its_reasons() {
+    let server = server().await;
+    let answer = server.get("/health").await;
+    assert_eq!(answer.code, 503);
+    assert_eq!(
+        answer.json()["reasons"],
+        serde_json::json!([
+            "no connection to the chain",
+            "the container engine does not answer",
+            "the machine is not registered"
+        ])
+    );
+    server.status.update(|status| {
+        status.chain.connected = true;
+        status.engine.reachable = true;
+        status.machine = Some(0);
+    });
+    let answer = server.get("/health").await;
+    assert_eq!(
+        (answer.code, &answer.json()["healthy"]),
+        (200, &serde_json::json!(true))
+    );
+}
+
+#[tokio::test]
+async fn finished_job_shows_its_result_and_output() {
+    let server = server().await;
+    for path in ["/jobs/5", "/jobs/5/logs", "/jobs/5/result", "/jobs/x", "/nothing"] {
+        assert!([400, 404].contains(&server.get(path).await.code), "{path}");
+    }
+    let output = Output {
+        stdout: b"out\n".to_vec(),
+        stderr: b"err\n".to_vec(),
+        truncated: false,
+    };
+    let files = ResultFiles::new(5, [1; 32], 0, output).unwrap();
+    server.store.write_result(5, &files).unwrap();
+    let notes = JobNotes {
+        result_hash: Some(files.hash()),
+        closed: true,
+        ..JobNotes::default()
+    };
+    server.store.write_notes(5, &notes).unwrap();
+
+    let answer = server.get("/jobs/5/result").await;
+    assert_eq!((answer.code, &answer.body), (200, &files.document));
+    assert_eq!(answer.header("x-assay-result-hash"), hex::encode(files.hash()));
+    assert_eq!(server.get("/jobs/5/logs").await.body, b"out\n");
+    assert_eq!(server.get("/jobs/5/logs?stream=stderr").await.body, b"err\n");
+    assert_eq!(server.get("/jobs/5/logs?stream=other").await.code, 400);
+    let json = server.get("/jobs/5").await.json();
+    assert_eq!(json["notes"]["result_hash"], hex::encode(files.hash()));
+    assert_eq!(json["open"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let answer = server().await.get("/metrics").await;
+    assert_eq!(answer.code, 200);
+    assert!(
+        String::from_utf8(answer.body)
+            .unwrap()
+            .contains("assay_worker_chain_connected 0")
+    );
+}
+
+#[tokio::test]
+async fn port_in_use_is_named_with_the_remedy() {
+    let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let error = api::listen(address).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with(&format!("cannot listen on {address}: ")),
+        "{error}"
+    );
+    assert!(error.contains("network_config.p2p_port"), "{error}");
+}
+
+#[test]
+fn example_file_loads_from_disk() {
+    Config::load(Path::new(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/worker.example.yaml"
+    )))
+    .unwrap();
+}
