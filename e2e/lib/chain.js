@@ -1,0 +1,235 @@
+// Speaks to a chain through polkadot.js: connects, signs, waits, and reads what happened.
+
+import assert from 'node:assert/strict';
+import { ApiPromise, HttpProvider, Keyring, WsProvider } from '@polkadot/api';
+import { cryptoWaitReady, xxhashAsHex } from '@polkadot/util-crypto';
+
+const PAGE_KEYS = 500;
+const TRANSACTION_LIMIT_MS = 120_000;
+
+const providers = new WeakMap();
+
+/** One ASY in plancks. */
+export const ASY = 1_000_000_000_000n;
+
+/** Connects a polkadot.js client; fails instead of waiting for ever. */
+export async function connect(url) {
+  const provider = new WsProvider(url, 500);
+  // The extensions that polkadot.js does not know carry no data, so there is nothing to tell it about them.
+  const api = await ApiPromise.create({ provider, noInitWarn: true, throwOnConnect: true });
+  providers.set(api, provider);
+  return api;
+}
+
+/** Calls one JSON-RPC method over HTTP, without any library's view of it. */
+export async function rpc(url, method, ...parameters) {
+  const provider = new HttpProvider(url.replace('ws://', 'http://'));
+  return provider.send(method, parameters);
+}
+
+/** The well-known accounts of development chains. */
+export async function wellKnownAccounts() {
+  await cryptoWaitReady();
+  const keyring = new Keyring({ type: 'sr25519', ss58Format: 42 });
+  const account = (uri) => keyring.addFromUri(uri);
+  return {
+    alice: account('//Alice'),
+    aliceStash: account('//Alice//stash'),
+    bob: account('//Bob'),
+    charlie: account('//Charlie'),
+    dave: account('//Dave'),
+    eve: account('//Eve'),
+    ferdie: account('//Ferdie'),
+    /** An account of its own, that owns nothing at genesis. */
+    fresh: (name) => account(`//e2e//${name}`),
+  };
+}
+
+/**
+ * Signs and submits a call and waits until it is in a block, or in a final one.
+ *
+ * Gives the block's hash, number and parent, the call's own events, the fee that was paid, and the dispatch error
+ * as `Pallet.Error` or `Kind.Reason` if the call failed.
+ */
+export async function submit(api, call, signer, { finalized = false, nonce = -1 } = {}) {
+  let unsubscribe;
+  let timer;
+  try {
+    const result = await new Promise((resolve, reject) => {
+      timer = setTimeout(
+        () => reject(new Error(`${describeCall(call)} was in no block after ${TRANSACTION_LIMIT_MS / 1_000} s`)),
+        TRANSACTION_LIMIT_MS,
+      );
+      call.signAndSend(signer, { nonce }, (status) => {
+        if (status.isError) reject(new Error(`${describeCall(call)} was dropped: ${status.status.type}`));
+        if (finalized ? status.status.isFinalized : status.status.isInBlock) resolve(status);
+      }).then((stop) => { unsubscribe = stop; }, reject);
+    });
+    const hash = finalized ? result.status.asFinalized : result.status.asInBlock;
+    const header = await api.rpc.chain.getHeader(hash);
+    const paid = result.events.find(({ event }) => api.events.transactionPayment.TransactionFeePaid.is(event));
+    return {
+      blockHash: hash.toHex(),
+      parentHash: header.parentHash.toHex(),
+      blockNumber: header.number.toNumber(),
+      events: result.events.map(({ event }) => event),
+      fee: paid.event.data.actualFee.toBigInt() + paid.event.data.tip.toBigInt(),
+      error: result.dispatchError && describeError(api, result.dispatchError),
+    };
+  } finally {
+    clearTimeout(timer);
+    unsubscribe?.();
+  }
+}
+
+/** Submits a call that must succeed. */
+export async function succeed(api, call, signer, options) {
+  const included = await submit(api, call, signer, options);
+  assert.equal(included.error, undefined, `${describeCall(call)} failed with ${included.error}`);
+  return included;
+}
+
+/**
+ * Submits calls that must each be refused with its error, and checks that they left no trace: every storage entry of
+ * Assay's pallets and of the preimage store is what it was, and the signers lost their fees and nothing else.
+ *
+ * The calls go into the chain together, since each is refused whatever the others do.
+ */
+export async function refuseAll(context, api, cases) {
+  const nonces = new Map();
+  const submitted = [];
+  for (const [, call, signer] of cases) {
+    const nonce = nonces.get(signer.address) ?? (await api.rpc.system.accountNextIndex(signer.address)).toNumber();
+    nonces.set(signer.address, nonce + 1);
+    submitted.push(submit(api, call, signer, { nonce }));
+  }
+  const included = await Promise.all(submitted);
+
+  for (const [index, [name, call, , expected]] of cases.entries()) {
+    await context.test(name, () => {
+      const { error } = included[index];
+      assert.equal(error, expected, `${describeCall(call)} gave ${error ?? 'no error'}`);
+    });
+  }
+
+  const inOrder = included.toSorted((left, right) => left.blockNumber - right.blockNumber);
+  const ends = [inOrder[0].parentHash, inOrder.at(-1).blockHash];
+  await context.test('and the state is what it was', async () => {
+    const [before, after] = await Promise.all(ends.map((hash) => marketState(api, hash)));
+    assert.deepEqual(after, before);
+  });
+  await context.test('and the signers lost their fees and nothing else', async () => {
+    for (const address of nonces.keys()) {
+      const [before, after] = await Promise.all(ends.map((hash) => balanceOf(api, address, hash)));
+      const own = included.filter((_, index) => cases[index][2].address === address);
+      assert.equal(before.free - after.free, own.reduce((sum, { fee }) => sum + fee, 0n));
+      assert.equal(before.reserved, after.reserved);
+    }
+  });
+}
+
+/** Raw storage, key by key, of the pallets that a refused call of the market might have touched. */
+async function marketState(api, hash) {
+  const state = {};
+  for (const pallet of ['ProviderRegistry', 'ProviderStaking', 'JobEscrow', 'Preimage']) {
+    const prefix = xxhashAsHex(pallet, 128);
+    for (let start = null; ;) {
+      const keys = await send(api, 'state_getKeysPaged', prefix, PAGE_KEYS, start, hash);
+      if (keys.length > 0) {
+        const [{ changes }] = await send(api, 'state_queryStorageAt', keys, hash);
+        for (const [key, value] of changes) state[key] = value;
+      }
+      if (keys.length < PAGE_KEYS) break;
+      start = keys.at(-1);
+    }
+  }
+  return state;
+}
+
+/** Sends one request through a client's own connection and gives the answer as it came. */
+export function send(api, method, ...parameters) {
+  return providers.get(api).send(method, parameters);
+}
+
+/** Follows a subscription of the JSON-RPC as it comes; gives the function that ends it. */
+export async function subscribe(api, group, parameters, callback) {
+  const provider = providers.get(api);
+  const notification = `${group}_followEvent`;
+  const id = await provider.subscribe(notification, `${group}_follow`, parameters, (error, event) => {
+    if (!error) callback(event);
+  });
+  return () => provider.unsubscribe(notification, `${group}_unfollow`, id);
+}
+
+/** An account's balance at a block, in plancks. */
+export async function balanceOf(api, address, hash) {
+  const at = hash === undefined ? api : await api.at(hash);
+  const [{ data }, holds] = await Promise.all([at.query.system.account(address), at.query.balances.holds(address)]);
+  return {
+    free: data.free.toBigInt(),
+    reserved: data.reserved.toBigInt(),
+    /** Plancks held for one reason, such as `held('jobEscrow', 'Escrow')`. */
+    held(pallet, reason) {
+      const own = holds.filter(({ id }) => id.type.toLowerCase() === pallet.toLowerCase() && id.value.type === reason);
+      return own.reduce((sum, { amount }) => sum + amount.toBigInt(), 0n);
+    },
+  };
+}
+
+/** Everything that exists, in plancks, at a block. */
+export async function totalIssuance(api, hash) {
+  const at = hash === undefined ? api : await api.at(hash);
+  return (await at.query.balances.totalIssuance()).toBigInt();
+}
+
+/** The one event of this kind among a call's events, with its fields as plain values. */
+export function eventOf(included, section, method) {
+  const found = included.events.filter((event) => event.section === section && event.method === method);
+  assert.equal(found.length, 1, `${found.length} events ${section}.${method} where one was expected`);
+  return fieldsOf(found[0]);
+}
+
+/** An event's fields by name: numbers as bigint, enumerations as their variant's name, the rest as people read it. */
+export function fieldsOf(event) {
+  const names = event.meta.fields.map(({ name }) => camelCase(name.unwrap().toString()));
+  return Object.fromEntries(event.data.map((value, index) => [names[index], plain(value)]));
+}
+
+function plain(value) {
+  if (typeof value.toBigInt === 'function') return value.toBigInt();
+  if (value.type !== undefined && value.defKeys !== undefined) {
+    const inner = value.isBasic ? null : value.value.toJSON();
+    return inner === null ? value.type : `${value.type}(${value.value.toString()})`;
+  }
+  return value.toJSON?.() ?? value.toString();
+}
+
+function camelCase(name) {
+  return name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
+}
+
+/** Waits until a read gives something that `accepts` holds for, and gives it. */
+export async function eventually(what, limitMs, read, accepts = Boolean) {
+  const started = Date.now();
+  for (;;) {
+    const value = await read();
+    if (accepts(value)) return value;
+    if (Date.now() - started > limitMs) {
+      throw new Error(`${what} did not happen within ${limitMs / 1_000} s; last seen: ${JSON.stringify(value)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+  }
+}
+
+/** A dispatch error as `Pallet.Error`, or as `Kind.Reason` if it is none of a pallet's. */
+function describeError(api, error) {
+  if (error.isModule) {
+    const { section, name } = api.registry.findMetaError(error.asModule);
+    return `${section}.${name}`;
+  }
+  return error.isBasic || error.value.type === undefined ? error.type : `${error.type}.${error.value.type}`;
+}
+
+function describeCall(call) {
+  return `${call.method.section}.${call.method.method}`;
+}

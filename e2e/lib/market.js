@@ -1,0 +1,114 @@
+// The market's calls as a provider, a worker and a consumer make them.
+
+import { stringToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
+import { blake2AsHex, decodeAddress, encodeAddress } from '@polkadot/util-crypto';
+
+import { ASY, eventOf, succeed } from './chain.js';
+
+const MILLIS_PER_HOUR = 3_600_000n;
+const WORKER_KEY_CONTEXT = stringToU8a('assay/worker-key/v1');
+
+/** The treasury's account: its pallet identity behind the SDK's prefix, padded with zeros. It has no key. */
+export const TREASURY = encodeAddress(u8aConcat(stringToU8a('modlasy/trsy'), new Uint8Array(20)), 42);
+
+/** Digest of an image that no engine ever sees: these tests act for the worker themselves. */
+export const IMAGE_DIGEST = `0x${'ab'.repeat(32)}`;
+
+/** What a machine is registered with, unless a test says otherwise. */
+export function registrationOf(worker, changes = {}) {
+  return {
+    workerKey: worker.address,
+    sealingKey: `0x${'07'.repeat(32)}`,
+    // The class of machines without GPUs.
+    class: 0,
+    slots: 2,
+    cpuCores: 8,
+    ramMib: 16_384,
+    diskGib: 100,
+    uploadMbps: 100,
+    downloadMbps: 1_000,
+    location: { latitudeMicrodegrees: 52_520_000, longitudeMicrodegrees: 13_405_000 },
+    region: 'eu-central',
+    endpoint: 'http://127.0.0.1:4001',
+    ask: 36n * ASY,
+    ...changes,
+  };
+}
+
+/** The worker key's agreement to serve this provider on this chain. */
+export function workerSignature(api, worker, provider) {
+  return worker.sign(u8aConcat(WORKER_KEY_CONTEXT, api.genesisHash, decodeAddress(provider.address)));
+}
+
+/** The call that registers a machine. */
+export function registerMachine(api, worker, provider, changes = {}) {
+  const signature = workerSignature(api, worker, provider);
+  return api.tx.providerRegistry.registerMachine(registrationOf(worker, changes), signature);
+}
+
+/** What the chain asks to be bonded for a machine: the base bond and its class's stake for each slot. */
+export async function minimumBond(api, machine) {
+  const { class: name, slots } = (await api.query.providerRegistry.machines(machine)).unwrap();
+  const { stakePerSlot } = (await api.query.providerRegistry.hardwareClasses(name)).unwrap();
+  return 500n * ASY + stakePerSlot.toBigInt() * slots.toBigInt();
+}
+
+/** Registers a provider with one machine, bonds it, and gives the machine's identifier: it is active then. */
+export async function activeMachine(api, provider, worker, changes = {}) {
+  const registered = await succeed(
+    api,
+    api.tx.utility.batchAll([
+      api.tx.providerRegistry.registerProvider(`provider ${provider.address.slice(0, 8)}`),
+      registerMachine(api, worker, provider, changes),
+      // The worker key pays for its own transactions.
+      api.tx.balances.transferKeepAlive(worker.address, 10n * ASY),
+    ]),
+    provider,
+  );
+  const { machine } = eventOf(registered, 'providerRegistry', 'MachineRegistered');
+  await succeed(api, api.tx.providerStaking.bond(machine, await minimumBond(api, machine)), provider);
+  return machine;
+}
+
+/** A manifest as a consumer writes it, as bytes in hexadecimal digits. */
+export function manifestBytes(text = 'hello') {
+  const image = `localhost:5000/small@sha256:${IMAGE_DIGEST.slice(2)}`;
+  const manifest = { image, command: ['/bin/echo', text], env: {}, network: false };
+  return u8aToHex(stringToU8a(JSON.stringify(manifest)));
+}
+
+/** An order for a task with this manifest, unless a test says otherwise. */
+export function orderFor(machine, manifest, changes = {}) {
+  return {
+    machine,
+    slots: 1,
+    kind: 'Task',
+    manifest: { hash: blake2AsHex(manifest), lengthBytes: (manifest.length - 2) / 2 },
+    imageDigest: IMAGE_DIGEST,
+    maxDurationMs: 600_000n,
+    maxPricePerSlotHour: 36n * ASY,
+    ...changes,
+  };
+}
+
+/** Notes the manifest and deploys, in one transaction. */
+export function deploy(api, machine, { manifest = manifestBytes(), ...changes } = {}) {
+  return api.tx.utility.batchAll([
+    api.tx.preimage.notePreimage(manifest),
+    api.tx.jobEscrow.deploy(orderFor(machine, manifest, changes)),
+  ]);
+}
+
+/** Price of slots for a time, rounded down or up, as the escrow counts it. */
+export function cost(pricePerSlotHour, slots, durationMs, { roundUp = false } = {}) {
+  const product = pricePerSlotHour * BigInt(slots) * BigInt(durationMs);
+  return (product + (roundUp ? MILLIS_PER_HOUR - 1n : 0n)) / MILLIS_PER_HOUR;
+}
+
+/** How a payment is divided: 5 % are the protocol's, and of that half is burned, half of the rest the treasury's. */
+export function splitOf(amount) {
+  const fee = (amount * 50_000n) / 1_000_000n;
+  const shared = fee / 2n;
+  const author = shared / 2n;
+  return { provider: amount - fee, fee, burned: fee - shared, treasury: shared - author, author };
+}

@@ -1,0 +1,158 @@
+// Starts and ends real nodes. Each has its own ports on the loopback address and its own folder.
+
+import { spawn } from 'node:child_process';
+import { createWriteStream, existsSync } from 'node:fs';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { homedir, tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+// The node compiles its runtime when it starts: seconds on an idle machine, a minute or more on a busy one.
+const START_LIMIT_MS = 180_000;
+const STOP_LIMIT_MS = 15_000;
+
+// Nodes that were started and not yet ended, so that a test process that dies takes them with it.
+const running = new Set();
+
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => process.exit(1));
+}
+
+/** Path of the node's binary: `ASSAY_NODE`, or where the scripts build it. */
+export function nodeBinary() {
+  const target = process.env.CARGO_TARGET_DIR
+    ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'assay', 'target');
+  const path = process.env.ASSAY_NODE ?? join(target, 'debug', 'assay-node');
+  if (!existsSync(path)) {
+    throw new Error(`there is no node at ${path}: run scripts/test e2e, which builds it, or set ASSAY_NODE`);
+  }
+  return path;
+}
+
+/** A TCP port of 127.0.0.1 that is free just now. */
+export function freePort() {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+/** Runs a subcommand of the node to its end and gives what it printed. */
+export function runNode(...argumentsOfNode) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(nodeBinary(), argumentsOfNode, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    let errors = '';
+    child.stdout.on('data', (data) => { output += data; });
+    child.stderr.on('data', (data) => { errors += data; });
+    child.once('error', reject);
+    child.once('close', (status) => resolve({ status, output, errors }));
+  });
+}
+
+/** A running node. */
+class RunningNode {
+  constructor(child, folder, log, ports) {
+    this.child = child;
+    this.folder = folder;
+    this.log = log;
+    this.url = `ws://127.0.0.1:${ports.rpc}`;
+    this.prometheusUrl = `http://127.0.0.1:${ports.prometheus}/metrics`;
+    this.ended = new Promise((resolve) => child.once('close', resolve));
+  }
+
+  /** The end of the node's log, for the message of a failure. */
+  async tail(lines = 40) {
+    const text = await readFile(this.log, 'utf8').catch(() => '(no log)');
+    return text.split('\n').slice(-lines).join('\n');
+  }
+
+  /** Ends the node at once, as a power cut would: no handler runs, nothing is flushed. */
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+    running.delete(this.child);
+  }
+
+  /** Asks the node to end, waits for it, and removes its folder unless it is wanted later. */
+  async stop({ keepFolder = false } = {}) {
+    if (this.child.exitCode === null && this.child.signalCode === null) {
+      this.child.kill('SIGTERM');
+      const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_LIMIT_MS);
+      await this.ended;
+      clearTimeout(timer);
+    }
+    running.delete(this.child);
+    if (!keepFolder) await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Starts `assay-node --dev` and waits until its JSON-RPC answers.
+ *
+ * With `folder` the chain lives there and outlasts the node; without it the chain is temporary.
+ */
+export async function startNode({ folder, extraArguments = [] } = {}) {
+  const persistent = folder !== undefined;
+  const home = folder ?? (await mkdtemp(join(tmpdir(), 'assay-e2e-')));
+  const ports = { rpc: await freePort(), network: await freePort(), prometheus: await freePort() };
+  const chain = persistent ? ['--base-path', join(home, 'chain')] : ['--tmp'];
+  const log = join(home, 'node.log');
+  const child = spawn(
+    nodeBinary(),
+    [
+      '--dev', ...chain,
+      '--rpc-port', String(ports.rpc),
+      '--prometheus-port', String(ports.prometheus),
+      '--listen-addr', `/ip4/127.0.0.1/tcp/${ports.network}`,
+      // Nodes of other test files run the same development chain: they must not find each other.
+      '--no-mdns', '--in-peers', '0', '--out-peers', '0',
+      '--no-telemetry',
+      ...extraArguments,
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TMPDIR: home } },
+  );
+  running.add(child);
+  const stream = createWriteStream(log, { flags: 'a' });
+  child.stdout.pipe(stream, { end: false });
+  child.stderr.pipe(stream, { end: false });
+  child.once('close', () => stream.end());
+  const node = new RunningNode(child, home, log, ports);
+
+  const started = Date.now();
+  while (!(await answers(node.url))) {
+    const gone = child.exitCode !== null || child.signalCode !== null;
+    if (gone || Date.now() - started > START_LIMIT_MS) {
+      const tail = await node.tail();
+      await node.stop({ keepFolder: persistent });
+      const reason = gone
+        ? `ended with status ${child.exitCode ?? child.signalCode}`
+        : `did not answer on ${node.url} within ${START_LIMIT_MS / 1_000} s`;
+      throw new Error(`the node ${reason}; the end of its log:\n${tail}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  return node;
+}
+
+/** Whether the node's JSON-RPC answers a request. */
+async function answers(url) {
+  try {
+    const response = await fetch(url.replace('ws://', 'http://'), {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'system_chain', params: [] }),
+      signal: AbortSignal.timeout(2_000),
+    });
+    return response.ok && (await response.json()).result !== undefined;
+  } catch {
+    return false;
+  }
+}

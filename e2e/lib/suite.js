@@ -1,0 +1,26 @@
+// What every test file begins with: a node of its own, a client, and both ended afterwards whatever happens.
+
+import { after, before } from 'node:test';
+
+import { connect, wellKnownAccounts } from './chain.js';
+import { startNode } from './node.js';
+
+/**
+ * Starts a node before a file's tests and then calls `prepare`. The fields of the returned object are set by then.
+ *
+ * One hook for both: hooks of a file do not wait for each other.
+ */
+export function withNode(prepare = async () => {}) {
+  const suite = {};
+  before(async () => {
+    suite.node = await startNode();
+    suite.api = await connect(suite.node.url);
+    suite.accounts = await wellKnownAccounts();
+    await prepare(suite);
+  });
+  after(async () => {
+    await suite.api?.disconnect();
+    await suite.node?.stop();
+  });
+  return suite;
+}

@@ -1,0 +1,173 @@
+// Bad input gets its own error and loses nothing: refused calls leave the state as it was and cost their fees.
+
+import { test } from 'node:test';
+
+import { ASY, eventOf, refuseAll, succeed } from '../lib/chain.js';
+import {
+  activeMachine, deploy, manifestBytes, minimumBond, orderFor, registerMachine, registrationOf, workerSignature,
+} from '../lib/market.js';
+import { withNode } from '../lib/suite.js';
+
+const LIMIT_OF_SLOTS = 64;
+const YEAR_MS = 365n * 86_400_000n;
+
+let machine;
+let worker;
+
+const suite = withNode(async ({ api, accounts }) => {
+  worker = accounts.fresh('worker of the refusals');
+  machine = await activeMachine(api, accounts.bob, worker);
+});
+
+// First, because the machine earns something as soon as its first whole epoch is over.
+test('rewards', async (context) => {
+  const { api, accounts } = suite;
+  const { payout, setRewardDestination } = api.tx.rewardEmission;
+  const elsewhere = { Account: accounts.dave.address };
+  await refuseAll(context, api, [
+    ['of a machine that has earned nothing yet', payout(machine, 32), accounts.dave, 'rewardEmission.NothingToPay'],
+    ['of a machine that is not there', payout(999, 32), accounts.dave, 'rewardEmission.NothingToPay'],
+    ['of more epochs than one payment covers', payout(machine, 33), accounts.dave, 'rewardEmission.BadEpochCount'],
+    ['of no epochs', payout(machine, 0), accounts.dave, 'rewardEmission.BadEpochCount'],
+    ['sent elsewhere by a stranger', setRewardDestination(machine, elsewhere), accounts.dave,
+      'rewardEmission.NotProvider'],
+  ]);
+});
+
+test('registering', async (context) => {
+  const { api, accounts } = suite;
+  const { bob, dave, eve } = accounts;
+  const { registerMachine: register, registerProvider } = api.tx.providerRegistry;
+  const other = accounts.fresh('another worker');
+  const machineWith = (changes) => registerMachine(api, other, bob, changes);
+  const beyondThePole = { latitudeMicrodegrees: 90_000_001, longitudeMicrodegrees: 0 };
+  await refuseAll(context, api, [
+    ['a provider twice', registerProvider('again'), bob, 'providerRegistry.AlreadyProvider'],
+    ['a provider without a name', registerProvider(''), dave, 'providerRegistry.EmptyName'],
+    ['a machine by no provider', registerMachine(api, other, dave), dave, 'providerRegistry.NoSuchProvider'],
+    ['a worker key in use', registerMachine(api, worker, bob), bob, 'providerRegistry.WorkerKeyInUse'],
+    ['a class that is not in the catalogue', machineWith({ class: 9_999 }), bob, 'providerRegistry.NoSuchClass'],
+    ['no slots', machineWith({ slots: 0 }), bob, 'providerRegistry.BadSlots'],
+    ['too many slots', machineWith({ slots: LIMIT_OF_SLOTS + 1 }), bob, 'providerRegistry.BadSlots'],
+    ['a place that is not on Earth', machineWith({ location: beyondThePole }), bob, 'providerRegistry.NotOnEarth'],
+    ['a region in capital letters', machineWith({ region: 'EU' }), bob, 'providerRegistry.BadRegion'],
+    ['an endpoint of another protocol', machineWith({ endpoint: 'ftp://x' }), bob, 'providerRegistry.BadEndpoint'],
+    ['an ask of nothing', machineWith({ ask: 0 }), bob, 'providerRegistry.AskIsZero'],
+    ['a worker key that agreed to serve somebody else',
+      register(registrationOf(other), workerSignature(api, other, dave)), bob, 'providerRegistry.BadWorkerSignature'],
+    ['a worker key whose agreement somebody else signed',
+      register(registrationOf(other), workerSignature(api, eve, bob)), bob, 'providerRegistry.BadWorkerSignature'],
+  ]);
+});
+
+test('changing a machine', async (context) => {
+  const { api, accounts } = suite;
+  const { bob, dave } = accounts;
+  const registry = api.tx.providerRegistry;
+  const ownClass = { name: 'MINE', vramMib: 0, cudaCores: 0, computeScore: 1_000_000, stakePerSlot: 0 };
+  await refuseAll(context, api, [
+    ['somebody else\'s ask', registry.updateAsk(machine, ASY), dave, 'providerRegistry.NotProvider'],
+    ['the ask of a machine that is not there', registry.updateAsk(999, ASY), bob, 'providerRegistry.NoSuchMachine'],
+    ['an ask of nothing', registry.updateAsk(machine, 0), bob, 'providerRegistry.AskIsZero'],
+    ['an endpoint that is no URL', registry.updateEndpoint(machine, 'nowhere'), bob, 'providerRegistry.BadEndpoint'],
+    ['suspending somebody else\'s', registry.suspendSelf(machine), dave, 'providerRegistry.NotProviderOrWorker'],
+    ['resuming what is not suspended', registry.resume(machine), bob, 'providerRegistry.NotSuspended'],
+    ['retiring somebody else\'s', registry.retire(machine), dave, 'providerRegistry.NotProvider'],
+    ['giving up while there are machines', registry.deregisterProvider(), bob, 'providerRegistry.HasMachines'],
+    ['the catalogue without being root', registry.setHardwareClass(0, ownClass), bob, 'BadOrigin'],
+  ]);
+});
+
+test('bonding', async (context) => {
+  const { api, accounts } = suite;
+  const { bob, charlie, dave } = accounts;
+  const registered = await succeed(api, registerMachine(api, accounts.fresh('worker without a bond'), bob), bob);
+  const unbonded = eventOf(registered, 'providerRegistry', 'MachineRegistered').machine;
+  const minimum = await minimumBond(api, unbonded);
+  const { bond, bondExtra, unbond, withdraw } = api.tx.providerStaking;
+  await refuseAll(context, api, [
+    ['a planck less than the minimum', bond(unbonded, minimum - 1n), bob, 'providerStaking.BelowMinimum'],
+    ['somebody else\'s machine', bond(unbonded, minimum), dave, 'providerStaking.NotProvider'],
+    ['a machine that is not there', bond(999, minimum), bob, 'providerStaking.NoSuchMachine'],
+    ['more than there is', bond(unbonded, 10n ** 9n * ASY), bob, 'Token.FundsUnavailable'],
+    ['twice', bond(machine, minimum), bob, 'providerStaking.AlreadyBonded'],
+    ['more, where nothing is bonded', bondExtra(unbonded, ASY), bob, 'providerStaking.NotBonded'],
+    ['less than an active machine\'s minimum', unbond(machine, 1n), bob, 'providerStaking.BelowMinimum'],
+    ['more taken out than there is', unbond(machine, minimum + 1n), bob, 'providerStaking.BondTooSmall'],
+    ['withdrawing what is not due', withdraw(machine), bob, 'providerStaking.NothingDue'],
+    ['a job for a machine without a bond', deploy(api, unbonded), charlie, 'providerRegistry.NotActive'],
+  ]);
+});
+
+test('deploying', async (context) => {
+  const { api, accounts } = suite;
+  const { charlie } = accounts;
+  const to = (changes) => deploy(api, machine, changes);
+  const long = `0x${'20'.repeat(16 * 1_024 + 1)}`;
+  const otherLength = orderFor(machine, manifestBytes('length'));
+  otherLength.manifest.lengthBytes += 1;
+  const withOtherLength = api.tx.utility.batchAll([
+    api.tx.preimage.notePreimage(manifestBytes('length')),
+    api.tx.jobEscrow.deploy(otherLength),
+  ]);
+  const notNoted = api.tx.jobEscrow.deploy(orderFor(machine, manifestBytes('not noted')));
+  const poor = accounts.fresh('poor consumer');
+  // Enough for the fee and the manifest's deposit, but not for ten minutes at 36 ASY an hour.
+  await succeed(api, api.tx.balances.transferKeepAlive(poor.address, 5n * ASY), accounts.eve);
+  await refuseAll(context, api, [
+    ['below the ask', to({ maxPricePerSlotHour: 36n * ASY - 1n }), charlie, 'jobEscrow.PriceTooLow'],
+    ['for no time', to({ maxDurationMs: 0 }), charlie, 'jobEscrow.BadDuration'],
+    ['for longer than a year', to({ maxDurationMs: YEAR_MS + 1n }), charlie, 'jobEscrow.BadDuration'],
+    ['on no slots', to({ slots: 0 }), charlie, 'jobEscrow.NoSlots'],
+    ['on more slots than are free', to({ slots: 3 }), charlie, 'providerRegistry.TooFewFreeSlots'],
+    ['to a machine that is not there', deploy(api, 999), charlie, 'providerRegistry.NoSuchMachine'],
+    ['with a manifest that is too long', to({ manifest: long }), charlie, 'jobEscrow.ManifestTooLarge'],
+    ['with a manifest that was not noted', notNoted, charlie, 'jobEscrow.ManifestMissing'],
+    ['with a manifest of another length', withOtherLength, charlie, 'jobEscrow.ManifestMissing'],
+    ['by a consumer who cannot pay the longest run', to({}), poor, 'Token.FundsUnavailable'],
+  ]);
+});
+
+test('working on a job', async (context) => {
+  const { api, accounts } = suite;
+  const { bob, charlie, dave } = accounts;
+  const { accept, abandon, close, expire, settle, start, submitResult } = api.tx.jobEscrow;
+  const { retire } = api.tx.providerRegistry;
+  const result = `0x${'5a'.repeat(32)}`;
+  const deployed = await succeed(api, deploy(api, machine, { manifest: manifestBytes('refused') }), charlie);
+  const { job } = eventOf(deployed, 'jobEscrow', 'JobDeployed');
+
+  await context.test('before it is started', (nested) => refuseAll(nested, api, [
+    ['started by a stranger', start(job), dave, 'jobEscrow.NotWorker'],
+    ['started by its provider', start(job), bob, 'jobEscrow.NotWorker'],
+    ['a job that is not there', start(9_999), worker, 'jobEscrow.NoSuchJob'],
+    ['a result before the start', submitResult(job, result), worker, 'jobEscrow.WrongState'],
+    ['accepted before there is a result', accept(job), charlie, 'jobEscrow.WrongState'],
+    ['taken back by a stranger', close(job), dave, 'jobEscrow.NotConsumer'],
+    ['expired before its time', expire(job), dave, 'jobEscrow.TooEarly'],
+    ['abandoned by a stranger', abandon(job), dave, 'jobEscrow.NotProvider'],
+  ]));
+
+  await succeed(api, start(job), worker);
+  await context.test('while it runs', (nested) => refuseAll(nested, api, [
+    ['started twice', start(job), worker, 'jobEscrow.WrongState'],
+    ['a running task closed by its consumer', close(job), charlie, 'jobEscrow.TaskRunning'],
+    ['a result by a stranger', submitResult(job, result), dave, 'jobEscrow.NotWorker'],
+    ['a running task settled', settle(job), dave, 'jobEscrow.WrongState'],
+    ['its machine retired', retire(machine), bob, 'providerRegistry.SlotsLeased'],
+  ]));
+
+  await succeed(api, submitResult(job, result), worker);
+  await context.test('once there is a result', (nested) => refuseAll(nested, api, [
+    ['a second result', submitResult(job, result), worker, 'jobEscrow.WrongState'],
+    ['accepted by a stranger', accept(job), dave, 'jobEscrow.NotConsumer'],
+    ['settled before the consumer\'s window is over', settle(job), dave, 'jobEscrow.TooEarly'],
+    ['abandoned', abandon(job), bob, 'jobEscrow.WrongState'],
+  ]));
+
+  await succeed(api, accept(job), charlie);
+  await context.test('once it is closed', (nested) => refuseAll(nested, api, [
+    ['accepted again', accept(job), charlie, 'jobEscrow.NoSuchJob'],
+    ['settled', settle(job), dave, 'jobEscrow.NoSuchJob'],
+  ]));
+});

