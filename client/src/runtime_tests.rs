@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use assay_runtime::Runtime;
+use polkadot_sdk::sp_io::TestExternalities;
 use scale_decode::DecodeAsType;
 use subxt::{
     Metadata, OfflineClient, SubstrateConfig,
@@ -16,7 +17,6 @@ use subxt::{
         scale_value::{Composite, Value},
     },
     metadata::ArcMetadata,
-    tx::Payload,
 };
 use subxt_signer::sr25519::dev;
 
@@ -35,7 +35,11 @@ use crate::{
 const ZEROS: [u8; 1_024] = [0; 1_024];
 
 fn metadata() -> Metadata {
-    let bytes = Runtime::metadata_at_version(15).unwrap().encode();
+    // Some constants are parameters that governance can change, so they are read from state; an empty one does.
+    let opaque = TestExternalities::default()
+        .execute_with(|| Runtime::metadata_at_version(15))
+        .unwrap();
+    let bytes = opaque.encode();
     // The runtime hands it out as opaque bytes: a list of bytes around the metadata itself.
     let inner = Vec::<u8>::decode(&mut &bytes[..]).unwrap();
     Metadata::decode(&mut &inner[..]).unwrap()

@@ -160,7 +160,6 @@ is_ours() {
 
 # end_process PID START: asks the process to end, and after ten seconds makes it.
 end_process() {
-    [[ -n "${TRACE_END:-}" ]] && date +"%T.%N end $1 $(tr "\0" " " </proc/$1/cmdline 2>/dev/null | cut -c1-60)" >&2
     local pid="$1" started="$2" waited
     is_ours "$pid" "$started" || return 0
     kill -TERM "$pid" 2>/dev/null || true

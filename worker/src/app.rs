@@ -13,7 +13,7 @@ use crate::{
     api::{self, ApiContext, ListenError},
     chain::{ConnectedChain, WorkerChain, bounded},
     config::Config,
-    engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     jobs::{StepError, Supervisor, SupervisorParts},
     keys::{Keys, KeysError},
     metrics::Metrics,
@@ -25,6 +25,9 @@ use crate::{
 
 /// How often the engine is looked at between blocks.
 const ENGINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest time that the engine has to say what it is.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long finality may stand still before the connection is tried.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -172,11 +175,10 @@ impl App {
     async fn keep_going(&self) -> Result<(), AppError> {
         let mut pause = Duration::from_secs(1);
         loop {
-            self.look_at_engine().await;
             let begun = Instant::now();
             let ended = tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
-                connected = self.connect() => match connected {
+                (connected, ()) = async { tokio::join!(self.connect(), self.look_at_engine()) } => match connected {
                     Ok(client) => self.serve(&client).await,
                     Err(error) => Err(error),
                 },
@@ -209,7 +211,14 @@ impl App {
 
     async fn look_at_engine(&self) {
         let known = self.status.read().engine;
-        let info = self.engine.ping().await;
+        let info = tokio::time::timeout(ENGINE_PATIENCE, self.engine.ping())
+            .await
+            .unwrap_or_else(|_| {
+                Err(EngineError::Failed {
+                    action: "say what it is".into(),
+                    reason: format!("no answer within {} seconds", ENGINE_PATIENCE.as_secs()),
+                })
+            });
         match &info {
             Ok(_) if known.reachable => (),
             Ok(info) => tracing::info!(

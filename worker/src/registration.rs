@@ -95,13 +95,27 @@ pub async fn ensure(
     state: &StateFolder,
 ) -> Result<Registration, RegistrationError> {
     let worker = keys.worker_account();
-    let Some(machine) = bounded(client.machine_of_worker(&worker.0)).await? else {
-        return register(client, config, keys, state).await;
+    let found = match bounded(client.machine_of_worker(&worker.0)).await? {
+        Some(machine) => bounded(client.machine(machine))
+            .await?
+            .map(|record| (machine, record)),
+        None => None,
     };
-    let Some(record) = bounded(client.machine(machine)).await? else {
-        return register(client, config, keys, state).await;
-    };
-    complete(client, config, keys, state, machine, &record).await
+    if let Some((machine, record)) = found {
+        state.note_machine(machine)?;
+        return complete(client, config, keys, state, machine, &record).await;
+    }
+    // A machine that was there and is not: retired, or the node has not come so far yet. Neither is a reason to
+    // register, and bond, once more.
+    match state.registered_machine()? {
+        Some(machine) => Ok(Registration::WaitsForProvider(format!(
+            "the chain of the node at {} has no machine for the worker key {worker}, which served machine {machine}. \
+             Either the node is still catching up, then the worker goes on by itself; or the machine was retired or the \
+             chain started anew: to register again, give the worker another `assay.state_dir`",
+            client.url()
+        ))),
+        None => register(client, config, keys, state).await,
+    }
 }
 
 /// The entry of the catalogue that the configuration means.
@@ -197,6 +211,7 @@ async fn register(
         }
         .into());
     };
+    state.note_machine(machine)?;
     tracing::info!(machine, %provider, "the machine is registered");
     complete(client, config, keys, state, machine, &record).await
 }
@@ -249,7 +264,14 @@ async fn complete(
             provider,
         });
     }
-    let mut batch = completing_calls(config, machine, record, bond.as_ref(), wanted);
+    let mut batch = completing_calls(
+        config,
+        machine,
+        record.ask,
+        record.endpoint.as_bytes(),
+        bond.as_ref(),
+        wanted,
+    );
     let (destination, spelled) = reward_destination(config);
     let destination_is_told = state
         .told_reward_address()?
@@ -296,7 +318,8 @@ fn reward_destination(config: &Config) -> (RewardDestination, String) {
 fn completing_calls(
     config: &Config,
     machine: u64,
-    record: &Machine,
+    ask: u128,
+    endpoint: &[u8],
     bond: Option<&Bond>,
     wanted: u128,
 ) -> Vec<Call> {
@@ -318,10 +341,10 @@ fn completing_calls(
             }
         }
     }
-    if record.ask != config.assay.ask_per_slot_hour {
+    if ask != config.assay.ask_per_slot_hour {
         batch.push(calls::update_ask(machine, config.assay.ask_per_slot_hour));
     }
-    if record.endpoint.as_bytes() != config.assay.endpoint.as_bytes() {
+    if endpoint != config.assay.endpoint.as_bytes() {
         batch.push(calls::update_endpoint(machine, &config.assay.endpoint));
     }
     batch
@@ -453,4 +476,85 @@ fn instructions(
         format_asy(bond),
         format_asy(WORKER_ENDOWMENT),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use assay_primitives::money::ASY;
+
+    use super::*;
+
+    fn config(changes: &[(&str, &str)]) -> Config {
+        let mut text = include_str!("../worker.example.yaml").to_owned();
+        for (from, to) in changes {
+            assert_eq!(text.matches(from).count(), 1, "{from}");
+            text = text.replace(from, to);
+        }
+        Config::parse(&text, Path::new("worker.yaml")).unwrap()
+    }
+
+    /// The calls for a machine that is registered with this ask and endpoint.
+    fn calls_for(config: &Config, bond: Option<Bond>, ask: u128, endpoint: &str) -> Vec<Call> {
+        completing_calls(config, 5, ask, endpoint.as_bytes(), bond.as_ref(), 511 * ASY)
+    }
+
+    fn bond(bonded: u128, auto_stake: bool) -> Option<Bond> {
+        Some(Bond {
+            provider: AccountId::from([1; 32]),
+            bonded,
+            unlocking: Vec::new(),
+            auto_stake,
+        })
+    }
+
+    const ENDPOINT: &str = "http://127.0.0.1:4001";
+
+    #[test]
+    fn complete_machine_needs_no_calls() {
+        assert_eq!(calls_for(&config(&[]), bond(600 * ASY, false), ASY, ENDPOINT), []);
+    }
+
+    #[test]
+    fn missing_bond_is_bonded_whole_and_a_small_one_topped_up() {
+        let plain = config(&[]);
+        assert_eq!(
+            calls_for(&plain, None, ASY, ENDPOINT),
+            [calls::bond(5, 511 * ASY)]
+        );
+        let topped_up = calls_for(&plain, bond(500 * ASY, false), ASY, ENDPOINT);
+        assert_eq!(topped_up, [calls::bond_extra(5, 11 * ASY)]);
+    }
+
+    #[test]
+    fn changed_file_changes_ask_endpoint_and_auto_stake() {
+        let changed = config(&[
+            ("ask: \"1\"", "ask: \"2\""),
+            ("p2p_port: 4001", "p2p_port: 4002"),
+            ("auto_stake_rewards: false", "auto_stake_rewards: true"),
+        ]);
+        assert_eq!(
+            calls_for(&changed, bond(511 * ASY, false), ASY, ENDPOINT),
+            [
+                calls::set_auto_stake(5, true),
+                calls::update_ask(5, 2 * ASY),
+                calls::update_endpoint(5, "http://127.0.0.1:4002"),
+            ]
+        );
+    }
+
+    #[test]
+    fn reward_address_is_spelled_as_it_is_known_on_chain() {
+        let (destination, spelled) = reward_destination(&config(&[]));
+        assert!(matches!(destination, RewardDestination::Account(account) if account.to_string() == spelled));
+        let ethereum = "0x5aaeb6053f3e94c9b9a09f33669435e7ef1beaed";
+        let account = "reward_address: \"5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty\"";
+        let changed = config(&[(account, &format!("reward_address: \"{ethereum}\""))]);
+        let (destination, spelled) = reward_destination(&changed);
+        assert!(matches!(destination, RewardDestination::Ethereum([0x5a, ..])));
+        assert_eq!(spelled, ethereum);
+    }
 }

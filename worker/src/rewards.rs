@@ -39,3 +39,88 @@ pub async fn pay_every_epoch<C: WorkerChain>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::{Arc, Mutex};
+
+    use assay_client::types::{Job, ManifestRef};
+
+    use super::*;
+    use crate::chain::Head;
+
+    /// Answers calls with what a test lined up, and with success afterwards.
+    #[derive(Clone, Default)]
+    struct FakeChain {
+        calls: Arc<Mutex<Vec<WorkerCall>>>,
+        failures: Arc<Mutex<Vec<Error>>>,
+    }
+
+    impl WorkerChain for FakeChain {
+        async fn head(&self) -> Result<Head, Error> {
+            unreachable!("rewards do not ask for the head")
+        }
+
+        async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, Job)>, Error> {
+            unreachable!("rewards do not ask for jobs")
+        }
+
+        async fn manifest_bytes(&self, _: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
+            unreachable!("rewards do not ask for manifests")
+        }
+
+        async fn send(&self, call: WorkerCall) -> Result<(), Error> {
+            self.calls.lock().unwrap().push(call);
+            self.failures.lock().unwrap().pop().map_or(Ok(()), Err)
+        }
+    }
+
+    #[tokio::test]
+    async fn every_new_epoch_is_paid_once_until_the_connection_is_lost() {
+        let chain = FakeChain::default();
+        let refused = Error::Dispatch {
+            pallet: "RewardEmission".into(),
+            error: "NothingToPay".into(),
+            docs: String::new(),
+        };
+        let lost = Error::ConnectionLost {
+            reason: "unplugged".into(),
+        };
+        // Taken from the end: a payout with nothing to pay, then a lost connection.
+        *chain.failures.lock().unwrap() = vec![lost, refused];
+        let (epochs, new_epochs) = watch::channel(7);
+        let payouts = tokio::spawn(pay_every_epoch(
+            chain.clone(),
+            3,
+            new_epochs,
+            Metrics::new().unwrap(),
+        ));
+        tokio::task::yield_now().await;
+        assert!(
+            chain.calls.lock().unwrap().is_empty(),
+            "the epoch that runs at the start is not over"
+        );
+        epochs.send(8).unwrap();
+        while chain.calls.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        epochs.send(9).unwrap();
+        assert!(payouts.await.unwrap().unwrap_err().is_connection_lost());
+        let payout = WorkerCall::Payout {
+            machine: 3,
+            max_epochs: MAX_EPOCHS_AT_ONCE,
+        };
+        assert_eq!(*chain.calls.lock().unwrap(), [payout, payout]);
+    }
+
+    #[tokio::test]
+    async fn payouts_end_with_the_session() {
+        let (epochs, new_epochs) = watch::channel(7);
+        drop(epochs);
+        pay_every_epoch(FakeChain::default(), 3, new_epochs, Metrics::new().unwrap())
+            .await
+            .unwrap();
+    }
+}

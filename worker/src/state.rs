@@ -1,7 +1,7 @@
 //! The folder in which the worker keeps what must survive it.
 //!
 //! `lock` keeps a second worker out; `chain.json` says which chain the folder belongs to and how far that chain was
-//! seen; `reward_address` is what the chain was last told; `jobs/` holds the notes and results of jobs. Keys lie
+//! seen; `machine` is its number and `reward_address` what the chain was last told; `jobs/` holds the notes and results of jobs. Keys lie
 //! there too unless the configuration says otherwise.
 
 use std::{
@@ -124,6 +124,23 @@ impl StateFolder {
         write_whole(&self.path, "chain.json", &bytes).map_err(|error| self.failed(error))
     }
 
+    /// The machine that this worker once found registered, if any.
+    pub fn registered_machine(&self) -> Result<Option<u64>, StateError> {
+        let bytes = read_if_present(&self.path.join("machine")).map_err(|error| self.failed(error))?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes))
+            .transpose()
+            .map_err(|error| self.failed(io::Error::other(format!("machine: {error}"))))
+    }
+
+    /// Notes that a machine is registered, so that it is not registered again when it is retired.
+    pub fn note_machine(&self, machine: u64) -> Result<(), StateError> {
+        if self.registered_machine()? == Some(machine) {
+            return Ok(());
+        }
+        write_whole(&self.path, "machine", machine.to_string().as_bytes()).map_err(|error| self.failed(error))
+    }
+
     /// The reward address that the chain was last told, as `worker.yaml` spells addresses.
     pub fn told_reward_address(&self) -> Result<Option<Vec<u8>>, StateError> {
         read_if_present(&self.path.join("reward_address")).map_err(|error| self.failed(error))
@@ -176,6 +193,9 @@ mod tests {
         state.note_block([1; 32], 9).unwrap();
         assert_eq!(state.bind([1; 32]).unwrap(), 9);
         assert!(matches!(state.bind([2; 32]), Err(StateError::OtherChain { .. })));
+        assert_eq!(state.registered_machine().unwrap(), None);
+        state.note_machine(7).unwrap();
+        assert_eq!(state.registered_machine().unwrap(), Some(7));
         assert_eq!(state.told_reward_address().unwrap(), None);
         state.note_reward_address(b"address").unwrap();
         assert_eq!(state.told_reward_address().unwrap().unwrap(), b"address");

@@ -45,7 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 
-    /// Begin with this block instead of the newest finalized one
+    /// Begin with this block instead of the newest finalized one; nodes that are no archives forget old blocks
     #[arg(long, value_name = "NUMBER")]
     from_block: Option<u64>,
 }
