@@ -1,5 +1,8 @@
 //! Assay's validator and full node.
 
+// The SDK's errors are large, and its runner and services pass them through every closure.
+#![allow(clippy::result_large_err)]
+
 mod chain_spec;
 mod cli;
 mod command;

@@ -7,6 +7,7 @@ mod common;
 use assay_primitives::{clock::ActiveClock, money::Balance};
 use assay_runtime::{
     ChainClock, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeEvent,
+    parameters::{RuntimeParameters, dynamic},
 };
 use common::*;
 use pallet_job_escrow::{JobKind, JobOutcome};
@@ -177,6 +178,20 @@ fn an_epoch_is_shared_by_weight_and_paid_once() {
 #[test]
 fn a_retired_machine_leaves_nothing_behind() {
     with_chain("development", |chain| {
+        // Governance shortens the unbonding time, so that the test need not make a week of blocks.
+        let shorter =
+            RuntimeParameters::ProviderStaking(dynamic::provider_staking::Parameters::UnbondingEpochs(
+                dynamic::provider_staking::UnbondingEpochs,
+                Some(2),
+            ));
+        let set = polkadot_sdk::pallet_parameters::Call::<Runtime>::set_parameter { key_value: shorter };
+        assert_ok!(call_as(
+            &account(Alice),
+            polkadot_sdk::pallet_sudo::Call::sudo {
+                call: Box::new(set.into())
+            }
+        ));
+
         let before = wealth(&account(Bob));
         let machine = active_machine(Bob, Dave, 1);
         assert_ok!(call_as(

@@ -41,7 +41,7 @@ const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 impl pallet_chain_clock::Config for Runtime {
     type MaxAdvanceMs = ConstU64<MAX_ADVANCE_MS>;
     type OnEpochEnd = RewardEmission;
-    type WeightInfo = ();
+    type WeightInfo = pallet_chain_clock::weights::SubstrateWeight<Runtime>;
 }
 
 impl pallet_provider_registry::Config for Runtime {
@@ -55,7 +55,7 @@ impl pallet_provider_registry::Config for Runtime {
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
     type RewardWeights = RewardEmission;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type WeightInfo = ();
+    type WeightInfo = pallet_provider_registry::weights::SubstrateWeight<Runtime>;
 }
 
 impl pallet_provider_staking::Config for Runtime {
@@ -66,7 +66,7 @@ impl pallet_provider_staking::Config for Runtime {
     type OnBondChange = ProviderRegistry;
     type RuntimeHoldReason = RuntimeHoldReason;
     type UnbondingEpochs = dynamic::provider_staking::UnbondingEpochs;
-    type WeightInfo = ();
+    type WeightInfo = pallet_provider_staking::weights::SubstrateWeight<Runtime>;
 }
 
 /// The author of the block being made, who shares in the protocol fee.
@@ -93,7 +93,7 @@ impl pallet_job_escrow::Config for Runtime {
     type RuntimeHoldReason = RuntimeHoldReason;
     type StartWindowMs = dynamic::job_escrow::StartWindowMs;
     type TreasuryAccount = TreasuryAccount;
-    type WeightInfo = ();
+    type WeightInfo = pallet_job_escrow::weights::SubstrateWeight<Runtime>;
 }
 
 impl pallet_reward_emission::Config for Runtime {
@@ -106,5 +106,5 @@ impl pallet_reward_emission::Config for Runtime {
     type MaxEpochsPerPayout = ConstU32<32>;
     // Without availability reports a machine counts as up.
     type Uptime = ();
-    type WeightInfo = ();
+    type WeightInfo = pallet_reward_emission::weights::SubstrateWeight<Runtime>;
 }
