@@ -34,8 +34,8 @@ const MAX_ELECTABLE_TARGETS: u32 = MAX_AUTHORITIES;
 /// Boundaries of the voter list's bags, in vote weight.
 const BAG_COUNT: usize = 200;
 
-/// Boundaries that grow by a tenth from bag to bag over the whole range of vote weights that matters: sums from
-/// thousandths of an ASY up to all there can be.
+/// Boundaries that grow by 12 % from bag to bag over the whole range of vote weights that matters: sums from a
+/// thousandth of an ASY up to all there can be.
 const fn bag_thresholds() -> [VoteWeight; BAG_COUNT] {
     let mut thresholds = [0; BAG_COUNT];
     let mut boundary: u128 = 1_000_000_000;
