@@ -7,9 +7,13 @@
 
 extern crate alloc;
 
+pub mod api;
 pub mod availability;
 pub mod clock;
 pub mod emission;
+mod json;
 pub mod machine;
+pub mod market;
 pub mod money;
+pub mod offence;
 pub mod stake;

@@ -1,11 +1,11 @@
 //! Machines, the hardware they claim, and what other pallets may ask of or tell their registry.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use polkadot_sdk::sp_runtime::{DispatchError, DispatchResult};
+use polkadot_sdk::sp_runtime::{BoundedVec, DispatchError, DispatchResult, traits::ConstU32};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::money::Balance;
+use crate::{market::TeeKinds, money::Balance};
 
 /// Identifies a machine; given in order of registration and never used again.
 pub type MachineId = u64;
@@ -28,6 +28,15 @@ pub const MAX_REGION_BYTES: u32 = 16;
 /// Longest endpoint URL, in bytes.
 pub const MAX_ENDPOINT_BYTES: u32 = 128;
 
+/// Name of a hardware class: `A` to `Z`, digits and `_`, such as `NVIDIA_H100`.
+pub type ClassName = BoundedVec<u8, ConstU32<MAX_CLASS_NAME_BYTES>>;
+
+/// Region code: `a` to `z`, digits and `-`, such as `us-east`.
+pub type Region = BoundedVec<u8, ConstU32<MAX_REGION_BYTES>>;
+
+/// URL of a worker's HTTP API: printable ASCII that starts with `http://` or `https://`.
+pub type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
+
 /// Prefix of the message by which a worker key agrees to serve a provider.
 pub const WORKER_KEY_CONTEXT: &[u8] = b"assay/worker-key/v1";
 
@@ -47,6 +56,7 @@ pub const WORKER_KEY_CONTEXT: &[u8] = b"assay/worker-key/v1";
     Serialize,
     Deserialize,
 )]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Location {
     /// North of the equator is positive; −90,000,000 to 90,000,000.
     pub latitude_microdegrees: i32,
@@ -64,8 +74,20 @@ impl Location {
 
 /// What a machine is to the market.
 #[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
+#[serde(rename_all = "camelCase")]
 pub enum MachineStatus {
     /// Registered, but not (or not yet) bonded and proven. Earns nothing and takes no jobs.
     Unproven,
@@ -81,13 +103,32 @@ pub enum MachineStatus {
 
 /// Why a machine is suspended.
 #[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
 )]
+#[serde(rename_all = "camelCase")]
 pub enum SuspensionReason {
     /// Its provider or its worker asked for it (maintenance, heat).
     OwnRequest,
     /// Less is bonded than its class and slots ask for.
     BondTooLow,
+    /// It owes a part of a slash.
+    InDebt,
+    /// It committed an offence that takes a machine out of the market. Its provider may bring it back when the
+    /// slash was applied or cancelled and its bond suffices.
+    Offence,
+    /// It committed an offence that ends its life in the market. It retires when its last job ends.
+    Condemned,
 }
 
 /// The terms on which a machine gives slots, as they stood when they were taken.
@@ -139,16 +180,39 @@ pub trait MachineLease<AccountId>: MachineInspect<AccountId> {
     fn benchmark_activate(machine: MachineId);
 }
 
-/// Hears whether a machine's bond suffices. Implemented by `pallet-provider-registry`, called by
-/// `pallet-provider-staking`.
-pub trait OnBondChange {
-    /// Called after every change of the machine's bond or debt. `sufficient`: bonded at least the minimum and
-    /// in no debt.
-    fn on_bond_change(machine: MachineId, sufficient: bool);
+/// Hears that the registry forgot a machine. Implemented by `pallet-provider-staking`, called by
+/// `pallet-provider-registry`.
+pub trait OnMachineRemoved {
+    /// The machine's record is gone; nothing is held for it any more.
+    fn on_machine_removed(machine: MachineId);
 }
 
-impl OnBondChange for () {
-    fn on_bond_change(_: MachineId, _: bool) {}
+impl OnMachineRemoved for () {
+    fn on_machine_removed(_: MachineId) {}
+}
+
+/// Hears how reliably a machine was seen. Implemented by `pallet-provider-registry`, called by whoever keeps the
+/// availability reports.
+pub trait OnUptimeChange {
+    /// The machine's average uptime is `uptime_ppm` parts per million from now on.
+    fn on_uptime_change(machine: MachineId, uptime_ppm: u32);
+}
+
+impl OnUptimeChange for () {
+    fn on_uptime_change(_: MachineId, _: u32) {}
+}
+
+/// Tells which TEEs a machine has fresh evidence of. Implemented by the attestation of evidence.
+pub trait Attestations {
+    /// The kinds of evidence that the chain verified and that has not expired.
+    fn tee_kinds(machine: MachineId) -> TeeKinds;
+}
+
+/// No machine has evidence of a TEE: what a chain without attestation knows.
+impl Attestations for () {
+    fn tee_kinds(_: MachineId) -> TeeKinds {
+        TeeKinds::NONE
+    }
 }
 
 /// Tells whether a machine's hardware is proven. Implemented by the hardware challenge.

@@ -1,16 +1,35 @@
 //! What other pallets may ask of or tell the stakes of machines.
 
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_runtime::DispatchResult;
+use scale_info::TypeInfo;
 
 use crate::{machine::MachineId, money::Balance};
 
+/// How a machine's bond stands to what is asked of it.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum BondStanding {
+    /// At least the minimum is bonded, and nothing is owed.
+    Sufficient,
+    /// Less than the minimum is bonded, and nothing is owed.
+    TooLow,
+    /// A slash took more than there was; the rest is owed.
+    InDebt,
+}
+
 /// Reads bonds. Implemented by `pallet-provider-staking`, used by `pallet-provider-registry`.
 pub trait BondInspect {
-    /// Whether the machine has at least its minimum bonded and is in no debt.
-    fn is_sufficient(machine: MachineId) -> bool;
+    /// How the machine's bond stands.
+    fn standing(machine: MachineId) -> BondStanding;
 
-    /// Plancks held for the machine: bonded, unlocking and owed.
-    fn total_held(machine: MachineId) -> Balance;
+    /// Whether nothing is bonded, unlocking, owed or about to be slashed: nothing ties the provider to the
+    /// machine any more.
+    fn is_settled(machine: MachineId) -> bool;
+
+    /// Whether a slash of the machine waits in the agenda.
+    fn has_pending_slash(machine: MachineId) -> bool;
 
     /// Bonds the machine's minimum with money of its provider that is made for it; for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
@@ -19,16 +38,31 @@ pub trait BondInspect {
 
 /// Nothing is bonded and nothing is asked for.
 impl BondInspect for () {
-    fn is_sufficient(_: MachineId) -> bool {
+    fn standing(_: MachineId) -> BondStanding {
+        BondStanding::Sufficient
+    }
+
+    fn is_settled(_: MachineId) -> bool {
         true
     }
 
-    fn total_held(_: MachineId) -> Balance {
-        0
+    fn has_pending_slash(_: MachineId) -> bool {
+        false
     }
 
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_bond(_: MachineId) {}
+}
+
+/// Hears whether a machine's bond suffices. Implemented by `pallet-provider-registry`, called by
+/// `pallet-provider-staking`.
+pub trait OnBondChange {
+    /// Called after every change of the machine's bond or debt, with how it stands now.
+    fn on_bond_change(machine: MachineId, standing: BondStanding);
+}
+
+impl OnBondChange for () {
+    fn on_bond_change(_: MachineId, _: BondStanding) {}
 }
 
 /// Puts rewards into a machine's bond. Implemented by `pallet-provider-staking`, used by

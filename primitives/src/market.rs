@@ -1,0 +1,391 @@
+//! What consumers ask of machines, and what the market answers.
+//!
+//! The types travel twice: SCALE-encoded between node and runtime, and as JSON between node and people. In JSON
+//! names are in camelCase, text is text, amounts in plancks are decimal strings, and keys are hex digits behind
+//! `0x`. Unknown names are refused.
+
+use alloc::vec::Vec;
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    json,
+    machine::{ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region},
+    money::Balance,
+};
+
+/// Most machines on one page of offers.
+pub const MAX_PAGE_OFFERS: u32 = 100;
+
+/// Most machines that one page says were passed over.
+pub const MAX_PASSED_OVER: u32 = 100;
+
+/// Most machines of one provider that can be asked for together.
+pub const MAX_NODES: u8 = 64;
+
+/// Bytes of a [`Cursor`].
+pub const CURSOR_BYTES: usize = 25;
+
+/// A hundred percent, in parts per million.
+pub const FULL_PPM: u32 = 1_000_000;
+
+/// A trusted execution environment whose evidence the chain can verify.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum TeeKind {
+    /// Intel SGX: an enclave.
+    #[codec(index = 0)]
+    Sgx,
+    /// Intel TDX: a virtual machine.
+    #[codec(index = 1)]
+    Tdx,
+    /// AMD SEV-SNP: a virtual machine.
+    #[codec(index = 2)]
+    SevSnp,
+    /// NVIDIA confidential computing: a GPU.
+    #[codec(index = 3)]
+    NvidiaGpu,
+}
+
+impl TeeKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Sgx, Self::Tdx, Self::SevSnp, Self::NvidiaGpu];
+}
+
+/// A set of [`TeeKind`]s, one bit for each.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct TeeKinds(u8);
+
+impl TeeKinds {
+    /// The empty set.
+    pub const NONE: Self = Self(0);
+
+    /// The set with this kind too.
+    #[must_use]
+    pub const fn with(self, kind: TeeKind) -> Self {
+        Self(self.0 | 1 << kind as u8)
+    }
+
+    /// Whether the kind is in the set.
+    pub const fn contains(self, kind: TeeKind) -> bool {
+        self.0 & 1 << kind as u8 != 0
+    }
+}
+
+impl Serialize for TeeKinds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(TeeKind::ALL.into_iter().filter(|kind| self.contains(*kind)))
+    }
+}
+
+impl<'de> Deserialize<'de> for TeeKinds {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let kinds = Vec::<TeeKind>::deserialize(deserializer)?;
+        Ok(kinds.into_iter().fold(Self::NONE, Self::with))
+    }
+}
+
+/// A circle on the map.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Near {
+    /// Its middle.
+    pub center: Location,
+    /// Its radius along the ground, in kilometres.
+    pub within_km: u32,
+}
+
+/// What a consumer asks of a machine. The default asks for one free slot of anything.
+///
+/// Minimums of zero and options without a value ask for nothing.
+#[derive(
+    Clone,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Requirements {
+    /// Name of the hardware class, such as `NVIDIA_H100`.
+    #[serde(with = "json::optional_text")]
+    pub gpu_type: Option<ClassName>,
+    /// Memory of one GPU, in MiB.
+    pub min_vram_mib: u32,
+    /// CUDA cores or stream processors of one GPU.
+    pub min_cuda_cores: u32,
+    /// Dense BF16 TFLOPS of one GPU.
+    pub min_compute_score: u32,
+    /// CPU cores that the wanted slots share: the host's cores in proportion to its slots, rounded down.
+    pub min_cpu_cores: u32,
+    /// Main memory that the wanted slots share, in MiB.
+    pub min_ram_mib: u32,
+    /// Disk space that the wanted slots share, in GiB.
+    pub min_disk_gib: u32,
+    /// Upload bandwidth of the host, in Mbit/s.
+    pub min_upload_mbps: u32,
+    /// Download bandwidth of the host, in Mbit/s.
+    pub min_download_mbps: u32,
+    /// Region code, such as `us-east`.
+    #[serde(with = "json::optional_text")]
+    pub region: Option<Region>,
+    /// Where on the map.
+    pub near: Option<Near>,
+    /// The most to be paid, in plancks per slot-hour.
+    #[serde(with = "json::optional_amount")]
+    pub max_price_per_slot_hour: Option<Balance>,
+    /// The TEE of which the chain has fresh evidence.
+    pub tee: Option<TeeKind>,
+    /// Average uptime, in parts per million.
+    pub min_uptime_ppm: u32,
+    /// Slots wanted on the machine; zero asks for one.
+    pub min_free_slots: u8,
+    /// Machines of one provider that must meet all of this; zero asks for one; at most [`MAX_NODES`].
+    pub min_nodes: u8,
+}
+
+impl Requirements {
+    /// Slots wanted on the machine: at least one.
+    pub fn slots(&self) -> u8 {
+        self.min_free_slots.max(1)
+    }
+}
+
+/// What a requirement wanted and what the machine has.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+pub struct Gap {
+    /// What was asked for.
+    pub wanted: u32,
+    /// What there is.
+    pub found: u32,
+}
+
+/// A requirement that a machine does not meet. Named for the field of [`Requirements`], in its unit.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(
+    tag = "requirement",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+pub enum Mismatch {
+    /// The machine is not active.
+    Status {
+        /// What it is.
+        found: MachineStatus,
+    },
+    /// Too few slots are free.
+    MinFreeSlots(Gap),
+    /// It is of another hardware class.
+    GpuType {
+        /// Its class.
+        #[serde(with = "json::text")]
+        found: ClassName,
+    },
+    /// Its GPU has too little memory.
+    MinVramMib(Gap),
+    /// Its GPU has too few cores.
+    MinCudaCores(Gap),
+    /// Its GPU computes too slowly.
+    MinComputeScore(Gap),
+    /// The slots share too few CPU cores.
+    MinCpuCores(Gap),
+    /// The slots share too little memory.
+    MinRamMib(Gap),
+    /// The slots share too little disk space.
+    MinDiskGib(Gap),
+    /// Its upload is too narrow.
+    MinUploadMbps(Gap),
+    /// Its download is too narrow.
+    MinDownloadMbps(Gap),
+    /// It stands in another region.
+    Region {
+        /// Its region.
+        #[serde(with = "json::text")]
+        found: Region,
+    },
+    /// It is too far away; kilometres, what was found rounded up.
+    WithinKm(Gap),
+    /// It asks for more.
+    MaxPricePerSlotHour {
+        /// Its ask, in plancks per slot-hour.
+        #[serde(with = "json::amount")]
+        found: Balance,
+    },
+    /// It has no fresh evidence of this TEE.
+    Tee {
+        /// Of which it has.
+        found: TeeKinds,
+    },
+    /// It was seen up too rarely.
+    MinUptimePpm(Gap),
+    /// Its provider has too few machines that meet the other requirements.
+    MinNodes(Gap),
+}
+
+/// A machine as the market shows it.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineView<AccountId> {
+    /// The machine.
+    pub machine: MachineId,
+    /// The account that owns it.
+    pub provider: AccountId,
+    /// The hot key that acts for it.
+    pub worker_key: AccountId,
+    /// X25519 key that consumers encrypt to.
+    #[serde(with = "json::key")]
+    pub sealing_key: [u8; 32],
+    /// What it is to the market.
+    pub status: MachineStatus,
+    /// Its hardware class.
+    pub class: HardwareClassId,
+    /// Name of the class.
+    #[serde(with = "json::text")]
+    pub gpu_type: ClassName,
+    /// Memory of one GPU, in MiB.
+    pub vram_mib: u32,
+    /// CUDA cores or stream processors of one GPU.
+    pub cuda_cores: u32,
+    /// Dense BF16 TFLOPS of one slot.
+    pub compute_score: u32,
+    /// Slots in all.
+    pub slots: u8,
+    /// Slots that no job has leased.
+    pub free_slots: u8,
+    /// CPU cores of the host.
+    pub cpu_cores: u16,
+    /// Main memory of the host, in MiB.
+    pub ram_mib: u32,
+    /// Disk space of the host, in GiB.
+    pub disk_gib: u32,
+    /// Upload bandwidth of the host, in Mbit/s.
+    pub upload_mbps: u32,
+    /// Download bandwidth of the host, in Mbit/s.
+    pub download_mbps: u32,
+    /// Region code.
+    #[serde(with = "json::text")]
+    pub region: Region,
+    /// Where it stands.
+    pub location: Location,
+    /// Metres along the ground from the middle that the requirements name; `None` where they name none.
+    pub distance_m: Option<u32>,
+    /// URL of its worker.
+    #[serde(with = "json::text")]
+    pub endpoint: Endpoint,
+    /// Plancks per slot-hour.
+    #[serde(with = "json::amount")]
+    pub price_per_slot_hour: Balance,
+    /// Plancks per TFLOPS-hour: the price by the compute score, rounded up; `None` where the score is zero.
+    #[serde(with = "json::optional_amount")]
+    pub price_per_tflops_hour: Option<Balance>,
+    /// Average uptime, in parts per million.
+    pub uptime_ppm: u32,
+    /// TEEs of which the chain has fresh evidence.
+    pub tee_kinds: TeeKinds,
+}
+
+/// A place in the order of offers; what comes after it does not change when others come or go.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(transparent)]
+pub struct Cursor(#[serde(with = "json::key")] pub [u8; CURSOR_BYTES]);
+
+/// A machine that was looked at and not offered, and why.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct PassedOver {
+    /// The machine.
+    pub machine: MachineId,
+    /// What it does not meet.
+    pub mismatches: Vec<Mismatch>,
+}
+
+/// A page of offers, best first: by uptime, then by price.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OfferPage<AccountId> {
+    /// Machines that meet every requirement.
+    pub offers: Vec<MachineView<AccountId>>,
+    /// Machines that were looked at for this page and do not; the first [`MAX_PASSED_OVER`].
+    pub passed_over: Vec<PassedOver>,
+    /// Where to go on. A page may be short, even empty, and still have a next one: so much is looked at for a
+    /// page and no more. `None` after the last.
+    pub next: Option<Cursor>,
+}
+
+/// Why a search could not be made.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum FindError {
+    /// The catalogue has no hardware class of that name.
+    UnknownGpuType,
+    /// The middle of the circle is not on earth.
+    NotOnEarth,
+    /// The limit is zero or above [`MAX_PAGE_OFFERS`].
+    BadLimit,
+    /// More nodes are wanted than [`MAX_NODES`].
+    TooManyNodes,
+}

@@ -1,0 +1,136 @@
+//! What providers are punished for, and who is told of it.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_runtime::DispatchError;
+use scale_info::TypeInfo;
+
+use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
+
+/// A way in which a machine breaks its word. What each costs is a parameter of governance.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub enum Offence {
+    /// A hardware challenge was not answered in time.
+    #[codec(index = 0)]
+    ChallengeUnanswered,
+    /// A hardware challenge was answered wrongly: the hardware is not what it is said to be.
+    #[codec(index = 1)]
+    ChallengeWrong,
+    /// A running job was given up.
+    #[codec(index = 2)]
+    JobAbandoned,
+    /// A result differs from the one that the quorum agreed on.
+    #[codec(index = 3)]
+    AgainstQuorum,
+    /// Evidence of a TEE was forged, or relayed from another machine.
+    #[codec(index = 4)]
+    ForgedEvidence,
+}
+
+impl Offence {
+    /// Every offence, in the order of their codec indices.
+    pub const ALL: [Self; 5] = [
+        Self::ChallengeUnanswered,
+        Self::ChallengeWrong,
+        Self::JobAbandoned,
+        Self::AgainstQuorum,
+        Self::ForgedEvidence,
+    ];
+}
+
+/// Who gets a share of a slash, in this order; what is left is burned.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct Beneficiaries<AccountId> {
+    /// The consumer who was harmed, and the plancks that it lost by the offence. Made whole first.
+    pub consumer: Option<(AccountId, Balance)>,
+    /// Who showed the offence to the chain; earns a share of what is owed, after the consumer.
+    pub reporter: Option<AccountId>,
+}
+
+impl<AccountId> Beneficiaries<AccountId> {
+    /// Nobody was harmed and nobody reported: all is burned.
+    pub fn nobody() -> Self {
+        Self {
+            consumer: None,
+            reporter: None,
+        }
+    }
+}
+
+/// Names a slash: the epoch in which it falls due, and its place among those that do.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub struct SlashId {
+    /// First epoch in which it is applied.
+    pub due_epoch: EpochIndex,
+    /// Its place in that epoch, from zero.
+    pub index: u32,
+}
+
+/// Punishes machines. Implemented by `pallet-provider-staking`, used by whoever sees a machine break its word.
+pub trait ReportOffence<AccountId> {
+    /// Queues the slash that the offence costs this machine, given how often it did the same before, and locks
+    /// the money until then. Offences that take a machine out of the market do so at once.
+    ///
+    /// Fails for a machine that does not exist, and changes nothing then.
+    fn report_offence(
+        machine: MachineId,
+        offence: Offence,
+        beneficiaries: Beneficiaries<AccountId>,
+    ) -> Result<SlashId, DispatchError>;
+}
+
+/// Nobody is punished; for tests.
+impl<AccountId> ReportOffence<AccountId> for () {
+    fn report_offence(
+        _: MachineId,
+        _: Offence,
+        _: Beneficiaries<AccountId>,
+    ) -> Result<SlashId, DispatchError> {
+        Ok(SlashId {
+            due_epoch: 0,
+            index: 0,
+        })
+    }
+}
+
+/// Takes machines out of the market. Implemented by `pallet-provider-registry`, called by
+/// `pallet-provider-staking`.
+pub trait MachineDiscipline {
+    /// Suspends the machine for an offence, unless it left the market already. Its provider may bring it back
+    /// when no slash is pending, nothing is owed and its bond suffices.
+    fn suspend_for_offence(machine: MachineId);
+
+    /// Takes the machine out of the market for good: it retires now, or with the end of its last job.
+    fn condemn(machine: MachineId);
+}
+
+impl MachineDiscipline for () {
+    fn suspend_for_offence(_: MachineId) {}
+
+    fn condemn(_: MachineId) {}
+}
