@@ -6,9 +6,10 @@ use alloc::vec;
 
 use assay_primitives::{
     machine::{
-        HardwareClassId, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES,
-        MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionReason,
+        Endpoint, HardwareClassId, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES,
+        MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionReason,
     },
+    market::{Near, OfferPage, Requirements},
     money::{ASY, Balance},
     stake::BondInspect,
 };
@@ -26,8 +27,9 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Call, Config, Endpoint, Event, HardwareClassRecord, HardwareClasses, MachineRegistration,
+    Call, Config, Event, HardwareClassRecord, INITIAL_UPTIME_PPM, MachineRecord, MachineRegistration,
     MachineRegistrationOf, Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
+    offers::MachineBook,
 };
 
 /// Type of the worker keys that benchmarks make in the keystore.
@@ -38,6 +40,13 @@ const CLASS: HardwareClassId = HardwareClassId::MAX;
 
 /// Slots of the machines of this pallet's own benchmarks.
 const SLOTS: u8 = 8;
+
+/// Offers on the page whose search is measured.
+const FIRST_PAGE: u32 = 20;
+
+/// Classes and regions of a network of many.
+const CLASSES: u16 = 16;
+const REGIONS: u64 = 32;
 
 fn class_record(compute_score: u32) -> HardwareClassRecord {
     HardwareClassRecord {
@@ -98,7 +107,7 @@ fn funded_provider<T: Config>() -> T::AccountId {
 /// A machine of [`funded_provider`] whose deposits are held, unproven.
 fn registered_machine<T: Config>() -> (T::AccountId, MachineId) {
     let provider = funded_provider::<T>();
-    HardwareClasses::<T>::insert(CLASS, class_record(989));
+    Pallet::<T>::put_class(CLASS, class_record(989)).unwrap();
     let (registration, signature) = signed_registration::<T>(&provider);
     let machine = crate::NextMachineId::<T>::get();
     Pallet::<T>::register_machine(
@@ -127,7 +136,7 @@ pub(crate) fn insert_machine<T: Config>(
     slots: u8,
 ) -> MachineId {
     let class = class_record(989);
-    HardwareClasses::<T>::insert(CLASS, class.clone());
+    Pallet::<T>::put_class(CLASS, class.clone()).unwrap();
     let mut record = Providers::<T>::get(provider).unwrap_or_else(|| ProviderRecord {
         name: provider_name(),
         machines: 0,
@@ -142,6 +151,82 @@ pub(crate) fn insert_machine<T: Config>(
 pub(crate) fn force_status<T: Config>(machine: MachineId, status: MachineStatus) {
     let record = Machines::<T>::get(machine).unwrap();
     Pallet::<T>::set_status(machine, record, status);
+}
+
+/// A network of active machines, spread over classes and regions, all in the same bucket of uptime. Only what a
+/// search reads is written.
+fn insert_network<T: Config>(machines: u64, classes: u16, regions: u64) {
+    let provider: T::AccountId = account("provider", 0, 0);
+    for class in 0..classes {
+        let mut record = class_record(989);
+        record.name = alloc::format!("BENCHMARK_{class}")
+            .into_bytes()
+            .try_into()
+            .unwrap();
+        Pallet::<T>::put_class(CLASS - class, record).unwrap();
+    }
+    for machine in 0..machines {
+        let class = CLASS - (machine % u64::from(classes)) as u16;
+        let registration = registration::<T>(provider.clone(), SLOTS);
+        let record = MachineRecord {
+            provider: provider.clone(),
+            worker_key: registration.worker_key,
+            sealing_key: registration.sealing_key,
+            class,
+            terms: Default::default(),
+            slots: SLOTS,
+            free_slots: SLOTS,
+            cpu_cores: registration.cpu_cores,
+            ram_mib: registration.ram_mib,
+            disk_gib: registration.disk_gib,
+            upload_mbps: registration.upload_mbps,
+            download_mbps: registration.download_mbps,
+            location: registration.location,
+            region: alloc::format!("region-{}", machine % regions)
+                .into_bytes()
+                .try_into()
+                .unwrap(),
+            endpoint: registration.endpoint,
+            // Prices in an order that has nothing to do with that of the machines.
+            ask: ASY + Balance::from(machine.wrapping_mul(2_654_435_761) % 1_000_000),
+            uptime_ppm: INITIAL_UPTIME_PPM,
+            status: MachineStatus::Active,
+            registered_at_ms: 0,
+            deposit: 0,
+        };
+        MachineBook::<T>::put(machine, &record);
+    }
+}
+
+/// The first page in a network where one class stands in one region.
+fn find_in_one_region<T: Config>() -> OfferPage<T::AccountId> {
+    let requirements = Requirements {
+        gpu_type: Some(b"BENCHMARK_0".to_vec().try_into().unwrap()),
+        region: Some(b"region-0".to_vec().try_into().unwrap()),
+        min_vram_mib: 81_920,
+        max_price_per_slot_hour: Some(2 * ASY),
+        ..Default::default()
+    };
+    Pallet::<T>::find_machines(&requirements, FIRST_PAGE, None).unwrap()
+}
+
+/// The first page of whatever has the memory, wherever it is, by distance too.
+fn find_in_the_world<T: Config>() -> OfferPage<T::AccountId> {
+    let requirements = Requirements {
+        min_vram_mib: 81_920,
+        near: Some(Near {
+            center: Location::default(),
+            within_km: 20_000,
+        }),
+        ..Default::default()
+    };
+    Pallet::<T>::find_machines(&requirements, FIRST_PAGE, None).unwrap()
+}
+
+fn assert_first_page<AccountId>(page: &OfferPage<AccountId>) {
+    assert_eq!(page.offers.len(), FIRST_PAGE as usize);
+    assert!(page.offers.is_sorted_by_key(|offer| offer.price_per_slot_hour));
+    assert!(page.next.is_some());
 }
 
 fn assert_last_event<T: Config>(event: Event<T>) {
@@ -173,7 +258,7 @@ mod benches {
     #[benchmark]
     fn register_machine() {
         let provider = funded_provider::<T>();
-        HardwareClasses::<T>::insert(CLASS, class_record(989));
+        Pallet::<T>::put_class(CLASS, class_record(989)).unwrap();
         let (registration, signature) = signed_registration::<T>(&provider);
         let worker_key = registration.worker_key.clone();
         let machine = crate::NextMachineId::<T>::get();
@@ -190,9 +275,11 @@ mod benches {
         });
     }
 
+    /// Of a machine on offer: its place among the offers changes.
     #[benchmark]
     fn update_ask() {
         let (provider, machine) = registered_machine::<T>();
+        force_status::<T>(machine, MachineStatus::Active);
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine, 2 * ASY);
@@ -211,6 +298,31 @@ mod benches {
         _(RawOrigin::Signed(provider), machine, longest_endpoint());
 
         assert_last_event::<T>(Event::EndpointUpdated { machine });
+    }
+
+    /// Of a machine on offer, to a key that served nobody.
+    #[benchmark]
+    fn rotate_keys() {
+        let (provider, machine) = registered_machine::<T>();
+        force_status::<T>(machine, MachineStatus::Active);
+        let (registration, signature) = signed_registration::<T>(&provider);
+        let worker_key = registration.worker_key;
+
+        #[extrinsic_call]
+        _(
+            RawOrigin::Signed(provider),
+            machine,
+            worker_key.clone(),
+            [8; 32],
+            signature,
+        );
+
+        assert_eq!(WorkerKeys::<T>::get(&worker_key), Some(machine));
+        assert_last_event::<T>(Event::KeysRotated {
+            machine,
+            worker_key,
+            sealing_key: [8; 32],
+        });
     }
 
     /// Of an active machine, which loses its weight in the emission.
@@ -238,6 +350,17 @@ mod benches {
         assert_status::<T>(machine, MachineStatus::Active);
     }
 
+    #[benchmark]
+    fn drain() {
+        let (provider, machine) = registered_machine::<T>();
+        force_status::<T>(machine, MachineStatus::Active);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), machine);
+
+        assert_status::<T>(machine, MachineStatus::Draining);
+    }
+
     /// Of an active machine for which nothing is bonded: its record goes at once.
     #[benchmark]
     fn retire() {
@@ -251,8 +374,12 @@ mod benches {
         assert_last_event::<T>(Event::MachineRemoved { machine, provider });
     }
 
+    /// Of an entry that gets another name.
     #[benchmark]
     fn set_hardware_class() {
+        let mut before = class_record(1);
+        before.name.truncate(MAX_CLASS_NAME_BYTES as usize - 1);
+        Pallet::<T>::put_class(CLASS, before).unwrap();
         let origin = T::AdminOrigin::try_successful_origin().unwrap();
 
         #[extrinsic_call]
@@ -278,7 +405,7 @@ mod benches {
         let (provider, machine) = registered_machine::<T>();
         T::Bonds::benchmark_bond(machine);
         force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::BondTooLow));
-        HardwareClasses::<T>::insert(CLASS, class_record(1_979));
+        Pallet::<T>::put_class(CLASS, class_record(1_979)).unwrap();
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine);
@@ -290,9 +417,79 @@ mod benches {
         );
     }
 
+    // What a search costs, which no call is charged for: `scripts/benchmark --search` shows that the size of the
+    // network does not matter.
+
+    #[benchmark(extra, pov_mode = Ignored)]
+    fn search_one_region_1000() {
+        insert_network::<T>(1_000, 1, 1);
+        let page;
+        #[block]
+        {
+            page = find_in_one_region::<T>();
+        }
+        assert_first_page(&page);
+    }
+
+    #[benchmark(extra, pov_mode = Ignored)]
+    fn search_one_region_10000() {
+        insert_network::<T>(10_000, 1, 1);
+        let page;
+        #[block]
+        {
+            page = find_in_one_region::<T>();
+        }
+        assert_first_page(&page);
+    }
+
+    #[benchmark(extra, pov_mode = Ignored)]
+    fn search_one_region_100000() {
+        insert_network::<T>(100_000, 1, 1);
+        let page;
+        #[block]
+        {
+            page = find_in_one_region::<T>();
+        }
+        assert_first_page(&page);
+    }
+
+    #[benchmark(extra, pov_mode = Ignored)]
+    fn search_world_1000() {
+        insert_network::<T>(1_000, CLASSES, REGIONS);
+        let page;
+        #[block]
+        {
+            page = find_in_the_world::<T>();
+        }
+        assert_first_page(&page);
+    }
+
+    #[benchmark(extra, pov_mode = Ignored)]
+    fn search_world_10000() {
+        insert_network::<T>(10_000, CLASSES, REGIONS);
+        let page;
+        #[block]
+        {
+            page = find_in_the_world::<T>();
+        }
+        assert_first_page(&page);
+    }
+
+    #[benchmark(extra, pov_mode = Ignored)]
+    fn search_world_100000() {
+        insert_network::<T>(100_000, CLASSES, REGIONS);
+        let page;
+        #[block]
+        {
+            page = find_in_the_world::<T>();
+        }
+        assert_first_page(&page);
+    }
+
     impl_benchmark_test_suite!(
         Pallet,
         crate::mock::ExtBuilder::default().build(),
         crate::mock::Test,
+        extra = false,
     );
 }

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use assay_primitives::{
     clock::ActiveClock,
     machine::{
-        HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason,
+        Endpoint, HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason,
         WORKER_KEY_CONTEXT,
     },
     money::Balance,
-    stake::BondInspect,
+    stake::{BondInspect, BondStanding},
 };
 use polkadot_sdk::{
     frame_support::{
@@ -24,9 +24,10 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Config, Endpoint, Error, Event, HardwareClassRecord, HardwareClasses, HoldReason, MachineRecord,
-    MachineRecordOf, MachineRegistrationOf, Machines, MachinesByProvider, NextMachineId, Pallet,
-    ProviderName, ProviderRecord, Providers, WorkerKeys, lifecycle, types,
+    Config, Error, Event, HardwareClassIds, HardwareClassRecord, HardwareClasses, HoldReason,
+    INITIAL_UPTIME_PPM, MAX_HARDWARE_CLASSES, MachineRecord, MachineRecordOf, MachineRegistrationOf,
+    Machines, MachinesByProvider, NextMachineId, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
+    lifecycle, offers::MachineBook, types,
 };
 
 impl<T: Config> Pallet<T> {
@@ -96,11 +97,7 @@ impl<T: Config> Pallet<T> {
             Error::<T>::WorkerKeyInUse
         );
         // Last of the checks, because it costs most.
-        let public = sr25519::Public::from_raw(registration.worker_key.clone().into());
-        ensure!(
-            sp_io::crypto::sr25519_verify(worker_signature, &Self::worker_key_message(&who), &public),
-            Error::<T>::BadWorkerSignature
-        );
+        Self::ensure_agreed(&who, &registration.worker_key, worker_signature)?;
 
         provider.machines = provider
             .machines
@@ -129,9 +126,9 @@ impl<T: Config> Pallet<T> {
         MachinesByProvider::<T>::insert(&who, machine, ());
         Providers::<T>::insert(&who, provider);
         let (class_id, slots) = (registration.class, registration.slots);
-        Machines::<T>::insert(
+        MachineBook::<T>::put(
             machine,
-            MachineRecord {
+            &MachineRecord {
                 provider: who.clone(),
                 worker_key: registration.worker_key,
                 sealing_key: registration.sealing_key,
@@ -148,6 +145,7 @@ impl<T: Config> Pallet<T> {
                 region: registration.region,
                 endpoint: registration.endpoint,
                 ask: registration.ask,
+                uptime_ppm: INITIAL_UPTIME_PPM,
                 status: MachineStatus::Unproven,
                 registered_at_ms: T::Clock::now_ms(),
                 deposit,
@@ -180,12 +178,44 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
+    pub(crate) fn do_rotate_keys(
+        who: T::AccountId,
+        machine: MachineId,
+        worker_key: T::AccountId,
+        sealing_key: [u8; 32],
+        worker_signature: &sr25519::Signature,
+    ) -> DispatchResult {
+        let mut record = Self::machine_of(&who, machine)?;
+        ensure!(
+            record.status != MachineStatus::Retired,
+            Error::<T>::MachineRetired
+        );
+        ensure!(
+            WorkerKeys::<T>::get(&worker_key).is_none_or(|serves| serves == machine),
+            Error::<T>::WorkerKeyInUse
+        );
+        Self::ensure_agreed(&who, &worker_key, worker_signature)?;
+
+        WorkerKeys::<T>::remove(&record.worker_key);
+        WorkerKeys::<T>::insert(&worker_key, machine);
+        record.worker_key = worker_key.clone();
+        record.sealing_key = sealing_key;
+        MachineBook::<T>::put(machine, &record);
+        Self::deposit_event(Event::KeysRotated {
+            machine,
+            worker_key,
+            sealing_key,
+        });
+        Ok(())
+    }
+
     pub(crate) fn do_suspend_self(who: T::AccountId, machine: MachineId) -> DispatchResult {
         let record = Self::machine_run_by(&who, machine)?;
         ensure!(
             matches!(
                 record.status,
-                MachineStatus::Active | MachineStatus::Suspended(SuspensionReason::BondTooLow)
+                MachineStatus::Active
+                    | MachineStatus::Suspended(SuspensionReason::BondTooLow | SuspensionReason::InDebt)
             ),
             Error::<T>::NotSuspendable
         );
@@ -199,13 +229,32 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_resume(who: T::AccountId, machine: MachineId) -> DispatchResult {
         let record = Self::machine_run_by(&who, machine)?;
-        ensure!(
-            matches!(record.status, MachineStatus::Suspended(_)),
-            Error::<T>::NotSuspended
-        );
-        ensure!(T::Bonds::is_sufficient(machine), Error::<T>::BondTooLow);
+        match record.status {
+            MachineStatus::Suspended(SuspensionReason::Condemned) => {
+                return Err(Error::<T>::MachineCondemned.into());
+            }
+            MachineStatus::Suspended(SuspensionReason::Offence) => {
+                ensure!(!T::Bonds::has_pending_slash(machine), Error::<T>::SlashPending);
+            }
+            MachineStatus::Suspended(_) | MachineStatus::Draining => {}
+            MachineStatus::Unproven | MachineStatus::Active | MachineStatus::Retired => {
+                return Err(Error::<T>::NotSuspended.into());
+            }
+        }
+        match T::Bonds::standing(machine) {
+            BondStanding::Sufficient => {}
+            BondStanding::TooLow => return Err(Error::<T>::BondTooLow.into()),
+            BondStanding::InDebt => return Err(Error::<T>::InDebt.into()),
+        }
         let to = lifecycle::status_of_bonded(T::HardwareProofs::is_proven(machine));
         Self::set_status(machine, record, to);
+        Ok(())
+    }
+
+    pub(crate) fn do_drain(who: T::AccountId, machine: MachineId) -> DispatchResult {
+        let record = Self::machine_run_by(&who, machine)?;
+        ensure!(record.status == MachineStatus::Active, Error::<T>::NotActive);
+        Self::set_status(machine, record, MachineStatus::Draining);
         Ok(())
     }
 
@@ -216,8 +265,7 @@ impl<T: Config> Pallet<T> {
             Error::<T>::MachineRetired
         );
         ensure!(!record.is_leased(), Error::<T>::SlotsLeased);
-        Self::set_status(machine, record, MachineStatus::Retired);
-        Self::remove_if_unbonded(machine);
+        Self::leave_market(machine, record);
         Ok(())
     }
 
@@ -225,8 +273,7 @@ impl<T: Config> Pallet<T> {
         class: HardwareClassId,
         record: HardwareClassRecord,
     ) -> DispatchResult {
-        Self::check_class(&record)?;
-        HardwareClasses::<T>::insert(class, record);
+        Self::put_class(class, record)?;
         Self::deposit_event(Event::HardwareClassSet { class });
         Ok(())
     }
@@ -245,22 +292,49 @@ impl<T: Config> Pallet<T> {
         if new_terms {
             record.terms = terms;
             // The stakes ask for the class's stake when they tell whether the bond suffices.
-            Machines::<T>::insert(machine, &record);
+            MachineBook::<T>::put(machine, &record);
             Self::deposit_event(Event::MachineTermsUpdated {
                 machine,
                 compute_score: terms.compute_score,
                 stake_per_slot: terms.stake_per_slot,
             });
         }
-        let to = Self::status_now(machine, record.status, T::Bonds::is_sufficient(machine));
+        let to = Self::status_now(machine, record.status, T::Bonds::standing(machine));
         ensure!(new_terms || to != record.status, Error::<T>::NothingToRefresh);
         Self::set_status(machine, record, to);
         Ok(())
     }
 
-    /// Whether a class may be in the catalogue.
-    pub(crate) fn check_class(record: &HardwareClassRecord) -> Result<(), Error<T>> {
+    /// Writes an entry of the catalogue and the one by which its name finds it.
+    pub(crate) fn put_class(class: HardwareClassId, record: HardwareClassRecord) -> Result<(), Error<T>> {
         ensure!(types::is_class_name(&record.name), Error::<T>::BadClassName);
+        ensure!(
+            HardwareClassIds::<T>::get(&record.name).is_none_or(|named| named == class),
+            Error::<T>::ClassNameTaken
+        );
+        match HardwareClasses::<T>::get(class) {
+            Some(before) => HardwareClassIds::<T>::remove(before.name),
+            None => ensure!(
+                HardwareClasses::<T>::count() < MAX_HARDWARE_CLASSES,
+                Error::<T>::TooManyClasses
+            ),
+        }
+        HardwareClassIds::<T>::insert(&record.name, class);
+        HardwareClasses::<T>::insert(class, record);
+        Ok(())
+    }
+
+    /// Whether a worker key signed that it serves the provider.
+    fn ensure_agreed(
+        provider: &T::AccountId,
+        worker_key: &T::AccountId,
+        signature: &sr25519::Signature,
+    ) -> Result<(), Error<T>> {
+        let public = sr25519::Public::from_raw(worker_key.clone().into());
+        ensure!(
+            sp_io::crypto::sr25519_verify(signature, &Self::worker_key_message(provider), &public),
+            Error::<T>::BadWorkerSignature
+        );
         Ok(())
     }
 
@@ -276,7 +350,7 @@ impl<T: Config> Pallet<T> {
             Error::<T>::MachineRetired
         );
         update(&mut record);
-        Machines::<T>::insert(machine, record);
+        MachineBook::<T>::put(machine, &record);
         Ok(())
     }
 

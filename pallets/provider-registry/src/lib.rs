@@ -17,6 +17,9 @@
 //!    in the moment the last planck is withdrawn; when nothing is bonded, `retire` removes it at once.
 //! 4. A change of the catalogue is O(1): machines keep a copy of what their class asks and is worth
 //!    ([`ClassTerms`]), which anybody may bring up to date, machine by machine, with `refresh_machine`.
+//! 5. The best offers are found without looking at the others: [`Offers`] is in the order in which the market shows
+//!    machines, holds what can be had and nothing else, and a change of status, free slots, ask or uptime costs it
+//!    four writes at most.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -25,20 +28,25 @@ extern crate alloc;
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarking;
 mod calls;
+mod geo;
 mod lifecycle;
 mod market;
+mod matching;
 #[cfg(test)]
 mod mock;
+mod offers;
+mod search;
 #[cfg(test)]
 mod tests;
 mod try_state;
 mod types;
 pub mod weights;
 
+pub use offers::OfferKey;
 pub use pallet::*;
 pub use types::{
-    ClassName, ClassTerms, Endpoint, GenesisHardwareClass, HardwareClassRecord, MachineRecord,
-    MachineRecordOf, MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord, Region,
+    ClassTerms, GenesisHardwareClass, HardwareClassRecord, INITIAL_UPTIME_PPM, MAX_HARDWARE_CLASSES,
+    MachineRecord, MachineRecordOf, MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord,
 };
 pub use weights::WeightInfo;
 
@@ -49,7 +57,10 @@ pub mod pallet {
     use assay_primitives::{
         clock::ActiveClock,
         emission::RewardWeights,
-        machine::{HardwareClassId, HardwareProofs, MachineId, MachineStatus},
+        machine::{
+            Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, MachineId, MachineStatus,
+            OnMachineRemoved,
+        },
         money::Balance,
         stake::BondInspect,
     };
@@ -63,7 +74,7 @@ pub mod pallet {
     };
 
     use crate::{
-        Endpoint, GenesisHardwareClass, HardwareClassRecord, MachineRecordOf, MachineRegistrationOf,
+        GenesisHardwareClass, HardwareClassRecord, MachineRecordOf, MachineRegistrationOf, OfferKey,
         ProviderName, ProviderRecord, WeightInfo,
     };
 
@@ -98,16 +109,23 @@ pub mod pallet {
         /// Tells whether a machine's hardware is proven.
         type HardwareProofs: HardwareProofs;
 
+        /// Tells which TEEs a machine has evidence of.
+        type Attestations: Attestations;
+
         /// Hears what each machine may earn.
         type RewardWeights: RewardWeights;
+
+        /// Hears of machines whose records are gone.
+        type OnMachineRemoved: OnMachineRemoved;
 
         /// Plancks held for a provider's record. Covers one storage item of at most
         /// `ProviderRecord::max_encoded_len()` bytes. A change counts for later registrations only.
         #[pallet::constant]
         type ProviderDeposit: Get<Balance>;
 
-        /// Plancks held for a machine. Covers its record, the entry of its worker key and its entry among the
-        /// provider's machines. A change counts for later registrations only.
+        /// Plancks held for a machine. Covers its record, the entry of its worker key, its entry among the
+        /// provider's machines, its two entries among the offers, and what other pallets keep of each machine. A
+        /// change counts for later registrations only.
         #[pallet::constant]
         type MachineDeposit: Get<Balance>;
 
@@ -126,9 +144,13 @@ pub mod pallet {
         MachineDeposit,
     }
 
-    /// The catalogue. Entries change but never go: machines name them.
+    /// The catalogue; at most [`crate::MAX_HARDWARE_CLASSES`]. Entries change but never go: machines name them.
     #[pallet::storage]
-    pub type HardwareClasses<T> = StorageMap<_, Twox64Concat, HardwareClassId, HardwareClassRecord>;
+    pub type HardwareClasses<T> = CountedStorageMap<_, Twox64Concat, HardwareClassId, HardwareClassRecord>;
+
+    /// The entry of the catalogue that has a name.
+    #[pallet::storage]
+    pub type HardwareClassIds<T> = StorageMap<_, Blake2_128Concat, ClassName, HardwareClassId>;
 
     /// Every provider.
     #[pallet::storage]
@@ -150,6 +172,13 @@ pub mod pallet {
     #[pallet::storage]
     pub type MachinesByProvider<T: Config> =
         StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Twox64Concat, MachineId, ()>;
+
+    /// Machines that can be had, in the order in which the market shows them; see [`crate::OfferKey`].
+    ///
+    /// The keys are not hashed: their order is the point. Nobody can make the trie lopsided by choosing them, since
+    /// the parts that a provider chooses are at most 32 bytes, each for a deposit.
+    #[pallet::storage]
+    pub type Offers<T> = StorageMap<_, Identity, OfferKey, ()>;
 
     /// What the chain starts with.
     #[pallet::genesis_config]
@@ -183,9 +212,9 @@ pub mod pallet {
                     "genesis: hardware class {} is there twice",
                     class.class
                 );
-                Pallet::<T>::check_class(&record)
-                    .expect("genesis: the name of a hardware class is not valid");
-                HardwareClasses::<T>::insert(class.class, record);
+                Pallet::<T>::put_class(class.class, record).expect(
+                    "genesis: a hardware class has a bad name or one that is taken, or they are too many",
+                );
             }
         }
     }
@@ -225,6 +254,22 @@ pub mod pallet {
         EndpointUpdated {
             /// The machine.
             machine: MachineId,
+        },
+        /// A machine has other keys. What was sealed to the old one stays readable by who had it.
+        KeysRotated {
+            /// The machine.
+            machine: MachineId,
+            /// The hot key that acts for it from now on.
+            worker_key: T::AccountId,
+            /// X25519 key that consumers encrypt to from now on.
+            sealing_key: [u8; 32],
+        },
+        /// A machine's average uptime, as the validators see it, changed.
+        UptimeUpdated {
+            /// The machine.
+            machine: MachineId,
+            /// Its average uptime, in parts per million.
+            uptime_ppm: u32,
         },
         /// A machine's status changed.
         MachineStatusChanged {
@@ -294,6 +339,10 @@ pub mod pallet {
         EmptyName,
         /// A class name is of `A` to `Z`, digits and `_`, and not empty.
         BadClassName,
+        /// Another hardware class has that name.
+        ClassNameTaken,
+        /// The catalogue is full.
+        TooManyClasses,
         /// The catalogue has no such hardware class.
         NoSuchClass,
         /// The number of slots is zero or above the maximum.
@@ -314,12 +363,18 @@ pub mod pallet {
         MachineRetired,
         /// The machine is not active.
         NotActive,
-        /// The machine is not suspended.
+        /// The machine is neither suspended nor draining.
         NotSuspended,
         /// The machine cannot be suspended in its present status.
         NotSuspendable,
         /// The machine's bond does not suffice.
         BondTooLow,
+        /// The machine owes a part of a slash; pay its debts.
+        InDebt,
+        /// A slash of the machine is pending; wait until it is applied or cancelled.
+        SlashPending,
+        /// The machine was condemned for an offence and retires when its last job ends.
+        MachineCondemned,
         /// The machine has fewer free slots than that.
         TooFewFreeSlots,
         /// More slots would be given back than are leased.
@@ -403,10 +458,33 @@ pub mod pallet {
             Self::do_update_endpoint(who, machine, endpoint)
         }
 
+        /// Gives a machine other keys: after a leak, or when its disk is replaced. Jobs go on, and what the machine
+        /// did or owes stays its own.
+        ///
+        /// - Origin: signed by the machine's provider.
+        /// - Parameters: `machine`; `worker_key`: the hot key that will act for it, the present one or one that
+        ///   serves no machine; `sealing_key`: the X25519 key that consumers will encrypt to; `worker_signature`:
+        ///   the worker key's sr25519 signature of [`Pallet::worker_key_message`].
+        /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
+        ///   [`Error::WorkerKeyInUse`], [`Error::BadWorkerSignature`].
+        /// - Events: [`Event::KeysRotated`].
+        #[pallet::call_index(4)]
+        #[pallet::weight(T::WeightInfo::rotate_keys())]
+        pub fn rotate_keys(
+            origin: OriginFor<T>,
+            machine: MachineId,
+            worker_key: T::AccountId,
+            sealing_key: [u8; 32],
+            worker_signature: sr25519::Signature,
+        ) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::do_rotate_keys(who, machine, worker_key, sealing_key, &worker_signature)
+        }
+
         /// Takes a machine out of the market for a while: maintenance, heat. Jobs that run there go on.
         ///
-        /// Also takes effect on a machine that is suspended for its bond, so that topping up the bond does not
-        /// bring it back before it is fit.
+        /// Also takes effect on a machine that is suspended for its bond or debt, so that paying does not bring it
+        /// back before it is fit.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
@@ -419,18 +497,33 @@ pub mod pallet {
             Self::do_suspend_self(who, machine)
         }
 
-        /// Brings a suspended machine back: active, or unproven where its proof is not recent any more.
+        /// Brings a suspended or draining machine back: active, or unproven where its proof is not recent any more.
+        ///
+        /// One that was suspended for an offence comes back only when the slash was applied or cancelled.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProviderOrWorker`], [`Error::NotSuspended`],
-        ///   [`Error::BondTooLow`].
+        ///   [`Error::MachineCondemned`], [`Error::SlashPending`], [`Error::BondTooLow`], [`Error::InDebt`].
         /// - Events: [`Event::MachineStatusChanged`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::resume())]
         pub fn resume(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_resume(who, machine)
+        }
+
+        /// Takes no more jobs for a machine: those that run go on to their end, then it can be retired or resumed.
+        ///
+        /// - Origin: signed by the machine's provider or its worker key.
+        /// - Parameters: `machine`, which must be active.
+        /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProviderOrWorker`], [`Error::NotActive`].
+        /// - Events: [`Event::MachineStatusChanged`].
+        #[pallet::call_index(7)]
+        #[pallet::weight(T::WeightInfo::drain())]
+        pub fn drain(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
+            let who = ensure_signed(origin)?;
+            Self::do_drain(who, machine)
         }
 
         /// Takes a machine out of the market for good and frees its worker key.
@@ -457,7 +550,7 @@ pub mod pallet {
         ///
         /// - Origin: [`Config::AdminOrigin`].
         /// - Parameters: `class`: the entry; `record`: what it says from now on.
-        /// - Errors: [`Error::BadClassName`].
+        /// - Errors: [`Error::BadClassName`], [`Error::ClassNameTaken`], [`Error::TooManyClasses`].
         /// - Events: [`Event::HardwareClassSet`].
         #[pallet::call_index(9)]
         #[pallet::weight(T::WeightInfo::set_hardware_class())]

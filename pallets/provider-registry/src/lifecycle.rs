@@ -2,8 +2,10 @@
 
 use assay_primitives::{
     emission::RewardWeights,
-    machine::{HardwareProofs, MachineId, MachineStatus, OnBondChange, SuspensionReason},
-    stake::BondInspect,
+    machine::{HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnUptimeChange, SuspensionReason},
+    market::FULL_PPM,
+    offence::MachineDiscipline,
+    stake::{BondInspect, BondStanding, OnBondChange},
 };
 use polkadot_sdk::frame_support::{
     defensive,
@@ -12,6 +14,7 @@ use polkadot_sdk::frame_support::{
 
 use crate::{
     Config, Event, HoldReason, MachineRecordOf, Machines, MachinesByProvider, Pallet, Providers, WorkerKeys,
+    offers::MachineBook,
 };
 
 /// The status of a machine whose bond suffices and that nothing else holds back.
@@ -23,32 +26,32 @@ pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
     }
 }
 
-/// The status that follows from whether a machine's bond suffices and its hardware is proven.
+/// The status that follows from how a machine's bond stands and whether its hardware is proven.
 ///
-/// What somebody asked for is not undone: a machine suspended by request, draining or retired stays so.
-/// An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here.
-pub(crate) fn status_after(status: MachineStatus, sufficient: bool, proven: bool) -> MachineStatus {
-    match (status, sufficient) {
-        (MachineStatus::Unproven | MachineStatus::Suspended(SuspensionReason::BondTooLow), true) => {
-            status_of_bonded(proven)
-        }
-        (MachineStatus::Active, false) => MachineStatus::Suspended(SuspensionReason::BondTooLow),
-        (
-            MachineStatus::Unproven
-            | MachineStatus::Active
-            | MachineStatus::Suspended(_)
-            | MachineStatus::Draining
-            | MachineStatus::Retired,
-            _,
-        ) => status,
+/// What somebody asked for is not undone: a machine suspended by request or for an offence, draining or retired stays
+/// so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here.
+pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven: bool) -> MachineStatus {
+    use BondStanding::{InDebt, Sufficient, TooLow};
+    use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
+    use SuspensionReason as Reason;
+
+    match (status, standing) {
+        (Unproven | Suspended(Reason::BondTooLow | Reason::InDebt), Sufficient) => status_of_bonded(proven),
+        (Active | Suspended(Reason::InDebt), TooLow) => Suspended(Reason::BondTooLow),
+        (Active | Suspended(Reason::BondTooLow), InDebt) => Suspended(Reason::InDebt),
+        (Unproven | Active | Suspended(_) | Draining | Retired, _) => status,
     }
 }
 
 impl<T: Config> Pallet<T> {
     /// [`status_after`] for a machine, asking for its proof only where it counts.
-    pub(crate) fn status_now(machine: MachineId, status: MachineStatus, sufficient: bool) -> MachineStatus {
-        let proven = sufficient && T::HardwareProofs::is_proven(machine);
-        status_after(status, sufficient, proven)
+    pub(crate) fn status_now(
+        machine: MachineId,
+        status: MachineStatus,
+        standing: BondStanding,
+    ) -> MachineStatus {
+        let proven = standing == BondStanding::Sufficient && T::HardwareProofs::is_proven(machine);
+        status_after(status, standing, proven)
     }
 
     /// Writes a machine's record with a new status; the only place where a status changes.
@@ -61,7 +64,7 @@ impl<T: Config> Pallet<T> {
         if to == MachineStatus::Retired {
             WorkerKeys::<T>::remove(&record.worker_key);
         }
-        Machines::<T>::insert(machine, record);
+        MachineBook::<T>::put(machine, &record);
         // After the record is written: the emission may ask whose machine it is.
         T::RewardWeights::set_weight(machine, weight);
         if from != to {
@@ -69,15 +72,22 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Removes the record of a retired machine for which nothing is held any more, and gives its deposit back.
-    pub(crate) fn remove_if_unbonded(machine: MachineId) {
+    /// Retires a machine of which no slot is leased; its record goes at once where nothing ties it to the stakes.
+    pub(crate) fn leave_market(machine: MachineId, record: MachineRecordOf<T>) {
+        Self::set_status(machine, record, MachineStatus::Retired);
+        Self::remove_if_settled(machine);
+    }
+
+    /// Removes the record of a retired machine for which nothing is held, owed or pending any more, and gives its
+    /// deposit back.
+    pub(crate) fn remove_if_settled(machine: MachineId) {
         let Some(record) = Machines::<T>::get(machine) else {
             return;
         };
-        if record.status != MachineStatus::Retired || T::Bonds::total_held(machine) > 0 {
+        if record.status != MachineStatus::Retired || !T::Bonds::is_settled(machine) {
             return;
         }
-        Machines::<T>::remove(machine);
+        MachineBook::<T>::remove(machine);
         MachinesByProvider::<T>::remove(&record.provider, machine);
         Providers::<T>::mutate_extant(&record.provider, |provider| {
             provider.machines = provider.machines.saturating_sub(1);
@@ -92,6 +102,7 @@ impl<T: Config> Pallet<T> {
             // Only this pallet touches holds of this reason, and it records what it holds.
             defensive!("the deposit of a machine is not held");
         }
+        T::OnMachineRemoved::on_machine_removed(machine);
         Self::deposit_event(Event::MachineRemoved {
             machine,
             provider: record.provider,
@@ -100,16 +111,68 @@ impl<T: Config> Pallet<T> {
 }
 
 impl<T: Config> OnBondChange for Pallet<T> {
-    fn on_bond_change(machine: MachineId, sufficient: bool) {
+    fn on_bond_change(machine: MachineId, standing: BondStanding) {
         let Some(record) = Machines::<T>::get(machine) else {
             return;
         };
         if record.status == MachineStatus::Retired {
-            return Self::remove_if_unbonded(machine);
+            return Self::remove_if_settled(machine);
         }
-        let to = Self::status_now(machine, record.status, sufficient);
+        let to = Self::status_now(machine, record.status, standing);
         if to != record.status {
             Self::set_status(machine, record, to);
         }
+    }
+}
+
+impl<T: Config> MachineDiscipline for Pallet<T> {
+    fn suspend_for_offence(machine: MachineId) {
+        let Some(record) = Machines::<T>::get(machine) else {
+            return;
+        };
+        match record.status {
+            MachineStatus::Retired | MachineStatus::Suspended(SuspensionReason::Condemned) => {}
+            MachineStatus::Unproven
+            | MachineStatus::Active
+            | MachineStatus::Suspended(_)
+            | MachineStatus::Draining => {
+                Self::set_status(
+                    machine,
+                    record,
+                    MachineStatus::Suspended(SuspensionReason::Offence),
+                );
+            }
+        }
+    }
+
+    fn condemn(machine: MachineId) {
+        let Some(record) = Machines::<T>::get(machine) else {
+            return;
+        };
+        if record.status == MachineStatus::Retired {
+            return;
+        }
+        if record.is_leased() {
+            // Consumers decide when to leave; the machine earns nothing and gets nobody new.
+            let to = MachineStatus::Suspended(SuspensionReason::Condemned);
+            Self::set_status(machine, record, to);
+        } else {
+            Self::leave_market(machine, record);
+        }
+    }
+}
+
+impl<T: Config> OnUptimeChange for Pallet<T> {
+    fn on_uptime_change(machine: MachineId, uptime_ppm: u32) {
+        let uptime_ppm = uptime_ppm.min(FULL_PPM);
+        let Some(mut record) = Machines::<T>::get(machine) else {
+            return;
+        };
+        if record.uptime_ppm == uptime_ppm {
+            return;
+        }
+        record.uptime_ppm = uptime_ppm;
+        MachineBook::<T>::put(machine, &record);
+        Self::deposit_event(Event::UptimeUpdated { machine, uptime_ppm });
     }
 }

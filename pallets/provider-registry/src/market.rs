@@ -1,7 +1,7 @@
 //! What the other pallets see of machines and do with them.
 
 use assay_primitives::{
-    machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
+    machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus, SuspensionReason},
     money::Balance,
 };
 use polkadot_sdk::{
@@ -9,7 +9,7 @@ use polkadot_sdk::{
     sp_runtime::{DispatchError, DispatchResult},
 };
 
-use crate::{Config, Error, Event, Machines, Pallet, WorkerKeys};
+use crate::{Config, Error, Event, Machines, Pallet, WorkerKeys, offers::MachineBook};
 
 impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     fn provider_of(machine: MachineId) -> Option<T::AccountId> {
@@ -49,7 +49,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .checked_sub(slots)
             .ok_or(Error::<T>::TooFewFreeSlots)?;
 
-        Machines::<T>::insert(machine, &record);
+        MachineBook::<T>::put(machine, &record);
         Self::deposit_event(Event::SlotsLeased {
             machine,
             slots,
@@ -70,12 +70,15 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .filter(|free_slots| *free_slots <= record.slots)
             .ok_or(Error::<T>::SlotsNotLeased)?;
 
-        Machines::<T>::insert(machine, &record);
+        MachineBook::<T>::put(machine, &record);
         Self::deposit_event(Event::SlotsReleased {
             machine,
             slots,
             free_slots: record.free_slots,
         });
+        if record.status == MachineStatus::Suspended(SuspensionReason::Condemned) && !record.is_leased() {
+            Self::leave_market(machine, record);
+        }
         Ok(())
     }
 

@@ -7,9 +7,16 @@ use std::collections::BTreeMap;
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
     emission::{RewardWeight, RewardWeights},
-    machine::{HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus, OnBondChange},
+    machine::{
+        Attestations, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus, OnMachineRemoved,
+    },
+    market::TeeKinds,
     money::{ASY, Balance, MILLI_ASY},
-    stake::BondInspect,
+    stake::{
+        BondInspect,
+        BondStanding::{self, Sufficient, TooLow},
+        OnBondChange,
+    },
 };
 use polkadot_sdk::{
     frame_support::{
@@ -72,8 +79,14 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// What is held for each machine, and whether it suffices.
-    pub static Bonds: BTreeMap<MachineId, (Balance, bool)> = BTreeMap::new();
+    /// What is held or owed for each machine, and how its bond stands.
+    pub static Bonds: BTreeMap<MachineId, (Balance, BondStanding)> = BTreeMap::new();
+    /// Machines of which a slash is pending.
+    pub static PendingSlashes: Vec<MachineId> = Vec::new();
+    /// Of which TEEs each machine has evidence.
+    pub static Evidence: BTreeMap<MachineId, TeeKinds> = BTreeMap::new();
+    /// Machines that the stakes were told are gone, in order.
+    pub static RemovalsHeard: Vec<MachineId> = Vec::new();
     /// Whether every machine is proven.
     pub static Proven: bool = true;
     /// What the emission was told, in order.
@@ -102,19 +115,41 @@ impl ActiveClock for MockClock {
 pub struct MockBonds;
 
 impl BondInspect for MockBonds {
-    fn is_sufficient(machine: MachineId) -> bool {
+    fn standing(machine: MachineId) -> BondStanding {
         Bonds::get()
             .get(&machine)
-            .is_some_and(|(_, sufficient)| *sufficient)
+            .map_or(TooLow, |(_, standing)| *standing)
     }
 
-    fn total_held(machine: MachineId) -> Balance {
-        Bonds::get().get(&machine).map_or(0, |(held, _)| *held)
+    fn is_settled(machine: MachineId) -> bool {
+        Bonds::get().get(&machine).is_none_or(|(held, _)| *held == 0) && !Self::has_pending_slash(machine)
+    }
+
+    fn has_pending_slash(machine: MachineId) -> bool {
+        PendingSlashes::get().contains(&machine)
     }
 
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_bond(machine: MachineId) {
-        set_bond(machine, ASY, true);
+        set_bond(machine, ASY, Sufficient);
+    }
+}
+
+/// Writes down whom it hears of. The record must be gone by then.
+pub struct MockStakes;
+
+impl OnMachineRemoved for MockStakes {
+    fn on_machine_removed(machine: MachineId) {
+        assert!(!Machines::<Test>::contains_key(machine));
+        RemovalsHeard::mutate(|heard| heard.push(machine));
+    }
+}
+
+pub struct MockAttestations;
+
+impl Attestations for MockAttestations {
+    fn tee_kinds(machine: MachineId) -> TeeKinds {
+        Evidence::get().get(&machine).copied().unwrap_or_default()
     }
 }
 
@@ -143,6 +178,8 @@ impl pallet_provider_registry::Config for Test {
     type Clock = MockClock;
     type Bonds = MockBonds;
     type HardwareProofs = MockProofs;
+    type Attestations = MockAttestations;
+    type OnMachineRemoved = MockStakes;
     type RewardWeights = MockEmission;
     type ProviderDeposit = ConstU128<PROVIDER_DEPOSIT>;
     type MachineDeposit = ConstU128<MACHINE_DEPOSIT>;
@@ -182,6 +219,9 @@ impl ExtBuilder {
 
     pub(crate) fn build(self) -> TestExternalities {
         Bonds::set(BTreeMap::new());
+        PendingSlashes::set(Vec::new());
+        Evidence::set(BTreeMap::new());
+        RemovalsHeard::set(Vec::new());
         Proven::set(true);
         WeightsHeard::set(Vec::new());
         let genesis = RuntimeGenesisConfig {
@@ -304,7 +344,7 @@ pub(crate) fn unproven_machine(provider: AccountId, worker_number: u8) -> Machin
 /// A machine of the provider that is bonded, proven and active. Forgets events and weights so far.
 pub(crate) fn active_machine(provider: AccountId, worker_number: u8) -> MachineId {
     let machine = unproven_machine(provider, worker_number);
-    change_bond(machine, ASY, true);
+    change_bond(machine, ASY, Sufficient);
     assert_eq!(status(machine), Some(MachineStatus::Active));
     System::reset_events();
     WeightsHeard::take();
@@ -312,14 +352,14 @@ pub(crate) fn active_machine(provider: AccountId, worker_number: u8) -> MachineI
 }
 
 /// The stakes hold so much for a machine, and say nothing about it.
-pub(crate) fn set_bond(machine: MachineId, held: Balance, sufficient: bool) {
-    Bonds::mutate(|bonds| bonds.insert(machine, (held, sufficient)));
+pub(crate) fn set_bond(machine: MachineId, held: Balance, standing: BondStanding) {
+    Bonds::mutate(|bonds| bonds.insert(machine, (held, standing)));
 }
 
 /// The stakes hold so much for a machine, and say so.
-pub(crate) fn change_bond(machine: MachineId, held: Balance, sufficient: bool) {
-    set_bond(machine, held, sufficient);
-    ProviderRegistry::on_bond_change(machine, sufficient);
+pub(crate) fn change_bond(machine: MachineId, held: Balance, standing: BondStanding) {
+    set_bond(machine, held, standing);
+    ProviderRegistry::on_bond_change(machine, standing);
 }
 
 pub(crate) fn record(machine: MachineId) -> MachineRecordOf<Test> {
@@ -339,4 +379,31 @@ pub(crate) fn take_events() -> Vec<crate::Event<Test>> {
     let events = System::read_events_for_pallet::<crate::Event<Test>>();
     System::reset_events();
     events
+}
+
+/// An active machine of [`PROVIDER`] whose worker key never agreed to anything; quicker than registering one.
+pub(crate) fn insert_offer(
+    number: u64,
+    change: impl FnOnce(&mut MachineRegistration<AccountId>),
+) -> MachineId {
+    insert_offer_of(PROVIDER, number, change)
+}
+
+/// As [`insert_offer`], of a provider that is registered.
+pub(crate) fn insert_offer_of(
+    who: AccountId,
+    number: u64,
+    change: impl FnOnce(&mut MachineRegistration<AccountId>),
+) -> MachineId {
+    let mut registration = registration(1);
+    let mut key = [0xEE; 32];
+    key[..8].copy_from_slice(&number.to_be_bytes());
+    registration.worker_key = AccountId::new(key);
+    change(&mut registration);
+    let class = crate::HardwareClasses::<Test>::get(registration.class).unwrap();
+    let mut provider = crate::Providers::<Test>::get(&who).unwrap();
+    provider.machines += 1;
+    let machine = ProviderRegistry::insert_machine(who, provider, registration, &class, 0).unwrap();
+    change_bond(machine, ASY, Sufficient);
+    machine
 }

@@ -3,9 +3,9 @@
 use alloc::collections::BTreeMap;
 
 use assay_primitives::{
-    machine::{MAX_SLOTS, MachineStatus},
+    machine::{MAX_SLOTS, MachineId, MachineStatus, SuspensionReason},
     money::Balance,
-    stake::BondInspect,
+    stake::{BondInspect, BondStanding},
 };
 use polkadot_sdk::{
     frame_support::{ensure, traits::fungible::InspectHold},
@@ -13,33 +13,51 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Config, HardwareClasses, HoldReason, Machines, MachinesByProvider, NextMachineId, Pallet, Providers,
-    WorkerKeys, types,
+    Config, HardwareClassIds, HardwareClasses, HoldReason, MAX_HARDWARE_CLASSES, MachineRecordOf, Machines,
+    MachinesByProvider, NextMachineId, Offers, Pallet, Providers, WorkerKeys, offers, types,
 };
 
 impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
-    /// 1. Every name in the catalogue is valid.
+    /// 1. Every name in the catalogue is valid and finds its entry; the catalogue has room for all of them.
     /// 2. A machine's class is in the catalogue and its identifier was given out.
     /// 3. A machine has 1 to [`MAX_SLOTS`] slots, of which not more are free than there are; of a retired one
     ///    all are.
     /// 4. Worker keys and machines that are not retired name each other, one to one.
-    /// 5. A retired machine's record is there only while something is held for it by the stakes.
+    /// 5. A retired machine's record is there only while something ties it to the stakes.
     /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
     /// 7. The deposits on record are what is held, for each provider.
+    /// 8. The offers list every machine that is on offer, twice and at its rank, and nothing else.
+    /// 9. No active machine is in debt, or without anything bonded; a machine is suspended for its debt while it has
+    ///    one, and none is suspended for a low bond that is in debt.
+    /// 10. A condemned machine has a slot that is leased: otherwise it would be retired.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         // 1
-        for (_, class) in HardwareClasses::<T>::iter() {
+        let mut classes = 0_u32;
+        for (id, class) in HardwareClasses::<T>::iter() {
+            classes = classes.saturating_add(1);
             ensure!(
                 types::is_class_name(&class.name),
                 "1: a hardware class has a bad name"
             );
+            ensure!(
+                HardwareClassIds::<T>::get(&class.name) == Some(id),
+                "1: a hardware class is not found by its name"
+            );
         }
+        ensure!(
+            classes <= MAX_HARDWARE_CLASSES && HardwareClasses::<T>::count() == classes,
+            "1: the catalogue is too large or miscounted"
+        );
+        ensure!(
+            HardwareClassIds::<T>::iter_keys().count() == classes as usize,
+            "1: a name finds no hardware class"
+        );
 
         let next_machine = NextMachineId::<T>::get();
         let mut per_provider: BTreeMap<T::AccountId, (u32, Balance)> = BTreeMap::new();
-        let (mut machines, mut keys) = (0_usize, 0_usize);
+        let (mut machines, mut keys, mut offers) = (0_usize, 0_usize, 0_usize);
         for (machine, record) in Machines::<T>::iter() {
             let retired = record.status == MachineStatus::Retired;
             // 2
@@ -74,9 +92,19 @@ impl<T: Config> Pallet<T> {
             }
             // 5
             ensure!(
-                !retired || T::Bonds::total_held(machine) > 0,
+                !retired || !T::Bonds::is_settled(machine),
                 "5: a removable machine is still there"
             );
+            // 8
+            for key in offers::keys::<T>(machine, &record).into_iter().flatten() {
+                offers = offers.saturating_add(1);
+                ensure!(
+                    Offers::<T>::contains_key(key),
+                    "8: a machine on offer is not listed"
+                );
+            }
+            // 9, 10
+            Self::check_status(machine, &record)?;
             // 6
             machines = machines.saturating_add(1);
             ensure!(
@@ -91,6 +119,11 @@ impl<T: Config> Pallet<T> {
         ensure!(
             WorkerKeys::<T>::iter_keys().count() == keys,
             "4: a worker key names no machine"
+        );
+        // 8
+        ensure!(
+            Offers::<T>::iter_keys().count() == offers,
+            "8: an entry of the offers names no machine on offer"
         );
         // 6
         ensure!(
@@ -118,6 +151,33 @@ impl<T: Config> Pallet<T> {
         }
         // 6
         ensure!(per_provider.is_empty(), "6: a machine's owner is no provider");
+        Ok(())
+    }
+
+    fn check_status(machine: MachineId, record: &MachineRecordOf<T>) -> Result<(), TryRuntimeError> {
+        let standing = T::Bonds::standing(machine);
+        match record.status {
+            MachineStatus::Active => ensure!(
+                standing != BondStanding::InDebt && !T::Bonds::is_settled(machine),
+                "9: an active machine is in debt or has no bond"
+            ),
+            MachineStatus::Suspended(SuspensionReason::InDebt) => ensure!(
+                standing == BondStanding::InDebt,
+                "9: a machine is suspended for a debt that it does not have"
+            ),
+            MachineStatus::Suspended(SuspensionReason::BondTooLow) => ensure!(
+                standing != BondStanding::InDebt,
+                "9: a machine in debt is suspended for its bond"
+            ),
+            MachineStatus::Suspended(SuspensionReason::Condemned) => ensure!(
+                record.is_leased(),
+                "10: a condemned machine without jobs is not retired"
+            ),
+            MachineStatus::Suspended(SuspensionReason::OwnRequest | SuspensionReason::Offence)
+            | MachineStatus::Unproven
+            | MachineStatus::Draining
+            | MachineStatus::Retired => {}
+        }
         Ok(())
     }
 }

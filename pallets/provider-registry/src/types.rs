@@ -6,8 +6,7 @@ use assay_primitives::{
     clock::Millis,
     emission::RewardWeight,
     machine::{
-        HardwareClassId, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES,
-        MAX_REGION_BYTES, MachineStatus,
+        ClassName, Endpoint, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus, Region,
     },
     money::Balance,
 };
@@ -16,17 +15,15 @@ use polkadot_sdk::{frame_support::BoundedVec, frame_system, sp_runtime::traits::
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-/// Name of a hardware class: `A` to `Z`, digits and `_`, such as `NVIDIA_H100`.
-pub type ClassName = BoundedVec<u8, ConstU32<MAX_CLASS_NAME_BYTES>>;
-
 /// Name that a provider gives itself; any bytes, so readers must not trust it to be text.
 pub type ProviderName = BoundedVec<u8, ConstU32<MAX_PROVIDER_NAME_BYTES>>;
 
-/// Region code: `a` to `z`, digits and `-`, such as `us-east`.
-pub type Region = BoundedVec<u8, ConstU32<MAX_REGION_BYTES>>;
+/// Most classes in the catalogue: what a search that names none may have to look at.
+pub const MAX_HARDWARE_CLASSES: u32 = 256;
 
-/// URL of a worker's HTTP API: printable ASCII that starts with `http://` or `https://`.
-pub type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
+/// Average uptime of a machine that nobody watched yet, in parts per million: better than a machine that is known
+/// to fail, worse than one that is known not to, so that starting anew never pays.
+pub const INITIAL_UPTIME_PPM: u32 = 950_000;
 
 /// The record of a machine in a runtime.
 pub type MachineRecordOf<T> = MachineRecord<<T as frame_system::Config>::AccountId>;
@@ -169,6 +166,8 @@ pub struct MachineRecord<AccountId> {
     pub endpoint: Endpoint,
     /// Plancks per slot-hour of active time.
     pub ask: Balance,
+    /// Average uptime as the validators saw it, in parts per million.
+    pub uptime_ppm: u32,
     /// What it is to the market.
     pub status: MachineStatus,
     /// When it was registered, in active time.
@@ -196,6 +195,11 @@ impl<AccountId> MachineRecord<AccountId> {
     /// What is to be bonded for all slots, in plancks, without the base bond.
     pub fn class_stake(&self) -> Balance {
         self.terms.stake_per_slot.saturating_mul(self.slots.into())
+    }
+
+    /// Whether a job could be deployed to the machine now: it is active and has a free slot.
+    pub fn is_on_offer(&self) -> bool {
+        self.status == MachineStatus::Active && self.free_slots > 0
     }
 
     /// Whether some slot is leased.

@@ -5,13 +5,14 @@ use assay_primitives::{
         SuspensionReason::BondTooLow,
     },
     money::ASY,
+    stake::BondStanding::{Sufficient, TooLow},
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_runtime::{DispatchResult, traits::BadOrigin},
 };
 
-use crate::{Error, Event, HardwareClasses, mock::*};
+use crate::{Error, Event, HardwareClassIds, HardwareClasses, MAX_HARDWARE_CLASSES, mock::*};
 
 fn set_class(compute_score: u32) -> DispatchResult {
     ProviderRegistry::set_hardware_class(
@@ -46,7 +47,7 @@ fn genesis_fails_when_a_class_repeats() {
 }
 
 #[test]
-#[should_panic(expected = "the name of a hardware class is not valid")]
+#[should_panic(expected = "a hardware class has a bad name")]
 fn genesis_fails_when_a_name_is_bad() {
     ExtBuilder::default()
         .hardware_classes(vec![genesis_class(1, "Nvidia H100", 1)])
@@ -75,6 +76,43 @@ fn set_hardware_class_fails_when_not_allowed() {
         assert_noop!(set(RuntimeOrigin::signed(PROVIDER), b"A"), BadOrigin);
         assert_noop!(set(RuntimeOrigin::root(), b""), Error::<Test>::BadClassName);
         assert_noop!(set(RuntimeOrigin::root(), b"a"), Error::<Test>::BadClassName);
+    });
+}
+
+#[test]
+fn set_hardware_class_renames() {
+    ExtBuilder::default().build_and_execute(|| {
+        let set = |class, name: &[u8]| {
+            ProviderRegistry::set_hardware_class(RuntimeOrigin::root(), class, class_record(name, 1))
+        };
+        assert_noop!(set(50, b"NVIDIA_H100"), Error::<Test>::ClassNameTaken);
+        assert_ok!(set(H100, b"NVIDIA_H100_SXM"));
+        assert_ok!(set(50, b"NVIDIA_H100"));
+
+        let id = |name: &[u8]| HardwareClassIds::<Test>::get(&class_record(name, 1).name);
+        assert_eq!(id(b"NVIDIA_H100_SXM"), Some(H100));
+        assert_eq!(id(b"NVIDIA_H100"), Some(50));
+    });
+}
+
+#[test]
+fn set_hardware_class_fails_when_the_catalogue_is_full() {
+    ExtBuilder::default().build_and_execute(|| {
+        let set = |class: u32| {
+            let name = format!("CLASS_{class}");
+            ProviderRegistry::set_hardware_class(
+                RuntimeOrigin::root(),
+                class.try_into().unwrap(),
+                class_record(name.as_bytes(), 1),
+            )
+        };
+        // Two are there from genesis.
+        for class in 100..100 + MAX_HARDWARE_CLASSES - 2 {
+            assert_ok!(set(class));
+        }
+        assert_noop!(set(99), Error::<Test>::TooManyClasses);
+        // What is there can still change.
+        assert_ok!(set(100));
     });
 }
 
@@ -125,7 +163,7 @@ fn refresh_machine_suspends_when_bond_does_not_suffice_any_more() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
         // As after a change of the base bond, of which nobody told the registry.
-        set_bond(machine, ASY, false);
+        set_bond(machine, ASY, TooLow);
         assert_ok!(refresh(machine));
         let to = Suspended(BondTooLow);
         assert_eq!(
@@ -138,7 +176,7 @@ fn refresh_machine_suspends_when_bond_does_not_suffice_any_more() {
         );
         assert_eq!(WeightsHeard::take(), [(machine, 0)]);
 
-        set_bond(machine, ASY, true);
+        set_bond(machine, ASY, Sufficient);
         assert_ok!(refresh(machine));
         assert_eq!(status(machine), Some(Active));
     });

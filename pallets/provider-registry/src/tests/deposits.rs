@@ -1,22 +1,80 @@
 //! Whatever is called in whatever order: deposits on record are held, and nothing stays behind.
 
-use assay_primitives::{machine::MachineId, money::ASY};
+use assay_primitives::{
+    machine::{MachineId, MachineLease, MachineStatus, OnUptimeChange},
+    money::ASY,
+    offence::MachineDiscipline,
+    stake::BondStanding::{self, InDebt, Sufficient, TooLow},
+};
 use polkadot_sdk::frame_support::assert_ok;
 use proptest::prelude::*;
 
-use crate::{HoldReason, Machines, MachinesByProvider, Providers, WorkerKeys, mock::*};
+use crate::{HoldReason, Machines, MachinesByProvider, Offers, Providers, WorkerKeys, mock::*};
 
 /// A call that somebody makes; it may fail.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    RegisterProvider { second: bool },
-    DeregisterProvider { second: bool },
-    RegisterMachine { second: bool, worker: u8 },
-    Bond { machine: MachineId, sufficient: bool },
-    WithdrawBond { machine: MachineId },
-    Suspend { second: bool, machine: MachineId },
-    Resume { second: bool, machine: MachineId },
-    Retire { second: bool, machine: MachineId },
+    RegisterProvider {
+        second: bool,
+    },
+    DeregisterProvider {
+        second: bool,
+    },
+    RegisterMachine {
+        second: bool,
+        worker: u8,
+    },
+    Bond {
+        machine: MachineId,
+        standing: BondStanding,
+    },
+    WithdrawBond {
+        machine: MachineId,
+    },
+    UpdateAsk {
+        second: bool,
+        machine: MachineId,
+        ask: u8,
+    },
+    RotateKeys {
+        second: bool,
+        machine: MachineId,
+        worker: u8,
+    },
+    Drain {
+        second: bool,
+        machine: MachineId,
+    },
+    Lease {
+        machine: MachineId,
+        slots: u8,
+    },
+    Release {
+        machine: MachineId,
+        slots: u8,
+    },
+    Uptime {
+        machine: MachineId,
+        uptime_ppm: u32,
+    },
+    Offend {
+        machine: MachineId,
+    },
+    Condemn {
+        machine: MachineId,
+    },
+    Suspend {
+        second: bool,
+        machine: MachineId,
+    },
+    Resume {
+        second: bool,
+        machine: MachineId,
+    },
+    Retire {
+        second: bool,
+        machine: MachineId,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -25,7 +83,27 @@ fn step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(|second| Step::RegisterProvider { second }),
         any::<bool>().prop_map(|second| Step::DeregisterProvider { second }),
         (any::<bool>(), 1..5_u8).prop_map(|(second, worker)| Step::RegisterMachine { second, worker }),
-        (machine(), any::<bool>()).prop_map(|(machine, sufficient)| Step::Bond { machine, sufficient }),
+        (
+            machine(),
+            prop_oneof![4 => Just(Sufficient), 1 => Just(TooLow), 1 => Just(InDebt)]
+        )
+            .prop_map(|(machine, standing)| Step::Bond { machine, standing }),
+        (any::<bool>(), machine(), any::<u8>()).prop_map(|(second, machine, ask)| Step::UpdateAsk {
+            second,
+            machine,
+            ask
+        }),
+        (any::<bool>(), machine(), 1..5_u8).prop_map(|(second, machine, worker)| Step::RotateKeys {
+            second,
+            machine,
+            worker
+        }),
+        (any::<bool>(), machine()).prop_map(|(second, machine)| Step::Drain { second, machine }),
+        (machine(), 0..=SLOTS).prop_map(|(machine, slots)| Step::Lease { machine, slots }),
+        (machine(), 0..=SLOTS).prop_map(|(machine, slots)| Step::Release { machine, slots }),
+        (machine(), 0..=1_000_000_u32).prop_map(|(machine, uptime_ppm)| Step::Uptime { machine, uptime_ppm }),
+        machine().prop_map(|machine| Step::Offend { machine }),
+        machine().prop_map(|machine| Step::Condemn { machine }),
         machine().prop_map(|machine| Step::WithdrawBond { machine }),
         (any::<bool>(), machine()).prop_map(|(second, machine)| Step::Suspend { second, machine }),
         (any::<bool>(), machine()).prop_map(|(second, machine)| Step::Resume { second, machine }),
@@ -44,17 +122,44 @@ fn act(step: Step) {
         Step::RegisterProvider { second } => register_provider(provider(second)),
         Step::DeregisterProvider { second } => ProviderRegistry::deregister_provider(signed(second)),
         Step::RegisterMachine { second, worker } => register(provider(second), worker, registration(worker)),
-        Step::Bond { machine, sufficient } => {
+        Step::Bond { machine, standing } => {
             // The stakes bond nothing for machines that are not there or retired.
-            if status(machine)
-                .is_some_and(|status| status != assay_primitives::machine::MachineStatus::Retired)
-            {
-                change_bond(machine, ASY, sufficient);
+            if status(machine).is_some_and(|status| status != MachineStatus::Retired) {
+                change_bond(machine, ASY, standing);
             }
             Ok(())
         }
+        Step::UpdateAsk { second, machine, ask } => {
+            ProviderRegistry::update_ask(signed(second), machine, ask.into())
+        }
+        Step::RotateKeys {
+            second,
+            machine,
+            worker: number,
+        } => ProviderRegistry::rotate_keys(
+            signed(second),
+            machine,
+            worker(number),
+            [number; 32],
+            agreement(number, &provider(second)),
+        ),
+        Step::Drain { second, machine } => ProviderRegistry::drain(signed(second), machine),
+        Step::Lease { machine, slots } => ProviderRegistry::lease(machine, slots).map(|_| ()),
+        Step::Release { machine, slots } => ProviderRegistry::release(machine, slots),
+        Step::Uptime { machine, uptime_ppm } => {
+            ProviderRegistry::on_uptime_change(machine, uptime_ppm);
+            Ok(())
+        }
+        Step::Offend { machine } => {
+            ProviderRegistry::suspend_for_offence(machine);
+            Ok(())
+        }
+        Step::Condemn { machine } => {
+            ProviderRegistry::condemn(machine);
+            Ok(())
+        }
         Step::WithdrawBond { machine } => {
-            change_bond(machine, 0, false);
+            change_bond(machine, 0, TooLow);
             Ok(())
         }
         Step::Suspend { second, machine } => ProviderRegistry::suspend_self(signed(second), machine),
@@ -78,10 +183,17 @@ proptest! {
             // Everybody leaves.
             let machines: Vec<_> = Machines::<Test>::iter().collect();
             for (machine, record) in machines {
-                if record.status != assay_primitives::machine::MachineStatus::Retired {
+                if record.is_leased() {
+                    assert_ok!(ProviderRegistry::release(machine, record.slots - record.free_slots));
+                }
+                if status(machine) == Some(MachineStatus::Retired) {
+                    change_bond(machine, 0, TooLow);
+                    continue;
+                }
+                if status(machine).is_some() {
                     assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(record.provider), machine));
                 }
-                change_bond(machine, 0, false);
+                change_bond(machine, 0, TooLow);
             }
             for (account, _) in Providers::<Test>::iter().collect::<Vec<_>>() {
                 assert_ok!(ProviderRegistry::deregister_provider(RuntimeOrigin::signed(account)));
@@ -91,6 +203,7 @@ proptest! {
                 assert_eq!(held(HoldReason::MachineDeposit, &account), 0);
                 assert_eq!(Balances::free_balance(&account), ENDOWMENT);
             }
+            assert_eq!(Offers::<Test>::iter().count(), 0);
             assert_eq!(Machines::<Test>::iter().count(), 0);
             assert_eq!(MachinesByProvider::<Test>::iter().count(), 0);
             assert_eq!(WorkerKeys::<Test>::iter().count(), 0);

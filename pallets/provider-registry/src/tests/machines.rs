@@ -1,4 +1,6 @@
-use assay_primitives::machine::{Location, MAX_SLOTS, MachineInspect, MachineStatus, WORKER_KEY_CONTEXT};
+use assay_primitives::machine::{
+    Location, MAX_SLOTS, MachineInspect, MachineLease, MachineStatus, WORKER_KEY_CONTEXT,
+};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_core::Pair,
@@ -6,8 +8,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    ClassTerms, Error, Event, HoldReason, MachineRecord, MachineRegistration, MachinesByProvider,
-    NextMachineId, Providers, WorkerKeys, mock::*,
+    ClassTerms, Error, Event, HoldReason, INITIAL_UPTIME_PPM, MachineRecord, MachineRegistration,
+    MachinesByProvider, NextMachineId, Providers, WorkerKeys, mock::*,
 };
 
 /// Registers a machine of the provider after `change` spoiled its registration.
@@ -55,6 +57,7 @@ fn register_machine_works() {
                 region: expected.region,
                 endpoint: expected.endpoint,
                 ask: ASK,
+                uptime_ppm: INITIAL_UPTIME_PPM,
                 status: MachineStatus::Unproven,
                 registered_at_ms: NOW_MS,
                 deposit: MACHINE_DEPOSIT,
@@ -275,6 +278,89 @@ fn update_endpoint_fails_when_not_allowed() {
         assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(PROVIDER), machine));
         assert_noop!(
             update(PROVIDER, machine, b"http://x"),
+            Error::<Test>::MachineRetired
+        );
+    });
+}
+
+/// Rotates a machine's keys to those of a worker, with its agreement to serve `signed_for`.
+fn rotate(who: AccountId, machine: u64, worker_number: u8, signed_for: &AccountId) -> DispatchResult {
+    ProviderRegistry::rotate_keys(
+        RuntimeOrigin::signed(who),
+        machine,
+        worker(worker_number),
+        [worker_number; 32],
+        agreement(worker_number, signed_for),
+    )
+}
+
+#[test]
+fn rotate_keys_works() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        assert_ok!(ProviderRegistry::lease(machine, 1));
+        let before = record(machine);
+        take_events();
+        assert_ok!(rotate(PROVIDER, machine, 2, &PROVIDER));
+
+        // Nothing but the keys changed: the job goes on, and what is owed stays with the machine.
+        assert_eq!(
+            record(machine),
+            MachineRecord {
+                worker_key: worker(2),
+                sealing_key: [2; 32],
+                ..before
+            }
+        );
+        assert_eq!(ProviderRegistry::machine_of_worker(&worker(1)), None);
+        assert_eq!(ProviderRegistry::machine_of_worker(&worker(2)), Some(machine));
+        assert_eq!(
+            take_events(),
+            [Event::KeysRotated {
+                machine,
+                worker_key: worker(2),
+                sealing_key: [2; 32]
+            }]
+        );
+        // The sealing key alone, and then the freed key for another machine.
+        assert_ok!(ProviderRegistry::rotate_keys(
+            RuntimeOrigin::signed(PROVIDER),
+            machine,
+            worker(2),
+            [9; 32],
+            agreement(2, &PROVIDER)
+        ));
+        assert_eq!(record(machine).sealing_key, [9; 32]);
+        unproven_machine(OTHER_PROVIDER, 1);
+    });
+}
+
+#[test]
+fn rotate_keys_fails_when_not_allowed() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        unproven_machine(OTHER_PROVIDER, 2);
+        assert_noop!(rotate(PROVIDER, 99, 3, &PROVIDER), Error::<Test>::NoSuchMachine);
+        assert_noop!(
+            rotate(OTHER_PROVIDER, machine, 3, &OTHER_PROVIDER),
+            Error::<Test>::NotProvider
+        );
+        // A leaked worker key must not lock its provider out.
+        assert_noop!(
+            rotate(worker(1), machine, 3, &PROVIDER),
+            Error::<Test>::NotProvider
+        );
+        assert_noop!(
+            rotate(PROVIDER, machine, 2, &PROVIDER),
+            Error::<Test>::WorkerKeyInUse
+        );
+        assert_noop!(
+            rotate(PROVIDER, machine, 3, &OTHER_PROVIDER),
+            Error::<Test>::BadWorkerSignature
+        );
+        assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(PROVIDER), machine));
+        assert_noop!(
+            rotate(PROVIDER, machine, 3, &PROVIDER),
             Error::<Test>::MachineRetired
         );
     });

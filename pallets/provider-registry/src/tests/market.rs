@@ -1,6 +1,7 @@
 use assay_primitives::{
     machine::{LeaseTerms, MachineInspect, MachineLease, MachineStatus},
     money::ASY,
+    stake::BondStanding::TooLow,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -88,7 +89,7 @@ fn lease_fails_when_not_possible() {
             Error::<Test>::TooFewFreeSlots
         );
 
-        change_bond(machine, 1, false);
+        change_bond(machine, 1, TooLow);
         assert_noop!(ProviderRegistry::lease(machine, 1), Error::<Test>::NotActive);
         let unproven = unproven_machine(PROVIDER, 2);
         assert_noop!(ProviderRegistry::lease(unproven, 1), Error::<Test>::NotActive);
@@ -128,10 +129,10 @@ fn benchmark_machines_live_and_go() {
         assert_ok!(ProviderRegistry::lease(machine, 8));
         assert_ok!(ProviderRegistry::release(machine, 8));
 
-        set_bond(machine, ASY, true);
+        set_bond(machine, ASY, TooLow);
         ProviderRegistry::benchmark_retire(machine);
         assert_eq!(status(machine), Some(MachineStatus::Retired));
-        change_bond(machine, 0, false);
+        change_bond(machine, 0, TooLow);
         assert_eq!(status(machine), None);
     });
 }

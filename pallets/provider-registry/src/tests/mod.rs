@@ -7,4 +7,6 @@ mod deposits;
 mod lifecycle;
 mod machines;
 mod market;
+mod offers;
 mod providers;
+mod search;

@@ -1,3 +1,4 @@
+use assay_primitives::stake::BondStanding::TooLow;
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_runtime::TokenError,
@@ -83,7 +84,7 @@ fn deregister_provider_fails_when_it_has_machines() {
         assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(PROVIDER), machine));
         assert_noop!(deregister(PROVIDER), Error::<Test>::HasMachines);
 
-        change_bond(machine, 0, false);
+        change_bond(machine, 0, TooLow);
         assert_ok!(deregister(PROVIDER));
     });
 }

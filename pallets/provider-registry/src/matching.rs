@@ -1,0 +1,200 @@
+//! Whether a machine is what a consumer asks for.
+
+use alloc::vec::Vec;
+
+use assay_primitives::{
+    machine::{Attestations, MachineId, MachineStatus},
+    market::{FindError, Gap, MachineView, Mismatch, Requirements},
+};
+
+use crate::{
+    Config, HardwareClassIds, HardwareClassRecord, HardwareClasses, MachineRecordOf, Machines, Pallet, geo,
+};
+
+const METRES_PER_KM: u32 = 1_000;
+
+impl<T: Config> Pallet<T> {
+    /// Requirements that no machine could be held against.
+    pub(crate) fn check_requirements(requirements: &Requirements) -> Result<(), FindError> {
+        if let Some(name) = &requirements.gpu_type
+            && !HardwareClassIds::<T>::contains_key(name)
+        {
+            return Err(FindError::UnknownGpuType);
+        }
+        if requirements.near.is_some_and(|near| !near.center.is_on_earth()) {
+            return Err(FindError::NotOnEarth);
+        }
+        if requirements.min_nodes > assay_primitives::market::MAX_NODES {
+            return Err(FindError::TooManyNodes);
+        }
+        Ok(())
+    }
+
+    /// What a machine does not meet of the requirements; see [`assay_primitives::api::ComputeMarketApi`].
+    ///
+    /// The one judge of the market: a search and a deployment ask the same function.
+    pub fn explain(
+        requirements: &Requirements,
+        machine: MachineId,
+    ) -> Result<Option<Vec<Mismatch>>, FindError> {
+        Self::check_requirements(requirements)?;
+        let Some((record, class)) = Self::machine_and_class(machine) else {
+            return Ok(None);
+        };
+        let mut mismatches = Self::mismatches(requirements, machine, &record, &class);
+        if let Some(mismatch) = Self::nodes_mismatch(requirements, &record.provider).0 {
+            mismatches.push(mismatch);
+        }
+        Ok(Some(mismatches))
+    }
+
+    /// A machine as the market shows it; see [`assay_primitives::api::ComputeMarketApi`].
+    pub fn machine_view(machine: MachineId) -> Option<MachineView<T::AccountId>> {
+        let (record, class) = Self::machine_and_class(machine)?;
+        Some(Self::view(&Requirements::default(), machine, record, &class))
+    }
+
+    pub(crate) fn machine_and_class(machine: MachineId) -> Option<(MachineRecordOf<T>, HardwareClassRecord)> {
+        let record = Machines::<T>::get(machine)?;
+        let class = HardwareClasses::<T>::get(record.class)?;
+        Some((record, class))
+    }
+
+    /// Every requirement that the machine does not meet, but for the number of its provider's machines.
+    pub(crate) fn mismatches(
+        requirements: &Requirements,
+        machine: MachineId,
+        record: &MachineRecordOf<T>,
+        class: &HardwareClassRecord,
+    ) -> Vec<Mismatch> {
+        let wanted = requirements;
+        let share = |whole: u32| slots_share(whole, wanted.slots(), record.slots);
+        let mut found = Vec::new();
+
+        if record.status != MachineStatus::Active {
+            found.push(Mismatch::Status { found: record.status });
+        }
+        if wanted.gpu_type.as_ref().is_some_and(|name| *name != class.name) {
+            found.push(Mismatch::GpuType {
+                found: class.name.clone(),
+            });
+        }
+        let minimums: [(fn(Gap) -> Mismatch, u32, u32); 10] = [
+            (
+                Mismatch::MinFreeSlots,
+                wanted.slots().into(),
+                record.free_slots.into(),
+            ),
+            (Mismatch::MinVramMib, wanted.min_vram_mib, class.vram_mib),
+            (Mismatch::MinCudaCores, wanted.min_cuda_cores, class.cuda_cores),
+            (
+                Mismatch::MinComputeScore,
+                wanted.min_compute_score,
+                class.compute_score,
+            ),
+            (
+                Mismatch::MinCpuCores,
+                wanted.min_cpu_cores,
+                share(record.cpu_cores.into()),
+            ),
+            (Mismatch::MinRamMib, wanted.min_ram_mib, share(record.ram_mib)),
+            (Mismatch::MinDiskGib, wanted.min_disk_gib, share(record.disk_gib)),
+            (
+                Mismatch::MinUploadMbps,
+                wanted.min_upload_mbps,
+                record.upload_mbps,
+            ),
+            (
+                Mismatch::MinDownloadMbps,
+                wanted.min_download_mbps,
+                record.download_mbps,
+            ),
+            (Mismatch::MinUptimePpm, wanted.min_uptime_ppm, record.uptime_ppm),
+        ];
+        for (mismatch, wanted, has) in minimums {
+            if has < wanted {
+                found.push(mismatch(Gap { wanted, found: has }));
+            }
+        }
+        if wanted
+            .region
+            .as_ref()
+            .is_some_and(|region| *region != record.region)
+        {
+            found.push(Mismatch::Region {
+                found: record.region.clone(),
+            });
+        }
+        if let Some(near) = wanted.near {
+            let distance_km = geo::distance_m(near.center, record.location).div_ceil(METRES_PER_KM);
+            if distance_km > near.within_km {
+                found.push(Mismatch::WithinKm(Gap {
+                    wanted: near.within_km,
+                    found: distance_km,
+                }));
+            }
+        }
+        if wanted
+            .max_price_per_slot_hour
+            .is_some_and(|price| record.ask > price)
+        {
+            found.push(Mismatch::MaxPricePerSlotHour { found: record.ask });
+        }
+        if let Some(kind) = wanted.tee {
+            let kinds = T::Attestations::tee_kinds(machine);
+            if !kinds.contains(kind) {
+                found.push(Mismatch::Tee { found: kinds });
+            }
+        }
+        found
+    }
+
+    /// The machine as the market shows it to who has these requirements.
+    pub(crate) fn view(
+        requirements: &Requirements,
+        machine: MachineId,
+        record: MachineRecordOf<T>,
+        class: &HardwareClassRecord,
+    ) -> MachineView<T::AccountId> {
+        MachineView {
+            machine,
+            provider: record.provider,
+            worker_key: record.worker_key,
+            sealing_key: record.sealing_key,
+            status: record.status,
+            class: record.class,
+            gpu_type: class.name.clone(),
+            vram_mib: class.vram_mib,
+            cuda_cores: class.cuda_cores,
+            compute_score: class.compute_score,
+            slots: record.slots,
+            free_slots: record.free_slots,
+            cpu_cores: record.cpu_cores,
+            ram_mib: record.ram_mib,
+            disk_gib: record.disk_gib,
+            upload_mbps: record.upload_mbps,
+            download_mbps: record.download_mbps,
+            region: record.region,
+            location: record.location,
+            distance_m: requirements
+                .near
+                .map(|near| geo::distance_m(near.center, record.location)),
+            endpoint: record.endpoint,
+            price_per_slot_hour: record.ask,
+            price_per_tflops_hour: (class.compute_score > 0)
+                .then(|| record.ask.div_ceil(class.compute_score.into())),
+            uptime_ppm: record.uptime_ppm,
+            tee_kinds: T::Attestations::tee_kinds(machine),
+        }
+    }
+}
+
+/// What some of a host's slots share of the whole, rounded down.
+fn slots_share(whole: u32, wanted_slots: u8, slots: u8) -> u32 {
+    let share = u64::from(whole)
+        .saturating_mul(wanted_slots.min(slots).into())
+        .checked_div(slots.into())
+        .unwrap_or(0);
+    // Never more than the whole.
+    u32::try_from(share).unwrap_or(u32::MAX)
+}
