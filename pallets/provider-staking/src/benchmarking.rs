@@ -1,25 +1,35 @@
-//! Benchmarks of the calls, each where its change of the bond changes the machine's status too, and the bond
-//! that benchmarks of other pallets start from.
+//! Benchmarks of the calls, each where its change of the bond changes the machine's status too, of the hook's
+//! steps, and the bond that benchmarks of other pallets start from.
 
 #![allow(clippy::unwrap_used)]
 
 use alloc::vec;
 
 use assay_primitives::{
+    clock::{ActiveClock, EpochIndex, Millis},
     machine::{MachineId, MachineInspect},
     money::{ASY, Balance},
+    offence::{Beneficiaries, Offence, SlashId},
 };
 use polkadot_sdk::{
     frame_benchmarking::v2::*,
-    frame_support::traits::{
-        fungible::{Inspect, MutateHold, Unbalanced},
-        tokens::Precision,
+    frame_support::{
+        storage::with_storage_layer,
+        traits::{
+            EnsureOrigin, Get,
+            fungible::{Inspect, Mutate, MutateHold},
+        },
+        weights::WeightMeter,
     },
     frame_system::{self, RawOrigin},
+    sp_runtime::Permill,
 };
 
 use crate::{
-    BondRecord, Bonds, Call, Config, Event, HoldReason, MAX_UNLOCK_CHUNKS, Pallet, UnlockChunk, UnlockChunks,
+    Agenda, AgendaCounts, BondRecord, Bonds, Call, Config, DebtRecord, Debts, Event, HoldReason,
+    LastAgendaEpoch, MAX_UNLOCK_CHUNKS, NextSlash, Pallet, SlashReason, SlashRecord, UnlockChunk,
+    UnlockChunks, WeightInfo,
+    agenda::{Encounter, SlashAgenda},
 };
 
 /// Slots of the machines that are bonded.
@@ -27,8 +37,7 @@ const SLOTS: u8 = 8;
 
 /// Makes money for an account, counted in the total issuance.
 fn fund<T: Config>(who: &T::AccountId, amount: Balance) {
-    T::Currency::increase_balance(who, amount, Precision::Exact).unwrap();
-    T::Currency::set_total_issuance(T::Currency::total_issuance().saturating_add(amount));
+    T::Currency::mint_into(who, amount).unwrap();
 }
 
 /// An unproven machine without a bond, its provider, who can pay for some bonds, and its minimum.
@@ -56,10 +65,9 @@ fn insert_bond<T: Config>(provider: &T::AccountId, machine: MachineId, bonded: B
     .try_into()
     .unwrap();
     let record = BondRecord {
-        provider: provider.clone(),
         bonded,
         unlocking,
-        auto_stake: false,
+        ..BondRecord::empty(provider.clone())
     };
     T::Currency::hold(&HoldReason::MachineBond.into(), provider, record.total_held()).unwrap();
     Bonds::<T>::insert(machine, record);
@@ -71,6 +79,71 @@ pub(crate) fn bond_minimum<T: Config>(machine: MachineId) {
     let minimum = Pallet::<T>::minimum_bond(machine).unwrap();
     fund::<T>(&provider, minimum.saturating_add(ASY));
     Pallet::<T>::do_bond(provider, machine, minimum).unwrap();
+}
+
+/// Somebody who was harmed and somebody who reported it; neither has an account yet.
+fn beneficiaries<T: Config>(loss: Balance) -> Beneficiaries<T::AccountId> {
+    Beneficiaries {
+        consumer: Some((account("consumer", 0, 0), loss)),
+        reporter: Some(account("reporter", 0, 0)),
+    }
+}
+
+/// Puts a slash in the agenda, of what is held for the machine but at least one ASY, and lets it fall due. Half of
+/// it is the consumer's loss, and a quarter the reporter's share.
+fn insert_due_slash<T: Config>(machine: MachineId, ends_machine: bool) -> (SlashId, Balance) {
+    let mut record = Bonds::<T>::get(machine).unwrap();
+    let owed = record.total_held().max(ASY);
+    let offence = Offence::ForgedEvidence;
+    record.add_strike(offence, 0, 0);
+    record.pending = owed;
+    record.pending_slashes = 1;
+    Bonds::<T>::insert(machine, record);
+    let id = SlashAgenda::<T>::queue(SlashRecord {
+        machine,
+        reason: SlashReason::Offence(offence),
+        owed,
+        beneficiaries: beneficiaries::<T>(owed / 2),
+        reporter_share: owed / 4,
+        ends_machine,
+    });
+    set_epoch::<T>(id.due_epoch);
+    (id, owed)
+}
+
+fn set_epoch<T: Config>(epoch: EpochIndex) {
+    T::Clock::benchmark_set_now_ms(T::Clock::epoch_duration_ms().saturating_mul(Millis::from(epoch)));
+}
+
+/// A machine, in the market where its bond is enough for that, with all of its chunks and a slash that takes
+/// everything and ends it. Its record in the registry goes too, which is more work than writing a debt.
+fn machine_to_end<T: Config>() -> (SlashId, MachineId, Balance) {
+    let (provider, machine, minimum) = machine::<T>();
+    Pallet::<T>::do_bond(provider.clone(), machine, minimum).unwrap();
+    let mut record = Bonds::<T>::get(machine).unwrap();
+    for due_epoch in 0..MAX_UNLOCK_CHUNKS {
+        assert!(record.try_push_chunk(ASY, due_epoch));
+    }
+    let chunks = Balance::from(MAX_UNLOCK_CHUNKS).saturating_mul(ASY);
+    T::Currency::hold(&HoldReason::MachineBond.into(), &provider, chunks).unwrap();
+    Bonds::<T>::insert(machine, record);
+    let (id, owed) = insert_due_slash::<T>(machine, true);
+    (id, machine, owed)
+}
+
+/// Whether the slash of [`machine_to_end`] was applied.
+fn assert_ended<T: Config>(id: SlashId, machine: MachineId, owed: Balance) {
+    assert_has_event::<T>(Event::Slashed {
+        id,
+        machine,
+        taken: owed,
+        to_consumer: owed / 2,
+        to_reporter: owed / 4,
+        burned: owed - owed / 2 - owed / 4,
+        debt: 0,
+    });
+    assert_eq!(T::Currency::balance(&account("consumer", 0, 0)), owed / 2);
+    assert!(!SlashAgenda::<T>::contains(id));
 }
 
 /// Whether the call's own event was deposited; events of who hears of the bond come after it.
@@ -156,6 +229,161 @@ mod benches {
             machine,
             auto_stake: true,
         });
+    }
+
+    /// Into the epoch after the agenda's last, because that and the one it is due in are full.
+    #[benchmark]
+    fn slash() -> Result<(), BenchmarkError> {
+        let origin = T::AdminOrigin::try_successful_origin().map_err(|_| BenchmarkError::Weightless)?;
+        let (provider, machine, minimum) = machine::<T>();
+        insert_bond::<T>(&provider, machine, minimum, MAX_UNLOCK_CHUNKS);
+        let due_epoch = T::Clock::current_epoch().saturating_add(T::SlashDeferEpochs::get());
+        let last_epoch = due_epoch.saturating_add(1);
+        for epoch in [due_epoch, last_epoch] {
+            AgendaCounts::<T>::insert(epoch, T::MaxSlashesPerEpoch::get());
+        }
+        LastAgendaEpoch::<T>::put(last_epoch);
+
+        #[extrinsic_call]
+        _(
+            origin as T::RuntimeOrigin,
+            machine,
+            Permill::one(),
+            beneficiaries::<T>(ASY),
+        );
+
+        assert!(Agenda::<T>::contains_key(last_epoch.saturating_add(1), 0));
+        assert_eq!(Bonds::<T>::get(machine).unwrap().pending_slashes, 1);
+        Ok(())
+    }
+
+    /// Of a retired machine that nothing else keeps: its record in the registry goes too.
+    #[benchmark]
+    fn cancel_slash() -> Result<(), BenchmarkError> {
+        let origin = T::AdminOrigin::try_successful_origin().map_err(|_| BenchmarkError::Weightless)?;
+        let (provider, machine, _) = machine::<T>();
+        insert_bond::<T>(&provider, machine, 0, 0);
+        let (id, _) = insert_due_slash::<T>(machine, true);
+        T::Machines::benchmark_retire(machine);
+
+        #[extrinsic_call]
+        _(origin as T::RuntimeOrigin, id);
+
+        assert!(!Bonds::<T>::contains_key(machine));
+        assert_has_event::<T>(Event::SlashCancelled { id, machine });
+        Ok(())
+    }
+
+    #[benchmark]
+    fn apply_slash() {
+        let (id, machine, owed) = machine_to_end::<T>();
+        let caller: T::AccountId = whitelisted_caller();
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(caller), id);
+
+        assert_ended::<T>(id, machine, owed);
+    }
+
+    /// Of a retired machine, the last of its debts: its record in the registry goes too.
+    #[benchmark]
+    fn pay_debt() {
+        let (provider, machine, minimum) = machine::<T>();
+        insert_bond::<T>(&provider, machine, 0, 0);
+        let id = SlashId {
+            due_epoch: 0,
+            index: 0,
+        };
+        let share = minimum / 4;
+        let debt = DebtRecord {
+            consumer: Some((account("consumer", 0, 0), share)),
+            reporter: Some((account("reporter", 0, 0), share)),
+            burn: share,
+        };
+        Bonds::<T>::mutate(machine, |record| record.as_mut().unwrap().debt = debt.total());
+        Debts::<T>::insert(machine, id, debt);
+        T::Machines::benchmark_retire(machine);
+        let payer: T::AccountId = account("payer", 0, 0);
+        fund::<T>(&payer, minimum);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(payer.clone()), machine, id);
+
+        assert!(!Bonds::<T>::contains_key(machine));
+        assert_has_event::<T>(Event::DebtPaid {
+            id,
+            machine,
+            payer,
+            to_consumer: share,
+            to_reporter: share,
+            burned: share,
+        });
+    }
+
+    /// The hook in a block that has no room for a step.
+    #[benchmark]
+    fn hook_overhead() {
+        let mut meter = WeightMeter::with_limit(T::WeightInfo::hook_overhead());
+
+        #[block]
+        {
+            Pallet::<T>::apply_due_slashes(&mut meter);
+        }
+
+        assert_eq!(meter.consumed(), T::WeightInfo::hook_overhead());
+        assert!(NextSlash::<T>::exists());
+    }
+
+    #[benchmark]
+    fn hook_step_over_hole() {
+        let mut cursor = SlashId {
+            due_epoch: T::Clock::current_epoch(),
+            index: 0,
+        };
+        AgendaCounts::<T>::insert(cursor.due_epoch, 1);
+
+        let met;
+        #[block]
+        {
+            met = SlashAgenda::<T>::meet(cursor);
+            cursor = SlashAgenda::<T>::pass(cursor, met);
+        }
+
+        assert_eq!(met, Encounter::Hole);
+        assert_eq!(cursor.index, 1);
+    }
+
+    #[benchmark]
+    fn hook_step_to_next_epoch() {
+        let mut cursor = SlashId {
+            due_epoch: 0,
+            index: 1,
+        };
+        AgendaCounts::<T>::insert(0, 1);
+        set_epoch::<T>(1);
+
+        let met;
+        #[block]
+        {
+            met = SlashAgenda::<T>::meet(cursor);
+            cursor = SlashAgenda::<T>::pass(cursor, met);
+        }
+
+        assert_eq!(met, Encounter::EpochEnd);
+        assert_eq!(cursor.due_epoch, 1);
+        assert!(!AgendaCounts::<T>::contains_key(0));
+    }
+
+    #[benchmark]
+    fn hook_apply() {
+        let (id, machine, owed) = machine_to_end::<T>();
+
+        #[block]
+        {
+            with_storage_layer(|| Pallet::<T>::apply(id)).unwrap();
+        }
+
+        assert_ended::<T>(id, machine, owed);
     }
 
     impl_benchmark_test_suite!(

@@ -1,20 +1,22 @@
 //! The one place that changes what is bonded, and what the other pallets see of it.
 
 use assay_primitives::{
-    machine::{MachineId, MachineInspect, MachineStatus, OnBondChange},
+    machine::{MachineId, MachineInspect, MachineStatus, OnMachineRemoved},
     money::Balance,
-    stake::{BondInspect, BondRewards},
+    stake::{BondInspect, BondRewards, BondStanding, OnBondChange},
 };
 use polkadot_sdk::{
-    frame_support::{ensure, traits::fungible::MutateHold},
+    frame_support::{defensive, ensure, traits::fungible::MutateHold},
     sp_runtime::{ArithmeticError, DispatchResult},
 };
 
 use crate::{BondRecordOf, Bonds, Config, Error, Event, HoldReason, Pallet};
 
 impl<T: Config> Pallet<T> {
-    /// Holds plancks of the provider's and adds them to the machine's bond. A retired machine takes none.
+    /// Holds plancks of the provider's and adds them to the machine's bond. A retired machine takes none, and one
+    /// in debt must pay that first.
     pub(crate) fn add(machine: MachineId, mut record: BondRecordOf<T>, amount: Balance) -> DispatchResult {
+        Self::ensure_no_debt(&record)?;
         ensure!(
             T::Machines::status(machine) != Some(MachineStatus::Retired),
             Error::<T>::MachineRetired
@@ -33,31 +35,57 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Writes a changed bond, or removes it when nothing is held any more, and tells who must know.
+    /// Writes a changed record and tells who must know.
     pub(crate) fn put(machine: MachineId, record: BondRecordOf<T>) {
-        let sufficient = Self::suffices(machine, record.bonded);
-        if record.total_held() == 0 {
-            Bonds::<T>::remove(machine);
-        } else {
-            Bonds::<T>::insert(machine, record);
-        }
+        Self::write(machine, record);
         // After the record is written: who hears of it asks what is held.
-        T::OnBondChange::on_bond_change(machine, sufficient);
+        Self::tell(machine);
     }
 
-    fn suffices(machine: MachineId, bonded: Balance) -> bool {
-        Self::minimum_bond(machine).is_some_and(|minimum| bonded >= minimum)
+    /// Writes a changed record, or removes it when it says nothing any more.
+    pub(crate) fn write(machine: MachineId, record: BondRecordOf<T>) {
+        if Self::says_something(machine, &record) {
+            Bonds::<T>::insert(machine, record);
+        } else {
+            Bonds::<T>::remove(machine);
+        }
+    }
+
+    /// Tells how the machine's bond stands after it changed.
+    pub(crate) fn tell(machine: MachineId) {
+        T::OnBondChange::on_bond_change(machine, Self::standing(machine));
+    }
+
+    /// Whether a record must be kept. As long as the machine may work again its strikes count, so that nobody
+    /// loses them by taking the bond out and bonding anew.
+    pub(crate) fn says_something(machine: MachineId, record: &BondRecordOf<T>) -> bool {
+        !record.is_settled() || (record.has_strikes() && Self::is_in_market(machine))
+    }
+
+    fn is_in_market(machine: MachineId) -> bool {
+        T::Machines::status(machine).is_some_and(|status| status != MachineStatus::Retired)
     }
 }
 
 impl<T: Config> BondInspect for Pallet<T> {
-    fn is_sufficient(machine: MachineId) -> bool {
-        let bonded = Bonds::<T>::get(machine).map_or(0, |record| record.bonded);
-        Self::suffices(machine, bonded)
+    /// Slashes in the agenda change nothing of it.
+    fn standing(machine: MachineId) -> BondStanding {
+        let (bonded, debt) = Bonds::<T>::get(machine).map_or((0, 0), |record| (record.bonded, record.debt));
+        if debt > 0 {
+            BondStanding::InDebt
+        } else if Self::minimum_bond(machine).is_some_and(|minimum| bonded >= minimum) {
+            BondStanding::Sufficient
+        } else {
+            BondStanding::TooLow
+        }
     }
 
-    fn total_held(machine: MachineId) -> Balance {
-        Bonds::<T>::get(machine).map_or(0, |record| record.total_held())
+    fn is_settled(machine: MachineId) -> bool {
+        Bonds::<T>::get(machine).is_none_or(|record| record.is_settled())
+    }
+
+    fn has_pending_slash(machine: MachineId) -> bool {
+        Bonds::<T>::get(machine).is_some_and(|record| record.pending_slashes > 0)
     }
 
     #[cfg(feature = "runtime-benchmarks")]
@@ -67,18 +95,32 @@ impl<T: Config> BondInspect for Pallet<T> {
 }
 
 impl<T: Config> BondRewards for Pallet<T> {
-    /// Fails for a machine that has no bond to add to or is retired.
+    /// Fails for a machine that has no bond to add to, is in debt or is retired.
     fn bond_reward(machine: MachineId, amount: Balance) -> DispatchResult {
         let record = Bonds::<T>::get(machine).ok_or(Error::<T>::NotBonded)?;
+        Self::ensure_bonded(&record)?;
         if amount == 0 {
             return Ok(());
         }
         Self::add(machine, record, amount)
     }
 
-    /// Never for a retired machine, whose bond takes nothing any more.
+    /// Never for a machine whose bond takes nothing: one without a bond, in debt or retired.
     fn auto_stake(machine: MachineId) -> bool {
-        Bonds::<T>::get(machine).is_some_and(|record| record.auto_stake)
+        Bonds::<T>::get(machine)
+            .is_some_and(|record| record.auto_stake && Self::ensure_bonded(&record).is_ok())
             && T::Machines::status(machine) != Some(MachineStatus::Retired)
+    }
+}
+
+impl<T: Config> OnMachineRemoved for Pallet<T> {
+    /// Forgets the machine's strikes.
+    fn on_machine_removed(machine: MachineId) {
+        if Self::is_settled(machine) {
+            Bonds::<T>::remove(machine);
+        } else {
+            // The registry asks `is_settled` first. What is held must keep its record.
+            defensive!("a machine was removed that is not settled");
+        }
     }
 }

@@ -4,27 +4,34 @@ use assay_primitives::{
     clock::ActiveClock,
     machine::{MachineId, MachineInspect, MachineStatus},
     money::Balance,
+    offence::{Beneficiaries, SlashId},
 };
 use polkadot_sdk::{
     frame_support::{
         ensure,
         traits::{Get, fungible::MutateHold, tokens::Precision},
     },
-    sp_runtime::DispatchResult,
+    sp_runtime::{DispatchResult, Permill},
 };
 
-use crate::{BondRecord, BondRecordOf, Bonds, Config, Error, Event, HoldReason, Pallet};
+use crate::{
+    BondRecord, BondRecordOf, Bonds, Config, Error, Event, HoldReason, Pallet, SlashReason,
+    agenda::SlashAgenda, payouts::Source,
+};
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_bond(who: T::AccountId, machine: MachineId, amount: Balance) -> DispatchResult {
         let provider = T::Machines::provider_of(machine).ok_or(Error::<T>::NoSuchMachine)?;
         ensure!(provider == who, Error::<T>::NotProvider);
-        ensure!(!Bonds::<T>::contains_key(machine), Error::<T>::AlreadyBonded);
+        // A machine without a bond may have strikes, and plancks on their way out.
+        let record = Bonds::<T>::get(machine).unwrap_or_else(|| BondRecord::empty(who));
+        Self::ensure_no_debt(&record)?;
+        ensure!(record.bonded == 0, Error::<T>::AlreadyBonded);
         ensure!(amount >= Self::required(machine)?, Error::<T>::BelowMinimum);
         // A minimum of nothing would let a record of nothing through.
         ensure!(amount > 0, Error::<T>::AmountIsZero);
 
-        Self::add(machine, BondRecord::empty(who), amount)
+        Self::add(machine, record, amount)
     }
 
     pub(crate) fn do_bond_extra(who: T::AccountId, machine: MachineId, amount: Balance) -> DispatchResult {
@@ -59,8 +66,10 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_withdraw(machine: MachineId) -> DispatchResult {
         let mut record = Bonds::<T>::get(machine).ok_or(Error::<T>::NotBonded)?;
-        let amount = record.take_due(T::Clock::current_epoch());
-        ensure!(amount > 0, Error::<T>::NothingDue);
+        let epoch = T::Clock::current_epoch();
+        ensure!(record.due(epoch) > 0, Error::<T>::NothingDue);
+        let amount = record.take_due(epoch, record.releasable());
+        ensure!(amount > 0, Error::<T>::SlashPending);
 
         T::Currency::release(
             &HoldReason::MachineBond.into(),
@@ -86,15 +95,64 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The bond of a machine, which must be `who`'s.
+    pub(crate) fn do_slash(
+        machine: MachineId,
+        fraction: Permill,
+        beneficiaries: Beneficiaries<T::AccountId>,
+    ) -> DispatchResult {
+        let record = Self::record_to_slash(machine)?;
+        ensure!(!fraction.is_zero(), Error::<T>::AmountIsZero);
+
+        Self::queue(
+            machine,
+            record,
+            SlashReason::Governance,
+            fraction,
+            beneficiaries,
+            false,
+        )?;
+        Ok(())
+    }
+
+    pub(crate) fn do_apply_slash(id: SlashId) -> DispatchResult {
+        ensure!(SlashAgenda::<T>::contains(id), Error::<T>::NoSuchSlash);
+        ensure!(id.due_epoch <= T::Clock::current_epoch(), Error::<T>::SlashNotDue);
+        Self::apply(id)
+    }
+
+    pub(crate) fn do_pay_debt(who: T::AccountId, machine: MachineId, id: SlashId) -> DispatchResult {
+        let mut record = Bonds::<T>::get(machine).ok_or(Error::<T>::NoSuchDebt)?;
+        let debt = Self::take_debt(machine, &mut record, id)?;
+        let payout = Self::pay_out(id, Source::Free(&who), debt)?;
+        Self::deposit_event(Event::DebtPaid {
+            id,
+            machine,
+            payer: who,
+            to_consumer: payout.to_consumer,
+            to_reporter: payout.to_reporter,
+            burned: payout.burned,
+        });
+        Self::put(machine, record);
+        Ok(())
+    }
+
+    /// The record of a machine that has a bond and must be `who`'s.
     fn bond_of(who: &T::AccountId, machine: MachineId) -> Result<BondRecordOf<T>, Error<T>> {
         let record = Bonds::<T>::get(machine).ok_or(Error::<T>::NotBonded)?;
         ensure!(record.provider == *who, Error::<T>::NotProvider);
+        Self::ensure_bonded(&record)?;
         Ok(record)
     }
 
+    /// Fails for a record without a bond, and says so if that is because of a debt.
+    pub(crate) fn ensure_bonded(record: &BondRecordOf<T>) -> Result<(), Error<T>> {
+        Self::ensure_no_debt(record)?;
+        ensure!(record.bonded > 0, Error::<T>::NotBonded);
+        Ok(())
+    }
+
     /// The machine's minimum.
-    fn required(machine: MachineId) -> Result<Balance, Error<T>> {
+    pub(crate) fn required(machine: MachineId) -> Result<Balance, Error<T>> {
         Self::minimum_bond(machine).ok_or(Error::<T>::NoSuchMachine)
     }
 

@@ -9,30 +9,42 @@ use assay_primitives::{
     machine::{
         MachineId, MachineInspect,
         MachineStatus::{self, Active, Retired, Suspended, Unproven},
-        OnBondChange,
-        SuspensionReason::BondTooLow,
+        OnMachineRemoved,
+        SuspensionReason::{self, BondTooLow, Condemned, InDebt},
     },
     money::{ASY, Balance, MILLI_ASY},
-    stake::BondInspect,
+    offence::{Beneficiaries, MachineDiscipline, Offence, ReportOffence, SlashId},
+    stake::{BondInspect, BondStanding, OnBondChange},
 };
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
-        traits::{ConstU32, ConstU128, fungible::InspectHold},
+        traits::{
+            ConstU32, ConstU128, Hooks,
+            fungible::{Inspect, InspectHold},
+        },
+        weights::{Weight, WeightMeter},
     },
-    frame_system::{self, mocking::MockBlock},
+    frame_system::{self, EnsureRoot, mocking::MockBlock},
     pallet_balances,
     sp_io::TestExternalities,
-    sp_runtime::{BuildStorage, DispatchResult},
+    sp_runtime::{BuildStorage, DispatchError, DispatchResult, Permill},
 };
 
-use crate::{self as pallet_provider_staking, BondRecordOf, Bonds, HoldReason};
+use crate::{
+    self as pallet_provider_staking, BondRecordOf, Bonds, DEFAULT_OFFENCE_TABLE, Debts, HoldReason,
+    OffenceTable, Strikes,
+};
 
 pub(crate) type AccountId = u64;
 
 pub(crate) const PROVIDER: AccountId = 1;
 pub(crate) const OTHER_PROVIDER: AccountId = 2;
 pub(crate) const STRANGER: AccountId = 3;
+pub(crate) const CONSUMER: AccountId = 4;
+pub(crate) const REPORTER: AccountId = 5;
+/// An account that does not exist: it cannot receive less than [`EXISTENTIAL_DEPOSIT`].
+pub(crate) const NEWCOMER: AccountId = 6;
 
 /// Machines of [`PROVIDER`].
 pub(crate) const MACHINE: MachineId = 10;
@@ -45,6 +57,12 @@ pub(crate) const BASE_BOND: Balance = 500 * ASY;
 pub(crate) const CLASS_STAKE: Balance = 100 * ASY;
 pub(crate) const MINIMUM: Balance = BASE_BOND + CLASS_STAKE;
 pub(crate) const UNBONDING_EPOCHS: EpochIndex = 3;
+pub(crate) const DEFER_EPOCHS: EpochIndex = 2;
+pub(crate) const MEMORY_EPOCHS: EpochIndex = 10;
+pub(crate) const PLACES_PER_EPOCH: u32 = 3;
+pub(crate) const EXISTENTIAL_DEPOSIT: Balance = MILLI_ASY;
+/// Enough for some dozens of slashes.
+pub(crate) const SERVICE_WEIGHT: Weight = Weight::from_parts(100_000_000_000, u64::MAX);
 
 construct_runtime!(
     pub enum Test {
@@ -64,20 +82,37 @@ impl frame_system::Config for Test {
 impl pallet_balances::Config for Test {
     type AccountStore = System;
     type Balance = Balance;
-    type ExistentialDeposit = ConstU128<MILLI_ASY>;
+    type ExistentialDeposit = ConstU128<EXISTENTIAL_DEPOSIT>;
 }
 
 parameter_types! {
     /// The registry's machines.
     pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
     /// What the registry was told and what was held then, in order.
-    pub static BondChanges: Vec<(MachineId, bool, Balance)> = Vec::new();
+    pub static BondChanges: Vec<(MachineId, BondStanding, Balance)> = Vec::new();
+    /// What the registry was asked to do with machines, in order.
+    pub(crate) static Disciplined: Vec<Discipline> = Vec::new();
     /// The clock's epoch.
     pub static CurrentEpoch: EpochIndex = 0;
     /// Least bond of any machine, before its class asks for more.
     pub static LeastBond: Balance = BASE_BOND;
     /// What every machine's class asks.
     pub static StakeOfClass: Balance = CLASS_STAKE;
+    /// What the offences cost.
+    pub static Penalties: OffenceTable = DEFAULT_OFFENCE_TABLE;
+    /// The reporter's part of a slash.
+    pub static ReporterPart: Permill = Permill::from_percent(10);
+    /// Epochs between a slash and its application.
+    pub static WaitEpochs: EpochIndex = DEFER_EPOCHS;
+    /// Most weight that the hook takes.
+    pub const ServiceWeight: Weight = SERVICE_WEIGHT;
+}
+
+/// What [`MockRegistry`] was asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Discipline {
+    Suspend(MachineId),
+    Condemn(MachineId),
 }
 
 /// A machine of [`MockRegistry`].
@@ -120,18 +155,53 @@ impl MachineInspect<AccountId> for MockRegistry {
 }
 
 impl OnBondChange for MockRegistry {
-    fn on_bond_change(machine: MachineId, sufficient: bool) {
-        let held = ProviderStaking::total_held(machine);
-        assert_eq!(ProviderStaking::is_sufficient(machine), sufficient);
-        BondChanges::mutate(|changes| changes.push((machine, sufficient, held)));
-        match (MockRegistry::status(machine), sufficient) {
-            (Some(Unproven | Suspended(BondTooLow)), true) => set_status(machine, Active),
-            (Some(Active), false) => set_status(machine, Suspended(BondTooLow)),
-            (Some(Retired), _) if held == 0 => Machines::mutate(|machines| {
-                machines.remove(&machine);
-            }),
+    fn on_bond_change(machine: MachineId, standing: BondStanding) {
+        assert_eq!(ProviderStaking::standing(machine), standing);
+        BondChanges::mutate(|changes| changes.push((machine, standing, held_for(machine))));
+        match (MockRegistry::status(machine), standing) {
+            (Some(Unproven | Suspended(BondTooLow | InDebt)), BondStanding::Sufficient) => {
+                set_status(machine, Active)
+            }
+            (Some(Active | Suspended(InDebt)), BondStanding::TooLow) => {
+                set_status(machine, Suspended(BondTooLow))
+            }
+            (Some(Active | Suspended(BondTooLow)), BondStanding::InDebt) => {
+                set_status(machine, Suspended(InDebt))
+            }
+            (Some(Retired), _) => remove_if_settled(machine),
             _ => {}
         }
+    }
+}
+
+impl MachineDiscipline for MockRegistry {
+    fn suspend_for_offence(machine: MachineId) {
+        assert!(ProviderStaking::has_pending_slash(machine));
+        Disciplined::mutate(|disciplined| disciplined.push(Discipline::Suspend(machine)));
+        match MockRegistry::status(machine) {
+            None | Some(Retired | Suspended(Condemned)) => {}
+            Some(_) => set_status(machine, Suspended(SuspensionReason::Offence)),
+        }
+    }
+
+    fn condemn(machine: MachineId) {
+        Disciplined::mutate(|disciplined| disciplined.push(Discipline::Condemn(machine)));
+        retire(machine);
+    }
+}
+
+/// The registry retires a machine; one that nothing ties to its provider goes at once.
+pub(crate) fn retire(machine: MachineId) {
+    if MockRegistry::status(machine).is_some() {
+        set_status(machine, Retired);
+        remove_if_settled(machine);
+    }
+}
+
+fn remove_if_settled(machine: MachineId) {
+    if ProviderStaking::is_settled(machine) {
+        Machines::mutate(|machines| machines.remove(&machine));
+        ProviderStaking::on_machine_removed(machine);
     }
 }
 
@@ -151,7 +221,9 @@ impl ActiveClock for MockClock {
     }
 
     #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(_: Millis) {}
+    fn benchmark_set_now_ms(now: Millis) {
+        CurrentEpoch::set((now / MILLIS_PER_HOUR) as EpochIndex);
+    }
 }
 
 impl pallet_provider_staking::Config for Test {
@@ -162,6 +234,14 @@ impl pallet_provider_staking::Config for Test {
     type Clock = MockClock;
     type BaseBond = LeastBond;
     type UnbondingEpochs = ConstU32<UNBONDING_EPOCHS>;
+    type Discipline = MockRegistry;
+    type AdminOrigin = EnsureRoot<AccountId>;
+    type OffenceTable = Penalties;
+    type ReporterShare = ReporterPart;
+    type SlashDeferEpochs = WaitEpochs;
+    type StrikeMemoryEpochs = ConstU32<MEMORY_EPOCHS>;
+    type MaxSlashesPerEpoch = ConstU32<PLACES_PER_EPOCH>;
+    type MaxServiceWeight = ServiceWeight;
     type WeightInfo = ();
 }
 
@@ -183,6 +263,9 @@ impl ExtBuilder {
         CurrentEpoch::set(0);
         LeastBond::set(BASE_BOND);
         StakeOfClass::set(CLASS_STAKE);
+        Penalties::set(DEFAULT_OFFENCE_TABLE);
+        ReporterPart::set(Permill::from_percent(10));
+        WaitEpochs::set(DEFER_EPOCHS);
         for (machine, provider) in [
             (MACHINE, PROVIDER),
             (SECOND_MACHINE, PROVIDER),
@@ -192,7 +275,7 @@ impl ExtBuilder {
         }
         let genesis = RuntimeGenesisConfig {
             balances: pallet_balances::GenesisConfig {
-                balances: [PROVIDER, OTHER_PROVIDER, STRANGER]
+                balances: [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER, REPORTER]
                     .map(|who| (who, ENDOWMENT))
                     .into(),
                 ..Default::default()
@@ -209,14 +292,16 @@ impl ExtBuilder {
             System::reset_events();
         });
         BondChanges::set(Vec::new());
+        Disciplined::set(Vec::new());
         externalities
     }
 
-    /// Runs the test and checks the pallet's invariants after it.
+    /// Runs the test and checks the pallet's invariants after it, and that the issuance is all that there is.
     pub(crate) fn build_and_execute(self, test: impl FnOnce()) {
         self.build().execute_with(|| {
             test();
             ProviderStaking::do_try_state().unwrap();
+            assert_eq!(Balances::total_issuance(), sum_of_balances());
         });
     }
 }
@@ -257,6 +342,121 @@ pub(crate) fn withdraw(machine: MachineId) -> DispatchResult {
 
 pub(crate) fn set_auto_stake(who: AccountId, machine: MachineId, auto_stake: bool) -> DispatchResult {
     ProviderStaking::set_auto_stake(RuntimeOrigin::signed(who), machine, auto_stake)
+}
+
+/// Reports an offence that harmed nobody.
+pub(crate) fn report(machine: MachineId, offence: Offence) -> SlashId {
+    ProviderStaking::report_offence(machine, offence, Beneficiaries::nobody()).unwrap()
+}
+
+/// Slashes as governance, for what harmed nobody.
+pub(crate) fn slash(machine: MachineId, percent: u32) -> SlashId {
+    slash_for(machine, percent, Beneficiaries::nobody()).unwrap()
+}
+
+/// Slashes as governance and returns the slash, which must be the last one queued.
+pub(crate) fn slash_for(
+    machine: MachineId,
+    percent: u32,
+    beneficiaries: Beneficiaries<AccountId>,
+) -> Result<SlashId, DispatchError> {
+    ProviderStaking::slash(
+        RuntimeOrigin::root(),
+        machine,
+        Permill::from_percent(percent),
+        beneficiaries,
+    )?;
+    let events = System::read_events_for_pallet::<crate::Event<Test>>();
+    match events.last() {
+        Some(crate::Event::SlashQueued { id, .. }) => Ok(*id),
+        other => panic!("the last event is {other:?}"),
+    }
+}
+
+/// [`CONSUMER`] lost so much, and [`REPORTER`] showed it.
+pub(crate) fn harmed(loss: Balance) -> Beneficiaries<AccountId> {
+    Beneficiaries {
+        consumer: Some((CONSUMER, loss)),
+        reporter: Some(REPORTER),
+    }
+}
+
+pub(crate) fn cancel_slash(id: SlashId) -> DispatchResult {
+    ProviderStaking::cancel_slash(RuntimeOrigin::root(), id)
+}
+
+/// Applies a slash as somebody who has nothing to do with it.
+pub(crate) fn apply_slash(id: SlashId) -> DispatchResult {
+    ProviderStaking::apply_slash(RuntimeOrigin::signed(STRANGER), id)
+}
+
+pub(crate) fn pay_debt(who: AccountId, machine: MachineId, id: SlashId) -> DispatchResult {
+    ProviderStaking::pay_debt(RuntimeOrigin::signed(who), machine, id)
+}
+
+/// Runs the hook with so much weight left in the block, and returns how much it took.
+pub(crate) fn poll_with(weight: Weight) -> Weight {
+    let mut meter = WeightMeter::with_limit(weight);
+    ProviderStaking::on_poll(System::block_number(), &mut meter);
+    meter.consumed()
+}
+
+/// Runs the hook in an empty block.
+pub(crate) fn poll() {
+    poll_with(Weight::MAX);
+}
+
+/// Queues a slash, lets it fall due and applies it by the hook.
+pub(crate) fn slash_now(
+    machine: MachineId,
+    percent: u32,
+    beneficiaries: Beneficiaries<AccountId>,
+) -> SlashId {
+    let id = slash_for(machine, percent, beneficiaries).unwrap();
+    CurrentEpoch::set(id.due_epoch);
+    poll();
+    id
+}
+
+/// Forgets events and what the registry was told.
+pub(crate) fn forget_traces() {
+    take_events();
+    BondChanges::set(Vec::new());
+    Disciplined::set(Vec::new());
+}
+
+pub(crate) fn place(due_epoch: EpochIndex, index: u32) -> SlashId {
+    SlashId { due_epoch, index }
+}
+
+pub(crate) fn free(who: AccountId) -> Balance {
+    Balances::free_balance(who)
+}
+
+/// Plancks held for a machine, by its record.
+pub(crate) fn held_for(machine: MachineId) -> Balance {
+    Bonds::<Test>::get(machine).map_or(0, |record| record.total_held())
+}
+
+/// Plancks that a slash of a machine left outstanding.
+pub(crate) fn debt_of(machine: MachineId, id: SlashId) -> Balance {
+    Debts::<Test>::get(machine, id).map_or(0, |debt| debt.total())
+}
+
+/// How often a machine committed each offence.
+pub(crate) fn strikes_of(machine: MachineId) -> Strikes {
+    Bonds::<Test>::get(machine).map_or(Strikes::default(), |record| record.strikes)
+}
+
+/// Plancks of an account, held ones included.
+pub(crate) fn total_balance(who: AccountId) -> Balance {
+    Balances::total_balance(&who)
+}
+
+pub(crate) fn sum_of_balances() -> Balance {
+    frame_system::Account::<Test>::iter_values()
+        .map(|account| account.data.free + account.data.reserved)
+        .sum()
 }
 
 pub(crate) fn record(machine: MachineId) -> BondRecordOf<Test> {

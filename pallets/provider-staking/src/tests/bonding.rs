@@ -1,8 +1,15 @@
 use assay_primitives::{
-    machine::MachineStatus::{Active, Retired, Suspended, Unproven},
-    machine::{MachineInspect, SuspensionReason::BondTooLow},
+    machine::{
+        MachineInspect,
+        MachineStatus::{Active, Retired, Suspended, Unproven},
+        SuspensionReason::BondTooLow,
+    },
     money::{ASY, Balance},
-    stake::BondInspect,
+    offence::Offence::JobAbandoned,
+    stake::{
+        BondInspect,
+        BondStanding::{InDebt, Sufficient, TooLow},
+    },
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
@@ -22,13 +29,17 @@ fn bond_works() {
                 provider: PROVIDER,
                 bonded: MINIMUM,
                 unlocking: Default::default(),
-                auto_stake: false
+                auto_stake: false,
+                debt: 0,
+                pending: 0,
+                pending_slashes: 0,
+                strikes: Default::default(),
             }
         );
         assert_eq!(held(PROVIDER), MINIMUM);
         assert_eq!(Balances::free_balance(PROVIDER), ENDOWMENT - MINIMUM);
-        assert!(ProviderStaking::is_sufficient(MACHINE));
-        assert_eq!(ProviderStaking::total_held(MACHINE), MINIMUM);
+        assert_eq!(ProviderStaking::standing(MACHINE), Sufficient);
+        assert!(!ProviderStaking::is_settled(MACHINE));
         assert_eq!(
             take_events(),
             [Event::Bonded {
@@ -37,7 +48,7 @@ fn bond_works() {
                 total: MINIMUM
             }]
         );
-        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM)]);
+        assert_eq!(BondChanges::get(), [(MACHINE, Sufficient, MINIMUM)]);
     });
 }
 
@@ -48,8 +59,8 @@ fn bond_keeps_machines_apart() {
         assert_ok!(bond(PROVIDER, SECOND_MACHINE, MINIMUM + 1));
         assert_ok!(bond(OTHER_PROVIDER, OTHER_MACHINE, MINIMUM + 2));
 
-        assert_eq!(ProviderStaking::total_held(MACHINE), MINIMUM);
-        assert_eq!(ProviderStaking::total_held(SECOND_MACHINE), MINIMUM + 1);
+        assert_eq!(held_for(MACHINE), MINIMUM);
+        assert_eq!(held_for(SECOND_MACHINE), MINIMUM + 1);
         assert_eq!(held(PROVIDER), 2 * MINIMUM + 1);
         assert_eq!(held(OTHER_PROVIDER), MINIMUM + 2);
     });
@@ -70,6 +81,40 @@ fn bond_fails_when_not_allowed() {
 fn bond_fails_when_bonded_already() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::AlreadyBonded);
+    });
+}
+
+#[test]
+fn bond_works_again_after_all_was_slashed_and_paid() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        report(MACHINE, JobAbandoned);
+        let first = slash(MACHINE, 100);
+        let second = slash(MACHINE, 100);
+        CurrentEpoch::set(DEFER_EPOCHS);
+        poll();
+        assert_eq!(held(PROVIDER), 0);
+        assert_eq!(ProviderStaking::standing(MACHINE), InDebt);
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::InDebt);
+
+        assert_ok!(pay_debt(STRANGER, MACHINE, first));
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::InDebt);
+        assert_ok!(pay_debt(STRANGER, MACHINE, second));
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM - 1), Error::<Test>::BelowMinimum);
+        assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));
+        assert_eq!(MockRegistry::status(MACHINE), Some(Active));
+        assert_eq!(strikes_of(MACHINE)[JobAbandoned as usize].count, 1);
+    });
+}
+
+#[test]
+fn bond_keeps_what_is_on_its_way_out() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        set_status(MACHINE, Unproven);
+        assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
+        assert_ok!(bond(PROVIDER, MACHINE, MINIMUM + 1));
+        assert_eq!(record(MACHINE).bonded, MINIMUM + 1);
+        assert_eq!(held(PROVIDER), 2 * MINIMUM + 1);
     });
 }
 
@@ -116,13 +161,15 @@ fn bond_extra_works() {
                 total: MINIMUM + 7
             }]
         );
-        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM + 7)]);
+        assert_eq!(BondChanges::get(), [(MACHINE, Sufficient, MINIMUM + 7)]);
     });
 }
 
 #[test]
 fn bond_extra_fails_when_not_allowed() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_noop!(bond_extra(PROVIDER, SECOND_MACHINE, 7), Error::<Test>::NotBonded);
+        report(SECOND_MACHINE, JobAbandoned);
         assert_noop!(bond_extra(PROVIDER, SECOND_MACHINE, 7), Error::<Test>::NotBonded);
         assert_noop!(bond_extra(STRANGER, MACHINE, 7), Error::<Test>::NotProvider);
         assert_noop!(bond_extra(PROVIDER, MACHINE, 0), Error::<Test>::AmountIsZero);
@@ -149,7 +196,7 @@ fn minimum_bond_is_base_and_class() {
 fn base_bond_counts_from_the_moment_it_changes() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         LeastBond::set(BASE_BOND + 10);
-        assert!(!ProviderStaking::is_sufficient(MACHINE));
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
         // The registry hears of it with the next change of the bond.
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));
         assert_ok!(bond_extra(PROVIDER, MACHINE, 9));
@@ -158,7 +205,10 @@ fn base_bond_counts_from_the_moment_it_changes() {
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));
         assert_eq!(
             BondChanges::get(),
-            [(MACHINE, false, MINIMUM + 9), (MACHINE, true, MINIMUM + 10)]
+            [
+                (MACHINE, TooLow, MINIMUM + 9),
+                (MACHINE, Sufficient, MINIMUM + 10)
+            ]
         );
     });
 }
@@ -167,9 +217,11 @@ fn base_bond_counts_from_the_moment_it_changes() {
 fn inspect_knows_nothing_of_machines_without_bond() {
     ExtBuilder::default().build_and_execute(|| {
         assert_eq!(MockRegistry::status(MACHINE), Some(Unproven));
-        assert!(!ProviderStaking::is_sufficient(MACHINE));
-        assert_eq!(ProviderStaking::total_held(MACHINE), 0);
-        assert!(!ProviderStaking::is_sufficient(99));
-        assert_eq!(ProviderStaking::total_held(99), 0);
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
+        assert!(ProviderStaking::is_settled(MACHINE));
+        assert!(!ProviderStaking::has_pending_slash(MACHINE));
+        assert_eq!(ProviderStaking::standing(99), TooLow);
+        assert!(ProviderStaking::is_settled(99));
+        assert!(!ProviderStaking::has_pending_slash(99));
     });
 }

@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod agenda;
 mod bonding;
+mod cancelling;
+mod debts;
+mod dodging;
+mod hook;
 mod rewards;
+mod slashing;
+mod strikes;
 mod sums;
 mod unbonding;

@@ -1,7 +1,11 @@
 use assay_primitives::{
-    machine::{MachineInspect, MachineStatus::Retired},
+    machine::{
+        MachineInspect,
+        MachineStatus::{Retired, Unproven},
+    },
     money::ASY,
-    stake::BondRewards,
+    offence::Beneficiaries,
+    stake::{BondRewards, BondStanding::Sufficient},
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
@@ -65,7 +69,7 @@ fn bond_reward_works() {
                 total: MINIMUM + 5
             }]
         );
-        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM + 5)]);
+        assert_eq!(BondChanges::get(), [(MACHINE, Sufficient, MINIMUM + 5)]);
 
         // Nothing is nothing.
         assert_ok!(ProviderStaking::bond_reward(MACHINE, 0));
@@ -90,5 +94,31 @@ fn bond_reward_fails_when_not_possible() {
             Error::<Test>::MachineRetired
         );
         assert_eq!(MockRegistry::status(MACHINE), Some(Retired));
+    });
+}
+
+#[test]
+fn rewards_stay_out_of_the_bond_when_in_debt() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_ok!(set_auto_stake(PROVIDER, MACHINE, true));
+        let first = slash(MACHINE, 100);
+        slash_now(MACHINE, 100, Beneficiaries::nobody());
+
+        assert!(!ProviderStaking::auto_stake(MACHINE));
+        assert_noop!(ProviderStaking::bond_reward(MACHINE, 5), Error::<Test>::InDebt);
+        assert_noop!(set_auto_stake(PROVIDER, MACHINE, false), Error::<Test>::InDebt);
+        assert_eq!(debt_of(MACHINE, first), 0);
+    });
+}
+
+#[test]
+fn rewards_stay_out_of_a_bond_on_its_way_out() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_ok!(set_auto_stake(PROVIDER, MACHINE, true));
+        set_status(MACHINE, Unproven);
+        assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
+
+        assert!(!ProviderStaking::auto_stake(MACHINE));
+        assert_noop!(ProviderStaking::bond_reward(MACHINE, 5), Error::<Test>::NotBonded);
     });
 }

@@ -1,19 +1,27 @@
-//! Whatever is called in whatever order: what is held is what is on record, and it all comes back.
+//! Whatever is called in whatever order: what is held is what is on record, the issuance is what there is, and all
+//! comes back but for what was slashed.
 
 use assay_primitives::{
     clock::EpochIndex,
     machine::{
         MachineId, MachineInspect,
-        MachineStatus::{Active, Retired, Suspended},
+        MachineStatus::{Active, Suspended},
         SuspensionReason::OwnRequest,
     },
     money::{ASY, Balance},
-    stake::{BondInspect, BondRewards},
+    offence::{Beneficiaries, Offence, ReportOffence, SlashId},
+    stake::BondRewards,
 };
-use polkadot_sdk::frame_support::{assert_ok, storage::with_storage_layer, traits::fungible::Mutate};
-use proptest::prelude::*;
+use polkadot_sdk::{
+    frame_support::{
+        assert_ok, dispatch::DispatchResult, storage::with_storage_layer, traits::fungible::Mutate,
+        weights::Weight,
+    },
+    sp_runtime::Permill,
+};
+use proptest::{prelude::*, sample::Index};
 
-use crate::{Bonds, mock::*};
+use crate::{Agenda, Bonds, Debts, Event, mock::*};
 
 /// Something that happens; calls may fail.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +67,45 @@ enum Step {
     Retire {
         machine: MachineId,
     },
+    Offence {
+        machine: MachineId,
+        offence: Offence,
+        victim: Victim,
+    },
+    Slash {
+        machine: MachineId,
+        parts: u32,
+        victim: Victim,
+    },
+    Cancel {
+        slash: Index,
+    },
+    Apply {
+        slash: Index,
+    },
+    PayDebt {
+        who: AccountId,
+        debt: Index,
+    },
+    Poll {
+        time: u64,
+    },
+}
+
+/// Who gets a share of a slash.
+#[derive(Clone, Copy, Debug)]
+struct Victim {
+    consumer: Option<(AccountId, Balance)>,
+    reporter: Option<AccountId>,
+}
+
+impl From<Victim> for Beneficiaries<AccountId> {
+    fn from(victim: Victim) -> Self {
+        Self {
+            consumer: victim.consumer,
+            reporter: victim.reporter,
+        }
+    }
 }
 
 fn machine() -> impl Strategy<Value = MachineId> {
@@ -85,8 +132,31 @@ fn amount() -> impl Strategy<Value = Balance> {
     ]
 }
 
+/// Somebody who can receive anything, somebody who cannot receive little, or the provider itself.
+fn recipient() -> impl Strategy<Value = AccountId> {
+    prop_oneof![Just(CONSUMER), Just(REPORTER), Just(NEWCOMER), Just(PROVIDER)]
+}
+
+fn victim() -> impl Strategy<Value = Victim> {
+    let loss = prop_oneof![0..2 * MINIMUM, 0..2 * EXISTENTIAL_DEPOSIT];
+    (
+        prop::option::of((recipient(), loss)),
+        prop::option::of(recipient()),
+    )
+        .prop_map(|(consumer, reporter)| Victim { consumer, reporter })
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
+        5 => (machine(), prop::sample::select(Offence::ALL.to_vec()), victim())
+            .prop_map(|(machine, offence, victim)| Step::Offence { machine, offence, victim }),
+        2 => (machine(), 0..=1_000_000_u32, victim())
+            .prop_map(|(machine, parts, victim)| Step::Slash { machine, parts, victim }),
+        2 => any::<Index>().prop_map(|slash| Step::Cancel { slash }),
+        2 => any::<Index>().prop_map(|slash| Step::Apply { slash }),
+        3 => (prop_oneof![Just(PROVIDER), Just(STRANGER), Just(CONSUMER)], any::<Index>())
+            .prop_map(|(who, debt)| Step::PayDebt { who, debt }),
+        4 => (0..10_000_000_000_u64).prop_map(|time| Step::Poll { time }),
         3 => (party(), amount()).prop_map(|((who, machine), amount)| Step::Bond { who, machine, amount }),
         3 => (party(), amount()).prop_map(|((who, machine), amount)| Step::BondExtra { who, machine, amount }),
         5 => (party(), amount()).prop_map(|((who, machine), amount)| Step::Unbond { who, machine, amount }),
@@ -101,10 +171,26 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// One of the slashes in the agenda.
+fn pick_slash(index: Index) -> Option<SlashId> {
+    let mut slashes: Vec<_> = Agenda::<Test>::iter_keys()
+        .map(|(epoch, index)| place(epoch, index))
+        .collect();
+    slashes.sort();
+    (!slashes.is_empty()).then(|| *index.get(&slashes))
+}
+
+/// One of the debts.
+fn pick_debt(index: Index) -> Option<(MachineId, SlashId)> {
+    let mut debts: Vec<_> = Debts::<Test>::iter_keys().collect();
+    debts.sort();
+    (!debts.is_empty()).then(|| *index.get(&debts))
+}
+
 /// Lets the step happen as on a chain, where a failure changes nothing. Returns what was made for a reward.
 fn act(step: Step) -> (AccountId, Balance) {
     let mut made = (PROVIDER, 0);
-    let _ = with_storage_layer(|| match step {
+    let _: DispatchResult = with_storage_layer(|| match step {
         Step::Bond { who, machine, amount } => bond(who, machine, amount),
         Step::BondExtra { who, machine, amount } => bond_extra(who, machine, amount),
         Step::Unbond { who, machine, amount } => unbond(who, machine, amount),
@@ -141,45 +227,204 @@ fn act(step: Step) -> (AccountId, Balance) {
             retire(machine);
             Ok(())
         }
+        Step::Offence {
+            machine,
+            offence,
+            victim,
+        } => ProviderStaking::report_offence(machine, offence, victim.into()).map(|_| ()),
+        Step::Slash {
+            machine,
+            parts,
+            victim,
+        } => ProviderStaking::slash(
+            RuntimeOrigin::root(),
+            machine,
+            Permill::from_parts(parts),
+            victim.into(),
+        ),
+        Step::Cancel { slash } => pick_slash(slash).map_or(Ok(()), cancel_slash),
+        Step::Apply { slash } => pick_slash(slash).map_or(Ok(()), apply_slash),
+        Step::PayDebt { who, debt } => {
+            pick_debt(debt).map_or(Ok(()), |(machine, id)| pay_debt(who, machine, id))
+        }
+        Step::Poll { time } => {
+            poll_with(Weight::from_parts(time, u64::MAX));
+            Ok(())
+        }
     });
     made
 }
 
-/// As the registry does it: a machine without a bond goes at once.
-fn retire(machine: MachineId) {
-    if MockRegistry::status(machine).is_none() {
-        return;
+/// What every account should have, bonds included, and what there should be in all.
+struct Ledger {
+    accounts: Vec<(AccountId, Balance)>,
+    issuance: Balance,
+}
+
+impl Ledger {
+    fn new() -> Self {
+        let accounts: Vec<_> = [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER, REPORTER, NEWCOMER]
+            .map(|account| (account, total_balance(account)))
+            .into();
+        Self {
+            issuance: accounts.iter().map(|(_, balance)| balance).sum(),
+            accounts,
+        }
     }
-    set_status(machine, Retired);
-    if ProviderStaking::total_held(machine) == 0 {
-        Machines::mutate(|machines| machines.remove(&machine));
+
+    fn of(&mut self, who: AccountId) -> &mut Balance {
+        let (_, balance) = self
+            .accounts
+            .iter_mut()
+            .find(|(account, _)| *account == who)
+            .unwrap();
+        balance
+    }
+
+    /// Takes from one account what a slash or a debt cost, and notes what was burned.
+    fn pay(&mut self, payer: AccountId, shares: [(Option<AccountId>, Balance); 2], burned: Balance) {
+        *self.of(payer) -= shares[0].1 + shares[1].1 + burned;
+        self.issuance -= burned;
+        for (recipient, amount) in shares {
+            if let Some(recipient) = recipient {
+                *self.of(recipient) += amount;
+            } else {
+                assert_eq!(amount, 0);
+            }
+        }
+    }
+
+    fn check(&self) {
+        for (account, balance) in &self.accounts {
+            assert_eq!(total_balance(*account), *balance, "of account {account}");
+        }
+        assert_eq!(Balances::total_issuance(), self.issuance);
+        assert_eq!(Balances::total_issuance(), sum_of_balances());
     }
 }
+
+/// Whose machine it is or was.
+fn owner(machine: MachineId) -> AccountId {
+    if machine == OTHER_MACHINE {
+        OTHER_PROVIDER
+    } else {
+        PROVIDER
+    }
+}
+
+/// Who gets the shares of each slash that was ever queued.
+type Shares = Vec<(SlashId, [Option<AccountId>; 2])>;
+
+/// Notes who gets the shares of slashes that are new.
+fn note_slashes(shares: &mut Shares) {
+    for (epoch, index, slash) in Agenda::<Test>::iter() {
+        let id = place(epoch, index);
+        if shares.iter().all(|(other, _)| *other != id) {
+            let consumer = slash.beneficiaries.consumer.map(|(account, _)| account);
+            shares.push((id, [consumer, slash.beneficiaries.reporter]));
+        }
+    }
+}
+
+/// Brings the ledger up to what the events tell, and checks that no slash took more than was held.
+fn follow_events(ledger: &mut Ledger, shares: &Shares, mut held_before: impl FnMut(MachineId) -> Balance) {
+    let recipients = |id| {
+        let (_, recipients) = shares.iter().find(|(slash, _)| *slash == id).unwrap();
+        *recipients
+    };
+    let mut taken_of: Vec<(MachineId, Balance)> = Vec::new();
+    for event in take_events() {
+        match event {
+            Event::Slashed {
+                id,
+                machine,
+                taken,
+                to_consumer,
+                to_reporter,
+                burned,
+                ..
+            } => {
+                assert_eq!(taken, to_consumer + to_reporter + burned);
+                let [consumer, reporter] = recipients(id);
+                ledger.pay(
+                    owner(machine),
+                    [(consumer, to_consumer), (reporter, to_reporter)],
+                    burned,
+                );
+                taken_of.push((machine, taken));
+                let sum: Balance = taken_of
+                    .iter()
+                    .filter(|(other, _)| *other == machine)
+                    .map(|(_, taken)| taken)
+                    .sum();
+                assert!(sum <= held_before(machine));
+            }
+            Event::DebtPaid {
+                id,
+                payer,
+                to_consumer,
+                to_reporter,
+                burned,
+                ..
+            } => {
+                let [consumer, reporter] = recipients(id);
+                ledger.pay(payer, [(consumer, to_consumer), (reporter, to_reporter)], burned);
+            }
+            _ => {}
+        }
+    }
+}
+
+const ALL_MACHINES: [MachineId; 3] = [MACHINE, SECOND_MACHINE, OTHER_MACHINE];
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn holds_are_the_records_and_all_comes_back(steps in prop::collection::vec(step(), 0..80)) {
+    fn money_is_where_the_records_say_and_all_comes_back(steps in prop::collection::vec(step(), 0..80)) {
         ExtBuilder::default().build_and_execute(|| {
-            let mut made = [(PROVIDER, 0), (OTHER_PROVIDER, 0)];
+            let mut ledger = Ledger::new();
+            let mut shares = Shares::new();
             for step in steps {
+                let before = ALL_MACHINES.map(|machine| (machine, held_for(machine)));
+                let held_before = |machine| {
+                    let (_, held) = before.iter().find(|(other, _)| *other == machine).unwrap();
+                    *held
+                };
                 let (who, amount) = act(step);
-                made.iter_mut().filter(|(account, _)| *account == who).for_each(|(_, sum)| *sum += amount);
+                *ledger.of(who) += amount;
+                ledger.issuance += amount;
+                note_slashes(&mut shares);
+                follow_events(&mut ledger, &shares, held_before);
 
                 ProviderStaking::do_try_state().unwrap();
-                for (account, made) in made {
+                ledger.check();
+                for account in [PROVIDER, OTHER_PROVIDER] {
                     let recorded: Balance = Bonds::<Test>::iter_values()
                         .filter(|record| record.provider == account)
                         .map(|record| record.total_held())
                         .sum();
                     assert_eq!(held(account), recorded);
-                    assert_eq!(Balances::free_balance(account) + recorded, ENDOWMENT + made);
                 }
             }
 
+            // Let every slash be applied, and pay what is owed.
+            CurrentEpoch::mutate(|epoch| *epoch += 100);
+            while Agenda::<Test>::iter().next().is_some() {
+                poll();
+            }
+            follow_events(&mut ledger, &shares, |_| Balance::MAX);
+            ledger.check();
+            Balances::mint_into(&STRANGER, 1_000_000 * ASY).unwrap();
+            *ledger.of(STRANGER) += 1_000_000 * ASY;
+            ledger.issuance += 1_000_000 * ASY;
+            for (machine, id) in Debts::<Test>::iter_keys().collect::<Vec<_>>() {
+                assert_ok!(pay_debt(STRANGER, machine, id));
+            }
+            follow_events(&mut ledger, &shares, |_| 0);
+
             // Retire, unbond, wait, withdraw.
-            for machine in [MACHINE, SECOND_MACHINE, OTHER_MACHINE] {
+            for machine in ALL_MACHINES {
                 retire(machine);
                 let Some(record) = Bonds::<Test>::get(machine) else { continue };
                 if record.unlocking.is_full() {
@@ -197,9 +442,9 @@ proptest! {
 
             assert_eq!(Bonds::<Test>::iter().count(), 0);
             assert!(Machines::get().is_empty());
-            for (account, made) in made {
+            ledger.check();
+            for account in [PROVIDER, OTHER_PROVIDER] {
                 assert_eq!(held(account), 0);
-                assert_eq!(Balances::free_balance(account), ENDOWMENT + made);
             }
         });
     }

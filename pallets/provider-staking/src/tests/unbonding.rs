@@ -5,7 +5,10 @@ use assay_primitives::{
         SuspensionReason::{BondTooLow, OwnRequest},
     },
     money::ASY,
-    stake::BondInspect,
+    stake::{
+        BondInspect,
+        BondStanding::{Sufficient, TooLow},
+    },
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -36,7 +39,7 @@ fn unbond_works() {
         );
         // It is still held, and still to lose.
         assert_eq!(held(PROVIDER), MINIMUM + 10 * ASY);
-        assert_eq!(ProviderStaking::total_held(MACHINE), MINIMUM + 10 * ASY);
+        assert_eq!(held_for(MACHINE), MINIMUM + 10 * ASY);
         assert_eq!(
             take_events(),
             [Event::Unbonded {
@@ -45,7 +48,7 @@ fn unbond_works() {
                 due_epoch
             }]
         );
-        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM + 10 * ASY)]);
+        assert_eq!(BondChanges::get(), [(MACHINE, Sufficient, MINIMUM + 10 * ASY)]);
     });
 }
 
@@ -115,8 +118,8 @@ fn unbond_works_below_minimum_when_suspended_but_not_to_nothing() {
             set_status(MACHINE, Suspended(reason));
             assert_noop!(unbond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::MachineInMarket);
             assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM - 1));
-            assert_eq!(BondChanges::get(), [(MACHINE, false, MINIMUM)]);
-            assert!(!ProviderStaking::is_sufficient(MACHINE));
+            assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM)]);
+            assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
         });
     }
 }
@@ -129,7 +132,7 @@ fn unbond_works_whole_when_unproven_or_retired() {
             assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
             assert_eq!(record(MACHINE).bonded, 0);
             assert_eq!(held(PROVIDER), MINIMUM);
-            assert_eq!(BondChanges::get(), [(MACHINE, false, MINIMUM)]);
+            assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM)]);
         });
     }
 }
@@ -177,7 +180,7 @@ fn withdraw_works() {
                 amount: 3 * ASY
             }]
         );
-        assert_eq!(BondChanges::get(), [(MACHINE, true, MINIMUM + 7 * ASY)]);
+        assert_eq!(BondChanges::get(), [(MACHINE, Sufficient, MINIMUM + 7 * ASY)]);
     });
 }
 
@@ -208,7 +211,7 @@ fn withdraw_removes_the_record_with_the_last_of_it() {
         assert_eq!(held(PROVIDER), 0);
         assert_eq!(Balances::free_balance(PROVIDER), ENDOWMENT);
         // The registry heard it last, when nothing was held any more, and forgot the machine.
-        assert_eq!(BondChanges::get().last(), Some(&(MACHINE, false, 0)));
+        assert_eq!(BondChanges::get().last(), Some(&(MACHINE, TooLow, 0)));
         assert_eq!(MockRegistry::status(MACHINE), None);
     });
 }
@@ -218,10 +221,9 @@ fn withdrawn_machine_can_be_bonded_again() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         set_status(MACHINE, Unproven);
         assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
-        // While something is on its way out it is added to.
-        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::AlreadyBonded);
-        assert_ok!(bond_extra(PROVIDER, MACHINE, 1));
-        assert_ok!(unbond(PROVIDER, MACHINE, 1));
+        // What is on its way out is no bond to add to.
+        assert_noop!(bond_extra(PROVIDER, MACHINE, 1), Error::<Test>::NotBonded);
+        assert_noop!(unbond(PROVIDER, MACHINE, 1), Error::<Test>::NotBonded);
         CurrentEpoch::set(UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));

@@ -1,0 +1,125 @@
+//! Where the money of slashes and debts goes: the consumer's loss, the reporter's share, and the rest burned.
+//!
+//! What an account refuses to receive is burned instead, so that no account's condition can keep a machine from
+//! being slashed or from paying what it owes.
+
+use assay_primitives::{money::Balance, offence::SlashId};
+use polkadot_sdk::{
+    frame_support::{
+        storage::with_storage_layer,
+        traits::{
+            fungible::{Inspect, Mutate, MutateHold},
+            tokens::{DepositConsequence, Fortitude, Precision, Preservation, Provenance, Restriction},
+        },
+    },
+    sp_runtime::{DispatchError, DispatchResult},
+};
+
+use crate::{Config, DebtRecordOf, Event, HoldReason, Pallet};
+
+/// Out of which money is paid.
+pub(crate) enum Source<'a, AccountId> {
+    /// What is held on a provider's account, by force: whatever the provider froze, it still pays.
+    Bond(&'a AccountId),
+    /// What an account may spend and stay alive.
+    Free(&'a AccountId),
+}
+
+/// Where it went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Payout {
+    /// Plancks that the consumer received.
+    pub(crate) to_consumer: Balance,
+    /// Plancks that the reporter received.
+    pub(crate) to_reporter: Balance,
+    /// Plancks burned, with those that could not be received.
+    pub(crate) burned: Balance,
+}
+
+impl<T: Config> Pallet<T> {
+    /// Pays dues of a slash.
+    ///
+    /// May fail after it moved a part of them: the caller undoes its storage changes then.
+    pub(crate) fn pay_out(
+        id: SlashId,
+        source: Source<T::AccountId>,
+        dues: DebtRecordOf<T>,
+    ) -> Result<Payout, DispatchError> {
+        let total = dues.total();
+        let to_consumer = Self::pay_share(id, &source, dues.consumer)?;
+        let to_reporter = Self::pay_share(id, &source, dues.reporter)?;
+        let burned = total.saturating_sub(to_consumer).saturating_sub(to_reporter);
+        Self::burn(&source, burned)?;
+        Ok(Payout {
+            to_consumer,
+            to_reporter,
+            burned,
+        })
+    }
+
+    /// Pays somebody a share and returns how much arrived: all or nothing.
+    fn pay_share(
+        id: SlashId,
+        source: &Source<T::AccountId>,
+        share: Option<(T::AccountId, Balance)>,
+    ) -> Result<Balance, DispatchError> {
+        let Some((recipient, amount)) = share.filter(|(_, amount)| *amount > 0) else {
+            return Ok(0);
+        };
+        let arrived = match source {
+            Source::Bond(provider) => with_storage_layer(|| {
+                T::Currency::transfer_on_hold(
+                    &HoldReason::MachineBond.into(),
+                    provider,
+                    &recipient,
+                    amount,
+                    Precision::Exact,
+                    Restriction::Free,
+                    Fortitude::Force,
+                )
+            })
+            .is_ok(),
+            // Asked before, because a payer who has too little must not have the share burned.
+            Source::Free(payer) => {
+                let consequence = T::Currency::can_deposit(&recipient, amount, Provenance::Extant);
+                let receivable = consequence == DepositConsequence::Success;
+                if receivable {
+                    T::Currency::transfer(payer, &recipient, amount, Preservation::Preserve)?;
+                }
+                receivable
+            }
+        };
+        if arrived {
+            return Ok(amount);
+        }
+        Self::deposit_event(Event::ShareBurned {
+            id,
+            recipient,
+            amount,
+        });
+        Ok(0)
+    }
+
+    fn burn(source: &Source<T::AccountId>, amount: Balance) -> DispatchResult {
+        if amount == 0 {
+            return Ok(());
+        }
+        match source {
+            Source::Bond(provider) => T::Currency::burn_held(
+                &HoldReason::MachineBond.into(),
+                provider,
+                amount,
+                Precision::Exact,
+                Fortitude::Force,
+            ),
+            Source::Free(payer) => T::Currency::burn_from(
+                payer,
+                amount,
+                Preservation::Preserve,
+                Precision::Exact,
+                Fortitude::Polite,
+            ),
+        }
+        .map(|_| ())
+    }
+}

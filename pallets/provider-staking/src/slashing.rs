@@ -1,0 +1,154 @@
+//! Slashes: what queues them, applies them or takes them back.
+
+use assay_primitives::{
+    clock::ActiveClock,
+    machine::{MachineId, MachineInspect},
+    offence::{Beneficiaries, MachineDiscipline, Offence, ReportOffence, SlashId},
+};
+use polkadot_sdk::{
+    frame_support::traits::{DefensiveOption, Get},
+    sp_runtime::{ArithmeticError, DispatchError, DispatchResult, Permill},
+};
+
+use crate::{
+    BondRecord, BondRecordOf, Bonds, Config, Error, Event, Pallet, SlashReason, SlashRecord, SlashRecordOf,
+    agenda::SlashAgenda,
+    payouts::Source,
+    types::{ends_machine, suspends},
+};
+
+impl<T: Config> Pallet<T> {
+    /// The record of a machine that is to be slashed, also where nothing is bonded.
+    pub(crate) fn record_to_slash(machine: MachineId) -> Result<BondRecordOf<T>, Error<T>> {
+        let provider = T::Machines::provider_of(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        Ok(Bonds::<T>::get(machine).unwrap_or_else(|| BondRecord::empty(provider)))
+    }
+
+    /// Fixes what a slash costs and puts it in the agenda; stores the record.
+    ///
+    /// The fraction is one of what is held now, but at least of the minimum: who took the bond out before still
+    /// owes as much as somebody who did not.
+    pub(crate) fn queue(
+        machine: MachineId,
+        mut record: BondRecordOf<T>,
+        reason: SlashReason,
+        fraction: Permill,
+        beneficiaries: Beneficiaries<T::AccountId>,
+        ends_machine: bool,
+    ) -> Result<SlashId, DispatchError> {
+        let owed = fraction.mul_floor(record.total_held().max(Self::required(machine)?));
+        record.pending = record
+            .pending
+            .checked_add(owed)
+            .ok_or(ArithmeticError::Overflow)?;
+        record.pending_slashes = record
+            .pending_slashes
+            .checked_add(1)
+            .ok_or(ArithmeticError::Overflow)?;
+        let reporter_share = match beneficiaries.reporter {
+            Some(_) => T::ReporterShare::get().mul_floor(owed),
+            None => 0,
+        };
+
+        let id = SlashAgenda::<T>::queue(SlashRecord {
+            machine,
+            reason,
+            owed,
+            beneficiaries,
+            reporter_share,
+            ends_machine,
+        });
+        // Nothing is held more or less, so nobody needs to hear of it.
+        Bonds::<T>::insert(machine, record);
+        Self::deposit_event(Event::SlashQueued {
+            id,
+            machine,
+            reason,
+            owed,
+        });
+        Ok(id)
+    }
+
+    /// Takes what a slash costs, as far as it is there, and makes a debt of the rest.
+    ///
+    /// Fails only where there is no such slash or storage contradicts itself; the caller undoes its changes then.
+    pub(crate) fn apply(id: SlashId) -> DispatchResult {
+        let (slash, mut record) = Self::take_from_agenda(id)?;
+        let (machine, ends_machine) = (slash.machine, slash.ends_machine);
+        let taken = record.take(slash.owed);
+        let mut outstanding = slash.into_dues();
+        let payout = Self::pay_out(id, Source::Bond(&record.provider), outstanding.take(taken))?;
+        Self::deposit_event(Event::Slashed {
+            id,
+            machine,
+            taken,
+            to_consumer: payout.to_consumer,
+            to_reporter: payout.to_reporter,
+            burned: payout.burned,
+            debt: outstanding.total(),
+        });
+        Self::add_debt(machine, &mut record, id, outstanding)?;
+
+        Self::write(machine, record);
+        if ends_machine {
+            T::Discipline::condemn(machine);
+        }
+        Self::tell(machine);
+        Ok(())
+    }
+
+    /// Takes a slash back before it was applied, and the strike with it. What was queued meanwhile stays as it is,
+    /// even where the strike made it dearer.
+    pub(crate) fn cancel(id: SlashId) -> DispatchResult {
+        let (slash, mut record) = Self::take_from_agenda(id)?;
+        if let SlashReason::Offence(offence) = slash.reason {
+            record.take_strike_back(offence);
+        }
+        Self::deposit_event(Event::SlashCancelled {
+            id,
+            machine: slash.machine,
+        });
+        // The registry waits for this if the machine is retired and nothing else was left.
+        Self::put(slash.machine, record);
+        Ok(())
+    }
+
+    /// A slash and its machine's record, in which it does not wait any more; the caller stores the record.
+    fn take_from_agenda(id: SlashId) -> Result<(SlashRecordOf<T>, BondRecordOf<T>), DispatchError> {
+        let slash = SlashAgenda::<T>::take(id).ok_or(Error::<T>::NoSuchSlash)?;
+        let mut record = Bonds::<T>::get(slash.machine).defensive_ok_or(Error::<T>::NoSuchMachine)?;
+        record.pending = record
+            .pending
+            .checked_sub(slash.owed)
+            .ok_or(ArithmeticError::Underflow)?;
+        record.pending_slashes = record
+            .pending_slashes
+            .checked_sub(1)
+            .ok_or(ArithmeticError::Underflow)?;
+        Ok((slash, record))
+    }
+}
+
+impl<T: Config> ReportOffence<T::AccountId> for Pallet<T> {
+    fn report_offence(
+        machine: MachineId,
+        offence: Offence,
+        beneficiaries: Beneficiaries<T::AccountId>,
+    ) -> Result<SlashId, DispatchError> {
+        let mut record = Self::record_to_slash(machine)?;
+        let before = record.add_strike(offence, T::Clock::current_epoch(), T::StrikeMemoryEpochs::get());
+        let fraction = T::OffenceTable::get().penalty(offence).fraction(before);
+        let id = Self::queue(
+            machine,
+            record,
+            SlashReason::Offence(offence),
+            fraction,
+            beneficiaries,
+            ends_machine(offence, before),
+        )?;
+        if suspends(offence) {
+            T::Discipline::suspend_for_offence(machine);
+        }
+        Ok(id)
+    }
+}
