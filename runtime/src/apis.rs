@@ -2,6 +2,10 @@
 
 use alloc::vec::Vec;
 
+use assay_primitives::{
+    machine::MachineId,
+    market::{Cursor, FindError, MachineView, Mismatch, OfferPage, Requirements},
+};
 use polkadot_sdk::{
     frame_support::{
         genesis_builder_helper::{build_state, get_preset},
@@ -23,9 +27,9 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AccountId, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt, Nonce, Runtime,
-    RuntimeCall, RuntimeGenesisConfig, SessionKeys, System, TransactionPayment, VERSION,
-    configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets, session_keys,
+    AccountId, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt, Nonce,
+    ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig, SessionKeys, System, TransactionPayment,
+    VERSION, configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets, session_keys,
 };
 
 sp_api::impl_runtime_apis! {
@@ -184,6 +188,27 @@ sp_api::impl_runtime_apis! {
     impl frame_system_rpc_runtime_api::AccountNonceApi<Block, AccountId, Nonce> for Runtime {
         fn account_nonce(account: AccountId) -> Nonce {
             System::account_nonce(account)
+        }
+    }
+
+    impl assay_primitives::api::ComputeMarketApi<Block, AccountId> for Runtime {
+        fn find_machines(
+            requirements: Requirements,
+            limit: u32,
+            cursor: Option<Cursor>,
+        ) -> Result<OfferPage<AccountId>, FindError> {
+            ProviderRegistry::find_machines(&requirements, limit, cursor)
+        }
+
+        fn machine(machine: MachineId) -> Option<MachineView<AccountId>> {
+            ProviderRegistry::machine_view(machine)
+        }
+
+        fn explain(
+            requirements: Requirements,
+            machine: MachineId,
+        ) -> Result<Option<Vec<Mismatch>>, FindError> {
+            ProviderRegistry::explain(&requirements, machine)
         }
     }
 

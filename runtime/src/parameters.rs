@@ -4,6 +4,7 @@ use assay_primitives::{
     clock::{EpochIndex, MILLIS_PER_HOUR, Millis},
     money::{ASY, Balance},
 };
+use pallet_provider_staking::{DEFAULT_OFFENCE_TABLE, OffenceTable};
 use polkadot_sdk::{
     frame_support::dynamic_params::{dynamic_pallet_params, dynamic_params},
     pallet_parameters,
@@ -28,6 +29,22 @@ pub mod dynamic {
         /// Whole epochs that unbonded stake stays locked and slashable: a week of one-hour epochs.
         #[codec(index = 1)]
         pub static UnbondingEpochs: EpochIndex = 168;
+
+        /// What each offence costs, as fractions of the bond.
+        #[codec(index = 2)]
+        pub static Offences: OffenceTable = DEFAULT_OFFENCE_TABLE;
+
+        /// Part of a slash that is its reporter's.
+        #[codec(index = 3)]
+        pub static ReporterShare: Permill = Permill::from_percent(10);
+
+        /// Epochs between an offence and its slash, in which governance may cancel it: a day of one-hour epochs.
+        #[codec(index = 4)]
+        pub static SlashDeferEpochs: EpochIndex = 24;
+
+        /// Epochs for which a strike makes the next one dearer: thirty days of one-hour epochs.
+        #[codec(index = 5)]
+        pub static StrikeMemoryEpochs: EpochIndex = 720;
     }
 
     /// Of `job-escrow`.

@@ -3,6 +3,7 @@
 use assay_primitives::{
     clock::ActiveClock,
     machine::{MachineInspect, MachineLease},
+    offence::{Beneficiaries, Offence, ReportOffence},
 };
 use polkadot_sdk::{
     frame_support::{
@@ -211,6 +212,10 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Gives a job up for its provider.
+    ///
+    /// One that runs is given up at the cost of a slash. One that was not started is not: it is the consumer who
+    /// chose the image, which the machine may be unable to get. Whoever gives up a job returns what it did not earn,
+    /// so the consumer has lost nothing that the chain could make good, and nobody needs to report it.
     pub(crate) fn do_abandon(who: &T::AccountId, job: JobId) -> DispatchResult {
         let record = Self::open_job(job)?;
         ensure!(
@@ -221,7 +226,12 @@ impl<T: Config> Pallet<T> {
             !matches!(record.state, JobState::Verifying { .. }),
             Error::<T>::WrongState
         );
-        Self::close_job(job, record, JobOutcome::Abandoned)
+        let (machine, ran) = (record.machine, matches!(record.state, JobState::Running { .. }));
+        Self::close_job(job, record, JobOutcome::Abandoned)?;
+        if ran {
+            T::Offences::report_offence(machine, Offence::JobAbandoned, Beneficiaries::nobody())?;
+        }
+        Ok(())
     }
 
     /// Pays what is due, gives back the rest and forgets the job: the one way in which every job ends.

@@ -52,6 +52,7 @@ pub mod pallet {
         emission::FlywheelLedger,
         machine::{MachineId, MachineLease},
         money::Balance,
+        offence::ReportOffence,
     };
     use polkadot_sdk::{
         frame_support::{
@@ -90,6 +91,9 @@ pub mod pallet {
 
         /// Keeps the manifests. A manifest is requested as long as a job needs it.
         type Preimages: StorePreimage<H = BlakeTwo256>;
+
+        /// Punishes machines that give up what they run.
+        type Offences: ReportOffence<Self::AccountId>;
 
         /// Hears of fees and burns.
         type Flywheel: FlywheelLedger;
@@ -446,7 +450,8 @@ pub mod pallet {
             Self::do_expire(job)
         }
 
-        /// Gives a job up: a service is paid up to now, a task not at all.
+        /// Gives a job up: a service is paid up to now, a task not at all. Giving up one that runs is an offence for
+        /// which the machine is slashed.
         ///
         /// # Origin
         /// Signed by the job's provider or by the worker key of its machine.

@@ -7,6 +7,7 @@ use assay_primitives::{
     emission::FlywheelLedger,
     machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
+    offence::{Beneficiaries, Offence, ReportOffence, SlashId},
 };
 use codec::{Decode, Encode, MaxEncodedLen};
 use polkadot_sdk::{
@@ -104,6 +105,7 @@ parameter_types! {
     pub storage Fee: Permill = Permill::from_percent(5);
     pub(crate) storage FeesNoted: Balance = 0;
     pub(crate) storage BurnsNoted: Balance = 0;
+    pub(crate) storage OffencesHeard: Vec<(MachineId, Offence)> = Vec::new();
     pub const Treasury: AccountId = TREASURY;
 }
 
@@ -114,6 +116,7 @@ impl pallet_job_escrow::Config for Test {
     type Clock = MockClock;
     type Preimages = Preimage;
     type Flywheel = MockFlywheel;
+    type Offences = MockStakes;
     type BlockAuthor = Author;
     type TreasuryAccount = Treasury;
     type ProtocolFee = Fee;
@@ -144,6 +147,24 @@ impl ActiveClock for MockClock {
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_set_now_ms(now: Millis) {
         NowMs::set(&now);
+    }
+}
+
+/// Writes down the offences it hears of. The job must be closed by then.
+pub struct MockStakes;
+
+impl ReportOffence<AccountId> for MockStakes {
+    fn report_offence(
+        machine: MachineId,
+        offence: Offence,
+        beneficiaries: Beneficiaries<AccountId>,
+    ) -> Result<SlashId, DispatchError> {
+        assert_eq!(beneficiaries, Beneficiaries::nobody());
+        OffencesHeard::set(&[OffencesHeard::get(), vec![(machine, offence)]].concat());
+        Ok(SlashId {
+            due_epoch: 1,
+            index: 0,
+        })
     }
 }
 

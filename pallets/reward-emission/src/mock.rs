@@ -7,7 +7,7 @@ use assay_primitives::{
     emission::{EpochUptime, RewardWeight, RewardWeights},
     machine::{MachineId, MachineInspect, MachineStatus},
     money::{ASY, Balance, MILLI_ASY},
-    stake::{BondInspect, BondRewards},
+    stake::{BondInspect, BondRewards, BondStanding},
 };
 use polkadot_sdk::{
     frame_support::{self, derive_impl, parameter_types, storage::unhashed, traits::fungible::Inspect},
@@ -175,12 +175,16 @@ impl BondRewards for Bonds {
 }
 
 impl BondInspect for Bonds {
-    fn is_sufficient(_: MachineId) -> bool {
+    fn standing(_: MachineId) -> BondStanding {
+        BondStanding::Sufficient
+    }
+
+    fn is_settled(_: MachineId) -> bool {
         true
     }
 
-    fn total_held(_: MachineId) -> Balance {
-        0
+    fn has_pending_slash(_: MachineId) -> bool {
+        false
     }
 
     #[cfg(feature = "runtime-benchmarks")]

@@ -5,13 +5,18 @@ use assay_primitives::{
     money::{ASY, Balance},
 };
 use polkadot_sdk::{
-    frame_support::traits::{ConstU32, ConstU64, ConstU128, Get},
+    frame_support::{
+        parameter_types,
+        traits::{ConstU32, ConstU64, ConstU128, Get},
+        weights::Weight,
+    },
     frame_system::EnsureRoot,
+    sp_runtime::Perbill,
 };
 
 use super::{
     consensus::SLOT_DURATION_MS,
-    system::{TreasuryAccount, storage_deposit},
+    system::{BlockWeights, TreasuryAccount, storage_deposit},
 };
 use crate::{
     AccountId, Authorship, Balances, ChainClock, Preimage, ProviderRegistry, ProviderStaking, RewardEmission,
@@ -32,6 +37,10 @@ pub const EMISSION_DIVISOR: Balance = 50_586;
 /// Ended epochs that can still be paid out: eight weeks of one-hour epochs.
 pub const EMISSION_HISTORY_EPOCHS: u32 = 8 * 7 * 24;
 
+/// Most slashes that fall due in one epoch; more fall due in the next. An hour of blocks can apply many times as
+/// many.
+const MAX_SLASHES_PER_EPOCH: u32 = 4_096;
+
 /// Longest job: a year of active time.
 const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 
@@ -46,25 +55,43 @@ impl pallet_chain_clock::Config for Runtime {
 
 impl pallet_provider_registry::Config for Runtime {
     type AdminOrigin = EnsureRoot<AccountId>;
+    // Without an attestation pallet no machine has evidence of a TEE.
+    type Attestations = ();
     type Bonds = ProviderStaking;
     type Clock = ChainClock;
     type Currency = Balances;
     // Without a challenge pallet a bonded machine counts as proven.
     type HardwareProofs = ();
-    type MachineDeposit = ConstU128<{ storage_deposit(3, 480) }>;
+    // Its record, its worker key, its place among its provider's machines, two among the offers, what the stakes keep of
+    // it, and where its rewards go; `tests/deposits.rs` adds them up.
+    type MachineDeposit = ConstU128<{ storage_deposit(7, 1_100) }>;
+    type OnMachineRemoved = ProviderStaking;
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
     type RewardWeights = RewardEmission;
     type RuntimeHoldReason = RuntimeHoldReason;
     type WeightInfo = pallet_provider_registry::weights::SubstrateWeight<Runtime>;
 }
 
+parameter_types! {
+    /// What a block may spend on slashes that are due.
+    pub MaxSlashServiceWeight: Weight = Perbill::from_percent(10) * BlockWeights::get().max_block;
+}
+
 impl pallet_provider_staking::Config for Runtime {
+    type AdminOrigin = EnsureRoot<AccountId>;
     type BaseBond = dynamic::provider_staking::BaseBond;
     type Clock = ChainClock;
     type Currency = Balances;
+    type Discipline = ProviderRegistry;
     type Machines = ProviderRegistry;
+    type MaxServiceWeight = MaxSlashServiceWeight;
+    type MaxSlashesPerEpoch = ConstU32<MAX_SLASHES_PER_EPOCH>;
+    type OffenceTable = dynamic::provider_staking::Offences;
     type OnBondChange = ProviderRegistry;
+    type ReporterShare = dynamic::provider_staking::ReporterShare;
     type RuntimeHoldReason = RuntimeHoldReason;
+    type SlashDeferEpochs = dynamic::provider_staking::SlashDeferEpochs;
+    type StrikeMemoryEpochs = dynamic::provider_staking::StrikeMemoryEpochs;
     type UnbondingEpochs = dynamic::provider_staking::UnbondingEpochs;
     type WeightInfo = pallet_provider_staking::weights::SubstrateWeight<Runtime>;
 }
@@ -88,6 +115,7 @@ impl pallet_job_escrow::Config for Runtime {
     type MaxDurationMs = ConstU64<MAX_JOB_DURATION_MS>;
     type MaxManifestBytes = ConstU32<MAX_MANIFEST_BYTES>;
     type MinDurationMs = ConstU64<1_000>;
+    type Offences = ProviderStaking;
     type Preimages = Preimage;
     type ProtocolFee = dynamic::job_escrow::ProtocolFee;
     type RuntimeHoldReason = RuntimeHoldReason;

@@ -3,6 +3,7 @@
 use assay_primitives::{
     clock::MILLIS_PER_HOUR,
     money::{ASY, Balance},
+    offence::Offence,
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok, traits::QueryPreimage},
@@ -244,6 +245,8 @@ fn abandon_works_before_the_start() {
             assert_ok!(JobEscrow::abandon(RuntimeOrigin::signed(account), job));
             assert_closed(job, JobOutcome::Abandoned, 0, 2 * ASY);
         }
+        // A consumer can order what no machine can start.
+        assert_eq!(OffencesHeard::get(), []);
     });
 }
 
@@ -255,6 +258,7 @@ fn abandon_pays_a_service_up_to_now() {
         take_events();
         assert_ok!(JobEscrow::abandon(RuntimeOrigin::signed(WORKER), job));
         assert_closed(job, JobOutcome::Abandoned, ASY / 2, ASY * 3 / 2);
+        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned)]);
     });
 }
 
@@ -266,6 +270,7 @@ fn abandon_pays_a_task_nothing() {
         take_events();
         assert_ok!(JobEscrow::abandon(RuntimeOrigin::signed(PROVIDER), job));
         assert_closed(job, JobOutcome::Abandoned, 0, 2 * ASY);
+        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned)]);
     });
 }
 

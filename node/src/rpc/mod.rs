@@ -1,7 +1,10 @@
 //! The JSON-RPC methods that the node adds to the SDK's own (system, chain, state, author, chainHead, chainSpec, ...).
 
+mod market;
+
 use std::sync::Arc;
 
+use assay_primitives::api::ComputeMarketApi;
 use assay_runtime::{AccountId, Balance, BlockNumber, Hash, Nonce, OpaqueBlock as Block};
 use jsonrpsee::RpcModule;
 use polkadot_sdk::{
@@ -58,11 +61,13 @@ where
     Client::Api: substrate_frame_rpc_system::AccountNonceApi<Block, AccountId, Nonce>,
     Client::Api: pallet_transaction_payment_rpc::TransactionPaymentRuntimeApi<Block, Balance>,
     Client::Api: BabeApi<Block>,
+    Client::Api: ComputeMarketApi<Block, AccountId>,
     Client::Api: BlockBuilder<Block>,
     Pool: TransactionPool + Sync + Send + 'static,
     Chain: SelectChain<Block> + 'static,
     Backend: sc_client_api::Backend<Block> + Send + Sync + 'static,
 {
+    use market::{Market, MarketApiServer};
     use pallet_transaction_payment_rpc::{TransactionPayment, TransactionPaymentApiServer};
     use sc_consensus_babe_rpc::{Babe, BabeApiServer};
     use sc_consensus_grandpa_rpc::{Grandpa, GrandpaApiServer};
@@ -80,6 +85,9 @@ where
     let mut module = RpcModule::new(());
     module.merge(System::new(client.clone(), pool).into_rpc())?;
     module.merge(TransactionPayment::new(client.clone()).into_rpc())?;
+    module.merge(MarketApiServer::<Hash, AccountId>::into_rpc(
+        Market::<_, Block>::new(client.clone()),
+    ))?;
     module.merge(Babe::new(client, babe_worker, keystore, select_chain).into_rpc())?;
     module.merge(
         Grandpa::new(

@@ -1,0 +1,204 @@
+//! The market's JSON-RPC methods. Requirements and offers are written as `assay_primitives::market` says.
+
+use std::{marker::PhantomData, sync::Arc};
+
+use assay_primitives::{
+    api::ComputeMarketApi,
+    machine::MachineId,
+    market::{
+        Cursor, FindError, MAX_NODES, MAX_PAGE_OFFERS, MachineView, Mismatch, OfferPage, PassedOver,
+        Requirements,
+    },
+};
+use jsonrpsee::{
+    core::{RpcResult, async_trait},
+    proc_macros::rpc,
+    types::{
+        ErrorObjectOwned,
+        error::{INTERNAL_ERROR_CODE, INVALID_PARAMS_CODE},
+    },
+};
+use polkadot_sdk::{
+    sp_api::ProvideRuntimeApi, sp_blockchain::HeaderBackend, sp_runtime::traits::Block as BlockT,
+};
+use serde::{Deserialize, Serialize};
+
+/// Offers on a page when the caller does not say how many.
+const DEFAULT_PAGE_OFFERS: u32 = 20;
+
+/// How a search is answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    default,
+    bound = "Hash: Deserialize<'de>"
+)]
+pub(crate) struct FindOptions<Hash> {
+    /// Most offers wanted; 20 unless told, at most 100.
+    limit: u32,
+    /// `next` of the page before.
+    cursor: Option<Cursor>,
+    /// Whether to tell which machines were passed over, and why.
+    explain: bool,
+    /// The block whose state is searched; the best one unless told. Pages of one block fit together exactly.
+    at: Option<Hash>,
+}
+
+impl<Hash> Default for FindOptions<Hash> {
+    fn default() -> Self {
+        Self {
+            limit: DEFAULT_PAGE_OFFERS,
+            cursor: None,
+            explain: false,
+            at: None,
+        }
+    }
+}
+
+/// A page of offers, best first: by uptime, then by price.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FoundMachines<Hash, AccountId> {
+    /// The block whose state was searched.
+    at: Hash,
+    /// Machines that meet every requirement.
+    offers: Vec<MachineView<AccountId>>,
+    /// Where to go on; `null` after the last. A page may be short, even empty, and still have a next one.
+    next: Option<Cursor>,
+    /// Machines that were looked at and not offered, and why; only on request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed_over: Option<Vec<PassedOver>>,
+}
+
+/// The methods.
+#[rpc(server)]
+pub(crate) trait MarketApi<Hash, AccountId> {
+    /// Machines that meet the requirements, best first.
+    #[method(name = "assay_findMachines", blocking)]
+    fn find_machines(
+        &self,
+        requirements: Requirements,
+        options: Option<FindOptions<Hash>>,
+    ) -> RpcResult<FoundMachines<Hash, AccountId>>;
+
+    /// One machine; `null` where there is no such machine.
+    #[method(name = "assay_machine", blocking)]
+    fn machine(&self, machine: MachineId, at: Option<Hash>) -> RpcResult<Option<MachineView<AccountId>>>;
+
+    /// What a machine does not meet of the requirements; `null` where there is no such machine.
+    #[method(name = "assay_explain", blocking)]
+    fn explain(
+        &self,
+        requirements: Requirements,
+        machine: MachineId,
+        at: Option<Hash>,
+    ) -> RpcResult<Option<Vec<Mismatch>>>;
+}
+
+/// Answers from the runtime.
+pub(crate) struct Market<Client, Block> {
+    client: Arc<Client>,
+    _block: PhantomData<Block>,
+}
+
+impl<Client, Block> Market<Client, Block> {
+    pub(crate) fn new(client: Arc<Client>) -> Self {
+        Self {
+            client,
+            _block: PhantomData,
+        }
+    }
+}
+
+#[async_trait]
+impl<Client, Block, AccountId> MarketApiServer<Block::Hash, AccountId> for Market<Client, Block>
+where
+    Block: BlockT,
+    Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + Send + Sync + 'static,
+    Client::Api: ComputeMarketApi<Block, AccountId>,
+    AccountId: codec::Codec + Clone + Serialize + Send + Sync + 'static,
+{
+    fn find_machines(
+        &self,
+        requirements: Requirements,
+        options: Option<FindOptions<Block::Hash>>,
+    ) -> RpcResult<FoundMachines<Block::Hash, AccountId>> {
+        let options = options.unwrap_or_default();
+        let at = self.at(options.at);
+        let OfferPage {
+            offers,
+            passed_over,
+            next,
+        } = self
+            .client
+            .runtime_api()
+            .find_machines(at, requirements.clone(), options.limit, options.cursor)
+            .map_err(internal)?
+            .map_err(|error| refused(error, &requirements))?;
+        Ok(FoundMachines {
+            at,
+            offers,
+            next,
+            passed_over: options.explain.then_some(passed_over),
+        })
+    }
+
+    fn machine(
+        &self,
+        machine: MachineId,
+        at: Option<Block::Hash>,
+    ) -> RpcResult<Option<MachineView<AccountId>>> {
+        self.client
+            .runtime_api()
+            .machine(self.at(at), machine)
+            .map_err(internal)
+    }
+
+    fn explain(
+        &self,
+        requirements: Requirements,
+        machine: MachineId,
+        at: Option<Block::Hash>,
+    ) -> RpcResult<Option<Vec<Mismatch>>> {
+        self.client
+            .runtime_api()
+            .explain(self.at(at), requirements.clone(), machine)
+            .map_err(internal)?
+            .map_err(|error| refused(error, &requirements))
+    }
+}
+
+impl<Client: HeaderBackend<Block>, Block: BlockT> Market<Client, Block> {
+    fn at(&self, at: Option<Block::Hash>) -> Block::Hash {
+        at.unwrap_or_else(|| self.client.info().best_hash)
+    }
+}
+
+/// The node could not ask its runtime: an unknown block, or one whose state is gone.
+fn internal(error: polkadot_sdk::sp_api::ApiError) -> ErrorObjectOwned {
+    ErrorObjectOwned::owned(INTERNAL_ERROR_CODE, error.to_string(), None::<()>)
+}
+
+/// The search makes no sense: says what is wrong, and what would be right.
+fn refused(error: FindError, requirements: &Requirements) -> ErrorObjectOwned {
+    let message = match error {
+        FindError::UnknownGpuType => format!(
+            "gpuType: the catalogue has no hardware class named '{}'; the chain's storage \
+             ProviderRegistry.HardwareClasses lists those there are, such as NVIDIA_H100",
+            requirements
+                .gpu_type
+                .as_ref()
+                .map(|name| String::from_utf8_lossy(name))
+                .unwrap_or_default()
+        ),
+        FindError::NotOnEarth => {
+            "near.center: latitudes are -90000000 to 90000000 micro-degrees, longitudes \
+                                  -180000000 to 180000000"
+                .into()
+        }
+        FindError::BadLimit => format!("limit: 1 to {MAX_PAGE_OFFERS}"),
+        FindError::TooManyNodes => format!("minNodes: at most {MAX_NODES}"),
+    };
+    ErrorObjectOwned::owned(INVALID_PARAMS_CODE, message, None::<()>)
+}

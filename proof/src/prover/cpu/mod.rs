@@ -1,0 +1,239 @@
+//! The prover for CPUs: all cores, and vector instructions where the CPU has them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod kernel;
+mod memory;
+mod tree;
+mod walk;
+
+use std::{num::NonZeroUsize, time::Instant};
+
+pub(crate) use kernel::{Kernel, LANES_SIDE_BY_SIDE};
+pub(crate) use memory::Items;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+pub use tree::Tree;
+pub(crate) use walk::walk_pieces;
+
+use super::{Commitment, Progress, Prover, ProverError, Stage, Watch, check_lanes};
+use crate::{Hash, params::ChallengeParams, proof::SlotProof};
+
+/// Choices of a [`CpuProver`]. The default uses everything that the machine has.
+#[derive(Clone, Debug, Default)]
+pub struct CpuOptions {
+    /// Threads; all cores when `None`.
+    pub threads: Option<NonZeroUsize>,
+    /// Which instructions the inner loops may use.
+    pub instructions: Instructions,
+    /// What of the tree is kept between commit and opening.
+    pub kept_tree: KeptTree,
+    /// Most bytes to take. What the system says is free is a limit in any case, where it can be asked; the limit
+    /// of a container is not asked for and belongs here.
+    pub memory_limit_bytes: Option<u64>,
+}
+
+/// Which instructions the inner loops use; all give the same results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Instructions {
+    /// The fastest that the CPU has: AVX2 or scalar ones.
+    #[default]
+    Fastest,
+    /// Those that every CPU of the architecture has.
+    Scalar,
+}
+
+/// What of the tree is kept between commit and opening.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeptTree {
+    /// All of it, and none of the items: 64 bytes per lane.
+    Whole,
+    /// The items, and only what is above subtrees; an opening walks the lanes of its subtree again.
+    Pieces {
+        /// Binary logarithm of the most leaves of a subtree, from 4 to 16. Subtrees are smaller where there are
+        /// so few lanes that threads would have nothing to do.
+        leaves_log2: u8,
+    },
+}
+
+impl Default for KeptTree {
+    fn default() -> Self {
+        Self::Pieces { leaves_log2: 10 }
+    }
+}
+
+impl KeptTree {
+    /// The lowest level that is kept, counted from the leaves.
+    fn lowest_level(self, params: &ChallengeParams, threads: usize) -> u8 {
+        match self {
+            Self::Whole => 0,
+            Self::Pieces { leaves_log2 } => walk::lanes_log2_of_piece(leaves_log2.min(16), params, threads),
+        }
+    }
+}
+
+/// Proves with the cores and the memory of this computer.
+#[derive(Debug)]
+pub struct CpuProver {
+    kernel: Kernel,
+    pool: Pool,
+    kept_tree: KeptTree,
+    memory_limit_bytes: Option<u64>,
+    held: Option<Held>,
+}
+
+/// What the latest commit left for its opening.
+#[derive(Debug)]
+struct Held {
+    commitment: Commitment,
+    /// The lowest level of `tree`, counted from the leaves.
+    lowest_level: u8,
+    tree: Tree,
+    /// Nothing when the tree reaches down to the leaves.
+    items: Option<Items>,
+}
+
+impl CpuProver {
+    /// Makes a prover; fails only where no threads can be started.
+    pub fn new(options: CpuOptions) -> Result<Self, ProverError> {
+        Ok(Self {
+            kernel: match options.instructions {
+                Instructions::Fastest => Kernel::fastest(),
+                Instructions::Scalar => Kernel::Scalar,
+            },
+            pool: Pool::new(options.threads)?,
+            kept_tree: options.kept_tree,
+            memory_limit_bytes: options.memory_limit_bytes,
+            held: None,
+        })
+    }
+
+    /// Bytes that a commit takes: the items, what is kept of the tree, and what the threads work on.
+    pub fn needed_bytes(&self, params: &ChallengeParams) -> u64 {
+        let threads = self.pool.threads();
+        let lowest_level = self.kept_tree.lowest_level(params, threads);
+        let tree_bytes = (params.lanes() >> lowest_level).saturating_mul(2 * 32);
+        Items::bytes(params.items)
+            .saturating_add(tree_bytes)
+            .saturating_add(walk::working_bytes(params, lowest_level, threads))
+    }
+}
+
+impl Prover for CpuProver {
+    fn name(&self) -> String {
+        format!("CPU, {} threads, {}", self.pool.threads(), self.kernel.name())
+    }
+
+    fn commit(
+        &mut self,
+        params: &ChallengeParams,
+        seed: &Hash,
+        watch: &dyn Watch,
+    ) -> Result<Commitment, ProverError> {
+        self.release();
+        params.validate()?;
+        memory::check_free(self.needed_bytes(params), self.memory_limit_bytes)?;
+
+        let kernel = self.kernel;
+        let start = Instant::now();
+        let items = Items::fill(params, params.items, seed, kernel, &self.pool, watch)?;
+        let fill_time = start.elapsed();
+
+        let start = Instant::now();
+        let lowest_level = self.kept_tree.lowest_level(params, self.pool.threads());
+        let lowest = walk_pieces(params, lowest_level, &self.pool, watch, |first_lane, ends| {
+            kernel.walk(params, seed, items.as_slice(), first_lane, ends);
+        })?;
+        let tree = self.pool.run(|| Tree::new(lowest));
+        let commitment = Commitment {
+            params: *params,
+            seed: *seed,
+            root: tree.root(),
+            fill_time,
+            walk_time: start.elapsed(),
+        };
+        self.held = Some(Held {
+            commitment,
+            lowest_level,
+            tree,
+            items: (lowest_level > 0).then_some(items),
+        });
+        Ok(commitment)
+    }
+
+    fn open(
+        &mut self,
+        commitment: &Commitment,
+        lanes: &[u32],
+        watch: &dyn Watch,
+    ) -> Result<SlotProof, ProverError> {
+        let held = self
+            .held
+            .as_ref()
+            .filter(|held| held.commitment.is_same_answer(commitment))
+            .ok_or(ProverError::NotHeld)?;
+        let params = &held.commitment.params;
+        check_lanes(params, lanes)?;
+
+        let mut paths = Vec::with_capacity(lanes.len());
+        for &lane in lanes {
+            if watch.is_cancelled() {
+                return Err(ProverError::Cancelled);
+            }
+            let piece = lane >> held.lowest_level;
+            let mut path: Vec<Hash> = Vec::with_capacity(params.lanes_log2.into());
+            if let Some(items) = &held.items {
+                let first_lane = piece << held.lowest_level;
+                let leaves = walk::leaves(first_lane, held.lowest_level, &self.pool, |lane, ends| {
+                    self.kernel
+                        .walk(params, &held.commitment.seed, items.as_slice(), lane, ends);
+                });
+                let subtree = self.pool.run(|| Tree::new(leaves));
+                path.extend(subtree.siblings((lane - first_lane) as usize));
+            }
+            path.extend(held.tree.siblings(piece as usize));
+            paths.push(path);
+            watch.progress(Progress {
+                stage: Stage::Open,
+                done: paths.len() as u64,
+                total: lanes.len() as u64,
+            });
+        }
+        Ok(SlotProof::from_paths(paths).expect("lanes and levels of valid parameters fit a proof; qed"))
+    }
+
+    fn release(&mut self) {
+        self.held = None;
+    }
+}
+
+/// The threads that work.
+#[derive(Debug)]
+pub(crate) struct Pool(Option<ThreadPool>);
+
+impl Pool {
+    /// Starts so many threads; `None` shares those of the process, one for each core.
+    pub(crate) fn new(threads: Option<NonZeroUsize>) -> Result<Self, ProverError> {
+        let pool = threads.map(|threads| {
+            ThreadPoolBuilder::new()
+                .num_threads(threads.get())
+                .thread_name(|index| format!("prover-{index}"))
+                .build()
+        });
+        pool.transpose()
+            .map(Self)
+            .map_err(|error| ProverError::Device(error.into()))
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.0
+            .as_ref()
+            .map_or_else(rayon::current_num_threads, ThreadPool::current_num_threads)
+    }
+
+    pub(crate) fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.0 {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+}
