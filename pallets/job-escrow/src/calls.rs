@@ -226,12 +226,11 @@ impl<T: Config> Pallet<T> {
             !matches!(record.state, JobState::Verifying { .. }),
             Error::<T>::WrongState
         );
-        let (machine, ran) = (record.machine, matches!(record.state, JobState::Running { .. }));
-        Self::close_job(job, record, JobOutcome::Abandoned)?;
-        if ran {
-            T::Offences::report_offence(machine, Offence::JobAbandoned, Beneficiaries::nobody())?;
+        // Before the slots are given back: with the last of them a condemned machine may be gone for good.
+        if matches!(record.state, JobState::Running { .. }) {
+            T::Offences::report_offence(record.machine, Offence::JobAbandoned, Beneficiaries::nobody())?;
         }
-        Ok(())
+        Self::close_job(job, record, JobOutcome::Abandoned)
     }
 
     /// Pays what is due, gives back the rest and forgets the job: the one way in which every job ends.

@@ -150,7 +150,7 @@ impl ActiveClock for MockClock {
     }
 }
 
-/// Writes down the offences it hears of. The job must be closed by then.
+/// Writes down the offences it hears of.
 pub struct MockStakes;
 
 impl ReportOffence<AccountId> for MockStakes {

@@ -39,11 +39,13 @@ impl<T: Config> Pallet<T> {
                 amount = amount.saturating_add(reward);
             }
         }
-        let (destination, bonded) = Self::mint_reward(machine, &record.provider, amount)?;
-
+        let destination = Self::destination(machine);
+        let provider = record.provider.clone();
         record.next_unpaid_epoch = epochs.end;
         record.forget_before(epochs.end);
+        // Before the money moves: a bond that suffices again brings the machine back and changes its weight.
         Self::keep_record(machine, record);
+        let (destination, bonded) = Self::mint_reward(machine, &provider, destination, amount)?;
         Self::deposit_event(Event::RewardPaid {
             machine,
             first_epoch: epochs.start,
@@ -55,18 +57,23 @@ impl<T: Config> Pallet<T> {
         Ok(epochs.end.saturating_sub(epochs.start))
     }
 
+    /// Where the provider wants a machine's rewards.
+    fn destination(machine: MachineId) -> RewardDestination<T::AccountId> {
+        if T::BondRewards::auto_stake(machine) {
+            RewardDestination::Bond
+        } else {
+            RewardDestinations::<T>::get(machine)
+        }
+    }
+
     /// Mints a reward to where the provider wants it. Returns the account that has it and whether it is in
     /// the machine's bond.
     fn mint_reward(
         machine: MachineId,
         provider: &T::AccountId,
+        destination: RewardDestination<T::AccountId>,
         amount: Balance,
     ) -> Result<(T::AccountId, bool), DispatchError> {
-        let destination = if T::BondRewards::auto_stake(machine) {
-            RewardDestination::Bond
-        } else {
-            RewardDestinations::<T>::get(machine)
-        };
         let to_bond = destination == RewardDestination::Bond;
         let account = match destination {
             RewardDestination::Provider | RewardDestination::Bond => provider.clone(),
