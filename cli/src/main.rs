@@ -6,6 +6,7 @@
 mod commands;
 mod connection;
 mod duration;
+mod numbers;
 mod output;
 
 use std::process::ExitCode;

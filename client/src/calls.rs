@@ -14,7 +14,7 @@ use subxt::{
     tx::DynamicPayload,
 };
 
-use crate::types::{AccountId, JobId, JobKind, Location, ManifestRef, RewardDestination};
+use crate::types::{AccountId, JobId, JobKind, Location, ManifestRef, RewardDestination, SlashId};
 
 /// A call that can be submitted or put into a batch.
 #[derive(Clone, PartialEq, Debug)]
@@ -89,6 +89,10 @@ fn unit_variant(name: &str) -> Value<()> {
 
 fn address(account: &AccountId) -> Value<()> {
     Value::unnamed_variant("Id", [Value::from_bytes(account.0)])
+}
+
+fn slash_id(id: SlashId) -> Value<()> {
+    record([("due_epoch", number(id.due_epoch)), ("index", number(id.index))])
 }
 
 /// What a provider says of a machine when it registers it.
@@ -246,12 +250,38 @@ pub fn update_endpoint(machine: MachineId, endpoint: &str) -> Call {
     )
 }
 
+/// Gives a machine other keys; jobs go on. `worker_signature` is [`crate::keys::sign_worker_key`]'s, made with the
+/// new worker key, which may be the present one.
+pub fn rotate_keys(
+    machine: MachineId,
+    worker_key: &AccountId,
+    sealing_key: [u8; 32],
+    worker_signature: [u8; 64],
+) -> Call {
+    Call::new(
+        "ProviderRegistry",
+        "rotate_keys",
+        [
+            ("machine", number(machine)),
+            ("worker_key", Value::from_bytes(worker_key.0)),
+            ("sealing_key", Value::from_bytes(sealing_key)),
+            ("worker_signature", Value::from_bytes(worker_signature)),
+        ],
+    )
+}
+
 /// Takes a machine out of the market for a while; signed by its provider or its worker.
 pub fn suspend_self(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "suspend_self", [("machine", number(machine))])
 }
 
-/// Ends [`suspend_self`].
+/// Takes no more jobs for an active machine, which finishes those it has; signed by its provider or its worker.
+pub fn drain(machine: MachineId) -> Call {
+    Call::new("ProviderRegistry", "drain", [("machine", number(machine))])
+}
+
+/// Ends [`suspend_self`] and [`drain`], and a suspension for an offence once its slash was applied or cancelled;
+/// signed by the machine's provider or its worker.
 pub fn resume(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "resume", [("machine", number(machine))])
 }
@@ -311,6 +341,20 @@ pub fn set_auto_stake(machine: MachineId, auto_stake: bool) -> Call {
             ("machine", number(machine)),
             ("auto_stake", Value::bool(auto_stake)),
         ],
+    )
+}
+
+/// Applies a slash that is due; signed by anybody.
+pub fn apply_slash(id: SlashId) -> Call {
+    Call::new("ProviderStaking", "apply_slash", [("id", slash_id(id))])
+}
+
+/// Pays the whole of what a slash left outstanding; signed by anybody, who pays it.
+pub fn pay_debt(machine: MachineId, id: SlashId) -> Call {
+    Call::new(
+        "ProviderStaking",
+        "pay_debt",
+        [("machine", number(machine)), ("id", slash_id(id))],
     )
 }
 

@@ -50,6 +50,7 @@ pub struct ChainClient {
 
 struct Inner {
     url: String,
+    rpc: RpcClient,
     api: OnlineClient<SubstrateConfig>,
     methods: LegacyRpcMethods<RpcConfigFor<SubstrateConfig>>,
 }
@@ -146,13 +147,14 @@ impl ChainClient {
             .map_err(|error| unreachable(&error))?;
         // These methods are served by every node; pruned state and missing subscriptions cost nothing here.
         let methods = LegacyRpcMethods::new(rpc.clone());
-        let backend = LegacyBackend::builder().build(rpc);
+        let backend = LegacyBackend::builder().build(rpc.clone());
         let api = OnlineClient::from_backend_with_config(SubstrateConfig::new(), Arc::new(backend))
             .await
             .map_err(|error| unreachable(&error))?;
         let client = Self {
             inner: Arc::new(Inner {
                 url: url.to_owned(),
+                rpc,
                 api,
                 methods,
             }),
@@ -255,6 +257,11 @@ impl ChainClient {
         Ok(assay_events)
     }
 
+    /// The connection itself, for methods that only Assay's nodes serve.
+    pub(crate) fn rpc(&self) -> &RpcClient {
+        &self.inner.rpc
+    }
+
     pub(crate) async fn at_best(&self) -> Result<AtBlock, Error> {
         let hash = self
             .inner
@@ -339,7 +346,7 @@ fn at_block_error(block: impl ToString, error: OnlineClientAtBlockError) -> Erro
 }
 
 /// An error of reading a block's state: pruned state is told from other failures by the node's words.
-fn state_error(block: impl ToString, error: subxt::Error) -> Error {
+pub(crate) fn state_error(block: impl ToString, error: subxt::Error) -> Error {
     let text = chain(&error);
     if text.contains("State already discarded") || text.contains("UnknownBlock") {
         return Error::BlockUnavailable {

@@ -114,6 +114,25 @@ pub enum Error {
         docs: String,
     },
 
+    /// The node refused a search of the market as it was asked.
+    #[error("the search cannot be made: {reason}")]
+    SearchRefused {
+        /// What the node said: which requirement is wrong, and what would be right.
+        reason: String,
+    },
+
+    /// The node does not know a method, or answers it in another way.
+    #[error(
+        "the node does not answer {method} as this program understands it ({reason}); use a node and programs of \
+         the same release"
+    )]
+    IncompatibleNode {
+        /// The JSON-RPC method.
+        method: String,
+        /// What the node said, or what of its answer was not understood.
+        reason: String,
+    },
+
     /// Any other failure of the node or of the connection.
     #[error("the node could not answer: {0}")]
     Node(Box<subxt::Error>),

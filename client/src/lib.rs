@@ -23,9 +23,10 @@
 //! |---|---|
 //! | [`calls`] | constructors of every call that Assay's programs make |
 //! | [`events`] | what happened in a block, typed, and in plain words |
+//! | [`market`] | which machines meet a consumer's requirements, and why others do not |
 //! | [`manifest`] | what a job runs: the manifest and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
-//! | [`units`] | ASY as people write it, exactly |
+//! | [`units`] | ASY and percentages as people write them, exactly |
 //! | [`types`] | the records that the chain keeps |
 
 pub mod calls;
@@ -34,6 +35,7 @@ mod error;
 pub mod events;
 pub mod keys;
 pub mod manifest;
+pub mod market;
 mod queries;
 #[cfg(test)]
 mod runtime_tests;

@@ -12,7 +12,8 @@ use crate::{
     client::{AtBlock, ChainClient},
     error::{Error, from_subxt},
     types::{
-        AccountBalance, Bond, Clock, EpochRecord, HardwareClass, Job, JobId, Machine, ManifestRef, Provider,
+        AccountBalance, Bond, Clock, Debt, EpochRecord, HardwareClass, Job, JobId, Machine, ManifestRef,
+        Provider, Slash, SlashId,
     },
 };
 
@@ -161,6 +162,45 @@ impl ChainClient {
     /// A machine's bond.
     pub async fn bond(&self, machine: MachineId) -> Result<Option<Bond>, Error> {
         value(&self.at_best().await?, "ProviderStaking", "Bonds", (machine,)).await
+    }
+
+    /// The slashes of a machine that were neither applied nor cancelled. Reads those of all machines, one page at a
+    /// time: ask only where [`Bond::pending_slashes`] says that there are some.
+    pub async fn pending_slashes(&self, machine: MachineId) -> Result<Vec<(SlashId, Slash)>, Error> {
+        let at = self.at_best().await?;
+        let address = subxt::dynamic::storage::<(EpochIndex, u32), Slash>("ProviderStaking", "Agenda");
+        let mut entries = at.storage().iter(address, ()).await.map_err(from_subxt)?;
+        let mut slashes = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(from_subxt)?;
+            let slash: Slash = entry.value().decode().map_err(from_subxt)?;
+            if slash.machine == machine {
+                let (due_epoch, index) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
+                slashes.push((SlashId { due_epoch, index }, slash));
+            }
+        }
+        slashes.sort_unstable_by_key(|(id, _)| *id);
+        Ok(slashes)
+    }
+
+    /// What slashes of a machine left outstanding.
+    pub async fn debts(&self, machine: MachineId) -> Result<Vec<(SlashId, Debt)>, Error> {
+        let at = self.at_best().await?;
+        // The second key is a record of two numbers, which a pair reads as well.
+        let address =
+            subxt::dynamic::storage::<(MachineId, (EpochIndex, u32)), Debt>("ProviderStaking", "Debts");
+        let mut entries = at.storage().iter(address, (machine,)).await.map_err(from_subxt)?;
+        let mut debts = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(from_subxt)?;
+            let (_, (due_epoch, index)) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
+            debts.push((
+                SlashId { due_epoch, index },
+                entry.value().decode().map_err(from_subxt)?,
+            ));
+        }
+        debts.sort_unstable_by_key(|(id, _)| *id);
+        Ok(debts)
     }
 
     /// A job that is not closed.

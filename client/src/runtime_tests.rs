@@ -26,8 +26,8 @@ use crate::{
     keys,
     queries::AccountRecord,
     types::{
-        AccountId, Bond, EpochRecord, HardwareClass, Job, JobKind, Location, Machine, ManifestRef, Provider,
-        RewardDestination,
+        AccountId, Bond, Debt, EpochRecord, HardwareClass, Job, JobKind, Location, Machine, MachineStatus,
+        ManifestRef, Offence, Provider, RewardDestination, Slash, SlashId, SlashReason,
     },
 };
 
@@ -96,13 +96,19 @@ fn order() -> JobOrder {
 
 fn every_call() -> Vec<Call> {
     let account = AccountId::from([9; 32]);
+    let slash = SlashId {
+        due_epoch: 2,
+        index: 3,
+    };
     vec![
         calls::register_provider("name"),
         calls::deregister_provider(),
         calls::register_machine(registration(), [8; 64]),
         calls::update_ask(1, 2),
         calls::update_endpoint(1, "https://example.org"),
+        calls::rotate_keys(1, &account, [2; 32], [8; 64]),
         calls::suspend_self(1),
+        calls::drain(1),
         calls::resume(1),
         calls::retire(1),
         calls::refresh_machine(1),
@@ -111,6 +117,8 @@ fn every_call() -> Vec<Call> {
         calls::unbond(1, 2),
         calls::withdraw(1),
         calls::set_auto_stake(1, true),
+        calls::apply_slash(slash),
+        calls::pay_debt(1, slash),
         calls::deploy(order()),
         calls::deploy(JobOrder {
             kind: JobKind::Service,
@@ -232,6 +240,8 @@ fn every_record_is_understood() {
     check::<HardwareClass>(&metadata, "ProviderRegistry", "HardwareClasses");
     check::<u64>(&metadata, "ProviderRegistry", "WorkerKeys");
     check::<Bond>(&metadata, "ProviderStaking", "Bonds");
+    check::<Slash>(&metadata, "ProviderStaking", "Agenda");
+    check::<Debt>(&metadata, "ProviderStaking", "Debts");
     check::<Job>(&metadata, "JobEscrow", "Jobs");
     check::<()>(&metadata, "JobEscrow", "MachineJobs");
     check::<EpochRecord>(&metadata, "RewardEmission", "EpochRecords");
@@ -241,6 +251,107 @@ fn every_record_is_understood() {
     check::<u64>(&metadata, "ChainClock", "ActiveTimeMs");
     check::<u32>(&metadata, "ChainClock", "CurrentEpoch");
     check::<u64>(&metadata, "ChainClock", "EpochDurationMs");
+}
+
+#[test]
+fn every_part_of_a_record_is_understood() {
+    // Zeros never show what is behind an option, and only the first variant of an enum.
+    let metadata = metadata();
+    let value_type = |pallet: &str, entry: &str| {
+        let storage = metadata.pallet_by_name(pallet).unwrap().storage().unwrap();
+        storage.entry_by_name(entry).unwrap().value_ty()
+    };
+    let debts = value_type("ProviderStaking", "Debts");
+    let share = |account: u8, amount: u128| Some(([account; 32], amount));
+    let bytes = (share(1, 2), share(3, 4), 5_u128).encode();
+    let debt = Debt::decode_as_type(&mut &bytes[..], debts, metadata.types()).unwrap();
+    assert_eq!(debt.total(), 11);
+    assert_eq!(debt.reporter.unwrap().account, AccountId::from([3; 32]));
+
+    let agenda = value_type("ProviderStaking", "Agenda");
+    // The machine, an offence, what is owed, who gets a share, the reporter's, and whether the machine ends.
+    let reason = (0_u8, assay_primitives::offence::Offence::ForgedEvidence);
+    let bytes = (
+        7_u64,
+        reason,
+        9_u128,
+        (share(1, 2), Some([3_u8; 32])),
+        4_u128,
+        true,
+    )
+        .encode();
+    let slash = Slash::decode_as_type(&mut &bytes[..], agenda, metadata.types()).unwrap();
+    assert_eq!(slash.reason, SlashReason::Offence(Offence::ForgedEvidence));
+    assert_eq!(slash.beneficiaries.consumer.unwrap().amount, 2);
+    assert!(slash.ends_machine);
+
+    let bonds = value_type("ProviderStaking", "Bonds");
+    let strikes = [0_u8, 0, 6, 0, 0].map(|count| (count, u32::from(count)));
+    let unlocking = vec![(1_u128, 2_u32)];
+    let bytes = (
+        [1_u8; 32], 2_u128, unlocking, true, 3_u128, 4_u128, 5_u32, strikes,
+    )
+        .encode();
+    let bond = Bond::decode_as_type(&mut &bytes[..], bonds, metadata.types()).unwrap();
+    assert_eq!((bond.debt, bond.pending, bond.pending_slashes), (3, 4, 5));
+    let strikes: Vec<_> = bond
+        .strikes_by_offence()
+        .map(|(offence, strikes)| (offence, strikes.count))
+        .collect();
+    assert_eq!(strikes, [(Offence::JobAbandoned, 6)]);
+}
+
+#[test]
+fn every_status_is_understood() {
+    use assay_primitives::machine::{MachineStatus as OnChain, SuspensionReason as Reason};
+
+    let metadata = metadata();
+    let pallet = metadata.pallet_by_name("ProviderRegistry").unwrap();
+    let event_type = pallet.event_ty_id().unwrap();
+    let variants = pallet.event_variants().unwrap();
+    let changed = variants
+        .iter()
+        .find(|variant| variant.name == "MachineStatusChanged")
+        .unwrap();
+    for status in [
+        OnChain::Unproven,
+        OnChain::Active,
+        OnChain::Suspended(Reason::OwnRequest),
+        OnChain::Suspended(Reason::BondTooLow),
+        OnChain::Suspended(Reason::InDebt),
+        OnChain::Suspended(Reason::Offence),
+        OnChain::Suspended(Reason::Condemned),
+        OnChain::Draining,
+        OnChain::Retired,
+    ] {
+        let bytes = (changed.index, 7_u64, OnChain::Unproven, status).encode();
+        let decoded = AssayEvent::decode_as_type(&mut &bytes[..], event_type, metadata.types()).unwrap();
+        let AssayEvent::MachineStatusChanged { to, .. } = decoded else {
+            panic!("{decoded:?}")
+        };
+        assert_eq!(to, MachineStatus::from(status));
+    }
+}
+
+#[test]
+fn slash_ids_in_keys_are_pairs_of_numbers() {
+    let metadata = metadata();
+    let storage = metadata
+        .pallet_by_name("ProviderStaking")
+        .unwrap()
+        .storage()
+        .unwrap();
+    let types = |entry: &str| -> Vec<u32> {
+        let entry = storage.entry_by_name(entry).unwrap();
+        entry.keys().map(|key| key.key_id).collect()
+    };
+    let bytes = (2_u32, 3_u32).encode();
+    let [_, slash] = types("Debts")[..] else {
+        panic!("debts have other keys")
+    };
+    let id = <(u32, u32)>::decode_as_type(&mut &bytes[..], slash, metadata.types()).unwrap();
+    assert_eq!(id, (2, 3));
+    assert_eq!(types("Agenda").len(), 2);
 }
 
 #[test]

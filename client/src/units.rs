@@ -1,6 +1,9 @@
-//! ASY as people write it, to and from plancks, exactly: no floating point anywhere.
+//! ASY and percentages as people write them, exactly: no floating point anywhere.
 
 use assay_primitives::money::{ASY, Balance, TOKEN_DECIMALS, TOKEN_SYMBOL};
+
+/// A hundredth, in parts per million.
+const PPM_PER_PERCENT: u32 = 10_000;
 
 /// A text that is no amount of ASY.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -74,6 +77,16 @@ pub fn format_asy(plancks: Balance) -> String {
     format!("{whole}.{} {TOKEN_SYMBOL}", places.trim_end_matches('0'))
 }
 
+/// Writes parts per million as a percentage with as many decimal places as it takes, such as `99.5 %`.
+pub fn format_ppm(ppm: u32) -> String {
+    let (whole, fraction) = (ppm / PPM_PER_PERCENT, ppm % PPM_PER_PERCENT);
+    if fraction == 0 {
+        return format!("{whole} %");
+    }
+    let places = format!("{fraction:04}");
+    format!("{whole}.{} %", places.trim_end_matches('0'))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -119,6 +132,18 @@ mod tests {
         assert_eq!(format_asy(0), "0 ASY");
         assert_eq!(format_asy(1), "0.000000000001 ASY");
         assert_eq!(format_asy(12 * ASY + ASY / 2), "12.5 ASY");
+    }
+
+    #[test]
+    fn format_ppm_works() {
+        for (ppm, text) in [
+            (0, "0 %"),
+            (1, "0.0001 %"),
+            (995_000, "99.5 %"),
+            (1_000_000, "100 %"),
+        ] {
+            assert_eq!(format_ppm(ppm), text);
+        }
     }
 
     proptest! {

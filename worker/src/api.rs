@@ -212,7 +212,7 @@ async fn health<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -
     let ailments = [
         (!status.chain.connected, "no connection to the chain"),
         (!status.engine.reachable, "the container engine does not answer"),
-        (status.machine.is_none(), "the machine is not registered"),
+        (status.machine.is_none(), "the worker serves no machine"),
         (status.phase == Phase::Stopping, "the worker is stopping"),
     ];
     let reasons: Vec<_> = ailments

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use assay_client::{ChainClient, Error as ChainError};
+use assay_client::{ChainClient, Error as ChainError, keys::KeyError};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
@@ -15,10 +15,11 @@ use crate::{
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     jobs::{StepError, Supervisor, SupervisorParts},
-    keys::{Keys, KeysError},
+    keys::Keys,
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
     rewards,
+    standing::{Standing, has_other_worker},
     state::{StateError, StateFolder},
     status::{Phase, StatusBoard},
 };
@@ -52,7 +53,7 @@ const NOTE_BLOCK_EVERY: u64 = 20;
 pub enum AppError {
     /// A key cannot be had.
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Keys(#[from] KeyError),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -97,6 +98,14 @@ impl From<ChainError> for AppError {
     fn from(error: ChainError) -> Self {
         Self::Chain(error)
     }
+}
+
+/// Why a machine is not served any more over a connection that still holds.
+enum Ended {
+    /// The worker is stopped.
+    Stopped,
+    /// Another worker key acts for the machine.
+    KeysRotated,
 }
 
 /// Everything that outlives a connection.
@@ -252,24 +261,50 @@ impl App {
 
     /// Serves over one connection until the worker is stopped or the connection is lost.
     async fn serve(&self, client: &ChainClient) -> Result<(), AppError> {
-        let highest_block = self.state.bind(client.genesis_hash())?;
-        let machine = tokio::select! {
-            () = self.stop.cancelled() => return Ok(()),
-            machine = self.registered_machine(client) => machine?,
-        };
-        self.status.update(|status| {
-            status.machine = Some(machine);
-            status.phase = Phase::Serving;
-        });
-        tracing::info!(machine, "serving");
+        loop {
+            let highest_block = self.state.bind(client.genesis_hash())?;
+            let machine = tokio::select! {
+                () = self.stop.cancelled() => return Ok(()),
+                machine = self.registered_machine(client) => machine?,
+            };
+            self.status.update(|status| {
+                status.machine = Some(machine);
+                status.waits_for_provider = None;
+                status.phase = Phase::Serving;
+            });
+            tracing::info!(machine, "serving");
+            match self.serve_machine(client, machine, highest_block).await? {
+                Ended::Stopped => return Ok(()),
+                Ended::KeysRotated => {
+                    self.metrics.machine_takes_jobs.set(0);
+                    self.status.update(|status| {
+                        status.machine = None;
+                        status.standing = None;
+                        status.jobs = Vec::new();
+                        status.phase = Phase::Registering;
+                    });
+                }
+            }
+        }
+    }
 
+    /// Runs the jobs of a machine for as long as this worker acts for it.
+    async fn serve_machine(
+        &self,
+        client: &ChainClient,
+        machine: u64,
+        highest_block: u64,
+    ) -> Result<Ended, AppError> {
+        let worker = self.keys.worker_account().0;
+        let earlier_workers = self.state.note_worker_key(&worker)?;
         let chain = ConnectedChain::new(client.clone(), self.keys.worker.clone());
         let supervisor = Supervisor::new(SupervisorParts {
             chain: chain.clone(),
             engine: self.engine.clone(),
             store: self.state.jobs().clone(),
             machine,
-            worker: self.keys.worker_account().0,
+            worker,
+            earlier_workers,
             genesis_hash: client.genesis_hash(),
             slot_share: self.config.slot_share(),
             highest_block,
@@ -279,8 +314,11 @@ impl App {
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
         let payouts = rewards::pay_every_epoch(chain, machine, new_epochs, self.metrics.clone());
         tokio::select! {
-            served = self.run_jobs(client, supervisor, epochs) => served,
-            lost = payouts => Ok(lost?),
+            ended = self.run_jobs(client, machine, supervisor, epochs) => ended,
+            lost = payouts => {
+                lost?;
+                Ok(Ended::Stopped)
+            }
         }
     }
 
@@ -293,6 +331,8 @@ impl App {
                 Ok(Registration::WaitsForProvider(text)) => {
                     if text != said {
                         tracing::warn!("{text}");
+                        self.status
+                            .update(|status| status.waits_for_provider = Some(text.clone()));
                         said = text;
                     }
                 }
@@ -309,9 +349,10 @@ impl App {
     async fn run_jobs(
         &self,
         client: &ChainClient,
+        machine: u64,
         mut supervisor: Supervisor<ConnectedChain, DockerEngine>,
         epochs: watch::Sender<u32>,
-    ) -> Result<(), AppError> {
+    ) -> Result<Ended, AppError> {
         let mut blocks = bounded(client.subscribe_finalized()).await?;
         let mut ticks = interval(ENGINE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -324,13 +365,18 @@ impl App {
                     self.status.update(|status| status.phase = Phase::Stopping);
                     supervisor.finish_steps(FAREWELL).await;
                     self.state.note_block(client.genesis_hash(), finalized_block.max(noted_block))?;
-                    return Ok(());
+                    return Ok(Ended::Stopped);
                 }
                 block = blocks.next() => {
                     finalized_block = block?.number;
                     last_block_at = Instant::now();
                     let head = self.look_at_chain(&mut supervisor, finalized_block).await?;
                     epochs.send_if_modified(|epoch| std::mem::replace(epoch, head) != head);
+                    // A node that is behind tells of a machine as it was.
+                    if !supervisor.needs_view() && !self.look_at_machine(client, machine).await? {
+                        supervisor.finish_steps(FAREWELL).await;
+                        return Ok(Ended::KeysRotated);
+                    }
                     if finalized_block >= noted_block + NOTE_BLOCK_EVERY && !supervisor.needs_view() {
                         self.state.note_block(client.genesis_hash(), finalized_block)?;
                         noted_block = finalized_block;
@@ -377,6 +423,25 @@ impl App {
             status.chain.epoch = head.clock.epoch;
         });
         Ok(head.clock.epoch)
+    }
+
+    /// Shows how the machine stands, and says so where it changed. Returns whether this worker still acts for it.
+    async fn look_at_machine(&self, client: &ChainClient, machine: u64) -> Result<bool, AppError> {
+        let record = bounded(client.machine(machine)).await?;
+        let worker = self.keys.worker_account();
+        if record
+            .as_ref()
+            .is_some_and(|record| has_other_worker(record, &worker))
+        {
+            return Ok(false);
+        }
+        let standing = Standing::of(machine, record.as_ref(), &self.keys.sealing_public());
+        self.metrics.machine_takes_jobs.set(standing.takes_jobs.into());
+        if self.status.read().standing.as_ref() != Some(&standing) {
+            standing.log(machine);
+            self.status.update(|status| status.standing = Some(standing));
+        }
+        Ok(true)
     }
 
     /// Shows what the worker key has for fees, and says when that is little.

@@ -5,7 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use assay_client::{ChainClient, units::format_asy};
+use assay_client::{
+    ChainClient,
+    types::{MachineStatus, SuspensionReason},
+    units::format_asy,
+};
 
 use crate::{
     api,
@@ -14,6 +18,7 @@ use crate::{
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     keys::Keys,
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
+    state,
 };
 
 /// One thing that was looked at.
@@ -135,10 +140,10 @@ async fn check_machine(
     let registered = bounded(client.machine_of_worker(&worker.0)).await?;
     if let Some(machine) = registered {
         if let Some(record) = bounded(client.machine(machine)).await? {
-            findings.push(Finding::Good(format!(
-                "machine: number {machine}, {}",
-                record.status
-            )));
+            findings.push(status_finding(machine, record.status));
+            if let Some(problem) = registration::sealing_key_problem(client, keys, machine, &record) {
+                findings.push(Finding::Bad(format!("keys: {problem}")));
+            }
         }
         let free = bounded(client.balance(&worker.0)).await?.free;
         let text = format!("fees: the worker key has {}", format_asy(free));
@@ -147,6 +152,11 @@ async fn check_machine(
         } else {
             Finding::Good(text)
         });
+        return Ok(findings);
+    }
+    if let Some(machine) = state::noted_machine(&config.assay.state_dir)? {
+        let lost = registration::lost_machine(client, keys, machine).await?;
+        findings.push(Finding::Bad(format!("machine: {lost}")));
         return Ok(findings);
     }
     let bond = registration::wanted_bond(client, config, class, config.slots()).await?;
@@ -171,4 +181,26 @@ async fn check_machine(
         )),
     }
     Ok(findings)
+}
+
+/// How the machine stands; bad where something has to be done for it to take jobs again that nobody asked to stop.
+fn status_finding(machine: u64, status: MachineStatus) -> Finding {
+    let text = format!("machine: number {machine}, {status}");
+    let Some(remedy) = status.remedy(machine) else {
+        return Finding::Good(text);
+    };
+    let text = format!("{text}: {remedy}");
+    match status {
+        MachineStatus::Suspended(
+            SuspensionReason::BondTooLow
+            | SuspensionReason::InDebt
+            | SuspensionReason::Offence
+            | SuspensionReason::Condemned,
+        )
+        | MachineStatus::Retired => Finding::Bad(text),
+        MachineStatus::Unproven
+        | MachineStatus::Active
+        | MachineStatus::Suspended(SuspensionReason::OwnRequest)
+        | MachineStatus::Draining => Finding::Note(text),
+    }
 }

@@ -5,6 +5,7 @@
 //! | [`config`] | `worker.yaml`, strictly read |
 //! | [`keys`] | the machine's keys and their files |
 //! | [`registration`] | brings the machine onto the chain |
+//! | [`standing`] | how the machine stands on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`jobs`] | the supervisor: decides for every job, and acts |
@@ -26,5 +27,6 @@ pub mod keys;
 pub mod metrics;
 pub mod registration;
 pub mod rewards;
+pub mod standing;
 pub mod state;
 pub mod status;

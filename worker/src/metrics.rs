@@ -12,6 +12,8 @@ pub struct Metrics {
     pub chain_connected: IntGauge,
     /// One while the container engine answers, zero otherwise.
     pub engine_reachable: IntGauge,
+    /// One while the machine takes new jobs, zero otherwise.
+    pub machine_takes_jobs: IntGauge,
     /// Number of the newest finalized block that was seen.
     pub finalized_block: IntGauge,
     /// Open jobs by what the chain says of them (`starting`, `running`, `verifying`).
@@ -35,6 +37,7 @@ impl Metrics {
         let metrics = Self {
             chain_connected: IntGauge::new("chain_connected", "1 while the chain answers")?,
             engine_reachable: IntGauge::new("engine_reachable", "1 while the container engine answers")?,
+            machine_takes_jobs: IntGauge::new("machine_takes_jobs", "1 while the machine takes new jobs")?,
             finalized_block: IntGauge::new("finalized_block", "Newest finalized block that was seen")?,
             jobs: IntGaugeVec::new(Opts::new("jobs", "Open jobs by their state on chain"), &["state"])?,
             steps: IntCounterVec::new(Opts::new("steps_total", "Steps done for jobs"), &["step"])?,
@@ -47,9 +50,10 @@ impl Metrics {
             worker_balance_asy: Gauge::new("worker_balance_asy", "What the worker key has for fees, in ASY")?,
             registry,
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 9] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(metrics.chain_connected.clone()),
             Box::new(metrics.engine_reachable.clone()),
+            Box::new(metrics.machine_takes_jobs.clone()),
             Box::new(metrics.finalized_block.clone()),
             Box::new(metrics.jobs.clone()),
             Box::new(metrics.steps.clone()),

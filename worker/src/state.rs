@@ -1,8 +1,9 @@
 //! The folder in which the worker keeps what must survive it.
 //!
 //! `lock` keeps a second worker out; `chain.json` says which chain the folder belongs to and how far that chain was
-//! seen; `machine` is its number and `reward_address` what the chain was last told; `jobs/` holds the notes and results of jobs. Keys lie
-//! there too unless the configuration says otherwise.
+//! seen; `machine` is its number, `worker_keys` are those that served it from here, and `reward_address` is what the
+//! chain was last told; `jobs/` holds the notes and results of jobs. Keys lie there too unless the configuration says
+//! otherwise.
 
 use std::{
     fs, io,
@@ -126,11 +127,7 @@ impl StateFolder {
 
     /// The machine that this worker once found registered, if any.
     pub fn registered_machine(&self) -> Result<Option<u64>, StateError> {
-        let bytes = read_if_present(&self.path.join("machine")).map_err(|error| self.failed(error))?;
-        bytes
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose()
-            .map_err(|error| self.failed(io::Error::other(format!("machine: {error}"))))
+        noted_machine(&self.path)
     }
 
     /// Notes that a machine is registered, so that it is not registered again when it is retired.
@@ -139,6 +136,25 @@ impl StateFolder {
             return Ok(());
         }
         write_whole(&self.path, "machine", machine.to_string().as_bytes()).map_err(|error| self.failed(error))
+    }
+
+    /// Notes that a worker key serves the machine, and returns the hexadecimal public parts of those that did so before
+    /// it: their containers are this machine's still.
+    pub fn note_worker_key(&self, public: &[u8; 32]) -> Result<Vec<String>, StateError> {
+        let bytes = read_if_present(&self.path.join("worker_keys")).map_err(|error| self.failed(error))?;
+        let mut keys: Vec<String> = bytes
+            .map(|bytes| serde_json::from_slice(&bytes))
+            .transpose()
+            .map_err(|error| self.failed(io::Error::other(format!("worker_keys: {error}"))))?
+            .unwrap_or_default();
+        let key = hex::encode(public);
+        if !keys.contains(&key) {
+            keys.push(key.clone());
+            let bytes = serde_json::to_vec(&keys).map_err(|error| self.failed(io::Error::other(error)))?;
+            write_whole(&self.path, "worker_keys", &bytes).map_err(|error| self.failed(error))?;
+        }
+        keys.retain(|known| *known != key);
+        Ok(keys)
     }
 
     /// The reward address that the chain was last told, as `worker.yaml` spells addresses.
@@ -165,6 +181,19 @@ impl StateFolder {
             source,
         }
     }
+}
+
+/// The machine that the worker of a state folder once found registered, if any; the folder may be in use.
+pub fn noted_machine(folder: &Path) -> Result<Option<u64>, StateError> {
+    let failed = |source| StateError::Io {
+        path: folder.to_owned(),
+        source,
+    };
+    read_if_present(&folder.join("machine"))
+        .map_err(failed)?
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .map_err(|error| failed(io::Error::other(format!("machine: {error}"))))
 }
 
 #[cfg(test)]
@@ -196,8 +225,19 @@ mod tests {
         assert_eq!(state.registered_machine().unwrap(), None);
         state.note_machine(7).unwrap();
         assert_eq!(state.registered_machine().unwrap(), Some(7));
+        assert_eq!(noted_machine(folder.path()).unwrap(), Some(7));
         assert_eq!(state.told_reward_address().unwrap(), None);
         state.note_reward_address(b"address").unwrap();
         assert_eq!(state.told_reward_address().unwrap().unwrap(), b"address");
+    }
+
+    #[test]
+    fn folder_remembers_earlier_worker_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        assert!(state.note_worker_key(&[1; 32]).unwrap().is_empty());
+        assert!(state.note_worker_key(&[1; 32]).unwrap().is_empty());
+        assert_eq!(state.note_worker_key(&[2; 32]).unwrap(), ["01".repeat(32)]);
+        assert_eq!(state.note_worker_key(&[1; 32]).unwrap(), ["02".repeat(32)]);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys};
+use crate::{config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys, standing::Standing};
 
 /// Everything that `GET /status` says, before it is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,8 +16,12 @@ pub struct Status {
     pub sealing_key: String,
     /// The machine's number, once it is registered.
     pub machine: Option<u64>,
+    /// How the machine stands on chain as it was last seen: whether it takes new jobs, and if not, what to do.
+    pub standing: Option<Standing>,
     /// What the worker is doing as a whole.
     pub phase: Phase,
+    /// What the provider has to do before this worker can serve a machine.
+    pub waits_for_provider: Option<String>,
     /// The chain as it was last seen.
     pub chain: ChainStatus,
     /// The container engine as it was last seen.
@@ -102,7 +106,9 @@ impl StatusBoard {
             worker_key: keys.worker_account().to_string(),
             sealing_key: format!("0x{}", hex::encode(keys.sealing_public())),
             machine: None,
+            standing: None,
             phase: Phase::Connecting,
+            waits_for_provider: None,
             chain: ChainStatus::default(),
             engine: EngineStatus::default(),
             declared: Declared {

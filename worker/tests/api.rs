@@ -134,7 +134,7 @@ async fn health_names_its_reasons() {
         serde_json::json!([
             "no connection to the chain",
             "the container engine does not answer",
-            "the machine is not registered"
+            "the worker serves no machine"
         ])
     );
     server.status.update(|status| {

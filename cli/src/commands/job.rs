@@ -135,21 +135,22 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
 
     let client = connection.client().await?;
     let id = options.machine;
-    let machine = client
-        .machine(id)
-        .await?
-        .with_context(|| format!("there is no machine {id}; `assay machine list` shows those there are"))?;
+    let machine = client.machine(id).await?.with_context(|| {
+        format!("there is no machine {id}; `assay machine find` shows those that can be had")
+    })?;
     if machine.status != MachineStatus::Active {
         bail!(
-            "machine {id} is {} and takes no jobs; choose an active one (`assay machine list`)",
+            "machine {id} is {} and takes no jobs; choose one that can be had (`assay machine find`)",
             machine.status
         );
     }
     if machine.free_slots < options.slots {
         bail!(
-            "machine {id} has {} of {} slots free, {} are wanted; choose another machine or wait",
+            "machine {id} has {} of {} slots free, {} are wanted; choose another machine \
+             (`assay machine find --slots {}`) or wait",
             machine.free_slots,
             machine.slots,
+            options.slots,
             options.slots
         );
     }

@@ -19,7 +19,7 @@ pub(crate) enum Command {
     Chain,
     /// Show what accounts have
     Balance(balance::Options),
-    /// Look at machines and handle their bonds
+    /// Find machines, look at them and handle their bonds, keys and status
     #[command(subcommand)]
     Machine(machine::Options),
     /// Become a provider

@@ -1,6 +1,7 @@
 //! What to do next with one job: a pure function of what the chain, the engine and the notes say.
 //!
-//! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision.
+//! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision. The
+//! machine's status is no part of it: jobs go on while the machine is suspended or draining.
 
 use assay_client::types::{JobKind, JobState};
 

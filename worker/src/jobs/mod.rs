@@ -86,6 +86,9 @@ pub struct SupervisorParts<C, E> {
     pub machine: u64,
     /// The worker key's public part.
     pub worker: [u8; 32],
+    /// Public parts, hexadecimal, of the worker keys that served the machine before this one was given to it. Their
+    /// containers are found and seen through like its own.
+    pub earlier_workers: Vec<String>,
     /// Hash of the chain's first block.
     pub genesis_hash: [u8; 32],
     /// What one slot may use.
@@ -122,6 +125,7 @@ struct Trouble {
 /// Runs the jobs of one machine over one connection to the chain.
 pub struct Supervisor<C, E> {
     workshop: Arc<Workshop<C, E>>,
+    earlier_workers: Vec<String>,
     genesis_hash: [u8; 32],
     highest_block: u64,
     metrics: Metrics,
@@ -156,6 +160,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 worker: hex::encode(parts.worker),
                 slot_share: parts.slot_share,
             }),
+            earlier_workers: parts.earlier_workers,
             genesis_hash: parts.genesis_hash,
             highest_block: parts.highest_block,
             metrics: parts.metrics,
@@ -251,7 +256,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// The engine's containers, or `None` while it does not answer.
     async fn containers(&mut self) -> Option<Vec<Container>> {
-        let listing = self.workshop.engine.list(&self.workshop.worker);
+        let workers = std::iter::once(&self.workshop.worker).chain(&self.earlier_workers);
+        let listing = async {
+            let mut containers = Vec::new();
+            for worker in workers {
+                containers.extend(self.workshop.engine.list(worker).await?);
+            }
+            Ok::<_, EngineError>(containers)
+        };
         let listed = tokio::time::timeout(LIST_TIMEOUT, listing)
             .await
             .unwrap_or_else(|_| {

@@ -212,7 +212,7 @@ impl ContainerEngine for FakeEngine {
         std::future::pending().await
     }
 
-    async fn list(&self, _: &str) -> Result<Vec<Container>, EngineError> {
+    async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
         self.change(|engine| {
             if engine.dead {
                 return Err(EngineError::Unreachable {
@@ -227,7 +227,18 @@ impl ContainerEngine for FakeEngine {
                     reason: "busy".into(),
                 });
             }
-            Ok(engine.containers.clone())
+            let is_theirs = |container: &Container| {
+                engine
+                    .created
+                    .iter()
+                    .any(|spec| spec.identity.name() == container.id && spec.identity.worker == worker)
+            };
+            Ok(engine
+                .containers
+                .iter()
+                .filter(|container| is_theirs(container))
+                .cloned()
+                .collect())
         })
     }
 
@@ -344,12 +355,24 @@ fn supervisor(
     folder: &tempfile::TempDir,
     highest_block: u64,
 ) -> Supervisor<FakeChain, FakeEngine> {
+    supervisor_of(chain, engine, folder, highest_block, [3; 32], Vec::new())
+}
+
+fn supervisor_of(
+    chain: &FakeChain,
+    engine: &Arc<FakeEngine>,
+    folder: &tempfile::TempDir,
+    highest_block: u64,
+    worker: [u8; 32],
+    earlier_workers: Vec<String>,
+) -> Supervisor<FakeChain, FakeEngine> {
     Supervisor::new(SupervisorParts {
         chain: chain.clone(),
         engine: engine.clone(),
         store: JobStore::open(folder.path().join("jobs")).unwrap(),
         machine: 0,
-        worker: [3; 32],
+        worker,
+        earlier_workers,
         genesis_hash: [4; 32],
         slot_share: SlotShare {
             memory_mib: 100,
@@ -415,6 +438,34 @@ async fn task_runs_from_order_to_payment() {
     world.block().await;
     assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
     assert_eq!(world.store().output(7).unwrap().unwrap().0, b"done\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn job_goes_on_when_the_machine_is_given_another_worker_key() {
+    let mut world = World::new();
+    world.deploy(7, JobKind::Task);
+    world.block().await;
+    let earlier = vec![hex::encode([3; 32])];
+    world.supervisor = supervisor_of(&world.chain, &world.engine, &world.folder, 0, [5; 32], earlier);
+    world.block().await;
+    assert_eq!(
+        world.chain.calls(),
+        [WorkerCall::Start { job: 7 }],
+        "a running task is left alone"
+    );
+
+    world.engine.end_container(0);
+    world.block().await;
+    assert!(matches!(
+        world.chain.calls()[1..],
+        [WorkerCall::SubmitResult { job: 7, .. }]
+    ));
+    assert_eq!(world.engine.state(), None);
+
+    world.deploy(8, JobKind::Task);
+    world.block().await;
+    let spec = world.engine.change(|engine| engine.created[1].clone());
+    assert_eq!(spec.identity.worker, hex::encode([5; 32]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,10 @@
 //! Keys: files that hold them, accounts that belong to them, and the worker key's agreement.
 //!
 //! A key file holds one line: an sr25519 secret seed (`0x` and 64 hex digits) or a mnemonic phrase, as the key
-//! tools of the node print them. It must be readable by its owner alone.
+//! tools of the node print them. A sealing key file holds the 32 bytes of an X25519 secret as `0x` and 64 hex digits.
+//! Both must be readable by their owner alone.
+
+mod sealing;
 
 use std::{
     fs, io,
@@ -12,6 +15,8 @@ use std::{
 
 use assay_primitives::machine::WORKER_KEY_CONTEXT;
 use subxt_signer::{SecretUri, sr25519::Keypair};
+
+pub use sealing::{load_or_create_sealing_key_file, load_sealing_key_file, sealing_public_key};
 
 use crate::types::AccountId;
 
@@ -56,6 +61,18 @@ pub enum KeyError {
         /// What is wrong; never a part of the content.
         reason: String,
     },
+    /// The content is no sealing key.
+    #[error(
+        "the file {} is not a sealing key file: {reason}; it must hold 0x and 64 hexadecimal digits on one line: restore \
+         it from a backup, or name another file",
+        path.display()
+    )]
+    BadSealingFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong; never a part of the content.
+        reason: String,
+    },
     /// The text is no secret URI.
     #[error(
         "the key URI is not valid: {reason}; write a seed, a phrase, or for development a name like //Alice"
@@ -82,6 +99,24 @@ pub enum KeyError {
 
 /// Loads the key from a file.
 pub fn load_key_file(path: &Path) -> Result<Keypair, KeyError> {
+    let bad = |reason: &str| KeyError::BadFile {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let content = read_key_file(path, bad)?;
+    let secret = content.trim();
+    // Derivation from the public development phrase is everybody's key; only a URI on purpose may name it.
+    if secret.starts_with('/') {
+        return Err(bad("it names a development key"));
+    }
+    keypair_from_uri(secret).map_err(|error| match error {
+        KeyError::BadUri { reason } => bad(&reason),
+        other => other,
+    })
+}
+
+/// Reads the one line of a file that holds a secret; `bad` is the error of a file that holds something else.
+fn read_key_file(path: &Path, bad: impl Fn(&str) -> KeyError) -> Result<String, KeyError> {
     let io_error = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => KeyError::Missing {
             path: path.to_owned(),
@@ -91,11 +126,6 @@ pub fn load_key_file(path: &Path) -> Result<Keypair, KeyError> {
             source,
         },
     };
-    let bad = |reason: &str| KeyError::BadFile {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
-
     let file = fs::File::open(path).map_err(io_error)?;
     let details = file.metadata().map_err(io_error)?;
     if !details.is_file() {
@@ -112,21 +142,11 @@ pub fn load_key_file(path: &Path) -> Result<Keypair, KeyError> {
             io_error(source)
         }
     })?;
-    let secret = content.trim();
-    if secret.is_empty() {
-        return Err(bad("it is empty"));
+    match content.trim().lines().count() {
+        0 => Err(bad("it is empty")),
+        1 => Ok(content),
+        _ => Err(bad("it has more than one line")),
     }
-    if secret.lines().count() > 1 {
-        return Err(bad("it has more than one line"));
-    }
-    // Derivation from the public development phrase is everybody's key; only a URI on purpose may name it.
-    if secret.starts_with('/') {
-        return Err(bad("it names a development key"));
-    }
-    keypair_from_uri(secret).map_err(|error| match error {
-        KeyError::BadUri { reason } => bad(&reason),
-        other => other,
-    })
 }
 
 /// Loads the key from a file, or makes a new one and keeps it there, readable by its owner alone.
@@ -140,19 +160,33 @@ pub fn load_or_create_key_file(path: &Path) -> Result<Keypair, KeyError> {
 }
 
 fn create_key_file(path: &Path) -> Result<Keypair, KeyError> {
-    let io_error = |source| KeyError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let mut seed = [0u8; 32];
-    getrandom::fill(&mut seed).map_err(|error| KeyError::NoRandomness {
-        reason: error.to_string(),
-    })?;
+    let seed = new_secret()?;
     let keypair = Keypair::from_secret_key(seed).map_err(|error| KeyError::BadFile {
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
+    if write_new_key_file(path, seed)? {
+        Ok(keypair)
+    } else {
+        load_key_file(path)
+    }
+}
 
+fn new_secret() -> Result<[u8; 32], KeyError> {
+    let mut secret = [0u8; 32];
+    getrandom::fill(&mut secret).map_err(|error| KeyError::NoRandomness {
+        reason: error.to_string(),
+    })?;
+    Ok(secret)
+}
+
+/// Writes a secret into a new file that its owner alone can read. Says whether it did: where another process was
+/// faster, its key is the key.
+fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
+    let io_error = |source| KeyError::Io {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(io_error)?;
     }
@@ -162,14 +196,13 @@ fn create_key_file(path: &Path) -> Result<Keypair, KeyError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = match options.open(path) {
         Ok(file) => file,
-        // Another process was faster: its key is the key.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return load_key_file(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(io_error(error)),
     };
-    writeln!(file, "0x{}", hex::encode(seed))
+    writeln!(file, "0x{}", hex::encode(secret))
         .and_then(|()| file.sync_all())
         .map_err(io_error)?;
-    Ok(keypair)
+    Ok(true)
 }
 
 #[cfg(unix)]
@@ -228,7 +261,8 @@ pub fn worker_key_message(genesis_hash: &[u8; 32], provider: &[u8; 32]) -> Vec<u
     [WORKER_KEY_CONTEXT, genesis_hash, provider].concat()
 }
 
-/// The worker key's agreement to serve a provider, for [`crate::calls::register_machine`].
+/// The worker key's agreement to serve a provider, for [`crate::calls::register_machine`] and
+/// [`crate::calls::rotate_keys`].
 pub fn sign_worker_key(worker: &Keypair, genesis_hash: &[u8; 32], provider: &[u8; 32]) -> [u8; 64] {
     worker.sign(&worker_key_message(genesis_hash, provider)).0
 }

@@ -1,6 +1,6 @@
 //! What happened in a block, typed, and in plain words.
 
-use std::fmt;
+mod text;
 
 use assay_primitives::{
     clock::{EpochIndex, Millis},
@@ -14,10 +14,9 @@ use subxt::{SubstrateConfig, events::Event};
 use crate::{
     error::Error,
     types::{
-        AccountId, Diversion, JobId, JobKind, JobOutcome, MachineStatus, RewardDestination, as_decimal,
-        as_hex,
+        AccountId, Diversion, JobId, JobKind, JobOutcome, MachineStatus, RewardDestination, SlashId,
+        SlashReason, as_decimal, as_hex,
     },
-    units::format_asy,
 };
 
 /// The pallets whose events are [`AssayEvent`]s.
@@ -77,6 +76,23 @@ pub enum AssayEvent {
     EndpointUpdated {
         /// The machine.
         machine: MachineId,
+    },
+    /// A machine has other keys.
+    KeysRotated {
+        /// The machine.
+        machine: MachineId,
+        /// The hot key that acts for it from now on.
+        worker_key: AccountId,
+        /// X25519 key that consumers encrypt to from now on.
+        #[serde(serialize_with = "as_hex")]
+        sealing_key: [u8; 32],
+    },
+    /// A machine's average uptime changed.
+    UptimeUpdated {
+        /// The machine.
+        machine: MachineId,
+        /// Its average uptime, in parts per million.
+        uptime_ppm: u32,
     },
     /// A machine's status changed.
     MachineStatusChanged {
@@ -162,6 +178,75 @@ pub enum AssayEvent {
         machine: MachineId,
         /// Whether they are.
         auto_stake: bool,
+    },
+    /// A slash was put in the agenda.
+    SlashQueued {
+        /// The slash.
+        id: SlashId,
+        /// The machine.
+        machine: MachineId,
+        /// Why.
+        reason: SlashReason,
+        /// Plancks that it costs.
+        #[serde(serialize_with = "as_decimal")]
+        owed: Balance,
+    },
+    /// A slash was taken back before it was applied.
+    SlashCancelled {
+        /// The slash.
+        id: SlashId,
+        /// The machine.
+        machine: MachineId,
+    },
+    /// A slash was applied.
+    Slashed {
+        /// The slash.
+        id: SlashId,
+        /// The machine.
+        machine: MachineId,
+        /// Plancks taken of its bond.
+        #[serde(serialize_with = "as_decimal")]
+        taken: Balance,
+        /// Plancks that the harmed consumer received.
+        #[serde(serialize_with = "as_decimal")]
+        to_consumer: Balance,
+        /// Plancks that the reporter received.
+        #[serde(serialize_with = "as_decimal")]
+        to_reporter: Balance,
+        /// Plancks that were burned.
+        #[serde(serialize_with = "as_decimal")]
+        burned: Balance,
+        /// Plancks that are owed from now on.
+        #[serde(serialize_with = "as_decimal")]
+        debt: Balance,
+    },
+    /// What a slash left outstanding was paid.
+    DebtPaid {
+        /// The slash.
+        id: SlashId,
+        /// The machine.
+        machine: MachineId,
+        /// Who paid.
+        payer: AccountId,
+        /// Plancks that the harmed consumer received.
+        #[serde(serialize_with = "as_decimal")]
+        to_consumer: Balance,
+        /// Plancks that the reporter received.
+        #[serde(serialize_with = "as_decimal")]
+        to_reporter: Balance,
+        /// Plancks that were burned.
+        #[serde(serialize_with = "as_decimal")]
+        burned: Balance,
+    },
+    /// A share of a slash was burned because its recipient cannot receive it.
+    ShareBurned {
+        /// The slash.
+        id: SlashId,
+        /// Whose share it was.
+        recipient: AccountId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
     },
     /// A job was ordered, its cost is in escrow, its slots are leased.
     JobDeployed {
@@ -314,6 +399,8 @@ impl AssayEvent {
             Self::MachineRegistered { machine, .. }
             | Self::AskUpdated { machine, .. }
             | Self::EndpointUpdated { machine }
+            | Self::KeysRotated { machine, .. }
+            | Self::UptimeUpdated { machine, .. }
             | Self::MachineStatusChanged { machine, .. }
             | Self::MachineRemoved { machine, .. }
             | Self::MachineTermsUpdated { machine, .. }
@@ -323,6 +410,10 @@ impl AssayEvent {
             | Self::Unbonded { machine, .. }
             | Self::Withdrawn { machine, .. }
             | Self::AutoStakeSet { machine, .. }
+            | Self::SlashQueued { machine, .. }
+            | Self::SlashCancelled { machine, .. }
+            | Self::Slashed { machine, .. }
+            | Self::DebtPaid { machine, .. }
             | Self::JobDeployed { machine, .. }
             | Self::JobStarted { machine, .. }
             | Self::ResultSubmitted { machine, .. }
@@ -333,6 +424,7 @@ impl AssayEvent {
             | Self::ProviderRegistered { .. }
             | Self::ProviderDeregistered { .. }
             | Self::HardwareClassSet { .. }
+            | Self::ShareBurned { .. }
             | Self::PaymentSettled { .. }
             | Self::PaymentDiverted { .. }
             | Self::EpochClosed { .. } => None,
@@ -350,196 +442,6 @@ impl AssayEvent {
             | Self::JobClosed { job, .. } => Some(*job),
             _ => None,
         }
-    }
-}
-
-impl fmt::Display for AssayEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::EpochStarted { epoch, .. } => write!(f, "epoch {epoch} began"),
-            Self::ProviderRegistered { provider } => write!(f, "{provider} became a provider"),
-            Self::ProviderDeregistered { provider } => write!(f, "{provider} is no provider any more"),
-            Self::MachineRegistered {
-                machine,
-                provider,
-                class,
-                slots,
-            } => write!(
-                f,
-                "machine {machine} of {provider} registered with {} of class {class}",
-                count(*slots, "slot")
-            ),
-            Self::AskUpdated { machine, ask } => {
-                write!(f, "machine {machine} asks {} per slot-hour", format_asy(*ask))
-            }
-            Self::EndpointUpdated { machine } => write!(f, "machine {machine} has a new endpoint"),
-            Self::MachineStatusChanged { machine, from, to } => {
-                write!(f, "machine {machine} was {from} and is {to}")
-            }
-            Self::MachineRemoved { machine, .. } => write!(f, "the record of machine {machine} is gone"),
-            Self::MachineTermsUpdated {
-                machine,
-                compute_score,
-                stake_per_slot,
-            } => write!(
-                f,
-                "a slot of machine {machine} scores {compute_score} and needs {} bonded",
-                format_asy(*stake_per_slot)
-            ),
-            Self::SlotsLeased {
-                machine,
-                slots,
-                free_slots,
-            } => {
-                write!(
-                    f,
-                    "{} of machine {machine} leased, {free_slots} free",
-                    count(*slots, "slot")
-                )
-            }
-            Self::SlotsReleased {
-                machine,
-                slots,
-                free_slots,
-            } => {
-                write!(
-                    f,
-                    "{} of machine {machine} given back, {free_slots} free",
-                    count(*slots, "slot")
-                )
-            }
-            Self::HardwareClassSet { class } => write!(f, "hardware class {class} was set"),
-            Self::Bonded {
-                machine,
-                amount,
-                total,
-            } => write!(
-                f,
-                "{} bonded for machine {machine}, {} in all",
-                format_asy(*amount),
-                format_asy(*total)
-            ),
-            Self::Unbonded {
-                machine,
-                amount,
-                due_epoch,
-            } => write!(
-                f,
-                "{} of machine {machine}'s bond may be withdrawn from epoch {due_epoch} on",
-                format_asy(*amount)
-            ),
-            Self::Withdrawn { machine, amount } => {
-                write!(f, "{} of machine {machine}'s bond withdrawn", format_asy(*amount))
-            }
-            Self::AutoStakeSet {
-                machine,
-                auto_stake: true,
-            } => {
-                write!(f, "rewards of machine {machine} are bonded from now on")
-            }
-            Self::AutoStakeSet {
-                machine,
-                auto_stake: false,
-            } => {
-                write!(f, "rewards of machine {machine} are not bonded any more")
-            }
-            Self::JobDeployed {
-                job,
-                machine,
-                slots,
-                kind,
-                escrowed,
-                ..
-            } => write!(
-                f,
-                "job {job}, a {kind}, assigned to {} of machine {machine}; {} in escrow",
-                count(*slots, "slot"),
-                format_asy(*escrowed)
-            ),
-            Self::JobStarted { job, machine, .. } => write!(f, "job {job} runs on machine {machine}"),
-            Self::ResultSubmitted {
-                job,
-                machine,
-                result_hash,
-                ..
-            } => {
-                write!(
-                    f,
-                    "result of job {job} from machine {machine}: 0x{}",
-                    hex::encode(result_hash)
-                )
-            }
-            Self::PaymentSettled {
-                job,
-                provider_amount,
-                fee,
-                burned,
-            } => write!(
-                f,
-                "{} paid for job {job} to its provider, {} protocol fee, of which {} burned",
-                format_asy(*provider_amount),
-                format_asy(*fee),
-                format_asy(*burned)
-            ),
-            Self::PaymentDiverted {
-                job,
-                recipient,
-                amount,
-                destination,
-            } => write!(
-                f,
-                "{recipient} could not receive {} of job {job}, which {destination}",
-                format_asy(*amount)
-            ),
-            Self::JobClosed {
-                job,
-                outcome,
-                paid,
-                refunded,
-                ..
-            } => write!(
-                f,
-                "job {job} closed: {outcome}; {} paid, {} refunded",
-                format_asy(*paid),
-                format_asy(*refunded)
-            ),
-            Self::EpochClosed {
-                epoch,
-                pool,
-                total_weight,
-            } => {
-                write!(
-                    f,
-                    "epoch {epoch} closed: {} for weight {total_weight}",
-                    format_asy(*pool)
-                )
-            }
-            Self::RewardPaid {
-                machine,
-                first_epoch,
-                last_epoch,
-                amount,
-                destination,
-                bonded,
-            } => write!(
-                f,
-                "{} minted to {destination} for machine {machine}, epochs {first_epoch} to {last_epoch}{}",
-                format_asy(*amount),
-                if *bonded { ", and bonded" } else { "" }
-            ),
-            Self::RewardDestinationSet { machine, destination } => {
-                write!(f, "rewards of machine {machine} go {destination} from now on")
-            }
-        }
-    }
-}
-
-/// A number with its noun, in the right grammatical number.
-fn count(number: u8, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{number} {noun}s")
     }
 }
 
@@ -574,5 +476,26 @@ mod tests {
         };
         assert_eq!(event.to_string(), "machine 7 was unproven and is active");
         assert_eq!((event.job(), event.machine()), (None, Some(7)));
+
+        let event = AssayEvent::Slashed {
+            id: SlashId {
+                due_epoch: 30,
+                index: 1,
+            },
+            machine: 7,
+            taken: 12_000_000_000_000,
+            to_consumer: 4_000_000_000_000,
+            to_reporter: 0,
+            burned: 8_000_000_000_000,
+            debt: 500_000_000_000,
+        };
+        assert_eq!(
+            event.to_string(),
+            "machine 7 lost 12 ASY to slash 30/1: 4 ASY to the consumer, 8 ASY burned; it owes 0.5 ASY more"
+        );
+        assert_eq!(
+            serde_json::to_value(&event).unwrap()["id"],
+            serde_json::json!({ "due_epoch": 30, "index": 1 })
+        );
     }
 }

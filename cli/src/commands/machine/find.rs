@@ -1,0 +1,234 @@
+//! `assay machine find`
+
+use assay_client::{
+    AccountId,
+    market::{Cursor, FindOptions, FoundMachines, MAX_PAGE_OFFERS, MachineView, Requirements},
+    units::{format_asy, format_ppm},
+};
+use clap::Args;
+use serde_json::json;
+
+use super::{
+    explain::describe,
+    requirements::{RequirementOptions, refusal},
+};
+use crate::{connection::Connection, numbers::parse_hex, output::Output};
+
+/// What to find, and how much of it to show.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Most machines to show at once, at most 100
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE_OFFERS)))]
+    limit: u32,
+
+    /// Go on where an earlier answer ended
+    #[arg(long, value_name = "HEX", value_parser = parse_cursor)]
+    cursor: Option<Cursor>,
+
+    /// Go on to the end
+    #[arg(long)]
+    all: bool,
+
+    /// Tell which machines were looked at and passed over, and why
+    #[arg(long)]
+    explain: bool,
+
+    // Last, because its heading would cover what follows.
+    #[command(flatten)]
+    requirements: RequirementOptions,
+}
+
+fn parse_cursor(text: &str) -> Result<Cursor, String> {
+    parse_hex(text)
+        .map(Cursor)
+        .map_err(|error| format!("{error}: write it as the answer before shows it"))
+}
+
+pub(super) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let wanted = Requirements::from(options.requirements);
+    let client = connection.client().await?;
+    let mut pages = client.offer_pages(
+        wanted.clone(),
+        FindOptions {
+            limit: Some(options.limit),
+            cursor: options.cursor,
+            explain: options.explain,
+            at: None,
+        },
+    );
+    let mut printer = Printer {
+        output,
+        wanted: &wanted,
+        offers: 0,
+    };
+    let mut next = None;
+    loop {
+        let page = match pages.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => break,
+            Err(error) => return Err(refusal(&client, &wanted, error).await),
+        };
+        next = page.next;
+        printer.page(&page)?;
+        if !options.all {
+            break;
+        }
+    }
+    printer.end(next, options.explain)
+}
+
+/// Prints offers as they come.
+struct Printer<'a> {
+    output: &'a Output,
+    wanted: &'a Requirements,
+    offers: usize,
+}
+
+impl Printer<'_> {
+    fn page(&mut self, page: &FoundMachines) -> anyhow::Result<()> {
+        for offer in &page.offers {
+            if self.offers == 0 && !self.output.is_json() {
+                self.output.line(self.header())?;
+            }
+            self.offers += 1;
+            self.output
+                .print(&serde_json::to_value(offer)?, self.row(offer))?;
+        }
+        for passed_over in &page.passed_over {
+            let reasons: Vec<_> = passed_over
+                .mismatches
+                .iter()
+                .map(|mismatch| describe(mismatch, self.wanted))
+                .collect();
+            let text = format!(
+                "passed over: machine {}: {}",
+                passed_over.machine,
+                reasons.join("; ")
+            );
+            self.output.print(&serde_json::to_value(passed_over)?, text)?;
+        }
+        Ok(())
+    }
+
+    /// Says how to go on.
+    fn end(&self, next: Option<Cursor>, explained: bool) -> anyhow::Result<()> {
+        let text = match (self.offers, next) {
+            (0, None) if explained => "no machine that can be had meets this".to_owned(),
+            (0, None) => {
+                "no machine that can be had meets this; ask for less, or add --explain to see why machines \
+                          are passed over"
+                    .to_owned()
+            }
+            (0, Some(cursor)) => format!(
+                "none of the machines looked at so far meets this; go on with --cursor {} or --all",
+                format_cursor(&cursor)
+            ),
+            (_, None) => return self.end_for_programs(next),
+            (_, Some(cursor)) => format!(
+                "there may be more: the same command with --cursor {}, or --all",
+                format_cursor(&cursor)
+            ),
+        };
+        if !self.output.is_json() {
+            self.output.line(text)?;
+        }
+        self.end_for_programs(next)
+    }
+
+    /// Programs hear in a last object where to go on, `null` where there is nothing more.
+    fn end_for_programs(&self, next: Option<Cursor>) -> anyhow::Result<()> {
+        if self.output.is_json() {
+            self.output.line(json!({ "next": next }))?;
+        }
+        Ok(())
+    }
+
+    fn header(&self) -> String {
+        format!(
+            "{:>6}  {:<11}  {:<20}  {:>7}  {:<16}{}  {:>9}  {:>24}  per TFLOPS-hour",
+            "id",
+            "provider",
+            "class",
+            "free",
+            "region",
+            self.distance_column("distance".to_owned()),
+            "uptime",
+            "ask per slot-hour",
+        )
+    }
+
+    fn row(&self, offer: &MachineView) -> String {
+        format!(
+            "{:>6}  {:<11}  {:<20}  {:>3}/{:<3}  {:<16}{}  {:>9}  {:>24}  {}",
+            offer.machine,
+            shortened(&offer.provider),
+            String::from_utf8_lossy(&offer.gpu_type),
+            offer.free_slots,
+            offer.slots,
+            String::from_utf8_lossy(&offer.region),
+            self.distance_column(offer.distance_m.map_or_else(String::new, format_distance)),
+            format_ppm(offer.uptime_ppm),
+            format_asy(offer.price_per_slot_hour),
+            offer
+                .price_per_tflops_hour
+                .map_or_else(|| "-".to_owned(), format_asy),
+        )
+    }
+
+    /// A column that is there only where distances are.
+    fn distance_column(&self, text: String) -> String {
+        match self.wanted.near {
+            Some(_) => format!("  {text:>9}"),
+            None => String::new(),
+        }
+    }
+}
+
+/// The ends of an account's address.
+fn shortened(account: &AccountId) -> String {
+    let text = account.to_string();
+    let (start, end) = (text.get(..6), text.get(text.len().saturating_sub(4)..));
+    match (start, end) {
+        (Some(start), Some(end)) => format!("{start}…{end}"),
+        _ => text,
+    }
+}
+
+fn format_distance(metres: u32) -> String {
+    if metres < 1_000 {
+        format!("{metres} m")
+    } else {
+        format!("{}.{} km", metres / 1_000, metres % 1_000 / 100)
+    }
+}
+
+fn format_cursor(cursor: &Cursor) -> String {
+    format!("0x{}", hex::encode(cursor.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_as_it_is_shown() {
+        let cursor = Cursor([0xab; 25]);
+        assert_eq!(parse_cursor(&format_cursor(&cursor)), Ok(cursor));
+        assert!(parse_cursor("0xab").is_err());
+    }
+
+    #[test]
+    fn distances_are_short() {
+        assert_eq!(format_distance(999), "999 m");
+        assert_eq!(format_distance(1_000), "1.0 km");
+        assert_eq!(format_distance(12_399), "12.3 km");
+    }
+
+    #[test]
+    fn accounts_are_shortened_to_their_ends() {
+        let account = AccountId::from([1; 32]);
+        let short = shortened(&account);
+        assert_eq!(short.chars().count(), 11);
+        assert!(account.to_string().starts_with(&short[..6]));
+    }
+}

@@ -1,0 +1,37 @@
+//! `assay machine list`
+
+use assay_client::units::format_asy;
+
+use super::class_name;
+use crate::{connection::Connection, output::Output};
+
+pub(super) async fn run(connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let client = connection.client().await?;
+    let machines = client.machines().await?;
+    if !output.is_json() {
+        if machines.is_empty() {
+            return output.line("no machine is registered");
+        }
+        output.line(format_args!(
+            "{:>6}  {:<24}  {:<16}  {:>7}  {:<16}  ask per slot-hour",
+            "id", "status", "class", "free", "region"
+        ))?;
+    }
+    let classes = client.hardware_classes().await?;
+    for (id, machine) in machines {
+        let class = class_name(&classes, machine.class);
+        let mut object = serde_json::to_value(&machine)?;
+        object["id"] = id.into();
+        object["class_name"] = class.as_str().into();
+        let text = format!(
+            "{id:>6}  {:<24}  {class:<16}  {:>3}/{:<3}  {:<16}  {}",
+            machine.status.to_string(),
+            machine.free_slots,
+            machine.slots,
+            machine.region,
+            format_asy(machine.ask),
+        );
+        output.print(&object, text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! `assay machine`
+
+mod bond;
+mod debts;
+mod explain;
+mod find;
+mod keys;
+mod list;
+mod requirements;
+mod show;
+
+use anyhow::Context;
+use assay_client::{
+    ChainClient, calls,
+    types::{HardwareClass, Machine},
+    units::parse_asy,
+};
+use clap::Subcommand;
+
+use crate::{connection::Connection, output::Output};
+
+/// What to do about machines.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Options {
+    /// Find machines that can be had, best first: by uptime, then by price
+    Find(Box<find::Options>),
+    /// Tell why a machine is not found with these requirements
+    Explain(Box<explain::Options>),
+    /// List every machine
+    List,
+    /// Show a machine, its bond, what it stands to lose and its jobs
+    Show {
+        /// The machine
+        id: u64,
+    },
+    /// Bond ASY for a machine of the signer; more than what is bonded already
+    Bond {
+        /// The machine
+        id: u64,
+
+        /// ASY to bond; what is missing of the minimum when left out
+        #[arg(value_name = "ASY", value_parser = parse_asy)]
+        amount: Option<u128>,
+    },
+    /// Send ASY of a machine's bond on their way out
+    Unbond {
+        /// The machine
+        id: u64,
+
+        /// ASY to unbond; all of it when left out, which the chain allows for retired machines
+        #[arg(value_name = "ASY", value_parser = parse_asy)]
+        amount: Option<u128>,
+    },
+    /// Release what is due of a machine's bond
+    Withdraw {
+        /// The machine
+        id: u64,
+    },
+    /// Show what a machine owes because slashes found too little
+    Debts {
+        /// The machine
+        id: u64,
+    },
+    /// Pay what a machine owes; anybody may do that for any machine
+    PayDebt(debts::PayOptions),
+    /// Take a machine out of the market for a while; its jobs go on. Signed by its provider or its worker key
+    Suspend {
+        /// The machine
+        id: u64,
+    },
+    /// Take no new jobs for a machine and let it finish those it has. Signed by its provider or its worker key
+    Drain {
+        /// The machine
+        id: u64,
+    },
+    /// Bring a suspended or draining machine back. Signed by its provider or its worker key
+    Resume {
+        /// The machine
+        id: u64,
+    },
+    /// Give a machine of the signer a new worker key and a new sealing key; its jobs go on
+    RotateKeys(keys::RotateOptions),
+    /// Take a machine of the signer out of the market for good
+    Retire {
+        /// The machine
+        id: u64,
+    },
+}
+
+pub(crate) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let call = match options {
+        Options::Find(options) => return find::run(*options, connection, output).await,
+        Options::Explain(options) => return explain::run(*options, connection, output).await,
+        Options::List => return list::run(connection, output).await,
+        Options::Show { id } => return show::run(id, connection, output).await,
+        Options::Debts { id } => return debts::run(id, connection, output).await,
+        Options::PayDebt(options) => debts::pay(options, connection, output).await?,
+        Options::Bond { id, amount } => bond::bond(id, amount, connection).await?,
+        Options::Unbond { id, amount } => bond::unbond(id, amount, connection).await?,
+        Options::RotateKeys(options) => keys::rotate(options, connection).await?,
+        Options::Withdraw { id } => calls::withdraw(id),
+        Options::Suspend { id } => calls::suspend_self(id),
+        Options::Drain { id } => calls::drain(id),
+        Options::Resume { id } => calls::resume(id),
+        Options::Retire { id } => calls::retire(id),
+    };
+    output.included(&connection.submit(call).await?)
+}
+
+/// What is said of a machine that is not there.
+fn no_machine(id: u64) -> String {
+    format!("there is no machine {id}; `assay machine list` shows those there are")
+}
+
+async fn existing(client: &ChainClient, id: u64) -> anyhow::Result<Machine> {
+    client.machine(id).await?.with_context(|| no_machine(id))
+}
+
+fn class_name(classes: &[(u16, HardwareClass)], class: u16) -> String {
+    classes
+        .iter()
+        .find(|(id, _)| *id == class)
+        .map_or_else(|| format!("class {class}"), |(_, record)| record.name.to_string())
+}

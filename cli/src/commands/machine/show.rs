@@ -1,0 +1,231 @@
+//! `assay machine show`
+
+use assay_client::{
+    types::{Bond, Debt, Slash, SlashId},
+    units::{format_asy, format_ppm},
+};
+use serde_json::{Value, json};
+
+use super::{class_name, debts, existing};
+use crate::{connection::Connection, output::Output};
+
+pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let client = connection.client().await?;
+    let machine = existing(&client, id).await?;
+    let classes = client.hardware_classes().await?;
+    let class = class_name(&classes, machine.class);
+    let bond = client.bond(id).await?;
+    let minimum = client.minimum_bond_of(&machine).await?;
+    let jobs = client.jobs_of_machine(id).await?;
+    let slashes = match &bond {
+        Some(bond) if bond.pending_slashes > 0 => client.pending_slashes(id).await?,
+        _ => Vec::new(),
+    };
+    let debts = match &bond {
+        Some(bond) if bond.debt > 0 => client.debts(id).await?,
+        _ => Vec::new(),
+    };
+
+    let mut object = serde_json::to_value(&machine)?;
+    object["id"] = id.into();
+    object["class_name"] = class.as_str().into();
+    object["bond"] = json!(bond);
+    object["minimum_bond"] = minimum.to_string().into();
+    object["pending_slashes"] = slashes
+        .iter()
+        .map(|(slash, record)| slash_object(*slash, record))
+        .collect();
+    object["debts"] = debts
+        .iter()
+        .map(|(slash, debt)| debts::object(id, *slash, debt))
+        .collect::<anyhow::Result<Value>>()?;
+    object["jobs"] = json!(jobs);
+
+    let mut text = format!("machine      {id}, {}\n", machine.status);
+    if let Some(remedy) = machine.status.remedy(id) {
+        text.push_str(&format!("             {remedy}\n"));
+    }
+    text.push_str(&format!(
+        "provider     {}\n\
+         worker key   {}\n\
+         class        {class}, {} of {} slots free\n\
+         host         {} cores, {} MiB RAM, {} GiB disk, {} Mbit/s up, {} Mbit/s down\n\
+         region       {} ({:.4}, {:.4})\n\
+         endpoint     {}\n\
+         ask          {} per slot-hour\n\
+         uptime       {}\n\
+         bond         {}\n\
+         slashes      {}\n\
+         debts        {}\n\
+         strikes      {}\n\
+         jobs         {}",
+        machine.provider,
+        machine.worker_key,
+        machine.free_slots,
+        machine.slots,
+        machine.cpu_cores,
+        machine.ram_mib,
+        machine.disk_gib,
+        machine.upload_mbps,
+        machine.download_mbps,
+        machine.region,
+        f64::from(machine.location.latitude_microdegrees) / 1e6,
+        f64::from(machine.location.longitude_microdegrees) / 1e6,
+        machine.endpoint,
+        format_asy(machine.ask),
+        format_ppm(machine.uptime_ppm),
+        describe_bond(bond.as_ref(), minimum),
+        listed(
+            slashes
+                .iter()
+                .map(|(slash, record)| describe_slash(*slash, record))
+        ),
+        describe_debts(id, &debts),
+        describe_strikes(bond.as_ref()),
+        listed(jobs.iter().map(u64::to_string)),
+    ));
+    output.print(&object, text)
+}
+
+/// A pending slash for programs.
+fn slash_object(slash: SlashId, record: &Slash) -> Value {
+    let mut object = json!(record);
+    object["slash"] = json!(slash);
+    object
+}
+
+/// What there is, separated by commas.
+fn listed(texts: impl Iterator<Item = String>) -> String {
+    let texts: Vec<_> = texts.collect();
+    if texts.is_empty() {
+        "none".to_owned()
+    } else {
+        texts.join(", ")
+    }
+}
+
+fn describe_bond(bond: Option<&Bond>, minimum: u128) -> String {
+    let Some(bond) = bond else {
+        return format!("none; at least {} must be bonded", format_asy(minimum));
+    };
+    let mut text = format!("{} of at least {}", format_asy(bond.bonded), format_asy(minimum));
+    for chunk in &bond.unlocking {
+        text.push_str(&format!(
+            ", {} free from epoch {} on",
+            format_asy(chunk.amount),
+            chunk.due_epoch
+        ));
+    }
+    if bond.auto_stake {
+        text.push_str(", rewards are bonded");
+    }
+    text
+}
+
+fn describe_slash(slash: SlashId, record: &Slash) -> String {
+    format!(
+        "{slash} for {}: {} from epoch {} on{}",
+        record.reason,
+        format_asy(record.owed),
+        slash.due_epoch,
+        if record.ends_machine {
+            ", which ends the machine"
+        } else {
+            ""
+        }
+    )
+}
+
+fn describe_debts(id: u64, debts: &[(SlashId, Debt)]) -> String {
+    if debts.is_empty() {
+        return "none".to_owned();
+    }
+    let total = debts
+        .iter()
+        .fold(0u128, |total, (_, debt)| total.saturating_add(debt.total()));
+    format!(
+        "{} of {}; `assay machine pay-debt {id}` pays it",
+        format_asy(total),
+        listed(debts.iter().map(|(slash, _)| format!("slash {slash}"))),
+    )
+}
+
+fn describe_strikes(bond: Option<&Bond>) -> String {
+    let strikes = bond.into_iter().flat_map(Bond::strikes_by_offence);
+    listed(strikes.map(|(offence, strikes)| {
+        format!(
+            "{} × {offence} (last in epoch {})",
+            strikes.count, strikes.last_epoch
+        )
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_client::{
+        AccountId,
+        types::{Beneficiaries, Offence, SlashReason, Strikes},
+    };
+
+    use super::*;
+
+    const SLASH: SlashId = SlashId {
+        due_epoch: 12,
+        index: 0,
+    };
+
+    #[test]
+    fn a_clean_machine_has_none_of_it() {
+        assert_eq!(describe_debts(7, &[]), "none");
+        assert_eq!(describe_strikes(None), "none");
+        assert_eq!(listed(std::iter::empty()), "none");
+    }
+
+    #[test]
+    fn what_is_lost_is_told_with_what_to_do() {
+        let slash = Slash {
+            machine: 7,
+            reason: SlashReason::Offence(Offence::ForgedEvidence),
+            owed: 1_500_000_000_000,
+            beneficiaries: Beneficiaries {
+                consumer: None,
+                reporter: None,
+            },
+            reporter_share: 0,
+            ends_machine: true,
+        };
+        assert_eq!(
+            describe_slash(SLASH, &slash),
+            "12/0 for forged evidence of a TEE: 1.5 ASY from epoch 12 on, which ends the machine"
+        );
+        let debt = Debt {
+            consumer: None,
+            reporter: None,
+            burn: 1_500_000_000_000,
+        };
+        assert_eq!(
+            describe_debts(7, &[(SLASH, debt)]),
+            "1.5 ASY of slash 12/0; `assay machine pay-debt 7` pays it"
+        );
+        let bond = Bond {
+            provider: AccountId::from([1; 32]),
+            bonded: 0,
+            unlocking: Vec::new(),
+            auto_stake: false,
+            debt: 0,
+            pending: 0,
+            pending_slashes: 0,
+            strikes: vec![
+                Strikes {
+                    count: 2,
+                    last_epoch: 5,
+                },
+                Strikes::default(),
+            ],
+        };
+        assert_eq!(
+            describe_strikes(Some(&bond)),
+            "2 × a hardware challenge not answered (last in epoch 5)"
+        );
+    }
+}

@@ -1,0 +1,427 @@
+//! The market's search: which machines meet a consumer's requirements, best first, and why others do not.
+//!
+//! The node searches, not this client, and only Assay's nodes do. Requirements and offers are those of
+//! `assay_primitives::market`, which also says how they are written in JSON.
+//!
+//! ```no_run
+//! use assay_client::{
+//!     ChainClient,
+//!     market::{FindOptions, Requirements},
+//! };
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = ChainClient::connect("ws://127.0.0.1:9944").await?;
+//! let wanted = Requirements {
+//!     gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().map_err(|_| "too long")?),
+//!     min_free_slots: 2,
+//!     ..Requirements::default()
+//! };
+//! let mut pages = client.offer_pages(wanted, FindOptions::default());
+//! while let Some(page) = pages.next().await? {
+//!     for offer in page.offers {
+//!         println!("machine {} of {}", offer.machine, offer.provider);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use assay_primitives::{machine::MachineId, market};
+pub use assay_primitives::{
+    machine::{ClassName, Region},
+    market::{
+        Cursor, FULL_PPM, Gap, MAX_NODES, MAX_PAGE_OFFERS, Mismatch, Near, PassedOver, Requirements, TeeKind,
+        TeeKinds,
+    },
+};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use subxt::{
+    config::substrate::H256,
+    rpcs::{
+        self, RpcClient,
+        client::{RpcParams, rpc_params},
+    },
+};
+
+use crate::{
+    client::{ChainClient, state_error},
+    error::Error,
+    types::{AccountId, as_hex},
+};
+
+/// A machine as the market shows it.
+pub type MachineView = market::MachineView<AccountId>;
+
+/// Code by which a node answers that it has no such method.
+const METHOD_NOT_FOUND: i32 = -32_601;
+
+/// Code by which a node refuses parameters.
+const INVALID_PARAMETERS: i32 = -32_602;
+
+/// How a search is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FindOptions {
+    /// Most offers wanted, at most [`MAX_PAGE_OFFERS`]; as many as the node thinks right when `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// [`FoundMachines::next`] of the page before.
+    pub cursor: Option<Cursor>,
+    /// Whether to tell which machines were passed over, and why.
+    pub explain: bool,
+    /// Hash of the block whose state is searched; the best one when `None`.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "write_optional_hash"
+    )]
+    pub at: Option<[u8; 32]>,
+}
+
+fn write_optional_hash<S: Serializer>(hash: &Option<[u8; 32]>, serializer: S) -> Result<S::Ok, S::Error> {
+    match hash {
+        Some(hash) => as_hex(hash, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn read_hash<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+    H256::deserialize(deserializer).map(|hash| hash.0)
+}
+
+/// A page of offers, best first: by uptime, then by price.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FoundMachines {
+    /// Hash of the block whose state was searched.
+    #[serde(serialize_with = "as_hex", deserialize_with = "read_hash")]
+    pub at: [u8; 32],
+    /// Machines that meet every requirement.
+    pub offers: Vec<MachineView>,
+    /// Where to go on; `None` after the last page. A page may be short, even empty, and still have a next one.
+    pub next: Option<Cursor>,
+    /// Machines that were looked at and not offered, and why; none unless [`FindOptions::explain`] asks for them.
+    #[serde(default)]
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// The pages of a search, all of the state of one block, so that they fit together exactly.
+pub struct OfferPages {
+    rpc: RpcClient,
+    requirements: Requirements,
+    options: FindOptions,
+    is_over: bool,
+}
+
+impl OfferPages {
+    /// The next page; `None` after the last.
+    ///
+    /// Nodes forget the state of old blocks: whoever waits for minutes between two pages may find that they are
+    /// [`Error::BlockUnavailable`].
+    pub async fn next(&mut self) -> Result<Option<FoundMachines>, Error> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let page = find(&self.rpc, &self.requirements, &self.options).await?;
+        self.options.at = Some(page.at);
+        self.options.cursor = page.next;
+        self.is_over = page.next.is_none();
+        Ok(Some(page))
+    }
+}
+
+impl ChainClient {
+    /// A page of machines that meet the requirements, best first.
+    pub async fn find_machines(
+        &self,
+        requirements: &Requirements,
+        options: &FindOptions,
+    ) -> Result<FoundMachines, Error> {
+        find(self.rpc(), requirements, options).await
+    }
+
+    /// All machines that meet the requirements, one page after the other.
+    pub fn offer_pages(&self, requirements: Requirements, options: FindOptions) -> OfferPages {
+        OfferPages {
+            rpc: self.rpc().clone(),
+            requirements,
+            options,
+            is_over: false,
+        }
+    }
+
+    /// A machine as the market shows it; `None` where there is no such machine.
+    pub async fn machine_view(&self, machine: MachineId) -> Result<Option<MachineView>, Error> {
+        ask(self.rpc(), "assay_machine", rpc_params![machine], None).await
+    }
+
+    /// What a machine does not meet of the requirements: nothing when it would be offered. `None` where there is no
+    /// such machine.
+    pub async fn explain(
+        &self,
+        requirements: &Requirements,
+        machine: MachineId,
+    ) -> Result<Option<Vec<Mismatch>>, Error> {
+        let parameters = rpc_params![requirements, machine];
+        ask(self.rpc(), "assay_explain", parameters, None).await
+    }
+}
+
+async fn find(
+    rpc: &RpcClient,
+    requirements: &Requirements,
+    options: &FindOptions,
+) -> Result<FoundMachines, Error> {
+    let parameters = rpc_params![requirements, options];
+    ask(rpc, "assay_findMachines", parameters, options.at).await
+}
+
+/// Asks the node. `at`: the block that the parameters name.
+async fn ask<T: DeserializeOwned>(
+    rpc: &RpcClient,
+    method: &str,
+    parameters: RpcParams,
+    at: Option<[u8; 32]>,
+) -> Result<T, Error> {
+    rpc.request(method, parameters)
+        .await
+        .map_err(|error| refusal(method, at, error))
+}
+
+fn refusal(method: &str, at: Option<[u8; 32]>, error: rpcs::Error) -> Error {
+    let incompatible = |reason: String| Error::IncompatibleNode {
+        method: method.to_owned(),
+        reason,
+    };
+    match error {
+        rpcs::Error::User(user) if user.code == METHOD_NOT_FOUND => incompatible(user.message),
+        rpcs::Error::User(user) if user.code == INVALID_PARAMETERS => {
+            let detail = user.data.as_ref().map_or("", |data| data.get()).trim_matches('"');
+            let separator = if detail.is_empty() { "" } else { ": " };
+            Error::SearchRefused {
+                reason: format!("{}{separator}{detail}", user.message),
+            }
+        }
+        rpcs::Error::Deserialization(error) => incompatible(error.to_string()),
+        error => {
+            let block = at.map_or_else(|| "best".to_owned(), |hash| format!("0x{}", hex::encode(hash)));
+            state_error(block, error.into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::{
+        collections::VecDeque,
+        sync::{Arc, Mutex},
+    };
+
+    use assay_primitives::machine::{Location, MachineStatus};
+    use serde_json::{Value, json};
+    use subxt::rpcs::{
+        UserError,
+        client::{RawRpcFuture, RawRpcSubscription, RawValue, RpcClientT},
+    };
+
+    use super::*;
+
+    /// A node that notes what it is asked and answers what a test lined up.
+    #[derive(Clone, Default)]
+    struct FakeNode {
+        asked: Arc<Mutex<Vec<(String, Value)>>>,
+        answers: Arc<Mutex<VecDeque<Result<Value, rpcs::Error>>>>,
+    }
+
+    impl FakeNode {
+        fn answering(answers: impl IntoIterator<Item = Result<Value, rpcs::Error>>) -> (Self, RpcClient) {
+            let node = Self::default();
+            node.answers.lock().unwrap().extend(answers);
+            (node.clone(), RpcClient::new(node))
+        }
+
+        fn asked(&self) -> Vec<(String, Value)> {
+            self.asked.lock().unwrap().clone()
+        }
+    }
+
+    impl RpcClientT for FakeNode {
+        fn request_raw<'a>(
+            &'a self,
+            method: &'a str,
+            parameters: Option<Box<RawValue>>,
+        ) -> RawRpcFuture<'a, Box<RawValue>> {
+            let parameters = serde_json::from_str(parameters.unwrap().get()).unwrap();
+            self.asked.lock().unwrap().push((method.to_owned(), parameters));
+            let answer = self.answers.lock().unwrap().pop_front().unwrap();
+            Box::pin(async move { answer.map(|value| RawValue::from_string(value.to_string()).unwrap()) })
+        }
+
+        fn subscribe_raw<'a>(
+            &'a self,
+            _: &'a str,
+            _: Option<Box<RawValue>>,
+            _: &'a str,
+        ) -> RawRpcFuture<'a, RawRpcSubscription> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn refusing(code: i32, message: &str) -> Result<Value, rpcs::Error> {
+        Err(rpcs::Error::User(UserError {
+            code,
+            message: message.to_owned(),
+            data: None,
+        }))
+    }
+
+    /// A page as the node writes it.
+    fn page(machine: u64, next: Option<&str>) -> Value {
+        json!({
+            "at": format!("0x{}", "11".repeat(32)),
+            "offers": [{
+                "machine": machine,
+                "provider": "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty",
+                "workerKey": "5DAAnrj7VHTznn2AWBemMuyBwZWs6FNFjdyVXUeYum3PTXFy",
+                "sealingKey": format!("0x{}", "22".repeat(32)),
+                "status": "active",
+                "class": 3,
+                "gpuType": "NVIDIA_H100",
+                "vramMib": 81_920,
+                "cudaCores": 16_896,
+                "computeScore": 989,
+                "slots": 8,
+                "freeSlots": 2,
+                "cpuCores": 64,
+                "ramMib": 524_288,
+                "diskGib": 2_000,
+                "uploadMbps": 1_000,
+                "downloadMbps": 1_000,
+                "region": "us-east",
+                "location": { "latitudeMicrodegrees": -33_900_000, "longitudeMicrodegrees": 151_200_000 },
+                "distanceM": 1_500,
+                "endpoint": "http://127.0.0.1:4001",
+                "pricePerSlotHour": "340282366920938463463",
+                "pricePerTflopsHour": null,
+                "uptimePpm": 995_000,
+                "teeKinds": ["sevSnp"],
+            }],
+            "next": next,
+            "passedOver": [{
+                "machine": 9,
+                "mismatches": [
+                    { "requirement": "status", "found": { "suspended": "inDebt" } },
+                    { "requirement": "minVramMib", "wanted": 81_920, "found": 24_576 },
+                ],
+            }],
+        })
+    }
+
+    #[tokio::test]
+    async fn requirements_are_asked_and_offers_are_read_as_the_node_writes_them() {
+        let (node, rpc) = FakeNode::answering([Ok(page(7, None))]);
+        let requirements = Requirements {
+            gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().unwrap()),
+            near: Some(Near {
+                center: Location {
+                    latitude_microdegrees: -33_868_800,
+                    longitude_microdegrees: 151_209_300,
+                },
+                within_km: 50,
+            }),
+            max_price_per_slot_hour: Some(u128::MAX),
+            ..Requirements::default()
+        };
+        let options = FindOptions {
+            limit: Some(5),
+            cursor: Some(Cursor([0xab; 25])),
+            explain: true,
+            at: Some([0x11; 32]),
+        };
+        let found = find(&rpc, &requirements, &options).await.unwrap();
+
+        let (method, parameters) = node.asked().remove(0);
+        assert_eq!(method, "assay_findMachines");
+        assert_eq!(parameters[0]["gpuType"], "NVIDIA_H100");
+        assert_eq!(
+            parameters[0]["near"]["center"]["latitudeMicrodegrees"],
+            -33_868_800
+        );
+        assert_eq!(parameters[0]["maxPricePerSlotHour"], u128::MAX.to_string());
+        let options = json!({
+            "limit": 5,
+            "cursor": format!("0x{}", "ab".repeat(25)),
+            "explain": true,
+            "at": format!("0x{}", "11".repeat(32)),
+        });
+        assert_eq!(parameters[1], options);
+
+        assert_eq!((found.at, found.next), ([0x11; 32], None));
+        let [offer] = found.offers.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            offer.provider.to_string(),
+            "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
+        );
+        assert_eq!(offer.price_per_slot_hour, 340_282_366_920_938_463_463);
+        assert!(offer.tee_kinds.contains(TeeKind::SevSnp) && !offer.tee_kinds.contains(TeeKind::Tdx));
+        assert!(matches!(
+            found.passed_over[0].mismatches[..],
+            [
+                Mismatch::Status {
+                    found: MachineStatus::Suspended(_)
+                },
+                Mismatch::MinVramMib(Gap {
+                    wanted: 81_920,
+                    found: 24_576
+                })
+            ]
+        ));
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other_in_one_block() {
+        let cursor = format!("0x{}", "01".repeat(25));
+        let (node, rpc) = FakeNode::answering([Ok(page(7, Some(&cursor))), Ok(page(8, None))]);
+        let mut pages = OfferPages {
+            rpc,
+            requirements: Requirements::default(),
+            options: FindOptions::default(),
+            is_over: false,
+        };
+        for machine in [7, 8] {
+            assert_eq!(pages.next().await.unwrap().unwrap().offers[0].machine, machine);
+        }
+        assert_eq!(pages.next().await.unwrap(), None);
+
+        let asked = node.asked();
+        assert_eq!(asked[0].1[1], json!({ "cursor": null, "explain": false }));
+        assert_eq!(asked[1].1[1]["cursor"], cursor);
+        assert_eq!(asked[1].1[1]["at"], format!("0x{}", "11".repeat(32)));
+        assert_eq!(asked.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn find_fails_with_the_node_s_words() {
+        let requirements = Requirements::default();
+        let options = FindOptions::default();
+        let (_, rpc) = FakeNode::answering([
+            refusing(INVALID_PARAMETERS, "limit: 1 to 100"),
+            refusing(METHOD_NOT_FOUND, "Method not found"),
+            Ok(json!({ "offers": [] })),
+            refusing(-32_603, "State already discarded for 0x11"),
+        ]);
+
+        let error = find(&rpc, &requirements, &options).await.unwrap_err();
+        assert_eq!(error.to_string(), "the search cannot be made: limit: 1 to 100");
+        for cause in ["Method not found", "missing field `at`"] {
+            let error = find(&rpc, &requirements, &options).await.unwrap_err();
+            assert!(matches!(error, Error::IncompatibleNode { .. }), "{error}");
+            assert!(error.to_string().contains(cause), "{error}");
+        }
+        let error = find(&rpc, &requirements, &options).await.unwrap_err();
+        assert!(matches!(error, Error::BlockUnavailable { .. }), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! The records that the chain keeps, as this client reads them.
+//!
+//! Names of types, fields and variants are those of the pallets; what a field means is documented there and
+//! here alike. Amounts are plancks, times are milliseconds of active time. In JSON, amounts are decimal strings
+//! and hashes are hex strings.
+
+mod job;
+mod machine;
+mod stake;
+
+use std::fmt;
+
+use assay_primitives::{
+    clock::{EpochIndex, Millis},
+    money::Balance,
+};
+use scale_decode::DecodeAsType;
+use serde::{Serialize, Serializer};
+
+pub use job::{Diversion, Job, JobKind, JobOutcome, JobState, ManifestRef};
+pub use machine::{ClassTerms, Location, Machine, MachineStatus, SuspensionReason};
+pub use stake::{
+    Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,
+};
+
+/// An account; displays and parses as an SS58 address, its 32 bytes are field `0`.
+pub type AccountId = subxt::utils::AccountId32;
+
+/// Identifies a job; given in order of deployment and never used again.
+pub type JobId = u64;
+
+/// Plancks as a decimal string: many readers of JSON keep no more than 53 bits of a number.
+pub(crate) fn as_decimal<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(number)
+}
+
+/// Bytes as hex digits behind `0x`.
+pub(crate) fn as_hex<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("0x{}", hex::encode(bytes)))
+}
+
+/// Text that the chain keeps as bounded bytes.
+#[derive(Clone, PartialEq, Eq, Default, DecodeAsType)]
+pub struct Text(Vec<u8>);
+
+impl Text {
+    /// The bytes as the chain has them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+/// Bytes that are not UTF-8 and control characters show as replacement characters: the text was written by
+/// anybody, and terminals obey what they print.
+impl fmt::Display for Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: String = String::from_utf8_lossy(&self.0)
+            .chars()
+            .map(|character| {
+                if character.is_control() {
+                    char::REPLACEMENT_CHARACTER
+                } else {
+                    character
+                }
+            })
+            .collect();
+        formatter.pad(&shown)
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.to_string())
+    }
+}
+
+/// An account that owns machines.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct Provider {
+    /// The name it gave itself.
+    pub name: Text,
+    /// How many machines it has.
+    pub machines: u32,
+    /// Plancks held for its record.
+    #[serde(serialize_with = "as_decimal")]
+    pub deposit: Balance,
+}
+
+/// An entry of the hardware class catalogue.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct HardwareClass {
+    /// Name, such as `NVIDIA_H100`.
+    pub name: Text,
+    /// Memory of the GPU in MiB.
+    pub vram_mib: u32,
+    /// CUDA cores, or stream processors of GPUs that have no CUDA.
+    pub cuda_cores: u32,
+    /// The vendor's published dense BF16 TFLOPS.
+    pub compute_score: u32,
+    /// Plancks to be bonded for each slot.
+    #[serde(serialize_with = "as_decimal")]
+    pub stake_per_slot: Balance,
+}
+
+/// Where a machine's rewards go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum RewardDestination {
+    /// To the provider's account.
+    Provider,
+    /// To an account.
+    Account(AccountId),
+    /// To the account that belongs to an Ethereum-style address.
+    Ethereum([u8; 20]),
+    /// Into the machine's bond.
+    Bond,
+}
+
+impl fmt::Display for RewardDestination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider => formatter.pad("to the provider"),
+            Self::Account(account) => write!(formatter, "to {account}"),
+            Self::Ethereum(address) => write!(formatter, "to 0x{}", hex::encode(address)),
+            Self::Bond => formatter.pad("into the bond"),
+        }
+    }
+}
+
+/// Accounts of one epoch.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct EpochRecord {
+    /// Plancks that could be earned.
+    #[serde(serialize_with = "as_decimal")]
+    pub pool: Balance,
+    /// Sum of the machines' weights.
+    #[serde(serialize_with = "as_decimal")]
+    pub total_weight: u128,
+    /// Plancks minted so far.
+    #[serde(serialize_with = "as_decimal")]
+    pub minted: Balance,
+    /// Protocol fees taken.
+    #[serde(serialize_with = "as_decimal")]
+    pub fees: Balance,
+    /// Part of the fees that was burned.
+    #[serde(serialize_with = "as_decimal")]
+    pub burned: Balance,
+}
+
+/// What an account has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct AccountBalance {
+    /// Plancks it may spend or that are frozen.
+    #[serde(serialize_with = "as_decimal")]
+    pub free: Balance,
+    /// Plancks held: bonds, escrow, deposits.
+    #[serde(serialize_with = "as_decimal")]
+    pub held: Balance,
+    /// How much of `free` may not be spent.
+    #[serde(serialize_with = "as_decimal")]
+    pub frozen: Balance,
+}
+
+impl AccountBalance {
+    /// Everything the account owns.
+    pub fn total(&self) -> Balance {
+        self.free.saturating_add(self.held)
+    }
+}
+
+/// Active time and the epochs it is divided into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Clock {
+    /// Active time since genesis.
+    pub active_time_ms: Millis,
+    /// The current epoch.
+    pub epoch: EpochIndex,
+    /// Length of every epoch.
+    pub epoch_duration_ms: Millis,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_shows_no_control_characters() {
+        let text = Text(b"evil\x1b[31m\xff".to_vec());
+        assert_eq!(text.to_string(), "evil\u{fffd}[31m\u{fffd}");
+        assert_eq!(format!("{:>6}|", Text::from("abc")), "   abc|");
+    }
+}

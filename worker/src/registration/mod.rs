@@ -1,0 +1,277 @@
+//! Brings the machine onto the chain, or tells the provider what to do.
+//!
+//! What is missing is read off the chain, so a registration that was cut off anywhere is taken up where it stands.
+//! The machine is found by its worker key. The calls that need no machine number go in one transaction, the ones that
+//! do in a second: the number is known only once the machine is registered. What the chain was last told of the reward
+//! address is noted in the state folder, so that a changed file changes it.
+
+mod completing;
+mod instructions;
+
+use assay_client::{
+    AccountId, ChainClient, Error,
+    calls::{self, Call, MachineRegistration},
+    keys,
+    types::{HardwareClass, Location, Machine, MachineStatus},
+    units::format_asy,
+};
+
+use crate::{
+    chain::bounded,
+    config::Config,
+    keys::Keys,
+    standing::has_other_worker,
+    state::{StateError, StateFolder},
+};
+use completing::complete;
+use instructions::{registering, rotating, rotation_command};
+
+/// What the provider gives the worker key for fees: enough for years of one transaction an hour.
+pub const WORKER_ENDOWMENT: u128 = 10 * assay_primitives::money::ASY;
+
+/// When the worker key has less, it is endowed again.
+pub const LOW_WORKER_BALANCE: u128 = assay_primitives::money::ASY;
+
+/// How a registration stands after it was looked after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// The machine is on chain with everything that this worker can do for it.
+    Ready {
+        /// The machine's number.
+        machine: u64,
+    },
+    /// The provider has to act; the text says how.
+    WaitsForProvider(String),
+}
+
+/// Why a registration could not be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistrationError {
+    /// The chain refused, or is gone.
+    #[error(transparent)]
+    Chain(#[from] Error),
+    /// The state folder cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The catalogue has no such hardware.
+    #[error(
+        "the chain's catalogue has none of the hardware classes {}; its classes are {}. Correct \
+         `shared_resources.gpus.model`, or name one with `assay.hardware_class`",
+        wanted.join(", "), known.join(", ")
+    )]
+    UnknownClass {
+        /// The names that were tried.
+        wanted: Vec<String>,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// The machine belongs to somebody else than the provider key.
+    #[error(
+        "machine {machine} of this worker key belongs to {owner}, and the provider key is of {provider}; use the owner's \
+         key, or give this machine a new `assay.worker_key_file`"
+    )]
+    OtherProvider {
+        /// The machine.
+        machine: u64,
+        /// Who owns it.
+        owner: AccountId,
+        /// Whose key is configured.
+        provider: AccountId,
+    },
+}
+
+/// Looks up what is missing on chain, and does it where the provider's key is here.
+pub async fn ensure(
+    client: &ChainClient,
+    config: &Config,
+    keys: &Keys,
+    state: &StateFolder,
+) -> Result<Registration, RegistrationError> {
+    let worker = keys.worker_account();
+    let found = match bounded(client.machine_of_worker(&worker.0)).await? {
+        Some(machine) => bounded(client.machine(machine))
+            .await?
+            .map(|record| (machine, record)),
+        None => None,
+    };
+    if let Some((machine, record)) = found {
+        state.note_machine(machine)?;
+        return complete(client, config, keys, state, machine, &record).await;
+    }
+    match state.registered_machine()? {
+        Some(machine) => Ok(Registration::WaitsForProvider(
+            lost_machine(client, keys, machine).await?,
+        )),
+        None => register(client, config, keys, state).await,
+    }
+}
+
+/// Why this worker does not serve the machine any more that it once served, and what to do.
+///
+/// None of the causes is a reason to register, and bond, once more.
+pub async fn lost_machine(client: &ChainClient, keys: &Keys, machine: u64) -> Result<String, Error> {
+    let worker = keys.worker_account();
+    let record = bounded(client.machine(machine)).await?;
+    Ok(match record {
+        Some(record) if record.status == MachineStatus::Retired => format!(
+            "machine {machine}, which this worker served, is retired. To register again, give the worker another \
+             `assay.state_dir`"
+        ),
+        Some(record) if has_other_worker(&record, &worker) => {
+            let free = bounded(client.balance(&worker.0)).await?.free;
+            rotating(client, keys, machine, &record, free < LOW_WORKER_BALANCE)
+        }
+        _ => format!(
+            "the chain of the node at {} has no machine for the worker key {worker}, which served machine {machine}. \
+             Either the node is still catching up, then the worker goes on by itself; or the machine was retired or the \
+             chain started anew: to register again, give the worker another `assay.state_dir`",
+            client.url()
+        ),
+    })
+}
+
+/// What to do where consumers seal to a key that this worker does not have.
+pub fn sealing_key_problem(
+    client: &ChainClient,
+    keys: &Keys,
+    machine: u64,
+    record: &Machine,
+) -> Option<String> {
+    let held = keys.sealing_public();
+    (record.sealing_key != held).then(|| {
+        format!(
+            "machine {machine} is registered with the sealing key 0x{}, and this worker has 0x{}; restore the file \
+             `assay.sealing_key_file`, or have the provider tell the chain of this one:\n\x20 {}",
+            hex::encode(record.sealing_key),
+            hex::encode(held),
+            rotation_command(client, keys, machine, &record.provider, false)
+        )
+    })
+}
+
+/// The entry of the catalogue that the configuration means.
+pub async fn hardware_class(
+    client: &ChainClient,
+    config: &Config,
+) -> Result<(u16, HardwareClass), RegistrationError> {
+    let wanted = config.class_candidates();
+    let catalogue = bounded(client.hardware_classes()).await?;
+    for name in &wanted {
+        if let Some(found) = catalogue
+            .iter()
+            .find(|(_, class)| class.name.as_bytes() == name.as_bytes())
+        {
+            return Ok(found.clone());
+        }
+    }
+    let known = catalogue
+        .iter()
+        .map(|(_, class)| class.name.to_string())
+        .collect();
+    Err(RegistrationError::UnknownClass { wanted, known })
+}
+
+/// What to bond: what the chain asks for, or more where the provider wants to.
+pub async fn wanted_bond(
+    client: &ChainClient,
+    config: &Config,
+    class: u16,
+    slots: u8,
+) -> Result<u128, Error> {
+    Ok(bounded(client.minimum_bond(class, slots))
+        .await?
+        .max(config.staking.min_stake))
+}
+
+/// Registers the machine, and then completes what needs its number.
+async fn register(
+    client: &ChainClient,
+    config: &Config,
+    keys: &Keys,
+    state: &StateFolder,
+) -> Result<Registration, RegistrationError> {
+    let (class, class_record) = hardware_class(client, config).await?;
+    let bond = wanted_bond(client, config, class, config.slots()).await?;
+    let worker = keys.worker_account();
+    let registration = registration_of(config, keys, class);
+    let Some(provider_key) = &keys.provider else {
+        let class_name = class_record.name.to_string();
+        return Ok(Registration::WaitsForProvider(registering(
+            client,
+            config,
+            keys,
+            &registration,
+            &class_name,
+            bond,
+        )));
+    };
+    let provider = keys::account_of(provider_key);
+    let free = bounded(client.balance(&provider.0)).await?.free;
+    let needed = bond.saturating_add(WORKER_ENDOWMENT);
+    if free <= needed {
+        return Ok(Registration::WaitsForProvider(format!(
+            "the provider {provider} has {} free, and registering this machine takes {} (bond and endowment of the \
+             worker key) besides deposits and fees; send it some ASY",
+            format_asy(free),
+            format_asy(needed)
+        )));
+    }
+    let mut batch = Vec::new();
+    if bounded(client.provider(&provider.0)).await?.is_none() {
+        batch.push(calls::register_provider(&config.node.node_name));
+    }
+    let signature = keys.agreement(client.genesis_hash(), provider.0);
+    batch.push(calls::register_machine(registration, signature));
+    if bounded(client.balance(&worker.0)).await?.free < LOW_WORKER_BALANCE {
+        batch.push(calls::transfer_keep_alive(&worker, WORKER_ENDOWMENT));
+    }
+    tracing::info!(%provider, %worker, class = %class_record.name, slots = config.slots(), "registering the machine");
+    submit_batch(client, batch, provider_key).await?;
+
+    let machine = bounded(client.machine_of_worker(&worker.0)).await?;
+    let record = match machine {
+        Some(machine) => bounded(client.machine(machine))
+            .await?
+            .map(|record| (machine, record)),
+        None => None,
+    };
+    let Some((machine, record)) = record else {
+        // The transaction was final a moment ago: the node has changed its mind about its best block.
+        return Err(Error::ConnectionLost {
+            reason: "the node lost the registration from sight".into(),
+        }
+        .into());
+    };
+    state.note_machine(machine)?;
+    tracing::info!(machine, %provider, "the machine is registered");
+    complete(client, config, keys, state, machine, &record).await
+}
+
+async fn submit_batch(
+    client: &ChainClient,
+    batch: Vec<Call>,
+    signer: &assay_client::Keypair,
+) -> Result<(), Error> {
+    client.submit(calls::batch_all(batch), signer).await.map(|_| ())
+}
+
+fn registration_of(config: &Config, keys: &Keys, class: u16) -> MachineRegistration {
+    MachineRegistration {
+        worker_key: keys.worker_account(),
+        sealing_key: keys.sealing_public(),
+        class,
+        slots: config.slots(),
+        cpu_cores: config.resources.cpu_cores,
+        ram_mib: config.resources.ram_mib,
+        disk_gib: config.resources.disk_gib,
+        upload_mbps: config.network.max_upload_mbps,
+        download_mbps: config.network.max_download_mbps,
+        location: Location {
+            latitude_microdegrees: config.assay.latitude_microdegrees,
+            longitude_microdegrees: config.assay.longitude_microdegrees,
+        },
+        region: config.assay.region.clone(),
+        endpoint: config.assay.endpoint.clone(),
+        ask: config.assay.ask_per_slot_hour,
+    }
+}
