@@ -89,6 +89,19 @@ export async function succeed(api, call, signer, options) {
   return included;
 }
 
+/** Has governance, whose key this is, make calls: all of them or none. */
+export async function govern(api, calls, sudoKey) {
+  const included = await succeed(api, api.tx.sudo.sudo(api.tx.utility.batchAll(calls)), sudoKey);
+  const { sudoResult } = included.events.find((event) => api.events.sudo.Sudid.is(event)).data;
+  assert.ok(sudoResult.isOk, `governance failed with ${sudoResult.isErr && describeError(api, sudoResult.asErr)}`);
+  return included;
+}
+
+/** The call by which governance sets a parameter of a pallet, such as `('ProviderStaking', 'UnbondingEpochs', 1)`. */
+export function setParameter(api, pallet, parameter, value) {
+  return api.tx.parameters.setParameter({ [pallet]: { [parameter]: [null, value] } });
+}
+
 /**
  * Submits calls that must each be refused with its error, and checks that they left no trace: every storage entry of
  * Assay's pallets and of the preimage store is what it was, and the signers lost their fees and nothing else.
@@ -131,13 +144,15 @@ export async function refuseAll(context, api, cases) {
 /** Raw storage, key by key, of the pallets that a refused call of the market might have touched. */
 async function marketState(api, hash) {
   const state = {};
+  // How far the slashes were gone through moves with the epochs, whatever is called.
+  const moving = api.query.providerStaking.nextSlash.key();
   for (const pallet of ['ProviderRegistry', 'ProviderStaking', 'JobEscrow', 'Preimage']) {
     const prefix = xxhashAsHex(pallet, 128);
     for (let start = null; ;) {
       const keys = await send(api, 'state_getKeysPaged', prefix, PAGE_KEYS, start, hash);
       if (keys.length > 0) {
         const [{ changes }] = await send(api, 'state_queryStorageAt', keys, hash);
-        for (const [key, value] of changes) state[key] = value;
+        for (const [key, value] of changes) if (key !== moving) state[key] = value;
       }
       if (keys.length < PAGE_KEYS) break;
       start = keys.at(-1);
@@ -184,9 +199,41 @@ export async function totalIssuance(api, hash) {
 
 /** The one event of this kind among a call's events, with its fields as plain values. */
 export function eventOf(included, section, method) {
-  const found = included.events.filter((event) => event.section === section && event.method === method);
+  const found = eventsOf(included, section, method);
   assert.equal(found.length, 1, `${found.length} events ${section}.${method} where one was expected`);
-  return fieldsOf(found[0]);
+  return found[0];
+}
+
+/** All events of this kind among a call's or a block's events, with their fields as plain values. */
+export function eventsOf({ events }, section, method) {
+  return events.filter((event) => event.section === section && event.method === method).map(fieldsOf);
+}
+
+/** What a read gives before and after a block. */
+export function around({ parentHash, blockHash }, read) {
+  return Promise.all([parentHash, blockHash].map((hash) => read(hash)));
+}
+
+/**
+ * Waits for the first block from a height on that has an event of this kind whose fields `accepts` holds for.
+ *
+ * Gives the fields, and the block's hash, parent and events.
+ */
+export async function awaitEvent(api, from, section, method, accepts = () => true, limitMs = 60_000) {
+  const started = Date.now();
+  for (let height = from; ; height += 1) {
+    const left = limitMs - (Date.now() - started);
+    const best = async () => (await api.rpc.chain.getHeader()).number.toNumber();
+    await eventually(`an event ${section}.${method}`, left, best, (seen) => seen >= height);
+    const blockHash = (await api.rpc.chain.getBlockHash(height)).toHex();
+    const records = await (await api.at(blockHash)).query.system.events();
+    const events = records.map(({ event }) => event);
+    const fields = eventsOf({ events }, section, method).find(accepts);
+    if (fields !== undefined) {
+      const { parentHash } = await api.rpc.chain.getHeader(blockHash);
+      return { fields, blockHash, parentHash: parentHash.toHex(), events };
+    }
+  }
 }
 
 /** An event's fields by name: numbers as bigint, enumerations as their variant's name, the rest as people read it. */

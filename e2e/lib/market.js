@@ -53,6 +53,12 @@ export async function minimumBond(api, machine) {
   return 500n * ASY + stakePerSlot.toBigInt() * slots.toBigInt();
 }
 
+/** The call that gives a machine another worker key, which agrees, and another sealing key. */
+export function rotateKeys(api, machine, worker, provider, sealingKey = `0x${'08'.repeat(32)}`) {
+  const signature = workerSignature(api, worker, provider);
+  return api.tx.providerRegistry.rotateKeys(machine, worker.address, sealingKey, signature);
+}
+
 /** Registers a provider with one machine, bonds it, and gives the machine's identifier: it is active then. */
 export async function activeMachine(api, provider, worker, changes = {}) {
   const registered = await succeed(

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { createWriteStream, existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,8 +64,15 @@ class RunningNode {
     this.folder = folder;
     this.log = log;
     this.url = `ws://127.0.0.1:${ports.rpc}`;
+    this.networkPort = ports.network;
     this.prometheusUrl = `http://127.0.0.1:${ports.prometheus}/metrics`;
     this.ended = new Promise((resolve) => child.once('close', resolve));
+  }
+
+  /** Where other nodes reach this one. */
+  async address() {
+    const { result } = await request(this.url, 'system_localPeerId');
+    return `/ip4/127.0.0.1/tcp/${this.networkPort}/p2p/${result}`;
   }
 
   /** The end of the node's log, for the message of a failure. */
@@ -95,26 +102,59 @@ class RunningNode {
 }
 
 /**
- * Starts `assay-node --dev` and waits until its JSON-RPC answers.
- *
- * With `folder` the chain lives there and outlasts the node; without it the chain is temporary.
+ * Starts a validator of the three-validator chain `local`: `alice`, `bob` or `charlie`. It finds the others through
+ * `peers`, running nodes of the same chain; its own chain lives in `folder`.
  */
-export async function startNode({ folder, extraArguments = [] } = {}) {
+export async function startLocalValidator(name, { folder, peers = [] }) {
+  const addresses = await Promise.all(peers.map((peer) => peer.address()));
+  return startNode({
+    folder,
+    network: ['--chain', 'local', `--${name}`, '--unsafe-force-node-key-generation',
+      ...addresses.flatMap((address) => ['--bootnodes', address])],
+  });
+}
+
+/** A node looks for nobody: those of other test files run the same development chain. */
+const NO_PEERS = ['--in-peers', '0', '--out-peers', '0'];
+
+/** A chain of one validator. */
+const ALONE = ['--dev', ...NO_PEERS];
+
+/** As `ALONE`, with epochs of another length; the chain's specification goes into a folder. */
+async function aloneWithEpochs(epochMs, folder) {
+  const { status, output, errors } = await runNode('build-spec', '--chain', 'dev');
+  // Not by parsing the specification: to JSON.parse its amounts are floating-point numbers.
+  const specification = output.replace(/("epochDurationMs": *)\d+/, `$1${epochMs}`);
+  if (status !== 0 || specification === output) {
+    throw new Error(`the chain's specification could not be made:\n${errors}`);
+  }
+  const path = join(folder, 'chain.json');
+  await writeFile(path, specification);
+  // What --dev stands for, which does not go with a specification of one's own.
+  return ['--chain', path, '--alice', '--force-authoring', '--unsafe-force-node-key-generation', ...NO_PEERS];
+}
+
+/**
+ * Starts `assay-node --dev`, or a node of another `network`, and waits until its JSON-RPC answers.
+ *
+ * With `folder` the chain lives there and outlasts the node; without it the chain is temporary. With `epochMs` the
+ * epochs of `--dev` have that length instead of a minute; 24 seconds are the shortest that the chain accepts.
+ */
+export async function startNode({ folder, epochMs, network = ALONE, extraArguments = [] } = {}) {
   const persistent = folder !== undefined;
   const home = folder ?? (await mkdtemp(join(tmpdir(), 'assay-e2e-')));
+  await mkdir(home, { recursive: true });
   const ports = { rpc: await freePort(), network: await freePort(), prometheus: await freePort() };
   const chain = persistent ? ['--base-path', join(home, 'chain')] : ['--tmp'];
   const log = join(home, 'node.log');
   const child = spawn(
     nodeBinary(),
     [
-      '--dev', ...chain,
+      ...(epochMs === undefined ? network : await aloneWithEpochs(epochMs, home)), ...chain,
       '--rpc-port', String(ports.rpc),
       '--prometheus-port', String(ports.prometheus),
       '--listen-addr', `/ip4/127.0.0.1/tcp/${ports.network}`,
-      // Nodes of other test files run the same development chain: they must not find each other.
-      '--no-mdns', '--in-peers', '0', '--out-peers', '0',
-      '--no-telemetry',
+      '--no-mdns', '--no-telemetry',
       ...extraArguments,
     ],
     { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, TMPDIR: home } },
@@ -145,14 +185,20 @@ export async function startNode({ folder, extraArguments = [] } = {}) {
 /** Whether the node's JSON-RPC answers a request. */
 async function answers(url) {
   try {
-    const response = await fetch(url.replace('ws://', 'http://'), {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'system_chain', params: [] }),
-      signal: AbortSignal.timeout(2_000),
-    });
-    return response.ok && (await response.json()).result !== undefined;
+    return (await request(url, 'system_chain')).result !== undefined;
   } catch {
     return false;
   }
+}
+
+/** Sends one request without parameters over HTTP. */
+async function request(url, method) {
+  const response = await fetch(url.replace('ws://', 'http://'), {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params: [] }),
+    signal: AbortSignal.timeout(2_000),
+  });
+  if (!response.ok) throw new Error(`${method} gave HTTP status ${response.status}`);
+  return response.json();
 }

@@ -7,13 +7,14 @@ import { startNode } from './node.js';
 
 /**
  * Starts a node before a file's tests and then calls `prepare`. The fields of the returned object are set by then.
+ * `options` are those of the node.
  *
  * One hook for both: hooks of a file do not wait for each other.
  */
-export function withNode(prepare = async () => {}) {
+export function withNode(prepare = async () => {}, options = {}) {
   const suite = {};
   before(async () => {
-    suite.node = await startNode();
+    suite.node = await startNode(options);
     suite.api = await connect(suite.node.url);
     suite.accounts = await wellKnownAccounts();
     await prepare(suite);

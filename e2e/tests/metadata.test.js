@@ -77,6 +77,21 @@ test('every call, event, error, storage item and constant of Assay\'s pallets is
   assert.ok(counted > 100, `only ${counted} items were found to check`);
 });
 
+test('the runtime\'s interface to the market is described, and polkadot.js can call it', async () => {
+  const { api } = suite;
+  const apis = api.runtimeMetadata.asLatest.apis;
+  const market = apis.find(({ name }) => name.toString() === 'ComputeMarketApi');
+  assert.ok(market, `among ${apis.map(({ name }) => name).join(', ')}`);
+  assert.deepEqual(market.methods.map(({ name }) => name.toString()), ['find_machines', 'machine', 'explain']);
+  for (const { name, docs } of [market, ...market.methods]) assert.ok(hasDocs(docs), `${name} is documented`);
+
+  const { computeMarketApi } = api.call;
+  assert.ok((await computeMarketApi.machine(0)).isNone);
+  const { offers, next } = (await computeMarketApi.findMachines({}, 10, null)).asOk;
+  assert.equal(offers.length, 0);
+  assert.ok(next.isNone);
+});
+
 test('every field of events and calls has a name', () => {
   const unnamed = [];
   for (const pallet of assayPallets()) {
@@ -137,6 +152,7 @@ test('the JSON-RPC offers the methods that clients build on', async () => {
     'payment_queryInfo', 'payment_queryFeeDetails',
     'chainSpec_v1_chainName', 'chainSpec_v1_genesisHash', 'chainSpec_v1_properties',
     'chainHead_v1_follow', 'chainHead_v1_storage', 'chainHead_v1_call', 'transactionWatch_v1_submitAndWatch',
+    'assay_findMachines', 'assay_machine', 'assay_explain',
   ];
   assert.deepEqual(wanted.filter((method) => !methods.includes(method)), []);
 });
@@ -212,6 +228,10 @@ test('the hardware catalogue is there, with the class of machines without GPUs',
   const names = classes.map(([, record]) => record.unwrap().name.toUtf8());
   assert.ok(names.includes('CPU') && names.includes('NVIDIA_H100') && names.includes('NVIDIA_RTX_4090'), names.join());
   assert.equal(new Set(names).size, names.length, 'no name is given twice');
+  for (const [key, record] of classes) {
+    const found = await api.query.providerRegistry.hardwareClassIds(record.unwrap().name);
+    assert.equal(found.unwrap().toNumber(), key.args[0].toNumber(), 'a class is found by its name');
+  }
 });
 
 test('a bad JSON-RPC request gets an error and the node goes on', async () => {

@@ -2,21 +2,30 @@
 
 import { test } from 'node:test';
 
-import { ASY, eventOf, refuseAll, succeed } from '../lib/chain.js';
+import { ASY, eventOf, govern, refuseAll, succeed } from '../lib/chain.js';
 import {
-  activeMachine, deploy, manifestBytes, minimumBond, orderFor, registerMachine, registrationOf, workerSignature,
+  activeMachine, deploy, manifestBytes, minimumBond, orderFor, registerMachine, registrationOf, rotateKeys,
+  workerSignature,
 } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 
 const LIMIT_OF_SLOTS = 64;
 const YEAR_MS = 365n * 86_400_000n;
 
+const NOBODY = { consumer: null, reporter: null };
+
 let machine;
 let worker;
+// A machine of the same provider's that has no bond, and its worker key.
+let unbonded;
+let idle;
 
 const suite = withNode(async ({ api, accounts }) => {
   worker = accounts.fresh('worker of the refusals');
   machine = await activeMachine(api, accounts.bob, worker);
+  idle = accounts.fresh('worker without a bond');
+  const registered = await succeed(api, registerMachine(api, idle, accounts.bob), accounts.bob);
+  unbonded = eventOf(registered, 'providerRegistry', 'MachineRegistered').machine;
 });
 
 // First, because the machine earns something as soon as its first whole epoch is over.
@@ -70,21 +79,40 @@ test('changing a machine', async (context) => {
     ['the ask of a machine that is not there', registry.updateAsk(999, ASY), bob, 'providerRegistry.NoSuchMachine'],
     ['an ask of nothing', registry.updateAsk(machine, 0), bob, 'providerRegistry.AskIsZero'],
     ['an endpoint that is no URL', registry.updateEndpoint(machine, 'nowhere'), bob, 'providerRegistry.BadEndpoint'],
+    ['somebody else\'s endpoint', registry.updateEndpoint(machine, 'https://x'), dave, 'providerRegistry.NotProvider'],
     ['suspending somebody else\'s', registry.suspendSelf(machine), dave, 'providerRegistry.NotProviderOrWorker'],
+    ['suspending what is not in the market', registry.suspendSelf(unbonded), bob, 'providerRegistry.NotSuspendable'],
     ['resuming what is not suspended', registry.resume(machine), bob, 'providerRegistry.NotSuspended'],
+    ['resuming somebody else\'s', registry.resume(machine), dave, 'providerRegistry.NotProviderOrWorker'],
+    ['draining somebody else\'s', registry.drain(machine), dave, 'providerRegistry.NotProviderOrWorker'],
+    ['draining what is not active', registry.drain(unbonded), bob, 'providerRegistry.NotActive'],
+    ['refreshing what is up to date', registry.refreshMachine(machine), dave, 'providerRegistry.NothingToRefresh'],
     ['retiring somebody else\'s', registry.retire(machine), dave, 'providerRegistry.NotProvider'],
     ['giving up while there are machines', registry.deregisterProvider(), bob, 'providerRegistry.HasMachines'],
     ['the catalogue without being root', registry.setHardwareClass(0, ownClass), bob, 'BadOrigin'],
   ]);
 });
 
+test('rotating keys', async (context) => {
+  const { api, accounts } = suite;
+  const { bob, dave } = accounts;
+  const other = accounts.fresh('another device');
+  const ofAnother = api.tx.providerRegistry.rotateKeys(
+    machine, other.address, `0x${'08'.repeat(32)}`, workerSignature(api, other, dave),
+  );
+  await refuseAll(context, api, [
+    ['of somebody else\'s machine', rotateKeys(api, machine, other, dave), dave, 'providerRegistry.NotProvider'],
+    ['of a machine that is not there', rotateKeys(api, 999, other, bob), bob, 'providerRegistry.NoSuchMachine'],
+    ['to one that serves another machine', rotateKeys(api, machine, idle, bob), bob, 'providerRegistry.WorkerKeyInUse'],
+    ['to one that agreed to serve somebody else', ofAnother, bob, 'providerRegistry.BadWorkerSignature'],
+  ]);
+});
+
 test('bonding', async (context) => {
   const { api, accounts } = suite;
   const { bob, charlie, dave } = accounts;
-  const registered = await succeed(api, registerMachine(api, accounts.fresh('worker without a bond'), bob), bob);
-  const unbonded = eventOf(registered, 'providerRegistry', 'MachineRegistered').machine;
   const minimum = await minimumBond(api, unbonded);
-  const { bond, bondExtra, unbond, withdraw } = api.tx.providerStaking;
+  const { bond, bondExtra, setAutoStake, unbond, withdraw } = api.tx.providerStaking;
   await refuseAll(context, api, [
     ['a planck less than the minimum', bond(unbonded, minimum - 1n), bob, 'providerStaking.BelowMinimum'],
     ['somebody else\'s machine', bond(unbonded, minimum), dave, 'providerStaking.NotProvider'],
@@ -95,8 +123,41 @@ test('bonding', async (context) => {
     ['less than an active machine\'s minimum', unbond(machine, 1n), bob, 'providerStaking.BelowMinimum'],
     ['more taken out than there is', unbond(machine, minimum + 1n), bob, 'providerStaking.BondTooSmall'],
     ['withdrawing what is not due', withdraw(machine), bob, 'providerStaking.NothingDue'],
+    ['withdrawing where nothing is bonded', withdraw(unbonded), bob, 'providerStaking.NotBonded'],
+    ['nothing more', bondExtra(machine, 0), bob, 'providerStaking.AmountIsZero'],
+    ['rewards of somebody else\'s machine', setAutoStake(machine, true), dave, 'providerStaking.NotProvider'],
+    ['rewards where nothing is bonded', setAutoStake(unbonded, true), bob, 'providerStaking.NotBonded'],
     ['a job for a machine without a bond', deploy(api, unbonded), charlie, 'providerRegistry.NotActive'],
   ]);
+});
+
+test('slashing', async (context) => {
+  const { api, accounts } = suite;
+  const { alice, bob, dave } = accounts;
+  const { applySlash, bond, cancelSlash, payDebt, slash } = api.tx.providerStaking;
+  const { refreshMachine, retire, updateAsk } = api.tx.providerRegistry;
+  const queued = await govern(api, [slash(unbonded, 100_000, NOBODY)], alice);
+  const { id } = eventOf(queued, 'providerStaking', 'SlashQueued');
+  const never = { dueEpoch: id.dueEpoch, index: id.index + 1 };
+  await refuseAll(context, api, [
+    ['without being root', slash(machine, 100_000, NOBODY), bob, 'BadOrigin'],
+    ['cancelled without being root', cancelSlash(id), bob, 'BadOrigin'],
+    ['applied before it is due', applySlash(id), dave, 'providerStaking.SlashNotDue'],
+    ['applied without there being one', applySlash(never), dave, 'providerStaking.NoSuchSlash'],
+    ['a debt that is none yet', payDebt(unbonded, id), dave, 'providerStaking.NoSuchDebt'],
+    ['a debt of a machine that is not there', payDebt(999, id), dave, 'providerStaking.NoSuchDebt'],
+  ]);
+
+  // What is pending keeps the record of a machine that leaves.
+  await succeed(api, retire(unbonded), bob);
+  const minimum = await minimumBond(api, unbonded);
+  await context.test('of a machine that retired', (nested) => refuseAll(nested, api, [
+    ['bonded again', bond(unbonded, minimum), bob, 'providerStaking.MachineRetired'],
+    ['retired again', retire(unbonded), bob, 'providerRegistry.MachineRetired'],
+    ['for another price', updateAsk(unbonded, ASY), bob, 'providerRegistry.MachineRetired'],
+    ['with other keys', rotateKeys(api, unbonded, idle, bob), bob, 'providerRegistry.MachineRetired'],
+    ['refreshed', refreshMachine(unbonded), dave, 'providerRegistry.MachineRetired'],
+  ]));
 });
 
 test('deploying', async (context) => {

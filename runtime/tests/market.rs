@@ -7,14 +7,13 @@ mod common;
 use assay_primitives::{clock::ActiveClock, money::Balance};
 use assay_runtime::{
     ChainClock, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeEvent,
-    parameters::{RuntimeParameters, dynamic},
 };
 use common::*;
 use pallet_job_escrow::{JobKind, JobOutcome};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_core::H256,
-    sp_keyring::Sr25519Keyring::{Alice, Bob, Charlie, Dave, Eve},
+    sp_keyring::Sr25519Keyring::{Bob, Charlie, Dave, Eve},
 };
 
 const HOUR_MS: u64 = 3_600_000;
@@ -179,18 +178,7 @@ fn an_epoch_is_shared_by_weight_and_paid_once() {
 fn a_retired_machine_leaves_nothing_behind() {
     with_chain("development", |chain| {
         // Governance shortens the unbonding time, so that the test need not make a week of blocks.
-        let shorter =
-            RuntimeParameters::ProviderStaking(dynamic::provider_staking::Parameters::UnbondingEpochs(
-                dynamic::provider_staking::UnbondingEpochs,
-                Some(2),
-            ));
-        let set = polkadot_sdk::pallet_parameters::Call::<Runtime>::set_parameter { key_value: shorter };
-        assert_ok!(call_as(
-            &account(Alice),
-            polkadot_sdk::pallet_sudo::Call::sudo {
-                call: Box::new(set.into())
-            }
-        ));
+        set_parameter(staking_parameter!(UnbondingEpochs, 2));
 
         let before = wealth(&account(Bob));
         let machine = active_machine(Bob, Dave, 1);
@@ -212,10 +200,7 @@ fn a_retired_machine_leaves_nothing_behind() {
             call_as(&account(Eve), pallet_provider_staking::Call::withdraw { machine }),
             pallet_provider_staking::Error::<Runtime>::NothingDue
         );
-        let due = ChainClock::current_epoch() + 2;
-        while ChainClock::current_epoch() < due {
-            chain.next_block();
-        }
+        chain.until_epoch(ChainClock::current_epoch() + 2);
         assert_ok!(call_as(
             &account(Eve),
             pallet_provider_staking::Call::withdraw { machine }
@@ -226,11 +211,7 @@ fn a_retired_machine_leaves_nothing_behind() {
         ));
         assert!(pallet_provider_registry::Machines::<Runtime>::get(machine).is_none());
         assert_eq!(wealth(&account(Bob)), before);
-        assert_eq!(
-            polkadot_sdk::pallet_balances::Holds::<Runtime>::get(account(Bob)).len(),
-            0,
-            "no hold is left"
-        );
+        assert!(!is_anything_held(&account(Bob)));
     });
 }
 
@@ -258,13 +239,20 @@ fn blocks_stay_far_below_their_weight_limit_when_an_epoch_ends() {
 #[test]
 fn the_pallets_know_each_other() {
     with_chain("development", |_| {
-        use assay_primitives::{emission::RewardWeights, machine::MachineInspect, stake::BondInspect};
+        use assay_primitives::{
+            emission::RewardWeights,
+            machine::MachineInspect,
+            stake::{BondInspect, BondStanding},
+        };
         let machine = active_machine(Bob, Dave, 2);
         assert_eq!(
             <ProviderRegistry as MachineInspect<_>>::provider_of(machine),
             Some(account(Bob))
         );
-        assert!(<ProviderStaking as BondInspect>::is_sufficient(machine));
+        assert_eq!(
+            <ProviderStaking as BondInspect>::standing(machine),
+            BondStanding::Sufficient
+        );
         assert!(JobEscrow::do_try_state().is_ok());
         <RewardEmission as RewardWeights>::set_weight(machine, 2);
     });

@@ -9,6 +9,7 @@ use assay_runtime::{
     genesis_config_presets::{get_preset, preset_names},
 };
 use common::*;
+use pallet_provider_registry::{HardwareClassIds, HardwareClasses};
 use polkadot_sdk::{
     pallet_session, pallet_staking, sp_genesis_builder::PresetId, sp_keyring::Sr25519Keyring,
 };
@@ -48,18 +49,35 @@ fn well_known_accounts_are_funded_and_alice_is_sudo() {
 #[test]
 fn the_catalogue_has_every_class_once() {
     with_chain("development", |_| {
-        let classes: Vec<_> = pallet_provider_registry::HardwareClasses::<Runtime>::iter().collect();
+        let classes: Vec<_> = HardwareClasses::<Runtime>::iter().collect();
         assert_eq!(classes.len(), assay_runtime::hardware_classes::catalogue().len());
         let names: std::collections::BTreeSet<_> =
             classes.iter().map(|(_, class)| class.name.clone()).collect();
         assert_eq!(names.len(), classes.len(), "names are unique");
+        for (id, class) in &classes {
+            assert_eq!(HardwareClassIds::<Runtime>::get(&class.name), Some(*id));
+            assert!(class.compute_score > 0, "{class:?}");
+            assert!(class.stake_per_slot > 0, "{class:?}");
+            // Only what has a GPU has its memory and cores.
+            let has_gpu = class.name.as_slice() != b"CPU";
+            assert_eq!(class.vram_mib > 0, has_gpu, "{class:?}");
+            assert_eq!(class.cuda_cores > 0, has_gpu, "{class:?}");
+        }
         for wanted in [
             "CPU",
+            "NVIDIA_H200",
             "NVIDIA_H100",
             "NVIDIA_H100_PCIE",
-            "NVIDIA_H200",
+            "NVIDIA_A100_80GB",
+            "NVIDIA_A100_40GB",
+            "NVIDIA_L40S",
+            "NVIDIA_L4",
+            "NVIDIA_A10",
+            "NVIDIA_RTX_3090",
             "NVIDIA_RTX_4090",
+            "NVIDIA_RTX_5090",
             "AMD_MI300X",
+            "AMD_MI250",
         ] {
             assert!(
                 names.iter().any(|name| name.as_slice() == wanted.as_bytes()),

@@ -3,20 +3,22 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use assay_primitives::{
-    machine::{Location, MachineId, WORKER_KEY_CONTEXT},
+    clock::{ActiveClock, EpochIndex},
+    machine::{Location, MachineId, MachineStatus, WORKER_KEY_CONTEXT},
     money::{ASY, Balance},
 };
 use assay_runtime::{
     AccountId, Babe, Balances, BlockNumber, ChainClock, Executive, Header, JobEscrow, ProviderRegistry,
     ProviderStaking, RewardEmission, Runtime, RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin,
-    System, UncheckedExtrinsic, genesis_config_presets::get_preset,
+    System, UncheckedExtrinsic, configs::market::MAX_ADVANCE_MS, genesis_config_presets::get_preset,
+    hardware_classes, parameters::RuntimeParameters,
 };
 use codec::Encode;
 use pallet_job_escrow::{JobKind, JobOrder, ManifestRef};
-use pallet_provider_registry::MachineRegistration;
+use pallet_provider_registry::{MachineRegistration, MachineRegistrationOf};
 use polkadot_sdk::{
     frame_support::{assert_ok, traits::BuildGenesisConfig},
-    pallet_timestamp,
+    pallet_balances, pallet_parameters, pallet_sudo, pallet_timestamp,
     sp_consensus_babe::{
         BABE_ENGINE_ID,
         digests::{PreDigest, SecondaryPlainPreDigest},
@@ -25,8 +27,9 @@ use polkadot_sdk::{
     sp_genesis_builder::PresetId,
     sp_io::TestExternalities,
     sp_keyring::Sr25519Keyring,
-    sp_runtime::{Digest, DigestItem, traits::Dispatchable},
+    sp_runtime::{Digest, DigestItem, DispatchError, DispatchResult, traits::Dispatchable},
 };
+use serde_json::{Value, json};
 
 /// Milliseconds of a slot.
 pub(crate) const SLOT_MS: u64 = 3_000;
@@ -39,12 +42,18 @@ pub(crate) const ASK: Balance = 7 * ASY;
 
 /// Builds a genesis from the preset as the node does, and runs the test in it.
 pub(crate) fn with_chain(preset: &str, test: impl FnOnce(&mut Chain)) {
-    let patch = get_preset(&PresetId::from(preset)).expect("the preset exists");
+    with_patched_chain(preset, json!({}), test);
+}
+
+/// As [`with_chain`], with a patch of the test's own laid over the preset's.
+pub(crate) fn with_patched_chain(preset: &str, patch: Value, test: impl FnOnce(&mut Chain)) {
+    let of_preset = get_preset(&PresetId::from(preset)).expect("the preset exists");
     let mut config = serde_json::to_value(RuntimeGenesisConfig::default()).expect("genesis is JSON");
     merge(
         &mut config,
-        serde_json::from_slice(&patch).expect("a preset is JSON"),
+        serde_json::from_slice(&of_preset).expect("a preset is JSON"),
     );
+    merge(&mut config, patch);
     let config: RuntimeGenesisConfig = serde_json::from_value(config).expect("the preset fits the runtime");
 
     TestExternalities::default().execute_with(|| {
@@ -60,11 +69,11 @@ pub(crate) fn with_chain(preset: &str, test: impl FnOnce(&mut Chain)) {
 }
 
 /// Lays a patch over a JSON document.
-fn merge(document: &mut serde_json::Value, patch: serde_json::Value) {
+fn merge(document: &mut Value, patch: Value) {
     match (document, patch) {
-        (serde_json::Value::Object(document), serde_json::Value::Object(patch)) => {
+        (Value::Object(document), Value::Object(patch)) => {
             for (key, value) in patch {
-                merge(document.entry(key).or_insert(serde_json::Value::Null), value);
+                merge(document.entry(key).or_insert(Value::Null), value);
             }
         }
         (document, patch) => *document = patch,
@@ -111,12 +120,21 @@ impl Chain {
         Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(timestamp))
             .expect("the timestamp is valid")
             .expect("the timestamp is set");
+        // As before the first transaction of a block: the pallets' own work comes before the test's.
+        Executive::inherents_applied();
     }
 
     /// Makes blocks until that much active time has passed.
     pub(crate) fn pass(&mut self, active_ms: u64) {
         for _ in 0..active_ms.div_ceil(SLOT_MS) {
             self.next_block();
+        }
+    }
+
+    /// Makes blocks, as late as the clock still counts them whole, until the epoch has begun.
+    pub(crate) fn until_epoch(&mut self, epoch: EpochIndex) {
+        while ChainClock::current_epoch() < epoch {
+            self.next_block_after(MAX_ADVANCE_MS);
         }
     }
 
@@ -136,30 +154,76 @@ pub(crate) fn account(who: Sr25519Keyring) -> AccountId {
 }
 
 /// Dispatches a call as that account.
-pub(crate) fn call_as(
-    who: &AccountId,
-    call: impl Into<RuntimeCall>,
-) -> Result<(), polkadot_sdk::sp_runtime::DispatchError> {
+pub(crate) fn call_as(who: &AccountId, call: impl Into<RuntimeCall>) -> DispatchResult {
     call.into()
         .dispatch(RuntimeOrigin::signed(who.clone()))
         .map(|_| ())
         .map_err(|error| error.error)
 }
 
-/// Registers `provider` and one of its machines, whose worker key is `worker`, and bonds the minimum.
-pub(crate) fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
-    let owner = account(provider);
-    let _ = call_as(
-        &owner,
-        pallet_provider_registry::Call::register_provider {
-            name: b"a provider".to_vec().try_into().expect("short"),
-        },
-    );
-    let machine = pallet_provider_registry::NextMachineId::<Runtime>::get();
-    let registration = MachineRegistration {
+/// Has governance, which is Alice, dispatch a call.
+pub(crate) fn sudo(call: impl Into<RuntimeCall>) -> DispatchResult {
+    let call: Box<RuntimeCall> = Box::new(call.into());
+    let sudo = pallet_sudo::Call::<Runtime>::sudo { call };
+    call_as(&account(Sr25519Keyring::Alice), sudo)?;
+    let result = System::read_events_for_pallet::<pallet_sudo::Event<Runtime>>()
+        .into_iter()
+        .rev()
+        .find_map(|event| match event {
+            pallet_sudo::Event::Sudid { sudo_result } => Some(sudo_result),
+            _ => None,
+        });
+    result.expect("sudo tells what came of the call")
+}
+
+/// Has governance change a parameter.
+pub(crate) fn set_parameter(key_value: RuntimeParameters) {
+    assert_ok!(sudo(pallet_parameters::Call::<Runtime>::set_parameter {
+        key_value
+    }));
+}
+
+/// A parameter of the stakes with its new value.
+#[macro_export]
+macro_rules! staking_parameter {
+    ($name:ident, $value:expr) => {
+        assay_runtime::parameters::RuntimeParameters::ProviderStaking(
+            assay_runtime::parameters::dynamic::provider_staking::Parameters::$name(
+                assay_runtime::parameters::dynamic::provider_staking::$name,
+                Some($value),
+            ),
+        )
+    };
+}
+
+/// A parameter of the escrow with its new value.
+#[macro_export]
+macro_rules! escrow_parameter {
+    ($name:ident, $value:expr) => {
+        assay_runtime::parameters::RuntimeParameters::JobEscrow(
+            assay_runtime::parameters::dynamic::job_escrow::Parameters::$name(
+                assay_runtime::parameters::dynamic::job_escrow::$name,
+                Some($value),
+            ),
+        )
+    };
+}
+
+/// Makes the account a provider.
+pub(crate) fn register_provider(provider: Sr25519Keyring) -> DispatchResult {
+    let name = b"a provider".to_vec().try_into().expect("short");
+    call_as(
+        &account(provider),
+        pallet_provider_registry::Call::register_provider { name },
+    )
+}
+
+/// What the machines of these tests are, unless a test says otherwise.
+pub(crate) fn registration_of(worker: Sr25519Keyring, slots: u8) -> MachineRegistrationOf<Runtime> {
+    MachineRegistration {
         worker_key: account(worker),
         sealing_key: [7; 32],
-        class: assay_runtime::hardware_classes::CPU,
+        class: hardware_classes::CPU,
         slots,
         cpu_cores: 8,
         ram_mib: 32 * 1_024,
@@ -173,23 +237,51 @@ pub(crate) fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, s
         region: b"eu-central".to_vec().try_into().expect("short"),
         endpoint: b"http://127.0.0.1:4001".to_vec().try_into().expect("short"),
         ask: ASK,
-    };
-    assert_ok!(call_as(
+    }
+}
+
+/// Registers a machine of the provider's, to which its worker key agrees.
+pub(crate) fn register_machine(
+    provider: Sr25519Keyring,
+    worker: Sr25519Keyring,
+    registration: MachineRegistrationOf<Runtime>,
+) -> Result<MachineId, DispatchError> {
+    let machine = pallet_provider_registry::NextMachineId::<Runtime>::get();
+    let owner = account(provider);
+    let worker_signature = consent(worker, &owner);
+    call_as(
         &owner,
         pallet_provider_registry::Call::register_machine {
             registration,
-            worker_signature: consent(worker, &owner)
+            worker_signature,
         },
-    ));
-    let minimum = ProviderStaking::minimum_bond(machine).expect("the machine exists");
+    )?;
+    Ok(machine)
+}
+
+/// What must be bonded for a machine.
+pub(crate) fn minimum_bond(machine: MachineId) -> Balance {
+    ProviderStaking::minimum_bond(machine).expect("the machine exists")
+}
+
+/// Registers `provider` and one of its machines, whose worker key is `worker`, and bonds the minimum.
+pub(crate) fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
+    let _ = register_provider(provider);
+    let machine =
+        register_machine(provider, worker, registration_of(worker, slots)).expect("the machine is new");
     assert_ok!(call_as(
-        &owner,
+        &account(provider),
         pallet_provider_staking::Call::bond {
             machine,
-            amount: minimum
+            amount: minimum_bond(machine)
         }
     ));
     machine
+}
+
+/// A machine's status; `None` where there is no such machine.
+pub(crate) fn status(machine: MachineId) -> Option<MachineStatus> {
+    pallet_provider_registry::Machines::<Runtime>::get(machine).map(|record| record.status)
 }
 
 /// The signature by which a worker key agrees to serve a provider.
@@ -241,6 +333,16 @@ pub(crate) fn wealth(who: &AccountId) -> Balance {
 pub(crate) fn issuance() -> Balance {
     use polkadot_sdk::frame_support::traits::fungible::Inspect;
     <Balances as Inspect<AccountId>>::total_issuance()
+}
+
+/// Whether something of the account's money is held.
+pub(crate) fn is_anything_held(who: &AccountId) -> bool {
+    !pallet_balances::Holds::<Runtime>::get(who).is_empty()
+}
+
+/// The stakes' events of the last block.
+pub(crate) fn staking_events() -> Vec<pallet_provider_staking::Event<Runtime>> {
+    System::read_events_for_pallet()
 }
 
 /// Whether the last block's events have one like that.

@@ -1,0 +1,44 @@
+//! Griefing has a price: a deposit covers every byte that the chain keeps for who pays it.
+
+use assay_primitives::{machine::MachineId, money::Balance};
+use assay_runtime::{AccountId, Runtime, configs::system::storage_deposit};
+use codec::MaxEncodedLen;
+use pallet_provider_registry::{Config as RegistryConfig, MachineRecord, OfferKey, ProviderRecord};
+use pallet_provider_staking::BondRecord;
+use pallet_reward_emission::RewardDestination;
+use polkadot_sdk::frame_support::traits::Get;
+
+/// Bytes of the hash before a key of kind `Twox64Concat`.
+const TWOX_64: usize = 8;
+/// Bytes of the hash before a key of kind `Blake2_128Concat`.
+const BLAKE2_128: usize = 16;
+
+#[test]
+fn a_provider_pays_for_its_record() {
+    let bytes = BLAKE2_128 + AccountId::max_encoded_len() + ProviderRecord::max_encoded_len();
+    let held: Balance = <Runtime as RegistryConfig>::ProviderDeposit::get();
+    assert!(held >= storage_deposit(1, bytes as u32));
+}
+
+#[test]
+fn a_provider_pays_for_each_machine() {
+    let (account, machine) = (AccountId::max_encoded_len(), MachineId::max_encoded_len());
+    let items = [
+        // ProviderRegistry: Machines, WorkerKeys, MachinesByProvider, and Offers twice.
+        TWOX_64 + machine + MachineRecord::<AccountId>::max_encoded_len(),
+        BLAKE2_128 + account + machine,
+        BLAKE2_128 + account + TWOX_64 + machine,
+        OfferKey::max_encoded_len(),
+        OfferKey::max_encoded_len(),
+        // ProviderStaking: Bonds, which outlasts the bond itself where a machine has strikes.
+        TWOX_64 + machine + BondRecord::<AccountId>::max_encoded_len(),
+        // RewardEmission: RewardDestinations.
+        TWOX_64 + machine + RewardDestination::<AccountId>::max_encoded_len(),
+    ];
+    let held: Balance = <Runtime as RegistryConfig>::MachineDeposit::get();
+    let (count, bytes) = (items.len(), items.iter().sum::<usize>());
+    assert!(
+        held >= storage_deposit(count as u32, bytes as u32),
+        "{bytes} bytes in {count} items"
+    );
+}

@@ -1,0 +1,270 @@
+//! Whatever providers, consumers and governance do, in whatever order: the pallets stay sound together, a slash takes
+//! what there is and no more, nothing leaves that is owed, and in the end everybody has left and nothing stays behind.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod model;
+mod steps;
+
+use std::collections::BTreeSet;
+
+use assay_primitives::{
+    clock::{ActiveClock, EpochIndex},
+    machine::MachineStatus::{Active, Retired},
+    market::Requirements,
+    offence::Beneficiaries,
+};
+use assay_runtime::{ChainClock, ProviderRegistry, Runtime, System};
+use common::*;
+use model::{Model, bond_of, debts, jobs, machines, slashes};
+use pallet_job_escrow::{JobKind, JobState, Jobs};
+use pallet_provider_registry::{Machines, MachinesByProvider, Offers, Providers, WorkerKeys};
+use pallet_provider_staking::{Agenda, Bonds, Debts};
+use polkadot_sdk::{
+    frame_support::assert_ok,
+    sp_keyring::Sr25519Keyring::{Alice, Bob, Charlie, Dave, Eve, Ferdie, One},
+    sp_runtime::{DispatchResult, Permill},
+};
+use serde_json::json;
+use steps::{Dice, MANIFEST, PROVIDERS, Step, act, deploy_job, step};
+
+type Registry = pallet_provider_registry::Call<Runtime>;
+type Staking = pallet_provider_staking::Call<Runtime>;
+type Escrow = pallet_job_escrow::Call<Runtime>;
+
+/// Sequences that are tried, and things that happen in each.
+const CASES: u64 = 18;
+const STEPS: usize = 150;
+
+/// An epoch of two of the clock's longest steps: the shortest that there is.
+const EPOCH_MS: u64 = 24_000;
+
+/// Epochs after which every task of these tests is over.
+const LONGEST_TASK_EPOCHS: EpochIndex = 4;
+
+/// The market shows whatever can be had and nothing else.
+fn check_offers() {
+    let on_offer: BTreeSet<_> = Machines::<Runtime>::iter()
+        .filter(|(_, record)| record.status == Active && record.free_slots > 0)
+        .map(|(machine, _)| machine)
+        .collect();
+    let page = ProviderRegistry::find_machines(&Requirements::default(), 100, None).unwrap();
+    assert_eq!(page.next, None);
+    let shown: BTreeSet<_> = page.offers.iter().map(|offer| offer.machine).collect();
+    assert_eq!(shown, on_offer);
+}
+
+/// A chain with short times, and with providers whose machines are at work.
+fn prepare() {
+    for parameter in [
+        staking_parameter!(SlashDeferEpochs, 2),
+        staking_parameter!(UnbondingEpochs, 3),
+        staking_parameter!(StrikeMemoryEpochs, 10),
+        escrow_parameter!(StartWindowMs, 24_000),
+        escrow_parameter!(ConsumerWindowMs, 24_000),
+    ] {
+        set_parameter(parameter);
+    }
+    assert_ok!(call_as(
+        &account(Alice),
+        polkadot_sdk::pallet_preimage::Call::<Runtime>::note_preimage {
+            bytes: MANIFEST.to_vec()
+        }
+    ));
+    for (provider, worker, slots) in [(Bob, Dave, 2), (Bob, Eve, 1), (Charlie, One, 3)] {
+        let machine = active_machine(provider, worker, slots);
+        assert_ok!(deploy_job(Ferdie, machine, 1, JobKind::Service, 600_000));
+        let job = *jobs().last().unwrap();
+        assert_ok!(call_as(&account(worker), Escrow::start { job }));
+    }
+}
+
+/// Lets a step happen and compares what came of it with what must.
+fn happen(chain: &mut Chain, model: &mut Model, step: Step) {
+    let (shares, fraction) = match &step {
+        Step::Slash(_, fraction, shares) => ((*shares).into(), *fraction),
+        Step::Offence(_, _, shares) => ((*shares).into(), Permill::zero()),
+        _ => (Beneficiaries::nobody(), Permill::zero()),
+    };
+    match step {
+        Step::BlocksPass(blocks) => {
+            for _ in 0..blocks {
+                chain.next_block();
+                model.follow(&shares, fraction);
+            }
+        }
+        Step::EpochsPass(epochs) => pass_epochs(chain, model, epochs),
+        step => {
+            let _: DispatchResult = act(step);
+            model.follow(&shares, fraction);
+        }
+    }
+    chain.check_invariants();
+    model.check();
+    check_offers();
+}
+
+fn pass_epochs(chain: &mut Chain, model: &mut Model, epochs: EpochIndex) {
+    let until = ChainClock::current_epoch() + epochs;
+    while ChainClock::current_epoch() < until {
+        chain.next_block_after(EPOCH_MS / 2);
+        model.follow(&Beneficiaries::nobody(), Permill::zero());
+    }
+}
+
+/// Ends every job: by its consumer, or, where that is a task which runs, by its time.
+fn end_jobs(chain: &mut Chain, model: &mut Model) {
+    for job in jobs() {
+        let record = Jobs::<Runtime>::get(job).unwrap();
+        let call = match (record.state, record.kind) {
+            (JobState::Running { .. }, JobKind::Task) => continue,
+            (JobState::Starting { .. } | JobState::Running { .. }, _) => Escrow::close { job },
+            (JobState::Verifying { .. }, _) => Escrow::accept { job },
+        };
+        assert_ok!(call_as(&record.consumer, call));
+    }
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
+    pass_epochs(chain, model, LONGEST_TASK_EPOCHS);
+    for job in jobs() {
+        assert_ok!(call_as(&account(Alice), Escrow::expire { job }));
+    }
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
+}
+
+/// Everybody leaves, and everything must be gone.
+fn leave(chain: &mut Chain, model: &mut Model) {
+    end_jobs(chain, model);
+    // Longer than any slash waits and any bond unlocks.
+    pass_epochs(chain, model, 5);
+    assert_eq!(slashes(), []);
+    for (machine, id) in debts() {
+        assert_ok!(call_as(&account(Alice), Staking::pay_debt { machine, id }));
+    }
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
+
+    for machine in machines() {
+        let record = Machines::<Runtime>::get(machine).unwrap();
+        if record.status != Retired {
+            assert_ok!(call_as(&record.provider, Registry::retire { machine }));
+        }
+        if Bonds::<Runtime>::get(machine).is_some_and(|bond| bond.unlocking.is_full()) {
+            assert_ok!(call_as(&account(Alice), Staking::withdraw { machine }));
+        }
+        let (_, amount) = bond_of(machine);
+        if amount > 0 {
+            assert_ok!(call_as(&record.provider, Staking::unbond { machine, amount }));
+        }
+    }
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
+    pass_epochs(chain, model, 5);
+    for machine in machines() {
+        assert_ok!(call_as(&account(Alice), Staking::withdraw { machine }));
+    }
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
+    for provider in PROVIDERS.map(account) {
+        if Providers::<Runtime>::contains_key(&provider) {
+            assert_ok!(call_as(&provider, Registry::deregister_provider {}));
+        }
+        assert!(!is_anything_held(&provider));
+    }
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
+
+    assert_eq!(Providers::<Runtime>::iter().count(), 0);
+    assert_eq!(Machines::<Runtime>::iter().count(), 0);
+    assert_eq!(MachinesByProvider::<Runtime>::iter_keys().count(), 0);
+    assert_eq!(WorkerKeys::<Runtime>::iter().count(), 0);
+    assert_eq!(Offers::<Runtime>::iter().count(), 0);
+    assert_eq!(Bonds::<Runtime>::iter().count(), 0);
+    assert_eq!(Agenda::<Runtime>::iter().count(), 0);
+    assert_eq!(Debts::<Runtime>::iter().count(), 0);
+    chain.check_invariants();
+    model.check();
+}
+
+/// Tells which steps were taken when a test fails in their middle.
+struct Taken {
+    case: u64,
+    steps: Vec<Step>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("case {} failed after these steps:", self.case);
+            for step in &self.steps {
+                eprintln!("    {step:?}");
+            }
+        }
+    }
+}
+
+/// Kinds of events, which tell that the sequences come everywhere.
+const SEEN: [&str; 28] = [
+    // The registry's.
+    "ProviderRegistered",
+    "ProviderDeregistered",
+    "MachineRegistered",
+    "AskUpdated",
+    "EndpointUpdated",
+    "KeysRotated",
+    "UptimeUpdated",
+    "MachineStatusChanged",
+    "MachineRemoved",
+    "MachineTermsUpdated",
+    "SlotsLeased",
+    "SlotsReleased",
+    "HardwareClassSet",
+    // The stakes'.
+    "Bonded",
+    "Unbonded",
+    "Withdrawn",
+    "AutoStakeSet",
+    "SlashQueued",
+    "SlashCancelled",
+    "Slashed",
+    "DebtPaid",
+    "ShareBurned",
+    // How jobs end.
+    "Completed",
+    "Cancelled",
+    "ClosedByConsumer",
+    "NotStarted",
+    "NoResult",
+    "Abandoned",
+];
+
+/// Tries a sequence and tells which kinds of events it brought about.
+fn try_case(case: u64) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let patch = json!({ "chainClock": { "epochDurationMs": EPOCH_MS } });
+    with_patched_chain("development", patch, |chain| {
+        System::reset_events();
+        let mut model = Model::of_the_chain();
+        prepare();
+        model.follow(&Beneficiaries::nobody(), Permill::zero());
+        model.check();
+
+        let mut dice = Dice { case, throws: 0 };
+        let mut taken = Taken {
+            case,
+            steps: Vec::new(),
+        };
+        for _ in 0..STEPS {
+            let step = step(&mut dice);
+            taken.steps.push(step.clone());
+            happen(chain, &mut model, step);
+        }
+        leave(chain, &mut model);
+        seen = model.seen;
+    });
+    seen
+}
+
+#[test]
+fn money_is_where_the_model_says_and_everybody_can_leave() {
+    let seen: BTreeSet<_> = (0..CASES).flat_map(try_case).collect();
+    let missing: Vec<_> = SEEN.into_iter().filter(|kind| !seen.contains(*kind)).collect();
+    assert!(missing.is_empty(), "{missing:?} never happened");
+}

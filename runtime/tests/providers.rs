@@ -1,0 +1,709 @@
+//! Stories of providers: a machine's life from its registration to the last planck of its bond, and what it costs to
+//! break one's word.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use assay_primitives::{
+    clock::ActiveClock,
+    machine::{
+        MachineId,
+        MachineStatus::{Active, Draining, Retired, Suspended, Unproven},
+        SuspensionReason::{BondTooLow, Condemned, InDebt, Offence as ForOffence, OwnRequest},
+    },
+    market::{FindError, Gap, Mismatch, Near, Requirements},
+    money::{ASY, Balance},
+    offence::{Beneficiaries, Offence, ReportOffence, SlashId},
+};
+use assay_runtime::{
+    AccountId, ChainClock, ProviderRegistry, ProviderStaking, Runtime, RuntimeEvent, hardware_classes,
+};
+use common::*;
+use pallet_job_escrow::JobKind;
+use pallet_provider_staking::{Event, SlashReason};
+use polkadot_sdk::{
+    frame_support::{assert_noop, assert_ok},
+    pallet_balances,
+    sp_keyring::Sr25519Keyring::{self, Bob, Charlie, Dave, Eve, Ferdie},
+    sp_runtime::Permill,
+};
+
+type Registry = pallet_provider_registry::Call<Runtime>;
+type Staking = pallet_provider_staking::Call<Runtime>;
+type Escrow = pallet_job_escrow::Call<Runtime>;
+type RegistryError = pallet_provider_registry::Error<Runtime>;
+type StakingError = pallet_provider_staking::Error<Runtime>;
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// The machines that the market shows to who has these requirements, in their order.
+fn found(requirements: &Requirements) -> Vec<MachineId> {
+    let page = ProviderRegistry::find_machines(requirements, 100, None).unwrap();
+    assert_eq!(page.next, None);
+    page.offers.into_iter().map(|offer| offer.machine).collect()
+}
+
+/// Wants an NVIDIA H100.
+fn an_h100() -> Requirements {
+    Requirements {
+        gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().unwrap()),
+        ..Default::default()
+    }
+}
+
+/// Plancks held for the machine.
+fn bond_of(machine: MachineId) -> Balance {
+    pallet_provider_staking::Bonds::<Runtime>::get(machine).map_or(0, |record| record.total_held())
+}
+
+/// Leaves one epoch between an offence and its slash.
+fn slashes_fall_due_in_the_next_epoch() {
+    set_parameter(staking_parameter!(SlashDeferEpochs, 1));
+}
+
+/// The slash that was queued last in this block, and what it costs.
+fn queued() -> (SlashId, Balance) {
+    let last = staking_events().into_iter().rev().find_map(|event| match event {
+        Event::SlashQueued { id, owed, .. } => Some((id, owed)),
+        _ => None,
+    });
+    last.expect("a slash was queued")
+}
+
+/// Reports an offence as the pallets that see it do.
+fn report(
+    machine: MachineId,
+    offence: Offence,
+    beneficiaries: Beneficiaries<AccountId>,
+) -> (SlashId, Balance) {
+    assert_ok!(ProviderStaking::report_offence(machine, offence, beneficiaries));
+    queued()
+}
+
+/// Has governance slash the machine.
+fn slash(
+    machine: MachineId,
+    fraction: Permill,
+    beneficiaries: Beneficiaries<AccountId>,
+) -> (SlashId, Balance) {
+    assert_ok!(sudo(Staking::slash {
+        machine,
+        fraction,
+        beneficiaries
+    }));
+    queued()
+}
+
+/// A running job of Ferdie's on the machine of which Dave's is the worker key.
+fn running_job(machine: MachineId, kind: JobKind) -> u64 {
+    let job = deploy(Ferdie, machine, kind, HOUR_MS);
+    assert_ok!(call_as(&account(Dave), Escrow::start { job }));
+    job
+}
+
+/// Sends all of an account's free money to Eve, but for what keeps the account alive.
+fn give_all_away(who: Sr25519Keyring) {
+    assert_ok!(call_as(
+        &account(who),
+        pallet_balances::Call::<Runtime>::transfer_all {
+            dest: account(Eve).into(),
+            keep_alive: true
+        }
+    ));
+}
+
+fn bond_extra(machine: MachineId, amount: Balance) {
+    assert_ok!(call_as(&account(Bob), Staking::bond_extra { machine, amount }));
+}
+
+fn resume(machine: MachineId) {
+    assert_ok!(call_as(&account(Bob), Registry::resume { machine }));
+}
+
+#[test]
+fn a_provider_lives_its_whole_life_and_has_everything_back() {
+    with_chain("development", |chain| {
+        set_parameter(staking_parameter!(UnbondingEpochs, 2));
+        let (bob, stranger) = (account(Bob), account(Eve));
+        let before = wealth(&bob);
+
+        assert_ok!(register_provider(Bob));
+        let mut registration = registration_of(Dave, 2);
+        registration.class = hardware_classes::catalogue()
+            .into_iter()
+            .find(|class| class.name == "NVIDIA_H100")
+            .unwrap()
+            .class;
+        let machine = register_machine(Bob, Dave, registration.clone()).unwrap();
+        // A slot of an H100 asks for 989 ASY and ten.
+        assert_eq!(minimum_bond(machine), (500 + 2 * 999) * ASY);
+        assert!(found(&an_h100()).is_empty());
+        assert_eq!(
+            ProviderRegistry::explain(&an_h100(), machine),
+            Ok(Some(vec![Mismatch::Status { found: Unproven }]))
+        );
+
+        assert_ok!(call_as(
+            &bob,
+            Staking::bond {
+                machine,
+                amount: minimum_bond(machine)
+            }
+        ));
+        assert_eq!(found(&an_h100()), [machine]);
+        let demanding = Requirements {
+            min_vram_mib: 80 * 1_024,
+            min_cuda_cores: 16_896,
+            min_compute_score: 989,
+            min_free_slots: 2,
+            region: Some(registration.region.clone()),
+            near: Some(Near {
+                center: registration.location,
+                within_km: 0,
+            }),
+            max_price_per_slot_hour: Some(ASK),
+            ..an_h100()
+        };
+        assert_eq!(found(&demanding), [machine]);
+
+        // Another provider's machine of the same class: the cheaper one is shown first.
+        assert_ok!(register_provider(Charlie));
+        registration.worker_key = account(Eve);
+        registration.ask = ASK - 1;
+        let rival = register_machine(Charlie, Eve, registration).unwrap();
+        assert_ok!(call_as(
+            &account(Charlie),
+            Staking::bond {
+                machine: rival,
+                amount: minimum_bond(rival)
+            }
+        ));
+        assert_eq!(found(&an_h100()), [rival, machine]);
+        let cheaper = ASK - 2;
+        assert_ok!(call_as(
+            &bob,
+            Registry::update_ask {
+                machine,
+                ask: cheaper
+            }
+        ));
+        assert_eq!(found(&an_h100()), [machine, rival]);
+        let view = ProviderRegistry::machine_view(machine).unwrap();
+        assert_eq!(view.price_per_tflops_hour, Some(cheaper.div_ceil(989)));
+
+        // A job takes one of two slots, and the machine drains while it runs.
+        let job = running_job(machine, JobKind::Service);
+        assert_eq!(found(&an_h100()), [machine, rival]);
+        assert_eq!(
+            ProviderRegistry::explain(&demanding, machine),
+            Ok(Some(vec![Mismatch::MinFreeSlots(Gap { wanted: 2, found: 1 })]))
+        );
+        assert_ok!(call_as(&bob, Registry::drain { machine }));
+        assert_eq!(status(machine), Some(Draining));
+        assert_eq!(found(&an_h100()), [rival]);
+        assert_noop!(
+            call_as(&bob, Registry::retire { machine }),
+            RegistryError::SlotsLeased
+        );
+        chain.pass(60_000);
+        assert_ok!(call_as(&account(Ferdie), Escrow::close { job }));
+        let paid: Balance = cheaper * 60_000 / Balance::from(HOUR_MS);
+        let income = paid - paid * 5 / 100;
+        resume(machine);
+        assert_eq!(found(&an_h100()), [machine, rival]);
+
+        // The worker key moves to another device.
+        assert_ok!(call_as(
+            &bob,
+            Registry::rotate_keys {
+                machine,
+                worker_key: account(Ferdie),
+                sealing_key: [8; 32],
+                worker_signature: consent(Ferdie, &bob),
+            }
+        ));
+        assert_noop!(
+            call_as(&account(Dave), Registry::suspend_self { machine }),
+            RegistryError::NotProviderOrWorker
+        );
+        assert_ok!(call_as(&account(Ferdie), Registry::suspend_self { machine }));
+        assert_eq!(status(machine), Some(Suspended(OwnRequest)));
+        assert_ok!(call_as(&account(Ferdie), Registry::resume { machine }));
+
+        // It leaves, step by step.
+        assert_ok!(call_as(&bob, Registry::retire { machine }));
+        assert_eq!(status(machine), Some(Retired));
+        assert_eq!(found(&an_h100()), [rival]);
+        assert_ok!(call_as(
+            &bob,
+            Staking::unbond {
+                machine,
+                amount: minimum_bond(machine)
+            }
+        ));
+        assert_noop!(
+            call_as(&stranger, Staking::withdraw { machine }),
+            StakingError::NothingDue
+        );
+        assert_noop!(
+            call_as(&bob, Registry::deregister_provider {}),
+            RegistryError::HasMachines
+        );
+        chain.until_epoch(ChainClock::current_epoch() + 2);
+        assert_ok!(call_as(&stranger, Staking::withdraw { machine }));
+        assert_eq!(status(machine), None);
+        assert_ok!(call_as(&bob, Registry::deregister_provider {}));
+        assert!(!is_anything_held(&bob));
+        assert_eq!(wealth(&bob), before + income);
+    });
+}
+
+#[test]
+fn the_market_answers_by_the_names_of_the_catalogue() {
+    with_chain("development", |_| {
+        let machine = active_machine(Bob, Dave, 1);
+        let named = |name: &str| Requirements {
+            gpu_type: Some(name.as_bytes().to_vec().try_into().unwrap()),
+            ..Default::default()
+        };
+        for class in hardware_classes::catalogue() {
+            let machines = if class.name == "CPU" {
+                vec![machine]
+            } else {
+                vec![]
+            };
+            assert_eq!(found(&named(&class.name)), machines, "{}", class.name);
+        }
+        assert_eq!(
+            ProviderRegistry::find_machines(&named("NVIDIA_H1000"), 1, None),
+            Err(FindError::UnknownGpuType)
+        );
+    });
+}
+
+#[test]
+fn an_abandoned_job_is_slashed_in_a_later_epoch() {
+    with_chain("development", |chain| {
+        set_parameter(staking_parameter!(SlashDeferEpochs, 2));
+        let machine = active_machine(Bob, Dave, 1);
+        let minimum = minimum_bond(machine);
+        let job = running_job(machine, JobKind::Task);
+        chain.next_block();
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+
+        let (id, owed) = queued();
+        assert_eq!(owed, minimum * 2 / 100);
+        assert_eq!(id.due_epoch, ChainClock::current_epoch() + 2);
+        assert!(happened(|event| matches!(
+            event,
+            RuntimeEvent::ProviderStaking(Event::SlashQueued {
+                reason: SlashReason::Offence(Offence::JobAbandoned),
+                ..
+            })
+        )));
+        // It goes on working until then, and spending everything saves nothing.
+        assert_eq!(status(machine), Some(Active));
+        assert_eq!(bond_of(machine), minimum);
+        give_all_away(Bob);
+        assert_noop!(
+            call_as(&account(Eve), Staking::apply_slash { id }),
+            StakingError::SlashNotDue
+        );
+
+        chain.until_epoch(id.due_epoch - 1);
+        assert_eq!(bond_of(machine), minimum);
+        let issuance_before = issuance();
+        chain.until_epoch(id.due_epoch);
+        assert_eq!(
+            staking_events(),
+            [Event::Slashed {
+                id,
+                machine,
+                taken: owed,
+                to_consumer: 0,
+                to_reporter: 0,
+                burned: owed,
+                debt: 0
+            }]
+        );
+        assert_eq!(issuance_before - issuance(), owed);
+        assert_eq!(bond_of(machine), minimum - owed);
+        assert_eq!(status(machine), Some(Suspended(BondTooLow)));
+        assert_noop!(
+            call_as(&account(Bob), Registry::resume { machine }),
+            RegistryError::BondTooLow
+        );
+
+        // Topped up it works again; the second time costs twice as much.
+        assert_ok!(call_as(
+            &account(Eve),
+            pallet_balances::Call::<Runtime>::transfer_keep_alive {
+                dest: account(Bob).into(),
+                value: owed
+            }
+        ));
+        bond_extra(machine, owed);
+        assert_eq!(status(machine), Some(Active));
+        let job = running_job(machine, JobKind::Service);
+        assert_ok!(call_as(&account(Bob), Escrow::abandon { job }));
+        assert_eq!(queued().1, minimum * 4 / 100);
+    });
+}
+
+#[test]
+fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let machine = active_machine(Bob, Dave, 1);
+        assert_ok!(call_as(
+            &account(Bob),
+            Staking::set_auto_stake {
+                machine,
+                auto_stake: true
+            }
+        ));
+        // A whole epoch to earn something in, then a slash.
+        chain.until_epoch(ChainClock::current_epoch() + 2);
+        let job = running_job(machine, JobKind::Task);
+        assert_ok!(call_as(&account(Bob), Escrow::abandon { job }));
+        chain.until_epoch(queued().0.due_epoch);
+        assert_eq!(status(machine), Some(Suspended(BondTooLow)));
+
+        let payout = || {
+            call_as(
+                &account(Eve),
+                pallet_reward_emission::Call::<Runtime>::payout {
+                    machine,
+                    max_epochs: 32,
+                },
+            )
+        };
+        assert_ok!(payout());
+        assert_eq!(status(machine), Some(Active));
+        chain.check_invariants();
+
+        // It earns again, from the next epoch on.
+        let bonded = bond_of(machine);
+        chain.until_epoch(ChainClock::current_epoch() + 2);
+        assert_ok!(payout());
+        assert!(bond_of(machine) > bonded);
+    });
+}
+
+#[test]
+fn a_job_that_was_not_started_is_given_up_without_a_slash() {
+    with_chain("development", |_| {
+        let machine = active_machine(Bob, Dave, 1);
+        let job = deploy(Ferdie, machine, JobKind::Task, HOUR_MS);
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        assert_eq!(pallet_provider_staking::Agenda::<Runtime>::iter().count(), 0);
+    });
+}
+
+#[test]
+fn who_leaves_before_the_slash_falls_due_still_pays() {
+    with_chain("development", |chain| {
+        set_parameter(staking_parameter!(UnbondingEpochs, 1));
+        set_parameter(staking_parameter!(SlashDeferEpochs, 3));
+        let bob = account(Bob);
+        let before = wealth(&bob);
+        let machine = active_machine(Bob, Dave, 1);
+        let bonded = bond_of(machine);
+        let job = running_job(machine, JobKind::Task);
+        assert_ok!(call_as(&bob, Escrow::abandon { job }));
+        let (id, owed) = queued();
+
+        assert_ok!(call_as(&bob, Registry::retire { machine }));
+        assert_ok!(call_as(
+            &bob,
+            Staking::unbond {
+                machine,
+                amount: bonded
+            }
+        ));
+        chain.until_epoch(ChainClock::current_epoch() + 1);
+        assert_ok!(call_as(&bob, Staking::withdraw { machine }));
+        assert_eq!(bond_of(machine), owed);
+        assert_noop!(
+            call_as(&bob, Staking::withdraw { machine }),
+            StakingError::SlashPending
+        );
+        assert_noop!(
+            call_as(&bob, Registry::deregister_provider {}),
+            RegistryError::HasMachines
+        );
+
+        chain.until_epoch(id.due_epoch);
+        assert_eq!(status(machine), None, "with the last planck the record goes");
+        assert_ok!(call_as(&bob, Registry::deregister_provider {}));
+        assert!(!is_anything_held(&bob));
+        assert_eq!(wealth(&bob), before - owed);
+    });
+}
+
+#[test]
+fn governance_cancels_a_slash_before_it_falls_due() {
+    with_chain("development", |chain| {
+        set_parameter(staking_parameter!(SlashDeferEpochs, 2));
+        let machine = active_machine(Bob, Dave, 1);
+        let minimum = minimum_bond(machine);
+        let job = running_job(machine, JobKind::Task);
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        let (id, owed) = queued();
+        let issuance_before = issuance();
+
+        chain.until_epoch(id.due_epoch - 1);
+        assert_noop!(
+            call_as(&account(Bob), Staking::cancel_slash { id }),
+            polkadot_sdk::sp_runtime::DispatchError::BadOrigin
+        );
+        assert_ok!(sudo(Staking::cancel_slash { id }));
+        assert_eq!(staking_events(), [Event::SlashCancelled { id, machine }]);
+        chain.until_epoch(id.due_epoch + 1);
+        assert_eq!(bond_of(machine), minimum);
+        assert_eq!(issuance(), issuance_before);
+        assert_noop!(
+            call_as(&account(Eve), Staking::apply_slash { id }),
+            StakingError::NoSuchSlash
+        );
+
+        // The strike is taken back with it: the next time is the first.
+        let job = running_job(machine, JobKind::Task);
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        assert_eq!(queued().1, owed);
+    });
+}
+
+#[test]
+fn spoofed_hardware_is_suspended_the_first_time_and_retired_the_second() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let bob = account(Bob);
+        let before = wealth(&bob);
+        let machine = active_machine(Bob, Dave, 1);
+        let minimum = minimum_bond(machine);
+
+        let (id, owed) = report(machine, Offence::ChallengeWrong, Beneficiaries::nobody());
+        assert_eq!(owed, minimum / 2);
+        assert_eq!(status(machine), Some(Suspended(ForOffence)));
+        assert_noop!(
+            call_as(&bob, Registry::resume { machine }),
+            RegistryError::SlashPending
+        );
+        chain.until_epoch(id.due_epoch);
+        assert_eq!(bond_of(machine), minimum - owed);
+        assert_noop!(
+            call_as(&bob, Registry::resume { machine }),
+            RegistryError::BondTooLow
+        );
+        bond_extra(machine, owed);
+        assert_eq!(
+            status(machine),
+            Some(Suspended(ForOffence)),
+            "money alone does not bring it back"
+        );
+        resume(machine);
+        assert_eq!(status(machine), Some(Active));
+
+        let (id, owed_again) = report(machine, Offence::ChallengeWrong, Beneficiaries::nobody());
+        assert_eq!(owed_again, minimum);
+        chain.until_epoch(id.due_epoch);
+        assert_eq!(status(machine), None, "retired, and nothing is left to withdraw");
+        assert_eq!(
+            pallet_provider_registry::WorkerKeys::<Runtime>::get(account(Dave)),
+            None
+        );
+        assert_ok!(call_as(&bob, Registry::deregister_provider {}));
+        assert!(!is_anything_held(&bob));
+        assert_eq!(wealth(&bob), before - owed - owed_again);
+    });
+}
+
+#[test]
+fn a_debt_suspends_a_machine_until_somebody_pays_it() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let (bob, eve) = (account(Bob), account(Eve));
+        let machine = active_machine(Bob, Dave, 1);
+        let minimum = minimum_bond(machine);
+        let (first, _) = slash(machine, Permill::one(), Beneficiaries::nobody());
+        let (second, debt) = slash(machine, Permill::from_percent(10), Beneficiaries::nobody());
+        assert_eq!(debt, minimum / 10);
+
+        chain.until_epoch(first.due_epoch);
+        assert_eq!(bond_of(machine), 0);
+        assert_eq!(status(machine), Some(Suspended(InDebt)));
+        assert!(happened(|event| matches!(
+            event,
+            RuntimeEvent::ProviderStaking(Event::Slashed { id, taken: 0, debt: owed, .. })
+                if *id == second && *owed == debt
+        )));
+        for call in [
+            Staking::bond {
+                machine,
+                amount: minimum,
+            },
+            Staking::bond_extra { machine, amount: ASY },
+        ] {
+            assert_noop!(call_as(&bob, call), StakingError::InDebt);
+        }
+        assert_noop!(call_as(&bob, Registry::resume { machine }), RegistryError::InDebt);
+
+        let (eve_before, issuance_before) = (wealth(&eve), issuance());
+        assert_ok!(call_as(&eve, Staking::pay_debt { machine, id: second }));
+        assert_eq!(eve_before - wealth(&eve), debt);
+        assert_eq!(issuance_before - issuance(), debt);
+        assert_eq!(status(machine), Some(Suspended(BondTooLow)));
+        assert_ok!(call_as(
+            &bob,
+            Staking::bond {
+                machine,
+                amount: minimum
+            }
+        ));
+        assert_eq!(status(machine), Some(Active));
+    });
+}
+
+#[test]
+fn a_condemned_machine_retires_when_its_last_job_ends() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let bob = account(Bob);
+        let machine = active_machine(Bob, Dave, 2);
+        let [first, second] = [(); 2].map(|()| running_job(machine, JobKind::Service));
+        let (id, owed) = report(machine, Offence::ForgedEvidence, Beneficiaries::nobody());
+        assert_eq!(owed, minimum_bond(machine));
+        assert_eq!(status(machine), Some(Suspended(ForOffence)));
+
+        chain.until_epoch(id.due_epoch);
+        assert_eq!(status(machine), Some(Suspended(Condemned)));
+        assert_noop!(
+            call_as(&bob, Registry::resume { machine }),
+            RegistryError::MachineCondemned
+        );
+        assert_noop!(
+            call_as(&bob, Registry::retire { machine }),
+            RegistryError::SlotsLeased
+        );
+
+        // The consumer decides when to leave, and pays until then.
+        assert_ok!(call_as(&account(Ferdie), Escrow::close { job: first }));
+        assert_eq!(status(machine), Some(Suspended(Condemned)));
+        assert_ok!(call_as(&account(Ferdie), Escrow::close { job: second }));
+        assert_eq!(status(machine), None);
+        assert_ok!(call_as(&bob, Registry::deregister_provider {}));
+        assert!(!is_anything_held(&bob));
+    });
+}
+
+#[test]
+fn the_last_job_of_a_condemned_machine_can_be_abandoned() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let machine = active_machine(Bob, Dave, 1);
+        let job = running_job(machine, JobKind::Service);
+        let (id, _) = report(machine, Offence::ForgedEvidence, Beneficiaries::nobody());
+        chain.until_epoch(id.due_epoch);
+        assert_eq!(status(machine), Some(Suspended(Condemned)));
+
+        // Nothing is bonded any more, so what this costs becomes a debt.
+        assert_ok!(call_as(&account(Bob), Escrow::abandon { job }));
+        let (id, owed) = queued();
+        assert_eq!(status(machine), Some(Retired));
+        chain.until_epoch(id.due_epoch);
+        assert_ok!(call_as(&account(Bob), Staking::pay_debt { machine, id }));
+        assert_eq!(owed, minimum_bond_of_cpu(1) * 2 / 100);
+        assert_eq!(status(machine), None);
+        assert_ok!(call_as(&account(Bob), Registry::deregister_provider {}));
+        assert!(!is_anything_held(&account(Bob)));
+    });
+}
+
+/// What is to be bonded for a machine without GPUs.
+fn minimum_bond_of_cpu(slots: Balance) -> Balance {
+    (500 + 11 * slots) * ASY
+}
+
+#[test]
+fn the_consumers_loss_is_paid_first_and_the_reporters_share_after_it() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let (consumer, reporter) = (account(Charlie), account(Ferdie));
+        let machine = active_machine(Bob, Dave, 1);
+        bond_extra(machine, 12_345_678_901);
+        let fraction = Permill::from_parts(333_333);
+
+        // A loss that leaves enough for the reporter, one that leaves less than its share, one that leaves nothing.
+        for loss in [7 * ASY + 1, 150 * ASY, 10_000 * ASY] {
+            let bonded = bond_of(machine);
+            let before = [&consumer, &reporter].map(wealth);
+            let issuance_before = issuance();
+            let (id, owed) = slash(
+                machine,
+                fraction,
+                Beneficiaries {
+                    consumer: Some((consumer.clone(), loss)),
+                    reporter: Some(reporter.clone()),
+                },
+            );
+            assert_eq!(owed, bonded * 333_333 / 1_000_000);
+            chain.until_epoch(id.due_epoch);
+
+            let to_consumer = loss.min(owed);
+            let to_reporter = (owed / 10).min(owed - to_consumer);
+            let burned = owed - to_consumer - to_reporter;
+            assert_eq!(
+                staking_events(),
+                [Event::Slashed {
+                    id,
+                    machine,
+                    taken: owed,
+                    to_consumer,
+                    to_reporter,
+                    burned,
+                    debt: 0
+                }]
+            );
+            assert_eq!(wealth(&consumer) - before[0], to_consumer);
+            assert_eq!(wealth(&reporter) - before[1], to_reporter);
+            assert_eq!(issuance_before - issuance(), burned);
+            assert_eq!(bond_of(machine), bonded - owed);
+            bond_extra(machine, owed);
+        }
+    });
+}
+
+#[test]
+fn a_debt_is_divided_as_its_slash_would_have_been() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let (consumer, reporter) = (account(Charlie), account(Ferdie));
+        let machine = active_machine(Bob, Dave, 1);
+        let minimum = minimum_bond(machine);
+        // Of the second slash only the first 5 % of the bond are there, which is less than the consumer lost.
+        let (first, _) = slash(machine, Permill::from_percent(95), Beneficiaries::nobody());
+        let loss = minimum / 10;
+        let (second, owed) = slash(
+            machine,
+            Permill::from_percent(20),
+            Beneficiaries {
+                consumer: Some((consumer.clone(), loss)),
+                reporter: Some(reporter.clone()),
+            },
+        );
+        assert_eq!(owed, minimum / 5);
+        let before = [&consumer, &reporter].map(wealth);
+        chain.until_epoch(first.due_epoch);
+        let there = minimum - minimum * 95 / 100;
+        assert_eq!(wealth(&consumer) - before[0], there);
+        assert_eq!(wealth(&reporter), before[1]);
+
+        let issuance_before = issuance();
+        assert_ok!(call_as(&account(Eve), Staking::pay_debt { machine, id: second }));
+        assert_eq!(wealth(&consumer) - before[0], loss);
+        assert_eq!(wealth(&reporter) - before[1], owed / 10);
+        assert_eq!(issuance_before - issuance(), owed - loss - owed / 10);
+    });
+}
