@@ -13,6 +13,9 @@ use crate::{
 
 const METRES_PER_KM: u32 = 1_000;
 
+/// A requirement by its name, what was asked for, and what there is.
+type Minimum = (fn(Gap) -> Mismatch, u32, u32);
+
 impl<T: Config> Pallet<T> {
     /// Requirements that no machine could be held against.
     pub(crate) fn check_requirements(requirements: &Requirements) -> Result<(), FindError> {
@@ -79,7 +82,7 @@ impl<T: Config> Pallet<T> {
                 found: class.name.clone(),
             });
         }
-        let minimums: [(fn(Gap) -> Mismatch, u32, u32); 10] = [
+        let minimums: [Minimum; 10] = [
             (
                 Mismatch::MinFreeSlots,
                 wanted.slots().into(),
