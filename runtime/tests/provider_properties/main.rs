@@ -201,7 +201,7 @@ impl Drop for Taken {
 }
 
 /// Kinds of events, which tell that the sequences come everywhere.
-const SEEN: [&str; 27] = [
+const SEEN: [&str; 28] = [
     // The registry's.
     "ProviderRegistered",
     "ProviderDeregistered",
@@ -226,7 +226,8 @@ const SEEN: [&str; 27] = [
     "Slashed",
     "DebtPaid",
     "ShareBurned",
-    // How jobs end; how a task is completed is a story of `market.rs`.
+    // How jobs end.
+    "Completed",
     "Cancelled",
     "ClosedByConsumer",
     "NotStarted",

@@ -290,7 +290,7 @@ pub(crate) fn step(dice: &mut Dice) -> Step {
             stake_per_slot: Balance::from(1 + dice.below(40)) * ASY,
         },
         23 => Step::UptimeChanges(pick, dice.below(1_100_000) as u32),
-        24..=32 => Step::Bond(pick, owner(dice), amount(dice)),
+        24..=29 => Step::Bond(pick, owner(dice), amount(dice)),
         33..=38 => Step::BondExtra(pick, owner(dice), amount(dice)),
         39..=43 => Step::Unbond(pick, owner(dice), amount(dice)),
         44..=46 => Step::Withdraw(pick),
@@ -309,11 +309,13 @@ pub(crate) fn step(dice: &mut Dice) -> Step {
             consumer: dice.pick(&CONSUMERS),
             pick,
             slots: 1 + dice.below(2) as u8,
-            kind: dice.pick(&[JobKind::Service, JobKind::Task]),
-            duration_ms: 12_000 * (1 + dice.below(5)),
+            kind: dice.pick(&[JobKind::Service, JobKind::Task, JobKind::Task]),
+            // Some end before anybody does anything about them, some outlast the sequence.
+            duration_ms: 12_000 * dice.pick(&[1, 2, 4, 20, 100]),
         },
         69..=71 => Step::Start(pick),
-        72 | 73 => Step::SubmitResult(pick),
+        // A task that runs has to be met before its time is over.
+        30..=32 | 72 | 73 => Step::SubmitResult(pick),
         74 | 75 => Step::Accept(pick),
         76 => Step::Close(pick),
         77 => Step::Settle(pick),
@@ -321,8 +323,8 @@ pub(crate) fn step(dice: &mut Dice) -> Step {
         79 | 80 => Step::Abandon(pick),
         81 | 82 => Step::SetParameter(parameter(dice)),
         83 | 84 => Step::GiveAllAway(dice.pick(&PROVIDERS), dice.one_in(2)),
-        85 | 86 => Step::GetMoney(dice.pick(&PROVIDERS)),
-        88..=90 => Step::BlocksPass(1 + dice.below(2)),
+        85..=87 => Step::GetMoney(dice.pick(&PROVIDERS)),
+        88..=93 => Step::BlocksPass(1 + dice.below(2)),
         _ => Step::EpochsPass(1 + dice.below(2) as EpochIndex),
     }
 }
