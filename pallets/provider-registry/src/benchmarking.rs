@@ -27,9 +27,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Call, Config, Event, HardwareClassRecord, INITIAL_UPTIME_PPM, MachineRecord, MachineRegistration,
-    MachineRegistrationOf, Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
-    offers::MachineBook,
+    Call, Config, Event, HardwareClassRecord, MachineRecord, MachineRegistration, MachineRegistrationOf,
+    Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys, offers::MachineBook,
 };
 
 /// Type of the worker keys that benchmarks make in the keystore.
@@ -167,33 +166,18 @@ fn insert_network<T: Config>(machines: u64, classes: u16, regions: u64) {
     }
     for machine in 0..machines {
         let class = CLASS - (machine % u64::from(classes)) as u16;
-        let registration = registration::<T>(provider.clone(), SLOTS);
-        let record = MachineRecord {
-            provider: provider.clone(),
-            worker_key: registration.worker_key,
-            sealing_key: registration.sealing_key,
+        let registration = MachineRegistration {
             class,
-            terms: Default::default(),
-            slots: SLOTS,
-            free_slots: SLOTS,
-            cpu_cores: registration.cpu_cores,
-            ram_mib: registration.ram_mib,
-            disk_gib: registration.disk_gib,
-            upload_mbps: registration.upload_mbps,
-            download_mbps: registration.download_mbps,
-            location: registration.location,
             region: alloc::format!("region-{}", machine % regions)
                 .into_bytes()
                 .try_into()
                 .unwrap(),
-            endpoint: registration.endpoint,
             // Prices in an order that has nothing to do with that of the machines.
             ask: ASY + Balance::from(machine.wrapping_mul(2_654_435_761) % 1_000_000),
-            uptime_ppm: INITIAL_UPTIME_PPM,
-            status: MachineStatus::Active,
-            registered_at_ms: 0,
-            deposit: 0,
+            ..registration::<T>(provider.clone(), SLOTS)
         };
+        let mut record = MachineRecord::new(provider.clone(), registration, Default::default(), 0, 0);
+        record.status = MachineStatus::Active;
         MachineBook::<T>::put(machine, &record);
     }
 }

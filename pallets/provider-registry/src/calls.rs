@@ -25,8 +25,8 @@ use polkadot_sdk::{
 
 use crate::{
     Config, Error, Event, HardwareClassIds, HardwareClassRecord, HardwareClasses, HoldReason,
-    INITIAL_UPTIME_PPM, MAX_HARDWARE_CLASSES, MachineRecord, MachineRecordOf, MachineRegistrationOf,
-    Machines, MachinesByProvider, NextMachineId, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
+    MAX_HARDWARE_CLASSES, MachineRecord, MachineRecordOf, MachineRegistrationOf, Machines,
+    MachinesByProvider, NextMachineId, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
     lifecycle, offers::MachineBook, types,
 };
 
@@ -126,31 +126,14 @@ impl<T: Config> Pallet<T> {
         MachinesByProvider::<T>::insert(&who, machine, ());
         Providers::<T>::insert(&who, provider);
         let (class_id, slots) = (registration.class, registration.slots);
-        MachineBook::<T>::put(
-            machine,
-            &MachineRecord {
-                provider: who.clone(),
-                worker_key: registration.worker_key,
-                sealing_key: registration.sealing_key,
-                class: class_id,
-                terms: class.terms(),
-                slots,
-                free_slots: slots,
-                cpu_cores: registration.cpu_cores,
-                ram_mib: registration.ram_mib,
-                disk_gib: registration.disk_gib,
-                upload_mbps: registration.upload_mbps,
-                download_mbps: registration.download_mbps,
-                location: registration.location,
-                region: registration.region,
-                endpoint: registration.endpoint,
-                ask: registration.ask,
-                uptime_ppm: INITIAL_UPTIME_PPM,
-                status: MachineStatus::Unproven,
-                registered_at_ms: T::Clock::now_ms(),
-                deposit,
-            },
+        let record = MachineRecord::new(
+            who.clone(),
+            registration,
+            class.terms(),
+            T::Clock::now_ms(),
+            deposit,
         );
+        MachineBook::<T>::put(machine, &record);
         Self::deposit_event(Event::MachineRegistered {
             machine,
             provider: who,

@@ -177,6 +177,38 @@ pub struct MachineRecord<AccountId> {
 }
 
 impl<AccountId> MachineRecord<AccountId> {
+    /// A machine as it joins: unproven, with all slots free, and watched by nobody yet.
+    pub(crate) fn new(
+        provider: AccountId,
+        registration: MachineRegistration<AccountId>,
+        terms: ClassTerms,
+        registered_at_ms: Millis,
+        deposit: Balance,
+    ) -> Self {
+        Self {
+            provider,
+            worker_key: registration.worker_key,
+            sealing_key: registration.sealing_key,
+            class: registration.class,
+            terms,
+            slots: registration.slots,
+            free_slots: registration.slots,
+            cpu_cores: registration.cpu_cores,
+            ram_mib: registration.ram_mib,
+            disk_gib: registration.disk_gib,
+            upload_mbps: registration.upload_mbps,
+            download_mbps: registration.download_mbps,
+            location: registration.location,
+            region: registration.region,
+            endpoint: registration.endpoint,
+            ask: registration.ask,
+            uptime_ppm: INITIAL_UPTIME_PPM,
+            status: MachineStatus::Unproven,
+            registered_at_ms,
+            deposit,
+        }
+    }
+
     /// What the machine weighs in the sharing of the emission: its compute score for every slot while it is
     /// active, otherwise nothing.
     pub fn reward_weight(&self) -> RewardWeight {
