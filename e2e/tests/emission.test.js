@@ -51,6 +51,15 @@ test('two machines share an epoch by their weight', async (context) => {
     assert.equal(record.pool.toBigInt(), pools[shared]);
   });
 
+  await context.test('what validators saw in it is final when the next epoch has ended', async () => {
+    await eventually(
+      `the end of epoch ${shared + 1}`,
+      120_000,
+      async () => (await api.query.chainClock.currentEpoch()).toNumber(),
+      (epoch) => epoch > shared + 1,
+    );
+  });
+
   for (const [name, machine, weight, recipient] of [
     ['the small machine is paid to its provider', small, 1n, accounts.bob.address],
     ['the large machine is paid to its 20-byte address', large, 2n, MAPPED_ACCOUNT],

@@ -1,4 +1,4 @@
-//! What the node may ask the runtime about the market.
+//! What the node may ask the runtime about the market, and about a validator's duty to watch it.
 
 // The macro writes items that cannot be documented here.
 #![allow(missing_docs)]
@@ -9,6 +9,8 @@ use codec::Codec;
 use polkadot_sdk::sp_api;
 
 use crate::{
+    availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
+    clock::EpochIndex,
     machine::MachineId,
     market::{Cursor, FindError, MachineView, Mismatch, OfferPage, Requirements},
 };
@@ -35,5 +37,28 @@ sp_api::decl_runtime_apis! {
             requirements: Requirements,
             machine: MachineId,
         ) -> Result<Option<Vec<Mismatch>>, FindError>;
+    }
+
+    /// What a validator has to watch and to report. Answers from the state of one block and changes nothing.
+    pub trait AvailabilityApi<AccountId: Codec> {
+        /// What the holder of a key of type `aval` has to watch in the current epoch, page by page; `None` where it is
+        /// no validator of this epoch.
+        ///
+        /// `from`: where the page before said that the next one starts, and zero for the first. `limit`: how many
+        /// machines to look at, 1 to [`MAX_ASSIGNMENT_PAGE`](crate::availability::MAX_ASSIGNMENT_PAGE); what is out of
+        /// that range is taken as its nearest end.
+        fn assignments(key: AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>>;
+
+        /// The report that the holder of the key owes now; `None` where it sent it, or was no validator then.
+        fn report_due(key: AvailabilityId) -> Option<ReportDue>;
+
+        /// The transaction that carries a report, to be given to a transaction pool; `None` where it lists too many
+        /// failures. Whether the report is any good is for the pool to say.
+        fn report_transaction(
+            epoch: EpochIndex,
+            validator_index: u32,
+            failures: Vec<MachineId>,
+            signature: AvailabilitySignature,
+        ) -> Option<Block::Extrinsic>;
     }
 }

@@ -1,6 +1,16 @@
-//! The session key by which validators sign what they saw of machines.
+//! What validators say of the machines that they watch: the key they sign with, the bytes they sign, and what they
+//! ask the chain for.
 
+use alloc::vec::Vec;
+
+use codec::{Decode, Encode};
 use polkadot_sdk::sp_core;
+use scale_info::TypeInfo;
+
+use crate::{
+    clock::EpochIndex,
+    machine::{Endpoint, MachineId},
+};
 
 /// Key type of availability reports in a validator's keystore.
 pub const AVAILABILITY_KEY_TYPE: sp_core::crypto::KeyTypeId = sp_core::crypto::KeyTypeId(*b"aval");
@@ -22,3 +32,85 @@ pub type AvailabilitySignature = app::Signature;
 #[cfg(feature = "std")]
 /// An availability key pair.
 pub type AvailabilityPair = app::Pair;
+
+/// First bytes of what a validator signs as its report.
+pub const REPORT_CONTEXT: &[u8] = b"assay/availability-report/v1";
+
+/// Epochs after its end in which an epoch's reports are taken: the one that follows.
+///
+/// What was seen in an epoch is final when so many more have ended, and not before. With more of them, providers wait
+/// longer for their rewards; with none, nobody could report.
+pub const REPORT_WINDOW_EPOCHS: EpochIndex = 1;
+
+/// Most validators that may be assigned to one machine in an epoch: a report's places are bits of 32.
+pub const MAX_VALIDATORS_PER_MACHINE: u32 = 32;
+
+/// Most machines that a page of assignments looks at.
+pub const MAX_ASSIGNMENT_PAGE: u32 = 1_000;
+
+/// The bytes that a validator signs as its report of an epoch:
+/// `context ‖ genesis hash ‖ epoch ‖ validator index ‖ failures`, the numbers as SCALE encodes them.
+pub fn report_message(
+    genesis_hash: &[u8],
+    epoch: EpochIndex,
+    validator_index: u32,
+    failures: &[MachineId],
+) -> Vec<u8> {
+    let mut message = REPORT_CONTEXT.to_vec();
+    message.extend_from_slice(genesis_hash);
+    (epoch, validator_index, failures).encode_to(&mut message);
+    message
+}
+
+/// A machine that a validator has to watch, and where and by which key it answers.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub struct AssignedMachine<AccountId> {
+    /// The machine.
+    pub machine: MachineId,
+    /// URL of its worker's HTTP API.
+    pub endpoint: Endpoint,
+    /// The key that its worker signs with.
+    pub worker_key: AccountId,
+}
+
+/// A part of what a validator has to watch in the current epoch.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub struct AssignmentPage<AccountId> {
+    /// The current epoch.
+    pub epoch: EpochIndex,
+    /// The seed that the epoch's assignments are drawn from.
+    pub seed: [u8; 32],
+    /// The validator's place among the epoch's validators.
+    pub validator_index: u32,
+    /// The machines of this page, by identifier. May be none although others follow.
+    pub machines: Vec<AssignedMachine<AccountId>>,
+    /// Where the next page starts; `None`: this was the last one.
+    pub next: Option<MachineId>,
+}
+
+/// A report that a validator still owes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
+pub struct ReportDue {
+    /// The epoch to report on.
+    pub epoch: EpochIndex,
+    /// The validator's place among that epoch's validators.
+    pub validator_index: u32,
+    /// Most failures that the report may list.
+    pub max_failures: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn report_message_has_its_layout() {
+        let message = report_message(&[0xaa; 32], 0x0102, 3, &[4, 0x0506]);
+        let mut expected = b"assay/availability-report/v1".to_vec();
+        expected.extend([0xaa; 32]);
+        expected.extend([0x02, 0x01, 0, 0]);
+        expected.extend([3, 0, 0, 0]);
+        expected.extend([2 << 2, 4, 0, 0, 0, 0, 0, 0, 0, 0x06, 0x05, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(message, expected);
+    }
+}

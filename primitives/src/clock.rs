@@ -67,3 +67,15 @@ impl OnEpochEnd for () {
         polkadot_sdk::sp_weights::Weight::zero()
     }
 }
+
+/// Tells both, the first one first.
+impl<First: OnEpochEnd, Second: OnEpochEnd> OnEpochEnd for (First, Second) {
+    fn on_epoch_end(ended: EpochIndex) {
+        First::on_epoch_end(ended);
+        Second::on_epoch_end(ended);
+    }
+
+    fn weight() -> polkadot_sdk::sp_weights::Weight {
+        First::weight().saturating_add(Second::weight())
+    }
+}

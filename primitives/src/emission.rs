@@ -1,6 +1,6 @@
 //! What other pallets tell the emission of rewards.
 
-use crate::{machine::MachineId, money::Balance};
+use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
 
 /// Weight of a machine in the sharing of an epoch's emission.
 ///
@@ -31,15 +31,36 @@ impl FlywheelLedger for () {
     fn note_fee(_: Balance, _: Balance) {}
 }
 
-/// How much of an epoch a machine was seen up. Implemented by the availability reports.
+/// How much of an epoch a machine was seen up. Implemented by `pallet-availability`.
 pub trait EpochUptime {
-    /// The machine's uptime in an ended epoch, in parts per million.
-    fn uptime_ppm(machine: MachineId, epoch: crate::clock::EpochIndex) -> u32;
+    /// The machine's uptime in a closed epoch, in parts per million.
+    ///
+    /// Whole where nobody watched, which is not the provider's fault; nothing for an epoch that fell out of
+    /// history, so that nobody gains by asking late. For an epoch that is not closed the answer may still change.
+    fn uptime_ppm(machine: MachineId, epoch: EpochIndex) -> u32;
+
+    /// The oldest epoch that is not closed: reports of it, and of every later one, may still come.
+    fn first_open_epoch() -> EpochIndex;
+
+    /// Whether what was seen in the epoch is final. Only closed epochs may be paid for.
+    fn is_closed(epoch: EpochIndex) -> bool {
+        epoch < Self::first_open_epoch()
+    }
+
+    /// Makes the epoch one in which as many as can be watched the machine, and saw it up but for one, so that
+    /// [`Self::uptime_ppm`] costs its most; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_watch(_machine: MachineId, _epoch: EpochIndex) {}
 }
 
-/// Every machine was up all the time: what a chain without availability reports knows.
+/// Every machine was up all the time, and every epoch is closed as soon as it has ended: what a chain without
+/// availability reports knows.
 impl EpochUptime for () {
-    fn uptime_ppm(_: MachineId, _: crate::clock::EpochIndex) -> u32 {
+    fn uptime_ppm(_: MachineId, _: EpochIndex) -> u32 {
         1_000_000
+    }
+
+    fn first_open_epoch() -> EpochIndex {
+        EpochIndex::MAX
     }
 }

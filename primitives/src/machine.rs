@@ -180,8 +180,8 @@ pub trait MachineLease<AccountId>: MachineInspect<AccountId> {
     fn benchmark_activate(machine: MachineId);
 }
 
-/// Hears that the registry forgot a machine. Implemented by `pallet-provider-staking`, called by
-/// `pallet-provider-registry`.
+/// Hears that the registry forgot a machine. Implemented by `pallet-provider-staking` and `pallet-availability`,
+/// called by `pallet-provider-registry`.
 pub trait OnMachineRemoved {
     /// The machine's record is gone; nothing is held for it any more.
     fn on_machine_removed(machine: MachineId);
@@ -191,8 +191,16 @@ impl OnMachineRemoved for () {
     fn on_machine_removed(_: MachineId) {}
 }
 
-/// Hears how reliably a machine was seen. Implemented by `pallet-provider-registry`, called by whoever keeps the
-/// availability reports.
+/// Tells both, the first one first.
+impl<First: OnMachineRemoved, Second: OnMachineRemoved> OnMachineRemoved for (First, Second) {
+    fn on_machine_removed(machine: MachineId) {
+        First::on_machine_removed(machine);
+        Second::on_machine_removed(machine);
+    }
+}
+
+/// Hears how reliably a machine was seen. Implemented by `pallet-provider-registry`, called by
+/// `pallet-availability`.
 pub trait OnUptimeChange {
     /// The machine's average uptime is `uptime_ppm` parts per million from now on.
     fn on_uptime_change(machine: MachineId, uptime_ppm: u32);

@@ -3,6 +3,8 @@
 use alloc::vec::Vec;
 
 use assay_primitives::{
+    availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
+    clock::EpochIndex,
     machine::MachineId,
     market::{Cursor, FindError, MachineView, Mismatch, OfferPage, Requirements},
 };
@@ -27,9 +29,10 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AccountId, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt, Nonce,
+    AccountId, Availability, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt, Nonce,
     ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig, SessionKeys, System, TransactionPayment,
-    VERSION, configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets, session_keys,
+    VERSION, availability, configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets,
+    session_keys,
 };
 
 sp_api::impl_runtime_apis! {
@@ -209,6 +212,25 @@ sp_api::impl_runtime_apis! {
             machine: MachineId,
         ) -> Result<Option<Vec<Mismatch>>, FindError> {
             ProviderRegistry::explain(&requirements, machine)
+        }
+    }
+
+    impl assay_primitives::api::AvailabilityApi<Block, AccountId> for Runtime {
+        fn assignments(key: AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>> {
+            availability::assignments(&key, from, limit)
+        }
+
+        fn report_due(key: AvailabilityId) -> Option<ReportDue> {
+            Availability::report_due(&key)
+        }
+
+        fn report_transaction(
+            epoch: EpochIndex,
+            validator_index: u32,
+            failures: Vec<MachineId>,
+            signature: AvailabilitySignature,
+        ) -> Option<<Block as BlockT>::Extrinsic> {
+            availability::report_transaction(epoch, validator_index, failures, signature)
         }
     }
 

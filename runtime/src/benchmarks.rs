@@ -12,8 +12,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AllPalletsWithSystem, ChainClock, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
-    System,
+    AllPalletsWithSystem, Availability, ChainClock, JobEscrow, ProviderRegistry, ProviderStaking,
+    RewardEmission, Runtime, System,
 };
 
 define_benchmarks!(
@@ -24,6 +24,7 @@ define_benchmarks!(
     [pallet_provider_staking, ProviderStaking]
     [pallet_job_escrow, JobEscrow]
     [pallet_reward_emission, RewardEmission]
+    [pallet_availability, Availability]
 );
 
 impl polkadot_sdk::frame_system_benchmarking::Config for Runtime {}

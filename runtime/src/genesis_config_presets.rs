@@ -18,14 +18,18 @@ use serde_json::Value;
 use crate::{
     AccountId, BabeConfig, BalancesConfig, ChainClockConfig, ProviderRegistryConfig, RewardEmissionConfig,
     RuntimeGenesisConfig, SessionConfig, SessionKeys, StakingConfig, SudoConfig,
-    configs::{consensus::BABE_GENESIS_EPOCH_CONFIG, market::EMISSION_CAP, system::TreasuryAccount},
+    configs::{
+        consensus::BABE_GENESIS_EPOCH_CONFIG,
+        market::{AvailabilityPot, EMISSION_CAP},
+        system::TreasuryAccount,
+    },
     hardware_classes,
 };
 
 /// Name of the preset with three validators; the one with a single validator has the SDK's name, `development`.
 pub const LOCAL_PRESET: &str = "local";
 
-/// What each well-known account of the development presets owns.
+/// What each well-known account of the development presets owns, and the pot that pays for validators' reports.
 const ENDOWMENT: Balance = 1_000_000 * ASY;
 
 /// What each validator of the development presets has at stake.
@@ -79,12 +83,14 @@ fn genesis(validators: &[WellKnownValidator]) -> Value {
         })
         .collect();
     let endowed = Sr25519Keyring::well_known().map(|account| (account.to_account_id(), ENDOWMENT));
-    // The treasury exists from the start, so that no first payment is too small for it.
+    // The treasury exists from the start, so that no first payment is too small for it; and validators' reports are
+    // paid for from the start.
     let treasury = (TreasuryAccount::get(), ASY);
+    let availability_pot = (AvailabilityPot::get(), ENDOWMENT);
 
     build_struct_json_patch!(RuntimeGenesisConfig {
         balances: BalancesConfig {
-            balances: endowed.chain([treasury]).collect()
+            balances: endowed.chain([treasury, availability_pot]).collect()
         },
         babe: BabeConfig {
             epoch_config: BABE_GENESIS_EPOCH_CONFIG

@@ -1,6 +1,7 @@
 //! Assay's state transition.
 //!
-//! `configs/` wires each pallet, grouped by domain; `apis.rs` is what the node and clients may ask;
+//! `configs/` wires each pallet, grouped by domain; `apis.rs` is what the node and clients may ask; `availability.rs`
+//! brings together what a validator needs to know of the machines that it watches;
 //! `parameters.rs` holds the values that governance can change; `genesis_config_presets.rs` the chains to start from.
 
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -15,6 +16,7 @@ extern crate alloc;
 include!(concat!(env!("OUT_DIR"), "/wasm_binary.rs"));
 
 pub mod apis;
+pub mod availability;
 pub mod configs;
 pub mod genesis_config_presets;
 pub mod hardware_classes;
@@ -111,7 +113,7 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
 };
 
 /// The pallets and their indices. Indices are part of every transaction's encoding: they never change and are
-/// never used again. Assay's own begin at 50; 55 to 57 await the hardware challenge, attestation and availability.
+/// never used again. Assay's own begin at 50; 55 and 56 await the hardware challenge and attestation.
 #[frame_support::runtime]
 mod runtime {
     /// The runtime.
@@ -185,4 +187,6 @@ mod runtime {
     pub type JobEscrow = pallet_job_escrow::Pallet<Runtime>;
     #[runtime::pallet_index(54)]
     pub type RewardEmission = pallet_reward_emission::Pallet<Runtime>;
+    #[runtime::pallet_index(57)]
+    pub type Availability = pallet_availability::Pallet<Runtime>;
 }

@@ -63,6 +63,19 @@ pub mod dynamic {
         #[codec(index = 2)]
         pub static ConsumerWindowMs: Millis = MILLIS_PER_HOUR;
     }
+
+    /// Of `availability`. Two and three are kept for the hardware challenge and attestation.
+    #[dynamic_pallet_params]
+    #[codec(index = 4)]
+    pub mod availability {
+        /// What a validator's report earns, in plancks.
+        #[codec(index = 0)]
+        pub static RewardPerReport: Balance = ASY;
+
+        /// The memory of average uptimes: an epoch weighs one part in so many. A week of one-hour epochs.
+        #[codec(index = 1)]
+        pub static UptimeMemoryEpochs: u32 = 168;
+    }
 }
 
 #[cfg(feature = "runtime-benchmarks")]

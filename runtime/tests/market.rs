@@ -136,9 +136,9 @@ fn an_epoch_is_shared_by_weight_and_paid_once() {
     with_chain("development", |chain| {
         let one = active_machine(Bob, Dave, 1);
         let three = active_machine(Charlie, Eve, 3);
-        // Machines count from the next epoch on: let that one pass whole.
+        // Machines count from the next epoch on: let that one pass whole, and the one in which it is reported on.
         let joined = ChainClock::current_epoch();
-        while ChainClock::current_epoch() < joined + 2 {
+        while ChainClock::current_epoch() < joined + 3 {
             chain.next_block();
         }
         let (bob, charlie, before) = (wealth(&account(Bob)), wealth(&account(Charlie)), issuance());

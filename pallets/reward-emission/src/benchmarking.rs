@@ -2,6 +2,7 @@
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, Millis, OnEpochEnd},
+    emission::EpochUptime,
     machine::{MachineId, MachineInspect},
     money::{ASY, Balance},
     stake::BondInspect,
@@ -80,8 +81,10 @@ mod benches {
         );
         for epoch in first..first + e {
             EpochRecords::<T>::insert(epoch, ended_epoch());
+            T::Uptime::benchmark_watch(machine, epoch);
         }
-        begin_epoch::<T>(first + e);
+        // The uptime of an epoch is final when the one after it has ended too.
+        begin_epoch::<T>(first + e + 1);
         let issuance = T::Currency::total_issuance();
 
         #[extrinsic_call]

@@ -21,19 +21,19 @@ impl<T: Config> Pallet<T> {
         T::Clock::current_epoch().saturating_sub(T::HistoryEpochs::get())
     }
 
-    /// The epochs that the next payout pays: ended, unpaid, still in history, and not before the machine
-    /// had a weight.
+    /// The epochs that the next payout pays: ended and with a final uptime, unpaid, still in history, and not before
+    /// the machine had a weight.
     pub(crate) fn unpaid_epochs(
         record: &MachineWeightRecord<T::AccountId>,
         max_epochs: u32,
     ) -> Option<Range<EpochIndex>> {
-        let current = T::Clock::current_epoch();
+        let first_open = T::Clock::current_epoch().min(T::Uptime::first_open_epoch());
         let first_weighed = record.segments.first()?.from_epoch;
         let first = record
             .next_unpaid_epoch
             .max(Self::oldest_epoch())
             .max(first_weighed);
-        let end = first.saturating_add(max_epochs).min(current);
+        let end = first.saturating_add(max_epochs).min(first_open);
         (first < end).then_some(first..end)
     }
 

@@ -1,8 +1,8 @@
 //! A capped, decaying emission shared among proven machines, and the flywheel's accounts.
 //!
 //! At the end of each epoch a fixed part of what is left of the emission becomes the epoch's *pool*. A
-//! machine may take `pool × weight / total weight × uptime` of it, when anybody asks for its payout. What
-//! uptime forfeits, and what was there to take when nobody had weight, is never minted.
+//! machine may take `pool × weight / total weight × uptime` of it, when anybody asks for its payout and the epoch's
+//! uptime is final. What uptime forfeits, and what was there to take when nobody had weight, is never minted.
 //!
 //! Design goals, each held by a test:
 //!
@@ -88,7 +88,7 @@ pub mod pallet {
         /// Takes the rewards that are to be bonded.
         type BondRewards: BondRewards;
 
-        /// Tells how much of an epoch a machine was up.
+        /// Tells how much of an epoch a machine was up, and which epochs that is final of. Only those are paid.
         type Uptime: EpochUptime;
 
         /// Tells the current epoch.
@@ -207,7 +207,7 @@ pub mod pallet {
 
     #[pallet::error]
     pub enum Error<T> {
-        /// No epoch has ended that the machine was not paid for.
+        /// No epoch has a final uptime that the machine was not paid for.
         NothingToPay,
         /// A payout pays at least one epoch and at most `MaxEpochsPerPayout`.
         BadEpochCount,
@@ -257,7 +257,7 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::BadEpochCount`]: `max_epochs` is out of its range.
-        /// - [`Error::NothingToPay`]: no ended epoch is unpaid.
+        /// - [`Error::NothingToPay`]: no epoch whose uptime is final is unpaid.
         /// - [`Error::DestinationCannotReceive`]: the reward cannot be minted to its destination; the
         ///   epochs stay unpaid.
         ///
@@ -304,7 +304,7 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// What a payout of at most `max_epochs` would mint now; `None` when no ended epoch is unpaid.
+        /// What a payout of at most `max_epochs` would mint now; `None` when no epoch whose uptime is final is unpaid.
         pub fn due(machine: MachineId, max_epochs: u32) -> Option<RewardDue> {
             Self::reward_due(machine, max_epochs)
         }

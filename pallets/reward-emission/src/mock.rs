@@ -95,6 +95,8 @@ parameter_types! {
     pub static ChangedOwner: BTreeMap<MachineId, AccountId> = BTreeMap::new();
     /// Uptimes that are not whole.
     pub static Uptimes: BTreeMap<(MachineId, EpochIndex), u32> = BTreeMap::new();
+    /// Ended epochs whose uptime is not final.
+    pub static OpenEpochs: EpochIndex = 0;
     /// Machines whose rewards are bonded automatically.
     pub static AutoStaked: BTreeSet<MachineId> = BTreeSet::new();
     /// Whether bonds refuse rewards.
@@ -196,7 +198,7 @@ pub(crate) fn bond_left_traces() -> bool {
     unhashed::exists(BOND_SCRATCH_KEY)
 }
 
-/// Whole uptimes, unless the test says otherwise.
+/// Whole uptimes that are final when the epoch has ended, unless the test says otherwise.
 pub struct Uptime;
 
 impl EpochUptime for Uptime {
@@ -205,6 +207,10 @@ impl EpochUptime for Uptime {
             .get(&(machine, epoch))
             .copied()
             .unwrap_or(1_000_000)
+    }
+
+    fn first_open_epoch() -> EpochIndex {
+        Clock::current_epoch().saturating_sub(OpenEpochs::get())
     }
 }
 
@@ -244,6 +250,7 @@ impl ExtBuilder {
         ChangedStatus::set(BTreeMap::new());
         ChangedOwner::set(BTreeMap::new());
         Uptimes::set(BTreeMap::new());
+        OpenEpochs::set(0);
         AutoStaked::set(BTreeSet::new());
         BondsFail::set(false);
         Bonded::set(Vec::new());

@@ -55,8 +55,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
         Weight::from_parts(2_017_730_056, 3820)
             // Standard error: 2_074_979.
             .saturating_add(Weight::from_parts(92_308_662, 0).saturating_mul(e.into()))
-            .saturating_add(T::DbWeight::get().reads(8_u64))
-            .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(e.into())))
+            .saturating_add(T::DbWeight::get().reads(9_u64))
+            .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(e.into())))
             .saturating_add(T::DbWeight::get().writes(4_u64))
             .saturating_add(T::DbWeight::get().writes((1_u64).saturating_mul(e.into())))
             .saturating_add(Weight::from_parts(0, 2567).saturating_mul(e.into()))
@@ -97,8 +97,8 @@ impl WeightInfo for () {
     fn payout(e: u32, ) -> Weight {
         Weight::from_parts(2_017_730_056, 3820)
             .saturating_add(Weight::from_parts(92_308_662, 0).saturating_mul(e.into()))
-            .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 4_u64))
-            .saturating_add(ParityDbWeight::get().reads((1_u64).saturating_mul(e.into())))
+            .saturating_add(ParityDbWeight::get().reads_writes(9_u64, 4_u64))
+            .saturating_add(ParityDbWeight::get().reads((3_u64).saturating_mul(e.into())))
             .saturating_add(ParityDbWeight::get().writes((1_u64).saturating_mul(e.into())))
             .saturating_add(Weight::from_parts(0, 2567).saturating_mul(e.into()))
     }

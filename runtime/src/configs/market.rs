@@ -6,21 +6,22 @@ use assay_primitives::{
 };
 use polkadot_sdk::{
     frame_support::{
-        parameter_types,
+        PalletId, parameter_types,
         traits::{ConstU32, ConstU64, ConstU128, Get},
         weights::Weight,
     },
     frame_system::EnsureRoot,
-    sp_runtime::Perbill,
+    pallet_babe,
+    sp_runtime::{Perbill, traits::AccountIdConversion},
 };
 
 use super::{
-    consensus::SLOT_DURATION_MS,
+    consensus::{MAX_AUTHORITIES, SLOT_DURATION_MS},
     system::{BlockWeights, TreasuryAccount, storage_deposit},
 };
 use crate::{
-    AccountId, Authorship, Balances, ChainClock, Preimage, ProviderRegistry, ProviderStaking, RewardEmission,
-    Runtime, RuntimeHoldReason, parameters::dynamic,
+    AccountId, Authorship, Availability, Balances, ChainClock, Preimage, ProviderRegistry, ProviderStaking,
+    RewardEmission, Runtime, RuntimeHoldReason, parameters::dynamic,
 };
 
 /// Most that active time advances in a block: four slots, so that a few missed slots still count and a standstill
@@ -47,9 +48,16 @@ const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 /// Longest manifest of a job, in bytes.
 const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 
+/// Validators that watch a machine. Each of 200 validators then watches 250 of 10,000 machines.
+pub const VALIDATORS_PER_MACHINE: u32 = 5;
+
+/// Most failures in a validator's report: 4 KiB of them, twice what is a validator's to watch in a network of 10,000
+/// machines.
+const MAX_FAILURES_PER_REPORT: u32 = 512;
+
 impl pallet_chain_clock::Config for Runtime {
     type MaxAdvanceMs = ConstU64<MAX_ADVANCE_MS>;
-    type OnEpochEnd = RewardEmission;
+    type OnEpochEnd = (RewardEmission, Availability);
     type WeightInfo = pallet_chain_clock::weights::SubstrateWeight<Runtime>;
 }
 
@@ -65,7 +73,7 @@ impl pallet_provider_registry::Config for Runtime {
     // Its record, its worker key, its place among its provider's machines, two among the offers, what the stakes keep of
     // it, and where its rewards go; `tests/deposits.rs` adds them up.
     type MachineDeposit = ConstU128<{ storage_deposit(7, 1_100) }>;
-    type OnMachineRemoved = ProviderStaking;
+    type OnMachineRemoved = (ProviderStaking, Availability);
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
     type RewardWeights = RewardEmission;
     type RuntimeHoldReason = RuntimeHoldReason;
@@ -132,7 +140,36 @@ impl pallet_reward_emission::Config for Runtime {
     type HistoryEpochs = ConstU32<EMISSION_HISTORY_EPOCHS>;
     type Machines = ProviderRegistry;
     type MaxEpochsPerPayout = ConstU32<32>;
-    // Without availability reports a machine counts as up.
-    type Uptime = ();
+    type Uptime = Availability;
     type WeightInfo = pallet_reward_emission::weights::SubstrateWeight<Runtime>;
+}
+
+parameter_types! {
+    /// Identity of the pot that validators' reports are paid from.
+    pub const AvailabilityPotId: PalletId = PalletId(*b"asy/aval");
+    /// The pot's account. It has no key: only the runtime can pay from it, and anybody may fill it.
+    pub AvailabilityPot: AccountId = AvailabilityPotId::get().into_account_truncating();
+    /// What a block may spend on settling and forgetting epochs.
+    pub MaxEpochServiceWeight: Weight = Perbill::from_percent(5) * BlockWeights::get().max_block;
+}
+
+impl pallet_availability::Config for Runtime {
+    type Clock = ChainClock;
+    type Currency = Balances;
+    // What can still be paid for must still be known.
+    type HistoryEpochs = ConstU32<EMISSION_HISTORY_EPOCHS>;
+    type InitialUptimePpm = ConstU32<{ pallet_provider_registry::INITIAL_UPTIME_PPM }>;
+    type Machines = ProviderRegistry;
+    type MaxEpochsPerUpdate = ConstU32<32>;
+    type MaxFailuresPerReport = ConstU32<MAX_FAILURES_PER_REPORT>;
+    type MaxServiceWeight = MaxEpochServiceWeight;
+    type MaxValidators = ConstU32<MAX_AUTHORITIES>;
+    type OnUptimeChange = ProviderRegistry;
+    // Fixed before the session began, so that no author of a block can choose who watches whom.
+    type Randomness = pallet_babe::RandomnessFromTwoEpochsAgo<Runtime>;
+    type RewardPerReport = dynamic::availability::RewardPerReport;
+    type RewardPot = AvailabilityPot;
+    type UptimeMemoryEpochs = dynamic::availability::UptimeMemoryEpochs;
+    type ValidatorsPerMachine = ConstU32<VALIDATORS_PER_MACHINE>;
+    type WeightInfo = pallet_availability::weights::SubstrateWeight<Runtime>;
 }

@@ -8,10 +8,10 @@ use assay_primitives::{
     money::{ASY, Balance},
 };
 use assay_runtime::{
-    AccountId, Babe, Balances, BlockNumber, ChainClock, Executive, Header, JobEscrow, ProviderRegistry,
-    ProviderStaking, RewardEmission, Runtime, RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin,
-    System, UncheckedExtrinsic, configs::market::MAX_ADVANCE_MS, genesis_config_presets::get_preset,
-    hardware_classes, parameters::RuntimeParameters,
+    AccountId, Availability, Babe, Balances, BlockNumber, ChainClock, Executive, Header, JobEscrow,
+    ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeCall, RuntimeEvent,
+    RuntimeGenesisConfig, RuntimeOrigin, System, UncheckedExtrinsic, configs::market::MAX_ADVANCE_MS,
+    genesis_config_presets::get_preset, hardware_classes, parameters::RuntimeParameters,
 };
 use codec::Encode;
 use pallet_job_escrow::{JobKind, JobOrder, ManifestRef};
@@ -145,6 +145,7 @@ impl Chain {
         ProviderStaking::do_try_state().expect("the bonds are sound");
         JobEscrow::do_try_state().expect("the escrow is sound");
         RewardEmission::do_try_state().expect("the emission is sound");
+        Availability::do_try_state().expect("the reports are sound");
     }
 }
 

@@ -124,6 +124,34 @@ fn payout_does_not_mint_what_uptime_forfeits() {
 }
 
 #[test]
+fn payout_waits_until_the_uptime_of_an_epoch_is_final() {
+    ExtBuilder::default().build_and_execute(|| {
+        OpenEpochs::set(1);
+        set_weight(0, 1);
+        end_epochs(2);
+        // Epoch 1 has ended, but what was seen in it may still change.
+        assert_eq!(RewardEmission::due(0, MAX_EPOCHS), None);
+        assert_noop!(payout(0, MAX_EPOCHS), Error::<Test>::NothingToPay);
+        Uptimes::set([((0, 1), 500_000)].into());
+        end_epochs(1);
+        let _ = take_events();
+        assert_ok!(payout(0, MAX_EPOCHS));
+        assert_eq!(
+            take_events(),
+            vec![Event::RewardPaid {
+                machine: 0,
+                first_epoch: 1,
+                last_epoch: 1,
+                amount: pool(1) / 2,
+                destination: ALICE,
+                bonded: false,
+            }]
+        );
+        assert_noop!(payout(0, MAX_EPOCHS), Error::<Test>::NothingToPay);
+    });
+}
+
+#[test]
 fn payout_of_nothing_moves_on() {
     ExtBuilder::default().build_and_execute(|| {
         set_weight(0, 100);

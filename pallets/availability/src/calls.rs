@@ -1,0 +1,98 @@
+//! The logic of the calls, after their origins were checked.
+
+use assay_primitives::{
+    clock::ActiveClock,
+    emission::EpochUptime,
+    machine::{MachineId, OnUptimeChange},
+    money::Balance,
+};
+use polkadot_sdk::{
+    frame_support::{
+        ensure,
+        traits::{
+            Get,
+            fungible::{Inspect, Mutate},
+            tokens::{Fortitude, Preservation},
+        },
+    },
+    sp_runtime::{DispatchError, DispatchResult},
+};
+
+use crate::{
+    Config, Error, Event, Pallet, Rewards, UptimeRecord, Uptimes,
+    types::{FULL_UPTIME_PPM, PARTS_PER_PPM},
+};
+
+impl<T: Config> Pallet<T> {
+    /// Brings a machine's average up to date. Returns how many epochs it counted.
+    pub(crate) fn do_update_uptime(machine: MachineId, max_epochs: u32) -> Result<u32, DispatchError> {
+        ensure!(
+            (1..=T::MaxEpochsPerUpdate::get()).contains(&max_epochs),
+            Error::<T>::BadEpochCount
+        );
+        ensure!(Self::is_watched(machine), Error::<T>::MachineNotWatched);
+        let Some(mut record) = Uptimes::<T>::get(machine) else {
+            Self::track(machine);
+            return Ok(0);
+        };
+        let epochs = Self::uncounted_epochs(&record, max_epochs).ok_or(Error::<T>::NothingToCount)?;
+        for epoch in epochs.clone() {
+            record.count(Self::uptime_ppm(machine, epoch), T::UptimeMemoryEpochs::get());
+        }
+        record.next_epoch = epochs.end;
+        Uptimes::<T>::insert(machine, record);
+        Self::deposit_event(Event::UptimeUpdated {
+            machine,
+            first_epoch: epochs.start,
+            last_epoch: epochs.end.saturating_sub(1),
+            average_ppm: record.average_ppm(),
+        });
+        T::OnUptimeChange::on_uptime_change(machine, record.average_ppm());
+        Ok(epochs.end.saturating_sub(epochs.start))
+    }
+
+    /// Begins to keep a machine's average, with the first epoch in which it is in the market from the start.
+    fn track(machine: MachineId) {
+        let from_epoch = T::Clock::current_epoch().saturating_add(1);
+        let initial_ppm = T::InitialUptimePpm::get().min(FULL_UPTIME_PPM);
+        Uptimes::<T>::insert(
+            machine,
+            UptimeRecord {
+                average: u64::from(initial_ppm).saturating_mul(PARTS_PER_PPM),
+                next_epoch: from_epoch,
+            },
+        );
+        Self::deposit_event(Event::UptimeTracked { machine, from_epoch });
+    }
+
+    /// Pays a validator what its reports earned, as far as the pot has it.
+    pub(crate) fn do_claim(validator: T::AccountId) -> DispatchResult {
+        let owed = Rewards::<T>::get(&validator);
+        ensure!(owed > 0, Error::<T>::NothingToClaim);
+        let pot = T::RewardPot::get();
+        let amount = owed.min(T::Currency::reducible_balance(
+            &pot,
+            Preservation::Preserve,
+            Fortitude::Polite,
+        ));
+        ensure!(amount > 0, Error::<T>::PotEmpty);
+        T::Currency::transfer(&pot, &validator, amount, Preservation::Preserve)?;
+        let left = owed.saturating_sub(amount);
+        Self::set_reward(&validator, left);
+        Self::deposit_event(Event::RewardClaimed {
+            validator,
+            amount,
+            left,
+        });
+        Ok(())
+    }
+
+    /// Notes what a validator is owed.
+    pub(crate) fn set_reward(validator: &T::AccountId, owed: Balance) {
+        if owed == 0 {
+            Rewards::<T>::remove(validator);
+        } else {
+            Rewards::<T>::insert(validator, owed);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Random histories of sessions, epochs, reports, claims and busy blocks, against a model that keeps everything and
+//! decides by counting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use assay_primitives::{clock::EpochIndex, emission::EpochUptime, machine::MachineId, money::Balance};
+use polkadot_sdk::frame_support::weights::Weight;
+use proptest::prelude::*;
+
+use crate::{EpochRecords, Rewards, mock::*};
+
+/// Machines that the model follows.
+const FOLLOWED: MachineId = 8;
+
+/// What can happen.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Validators with these numbers take over.
+    Session(u32, u32),
+    /// The epoch ends.
+    EndEpoch,
+    /// The validator at that place reports that it did not see the machines whose bits are set.
+    Report(u32, u8),
+    /// Somebody claims for the validator with that number.
+    Claim(u32),
+    /// A block has room for so much, in parts of the hook's share.
+    Poll(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (0..6u32, 1..8u32).prop_map(|(first, count)| Step::Session(first, count)),
+        4 => Just(Step::EndEpoch),
+        10 => (0..8u32, prop_oneof![3 => Just(0), 2 => Just(0b0000_0111), 3 => any::<u8>()])
+            .prop_map(|(index, failed)| Step::Report(index, failed)),
+        2 => (0..12u32).prop_map(Step::Claim),
+        3 => (0..=100u64).prop_map(Step::Poll),
+    ]
+}
+
+/// An epoch in the model.
+#[derive(Clone, Default)]
+struct ModelEpoch {
+    /// The validators' numbers, by their places.
+    validators: Vec<u32>,
+    /// Who watched each machine, by places.
+    assigned: BTreeMap<MachineId, BTreeSet<u32>>,
+    /// Who reported, and what it did not see.
+    reports: BTreeMap<u32, BTreeSet<MachineId>>,
+}
+
+impl ModelEpoch {
+    /// Those that reported on the machine: how many saw it, and how many did not.
+    fn votes(&self, machine: MachineId) -> (usize, usize) {
+        let reporting: Vec<&BTreeSet<MachineId>> = self.assigned[&machine]
+            .iter()
+            .filter_map(|index| self.reports.get(index))
+            .collect();
+        let failed = reporting
+            .iter()
+            .filter(|failures| failures.contains(&machine))
+            .count();
+        (reporting.len() - failed, failed)
+    }
+
+    fn is_up(&self, machine: MachineId) -> bool {
+        let (saw, failed) = self.votes(machine);
+        saw + failed == 0 || saw > failed
+    }
+
+    /// The numbers of the validators that earn a reward.
+    fn rewarded(&self) -> Vec<u32> {
+        self.reports
+            .iter()
+            .filter(|(index, failures)| {
+                self.assigned.iter().all(|(machine, watching)| {
+                    let (saw, failed) = self.votes(*machine);
+                    let against = if failures.contains(machine) { saw } else { failed };
+                    !watching.contains(index) || saw + failed < 3 || against * 3 < (saw + failed) * 2
+                })
+            })
+            .map(|(index, _)| self.validators[*index as usize])
+            .collect()
+    }
+}
+
+/// Availability as the design tells it, without bounds.
+#[derive(Default)]
+struct Model {
+    epochs: BTreeMap<EpochIndex, ModelEpoch>,
+    session: Vec<u32>,
+    claimed: BTreeMap<u32, Balance>,
+}
+
+impl Model {
+    fn epoch_began(&mut self) {
+        let epoch = CurrentEpoch::get();
+        let assigned = (0..FOLLOWED)
+            .map(|machine| (machine, assigned(machine, epoch).into_iter().collect()))
+            .collect();
+        self.epochs.insert(
+            epoch,
+            ModelEpoch {
+                validators: self.session.clone(),
+                assigned,
+                reports: BTreeMap::new(),
+            },
+        );
+    }
+
+    /// What each validator earned in the epochs before `settled`.
+    fn earned(&self, settled: EpochIndex) -> BTreeMap<u32, Balance> {
+        let mut earned = BTreeMap::new();
+        for (_, epoch) in self.epochs.range(..settled) {
+            for validator in epoch.rewarded() {
+                *earned.entry(validator).or_default() += REWARD;
+            }
+        }
+        earned
+    }
+}
+
+fn apply(model: &mut Model, step: Step) {
+    match step {
+        Step::Session(first, count) => {
+            model.session = (first..first + count).collect();
+            new_session(model.session.clone());
+        }
+        Step::EndEpoch => {
+            next_epoch();
+            model.epoch_began();
+        }
+        Step::Report(index, failed) => {
+            let Some(epoch) = CurrentEpoch::get().checked_sub(1).filter(|epoch| *epoch > 0) else {
+                return;
+            };
+            let of_epoch = model.epochs.get_mut(&epoch).unwrap();
+            let Some(number) = of_epoch.validators.get(index as usize).copied() else {
+                return;
+            };
+            let failures: BTreeSet<MachineId> = (0..FOLLOWED)
+                .filter(|machine| failed & (1 << machine) != 0 && of_epoch.assigned[machine].contains(&index))
+                .collect();
+            let listed: Vec<MachineId> = failures.iter().copied().collect();
+            let call = crate::Call::report {
+                epoch,
+                validator_index: index,
+                failures: listed.clone().try_into().unwrap(),
+                signature: sign(number, epoch, index, &listed),
+            };
+            let is_new = !of_epoch.reports.contains_key(&index);
+            assert_eq!(authorize(call.clone()).is_ok(), is_new);
+            assert_eq!(dispatch_authorized(call).is_ok(), is_new);
+            of_epoch.reports.entry(index).or_insert(failures);
+        }
+        Step::Claim(number) => {
+            let owed = owed(number);
+            assert_eq!(claim(number).is_ok(), owed > 0);
+            *model.claimed.entry(number).or_default() += owed;
+        }
+        Step::Poll(percent) => {
+            let weight = SERVICE_WEIGHT.saturating_mul(percent) / 100;
+            assert!(poll_with(weight).all_lte(weight));
+        }
+    }
+    Availability::do_try_state().unwrap();
+}
+
+/// Every verdict of a closed epoch that is in history is the model's.
+fn compare_verdicts(model: &Model) {
+    let oldest = CurrentEpoch::get().saturating_sub(HISTORY);
+    for (epoch, of_epoch) in model
+        .epochs
+        .range(oldest..Availability::first_open_epoch().max(oldest))
+    {
+        for machine in 0..FOLLOWED {
+            let expected = if of_epoch.is_up(machine) { 1_000_000 } else { 0 };
+            assert_eq!(
+                Availability::uptime_ppm(machine, *epoch),
+                expected,
+                "machine {machine} in epoch {epoch}"
+            );
+        }
+    }
+}
+
+/// What each validator was paid and is owed is what the model says it earned.
+fn compare_rewards(model: &Model) {
+    let earned = model.earned(crate::Settlement::<Test>::get().epoch);
+    for number in 0..16 {
+        let claimed = model.claimed.get(&number).copied().unwrap_or(0);
+        assert_eq!(Balances::free_balance(stash(number)), claimed);
+        assert_eq!(
+            claimed + owed(number),
+            earned.get(&number).copied().unwrap_or(0),
+            "validator {number}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever happens: verdicts and rewards are the model's, and all that is kept is bounded.
+    #[test]
+    fn verdicts_and_rewards_are_what_was_reported(steps in prop::collection::vec(step(), 1..100)) {
+        ExtBuilder::default().validators(6).build_and_execute(|| {
+            let mut model = Model { session: (0..6).collect(), ..Default::default() };
+            model.epoch_began();
+            for step in steps {
+                apply(&mut model, step);
+                compare_verdicts(&model);
+                compare_rewards(&model);
+            }
+            // Everything is settled and paid.
+            for step in [Step::EndEpoch, Step::EndEpoch] {
+                apply(&mut model, step);
+            }
+            poll();
+            for number in 0..16 {
+                apply(&mut model, Step::Claim(number));
+            }
+            compare_rewards(&model);
+            assert_eq!(Rewards::<Test>::iter().count(), 0);
+            assert!(EpochRecords::<Test>::iter().count() <= HISTORY as usize + 1);
+            assert_eq!(poll_with(Weight::MAX), poll_with(Weight::MAX));
+        });
+    }
+}

@@ -1,0 +1,117 @@
+//! What must hold of epochs, reports and averages between any two calls.
+
+use alloc::collections::BTreeSet;
+
+use assay_primitives::{
+    clock::{ActiveClock, EpochIndex},
+    emission::EpochUptime,
+};
+use polkadot_sdk::{frame_support::ensure, sp_runtime::TryRuntimeError};
+
+use crate::{
+    Config, CurrentSet, EpochRecordOf, EpochRecords, Failures, OldestEpoch, Pallet, Rewards, SetId,
+    Settlement, Uptimes, ValidatorSets, types::FULL_AVERAGE,
+};
+
+impl<T: Config> Pallet<T> {
+    /// Checks the pallet's invariants:
+    ///
+    /// 1. Epochs are kept from the oldest one on, none to come, and nothing was reported of one that has not ended.
+    /// 2. Only an epoch's validators reported on it, and only reports are against a majority, in epochs that are being
+    ///    or were settled.
+    /// 3. A failure is of an epoch that is kept, was seen by somebody, and only by validators that were to watch the
+    ///    machine and that reported.
+    /// 4. The cursor is in no epoch that is open, and nothing is forgotten that is not settled.
+    /// 5. A set of validators is kept when it is the current one or of an epoch that is not settled, and then only; an
+    ///    epoch has as many validators as its set.
+    /// 6. Nobody is owed nothing.
+    /// 7. No average is above the whole, or knows of an epoch that is not closed.
+    pub fn do_try_state() -> Result<(), TryRuntimeError> {
+        let current = T::Clock::current_epoch();
+        let cursor = Settlement::<T>::get();
+        let mut sets = BTreeSet::from([CurrentSet::<T>::get()]);
+        for (epoch, record) in EpochRecords::<T>::iter() {
+            // 1
+            ensure!(
+                (OldestEpoch::<T>::get()..=current).contains(&epoch),
+                "1: an epoch is kept that is not in history"
+            );
+            ensure!(
+                epoch < current || record.reported.count() == 0,
+                "1: an epoch was reported on before its end"
+            );
+            Self::try_state_of(epoch, &record)?;
+            // 5
+            if epoch >= cursor.epoch {
+                sets.insert(record.set);
+                ensure!(
+                    ValidatorSets::<T>::get(record.set).len() == record.validators as usize,
+                    "5: an epoch has not the validators of its set"
+                );
+            }
+        }
+        Self::try_state_of_failures()?;
+        // 4
+        ensure!(
+            cursor.epoch <= Self::first_open_epoch(),
+            "4: an open epoch was settled"
+        );
+        ensure!(
+            OldestEpoch::<T>::get() <= cursor.epoch,
+            "4: an epoch was forgotten before it was settled"
+        );
+        // 5; a chain without validators has an empty current set, which is not stored.
+        let stored: BTreeSet<SetId> = ValidatorSets::<T>::iter_keys().collect();
+        ensure!(stored.is_subset(&sets), "5: a set is kept that nobody needs");
+        // 6
+        ensure!(
+            Rewards::<T>::iter_values().all(|owed| owed > 0),
+            "6: somebody is owed nothing"
+        );
+        // 7
+        for record in Uptimes::<T>::iter_values() {
+            ensure!(record.average <= FULL_AVERAGE, "7: an average is above the whole");
+            ensure!(
+                record.next_epoch <= current.saturating_add(1),
+                "7: an average knows of an epoch to come"
+            );
+        }
+        Ok(())
+    }
+
+    /// 2, of one epoch.
+    fn try_state_of(epoch: EpochIndex, record: &EpochRecordOf<T>) -> Result<(), TryRuntimeError> {
+        for index in 0..record.reported.end() {
+            ensure!(
+                index < record.validators || !record.reported.contains(index),
+                "2: somebody else than a validator reported"
+            );
+        }
+        for index in 0..record.against_majority.end() {
+            ensure!(
+                !record.against_majority.contains(index) || record.reported.contains(index),
+                "2: somebody is against the majority without a report"
+            );
+        }
+        ensure!(
+            epoch <= Settlement::<T>::get().epoch || record.against_majority.count() == 0,
+            "2: somebody is against the majority of an epoch that is not settled"
+        );
+        Ok(())
+    }
+
+    /// 3
+    fn try_state_of_failures() -> Result<(), TryRuntimeError> {
+        for (epoch, machine, failed) in Failures::<T>::iter() {
+            let record =
+                EpochRecords::<T>::get(epoch).ok_or("3: a failure is of an epoch that is not kept")?;
+            ensure!(failed.count() > 0, "3: a failure is nobody's");
+            let reporting = record.reporting(&record.assigned(machine));
+            ensure!(
+                failed.without(reporting).count() == 0,
+                "3: a failure is of a validator that has no say"
+            );
+        }
+        Ok(())
+    }
+}

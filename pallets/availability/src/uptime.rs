@@ -1,0 +1,71 @@
+//! What the reports say of a machine, in one epoch and on average.
+
+use core::ops::Range;
+
+use assay_primitives::{
+    availability::REPORT_WINDOW_EPOCHS,
+    clock::{ActiveClock, EpochIndex},
+    emission::EpochUptime,
+    machine::{MachineId, OnMachineRemoved},
+};
+use polkadot_sdk::frame_support::traits::Get;
+
+use crate::{
+    Config, EpochRecords, Failures, OldestEpoch, Pallet, UptimeRecord, Uptimes, types::FULL_UPTIME_PPM,
+};
+
+impl<T: Config> Pallet<T> {
+    /// The oldest epoch that is in history, whether it was forgotten already or not.
+    pub(crate) fn oldest_epoch() -> EpochIndex {
+        T::Clock::current_epoch()
+            .saturating_sub(T::HistoryEpochs::get())
+            .max(OldestEpoch::<T>::get())
+    }
+
+    /// Whether the machine was up in an epoch: most of its validators that reported saw it, or none reported.
+    pub(crate) fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
+        let Some(record) = EpochRecords::<T>::get(epoch) else {
+            return true;
+        };
+        let failed = Failures::<T>::get(epoch, machine);
+        if failed.count() == 0 {
+            return true;
+        }
+        let reporting = record.reporting(&record.assigned(machine));
+        let saw = reporting.without(failed);
+        saw.count().saturating_mul(2) > reporting.count()
+    }
+
+    /// The closed epochs that the machine's average knows nothing of, at most so many. Those that fell out of
+    /// history are skipped.
+    pub(crate) fn uncounted_epochs(record: &UptimeRecord, max_epochs: u32) -> Option<Range<EpochIndex>> {
+        let first = record.next_epoch.max(Self::oldest_epoch());
+        let end = first.saturating_add(max_epochs).min(Self::first_open_epoch());
+        (first < end).then_some(first..end)
+    }
+}
+
+impl<T: Config> EpochUptime for Pallet<T> {
+    fn uptime_ppm(machine: MachineId, epoch: EpochIndex) -> u32 {
+        if epoch >= Self::oldest_epoch() && Self::was_up(machine, epoch) {
+            FULL_UPTIME_PPM
+        } else {
+            0
+        }
+    }
+
+    fn first_open_epoch() -> EpochIndex {
+        T::Clock::current_epoch().saturating_sub(REPORT_WINDOW_EPOCHS)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_watch(machine: MachineId, epoch: EpochIndex) {
+        crate::benchmarking::watch::<T>(machine, epoch);
+    }
+}
+
+impl<T: Config> OnMachineRemoved for Pallet<T> {
+    fn on_machine_removed(machine: MachineId) {
+        Uptimes::<T>::remove(machine);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a validator needs to know of the machines that it watches, and the transaction that carries its report.
+
+use alloc::vec::Vec;
+
+use assay_primitives::{
+    availability::{
+        AssignedMachine, AssignmentPage, AvailabilityId, AvailabilitySignature, MAX_ASSIGNMENT_PAGE,
+    },
+    clock::{ActiveClock, EpochIndex},
+    machine::MachineId,
+};
+use pallet_provider_registry::{Machines, NextMachineId};
+use polkadot_sdk::{
+    frame_metadata_hash_extension::CheckMetadataHash, frame_system, pallet_transaction_payment,
+    sp_runtime::generic::Era,
+};
+
+use crate::{AccountId, Availability, ChainClock, Runtime, RuntimeCall, TxExtension, UncheckedExtrinsic};
+
+/// What `AvailabilityApi::assignments` says.
+pub fn assignments(key: &AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>> {
+    let epoch = ChainClock::current_epoch();
+    let record = pallet_availability::EpochRecords::<Runtime>::get(epoch)?;
+    let validator_index = Availability::validator_index(epoch, key)?;
+    let looked_at = MachineId::from(limit.clamp(1, MAX_ASSIGNMENT_PAGE));
+    let end = NextMachineId::<Runtime>::get();
+    let next = from.saturating_add(looked_at).min(end);
+    let machines = (from..next)
+        .filter(|machine| record.assigned(*machine).contains(&validator_index))
+        .filter(|machine| Availability::is_watched(*machine))
+        .filter_map(|machine| {
+            Machines::<Runtime>::get(machine).map(|of_machine| AssignedMachine {
+                machine,
+                endpoint: of_machine.endpoint,
+                worker_key: of_machine.worker_key,
+            })
+        })
+        .collect();
+    Some(AssignmentPage {
+        epoch,
+        seed: record.seed,
+        validator_index,
+        machines,
+        next: (next < end).then_some(next),
+    })
+}
+
+/// What `AvailabilityApi::report_transaction` says.
+pub fn report_transaction(
+    epoch: EpochIndex,
+    validator_index: u32,
+    failures: Vec<MachineId>,
+    signature: AvailabilitySignature,
+) -> Option<UncheckedExtrinsic> {
+    let call = pallet_availability::Call::report {
+        epoch,
+        validator_index,
+        failures: failures.try_into().ok()?,
+        signature,
+    };
+    Some(general_transaction(call.into()))
+}
+
+/// A transaction that no account signs, of a call that authorizes itself.
+fn general_transaction(call: RuntimeCall) -> UncheckedExtrinsic {
+    let extension: TxExtension = (
+        frame_system::AuthorizeCall::new(),
+        frame_system::CheckNonZeroSender::new(),
+        frame_system::CheckSpecVersion::new(),
+        frame_system::CheckTxVersion::new(),
+        frame_system::CheckGenesis::new(),
+        frame_system::CheckEra::from(Era::Immortal),
+        frame_system::CheckNonce::from(0),
+        frame_system::CheckWeight::new(),
+        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        CheckMetadataHash::new(false),
+        frame_system::WeightReclaim::new(),
+    );
+    UncheckedExtrinsic::new_transaction(call, extension)
+}
