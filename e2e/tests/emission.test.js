@@ -1,15 +1,22 @@
 // The flywheel: an epoch ends, its pool is shared by weight, and anybody can have a machine paid.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { hexToU8a, u8aConcat } from '@polkadot/util';
 import { encodeAddress } from '@polkadot/util-crypto';
 
 import { balanceOf, eventOf, eventually, refuseAll, succeed, totalIssuance } from '../lib/chain.js';
 import { activeMachine } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
+import { startProbeResponder } from '../lib/worker.js';
 
-const suite = withNode();
+const responders = [];
+const suite = withNode(async ({ api, accounts }) => {
+  for (const name of ['small', 'large']) {
+    responders.push(await startProbeResponder(api, accounts.fresh(`worker of the ${name} machine`)));
+  }
+});
+after(() => Promise.all(responders.map((responder) => responder.stop())));
 
 const EMISSION_CAP = 1_000_000_000n * 10n ** 12n;
 const EMISSION_DIVISOR = 50_586n;
@@ -21,8 +28,14 @@ const MAPPED_ACCOUNT = encodeAddress(u8aConcat(hexToU8a(ETHEREUM_ADDRESS), new U
 test('two machines share an epoch by their weight', async (context) => {
   const { api, accounts } = suite;
   // One slot weighs one, two slots weigh two: all of them are of the class whose compute score is one.
-  const small = await activeMachine(api, accounts.bob, accounts.fresh('worker of the small machine'), { slots: 1 });
-  const large = await activeMachine(api, accounts.dave, accounts.fresh('worker of the large machine'), { slots: 2 });
+  const [small, large] = await Promise.all([['small', accounts.bob, 1], ['large', accounts.dave, 2]].map(
+    async ([name, provider, slots], index) => {
+      const { endpoint } = responders[index];
+      const machine = await activeMachine(api, provider, accounts.fresh(`worker of the ${name} machine`), { slots, endpoint });
+      responders[index].machine = machine;
+      return machine;
+    },
+  ));
   await succeed(api, api.tx.rewardEmission.setRewardDestination(large, { Ethereum: ETHEREUM_ADDRESS }), accounts.dave);
   const joined = (await api.query.chainClock.currentEpoch()).toNumber();
   const shared = joined + 1;

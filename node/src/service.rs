@@ -26,7 +26,7 @@ use polkadot_sdk::{
     sp_timestamp,
 };
 
-use crate::rpc;
+use crate::{prober, rpc};
 
 /// The client with the runtime that it runs.
 pub(crate) type FullClient =
@@ -210,6 +210,7 @@ where
     } = new_partial(&config)?;
 
     let role = config.role;
+    let chain_type = config.chain_spec.chain_type();
     let force_authoring = config.force_authoring;
     let name = config.network.node_name.clone();
     let enable_grandpa = !config.disable_grandpa;
@@ -264,8 +265,8 @@ where
             transaction_pool: Some(OffchainTransactionPoolFactory::new(transaction_pool.clone())),
             network_provider: Arc::new(network),
             is_validator: role.is_authority(),
-            // Probing machines is a worker's job.
-            enable_http_requests: true,
+            // Nothing in the runtime asks for URLs: machines are probed by `prober`, which sees to where that goes.
+            enable_http_requests: false,
             custom_extensions: |_| Vec::new(),
         })?;
         task_manager.spawn_handle().spawn(
@@ -351,6 +352,20 @@ where
         task_manager
             .spawn_essential_handle()
             .spawn_blocking("babe-proposer", Some("block-authoring"), babe);
+    }
+
+    if role.is_authority() {
+        let duty = prober::run(prober::Dependencies {
+            client: client.clone(),
+            pool: transaction_pool.clone(),
+            sync: sync_service.clone(),
+            keystore: keystore_container.keystore(),
+            chain_type,
+            prometheus: prometheus_registry.clone(),
+        });
+        task_manager
+            .spawn_handle()
+            .spawn("prober", Some("availability"), duty);
     }
 
     if enable_grandpa {

@@ -8,7 +8,7 @@ use polkadot_sdk::sp_core;
 use scale_info::TypeInfo;
 
 use crate::{
-    clock::EpochIndex,
+    clock::{EpochIndex, Millis},
     machine::{Endpoint, MachineId},
 };
 
@@ -36,6 +36,19 @@ pub type AvailabilityPair = app::Pair;
 /// First bytes of what a validator signs as its report.
 pub const REPORT_CONTEXT: &[u8] = b"assay/availability-report/v1";
 
+/// First bytes of what a worker signs as its answer to a probe.
+pub const PROBE_CONTEXT: &[u8] = b"assay/probe/v1";
+
+/// Where a worker answers probes, below its machine's endpoint; `?nonce=` follows, with the nonce in hexadecimal.
+pub const PROBE_PATH: &str = "/v1/probe";
+
+/// Length of a probe's nonce, in bytes.
+pub const PROBE_NONCE_BYTES: usize = 32;
+
+/// Blocks that the one which a worker names may be behind a validator's best: two minutes of full slots. A worker that
+/// is further behind does not see its orders in time.
+pub const MAX_PROBE_BLOCK_AGE: u32 = 40;
+
 /// Epochs after its end in which an epoch's reports are taken: the one that follows.
 ///
 /// What was seen in an epoch is final when so many more have ended, and not before. With more of them, providers wait
@@ -62,6 +75,19 @@ pub fn report_message(
     message
 }
 
+/// The bytes that a worker signs as its answer to a probe:
+/// `context ‖ genesis hash ‖ nonce ‖ machine ‖ hash of its best block`, the machine as SCALE encodes it.
+pub fn probe_message(
+    genesis_hash: &[u8; 32],
+    nonce: &[u8; PROBE_NONCE_BYTES],
+    machine: MachineId,
+    best_block_hash: &[u8; 32],
+) -> Vec<u8> {
+    let mut message = PROBE_CONTEXT.to_vec();
+    (genesis_hash, nonce, machine, best_block_hash).encode_to(&mut message);
+    message
+}
+
 /// A machine that a validator has to watch, and where and by which key it answers.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
 pub struct AssignedMachine<AccountId> {
@@ -78,6 +104,8 @@ pub struct AssignedMachine<AccountId> {
 pub struct AssignmentPage<AccountId> {
     /// The current epoch.
     pub epoch: EpochIndex,
+    /// Active time until the epoch's end, in milliseconds.
+    pub remaining_ms: Millis,
     /// The seed that the epoch's assignments are drawn from.
     pub seed: [u8; 32],
     /// The validator's place among the epoch's validators.
@@ -102,6 +130,17 @@ pub struct ReportDue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probe_message_has_its_layout() {
+        let message = probe_message(&[0xaa; 32], &[0xbb; 32], 0x0102, &[0xcc; 32]);
+        let mut expected = b"assay/probe/v1".to_vec();
+        expected.extend([0xaa; 32]);
+        expected.extend([0xbb; 32]);
+        expected.extend([0x02, 0x01, 0, 0, 0, 0, 0, 0]);
+        expected.extend([0xcc; 32]);
+        assert_eq!(message, expected);
+    }
 
     #[test]
     fn report_message_has_its_layout() {

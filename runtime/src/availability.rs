@@ -6,7 +6,7 @@ use assay_primitives::{
     availability::{
         AssignedMachine, AssignmentPage, AvailabilityId, AvailabilitySignature, MAX_ASSIGNMENT_PAGE,
     },
-    clock::{ActiveClock, EpochIndex},
+    clock::{ActiveClock, EpochIndex, Millis},
     machine::MachineId,
 };
 use pallet_provider_registry::{Machines, NextMachineId};
@@ -36,8 +36,10 @@ pub fn assignments(key: &AvailabilityId, from: MachineId, limit: u32) -> Option<
             })
         })
         .collect();
+    let epoch_ends_ms = ChainClock::epoch_duration_ms().saturating_mul(Millis::from(epoch).saturating_add(1));
     Some(AssignmentPage {
         epoch,
+        remaining_ms: epoch_ends_ms.saturating_sub(ChainClock::now_ms()),
         seed: record.seed,
         validator_index,
         machines,

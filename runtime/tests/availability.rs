@@ -22,7 +22,7 @@ use polkadot_sdk::{
     sp_keyring::Sr25519Keyring::{self, Alice, AliceStash, Bob, BobStash, Charlie, CharlieStash, Dave, Eve},
     sp_runtime::{
         traits::Dispatchable,
-        transaction_validity::{InvalidTransaction, TransactionSource},
+        transaction_validity::{InvalidTransaction, TransactionSource, UnknownTransaction},
     },
 };
 
@@ -268,9 +268,18 @@ fn a_report_is_neither_signed_nor_sent_by_anybody_else() {
                 .error,
             polkadot_sdk::sp_runtime::DispatchError::BadOrigin
         );
-        // Without an extension that could authorize it, it is no transaction at all.
+        // Without an extension that could authorize it, no pool takes it, and an author who puts it into a block all the
+        // same gains nothing.
         let bare = UncheckedExtrinsic::new_bare(report_of(Alice, watched, &[]).function);
-        assert!(Executive::apply_extrinsic(bare).is_err());
+        assert_eq!(
+            Executive::validate_transaction(TransactionSource::External, bare.clone(), System::parent_hash()),
+            Err(UnknownTransaction::NoUnsignedValidator.into())
+        );
+        assert_eq!(
+            Executive::apply_extrinsic(bare),
+            Ok(Err(polkadot_sdk::sp_runtime::DispatchError::BadOrigin))
+        );
+        assert!(Availability::report_due(&key(Alice)).is_some());
     });
 }
 
@@ -305,7 +314,7 @@ fn the_registry_hears_how_reliable_a_machine_is() {
         assert_noop!(update(), pallet_availability::Error::<Runtime>::NothingToCount);
         chain.until_epoch(first + 3);
         assert_ok!(update());
-        assert_eq!(uptime(machine), 944_676);
+        assert_eq!(uptime(machine), 944_677);
     });
 }
 

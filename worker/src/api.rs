@@ -8,12 +8,14 @@
 //! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
 //! | `GET /jobs/{id}/result` | a finished task's result document, byte for byte what its hash was taken of |
 //! | `GET /metrics` | Prometheus' text format |
+//! | `GET /v1/probe?nonce=<64 hexadecimal digits>` | the answer to a validator's probe, signed; 503 and the reasons while the worker cannot run jobs |
 //!
 //! Everything here can be read by anybody who reaches the port, as the manifests of the jobs can be.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
 use assay_client::Keypair;
+use assay_primitives::availability::{PROBE_NONCE_BYTES, PROBE_PATH, probe_message};
 use axum::{
     Json, Router,
     body::Body,
@@ -30,7 +32,7 @@ use crate::{
     engine::ContainerEngine,
     jobs::{JobNotes, JobStatus, JobStore},
     metrics::Metrics,
-    status::{Phase, Status, StatusBoard},
+    status::{BlockHash, Phase, Status, StatusBoard},
 };
 
 /// Carries the hexadecimal sr25519 signature over the exact bytes of the body.
@@ -102,6 +104,7 @@ pub fn router<E: ContainerEngine>(context: Arc<ApiContext<E>>) -> Router {
         .route("/status", get(status::<E>))
         .route("/health", get(health::<E>))
         .route("/metrics", get(metrics::<E>))
+        .route(PROBE_PATH, get(probe::<E>))
         .route("/jobs/{id}", get(job::<E>))
         .route("/jobs/{id}/logs", get(logs::<E>))
         .route("/jobs/{id}/result", get(result::<E>))
@@ -207,19 +210,21 @@ struct Health {
     reasons: Vec<&'static str>,
 }
 
-async fn health<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {
-    let status = context.status.read();
-    let ailments = [
+/// Why the worker cannot run jobs now; nothing while it can.
+fn ailments(status: &Status) -> Vec<&'static str> {
+    [
         (!status.chain.connected, "no connection to the chain"),
         (!status.engine.reachable, "the container engine does not answer"),
         (status.machine.is_none(), "the worker serves no machine"),
         (status.phase == Phase::Stopping, "the worker is stopping"),
-    ];
-    let reasons: Vec<_> = ailments
-        .iter()
-        .filter(|(ails, _)| *ails)
-        .map(|(_, reason)| *reason)
-        .collect();
+    ]
+    .into_iter()
+    .filter_map(|(ails, reason)| ails.then_some(reason))
+    .collect()
+}
+
+async fn health<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {
+    let reasons = ailments(&context.status.read());
     let healthy = reasons.is_empty();
     let code = if healthy {
         StatusCode::OK
@@ -227,6 +232,58 @@ async fn health<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -
         StatusCode::SERVICE_UNAVAILABLE
     };
     (code, Json(Health { healthy, reasons })).into_response()
+}
+
+#[derive(Deserialize)]
+struct ProbeQuery {
+    nonce: String,
+}
+
+/// What a validator checks; `signature` is over [`probe_message`].
+#[derive(Serialize)]
+struct ProbeAnswer {
+    machine: u64,
+    best_block_hash: BlockHash,
+    signature: String,
+}
+
+/// Says, so that nobody else can say it, that this machine is here, knows the chain and can run jobs.
+///
+/// Whoever asks may have anything of 32 bytes signed, but only between a context of its own and the machine's number,
+/// so that the signature is of no use for anything else.
+async fn probe<E: ContainerEngine>(
+    State(context): State<Arc<ApiContext<E>>>,
+    Query(query): Query<ProbeQuery>,
+) -> Response {
+    let mut nonce = [0; PROBE_NONCE_BYTES];
+    if hex::decode_to_slice(&query.nonce, &mut nonce).is_err() {
+        return refusal(
+            StatusCode::BAD_REQUEST,
+            "a probe's nonce is 64 hexadecimal digits",
+        );
+    }
+    let status = context.status.read();
+    let reasons = ailments(&status);
+    let chain = &status.chain;
+    let (Some(machine), Some(genesis_hash), Some(best_block_hash), []) = (
+        status.machine,
+        chain.genesis_hash,
+        chain.best_block_hash,
+        &reasons[..],
+    ) else {
+        let unwell = Health {
+            healthy: false,
+            reasons,
+        };
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(unwell)).into_response();
+    };
+    let message = probe_message(&genesis_hash.0, &nonce, machine, &best_block_hash.0);
+    Json(ProbeAnswer {
+        machine,
+        best_block_hash,
+        signature: format!("0x{}", hex::encode(context.worker.sign(&message).0)),
+    })
+    .into_response()
 }
 
 async fn metrics<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {

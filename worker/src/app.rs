@@ -21,7 +21,7 @@ use crate::{
     rewards,
     standing::{Standing, has_other_worker},
     state::{StateError, StateFolder},
-    status::{Phase, StatusBoard},
+    status::{BlockHash, Phase, StatusBoard},
 };
 
 /// How often the engine is looked at between blocks.
@@ -32,6 +32,10 @@ const ENGINE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long finality may stand still before the connection is tried.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often the newest block is asked for, which answers to probes name. By itself, because finality may stand still
+/// while there are blocks.
+const BEST_BLOCK_INTERVAL: Duration = Duration::from_secs(6);
 
 /// Pause between two looks for what the provider has to do.
 const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
@@ -195,6 +199,7 @@ impl App {
             self.metrics.chain_connected.set(0);
             self.status.update(|status| {
                 status.chain.connected = false;
+                status.chain.best_block_hash = None;
                 status.phase = if self.stop.is_cancelled() {
                     Phase::Stopping
                 } else {
@@ -253,7 +258,7 @@ impl App {
         );
         self.status.update(|status| {
             status.chain.connected = true;
-            status.chain.genesis_hash = Some(format!("0x{genesis_hash}"));
+            status.chain.genesis_hash = Some(BlockHash(client.genesis_hash()));
             status.phase = Phase::Registering;
         });
         Ok(client)
@@ -354,6 +359,8 @@ impl App {
         epochs: watch::Sender<u32>,
     ) -> Result<Ended, AppError> {
         let mut blocks = bounded(client.subscribe_finalized()).await?;
+        let mut best_block_ticks = interval(BEST_BLOCK_INTERVAL);
+        best_block_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = interval(ENGINE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut finalized_block = 0;
@@ -382,6 +389,11 @@ impl App {
                         noted_block = finalized_block;
                         self.note_balance(client).await?;
                     }
+                }
+                _ = best_block_ticks.tick() => {
+                    let best_block = bounded(client.best_block()).await?;
+                    self.status
+                        .update(|status| status.chain.best_block_hash = Some(BlockHash(best_block.hash)));
                 }
                 _ = ticks.tick() => {
                     if last_block_at.elapsed() > SILENCE_LIMIT {

@@ -1,6 +1,6 @@
 //! What the worker knows of itself, as the HTTP interface shows it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::{config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys, standing::Standing};
@@ -51,14 +51,26 @@ pub enum Phase {
 pub struct ChainStatus {
     /// Whether there is a connection.
     pub connected: bool,
-    /// Hash of the first block, hexadecimal.
-    pub genesis_hash: Option<String>,
+    /// Hash of the first block.
+    pub genesis_hash: Option<BlockHash>,
+    /// Hash of the newest block, which may yet be replaced by another.
+    pub best_block_hash: Option<BlockHash>,
     /// Number of the newest finalized block.
     pub finalized_block: u64,
     /// Active time in milliseconds.
     pub active_time_ms: u64,
     /// The current epoch of Assay.
     pub epoch: u32,
+}
+
+/// The hash of a block; shown in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHash(pub [u8; 32]);
+
+impl Serialize for BlockHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("0x{}", hex::encode(self.0)))
+    }
 }
 
 /// The container engine as it was last seen.

@@ -5,6 +5,7 @@
 use std::{path::Path, sync::Arc};
 
 use assay_client::keys;
+use assay_primitives::availability::{PROBE_PATH, probe_message};
 use assay_worker::{
     api::{self, ApiContext},
     config::Config,
@@ -12,7 +13,7 @@ use assay_worker::{
     jobs::{JobNotes, JobStore, ResultFiles},
     keys::Keys,
     metrics::Metrics,
-    status::StatusBoard,
+    status::{BlockHash, ChainStatus, Phase, StatusBoard},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -122,6 +123,82 @@ async fn status_is_signed_over_its_exact_bytes() {
     let too_long = format!("/status?nonce={}", "a".repeat(65));
     assert_eq!(server.get(&too_long).await.code, 400);
     assert_eq!(server.get("/status?nonce=%00").await.code, 400);
+}
+
+/// A worker that serves machine 7, with everything that it needs.
+async fn healthy_server() -> Server {
+    let server = server().await;
+    server.status.update(|status| {
+        status.machine = Some(7);
+        status.phase = Phase::Serving;
+        status.engine.reachable = true;
+        status.chain = ChainStatus {
+            connected: true,
+            genesis_hash: Some(BlockHash([0xaa; 32])),
+            best_block_hash: Some(BlockHash([0xcc; 32])),
+            ..Default::default()
+        };
+    });
+    server
+}
+
+#[tokio::test]
+async fn probe_is_answered_with_a_signature_of_nonce_chain_machine_and_block() {
+    let server = healthy_server().await;
+    let answer = server
+        .get(&format!("{PROBE_PATH}?nonce={}", "bb".repeat(32)))
+        .await;
+    assert_eq!(answer.code, 200);
+    let json = answer.json();
+    assert_eq!(json["machine"], 7);
+    assert_eq!(json["best_block_hash"], format!("0x{}", "cc".repeat(32)));
+
+    let signature = |json: &serde_json::Value| {
+        let mut bytes = [0; 64];
+        let text = json["signature"].as_str().unwrap().strip_prefix("0x").unwrap();
+        hex::decode_to_slice(text, &mut bytes).unwrap();
+        subxt_signer::sr25519::Signature(bytes)
+    };
+    let eve = keys::keypair_from_uri("//Eve").unwrap().public_key();
+    let signs = |nonce: [u8; 32]| {
+        let message = probe_message(&[0xaa; 32], &nonce, 7, &[0xcc; 32]);
+        subxt_signer::sr25519::verify(&signature(&json), message, &eve)
+    };
+    assert!(signs([0xbb; 32]));
+    assert!(!signs([0xbc; 32]));
+}
+
+#[tokio::test]
+async fn probe_is_refused_with_the_reasons_while_no_job_could_run() {
+    let server = healthy_server().await;
+    let probe = format!("{PROBE_PATH}?nonce={}", "bb".repeat(32));
+    server.status.update(|status| status.engine.reachable = false);
+    let answer = server.get(&probe).await;
+    assert_eq!(answer.code, 503);
+    assert_eq!(
+        answer.json()["reasons"],
+        serde_json::json!(["the container engine does not answer"])
+    );
+    server.status.update(|status| {
+        status.engine.reachable = true;
+        status.chain.best_block_hash = None;
+    });
+    assert_eq!(server.get(&probe).await.code, 503);
+}
+
+#[tokio::test]
+async fn probe_wants_a_nonce_of_its_length() {
+    let server = healthy_server().await;
+    for query in [
+        "",
+        "?nonce=",
+        "?nonce=bb",
+        &format!("?nonce={}", "bb".repeat(33)),
+        &format!("?nonce={}", "zz".repeat(32)),
+    ] {
+        let answer = server.get(&format!("{PROBE_PATH}{query}")).await;
+        assert_eq!(answer.code, 400, "{query}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,348 @@
+//! What a validator does for availability: watches the machines that fall to it, and reports.
+//!
+//! | module | is |
+//! |---|---|
+//! | `target` | where a probe may go |
+//! | `probe` | one question and its answer |
+//! | `plan` | an epoch: when to ask whom, and what came of it |
+//! | `report` | the transaction that tells the chain |
+//!
+//! A task of the node and not an off-chain worker of the runtime: a runtime can ask for a URL only, and somebody else
+//! would choose the address behind it. Everything is decided by the chain's best block: an epoch's machines are asked for
+//! when the epoch begins, are asked at random times until shortly before its end, and the report goes out in the next
+//! epoch until a block has it. While the chain stands still, nothing new is asked.
+
+mod metrics;
+mod plan;
+mod probe;
+mod report;
+mod target;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use assay_primitives::{
+    api::AvailabilityApi,
+    availability::{AVAILABILITY_KEY_TYPE, AvailabilityId, MAX_ASSIGNMENT_PAGE, PROBE_NONCE_BYTES},
+    clock::EpochIndex,
+    machine::MachineId,
+};
+use assay_runtime::{AccountId, Hash, OpaqueBlock as Block};
+use futures::{StreamExt, stream::FuturesUnordered};
+use polkadot_sdk::{
+    sc_client_api::BlockchainEvents,
+    sc_service::ChainType,
+    sc_transaction_pool_api::TransactionPool,
+    sp_api::{ApiError, ProvideRuntimeApi},
+    sp_blockchain::HeaderBackend,
+    sp_consensus::SyncOracle,
+    sp_keystore::KeystorePtr,
+    substrate_prometheus_endpoint::Registry,
+};
+use tokio::time::{Instant, sleep_until};
+
+use self::{
+    metrics::Metrics,
+    plan::{PlannedProbe, Watch},
+    probe::{BLOCK_PATIENCE, ChainView, PROBE_TIMEOUT, ProbeError, Prober},
+    target::AddressPolicy,
+};
+
+/// Most probes under way at once.
+const MAX_IN_FLIGHT: usize = 32;
+
+/// Time before an epoch's end in which no probe begins, so that the last one ends inside.
+const LAST_PROBE_BEFORE_END: Duration =
+    Duration::from_secs(PROBE_TIMEOUT.as_secs() + BLOCK_PATIENCE.as_secs());
+
+/// Blocks after which a report that is in no block is sent again.
+const RESEND_AFTER_BLOCKS: u32 = 5;
+
+/// What the prober needs of the node.
+pub(crate) struct Dependencies<Client, Pool, Sync> {
+    pub(crate) client: Arc<Client>,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) sync: Sync,
+    pub(crate) keystore: KeystorePtr,
+    pub(crate) chain_type: ChainType,
+    pub(crate) prometheus: Option<Registry>,
+}
+
+/// Watches and reports as long as the node runs.
+pub(crate) async fn run<Client, Pool, Sync>(dependencies: Dependencies<Client, Pool, Sync>)
+where
+    Client: ProvideRuntimeApi<Block>
+        + HeaderBackend<Block>
+        + BlockchainEvents<Block>
+        + Send
+        + std::marker::Sync
+        + 'static,
+    Client::Api: AvailabilityApi<Block, AccountId>,
+    Pool: TransactionPool<Block = Block> + 'static,
+    Sync: SyncOracle,
+{
+    // Only on a development chain are machines in the validator's own network: on all others that is an attack.
+    let policy = match dependencies.chain_type {
+        ChainType::Development => AddressPolicy::Any,
+        _ => AddressPolicy::Public,
+    };
+    let metrics = Metrics::new(dependencies.prometheus.as_ref());
+    let mut blocks = dependencies.client.import_notification_stream();
+    let mut duty = Duty {
+        prober: Prober::new(policy),
+        dependencies,
+        metrics,
+        watch: None,
+        report: None,
+    };
+    let mut in_flight = FuturesUnordered::new();
+    loop {
+        let next_probe = duty.next_probe().filter(|_| in_flight.len() < MAX_IN_FLIGHT);
+        tokio::select! {
+            block = blocks.next() => match block {
+                Some(block) if block.is_new_best => duty.on_best_block(block.hash).await,
+                Some(_) => (),
+                None => return,
+            },
+            Some(outcome) = in_flight.next(), if !in_flight.is_empty() => duty.note(outcome),
+            () = sleep_until(next_probe.unwrap_or_else(Instant::now)), if next_probe.is_some() => {
+                in_flight.extend(duty.begin_probe());
+            }
+        }
+    }
+}
+
+/// What came of a probe.
+struct Outcome {
+    epoch: EpochIndex,
+    index: usize,
+    result: Result<(), ProbeError>,
+}
+
+/// The epoch that is being watched.
+struct Watching {
+    watch: Watch,
+    began: Instant,
+    /// What is still to be asked, the latest first.
+    probes: Vec<PlannedProbe>,
+}
+
+/// An epoch that was watched and is to be reported.
+struct Reporting {
+    watch: Watch,
+    /// Blocks until the report is sent again; `None`: it was not sent yet.
+    resend_in: Option<u32>,
+}
+
+struct Duty<Client, Pool, Sync> {
+    dependencies: Dependencies<Client, Pool, Sync>,
+    prober: Prober,
+    metrics: Metrics,
+    watch: Option<Watching>,
+    report: Option<Reporting>,
+}
+
+impl<Client, Pool, Sync> Duty<Client, Pool, Sync>
+where
+    Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + Send + std::marker::Sync + 'static,
+    Client::Api: AvailabilityApi<Block, AccountId>,
+    Pool: TransactionPool<Block = Block> + 'static,
+    Sync: SyncOracle,
+{
+    /// When the next probe is due.
+    fn next_probe(&self) -> Option<Instant> {
+        let watching = self.watch.as_ref()?;
+        watching.probes.last().map(|probe| watching.began + probe.after)
+    }
+
+    /// The probe that is due.
+    fn begin_probe(&mut self) -> Option<impl Future<Output = Outcome> + Send + use<Client, Pool, Sync>> {
+        let watching = self.watch.as_mut()?;
+        let PlannedProbe { index, .. } = watching.probes.pop()?;
+        let machine = watching.watch.machine(index)?.clone();
+        let epoch = watching.watch.epoch;
+        let prober = self.prober.clone();
+        let chain = Arc::new(NodeView(self.dependencies.client.clone()));
+        Some(async move {
+            let result = prober.probe(&machine, random_nonce(), &*chain).await;
+            if let Err(error) = &result {
+                log::debug!(target: "availability", "machine {} was not seen: {error}", machine.machine);
+            }
+            Outcome { epoch, index, result }
+        })
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        self.metrics.note_probe(&outcome.result);
+        if matches!(outcome.result, Err(ProbeError::NoRoots)) {
+            log::warn!(target: "availability", "{}", ProbeError::NoRoots);
+            return;
+        }
+        let watches = self
+            .watch
+            .as_mut()
+            .map(|watching| &mut watching.watch)
+            .into_iter()
+            .chain(self.report.as_mut().map(|report| &mut report.watch));
+        // One that ended after its report went out is of no use any more.
+        for watch in watches.filter(|watch| watch.epoch == outcome.epoch) {
+            watch.note(outcome.index, outcome.result.is_ok());
+        }
+    }
+
+    async fn on_best_block(&mut self, at: Hash) {
+        // A node that is behind knows neither the epoch nor its machines.
+        if self.dependencies.sync.is_major_syncing() {
+            return;
+        }
+        if let Err(error) = self.follow(at).await {
+            log::warn!(target: "availability", "the runtime could not be asked what to watch: {error}");
+        }
+    }
+
+    async fn follow(&mut self, at: Hash) -> Result<(), ApiError> {
+        let keys: Vec<AvailabilityId> = self
+            .dependencies
+            .keystore
+            .sr25519_public_keys(AVAILABILITY_KEY_TYPE)
+            .into_iter()
+            .map(Into::into)
+            .collect();
+        for key in &keys {
+            self.watch_epoch(at, key)?;
+        }
+        self.report_epoch(at, &keys).await
+    }
+
+    /// Begins to watch the current epoch, if the key's holder is a validator in it and does not watch it already.
+    fn watch_epoch(&mut self, at: Hash, key: &AvailabilityId) -> Result<(), ApiError> {
+        let api = self.dependencies.client.runtime_api();
+        // No machine has the greatest number: this page is empty and costs little.
+        let Some(now) = api.assignments(at, key.clone(), MachineId::MAX, 1)? else {
+            return Ok(());
+        };
+        if self
+            .watch
+            .as_ref()
+            .is_some_and(|watching| watching.watch.epoch == now.epoch)
+        {
+            return Ok(());
+        }
+        let mut machines = Vec::new();
+        let mut from = Some(0);
+        while let Some(start) = from.filter(|_| machines.len() < plan::MAX_WATCHED) {
+            let Some(page) = api.assignments(at, key.clone(), start, MAX_ASSIGNMENT_PAGE)? else {
+                break;
+            };
+            machines.extend(page.machines);
+            from = page.next;
+        }
+        if from.is_some() {
+            log::warn!(
+                target: "availability",
+                "more machines fall to this validator than it can watch; the others count as unknown"
+            );
+        }
+        let watch = Watch::new(now.epoch, machines);
+        let window = Duration::from_millis(now.remaining_ms).saturating_sub(LAST_PROBE_BEFORE_END);
+        let mut probes = if window.is_zero() {
+            Vec::new()
+        } else {
+            watch.plan(window, random_number)
+        };
+        probes.reverse();
+        log::info!(
+            target: "availability",
+            "👀 Watching {} machines in epoch {} for {} s", watch.len(), watch.epoch, window.as_secs()
+        );
+        self.metrics.watched.set(watch.len() as u64);
+        let before = self.watch.replace(Watching {
+            watch,
+            began: Instant::now(),
+            probes,
+        });
+        self.report = before.map(|watching| Reporting {
+            watch: watching.watch,
+            resend_in: None,
+        });
+        Ok(())
+    }
+
+    /// Sends the report that is due, until a block has it.
+    async fn report_epoch(&mut self, at: Hash, keys: &[AvailabilityId]) -> Result<(), ApiError> {
+        let Some(reporting) = &mut self.report else {
+            return Ok(());
+        };
+        let client = &self.dependencies.client;
+        let epoch = reporting.watch.epoch;
+        let mut due = None;
+        for key in keys {
+            let of_key = client.runtime_api().report_due(at, key.clone())?;
+            due = due.or(of_key.filter(|due| due.epoch == epoch).map(|due| (key, due)));
+        }
+        let Some((key, due)) = due else {
+            // A block has it, or it is too late.
+            self.report = None;
+            return Ok(());
+        };
+        if !reporting.watch.is_reportable() {
+            log::warn!(
+                target: "availability",
+                "not reporting on epoch {epoch}: this node saw too little of it; without a report there is no reward"
+            );
+            self.report = None;
+            return Ok(());
+        }
+        match &mut reporting.resend_in {
+            Some(blocks) if *blocks > 0 => {
+                *blocks -= 1;
+                return Ok(());
+            }
+            resend_in => *resend_in = Some(RESEND_AFTER_BLOCKS),
+        }
+        let failures = reporting.watch.failures(due.max_failures as usize, random_number);
+        let parts = report::Parts {
+            client: &**client,
+            pool: &*self.dependencies.pool,
+            keystore: &self.dependencies.keystore,
+        };
+        match report::send(parts, at, key, due, &failures).await {
+            Ok(()) => {
+                self.metrics.reports.inc();
+                log::info!(
+                    target: "availability",
+                    "📮 Reported on epoch {epoch}: {} of {} machines did not answer",
+                    failures.len(), reporting.watch.len()
+                );
+            }
+            Err(error) => {
+                log::warn!(target: "availability", "the report on epoch {epoch} was not sent: {error}")
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The chain as this node has it.
+struct NodeView<Client>(Arc<Client>);
+
+impl<Client: HeaderBackend<Block> + Send + Sync> ChainView for NodeView<Client> {
+    fn genesis_hash(&self) -> [u8; 32] {
+        self.0.info().genesis_hash.into()
+    }
+
+    fn block_age(&self, hash: [u8; 32]) -> Option<u32> {
+        let number = self.0.number(hash.into()).ok().flatten()?;
+        Some(self.0.info().best_number.saturating_sub(number))
+    }
+}
+
+/// A number that nobody can foresee.
+fn random_number() -> u32 {
+    getrandom::u32().expect("the system has randomness; qed")
+}
+
+fn random_nonce() -> [u8; PROBE_NONCE_BYTES] {
+    let mut nonce = [0; PROBE_NONCE_BYTES];
+    getrandom::fill(&mut nonce).expect("the system has randomness; qed");
+    nonce
+}

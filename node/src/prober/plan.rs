@@ -1,0 +1,215 @@
+//! What a validator watches in an epoch: when to ask whom, and what came of it. Knows no clock and no network.
+
+use std::time::Duration;
+
+use assay_primitives::{availability::AssignedMachine, clock::EpochIndex, machine::MachineId};
+use assay_runtime::AccountId;
+
+/// How often each machine is asked in an epoch, so that one lost packet is no outage.
+pub(super) const PROBES_PER_MACHINE: u32 = 3;
+
+/// Most machines that are watched in an epoch; twice what falls to one of 200 validators in a network of 40,000. What is
+/// beyond is not asked and counts as unknown.
+pub(super) const MAX_WATCHED: usize = 2_048;
+
+/// A probe to be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PlannedProbe {
+    /// When, from the beginning of the watch.
+    pub(super) after: Duration,
+    /// Place of the machine in [`Watch::machines`].
+    pub(super) index: usize,
+}
+
+/// An epoch as one validator sees it.
+pub(super) struct Watch {
+    /// The epoch.
+    pub(super) epoch: EpochIndex,
+    machines: Vec<Watched>,
+}
+
+struct Watched {
+    machine: AssignedMachine<AccountId>,
+    seen: u32,
+    missed: u32,
+}
+
+impl Watched {
+    fn is_asked(&self) -> bool {
+        self.seen.saturating_add(self.missed) > 0
+    }
+}
+
+impl Watch {
+    /// The watch of an epoch in which nothing was asked yet.
+    pub(super) fn new(epoch: EpochIndex, machines: Vec<AssignedMachine<AccountId>>) -> Self {
+        let machines = machines
+            .into_iter()
+            .take(MAX_WATCHED)
+            .map(|machine| Watched {
+                machine,
+                seen: 0,
+                missed: 0,
+            })
+            .collect();
+        Self { epoch, machines }
+    }
+
+    /// How many machines are watched.
+    pub(super) fn len(&self) -> usize {
+        self.machines.len()
+    }
+
+    /// A machine of this watch.
+    pub(super) fn machine(&self, index: usize) -> Option<&AssignedMachine<AccountId>> {
+        self.machines.get(index).map(|watched| &watched.machine)
+    }
+
+    /// Times of all probes within `window`, the earliest first.
+    ///
+    /// The window has as many equal parts as a machine is asked times, and each machine is asked once at a random time
+    /// of each part: never twice at once, and nobody can tell when it is enough to be there. `random` gives numbers
+    /// whose every value is as likely.
+    pub(super) fn plan(&self, window: Duration, mut random: impl FnMut() -> u32) -> Vec<PlannedProbe> {
+        let part = window / PROBES_PER_MACHINE;
+        let mut probes: Vec<_> = (0..PROBES_PER_MACHINE)
+            .flat_map(|number| (0..self.machines.len()).map(move |index| (number, index)))
+            .map(|(number, index)| PlannedProbe {
+                after: part * number + part.mul_f64(f64::from(random()) / (f64::from(u32::MAX) + 1.0)),
+                index,
+            })
+            .collect();
+        probes.sort_by_key(|probe| probe.after);
+        probes
+    }
+
+    /// Notes what a probe saw.
+    pub(super) fn note(&mut self, index: usize, is_seen: bool) {
+        if let Some(watched) = self.machines.get_mut(index) {
+            let count = if is_seen {
+                &mut watched.seen
+            } else {
+                &mut watched.missed
+            };
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Whether enough was seen to report: a validator that slept through the epoch must not say that all was well.
+    pub(super) fn is_reportable(&self) -> bool {
+        let asked = self.machines.iter().filter(|watched| watched.is_asked()).count();
+        asked * 2 >= self.machines.len()
+    }
+
+    /// The machines that were missed more often than seen, by identifier; at most `max`, of which ones `random` decides,
+    /// since always the same would be forgiven otherwise.
+    pub(super) fn failures(&self, max: usize, mut random: impl FnMut() -> u32) -> Vec<MachineId> {
+        let mut failures: Vec<_> = self
+            .machines
+            .iter()
+            .filter(|watched| watched.missed > watched.seen)
+            .map(|watched| (random(), watched.machine.machine))
+            .collect();
+        if failures.len() > max {
+            failures.sort_unstable();
+            failures.truncate(max);
+        }
+        let mut machines: Vec<_> = failures.into_iter().map(|(_, machine)| machine).collect();
+        machines.sort_unstable();
+        machines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(machines: u64) -> Watch {
+        let machine = |machine| AssignedMachine {
+            machine,
+            endpoint: b"http://1.1.1.1".to_vec().try_into().unwrap(),
+            worker_key: AccountId::new([1; 32]),
+        };
+        Watch::new(4, (0..machines).map(machine).collect())
+    }
+
+    /// Numbers that are spread over the whole range.
+    fn dice() -> impl FnMut() -> u32 {
+        let mut state = 1_u32;
+        move || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            state
+        }
+    }
+
+    #[test]
+    fn every_machine_is_asked_once_in_each_part_of_the_window() {
+        let (watch, window) = (watch(50), Duration::from_secs(30));
+        let probes = watch.plan(window, dice());
+        assert_eq!(probes.len(), 150);
+        assert!(probes.is_sorted_by_key(|probe| probe.after));
+        for index in 0..50 {
+            let parts: Vec<_> = probes
+                .iter()
+                .filter(|probe| probe.index == index)
+                .map(|probe| probe.after.as_secs() / 10)
+                .collect();
+            assert_eq!(parts, [0, 1, 2], "machine {index}");
+        }
+        // The extremes stay inside.
+        assert!(
+            watch
+                .plan(window, || u32::MAX)
+                .iter()
+                .all(|probe| probe.after < window)
+        );
+        assert_eq!(watch.plan(window, || 0)[0].after, Duration::ZERO);
+    }
+
+    #[test]
+    fn machine_failed_if_it_was_missed_more_often_than_seen() {
+        let mut watch = watch(5);
+        for (index, seen, missed) in [(0, 3, 0), (1, 2, 1), (2, 1, 1), (3, 1, 2), (4, 0, 1)] {
+            (0..seen).for_each(|_| watch.note(index, true));
+            (0..missed).for_each(|_| watch.note(index, false));
+        }
+        watch.note(99, false);
+        assert_eq!(watch.failures(10, dice()), [3, 4]);
+    }
+
+    #[test]
+    fn failures_that_do_not_fit_are_chosen_by_chance_and_sorted() {
+        let mut watch = watch(100);
+        (0..100).for_each(|index| watch.note(index, false));
+        assert_eq!(watch.failures(100, dice()).len(), 100);
+        let mut random = dice();
+        let (first, second) = (watch.failures(10, &mut random), watch.failures(10, &mut random));
+        assert_eq!((first.len(), second.len()), (10, 10));
+        assert!(first.is_sorted() && second.is_sorted());
+        assert_ne!(first, second);
+    }
+
+    #[test]
+    fn who_slept_does_not_report() {
+        assert!(
+            watch(0).is_reportable(),
+            "with nothing to watch there is nothing to miss"
+        );
+        let mut watch = watch(4);
+        assert!(!watch.is_reportable());
+        watch.note(0, true);
+        assert!(!watch.is_reportable());
+        watch.note(1, false);
+        assert!(watch.is_reportable());
+    }
+
+    #[test]
+    fn what_is_watched_is_bounded() {
+        let watch = watch(MAX_WATCHED as u64 + 10);
+        assert_eq!(watch.len(), MAX_WATCHED);
+        assert_eq!(
+            watch.plan(Duration::from_secs(9), dice()).len(),
+            MAX_WATCHED * PROBES_PER_MACHINE as usize
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Signs a report with the validator's session key and gives it to the pool.
+
+use assay_primitives::{
+    api::AvailabilityApi,
+    availability::{AVAILABILITY_KEY_TYPE, AvailabilityId, ReportDue, report_message},
+    machine::MachineId,
+};
+use assay_runtime::{AccountId, Hash, OpaqueBlock as Block};
+use polkadot_sdk::{
+    sc_transaction_pool_api::{TransactionPool, TransactionSource},
+    sp_api::ProvideRuntimeApi,
+    sp_blockchain::HeaderBackend,
+    sp_keystore::{Keystore, KeystorePtr},
+};
+
+/// Why a report did not go out. It is tried again a few blocks later.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReportError {
+    /// The keystore lost the key, or cannot use it.
+    #[error("the keystore has no key to sign with: {0}")]
+    Keystore(String),
+    /// The runtime could not be asked.
+    #[error("the runtime could not be asked: {0}")]
+    Runtime(#[from] polkadot_sdk::sp_api::ApiError),
+    /// The runtime does not take so many failures.
+    #[error("the runtime takes no report with {0} failures")]
+    TooLong(usize),
+    /// The pool refused it.
+    #[error("the pool refused it: {0}")]
+    Pool(String),
+}
+
+/// What sending a report needs of the node.
+pub(super) struct Parts<'a, Client, Pool> {
+    pub(super) client: &'a Client,
+    pub(super) pool: &'a Pool,
+    pub(super) keystore: &'a KeystorePtr,
+}
+
+/// Signs the report and gives it to the pool.
+pub(super) async fn send<Client, Pool>(
+    parts: Parts<'_, Client, Pool>,
+    at: Hash,
+    key: &AvailabilityId,
+    due: ReportDue,
+    failures: &[MachineId],
+) -> Result<(), ReportError>
+where
+    Client: ProvideRuntimeApi<Block> + HeaderBackend<Block>,
+    Client::Api: AvailabilityApi<Block, AccountId>,
+    Pool: TransactionPool<Block = Block>,
+{
+    let genesis_hash = parts.client.info().genesis_hash;
+    let message = report_message(genesis_hash.as_ref(), due.epoch, due.validator_index, failures);
+    let signature = parts
+        .keystore
+        .sr25519_sign(AVAILABILITY_KEY_TYPE, key.as_ref(), &message)
+        .map_err(|error| ReportError::Keystore(error.to_string()))?
+        .ok_or_else(|| ReportError::Keystore("it is gone".to_owned()))?;
+    let transaction = parts
+        .client
+        .runtime_api()
+        .report_transaction(
+            at,
+            due.epoch,
+            due.validator_index,
+            failures.to_vec(),
+            signature.into(),
+        )?
+        .ok_or(ReportError::TooLong(failures.len()))?;
+    parts
+        .pool
+        .submit_one(at, TransactionSource::Local, transaction)
+        .await
+        .map(|_| ())
+        .map_err(|error| ReportError::Pool(error.to_string()))
+}
