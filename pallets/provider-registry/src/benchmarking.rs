@@ -404,9 +404,10 @@ mod benches {
     // What a search costs, which no call is charged for: `scripts/benchmark --search` shows that the size of the
     // network does not matter.
 
+    /// `n`: the network has 10^n machines.
     #[benchmark(extra, pov_mode = Ignored)]
-    fn search_one_region_1000() {
-        insert_network::<T>(1_000, 1, 1);
+    fn search_one_region(n: Linear<3, 5>) {
+        insert_network::<T>(10_u64.pow(n), 1, 1);
         let page;
         #[block]
         {
@@ -415,53 +416,10 @@ mod benches {
         assert_first_page(&page);
     }
 
+    /// `n`: the network has 10^n machines.
     #[benchmark(extra, pov_mode = Ignored)]
-    fn search_one_region_10000() {
-        insert_network::<T>(10_000, 1, 1);
-        let page;
-        #[block]
-        {
-            page = find_in_one_region::<T>();
-        }
-        assert_first_page(&page);
-    }
-
-    #[benchmark(extra, pov_mode = Ignored)]
-    fn search_one_region_100000() {
-        insert_network::<T>(100_000, 1, 1);
-        let page;
-        #[block]
-        {
-            page = find_in_one_region::<T>();
-        }
-        assert_first_page(&page);
-    }
-
-    #[benchmark(extra, pov_mode = Ignored)]
-    fn search_world_1000() {
-        insert_network::<T>(1_000, CLASSES, REGIONS);
-        let page;
-        #[block]
-        {
-            page = find_in_the_world::<T>();
-        }
-        assert_first_page(&page);
-    }
-
-    #[benchmark(extra, pov_mode = Ignored)]
-    fn search_world_10000() {
-        insert_network::<T>(10_000, CLASSES, REGIONS);
-        let page;
-        #[block]
-        {
-            page = find_in_the_world::<T>();
-        }
-        assert_first_page(&page);
-    }
-
-    #[benchmark(extra, pov_mode = Ignored)]
-    fn search_world_100000() {
-        insert_network::<T>(100_000, CLASSES, REGIONS);
+    fn search_world(n: Linear<3, 5>) {
+        insert_network::<T>(10_u64.pow(n), CLASSES, REGIONS);
         let page;
         #[block]
         {
