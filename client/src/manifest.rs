@@ -8,6 +8,9 @@
 //!
 //! The chain does not read it; the worker does, and refuses an image other than the one whose digest the order
 //! names. Manifests are public.
+//!
+//! A container may be started more than once: when a service's ended, and when the engine lost it before it ended. Each
+//! start is one from the beginning, so what a task does to the world outside must be safe to do twice.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 

@@ -6,6 +6,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use assay_client::{
     ChainClient, Error, Keypair, calls,
+    events::AssayEvent,
     types::{Clock, Job, ManifestRef},
 };
 use tokio::sync::Mutex;
@@ -94,8 +95,8 @@ pub trait WorkerChain: Clone + Send + Sync + 'static {
         manifest: &ManifestRef,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
 
-    /// Signs a call with the worker key, submits it and waits until it is finalized.
-    fn send(&self, call: WorkerCall) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Signs a call with the worker key, submits it, waits until it is finalized and returns what it did.
+    fn send(&self, call: WorkerCall) -> impl Future<Output = Result<Vec<AssayEvent>, Error>> + Send;
 }
 
 /// A connection to a node, with the worker key.
@@ -145,7 +146,7 @@ impl WorkerChain for ConnectedChain {
         bounded(self.client.manifest_bytes(manifest)).await
     }
 
-    async fn send(&self, call: WorkerCall) -> Result<(), Error> {
+    async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
         submit_in_lane(&self.client, call.into(), &self.worker, &self.lane).await
     }
 }
@@ -163,7 +164,7 @@ async fn submit_in_lane(
     call: calls::Call,
     signer: &Keypair,
     lane: &Mutex<()>,
-) -> Result<(), Error> {
+) -> Result<Vec<AssayEvent>, Error> {
     let turn = lane.lock().await;
     let mut submission = std::pin::pin!(client.submit(call, signer));
     let early = tokio::time::timeout(NONCE_HEAD_START, &mut submission).await;
@@ -174,7 +175,7 @@ async fn submit_in_lane(
             .await
             .unwrap_or_else(|_| Err(no_answer(SUBMIT_TIMEOUT))),
     };
-    outcome.map(|_| ())
+    outcome.map(|included| included.events)
 }
 
 fn no_answer(limit: Duration) -> Error {

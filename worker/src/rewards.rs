@@ -26,7 +26,7 @@ pub async fn pay_every_epoch<C: WorkerChain>(
             max_epochs: MAX_EPOCHS_AT_ONCE,
         };
         match chain.send(call).await {
-            Ok(()) => {
+            Ok(_) => {
                 metrics.payouts.inc();
                 tracing::info!(machine, "the rewards of ended epochs are paid");
             }
@@ -46,7 +46,10 @@ mod tests {
 
     use std::sync::{Arc, Mutex};
 
-    use assay_client::types::{Job, ManifestRef};
+    use assay_client::{
+        events::AssayEvent,
+        types::{Job, ManifestRef},
+    };
 
     use super::*;
     use crate::chain::Head;
@@ -71,9 +74,9 @@ mod tests {
             unreachable!("rewards do not ask for manifests")
         }
 
-        async fn send(&self, call: WorkerCall) -> Result<(), Error> {
+        async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
             self.calls.lock().unwrap().push(call);
-            self.failures.lock().unwrap().pop().map_or(Ok(()), Err)
+            self.failures.lock().unwrap().pop().map_or(Ok(Vec::new()), Err)
         }
     }
 

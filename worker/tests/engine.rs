@@ -210,6 +210,28 @@ fn command_that_is_not_there_fails_to_start() {
 }
 
 #[test]
+fn container_that_is_gone_fails_to_start_and_is_not_refused() {
+    with_engine(|fixture| async move {
+        let spec = fixture.spec(&["/bin/busybox", "true"]);
+        fixture
+            .engine
+            .pull(&fixture.reference(), fixture.image.digest())
+            .await
+            .unwrap();
+        let id = fixture.engine.create(&spec).await.unwrap();
+        fixture.engine.remove(&id).await.unwrap();
+        let error = fixture.engine.start(&id).await.unwrap_err();
+        assert!(!error.is_permanent(), "{error}");
+        // Another of the same identity takes its place.
+        let other = fixture.engine.create(&spec).await.unwrap();
+        assert_ne!(other, id);
+        fixture.engine.start(&other).await.unwrap();
+        assert_eq!(fixture.engine.wait(&other).await.unwrap(), 0);
+        fixture.engine.remove(&other).await.unwrap();
+    });
+}
+
+#[test]
 fn dead_engine_is_named_with_the_remedy() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -23,6 +23,9 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
     /// Run a container on a machine; its highest cost is held in escrow
+    ///
+    /// Should the machine lose the container before it ends, it is started again from the beginning: what it does to the
+    /// world outside must be safe to do twice.
     Deploy(Box<DeployOptions>),
     /// Show a job that is not closed
     Show {

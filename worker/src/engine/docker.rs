@@ -106,7 +106,8 @@ impl DockerEngine {
             ApiError::DockerResponseServerError { status_code, message } => {
                 let reason = message.trim().to_owned();
                 match *status_code {
-                    408 | 425 | 429 => EngineError::Failed { action, reason },
+                    // 409: the container is just being removed, or started, or whatever else passes.
+                    408 | 409 | 425 | 429 => EngineError::Failed { action, reason },
                     400..=499 => EngineError::Refused { action, reason },
                     _ => EngineError::Failed { action, reason },
                 }
@@ -246,10 +247,29 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn start(&self, id: &str) -> Result<(), EngineError> {
-        self.call("start the container", |docker| async move {
-            docker.start_container(id, None).await
+        let started = self
+            .call("start the container", |docker| async move {
+                docker.start_container(id, None).await
+            })
+            .await;
+        let (action, reason) = match started {
+            Err(EngineError::Refused { action, reason }) => (action, reason),
+            other => return other,
+        };
+        let is_gone = self
+            .call("look at the container", |docker| async move {
+                match docker.inspect_container(id, None).await {
+                    Err(error) if is_not_found(&error) => Ok(true),
+                    other => other.map(|_| false),
+                }
+            })
+            .await?;
+        // A container that is gone says nothing about the next one.
+        Err(if is_gone {
+            EngineError::Failed { action, reason }
+        } else {
+            EngineError::Refused { action, reason }
         })
-        .await
     }
 
     async fn wait(&self, id: &str) -> Result<i64, EngineError> {

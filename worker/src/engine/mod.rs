@@ -180,7 +180,7 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// same identity is returned as it is.
     fn create(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String, EngineError>> + Send;
 
-    /// Starts a container; nothing happens to one that runs.
+    /// Starts a container; nothing happens to one that runs. One that is gone is no reason to refuse, but a failure.
     fn start(&self, id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Waits until a container has ended and returns its exit code.

@@ -2,16 +2,22 @@
 //!
 //! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision. The
 //! machine's status is no part of it: jobs go on while the machine is suspended or draining.
+//!
+//! A container that ran and is gone from the engine is replaced by another of the same image. Consumers are told that
+//! a container may be started more than once, so that losing one costs time and not the job; and giving up a job
+//! that runs is an offence, which costs the provider a part of the machine's bond.
 
 use assay_client::types::{JobKind, JobState};
 
 use super::notes::JobNotes;
 use crate::engine::ContainerState;
 
-/// Most times that the container of a service is started again before the job is given up.
+/// Most times that a job's container is started again, because it ended though the service goes on or because it was
+/// lost, before the job is given up.
 ///
-/// The count is forgotten when a container stayed up for [`super::STABLE_RUN`].
-pub const MAX_SERVICE_RESTARTS: u32 = 5;
+/// A service's count is forgotten when a container stayed up for [`super::STABLE_RUN`]. A task's is not: it begins
+/// anew each time, and one that is lost after hours, again and again, comes to no end.
+pub const MAX_RESTARTS: u32 = 5;
 
 /// What the engine says of a job's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +62,8 @@ pub enum Decision {
     ReportStart,
     /// Start the service's container again; it ended though the job goes on.
     RestartContainer,
+    /// Make another container of the same image; the one that ran is gone from the engine.
+    ReplaceContainer,
     /// Read the output of the task's ended container and write its result document.
     Collect {
         /// The container's exit code.
@@ -82,6 +90,7 @@ impl Decision {
             Self::StartContainer => "start_container",
             Self::ReportStart => "report_start",
             Self::RestartContainer => "restart_container",
+            Self::ReplaceContainer => "replace_container",
             Self::Collect { .. } => "collect",
             Self::SubmitResult(_) => "submit_result",
             Self::RemoveContainer => "remove_container",
@@ -97,7 +106,7 @@ impl Decision {
 pub enum AbandonCause {
     /// It cannot be run as it was ordered.
     Refused(String),
-    /// Its container ran and is not there any more; running it twice could do harm.
+    /// Its container keeps vanishing from the engine.
     ContainerLost,
     /// Its container keeps ending.
     RestartsExhausted,
@@ -107,13 +116,12 @@ impl std::fmt::Display for AbandonCause {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(reason) => formatter.write_str(reason),
-            Self::ContainerLost => formatter.write_str("its container is gone from the engine"),
+            Self::ContainerLost => write!(
+                formatter,
+                "its container is gone from the engine, after {MAX_RESTARTS} restarts"
+            ),
             Self::RestartsExhausted => {
-                write!(
-                    formatter,
-                    "its container ended {} times in a row",
-                    MAX_SERVICE_RESTARTS + 1
-                )
+                write!(formatter, "its container ended, after {MAX_RESTARTS} restarts")
             }
         }
     }
@@ -155,10 +163,7 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
     }
     match facts.container {
         ContainerFact::Unknown => Decision::Wait,
-        ContainerFact::Absent if facts.notes.container_started => {
-            Decision::Abandon(AbandonCause::ContainerLost)
-        }
-        ContainerFact::Absent => Decision::Prepare,
+        ContainerFact::Absent => make_container(facts.notes),
         ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
         ContainerFact::Present(ContainerState::Running) => Decision::ReportStart,
         ContainerFact::Present(ContainerState::Exited { .. }) => match facts.kind {
@@ -178,7 +183,7 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
     }
     match facts.container {
         ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => Decision::Wait,
-        ContainerFact::Absent => Decision::Abandon(AbandonCause::ContainerLost),
+        ContainerFact::Absent => make_container(facts.notes),
         ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
         ContainerFact::Present(ContainerState::Exited { exit_code }) => Decision::Collect { exit_code },
     }
@@ -189,7 +194,7 @@ fn decide_service(facts: &JobFacts<'_>, settled_until_ms: u64) -> Decision {
         return refusal;
     }
     match facts.container {
-        ContainerFact::Absent => return Decision::Abandon(AbandonCause::ContainerLost),
+        ContainerFact::Absent => return make_container(facts.notes),
         ContainerFact::Present(ContainerState::Created) => return Decision::StartContainer,
         ContainerFact::Present(ContainerState::Exited { .. }) => return restart(facts.notes),
         ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => (),
@@ -208,8 +213,20 @@ fn refusal(notes: &JobNotes) -> Option<Decision> {
         .map(|reason| Decision::Abandon(AbandonCause::Refused(reason)))
 }
 
+/// What to do where there is no container. One that was to be replaced may be missing because the worker stopped
+/// in the middle of it: that is no further loss.
+fn make_container(notes: &JobNotes) -> Decision {
+    if !notes.container_started {
+        Decision::Prepare
+    } else if notes.restarts >= MAX_RESTARTS {
+        Decision::Abandon(AbandonCause::ContainerLost)
+    } else {
+        Decision::ReplaceContainer
+    }
+}
+
 fn restart(notes: &JobNotes) -> Decision {
-    if notes.restarts >= MAX_SERVICE_RESTARTS {
+    if notes.restarts >= MAX_RESTARTS {
         Decision::Abandon(AbandonCause::RestartsExhausted)
     } else {
         Decision::RestartContainer
@@ -263,10 +280,6 @@ mod tests {
             .map(|container| decide_at(120, kind, state, container, notes))
     }
 
-    fn lost() -> Decision {
-        Decision::Abandon(AbandonCause::ContainerLost)
-    }
-
     #[test]
     fn starting_job_is_prepared_started_and_reported_in_that_order() {
         use Decision::*;
@@ -278,13 +291,55 @@ mod tests {
     }
 
     #[test]
-    fn starting_job_is_never_started_twice() {
+    fn lost_container_is_replaced_so_many_times_and_then_the_job_is_given_up() {
+        let lost = |restarts| JobNotes {
+            container_started: true,
+            restarts,
+            ..JobNotes::default()
+        };
+        for kind in [JobKind::Task, JobKind::Service] {
+            for state in [STARTING, RUNNING] {
+                for restarts in 0..MAX_RESTARTS {
+                    assert_eq!(
+                        table(kind, &state, &lost(restarts))[1],
+                        Decision::ReplaceContainer
+                    );
+                }
+                assert_eq!(
+                    table(kind, &state, &lost(MAX_RESTARTS))[1],
+                    Decision::Abandon(AbandonCause::ContainerLost)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn container_that_is_being_replaced_is_made_without_counting_again() {
+        let replacing = JobNotes {
+            restarts: MAX_RESTARTS,
+            ..JobNotes::default()
+        };
+        for kind in [JobKind::Task, JobKind::Service] {
+            for state in [STARTING, RUNNING] {
+                assert_eq!(table(kind, &state, &replacing)[1], Decision::Prepare);
+                assert_eq!(table(kind, &state, &replacing)[2], Decision::StartContainer);
+            }
+        }
+    }
+
+    #[test]
+    fn container_that_is_lost_after_its_jobs_time_is_not_replaced() {
         let notes = JobNotes {
             container_started: true,
             ..JobNotes::default()
         };
         for kind in [JobKind::Task, JobKind::Service] {
-            assert_eq!(table(kind, &STARTING, &notes)[1], lost());
+            for (now_ms, expected) in [(1_100, Decision::ReplaceContainer), (1_101, Decision::Expire)] {
+                assert_eq!(
+                    decide_at(now_ms, kind, &RUNNING, ContainerFact::Absent, &notes),
+                    expected
+                );
+            }
         }
     }
 
@@ -320,7 +375,13 @@ mod tests {
             container_started: true,
             ..JobNotes::default()
         };
-        let expected = [Wait, lost(), StartContainer, Wait, Collect { exit_code: 3 }];
+        let expected = [
+            Wait,
+            ReplaceContainer,
+            StartContainer,
+            Wait,
+            Collect { exit_code: 3 },
+        ];
         assert_eq!(table(JobKind::Task, &RUNNING, &started), expected);
         let done = JobNotes {
             result_hash: Some([9; 32]),
@@ -339,10 +400,10 @@ mod tests {
             container_started: true,
             ..JobNotes::default()
         };
-        let expected = [Wait, lost(), StartContainer, Wait, RestartContainer];
+        let expected = [Wait, ReplaceContainer, StartContainer, Wait, RestartContainer];
         assert_eq!(table(JobKind::Service, &RUNNING, &started), expected);
         let tired = JobNotes {
-            restarts: MAX_SERVICE_RESTARTS,
+            restarts: MAX_RESTARTS,
             ..started
         };
         let expected = Abandon(AbandonCause::RestartsExhausted);

@@ -18,12 +18,12 @@ use std::{
 
 use assay_client::{
     Error as ChainError,
-    types::{Job, JobState},
+    types::{Job, JobKind, JobState},
 };
 use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
 
-pub use decision::{AbandonCause, ContainerFact, Decision, JobFacts, MAX_SERVICE_RESTARTS, decide};
+pub use decision::{AbandonCause, ContainerFact, Decision, JobFacts, MAX_RESTARTS, decide};
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
 pub(crate) use notes::{read_if_present, write_whole};
 pub use result::{RESULT_VERSION, ResultDocument, ResultFiles};
@@ -37,11 +37,14 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Time that a service's container must stay up for its earlier ends to be forgotten.
+/// Time that a service's container must stay up for its earlier ends and losses to be forgotten.
 pub const STABLE_RUN: Duration = Duration::from_secs(60);
 
-/// Times that the engine may fail at a job before the job counts as one that cannot be run.
+/// Times in a row that the engine may fail at a job before the job counts as one that cannot be run.
 const MAX_ENGINE_FAILURES: u32 = 5;
+
+/// The same for a job that runs already, which costs a part of the bond to give up: failures of about four minutes.
+const MAX_ENGINE_FAILURES_RUNNING: u32 = 10;
 
 /// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that is being
 /// removed makes some engines fail once.
@@ -110,6 +113,8 @@ struct ChainView {
 struct StepReport {
     job: u64,
     decision: Option<Decision>,
+    /// Whether the chain knew that the job runs.
+    runs: bool,
     outcome: Result<(), StepError>,
 }
 
@@ -136,6 +141,8 @@ pub struct Supervisor<C, E> {
     /// Best block at which something was first seen to be left over.
     left_over_since: HashMap<Leftover, u64>,
     up_since: HashMap<u64, Instant>,
+    /// When a container that ran was first missed, of those that are still missing.
+    missing_since: HashMap<u64, Instant>,
     /// Fingerprints of jobs whose notes are not closed.
     open_notes: BTreeMap<u64, String>,
     engine_reachable: Option<bool>,
@@ -170,6 +177,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             troubles: HashMap::new(),
             left_over_since: HashMap::new(),
             up_since: HashMap::new(),
+            missing_since: HashMap::new(),
             open_notes,
             engine_reachable: None,
             list_failures: 0,
@@ -331,7 +339,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             (Some(_), Some(container)) => ContainerFact::Present(container.state),
         };
         let mut notes = self.workshop.store.notes(id, fingerprint)?;
-        self.forgive_after_stable_run(id, fact, &mut notes)?;
+        self.forgive_after_stable_run(id, job.kind, fact, &mut notes)?;
         let clock = view.head.clock;
         let decision = decide(&JobFacts {
             kind: job.kind,
@@ -350,7 +358,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             .get(&id)
             .and_then(|trouble| trouble.pause_until)
             .is_some_and(|until| Instant::now() < until);
-        if decision != Decision::Wait && !paused && self.busy.insert(id) {
+        let waits = self.is_missed_briefly(id, &decision, &notes) || paused;
+        if decision != Decision::Wait && !waits && self.busy.insert(id) {
             let container = found.map(|container| container.id.clone());
             self.set_going(
                 decision,
@@ -368,15 +377,32 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     fn set_going(&mut self, decision: Decision, assignment: Assignment) {
         let job = assignment.id;
         match &decision {
-            Decision::Abandon(cause) => tracing::warn!(job, %cause, "giving the job up"),
+            Decision::Abandon(cause) => match assignment.job.state {
+                JobState::Starting { .. } => {
+                    tracing::warn!(job, %cause, "giving the job up before it started")
+                }
+                JobState::Running { .. } | JobState::Verifying { .. } => tracing::warn!(
+                    job,
+                    %cause,
+                    "giving up a job that runs, an offence for which the chain takes a part of the machine's bond"
+                ),
+            },
+            Decision::ReplaceContainer => tracing::warn!(
+                job,
+                restarts = assignment.notes.restarts,
+                at_most = MAX_RESTARTS,
+                "the job's container is gone from the engine, so another is made of its image"
+            ),
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }
         let workshop = self.workshop.clone();
+        let runs = matches!(assignment.job.state, JobState::Running { .. });
         self.steps.spawn(async move {
             let outcome = workshop.carry_out(&decision, &assignment).await;
             StepReport {
                 job,
                 decision: Some(decision),
+                runs,
                 outcome,
             }
         });
@@ -428,22 +454,41 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 "the job is closed; clearing away what is left of it"
             );
             self.open_notes.remove(&leftover.job);
+            self.missing_since.remove(&leftover.job);
             let workshop = self.workshop.clone();
             self.steps.spawn(async move {
                 let outcome = workshop.clear_away(&leftover).await;
                 StepReport {
                     job: leftover.job,
                     decision: None,
+                    runs: false,
                     outcome,
                 }
             });
         }
     }
 
-    /// Forgets a service's earlier ends once its container has stayed up.
+    /// Whether a container that ran is missed for too short a time to act on it.
+    ///
+    /// An engine that is just coming up may list it again, and the job must not run twice at once for that. And a
+    /// container that is lost again and again is replaced ever later, the last time giving up the job.
+    fn is_missed_briefly(&mut self, id: u64, decision: &Decision, notes: &JobNotes) -> bool {
+        if !matches!(
+            decision,
+            Decision::ReplaceContainer | Decision::Abandon(AbandonCause::ContainerLost)
+        ) {
+            self.missing_since.remove(&id);
+            return false;
+        }
+        let since = *self.missing_since.entry(id).or_insert_with(Instant::now);
+        since.elapsed() < pause_after(notes.restarts)
+    }
+
+    /// Forgets a service's earlier ends and losses once its container has stayed up.
     fn forgive_after_stable_run(
         &mut self,
         id: u64,
+        kind: JobKind,
         fact: ContainerFact,
         notes: &mut JobNotes,
     ) -> Result<(), StepError> {
@@ -452,7 +497,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return Ok(());
         }
         let since = *self.up_since.entry(id).or_insert_with(Instant::now);
-        if notes.restarts > 0 && since.elapsed() >= STABLE_RUN && !self.busy.contains(&id) {
+        let is_forgiven = kind == JobKind::Service && since.elapsed() >= STABLE_RUN;
+        if notes.restarts > 0 && is_forgiven && !self.busy.contains(&id) {
             notes.restarts = 0;
             self.workshop.store.write_notes(id, notes)?;
         }
@@ -463,6 +509,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let StepReport {
             job,
             decision,
+            runs,
             outcome,
         } = report;
         self.busy.remove(&job);
@@ -485,7 +532,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let trouble = self.troubles.entry(job).or_default();
         let is_container_step = matches!(
             decision,
-            Some(Decision::Prepare | Decision::StartContainer | Decision::RestartContainer)
+            Some(
+                Decision::Prepare
+                    | Decision::StartContainer
+                    | Decision::RestartContainer
+                    | Decision::ReplaceContainer
+            )
         );
         let refusal = match &error {
             StepError::Refused(reason) => Some(reason.clone()),
@@ -494,7 +546,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
             StepError::Engine(engine_error @ EngineError::Failed { .. }) if is_container_step => {
                 trouble.engine_failures += 1;
-                (trouble.engine_failures >= MAX_ENGINE_FAILURES).then(|| engine_error.to_string())
+                let at_most = if runs {
+                    MAX_ENGINE_FAILURES_RUNNING
+                } else {
+                    MAX_ENGINE_FAILURES
+                };
+                (trouble.engine_failures >= at_most).then(|| engine_error.to_string())
             }
             _ => None,
         };
@@ -588,6 +645,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     ) -> JobStatus {
         let problem = match decision {
             Decision::Abandon(cause) => Some(cause.to_string()),
+            Decision::ReplaceContainer => Some("its container is gone from the engine".to_owned()),
             _ => self.troubles.get(&id).and_then(|trouble| trouble.problem.clone()),
         };
         let container = match fact {

@@ -23,9 +23,10 @@ pub const MAX_KEPT_JOBS: usize = 256;
 pub struct JobNotes {
     /// Tells apart jobs of one number on a chain that was started anew.
     pub fingerprint: String,
-    /// The container was about to be started; set before the engine is asked to.
+    /// The container was about to be started; set before the engine is asked to, and taken back when it is to be
+    /// replaced.
     pub container_started: bool,
-    /// How often a service's container was started again since it last stayed up.
+    /// How often the container was started again, or replaced, since it last stayed up: see [`super::MAX_RESTARTS`].
     pub restarts: u32,
     /// Hash of the result document, once it is written.
     #[serde(with = "optional_hash")]

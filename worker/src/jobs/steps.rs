@@ -7,6 +7,7 @@ use std::{io, sync::Arc};
 
 use assay_client::{
     Error as ChainError,
+    events::AssayEvent,
     manifest::JobManifest,
     types::{AccountId, Job},
 };
@@ -103,6 +104,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             Decision::Prepare => self.prepare(on).await,
             Decision::StartContainer => self.start_container(on).await,
             Decision::RestartContainer => self.restart_container(on).await,
+            Decision::ReplaceContainer => self.replace_container(on).await,
             Decision::Collect { exit_code } => self.collect(on, *exit_code).await,
             Decision::RemoveContainer => self.remove_container(on).await,
             Decision::ReportStart => self.send(WorkerCall::Start { job }).await,
@@ -115,12 +117,26 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             }
             Decision::Settle => self.send(WorkerCall::Settle { job }).await,
             Decision::Expire => self.send(WorkerCall::Expire { job }).await,
-            Decision::Abandon(_) => self.send(WorkerCall::Abandon { job }).await,
+            Decision::Abandon(_) => self.abandon(job).await,
         }
     }
 
     async fn send(&self, call: WorkerCall) -> Result<(), StepError> {
-        Ok(self.chain.send(call).await?)
+        self.chain.send(call).await?;
+        Ok(())
+    }
+
+    /// Gives a job up and says what the chain asks for that.
+    async fn abandon(&self, job: u64) -> Result<(), StepError> {
+        let events = self.chain.send(WorkerCall::Abandon { job }).await?;
+        let slash = events
+            .iter()
+            .find(|event| matches!(event, AssayEvent::SlashQueued { .. }));
+        match slash {
+            Some(slash) => tracing::warn!(job, "the job that was given up costs a part of the bond: {slash}"),
+            None => tracing::info!(job, "the job was given up, which costs nothing of the bond"),
+        }
+        Ok(())
     }
 
     async fn prepare(&self, on: &Assignment) -> Result<(), StepError> {
@@ -205,6 +221,19 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         self.store.write_notes(on.id, &notes)?;
         Ok(self.engine.start(container).await?)
+    }
+
+    /// Makes another container of the same image. That the old one ran is forgotten first, so that whatever goes wrong
+    /// on the way to the new one counts as one loss.
+    async fn replace_container(&self, on: &Assignment) -> Result<(), StepError> {
+        let notes = JobNotes {
+            container_started: false,
+            restarts: on.notes.restarts.saturating_add(1),
+            ..on.notes.clone()
+        };
+        self.store.write_notes(on.id, &notes)?;
+        let on = Assignment { notes, ..on.clone() };
+        self.prepare(&on).await
     }
 
     async fn collect(&self, on: &Assignment, exit_code: i64) -> Result<(), StepError> {

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod losses;
+
 use std::sync::Mutex;
 
-use assay_client::types::{AccountId, Clock, JobKind, ManifestRef};
+use assay_client::{
+    events::AssayEvent,
+    types::{AccountId, Clock, ManifestRef, Offence, SlashId, SlashReason},
+};
 
 use super::*;
 use crate::{
@@ -70,7 +75,7 @@ impl WorkerChain for FakeChain {
         self.answer(|state| state.manifests.get(&manifest.hash).cloned())
     }
 
-    async fn send(&self, call: WorkerCall) -> Result<(), ChainError> {
+    async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, ChainError> {
         self.answer(|state| {
             if std::mem::take(&mut state.refuse_next) {
                 return Err(ChainError::Dispatch {
@@ -81,6 +86,7 @@ impl WorkerChain for FakeChain {
             }
             state.calls.push(call);
             let now_ms = state.now_ms;
+            let mut events = Vec::new();
             match call {
                 WorkerCall::Start { job } => {
                     state.jobs.get_mut(&job).unwrap().state = JobState::Running {
@@ -103,13 +109,30 @@ impl WorkerChain for FakeChain {
                         _ => drop(state.jobs.remove(&job)),
                     }
                 }
-                WorkerCall::Expire { job } | WorkerCall::Abandon { job } => {
-                    state.jobs.remove(&job);
+                WorkerCall::Expire { job } => drop(state.jobs.remove(&job)),
+                WorkerCall::Abandon { job } => {
+                    let record = state.jobs.remove(&job).unwrap();
+                    if matches!(record.state, JobState::Running { .. }) {
+                        events.push(slash_queued());
+                    }
                 }
                 WorkerCall::Payout { .. } => (),
             }
-            Ok(())
+            Ok(events)
         })?
+    }
+}
+
+/// What the chain says when a job that runs is given up.
+fn slash_queued() -> AssayEvent {
+    AssayEvent::SlashQueued {
+        id: SlashId {
+            due_epoch: 24,
+            index: 0,
+        },
+        machine: 0,
+        reason: SlashReason::Offence(Offence::JobAbandoned),
+        owed: 12_000_000_000_000,
     }
 }
 
@@ -120,6 +143,7 @@ struct EngineInMemory {
     trace: Vec<String>,
     dead: bool,
     failing_lists: u32,
+    failing_pulls: u32,
     start_error: Option<EngineError>,
 }
 
@@ -153,6 +177,11 @@ impl FakeEngine {
         self.change(|engine| engine.containers[0].state = ContainerState::Exited { exit_code });
     }
 
+    /// Somebody else removes all containers.
+    fn lose_containers(&self) -> Vec<Container> {
+        self.change(|engine| std::mem::take(&mut engine.containers))
+    }
+
     fn trace(&self) -> Vec<String> {
         self.change(|engine| std::mem::take(&mut engine.trace))
     }
@@ -174,7 +203,16 @@ impl ContainerEngine for FakeEngine {
     }
 
     async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
-        self.act(format!("pull {image}"), |_| Ok(digest))
+        self.act(format!("pull {image}"), |engine| {
+            if engine.failing_pulls > 0 {
+                engine.failing_pulls -= 1;
+                return Err(EngineError::Failed {
+                    action: "pull".into(),
+                    reason: "the registry does not answer".into(),
+                });
+            }
+            Ok(digest)
+        })
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
@@ -500,7 +538,7 @@ async fn service_that_keeps_ending_is_given_up() {
     let mut world = World::new();
     world.deploy(1, JobKind::Service);
     world.block().await;
-    for _ in 0..MAX_SERVICE_RESTARTS {
+    for _ in 0..MAX_RESTARTS {
         world.engine.end_container(1);
         tokio::time::advance(LONGEST_PAUSE).await;
         world.block().await;
@@ -564,20 +602,6 @@ async fn crash_after_any_step_starts_nothing_twice() {
         assert_eq!(calls[2..], [WorkerCall::Settle { job: 7 }]);
         assert_eq!(world.engine.state(), None);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn container_that_vanished_is_not_run_again() {
-    let mut world = World::new();
-    world.deploy(7, JobKind::Task);
-    world.chain.change(|state| state.refuse_next = true);
-    world.block().await;
-    world.engine.change(|engine| engine.containers.clear());
-    world.engine.trace();
-    world.restart();
-    world.block().await;
-    assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
-    assert_eq!(world.engine.trace(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
