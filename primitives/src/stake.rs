@@ -11,9 +11,9 @@ use crate::{machine::MachineId, money::Balance};
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum BondStanding {
-    /// At least the minimum is bonded, and nothing is owed.
+    /// Something and at least the minimum is bonded, and nothing is owed.
     Sufficient,
-    /// Less than the minimum is bonded, and nothing is owed.
+    /// Nothing or less than the minimum is bonded, and nothing is owed.
     TooLow,
     /// A slash took more than there was; the rest is owed.
     InDebt,

@@ -5,7 +5,7 @@ use assay_primitives::{
         SuspensionReason::BondTooLow,
     },
     money::{ASY, Balance},
-    offence::Offence::JobAbandoned,
+    offence::{Beneficiaries, Offence::JobAbandoned},
     stake::{
         BondInspect,
         BondStanding::{InDebt, Sufficient, TooLow},
@@ -210,6 +210,50 @@ fn base_bond_counts_from_the_moment_it_changes() {
                 (MACHINE, Sufficient, MINIMUM + 10)
             ]
         );
+    });
+}
+
+#[test]
+fn bond_of_nothing_does_not_suffice_where_nothing_is_asked() {
+    ExtBuilder::default().build_and_execute(|| {
+        LeastBond::set(0);
+        StakeOfClass::set(0);
+        assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(0));
+        // Without a record, and with one that says nothing of a bond.
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
+        report(MACHINE, JobAbandoned);
+        assert_eq!(record(MACHINE).bonded, 0);
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
+
+        assert_ok!(bond(PROVIDER, MACHINE, 1));
+        assert_eq!(ProviderStaking::standing(MACHINE), Sufficient);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Active));
+    });
+}
+
+#[test]
+fn machine_that_lost_its_whole_bond_stops_working_where_nothing_is_asked() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        LeastBond::set(0);
+        StakeOfClass::set(0);
+        slash_now(MACHINE, 100, Beneficiaries::nobody());
+
+        assert_eq!(held_for(MACHINE), 0);
+        assert_eq!(BondChanges::get(), [(MACHINE, TooLow, 0)]);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
+    });
+}
+
+#[test]
+fn last_part_on_its_way_out_is_no_bond_where_nothing_is_asked() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        LeastBond::set(0);
+        StakeOfClass::set(0);
+        set_status(MACHINE, Unproven);
+        assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
+
+        assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM)]);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Unproven));
     });
 }
 

@@ -61,6 +61,9 @@ enum Step {
     BaseBondChanges {
         amount: Balance,
     },
+    ClassStakeChanges {
+        amount: Balance,
+    },
     Suspend {
         machine: MachineId,
     },
@@ -132,6 +135,11 @@ fn amount() -> impl Strategy<Value = Balance> {
     ]
 }
 
+/// What governance may ask to be bonded: as often as not nothing.
+fn asked() -> impl Strategy<Value = Balance> {
+    prop_oneof![Just(0), 0..1_000 * ASY]
+}
+
 /// Somebody who can receive anything, somebody who cannot receive little, or the provider itself.
 fn recipient() -> impl Strategy<Value = AccountId> {
     prop_oneof![Just(CONSUMER), Just(REPORTER), Just(NEWCOMER), Just(PROVIDER)]
@@ -165,7 +173,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => party().prop_map(|(who, machine)| Step::SetAutoStake { who, machine }),
         2 => (machine(), 0..=ASY).prop_map(|(machine, amount)| Step::Reward { machine, amount }),
         4 => (0..4_u32).prop_map(|epochs| Step::EpochsPass { epochs }),
-        1 => (0..1_000 * ASY).prop_map(|amount| Step::BaseBondChanges { amount }),
+        1 => asked().prop_map(|amount| Step::BaseBondChanges { amount }),
+        1 => asked().prop_map(|amount| Step::ClassStakeChanges { amount }),
         1 => machine().prop_map(|machine| Step::Suspend { machine }),
         1 => machine().prop_map(|machine| Step::Retire { machine }),
     ]
@@ -215,6 +224,10 @@ fn act(step: Step) -> (AccountId, Balance) {
         }
         Step::BaseBondChanges { amount } => {
             LeastBond::set(amount);
+            Ok(())
+        }
+        Step::ClassStakeChanges { amount } => {
+            StakeOfClass::set(amount);
             Ok(())
         }
         Step::Suspend { machine } => {
@@ -399,6 +412,13 @@ proptest! {
 
                 ProviderStaking::do_try_state().unwrap();
                 ledger.check();
+                for machine in ALL_MACHINES {
+                    assert!(
+                        MockRegistry::status(machine) != Some(Active)
+                            || Bonds::<Test>::get(machine).is_some_and(|record| record.bonded > 0),
+                        "machine {machine} works without a bond"
+                    );
+                }
                 for account in [PROVIDER, OTHER_PROVIDER] {
                     let recorded: Balance = Bonds::<Test>::iter_values()
                         .filter(|record| record.provider == account)
