@@ -47,8 +47,12 @@ pub trait EpochUptime {
         epoch < Self::first_open_epoch()
     }
 
+    /// The machine was paid for so many closed epochs: brings its average uptime up to date by as many at most. So a
+    /// provider cannot have its rewards without the market learning how reliable its machine is.
+    fn count_epochs(_machine: MachineId, _max_epochs: u32) {}
+
     /// Makes the epoch one in which as many as can be watched the machine, and saw it up but for one, so that
-    /// [`Self::uptime_ppm`] costs its most; for benchmarks of other pallets.
+    /// [`Self::uptime_ppm`] and [`Self::count_epochs`] cost their most; for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_watch(_machine: MachineId, _epoch: EpochIndex) {}
 }

@@ -83,6 +83,13 @@ pub(crate) fn watch<T: Config>(machine: MachineId, epoch: EpochIndex) {
     }
     Failures::<T>::insert(epoch, machine, AssignmentBits(1));
     EpochRecords::<T>::insert(epoch, record);
+    // The average rises from nothing, so that the machine moves among the offers.
+    Uptimes::<T>::mutate(machine, |uptime| {
+        uptime.get_or_insert(UptimeRecord {
+            average: 0,
+            next_epoch: epoch,
+        });
+    });
 }
 
 /// A machine that is in the market.

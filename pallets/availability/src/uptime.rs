@@ -58,6 +58,11 @@ impl<T: Config> EpochUptime for Pallet<T> {
         T::Clock::current_epoch().saturating_sub(REPORT_WINDOW_EPOCHS)
     }
 
+    fn count_epochs(machine: MachineId, max_epochs: u32) {
+        // Nothing to count, or a machine that has left, is no reason not to pay.
+        let _ = Self::do_update_uptime(machine, max_epochs.clamp(1, T::MaxEpochsPerUpdate::get()));
+    }
+
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_watch(machine: MachineId, epoch: EpochIndex) {
         crate::benchmarking::watch::<T>(machine, epoch);

@@ -1,6 +1,7 @@
 //! The logic of the calls, after their origins were checked.
 
 use assay_primitives::{
+    emission::EpochUptime,
     machine::{MachineId, MachineInspect},
     money::Balance,
     stake::BondRewards,
@@ -46,6 +47,8 @@ impl<T: Config> Pallet<T> {
         // Before the money moves: a bond that suffices again brings the machine back and changes its weight.
         Self::keep_record(machine, record);
         let (destination, bonded) = Self::mint_reward(machine, &provider, destination, amount)?;
+        let paid = epochs.end.saturating_sub(epochs.start);
+        T::Uptime::count_epochs(machine, paid);
         Self::deposit_event(Event::RewardPaid {
             machine,
             first_epoch: epochs.start,
@@ -54,7 +57,7 @@ impl<T: Config> Pallet<T> {
             destination,
             bonded,
         });
-        Ok(epochs.end.saturating_sub(epochs.start))
+        Ok(paid)
     }
 
     /// Where the provider wants a machine's rewards.

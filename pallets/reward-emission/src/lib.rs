@@ -245,7 +245,8 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Mints what a machine earned in its oldest unpaid epochs, to its reward destination.
         ///
-        /// Epochs that fell out of history are skipped. Where the machine's rewards are bonded
+        /// The machine's average uptime is brought up to date by as many epochs as are paid. Epochs that fell out of
+        /// history are skipped. Where the machine's rewards are bonded
         /// automatically they go into its bond, whatever its destination.
         ///
         /// # Origin

@@ -93,6 +93,9 @@ parameter_types! {
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
     /// Machines that neither Alice nor Bob owns.
     pub static ChangedOwner: BTreeMap<MachineId, AccountId> = BTreeMap::new();
+    /// Whose average uptime was to be brought up to date, and by how many epochs.
+    pub static Counted: Vec<(MachineId, u32)> = Vec::new();
+
     /// Uptimes that are not whole.
     pub static Uptimes: BTreeMap<(MachineId, EpochIndex), u32> = BTreeMap::new();
     /// Ended epochs whose uptime is not final.
@@ -212,6 +215,10 @@ impl EpochUptime for Uptime {
     fn first_open_epoch() -> EpochIndex {
         Clock::current_epoch().saturating_sub(OpenEpochs::get())
     }
+
+    fn count_epochs(machine: MachineId, max_epochs: u32) {
+        Counted::mutate(|counted| counted.push((machine, max_epochs)));
+    }
 }
 
 impl pallet_reward_emission::Config for Test {
@@ -250,6 +257,7 @@ impl ExtBuilder {
         ChangedStatus::set(BTreeMap::new());
         ChangedOwner::set(BTreeMap::new());
         Uptimes::set(BTreeMap::new());
+        Counted::set(Vec::new());
         OpenEpochs::set(0);
         AutoStaked::set(BTreeSet::new());
         BondsFail::set(false);

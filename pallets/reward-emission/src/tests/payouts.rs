@@ -124,6 +124,18 @@ fn payout_does_not_mint_what_uptime_forfeits() {
 }
 
 #[test]
+fn payout_has_the_average_uptime_brought_up_to_date() {
+    ExtBuilder::default().build_and_execute(|| {
+        set_weight(0, 100);
+        end_epochs(4);
+        assert_ok!(payout(0, 2));
+        assert_ok!(payout(0, MAX_EPOCHS));
+        assert_noop!(payout(0, MAX_EPOCHS), Error::<Test>::NothingToPay);
+        assert_eq!(Counted::get(), [(0, 2), (0, 1)]);
+    });
+}
+
+#[test]
 fn payout_waits_until_the_uptime_of_an_epoch_is_final() {
     ExtBuilder::default().build_and_execute(|| {
         OpenEpochs::set(1);
