@@ -7,8 +7,9 @@
 mod common;
 mod model;
 mod steps;
+mod strategies;
 
-use std::collections::BTreeSet;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
@@ -27,16 +28,24 @@ use polkadot_sdk::{
     sp_keyring::Sr25519Keyring::{Alice, Bob, Charlie, Dave, Eve, Ferdie, One},
     sp_runtime::{DispatchResult, Permill},
 };
+use proptest::{
+    prelude::ProptestConfig,
+    test_runner::{RngAlgorithm, TestError, TestRng, TestRunner},
+};
 use serde_json::json;
-use steps::{Dice, MANIFEST, PROVIDERS, Step, act, deploy_job, step};
+use steps::{MANIFEST, Step, act, deploy_job};
+use strategies::{PROVIDERS, steps};
 
 type Registry = pallet_provider_registry::Call<Runtime>;
 type Staking = pallet_provider_staking::Call<Runtime>;
 type Escrow = pallet_job_escrow::Call<Runtime>;
 
-/// Sequences that are tried, and things that happen in each.
-const CASES: u64 = 14;
-const STEPS: usize = 150;
+/// Sequences that are tried, and most things that happen in each.
+const CASES: u32 = 14;
+const MAX_STEPS: usize = 300;
+
+/// Most tries to have a failure with fewer and simpler steps.
+const MAX_SHRINK_ITERATIONS: u32 = 600;
 
 /// An epoch of two of the clock's longest steps: the shortest that there is.
 const EPOCH_MS: u64 = 24_000;
@@ -54,6 +63,17 @@ fn check_offers() {
     assert_eq!(page.next, None);
     let shown: BTreeSet<_> = page.offers.iter().map(|offer| offer.machine).collect();
     assert_eq!(shown, on_offer);
+}
+
+/// No machine is in the market with nothing to lose.
+fn check_bonds() {
+    for (machine, record) in Machines::<Runtime>::iter() {
+        let (_, bonded) = bond_of(machine);
+        assert!(
+            record.status != Active || bonded > 0,
+            "machine {machine} works without a bond"
+        );
+    }
 }
 
 /// A chain with short times, and with providers whose machines are at work.
@@ -104,6 +124,7 @@ fn happen(chain: &mut Chain, model: &mut Model, step: Step) {
     chain.check_invariants();
     model.check();
     check_offers();
+    check_bonds();
 }
 
 fn pass_epochs(chain: &mut Chain, model: &mut Model, epochs: EpochIndex) {
@@ -183,23 +204,6 @@ fn leave(chain: &mut Chain, model: &mut Model) {
     model.check();
 }
 
-/// Tells which steps were taken when a test fails in their middle.
-struct Taken {
-    case: u64,
-    steps: Vec<Step>,
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("case {} failed after these steps:", self.case);
-            for step in &self.steps {
-                eprintln!("    {step:?}");
-            }
-        }
-    }
-}
-
 /// Kinds of events, which tell that the sequences come everywhere.
 const SEEN: [&str; 28] = [
     // The registry's.
@@ -235,8 +239,8 @@ const SEEN: [&str; 28] = [
     "Abandoned",
 ];
 
-/// Tries a sequence and tells which kinds of events it brought about.
-fn try_case(case: u64) -> BTreeSet<String> {
+/// Takes the steps one by one on a chain of their own, lets everybody leave, and tells which kinds of events came of it.
+fn take(steps: &[Step]) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let patch = json!({ "chainClock": { "epochDurationMs": EPOCH_MS } });
     with_patched_chain("development", patch, |chain| {
@@ -246,15 +250,8 @@ fn try_case(case: u64) -> BTreeSet<String> {
         model.follow(&Beneficiaries::nobody(), Permill::zero());
         model.check();
 
-        let mut dice = Dice { case, throws: 0 };
-        let mut taken = Taken {
-            case,
-            steps: Vec::new(),
-        };
-        for _ in 0..STEPS {
-            let step = step(&mut dice);
-            taken.steps.push(step.clone());
-            happen(chain, &mut model, step);
+        for step in steps {
+            happen(chain, &mut model, step.clone());
         }
         leave(chain, &mut model);
         seen = model.seen;
@@ -264,7 +261,28 @@ fn try_case(case: u64) -> BTreeSet<String> {
 
 #[test]
 fn money_is_where_the_model_says_and_everybody_can_leave() {
-    let seen: BTreeSet<_> = (0..CASES).flat_map(try_case).collect();
+    let config = ProptestConfig {
+        cases: CASES,
+        max_shrink_iters: MAX_SHRINK_ITERATIONS,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    // The same sequences in every run, so that what has to be seen in them is.
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let seen = RefCell::new(BTreeSet::new());
+    let outcome = TestRunner::new_with_rng(config, rng).run(&steps(MAX_STEPS), |steps| {
+        seen.borrow_mut().extend(take(&steps));
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Abort(reason)) => panic!("{reason}"),
+        Err(TestError::Fail(reason, steps)) => {
+            let steps: String = steps.iter().map(|step| format!("\n    {step:?}")).collect();
+            panic!("{reason}, after:{steps}");
+        }
+    }
+    let seen = seen.into_inner();
     let missing: Vec<_> = SEEN.into_iter().filter(|kind| !seen.contains(*kind)).collect();
     assert!(missing.is_empty(), "{missing:?} never happened");
 }

@@ -1,4 +1,4 @@
-//! What may happen, as a throw of the dice decides, and how it is done.
+//! What may happen, and how it is done.
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
@@ -14,85 +14,46 @@ use pallet_job_escrow::{JobId, JobKind, JobOrder, JobRecord, JobState, Jobs, Man
 use pallet_provider_registry::{
     HardwareClassRecord, HardwareClasses, MachineRecordOf, MachineRegistrationOf, Machines,
 };
-use pallet_provider_staking::{Bonds, DEFAULT_OFFENCE_TABLE, OffencePenalty, OffenceTable};
+use pallet_provider_staking::Bonds;
 use polkadot_sdk::{
     frame_support::storage::with_storage_layer,
     pallet_balances,
     sp_core::H256,
     sp_io::hashing::blake2_256,
-    sp_keyring::Sr25519Keyring::{
-        self, Alice, AliceStash, Bob, BobStash, Charlie, CharlieStash, Dave, DaveStash, Eve, EveStash,
-        Ferdie, FerdieStash, One, Two,
-    },
+    sp_keyring::Sr25519Keyring::{self, Alice, Ferdie},
     sp_runtime::{DispatchResult, Permill},
 };
 
 use crate::{
     common::*,
     model::{bond_of, debts, jobs, machines, slashes},
-    staking_parameter,
 };
 
 type Registry = pallet_provider_registry::Call<Runtime>;
 type Staking = pallet_provider_staking::Call<Runtime>;
 type Escrow = pallet_job_escrow::Call<Runtime>;
 
-/// The last one has nothing at the start.
-pub(crate) const PROVIDERS: [Sr25519Keyring; 3] = [Bob, Charlie, DaveStash];
-const WORKERS: [Sr25519Keyring; 8] = [
-    Dave,
-    Eve,
-    One,
-    Two,
-    AliceStash,
-    CharlieStash,
-    EveStash,
-    FerdieStash,
-];
-const CONSUMERS: [Sr25519Keyring; 2] = [Ferdie, BobStash];
-
 /// What a job's manifest is; nobody reads it.
 pub(crate) const MANIFEST: &[u8] = b"{}";
 
-/// A throw of dice that is the same on every machine, so that a failure can be had again by its number.
-pub(crate) struct Dice {
-    pub(crate) case: u64,
-    pub(crate) throws: u64,
-}
-
-impl Dice {
-    fn throw(&mut self) -> u64 {
-        self.throws += 1;
-        let hash = blake2_256(&[self.case.to_le_bytes(), self.throws.to_le_bytes()].concat());
-        u64::from_le_bytes(hash[..8].try_into().unwrap())
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.throw() % end
-    }
-
-    fn one_in(&mut self, cases: u64) -> bool {
-        self.below(cases) == 0
-    }
-
-    fn pick<T: Copy>(&mut self, among: &[T]) -> T {
-        among[self.below(among.len() as u64) as usize]
-    }
-}
-
 /// One of what there is at the moment, whatever that is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pick(u64);
+pub(crate) struct Pick {
+    /// Which one, counted round and round.
+    pub(crate) index: u8,
+    /// Whether it may be one that does not suit.
+    pub(crate) strays: bool,
+}
 
 impl Pick {
     fn of<T: Copy>(self, among: &[T]) -> Option<T> {
-        (!among.is_empty()).then(|| among[(self.0 % among.len() as u64) as usize])
+        (!among.is_empty()).then(|| among[usize::from(self.index) % among.len()])
     }
 
-    /// One that suits, where there is one, but in an eighth of the cases any.
+    /// One that suits, where there is one and this does not stray.
     fn mostly<T: Copy>(self, among: &[T], suits: impl Fn(T) -> bool) -> Option<T> {
         let suitable: Vec<_> = among.iter().copied().filter(|one| suits(*one)).collect();
-        let one = self.of(&suitable).filter(|_| !self.0.is_multiple_of(8));
+        let one = self.of(&suitable).filter(|_| !self.strays);
         one.or_else(|| self.of(among))
     }
 }
@@ -118,8 +79,8 @@ pub(crate) enum Amount {
 /// Who gets a share of a slash. Newcomers cannot receive less than the existential deposit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
-    consumer: Option<(Recipient, Balance)>,
-    reporter: Option<Recipient>,
+    pub(crate) consumer: Option<(Recipient, Balance)>,
+    pub(crate) reporter: Option<Recipient>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -199,134 +160,6 @@ pub(crate) enum Step {
     GetMoney(Sr25519Keyring),
     BlocksPass(u64),
     EpochsPass(EpochIndex),
-}
-
-fn amount(dice: &mut Dice) -> Amount {
-    match dice.below(8) {
-        0..=2 => Amount::AboutMinimum(dice.below(3) as i8 - 1),
-        3..=5 => Amount::OfBonded(dice.pick(&[10_000, 300_000, 500_000, 1_000_000, 1_000_001])),
-        6 => Amount::Some(dice.below(3).into()),
-        _ => Amount::Some(Balance::from(dice.below(3_000)) * ASY),
-    }
-}
-
-fn owner(dice: &mut Dice) -> Signer {
-    if dice.one_in(12) {
-        Signer::Stranger
-    } else {
-        Signer::Provider
-    }
-}
-
-fn signer(dice: &mut Dice) -> Signer {
-    match dice.below(12) {
-        0 => Signer::Stranger,
-        1..=3 => Signer::Worker,
-        _ => Signer::Provider,
-    }
-}
-
-fn shares(dice: &mut Dice) -> Shares {
-    fn recipient(dice: &mut Dice) -> Recipient {
-        match dice.below(4) {
-            0 => Recipient::Newcomer(dice.below(3) as u8 + 100),
-            1 => Recipient::Keyring(dice.pick(&PROVIDERS)),
-            _ => Recipient::Keyring(dice.pick(&CONSUMERS)),
-        }
-    }
-    let loss = match dice.below(3) {
-        // Less than an account needs to come to life.
-        0 => dice.below(1_000_000_000).into(),
-        1 => Balance::from(dice.below(500)) * ASY + 1,
-        _ => Balance::from(dice.below(5_000)) * ASY,
-    };
-    Shares {
-        consumer: dice.one_in(2).then(|| (recipient(dice), loss)),
-        reporter: dice.one_in(2).then(|| recipient(dice)),
-    }
-}
-
-fn parameter(dice: &mut Dice) -> RuntimeParameters {
-    match dice.below(7) {
-        0 | 1 => staking_parameter!(SlashDeferEpochs, dice.below(4) as EpochIndex),
-        2 => staking_parameter!(UnbondingEpochs, dice.below(4) as EpochIndex),
-        3 => staking_parameter!(BaseBond, Balance::from(dice.below(1_000)) * ASY),
-        4 => staking_parameter!(ReporterShare, Permill::from_parts(dice.below(1_000_001) as u32)),
-        5 => staking_parameter!(StrikeMemoryEpochs, dice.below(20) as EpochIndex),
-        _ => {
-            let offences = OffenceTable {
-                job_abandoned: OffencePenalty {
-                    first: Permill::from_percent(dice.below(101) as u32),
-                    factor: dice.below(4) as u8,
-                    at_most: Permill::from_percent(dice.below(101) as u32),
-                },
-                ..DEFAULT_OFFENCE_TABLE
-            };
-            staking_parameter!(Offences, offences)
-        }
-    }
-}
-
-pub(crate) fn step(dice: &mut Dice) -> Step {
-    let pick = Pick(dice.throw());
-    match dice.below(100) {
-        0 => Step::RegisterProvider(dice.pick(&PROVIDERS)),
-        1..=6 => Step::RegisterMachine {
-            provider: dice.pick(&PROVIDERS),
-            worker: dice.pick(&WORKERS),
-            of_a_gpu: dice.one_in(3),
-            slots: dice.pick(&[0, 1, 1, 2, 2, 3]),
-        },
-        7 => Step::UpdateAsk(pick, Balance::from(dice.below(20_000)) * ASY),
-        8 => Step::UpdateEndpoint(pick, signer(dice)),
-        9 => Step::RotateKeys(pick, dice.pick(&WORKERS)),
-        10 | 11 => Step::SuspendSelf(pick, signer(dice)),
-        12..=17 => Step::Resume(pick, signer(dice)),
-        18 => Step::Drain(pick, signer(dice)),
-        19 => Step::Retire(pick, signer(dice)),
-        20 => Step::DeregisterProvider(dice.pick(&PROVIDERS)),
-        21 => Step::RefreshMachine(pick),
-        22 => Step::SetHardwareClass {
-            stake_per_slot: Balance::from(1 + dice.below(40)) * ASY,
-        },
-        23 => Step::UptimeChanges(pick, dice.below(1_100_000) as u32),
-        24..=29 => Step::Bond(pick, owner(dice), amount(dice)),
-        33..=38 => Step::BondExtra(pick, owner(dice), amount(dice)),
-        39..=43 => Step::Unbond(pick, owner(dice), amount(dice)),
-        44..=46 => Step::Withdraw(pick),
-        47 => Step::SetAutoStake(pick, dice.one_in(2)),
-        48 => Step::Payout(pick),
-        49..=55 => Step::Offence(pick, dice.pick(&Offence::ALL), shares(dice)),
-        56 | 57 => Step::Slash(
-            pick,
-            Permill::from_parts(dice.below(1_000_001) as u32),
-            shares(dice),
-        ),
-        58 | 59 => Step::CancelSlash(pick),
-        60 => Step::ApplySlash(pick),
-        61..=63 => Step::PayDebt(dice.pick(&[Bob, Charlie, Ferdie]), pick),
-        64..=68 => Step::Deploy {
-            consumer: dice.pick(&CONSUMERS),
-            pick,
-            slots: 1 + dice.below(2) as u8,
-            kind: dice.pick(&[JobKind::Service, JobKind::Task, JobKind::Task]),
-            // Some end before anybody does anything about them, some outlast the sequence.
-            duration_ms: 12_000 * dice.pick(&[1, 2, 4, 20, 100]),
-        },
-        69..=71 => Step::Start(pick),
-        // A task that runs has to be met before its time is over.
-        30..=32 | 72 | 73 => Step::SubmitResult(pick),
-        74 | 75 => Step::Accept(pick),
-        76 => Step::Close(pick),
-        77 => Step::Settle(pick),
-        78 => Step::Expire(pick),
-        79 | 80 => Step::Abandon(pick),
-        81 | 82 => Step::SetParameter(parameter(dice)),
-        83 | 84 => Step::GiveAllAway(dice.pick(&PROVIDERS), dice.one_in(2)),
-        85..=87 => Step::GetMoney(dice.pick(&PROVIDERS)),
-        88..=93 => Step::BlocksPass(1 + dice.below(2)),
-        _ => Step::EpochsPass(1 + dice.below(2) as EpochIndex),
-    }
 }
 
 /// One of the machines, mostly one that suits; `None` where there are none.
