@@ -1,0 +1,34 @@
+//! Intel SGX and TDX: DCAP quotes.
+//!
+//! # What vouches for what
+//!
+//! ```text
+//! Intel's root ─┬─▶ PCK authority ─▶ PCK certificate ─▶ QE report ─▶ attestation key ─▶ quote
+//!               ├─▶ TCB signer ─▶ TCB info     which firmware is good, by FMSPC
+//!               │              └▶ QE identity  which quoting enclave is good
+//!               └─▶ list of revoked authorities; each authority ─▶ list of revoked PCK certificates
+//! ```
+//!
+//! Each arrow is a signature that has to be verified once. [`verify_pck_chain`] takes the first two, and
+//! [`verify_attestation_key`] the next; what they return can be kept, and then [`verify_quote`] verifies one signature.
+//! [`verify_tcb_info`] and [`verify_qe_identity`] are for collateral, which is kept too.
+//!
+//! # What is not looked at
+//!
+//! The measurement of the TDX module and the processor's own report fields: the signer and version of the module, and
+//! the security versions of the certificate, decide, as in Intel's own verifier.
+
+mod collateral;
+mod pck;
+mod quote;
+mod verify;
+
+pub use collateral::{
+    Advisories, Advisory, MAX_ADVISORIES, MAX_COLLATERAL_BYTES, MAX_TCB_LEVELS, ModuleIdentity, ModuleLevel,
+    QeIdentity, QeLevel, SeamModule, TcbInfo, TcbLevel, TeeKind, verify_qe_identity, verify_tcb_info,
+};
+pub use pck::{PckKey, SgxTcb, verify_pck_chain};
+pub use quote::{MAX_QUOTE_BYTES, Quote};
+pub use verify::{
+    AttestationKey, Collateral, IntelPolicy, QuotingEnclave, verify_attestation_key, verify_quote,
+};

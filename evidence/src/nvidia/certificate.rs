@@ -1,0 +1,166 @@
+//! The certificate of a GPU's attestation key.
+
+use bounded_collections::{BoundedVec, ConstU32};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use der::oid::ObjectIdentifier;
+use scale_info::TypeInfo;
+
+use crate::{
+    error::{EvidenceError, Part},
+    x509::{
+        Certificate, Path, RevocationList, RevocationRule, TrustRoots,
+        key::{Algorithm, P384_KEY_BYTES, PublicKey},
+        reader::{Elements, tag},
+        verify_path,
+    },
+};
+
+const SUBJECT_ALTERNATIVE_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+/// DMTF's `id-DMTF-device-info`: manufacturer, product and serial number.
+const DMTF_DEVICE_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.412.274.1");
+/// TCG's DICE: what was measured when the key was made. NVIDIA uses the arc itself, and the one below it.
+const DICE_TCB_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1");
+const DICE_TCB_INFO_BELOW: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1.1");
+const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
+
+/// Bytes of the hash that names a firmware.
+pub(super) const FIRMWARE_ID_BYTES: usize = 48;
+
+/// A device's name, such as `NVIDIA:GH100:48B02D92494BADF4`.
+pub type DeviceIdentity = BoundedVec<u8, ConstU32<64>>;
+
+/// A GPU's attestation key, whose certificate was verified: to be kept.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct DeviceKey {
+    /// The chain, which has to hold whenever the key is used.
+    pub path: Path,
+    /// The key, a point on P-384.
+    pub key: [u8; P384_KEY_BYTES],
+    /// The GPU: manufacturer, chip and serial number.
+    pub identity: DeviceIdentity,
+    /// The firmware for which the key was made.
+    pub firmware_id: [u8; FIRMWARE_ID_BYTES],
+}
+
+impl DeviceKey {
+    /// The chip, such as `GH100`.
+    pub fn chip(&self) -> &[u8] {
+        self.identity
+            .split(|byte| *byte == b':')
+            .nth(1)
+            .unwrap_or_default()
+    }
+}
+
+/// Verifies a GPU's chain: the attestation key's certificate, the identity key's, the provisioner's, the chip family's,
+/// and optionally the root's (each DER, in this order).
+///
+/// `require_lists` asks for the lists of the root and of the chip family. Costs four signatures.
+pub fn verify_device_key(
+    chain: &[&[u8]],
+    roots: &TrustRoots,
+    lists: &[RevocationList],
+    require_lists: bool,
+    now_s: u64,
+) -> Result<DeviceKey, EvidenceError> {
+    let verified = verify_path(chain, 4..=4, Algorithm::EcdsaSha384, &roots.nvidia, now_s)?;
+    let rule = revocation_rule(lists, require_lists);
+    verified.path.check(&roots.nvidia, rule, now_s)?;
+    let leaf = verified
+        .certificates
+        .first()
+        .ok_or(EvidenceError::WrongChainLength)?;
+    let PublicKey::P384(key) = leaf.key else {
+        return Err(EvidenceError::UnsupportedAlgorithm(Part::Certificate));
+    };
+    let read = || {
+        Some(DeviceKey {
+            path: verified.path.clone(),
+            key: *key,
+            identity: read_identity(leaf)?,
+            firmware_id: read_firmware_id(leaf)?,
+        })
+    };
+    read().ok_or(EvidenceError::NotAVendorCertificate)
+}
+
+/// NVIDIA publishes lists for the certificates of chip families and of provisioners; the GPUs' own are known to its OCSP
+/// service only.
+pub(super) fn revocation_rule(lists: &[RevocationList], require_lists: bool) -> RevocationRule<'_> {
+    RevocationRule {
+        lists,
+        required_from: if require_lists { 2 } else { usize::MAX },
+    }
+}
+
+/// `NVIDIA:<chip>:<serial number>` from an `otherName` of the subject's alternative names.
+fn read_identity(leaf: &Certificate<'_>) -> Option<DeviceIdentity> {
+    let mut names = Elements::inside(leaf.extension(&SUBJECT_ALTERNATIVE_NAME)?, tag::SEQUENCE)?;
+    let mut found = None;
+    while !names.is_at_end() {
+        let name = names.next()?;
+        if name.tag != tag::context(0) {
+            continue;
+        }
+        let mut parts = Elements::new(name.value)?;
+        if parts.expect(tag::OBJECT_IDENTIFIER)?.value != DMTF_DEVICE_INFO.as_bytes() {
+            continue;
+        }
+        let mut explicit = Elements::new(parts.expect(tag::context(0))?.value)?;
+        let text = explicit.expect(tag::UTF8_STRING)?.value;
+        explicit.end()?;
+        parts.end()?;
+        if found.replace(text).is_some() {
+            return None;
+        }
+    }
+    let text = found?;
+    let mut parts = text.split(|byte| *byte == b':');
+    let is_word = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_alphanumeric);
+    let well_formed = parts.next()? == b"NVIDIA" && is_word(parts.next()?) && is_word(parts.next()?);
+    if !well_formed || parts.next().is_some() {
+        return None;
+    }
+    text.to_vec().try_into().ok()
+}
+
+/// The hash of the firmware, from either of the two forms of DICE's extension that NVIDIA writes: a `TcbInfo`, whose
+/// `[6]` is a list of hashes, or a composite device id, which ends in one.
+fn read_firmware_id(leaf: &Certificate<'_>) -> Option<[u8; FIRMWARE_ID_BYTES]> {
+    let value = leaf
+        .extension(&DICE_TCB_INFO_BELOW)
+        .or_else(|| leaf.extension(&DICE_TCB_INFO))?;
+    let mut fields = Elements::inside(value, tag::SEQUENCE)?;
+    let mut found = None;
+    while !fields.is_at_end() {
+        let field = fields.next()?;
+        let hash = if field.tag == tag::context(6) {
+            // A list; the first is that of the firmware.
+            Elements::new(field.value)?.sequence()
+        } else if field.tag == tag::SEQUENCE {
+            Elements::new(field.value)
+        } else {
+            None
+        };
+        if let Some(id) = hash.and_then(read_hash)
+            && found.replace(id).is_some()
+        {
+            return None;
+        }
+    }
+    found
+}
+
+/// An algorithm that must be SHA-384, and the hash; `None` where it is something else.
+fn read_hash(mut parts: Elements<'_>) -> Option<[u8; FIRMWARE_ID_BYTES]> {
+    // The composite device id has an algorithm with its parameters, the list of hashes only its identifier.
+    let first = parts.next()?;
+    let oid = match first.tag {
+        tag::OBJECT_IDENTIFIER => first.value,
+        tag::SEQUENCE => Elements::new(first.value)?.expect(tag::OBJECT_IDENTIFIER)?.value,
+        _ => return None,
+    };
+    let hash = parts.expect(tag::OCTET_STRING)?.value;
+    parts.end()?;
+    (oid == SHA384.as_bytes()).then_some(hash.try_into().ok()?)
+}

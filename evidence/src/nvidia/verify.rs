@@ -1,0 +1,68 @@
+//! Reports, held against reference values.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+
+use super::{
+    certificate::{DeviceKey, revocation_rule},
+    reference::{Reference, References},
+    report::GpuReport,
+};
+use crate::{
+    attestation::{Attestation, DeviceNumbering, Platform, Tcb, TcbStatus, Unbound, Workload, device_hash},
+    binding::report_data_of,
+    error::{EvidenceError, Part},
+    x509::{RevocationList, TrustRoots, key::p384_verifies},
+};
+
+/// What is accepted of NVIDIA's GPUs, beside the reference values.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct NvidiaPolicy {
+    /// Whether the root's and the chip family's lists of revoked authorities must be there.
+    pub require_lists: bool,
+}
+
+/// Verifies a report with a key that was verified before. Costs one signature.
+///
+/// `references` must have the driver's and the VBIOS's, see [`References::of`]; others are not looked at. Everything that
+/// can change since the key was verified is looked at again: roots, times and revocation.
+pub fn verify_report(
+    report: &GpuReport<'_>,
+    key: &DeviceKey,
+    references: &[Reference],
+    lists: &[RevocationList],
+    roots: &TrustRoots,
+    policy: &NvidiaPolicy,
+    now_s: u64,
+) -> Result<Unbound, EvidenceError> {
+    let rule = revocation_rule(lists, policy.require_lists);
+    let expires_s = key.path.check(&roots.nvidia, rule, now_s)?;
+    // The key is made for a firmware. Where a report does not repeat which, the certificate says it.
+    if report.firmware_id().is_some_and(|id| id != key.firmware_id) {
+        return Err(EvidenceError::FirmwareMismatch);
+    }
+    let needed = References::of(report, key.chip()).ok_or(EvidenceError::Malformed(Part::GpuReport))?;
+    for wanted in [needed.driver, needed.vbios] {
+        let reference = references.iter().find(|reference| reference.key() == wanted);
+        reference.ok_or(EvidenceError::NoReference)?.check(report)?;
+    }
+    if !p384_verifies(&key.key, report.signed, report.signature) {
+        return Err(EvidenceError::BadSignature(Part::GpuReport));
+    }
+    Ok(Unbound::new(Attestation {
+        platform: Platform::NvidiaGpu,
+        device: device_hash(DeviceNumbering::Nvidia, &key.identity),
+        report_data: report_data_of(report.nonce),
+        workload: Workload::NvidiaGpu {
+            driver: report.driver_version().unwrap_or_default(),
+            vbios: report.vbios_version().unwrap_or_default(),
+        },
+        tcb: Tcb {
+            status: TcbStatus::UpToDate,
+            date_s: None,
+        },
+        expires_s,
+    }))
+}

@@ -1,0 +1,350 @@
+//! Attestation reports, versions 2 to 5.
+//!
+//! Source: AMD, *SEV Secure Nested Paging Firmware ABI Specification* (56860), tables 9, 22 and 23.
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+
+use super::certificate::{ChipKey, ChipKeyKind, revocation_rule};
+use crate::{
+    attestation::{Attestation, DeviceNumbering, Platform, Tcb, TcbStatus, Unbound, Workload, device_hash},
+    bytes::Bytes,
+    error::{EvidenceError, Part},
+    x509::{RevocationList, TrustRoots, key::p384_verifies},
+};
+
+/// Bytes of a report with its signature.
+pub const REPORT_BYTES: usize = 1_184;
+
+/// Bytes that are signed.
+const SIGNED_BYTES: usize = 672;
+
+/// Bytes of a chip's id in a report.
+pub(super) const CHIP_ID_BYTES: usize = 64;
+
+/// Bytes of each of the signature's numbers, little-endian, and those of them that count.
+const NUMBER_BYTES: usize = 72;
+const SCALAR_BYTES: usize = 48;
+
+/// The algorithm: ECDSA on P-384 with SHA-384.
+const ECDSA_P384_SHA384: u32 = 1;
+
+const POLICY_SMT: u64 = 1 << 16;
+/// A migration agent may be bound to the guest, which can take it to another machine.
+const POLICY_MIGRATION: u64 = 1 << 18;
+const POLICY_DEBUG: u64 = 1 << 19;
+
+/// Key information: the host hides the id of the chip and signs with no key.
+const KEY_MASKED: u32 = 1 << 1;
+
+const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::SnpReport);
+
+/// A family of processors with SEV-SNP.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub enum Product {
+    /// EPYC 7003.
+    #[codec(index = 0)]
+    Milan,
+    /// EPYC 9004 and 8004: Genoa, Bergamo and Siena.
+    #[codec(index = 1)]
+    Genoa,
+    /// EPYC 9005.
+    #[codec(index = 2)]
+    Turin,
+}
+
+impl Product {
+    /// The product of a processor's family and model numbers.
+    fn of_cpu(family: u8, model: u8) -> Option<Self> {
+        match (family, model) {
+            (0x19, 0x00..=0x0f) => Some(Self::Milan),
+            (0x19, 0x10..=0x1f | 0xa0..=0xaf) => Some(Self::Genoa),
+            (0x1a, 0x00..=0x11) => Some(Self::Turin),
+            _ => None,
+        }
+    }
+}
+
+/// Security versions of a chip's firmware and microcode.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct SnpTcb {
+    /// The first mutable code; zero before Turin, which has none.
+    pub fmc: u8,
+    /// The boot loader.
+    pub boot_loader: u8,
+    /// The secure processor's operating system.
+    pub tee: u8,
+    /// The SNP firmware.
+    pub snp: u8,
+    /// The microcode.
+    pub microcode: u8,
+}
+
+impl SnpTcb {
+    /// Turin has another order than the products before it.
+    fn read(bytes: [u8; 8], product: Product) -> Self {
+        match (product, bytes) {
+            (Product::Milan | Product::Genoa, [boot_loader, tee, _, _, _, _, snp, microcode]) => Self {
+                fmc: 0,
+                boot_loader,
+                tee,
+                snp,
+                microcode,
+            },
+            (Product::Turin, [fmc, boot_loader, tee, snp, _, _, _, microcode]) => Self {
+                fmc,
+                boot_loader,
+                tee,
+                snp,
+                microcode,
+            },
+        }
+    }
+
+    /// Whether every version is at least the other's.
+    pub fn is_at_least(&self, floor: &Self) -> bool {
+        self.fmc >= floor.fmc
+            && self.boot_loader >= floor.boot_loader
+            && self.tee >= floor.tee
+            && self.snp >= floor.snp
+            && self.microcode >= floor.microcode
+    }
+}
+
+/// The least security versions of each product.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct SnpFloor {
+    /// Milan's.
+    pub milan: SnpTcb,
+    /// Genoa's, Bergamo's and Siena's.
+    pub genoa: SnpTcb,
+    /// Turin's.
+    pub turin: SnpTcb,
+}
+
+/// What is accepted of AMD's platforms.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct SnpPolicy {
+    /// The least security versions.
+    pub floor: SnpFloor,
+    /// The least privileged level of the guest that may ask for a report; 0 is the most privileged.
+    pub max_vmpl: u32,
+    /// Whether two threads may share a core.
+    pub allow_smt: bool,
+    /// Whether keys of clouds (VLEK) are accepted beside those of chips.
+    pub allow_cloud_keys: bool,
+    /// Whether the root's list of revoked authorities must be there.
+    pub require_list: bool,
+}
+
+/// Verifies a report with a key that was verified before. Costs one signature.
+///
+/// Everything that can change since the key was verified is looked at again: roots, times and revocation.
+pub fn verify_report(
+    report: &[u8],
+    key: &ChipKey,
+    lists: &[RevocationList],
+    roots: &TrustRoots,
+    policy: &SnpPolicy,
+    now_s: u64,
+) -> Result<Unbound, EvidenceError> {
+    let report: &[u8; REPORT_BYTES] = report.try_into().map_err(|_| MALFORMED)?;
+    let version = u32::from_le_bytes(*Bytes(report).array().ok_or(MALFORMED)?);
+    if !matches!(version, 2..=5) {
+        return Err(EvidenceError::UnsupportedVersion {
+            part: Part::SnpReport,
+            version: u16::try_from(version).unwrap_or(u16::MAX),
+        });
+    }
+    let read = Report::read(report, key.product).ok_or(MALFORMED)?;
+    if read.algorithm != ECDSA_P384_SHA384 {
+        return Err(EvidenceError::UnsupportedAlgorithm(Part::SnpReport));
+    }
+    // Version 2 does not say which processor it is; the root does.
+    if version >= 3 && Product::of_cpu(read.cpu_family, read.cpu_model) != Some(key.product) {
+        return Err(EvidenceError::ProductMismatch);
+    }
+    let trusted = roots
+        .amd
+        .iter()
+        .filter(|amd| amd.product == key.product)
+        .map(|amd| &amd.root);
+    let expires_s = key
+        .path
+        .check(trusted, revocation_rule(lists, policy.require_list), now_s)?;
+
+    check_key(&read, key, policy)?;
+    check_guest(&read, policy)?;
+    let floor = match key.product {
+        Product::Milan => &policy.floor.milan,
+        Product::Genoa => &policy.floor.genoa,
+        Product::Turin => &policy.floor.turin,
+    };
+    // What is committed cannot be rolled back; what is reported is what the key was derived for.
+    if !read.reported.is_at_least(floor) || !read.committed.is_at_least(floor) {
+        return Err(EvidenceError::TcbBelowFloor);
+    }
+    if !p384_verifies(&key.key, read.signed, &read.signature) {
+        return Err(EvidenceError::BadSignature(Part::SnpReport));
+    }
+    Ok(Unbound::new(Attestation {
+        platform: Platform::SevSnp(key.product),
+        device: device_hash(DeviceNumbering::Amd, read.chip_id),
+        report_data: *read.report_data,
+        workload: Workload::SevSnp {
+            measurement: *read.measurement,
+            host_data: *read.host_data,
+            id_key_digest: *read.id_key_digest,
+            author_key_digest: *read.author_key_digest,
+        },
+        tcb: Tcb {
+            status: TcbStatus::UpToDate,
+            date_s: None,
+        },
+        expires_s,
+    }))
+}
+
+/// Whether the key that the report names is the one that was verified.
+fn check_key(report: &Report<'_>, key: &ChipKey, policy: &SnpPolicy) -> Result<(), EvidenceError> {
+    if report.key_information & KEY_MASKED != 0 || report.chip_id == &[0; CHIP_ID_BYTES] {
+        return Err(EvidenceError::DeviceHidden);
+    }
+    // Bits 2 to 4: 0 is a chip's key, 1 a cloud's.
+    match (&key.kind, (report.key_information >> 2) & 7) {
+        (ChipKeyKind::Chip { chip_id }, 0) => {
+            if report.chip_id != chip_id {
+                return Err(EvidenceError::ChipMismatch);
+            }
+        }
+        (ChipKeyKind::Cloud { .. }, 1) if policy.allow_cloud_keys => {}
+        _ => return Err(EvidenceError::SigningKeyMismatch),
+    }
+    if report.reported != key.tcb {
+        return Err(EvidenceError::TcbMismatch);
+    }
+    Ok(())
+}
+
+fn check_guest(report: &Report<'_>, policy: &SnpPolicy) -> Result<(), EvidenceError> {
+    if report.policy & POLICY_DEBUG != 0 {
+        return Err(EvidenceError::Debuggable);
+    }
+    if report.policy & POLICY_MIGRATION != 0 {
+        return Err(EvidenceError::Migratable);
+    }
+    if report.policy & POLICY_SMT != 0 && !policy.allow_smt {
+        return Err(EvidenceError::UnsafeAttributes);
+    }
+    if report.vmpl > policy.max_vmpl {
+        return Err(EvidenceError::PrivilegeLevelRefused { vmpl: report.vmpl });
+    }
+    Ok(())
+}
+
+/// A report, as slices of its bytes.
+struct Report<'a> {
+    signed: &'a [u8],
+    policy: u64,
+    vmpl: u32,
+    algorithm: u32,
+    key_information: u32,
+    report_data: &'a [u8; 64],
+    measurement: &'a [u8; 48],
+    host_data: &'a [u8; 32],
+    id_key_digest: &'a [u8; 48],
+    author_key_digest: &'a [u8; 48],
+    reported: SnpTcb,
+    cpu_family: u8,
+    cpu_model: u8,
+    chip_id: &'a [u8; CHIP_ID_BYTES],
+    committed: SnpTcb,
+    /// The numbers `r ‖ s`, big-endian.
+    signature: [u8; 96],
+}
+
+impl<'a> Report<'a> {
+    fn read(report: &'a [u8; REPORT_BYTES], product: Product) -> Option<Self> {
+        let (signed, signature) = report.split_at(SIGNED_BYTES);
+        let mut bytes = Bytes(signed);
+        // Version and the guest's security version.
+        bytes.skip(4 + 4)?;
+        let policy = bytes.u64_le()?;
+        // Family and image id.
+        bytes.skip(16 + 16)?;
+        let vmpl = bytes.u32_le()?;
+        let algorithm = bytes.u32_le()?;
+        // What runs now, which the host can roll back to what is committed, and the platform's configuration.
+        bytes.skip(8 + 8)?;
+        let key_information = bytes.u32_le()?;
+        bytes.skip(4)?;
+        let report_data = bytes.array()?;
+        let measurement = bytes.array()?;
+        let host_data = bytes.array()?;
+        let id_key_digest = bytes.array()?;
+        let author_key_digest = bytes.array()?;
+        // The report's id and its migration agent's.
+        bytes.skip(32 + 32)?;
+        let reported = SnpTcb::read(*bytes.array()?, product);
+        let cpu_family = bytes.byte()?;
+        let cpu_model = bytes.byte()?;
+        bytes.skip(1 + 21)?;
+        let chip_id = bytes.array()?;
+        let committed = SnpTcb::read(*bytes.array()?, product);
+        Some(Self {
+            signed,
+            policy,
+            vmpl,
+            algorithm,
+            key_information,
+            report_data,
+            measurement,
+            host_data,
+            id_key_digest,
+            author_key_digest,
+            reported,
+            cpu_family,
+            cpu_model,
+            chip_id,
+            committed,
+            signature: read_signature(signature)?,
+        })
+    }
+}
+
+/// Two little-endian numbers of 72 bytes, then zeros.
+fn read_signature(bytes: &[u8]) -> Option<[u8; 96]> {
+    let mut bytes = Bytes(bytes);
+    let mut signature = [0; 96];
+    for half in signature.chunks_exact_mut(SCALAR_BYTES) {
+        let number: &[u8; NUMBER_BYTES] = bytes.array()?;
+        let (low, high) = number.split_at(half.len());
+        if high.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        for (to, from) in half.iter_mut().zip(low.iter().rev()) {
+            *to = *from;
+        }
+    }
+    // Otherwise one report would have many forms.
+    bytes.0.iter().all(|byte| *byte == 0).then_some(signature)
+}

@@ -1,0 +1,211 @@
+//! Lists of revoked certificates.
+
+use alloc::vec::Vec;
+
+use bounded_collections::{BoundedVec, ConstU32};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use scale_info::TypeInfo;
+
+use super::{
+    Certificate, TrustRoot,
+    certificate::Extensions,
+    key::Algorithm,
+    path::{Serial, verify_issuer},
+    reader::{Elements, small_unsigned, tag, time_s, unsigned, whole_bytes},
+};
+use crate::{
+    Hash,
+    error::{EvidenceError, Part},
+};
+
+/// Most certificates that a list can revoke. Intel's longest had 57 in 2026.
+pub const MAX_REVOKED: u32 = 2_048;
+
+/// Bytes of the longest list that is read.
+const MAX_LIST_BYTES: usize = 128 * 1_024;
+
+/// A list of revoked certificates, as its issuer signed it.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+pub struct RevocationList {
+    /// Hash of the issuer's name and key.
+    pub issuer: Hash,
+    /// When it was issued, in seconds since 1970.
+    pub this_update_s: u64,
+    /// When it has to be replaced, in seconds since 1970.
+    pub next_update_s: u64,
+    /// The serial numbers of the revoked certificates.
+    pub revoked: BoundedVec<Serial, ConstU32<MAX_REVOKED>>,
+}
+
+impl RevocationList {
+    /// Verifies a list (DER) that a root has issued, or an authority whose certificate a root has issued.
+    ///
+    /// `issuer` is that authority's certificate, `None` where a root has issued the list itself. `lists` are those that
+    /// are known already: the authority must not be on one.
+    pub fn verify(
+        list: &[u8],
+        issuer: Option<&[u8]>,
+        roots: &[TrustRoot],
+        lists: &[Self],
+        now_s: u64,
+    ) -> Result<Self, EvidenceError> {
+        if list.len() > MAX_LIST_BYTES {
+            return Err(EvidenceError::TooLong(Part::RevocationList));
+        }
+        let (algorithm, read) = Signed::read(list).ok_or(EvidenceError::Malformed(Part::RevocationList))?;
+        let algorithm = algorithm.ok_or(EvidenceError::UnsupportedAlgorithm(Part::RevocationList))?;
+        let signer = match issuer {
+            Some(der) => {
+                let certificate = Certificate::read(der)?;
+                verify_issuer(&certificate, roots, lists, now_s)?;
+                read.check_signer(&certificate, algorithm)?;
+                certificate.signer_id()
+            }
+            None => {
+                let mut found = Err(EvidenceError::UntrustedRoot);
+                for root in roots {
+                    let certificate = root.certificate()?;
+                    if certificate.subject == read.issuer {
+                        certificate.check_time(now_s)?;
+                        found = read
+                            .check_signer(&certificate, algorithm)
+                            .map(|()| certificate.signer_id());
+                    }
+                    if found.is_ok() {
+                        break;
+                    }
+                }
+                found?
+            }
+        };
+        let list = Self {
+            issuer: signer,
+            this_update_s: read.this_update_s,
+            next_update_s: read.next_update_s,
+            revoked: read.revoked()?,
+        };
+        list.check_time(now_s)?;
+        Ok(list)
+    }
+
+    /// Whether the list names the certificate with this serial number.
+    pub fn revokes(&self, serial: &Serial) -> bool {
+        self.revoked.contains(serial)
+    }
+
+    /// Whether this list may take the other one's place: the same issuer signed it, later.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.issuer == other.issuer && self.this_update_s > other.this_update_s
+    }
+
+    pub(crate) fn check_time(&self, now_s: u64) -> Result<(), EvidenceError> {
+        if now_s < self.this_update_s {
+            return Err(EvidenceError::NotYetValid(Part::RevocationList));
+        }
+        if now_s > self.next_update_s {
+            return Err(EvidenceError::Expired(Part::RevocationList));
+        }
+        Ok(())
+    }
+}
+
+/// A list as slices of its bytes.
+struct Signed<'a> {
+    signed: &'a [u8],
+    signature: &'a [u8],
+    issuer: &'a [u8],
+    this_update_s: u64,
+    next_update_s: u64,
+    /// The inside of the sequence of entries; empty where there is none.
+    entries: &'a [u8],
+    /// The inside of the sequence of extensions; empty where there is none.
+    extensions: &'a [u8],
+}
+
+impl<'a> Signed<'a> {
+    fn read(der: &'a [u8]) -> Option<(Option<Algorithm>, Self)> {
+        let mut outer = Elements::inside(der, tag::SEQUENCE)?;
+        let signed = outer.expect(tag::SEQUENCE)?;
+        let algorithm = outer.expect(tag::SEQUENCE)?.raw;
+        let signature = whole_bytes(outer.expect(tag::BIT_STRING)?)?;
+        outer.end()?;
+        let mut fields = Elements::new(signed.value)?;
+        // Version 2, the only one with extensions.
+        if small_unsigned(fields.next()?)? != 1 || fields.expect(tag::SEQUENCE)?.raw != algorithm {
+            return None;
+        }
+        let issuer = fields.expect(tag::SEQUENCE)?.raw;
+        let this_update_s = time_s(fields.next()?)?;
+        // A list without an end would be believed for ever.
+        let next_update_s = time_s(fields.next()?)?;
+        let entries = fields
+            .optional(tag::SEQUENCE)?
+            .map_or(&[][..], |element| element.value);
+        let extensions = match fields.optional(tag::context(0))? {
+            None => &[][..],
+            Some(explicit) => {
+                let mut explicit = Elements::new(explicit.value)?;
+                let extensions = explicit.expect(tag::SEQUENCE)?.value;
+                explicit.end()?;
+                extensions
+            }
+        };
+        fields.end()?;
+        let list = Self {
+            signed: signed.raw,
+            signature,
+            issuer,
+            this_update_s,
+            next_update_s,
+            entries,
+            extensions,
+        };
+        Some((Algorithm::read(algorithm)?, list))
+    }
+
+    fn check_signer(&self, signer: &Certificate<'_>, algorithm: Algorithm) -> Result<(), EvidenceError> {
+        if signer.subject != self.issuer {
+            return Err(EvidenceError::BrokenChain);
+        }
+        if !signer.issuing.lists {
+            return Err(EvidenceError::NotAnIssuer);
+        }
+        if !signer.key.verifies(algorithm, self.signed, self.signature) {
+            return Err(EvidenceError::BadSignature(Part::RevocationList));
+        }
+        Ok(())
+    }
+
+    /// The entries. Called after the signature was verified.
+    fn revoked(&self) -> Result<BoundedVec<Serial, ConstU32<MAX_REVOKED>>, EvidenceError> {
+        const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::RevocationList);
+        refuse_critical(self.extensions)?;
+        let mut revoked = Vec::new();
+        let mut entries = Elements::new(self.entries).ok_or(MALFORMED)?;
+        while !entries.is_at_end() {
+            if revoked.len() == MAX_REVOKED as usize {
+                return Err(EvidenceError::TooLong(Part::RevocationList));
+            }
+            let mut entry = entries.sequence().ok_or(MALFORMED)?;
+            let serial = entry.next().and_then(unsigned).ok_or(MALFORMED)?;
+            entry.next().and_then(time_s).ok_or(MALFORMED)?;
+            let extensions = entry.optional(tag::SEQUENCE).ok_or(MALFORMED)?;
+            entry.end().ok_or(MALFORMED)?;
+            refuse_critical(extensions.map_or(&[], |element| element.value))?;
+            revoked.push(Serial::try_from(serial.to_vec()).map_err(|_| MALFORMED)?);
+        }
+        BoundedVec::try_from(revoked).map_err(|_| EvidenceError::TooLong(Part::RevocationList))
+    }
+}
+
+/// Lists of a part of the certificates only, or of other issuers' ones, say so in a critical extension.
+fn refuse_critical(extensions: &[u8]) -> Result<(), EvidenceError> {
+    const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::RevocationList);
+    let mut extensions = Extensions::new(extensions).ok_or(MALFORMED)?;
+    while let Some(extension) = extensions.next().ok_or(MALFORMED)? {
+        if extension.critical {
+            return Err(EvidenceError::UnknownCriticalExtension(Part::RevocationList));
+        }
+    }
+    Ok(())
+}

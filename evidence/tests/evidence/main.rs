@@ -1,0 +1,10 @@
+//! Real evidence of every vendor, and everything that must be refused.
+
+mod certificates;
+mod hostile;
+mod intel;
+mod nvidia;
+mod oracle;
+mod real;
+mod snp;
+mod support;

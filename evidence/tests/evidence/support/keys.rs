@@ -1,0 +1,162 @@
+//! Keys of the tests' own vendors.
+
+use p256::ecdsa::signature::hazmat::PrehashSigner;
+use rsa::{
+    BoxedUint, PrivateKey, pss,
+    rand_core::{TryCryptoRng, TryRng},
+    signature::RandomizedSigner,
+    traits::PublicKeyParts,
+};
+use sha2::{Digest, Sha256, Sha384};
+
+use super::der::{bits, explicit, integer, oid, sequence, tlv};
+
+/// A key pair of one of the three kinds that vendors use.
+#[derive(Clone)]
+pub(crate) enum TestKey {
+    P256(p256::ecdsa::SigningKey),
+    P384(p384::ecdsa::SigningKey),
+    Rsa(Box<PrivateKey>),
+}
+
+impl TestKey {
+    /// The key with this name, always the same.
+    pub(crate) fn p256(name: &str) -> Self {
+        let key = p256::ecdsa::SigningKey::from_slice(&Sha256::digest(name)).expect("a scalar");
+        Self::P256(key)
+    }
+
+    /// The key with this name, always the same.
+    pub(crate) fn p384(name: &str) -> Self {
+        let key = p384::ecdsa::SigningKey::from_slice(&Sha384::digest(name)).expect("a scalar");
+        Self::P384(key)
+    }
+
+    /// One of three RSA keys. They have 2,048 bits, which sign faster than AMD's 4,096; real evidence has those.
+    pub(crate) fn rsa(index: usize) -> Self {
+        let [p, q] = RSA_PRIMES[index]
+            .map(|prime| BoxedUint::from_be_slice_vartime(&hex::decode(prime).expect("hexadecimal digits")));
+        let key = PrivateKey::from_p_q(p, q, BoxedUint::from(65_537_u64)).expect("two primes");
+        Self::Rsa(Box::new(key))
+    }
+
+    /// The public key's point without its first byte.
+    pub(crate) fn point(&self) -> Vec<u8> {
+        match self {
+            Self::P256(key) => key.verifying_key().to_sec1_point(false).as_bytes()[1..].to_vec(),
+            Self::P384(key) => key.verifying_key().to_sec1_point(false).as_bytes()[1..].to_vec(),
+            Self::Rsa(_) => Vec::new(),
+        }
+    }
+
+    /// The `SubjectPublicKeyInfo`.
+    pub(crate) fn key_info(&self) -> Vec<u8> {
+        let curve = match self {
+            Self::P256(_) => "1.2.840.10045.3.1.7",
+            Self::P384(_) => "1.3.132.0.34",
+            Self::Rsa(key) => {
+                let modulus = key.n().as_ref().to_be_bytes();
+                let exponent = key.e().to_be_bytes();
+                let numbers = sequence(&[&integer(&modulus), &integer(&exponent)]);
+                let algorithm = sequence(&[&oid("1.2.840.113549.1.1.1"), &tlv(5, &[])]);
+                return sequence(&[&algorithm, &bits(&numbers)]);
+            }
+        };
+        let algorithm = sequence(&[&oid("1.2.840.10045.2.1"), &oid(curve)]);
+        sequence(&[&algorithm, &bits(&[&[4], &self.point()[..]].concat())])
+    }
+
+    /// The `AlgorithmIdentifier` of its signatures.
+    pub(crate) fn signature_algorithm(&self) -> Vec<u8> {
+        match self {
+            Self::P256(_) => sequence(&[&oid("1.2.840.10045.4.3.2")]),
+            Self::P384(_) => sequence(&[&oid("1.2.840.10045.4.3.3")]),
+            Self::Rsa(_) => {
+                let sha384 = sequence(&[&oid("2.16.840.1.101.3.4.2.2"), &tlv(5, &[])]);
+                let mask = sequence(&[&oid("1.2.840.113549.1.1.8"), &sha384]);
+                let parameters = sequence(&[
+                    &explicit(0, &sha384),
+                    &explicit(1, &mask),
+                    &explicit(2, &integer(&[48])),
+                ]);
+                sequence(&[&oid("1.2.840.113549.1.1.10"), &parameters])
+            }
+        }
+    }
+
+    /// The numbers `r ‖ s`, big-endian.
+    pub(crate) fn sign_raw(&self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::P256(key) => {
+                let signature: p256::ecdsa::Signature =
+                    key.sign_prehash(&Sha256::digest(message)).expect("a signature");
+                signature.to_bytes().to_vec()
+            }
+            Self::P384(key) => {
+                let signature: p384::ecdsa::Signature =
+                    key.sign_prehash(&Sha384::digest(message)).expect("a signature");
+                signature.to_bytes().to_vec()
+            }
+            Self::Rsa(key) => {
+                let key = pss::SigningKey::<Sha384>::new((**key).clone());
+                let signature = key.sign_with_rng(&mut Counter(0), message);
+                Box::<[u8]>::from(signature).into_vec()
+            }
+        }
+    }
+
+    /// A signature as certificates have it.
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let raw = self.sign_raw(message);
+        match self {
+            Self::Rsa(_) => raw,
+            _ => {
+                let (r, s) = raw.split_at(raw.len() / 2);
+                sequence(&[&integer(r), &integer(s)])
+            }
+        }
+    }
+}
+
+/// Not random at all: signatures of the tests are always the same.
+struct Counter(u64);
+
+impl TryRng for Counter {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        self.0 += 1;
+        Ok(self.0 as u32)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        self.0 += 1;
+        Ok(self.0)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        for byte in bytes {
+            self.0 += 1;
+            *byte = self.0 as u8;
+        }
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Counter {}
+
+/// Of keys that were made for these tests and sign nothing else.
+const RSA_PRIMES: [[&str; 2]; 3] = [
+    [
+        "f3c9ca67fae10cf6620e18ce6092e01af7607e773bd6a6ff7ae9a6535ac93f0222e491d10f12ee45de89a86c93801b97e5e4898b0f321565440660a511a8f9a45bd0c1915ecffd09017d689399b26f6bbfec284240597dc6772f41cb3f5d93fbfb372c33e57e2cbd92b8349b57295f97da32da075058bf8ffefab9570cbd48f9",
+        "bf83e8f21531aecf4ebcc0c9c25364eede1500e632360d52cce731f8d4c6aaa1fdf55d6a7da63ea9d9f46af3b0373f64c7448768a80615e4ab70221b65cf1781166386963c1d8a80facf8de4b0dfbd4f7802fffff6d137b54b8a0738ec0a25d91b212e75762832926cdbd9b2291878c16c321f4dc4c4f6ab33ac7d0c4f663e1b",
+    ],
+    [
+        "e6644d26268140cd4ca8545df544ed39fe42344dea444d103b819ba6555037d55218101dae32fa9d77cb1c0e0da4c163baa3ac1ba739795d7680b427a18abc3bde02988e1ed410e0b297f19d398286ea77bda13fc4828428d70a7f37f589abf02a15b1b6aceea41dd3b77f32d7698904a72c437b9a156333d25aa7726fea6145",
+        "d22ad7c8eb582736c8dead12e21dccdd1bd178cc423a71465d1435b2d93bae072ad0ef68d5c099b96b5fc4b72dd92140ee6f97dd5604b6e3df74093d868399a90585719da008eab361eaa5b20d491ee825f38af1126172b78d2b7e31371d863717c387e7f540f5b2d95e4b78611f464a52450b8944b564986bdaddb7688ad5c3",
+    ],
+    [
+        "d9f558d1c112b51c0250f3d19032731ee7a747a09f2dd517b7f302d4c3d759f8f3fa9649b266d43df128278540c4dca9eb0fc56ae697d5018b458c77cdc218fb77887ec4c28af89e3f19058083339030a813e31d1784a90ba4f7bca6e3d0304fd5bb35110cbfed2b697b7a8cc74f78f7e3ca6d35910936a8078f737e949c85ed",
+        "b682188abcdb00b2bb9dc4baa58373714e69da3092466a4a66069ad951d39dd1e4b8b3b6a0412bd38cd49f86f33fabf47f702e6f937a1d7cae541fe3f0a6a90abfd58b456bf95799a64a733e78f68d776ace62637b0951f361b0ee1a50ae1cd8944b9b13825feba43532faf5e89c2c37928cc4cc75f2f9f9f382ea38eb06b4bd",
+    ],
+];
