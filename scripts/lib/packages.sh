@@ -124,6 +124,16 @@ ensure_shellcheck() {
     have shellcheck || install_debian_packages --no-install-recommends shellcheck
 }
 
+# ensure_pip: what fetches the one Python package with evidence of a GPU.
+ensure_pip() {
+    local -a missing=()
+    have python3 || missing+=(python3)
+    { have python3 && python3 -m pip --version >/dev/null 2>&1; } || missing+=(python3-pip)
+    if ((${#missing[@]})); then
+        install_debian_packages --no-install-recommends "${missing[@]}"
+    fi
+}
+
 # ensure_nextest: the test runner.
 ensure_nextest() {
     have cargo-nextest && return 0
@@ -194,6 +204,7 @@ set_up() {
     if [[ "$1" == test ]]; then
         ensure_shellcheck
         ensure_nextest
+        ensure_pip
         ensure_node
         ensure_e2e_modules
     fi
