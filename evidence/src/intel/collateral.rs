@@ -373,7 +373,7 @@ impl JsonTcbInfo {
             .map(|level| level.into_level(tee))
             .collect::<Option<Vec<_>>>()?;
         // Intel's verifier does not rely on the order in the text either.
-        levels.sort_by(|a, b| (b.sgx, b.pce, b.tdx).cmp(&(a.sgx, a.pce, a.tdx)));
+        levels.sort_by_key(|level| core::cmp::Reverse((level.sgx, level.pce, level.tdx)));
         let module_identities = self
             .tdx_module_identities
             .into_iter()
@@ -475,7 +475,7 @@ fn module_levels(levels: Vec<JsonModuleLevel>) -> Option<BoundedVec<ModuleLevel,
             })
         })
         .collect::<Option<Vec<_>>>()?;
-    levels.sort_by(|a, b| b.security_version.cmp(&a.security_version));
+    levels.sort_by_key(|level| core::cmp::Reverse(level.security_version));
     levels.try_into().ok()
 }
 

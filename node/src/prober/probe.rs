@@ -225,6 +225,7 @@ fn causes(error: &dyn Error) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::{
         net::SocketAddr,
