@@ -3,17 +3,14 @@
 use alloc::{string::String, vec::Vec};
 
 use polkadot_sdk::{
-    frame_benchmarking::{
-        self, BenchmarkBatch, BenchmarkConfig, BenchmarkList, add_benchmark, define_benchmarks,
-        list_benchmark,
-    },
+    frame_benchmarking::{BenchmarkBatch, BenchmarkConfig, BenchmarkList, define_benchmarks},
     frame_support::traits::{StorageInfo, StorageInfoTrait, WhitelistedStorageKeys},
     frame_system_benchmarking::Pallet as SystemBench,
 };
 
 use crate::{
     AllPalletsWithSystem, Availability, ChainClock, JobEscrow, ProviderRegistry, ProviderStaking,
-    RewardEmission, Runtime, System,
+    RewardEmission, Runtime,
 };
 
 define_benchmarks!(

@@ -3,16 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 use assay_primitives::{
     availability::{AvailabilityId, AvailabilitySignature, report_message},
     clock::{ActiveClock, EpochIndex, Millis, OnEpochEnd},
-    emission::EpochUptime,
     machine::{MachineId, MachineInspect, MachineLease},
     money::{ASY, Balance},
 };
-use codec::{Decode, Encode};
+use codec::Decode;
 use polkadot_sdk::{
     frame_benchmarking::v2::*,
     frame_support::{
@@ -30,8 +29,8 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentBits, Call, Config, CurrentSet, EpochRecord, EpochRecordOf, EpochRecords, Event, Failures,
-    OldestEpoch, Pallet, Rewards, Settlement, SettlementCursor, UptimeRecord, Uptimes, ValidatorSetOf,
-    ValidatorSets, WeightInfo, types::FULL_AVERAGE,
+    Pallet, Rewards, SettlementCursor, UptimeRecord, Uptimes, ValidatorSetOf, ValidatorSets, WeightInfo,
+    types::FULL_AVERAGE,
 };
 
 /// The epoch of the benchmarks.
@@ -75,7 +74,7 @@ fn epoch_record<T: Config>() -> EpochRecordOf<T> {
     }
 }
 
-/// What [`EpochUptime::benchmark_watch`] says.
+/// What [`assay_primitives::emission::EpochUptime::benchmark_watch`] says.
 pub(crate) fn watch<T: Config>(machine: MachineId, epoch: EpochIndex) {
     let mut record = epoch_record::<T>();
     for index in 0..record.validators {
