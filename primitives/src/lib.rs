@@ -11,6 +11,7 @@ pub mod api;
 pub mod availability;
 pub mod clock;
 pub mod emission;
+pub mod job;
 mod json;
 pub mod machine;
 pub mod market;

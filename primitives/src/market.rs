@@ -389,3 +389,26 @@ pub enum FindError {
     /// More nodes are wanted than [`MAX_NODES`].
     TooManyNodes,
 }
+
+/// Holds machines against requirements. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
+pub trait MachineMatching {
+    /// Whether a machine could be held against these requirements at all.
+    fn check(requirements: &Requirements) -> Result<(), FindError>;
+
+    /// Whether the machine is active and meets every requirement but [`Requirements::min_nodes`], which asks for
+    /// something of its provider.
+    ///
+    /// Says the same as [`explain`](crate::api::ComputeMarketApi), which also says why.
+    fn meets(requirements: &Requirements, machine: MachineId) -> bool;
+}
+
+/// Every machine meets everything; for tests.
+impl MachineMatching for () {
+    fn check(_: &Requirements) -> Result<(), FindError> {
+        Ok(())
+    }
+
+    fn meets(_: &Requirements, _: MachineId) -> bool {
+        true
+    }
+}

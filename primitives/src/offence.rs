@@ -28,7 +28,7 @@ pub enum Offence {
     /// A hardware challenge was answered wrongly: the hardware is not what it is said to be.
     #[codec(index = 1)]
     ChallengeWrong,
-    /// A running job was given up.
+    /// A job was given up: one that ran, or one that was neither started nor declined in time.
     #[codec(index = 2)]
     JobAbandoned,
     /// A result differs from the one that the quorum agreed on.

@@ -55,13 +55,21 @@ pub mod dynamic {
         #[codec(index = 0)]
         pub static ProtocolFee: Permill = Permill::from_percent(5);
 
-        /// Active time in which a machine must start a job that it was given.
+        /// Active time in which a machine must start or decline a job that it was given.
         #[codec(index = 1)]
         pub static StartWindowMs: Millis = MILLIS_PER_HOUR / 6;
 
-        /// Active time in which a consumer may look at a task's result before silence accepts it.
+        /// Active time in which replicas must reveal the results that they committed to.
         #[codec(index = 2)]
-        pub static ConsumerWindowMs: Millis = MILLIS_PER_HOUR;
+        pub static RevealWindowMs: Millis = MILLIS_PER_HOUR / 6;
+
+        /// Share of what a running service earned that is held back until it ended.
+        #[codec(index = 3)]
+        pub static HoldBack: Permill = Permill::from_percent(10);
+
+        /// What who keeps a job going is paid for it, in plancks: above the fee of a settlement.
+        #[codec(index = 4)]
+        pub static Bounty: Balance = ASY / 20;
     }
 
     /// Of `availability`. Two and three are kept for the hardware challenge and attestation.

@@ -1,8 +1,9 @@
 //! Griefing has a price: a deposit covers every byte that the chain keeps for who pays it.
 
-use assay_primitives::{machine::MachineId, money::Balance};
+use assay_primitives::{machine::MachineId, market::Requirements, money::Balance};
 use assay_runtime::{AccountId, Runtime, configs::system::storage_deposit};
 use codec::MaxEncodedLen;
+use pallet_job_escrow::{AssignmentRecord, Config as EscrowConfig, JobId, JobRecord};
 use pallet_provider_registry::{Config as RegistryConfig, MachineRecord, OfferKey, ProviderRecord};
 use pallet_provider_staking::BondRecord;
 use pallet_reward_emission::RewardDestination;
@@ -41,4 +42,39 @@ fn a_provider_pays_for_each_machine() {
         held >= storage_deposit(count as u32, bytes as u32),
         "{bytes} bytes in {count} items"
     );
+}
+
+#[test]
+fn a_consumer_pays_for_each_job() {
+    let (account, machine, job) = (
+        AccountId::max_encoded_len(),
+        MachineId::max_encoded_len(),
+        JobId::max_encoded_len(),
+    );
+    let of_job = [
+        // Jobs and ConsumerJobs.
+        TWOX_64 + job + JobRecord::<AccountId>::max_encoded_len(),
+        BLAKE2_128 + account + TWOX_64 + job,
+    ];
+    let of_request = [TWOX_64 + job + Requirements::max_encoded_len()];
+    let of_assignment = [
+        // Assignments and MachineJobs.
+        TWOX_64 + job + TWOX_64 + machine + AssignmentRecord::<AccountId>::max_encoded_len(),
+        TWOX_64 + machine + TWOX_64 + job,
+    ];
+    let held: [(Balance, &[usize]); 3] = [
+        (<Runtime as EscrowConfig>::JobDeposit::get(), &of_job),
+        (<Runtime as EscrowConfig>::RequestDeposit::get(), &of_request),
+        (
+            <Runtime as EscrowConfig>::AssignmentDeposit::get(),
+            &of_assignment,
+        ),
+    ];
+    for (held, items) in held {
+        let (count, bytes) = (items.len(), items.iter().sum::<usize>());
+        assert!(
+            held >= storage_deposit(count as u32, bytes as u32),
+            "{bytes} bytes in {count} items"
+        );
+    }
 }

@@ -4,26 +4,50 @@
 
 mod common;
 
-use assay_primitives::{clock::ActiveClock, money::Balance};
+use assay_primitives::{clock::ActiveClock, machine::MachineId, money::Balance};
 use assay_runtime::{
     ChainClock, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeEvent,
 };
 use common::*;
-use pallet_job_escrow::{JobKind, JobOutcome};
+use pallet_job_escrow::{AuctionTerms, JobKind, Outcome, Verification};
 use polkadot_sdk::{
-    frame_support::{assert_noop, assert_ok},
+    frame_support::{assert_noop, assert_ok, traits::Get},
     sp_core::H256,
-    sp_keyring::Sr25519Keyring::{Bob, Charlie, Dave, Eve},
+    sp_keyring::Sr25519Keyring::{Alice, Bob, Charlie, Dave, Eve, Ferdie, One},
 };
 
 const HOUR_MS: u64 = 3_600_000;
+
+type Escrow = pallet_job_escrow::Call<Runtime>;
+
+/// Makes blocks until what was seen of the current epoch is final.
+fn until_closed(chain: &mut Chain) {
+    chain.until_epoch(ChainClock::current_epoch() + 2);
+}
+
+fn free_slots(machine: MachineId) -> u8 {
+    pallet_provider_registry::Machines::<Runtime>::get(machine)
+        .unwrap()
+        .free_slots
+}
+
+/// How a machine's part in a job ended, in the last block.
+fn closed_as(wanted: Outcome) -> bool {
+    happened(|event| {
+        matches!(
+            event,
+            RuntimeEvent::JobEscrow(pallet_job_escrow::Event::AssignmentClosed { outcome, .. })
+                if *outcome == wanted
+        )
+    })
+}
 
 #[test]
 fn a_task_is_run_accepted_and_paid_to_the_planck() {
     with_chain("development", |chain| {
         let machine = active_machine(Bob, Dave, 1);
         let (provider, consumer) = (account(Bob), account(Charlie));
-        let job = deploy(Charlie, machine, JobKind::Task, HOUR_MS);
+        let job = deploy(Charlie, machine, TASK, HOUR_MS);
         let (provider_before, consumer_before, treasury_before, issuance_before) = (
             wealth(&provider),
             wealth(&consumer),
@@ -31,21 +55,27 @@ fn a_task_is_run_accepted_and_paid_to_the_planck() {
             issuance(),
         );
 
-        assert_ok!(call_as(&account(Dave), pallet_job_escrow::Call::start { job }));
+        assert_ok!(call_as(&account(Dave), Escrow::start { job }));
         chain.pass(60_000);
         assert_ok!(call_as(
             &account(Dave),
-            pallet_job_escrow::Call::submit_result {
+            Escrow::submit_result {
                 job,
                 result_hash: H256::repeat_byte(9)
             }
         ));
+        assert_ok!(call_as(&consumer, Escrow::accept { job, machine }));
+        assert_noop!(
+            call_as(&provider, Escrow::settle { job, machine }),
+            pallet_job_escrow::Error::<Runtime>::NothingDue
+        );
         assert_eq!(
             wealth(&provider),
             provider_before,
-            "a task is paid for when its result is accepted"
+            "nothing is paid before it is known whether the machine was up"
         );
-        assert_ok!(call_as(&consumer, pallet_job_escrow::Call::accept { job }));
+        until_closed(chain);
+        assert_ok!(call_as(&provider, Escrow::settle { job, machine }));
 
         // One minute of one slot, of which the protocol keeps 5 % and burns half of that.
         let paid: Balance = ASK * 60_000 / 3_600_000;
@@ -55,13 +85,7 @@ fn a_task_is_run_accepted_and_paid_to_the_planck() {
         assert_eq!(consumer_before - wealth(&consumer), paid);
         assert_eq!(issuance_before - issuance(), burned);
         assert!(wealth(&treasury()) > treasury_before);
-        assert!(happened(|event| matches!(
-            event,
-            RuntimeEvent::JobEscrow(pallet_job_escrow::Event::JobClosed {
-                outcome: JobOutcome::Completed,
-                ..
-            })
-        )));
+        assert!(closed_as(Outcome::Completed));
         assert!(pallet_job_escrow::Jobs::<Runtime>::get(job).is_none());
     });
 }
@@ -71,7 +95,7 @@ fn a_service_is_paid_for_active_time_only() {
     with_chain("development", |chain| {
         let machine = active_machine(Bob, Dave, 1);
         let job = deploy(Charlie, machine, JobKind::Service, 24 * HOUR_MS);
-        assert_ok!(call_as(&account(Dave), pallet_job_escrow::Call::start { job }));
+        assert_ok!(call_as(&account(Dave), Escrow::start { job }));
         let started_ms = ChainClock::now_ms();
         let before = wealth(&account(Charlie));
 
@@ -83,51 +107,157 @@ fn a_service_is_paid_for_active_time_only() {
             30_000 + assay_runtime::configs::market::MAX_ADVANCE_MS
         );
 
-        assert_ok!(call_as(&account(Charlie), pallet_job_escrow::Call::close { job }));
+        assert_ok!(call_as(&account(Charlie), Escrow::close { job }));
+        until_closed(chain);
+        assert_ok!(call_as(&account(Charlie), Escrow::settle { job, machine }));
         assert_eq!(
             before - wealth(&account(Charlie)),
             ASK * Balance::from(charged_ms) / 3_600_000
         );
+        assert!(!pallet_job_escrow::Jobs::<Runtime>::contains_key(job));
     });
 }
 
 #[test]
-fn a_standstill_of_a_day_expires_nothing() {
+fn a_standstill_of_a_day_expires_and_charges_nothing() {
     with_chain("development", |chain| {
         let machine = active_machine(Bob, Dave, 1);
-        let job = deploy(Charlie, machine, JobKind::Task, HOUR_MS);
+        let job = deploy(Charlie, machine, TASK, HOUR_MS);
         chain.next_block_after(24 * HOUR_MS);
 
         assert_noop!(
-            call_as(&account(Eve), pallet_job_escrow::Call::expire { job }),
+            call_as(&account(Eve), Escrow::expire { job, machine }),
             pallet_job_escrow::Error::<Runtime>::TooEarly
         );
-        assert_ok!(call_as(&account(Dave), pallet_job_escrow::Call::start { job }));
+        assert_ok!(call_as(&account(Dave), Escrow::start { job }));
+        assert_eq!(pallet_provider_staking::Agenda::<Runtime>::iter().count(), 0);
     });
 }
 
 #[test]
-fn a_machine_that_never_starts_costs_its_consumer_nothing() {
+fn a_machine_that_never_starts_is_charged_and_costs_its_consumer_a_bounty() {
     with_chain("development", |chain| {
         let machine = active_machine(Bob, Dave, 2);
         let before = wealth(&account(Charlie));
-        let job = deploy(Charlie, machine, JobKind::Task, HOUR_MS);
-        assert_eq!(
-            pallet_provider_registry::Machines::<Runtime>::get(machine)
-                .unwrap()
-                .free_slots,
-            1
-        );
+        let job = deploy(Charlie, machine, TASK, HOUR_MS);
+        assert_eq!(free_slots(machine), 1);
 
         chain.pass(10 * 60_000 + SLOT_MS);
-        assert_ok!(call_as(&account(Eve), pallet_job_escrow::Call::expire { job }));
-        assert_eq!(wealth(&account(Charlie)), before);
-        assert_eq!(
-            pallet_provider_registry::Machines::<Runtime>::get(machine)
-                .unwrap()
-                .free_slots,
-            2
+        assert_ok!(call_as(&account(Eve), Escrow::expire { job, machine }));
+        let bounty = assay_runtime::parameters::dynamic::job_escrow::Bounty::get();
+        assert_eq!(wealth(&account(Charlie)), before - bounty);
+        assert_eq!(free_slots(machine), 2);
+        let (_, _, slash) = pallet_provider_staking::Agenda::<Runtime>::iter()
+            .next()
+            .expect("the silence is charged");
+        assert_eq!(slash.beneficiaries.reporter, Some(account(Eve)));
+    });
+}
+
+#[test]
+fn a_request_is_taken_by_the_machine_that_meets_it() {
+    with_chain("development", |chain| {
+        let small = active_machine(Bob, Dave, 1);
+        let large = active_machine(Charlie, Eve, 3);
+        let mut order = order(Ferdie, JobKind::Service, HOUR_MS);
+        order.slots = 2;
+        order.requirements.region = Some(b"eu-central".to_vec().try_into().unwrap());
+        let auction = AuctionTerms {
+            floor_price_per_slot_hour: 0,
+            rise_ms: 60_000,
+            open_ms: 120_000,
+        };
+        let before = wealth(&account(Ferdie));
+        let job = pallet_job_escrow::NextJobId::<Runtime>::get();
+        assert_ok!(call_as(
+            &account(Ferdie),
+            Escrow::request {
+                order,
+                nodes: 1,
+                auction
+            }
+        ));
+        assert_noop!(
+            call_as(&account(Dave), Escrow::accept_request { job, machine: small }),
+            pallet_job_escrow::Error::<Runtime>::NotEligible
         );
+        chain.pass(30_000);
+        let machine = large;
+        assert_ok!(call_as(&account(Eve), Escrow::accept_request { job, machine }));
+        assert_ok!(call_as(&account(Eve), Escrow::start { job }));
+        chain.pass(60_000);
+        assert_ok!(call_as(&account(Ferdie), Escrow::close { job }));
+        until_closed(chain);
+        assert_ok!(call_as(&account(Charlie), Escrow::settle { job, machine }));
+        // Half of the highest price, for two slots and a minute.
+        assert_eq!(before - wealth(&account(Ferdie)), 2 * (ASK / 2) / 60);
+    });
+}
+
+#[test]
+fn one_liar_among_three_is_outvoted_and_slashed() {
+    with_chain("development", |chain| {
+        set_parameter(staking_parameter!(SlashDeferEpochs, 1));
+        let parties = [(Bob, Dave), (Charlie, Eve), (Alice, One)];
+        let machines: Vec<_> = parties
+            .iter()
+            .map(|(provider, worker)| active_machine(*provider, *worker, 1))
+            .collect();
+        let before = wealth(&account(Ferdie));
+        let kind = JobKind::Task {
+            verification: Verification::Quorum {
+                replicas: 3,
+                threshold: 2,
+            },
+        };
+        let job = deploy_to(Ferdie, &machines, kind, HOUR_MS);
+        let results = [1, 2, 1].map(H256::repeat_byte);
+        for (_, worker) in parties {
+            assert_ok!(call_as(&account(worker), Escrow::start { job }));
+        }
+        chain.pass(60_000);
+        for (index, (_, worker)) in parties.iter().enumerate() {
+            let message = assay_primitives::job::result_message(
+                polkadot_sdk::frame_system::Pallet::<Runtime>::block_hash(0).as_ref(),
+                job,
+                machines[index],
+                &results[index].0,
+                &[7; 32],
+            );
+            let commitment = polkadot_sdk::sp_io::hashing::blake2_256(&message).into();
+            assert_ok!(call_as(
+                &account(*worker),
+                Escrow::commit_result { job, commitment }
+            ));
+        }
+        for (index, (_, worker)) in parties.iter().enumerate() {
+            assert_ok!(call_as(
+                &account(*worker),
+                Escrow::reveal_result {
+                    job,
+                    result_hash: results[index],
+                    salt: [7; 32]
+                }
+            ));
+        }
+        assert_ok!(call_as(&account(Ferdie), Escrow::resolve { job }));
+        assert!(closed_as(Outcome::Outvoted));
+        let owed = minimum_bond(machines[1]) / 10;
+        let bonded = |machine| {
+            pallet_provider_staking::Bonds::<Runtime>::get(machine)
+                .unwrap()
+                .bonded
+        };
+        let bonds = [bonded(machines[0]), bonded(machines[1])];
+        until_closed(chain);
+        for machine in [machines[0], machines[2]] {
+            assert_ok!(call_as(&account(Ferdie), Escrow::settle { job, machine }));
+        }
+        assert_eq!(bonded(machines[0]), bonds[0]);
+        assert_eq!(bonded(machines[1]), bonds[1] - owed, "a tenth of the bond");
+        // Two are paid for a minute, and the third's part went back.
+        assert_eq!(before - wealth(&account(Ferdie)), 2 * (ASK * 60_000 / 3_600_000));
+        assert!(!pallet_job_escrow::Jobs::<Runtime>::contains_key(job));
     });
 }
 

@@ -20,7 +20,7 @@ use assay_runtime::{
     AccountId, ChainClock, ProviderRegistry, ProviderStaking, Runtime, RuntimeEvent, hardware_classes,
 };
 use common::*;
-use pallet_job_escrow::JobKind;
+use pallet_job_escrow::{DeclineReason, JobKind};
 use pallet_provider_staking::{Event, SlashReason};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
@@ -255,6 +255,8 @@ fn a_provider_lives_its_whole_life_and_has_everything_back() {
         assert_eq!(status(machine), None);
         assert_ok!(call_as(&bob, Registry::deregister_provider {}));
         assert!(!is_anything_held(&bob));
+        // What its last job earned is paid although the machine is gone.
+        assert_ok!(call_as(&stranger, Escrow::settle { job, machine }));
         assert_eq!(wealth(&bob), before + income);
     });
 }
@@ -288,9 +290,9 @@ fn an_abandoned_job_is_slashed_in_a_later_epoch() {
         set_parameter(staking_parameter!(SlashDeferEpochs, 2));
         let machine = active_machine(Bob, Dave, 1);
         let minimum = minimum_bond(machine);
-        let job = running_job(machine, JobKind::Task);
+        let job = running_job(machine, TASK);
         chain.next_block();
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job, machine }));
 
         let (id, owed) = queued();
         assert_eq!(owed, minimum * 2 / 100);
@@ -346,7 +348,7 @@ fn an_abandoned_job_is_slashed_in_a_later_epoch() {
         bond_extra(machine, owed);
         assert_eq!(status(machine), Some(Active));
         let job = running_job(machine, JobKind::Service);
-        assert_ok!(call_as(&account(Bob), Escrow::abandon { job }));
+        assert_ok!(call_as(&account(Bob), Escrow::abandon { job, machine }));
         assert_eq!(queued().1, minimum * 4 / 100);
     });
 }
@@ -365,8 +367,8 @@ fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
         ));
         // A whole epoch to earn something in, then a slash.
         chain.until_epoch(ChainClock::current_epoch() + 2);
-        let job = running_job(machine, JobKind::Task);
-        assert_ok!(call_as(&account(Bob), Escrow::abandon { job }));
+        let job = running_job(machine, TASK);
+        assert_ok!(call_as(&account(Bob), Escrow::abandon { job, machine }));
         chain.until_epoch(queued().0.due_epoch);
         assert_eq!(status(machine), Some(Suspended(BondTooLow)));
 
@@ -395,8 +397,15 @@ fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
 fn a_job_that_was_not_started_is_given_up_without_a_slash() {
     with_chain("development", |_| {
         let machine = active_machine(Bob, Dave, 1);
-        let job = deploy(Ferdie, machine, JobKind::Task, HOUR_MS);
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        let job = deploy(Ferdie, machine, TASK, HOUR_MS);
+        assert_ok!(call_as(
+            &account(Dave),
+            Escrow::decline {
+                job,
+                machine,
+                reason: DeclineReason::CannotRun
+            }
+        ));
         assert_eq!(pallet_provider_staking::Agenda::<Runtime>::iter().count(), 0);
     });
 }
@@ -410,8 +419,8 @@ fn who_leaves_before_the_slash_falls_due_still_pays() {
         let before = wealth(&bob);
         let machine = active_machine(Bob, Dave, 1);
         let bonded = bond_of(machine);
-        let job = running_job(machine, JobKind::Task);
-        assert_ok!(call_as(&bob, Escrow::abandon { job }));
+        let job = running_job(machine, TASK);
+        assert_ok!(call_as(&bob, Escrow::abandon { job, machine }));
         let (id, owed) = queued();
 
         assert_ok!(call_as(&bob, Registry::retire { machine }));
@@ -448,8 +457,8 @@ fn governance_cancels_a_slash_before_it_falls_due() {
         set_parameter(staking_parameter!(SlashDeferEpochs, 2));
         let machine = active_machine(Bob, Dave, 1);
         let minimum = minimum_bond(machine);
-        let job = running_job(machine, JobKind::Task);
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        let job = running_job(machine, TASK);
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job, machine }));
         let (id, owed) = queued();
         let issuance_before = issuance();
 
@@ -469,8 +478,8 @@ fn governance_cancels_a_slash_before_it_falls_due() {
         );
 
         // The strike is taken back with it: the next time is the first.
-        let job = running_job(machine, JobKind::Task);
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job }));
+        let job = running_job(machine, TASK);
+        assert_ok!(call_as(&account(Dave), Escrow::abandon { job, machine }));
         assert_eq!(queued().1, owed);
     });
 }
@@ -609,7 +618,7 @@ fn the_last_job_of_a_condemned_machine_can_be_abandoned() {
         assert_eq!(status(machine), Some(Suspended(Condemned)));
 
         // Nothing is bonded any more, so what this costs becomes a debt.
-        assert_ok!(call_as(&account(Bob), Escrow::abandon { job }));
+        assert_ok!(call_as(&account(Bob), Escrow::abandon { job, machine }));
         let (id, owed) = queued();
         assert_eq!(status(machine), Some(Retired));
         chain.until_epoch(id.due_epoch);

@@ -1,15 +1,14 @@
-//! Benchmarks: each call in the branch that costs most, which for all that can close a job is closing it with
-//! a payment.
+//! Benchmarks: each call in the branch that costs most, which for all that can close a job is closing it.
 
 #![allow(clippy::unwrap_used)]
 
-extern crate alloc;
-
-use alloc::vec;
+use alloc::{vec, vec::Vec};
 
 use assay_primitives::{
-    clock::{ActiveClock, MILLIS_PER_HOUR, Millis},
-    machine::{MachineInspect, MachineLease},
+    clock::{ActiveClock, EpochIndex, Millis},
+    emission::EpochUptime,
+    machine::{Location, MachineId, MachineInspect, MachineLease},
+    market::{MAX_NODES, Near, Requirements},
     money::{ASY, Balance},
 };
 use polkadot_sdk::{
@@ -18,111 +17,170 @@ use polkadot_sdk::{
         assert_ok,
         traits::{Get, QueryPreimage, StorePreimage, fungible::Mutate},
     },
-    frame_system::{self, RawOrigin},
+    frame_system::RawOrigin,
     sp_core::H256,
 };
 
 use crate::{
-    Call, Config, Event, JobId, JobKind, JobOrder, JobOutcome, JobState, Jobs, ManifestRef, NextJobId, Pallet,
+    AssignmentState, Assignments, AuctionTerms, Call, Config, DeclineReason, JobId, JobKind, JobOrder, Jobs,
+    Manifest, ManifestRef, NextJobId, Pallet, Verification, types::MAX_REPLICAS,
 };
 
-const START_MS: Millis = 1_000_000;
+/// The epoch in which everything begins.
+const FIRST_EPOCH: EpochIndex = 10;
 
-/// The accounts that take part.
-struct Parties<AccountId> {
-    consumer: AccountId,
+/// A machine and who acts for it.
+struct Party<AccountId> {
+    machine: MachineId,
     provider: AccountId,
     worker: AccountId,
 }
 
-/// Funds everybody, so that every part of a payment arrives, and sets up a machine and an order for it.
-fn set_up<T: Config>(kind: JobKind) -> (Parties<T::AccountId>, JobOrder) {
-    let parties = Parties {
-        consumer: whitelisted_caller(),
-        provider: account("provider", 0, 0),
-        worker: account("worker", 0, 0),
-    };
-    for account in [
-        &parties.consumer,
-        &parties.provider,
-        &parties.worker,
-        &T::TreasuryAccount::get(),
-    ] {
-        assert_ok!(T::Currency::mint_into(account, 1_000_000 * ASY));
-    }
-    T::Clock::benchmark_set_now_ms(START_MS);
-    let machine = T::Machines::benchmark_machine(&parties.provider, &parties.worker, 1);
-    T::Machines::benchmark_activate(machine);
+/// The first moment of an epoch.
+fn epoch_ms<T: Config>(epoch: EpochIndex) -> Millis {
+    Millis::from(epoch).saturating_mul(T::Clock::epoch_duration_ms())
+}
 
+/// An account with money.
+fn funded<T: Config>(name: &'static str, index: u32) -> T::AccountId {
+    let who: T::AccountId = account(name, index, 0);
+    assert_ok!(T::Currency::mint_into(&who, 1_000_000 * ASY));
+    who
+}
+
+/// Funds those who share in payments, and the consumer, and sets the clock.
+fn set_up<T: Config>() -> T::AccountId {
+    assert_ok!(T::Currency::mint_into(
+        &T::TreasuryAccount::get(),
+        1_000_000 * ASY
+    ));
+    T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH));
+    funded::<T>("consumer", 0)
+}
+
+/// Machines of one slot, each of a provider of its own.
+fn machines<T: Config>(count: u32) -> Vec<Party<T::AccountId>> {
+    (0..count)
+        .map(|index| {
+            let (provider, worker) = (funded::<T>("provider", index), funded::<T>("worker", index));
+            let machine = T::Machines::benchmark_machine(&provider, &worker, 1);
+            T::Machines::benchmark_activate(machine);
+            Party {
+                machine,
+                provider,
+                worker,
+            }
+        })
+        .collect()
+}
+
+fn task(window_ms: Millis) -> JobKind {
+    JobKind::Task {
+        verification: Verification::Consumer { window_ms },
+    }
+}
+
+fn quorum(replicas: u8) -> JobKind {
+    JobKind::Task {
+        verification: Verification::Quorum {
+            replicas,
+            threshold: replicas / 2 + 1,
+        },
+    }
+}
+
+/// An order for so many epochs, whose manifest is as long as may be, and whose circle on the map has to be measured.
+fn order<T: Config>(kind: JobKind, epochs: u32) -> JobOrder {
     let bytes = vec![b' '; T::MaxManifestBytes::get() as usize];
     let length_bytes = T::MaxManifestBytes::get();
     let hash = T::Preimages::note(bytes.into()).unwrap();
-    let order = JobOrder {
-        machine,
-        slots: 1,
+    JobOrder {
         kind,
-        manifest: ManifestRef { hash, length_bytes },
+        manifest: Manifest::Public(ManifestRef { hash, length_bytes }),
         image_digest: H256::repeat_byte(1),
-        max_duration_ms: MILLIS_PER_HOUR.clamp(T::MinDurationMs::get(), T::MaxDurationMs::get()),
-        max_price_per_slot_hour: Balance::MAX,
-    };
-    (parties, order)
-}
-
-/// Deploys an order; its manifest is then needed by this job alone and removed when it closes.
-fn deploy<T: Config>(parties: &Parties<T::AccountId>, order: JobOrder) -> JobId {
-    let job = NextJobId::<T>::get();
-    assert_ok!(Pallet::<T>::deploy(
-        RawOrigin::Signed(parties.consumer.clone()).into(),
-        order
-    ));
-    T::Preimages::unrequest(&order.manifest.hash);
-    job
-}
-
-/// Deploys and starts a job, and lets `elapsed_ms` pass.
-fn run<T: Config>(kind: JobKind, elapsed_ms: Millis) -> (Parties<T::AccountId>, JobOrder, JobId) {
-    let (parties, order) = set_up::<T>(kind);
-    let job = deploy::<T>(&parties, order);
-    assert_ok!(Pallet::<T>::start(
-        RawOrigin::Signed(parties.worker.clone()).into(),
-        job
-    ));
-    T::Clock::benchmark_set_now_ms(START_MS.saturating_add(elapsed_ms));
-    (parties, order, job)
-}
-
-/// Deploys, starts and finishes a task.
-fn finish_task<T: Config>() -> (Parties<T::AccountId>, JobOrder, JobId) {
-    let (parties, order, job) = run::<T>(JobKind::Task, T::MinDurationMs::get());
-    assert_ok!(Pallet::<T>::submit_result(
-        RawOrigin::Signed(parties.worker.clone()).into(),
-        job,
-        H256::repeat_byte(2),
-    ));
-    (parties, order, job)
-}
-
-/// What closing the job now has to say: that it was paid for.
-fn closing<T: Config>(job: JobId, outcome: JobOutcome) -> Event<T> {
-    let record = Jobs::<T>::get(job).unwrap();
-    let paid = record.due_at(T::Clock::now_ms());
-    assert!(paid > 0);
-    let refunded = record.escrowed - paid;
-    Event::JobClosed {
-        job,
-        machine: record.machine,
-        outcome,
-        paid,
-        refunded,
+        requirements: Requirements {
+            near: Some(Near {
+                center: Location::default(),
+                within_km: u32::MAX,
+            }),
+            ..Default::default()
+        },
+        slots: 1,
+        max_duration_ms: epoch_ms::<T>(epochs).clamp(T::MinDurationMs::get(), T::MaxDurationMs::get()),
+        // So dear that every part of a payment arrives, and that everybody can pay.
+        max_price_per_slot_hour: 100 * ASY,
     }
 }
 
-/// Checks that the job closed as told and left no manifest.
-fn assert_closed<T: Config>(order: &JobOrder, job: JobId, closed: Event<T>) {
+fn auction() -> AuctionTerms {
+    AuctionTerms {
+        floor_price_per_slot_hour: 1,
+        rise_ms: 1_000,
+        open_ms: 1_000,
+    }
+}
+
+/// Leaves a manifest to the job alone, so that it goes with it.
+fn forget_manifest<T: Config>(order: &JobOrder) {
+    if let Manifest::Public(manifest) = &order.manifest {
+        T::Preimages::unrequest(&manifest.hash);
+    }
+}
+
+/// Deploys an order to the machines.
+fn deploy_to<T: Config>(consumer: &T::AccountId, order: &JobOrder, parties: &[Party<T::AccountId>]) -> JobId {
+    let job = NextJobId::<T>::get();
+    let machines: Vec<_> = parties.iter().map(|party| party.machine).collect();
+    assert_ok!(Pallet::<T>::deploy(
+        RawOrigin::Signed(consumer.clone()).into(),
+        order.clone(),
+        machines.try_into().unwrap(),
+    ));
+    forget_manifest::<T>(order);
+    job
+}
+
+fn start_all<T: Config>(job: JobId, parties: &[Party<T::AccountId>]) {
+    for party in parties {
+        assert_ok!(Pallet::<T>::start(
+            RawOrigin::Signed(party.worker.clone()).into(),
+            job
+        ));
+    }
+}
+
+/// A job that runs on so many machines, for so many epochs.
+fn run<T: Config>(
+    kind: JobKind,
+    nodes: u32,
+    epochs: u32,
+) -> (T::AccountId, Vec<Party<T::AccountId>>, JobOrder, JobId) {
+    let consumer = set_up::<T>();
+    let parties = machines::<T>(nodes);
+    let order = order::<T>(kind, epochs);
+    let job = deploy_to::<T>(&consumer, &order, &parties);
+    start_all::<T>(job, &parties);
+    (consumer, parties, order, job)
+}
+
+/// A task that gave its result after half of its time.
+fn finish_task<T: Config>() -> (T::AccountId, MachineId, JobOrder, JobId) {
+    let (consumer, parties, order, job) = run::<T>(task(1_000), 1, 2);
+    T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + 1));
+    assert_ok!(Pallet::<T>::submit_result(
+        RawOrigin::Signed(parties[0].worker.clone()).into(),
+        job,
+        H256::repeat_byte(2),
+    ));
+    (consumer, parties[0].machine, order, job)
+}
+
+/// Checks that nothing of a job is left.
+fn assert_closed<T: Config>(order: &JobOrder, job: JobId) {
     assert!(!Jobs::<T>::contains_key(job));
-    assert_eq!(T::Preimages::len(&order.manifest.hash), None);
-    frame_system::Pallet::<T>::assert_last_event(closed.into());
+    if let Manifest::Public(manifest) = &order.manifest {
+        assert_eq!(T::Preimages::len(&manifest.hash), None);
+    }
 }
 
 #[benchmarks]
@@ -130,98 +188,308 @@ mod benchmarks {
     use super::*;
 
     #[benchmark]
-    fn deploy() {
-        let (parties, order) = set_up::<T>(JobKind::Service);
+    fn deploy(n: Linear<1, { MAX_NODES as u32 }>) {
+        let consumer = set_up::<T>();
+        let chosen: Vec<_> = machines::<T>(n).into_iter().map(|party| party.machine).collect();
+        let order = order::<T>(task(1_000), 1);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.consumer), order);
+        _(RawOrigin::Signed(consumer), order, chosen.try_into().unwrap());
 
-        assert!(Jobs::<T>::contains_key(NextJobId::<T>::get() - 1));
+        let job = NextJobId::<T>::get() - 1;
+        assert_eq!(u32::from(Jobs::<T>::get(job).unwrap().assignments), n);
     }
 
     #[benchmark]
     fn start() {
-        let (parties, order) = set_up::<T>(JobKind::Service);
-        let job = super::deploy::<T>(&parties, order);
+        // A request, which gives back what was held above the price.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(1);
+        let job = NextJobId::<T>::get();
+        assert_ok!(Pallet::<T>::request(
+            RawOrigin::Signed(consumer).into(),
+            order::<T>(JobKind::Service, 1),
+            1,
+            auction(),
+        ));
+        assert_ok!(Pallet::<T>::accept_request(
+            RawOrigin::Signed(parties[0].worker.clone()).into(),
+            job,
+            parties[0].machine,
+        ));
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.worker), job);
+        _(RawOrigin::Signed(parties[0].worker.clone()), job);
 
-        assert!(matches!(
-            Jobs::<T>::get(job).unwrap().state,
-            JobState::Running { .. }
-        ));
+        let part = Assignments::<T>::get(job, parties[0].machine).unwrap();
+        assert!(matches!(part.state, AssignmentState::Running { .. }));
     }
 
     #[benchmark]
     fn submit_result() {
-        let (parties, _, job) = run::<T>(JobKind::Task, T::MinDurationMs::get());
+        let (_, parties, _, job) = run::<T>(task(1_000), 1, 1);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.worker), job, H256::repeat_byte(2));
+        _(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            H256::repeat_byte(2),
+        );
 
-        assert!(matches!(
-            Jobs::<T>::get(job).unwrap().state,
-            JobState::Verifying { .. }
-        ));
+        let part = Assignments::<T>::get(job, parties[0].machine).unwrap();
+        assert!(matches!(part.state, AssignmentState::Verifying { .. }));
     }
 
     #[benchmark]
     fn accept() {
-        let (parties, order, job) = finish_task::<T>();
-        let closed = closing::<T>(job, JobOutcome::Completed);
+        let (consumer, machine, _, job) = finish_task::<T>();
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.consumer), job);
+        _(RawOrigin::Signed(consumer), job, machine);
 
-        assert_closed(&order, job, closed);
+        let part = Assignments::<T>::get(job, machine).unwrap();
+        assert!(matches!(part.state, AssignmentState::Ended { .. }));
     }
 
     #[benchmark]
-    fn close() {
-        let (parties, order, job) = run::<T>(JobKind::Service, T::MinDurationMs::get());
-        let closed = closing::<T>(job, JobOutcome::ClosedByConsumer);
+    fn close(n: Linear<1, { MAX_NODES as u32 }>) {
+        let (consumer, parties, _, job) = run::<T>(JobKind::Service, n, 2);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + 1));
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.consumer), job);
+        _(RawOrigin::Signed(consumer), job);
 
-        assert_closed(&order, job, closed);
+        for party in parties {
+            let part = Assignments::<T>::get(job, party.machine).unwrap();
+            assert!(matches!(part.state, AssignmentState::Ended { .. }));
+        }
     }
 
     #[benchmark]
-    fn settle() {
-        let (parties, order, job) = finish_task::<T>();
-        T::Clock::benchmark_set_now_ms(Millis::MAX);
-        let closed = closing::<T>(job, JobOutcome::Completed);
+    fn settle(e: Linear<1, { T::MaxEpochsPerSettle::get() }>) {
+        let (consumer, parties, order, job) = run::<T>(JobKind::Service, 1, e);
+        let machine = parties[0].machine;
+        for epoch in FIRST_EPOCH..FIRST_EPOCH + e {
+            T::Uptime::benchmark_watch(machine, epoch);
+        }
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e) + 1);
+        assert_ok!(Pallet::<T>::expire(
+            RawOrigin::Signed(consumer).into(),
+            job,
+            machine
+        ));
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e + 3));
+        let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.provider), job);
+        _(RawOrigin::Signed(stranger), job, machine);
 
-        assert_closed(&order, job, closed);
+        assert_closed::<T>(&order, job);
     }
 
     #[benchmark]
     fn expire() {
-        let (parties, order, job) = run::<T>(JobKind::Service, 0);
-        T::Clock::benchmark_set_now_ms(Millis::MAX);
-        let closed = closing::<T>(job, JobOutcome::Expired);
+        // A machine that did not start: it is charged, its part goes back, and the job closes.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(1);
+        let order = order::<T>(JobKind::Service, 1);
+        let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get() + 1);
+        let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.provider), job);
+        _(RawOrigin::Signed(stranger), job, parties[0].machine);
 
-        assert_closed(&order, job, closed);
+        assert_closed::<T>(&order, job);
     }
 
     #[benchmark]
     fn abandon() {
-        // By the worker key, which takes one more look at the registry than the provider does.
-        let (parties, order, job) = run::<T>(JobKind::Service, T::MinDurationMs::get());
-        let closed = closing::<T>(job, JobOutcome::Abandoned);
+        // By the worker key, which takes one more look at the registry than the provider does; a task, which closes.
+        let (_, parties, order, job) = run::<T>(task(1_000), 1, 1);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(parties.worker), job);
+        _(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            parties[0].machine,
+        );
 
-        assert_closed(&order, job, closed);
+        assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn request() {
+        let consumer = set_up::<T>();
+        let order = order::<T>(task(1_000), 1);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(consumer), order, MAX_NODES, auction());
+
+        assert_eq!(
+            Jobs::<T>::get(NextJobId::<T>::get() - 1).unwrap().open_places,
+            MAX_NODES
+        );
+    }
+
+    #[benchmark]
+    fn accept_request(n: Linear<0, { MAX_REPLICAS as u32 - 1 }>) {
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(n + 1);
+        let job = NextJobId::<T>::get();
+        assert_ok!(Pallet::<T>::request(
+            RawOrigin::Signed(consumer).into(),
+            order::<T>(quorum(MAX_REPLICAS), 1),
+            MAX_REPLICAS,
+            auction(),
+        ));
+        for party in &parties[1..] {
+            assert_ok!(Pallet::<T>::accept_request(
+                RawOrigin::Signed(party.worker.clone()).into(),
+                job,
+                party.machine,
+            ));
+        }
+        let party = &parties[0];
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(party.worker.clone()), job, party.machine);
+
+        assert!(Assignments::<T>::contains_key(job, party.machine));
+    }
+
+    #[benchmark]
+    fn decline() {
+        // An undelivered manifest, which costs a bounty and closes the job.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(1);
+        let mut order = order::<T>(JobKind::Service, 1);
+        order.manifest = Manifest::Sealed {
+            hash: H256::repeat_byte(3),
+        };
+        let job = deploy_to::<T>(&consumer, &order, &parties);
+
+        #[extrinsic_call]
+        _(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            parties[0].machine,
+            DeclineReason::NotDelivered,
+        );
+
+        assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn expire_request() {
+        let consumer = set_up::<T>();
+        let order = order::<T>(JobKind::Service, 1);
+        let job = NextJobId::<T>::get();
+        assert_ok!(Pallet::<T>::request(
+            RawOrigin::Signed(consumer).into(),
+            order.clone(),
+            MAX_NODES,
+            auction(),
+        ));
+        forget_manifest::<T>(&order);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + auction().open_ms + 1);
+        let stranger = funded::<T>("stranger", 0);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(stranger), job);
+
+        assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn top_up(n: Linear<1, { MAX_NODES as u32 }>) {
+        let (consumer, parties, order, job) = run::<T>(JobKind::Service, n, 1);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(consumer), job, epoch_ms::<T>(100));
+
+        let part = Assignments::<T>::get(job, parties[0].machine).unwrap();
+        assert_eq!(part.max_duration_ms, order.max_duration_ms + epoch_ms::<T>(100));
+    }
+
+    #[benchmark]
+    fn reject() {
+        let (consumer, machine, order, job) = finish_task::<T>();
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(consumer), job, machine);
+
+        assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn commit_result() {
+        // The last one, which lets all reveal.
+        let (_, parties, _, job) = run::<T>(quorum(2), 2, 1);
+        assert_ok!(Pallet::<T>::commit_result(
+            RawOrigin::Signed(parties[1].worker.clone()).into(),
+            job,
+            H256::repeat_byte(2),
+        ));
+
+        #[extrinsic_call]
+        _(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            H256::repeat_byte(2),
+        );
+
+        assert!(
+            Jobs::<T>::get(job)
+                .unwrap()
+                .ballot
+                .unwrap()
+                .reveal_ends_ms
+                .is_some()
+        );
+    }
+
+    #[benchmark]
+    fn reveal_result() {
+        let (_, parties, _, job) = run::<T>(quorum(2), 2, 1);
+        let (result_hash, salt) = (H256::repeat_byte(2), [7; 32]);
+        for party in &parties {
+            assert_ok!(Pallet::<T>::commit_result(
+                RawOrigin::Signed(party.worker.clone()).into(),
+                job,
+                Pallet::<T>::commitment_to(job, party.machine, result_hash, salt),
+            ));
+        }
+
+        #[extrinsic_call]
+        _(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            result_hash,
+            salt,
+        );
+
+        assert_eq!(Jobs::<T>::get(job).unwrap().ballot.unwrap().revealed, 1);
+    }
+
+    #[benchmark]
+    fn resolve(n: Linear<2, { MAX_REPLICAS as u32 }>) {
+        // Nobody revealed: each is charged and its part goes back, which costs more than to free a machine that won.
+        let (_, parties, order, job) = run::<T>(quorum(n as u8), n, 1);
+        for party in &parties {
+            assert_ok!(Pallet::<T>::commit_result(
+                RawOrigin::Signed(party.worker.clone()).into(),
+                job,
+                H256::repeat_byte(2),
+            ));
+        }
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::RevealWindowMs::get() + 1);
+        let stranger = funded::<T>("stranger", 0);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(stranger), job);
+
+        assert_closed::<T>(&order, job);
     }
 
     impl_benchmark_test_suite!(Pallet, crate::mock::new_test_ext(), crate::mock::Test);

@@ -3,11 +3,20 @@
 //! What is owed is taken out of the hold by force: a consumer who has frozen the balance (by a vote or a
 //! lock) still pays. And whatever an account refuses to receive goes to the treasury instead, or is burned,
 //! so that no account's condition can keep a job from closing.
+//!
+//! A call that closes a place, pays the last of an assignment, judges as many epochs as one call may, accepts for a
+//! silent consumer, ends an auction or decides a quorum pays a *bounty* to its caller, unless the caller takes part. The
+//! consumer holds as many bounties as there can be such calls, and gets back the rest. Reporting silence that opens a
+//! place again pays none: the reporter's share of the slash does.
 
-use assay_primitives::{emission::FlywheelLedger, money::Balance};
+use assay_primitives::{
+    clock::{ActiveClock, Millis},
+    emission::FlywheelLedger,
+    machine::{MachineId, MachineInspect},
+    money::Balance,
+};
 use polkadot_sdk::{
     frame_support::{
-        ensure,
         storage::with_storage_layer,
         traits::{
             Get,
@@ -18,7 +27,13 @@ use polkadot_sdk::{
     sp_runtime::{ArithmeticError, DispatchError, DispatchResult},
 };
 
-use crate::{Config, Diversion, Error, Event, HoldReason, JobId, JobRecord, Pallet};
+use crate::{AssignmentRecordOf, Config, Diversion, Event, HoldReason, JobId, JobRecordOf, Pallet};
+
+/// Bounties that a job's own calls may pay: the end of its auction, and the count of its replicas.
+const BOUNTIES_PER_JOB: u32 = 2;
+
+/// Bounties that each place's calls may pay, without those for judging many epochs: its end, and the last payment.
+const BOUNTIES_PER_PLACE: u32 = 2;
 
 /// How one payment is divided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,47 +65,81 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Holds the whole price of a job.
-    pub(crate) fn hold_escrow(consumer: &T::AccountId, amount: Balance) -> DispatchResult {
-        T::Currency::hold(&HoldReason::Escrow.into(), consumer, amount)
+    /// What is held for the bytes that a job keeps.
+    pub(crate) fn byte_deposit(nodes: u8, is_request: bool) -> Balance {
+        let request = if is_request { T::RequestDeposit::get() } else { 0 };
+        T::AssignmentDeposit::get()
+            .saturating_mul(nodes.into())
+            .saturating_add(T::JobDeposit::get())
+            .saturating_add(request)
     }
 
-    /// Fails if paying `amount` now would not reach the provider.
-    pub(crate) fn ensure_provider_receives(
-        record: &JobRecord<T::AccountId>,
-        amount: Balance,
-    ) -> DispatchResult {
-        let consequence =
-            T::Currency::can_deposit(&record.provider, Self::split(amount).provider, Provenance::Extant);
-        ensure!(
-            consequence == DepositConsequence::Success,
-            Error::<T>::ProviderCannotReceive
-        );
-        Ok(())
+    /// Most bounties that can be earned with a job.
+    pub(crate) fn bounties(nodes: u8, max_duration_ms: Millis) -> Balance {
+        // A run touches one epoch more than it is long, and another one where it is no whole number of them.
+        let epochs = max_duration_ms
+            .checked_div(T::Clock::epoch_duration_ms())
+            .unwrap_or(0)
+            .saturating_add(2);
+        let batches = epochs
+            .checked_div(T::MaxEpochsPerSettle::get().into())
+            .unwrap_or(epochs);
+        Balance::from(BOUNTIES_PER_PLACE)
+            .saturating_add(batches.into())
+            .saturating_mul(nodes.into())
+            .saturating_add(BOUNTIES_PER_JOB.into())
     }
 
-    /// Pays `amount` out of the job's escrow and notes it in the record, which the caller stores or drops.
-    pub(crate) fn pay(job: JobId, record: &mut JobRecord<T::AccountId>, amount: Balance) -> DispatchResult {
+    /// Everything that is held for an order besides its price.
+    pub(crate) fn whole_deposit(nodes: u8, max_duration_ms: Millis, is_request: bool) -> Balance {
+        Self::bounties(nodes, max_duration_ms)
+            .saturating_mul(T::Bounty::get())
+            .saturating_add(Self::byte_deposit(nodes, is_request))
+    }
+
+    /// Holds more of a consumer's money.
+    pub(crate) fn hold(reason: HoldReason, consumer: &T::AccountId, amount: Balance) -> DispatchResult {
         if amount == 0 {
             return Ok(());
         }
-        record.escrowed = record
-            .escrowed
-            .checked_sub(amount)
-            .ok_or(ArithmeticError::Underflow)?;
+        T::Currency::hold(&reason.into(), consumer, amount)
+    }
+
+    /// Whether the provider would receive its part of `amount`.
+    pub(crate) fn can_receive(provider: &T::AccountId, amount: Balance) -> bool {
+        let consequence =
+            T::Currency::can_deposit(provider, Self::split(amount).provider, Provenance::Extant);
+        consequence == DepositConsequence::Success
+    }
+
+    /// Pays `amount` out of an assignment's escrow and notes it in the records, which the caller stores or drops.
+    pub(crate) fn pay(
+        job: JobId,
+        order: &mut JobRecordOf<T>,
+        machine: MachineId,
+        record: &mut AssignmentRecordOf<T>,
+        amount: Balance,
+    ) -> DispatchResult {
+        if amount == 0 {
+            return Ok(());
+        }
+        Self::take_escrow(record, amount)?;
         record.paid = record.paid.checked_add(amount).ok_or(ArithmeticError::Overflow)?;
+        order.paid = order.paid.checked_add(amount).ok_or(ArithmeticError::Overflow)?;
 
         let split = Self::split(amount);
         let treasury = T::TreasuryAccount::get();
         let author = T::BlockAuthor::get().unwrap_or_else(|| treasury.clone());
-        Self::burn(&record.consumer, split.burned)?;
-        let provider_amount = Self::deliver(job, &record.consumer, &record.provider, split.provider)?;
-        Self::deliver(job, &record.consumer, &treasury, split.treasury)?;
-        Self::deliver(job, &record.consumer, &author, split.author)?;
+        let reason = HoldReason::Escrow;
+        Self::burn(reason, &order.consumer, split.burned)?;
+        let provider_amount = Self::deliver(job, reason, &order.consumer, &record.provider, split.provider)?;
+        Self::deliver(job, reason, &order.consumer, &treasury, split.treasury)?;
+        Self::deliver(job, reason, &order.consumer, &author, split.author)?;
 
         T::Flywheel::note_fee(split.fee, split.burned);
         Self::deposit_event(Event::PaymentSettled {
             job,
+            machine,
             provider_amount,
             fee: split.fee,
             burned: split.burned,
@@ -98,26 +147,110 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Gives back what a closing job has left in escrow, and tells how much the consumer got.
-    pub(crate) fn refund(job: JobId, record: &mut JobRecord<T::AccountId>) -> Result<Balance, DispatchError> {
-        let amount = core::mem::take(&mut record.escrowed);
+    /// Sends to the treasury what neither side may have.
+    pub(crate) fn forfeit(
+        job: JobId,
+        order: &JobRecordOf<T>,
+        machine: MachineId,
+        record: &mut AssignmentRecordOf<T>,
+        amount: Balance,
+    ) -> DispatchResult {
+        if amount == 0 {
+            return Ok(());
+        }
+        Self::take_escrow(record, amount)?;
+        let treasury = T::TreasuryAccount::get();
+        Self::deliver(job, HoldReason::Escrow, &order.consumer, &treasury, amount)?;
+        Self::deposit_event(Event::EarningsForfeited { job, machine, amount });
+        Ok(())
+    }
+
+    /// Gives back what an assignment has in escrow above `keep`.
+    pub(crate) fn return_excess(
+        job: JobId,
+        order: &JobRecordOf<T>,
+        record: &mut AssignmentRecordOf<T>,
+        keep: Balance,
+    ) -> DispatchResult {
+        let excess = record.escrowed.saturating_sub(keep);
+        Self::take_escrow(record, excess)?;
+        Self::return_escrow(job, &order.consumer, excess)
+    }
+
+    /// Gives back a part of the escrow that is in no record any more.
+    pub(crate) fn return_escrow(job: JobId, consumer: &T::AccountId, amount: Balance) -> DispatchResult {
+        if Self::give_back(job, HoldReason::Escrow, consumer, amount)? > 0 {
+            Self::deposit_event(Event::EscrowReturned { job, amount });
+        }
+        Ok(())
+    }
+
+    /// Gives back what a closing job has left of its deposit, and tells how much the consumer got.
+    pub(crate) fn return_deposit(job: JobId, order: &JobRecordOf<T>) -> Result<Balance, DispatchError> {
+        let amount = order
+            .deposit
+            .checked_add(order.bounties)
+            .ok_or(ArithmeticError::Overflow)?;
+        Self::give_back(job, HoldReason::Deposit, &order.consumer, amount)
+    }
+
+    /// Pays a bounty to who made a call, unless it takes part in the job.
+    pub(crate) fn pay_caller(
+        job: JobId,
+        order: &mut JobRecordOf<T>,
+        caller: &T::AccountId,
+        machine: MachineId,
+        provider: &T::AccountId,
+    ) {
+        if *caller != order.consumer && !Self::acts_for(caller, machine, provider) {
+            Self::pay_bounty(job, order, caller);
+        }
+    }
+
+    /// Pays a bounty, if one is left and can be received.
+    pub(crate) fn pay_bounty(job: JobId, order: &mut JobRecordOf<T>, recipient: &T::AccountId) {
+        let amount = order.bounty.min(order.bounties);
+        if amount > 0 && Self::transfer(HoldReason::Deposit, &order.consumer, recipient, amount).is_ok() {
+            order.bounties = order.bounties.saturating_sub(amount);
+            Self::deposit_event(Event::BountyPaid {
+                job,
+                recipient: recipient.clone(),
+                amount,
+            });
+        }
+    }
+
+    /// Whether an account is a machine's provider, or its worker.
+    pub(crate) fn acts_for(who: &T::AccountId, machine: MachineId, provider: &T::AccountId) -> bool {
+        who == provider || T::Machines::machine_of_worker(who) == Some(machine)
+    }
+
+    fn take_escrow(record: &mut AssignmentRecordOf<T>, amount: Balance) -> DispatchResult {
+        record.escrowed = record
+            .escrowed
+            .checked_sub(amount)
+            .ok_or(ArithmeticError::Underflow)?;
+        Ok(())
+    }
+
+    /// Frees held money, and tells how much of it the consumer got: all or nothing.
+    fn give_back(
+        job: JobId,
+        reason: HoldReason,
+        consumer: &T::AccountId,
+        amount: Balance,
+    ) -> Result<Balance, DispatchError> {
         if amount == 0 {
             return Ok(0);
         }
-        let released = with_storage_layer(|| {
-            T::Currency::release(
-                &HoldReason::Escrow.into(),
-                &record.consumer,
-                amount,
-                Precision::Exact,
-            )
-        });
+        let released =
+            with_storage_layer(|| T::Currency::release(&reason.into(), consumer, amount, Precision::Exact));
         match released {
             Ok(released) => Ok(released),
             // Only an account that lives by another pallet's reference alone cannot take back what is less
             // than the existential deposit.
             Err(_) => {
-                Self::divert(job, &record.consumer, &record.consumer, amount)?;
+                Self::divert(job, reason, consumer, consumer, amount)?;
                 Ok(0)
             }
         }
@@ -127,6 +260,7 @@ impl<T: Config> Pallet<T> {
     /// nothing.
     fn deliver(
         job: JobId,
+        reason: HoldReason,
         consumer: &T::AccountId,
         recipient: &T::AccountId,
         amount: Balance,
@@ -134,10 +268,10 @@ impl<T: Config> Pallet<T> {
         if amount == 0 {
             return Ok(0);
         }
-        match Self::transfer(consumer, recipient, amount) {
+        match Self::transfer(reason, consumer, recipient, amount) {
             Ok(()) => Ok(amount),
             Err(_) => {
-                Self::divert(job, consumer, recipient, amount)?;
+                Self::divert(job, reason, consumer, recipient, amount)?;
                 Ok(0)
             }
         }
@@ -146,14 +280,15 @@ impl<T: Config> Pallet<T> {
     /// Sends to the treasury what `recipient` cannot receive, or burns it.
     fn divert(
         job: JobId,
+        reason: HoldReason,
         consumer: &T::AccountId,
         recipient: &T::AccountId,
         amount: Balance,
     ) -> DispatchResult {
-        let destination = match Self::transfer(consumer, &T::TreasuryAccount::get(), amount) {
+        let destination = match Self::transfer(reason, consumer, &T::TreasuryAccount::get(), amount) {
             Ok(()) => Diversion::Treasury,
             Err(_) => {
-                Self::burn(consumer, amount)?;
+                Self::burn(reason, consumer, amount)?;
                 Diversion::Burned
             }
         };
@@ -167,10 +302,15 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Moves held money to an account's free balance, or changes nothing.
-    fn transfer(consumer: &T::AccountId, recipient: &T::AccountId, amount: Balance) -> DispatchResult {
+    fn transfer(
+        reason: HoldReason,
+        consumer: &T::AccountId,
+        recipient: &T::AccountId,
+        amount: Balance,
+    ) -> DispatchResult {
         with_storage_layer(|| {
             T::Currency::transfer_on_hold(
-                &HoldReason::Escrow.into(),
+                &reason.into(),
                 consumer,
                 recipient,
                 amount,
@@ -183,12 +323,12 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Burns held money.
-    fn burn(consumer: &T::AccountId, amount: Balance) -> DispatchResult {
+    fn burn(reason: HoldReason, consumer: &T::AccountId, amount: Balance) -> DispatchResult {
         if amount == 0 {
             return Ok(());
         }
         T::Currency::burn_held(
-            &HoldReason::Escrow.into(),
+            &reason.into(),
             consumer,
             amount,
             Precision::Exact,

@@ -1,39 +1,43 @@
 //! Jobs, and the money that is held, streamed and returned for them.
 //!
-//! A consumer deploys a job to a machine; the price of its longest run is held from then on. A *service* is
-//! paid for as it runs, a *task* once its result stands. Whatever is left goes back when the job closes.
+//! A consumer orders a job for one or more machines, of which each gets an *assignment*: on machines it chose, at
+//! their asks ([`deploy`](Pallet::deploy)), or on whichever eligible machines take the price that it offers, which
+//! rises until they do ([`request`](Pallet::request)). The most that it can cost is held from then on. A *service* is
+//! paid for as it runs, a *task* once its result stands.
 //!
 //! ```text
-//! Starting ──start──▶ Running ──submit_result──▶ Verifying ──accept, or settle after the window──▶ Completed
-//!    │                   │ settle pays a service's time and changes nothing else
-//!    │                   ├─close───▶ ClosedByConsumer (services only)
-//!    │                   ├─expire──▶ Expired (services), NoResult (tasks)
-//!    │                   └─abandon─▶ Abandoned
-//!    ├─close───▶ Cancelled
-//!    ├─expire──▶ NotStarted
-//!    └─abandon─▶ Abandoned
+//! Open ──accept_request──▶ Starting ──start──▶ Running ─┬─ close, expire, abandon (services) ──────────▶ Ended
+//!   ▲                         │                         ├─ submit_result ▶ Verifying ─ accept, settle ─▶ Ended
+//!   └──decline, expire────────┘                         └─ commit_result ▶ Committed ─ reveal_result ─▶ Revealed
+//!                                                                              └─────── resolve ─────────┴▶ Ended
+//! Ended ──settle, once its last epoch is closed──▶ gone; the job goes with its last assignment
 //! ```
 //!
 //! # Properties
 //!
-//! 1. *Nobody is stuck.* In every state each side alone, or anybody once a deadline has passed, can close the
-//!    job. No account's condition (frozen, dead, below the existential deposit) prevents it.
-//! 2. *Nobody pays more than agreed.* A job never takes more than its escrow; the ask is fixed at deployment.
-//! 3. *Rounding never adds up.* Payments are differences of one running total.
-//! 4. *A chain that stands still charges nobody*: all times are active time.
-//! 5. *Bounded.* No call iterates. A machine has at most as many jobs as slots, so the machine's own bond and
-//!    deposit stand behind the storage of its jobs and none is taken for a job.
+//! 1. *Nobody is stuck.* In every state anybody can go on once a deadline has passed. No account's condition (frozen,
+//!    dead, below the existential deposit) prevents it.
+//! 2. *Nobody pays more than agreed.* An assignment never takes more than was held for it.
+//! 3. *A chain that stands still charges nobody*: all times are active time.
+//! 4. *Bounded.* No call looks at more than the job's machines or [`Config::MaxEpochsPerSettle`] epochs.
 //!
-//! Closing has one path (`calls.rs`), and all money moves in one file (`escrow.rs`).
+//! The rules stand by the code that keeps them: `orders.rs` (terms and places), `assignments.rs` (who is charged),
+//! `results.rs` and `quorum.rs` (what a result is worth), `settling.rs` (when it is paid), `escrow.rs` (bounties).
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
+extern crate alloc;
+
+mod assignments;
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarking;
-mod calls;
 mod escrow;
 #[cfg(test)]
 mod mock;
+mod orders;
+mod quorum;
+mod results;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod try_state;
@@ -41,7 +45,11 @@ pub mod types;
 pub mod weights;
 
 pub use pallet::*;
-pub use types::{Diversion, JobId, JobKind, JobOrder, JobOutcome, JobRecord, JobState, ManifestRef};
+pub use types::{
+    AssignmentRecord, AssignmentRecordOf, AssignmentState, Auction, AuctionTerms, Ballot, ChosenMachines,
+    DeclineReason, Diversion, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest, ManifestRef,
+    Outcome, Verification,
+};
 pub use weights::WeightInfo;
 
 /// The pallet's items.
@@ -49,8 +57,9 @@ pub use weights::WeightInfo;
 pub mod pallet {
     use assay_primitives::{
         clock::{ActiveClock, Millis},
-        emission::FlywheelLedger,
+        emission::{EpochUptime, FlywheelLedger},
         machine::{MachineId, MachineLease},
+        market::{MAX_NODES, MachineMatching, Requirements},
         money::Balance,
         offence::ReportOffence,
     };
@@ -64,7 +73,11 @@ pub mod pallet {
         sp_runtime::{Permill, Rounding, traits::BlakeTwo256},
     };
 
-    use super::{Diversion, JobId, JobKind, JobOrder, JobOutcome, JobRecord, WeightInfo, types::cost};
+    use super::{
+        AssignmentRecordOf, AuctionTerms, ChosenMachines, DeclineReason, Diversion, JobId, JobKind, JobOrder,
+        JobRecordOf, Outcome, WeightInfo,
+        types::{MAX_REPLICAS, cost},
+    };
 
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
@@ -86,13 +99,19 @@ pub mod pallet {
         /// Gives and takes back the slots of machines.
         type Machines: MachineLease<Self::AccountId>;
 
+        /// Holds machines against an order's requirements.
+        type Matching: MachineMatching;
+
+        /// Tells what validators saw of machines.
+        type Uptime: EpochUptime;
+
         /// The clock of all deadlines and prices.
         type Clock: ActiveClock;
 
-        /// Keeps the manifests. A manifest is requested as long as a job needs it.
+        /// Keeps the public manifests. A manifest is requested as long as a job needs it.
         type Preimages: StorePreimage<H = BlakeTwo256>;
 
-        /// Punishes machines that give up what they run.
+        /// Punishes machines that break their word.
         type Offences: ReportOffence<Self::AccountId>;
 
         /// Hears of fees and burns.
@@ -101,24 +120,40 @@ pub mod pallet {
         /// The account of the author of the block at hand; without one its share goes to the treasury.
         type BlockAuthor: Get<Option<Self::AccountId>>;
 
-        /// Receives the treasury's share and whatever its recipient cannot receive. Keep it alive: what it
-        /// cannot receive itself is burned.
+        /// Receives the treasury's share, what neither side may have, and what its recipient cannot receive. Keep it
+        /// alive: what it cannot receive itself is burned.
         type TreasuryAccount: Get<Self::AccountId>;
 
         /// Part of every payment that the protocol keeps. A change holds from the next payment on, also for
         /// open jobs.
         type ProtocolFee: Get<Permill>;
 
+        /// Part of what a running service earned that is held back until it ended. A change holds for later orders.
+        type HoldBack: Get<Permill>;
+
+        /// Plancks that a bounty pays. Worth calling for: above the fee of [`Pallet::settle`]. A change holds for
+        /// later orders.
+        type Bounty: Get<Balance>;
+
         /// Milliseconds that a machine has to start a job. Longer: slots are blocked longer by machines that
         /// are gone; shorter than an image takes to pull: no job starts. A change holds for later
-        /// deployments.
+        /// assignments.
         type StartWindowMs: Get<Millis>;
 
-        /// Milliseconds that a consumer has to look at a result before silence counts as acceptance. A change
-        /// holds for later results.
-        type ConsumerWindowMs: Get<Millis>;
+        /// Milliseconds in which replicas have to reveal their results. Shorter than a few blocks: a busy chain makes
+        /// liars of honest machines. A change holds for later reveals.
+        type RevealWindowMs: Get<Millis>;
 
-        /// Shortest time that may be ordered, in milliseconds; above zero, so that every job costs something.
+        /// Longest time that a consumer may reserve for looking at a result, and longest run of a task that a quorum
+        /// verifies, in milliseconds: how long a machine that is done may have to wait.
+        #[pallet::constant]
+        type MaxVerificationMs: Get<Millis>;
+
+        /// Longest time that an order may be open, in milliseconds.
+        #[pallet::constant]
+        type MaxOpenMs: Get<Millis>;
+
+        /// Shortest time that may be ordered, in milliseconds.
         #[pallet::constant]
         type MinDurationMs: Get<Millis>;
 
@@ -127,9 +162,25 @@ pub mod pallet {
         #[pallet::constant]
         type MaxDurationMs: Get<Millis>;
 
-        /// Longest manifest, in bytes: what the chain keeps without a deposit while a job is open.
+        /// Longest public manifest, in bytes: what the chain keeps while a job is open.
         #[pallet::constant]
         type MaxManifestBytes: Get<u32>;
+
+        /// Most epochs that one call judges; above zero.
+        #[pallet::constant]
+        type MaxEpochsPerSettle: Get<u32>;
+
+        /// Plancks held for a job's record and its place in its consumer's list.
+        #[pallet::constant]
+        type JobDeposit: Get<Balance>;
+
+        /// Plancks held, besides, for the requirements of an open order.
+        #[pallet::constant]
+        type RequestDeposit: Get<Balance>;
+
+        /// Plancks held, besides, for each assignment and its place in its machine's list.
+        #[pallet::constant]
+        type AssignmentDeposit: Get<Balance>;
 
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
@@ -138,23 +189,34 @@ pub mod pallet {
     /// Why this pallet holds money.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// The price of open jobs.
+        /// The most that open jobs can cost.
         Escrow,
+        /// What open jobs keep of the chain's storage, and the bounties for those who keep them going.
+        Deposit,
     }
 
-    /// All open jobs.
+    /// All jobs that are not closed.
     #[pallet::storage]
-    pub type Jobs<T: Config> = StorageMap<_, Twox64Concat, JobId, JobRecord<T::AccountId>>;
+    pub type Jobs<T: Config> = StorageMap<_, Twox64Concat, JobId, JobRecordOf<T>>;
+
+    /// What a machine must be to accept an open order.
+    #[pallet::storage]
+    pub type Requests<T: Config> = StorageMap<_, Twox64Concat, JobId, Requirements>;
+
+    /// The assignments of each job: at most as many as it has nodes.
+    #[pallet::storage]
+    pub type Assignments<T: Config> =
+        StorageDoubleMap<_, Twox64Concat, JobId, Twox64Concat, MachineId, AssignmentRecordOf<T>>;
 
     /// The identifier that the next job gets.
     #[pallet::storage]
     pub type NextJobId<T: Config> = StorageValue<_, JobId, ValueQuery>;
 
-    /// The open jobs of each machine: at most as many as it has slots. This is what a worker watches.
+    /// The jobs that each machine has an assignment of. This is what a worker watches.
     #[pallet::storage]
     pub type MachineJobs<T: Config> = StorageDoubleMap<_, Twox64Concat, MachineId, Twox64Concat, JobId, ()>;
 
-    /// The open jobs of each consumer, for clients; the chain never iterates over them.
+    /// The jobs of each consumer, for clients; the chain never iterates over them.
     #[pallet::storage]
     pub type ConsumerJobs<T: Config> =
         StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Twox64Concat, JobId, ()>;
@@ -163,24 +225,53 @@ pub mod pallet {
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
-        /// A job was deployed to a machine and its price held.
-        JobDeployed {
+        /// A job was ordered and the most that it can cost was held.
+        JobOrdered {
             /// The job.
             job: JobId,
             /// Who pays.
             consumer: T::AccountId,
-            /// The machine that shall run it.
-            machine: MachineId,
-            /// Slots it has.
-            slots: u8,
             /// How it ends.
             kind: JobKind,
-            /// Its price, in plancks per slot and hour.
-            price_per_slot_hour: Balance,
-            /// Plancks held.
+            /// Machines that it wants.
+            nodes: u8,
+            /// Slots of each.
+            slots: u8,
+            /// Plancks held for its price.
             escrowed: Balance,
+            /// Plancks held for its bytes and for bounties.
+            deposit: Balance,
+            /// The last active time at which machines may accept it; `None` where its consumer chose them.
+            closes_at_ms: Option<Millis>,
+        },
+        /// A machine got a job.
+        MachineAssigned {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// Who is paid.
+            provider: T::AccountId,
+            /// The price that was fixed, in plancks per slot and hour.
+            price_per_slot_hour: Balance,
             /// The last active time at which the machine may start it.
             start_deadline_ms: Millis,
+        },
+        /// A machine that was assigned will not run the job; another one is sought.
+        PlaceReopened {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// Why.
+            outcome: Outcome,
+        },
+        /// No machine is sought any more for some of a job's places.
+        PlacesCancelled {
+            /// The job.
+            job: JobId,
+            /// How many.
+            places: u8,
         },
         /// A machine started a job.
         JobStarted {
@@ -190,6 +281,17 @@ pub mod pallet {
             machine: MachineId,
             /// Active time of the start.
             started_at_ms: Millis,
+        },
+        /// A consumer extended the time that a job may run.
+        JobExtended {
+            /// The job.
+            job: JobId,
+            /// By how much, in milliseconds.
+            additional_ms: Millis,
+            /// Plancks held besides for its price.
+            escrowed: Balance,
+            /// Plancks held besides for bounties.
+            deposit: Balance,
         },
         /// A task gave its result.
         ResultSubmitted {
@@ -202,16 +304,72 @@ pub mod pallet {
             /// The last active time of the consumer's window.
             window_ends_ms: Millis,
         },
+        /// A replica committed to its result.
+        ResultCommitted {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// What it committed to.
+            commitment: H256,
+        },
+        /// No replica can commit any more: those that did may reveal.
+        RevealOpened {
+            /// The job.
+            job: JobId,
+            /// The last active time at which they may.
+            reveal_ends_ms: Millis,
+        },
+        /// A replica revealed its result.
+        ResultRevealed {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// Hash of the result.
+            result_hash: H256,
+        },
+        /// The replicas of a task were counted.
+        QuorumResolved {
+            /// The job.
+            job: JobId,
+            /// Hash of the result that won; `None` where none had a quorum.
+            result_hash: Option<H256>,
+            /// How many replicas gave it.
+            votes: u8,
+        },
+        /// A machine is free again; what it earned is paid as its epochs are closed.
+        AssignmentEnded {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// How it ended.
+            outcome: Outcome,
+            /// Active time at which what is paid ends.
+            ended_at_ms: Millis,
+        },
         /// A payment was made out of a job's escrow.
         PaymentSettled {
             /// The job.
             job: JobId,
+            /// The machine that earned it.
+            machine: MachineId,
             /// Plancks that reached the provider; zero where its account could not receive them.
             provider_amount: Balance,
             /// Plancks that the protocol kept.
             fee: Balance,
             /// Part of the fee that was burned.
             burned: Balance,
+        },
+        /// What a result earned that nobody can judge went to the treasury.
+        EarningsForfeited {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// Plancks.
+            amount: Balance,
         },
         /// Somebody's account could not receive its part of a job's money.
         PaymentDiverted {
@@ -224,18 +382,41 @@ pub mod pallet {
             /// Where they went instead.
             destination: Diversion,
         },
-        /// A job closed and its slots are free again.
+        /// A part of a job's escrow went back to its consumer.
+        EscrowReturned {
+            /// The job.
+            job: JobId,
+            /// Plancks.
+            amount: Balance,
+        },
+        /// A bounty was paid.
+        BountyPaid {
+            /// The job.
+            job: JobId,
+            /// Who made the call, or the treasury.
+            recipient: T::AccountId,
+            /// Plancks.
+            amount: Balance,
+        },
+        /// Nothing is held or owed any more for a machine's part in a job.
+        AssignmentClosed {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// How it ended.
+            outcome: Outcome,
+            /// Plancks paid for it in all, fees included.
+            paid: Balance,
+        },
+        /// A job closed: nothing of it is left.
         JobClosed {
             /// The job.
             job: JobId,
-            /// The machine that had it.
-            machine: MachineId,
-            /// How it ended.
-            outcome: JobOutcome,
-            /// Plancks paid in all, fees included.
+            /// Plancks paid in all, fees included, without bounties.
             paid: Balance,
-            /// Plancks that went back to the consumer.
-            refunded: Balance,
+            /// Plancks of the deposit that went back to the consumer.
+            deposit_returned: Balance,
         },
     }
 
@@ -244,46 +425,77 @@ pub mod pallet {
     pub enum Error<T> {
         /// There is no open job of this identifier.
         NoSuchJob,
+        /// The machine has no part in the job.
+        NoSuchAssignment,
         /// Only the job's consumer may do this.
         NotConsumer,
-        /// Only the worker key of the job's machine may do this.
+        /// Only the worker key of a machine may do this.
         NotWorker,
-        /// Only the job's provider or the worker key of its machine may do this.
+        /// Only the machine's provider or its worker key may do this.
         NotProvider,
-        /// The job is not in a state in which this can be done.
+        /// The job or the machine's part in it is not in a state in which this can be done.
         WrongState,
         /// A running task cannot be closed by its consumer: it ends with its result or with its time.
         TaskRunning,
         /// A service gives no result.
         NotTask,
+        /// The task's results are verified in another way.
+        OtherVerification,
         /// The deadline has not passed yet.
         TooEarly,
-        /// The deadline has passed; the job can be expired.
+        /// The deadline has passed.
         TooLate,
         /// The highest price agreed to is below the machine's ask.
         PriceTooLow,
+        /// The floor of the price is above its maximum.
+        FloorAboveMaximum,
+        /// The order would be open for no time, for too long, or for less time than its price rises.
+        BadOpenTime,
         /// The duration is shorter or longer than allowed.
         BadDuration,
         /// At least one slot must be ordered.
         NoSlots,
+        /// No machine is ordered, or more than a job may have, or another number than the quorum has replicas.
+        BadNodes,
+        /// The quorum's threshold is not more than half of its replicas, or more than all of them.
+        BadQuorum,
+        /// The consumer's window, or the run of a task that a quorum verifies, is longer than allowed.
+        VerificationTooLong,
+        /// The chain cannot verify evidence of a TEE yet.
+        AttestedNotSupported,
+        /// The chain cannot verify proofs of computations yet.
+        ProofNotSupported,
+        /// The requirements are such that no machine could meet them.
+        BadRequirements,
+        /// The machine does not meet the order's requirements; the market's `explain` says which.
+        NotEligible,
+        /// The machine has a part in the job already.
+        AlreadyAssigned,
+        /// A machine of the same provider has a part in the quorum already.
+        ProviderNotDistinct,
+        /// The order has no open place.
+        NoOpenPlace,
         /// The manifest is longer than allowed.
         ManifestTooLarge,
         /// The preimage store has no manifest of this hash and length.
         ManifestMissing,
-        /// Nothing was earned since the last payment.
+        /// The manifest is public: there is nothing to deliver.
+        ManifestIsPublic,
+        /// The result and the salt are not what the machine committed to.
+        CommitmentMismatch,
+        /// Nothing can be paid that was not paid before.
         NothingDue,
-        /// The provider's account cannot receive this payment: it would stay below the existential deposit.
-        ProviderCannotReceive,
     }
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn integrity_test() {
-            assert!(T::MinDurationMs::get() > 0, "a job must cost something");
+            assert!(T::MinDurationMs::get() > 0, "a job must take some time");
             assert!(
                 T::MinDurationMs::get() <= T::MaxDurationMs::get(),
                 "no duration could be ordered"
             );
+            assert!(T::MaxEpochsPerSettle::get() > 0, "no epoch could be judged");
         }
 
         #[cfg(feature = "try-runtime")]
@@ -294,46 +506,43 @@ pub mod pallet {
 
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Deploys a job to a machine and holds the price of its longest run.
+        /// Orders a job for machines of the consumer's choice, each at its ask, and holds the most it can cost.
         ///
-        /// Note the manifest in the preimage store first, best in the same batch.
+        /// Note a public manifest in the preimage store first, best in the same batch. A sealed one has to reach each
+        /// worker in the start window.
         ///
         /// # Origin
         /// Signed by the consumer, who pays.
         ///
-        /// # Parameters
-        /// - `order`: what to run, where, for how long and at which highest price.
-        ///
         /// # Errors
-        /// - [`Error::NoSlots`], [`Error::BadDuration`], [`Error::ManifestTooLarge`]: the order is malformed.
-        /// - [`Error::ManifestMissing`]: the manifest was not noted, or has another length.
-        /// - [`Error::PriceTooLow`]: the machine asks for more.
-        /// - What the registry says where the machine is unknown, not active or has too few free slots.
+        /// - What is wrong with the order: [`Error::NoSlots`], [`Error::BadNodes`], [`Error::BadDuration`],
+        ///   [`Error::BadQuorum`], [`Error::VerificationTooLong`], [`Error::AttestedNotSupported`],
+        ///   [`Error::ProofNotSupported`], [`Error::BadRequirements`], [`Error::ManifestTooLarge`],
+        ///   [`Error::ManifestMissing`].
+        /// - What is wrong with a machine: [`Error::NotEligible`], [`Error::PriceTooLow`],
+        ///   [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], and what the registry says.
         /// - What the currency says where the consumer has too little.
         ///
         /// # Events
-        /// [`Event::JobDeployed`].
+        /// [`Event::MachineAssigned`] for each machine, [`Event::JobOrdered`].
         #[pallet::call_index(0)]
-        #[pallet::weight(T::WeightInfo::deploy())]
-        pub fn deploy(origin: OriginFor<T>, order: JobOrder) -> DispatchResult {
+        #[pallet::weight(T::WeightInfo::deploy(machines.len() as u32))]
+        pub fn deploy(origin: OriginFor<T>, order: JobOrder, machines: ChosenMachines) -> DispatchResult {
             let consumer = ensure_signed(origin)?;
-            Self::do_deploy(consumer, order)
+            Self::do_deploy(consumer, order, machines)
         }
 
-        /// Starts a job, and with it the meter.
+        /// Starts a job, and with it the meter. What was held above the machine's price goes back.
         ///
         /// # Origin
-        /// Signed by the worker key of the job's machine.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
+        /// Signed by the worker key of a machine that has the job.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::NotWorker`], [`Error::WrongState`].
+        /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
         /// - [`Error::TooLate`]: the time to start is over.
         ///
         /// # Events
-        /// [`Event::JobStarted`].
+        /// [`Event::JobStarted`]; [`Event::EscrowReturned`] where something was.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::start())]
         pub fn start(origin: OriginFor<T>, job: JobId) -> DispatchResult {
@@ -341,17 +550,14 @@ pub mod pallet {
             Self::do_start(&worker, job)
         }
 
-        /// Gives a task's result and stops the meter; the consumer's window opens.
+        /// Gives a task's result, which stops the meter and frees the machine; the consumer's window opens.
         ///
         /// # Origin
-        /// Signed by the worker key of the job's machine.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
-        /// - `result_hash`: hash of the result.
+        /// Signed by the worker key of a machine that runs the task.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::NotWorker`], [`Error::NotTask`], [`Error::WrongState`].
+        /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
+        /// - [`Error::NotTask`], [`Error::OtherVerification`]: a quorum wants a commitment first.
         /// - [`Error::TooLate`]: the task's time is over.
         ///
         /// # Events
@@ -363,130 +569,336 @@ pub mod pallet {
             Self::do_submit_result(&worker, job, result_hash)
         }
 
-        /// Accepts a task's result and pays for it.
+        /// Accepts a task's result, so that [`Pallet::settle`] pays it.
         ///
         /// # Origin
         /// Signed by the consumer.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
-        /// - [`Error::WrongState`]: there is no result.
+        /// - [`Error::NoSuchJob`], [`Error::NotConsumer`], [`Error::NoSuchAssignment`].
+        /// - [`Error::WrongState`]: there is no result, or it was accepted before.
         ///
         /// # Events
-        /// [`Event::PaymentSettled`], [`Event::JobClosed`].
+        /// [`Event::AssignmentEnded`], [`Event::EscrowReturned`].
         #[pallet::call_index(3)]
-        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::accept()))]
-        pub fn accept(origin: OriginFor<T>, job: JobId) -> DispatchResult {
+        #[pallet::weight(T::WeightInfo::accept())]
+        pub fn accept(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
             let consumer = ensure_signed(origin)?;
-            Self::do_accept(&consumer, job)
+            Self::do_accept(&consumer, job, machine)
         }
 
-        /// Cancels a job that has not started, or ends a running service and pays for its time.
+        /// Ends a job early: cancels open places and machines that have not started, and ends a service's run.
         ///
         /// # Origin
         /// Signed by the consumer.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
         /// - [`Error::TaskRunning`]: a task ends with its result or with its time.
-        /// - [`Error::WrongState`]: a result waits to be accepted.
+        /// - [`Error::WrongState`]: the job ended before.
         ///
         /// # Events
-        /// [`Event::PaymentSettled`] where something was due, [`Event::JobClosed`].
+        /// [`Event::PlacesCancelled`], [`Event::AssignmentEnded`] and [`Event::AssignmentClosed`] for what there was;
+        /// [`Event::EscrowReturned`]; [`Event::JobClosed`] where nothing is left to be paid.
         #[pallet::call_index(4)]
-        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::close()))]
-        pub fn close(origin: OriginFor<T>, job: JobId) -> DispatchResult {
+        #[pallet::weight(T::WeightInfo::close(MAX_NODES.into()))]
+        pub fn close(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
             let consumer = ensure_signed(origin)?;
-            Self::do_close(&consumer, job)
+            let nodes = Self::do_close(&consumer, job)?;
+            Ok(Some(T::WeightInfo::close(nodes)).into())
         }
 
-        /// Pays what a running service has earned so far, or for a task whose consumer's window is over.
+        /// Judges closed epochs of a machine's part in a job and pays what may be paid; accepts for a consumer that
+        /// let its window pass.
         ///
         /// # Origin
-        /// Signed by anybody.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
+        /// Signed by anybody. Pays a bounty where it judges as many epochs as one call may, pays the last of it, or
+        /// accepts.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::WrongState`].
-        /// - [`Error::NothingDue`]: no time has passed that is not paid.
+        /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
+        /// - [`Error::NothingDue`]: no epoch was closed since the last time.
         /// - [`Error::TooEarly`]: the consumer may still look at the result.
-        /// - [`Error::ProviderCannotReceive`]: the amount is too small for the provider's dead account.
         ///
         /// # Events
-        /// [`Event::PaymentSettled`]; for a task also [`Event::JobClosed`].
+        /// [`Event::PaymentSettled`] where something was paid; [`Event::AssignmentClosed`] and [`Event::JobClosed`]
+        /// with the last of it; [`Event::BountyPaid`].
         #[pallet::call_index(5)]
-        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::settle()))]
-        pub fn settle(origin: OriginFor<T>, job: JobId) -> DispatchResult {
-            ensure_signed(origin)?;
-            Self::do_settle(job)
+        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::settle(T::MaxEpochsPerSettle::get())))]
+        pub fn settle(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResultWithPostInfo {
+            let caller = ensure_signed(origin)?;
+            let epochs = Self::do_settle(&caller, job, machine)?;
+            Ok(Some(Self::with_author(T::WeightInfo::settle(epochs))).into())
         }
 
-        /// Closes a job whose time to start or to run is over: pays a service in full and a task nothing.
+        /// Ends a machine's part in a job whose time to start or to run is over.
+        ///
+        /// A machine that did not start is charged for its silence; where machines may still accept the order, its
+        /// place is open again. A service that ran is paid by [`Pallet::settle`]; a task without a result is not paid.
         ///
         /// # Origin
-        /// Signed by anybody.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
+        /// Signed by anybody. Pays a bounty, unless the place is open again; who reports silence has the reporter's
+        /// share of the slash.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::TooEarly`].
-        /// - [`Error::WrongState`]: a result waits to be accepted or settled.
+        /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::TooEarly`].
+        /// - [`Error::WrongState`]: it ended, or a result waits to be judged.
         ///
         /// # Events
-        /// [`Event::PaymentSettled`] where something was due, [`Event::JobClosed`].
+        /// [`Event::AssignmentEnded`], [`Event::AssignmentClosed`] or [`Event::PlaceReopened`];
+        /// [`Event::EscrowReturned`], [`Event::BountyPaid`], [`Event::JobClosed`].
         #[pallet::call_index(6)]
-        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::expire()))]
-        pub fn expire(origin: OriginFor<T>, job: JobId) -> DispatchResult {
-            ensure_signed(origin)?;
-            Self::do_expire(job)
+        #[pallet::weight(T::WeightInfo::expire())]
+        pub fn expire(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
+            let caller = ensure_signed(origin)?;
+            Self::do_expire(&caller, job, machine)
         }
 
-        /// Gives a job up: a service is paid up to now, a task not at all. Giving up one that runs is an offence for
-        /// which the machine is slashed.
+        /// Gives up a running job, which is an offence: a service is paid up to now but for the hold-back, a task not
+        /// at all.
         ///
         /// # Origin
-        /// Signed by the job's provider or by the worker key of its machine.
-        ///
-        /// # Parameters
-        /// - `job`: the job.
+        /// Signed by the machine's provider or its worker key.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::NotProvider`].
-        /// - [`Error::WrongState`]: the task has given its result.
+        /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::NotProvider`].
+        /// - [`Error::WrongState`]: it does not run. [`Error::TooLate`]: its time is over; expire it.
         ///
         /// # Events
-        /// [`Event::PaymentSettled`] where something was due, [`Event::JobClosed`].
+        /// [`Event::AssignmentEnded`] or [`Event::AssignmentClosed`]; [`Event::EscrowReturned`].
         #[pallet::call_index(7)]
-        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::abandon()))]
-        pub fn abandon(origin: OriginFor<T>, job: JobId) -> DispatchResult {
+        #[pallet::weight(T::WeightInfo::abandon())]
+        pub fn abandon(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::do_abandon(&who, job)
+            Self::do_abandon(&who, job, machine)
+        }
+
+        /// Orders a job for whichever eligible machines take the offered price, and holds the most it can cost.
+        ///
+        /// # Origin
+        /// Signed by the consumer, who pays.
+        ///
+        /// # Errors
+        /// - What is wrong with the order, as for [`Pallet::deploy`].
+        /// - What is wrong with the auction: [`Error::FloorAboveMaximum`], [`Error::BadOpenTime`].
+        /// - What the currency says where the consumer has too little.
+        ///
+        /// # Events
+        /// [`Event::JobOrdered`].
+        #[pallet::call_index(8)]
+        #[pallet::weight(T::WeightInfo::request())]
+        pub fn request(
+            origin: OriginFor<T>,
+            order: JobOrder,
+            nodes: u8,
+            auction: AuctionTerms,
+        ) -> DispatchResult {
+            let consumer = ensure_signed(origin)?;
+            Self::do_request(consumer, order, nodes, auction)
+        }
+
+        /// Takes a place of an open order for a machine, at the price that is offered now.
+        ///
+        /// # Origin
+        /// Signed by the machine's provider or its worker key.
+        ///
+        /// # Errors
+        /// - [`Error::NoSuchJob`], [`Error::NotProvider`], [`Error::NoOpenPlace`].
+        /// - [`Error::TooLate`]: the order is not open any more.
+        /// - [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], [`Error::NotEligible`], and what the
+        ///   registry says.
+        ///
+        /// # Events
+        /// [`Event::MachineAssigned`].
+        #[pallet::call_index(9)]
+        #[pallet::weight(T::WeightInfo::accept_request(MAX_REPLICAS.into()))]
+        pub fn accept_request(
+            origin: OriginFor<T>,
+            job: JobId,
+            machine: MachineId,
+        ) -> DispatchResultWithPostInfo {
+            let who = ensure_signed(origin)?;
+            let replicas = Self::do_accept_request(&who, job, machine)?;
+            Ok(Some(T::WeightInfo::accept_request(replicas)).into())
+        }
+
+        /// Declines a job before it started, which costs the machine nothing: not even a fee.
+        ///
+        /// Where machines may still accept the order, its place is open again, but for one whose manifest was not
+        /// delivered: that is cancelled, and a bounty of the consumer's goes to the treasury.
+        ///
+        /// # Origin
+        /// Signed by the machine's provider or its worker key.
+        ///
+        /// # Errors
+        /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::NotProvider`], [`Error::WrongState`].
+        /// - [`Error::TooLate`]: the time to start is over. [`Error::ManifestIsPublic`].
+        ///
+        /// # Events
+        /// [`Event::PlaceReopened`], or [`Event::AssignmentClosed`] and [`Event::EscrowReturned`].
+        #[pallet::call_index(10)]
+        #[pallet::weight(T::WeightInfo::decline())]
+        pub fn decline(
+            origin: OriginFor<T>,
+            job: JobId,
+            machine: MachineId,
+            reason: DeclineReason,
+        ) -> DispatchResultWithPostInfo {
+            let who = ensure_signed(origin)?;
+            Self::do_decline(&who, job, machine, reason)?;
+            Ok(Pays::No.into())
+        }
+
+        /// Cancels the open places of an order that machines cannot accept any more.
+        ///
+        /// # Origin
+        /// Signed by anybody. Pays a bounty.
+        ///
+        /// # Errors
+        /// - [`Error::NoSuchJob`], [`Error::NoOpenPlace`], [`Error::TooEarly`].
+        ///
+        /// # Events
+        /// [`Event::PlacesCancelled`], [`Event::EscrowReturned`], [`Event::BountyPaid`]; [`Event::JobClosed`] where no
+        /// machine has it.
+        #[pallet::call_index(11)]
+        #[pallet::weight(T::WeightInfo::expire_request())]
+        pub fn expire_request(origin: OriginFor<T>, job: JobId) -> DispatchResult {
+            let caller = ensure_signed(origin)?;
+            Self::do_expire_request(&caller, job)
+        }
+
+        /// Extends the time that machines may run a job and holds its price; those whose time is over are left alone.
+        ///
+        /// # Origin
+        /// Signed by the consumer.
+        ///
+        /// # Errors
+        /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
+        /// - [`Error::BadDuration`]: by nothing, or beyond the longest time.
+        /// - [`Error::TooLate`]: every machine's time is over.
+        /// - What the currency says where the consumer has too little.
+        ///
+        /// # Events
+        /// [`Event::JobExtended`].
+        #[pallet::call_index(12)]
+        #[pallet::weight(T::WeightInfo::top_up(MAX_NODES.into()))]
+        pub fn top_up(origin: OriginFor<T>, job: JobId, additional_ms: Millis) -> DispatchResultWithPostInfo {
+            let consumer = ensure_signed(origin)?;
+            let nodes = Self::do_top_up(&consumer, job, additional_ms)?;
+            Ok(Some(T::WeightInfo::top_up(nodes)).into())
+        }
+
+        /// Rejects a task's result: what it earned goes to the treasury, and the rest back to the consumer.
+        ///
+        /// # Origin
+        /// Signed by the consumer.
+        ///
+        /// # Errors
+        /// - [`Error::NoSuchJob`], [`Error::NotConsumer`], [`Error::NoSuchAssignment`].
+        /// - [`Error::WrongState`]: there is no result, or it was accepted.
+        /// - [`Error::TooLate`]: the window is over; silence accepted.
+        ///
+        /// # Events
+        /// [`Event::EarningsForfeited`], [`Event::EscrowReturned`], [`Event::AssignmentClosed`].
+        #[pallet::call_index(13)]
+        #[pallet::weight(T::WeightInfo::reject())]
+        pub fn reject(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
+            let consumer = ensure_signed(origin)?;
+            Self::do_reject(&consumer, job, machine)
+        }
+
+        /// Commits a replica to its result and stops its meter.
+        ///
+        /// # Origin
+        /// Signed by the worker key of a machine that runs the task.
+        ///
+        /// # Parameters
+        /// - `commitment`: Blake2-256 of [`assay_primitives::job::result_message`].
+        ///
+        /// # Errors
+        /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
+        /// - [`Error::NotTask`], [`Error::OtherVerification`]: the consumer verifies.
+        /// - [`Error::TooLate`]: the task's time is over.
+        ///
+        /// # Events
+        /// [`Event::ResultCommitted`]; [`Event::RevealOpened`] where it was the last.
+        #[pallet::call_index(14)]
+        #[pallet::weight(T::WeightInfo::commit_result())]
+        pub fn commit_result(origin: OriginFor<T>, job: JobId, commitment: H256) -> DispatchResult {
+            let worker = ensure_signed(origin)?;
+            Self::do_commit_result(&worker, job, commitment)
+        }
+
+        /// Reveals what a replica committed to.
+        ///
+        /// # Origin
+        /// Signed by the worker key of the machine.
+        ///
+        /// # Errors
+        /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
+        /// - [`Error::TooEarly`]: others may still commit. [`Error::TooLate`]: the time to reveal is over.
+        /// - [`Error::CommitmentMismatch`].
+        ///
+        /// # Events
+        /// [`Event::ResultRevealed`].
+        #[pallet::call_index(15)]
+        #[pallet::weight(T::WeightInfo::reveal_result())]
+        pub fn reveal_result(
+            origin: OriginFor<T>,
+            job: JobId,
+            result_hash: H256,
+            salt: [u8; 32],
+        ) -> DispatchResult {
+            let worker = ensure_signed(origin)?;
+            Self::do_reveal_result(&worker, job, result_hash, salt)
+        }
+
+        /// Counts the replicas once all have revealed, or the time to do so is over.
+        ///
+        /// # Origin
+        /// Signed by anybody. Pays a bounty.
+        ///
+        /// # Errors
+        /// - [`Error::NoSuchJob`].
+        /// - [`Error::WrongState`]: no quorum is to be decided. [`Error::TooEarly`]: results may still come.
+        ///
+        /// # Events
+        /// [`Event::QuorumResolved`]; [`Event::AssignmentEnded`] for who is paid, [`Event::AssignmentClosed`] for who
+        /// is not; [`Event::EscrowReturned`], [`Event::EarningsForfeited`], [`Event::BountyPaid`].
+        #[pallet::call_index(16)]
+        #[pallet::weight(T::WeightInfo::resolve(MAX_REPLICAS.into()))]
+        pub fn resolve(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
+            let caller = ensure_signed(origin)?;
+            let replicas = Self::do_resolve(&caller, job)?;
+            Ok(Some(T::WeightInfo::resolve(replicas)).into())
         }
     }
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// Plancks that would be paid for a job if it closed now, fee included; `None` where it is not open.
-        pub fn amount_due(job: JobId) -> Option<Balance> {
-            Jobs::<T>::get(job).map(|record| record.due_at(T::Clock::now_ms()))
+        /// Plancks that [`Pallet::settle`] would pay now for a machine's part in a job, fee included; `None` where it
+        /// has none.
+        pub fn amount_due(job: JobId, machine: MachineId) -> Option<Balance> {
+            Self::due(job, machine)
         }
 
-        /// Plancks that an order of these terms holds; `None` where they are more than any balance.
+        /// Plancks that a place of these terms holds; `None` where they are more than any balance.
         pub fn escrow_for(
             price_per_slot_hour: Balance,
             slots: u8,
             max_duration_ms: Millis,
         ) -> Option<Balance> {
             cost(price_per_slot_hour, slots, max_duration_ms, Rounding::Up)
+        }
+
+        /// Plancks held for the bytes and the bounties of an order.
+        pub fn deposit_for(nodes: u8, max_duration_ms: Millis, is_request: bool) -> Balance {
+            Self::whole_deposit(nodes, max_duration_ms, is_request)
+        }
+
+        /// What an open order offers now, in plancks per slot and hour; `None` where nobody can accept it.
+        pub fn offered_price(job: JobId) -> Option<Balance> {
+            Jobs::<T>::get(job)?.offered_price_at(T::Clock::now_ms())
         }
     }
 

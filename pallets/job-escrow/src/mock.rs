@@ -4,8 +4,9 @@
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
-    emission::FlywheelLedger,
+    emission::{EpochUptime, FlywheelLedger},
     machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
+    market::{FindError, MachineMatching, Requirements},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
     offence::{Beneficiaries, Offence, ReportOffence, SlashId},
 };
@@ -15,7 +16,7 @@ use polkadot_sdk::{
         Twox64Concat, assert_ok, construct_runtime, derive_impl, parameter_types, storage_alias,
         traits::{
             ConstU32, ConstU64, ConstU128, LinearStoragePrice, StorePreimage,
-            fungible::{HoldConsideration, InspectHold, Mutate},
+            fungible::{HoldConsideration, Inspect, InspectHold, Mutate},
         },
     },
     frame_system::{self, EnsureRoot, mocking::MockBlock},
@@ -29,7 +30,10 @@ use polkadot_sdk::{
 };
 use scale_info::TypeInfo;
 
-use crate::{self as pallet_job_escrow, HoldReason, JobId, JobKind, JobOrder, ManifestRef};
+use crate::{
+    self as pallet_job_escrow, AssignmentRecord, AuctionTerms, ChosenMachines, HoldReason, JobId, JobKind,
+    JobOrder, JobRecord, Manifest, ManifestRef, Verification,
+};
 
 pub(crate) type AccountId = u64;
 
@@ -45,6 +49,8 @@ pub(crate) const STRANGER: AccountId = 40;
 pub(crate) const MACHINE: MachineId = 7;
 /// Its slots.
 pub(crate) const SLOTS: u8 = 4;
+/// The memory of every machine.
+pub(crate) const RAM_MIB: u32 = 1_024;
 /// Its ask: one ASY per slot and hour.
 pub(crate) const ASK: Balance = ASY;
 
@@ -54,7 +60,15 @@ pub(crate) const ENDOWMENT: Balance = 10_000 * ASY;
 pub(crate) const EXISTENTIAL_DEPOSIT: Balance = MILLI_ASY;
 pub(crate) const MINUTE_MS: Millis = 60_000;
 pub(crate) const START_WINDOW_MS: Millis = 10 * MINUTE_MS;
+pub(crate) const REVEAL_WINDOW_MS: Millis = 20 * MINUTE_MS;
 pub(crate) const CONSUMER_WINDOW_MS: Millis = 30 * MINUTE_MS;
+pub(crate) const MAX_VERIFICATION_MS: Millis = 24 * MILLIS_PER_HOUR;
+pub(crate) const MAX_OPEN_MS: Millis = 7 * 24 * MILLIS_PER_HOUR;
+pub(crate) const MAX_EPOCHS_PER_SETTLE: u32 = 4;
+pub(crate) const BOUNTY: Balance = 50 * MILLI_ASY;
+pub(crate) const JOB_DEPOSIT: Balance = 500 * MILLI_ASY;
+pub(crate) const REQUEST_DEPOSIT: Balance = 200 * MILLI_ASY;
+pub(crate) const ASSIGNMENT_DEPOSIT: Balance = 300 * MILLI_ASY;
 pub(crate) const MAX_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 pub(crate) const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 
@@ -100,12 +114,14 @@ impl pallet_preimage::Config for Test {
 
 // Kept in storage, so that a failing call takes its changes back as it does on a chain.
 parameter_types! {
-    pub(crate) storage NowMs: Millis = 1_000_000;
+    pub(crate) storage NowMs: Millis = 100 * MILLIS_PER_HOUR;
     pub storage Author: Option<AccountId> = Some(AUTHOR);
     pub storage Fee: Permill = Permill::from_percent(5);
     pub(crate) storage FeesNoted: Balance = 0;
     pub(crate) storage BurnsNoted: Balance = 0;
-    pub(crate) storage OffencesHeard: Vec<(MachineId, Offence)> = Vec::new();
+    pub(crate) storage OffencesHeard: Vec<Charge> = Vec::new();
+    pub(crate) storage Outages: Vec<(MachineId, EpochIndex, u32)> = Vec::new();
+    pub storage HoldBack: Permill = Permill::from_percent(10);
     pub const Treasury: AccountId = TREASURY;
 }
 
@@ -113,6 +129,8 @@ impl pallet_job_escrow::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
     type Machines = MockRegistry;
+    type Matching = MockRegistry;
+    type Uptime = MockUptime;
     type Clock = MockClock;
     type Preimages = Preimage;
     type Flywheel = MockFlywheel;
@@ -120,11 +138,19 @@ impl pallet_job_escrow::Config for Test {
     type BlockAuthor = Author;
     type TreasuryAccount = Treasury;
     type ProtocolFee = Fee;
+    type HoldBack = HoldBack;
+    type Bounty = ConstU128<BOUNTY>;
     type StartWindowMs = ConstU64<START_WINDOW_MS>;
-    type ConsumerWindowMs = ConstU64<CONSUMER_WINDOW_MS>;
+    type RevealWindowMs = ConstU64<REVEAL_WINDOW_MS>;
+    type MaxVerificationMs = ConstU64<MAX_VERIFICATION_MS>;
+    type MaxOpenMs = ConstU64<MAX_OPEN_MS>;
     type MinDurationMs = ConstU64<1_000>;
     type MaxDurationMs = ConstU64<MAX_DURATION_MS>;
     type MaxManifestBytes = ConstU32<MAX_MANIFEST_BYTES>;
+    type MaxEpochsPerSettle = ConstU32<MAX_EPOCHS_PER_SETTLE>;
+    type JobDeposit = ConstU128<JOB_DEPOSIT>;
+    type RequestDeposit = ConstU128<REQUEST_DEPOSIT>;
+    type AssignmentDeposit = ConstU128<ASSIGNMENT_DEPOSIT>;
     type WeightInfo = ();
 }
 
@@ -150,6 +176,25 @@ impl ActiveClock for MockClock {
     }
 }
 
+/// A machine, what it was charged for, and who reported it.
+pub(crate) type Charge = (MachineId, Offence, Option<AccountId>);
+
+/// Knows the outages that [`Outages`] lists, and closes an epoch when the next one has ended.
+pub struct MockUptime;
+
+impl EpochUptime for MockUptime {
+    fn uptime_ppm(machine: MachineId, epoch: EpochIndex) -> u32 {
+        Outages::get()
+            .into_iter()
+            .find(|(down, at, _)| (*down, *at) == (machine, epoch))
+            .map_or(1_000_000, |(_, _, uptime_ppm)| uptime_ppm)
+    }
+
+    fn first_open_epoch() -> EpochIndex {
+        MockClock::current_epoch().saturating_sub(1)
+    }
+}
+
 /// Writes down the offences it hears of.
 pub struct MockStakes;
 
@@ -159,8 +204,12 @@ impl ReportOffence<AccountId> for MockStakes {
         offence: Offence,
         beneficiaries: Beneficiaries<AccountId>,
     ) -> Result<SlashId, DispatchError> {
-        assert_eq!(beneficiaries, Beneficiaries::nobody());
-        OffencesHeard::set(&[OffencesHeard::get(), vec![(machine, offence)]].concat());
+        assert_eq!(
+            beneficiaries.consumer, None,
+            "the escrow makes its consumers whole itself"
+        );
+        let charge = (machine, offence, beneficiaries.reporter);
+        OffencesHeard::set(&[OffencesHeard::get(), vec![charge]].concat());
         Ok(SlashId {
             due_epoch: 1,
             index: 0,
@@ -187,6 +236,7 @@ pub(crate) struct MockMachine {
     pub(crate) free_slots: u8,
     pub(crate) ask: Balance,
     pub(crate) active: bool,
+    pub(crate) ram_mib: u32,
 }
 
 #[storage_alias]
@@ -263,6 +313,26 @@ impl MachineLease<AccountId> for MockRegistry {
     }
 }
 
+impl MachineMatching for MockRegistry {
+    fn check(requirements: &Requirements) -> Result<(), FindError> {
+        match requirements.near {
+            Some(near) if !near.center.is_on_earth() => Err(FindError::NotOnEarth),
+            _ => Ok(()),
+        }
+    }
+
+    fn meets(requirements: &Requirements, machine: MachineId) -> bool {
+        Machines::get(machine).is_some_and(|record| {
+            record.active
+                && record.free_slots >= requirements.slots()
+                && record.ram_mib >= requirements.min_ram_mib
+                && requirements
+                    .max_price_per_slot_hour
+                    .is_none_or(|price| record.ask <= price)
+        })
+    }
+}
+
 /// Adds an active machine.
 pub(crate) fn add_machine(
     machine: MachineId,
@@ -280,6 +350,7 @@ pub(crate) fn add_machine(
             free_slots: slots,
             ask,
             active: true,
+            ram_mib: RAM_MIB,
         },
     );
 }
@@ -379,53 +450,168 @@ pub(crate) fn note_manifest_by(consumer: AccountId, bytes: &[u8]) -> ManifestRef
     }
 }
 
-/// An order of two slots of [`MACHINE`] for one hour: 2 ASY.
+/// A second and a third machine, of other providers, with their workers.
+pub(crate) const OTHERS: [(MachineId, AccountId, AccountId); 2] =
+    [(8, PROVIDER + 1, WORKER + 1), (9, PROVIDER + 2, WORKER + 2)];
+
+/// Every machine with its provider and worker.
+pub(crate) const ALL: [(MachineId, AccountId, AccountId); 3] =
+    [(MACHINE, PROVIDER, WORKER), OTHERS[0], OTHERS[1]];
+
+/// Adds [`OTHERS`].
+pub(crate) fn add_others() {
+    for (machine, provider, worker) in OTHERS {
+        add_machine(machine, provider, worker, SLOTS, ASK);
+        for account in [provider, worker] {
+            assert_ok!(<Balances as Mutate<AccountId>>::mint_into(&account, ENDOWMENT));
+        }
+    }
+}
+
+pub(crate) const SERVICE: JobKind = JobKind::Service;
+
+/// A task that its consumer verifies.
+pub(crate) const TASK: JobKind = JobKind::Task {
+    verification: Verification::Consumer {
+        window_ms: CONSUMER_WINDOW_MS,
+    },
+};
+
+/// A task that three replicas verify, of which two must agree.
+pub(crate) const QUORUM: JobKind = JobKind::Task {
+    verification: Verification::Quorum {
+        replicas: 3,
+        threshold: 2,
+    },
+};
+
+/// An order of two slots for one hour, at no more than [`ASK`]: 2 ASY a machine.
 pub(crate) fn order(kind: JobKind) -> JobOrder {
     JobOrder {
-        machine: MACHINE,
-        slots: 2,
         kind,
-        manifest: note_manifest(b"{\"image\":\"localhost:5000/job@sha256:00\"}"),
+        manifest: Manifest::Public(note_manifest(b"{\"image\":\"localhost:5000/job@sha256:00\"}")),
         image_digest: H256::repeat_byte(0xab),
+        requirements: Requirements::default(),
+        slots: 2,
         max_duration_ms: MILLIS_PER_HOUR,
         max_price_per_slot_hour: ASK,
     }
 }
 
-/// Deploys [`order`] for [`CONSUMER`].
+/// An auction from a tenth of [`ASK`] to all of it in an hour, open for two.
+pub(crate) fn auction() -> AuctionTerms {
+    AuctionTerms {
+        floor_price_per_slot_hour: ASK / 10,
+        rise_ms: MILLIS_PER_HOUR,
+        open_ms: 2 * MILLIS_PER_HOUR,
+    }
+}
+
+pub(crate) fn signed(account: AccountId) -> RuntimeOrigin {
+    RuntimeOrigin::signed(account)
+}
+
+/// Machines as a call takes them.
+pub(crate) fn chosen(machines: &[MachineId]) -> ChosenMachines {
+    machines.to_vec().try_into().unwrap()
+}
+
+/// Deploys [`order`] to [`MACHINE`] for [`CONSUMER`].
 pub(crate) fn deploy(kind: JobKind) -> JobId {
     deploy_order(order(kind))
 }
 
-/// Deploys an order for [`CONSUMER`].
+/// Deploys an order to [`MACHINE`] for [`CONSUMER`].
 pub(crate) fn deploy_order(order: JobOrder) -> JobId {
+    deploy_to(order, &[MACHINE])
+}
+
+/// Deploys an order to machines for [`CONSUMER`].
+pub(crate) fn deploy_to(order: JobOrder, machines: &[MachineId]) -> JobId {
     let job = crate::NextJobId::<Test>::get();
-    assert_ok!(JobEscrow::deploy(RuntimeOrigin::signed(CONSUMER), order));
+    assert_ok!(JobEscrow::deploy(signed(CONSUMER), order, chosen(machines)));
+    job
+}
+
+/// Requests [`order`] for [`CONSUMER`] by [`auction`].
+pub(crate) fn request(kind: JobKind, nodes: u8) -> JobId {
+    let job = crate::NextJobId::<Test>::get();
+    assert_ok!(JobEscrow::request(
+        signed(CONSUMER),
+        order(kind),
+        nodes,
+        auction()
+    ));
     job
 }
 
 /// Deploys and starts.
 pub(crate) fn run(kind: JobKind) -> JobId {
-    let job = deploy(kind);
-    assert_ok!(JobEscrow::start(RuntimeOrigin::signed(WORKER), job));
+    run_order(order(kind))
+}
+
+/// Deploys and starts an order.
+pub(crate) fn run_order(order: JobOrder) -> JobId {
+    let job = deploy_order(order);
+    assert_ok!(JobEscrow::start(signed(WORKER), job));
     job
 }
 
 /// Deploys a task, runs it for half of its time and gives its result.
 pub(crate) fn finish_task() -> JobId {
-    let job = run(JobKind::Task);
+    let job = run(TASK);
     advance(MILLIS_PER_HOUR / 2);
     assert_ok!(JobEscrow::submit_result(
-        RuntimeOrigin::signed(WORKER),
+        signed(WORKER),
         job,
         H256::repeat_byte(1)
     ));
     job
 }
 
+/// The record of a job that is open.
+pub(crate) fn job_record(job: JobId) -> JobRecord<AccountId> {
+    crate::Jobs::<Test>::get(job).unwrap()
+}
+
+/// A machine's part in a job.
+pub(crate) fn part(job: JobId, machine: MachineId) -> AssignmentRecord<AccountId> {
+    crate::Assignments::<Test>::get(job, machine).unwrap()
+}
+
+/// Whether nothing of a job is left.
+pub(crate) fn is_gone(job: JobId) -> bool {
+    !crate::Jobs::<Test>::contains_key(job)
+        && !crate::Requests::<Test>::contains_key(job)
+        && crate::Assignments::<Test>::iter_prefix(job).next().is_none()
+}
+
+/// Lets time pass until every epoch before now is closed, and settles until nothing of a machine's part is left.
+pub(crate) fn settle_all(job: JobId, machine: MachineId) {
+    advance(2 * MILLIS_PER_HOUR);
+    while crate::Assignments::<Test>::contains_key(job, machine) {
+        assert_ok!(JobEscrow::settle(signed(PROVIDER), job, machine));
+    }
+}
+
+/// What the escrow notes as paid to the provider of so much, without the protocol fee.
+pub(crate) fn net(amount: Balance) -> Balance {
+    amount - Fee::get().mul_floor(amount)
+}
+
 /// Plancks in escrow of an account.
 pub(crate) fn escrow_of(consumer: AccountId) -> Balance {
     Balances::balance_on_hold(&HoldReason::Escrow.into(), &consumer)
+}
+
+/// Plancks of an account that are held for bytes and bounties.
+pub(crate) fn deposit_of(consumer: AccountId) -> Balance {
+    Balances::balance_on_hold(&HoldReason::Deposit.into(), &consumer)
+}
+
+/// What an account has, held or not.
+pub(crate) fn wealth(account: AccountId) -> Balance {
+    <Balances as Inspect<AccountId>>::total_balance(&account)
 }
 
 /// Free plancks of an account.

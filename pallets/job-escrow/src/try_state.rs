@@ -1,8 +1,6 @@
 //! What must hold between the calls.
 
-extern crate alloc;
-
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
     machine::{MAX_SLOTS, MachineId, MachineInspect},
@@ -17,53 +15,89 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Config, ConsumerJobs, HoldReason, JobKind, JobRecord, JobState, Jobs, MachineJobs, NextJobId, Pallet,
-    types::cost,
+    AssignmentRecordOf, AssignmentState, Assignments, Config, ConsumerJobs, HoldReason, JobId, JobKind,
+    JobRecordOf, Jobs, MachineJobs, Manifest, NextJobId, Outcome, Pallet, Requests, types::cost,
 };
+
+/// What is held from a consumer.
+#[derive(Default)]
+struct Held {
+    escrow: Balance,
+    deposit: Balance,
+}
 
 impl<T: Config> Pallet<T> {
     /// Checks the invariants:
     ///
-    /// 1. Every job's identifier was given out.
-    /// 2. Every job is in the lists of its machine and of its consumer, and these hold nothing else.
-    /// 3. Every job's escrow and payments add up to the price of its longest run.
-    /// 4. Every job's payments are what its state says was earned.
-    /// 5. Every job's manifest is kept.
-    /// 6. Every job's machine exists, is the provider's, and has at most its slots leased.
-    /// 7. What is held from each consumer is the sum of the jobs' escrows.
+    /// 1. Every job's identifier was given out, and something of it is open or assigned, in no more places than it has.
+    /// 2. Jobs, assignments, requests and the lists of machines and consumers agree.
+    /// 3. What is held for an assignment covers all that it may still earn, and its payments what it may be paid.
+    /// 4. An assignment's state is one that its job's kind knows, and its times are in order.
+    /// 5. Every open public manifest is kept.
+    /// 6. Every machine with leased slots exists, is the provider's, and has at most its slots leased.
+    /// 7. What is held from each consumer is the sum of its jobs' escrows and deposits.
+    /// 8. A ballot counts its replicas, whose providers are distinct.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let next = NextJobId::<T>::get();
-        let mut jobs = 0_usize;
-        let mut held: BTreeMap<T::AccountId, Balance> = BTreeMap::new();
+        let (mut jobs, mut assignments, mut requests) = (0_usize, 0_usize, 0_usize);
+        let mut held: BTreeMap<T::AccountId, Held> = BTreeMap::new();
         let mut leased: BTreeMap<MachineId, u32> = BTreeMap::new();
 
         for (job, record) in Jobs::<T>::iter() {
             jobs += 1;
+            assignments += usize::from(record.assignments);
+            requests += usize::from(record.auction.is_some());
             ensure!(job < next, "1: a job has an identifier that was not given out");
             ensure!(
-                MachineJobs::<T>::contains_key(record.machine, job),
-                "2: a job is missing in its machine's list"
+                record.open_places > 0 || record.assignments > 0,
+                "1: a job has neither places nor assignments"
+            );
+            ensure!(
+                u32::from(record.open_places) + u32::from(record.assignments) <= record.nodes.into(),
+                "1: a job has more places than nodes"
             );
             ensure!(
                 ConsumerJobs::<T>::contains_key(&record.consumer, job),
                 "2: a job is missing in its consumer's list"
             );
-            Self::try_state_of(&record)?;
-
+            ensure!(
+                Requests::<T>::contains_key(job) == record.auction.is_some(),
+                "2: an auction has no requirements, or requirements have no auction"
+            );
+            if let Manifest::Public(manifest) = &record.manifest {
+                ensure!(
+                    T::Preimages::is_requested(&manifest.hash),
+                    "5: an open job's manifest is not kept"
+                );
+            }
+            let escrow = Self::try_state_of_assignments(job, &record, &mut leased)?;
+            let open = record
+                .open_place_price()
+                .and_then(|price| price.checked_mul(record.open_places.into()))
+                .ok_or("7: open places cost more than any balance")?;
             let sum = held.entry(record.consumer).or_default();
-            *sum = sum
-                .checked_add(record.escrowed)
-                .ok_or("7: the escrows are more than any balance")?;
-            *leased.entry(record.machine).or_default() += u32::from(record.slots);
+            sum.escrow = sum.escrow.saturating_add(escrow).saturating_add(open);
+            sum.deposit = sum
+                .deposit
+                .saturating_add(record.deposit)
+                .saturating_add(record.bounties);
         }
 
         ensure!(
-            MachineJobs::<T>::iter().count() == jobs,
-            "2: a machine's list has a job that is not open"
+            Assignments::<T>::iter().count() == assignments,
+            "2: an assignment is of no job"
+        );
+        ensure!(
+            MachineJobs::<T>::iter().count() == assignments,
+            "2: a machine's list has a job that it has no part in"
         );
         ensure!(
             ConsumerJobs::<T>::iter().count() == jobs,
             "2: a consumer's list has a job that is not open"
+        );
+        ensure!(
+            Requests::<T>::iter().count() == requests,
+            "2: requirements are of no open order"
         );
         for slots in leased.into_values() {
             ensure!(
@@ -71,75 +105,182 @@ impl<T: Config> Pallet<T> {
                 "6: more slots are leased than a machine can have"
             );
         }
-        for (consumer, escrowed) in held {
+        for (consumer, sum) in held {
+            let on_hold = |reason: HoldReason| T::Currency::balance_on_hold(&reason.into(), &consumer);
             ensure!(
-                T::Currency::balance_on_hold(&HoldReason::Escrow.into(), &consumer) == escrowed,
-                "7: a consumer's hold is not the sum of the escrows"
+                on_hold(HoldReason::Escrow) == sum.escrow,
+                "7: a consumer's escrow is not the sum of its jobs'"
+            );
+            ensure!(
+                on_hold(HoldReason::Deposit) == sum.deposit,
+                "7: a consumer's deposit is not the sum of its jobs'"
             );
         }
         Ok(())
     }
 
-    /// Invariants 3 to 6 for one job.
-    fn try_state_of(record: &JobRecord<T::AccountId>) -> Result<(), TryRuntimeError> {
-        let price = cost(
-            record.price_per_slot_hour,
-            record.slots,
-            record.max_duration_ms,
-            Rounding::Up,
-        )
-        .ok_or("3: a job's price is more than any balance")?;
-        ensure!(
-            record.escrowed.checked_add(record.paid) == Some(price),
-            "3: escrow and payments are not the price"
-        );
-        match (record.state, record.kind) {
-            (
-                JobState::Running {
-                    started_at_ms,
-                    settled_until_ms,
-                },
-                JobKind::Service,
-            ) => ensure!(
-                settled_until_ms >= started_at_ms
-                    && settled_until_ms <= record.run_ends_ms(started_at_ms)
-                    && record.paid == record.earned(started_at_ms, settled_until_ms),
-                "4: a service is not paid for the time it is settled for"
-            ),
-            (
-                JobState::Running {
-                    started_at_ms,
-                    settled_until_ms,
-                },
-                JobKind::Task,
-            ) => ensure!(
-                settled_until_ms == started_at_ms && record.paid == 0,
-                "4: a running task is paid"
-            ),
-            (JobState::Starting { .. }, _) => ensure!(record.paid == 0, "4: an unstarted job is paid"),
-            (
-                JobState::Verifying {
-                    started_at_ms,
-                    ended_at_ms,
-                    window_ends_ms,
-                    ..
-                },
-                kind,
-            ) => ensure!(
-                kind == JobKind::Task
-                    && record.paid == 0
-                    && (started_at_ms..=record.run_ends_ms(started_at_ms)).contains(&ended_at_ms)
-                    && window_ends_ms >= ended_at_ms,
-                "4: a result is not of an unpaid task that ended in time"
-            ),
+    /// Invariants 2 to 6 and 8 for the assignments of one job; returns what is held for them.
+    fn try_state_of_assignments(
+        job: JobId,
+        record: &JobRecordOf<T>,
+        leased: &mut BTreeMap<MachineId, u32>,
+    ) -> Result<Balance, TryRuntimeError> {
+        let mut escrow: Balance = 0;
+        let mut providers = BTreeSet::new();
+        let (mut count, mut undecided, mut committed, mut revealed) = (0_u8, record.open_places, 0_u8, 0_u8);
+        for (machine, assignment) in Assignments::<T>::iter_prefix(job) {
+            count += 1;
+            ensure!(
+                MachineJobs::<T>::contains_key(machine, job),
+                "2: an assignment is missing in its machine's list"
+            );
+            Self::try_state_of_money(record, &assignment)?;
+            Self::try_state_of_times(record, &assignment)?;
+            if assignment.has_slots() {
+                ensure!(
+                    T::Machines::provider_of(machine).as_ref() == Some(&assignment.provider),
+                    "6: an assignment's provider does not own its machine"
+                );
+                *leased.entry(machine).or_default() += u32::from(record.slots);
+            }
+            match assignment.state {
+                AssignmentState::Starting { .. } | AssignmentState::Running { .. } => undecided += 1,
+                AssignmentState::Committed { .. } => committed += 1,
+                AssignmentState::Revealed { .. } => {
+                    committed += 1;
+                    revealed += 1;
+                }
+                AssignmentState::Verifying { .. } | AssignmentState::Ended { .. } => {}
+            }
+            escrow = escrow.saturating_add(assignment.escrowed);
+            providers.insert(assignment.provider);
         }
         ensure!(
-            T::Preimages::is_requested(&record.manifest.hash),
-            "5: an open job's manifest is not kept"
+            count == record.assignments,
+            "2: a job has another number of assignments than it says"
+        );
+        if record.kind.quorum_threshold().is_some() {
+            ensure!(
+                providers.len() == usize::from(count),
+                "8: two replicas are of one provider"
+            );
+        }
+        if let Some(ballot) = record.ballot {
+            ensure!(
+                (ballot.undecided, ballot.committed, ballot.revealed) == (undecided, committed, revealed),
+                "8: a ballot counts other replicas than there are"
+            );
+            ensure!(
+                ballot.reveal_ends_ms.is_some() == (undecided == 0),
+                "8: results can be revealed too early, or never"
+            );
+        }
+        Ok(escrow)
+    }
+
+    /// Invariant 3 for one assignment.
+    fn try_state_of_money(
+        record: &JobRecordOf<T>,
+        assignment: &AssignmentRecordOf<T>,
+    ) -> Result<(), TryRuntimeError> {
+        let price = cost(
+            assignment.price_per_slot_hour,
+            record.slots,
+            assignment.max_duration_ms,
+            Rounding::Up,
+        )
+        .ok_or("3: an assignment's price is more than any balance")?;
+        let (needed, is_unpaid) = match assignment.state {
+            AssignmentState::Starting { .. } if record.auction.is_some() => {
+                let place = record
+                    .open_place_price()
+                    .ok_or("3: a place costs more than any balance")?;
+                ensure!(
+                    assignment.escrowed == place,
+                    "3: a place that may open again is not held"
+                );
+                (price, true)
+            }
+            AssignmentState::Starting { .. } => (price, true),
+            AssignmentState::Running { .. } => (
+                price.saturating_sub(assignment.paid),
+                record.kind != JobKind::Service,
+            ),
+            AssignmentState::Verifying { .. }
+            | AssignmentState::Committed { .. }
+            | AssignmentState::Revealed { .. } => (price, true),
+            AssignmentState::Ended { .. } => (assignment.may_still_earn(record.slots), false),
+        };
+        ensure!(
+            assignment.escrowed >= needed,
+            "3: less is held for an assignment than it may earn"
         );
         ensure!(
-            T::Machines::provider_of(record.machine).as_ref() == Some(&record.provider),
-            "6: a job's provider does not own its machine"
+            !is_unpaid || (assignment.paid == 0 && assignment.earned == 0),
+            "3: something was paid that is not due"
+        );
+        ensure!(
+            is_unpaid || assignment.paid <= assignment.payable(record.hold_back),
+            "3: more was paid than may be"
+        );
+        Ok(())
+    }
+
+    /// Invariant 4 for one assignment.
+    fn try_state_of_times(
+        record: &JobRecordOf<T>,
+        assignment: &AssignmentRecordOf<T>,
+    ) -> Result<(), TryRuntimeError> {
+        let is_quorum = record.kind.quorum_threshold().is_some();
+        let is_task = record.kind != JobKind::Service;
+        let in_order = match assignment.state {
+            AssignmentState::Starting { .. } => true,
+            AssignmentState::Running {
+                started_at_ms,
+                judged_until_ms,
+            } => {
+                (started_at_ms..=assignment.run_ends_ms(started_at_ms)).contains(&judged_until_ms)
+                    && (!is_task || judged_until_ms == started_at_ms)
+            }
+            AssignmentState::Verifying {
+                started_at_ms,
+                ended_at_ms,
+                window_ends_ms,
+                ..
+            } => {
+                is_task
+                    && !is_quorum
+                    && (started_at_ms..=assignment.run_ends_ms(started_at_ms)).contains(&ended_at_ms)
+                    && window_ends_ms >= ended_at_ms
+            }
+            AssignmentState::Committed {
+                started_at_ms,
+                ended_at_ms,
+                ..
+            }
+            | AssignmentState::Revealed {
+                started_at_ms,
+                ended_at_ms,
+                ..
+            } => {
+                is_quorum
+                    && record.ballot.is_some()
+                    && (started_at_ms..=assignment.run_ends_ms(started_at_ms)).contains(&ended_at_ms)
+            }
+            AssignmentState::Ended {
+                started_at_ms,
+                ended_at_ms,
+                judged_until_ms,
+                outcome,
+            } => {
+                (started_at_ms..=assignment.run_ends_ms(started_at_ms)).contains(&ended_at_ms)
+                    && (started_at_ms..=ended_at_ms).contains(&judged_until_ms)
+                    && is_task == (outcome == Outcome::Completed)
+            }
+        };
+        ensure!(
+            in_order,
+            "4: an assignment's state is none of its job's, or its times are not in order"
         );
         Ok(())
     }

@@ -1,19 +1,66 @@
-//! What a job is, and what it costs.
+//! What a job and its assignments are, and what they cost.
 
 use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},
     machine::MachineId,
+    market::{MAX_NODES, Requirements},
     money::Balance,
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
+    frame_support::BoundedVec,
+    frame_system,
     sp_core::H256,
-    sp_runtime::{Rounding, helpers_128bit::multiply_by_rational_with_rounding},
+    sp_runtime::{Permill, Rounding, helpers_128bit::multiply_by_rational_with_rounding, traits::ConstU32},
 };
 use scale_info::TypeInfo;
 
-/// Identifies a job; given in order of deployment and never used again.
-pub type JobId = u64;
+pub use assay_primitives::job::JobId;
+
+/// Most machines that a quorum may ask: each acceptance looks at those before it.
+pub const MAX_REPLICAS: u8 = 16;
+
+/// A job in a runtime.
+pub type JobRecordOf<T> = JobRecord<<T as frame_system::Config>::AccountId>;
+
+/// An assignment in a runtime.
+pub type AssignmentRecordOf<T> = AssignmentRecord<<T as frame_system::Config>::AccountId>;
+
+/// Machines that a job is deployed to, each once.
+pub type ChosenMachines = BoundedVec<MachineId, ConstU32<{ MAX_NODES as u32 }>>;
+
+/// Who says whether a task's result stands.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum Verification {
+    /// Its consumer, by accepting or rejecting it.
+    ///
+    /// Silence accepts. What a rejected result earned goes to the treasury: the provider is not paid and the consumer
+    /// does not get it back, so that neither gains by lying.
+    #[codec(index = 0)]
+    Consumer {
+        /// Active time that the consumer has to look at a result, in milliseconds.
+        window_ms: Millis,
+    },
+    /// Machines of different providers, by giving the same result.
+    #[codec(index = 1)]
+    Quorum {
+        /// How many machines run the task: 2 to [`MAX_REPLICAS`], and as many as the order has nodes.
+        replicas: u8,
+        /// How many of them have to agree: more than half of them, so that two results cannot both win.
+        threshold: u8,
+    },
+    /// A key that is bound in fresh evidence of a TEE, by signing the result. Refused until the chain can check it.
+    #[codec(index = 2)]
+    Attested,
+    /// A proof of the computation. Refused until the chain can check it.
+    #[codec(index = 3)]
+    Proof {
+        /// Hash of the key that verifies the proof.
+        verifying_key: H256,
+    },
+}
 
 /// How a job ends and what is paid for it.
 #[derive(
@@ -21,14 +68,29 @@ pub type JobId = u64;
 )]
 pub enum JobKind {
     /// Runs until it is closed or its time is over, and is paid for as it runs.
+    #[codec(index = 0)]
     Service,
     /// Ends by itself with a result, and is paid for once the result stands.
-    Task,
+    #[codec(index = 1)]
+    Task {
+        /// Who says whether it stands.
+        verification: Verification,
+    },
 }
 
-/// Names the bytes that tell a worker what to run.
-///
-/// They are public and kept by the preimage store; the chain never reads them.
+impl JobKind {
+    /// How many replicas have to agree, for a task that is verified by a quorum.
+    pub fn quorum_threshold(&self) -> Option<u8> {
+        match self {
+            Self::Task {
+                verification: Verification::Quorum { threshold, .. },
+            } => Some(*threshold),
+            _ => None,
+        }
+    }
+}
+
+/// Names public bytes that the preimage store keeps; the chain never reads them.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -39,45 +101,193 @@ pub struct ManifestRef {
     pub length_bytes: u32,
 }
 
-/// What a consumer asks for.
+/// Names the bytes that tell a worker what to run.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
+pub enum Manifest {
+    /// Noted in the preimage store; anybody can read it.
+    #[codec(index = 0)]
+    Public(ManifestRef),
+    /// Brought to each assigned worker by the consumer, sealed to its machine's key. The chain knows the hash alone.
+    #[codec(index = 1)]
+    Sealed {
+        /// Blake2-256 hash of the bytes before they are sealed. They should hold something that cannot be guessed.
+        hash: H256,
+    },
+}
+
+/// What a consumer asks for.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct JobOrder {
-    /// The machine that shall run the job.
-    pub machine: MachineId,
-    /// How many of its slots; at least one.
-    pub slots: u8,
     /// How the job ends and what is paid for it.
     pub kind: JobKind,
-    /// What to run; noted in the preimage store beforehand.
-    pub manifest: ManifestRef,
+    /// What to run.
+    pub manifest: Manifest,
     /// SHA-256 digest of the container image's manifest. The worker refuses any other image.
     pub image_digest: H256,
-    /// Longest time the job may run, in milliseconds of active time. Its price is held at deployment.
+    /// What every machine must be. Its slots, price and nodes are those below instead.
+    pub requirements: Requirements,
+    /// Slots of each machine; at least one.
+    pub slots: u8,
+    /// Longest time that each machine may run the job, in milliseconds of active time.
     pub max_duration_ms: Millis,
-    /// Highest ask that the consumer agrees to, in plancks per slot and hour.
+    /// The most to be paid, in plancks per slot and hour.
     pub max_price_per_slot_hour: Balance,
 }
 
-/// Where in its life a job is.
+/// How the price of an open order rises: linearly by active time, from a floor to the order's maximum.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub enum JobState {
+pub struct AuctionTerms {
+    /// What is offered at first, in plancks per slot and hour.
+    pub floor_price_per_slot_hour: Balance,
+    /// Active time in which the offer rises to the order's maximum, in milliseconds.
+    pub rise_ms: Millis,
+    /// Active time for which machines may accept, in milliseconds: at least `rise_ms`.
+    pub open_ms: Millis,
+}
+
+/// The auction of an order.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Auction {
+    /// How the price rises.
+    pub terms: AuctionTerms,
+    /// Active time at which it began.
+    pub opened_at_ms: Millis,
+}
+
+impl Auction {
+    /// The last active time at which a machine may accept.
+    pub fn closes_at_ms(&self) -> Millis {
+        self.opened_at_ms.saturating_add(self.terms.open_ms)
+    }
+
+    /// The price offered at `now_ms` if the order's maximum is `max_price`, in plancks per slot and hour: rounded down.
+    pub fn price_at(&self, now_ms: Millis, max_price: Balance) -> Balance {
+        let floor = self.terms.floor_price_per_slot_hour;
+        let elapsed_ms = now_ms.saturating_sub(self.opened_at_ms);
+        if elapsed_ms >= self.terms.rise_ms {
+            return max_price;
+        }
+        let rise = multiply_by_rational_with_rounding(
+            max_price.saturating_sub(floor),
+            elapsed_ms.into(),
+            self.terms.rise_ms.into(),
+            Rounding::Down,
+        );
+        // A part of the difference is less than it.
+        floor.saturating_add(rise.unwrap_or(0)).min(max_price)
+    }
+}
+
+/// How far the replicas of a task are.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Ballot {
+    /// Places that may still bring a commitment: open, starting or running.
+    pub undecided: u8,
+    /// Replicas that committed to a result.
+    pub committed: u8,
+    /// Of those, how many revealed it.
+    pub revealed: u8,
+    /// The last active time at which a result may be revealed; `None` while a place is undecided.
+    pub reveal_ends_ms: Option<Millis>,
+}
+
+/// A job that is not closed: an order, its open places and its assignments. Closing removes it.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct JobRecord<AccountId> {
+    /// Who pays.
+    pub consumer: AccountId,
+    /// How the job ends and what is paid for it.
+    pub kind: JobKind,
+    /// What to run.
+    pub manifest: Manifest,
+    /// SHA-256 digest of the container image's manifest.
+    pub image_digest: H256,
+    /// Slots of each machine.
+    pub slots: u8,
+    /// Machines that were asked for.
+    pub nodes: u8,
+    /// The most to be paid, in plancks per slot and hour.
+    pub max_price_per_slot_hour: Balance,
+    /// Longest time that a machine assigned from now on may run, in milliseconds of active time.
+    pub max_duration_ms: Millis,
+    /// How machines are found, unless the consumer chose them.
+    pub auction: Option<Auction>,
+    /// Places for which a machine is sought. The most that each can cost is held.
+    pub open_places: u8,
+    /// Places that have an assignment.
+    pub assignments: u8,
+    /// How far the replicas are, where a quorum verifies and has not decided.
+    pub ballot: Option<Ballot>,
+    /// Part of what a running service earned that is held back until it ended.
+    pub hold_back: Permill,
+    /// Plancks held for the bytes that the chain keeps.
+    pub deposit: Balance,
+    /// Plancks held for bounties and not spent.
+    pub bounties: Balance,
+    /// One bounty, in plancks.
+    pub bounty: Balance,
+    /// Plancks paid so far, protocol fee included, without bounties.
+    pub paid: Balance,
+    /// Active time of the order.
+    pub created_at_ms: Millis,
+}
+
+impl<AccountId> JobRecord<AccountId> {
+    /// The most that an open place can cost, in plancks: what is held for it. `None`: more than any balance.
+    pub fn open_place_price(&self) -> Option<Balance> {
+        cost(
+            self.max_price_per_slot_hour,
+            self.slots,
+            self.max_duration_ms,
+            Rounding::Up,
+        )
+    }
+
+    /// The price that a machine can have now, in plancks per slot and hour; `None` where it can have none.
+    pub fn offered_price_at(&self, now_ms: Millis) -> Option<Balance> {
+        self.auction
+            .filter(|auction| self.open_places > 0 && now_ms <= auction.closes_at_ms())
+            .map(|auction| auction.price_at(now_ms, self.max_price_per_slot_hour))
+    }
+
+    /// Whether machines may still accept the order.
+    pub fn is_open_at(&self, now_ms: Millis) -> bool {
+        self.auction
+            .is_some_and(|auction| now_ms <= auction.closes_at_ms())
+    }
+}
+
+/// Where in its life an assignment is.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum AssignmentState {
     /// The machine has the job and has not started it.
+    #[codec(index = 0)]
     Starting {
-        /// The last active time at which the machine may start it.
+        /// The last active time at which the machine may start or decline it.
         deadline_ms: Millis,
     },
     /// The machine runs the job.
+    #[codec(index = 1)]
     Running {
         /// Active time of the start.
         started_at_ms: Millis,
-        /// Active time up to which a service is paid; the start, for a task.
-        settled_until_ms: Millis,
+        /// Active time up to which a service's epochs were judged; the start, for a task.
+        judged_until_ms: Millis,
     },
     /// The task gave its result, which the consumer may look at before it is paid.
+    #[codec(index = 2)]
     Verifying {
         /// Active time of the start.
         started_at_ms: Millis,
@@ -88,27 +298,98 @@ pub enum JobState {
         /// Hash of the result, as the worker gave it.
         result_hash: H256,
     },
+    /// The replica committed to a result and waits for the others.
+    #[codec(index = 3)]
+    Committed {
+        /// Active time of the start.
+        started_at_ms: Millis,
+        /// Active time of the commitment; what is paid ends here.
+        ended_at_ms: Millis,
+        /// What it committed to; see [`assay_primitives::job::result_message`].
+        commitment: H256,
+    },
+    /// The replica revealed its result.
+    #[codec(index = 4)]
+    Revealed {
+        /// Active time of the start.
+        started_at_ms: Millis,
+        /// Active time of the commitment; what is paid ends here.
+        ended_at_ms: Millis,
+        /// Hash of the result.
+        result_hash: H256,
+    },
+    /// The machine is free again; what it earned is paid as its epochs are closed.
+    #[codec(index = 5)]
+    Ended {
+        /// Active time of the start.
+        started_at_ms: Millis,
+        /// Active time at which what is paid ends.
+        ended_at_ms: Millis,
+        /// Active time up to which epochs were judged.
+        judged_until_ms: Millis,
+        /// How it ended.
+        outcome: Outcome,
+    },
 }
 
-/// How a job ended.
+/// How an assignment ended.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub enum JobOutcome {
-    /// The task's result was accepted, or not looked at in time, and paid.
+pub enum Outcome {
+    /// The task's result stood, and is paid.
+    #[codec(index = 0)]
     Completed,
-    /// The consumer took the order back before it started.
+    /// The consumer took the order back before the machine started.
+    #[codec(index = 1)]
     Cancelled,
-    /// The consumer ended the running service and paid for the time it ran.
+    /// The consumer ended the service.
+    #[codec(index = 2)]
     ClosedByConsumer,
-    /// The service ran its full time and was paid in full.
+    /// The service's time was over.
+    #[codec(index = 3)]
     Expired,
-    /// The machine did not start the job in time; nothing was paid.
+    /// The machine neither started nor declined in time, which is an offence.
+    #[codec(index = 4)]
     NotStarted,
+    /// The machine declined before it started, for no fault of the consumer's.
+    #[codec(index = 5)]
+    Declined,
+    /// The machine declined because no sealed manifest had reached it.
+    #[codec(index = 6)]
+    NotDelivered,
     /// The task gave no result in its time; nothing was paid.
+    #[codec(index = 7)]
     NoResult,
-    /// The provider's side gave the job up: a service was paid up to then, a task was not.
+    /// The provider's side gave up a running job, which is an offence. A service is paid but for the hold-back, a task
+    /// not at all.
+    #[codec(index = 8)]
     Abandoned,
+    /// The consumer rejected the result; what it earned went to the treasury.
+    #[codec(index = 9)]
+    Rejected,
+    /// The quorum agreed on another result, which is an offence; nothing was paid.
+    #[codec(index = 10)]
+    Outvoted,
+    /// The replica did not reveal what it had committed to, which is an offence; nothing was paid.
+    #[codec(index = 11)]
+    NotRevealed,
+    /// No result had a quorum; what the replica earned went to the treasury.
+    #[codec(index = 12)]
+    NoQuorum,
+}
+
+/// Why a machine declines a job before it started.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum DeclineReason {
+    /// It cannot or does not want to run it.
+    #[codec(index = 0)]
+    CannotRun,
+    /// Its consumer brought no sealed manifest, or not the one that was ordered.
+    #[codec(index = 1)]
+    NotDelivered,
 }
 
 /// Where money went whose recipient could not receive it.
@@ -117,81 +398,100 @@ pub enum JobOutcome {
 )]
 pub enum Diversion {
     /// To the treasury.
+    #[codec(index = 0)]
     Treasury,
     /// Out of existence, because the treasury could not receive it either.
+    #[codec(index = 1)]
     Burned,
 }
 
-/// An open job. Closing removes it.
+/// A machine that has a job, on the terms of the moment at which it got it.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub struct JobRecord<AccountId> {
-    /// Who pays.
-    pub consumer: AccountId,
+pub struct AssignmentRecord<AccountId> {
     /// Who is paid.
     pub provider: AccountId,
-    /// The machine that runs the job.
-    pub machine: MachineId,
-    /// Slots of the machine that the job has.
-    pub slots: u8,
-    /// How the job ends and what is paid for it.
-    pub kind: JobKind,
-    /// What to run.
-    pub manifest: ManifestRef,
-    /// SHA-256 digest of the container image's manifest.
-    pub image_digest: H256,
-    /// The machine's ask as it stood at deployment, in plancks per slot and hour.
+    /// Its price, in plancks per slot and hour.
     pub price_per_slot_hour: Balance,
-    /// Longest time the job may run, in milliseconds of active time.
+    /// Longest time that it may run, in milliseconds of active time.
     pub max_duration_ms: Millis,
-    /// Plancks still held from the consumer for this job.
+    /// Plancks still held from the consumer for it.
     pub escrowed: Balance,
-    /// Plancks paid so far, protocol fee included.
+    /// Plancks earned in the epochs that were judged, protocol fee included.
+    pub earned: Balance,
+    /// Of those, what was paid.
     pub paid: Balance,
-    /// Where in its life the job is.
-    pub state: JobState,
-    /// Active time of the deployment.
-    pub created_at_ms: Millis,
+    /// Where in its life it is.
+    pub state: AssignmentState,
 }
 
-impl<AccountId> JobRecord<AccountId> {
-    /// The last active time at which a job started at `started_at_ms` may still run.
+impl<AccountId> AssignmentRecord<AccountId> {
+    /// The last active time at which an assignment started at `started_at_ms` may still run.
     pub fn run_ends_ms(&self, started_at_ms: Millis) -> Millis {
         started_at_ms.saturating_add(self.max_duration_ms)
     }
 
-    /// What running from `started_at_ms` to `ended_at_ms` earns in all: rounded down, and never more than
-    /// what was held at deployment.
+    /// What running `slots` slots from `from_ms` to `to_ms` is worth, for an assignment started at `started_at_ms`.
     ///
-    /// Payments are the difference of this and what was paid before, so that paying often or seldom comes to
-    /// the same sum.
-    pub fn earned(&self, started_at_ms: Millis, ended_at_ms: Millis) -> Balance {
-        let elapsed_ms = ended_at_ms
-            .saturating_sub(started_at_ms)
-            .min(self.max_duration_ms);
-        cost(self.price_per_slot_hour, self.slots, elapsed_ms, Rounding::Down)
-            .unwrap_or(Balance::MAX)
-            .min(self.paid.saturating_add(self.escrowed))
+    /// Each moment has its running total, rounded down; a part is the difference of two of them. So parts add up to
+    /// the whole, however the time is divided.
+    pub fn worth(&self, slots: u8, started_at_ms: Millis, from_ms: Millis, to_ms: Millis) -> Balance {
+        let total = |until_ms: Millis| {
+            let elapsed_ms = until_ms.saturating_sub(started_at_ms).min(self.max_duration_ms);
+            // What was held covers the longest time.
+            cost(self.price_per_slot_hour, slots, elapsed_ms, Rounding::Down).unwrap_or(Balance::MAX)
+        };
+        total(to_ms).saturating_sub(total(from_ms))
     }
 
-    /// What has to be paid if the job ends at `now_ms`, fee included.
+    /// The most that may still have to be paid, in plancks, for an assignment that has ended.
+    pub fn may_still_earn(&self, slots: u8) -> Balance {
+        match self.state {
+            AssignmentState::Ended {
+                started_at_ms,
+                ended_at_ms,
+                judged_until_ms,
+                ..
+            } => self.earned.saturating_sub(self.paid).saturating_add(self.worth(
+                slots,
+                started_at_ms,
+                judged_until_ms,
+                ended_at_ms,
+            )),
+            _ => 0,
+        }
+    }
+
+    /// What of the earnings may be paid by now, in plancks: all but the hold-back, as long as that is held back.
+    pub fn payable(&self, hold_back: Permill) -> Balance {
+        match self.state {
+            AssignmentState::Running { .. }
+            | AssignmentState::Ended {
+                outcome: Outcome::Abandoned,
+                ..
+            } => self.earned.saturating_sub(hold_back.mul_ceil(self.earned)),
+            AssignmentState::Ended { .. } => self.earned,
+            _ => 0,
+        }
+    }
+
+    /// Whether every epoch of an assignment that has ended was judged.
+    pub fn is_judged(&self) -> bool {
+        matches!(
+            self.state,
+            AssignmentState::Ended { ended_at_ms, judged_until_ms, .. } if judged_until_ms >= ended_at_ms
+        )
+    }
+
+    /// Whether the machine's slots are taken by it: until it cannot be charged for anything any more.
     ///
-    /// A service is owed for the time it ran; a task nothing before it gave its result.
-    pub fn due_at(&self, now_ms: Millis) -> Balance {
-        let earned = match (self.state, self.kind) {
-            (JobState::Starting { .. }, _) | (JobState::Running { .. }, JobKind::Task) => 0,
-            (JobState::Running { started_at_ms, .. }, JobKind::Service) => self.earned(started_at_ms, now_ms),
-            (
-                JobState::Verifying {
-                    started_at_ms,
-                    ended_at_ms,
-                    ..
-                },
-                _,
-            ) => self.earned(started_at_ms, ended_at_ms),
-        };
-        earned.saturating_sub(self.paid)
+    /// Where a quorum verifies, that is when the result was judged, so that the machine's bond stands behind it.
+    pub fn has_slots(&self) -> bool {
+        !matches!(
+            self.state,
+            AssignmentState::Verifying { .. } | AssignmentState::Ended { .. }
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use assay_primitives::{
     machine::{Attestations, MachineId, MachineStatus},
-    market::{FindError, Gap, MachineView, Mismatch, Requirements},
+    market::{FindError, Gap, MachineMatching, MachineView, Mismatch, Requirements},
 };
 
 use crate::{
@@ -189,6 +189,19 @@ impl<T: Config> Pallet<T> {
             uptime_ppm: record.uptime_ppm,
             tee_kinds: T::Attestations::tee_kinds(machine),
         }
+    }
+}
+
+impl<T: Config> MachineMatching for Pallet<T> {
+    fn check(requirements: &Requirements) -> Result<(), FindError> {
+        Self::check_requirements(requirements)
+    }
+
+    fn meets(requirements: &Requirements, machine: MachineId) -> bool {
+        Self::check_requirements(requirements).is_ok()
+            && Self::machine_and_class(machine).is_some_and(|(record, class)| {
+                Self::mismatches(requirements, machine, &record, &class).is_empty()
+            })
     }
 }
 

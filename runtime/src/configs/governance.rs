@@ -78,7 +78,9 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
                     | RuntimeCall::ProviderStaking(..)
                     | RuntimeCall::RewardEmission(..)
                     | RuntimeCall::JobEscrow(
-                        pallet_job_escrow::Call::settle { .. }
+                        pallet_job_escrow::Call::accept_request { .. }
+                            | pallet_job_escrow::Call::decline { .. }
+                            | pallet_job_escrow::Call::settle { .. }
                             | pallet_job_escrow::Call::expire { .. }
                             | pallet_job_escrow::Call::abandon { .. }
                     )

@@ -45,6 +45,12 @@ const MAX_SLASHES_PER_EPOCH: u32 = 4_096;
 /// Longest job: a year of active time.
 const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 
+/// Longest time that an order may look for machines: a week of active time.
+const MAX_OPEN_MS: Millis = 7 * 24 * MILLIS_PER_HOUR;
+
+/// Longest time for which a provider may have to wait for a result to be judged: a day of active time.
+const MAX_VERIFICATION_MS: Millis = 24 * MILLIS_PER_HOUR;
+
 /// Longest manifest of a job, in bytes.
 const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 
@@ -114,21 +120,34 @@ impl Get<Option<AccountId>> for BlockAuthor {
 }
 
 impl pallet_job_escrow::Config for Runtime {
+    // An assignment's record, and its place in its machine's list; `tests/deposits.rs` adds them up.
+    type AssignmentDeposit = ConstU128<{ storage_deposit(2, 250) }>;
     type BlockAuthor = BlockAuthor;
+    type Bounty = dynamic::job_escrow::Bounty;
     type Clock = ChainClock;
-    type ConsumerWindowMs = dynamic::job_escrow::ConsumerWindowMs;
     type Currency = Balances;
     type Flywheel = RewardEmission;
+    type HoldBack = dynamic::job_escrow::HoldBack;
+    // A job's record, and its place in its consumer's list.
+    type JobDeposit = ConstU128<{ storage_deposit(2, 420) }>;
     type Machines = ProviderRegistry;
+    type Matching = ProviderRegistry;
     type MaxDurationMs = ConstU64<MAX_JOB_DURATION_MS>;
+    type MaxEpochsPerSettle = ConstU32<32>;
     type MaxManifestBytes = ConstU32<MAX_MANIFEST_BYTES>;
+    type MaxOpenMs = ConstU64<MAX_OPEN_MS>;
+    type MaxVerificationMs = ConstU64<MAX_VERIFICATION_MS>;
     type MinDurationMs = ConstU64<1_000>;
     type Offences = ProviderStaking;
     type Preimages = Preimage;
     type ProtocolFee = dynamic::job_escrow::ProtocolFee;
+    // What an open order asks of machines.
+    type RequestDeposit = ConstU128<{ storage_deposit(1, 150) }>;
+    type RevealWindowMs = dynamic::job_escrow::RevealWindowMs;
     type RuntimeHoldReason = RuntimeHoldReason;
     type StartWindowMs = dynamic::job_escrow::StartWindowMs;
     type TreasuryAccount = TreasuryAccount;
+    type Uptime = Availability;
     type WeightInfo = pallet_job_escrow::weights::SubstrateWeight<Runtime>;
 }
 

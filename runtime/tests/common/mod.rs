@@ -5,6 +5,7 @@
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
     machine::{Location, MachineId, MachineStatus, WORKER_KEY_CONTEXT},
+    market::Requirements,
     money::{ASY, Balance},
 };
 use assay_runtime::{
@@ -14,7 +15,7 @@ use assay_runtime::{
     genesis_config_presets::get_preset, hardware_classes, parameters::RuntimeParameters,
 };
 use codec::Encode;
-use pallet_job_escrow::{JobKind, JobOrder, ManifestRef};
+use pallet_job_escrow::{JobKind, JobOrder, Manifest, ManifestRef, Verification};
 use pallet_provider_registry::{MachineRegistration, MachineRegistrationOf};
 use polkadot_sdk::{
     frame_support::{assert_ok, traits::BuildGenesisConfig},
@@ -293,6 +294,38 @@ pub(crate) fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::
     worker.pair().sign(&message)
 }
 
+/// A task whose consumer has so long to look at its result.
+pub(crate) const fn task(window_ms: u64) -> JobKind {
+    JobKind::Task {
+        verification: Verification::Consumer { window_ms },
+    }
+}
+
+/// A task whose consumer has an hour to look at its result.
+pub(crate) const TASK: JobKind = task(3_600_000);
+
+/// An order of one slot with a manifest that the consumer notes.
+pub(crate) fn order(consumer: Sr25519Keyring, kind: JobKind, max_duration_ms: u64) -> JobOrder {
+    let manifest = br#"{"image":"localhost:5000/demo@sha256:00"}"#.to_vec();
+    let reference = ManifestRef {
+        hash: polkadot_sdk::sp_io::hashing::blake2_256(&manifest).into(),
+        length_bytes: manifest.len() as u32,
+    };
+    let _ = call_as(
+        &account(consumer),
+        polkadot_sdk::pallet_preimage::Call::note_preimage { bytes: manifest },
+    );
+    JobOrder {
+        kind,
+        manifest: Manifest::Public(reference),
+        image_digest: H256::repeat_byte(1),
+        requirements: Requirements::default(),
+        slots: 1,
+        max_duration_ms,
+        max_price_per_slot_hour: ASK,
+    }
+}
+
 /// Notes a manifest and orders a job on the machine; returns its number.
 pub(crate) fn deploy(
     consumer: Sr25519Keyring,
@@ -300,27 +333,23 @@ pub(crate) fn deploy(
     kind: JobKind,
     max_duration_ms: u64,
 ) -> u64 {
-    let manifest = br#"{"image":"localhost:5000/demo@sha256:00"}"#.to_vec();
-    let consumer = account(consumer);
-    let reference = ManifestRef {
-        hash: polkadot_sdk::sp_io::hashing::blake2_256(&manifest).into(),
-        length_bytes: manifest.len() as u32,
-    };
-    let _ = call_as(
-        &consumer,
-        polkadot_sdk::pallet_preimage::Call::note_preimage { bytes: manifest },
-    );
+    deploy_to(consumer, &[machine], kind, max_duration_ms)
+}
+
+/// Notes a manifest and orders a job on machines; returns its number.
+pub(crate) fn deploy_to(
+    consumer: Sr25519Keyring,
+    machines: &[MachineId],
+    kind: JobKind,
+    max_duration_ms: u64,
+) -> u64 {
+    let order = order(consumer, kind, max_duration_ms);
     let job = pallet_job_escrow::NextJobId::<Runtime>::get();
-    let order = JobOrder {
-        machine,
-        slots: 1,
-        kind,
-        manifest: reference,
-        image_digest: H256::repeat_byte(1),
-        max_duration_ms,
-        max_price_per_slot_hour: ASK,
-    };
-    assert_ok!(call_as(&consumer, pallet_job_escrow::Call::deploy { order }));
+    let machines = machines.to_vec().try_into().expect("few machines");
+    assert_ok!(call_as(
+        &account(consumer),
+        pallet_job_escrow::Call::deploy { order, machines }
+    ));
     job
 }
 

@@ -17,10 +17,10 @@ use assay_primitives::{
     market::Requirements,
     offence::Beneficiaries,
 };
-use assay_runtime::{ChainClock, ProviderRegistry, Runtime, System};
+use assay_runtime::{AccountId, ChainClock, ProviderRegistry, Runtime, System};
 use common::*;
-use model::{Model, bond_of, debts, jobs, machines, slashes};
-use pallet_job_escrow::{JobKind, JobState, Jobs};
+use model::{Model, bond_of, debts, machines, parts, slashes};
+use pallet_job_escrow::{AssignmentState, Assignments, JobKind, Jobs};
 use pallet_provider_registry::{Machines, MachinesByProvider, Offers, Providers, WorkerKeys};
 use pallet_provider_staking::{Agenda, Bonds, Debts};
 use polkadot_sdk::{
@@ -83,7 +83,7 @@ fn prepare() {
         staking_parameter!(UnbondingEpochs, 3),
         staking_parameter!(StrikeMemoryEpochs, 10),
         escrow_parameter!(StartWindowMs, 24_000),
-        escrow_parameter!(ConsumerWindowMs, 24_000),
+        escrow_parameter!(RevealWindowMs, 24_000),
     ] {
         set_parameter(parameter);
     }
@@ -96,7 +96,7 @@ fn prepare() {
     for (provider, worker, slots) in [(Bob, Dave, 2), (Bob, Eve, 1), (Charlie, One, 3)] {
         let machine = active_machine(provider, worker, slots);
         assert_ok!(deploy_job(Ferdie, machine, 1, JobKind::Service, 600_000));
-        let job = *jobs().last().unwrap();
+        let (job, _) = *parts().last().unwrap();
         assert_ok!(call_as(&account(worker), Escrow::start { job }));
     }
 }
@@ -106,6 +106,8 @@ fn happen(chain: &mut Chain, model: &mut Model, step: Step) {
     let (shares, fraction) = match &step {
         Step::Slash(_, fraction, shares) => ((*shares).into(), *fraction),
         Step::Offence(_, _, shares) => ((*shares).into(), Permill::zero()),
+        // Who says that a machine was silent is its reporter.
+        Step::Expire(_) => (reported_by_alice(), Permill::zero()),
         _ => (Beneficiaries::nobody(), Permill::zero()),
     };
     match step {
@@ -135,23 +137,48 @@ fn pass_epochs(chain: &mut Chain, model: &mut Model, epochs: EpochIndex) {
     }
 }
 
-/// Ends every job: by its consumer, or, where that is a task which runs, by its time.
+fn reported_by_alice() -> Beneficiaries<AccountId> {
+    Beneficiaries {
+        consumer: None,
+        reporter: Some(account(Alice)),
+    }
+}
+
+/// Ends every job: by its consumer, or, where that is a task which runs, by its time; and has all of them paid.
 fn end_jobs(chain: &mut Chain, model: &mut Model) {
-    for job in jobs() {
+    for (job, machine) in parts() {
         let record = Jobs::<Runtime>::get(job).unwrap();
-        let call = match (record.state, record.kind) {
-            (JobState::Running { .. }, JobKind::Task) => continue,
-            (JobState::Starting { .. } | JobState::Running { .. }, _) => Escrow::close { job },
-            (JobState::Verifying { .. }, _) => Escrow::accept { job },
+        let state = Assignments::<Runtime>::get(job, machine).unwrap().state;
+        let call = match (state, record.kind) {
+            (AssignmentState::Running { .. }, JobKind::Task { .. }) | (AssignmentState::Ended { .. }, _) => {
+                continue;
+            }
+            (AssignmentState::Starting { .. } | AssignmentState::Running { .. }, _) => Escrow::close { job },
+            _ => Escrow::accept { job, machine },
         };
         assert_ok!(call_as(&record.consumer, call));
     }
     model.follow(&Beneficiaries::nobody(), Permill::zero());
-    pass_epochs(chain, model, LONGEST_TASK_EPOCHS);
-    for job in jobs() {
-        assert_ok!(call_as(&account(Alice), Escrow::expire { job }));
+    let runs = |part: &(u64, u64)| {
+        let record = Assignments::<Runtime>::get(part.0, part.1).unwrap();
+        record.has_slots().then_some(record.max_duration_ms)
+    };
+    // The longest of those that run now is over then.
+    let longest_ms = parts().iter().filter_map(runs).max().unwrap_or(0);
+    pass_epochs(
+        chain,
+        model,
+        LONGEST_TASK_EPOCHS.max((longest_ms / EPOCH_MS) as EpochIndex + 2),
+    );
+    for (job, machine) in parts().into_iter().filter(|part| runs(part).is_some()) {
+        assert_ok!(call_as(&account(Alice), Escrow::expire { job, machine }));
+    }
+    model.follow(&reported_by_alice(), Permill::zero());
+    while let Some((job, machine)) = parts().first().copied() {
+        assert_ok!(call_as(&account(Alice), Escrow::settle { job, machine }));
     }
     model.follow(&Beneficiaries::nobody(), Permill::zero());
+    assert_eq!(Jobs::<Runtime>::iter_keys().count(), 0);
 }
 
 /// Everybody leaves, and everything must be gone.

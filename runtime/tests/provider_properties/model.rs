@@ -15,7 +15,7 @@ use assay_primitives::{
 use assay_runtime::{
     AccountId, ChainClock, Runtime, RuntimeEvent, System, parameters::dynamic::provider_staking as parameters,
 };
-use pallet_job_escrow::{Diversion, JobId, Jobs};
+use pallet_job_escrow::{Assignments, Diversion, JobId};
 use pallet_provider_registry::Machines;
 use pallet_provider_staking::{Agenda, Bonds, Debts, SlashReason};
 use polkadot_sdk::{frame_support::traits::Get, frame_system, pallet_balances, sp_runtime::Permill};
@@ -30,10 +30,10 @@ pub(crate) fn machines() -> Vec<MachineId> {
     machines
 }
 
-pub(crate) fn jobs() -> Vec<JobId> {
-    let mut jobs: Vec<_> = Jobs::<Runtime>::iter_keys().collect();
-    jobs.sort_unstable();
-    jobs
+pub(crate) fn parts() -> Vec<(JobId, MachineId)> {
+    let mut parts: Vec<_> = Assignments::<Runtime>::iter_keys().collect();
+    parts.sort_unstable();
+    parts
 }
 
 pub(crate) fn slashes() -> Vec<SlashId> {
@@ -161,7 +161,7 @@ impl Model {
         let text = match event {
             RuntimeEvent::ProviderRegistry(event) => format!("{event:?}"),
             RuntimeEvent::ProviderStaking(event) => format!("{event:?}"),
-            RuntimeEvent::JobEscrow(pallet_job_escrow::Event::JobClosed { outcome, .. }) => {
+            RuntimeEvent::JobEscrow(pallet_job_escrow::Event::AssignmentClosed { outcome, .. }) => {
                 format!("{outcome:?}")
             }
             _ => return,

@@ -3,6 +3,7 @@
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
     machine::{MachineId, MachineStatus, OnUptimeChange},
+    market::Requirements,
     money::{ASY, Balance},
     offence::{Beneficiaries, Offence, ReportOffence},
 };
@@ -10,7 +11,9 @@ use assay_runtime::{
     AccountId, ChainClock, ProviderRegistry, ProviderStaking, Runtime, RuntimeCall, hardware_classes,
     parameters::RuntimeParameters,
 };
-use pallet_job_escrow::{JobId, JobKind, JobOrder, JobRecord, JobState, Jobs, ManifestRef};
+use pallet_job_escrow::{
+    AssignmentRecord, AssignmentState, Assignments, JobId, JobKind, JobOrder, Jobs, Manifest, ManifestRef,
+};
 use pallet_provider_registry::{
     HardwareClassRecord, HardwareClasses, MachineRecordOf, MachineRegistrationOf, Machines,
 };
@@ -26,7 +29,7 @@ use polkadot_sdk::{
 
 use crate::{
     common::*,
-    model::{bond_of, debts, jobs, machines, slashes},
+    model::{bond_of, debts, machines, parts, slashes},
 };
 
 type Registry = pallet_provider_registry::Call<Runtime>;
@@ -229,44 +232,48 @@ fn plancks(amount: Amount, machine: MachineId) -> Balance {
     }
 }
 
-/// A call about one of the jobs, mostly one that suits, if there are any, by one of the accounts that have to
-/// do with it.
+/// A call about a machine's part in one of the jobs, mostly one that suits, if there are any, by one of the accounts
+/// that have to do with it.
 fn call_about_job(
     pick: Pick,
-    suits: fn(&JobRecord<AccountId>) -> bool,
+    suits: fn(JobId, &AssignmentRecord<AccountId>) -> bool,
     by: fn(&Job) -> AccountId,
-    call: impl FnOnce(JobId) -> Escrow,
+    call: impl FnOnce(JobId, MachineId) -> Escrow,
 ) -> DispatchResult {
-    let Some(id) = pick.mostly(&jobs(), |id| suits(&Jobs::<Runtime>::get(id).unwrap())) else {
+    let part = |(job, machine)| Assignments::<Runtime>::get(job, machine).unwrap();
+    let Some((job, machine)) = pick.mostly(&parts(), |id| suits(id.0, &part(id))) else {
         return Ok(());
     };
-    let record = Jobs::<Runtime>::get(id).unwrap();
-    let machine = Machines::<Runtime>::get(record.machine).unwrap();
-    let job = Job {
-        consumer: record.consumer,
-        provider: record.provider,
-        worker: machine.worker_key,
+    let parties = Job {
+        consumer: Jobs::<Runtime>::get(job).unwrap().consumer,
+        provider: part((job, machine)).provider,
+        // A machine may be gone whose last epochs are not paid yet.
+        worker: Machines::<Runtime>::get(machine).map_or(account(Alice), |record| record.worker_key),
     };
-    call_as(&by(&job), call(id))
+    call_as(&by(&parties), call(job, machine))
 }
 
-fn is_starting(job: &JobRecord<AccountId>) -> bool {
-    matches!(job.state, JobState::Starting { .. })
+fn is_starting(_: JobId, part: &AssignmentRecord<AccountId>) -> bool {
+    matches!(part.state, AssignmentState::Starting { .. })
 }
 
-fn is_running(job: &JobRecord<AccountId>) -> bool {
-    matches!(job.state, JobState::Running { .. })
+fn is_running(_: JobId, part: &AssignmentRecord<AccountId>) -> bool {
+    matches!(part.state, AssignmentState::Running { .. })
 }
 
-fn is_running_task(job: &JobRecord<AccountId>) -> bool {
-    is_running(job) && job.kind == JobKind::Task
+fn is_running_task(job: JobId, part: &AssignmentRecord<AccountId>) -> bool {
+    is_running(job, part) && Jobs::<Runtime>::get(job).unwrap().kind != JobKind::Service
 }
 
-fn is_verifying(job: &JobRecord<AccountId>) -> bool {
-    matches!(job.state, JobState::Verifying { .. })
+fn is_verifying(_: JobId, part: &AssignmentRecord<AccountId>) -> bool {
+    matches!(part.state, AssignmentState::Verifying { .. })
 }
 
-fn is_any_job(_: &JobRecord<AccountId>) -> bool {
+fn is_ended(_: JobId, part: &AssignmentRecord<AccountId>) -> bool {
+    matches!(part.state, AssignmentState::Ended { .. })
+}
+
+fn is_any_part(_: JobId, _: &AssignmentRecord<AccountId>) -> bool {
     true
 }
 
@@ -299,20 +306,21 @@ pub(crate) fn deploy_job(
     kind: JobKind,
     max_duration_ms: u64,
 ) -> DispatchResult {
-    let manifest = ManifestRef {
+    let manifest = Manifest::Public(ManifestRef {
         hash: blake2_256(MANIFEST).into(),
         length_bytes: MANIFEST.len() as u32,
-    };
+    });
     let order = JobOrder {
-        machine,
-        slots,
         kind,
         manifest,
         image_digest: H256::repeat_byte(1),
+        requirements: Requirements::default(),
+        slots,
         max_duration_ms,
         max_price_per_slot_hour: Balance::MAX,
     };
-    call_as(&account(consumer), Escrow::deploy { order })
+    let machines = vec![machine].try_into().unwrap();
+    call_as(&account(consumer), Escrow::deploy { order, machines })
 }
 
 fn transfer_all(who: Sr25519Keyring, keep_alive: bool) -> DispatchResult {
@@ -456,18 +464,28 @@ pub(crate) fn act(step: Step) -> DispatchResult {
         } => machine(pick, is_on_offer).map_or(Ok(()), |machine| {
             deploy_job(consumer, machine, slots, kind, duration_ms)
         }),
-        Step::Start(pick) => call_about_job(pick, is_starting, by_worker, |job| Escrow::start { job }),
+        Step::Start(pick) => call_about_job(pick, is_starting, by_worker, |job, _| Escrow::start { job }),
         Step::SubmitResult(pick) => {
-            call_about_job(pick, is_running_task, by_worker, |job| Escrow::submit_result {
+            call_about_job(pick, is_running_task, by_worker, |job, _| Escrow::submit_result {
                 job,
                 result_hash: H256::repeat_byte(2),
             })
         }
-        Step::Accept(pick) => call_about_job(pick, is_verifying, by_consumer, |job| Escrow::accept { job }),
-        Step::Close(pick) => call_about_job(pick, is_any_job, by_consumer, |job| Escrow::close { job }),
-        Step::Settle(pick) => call_about_job(pick, is_running, by_stranger, |job| Escrow::settle { job }),
-        Step::Expire(pick) => call_about_job(pick, is_any_job, by_stranger, |job| Escrow::expire { job }),
-        Step::Abandon(pick) => call_about_job(pick, is_running, by_provider, |job| Escrow::abandon { job }),
+        Step::Accept(pick) => call_about_job(pick, is_verifying, by_consumer, |job, machine| {
+            Escrow::accept { job, machine }
+        }),
+        Step::Close(pick) => call_about_job(pick, is_any_part, by_consumer, |job, _| Escrow::close { job }),
+        Step::Settle(pick) => call_about_job(pick, is_ended, by_stranger, |job, machine| Escrow::settle {
+            job,
+            machine,
+        }),
+        Step::Expire(pick) => call_about_job(pick, is_any_part, by_stranger, |job, machine| Escrow::expire {
+            job,
+            machine,
+        }),
+        Step::Abandon(pick) => call_about_job(pick, is_running, by_provider, |job, machine| {
+            Escrow::abandon { job, machine }
+        }),
         Step::SetParameter(parameter) => {
             set_parameter(parameter);
             Ok(())

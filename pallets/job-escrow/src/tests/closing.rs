@@ -1,303 +1,115 @@
-//! `accept`, `close`, `expire`, `abandon`: the ends of a job.
+//! `close` and `top_up`: what a consumer does with a job it has.
 
-use assay_primitives::{
-    clock::MILLIS_PER_HOUR,
-    money::{ASY, Balance},
-    offence::Offence,
-};
+use assay_primitives::{clock::MILLIS_PER_HOUR, money::ASY};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok, traits::QueryPreimage},
-    sp_runtime::Permill,
+    sp_runtime::TokenError,
 };
 
-use crate::{ConsumerJobs, Error, Event, JobId, JobKind, JobOutcome, Jobs, MachineJobs, mock::*};
-
-/// Checks that the job closed just now as told, and that nothing of it is left.
-#[track_caller]
-fn assert_closed(job: JobId, outcome: JobOutcome, paid: Balance, refunded: Balance) {
-    let events = take_events();
-    let fee = Fee::get().mul_floor(paid);
-    let closed = Event::JobClosed {
-        job,
-        machine: MACHINE,
-        outcome,
-        paid,
-        refunded,
-    };
-    let settled = Event::PaymentSettled {
-        job,
-        provider_amount: paid - fee,
-        fee,
-        burned: fee - fee / 2,
-    };
-    let expected = if paid > 0 {
-        vec![settled, closed]
-    } else {
-        vec![closed]
-    };
-    assert_eq!(events, expected);
-
-    assert_eq!(Jobs::<Test>::get(job), None);
-    assert!(!MachineJobs::<Test>::contains_key(MACHINE, job));
-    assert!(!ConsumerJobs::<Test>::contains_key(CONSUMER, job));
-    assert_eq!(escrow_of(CONSUMER), 0);
-    assert_eq!(free_slots(MACHINE), SLOTS);
-    assert_eq!(free(CONSUMER), ENDOWMENT - paid);
-    assert_eq!(free(PROVIDER), ENDOWMENT + paid - fee);
-}
-
-#[test]
-fn accept_works() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        take_events();
-        assert_ok!(JobEscrow::accept(RuntimeOrigin::signed(CONSUMER), job));
-        assert_closed(job, JobOutcome::Completed, ASY, ASY);
-    });
-}
-
-#[test]
-fn accept_works_after_the_window() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        advance(10 * CONSUMER_WINDOW_MS);
-        take_events();
-        assert_ok!(JobEscrow::accept(RuntimeOrigin::signed(CONSUMER), job));
-        // The window is not paid for.
-        assert_closed(job, JobOutcome::Completed, ASY, ASY);
-    });
-}
-
-#[test]
-fn accept_fails_when_signed_by_another() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        for account in [OTHER_CONSUMER, PROVIDER, WORKER] {
-            assert_noop!(
-                JobEscrow::accept(RuntimeOrigin::signed(account), job),
-                Error::<Test>::NotConsumer
-            );
-        }
-    });
-}
-
-#[test]
-fn accept_fails_when_there_is_no_result() {
-    ExtBuilder::default().build_and_execute(|| {
-        for job in [deploy(JobKind::Task), run(JobKind::Task)] {
-            assert_noop!(
-                JobEscrow::accept(RuntimeOrigin::signed(CONSUMER), job),
-                Error::<Test>::WrongState
-            );
-        }
-        assert_noop!(
-            JobEscrow::accept(RuntimeOrigin::signed(CONSUMER), 99),
-            Error::<Test>::NoSuchJob
-        );
-    });
-}
+use crate::{ConsumerJobs, Error, Event, Manifest, Outcome, mock::*};
 
 #[test]
 fn close_cancels_what_has_not_started() {
     ExtBuilder::default().build_and_execute(|| {
-        for kind in [JobKind::Service, JobKind::Task] {
+        for kind in [SERVICE, TASK] {
             let job = deploy(kind);
             take_events();
-            assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job));
-            assert_closed(job, JobOutcome::Cancelled, 0, 2 * ASY);
-        }
-    });
-}
-
-#[test]
-fn close_pays_a_service_up_to_now() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        advance(MILLIS_PER_HOUR / 4);
-        take_events();
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job));
-        assert_closed(job, JobOutcome::ClosedByConsumer, ASY / 2, ASY * 3 / 2);
-    });
-}
-
-#[test]
-fn close_never_pays_more_than_the_escrow() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        advance(100 * MILLIS_PER_HOUR);
-        take_events();
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job));
-        assert_closed(job, JobOutcome::ClosedByConsumer, 2 * ASY, 0);
-    });
-}
-
-#[test]
-fn close_fails_when_signed_by_another() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        for account in [OTHER_CONSUMER, PROVIDER, WORKER] {
-            assert_noop!(
-                JobEscrow::close(RuntimeOrigin::signed(account), job),
-                Error::<Test>::NotConsumer
+            assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+            assert_eq!(
+                take_events(),
+                vec![
+                    Event::EscrowReturned { job, amount: 2 * ASY },
+                    Event::AssignmentClosed {
+                        job,
+                        machine: MACHINE,
+                        outcome: Outcome::Cancelled,
+                        paid: 0
+                    },
+                    Event::JobClosed {
+                        job,
+                        paid: 0,
+                        deposit_returned: ASY
+                    },
+                ]
             );
+            assert!(is_gone(job));
+            assert!(!ConsumerJobs::<Test>::contains_key(CONSUMER, job));
+            assert_eq!(free(CONSUMER), ENDOWMENT);
+            assert_eq!(free_slots(MACHINE), SLOTS);
         }
-        assert_noop!(
-            JobEscrow::close(RuntimeOrigin::signed(CONSUMER), 99),
-            Error::<Test>::NoSuchJob
-        );
     });
 }
 
 #[test]
-fn close_fails_when_a_task_runs() {
+fn close_ends_everything_that_a_service_has() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
+        add_others();
+        let job = request(SERVICE, 3);
+        // At the floor, a tenth of the maximum.
+        assert_ok!(JobEscrow::accept_request(signed(WORKER), job, MACHINE));
+        assert_ok!(JobEscrow::start(signed(WORKER), job));
+        assert_ok!(JobEscrow::accept_request(signed(WORKER + 1), job, 8));
+        advance(MILLIS_PER_HOUR / 2);
+        take_events();
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        let events = take_events();
+        assert_eq!(
+            events[..2],
+            [
+                Event::PlacesCancelled { job, places: 1 },
+                Event::EscrowReturned { job, amount: 2 * ASY }
+            ]
+        );
+        assert!(events.contains(&Event::AssignmentClosed {
+            job,
+            machine: 8,
+            outcome: Outcome::Cancelled,
+            paid: 0
+        }));
+        assert!(events.contains(&Event::AssignmentEnded {
+            job,
+            machine: MACHINE,
+            outcome: Outcome::ClosedByConsumer,
+            ended_at_ms: NowMs::get()
+        }));
+        assert_eq!(escrow_of(CONSUMER), ASY / 10);
+        assert_noop!(JobEscrow::close(signed(CONSUMER), job), Error::<Test>::WrongState);
+        settle_all(job, MACHINE);
+        assert!(is_gone(job));
+        assert_eq!(free(CONSUMER), ENDOWMENT - ASY / 10);
+    });
+}
+
+#[test]
+fn close_never_pays_more_than_the_longest_run() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(SERVICE);
+        advance(100 * MILLIS_PER_HOUR);
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        settle_all(job, MACHINE);
+        assert_eq!(free(CONSUMER), ENDOWMENT - 2 * ASY);
+    });
+}
+
+#[test]
+fn close_fails_when_it_is_not_the_consumer_s_to_close() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(SERVICE);
+        for account in [OTHER_CONSUMER, PROVIDER, WORKER] {
+            assert_noop!(JobEscrow::close(signed(account), job), Error::<Test>::NotConsumer);
+        }
+        assert_noop!(JobEscrow::close(signed(CONSUMER), 99), Error::<Test>::NoSuchJob);
+        let task = run(TASK);
         assert_noop!(
-            JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job),
+            JobEscrow::close(signed(CONSUMER), task),
             Error::<Test>::TaskRunning
         );
     });
-}
-
-#[test]
-fn close_fails_when_a_result_waits() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
+        let task = finish_task();
         assert_noop!(
-            JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job),
-            Error::<Test>::WrongState
-        );
-    });
-}
-
-#[test]
-fn expire_returns_everything_when_not_started() {
-    ExtBuilder::default().build_and_execute(|| {
-        for kind in [JobKind::Service, JobKind::Task] {
-            let job = deploy(kind);
-            advance(START_WINDOW_MS);
-            assert_noop!(
-                JobEscrow::expire(RuntimeOrigin::signed(STRANGER), job),
-                Error::<Test>::TooEarly
-            );
-            advance(1);
-            take_events();
-            assert_ok!(JobEscrow::expire(RuntimeOrigin::signed(STRANGER), job));
-            assert_closed(job, JobOutcome::NotStarted, 0, 2 * ASY);
-        }
-    });
-}
-
-#[test]
-fn expire_pays_a_service_in_full() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        advance(MILLIS_PER_HOUR);
-        assert_noop!(
-            JobEscrow::expire(RuntimeOrigin::signed(STRANGER), job),
-            Error::<Test>::TooEarly
-        );
-        advance(1);
-        take_events();
-        assert_ok!(JobEscrow::expire(RuntimeOrigin::signed(STRANGER), job));
-        assert_closed(job, JobOutcome::Expired, 2 * ASY, 0);
-    });
-}
-
-#[test]
-fn expire_pays_a_task_nothing() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
-        advance(MILLIS_PER_HOUR);
-        assert_noop!(
-            JobEscrow::expire(RuntimeOrigin::signed(STRANGER), job),
-            Error::<Test>::TooEarly
-        );
-        advance(1);
-        take_events();
-        assert_ok!(JobEscrow::expire(RuntimeOrigin::signed(STRANGER), job));
-        assert_closed(job, JobOutcome::NoResult, 0, 2 * ASY);
-    });
-}
-
-#[test]
-fn expire_fails_when_a_result_waits() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        advance(100 * MILLIS_PER_HOUR);
-        assert_noop!(
-            JobEscrow::expire(RuntimeOrigin::signed(CONSUMER), job),
-            Error::<Test>::WrongState
-        );
-        assert_noop!(
-            JobEscrow::expire(RuntimeOrigin::signed(CONSUMER), 99),
-            Error::<Test>::NoSuchJob
-        );
-    });
-}
-
-#[test]
-fn abandon_works_before_the_start() {
-    ExtBuilder::default().build_and_execute(|| {
-        for account in [WORKER, PROVIDER] {
-            let job = deploy(JobKind::Task);
-            take_events();
-            assert_ok!(JobEscrow::abandon(RuntimeOrigin::signed(account), job));
-            assert_closed(job, JobOutcome::Abandoned, 0, 2 * ASY);
-        }
-        // A consumer can order what no machine can start.
-        assert_eq!(OffencesHeard::get(), []);
-    });
-}
-
-#[test]
-fn abandon_pays_a_service_up_to_now() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        advance(MILLIS_PER_HOUR / 4);
-        take_events();
-        assert_ok!(JobEscrow::abandon(RuntimeOrigin::signed(WORKER), job));
-        assert_closed(job, JobOutcome::Abandoned, ASY / 2, ASY * 3 / 2);
-        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned)]);
-    });
-}
-
-#[test]
-fn abandon_pays_a_task_nothing() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
-        advance(MILLIS_PER_HOUR / 4);
-        take_events();
-        assert_ok!(JobEscrow::abandon(RuntimeOrigin::signed(PROVIDER), job));
-        assert_closed(job, JobOutcome::Abandoned, 0, 2 * ASY);
-        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned)]);
-    });
-}
-
-#[test]
-fn abandon_fails_when_signed_by_another() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
-        for account in [CONSUMER, STRANGER] {
-            assert_noop!(
-                JobEscrow::abandon(RuntimeOrigin::signed(account), job),
-                Error::<Test>::NotProvider
-            );
-        }
-        assert_noop!(
-            JobEscrow::abandon(RuntimeOrigin::signed(PROVIDER), 99),
-            Error::<Test>::NoSuchJob
-        );
-    });
-}
-
-#[test]
-fn abandon_fails_when_a_result_waits() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        assert_noop!(
-            JobEscrow::abandon(RuntimeOrigin::signed(PROVIDER), job),
-            Error::<Test>::WrongState
+            JobEscrow::close(signed(CONSUMER), task),
+            Error::<Test>::TaskRunning
         );
     });
 }
@@ -305,33 +117,19 @@ fn abandon_fails_when_a_result_waits() {
 #[test]
 fn closing_forgets_the_manifest() {
     ExtBuilder::default().build_and_execute(|| {
-        let mut order = order(JobKind::Service);
+        let mut order = order(SERVICE);
         order.slots = 1;
-        order.manifest = note_manifest_by(CONSUMER, b"{}");
-        let hash = order.manifest.hash;
-        let jobs = [deploy_order(order), deploy_order(order)];
+        let manifest = note_manifest_by(CONSUMER, b"{}");
+        order.manifest = Manifest::Public(manifest);
+        let hash = manifest.hash;
+        let jobs = [deploy_order(order.clone()), deploy_order(order)];
 
         // The consumer may have the deposit back, but the bytes stay as long as a job needs them.
-        assert_ok!(Preimage::unnote_preimage(RuntimeOrigin::signed(CONSUMER), hash));
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), jobs[0]));
+        assert_ok!(Preimage::unnote_preimage(signed(CONSUMER), hash));
+        assert_ok!(JobEscrow::close(signed(CONSUMER), jobs[0]));
         assert_eq!(<Preimage as QueryPreimage>::len(&hash), Some(2));
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), jobs[1]));
+        assert_ok!(JobEscrow::close(signed(CONSUMER), jobs[1]));
         assert_eq!(<Preimage as QueryPreimage>::len(&hash), None);
-        assert_eq!(free(CONSUMER), ENDOWMENT);
-    });
-}
-
-#[test]
-fn closing_leaves_a_noted_manifest_to_its_owner() {
-    ExtBuilder::default().build_and_execute(|| {
-        let mut order = order(JobKind::Service);
-        order.manifest = note_manifest_by(CONSUMER, b"{}");
-        let job = deploy_order(order);
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job));
-        assert_ok!(Preimage::unnote_preimage(
-            RuntimeOrigin::signed(CONSUMER),
-            order.manifest.hash
-        ));
         assert_eq!(free(CONSUMER), ENDOWMENT);
     });
 }
@@ -339,24 +137,88 @@ fn closing_leaves_a_noted_manifest_to_its_owner() {
 #[test]
 fn closing_touches_no_other_job() {
     ExtBuilder::default().build_and_execute(|| {
-        Fee::set(&Permill::zero());
-        let (first, second) = (run(JobKind::Service), run(JobKind::Service));
+        let (first, second) = (run(SERVICE), run(SERVICE));
         advance(MILLIS_PER_HOUR / 2);
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), first));
-        assert_eq!(escrow_of(CONSUMER), 2 * ASY);
+        assert_ok!(JobEscrow::close(signed(CONSUMER), first));
         assert_eq!(free_slots(MACHINE), SLOTS - 2);
-        assert_eq!(Jobs::<Test>::get(second).unwrap().escrowed, 2 * ASY);
-        assert_eq!(JobEscrow::amount_due(second), Some(ASY));
+        assert_eq!(part(second, MACHINE).escrowed, 2 * ASY);
+        assert_eq!(escrow_of(CONSUMER), 3 * ASY);
     });
 }
 
 #[test]
-fn a_chain_that_stands_still_charges_nobody() {
+fn top_up_extends_a_run_and_holds_its_price() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        System::set_block_number(1_000_000);
+        let job = run(SERVICE);
+        advance(MILLIS_PER_HOUR / 2);
         take_events();
-        assert_ok!(JobEscrow::close(RuntimeOrigin::signed(CONSUMER), job));
-        assert_closed(job, JobOutcome::ClosedByConsumer, 0, 2 * ASY);
+        assert_ok!(JobEscrow::top_up(signed(CONSUMER), job, 9 * MILLIS_PER_HOUR));
+        // Ten hours and the two that a run may touch besides take three calls of four epochs; one hour takes none.
+        assert_eq!(
+            take_events(),
+            vec![Event::JobExtended {
+                job,
+                additional_ms: 9 * MILLIS_PER_HOUR,
+                escrowed: 18 * ASY,
+                deposit: 3 * BOUNTY
+            }]
+        );
+        assert_eq!(escrow_of(CONSUMER), 20 * ASY);
+        assert_eq!(
+            deposit_of(CONSUMER),
+            JobEscrow::deposit_for(1, 10 * MILLIS_PER_HOUR, false)
+        );
+        advance(9 * MILLIS_PER_HOUR);
+        assert_noop!(
+            JobEscrow::expire(signed(PROVIDER), job, MACHINE),
+            Error::<Test>::TooEarly
+        );
+        advance(MILLIS_PER_HOUR);
+        assert_ok!(JobEscrow::expire(signed(PROVIDER), job, MACHINE));
+        settle_all(job, MACHINE);
+        assert_eq!(free(CONSUMER), ENDOWMENT - 20 * ASY);
+    });
+}
+
+#[test]
+fn top_up_keeps_each_machine_s_price() {
+    ExtBuilder::default().build_and_execute(|| {
+        add_others();
+        let job = request(SERVICE, 3);
+        assert_ok!(JobEscrow::accept_request(signed(WORKER), job, MACHINE));
+        assert_ok!(JobEscrow::start(signed(WORKER), job));
+        assert_ok!(JobEscrow::accept_request(signed(WORKER + 1), job, 8));
+        let before = escrow_of(CONSUMER);
+        assert_ok!(JobEscrow::top_up(signed(CONSUMER), job, MILLIS_PER_HOUR));
+        // The one that runs costs a tenth; the others may still be replaced by dearer ones.
+        assert_eq!(escrow_of(CONSUMER) - before, 2 * ASY / 10 + 2 * 2 * ASY);
+        assert_ok!(JobEscrow::start(signed(WORKER + 1), job));
+        assert_eq!(part(job, 8).escrowed, 4 * ASY / 10);
+        assert_ok!(JobEscrow::accept_request(signed(WORKER + 2), job, 9));
+        assert_eq!(part(job, 9).max_duration_ms, 2 * MILLIS_PER_HOUR);
+    });
+}
+
+#[test]
+fn top_up_fails_when_there_is_nothing_to_extend() {
+    ExtBuilder::default().build_and_execute(|| {
+        let top_up = |who, job, by| {
+            JobEscrow::top_up(signed(who), job, by)
+                .map(|_| ())
+                .map_err(|error| error.error)
+        };
+        let job = run(SERVICE);
+        assert_noop!(top_up(PROVIDER, job, 1), Error::<Test>::NotConsumer);
+        assert_noop!(top_up(CONSUMER, 99, 1), Error::<Test>::NoSuchJob);
+        for by in [0, MAX_DURATION_MS, u64::MAX] {
+            assert_noop!(top_up(CONSUMER, job, by), Error::<Test>::BadDuration);
+        }
+        assert_noop!(
+            top_up(CONSUMER, job, 8_000 * MILLIS_PER_HOUR),
+            TokenError::FundsUnavailable
+        );
+        // Time that the machine did not run cannot be made up for.
+        advance(MILLIS_PER_HOUR + 1);
+        assert_noop!(top_up(CONSUMER, job, 1), Error::<Test>::TooLate);
     });
 }

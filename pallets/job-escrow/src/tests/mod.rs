@@ -1,9 +1,11 @@
-//! Tests by topic; each ends with the pallet's invariants.
-
-#![allow(clippy::unwrap_used)]
+//! Tests by what they look at.
 
 mod closing;
 mod deploy;
 mod money;
 mod properties;
+mod quorum;
+mod request;
+mod results;
 mod running;
+mod settling;

@@ -1,30 +1,29 @@
-//! `start`, `submit_result` and `settle`: a job on its machine.
+//! `start`, `abandon` and `expire`: a machine's part in a job.
 
-use assay_primitives::{clock::MILLIS_PER_HOUR, money::ASY};
-use polkadot_sdk::{
-    frame_support::{assert_noop, assert_ok},
-    sp_core::H256,
+use assay_primitives::{
+    clock::MILLIS_PER_HOUR,
+    money::{ASY, MILLI_ASY},
+    offence::Offence,
 };
+use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
-use crate::{Error, Event, JobKind, JobOutcome, JobState, Jobs, mock::*};
-
-const RESULT: H256 = H256::repeat_byte(0xcd);
+use crate::{AssignmentState, Error, Event, MachineJobs, Outcome, mock::*};
 
 #[test]
 fn start_works() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = deploy(JobKind::Service);
+        let job = deploy(SERVICE);
         // The last moment counts.
         advance(START_WINDOW_MS);
         take_events();
-        assert_ok!(JobEscrow::start(RuntimeOrigin::signed(WORKER), job));
+        assert_ok!(JobEscrow::start(signed(WORKER), job));
 
         let now_ms = NowMs::get();
         assert_eq!(
-            Jobs::<Test>::get(job).unwrap().state,
-            JobState::Running {
+            part(job, MACHINE).state,
+            AssignmentState::Running {
                 started_at_ms: now_ms,
-                settled_until_ms: now_ms
+                judged_until_ms: now_ms
             }
         );
         assert_eq!(
@@ -39,272 +38,210 @@ fn start_works() {
 }
 
 #[test]
-fn start_fails_when_there_is_no_such_job() {
-    ExtBuilder::default().build_and_execute(|| {
-        assert_noop!(
-            JobEscrow::start(RuntimeOrigin::signed(WORKER), 0),
-            Error::<Test>::NoSuchJob
-        );
-    });
-}
-
-#[test]
 fn start_fails_when_signed_by_another() {
     ExtBuilder::default().build_and_execute(|| {
-        add_machine(8, PROVIDER, WORKER + 1, 1, ASK);
-        let job = deploy(JobKind::Service);
-        for account in [CONSUMER, PROVIDER, STRANGER, WORKER + 1] {
-            assert_noop!(
-                JobEscrow::start(RuntimeOrigin::signed(account), job),
-                Error::<Test>::NotWorker
-            );
-        }
-    });
-}
-
-#[test]
-fn start_fails_when_the_deadline_has_passed() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = deploy(JobKind::Service);
-        advance(START_WINDOW_MS + 1);
-        assert_noop!(
-            JobEscrow::start(RuntimeOrigin::signed(WORKER), job),
-            Error::<Test>::TooLate
-        );
-    });
-}
-
-#[test]
-fn start_fails_when_already_started() {
-    ExtBuilder::default().build_and_execute(|| {
-        for job in [run(JobKind::Service), finish_task()] {
-            assert_noop!(
-                JobEscrow::start(RuntimeOrigin::signed(WORKER), job),
-                Error::<Test>::WrongState
-            );
-        }
-    });
-}
-
-#[test]
-fn submit_result_works() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
-        let started_at_ms = NowMs::get();
-        // The last moment counts.
-        advance(MILLIS_PER_HOUR);
-        take_events();
-        assert_ok!(JobEscrow::submit_result(
-            RuntimeOrigin::signed(WORKER),
-            job,
-            RESULT
-        ));
-
-        let ended_at_ms = NowMs::get();
-        let window_ends_ms = ended_at_ms + CONSUMER_WINDOW_MS;
-        assert_eq!(
-            Jobs::<Test>::get(job).unwrap().state,
-            JobState::Verifying {
-                started_at_ms,
-                ended_at_ms,
-                window_ends_ms,
-                result_hash: RESULT
-            }
-        );
-        assert_eq!(
-            take_events(),
-            vec![Event::ResultSubmitted {
-                job,
-                machine: MACHINE,
-                result_hash: RESULT,
-                window_ends_ms
-            }]
-        );
-        assert_eq!(escrow_of(CONSUMER), 2 * ASY);
-        assert_eq!(JobEscrow::amount_due(job), Some(2 * ASY));
-    });
-}
-
-#[test]
-fn submit_result_fails_when_there_is_no_such_job() {
-    ExtBuilder::default().build_and_execute(|| {
-        assert_noop!(
-            JobEscrow::submit_result(RuntimeOrigin::signed(WORKER), 0, RESULT),
-            Error::<Test>::NoSuchJob
-        );
-    });
-}
-
-#[test]
-fn submit_result_fails_when_signed_by_another() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
+        add_others();
+        let job = deploy(SERVICE);
         for account in [CONSUMER, PROVIDER, STRANGER] {
-            assert_noop!(
-                JobEscrow::submit_result(RuntimeOrigin::signed(account), job, RESULT),
-                Error::<Test>::NotWorker
+            assert_noop!(JobEscrow::start(signed(account), job), Error::<Test>::NotWorker);
+        }
+        assert_noop!(
+            JobEscrow::start(signed(WORKER + 1), job),
+            Error::<Test>::NoSuchAssignment
+        );
+        assert_noop!(JobEscrow::start(signed(WORKER), 99), Error::<Test>::NoSuchJob);
+    });
+}
+
+#[test]
+fn start_fails_when_it_is_too_late_or_done() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = deploy(SERVICE);
+        advance(START_WINDOW_MS + 1);
+        assert_noop!(JobEscrow::start(signed(WORKER), job), Error::<Test>::TooLate);
+        let job = run(SERVICE);
+        assert_noop!(JobEscrow::start(signed(WORKER), job), Error::<Test>::WrongState);
+    });
+}
+
+#[test]
+fn expire_refunds_and_charges_a_deployed_machine_that_did_not_start() {
+    ExtBuilder::default().build_and_execute(|| {
+        for kind in [SERVICE, TASK] {
+            OffencesHeard::set(&Vec::new());
+            let (before, stranger) = (free(CONSUMER), free(STRANGER));
+            let job = deploy(kind);
+            advance(START_WINDOW_MS + 1);
+            take_events();
+            assert_ok!(JobEscrow::expire(signed(STRANGER), job, MACHINE));
+            assert_eq!(
+                take_events(),
+                vec![
+                    Event::EscrowReturned { job, amount: 2 * ASY },
+                    Event::AssignmentClosed {
+                        job,
+                        machine: MACHINE,
+                        outcome: Outcome::NotStarted,
+                        paid: 0
+                    },
+                    Event::BountyPaid {
+                        job,
+                        recipient: STRANGER,
+                        amount: BOUNTY
+                    },
+                    Event::JobClosed {
+                        job,
+                        paid: 0,
+                        deposit_returned: 800 * MILLI_ASY + 3 * BOUNTY
+                    },
+                ]
+            );
+            assert!(is_gone(job));
+            assert!(!MachineJobs::<Test>::contains_key(MACHINE, job));
+            assert_eq!(free(CONSUMER), before - BOUNTY);
+            assert_eq!(free(STRANGER), stranger + BOUNTY);
+            assert_eq!(free_slots(MACHINE), SLOTS);
+            assert_eq!(
+                OffencesHeard::get(),
+                [(MACHINE, Offence::JobAbandoned, Some(STRANGER))]
             );
         }
     });
 }
 
 #[test]
-fn submit_result_fails_when_the_job_is_a_service() {
+fn expire_ends_a_service_whose_time_is_over() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
+        let job = run(SERVICE);
+        advance(MILLIS_PER_HOUR);
         assert_noop!(
-            JobEscrow::submit_result(RuntimeOrigin::signed(WORKER), job, RESULT),
-            Error::<Test>::NotTask
-        );
-    });
-}
-
-#[test]
-fn submit_result_fails_when_not_running() {
-    ExtBuilder::default().build_and_execute(|| {
-        for job in [deploy(JobKind::Task), finish_task()] {
-            assert_noop!(
-                JobEscrow::submit_result(RuntimeOrigin::signed(WORKER), job, RESULT),
-                Error::<Test>::WrongState
-            );
-        }
-    });
-}
-
-#[test]
-fn submit_result_fails_when_the_time_is_over() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Task);
-        advance(MILLIS_PER_HOUR + 1);
-        assert_noop!(
-            JobEscrow::submit_result(RuntimeOrigin::signed(WORKER), job, RESULT),
-            Error::<Test>::TooLate
-        );
-    });
-}
-
-#[test]
-fn settle_streams_a_service() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        let started_at_ms = NowMs::get();
-        take_events();
-        advance(MILLIS_PER_HOUR / 4);
-        assert_eq!(JobEscrow::amount_due(job), Some(ASY / 2));
-        assert_ok!(JobEscrow::settle(RuntimeOrigin::signed(STRANGER), job));
-
-        assert_eq!(
-            take_events(),
-            vec![Event::PaymentSettled {
-                job,
-                provider_amount: ASY / 2 * 95 / 100,
-                fee: ASY / 2 * 5 / 100,
-                burned: ASY / 2 * 5 / 200,
-            }]
-        );
-        let record = Jobs::<Test>::get(job).unwrap();
-        assert_eq!(
-            record.state,
-            JobState::Running {
-                started_at_ms,
-                settled_until_ms: NowMs::get()
-            }
-        );
-        assert_eq!((record.paid, record.escrowed), (ASY / 2, ASY * 3 / 2));
-        assert_eq!(JobEscrow::amount_due(job), Some(0));
-
-        // Long after the end: the rest, and no more than that; the job stays open until it is expired.
-        advance(10 * MILLIS_PER_HOUR);
-        assert_ok!(JobEscrow::settle(RuntimeOrigin::signed(STRANGER), job));
-        let record = Jobs::<Test>::get(job).unwrap();
-        assert_eq!(
-            record.state,
-            JobState::Running {
-                started_at_ms,
-                settled_until_ms: started_at_ms + MILLIS_PER_HOUR
-            }
-        );
-        assert_eq!((record.paid, record.escrowed), (2 * ASY, 0));
-        assert_eq!(free(PROVIDER), ENDOWMENT + 2 * ASY * 95 / 100);
-    });
-}
-
-#[test]
-fn settle_pays_a_task_after_the_window() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        advance(CONSUMER_WINDOW_MS + 1);
-        take_events();
-        assert_ok!(JobEscrow::settle(RuntimeOrigin::signed(STRANGER), job));
-        assert_eq!(
-            take_events().last(),
-            Some(&Event::JobClosed {
-                job,
-                machine: MACHINE,
-                outcome: JobOutcome::Completed,
-                paid: ASY,
-                refunded: ASY,
-            })
-        );
-        assert_eq!(free(PROVIDER), ENDOWMENT + ASY * 95 / 100);
-    });
-}
-
-#[test]
-fn settle_fails_when_the_window_is_open() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = finish_task();
-        advance(CONSUMER_WINDOW_MS);
-        assert_noop!(
-            JobEscrow::settle(RuntimeOrigin::signed(PROVIDER), job),
+            JobEscrow::expire(signed(STRANGER), job, MACHINE),
             Error::<Test>::TooEarly
         );
-    });
-}
-
-#[test]
-fn settle_fails_when_nothing_is_due() {
-    ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        assert_noop!(
-            JobEscrow::settle(RuntimeOrigin::signed(PROVIDER), job),
-            Error::<Test>::NothingDue
+        advance(1);
+        let run_ends_ms = NowMs::get() - 1;
+        take_events();
+        assert_ok!(JobEscrow::expire(signed(STRANGER), job, MACHINE));
+        assert_eq!(
+            take_events(),
+            vec![
+                Event::AssignmentEnded {
+                    job,
+                    machine: MACHINE,
+                    outcome: Outcome::Expired,
+                    ended_at_ms: run_ends_ms
+                },
+                Event::BountyPaid {
+                    job,
+                    recipient: STRANGER,
+                    amount: BOUNTY
+                },
+            ]
         );
+        assert_eq!(free_slots(MACHINE), SLOTS);
+        assert_eq!(OffencesHeard::get(), []);
+        assert_noop!(
+            JobEscrow::expire(signed(STRANGER), job, MACHINE),
+            Error::<Test>::WrongState
+        );
+        settle_all(job, MACHINE);
+        assert_eq!(free(PROVIDER), ENDOWMENT + net(2 * ASY));
+        assert_eq!(wealth(CONSUMER), ENDOWMENT - 2 * ASY - BOUNTY);
     });
 }
 
 #[test]
-fn settle_fails_when_the_job_is_not_owed_for() {
+fn expire_pays_a_task_without_a_result_nothing() {
     ExtBuilder::default().build_and_execute(|| {
-        for job in [deploy(JobKind::Service), run(JobKind::Task)] {
-            assert_eq!(JobEscrow::amount_due(job), Some(0));
-            assert_noop!(
-                JobEscrow::settle(RuntimeOrigin::signed(PROVIDER), job),
-                Error::<Test>::WrongState
-            );
-        }
+        let job = run(TASK);
+        advance(MILLIS_PER_HOUR + 1);
+        take_events();
+        assert_ok!(JobEscrow::expire(signed(CONSUMER), job, MACHINE));
+        assert_eq!(
+            take_events()[1],
+            Event::AssignmentClosed {
+                job,
+                machine: MACHINE,
+                outcome: Outcome::NoResult,
+                paid: 0
+            }
+        );
+        assert!(is_gone(job));
+        assert_eq!(free(CONSUMER), ENDOWMENT);
+    });
+}
+
+#[test]
+fn expire_fails_when_there_is_nothing_to_expire() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = finish_task();
+        advance(100 * MILLIS_PER_HOUR);
         assert_noop!(
-            JobEscrow::settle(RuntimeOrigin::signed(PROVIDER), 99),
+            JobEscrow::expire(signed(CONSUMER), job, MACHINE),
+            Error::<Test>::WrongState
+        );
+        assert_noop!(
+            JobEscrow::expire(signed(CONSUMER), job, 8),
+            Error::<Test>::NoSuchAssignment
+        );
+        assert_noop!(
+            JobEscrow::expire(signed(CONSUMER), 99, MACHINE),
             Error::<Test>::NoSuchJob
         );
-        assert_eq!(JobEscrow::amount_due(99), None);
     });
 }
 
 #[test]
-fn settle_fails_when_the_provider_cannot_receive() {
+fn abandoning_a_service_forfeits_the_hold_back() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = run(JobKind::Service);
-        kill(PROVIDER);
-        // One millisecond earns less than the existential deposit.
-        advance(1);
+        for who in [WORKER, PROVIDER] {
+            let (before, provider) = (wealth(CONSUMER), free(PROVIDER));
+            OffencesHeard::set(&Vec::new());
+            let job = run(SERVICE);
+            advance(MILLIS_PER_HOUR / 2);
+            assert_ok!(JobEscrow::abandon(signed(who), job, MACHINE));
+            assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned, None)]);
+            assert_eq!(free_slots(MACHINE), SLOTS);
+            settle_all(job, MACHINE);
+            assert_eq!(wealth(CONSUMER), before - ASY * 9 / 10);
+            assert_eq!(free(PROVIDER), provider + net(ASY * 9 / 10));
+        }
+    });
+}
+
+#[test]
+fn abandoning_a_task_pays_nothing() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(TASK);
+        advance(MILLIS_PER_HOUR / 4);
+        assert_ok!(JobEscrow::abandon(signed(PROVIDER), job, MACHINE));
+        assert!(is_gone(job));
+        assert_eq!(free(CONSUMER), ENDOWMENT);
+        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned, None)]);
+    });
+}
+
+#[test]
+fn abandon_fails_when_there_is_nothing_to_abandon() {
+    ExtBuilder::default().build_and_execute(|| {
+        let abandon = |who, job| JobEscrow::abandon(signed(who), job, MACHINE);
+        let job = run(TASK);
+        for account in [CONSUMER, STRANGER] {
+            assert_noop!(abandon(account, job), Error::<Test>::NotProvider);
+        }
+        assert_noop!(abandon(PROVIDER, 99), Error::<Test>::NoSuchJob);
+        let unstarted = deploy(TASK);
+        assert_noop!(abandon(PROVIDER, unstarted), Error::<Test>::WrongState);
+        // What is over is not given up.
+        advance(MILLIS_PER_HOUR + 1);
+        assert_noop!(abandon(PROVIDER, job), Error::<Test>::TooLate);
+    });
+    ExtBuilder::default().build_and_execute(|| {
+        let job = finish_task();
         assert_noop!(
-            JobEscrow::settle(RuntimeOrigin::signed(STRANGER), job),
-            Error::<Test>::ProviderCannotReceive
+            JobEscrow::abandon(signed(PROVIDER), job, MACHINE),
+            Error::<Test>::WrongState
         );
-        // Nothing is lost: once enough has come together it brings the account to life.
-        advance(MILLIS_PER_HOUR / 2 - 1);
-        assert_ok!(JobEscrow::settle(RuntimeOrigin::signed(STRANGER), job));
-        assert_eq!(free(PROVIDER), ASY * 95 / 100);
+        assert_eq!(OffencesHeard::get(), []);
     });
 }

@@ -1,0 +1,104 @@
+//! Results that the consumer verifies.
+//!
+//! Silence accepts. Nobody can tell whether a rejection is deserved, so neither side gains by it: what a rejected result
+//! earned goes to the treasury. The consumer pays as much as for a good one, and the provider has nothing.
+
+use assay_primitives::{clock::ActiveClock, machine::MachineId};
+use polkadot_sdk::{
+    frame_support::ensure,
+    sp_core::H256,
+    sp_runtime::{DispatchError, DispatchResult},
+};
+
+use crate::{
+    AssignmentRecordOf, AssignmentState, Assignments, Config, Error, Event, JobId, JobKind, JobRecordOf,
+    Outcome, Pallet, Verification,
+};
+
+impl<T: Config> Pallet<T> {
+    pub(crate) fn do_submit_result(worker: &T::AccountId, job: JobId, result_hash: H256) -> DispatchResult {
+        let (machine, record, mut assignment) = Self::assignment_of_worker(worker, job)?;
+        let JobKind::Task { verification } = record.kind else {
+            return Err(Error::<T>::NotTask.into());
+        };
+        let Verification::Consumer { window_ms } = verification else {
+            return Err(Error::<T>::OtherVerification.into());
+        };
+        let (started_at_ms, now_ms) = Self::running_task(&assignment)?;
+
+        let window_ends_ms = now_ms.saturating_add(window_ms);
+        assignment.state = AssignmentState::Verifying {
+            started_at_ms,
+            ended_at_ms: now_ms,
+            window_ends_ms,
+            result_hash,
+        };
+        // It cannot be charged for a result that only the consumer judges, so nobody needs it to stay.
+        Self::give_slots_back(&record, machine);
+        Assignments::<T>::insert(job, machine, assignment);
+        Self::deposit_event(Event::ResultSubmitted {
+            job,
+            machine,
+            result_hash,
+            window_ends_ms,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn do_accept(consumer: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
+        let (mut record, assignment) = Self::assignment_for(consumer, job, machine)?;
+        let AssignmentState::Verifying { ended_at_ms, .. } = assignment.state else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        Self::end_run(
+            job,
+            &mut record,
+            machine,
+            assignment,
+            ended_at_ms,
+            Outcome::Completed,
+        )?;
+        Self::put_or_close(job, record)
+    }
+
+    pub(crate) fn do_reject(consumer: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
+        let (mut record, mut assignment) = Self::assignment_for(consumer, job, machine)?;
+        let AssignmentState::Verifying {
+            started_at_ms,
+            ended_at_ms,
+            window_ends_ms,
+            ..
+        } = assignment.state
+        else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        ensure!(T::Clock::now_ms() <= window_ends_ms, Error::<T>::TooLate);
+        let worth = assignment.worth(record.slots, started_at_ms, started_at_ms, ended_at_ms);
+        Self::forfeit(job, &record, machine, &mut assignment, worth)?;
+        Self::close_place(job, &mut record, machine, assignment, Outcome::Rejected)?;
+        Self::put_or_close(job, record)
+    }
+
+    /// When a task that still may give its result was started, and what time it is.
+    pub(crate) fn running_task(assignment: &AssignmentRecordOf<T>) -> Result<(u64, u64), DispatchError> {
+        let AssignmentState::Running { started_at_ms, .. } = assignment.state else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        let now_ms = T::Clock::now_ms();
+        ensure!(
+            now_ms <= assignment.run_ends_ms(started_at_ms),
+            Error::<T>::TooLate
+        );
+        Ok((started_at_ms, now_ms))
+    }
+
+    /// A job and a machine's part in it, for the job's consumer.
+    fn assignment_for(
+        consumer: &T::AccountId,
+        job: JobId,
+        machine: MachineId,
+    ) -> Result<(JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        ensure!(Self::job(job)?.consumer == *consumer, Error::<T>::NotConsumer);
+        Self::assignment(job, machine)
+    }
+}
