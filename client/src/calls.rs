@@ -5,7 +5,8 @@
 
 use assay_primitives::{
     clock::Millis,
-    machine::{HardwareClassId, MachineId},
+    machine::{self, HardwareClassId, MachineId},
+    market::{Requirements, TeeKind},
     money::Balance,
 };
 use subxt::{
@@ -14,7 +15,9 @@ use subxt::{
     tx::DynamicPayload,
 };
 
-use crate::types::{AccountId, JobId, JobKind, Location, ManifestRef, RewardDestination, SlashId};
+use crate::types::{
+    AccountId, AuctionTerms, JobId, JobKind, Location, Manifest, RewardDestination, SlashId, Verification,
+};
 
 /// A call that can be submitted or put into a batch.
 #[derive(Clone, PartialEq, Debug)]
@@ -138,19 +141,7 @@ impl MachineRegistration {
             ("disk_gib", number(self.disk_gib)),
             ("upload_mbps", number(self.upload_mbps)),
             ("download_mbps", number(self.download_mbps)),
-            (
-                "location",
-                record([
-                    (
-                        "latitude_microdegrees",
-                        Value::i128(self.location.latitude_microdegrees.into()),
-                    ),
-                    (
-                        "longitude_microdegrees",
-                        Value::i128(self.location.longitude_microdegrees.into()),
-                    ),
-                ]),
-            ),
+            ("location", location(&self.location.into())),
             ("region", Value::from_bytes(self.region)),
             ("endpoint", Value::from_bytes(self.endpoint)),
             ("ask", number(self.ask)),
@@ -158,49 +149,128 @@ impl MachineRegistration {
     }
 }
 
-/// What a consumer orders of a machine.
+/// What a consumer orders.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobOrder {
-    /// The machine to run it.
-    pub machine: MachineId,
-    /// Slots to lease.
-    pub slots: u8,
     /// Service or task.
     pub kind: JobKind,
-    /// What to run; must be noted as a preimage before or in the same batch.
-    pub manifest: ManifestRef,
+    /// What to run; a public one must be noted as a preimage before or in the same batch.
+    pub manifest: Manifest,
     /// sha256 digest of the image's manifest.
     pub image_digest: [u8; 32],
+    /// What every machine must be; slots, price and nodes are those of the order.
+    pub requirements: Requirements,
+    /// Slots to lease on each machine.
+    pub slots: u8,
     /// Longest run, in milliseconds of active time.
     pub max_duration_ms: Millis,
-    /// Most that the machine may ask, in plancks per slot-hour.
+    /// Most to be paid, in plancks per slot-hour.
     pub max_price_per_slot_hour: Balance,
 }
 
 impl JobOrder {
     fn into_value(self) -> Value<()> {
         record([
-            ("machine", number(self.machine)),
-            ("slots", number(self.slots)),
-            (
-                "kind",
-                unit_variant(match self.kind {
-                    JobKind::Service => "Service",
-                    JobKind::Task => "Task",
-                }),
-            ),
-            (
-                "manifest",
-                record([
-                    ("hash", Value::from_bytes(self.manifest.hash)),
-                    ("length_bytes", number(self.manifest.length_bytes)),
-                ]),
-            ),
+            ("kind", kind(self.kind)),
+            ("manifest", manifest(self.manifest)),
             ("image_digest", Value::from_bytes(self.image_digest)),
+            ("requirements", requirements(self.requirements)),
+            ("slots", number(self.slots)),
             ("max_duration_ms", number(self.max_duration_ms)),
             ("max_price_per_slot_hour", number(self.max_price_per_slot_hour)),
         ])
     }
+}
+
+fn kind(kind: JobKind) -> Value<()> {
+    let verification = match kind {
+        JobKind::Service => return unit_variant("Service"),
+        JobKind::Task { verification } => match verification {
+            Verification::Consumer { window_ms } => {
+                Value::named_variant("Consumer", [("window_ms", number(window_ms))])
+            }
+            Verification::Quorum { replicas, threshold } => Value::named_variant(
+                "Quorum",
+                [("replicas", number(replicas)), ("threshold", number(threshold))],
+            ),
+            Verification::Attested => unit_variant("Attested"),
+            Verification::Proof { verifying_key } => {
+                Value::named_variant("Proof", [("verifying_key", Value::from_bytes(verifying_key))])
+            }
+        },
+    };
+    Value::named_variant("Task", [("verification", verification)])
+}
+
+fn manifest(manifest: Manifest) -> Value<()> {
+    match manifest {
+        Manifest::Public(manifest) => Value::unnamed_variant(
+            "Public",
+            [record([
+                ("hash", Value::from_bytes(manifest.hash)),
+                ("length_bytes", number(manifest.length_bytes)),
+            ])],
+        ),
+        Manifest::Sealed { hash } => Value::named_variant("Sealed", [("hash", Value::from_bytes(hash))]),
+    }
+}
+
+fn location(location: &machine::Location) -> Value<()> {
+    record([
+        (
+            "latitude_microdegrees",
+            Value::i128(location.latitude_microdegrees.into()),
+        ),
+        (
+            "longitude_microdegrees",
+            Value::i128(location.longitude_microdegrees.into()),
+        ),
+    ])
+}
+
+fn optional(value: Option<Value<()>>) -> Value<()> {
+    match value {
+        Some(value) => Value::unnamed_variant("Some", [value]),
+        None => unit_variant("None"),
+    }
+}
+
+fn requirements(wanted: Requirements) -> Value<()> {
+    let near = wanted.near.map(|near| {
+        record([
+            ("center", location(&near.center)),
+            ("within_km", number(near.within_km)),
+        ])
+    });
+    let tee = wanted.tee.map(|kind| {
+        unit_variant(match kind {
+            TeeKind::Sgx => "Sgx",
+            TeeKind::Tdx => "Tdx",
+            TeeKind::SevSnp => "SevSnp",
+            TeeKind::NvidiaGpu => "NvidiaGpu",
+        })
+    });
+    record([
+        ("gpu_type", optional(wanted.gpu_type.map(Value::from_bytes))),
+        ("min_vram_mib", number(wanted.min_vram_mib)),
+        ("min_cuda_cores", number(wanted.min_cuda_cores)),
+        ("min_compute_score", number(wanted.min_compute_score)),
+        ("min_cpu_cores", number(wanted.min_cpu_cores)),
+        ("min_ram_mib", number(wanted.min_ram_mib)),
+        ("min_disk_gib", number(wanted.min_disk_gib)),
+        ("min_upload_mbps", number(wanted.min_upload_mbps)),
+        ("min_download_mbps", number(wanted.min_download_mbps)),
+        ("region", optional(wanted.region.map(Value::from_bytes))),
+        ("near", optional(near)),
+        (
+            "max_price_per_slot_hour",
+            optional(wanted.max_price_per_slot_hour.map(number)),
+        ),
+        ("tee", optional(tee)),
+        ("min_uptime_ppm", number(wanted.min_uptime_ppm)),
+        ("min_free_slots", number(wanted.min_free_slots)),
+        ("min_nodes", number(wanted.min_nodes)),
+    ])
 }
 
 /// Makes the signer a provider.
@@ -358,14 +428,68 @@ pub fn pay_debt(machine: MachineId, id: SlashId) -> Call {
     )
 }
 
-/// Orders a job of a machine and puts its highest cost into escrow.
-pub fn deploy(order: JobOrder) -> Call {
-    Call::new("JobEscrow", "deploy", [("order", order.into_value())])
+/// Orders a job of machines, each at its ask, and puts its highest cost into escrow.
+pub fn deploy(order: JobOrder, machines: Vec<MachineId>) -> Call {
+    let machines = Value::unnamed_composite(machines.into_iter().map(number));
+    Call::new(
+        "JobEscrow",
+        "deploy",
+        [("order", order.into_value()), ("machines", machines)],
+    )
+}
+
+/// Orders a job of whichever machines take the offered price, and puts its highest cost into escrow.
+pub fn request(order: JobOrder, nodes: u8, auction: AuctionTerms) -> Call {
+    let auction = record([
+        (
+            "floor_price_per_slot_hour",
+            number(auction.floor_price_per_slot_hour),
+        ),
+        ("rise_ms", number(auction.rise_ms)),
+        ("open_ms", number(auction.open_ms)),
+    ]);
+    Call::new(
+        "JobEscrow",
+        "request",
+        [
+            ("order", order.into_value()),
+            ("nodes", number(nodes)),
+            ("auction", auction),
+        ],
+    )
+}
+
+/// Takes a place of an open order for a machine; signed by its worker key or its provider.
+pub fn accept_request(job: JobId, machine: MachineId) -> Call {
+    Call::new(
+        "JobEscrow",
+        "accept_request",
+        [("job", number(job)), ("machine", number(machine))],
+    )
 }
 
 /// Says that the container runs; signed by the worker key.
 pub fn start(job: JobId) -> Call {
     Call::new("JobEscrow", "start", [("job", number(job))])
+}
+
+/// Declines a job before it started; signed by the worker key or the provider. `not_delivered`: because no sealed
+/// manifest came.
+pub fn decline(job: JobId, machine: MachineId, not_delivered: bool) -> Call {
+    let reason = unit_variant(if not_delivered {
+        "NotDelivered"
+    } else {
+        "CannotRun"
+    });
+    Call::new(
+        "JobEscrow",
+        "decline",
+        [
+            ("job", number(job)),
+            ("machine", number(machine)),
+            ("reason", reason),
+        ],
+    )
 }
 
 /// Hands in the hash of a task's result; signed by the worker key.
@@ -380,9 +504,52 @@ pub fn submit_result(job: JobId, result_hash: [u8; 32]) -> Call {
     )
 }
 
-/// Accepts a task's result, which pays for it; signed by the consumer.
-pub fn accept(job: JobId) -> Call {
-    Call::new("JobEscrow", "accept", [("job", number(job))])
+/// Commits a replica to its result; signed by the worker key.
+pub fn commit_result(job: JobId, commitment: [u8; 32]) -> Call {
+    Call::new(
+        "JobEscrow",
+        "commit_result",
+        [
+            ("job", number(job)),
+            ("commitment", Value::from_bytes(commitment)),
+        ],
+    )
+}
+
+/// Reveals what a replica committed to; signed by the worker key.
+pub fn reveal_result(job: JobId, result_hash: [u8; 32], salt: [u8; 32]) -> Call {
+    Call::new(
+        "JobEscrow",
+        "reveal_result",
+        [
+            ("job", number(job)),
+            ("result_hash", Value::from_bytes(result_hash)),
+            ("salt", Value::from_bytes(salt)),
+        ],
+    )
+}
+
+/// Counts the replicas of a task; signed by anybody.
+pub fn resolve(job: JobId) -> Call {
+    Call::new("JobEscrow", "resolve", [("job", number(job))])
+}
+
+/// Accepts a task's result, so that it can be paid; signed by the consumer.
+pub fn accept(job: JobId, machine: MachineId) -> Call {
+    Call::new(
+        "JobEscrow",
+        "accept",
+        [("job", number(job)), ("machine", number(machine))],
+    )
+}
+
+/// Rejects a task's result: what it earned goes to the treasury; signed by the consumer.
+pub fn reject(job: JobId, machine: MachineId) -> Call {
+    Call::new(
+        "JobEscrow",
+        "reject",
+        [("job", number(job)), ("machine", number(machine))],
+    )
 }
 
 /// Cancels a job that has not started or ends a running service; signed by the consumer.
@@ -390,19 +557,45 @@ pub fn close(job: JobId) -> Call {
     Call::new("JobEscrow", "close", [("job", number(job))])
 }
 
-/// Pays what is due of a job; signed by anybody.
-pub fn settle(job: JobId) -> Call {
-    Call::new("JobEscrow", "settle", [("job", number(job))])
+/// Extends the time that a job may run; signed by the consumer.
+pub fn top_up(job: JobId, additional_ms: Millis) -> Call {
+    Call::new(
+        "JobEscrow",
+        "top_up",
+        [("job", number(job)), ("additional_ms", number(additional_ms))],
+    )
 }
 
-/// Ends a job whose time is over; signed by anybody.
-pub fn expire(job: JobId) -> Call {
-    Call::new("JobEscrow", "expire", [("job", number(job))])
+/// Pays what is due of a machine's part in a job; signed by anybody.
+pub fn settle(job: JobId, machine: MachineId) -> Call {
+    Call::new(
+        "JobEscrow",
+        "settle",
+        [("job", number(job)), ("machine", number(machine))],
+    )
 }
 
-/// Gives a job up; signed by the worker key or the provider.
-pub fn abandon(job: JobId) -> Call {
-    Call::new("JobEscrow", "abandon", [("job", number(job))])
+/// Ends a machine's part in a job whose time is over; signed by anybody.
+pub fn expire(job: JobId, machine: MachineId) -> Call {
+    Call::new(
+        "JobEscrow",
+        "expire",
+        [("job", number(job)), ("machine", number(machine))],
+    )
+}
+
+/// Cancels the open places of an order that machines cannot accept any more; signed by anybody.
+pub fn expire_request(job: JobId) -> Call {
+    Call::new("JobEscrow", "expire_request", [("job", number(job))])
+}
+
+/// Gives a running job up; signed by the worker key or the provider.
+pub fn abandon(job: JobId, machine: MachineId) -> Call {
+    Call::new(
+        "JobEscrow",
+        "abandon",
+        [("job", number(job)), ("machine", number(machine))],
+    )
 }
 
 /// Mints what a machine earned in its oldest `max_epochs` unpaid epochs; signed by anybody.

@@ -12,8 +12,8 @@ use crate::{
     client::{AtBlock, ChainClient},
     error::{Error, from_subxt},
     types::{
-        AccountBalance, Bond, Clock, Debt, EpochRecord, HardwareClass, Job, JobId, Machine, ManifestRef,
-        Provider, Slash, SlashId,
+        AccountBalance, Assignment, Bond, Clock, Debt, EpochRecord, HardwareClass, Job, JobId, Machine,
+        ManifestRef, Provider, Slash, SlashId,
     },
 };
 
@@ -208,7 +208,27 @@ impl ChainClient {
         value(&self.at_best().await?, "JobEscrow", "Jobs", (id,)).await
     }
 
-    /// The jobs that have slots of a machine leased; at most one for each slot.
+    /// A machine's part in a job.
+    pub async fn assignment(&self, job: JobId, machine: MachineId) -> Result<Option<Assignment>, Error> {
+        value(&self.at_best().await?, "JobEscrow", "Assignments", (job, machine)).await
+    }
+
+    /// Every machine's part in a job, by machine.
+    pub async fn assignments(&self, job: JobId) -> Result<Vec<(MachineId, Assignment)>, Error> {
+        let at = self.at_best().await?;
+        let address = subxt::dynamic::storage::<(JobId, MachineId), Assignment>("JobEscrow", "Assignments");
+        let mut entries = at.storage().iter(address, (job,)).await.map_err(from_subxt)?;
+        let mut assignments = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(from_subxt)?;
+            let (_, machine) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
+            assignments.push((machine, entry.value().decode().map_err(from_subxt)?));
+        }
+        assignments.sort_unstable_by_key(|(machine, _)| *machine);
+        Ok(assignments)
+    }
+
+    /// The jobs that a machine has a part in.
     pub async fn jobs_of_machine(&self, machine: MachineId) -> Result<Vec<JobId>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(MachineId, JobId), ()>("JobEscrow", "MachineJobs");

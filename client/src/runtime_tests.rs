@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use assay_primitives::market::{Near, Requirements, TeeKind};
 use assay_runtime::Runtime;
 use polkadot_sdk::sp_io::TestExternalities;
 use scale_decode::DecodeAsType;
@@ -26,8 +27,9 @@ use crate::{
     keys,
     queries::AccountRecord,
     types::{
-        AccountId, Bond, Debt, EpochRecord, HardwareClass, Job, JobKind, Location, Machine, MachineStatus,
-        ManifestRef, Offence, Provider, RewardDestination, Slash, SlashId, SlashReason,
+        AccountId, Assignment, AuctionTerms, Bond, Debt, EpochRecord, HardwareClass, Job, JobKind, Location,
+        Machine, MachineStatus, Manifest, ManifestRef, Offence, Provider, RewardDestination, Slash, SlashId,
+        SlashReason, Verification,
     },
 };
 
@@ -81,16 +83,39 @@ fn registration() -> MachineRegistration {
 
 fn order() -> JobOrder {
     JobOrder {
-        machine: 1,
-        slots: 2,
-        kind: JobKind::Task,
-        manifest: ManifestRef {
+        kind: JobKind::task(1),
+        manifest: Manifest::Public(ManifestRef {
             hash: [3; 32],
             length_bytes: 4,
-        },
+        }),
         image_digest: [5; 32],
+        requirements: Requirements::default(),
+        slots: 2,
         max_duration_ms: 6,
         max_price_per_slot_hour: 7,
+    }
+}
+
+const fn task(verification: Verification) -> JobKind {
+    JobKind::Task { verification }
+}
+
+/// Requirements of which none is left out.
+fn every_requirement() -> Requirements {
+    Requirements {
+        gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().unwrap()),
+        region: Some(b"us-east".to_vec().try_into().unwrap()),
+        near: Some(Near {
+            center: assay_primitives::machine::Location {
+                latitude_microdegrees: -1,
+                longitude_microdegrees: 2,
+            },
+            within_km: 3,
+        }),
+        max_price_per_slot_hour: Some(4),
+        tee: Some(TeeKind::NvidiaGpu),
+        min_nodes: 5,
+        ..Default::default()
     }
 }
 
@@ -119,18 +144,63 @@ fn every_call() -> Vec<Call> {
         calls::set_auto_stake(1, true),
         calls::apply_slash(slash),
         calls::pay_debt(1, slash),
-        calls::deploy(order()),
-        calls::deploy(JobOrder {
-            kind: JobKind::Service,
-            ..order()
-        }),
+        calls::deploy(order(), vec![1, 2]),
+        calls::deploy(
+            JobOrder {
+                kind: JobKind::Service,
+                manifest: Manifest::Sealed { hash: [3; 32] },
+                requirements: every_requirement(),
+                ..order()
+            },
+            Vec::new(),
+        ),
+        calls::deploy(
+            JobOrder {
+                kind: task(Verification::Quorum {
+                    replicas: 3,
+                    threshold: 2,
+                }),
+                ..order()
+            },
+            Vec::new(),
+        ),
+        calls::deploy(
+            JobOrder {
+                kind: task(Verification::Attested),
+                ..order()
+            },
+            Vec::new(),
+        ),
+        calls::request(
+            JobOrder {
+                kind: task(Verification::Proof {
+                    verifying_key: [6; 32],
+                }),
+                ..order()
+            },
+            3,
+            AuctionTerms {
+                floor_price_per_slot_hour: 1,
+                rise_ms: 2,
+                open_ms: 3,
+            },
+        ),
+        calls::accept_request(1, 2),
+        calls::decline(1, 2, true),
+        calls::decline(1, 2, false),
+        calls::commit_result(1, [2; 32]),
+        calls::reveal_result(1, [2; 32], [3; 32]),
+        calls::resolve(1),
+        calls::reject(1, 2),
+        calls::top_up(1, 2),
+        calls::expire_request(1),
         calls::start(1),
         calls::submit_result(1, [2; 32]),
-        calls::accept(1),
+        calls::accept(1, 2),
         calls::close(1),
-        calls::settle(1),
-        calls::expire(1),
-        calls::abandon(1),
+        calls::settle(1, 2),
+        calls::expire(1, 2),
+        calls::abandon(1, 2),
         calls::payout(1, 2),
         calls::set_reward_destination(1, RewardDestination::Provider),
         calls::set_reward_destination(1, RewardDestination::Account(account)),
@@ -243,6 +313,7 @@ fn every_record_is_understood() {
     check::<Slash>(&metadata, "ProviderStaking", "Agenda");
     check::<Debt>(&metadata, "ProviderStaking", "Debts");
     check::<Job>(&metadata, "JobEscrow", "Jobs");
+    check::<Assignment>(&metadata, "JobEscrow", "Assignments");
     check::<()>(&metadata, "JobEscrow", "MachineJobs");
     check::<EpochRecord>(&metadata, "RewardEmission", "EpochRecords");
     check::<Vec<u8>>(&metadata, "Preimage", "PreimageFor");

@@ -306,8 +306,23 @@ async fn job<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>, Path
     let open = context.status.read().jobs.into_iter().find(|job| job.id == id);
     match context.store.stored_notes(id) {
         Ok(None) if open.is_none() => no_such_job(),
-        Ok(notes) => Json(JobView { id, open, notes }).into_response(),
+        Ok(notes) => {
+            let notes = notes.map(JobNotes::for_everybody);
+            Json(JobView { id, open, notes }).into_response()
+        }
         Err(error) => failure(&error),
+    }
+}
+
+/// Refuses what another replica of the job could copy.
+fn check_secrecy(store: &JobStore, id: u64) -> Result<(), Response> {
+    match store.stored_notes(id) {
+        Ok(Some(notes)) if notes.is_secret() => Err(refusal(
+            StatusCode::FORBIDDEN,
+            "what a replica wrote is kept back until its result is revealed on chain",
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(failure(&error)),
     }
 }
 
@@ -334,6 +349,9 @@ async fn logs<E: ContainerEngine>(
     Path(id): Path<u64>,
     Query(query): Query<LogsQuery>,
 ) -> Response {
+    if let Err(refused) = check_secrecy(&context.store, id) {
+        return refused;
+    }
     let (stdout, stderr) = match output_of(&context, id).await {
         Ok(Some(output)) => output,
         Ok(None) => return no_such_job(),
@@ -378,6 +396,9 @@ async fn result<E: ContainerEngine>(
     State(context): State<Arc<ApiContext<E>>>,
     Path(id): Path<u64>,
 ) -> Response {
+    if let Err(refused) = check_secrecy(&context.store, id) {
+        return refused;
+    }
     match context.store.result_document(id) {
         Ok(Some(document)) => {
             let hash = hex::encode(sp_crypto_hashing::blake2_256(&document));

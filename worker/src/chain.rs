@@ -7,7 +7,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use assay_client::{
     ChainClient, Error, Keypair, calls,
     events::AssayEvent,
-    types::{Clock, Job, ManifestRef},
+    types::{Assignment, Clock, Job, ManifestRef},
 };
 use tokio::sync::Mutex;
 
@@ -29,6 +29,15 @@ pub struct Head {
     pub clock: Clock,
 }
 
+/// A job, and this machine's part in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignedJob {
+    /// What was ordered.
+    pub job: Job,
+    /// What this machine has of it.
+    pub part: Assignment,
+}
+
 /// Everything that the worker key ever signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerCall {
@@ -44,20 +53,56 @@ pub enum WorkerCall {
         /// Hash of the result document.
         result_hash: [u8; 32],
     },
+    /// The replica commits to its result.
+    CommitResult {
+        /// The job.
+        job: u64,
+        /// What it commits to.
+        commitment: [u8; 32],
+    },
+    /// The replica reveals its result.
+    RevealResult {
+        /// The job.
+        job: u64,
+        /// Hash of the result document.
+        result_hash: [u8; 32],
+        /// What was hashed with it.
+        salt: [u8; 32],
+    },
+    /// Count the replicas.
+    Resolve {
+        /// The job.
+        job: u64,
+    },
     /// Pay what is due.
     Settle {
         /// The job.
         job: u64,
+        /// The machine.
+        machine: u64,
     },
     /// The job's time is over.
     Expire {
         /// The job.
         job: u64,
+        /// The machine.
+        machine: u64,
     },
-    /// The job is given up.
+    /// The job is not taken.
+    Decline {
+        /// The job.
+        job: u64,
+        /// The machine.
+        machine: u64,
+        /// Because no sealed manifest came.
+        not_delivered: bool,
+    },
+    /// The running job is given up.
     Abandon {
         /// The job.
         job: u64,
+        /// The machine.
+        machine: u64,
     },
     /// Pay the machine's rewards of ended epochs.
     Payout {
@@ -73,9 +118,21 @@ impl From<WorkerCall> for calls::Call {
         match call {
             WorkerCall::Start { job } => calls::start(job),
             WorkerCall::SubmitResult { job, result_hash } => calls::submit_result(job, result_hash),
-            WorkerCall::Settle { job } => calls::settle(job),
-            WorkerCall::Expire { job } => calls::expire(job),
-            WorkerCall::Abandon { job } => calls::abandon(job),
+            WorkerCall::CommitResult { job, commitment } => calls::commit_result(job, commitment),
+            WorkerCall::RevealResult {
+                job,
+                result_hash,
+                salt,
+            } => calls::reveal_result(job, result_hash, salt),
+            WorkerCall::Resolve { job } => calls::resolve(job),
+            WorkerCall::Settle { job, machine } => calls::settle(job, machine),
+            WorkerCall::Expire { job, machine } => calls::expire(job, machine),
+            WorkerCall::Decline {
+                job,
+                machine,
+                not_delivered,
+            } => calls::decline(job, machine, not_delivered),
+            WorkerCall::Abandon { job, machine } => calls::abandon(job, machine),
             WorkerCall::Payout { machine, max_epochs } => calls::payout(machine, max_epochs),
         }
     }
@@ -86,8 +143,8 @@ pub trait WorkerChain: Clone + Send + Sync + 'static {
     /// The newest block and its time.
     fn head(&self) -> impl Future<Output = Result<Head, Error>> + Send;
 
-    /// The open jobs that have slots of a machine.
-    fn open_jobs(&self, machine: u64) -> impl Future<Output = Result<Vec<(u64, Job)>, Error>> + Send;
+    /// The jobs that a machine has a part in.
+    fn open_jobs(&self, machine: u64) -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
 
     /// The bytes of a manifest; `None` where nobody noted them.
     fn manifest_bytes(
@@ -130,12 +187,14 @@ impl WorkerChain for ConnectedChain {
         .await
     }
 
-    async fn open_jobs(&self, machine: u64) -> Result<Vec<(u64, Job)>, Error> {
+    async fn open_jobs(&self, machine: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
         bounded(async {
             let mut jobs = Vec::new();
             for id in self.client.jobs_of_machine(machine).await? {
-                // One that closed between the two questions is as good as closed before.
-                jobs.extend(self.client.job(id).await?.map(|job| (id, job)));
+                let job = self.client.job(id).await?;
+                let part = self.client.assignment(id, machine).await?;
+                // One that closed between the questions is as good as closed before.
+                jobs.extend(job.zip(part).map(|(job, part)| (id, AssignedJob { job, part })));
             }
             Ok(jobs)
         })

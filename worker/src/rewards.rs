@@ -46,13 +46,10 @@ mod tests {
 
     use std::sync::{Arc, Mutex};
 
-    use assay_client::{
-        events::AssayEvent,
-        types::{Job, ManifestRef},
-    };
+    use assay_client::{events::AssayEvent, types::ManifestRef};
 
     use super::*;
-    use crate::chain::Head;
+    use crate::chain::{AssignedJob, Head};
 
     /// Answers calls with what a test lined up, and with success afterwards.
     #[derive(Clone, Default)]
@@ -66,7 +63,7 @@ mod tests {
             unreachable!("rewards do not ask for the head")
         }
 
-        async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, Job)>, Error> {
+        async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
             unreachable!("rewards do not ask for jobs")
         }
 

@@ -258,6 +258,41 @@ async fn finished_job_shows_its_result_and_output() {
 }
 
 #[tokio::test]
+async fn a_replica_keeps_its_result_back_until_it_is_revealed() {
+    let server = server().await;
+    let output = Output {
+        stdout: b"out\n".to_vec(),
+        stderr: Vec::new(),
+        truncated: false,
+    };
+    let files = ResultFiles::new(5, [1; 32], 0, output).unwrap();
+    server.store.write_result(5, &files).unwrap();
+    let committed = JobNotes {
+        result_hash: Some(files.hash()),
+        salt: Some([7; 32]),
+        replica: true,
+        ..JobNotes::default()
+    };
+    server.store.write_notes(5, &committed).unwrap();
+    for path in ["/jobs/5/result", "/jobs/5/logs", "/jobs/5/logs?stream=stderr"] {
+        assert_eq!(server.get(path).await.code, 403, "{path}");
+    }
+    let json = server.get("/jobs/5").await.json();
+    assert_eq!(json["notes"]["result_hash"], serde_json::Value::Null);
+    assert_eq!(json["notes"]["salt"], serde_json::Value::Null);
+
+    let revealed = JobNotes {
+        revealed: true,
+        ..committed
+    };
+    server.store.write_notes(5, &revealed).unwrap();
+    assert_eq!(server.get("/jobs/5/result").await.body, files.document);
+    assert_eq!(server.get("/jobs/5/logs").await.body, b"out\n");
+    let json = server.get("/jobs/5").await.json();
+    assert_eq!(json["notes"]["result_hash"], hex::encode(files.hash()));
+}
+
+#[tokio::test]
 async fn metrics_are_prometheus_text() {
     let answer = server().await.get("/metrics").await;
     assert_eq!(answer.code, 200);

@@ -4,12 +4,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, bail};
 use assay_client::{
+    ChainClient,
     calls::{self, JobOrder},
     events::AssayEvent,
     manifest::{ImageReference, JobManifest},
-    types::{Job, JobKind, JobState, MachineStatus, ManifestRef},
+    market::Requirements,
+    types::{
+        Assignment, AssignmentState, AuctionTerms, JobKind, MachineStatus, Manifest, ManifestRef,
+        Verification,
+    },
     units::{format_asy, parse_asy},
 };
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -22,9 +28,9 @@ use crate::{
 /// What to do about jobs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
-    /// Run a container on a machine; its highest cost is held in escrow
+    /// Run a container on machines; its highest cost is held in escrow
     ///
-    /// Should the machine lose the container before it ends, it is started again from the beginning: what it does to the
+    /// Should a machine lose the container before it ends, it is started again from the beginning: what it does to the
     /// world outside must be safe to do twice.
     Deploy(Box<DeployOptions>),
     /// Show a job that is not closed
@@ -32,26 +38,43 @@ pub(crate) enum Options {
         /// The job
         id: u64,
     },
-    /// Accept a task's result, which pays for it
-    Accept {
-        /// The job
-        id: u64,
-    },
+    /// Accept a task's result, so that it can be paid
+    Accept(Part),
+    /// Reject a task's result: what it earned goes to the treasury, and to nobody else
+    Reject(Part),
     /// Cancel a job that has not started, or end a running service
     Close {
         /// The job
         id: u64,
     },
+    /// Let a job run longer; its cost is held in escrow at once
+    TopUp {
+        /// The job
+        id: u64,
+        /// How much longer, such as 90s, 10m or 2h
+        #[arg(value_name = "TIME", value_parser = parse_duration)]
+        by: Duration,
+    },
     /// Pay what is due of a job; anybody may do that for any job
-    Settle {
-        /// The job
-        id: u64,
-    },
+    Settle(Part),
     /// End a job whose time is over; anybody may do that for any job
-    Expire {
+    Expire(Part),
+    /// Count the replicas of a task; anybody may do that for any job
+    Resolve {
         /// The job
         id: u64,
     },
+}
+
+/// One machine's part in a job, or every machine's.
+#[derive(Debug, Args)]
+pub(crate) struct Part {
+    /// The job
+    id: u64,
+
+    /// The machine; every one that has the job when left out
+    #[arg(long, value_name = "ID")]
+    machine: Option<u64>,
 }
 
 /// What kind of job to deploy.
@@ -66,9 +89,33 @@ enum Kind {
 /// What to deploy, and where.
 #[derive(Debug, Args)]
 pub(crate) struct DeployOptions {
-    /// The machine to run it
-    #[arg(long, value_name = "ID")]
-    machine: u64,
+    /// A machine to run it; may be repeated
+    #[arg(long = "machine", value_name = "ID")]
+    machines: Vec<u64>,
+
+    /// Instead of naming machines: so many, whichever first take the price that is offered
+    #[arg(long, value_name = "COUNT", conflicts_with = "machines", value_parser = clap::value_parser!(u8).range(1..=64))]
+    nodes: Option<u8>,
+
+    /// What is offered at first in ASY per slot-hour; it rises to --max-price
+    #[arg(long, value_name = "ASY", requires = "nodes", default_value = "0", value_parser = parse_asy)]
+    floor_price: u128,
+
+    /// Time in which the offer rises to its maximum
+    #[arg(long, value_name = "TIME", requires = "nodes", default_value = "10m", value_parser = parse_duration)]
+    rise: Duration,
+
+    /// Time for which machines may take it
+    #[arg(long, value_name = "TIME", requires = "nodes", default_value = "20m", value_parser = parse_duration)]
+    open: Duration,
+
+    /// Have every machine run the task, and pay those whose result so many of them agree on
+    #[arg(long, value_name = "THRESHOLD")]
+    quorum: Option<u8>,
+
+    /// Time to look at a task's result before silence accepts it
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    window: Duration,
 
     /// The image by digest: [registry/]name[:tag]@sha256:<64 hex digits>
     #[arg(long, value_name = "REFERENCE")]
@@ -120,12 +167,41 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     let call = match options {
         Options::Deploy(options) => return deploy(*options, connection, output).await,
         Options::Show { id } => return show(id, connection, output).await,
-        Options::Accept { id } => calls::accept(id),
+        Options::Accept(part) => for_machines(part, connection, calls::accept).await?,
+        Options::Reject(part) => for_machines(part, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),
-        Options::Settle { id } => calls::settle(id),
-        Options::Expire { id } => calls::expire(id),
+        Options::TopUp { id, by } => calls::top_up(id, milliseconds(by)),
+        Options::Settle(part) => for_machines(part, connection, calls::settle).await?,
+        Options::Expire(part) => for_machines(part, connection, calls::expire).await?,
+        Options::Resolve { id } => calls::resolve(id),
     };
     output.included(&connection.submit(call).await?)
+}
+
+/// The call for the machine that is named, or for every one that has the job.
+async fn for_machines(
+    part: Part,
+    connection: &Connection,
+    call: fn(u64, u64) -> calls::Call,
+) -> anyhow::Result<calls::Call> {
+    let id = part.id;
+    if let Some(machine) = part.machine {
+        return Ok(call(id, machine));
+    }
+    let assignments = connection.client().await?.assignments(id).await?;
+    let mut every: Vec<_> = assignments
+        .iter()
+        .map(|(machine, _)| call(id, *machine))
+        .collect();
+    match every.len() {
+        0 => bail!("no machine has a part in job {id}; `assay job show {id}` tells how it stands"),
+        1 => Ok(every.remove(0)),
+        _ => Ok(calls::batch_all(every)),
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn deploy(options: DeployOptions, connection: &Connection, output: &Output) -> anyhow::Result<()> {
@@ -137,7 +213,77 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
     let bytes = manifest.to_bytes()?;
 
     let client = connection.client().await?;
-    let id = options.machine;
+    let mut highest_ask = None;
+    for id in &options.machines {
+        let ask = ask_of(&client, *id, options.slots).await?;
+        highest_ask = highest_ask.max(Some(ask));
+    }
+    let nodes = options
+        .nodes
+        .unwrap_or(u8::try_from(options.machines.len()).unwrap_or(u8::MAX));
+    if nodes == 0 {
+        bail!(
+            "no machine is named; name one with --machine (`assay machine find`) or say how many with --nodes"
+        );
+    }
+    let max_price = options
+        .max_price
+        .or(highest_ask)
+        .context("--nodes needs --max-price: up to which price machines may take the job")?;
+    let verification = match options.quorum {
+        Some(threshold) => Verification::Quorum {
+            replicas: nodes,
+            threshold,
+        },
+        None => Verification::Consumer {
+            window_ms: milliseconds(options.window),
+        },
+    };
+    let reference = ManifestRef::of(&bytes);
+    let order = JobOrder {
+        kind: match options.kind {
+            Kind::Task => JobKind::Task { verification },
+            Kind::Service => JobKind::Service,
+        },
+        manifest: Manifest::Public(reference),
+        image_digest: manifest.image.digest(),
+        requirements: Requirements::default(),
+        slots: options.slots,
+        max_duration_ms: milliseconds(options.max_duration),
+        max_price_per_slot_hour: max_price,
+    };
+    let order = match options.nodes {
+        Some(nodes) => calls::request(
+            order,
+            nodes,
+            AuctionTerms {
+                floor_price_per_slot_hour: options.floor_price,
+                rise_ms: milliseconds(options.rise),
+                open_ms: milliseconds(options.open),
+            },
+        ),
+        None => calls::deploy(order, options.machines),
+    };
+    // A manifest that is on chain already, as when the same job is deployed again, must not be noted twice.
+    let call = match client.manifest_bytes(&reference).await? {
+        Some(_) => order,
+        None => calls::batch_all(vec![calls::note_preimage(&bytes), order]),
+    };
+    let included = client
+        .submit(call, &signer)
+        .await
+        .context("the job was not ordered")?;
+    output.included(&included)?;
+    let job = included.events.iter().find_map(|event| match event {
+        AssayEvent::JobOrdered { job, .. } => Some(*job),
+        _ => None,
+    });
+    let job = job.context("the transaction went through, but no job was ordered")?;
+    output.print(&json!({ "job": job }), format_args!("job {job}"))
+}
+
+/// What a machine that can take a job of so many slots asks for.
+async fn ask_of(client: &ChainClient, id: u64, slots: u8) -> anyhow::Result<u128> {
     let machine = client.machine(id).await?.with_context(|| {
         format!("there is no machine {id}; `assay machine find` shows those that can be had")
     })?;
@@ -147,45 +293,15 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
             machine.status
         );
     }
-    if machine.free_slots < options.slots {
+    if machine.free_slots < slots {
         bail!(
-            "machine {id} has {} of {} slots free, {} are wanted; choose another machine \
-             (`assay machine find --slots {}`) or wait",
+            "machine {id} has {} of {} slots free, {slots} are wanted; choose another machine \
+             (`assay machine find --slots {slots}`) or wait",
             machine.free_slots,
             machine.slots,
-            options.slots,
-            options.slots
         );
     }
-    let order = JobOrder {
-        machine: id,
-        slots: options.slots,
-        kind: match options.kind {
-            Kind::Task => JobKind::Task,
-            Kind::Service => JobKind::Service,
-        },
-        manifest: ManifestRef::of(&bytes),
-        image_digest: manifest.image.digest(),
-        max_duration_ms: u64::try_from(options.max_duration.as_millis()).unwrap_or(u64::MAX),
-        max_price_per_slot_hour: options.max_price.unwrap_or(machine.ask),
-    };
-    // A manifest that is on chain already, as when the same job is deployed again, must not be noted twice.
-    let deploy = calls::deploy(order.clone());
-    let call = match client.manifest_bytes(&order.manifest).await? {
-        Some(_) => deploy,
-        None => calls::batch_all(vec![calls::note_preimage(&bytes), deploy]),
-    };
-    let included = client
-        .submit(call, &signer)
-        .await
-        .context("the job was not deployed")?;
-    output.included(&included)?;
-    let job = included.events.iter().find_map(|event| match event {
-        AssayEvent::JobDeployed { job, .. } => Some(*job),
-        _ => None,
-    });
-    let job = job.context("the transaction went through, but no job was deployed")?;
-    output.print(&json!({ "job": job }), format_args!("job {job}"))
+    Ok(machine.ask)
 }
 
 fn collect_environment(variables: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, String>> {
@@ -206,7 +322,11 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
         )
     })?;
     let now_ms = client.clock().await?.active_time_ms;
-    let manifest = client.manifest_bytes(&job.manifest).await?;
+    let assignments = client.assignments(id).await?;
+    let manifest = match &job.manifest {
+        Manifest::Public(manifest) => client.manifest_bytes(manifest).await?,
+        Manifest::Sealed { .. } => None,
+    };
     let manifest = manifest.map(|bytes| JobManifest::from_bytes(&bytes));
 
     let mut object = serde_json::to_value(&job)?;
@@ -215,45 +335,69 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
         Some(Ok(manifest)) => json!(manifest),
         _ => json!(null),
     };
-    let text = format!(
-        "job          {id}, a {} on {} {} of machine {}\n\
-         state        {}\n\
+    let parts: Vec<_> = assignments
+        .iter()
+        .map(|(machine, assignment)| {
+            let mut part = serde_json::to_value(assignment)?;
+            part["machine"] = (*machine).into();
+            Ok(part)
+        })
+        .collect::<serde_json::Result<_>>()?;
+    object["machines"] = json!(parts);
+    let mut text = format!(
+        "job          {id}, a {} on {} {} of {}\n\
          image        {}\n\
          consumer     {}\n\
-         provider     {}\n\
-         price        {} per slot-hour, at most {}\n\
-         money        {} paid, {} in escrow",
+         price        at most {} per slot-hour, for at most {}\n\
+         money        {} paid, {} deposited for bytes and bounties",
         job.kind,
         job.slots,
         if job.slots == 1 { "slot" } else { "slots" },
-        job.machine,
-        describe_state(&job, now_ms),
-        match manifest {
-            Some(Ok(manifest)) => manifest.image.to_string(),
-            Some(Err(error)) => format!("unknown: {error}"),
-            None => "unknown: its manifest is not on chain".to_owned(),
+        match job.nodes {
+            1 => "one machine".to_owned(),
+            nodes => format!("each of {nodes} machines"),
+        },
+        match (manifest, &job.manifest) {
+            (Some(Ok(manifest)), _) => manifest.image.to_string(),
+            (Some(Err(error)), _) => format!("unknown: {error}"),
+            (None, Manifest::Sealed { .. }) => "sealed".to_owned(),
+            (None, Manifest::Public(_)) => "unknown: its manifest is not on chain".to_owned(),
         },
         job.consumer,
-        job.provider,
-        format_asy(job.price_per_slot_hour),
+        format_asy(job.max_price_per_slot_hour),
         format_milliseconds(job.max_duration_ms),
         format_asy(job.paid),
-        format_asy(job.escrowed),
+        format_asy(job.deposit.saturating_add(job.bounties)),
     );
+    if job.open_places > 0 {
+        text.push_str(&format!(
+            "\nopen         {} of {} places",
+            job.open_places, job.nodes
+        ));
+    }
+    for (machine, part) in &assignments {
+        text.push_str(&format!(
+            "\nmachine {machine:<4} {}; {} per slot-hour, {} paid, {} in escrow",
+            describe_state(part, now_ms),
+            format_asy(part.price_per_slot_hour),
+            format_asy(part.paid),
+            format_asy(part.escrowed),
+        ));
+    }
     output.print(&object, text)
 }
 
-fn describe_state(job: &Job, now_ms: u64) -> String {
+fn describe_state(part: &Assignment, now_ms: u64) -> String {
     let left = |then_ms: u64| format_milliseconds(then_ms.saturating_sub(now_ms));
-    match job.state {
-        JobState::Starting { deadline_ms } => format!("starting, {} left", left(deadline_ms)),
-        JobState::Running { started_at_ms, .. } => {
+    match part.state {
+        AssignmentState::Starting { deadline_ms } => format!("starting, {} left", left(deadline_ms)),
+        AssignmentState::Running { started_at_ms, .. } => {
             format!(
                 "running for {}",
                 format_milliseconds(now_ms.saturating_sub(started_at_ms))
             )
         }
-        JobState::Verifying {
+        AssignmentState::Verifying {
             result_hash,
             window_ends_ms,
             ..
@@ -263,6 +407,13 @@ fn describe_state(job: &Job, now_ms: u64) -> String {
                 hex::encode(result_hash),
                 left(window_ends_ms)
             )
+        }
+        AssignmentState::Committed { .. } => "committed to its result".to_owned(),
+        AssignmentState::Revealed { result_hash, .. } => {
+            format!("result 0x{}, to be counted", hex::encode(result_hash))
+        }
+        AssignmentState::Ended { outcome, .. } => {
+            format!("{outcome}; its last epochs are still to be judged")
         }
     }
 }

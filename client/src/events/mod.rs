@@ -14,8 +14,8 @@ use subxt::{SubstrateConfig, events::Event};
 use crate::{
     error::Error,
     types::{
-        AccountId, Diversion, JobId, JobKind, JobOutcome, MachineStatus, RewardDestination, SlashId,
-        SlashReason, as_decimal, as_hex,
+        AccountId, Diversion, JobId, JobKind, MachineStatus, Outcome, RewardDestination, SlashId,
+        SlashReason, as_decimal, as_hex, as_optional_hex,
     },
 };
 
@@ -248,26 +248,56 @@ pub enum AssayEvent {
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
     },
-    /// A job was ordered, its cost is in escrow, its slots are leased.
-    JobDeployed {
+    /// A job was ordered, and the most that it can cost is in escrow.
+    JobOrdered {
         /// The job.
         job: JobId,
         /// Who pays.
         consumer: AccountId,
-        /// Where it runs.
-        machine: MachineId,
-        /// Slots leased.
-        slots: u8,
         /// Service or task.
         kind: JobKind,
+        /// Machines wanted.
+        nodes: u8,
+        /// Slots of each.
+        slots: u8,
+        /// Plancks held for its price.
+        #[serde(serialize_with = "as_decimal")]
+        escrowed: Balance,
+        /// Plancks held for its bytes and for bounties.
+        #[serde(serialize_with = "as_decimal")]
+        deposit: Balance,
+        /// Until when machines may accept it; `None` where its consumer chose them.
+        closes_at_ms: Option<Millis>,
+    },
+    /// A machine got a job.
+    MachineAssigned {
+        /// The job.
+        job: JobId,
+        /// Where it runs.
+        machine: MachineId,
+        /// Who is paid.
+        provider: AccountId,
         /// Plancks per slot-hour.
         #[serde(serialize_with = "as_decimal")]
         price_per_slot_hour: Balance,
-        /// Plancks held.
-        #[serde(serialize_with = "as_decimal")]
-        escrowed: Balance,
         /// When the worker is late.
         start_deadline_ms: Millis,
+    },
+    /// A machine that was assigned will not run the job; another one is sought.
+    PlaceReopened {
+        /// The job.
+        job: JobId,
+        /// The machine.
+        machine: MachineId,
+        /// Why.
+        outcome: Outcome,
+    },
+    /// No machine is sought any more for some of a job's places.
+    PlacesCancelled {
+        /// The job.
+        job: JobId,
+        /// How many.
+        places: u8,
     },
     /// The container runs.
     JobStarted {
@@ -277,6 +307,19 @@ pub enum AssayEvent {
         machine: MachineId,
         /// When it started.
         started_at_ms: Millis,
+    },
+    /// The time that a job may run was extended.
+    JobExtended {
+        /// The job.
+        job: JobId,
+        /// By how much.
+        additional_ms: Millis,
+        /// Plancks held besides for its price.
+        #[serde(serialize_with = "as_decimal")]
+        escrowed: Balance,
+        /// Plancks held besides for bounties.
+        #[serde(serialize_with = "as_decimal")]
+        deposit: Balance,
     },
     /// A task's result came in.
     ResultSubmitted {
@@ -290,10 +333,60 @@ pub enum AssayEvent {
         /// When silence accepts.
         window_ends_ms: Millis,
     },
+    /// A replica committed to its result.
+    ResultCommitted {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// What it committed to.
+        #[serde(serialize_with = "as_hex")]
+        commitment: [u8; 32],
+    },
+    /// The replicas that committed may reveal.
+    RevealOpened {
+        /// The job.
+        job: JobId,
+        /// Until when.
+        reveal_ends_ms: Millis,
+    },
+    /// A replica revealed its result.
+    ResultRevealed {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Hash of the result.
+        #[serde(serialize_with = "as_hex")]
+        result_hash: [u8; 32],
+    },
+    /// The replicas of a task were counted.
+    QuorumResolved {
+        /// The job.
+        job: JobId,
+        /// Hash of the result that won.
+        #[serde(serialize_with = "as_optional_hex")]
+        result_hash: Option<[u8; 32]>,
+        /// How many replicas gave it.
+        votes: u8,
+    },
+    /// A machine is free again; what it earned is paid as its epochs are closed.
+    AssignmentEnded {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// How it ended.
+        outcome: Outcome,
+        /// When what is paid ends.
+        ended_at_ms: Millis,
+    },
     /// A part of a job, or all of it, was paid.
     PaymentSettled {
         /// The job.
         job: JobId,
+        /// The machine that earned it.
+        machine: MachineId,
         /// Plancks to the provider.
         #[serde(serialize_with = "as_decimal")]
         provider_amount: Balance,
@@ -303,6 +396,16 @@ pub enum AssayEvent {
         /// Part of the fee that was burned.
         #[serde(serialize_with = "as_decimal")]
         burned: Balance,
+    },
+    /// What a result earned that nobody can judge went to the treasury.
+    EarningsForfeited {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
     },
     /// An account could not receive its part of a job's money.
     PaymentDiverted {
@@ -316,20 +419,46 @@ pub enum AssayEvent {
         /// Where they went instead.
         destination: Diversion,
     },
-    /// A job ended.
+    /// A part of a job's escrow came back to its consumer.
+    EscrowReturned {
+        /// The job.
+        job: JobId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+    },
+    /// A bounty was paid.
+    BountyPaid {
+        /// The job.
+        job: JobId,
+        /// Who has it.
+        recipient: AccountId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+    },
+    /// Nothing is held or owed any more for a machine's part in a job.
+    AssignmentClosed {
+        /// The job.
+        job: JobId,
+        /// The machine.
+        machine: MachineId,
+        /// How it ended.
+        outcome: Outcome,
+        /// Plancks paid for it in all, fee included.
+        #[serde(serialize_with = "as_decimal")]
+        paid: Balance,
+    },
+    /// Nothing of a job is left.
     JobClosed {
         /// The job.
         job: JobId,
-        /// Where it ran.
-        machine: MachineId,
-        /// How it ended.
-        outcome: JobOutcome,
         /// Plancks paid in all, fee included.
         #[serde(serialize_with = "as_decimal")]
         paid: Balance,
-        /// Plancks that came back to the consumer.
+        /// Plancks of the deposit that came back to the consumer.
         #[serde(serialize_with = "as_decimal")]
-        refunded: Balance,
+        deposit_returned: Balance,
     },
     /// An epoch's accounts were closed.
     EpochClosed {
@@ -414,10 +543,16 @@ impl AssayEvent {
             | Self::SlashCancelled { machine, .. }
             | Self::Slashed { machine, .. }
             | Self::DebtPaid { machine, .. }
-            | Self::JobDeployed { machine, .. }
+            | Self::MachineAssigned { machine, .. }
+            | Self::PlaceReopened { machine, .. }
             | Self::JobStarted { machine, .. }
             | Self::ResultSubmitted { machine, .. }
-            | Self::JobClosed { machine, .. }
+            | Self::ResultCommitted { machine, .. }
+            | Self::ResultRevealed { machine, .. }
+            | Self::AssignmentEnded { machine, .. }
+            | Self::PaymentSettled { machine, .. }
+            | Self::EarningsForfeited { machine, .. }
+            | Self::AssignmentClosed { machine, .. }
             | Self::RewardPaid { machine, .. }
             | Self::RewardDestinationSet { machine, .. } => Some(*machine),
             Self::EpochStarted { .. }
@@ -425,8 +560,15 @@ impl AssayEvent {
             | Self::ProviderDeregistered { .. }
             | Self::HardwareClassSet { .. }
             | Self::ShareBurned { .. }
-            | Self::PaymentSettled { .. }
+            | Self::JobOrdered { .. }
+            | Self::PlacesCancelled { .. }
+            | Self::JobExtended { .. }
+            | Self::RevealOpened { .. }
+            | Self::QuorumResolved { .. }
             | Self::PaymentDiverted { .. }
+            | Self::EscrowReturned { .. }
+            | Self::BountyPaid { .. }
+            | Self::JobClosed { .. }
             | Self::EpochClosed { .. } => None,
         }
     }
@@ -434,11 +576,24 @@ impl AssayEvent {
     /// The job that the event is about, where there is one.
     pub fn job(&self) -> Option<JobId> {
         match self {
-            Self::JobDeployed { job, .. }
+            Self::JobOrdered { job, .. }
+            | Self::MachineAssigned { job, .. }
+            | Self::PlaceReopened { job, .. }
+            | Self::PlacesCancelled { job, .. }
             | Self::JobStarted { job, .. }
+            | Self::JobExtended { job, .. }
             | Self::ResultSubmitted { job, .. }
+            | Self::ResultCommitted { job, .. }
+            | Self::RevealOpened { job, .. }
+            | Self::ResultRevealed { job, .. }
+            | Self::QuorumResolved { job, .. }
+            | Self::AssignmentEnded { job, .. }
             | Self::PaymentSettled { job, .. }
+            | Self::EarningsForfeited { job, .. }
             | Self::PaymentDiverted { job, .. }
+            | Self::EscrowReturned { job, .. }
+            | Self::BountyPaid { job, .. }
+            | Self::AssignmentClosed { job, .. }
             | Self::JobClosed { job, .. } => Some(*job),
             _ => None,
         }
@@ -455,18 +610,19 @@ mod tests {
     fn events_read_as_sentences() {
         let event = AssayEvent::PaymentSettled {
             job: 3,
+            machine: 7,
             provider_amount: 950_000_000_000,
             fee: 50_000_000_000,
             burned: 25_000_000_000,
         };
         assert_eq!(
             event.to_string(),
-            "0.95 ASY paid for job 3 to its provider, 0.05 ASY protocol fee, of which 0.025 ASY burned"
+            "0.95 ASY paid for job 3 to the provider of machine 7, 0.05 ASY protocol fee, of which 0.025 ASY burned"
         );
-        assert_eq!((event.job(), event.machine()), (Some(3), None));
+        assert_eq!((event.job(), event.machine()), (Some(3), Some(7)));
         assert_eq!(
             serde_json::to_string(&event).unwrap(),
-            r#"{"event":"PaymentSettled","job":3,"provider_amount":"950000000000","fee":"50000000000","burned":"25000000000"}"#
+            r#"{"event":"PaymentSettled","job":3,"machine":7,"provider_amount":"950000000000","fee":"50000000000","burned":"25000000000"}"#
         );
 
         let event = AssayEvent::MachineStatusChanged {

@@ -165,25 +165,65 @@ impl fmt::Display for AssayEvent {
                 "{recipient} could not receive {} of slash {id}, which was burned",
                 format_asy(*amount)
             ),
-            Self::JobDeployed {
+            Self::JobOrdered {
                 job,
-                machine,
-                slots,
                 kind,
+                nodes,
+                slots,
                 escrowed,
+                deposit,
                 ..
             } => write!(
                 f,
-                "job {job}, a {kind}, assigned to {} of machine {machine}; {} in escrow",
+                "job {job}, a {kind}, ordered: {} of {} each; {} in escrow, {} deposited",
+                count(*nodes, "machine"),
                 count(*slots, "slot"),
-                format_asy(*escrowed)
+                format_asy(*escrowed),
+                format_asy(*deposit)
             ),
+            Self::MachineAssigned {
+                job,
+                machine,
+                price_per_slot_hour,
+                ..
+            } => write!(
+                f,
+                "job {job} assigned to machine {machine} at {} per slot-hour",
+                format_asy(*price_per_slot_hour)
+            ),
+            Self::PlaceReopened {
+                job,
+                machine,
+                outcome,
+            } => write!(
+                f,
+                "job {job} will not run on machine {machine} ({outcome}); another machine is sought"
+            ),
+            Self::PlacesCancelled { job, places } => {
+                write!(
+                    f,
+                    "no machine is sought any more for {} of job {job}",
+                    count(*places, "place")
+                )
+            }
             Self::JobStarted { job, machine, .. } => write!(f, "job {job} runs on machine {machine}"),
+            Self::JobExtended { job, escrowed, .. } => {
+                write!(
+                    f,
+                    "job {job} may run longer; {} more in escrow",
+                    format_asy(*escrowed)
+                )
+            }
             Self::ResultSubmitted {
                 job,
                 machine,
                 result_hash,
                 ..
+            }
+            | Self::ResultRevealed {
+                job,
+                machine,
+                result_hash,
             } => {
                 write!(
                     f,
@@ -191,17 +231,48 @@ impl fmt::Display for AssayEvent {
                     hex::encode(result_hash)
                 )
             }
+            Self::ResultCommitted { job, machine, .. } => {
+                write!(f, "machine {machine} committed to its result of job {job}")
+            }
+            Self::RevealOpened { job, .. } => write!(f, "the results of job {job} may be revealed"),
+            Self::QuorumResolved {
+                job,
+                result_hash: Some(result_hash),
+                votes,
+            } => write!(
+                f,
+                "{} of job {job} agree on 0x{}",
+                count(*votes, "machine"),
+                hex::encode(result_hash)
+            ),
+            Self::QuorumResolved {
+                job,
+                result_hash: None,
+                ..
+            } => write!(f, "no result of job {job} has a quorum"),
+            Self::AssignmentEnded {
+                job,
+                machine,
+                outcome,
+                ..
+            } => write!(f, "job {job} ended on machine {machine}: {outcome}"),
             Self::PaymentSettled {
                 job,
+                machine,
                 provider_amount,
                 fee,
                 burned,
             } => write!(
                 f,
-                "{} paid for job {job} to its provider, {} protocol fee, of which {} burned",
+                "{} paid for job {job} to the provider of machine {machine}, {} protocol fee, of which {} burned",
                 format_asy(*provider_amount),
                 format_asy(*fee),
                 format_asy(*burned)
+            ),
+            Self::EarningsForfeited { job, machine, amount } => write!(
+                f,
+                "{} that machine {machine} earned with job {job} went to the treasury",
+                format_asy(*amount)
             ),
             Self::PaymentDiverted {
                 job,
@@ -213,17 +284,41 @@ impl fmt::Display for AssayEvent {
                 "{recipient} could not receive {} of job {job}, which {destination}",
                 format_asy(*amount)
             ),
-            Self::JobClosed {
+            Self::EscrowReturned { job, amount } => {
+                write!(
+                    f,
+                    "{} of job {job}'s escrow came back to its consumer",
+                    format_asy(*amount)
+                )
+            }
+            Self::BountyPaid {
                 job,
-                outcome,
-                paid,
-                refunded,
-                ..
+                recipient,
+                amount,
             } => write!(
                 f,
-                "job {job} closed: {outcome}; {} paid, {} refunded",
+                "{recipient} earned a bounty of {} with job {job}",
+                format_asy(*amount)
+            ),
+            Self::AssignmentClosed {
+                job,
+                machine,
+                outcome,
+                paid,
+            } => write!(
+                f,
+                "machine {machine} is done with job {job}: {outcome}; {} paid",
+                format_asy(*paid)
+            ),
+            Self::JobClosed {
+                job,
+                paid,
+                deposit_returned,
+            } => write!(
+                f,
+                "job {job} closed; {} paid, {} of its deposit returned",
                 format_asy(*paid),
-                format_asy(*refunded)
+                format_asy(*deposit_returned)
             ),
             Self::EpochClosed {
                 epoch,

@@ -2,11 +2,36 @@
 
 use std::fmt;
 
-use assay_primitives::{clock::Millis, machine::MachineId, money::Balance};
+use assay_primitives::{clock::Millis, money::Balance};
 use scale_decode::DecodeAsType;
 use serde::Serialize;
 
 use super::{AccountId, as_decimal, as_hex};
+
+/// Who says whether a task's result stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum Verification {
+    /// Its consumer; silence accepts.
+    Consumer {
+        /// Active time that the consumer has to look at a result.
+        window_ms: Millis,
+    },
+    /// Machines of different providers, by giving the same result.
+    Quorum {
+        /// How many run it.
+        replicas: u8,
+        /// How many have to agree.
+        threshold: u8,
+    },
+    /// A key bound in evidence of a TEE.
+    Attested,
+    /// A proof of the computation.
+    Proof {
+        /// Hash of the key that verifies it.
+        #[serde(serialize_with = "as_hex")]
+        verifying_key: [u8; 32],
+    },
+}
 
 /// Whether a job is metered or ends with a result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
@@ -14,14 +39,26 @@ pub enum JobKind {
     /// Metered until closed.
     Service,
     /// Ends with a result that is verified.
-    Task,
+    Task {
+        /// By whom.
+        verification: Verification,
+    },
+}
+
+impl JobKind {
+    /// A task whose consumer has so long to look at its result.
+    pub const fn task(window_ms: Millis) -> Self {
+        Self::Task {
+            verification: Verification::Consumer { window_ms },
+        }
+    }
 }
 
 impl fmt::Display for JobKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Service => "service",
-            Self::Task => "task",
+            Self::Task { .. } => "task",
         })
     }
 }
@@ -36,10 +73,67 @@ pub struct ManifestRef {
     pub length_bytes: u32,
 }
 
-/// How far a job is.
+/// Names the bytes that tell a worker what to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum JobState {
-    /// Assigned; the worker has to start it.
+pub enum Manifest {
+    /// Noted on chain; anybody can read it.
+    Public(ManifestRef),
+    /// Brought to each worker by the consumer.
+    Sealed {
+        /// blake2-256 of the bytes before they are sealed.
+        #[serde(serialize_with = "as_hex")]
+        hash: [u8; 32],
+    },
+}
+
+impl Manifest {
+    /// blake2-256 of the manifest's bytes.
+    pub fn hash(&self) -> &[u8; 32] {
+        match self {
+            Self::Public(manifest) => &manifest.hash,
+            Self::Sealed { hash } => hash,
+        }
+    }
+}
+
+/// How the price of an open order rises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct AuctionTerms {
+    /// What is offered at first, in plancks per slot-hour.
+    #[serde(serialize_with = "as_decimal")]
+    pub floor_price_per_slot_hour: Balance,
+    /// Active time in which the offer rises to the order's maximum.
+    pub rise_ms: Millis,
+    /// Active time for which machines may accept.
+    pub open_ms: Millis,
+}
+
+/// The auction of an order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct Auction {
+    /// How the price rises.
+    pub terms: AuctionTerms,
+    /// When it began.
+    pub opened_at_ms: Millis,
+}
+
+/// How far the replicas of a task are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct Ballot {
+    /// Places that may still bring a commitment.
+    pub undecided: u8,
+    /// Replicas that committed to a result.
+    pub committed: u8,
+    /// Of those, how many revealed it.
+    pub revealed: u8,
+    /// Until when results may be revealed; `None` while a place is undecided.
+    pub reveal_ends_ms: Option<Millis>,
+}
+
+/// How far a machine is with a job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum AssignmentState {
+    /// Assigned; the worker has to start or decline it.
     Starting {
         /// When the worker is late.
         deadline_ms: Millis,
@@ -48,8 +142,8 @@ pub enum JobState {
     Running {
         /// When it started.
         started_at_ms: Millis,
-        /// Up to when it is paid.
-        settled_until_ms: Millis,
+        /// Up to when its epochs were judged.
+        judged_until_ms: Millis,
     },
     /// A task's result waits for the consumer's word.
     Verifying {
@@ -63,37 +157,100 @@ pub enum JobState {
         #[serde(serialize_with = "as_hex")]
         result_hash: [u8; 32],
     },
+    /// A replica committed to its result.
+    Committed {
+        /// When it started.
+        started_at_ms: Millis,
+        /// When it committed.
+        ended_at_ms: Millis,
+        /// What it committed to.
+        #[serde(serialize_with = "as_hex")]
+        commitment: [u8; 32],
+    },
+    /// A replica revealed its result.
+    Revealed {
+        /// When it started.
+        started_at_ms: Millis,
+        /// When it committed.
+        ended_at_ms: Millis,
+        /// Hash of the result.
+        #[serde(serialize_with = "as_hex")]
+        result_hash: [u8; 32],
+    },
+    /// It is over; what it earned is paid as its epochs are closed.
+    Ended {
+        /// When it started.
+        started_at_ms: Millis,
+        /// When what is paid ends.
+        ended_at_ms: Millis,
+        /// Up to when its epochs were judged.
+        judged_until_ms: Millis,
+        /// How it ended.
+        outcome: Outcome,
+    },
 }
 
-impl fmt::Display for JobState {
+impl fmt::Display for AssignmentState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Starting { .. } => "starting",
             Self::Running { .. } => "running",
             Self::Verifying { .. } => "verifying",
+            Self::Committed { .. } => "committed",
+            Self::Revealed { .. } => "revealed",
+            Self::Ended { .. } => "ended",
         })
     }
 }
 
-/// A container run that a consumer pays for. The chain forgets it when it is closed.
+/// A job that a consumer pays for. The chain forgets it when nothing of it is left to be paid.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Job {
     /// Who pays.
     pub consumer: AccountId,
-    /// Who is paid.
-    pub provider: AccountId,
-    /// Where it runs.
-    pub machine: MachineId,
-    /// Slots it has leased.
-    pub slots: u8,
     /// Service or task.
     pub kind: JobKind,
     /// What it runs.
-    pub manifest: ManifestRef,
+    pub manifest: Manifest,
     /// sha256 digest of the image's manifest.
     #[serde(serialize_with = "as_hex")]
     pub image_digest: [u8; 32],
-    /// The machine's ask when the job was deployed.
+    /// Slots of each machine.
+    pub slots: u8,
+    /// Machines that were asked for.
+    pub nodes: u8,
+    /// Most to be paid, in plancks per slot-hour.
+    #[serde(serialize_with = "as_decimal")]
+    pub max_price_per_slot_hour: Balance,
+    /// Longest run of a machine that gets it from now on.
+    pub max_duration_ms: Millis,
+    /// How machines are found, unless the consumer chose them.
+    pub auction: Option<Auction>,
+    /// Places for which a machine is sought.
+    pub open_places: u8,
+    /// Machines that have a part in it.
+    pub assignments: u8,
+    /// How far its replicas are, where a quorum verifies and has not decided.
+    pub ballot: Option<Ballot>,
+    /// Plancks held for the bytes that the chain keeps.
+    #[serde(serialize_with = "as_decimal")]
+    pub deposit: Balance,
+    /// Plancks held for bounties and not spent.
+    #[serde(serialize_with = "as_decimal")]
+    pub bounties: Balance,
+    /// Plancks paid so far, the protocol fee included.
+    #[serde(serialize_with = "as_decimal")]
+    pub paid: Balance,
+    /// When it was ordered, in active time.
+    pub created_at_ms: Millis,
+}
+
+/// A machine's part in a job.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct Assignment {
+    /// Who is paid.
+    pub provider: AccountId,
+    /// The price that was fixed, in plancks per slot-hour.
     #[serde(serialize_with = "as_decimal")]
     pub price_per_slot_hour: Balance,
     /// Longest run.
@@ -101,19 +258,20 @@ pub struct Job {
     /// Plancks still held of the consumer's.
     #[serde(serialize_with = "as_decimal")]
     pub escrowed: Balance,
-    /// Plancks paid so far, the protocol fee included.
+    /// Plancks earned in the epochs that were judged, the protocol fee included.
+    #[serde(serialize_with = "as_decimal")]
+    pub earned: Balance,
+    /// Of those, what was paid.
     #[serde(serialize_with = "as_decimal")]
     pub paid: Balance,
     /// How far it is.
-    pub state: JobState,
-    /// When it was deployed, in active time.
-    pub created_at_ms: Millis,
+    pub state: AssignmentState,
 }
 
-/// How a job ended.
+/// How a machine's part in a job ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum JobOutcome {
-    /// The task's result was accepted.
+pub enum Outcome {
+    /// The task's result stood.
     Completed,
     /// The consumer cancelled before it started.
     Cancelled,
@@ -121,15 +279,27 @@ pub enum JobOutcome {
     ClosedByConsumer,
     /// The service ran its full time.
     Expired,
-    /// The worker did not start it in time.
+    /// The worker neither started nor declined it in time.
     NotStarted,
+    /// The worker declined it.
+    Declined,
+    /// No sealed manifest reached the worker.
+    NotDelivered,
     /// The task ran its full time without a result.
     NoResult,
     /// The worker or its provider gave it up.
     Abandoned,
+    /// The consumer rejected the result.
+    Rejected,
+    /// The quorum agreed on another result.
+    Outvoted,
+    /// It did not reveal its result.
+    NotRevealed,
+    /// No result had a quorum.
+    NoQuorum,
 }
 
-impl fmt::Display for JobOutcome {
+impl fmt::Display for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Completed => "completed",
@@ -137,8 +307,14 @@ impl fmt::Display for JobOutcome {
             Self::ClosedByConsumer => "closed by its consumer",
             Self::Expired => "ran its full time",
             Self::NotStarted => "not started in time",
+            Self::Declined => "declined",
+            Self::NotDelivered => "its manifest was not delivered",
             Self::NoResult => "no result in time",
             Self::Abandoned => "abandoned",
+            Self::Rejected => "its result was rejected",
+            Self::Outvoted => "outvoted",
+            Self::NotRevealed => "did not reveal its result",
+            Self::NoQuorum => "no result had a quorum",
         })
     }
 }

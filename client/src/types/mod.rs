@@ -17,7 +17,10 @@ use assay_primitives::{
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
-pub use job::{Diversion, Job, JobKind, JobOutcome, JobState, ManifestRef};
+pub use job::{
+    Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobKind, Manifest,
+    ManifestRef, Outcome, Verification,
+};
 pub use machine::{ClassTerms, Location, Machine, MachineStatus, SuspensionReason};
 pub use stake::{
     Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,
@@ -37,6 +40,16 @@ pub(crate) fn as_decimal<S: Serializer>(number: &u128, serializer: S) -> Result<
 /// Bytes as hex digits behind `0x`.
 pub(crate) fn as_hex<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("0x{}", hex::encode(bytes)))
+}
+
+pub(crate) fn as_optional_hex<S: Serializer>(
+    bytes: &Option<[u8; 32]>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match bytes {
+        Some(bytes) => as_hex(bytes, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Text that the chain keeps as bounded bytes.

@@ -7,7 +7,7 @@
 //! a container may be started more than once, so that losing one costs time and not the job; and giving up a job
 //! that runs is an offence, which costs the provider a part of the machine's bond.
 
-use assay_client::types::{JobKind, JobState};
+use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
 
 use super::notes::JobNotes;
 use crate::engine::ContainerState;
@@ -36,13 +36,15 @@ pub struct JobFacts<'a> {
     /// How the job ends.
     pub kind: JobKind,
     /// Where the chain says the job is.
-    pub state: &'a JobState,
+    pub state: &'a AssignmentState,
+    /// How far the replicas are, where a quorum verifies.
+    pub ballot: Option<Ballot>,
     /// Longest time the job may run, in milliseconds of active time.
     pub max_duration_ms: u64,
     /// Active time of the block that was looked at.
     pub now_ms: u64,
-    /// How much of a running service may go unpaid before it is settled, in milliseconds of active time.
-    pub settle_interval_ms: u64,
+    /// Length of an epoch, in milliseconds of active time. An epoch is paid for when the next one has ended.
+    pub epoch_duration_ms: u64,
     /// What the engine says.
     pub container: ContainerFact,
     /// What the worker noted.
@@ -71,13 +73,31 @@ pub enum Decision {
     },
     /// Give the chain the result's hash.
     SubmitResult([u8; 32]),
+    /// Commit to the result's hash by a salt.
+    CommitResult {
+        /// Hash of the result document.
+        result_hash: [u8; 32],
+        /// What is hashed with it.
+        salt: [u8; 32],
+    },
+    /// Reveal what was committed to.
+    RevealResult {
+        /// Hash of the result document.
+        result_hash: [u8; 32],
+        /// What was hashed with it.
+        salt: [u8; 32],
+    },
+    /// Have the chain count the replicas.
+    Resolve,
     /// Remove the container; its result is kept.
     RemoveContainer,
     /// Have the chain pay what is due.
     Settle,
     /// Have the chain close a job whose time is over.
     Expire,
-    /// Give the job up.
+    /// Do not take the job.
+    Decline(AbandonCause),
+    /// Give the running job up.
     Abandon(AbandonCause),
 }
 
@@ -93,9 +113,13 @@ impl Decision {
             Self::ReplaceContainer => "replace_container",
             Self::Collect { .. } => "collect",
             Self::SubmitResult(_) => "submit_result",
+            Self::CommitResult { .. } => "commit_result",
+            Self::RevealResult { .. } => "reveal_result",
+            Self::Resolve => "resolve",
             Self::RemoveContainer => "remove_container",
             Self::Settle => "settle",
             Self::Expire => "expire",
+            Self::Decline(_) => "decline",
             Self::Abandon(_) => "abandon",
         }
     }
@@ -130,23 +154,46 @@ impl std::fmt::Display for AbandonCause {
 /// The next step for an open job.
 pub fn decide(facts: &JobFacts<'_>) -> Decision {
     match *facts.state {
-        JobState::Starting { deadline_ms } => decide_starting(facts, deadline_ms),
-        JobState::Running {
+        AssignmentState::Starting { deadline_ms } => decide_starting(facts, deadline_ms),
+        AssignmentState::Running {
             started_at_ms,
-            settled_until_ms,
+            judged_until_ms,
         } => {
-            let is_over = facts.now_ms > started_at_ms.saturating_add(facts.max_duration_ms);
+            let run_ends_ms = started_at_ms.saturating_add(facts.max_duration_ms);
+            let is_over = facts.now_ms > run_ends_ms;
             match facts.kind {
                 _ if is_over => Decision::Expire,
-                JobKind::Task => decide_task(facts),
-                JobKind::Service => decide_service(facts, settled_until_ms),
+                JobKind::Task { .. } => decide_task(facts),
+                JobKind::Service => decide_service(facts, judged_until_ms, run_ends_ms),
             }
         }
-        JobState::Verifying { window_ends_ms, .. } => {
+        AssignmentState::Verifying { window_ends_ms, .. } => {
             if facts.now_ms > window_ends_ms {
                 Decision::Settle
-            } else if matches!(facts.container, ContainerFact::Present(_)) {
-                Decision::RemoveContainer
+            } else {
+                tidy(facts)
+            }
+        }
+        AssignmentState::Committed { .. } => decide_committed(facts),
+        AssignmentState::Revealed { .. } => {
+            let is_complete = facts.ballot.is_some_and(|ballot| {
+                ballot.revealed >= ballot.committed
+                    || ballot.reveal_ends_ms.is_some_and(|end_ms| facts.now_ms > end_ms)
+            });
+            if is_complete {
+                Decision::Resolve
+            } else {
+                tidy(facts)
+            }
+        }
+        AssignmentState::Ended {
+            ended_at_ms,
+            judged_until_ms,
+            ..
+        } => {
+            // All at once: each call costs a fee.
+            if judged_until_ms >= ended_at_ms || is_payable(facts, ended_at_ms) {
+                Decision::Settle
             } else {
                 Decision::Wait
             }
@@ -158,25 +205,39 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
     if facts.now_ms > deadline_ms {
         return Decision::Expire;
     }
-    if let Some(refusal) = refusal(facts.notes) {
-        return refusal;
+    if let Some(reason) = &facts.notes.refused {
+        return Decision::Decline(AbandonCause::Refused(reason.clone()));
     }
     match facts.container {
         ContainerFact::Unknown => Decision::Wait,
-        ContainerFact::Absent => make_container(facts.notes),
+        ContainerFact::Absent => match make_container(facts.notes) {
+            Decision::Abandon(cause) => Decision::Decline(cause),
+            step => step,
+        },
         ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
         ContainerFact::Present(ContainerState::Running) => Decision::ReportStart,
         ContainerFact::Present(ContainerState::Exited { .. }) => match facts.kind {
             // A short task may be done before the chain hears of its start.
-            JobKind::Task => Decision::ReportStart,
-            JobKind::Service => restart(facts.notes),
+            JobKind::Task { .. } => Decision::ReportStart,
+            JobKind::Service if facts.notes.restarts >= MAX_RESTARTS => {
+                Decision::Decline(AbandonCause::RestartsExhausted)
+            }
+            JobKind::Service => Decision::RestartContainer,
         },
     }
 }
 
 fn decide_task(facts: &JobFacts<'_>) -> Decision {
-    if let Some(hash) = facts.notes.result_hash {
-        return Decision::SubmitResult(hash);
+    if let Some(result_hash) = facts.notes.result_hash {
+        return match (facts.kind, facts.notes.salt) {
+            (
+                JobKind::Task {
+                    verification: Verification::Quorum { .. },
+                },
+                Some(salt),
+            ) => Decision::CommitResult { result_hash, salt },
+            _ => Decision::SubmitResult(result_hash),
+        };
     }
     if let Some(refusal) = refusal(facts.notes) {
         return refusal;
@@ -189,7 +250,19 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
     }
 }
 
-fn decide_service(facts: &JobFacts<'_>, settled_until_ms: u64) -> Decision {
+fn decide_committed(facts: &JobFacts<'_>) -> Decision {
+    let Some(end_ms) = facts.ballot.and_then(|ballot| ballot.reveal_ends_ms) else {
+        return tidy(facts);
+    };
+    match (facts.notes.result_hash, facts.notes.salt) {
+        _ if facts.now_ms > end_ms => Decision::Resolve,
+        (Some(result_hash), Some(salt)) => Decision::RevealResult { result_hash, salt },
+        // Notes that were lost cannot be made up for.
+        _ => Decision::Wait,
+    }
+}
+
+fn decide_service(facts: &JobFacts<'_>, judged_until_ms: u64, run_ends_ms: u64) -> Decision {
     if let Some(refusal) = refusal(facts.notes) {
         return refusal;
     }
@@ -199,8 +272,23 @@ fn decide_service(facts: &JobFacts<'_>, settled_until_ms: u64) -> Decision {
         ContainerFact::Present(ContainerState::Exited { .. }) => return restart(facts.notes),
         ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => (),
     }
-    if facts.now_ms.saturating_sub(settled_until_ms) >= facts.settle_interval_ms {
+    if judged_until_ms < run_ends_ms && is_payable(facts, judged_until_ms) {
         Decision::Settle
+    } else {
+        Decision::Wait
+    }
+}
+
+/// Whether the epoch that a moment lies in is closed: it and the next one have ended.
+fn is_payable(facts: &JobFacts<'_>, moment_ms: u64) -> bool {
+    let epoch_of = |moment_ms: u64| moment_ms.checked_div(facts.epoch_duration_ms).unwrap_or(0);
+    epoch_of(moment_ms).saturating_add(1) < epoch_of(facts.now_ms)
+}
+
+/// What there is to do while others decide: the container of a task that gave its result is not needed any more.
+fn tidy(facts: &JobFacts<'_>) -> Decision {
+    if matches!(facts.container, ContainerFact::Present(_)) {
+        Decision::RemoveContainer
     } else {
         Decision::Wait
     }
@@ -237,17 +325,25 @@ fn restart(notes: &JobNotes) -> Decision {
 mod tests {
     use super::*;
 
-    const STARTING: JobState = JobState::Starting { deadline_ms: 600 };
-    const RUNNING: JobState = JobState::Running {
+    const TASK: JobKind = JobKind::task(60);
+    const QUORUM: JobKind = JobKind::Task {
+        verification: Verification::Quorum {
+            replicas: 3,
+            threshold: 2,
+        },
+    };
+
+    const STARTING: AssignmentState = AssignmentState::Starting { deadline_ms: 600 };
+    const RUNNING: AssignmentState = AssignmentState::Running {
         started_at_ms: 100,
-        settled_until_ms: 100,
+        judged_until_ms: 100,
     };
     const CREATED: ContainerFact = ContainerFact::Present(ContainerState::Created);
     const UP: ContainerFact = ContainerFact::Present(ContainerState::Running);
     const ENDED: ContainerFact = ContainerFact::Present(ContainerState::Exited { exit_code: 3 });
 
-    fn verifying() -> JobState {
-        JobState::Verifying {
+    fn verifying() -> AssignmentState {
+        AssignmentState::Verifying {
             started_at_ms: 100,
             ended_at_ms: 150,
             window_ends_ms: 300,
@@ -258,7 +354,7 @@ mod tests {
     fn decide_at(
         now_ms: u64,
         kind: JobKind,
-        state: &JobState,
+        state: &AssignmentState,
         container: ContainerFact,
         notes: &JobNotes,
     ) -> Decision {
@@ -267,7 +363,8 @@ mod tests {
             state,
             max_duration_ms: 1_000,
             now_ms,
-            settle_interval_ms: 60,
+            ballot: None,
+            epoch_duration_ms: 60,
             container,
             notes,
         };
@@ -275,7 +372,7 @@ mod tests {
     }
 
     /// The whole table for one kind of job at a time that is inside every deadline.
-    fn table(kind: JobKind, state: &JobState, notes: &JobNotes) -> [Decision; 5] {
+    fn table(kind: JobKind, state: &AssignmentState, notes: &JobNotes) -> [Decision; 5] {
         [ContainerFact::Unknown, ContainerFact::Absent, CREATED, UP, ENDED]
             .map(|container| decide_at(120, kind, state, container, notes))
     }
@@ -285,7 +382,7 @@ mod tests {
         use Decision::*;
         let fresh = JobNotes::default();
         let expected = [Wait, Prepare, StartContainer, ReportStart, ReportStart];
-        assert_eq!(table(JobKind::Task, &STARTING, &fresh), expected);
+        assert_eq!(table(TASK, &STARTING, &fresh), expected);
         let expected = [Wait, Prepare, StartContainer, ReportStart, RestartContainer];
         assert_eq!(table(JobKind::Service, &STARTING, &fresh), expected);
     }
@@ -333,27 +430,29 @@ mod tests {
             container_started: true,
             ..JobNotes::default()
         };
-        for kind in [JobKind::Task, JobKind::Service] {
+        for kind in [TASK, JobKind::Service] {
             for (now_ms, expected) in [(1_100, Decision::ReplaceContainer), (1_101, Decision::Expire)] {
                 assert_eq!(
                     decide_at(now_ms, kind, &RUNNING, ContainerFact::Absent, &notes),
                     expected
                 );
             }
+            assert_eq!(table(kind, &STARTING, &notes)[1], Decision::ReplaceContainer);
         }
     }
 
     #[test]
-    fn refused_job_is_abandoned_whatever_the_engine_says() {
+    fn refused_job_is_declined_or_abandoned_whatever_the_engine_says() {
         let notes = JobNotes {
             refused: Some("no".into()),
             ..JobNotes::default()
         };
-        let expected = Decision::Abandon(AbandonCause::Refused("no".into()));
-        for kind in [JobKind::Task, JobKind::Service] {
-            for state in [STARTING, RUNNING] {
-                assert_eq!(table(kind, &state, &notes), [(); 5].map(|()| expected.clone()));
-            }
+        let cause = AbandonCause::Refused("no".into());
+        for kind in [TASK, JobKind::Service] {
+            let expected = Decision::Decline(cause.clone());
+            assert_eq!(table(kind, &STARTING, &notes), [(); 5].map(|()| expected.clone()));
+            let expected = Decision::Abandon(cause.clone());
+            assert_eq!(table(kind, &RUNNING, &notes), [(); 5].map(|()| expected.clone()));
         }
     }
 
@@ -362,7 +461,7 @@ mod tests {
         let notes = JobNotes::default();
         for (now_ms, expected) in [(600, Decision::Prepare), (601, Decision::Expire)] {
             assert_eq!(
-                decide_at(now_ms, JobKind::Task, &STARTING, ContainerFact::Absent, &notes),
+                decide_at(now_ms, TASK, &STARTING, ContainerFact::Absent, &notes),
                 expected
             );
         }
@@ -382,13 +481,13 @@ mod tests {
             Wait,
             Collect { exit_code: 3 },
         ];
-        assert_eq!(table(JobKind::Task, &RUNNING, &started), expected);
+        assert_eq!(table(TASK, &RUNNING, &started), expected);
         let done = JobNotes {
             result_hash: Some([9; 32]),
             ..started
         };
         assert_eq!(
-            table(JobKind::Task, &RUNNING, &done),
+            table(TASK, &RUNNING, &done),
             [(); 5].map(|()| SubmitResult([9; 32]))
         );
     }
@@ -411,13 +510,14 @@ mod tests {
     }
 
     #[test]
-    fn running_service_is_settled_at_intervals_even_when_the_engine_is_silent() {
+    fn running_service_is_settled_when_an_epoch_is_closed_even_when_the_engine_is_silent() {
         let notes = JobNotes {
             container_started: true,
             ..JobNotes::default()
         };
         for container in [UP, ContainerFact::Unknown] {
-            for (now_ms, expected) in [(159, Decision::Wait), (160, Decision::Settle)] {
+            // It is judged up to a moment of the second epoch, which is closed with the third.
+            for (now_ms, expected) in [(179, Decision::Wait), (180, Decision::Settle)] {
                 assert_eq!(
                     decide_at(now_ms, JobKind::Service, &RUNNING, container, &notes),
                     expected
@@ -433,11 +533,8 @@ mod tests {
             ..JobNotes::default()
         };
         let in_time = Decision::SubmitResult([9; 32]);
-        assert_eq!(decide_at(1_100, JobKind::Task, &RUNNING, ENDED, &notes), in_time);
-        assert_eq!(
-            decide_at(1_101, JobKind::Task, &RUNNING, ENDED, &notes),
-            Decision::Expire
-        );
+        assert_eq!(decide_at(1_100, TASK, &RUNNING, ENDED, &notes), in_time);
+        assert_eq!(decide_at(1_101, TASK, &RUNNING, ENDED, &notes), Decision::Expire);
         assert_eq!(
             decide_at(1_101, JobKind::Service, &RUNNING, UP, &notes),
             Decision::Expire
@@ -449,14 +546,88 @@ mod tests {
         use Decision::*;
         let notes = JobNotes::default();
         let expected = [Wait, Wait, RemoveContainer, RemoveContainer, RemoveContainer];
-        assert_eq!(table(JobKind::Task, &verifying(), &notes), expected);
+        assert_eq!(table(TASK, &verifying(), &notes), expected);
         assert_eq!(
-            decide_at(300, JobKind::Task, &verifying(), ContainerFact::Absent, &notes),
+            decide_at(300, TASK, &verifying(), ContainerFact::Absent, &notes),
             Wait
         );
         assert_eq!(
-            decide_at(301, JobKind::Task, &verifying(), ContainerFact::Absent, &notes),
+            decide_at(301, TASK, &verifying(), ContainerFact::Absent, &notes),
             Settle
         );
+    }
+
+    #[test]
+    fn ended_job_is_settled_when_its_last_epoch_is_closed() {
+        let ended = |judged_until_ms| AssignmentState::Ended {
+            started_at_ms: 70,
+            ended_at_ms: 130,
+            judged_until_ms,
+            outcome: assay_client::types::Outcome::Completed,
+        };
+        let notes = JobNotes::default();
+        for (now_ms, judged_until_ms, expected) in [
+            (239, 70, Decision::Wait),
+            (240, 70, Decision::Settle),
+            (240, 120, Decision::Settle),
+            (130, 130, Decision::Settle),
+        ] {
+            let state = ended(judged_until_ms);
+            assert_eq!(
+                decide_at(now_ms, TASK, &state, ContainerFact::Absent, &notes),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn replica_commits_then_reveals_then_has_the_votes_counted() {
+        let notes = JobNotes {
+            container_started: true,
+            result_hash: Some([9; 32]),
+            salt: Some([8; 32]),
+            ..JobNotes::default()
+        };
+        let (result_hash, salt) = ([9; 32], [8; 32]);
+        assert_eq!(
+            decide_at(120, QUORUM, &RUNNING, ENDED, &notes),
+            Decision::CommitResult { result_hash, salt }
+        );
+        let committed = AssignmentState::Committed {
+            started_at_ms: 100,
+            ended_at_ms: 120,
+            commitment: [7; 32],
+        };
+        let revealed = AssignmentState::Revealed {
+            started_at_ms: 100,
+            ended_at_ms: 120,
+            result_hash,
+        };
+        let decide_with = |state: &AssignmentState, now_ms, revealed, reveal_ends_ms| {
+            decide(&JobFacts {
+                kind: QUORUM,
+                state,
+                ballot: Some(Ballot {
+                    undecided: 0,
+                    committed: 2,
+                    revealed,
+                    reveal_ends_ms,
+                }),
+                max_duration_ms: 1_000,
+                now_ms,
+                epoch_duration_ms: 60,
+                container: ContainerFact::Absent,
+                notes: &notes,
+            })
+        };
+        assert_eq!(decide_with(&committed, 130, 0, None), Decision::Wait);
+        assert_eq!(
+            decide_with(&committed, 200, 0, Some(200)),
+            Decision::RevealResult { result_hash, salt }
+        );
+        assert_eq!(decide_with(&committed, 201, 0, Some(200)), Decision::Resolve);
+        assert_eq!(decide_with(&revealed, 200, 1, Some(200)), Decision::Wait);
+        assert_eq!(decide_with(&revealed, 200, 2, Some(200)), Decision::Resolve);
+        assert_eq!(decide_with(&revealed, 201, 1, Some(200)), Decision::Resolve);
     }
 }

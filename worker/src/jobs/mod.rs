@@ -18,7 +18,7 @@ use std::{
 
 use assay_client::{
     Error as ChainError,
-    types::{Job, JobKind, JobState},
+    types::{AssignmentState, JobKind},
 };
 use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
@@ -31,7 +31,7 @@ pub use steps::StepError;
 use steps::{Assignment, Leftover, Workshop, fingerprint};
 
 use crate::{
-    chain::{Head, WorkerChain},
+    chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
     engine::{Container, ContainerEngine, ContainerState, EngineError},
     metrics::Metrics,
@@ -56,6 +56,16 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest pause between two tries of a step.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Words for where a job can be.
+const STATES: [&str; 6] = [
+    "starting",
+    "running",
+    "verifying",
+    "committed",
+    "revealed",
+    "ended",
+];
+
 /// What there is to say about one open job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct JobStatus {
@@ -63,7 +73,7 @@ pub struct JobStatus {
     pub id: u64,
     /// `service` or `task`.
     pub kind: String,
-    /// What the chain says: `starting`, `running` or `verifying`.
+    /// What the chain says: `starting`, `running`, `verifying`, `committed`, `revealed` or `ended`.
     pub state: String,
     /// What the engine says: `unknown`, `absent`, `created`, `running` or `exited`.
     pub container: String,
@@ -106,7 +116,7 @@ pub struct SupervisorParts<C, E> {
 struct ChainView {
     head: Head,
     finalized_block: u64,
-    jobs: Vec<(u64, Job)>,
+    jobs: Vec<(u64, AssignedJob)>,
 }
 
 /// How a step ended.
@@ -164,6 +174,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 engine: parts.engine,
                 store: parts.store,
                 machine: parts.machine,
+                genesis_hash: parts.genesis_hash,
                 worker: hex::encode(parts.worker),
                 slot_share: parts.slot_share,
             }),
@@ -309,12 +320,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let mut statuses = Vec::with_capacity(view.jobs.len());
         let mut open = HashSet::with_capacity(view.jobs.len());
         for (id, job) in &view.jobs {
-            let fingerprint = fingerprint(&self.genesis_hash, *id, job);
-            open.insert((*id, fingerprint.clone()));
+            let fingerprint = fingerprint(&self.genesis_hash, *id, &job.job);
+            // What has ended is only to be paid: its container goes as that of a job that is gone.
+            if !matches!(job.part.state, AssignmentState::Ended { .. }) {
+                open.insert((*id, fingerprint.clone()));
+            }
             statuses.push(self.decide_one(view, *id, job, &fingerprint, containers)?);
         }
         self.clear_leftovers(view, &open, containers);
-        for state in ["starting", "running", "verifying"] {
+        for state in STATES {
             let count = statuses.iter().filter(|status| status.state == state).count();
             self.metrics.jobs.with_label_values(&[state]).set(count as i64);
         }
@@ -325,10 +339,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         &mut self,
         view: &ChainView,
         id: u64,
-        job: &Job,
+        assigned: &AssignedJob,
         fingerprint: &str,
         containers: Option<&[Container]>,
     ) -> Result<JobStatus, StepError> {
+        let AssignedJob { job, part } = assigned;
+        let is_ended = matches!(part.state, AssignmentState::Ended { .. });
         let found = containers.and_then(|all| {
             all.iter()
                 .find(|container| container.job == id && container.fingerprint == fingerprint)
@@ -339,19 +355,24 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             (Some(_), Some(container)) => ContainerFact::Present(container.state),
         };
         let mut notes = self.workshop.store.notes(id, fingerprint)?;
-        self.forgive_after_stable_run(id, job.kind, fact, &mut notes)?;
+        if !is_ended {
+            self.forgive_after_stable_run(id, job.kind, fact, &mut notes)?;
+        }
         let clock = view.head.clock;
         let decision = decide(&JobFacts {
             kind: job.kind,
-            state: &job.state,
-            max_duration_ms: job.max_duration_ms,
+            state: &part.state,
+            ballot: job.ballot,
+            max_duration_ms: part.max_duration_ms,
             now_ms: clock.active_time_ms,
-            settle_interval_ms: clock.epoch_duration_ms,
+            epoch_duration_ms: clock.epoch_duration_ms,
             container: fact,
             notes: &notes,
         });
-        let status = self.describe(id, job, fact, &notes, &decision);
-        self.open_notes.insert(id, fingerprint.to_owned());
+        let status = self.describe(id, assigned, fact, &notes, &decision);
+        if !is_ended {
+            self.open_notes.insert(id, fingerprint.to_owned());
+        }
 
         let paused = self
             .troubles
@@ -369,24 +390,23 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                     notes,
                     container,
                 },
+                matches!(part.state, AssignmentState::Running { .. }),
             );
         }
         Ok(status)
     }
 
-    fn set_going(&mut self, decision: Decision, assignment: Assignment) {
+    fn set_going(&mut self, decision: Decision, assignment: Assignment, runs: bool) {
         let job = assignment.id;
         match &decision {
-            Decision::Abandon(cause) => match assignment.job.state {
-                JobState::Starting { .. } => {
-                    tracing::warn!(job, %cause, "giving the job up before it started")
-                }
-                JobState::Running { .. } | JobState::Verifying { .. } => tracing::warn!(
-                    job,
-                    %cause,
-                    "giving up a job that runs, an offence for which the chain takes a part of the machine's bond"
-                ),
-            },
+            Decision::Decline(cause) => {
+                tracing::warn!(job, %cause, "the job is not taken, which costs nothing")
+            }
+            Decision::Abandon(cause) => tracing::warn!(
+                job,
+                %cause,
+                "giving up a job that runs, an offence for which the chain takes a part of the machine's bond"
+            ),
             Decision::ReplaceContainer => tracing::warn!(
                 job,
                 restarts = assignment.notes.restarts,
@@ -396,7 +416,6 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }
         let workshop = self.workshop.clone();
-        let runs = matches!(assignment.job.state, JobState::Running { .. });
         self.steps.spawn(async move {
             let outcome = workshop.carry_out(&decision, &assignment).await;
             StepReport {
@@ -475,7 +494,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     fn is_missed_briefly(&mut self, id: u64, decision: &Decision, notes: &JobNotes) -> bool {
         if !matches!(
             decision,
-            Decision::ReplaceContainer | Decision::Abandon(AbandonCause::ContainerLost)
+            Decision::ReplaceContainer
+                | Decision::Decline(AbandonCause::ContainerLost)
+                | Decision::Abandon(AbandonCause::ContainerLost)
         ) {
             self.missing_since.remove(&id);
             return false;
@@ -573,8 +594,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             Some(
                 Decision::ReportStart
                 | Decision::SubmitResult(_)
+                | Decision::CommitResult { .. }
+                | Decision::RevealResult { .. }
+                | Decision::Resolve
                 | Decision::Settle
                 | Decision::Expire
+                | Decision::Decline(_)
                 | Decision::Abandon(_),
             ) => {
                 tracing::info!(
@@ -638,13 +663,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     fn describe(
         &self,
         id: u64,
-        job: &Job,
+        assigned: &AssignedJob,
         fact: ContainerFact,
         notes: &JobNotes,
         decision: &Decision,
     ) -> JobStatus {
         let problem = match decision {
-            Decision::Abandon(cause) => Some(cause.to_string()),
+            Decision::Decline(cause) | Decision::Abandon(cause) => Some(cause.to_string()),
             Decision::ReplaceContainer => Some("its container is gone from the engine".to_owned()),
             _ => self.troubles.get(&id).and_then(|trouble| trouble.problem.clone()),
         };
@@ -655,19 +680,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             ContainerFact::Present(ContainerState::Running) => "running",
             ContainerFact::Present(ContainerState::Exited { .. }) => "exited",
         };
-        let state = match job.state {
-            JobState::Starting { .. } => "starting",
-            JobState::Running { .. } => "running",
-            JobState::Verifying { .. } => "verifying",
-        };
         JobStatus {
             id,
-            kind: job.kind.to_string(),
-            state: state.to_owned(),
+            kind: assigned.job.kind.to_string(),
+            state: assigned.part.state.to_string(),
             container: container.to_owned(),
-            slots: job.slots,
+            slots: assigned.job.slots,
             restarts: notes.restarts,
-            result_hash: notes.result_hash.map(hex::encode),
+            result_hash: notes.result_hash.filter(|_| !notes.is_secret()).map(hex::encode),
             problem,
         }
     }

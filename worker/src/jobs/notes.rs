@@ -31,10 +31,36 @@ pub struct JobNotes {
     /// Hash of the result document, once it is written.
     #[serde(with = "optional_hash")]
     pub result_hash: Option<[u8; 32]>,
+    /// What a replica's result is committed to with; drawn when the result document is written.
+    #[serde(with = "optional_hash", default)]
+    pub salt: Option<[u8; 32]>,
+    /// The job is one of several replicas, whose results nobody may see before they are revealed.
+    #[serde(default)]
+    pub replica: bool,
+    /// The replica's result was revealed.
+    #[serde(default)]
+    pub revealed: bool,
     /// Why the job cannot be run, if so.
     pub refused: Option<String>,
     /// The job is gone from the chain and its container is removed.
     pub closed: bool,
+}
+
+impl JobNotes {
+    /// Whether what the job wrote must stay here: another replica could copy it while it may still commit.
+    pub fn is_secret(&self) -> bool {
+        self.replica && !self.revealed && !self.closed
+    }
+
+    /// The notes as anybody may see them.
+    #[must_use]
+    pub fn for_everybody(self) -> Self {
+        Self {
+            result_hash: self.result_hash.filter(|_| !self.is_secret()),
+            salt: self.salt.filter(|_| !self.is_secret()),
+            ..self
+        }
+    }
 }
 
 mod optional_hash {

@@ -9,8 +9,9 @@ use assay_client::{
     Error as ChainError,
     events::AssayEvent,
     manifest::JobManifest,
-    types::{AccountId, Job},
+    types::{AccountId, Job, JobKind, Manifest, Verification},
 };
+use assay_primitives::job::result_message;
 use sp_crypto_hashing::blake2_256;
 
 use super::{
@@ -34,6 +35,8 @@ pub(super) struct Workshop<C, E> {
     pub(super) store: JobStore,
     /// This machine.
     pub(super) machine: u64,
+    /// Hash of the chain's first block.
+    pub(super) genesis_hash: [u8; 32],
     /// The worker key's public part, hexadecimal.
     pub(super) worker: String,
     /// What one slot may use.
@@ -45,7 +48,7 @@ pub(super) struct Workshop<C, E> {
 pub(super) struct Assignment {
     /// The job's number.
     pub(super) id: u64,
-    /// The chain's record.
+    /// The chain's records.
     pub(super) job: Job,
     /// The worker's notes.
     pub(super) notes: JobNotes,
@@ -88,17 +91,34 @@ pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String
         &genesis_hash[..],
         &id.to_le_bytes(),
         consumer,
-        &job.manifest.hash,
+        job.manifest.hash(),
         &job.created_at_ms.to_le_bytes(),
     ]
     .concat();
     hex::encode(&blake2_256(&identity)[..16])
 }
 
+/// Whether a quorum verifies the job's result.
+fn is_replica(job: &Job) -> bool {
+    matches!(
+        job.kind,
+        JobKind::Task {
+            verification: Verification::Quorum { .. }
+        }
+    )
+}
+
+/// A salt that nobody can guess.
+fn random_salt() -> io::Result<[u8; 32]> {
+    let mut salt = [0; 32];
+    getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(salt)
+}
+
 impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
     /// Carries out a decision.
     pub(super) async fn carry_out(&self, what: &Decision, on: &Assignment) -> Result<(), StepError> {
-        let job = on.id;
+        let (job, machine) = (on.id, self.machine);
         match what {
             Decision::Wait => Ok(()),
             Decision::Prepare => self.prepare(on).await,
@@ -115,8 +135,36 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 })
                 .await
             }
-            Decision::Settle => self.send(WorkerCall::Settle { job }).await,
-            Decision::Expire => self.send(WorkerCall::Expire { job }).await,
+            Decision::CommitResult { result_hash, salt } => {
+                let message = result_message(&self.genesis_hash, job, machine, result_hash, salt);
+                let commitment = blake2_256(&message);
+                self.send(WorkerCall::CommitResult { job, commitment }).await
+            }
+            Decision::RevealResult { result_hash, salt } => {
+                self.send(WorkerCall::RevealResult {
+                    job,
+                    result_hash: *result_hash,
+                    salt: *salt,
+                })
+                .await?;
+                let notes = JobNotes {
+                    revealed: true,
+                    ..on.notes.clone()
+                };
+                Ok(self.store.write_notes(job, &notes)?)
+            }
+            Decision::Resolve => self.send(WorkerCall::Resolve { job }).await,
+            Decision::Settle => self.send(WorkerCall::Settle { job, machine }).await,
+            Decision::Expire => self.send(WorkerCall::Expire { job, machine }).await,
+            // Nothing can be brought to this worker yet, so it does not say that its consumer failed to.
+            Decision::Decline(_) => {
+                self.send(WorkerCall::Decline {
+                    job,
+                    machine,
+                    not_delivered: false,
+                })
+                .await
+            }
             Decision::Abandon(_) => self.abandon(job).await,
         }
     }
@@ -128,23 +176,30 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
 
     /// Gives a job up and says what the chain asks for that.
     async fn abandon(&self, job: u64) -> Result<(), StepError> {
-        let events = self.chain.send(WorkerCall::Abandon { job }).await?;
+        let machine = self.machine;
+        let events = self.chain.send(WorkerCall::Abandon { job, machine }).await?;
         let slash = events
             .iter()
             .find(|event| matches!(event, AssayEvent::SlashQueued { .. }));
         match slash {
             Some(slash) => tracing::warn!(job, "the job that was given up costs a part of the bond: {slash}"),
-            None => tracing::info!(job, "the job was given up, which costs nothing of the bond"),
+            None => tracing::info!(
+                job,
+                "the job was given up, and the chain took nothing of the bond for it"
+            ),
         }
         Ok(())
     }
 
     async fn prepare(&self, on: &Assignment) -> Result<(), StepError> {
         let refused = |reason: String| Err(StepError::Refused(reason));
-        let Some(bytes) = self.chain.manifest_bytes(&on.job.manifest).await? else {
+        let Manifest::Public(manifest) = on.job.manifest else {
+            return refused("its manifest is sealed, and this worker takes public ones only".into());
+        };
+        let Some(bytes) = self.chain.manifest_bytes(&manifest).await? else {
             return refused("its manifest is not on chain".into());
         };
-        if blake2_256(&bytes) != on.job.manifest.hash {
+        if blake2_256(&bytes) != manifest.hash {
             return refused(
                 "the manifest that the node returned has another hash than the order names".into(),
             );
@@ -205,6 +260,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         let notes = JobNotes {
             container_started: true,
+            replica: is_replica(&on.job),
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
@@ -246,6 +302,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         self.store.write_result(on.id, &files)?;
         let notes = JobNotes {
             result_hash: Some(files.hash()),
+            salt: is_replica(&on.job).then(random_salt).transpose()?,
             ..on.notes.clone()
         };
         Ok(self.store.write_notes(on.id, &notes)?)

@@ -8,7 +8,9 @@ use std::sync::Mutex;
 
 use assay_client::{
     events::AssayEvent,
-    types::{AccountId, Clock, ManifestRef, Offence, SlashId, SlashReason},
+    types::{
+        AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Offence, SlashId, SlashReason,
+    },
 };
 
 use super::*;
@@ -23,12 +25,25 @@ const IMAGE_DIGEST: [u8; 32] = [0xab; 32];
 struct ChainState {
     best_block: u64,
     now_ms: u64,
-    jobs: BTreeMap<u64, Job>,
+    jobs: BTreeMap<u64, AssignedJob>,
     manifests: HashMap<[u8; 32], Vec<u8>>,
     calls: Vec<WorkerCall>,
     lost: bool,
     refuse_next: bool,
 }
+
+/// A task that its consumer verifies.
+const TASK: JobKind = JobKind::task(1_000);
+
+/// What the worker says of job 7 when it cannot run it.
+const NOT_TAKEN: WorkerCall = WorkerCall::Decline {
+    job: 7,
+    machine: 0,
+    not_delivered: false,
+};
+
+/// What the worker says of job 7 when it cannot go on with it.
+const GIVEN_UP: WorkerCall = WorkerCall::Abandon { job: 7, machine: 0 };
 
 /// A chain in memory that does what the job escrow does.
 #[derive(Clone, Default)]
@@ -67,7 +82,7 @@ impl WorkerChain for FakeChain {
         })
     }
 
-    async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, Job)>, ChainError> {
+    async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, ChainError> {
         self.answer(|state| state.jobs.clone().into_iter().collect())
     }
 
@@ -89,34 +104,37 @@ impl WorkerChain for FakeChain {
             let mut events = Vec::new();
             match call {
                 WorkerCall::Start { job } => {
-                    state.jobs.get_mut(&job).unwrap().state = JobState::Running {
+                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Running {
                         started_at_ms: now_ms,
-                        settled_until_ms: now_ms,
+                        judged_until_ms: now_ms,
                     };
                 }
                 WorkerCall::SubmitResult { job, result_hash } => {
-                    state.jobs.get_mut(&job).unwrap().state = JobState::Verifying {
+                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Verifying {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         window_ends_ms: now_ms + 1_000,
                         result_hash,
                     };
                 }
-                WorkerCall::Settle { job } => {
+                WorkerCall::Settle { job, .. } => {
                     let record = state.jobs.get_mut(&job).unwrap();
-                    match &mut record.state {
-                        JobState::Running { settled_until_ms, .. } => *settled_until_ms = now_ms,
+                    match &mut record.part.state {
+                        AssignmentState::Running { judged_until_ms, .. } => *judged_until_ms = now_ms,
                         _ => drop(state.jobs.remove(&job)),
                     }
                 }
-                WorkerCall::Expire { job } => drop(state.jobs.remove(&job)),
-                WorkerCall::Abandon { job } => {
-                    let record = state.jobs.remove(&job).unwrap();
-                    if matches!(record.state, JobState::Running { .. }) {
-                        events.push(slash_queued());
-                    }
+                WorkerCall::Expire { job, .. } | WorkerCall::Decline { job, .. } => {
+                    state.jobs.remove(&job);
                 }
-                WorkerCall::Payout { .. } => (),
+                WorkerCall::Abandon { job, .. } => {
+                    state.jobs.remove(&job);
+                    events.push(slash_queued());
+                }
+                WorkerCall::CommitResult { .. }
+                | WorkerCall::RevealResult { .. }
+                | WorkerCall::Resolve { .. }
+                | WorkerCall::Payout { .. } => (),
             }
             Ok(events)
         })?
@@ -341,22 +359,34 @@ impl World {
                 .insert(reference.hash, manifest.as_bytes().to_vec());
             let job = Job {
                 consumer: AccountId::from([1; 32]),
-                provider: AccountId::from([2; 32]),
-                machine: 0,
-                slots: 2,
                 kind,
-                manifest: reference,
+                manifest: Manifest::Public(reference),
                 image_digest: IMAGE_DIGEST,
+                slots: 2,
+                nodes: 1,
+                max_price_per_slot_hour: 1,
+                max_duration_ms: 1_000_000,
+                auction: None,
+                open_places: 0,
+                assignments: 1,
+                ballot: None,
+                deposit: 1,
+                bounties: 1,
+                paid: 0,
+                created_at_ms: state.now_ms,
+            };
+            let part = Assignment {
+                provider: AccountId::from([2; 32]),
                 price_per_slot_hour: 1,
                 max_duration_ms: 1_000_000,
                 escrowed: 1,
+                earned: 0,
                 paid: 0,
-                state: JobState::Starting {
+                state: AssignmentState::Starting {
                     deadline_ms: state.now_ms + 600_000,
                 },
-                created_at_ms: state.now_ms,
             };
-            state.jobs.insert(id, job);
+            state.jobs.insert(id, AssignedJob { job, part });
         });
     }
 
@@ -440,7 +470,7 @@ fn starts(calls: &[WorkerCall]) -> usize {
 #[tokio::test(start_paused = true)]
 async fn task_runs_from_order_to_payment() {
     let mut world = World::new();
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.block().await;
     assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
     let image = format!("pull localhost:5000/a@sha256:{}", "ab".repeat(32));
@@ -472,7 +502,10 @@ async fn task_runs_from_order_to_payment() {
     assert_eq!(world.engine.trace(), ["output", "remove"]);
 
     world.block().await;
-    assert_eq!(world.chain.calls().last(), Some(&WorkerCall::Settle { job: 7 }));
+    assert_eq!(
+        world.chain.calls().last(),
+        Some(&WorkerCall::Settle { job: 7, machine: 0 })
+    );
     world.block().await;
     assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
     assert_eq!(world.store().output(7).unwrap().unwrap().0, b"done\n");
@@ -481,7 +514,7 @@ async fn task_runs_from_order_to_payment() {
 #[tokio::test(start_paused = true)]
 async fn job_goes_on_when_the_machine_is_given_another_worker_key() {
     let mut world = World::new();
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.block().await;
     let earlier = vec![hex::encode([3; 32])];
     world.supervisor = supervisor_of(&world.chain, &world.engine, &world.folder, 0, [5; 32], earlier);
@@ -500,7 +533,7 @@ async fn job_goes_on_when_the_machine_is_given_another_worker_key() {
     ));
     assert_eq!(world.engine.state(), None);
 
-    world.deploy(8, JobKind::Task);
+    world.deploy(8, TASK);
     world.block().await;
     let spec = world.engine.change(|engine| engine.created[1].clone());
     assert_eq!(spec.identity.worker, hex::encode([5; 32]));
@@ -521,10 +554,14 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
         "an ended service is started again"
     );
 
-    world.chain.change(|state| state.now_ms += 60_000);
+    // Two epochs, so that the one it started in is closed.
+    world.chain.change(|state| state.now_ms += 120_000);
     tokio::time::advance(LONGEST_PAUSE).await;
     world.block().await;
-    assert_eq!(world.chain.calls()[1..], [WorkerCall::Settle { job: 1 }]);
+    assert_eq!(
+        world.chain.calls()[1..],
+        [WorkerCall::Settle { job: 1, machine: 0 }]
+    );
 
     world.engine.trace();
     world.chain.change(|state| state.jobs.clear());
@@ -547,7 +584,10 @@ async fn service_that_keeps_ending_is_given_up() {
     world.engine.end_container(1);
     tokio::time::advance(LONGEST_PAUSE).await;
     world.block().await;
-    assert_eq!(world.chain.calls().last(), Some(&WorkerCall::Abandon { job: 1 }));
+    assert_eq!(
+        world.chain.calls().last(),
+        Some(&WorkerCall::Abandon { job: 1, machine: 0 })
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -568,7 +608,7 @@ async fn stable_service_is_forgiven_its_restarts() {
 async fn crash_after_any_step_starts_nothing_twice() {
     for crash_after in 0..8 {
         let mut world = World::new();
-        world.deploy(7, JobKind::Task);
+        world.deploy(7, TASK);
         let mut steps_done = 0;
         let mut ended = false;
         for _ in 0..60 {
@@ -599,7 +639,7 @@ async fn crash_after_any_step_starts_nothing_twice() {
         let calls = world.chain.calls();
         assert_eq!(starts(&calls), 1);
         assert!(matches!(calls[1], WorkerCall::SubmitResult { .. }), "{calls:?}");
-        assert_eq!(calls[2..], [WorkerCall::Settle { job: 7 }]);
+        assert_eq!(calls[2..], [WorkerCall::Settle { job: 7, machine: 0 }]);
         assert_eq!(world.engine.state(), None);
     }
 }
@@ -612,9 +652,9 @@ async fn image_other_than_ordered_is_refused() {
         (r#"{"image":"busybox:latest"}"#.to_owned(), "has no digest"),
     ] {
         let mut world = World::new();
-        world.deploy_manifest(7, JobKind::Task, &manifest);
+        world.deploy_manifest(7, TASK, &manifest);
         world.block().await;
-        assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+        assert_eq!(world.chain.calls(), [NOT_TAKEN]);
         assert_eq!(world.engine.trace(), Vec::<String>::new(), "nothing is pulled");
         let refused = world.store().stored_notes(7).unwrap().unwrap().refused.unwrap();
         assert!(refused.contains(reason), "{refused}");
@@ -629,9 +669,9 @@ async fn container_that_cannot_start_is_given_up() {
     };
     let mut world = World::new();
     world.engine.change(|engine| engine.start_error = Some(refused));
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.block().await;
-    assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+    assert_eq!(world.chain.calls(), [NOT_TAKEN]);
 
     let failed = EngineError::Failed {
         action: "start".into(),
@@ -639,20 +679,20 @@ async fn container_that_cannot_start_is_given_up() {
     };
     let mut world = World::new();
     world.engine.change(|engine| engine.start_error = Some(failed));
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     for _ in 0..MAX_ENGINE_FAILURES {
         assert_eq!(world.chain.calls(), []);
         tokio::time::advance(LONGEST_PAUSE).await;
         world.block().await;
     }
-    assert_eq!(world.chain.calls(), [WorkerCall::Abandon { job: 7 }]);
+    assert_eq!(world.chain.calls(), [NOT_TAKEN]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn dead_engine_makes_jobs_wait() {
     let mut world = World::new();
     world.engine.change(|engine| engine.dead = true);
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     for _ in 0..20 {
         world.block().await;
     }
@@ -689,7 +729,7 @@ async fn engine_that_fails_to_list_makes_jobs_wait_and_is_reported_when_it_lasts
 #[tokio::test(start_paused = true)]
 async fn refused_call_is_decided_anew_after_a_pause() {
     let mut world = World::new();
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.chain.change(|state| state.refuse_next = true);
     world.block().await;
     assert_eq!(world.chain.calls(), []);
@@ -760,7 +800,7 @@ async fn container_is_removed_only_when_its_jobs_end_is_final() {
 #[tokio::test(start_paused = true)]
 async fn job_of_a_chain_started_anew_is_another_job() {
     let mut world = World::new();
-    world.deploy(0, JobKind::Task);
+    world.deploy(0, TASK);
     world.block().await;
     world.engine.end_container(0);
     // The same number on a new chain, deployed at another time, while the old container is still there.
@@ -769,7 +809,7 @@ async fn job_of_a_chain_started_anew_is_another_job() {
         state.calls.clear();
         state.now_ms = 50;
     });
-    world.deploy(0, JobKind::Task);
+    world.deploy(0, TASK);
     for _ in 0..3 {
         world.block().await;
     }

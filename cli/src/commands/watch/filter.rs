@@ -32,7 +32,7 @@ impl Filter {
     }
 
     pub(crate) fn lets_through(&mut self, event: &AssayEvent) -> bool {
-        if let (Some(job), AssayEvent::JobDeployed { machine, .. }) = (event.job(), event)
+        if let (Some(job), AssayEvent::MachineAssigned { machine, .. }) = (event.job(), event)
             && self.machine == Some(*machine)
         {
             self.jobs_of_machine.insert(job);
@@ -62,30 +62,22 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use assay_client::{AccountId, types::JobKind};
+    use assay_client::AccountId;
 
     use super::*;
 
     fn deployed(job: u64, machine: u64) -> AssayEvent {
-        AssayEvent::JobDeployed {
+        AssayEvent::MachineAssigned {
             job,
-            consumer: AccountId::from([1; 32]),
             machine,
-            slots: 1,
-            kind: JobKind::Task,
+            provider: AccountId::from([1; 32]),
             price_per_slot_hour: 1,
-            escrowed: 1,
             start_deadline_ms: 1,
         }
     }
 
-    fn paid(job: u64) -> AssayEvent {
-        AssayEvent::PaymentSettled {
-            job,
-            provider_amount: 1,
-            fee: 1,
-            burned: 1,
-        }
+    fn returned(job: u64) -> AssayEvent {
+        AssayEvent::EscrowReturned { job, amount: 1 }
     }
 
     const EPOCH: AssayEvent = AssayEvent::EpochClosed {
@@ -99,7 +91,7 @@ mod tests {
         let mut filter = Filter::new(None, None);
         assert!(
             filter.lets_through(&deployed(0, 7))
-                && filter.lets_through(&paid(9))
+                && filter.lets_through(&returned(9))
                 && filter.lets_through(&EPOCH)
         );
     }
@@ -107,18 +99,18 @@ mod tests {
     #[test]
     fn a_machine_filter_follows_the_machine_s_jobs() {
         let mut filter = Filter::new(Some(7), None);
-        assert!(!filter.lets_through(&paid(3)));
+        assert!(!filter.lets_through(&returned(3)));
         assert!(filter.lets_through(&deployed(3, 7)));
-        assert!(filter.lets_through(&paid(3)));
+        assert!(filter.lets_through(&returned(3)));
         assert!(!filter.lets_through(&deployed(4, 8)));
-        assert!(!filter.lets_through(&paid(4)));
+        assert!(!filter.lets_through(&returned(4)));
         assert!(filter.lets_through(&EPOCH));
     }
 
     #[test]
     fn a_job_filter_hides_other_jobs_only() {
         let mut filter = Filter::new(None, Some(3));
-        assert!(filter.lets_through(&paid(3)) && !filter.lets_through(&paid(4)));
+        assert!(filter.lets_through(&returned(3)) && !filter.lets_through(&returned(4)));
         assert!(
             filter.lets_through(&AssayEvent::EndpointUpdated { machine: 1 }) && filter.lets_through(&EPOCH)
         );

@@ -20,12 +20,14 @@ pub(crate) enum Step {
     Running,
     /// A task's result came in
     Result,
-    /// A job was closed
-    Closed,
+    /// A machine is done with a job, which is paid when its epochs are closed
+    Ended,
     /// A job, or a part of it, was paid
     Paid,
     /// A part of the protocol fee was burned
     Burned,
+    /// A job was closed
+    Closed,
     /// An epoch was closed
     Epoch,
     /// A machine's rewards were minted
@@ -43,9 +45,10 @@ impl Step {
                 to: MachineStatus::Active,
                 ..
             } => vec![Self::Active],
-            AssayEvent::JobDeployed { .. } => vec![Self::Assigned],
+            AssayEvent::MachineAssigned { .. } => vec![Self::Assigned],
             AssayEvent::JobStarted { .. } => vec![Self::Running],
-            AssayEvent::ResultSubmitted { .. } => vec![Self::Result],
+            AssayEvent::ResultSubmitted { .. } | AssayEvent::ResultRevealed { .. } => vec![Self::Result],
+            AssayEvent::AssignmentEnded { .. } => vec![Self::Ended],
             AssayEvent::JobClosed { .. } => vec![Self::Closed],
             AssayEvent::PaymentSettled { burned: 0, .. } => vec![Self::Paid],
             AssayEvent::PaymentSettled { .. } => vec![Self::Paid, Self::Burned],
@@ -65,9 +68,10 @@ impl Step {
             Self::Assigned => "assigned",
             Self::Running => "running",
             Self::Result => "result",
-            Self::Closed => "closed",
+            Self::Ended => "ended",
             Self::Paid => "paid",
             Self::Burned => "burned",
+            Self::Closed => "closed",
             Self::Epoch => "epoch",
             Self::Rewarded => "rewarded",
         }
@@ -85,9 +89,12 @@ impl Step {
                 "no worker started the container; see whether the worker runs and can pull the image"
             }
             Self::Result => "no result came in; see what the worker and the container say",
-            Self::Closed => "the job was not closed; a task waits for its consumer's `assay job accept`",
-            Self::Paid => "nothing was paid; a task is paid when its result is accepted",
+            Self::Ended => {
+                "no machine was done with the job; a task waits for its consumer's `assay job accept`"
+            }
+            Self::Paid => "nothing was paid; a job is paid two epochs after the time it ran in",
             Self::Burned => "nothing was burned; that happens when a job is paid",
+            Self::Closed => "the job was not closed; that happens when the last of it is paid",
             Self::Epoch => "no epoch ended; `assay chain` tells how long they are",
             Self::Rewarded => {
                 "no reward was paid; it takes a whole epoch of an active machine and `assay rewards payout`"
@@ -183,6 +190,7 @@ mod tests {
     fn a_payment_with_a_burn_is_two_steps() {
         let payment = |burned| AssayEvent::PaymentSettled {
             job: 0,
+            machine: 0,
             provider_amount: 95,
             fee: 5,
             burned,

@@ -22,7 +22,7 @@ fn noted_restarts(world: &World, job: u64) -> u32 {
 
 #[tokio::test(start_paused = true)]
 async fn container_that_vanished_is_replaced_by_one_of_the_same_image() {
-    for kind in [JobKind::Task, JobKind::Service] {
+    for kind in [TASK, JobKind::Service] {
         let mut world = World::new();
         world.deploy(7, kind);
         world.block().await;
@@ -45,7 +45,7 @@ async fn container_that_vanished_is_replaced_by_one_of_the_same_image() {
         assert_eq!(noted_restarts(&world, 7), 1);
         assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
 
-        if kind == JobKind::Task {
+        if kind == TASK {
             world.engine.end_container(0);
             world.block().await;
             assert!(matches!(
@@ -59,7 +59,7 @@ async fn container_that_vanished_is_replaced_by_one_of_the_same_image() {
 #[tokio::test(start_paused = true)]
 async fn container_that_vanished_before_the_chain_heard_of_it_is_replaced_and_reported() {
     let mut world = World::new();
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.chain.change(|state| state.refuse_next = true);
     world.block().await;
     world.engine.lose_containers();
@@ -75,7 +75,7 @@ async fn container_that_vanished_before_the_chain_heard_of_it_is_replaced_and_re
 #[tokio::test(start_paused = true)]
 async fn container_that_is_missed_for_a_moment_is_left_alone() {
     let mut world = World::new();
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.block().await;
     world.engine.trace();
     for _ in 0..3 {
@@ -116,7 +116,7 @@ async fn lose_until_given_up(world: &mut World) -> Vec<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn container_that_vanishes_again_and_again_is_replaced_ever_later_and_then_given_up() {
-    for kind in [JobKind::Task, JobKind::Service] {
+    for kind in [TASK, JobKind::Service] {
         let mut world = World::new();
         world.deploy(7, kind);
         world.block().await;
@@ -125,14 +125,14 @@ async fn container_that_vanishes_again_and_again_is_replaced_ever_later_and_then
         assert_eq!(created, 1 + MAX_RESTARTS as usize);
         assert_eq!(
             calls_but_settlements(&world),
-            [WorkerCall::Start { job: 7 }, WorkerCall::Abandon { job: 7 }]
+            [WorkerCall::Start { job: 7 }, GIVEN_UP]
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn losses_of_a_stable_service_are_forgiven_and_those_of_a_task_are_not() {
-    for (kind, restarts) in [(JobKind::Service, 0), (JobKind::Task, 1)] {
+    for (kind, restarts) in [(JobKind::Service, 0), (TASK, 1)] {
         let mut world = World::new();
         world.deploy(7, kind);
         world.block().await;
@@ -152,7 +152,7 @@ async fn crash_while_a_container_is_replaced_counts_one_loss() {
     // What is on the way to a container that runs: nothing yet, notes, a container that is made.
     for steps_before_crash in 0..3 {
         let mut world = World::new();
-        world.deploy(7, JobKind::Task);
+        world.deploy(7, TASK);
         world.block().await;
         world.engine.trace();
         world.engine.lose_containers();
@@ -207,7 +207,7 @@ async fn registry_that_does_not_answer_for_minutes_ends_no_running_job() {
         ),
         (
             MAX_ENGINE_FAILURES_RUNNING,
-            vec![WorkerCall::Start { job: 7 }, WorkerCall::Abandon { job: 7 }],
+            vec![WorkerCall::Start { job: 7 }, GIVEN_UP],
         ),
     ] {
         world.engine.lose_containers();
@@ -253,7 +253,7 @@ async fn log_says_what_it_costs_to_give_a_job_up() {
     let _guard = tracing::subscriber::set_default(subscriber);
 
     let mut world = World::new();
-    world.deploy(7, JobKind::Task);
+    world.deploy(7, TASK);
     world.block().await;
     lose_until_given_up(&mut world).await;
     let text = log.text();
@@ -269,9 +269,11 @@ async fn log_says_what_it_costs_to_give_a_job_up() {
     }
 
     // One that never started costs nothing.
-    world.deploy_manifest(8, JobKind::Task, "{}");
+    world.deploy_manifest(8, TASK, "{}");
     world.block().await;
     let text = log.text();
-    assert!(text.contains("giving the job up before it started"), "{text}");
-    assert!(text.contains("costs nothing of the bond"), "{text}");
+    assert!(
+        text.contains("the job is not taken, which costs nothing"),
+        "{text}"
+    );
 }
