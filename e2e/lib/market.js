@@ -1,9 +1,9 @@
 // The market's calls as a provider, a worker and a consumer make them.
 
-import { stringToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
+import { bnToU8a, hexToU8a, stringToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
 import { blake2AsHex, decodeAddress, encodeAddress } from '@polkadot/util-crypto';
 
-import { ASY, eventOf, succeed } from './chain.js';
+import { ASY, eventOf, eventually, succeed } from './chain.js';
 
 const MILLIS_PER_HOUR = 3_600_000n;
 const WORKER_KEY_CONTEXT = stringToU8a('assay/worker-key/v1');
@@ -83,26 +83,46 @@ export function manifestBytes(text = 'hello') {
   return u8aToHex(stringToU8a(JSON.stringify(manifest)));
 }
 
+/** A task whose consumer has an hour to look at its result. */
+export const TASK = { Task: { verification: { Consumer: { windowMs: 3_600_000n } } } };
+
+/** A task of which `threshold` of `replicas` machines must give the same result. */
+export function quorum(replicas, threshold) {
+  return { Task: { verification: { Quorum: { replicas, threshold } } } };
+}
+
 /** An order for a task with this manifest, unless a test says otherwise. */
-export function orderFor(machine, manifest, changes = {}) {
+export function orderFor(manifest, changes = {}) {
   return {
-    machine,
-    slots: 1,
-    kind: 'Task',
-    manifest: { hash: blake2AsHex(manifest), lengthBytes: (manifest.length - 2) / 2 },
+    kind: TASK,
+    manifest: { Public: { hash: blake2AsHex(manifest), lengthBytes: (manifest.length - 2) / 2 } },
     imageDigest: IMAGE_DIGEST,
+    requirements: {},
+    slots: 1,
     maxDurationMs: 600_000n,
     maxPricePerSlotHour: 36n * ASY,
     ...changes,
   };
 }
 
-/** Notes the manifest and deploys, in one transaction. */
-export function deploy(api, machine, { manifest = manifestBytes(), ...changes } = {}) {
+/** Notes the manifest and deploys to one machine or several, in one transaction. */
+export function deploy(api, machines, { manifest = manifestBytes(), ...changes } = {}) {
   return api.tx.utility.batchAll([
     api.tx.preimage.notePreimage(manifest),
-    api.tx.jobEscrow.deploy(orderFor(machine, manifest, changes)),
+    api.tx.jobEscrow.deploy(orderFor(manifest, changes), [machines].flat()),
   ]);
+}
+
+/** What a replica commits to: its result and a salt, bound to the chain, the job and the machine. */
+export function commitmentTo(api, job, machine, resultHash, salt) {
+  return blake2AsHex(u8aConcat(
+    stringToU8a('assay/result/v1'),
+    api.genesisHash.toU8a(),
+    bnToU8a(job, { bitLength: 64, isLe: true }),
+    bnToU8a(machine, { bitLength: 64, isLe: true }),
+    hexToU8a(resultHash),
+    hexToU8a(salt),
+  ));
 }
 
 /** Price of slots for a time, rounded down or up, as the escrow counts it. */
@@ -117,4 +137,11 @@ export function splitOf(amount) {
   const shared = fee / 2n;
   const author = shared / 2n;
   return { provider: amount - fee, fee, burned: fee - shared, treasury: shared - author, author };
+}
+
+/** Waits until what validators saw of the current epoch is final, so that it can be paid for. */
+export async function untilClosed(api) {
+  const epoch = async () => (await api.query.chainClock.currentEpoch()).toNumber();
+  const until = (await epoch()) + 2;
+  await eventually(`epoch ${until}`, 300_000, epoch, (now) => now >= until);
 }

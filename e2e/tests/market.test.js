@@ -7,11 +7,13 @@ import { test } from 'node:test';
 
 import { ASY, balanceOf, eventOf, eventually, succeed, totalIssuance } from '../lib/chain.js';
 import {
-  cost, deploy, manifestBytes, minimumBond, orderFor, registerMachine, registrationOf, splitOf, TREASURY,
+  activeMachine, commitmentTo, cost, deploy, manifestBytes, minimumBond, orderFor, quorum, registerMachine,
+  registrationOf, splitOf, TREASURY, untilClosed,
 } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 
-const suite = withNode();
+// The shortest epochs that the chain accepts: a job is paid two of them after it ran.
+const suite = withNode(async () => {}, { epochMs: 24_000 });
 const price = 36n * ASY;
 
 let machine;
@@ -21,9 +23,17 @@ async function machineRecord() {
   return (await suite.api.query.providerRegistry.machines(machine)).unwrap();
 }
 
-async function jobRecord(job, hash) {
-  const at = hash === undefined ? suite.api : await suite.api.at(hash);
-  return (await at.query.jobEscrow.jobs(job)).unwrap();
+async function jobRecord(job) {
+  return (await suite.api.query.jobEscrow.jobs(job)).unwrap();
+}
+
+/** The machine's part in a job. */
+async function part(job, of = machine) {
+  return (await suite.api.query.jobEscrow.assignments(job, of)).unwrap();
+}
+
+async function activeTime(hash) {
+  return (await (await suite.api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
 }
 
 /** Balances of everybody in the story, and everything that exists, before and after a transaction. */
@@ -125,28 +135,27 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
   const manifest = manifestBytes('the task');
   let job;
   let started;
-  let ended;
+  let endedAt;
 
   await context.test('deploying holds the price of the longest run', async () => {
     const order = deploy(api, machine, { manifest, slots: 2, maxDurationMs: durationMs });
     const included = await succeed(api, order, accounts.charlie);
-    const event = eventOf(included, 'jobEscrow', 'JobDeployed');
+    const event = eventOf(included, 'jobEscrow', 'JobOrdered');
     job = event.job;
     const escrow = cost(price, 2, durationMs, { roundUp: true });
     assert.equal(event.escrowed, escrow);
-    assert.equal(event.pricePerSlotHour, price);
-    assert.equal(event.kind, 'Task');
+    assert.equal(eventOf(included, 'jobEscrow', 'MachineAssigned').pricePerSlotHour, price);
     const { before, after } = await ledger(included);
     assert.equal(after.consumer.held('jobEscrow', 'Escrow') - before.consumer.held('jobEscrow', 'Escrow'), escrow);
     assert.equal(before.issuance, after.issuance);
     assert.equal((await machineRecord()).freeSlots.toNumber(), 0);
-    const record = await jobRecord(job);
-    assert.ok(record.state.isStarting);
-    assert.equal(record.consumer.toString(), accounts.charlie.address);
+    assert.equal(after.consumer.held('jobEscrow', 'Deposit') - before.consumer.held('jobEscrow', 'Deposit'), event.deposit);
+    assert.ok((await part(job)).state.isStarting);
+    assert.equal((await jobRecord(job)).consumer.toString(), accounts.charlie.address);
   });
 
   await context.test('the manifest can be read back from the chain', async () => {
-    const { manifest: reference } = orderFor(machine, manifest);
+    const { manifest: { Public: reference } } = orderFor(manifest);
     const stored = await api.query.preimage.preimageFor([reference.hash, reference.lengthBytes]);
     assert.equal(stored.unwrap().toHex(), manifest);
   });
@@ -163,48 +172,59 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
   await context.test('the worker key starts it', async () => {
     const included = await succeed(api, api.tx.jobEscrow.start(job), worker);
     started = eventOf(included, 'jobEscrow', 'JobStarted').startedAtMs;
-    assert.ok((await jobRecord(job)).state.isRunning);
+    assert.ok((await part(job)).state.isRunning);
   });
 
   await context.test('the worker key gives its result', async () => {
     const resultHash = `0x${'5a'.repeat(32)}`;
     const included = await succeed(api, api.tx.jobEscrow.submitResult(job, resultHash), worker);
     assert.equal(eventOf(included, 'jobEscrow', 'ResultSubmitted').resultHash, resultHash);
-    const { state } = await jobRecord(job);
+    const { state } = await part(job);
     assert.ok(state.isVerifying);
     assert.equal(state.asVerifying.resultHash.toHex(), resultHash);
     assert.equal(state.asVerifying.startedAtMs.toBigInt(), started);
-    ended = state.asVerifying.endedAtMs.toBigInt();
-    assert.ok(ended > started);
+    endedAt = state.asVerifying.endedAtMs.toBigInt();
+    assert.ok(endedAt > started);
     const { before, after } = await ledger(included);
     assert.equal(after.consumer.held('jobEscrow', 'Escrow'), before.consumer.held('jobEscrow', 'Escrow'), 'unpaid yet');
   });
 
-  await context.test('the consumer accepts it, and everybody gets their part', async () => {
+  await context.test('the consumer accepts it, and has back what was not used', async () => {
     const escrow = cost(price, 2, durationMs, { roundUp: true });
-    const amount = cost(price, 2, ended - started);
-    const included = await succeed(api, api.tx.jobEscrow.accept(job), accounts.charlie);
-    const split = await checkPayment(included, { amount, released: escrow - amount, payer: 'consumer' });
+    const included = await succeed(api, api.tx.jobEscrow.accept(job, machine), accounts.charlie);
+    const ended = eventOf(included, 'jobEscrow', 'AssignmentEnded');
+    assert.equal(ended.outcome, 'Completed');
+    const returned = eventOf(included, 'jobEscrow', 'EscrowReturned');
+    assert.equal(returned.amount, escrow - cost(price, 2, endedAt - started));
+    assert.equal((await machineRecord()).freeSlots.toNumber(), 2);
+  });
+
+  await context.test('when its epochs are closed, everybody gets their part', async () => {
+    const amount = cost(price, 2, endedAt - started);
+    await untilClosed(api);
+    const included = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.charlie);
+    const split = await checkPayment(included, { amount, released: 0n, payer: 'consumer' });
 
     const settled = eventOf(included, 'jobEscrow', 'PaymentSettled');
     assert.deepEqual(
-      [settled.job, settled.providerAmount, settled.fee, settled.burned],
-      [job, split.provider, split.fee, split.burned],
+      [settled.job, settled.machine, settled.providerAmount, settled.fee, settled.burned],
+      [job, machine, split.provider, split.fee, split.burned],
     );
-    const closed = eventOf(included, 'jobEscrow', 'JobClosed');
-    assert.deepEqual([closed.outcome, closed.paid, closed.refunded], ['Completed', amount, escrow - amount]);
+    const closed = eventOf(included, 'jobEscrow', 'AssignmentClosed');
+    assert.deepEqual([closed.outcome, closed.paid], ['Completed', amount]);
+    assert.equal(eventOf(included, 'jobEscrow', 'JobClosed').paid, amount);
   });
 
   await context.test('nothing of it is left', async () => {
     assert.ok((await api.query.jobEscrow.jobs(job)).isNone);
     assert.deepEqual(await api.query.jobEscrow.consumerJobs.keys(accounts.charlie.address), []);
     assert.deepEqual(await api.query.jobEscrow.machineJobs.keys(machine), []);
-    assert.equal((await machineRecord()).freeSlots.toNumber(), 2);
-    assert.equal((await balanceOf(api, accounts.charlie.address)).held('jobEscrow', 'Escrow'), 0n);
+    const { held } = await balanceOf(api, accounts.charlie.address);
+    assert.deepEqual([held('jobEscrow', 'Escrow'), held('jobEscrow', 'Deposit')], [0n, 0n]);
   });
 });
 
-test('a service is paid as it runs, by anybody\'s settling, and to the planck when it is closed', async () => {
+test('a service of several epochs is paid as they are closed, but for the hold-back, and closed early', async () => {
   const { api, accounts } = suite;
   const durationMs = 3_600_000n;
   const escrow = cost(price, 1, durationMs, { roundUp: true });
@@ -213,37 +233,113 @@ test('a service is paid as it runs, by anybody\'s settling, and to the planck wh
     deploy(api, machine, { manifest: manifestBytes('the service'), kind: 'Service', maxDurationMs: durationMs }),
     accounts.charlie,
   );
-  const { job } = eventOf(deployed, 'jobEscrow', 'JobDeployed');
+  const { job } = eventOf(deployed, 'jobEscrow', 'JobOrdered');
   const { startedAtMs } = eventOf(await succeed(api, api.tx.jobEscrow.start(job), worker), 'jobEscrow', 'JobStarted');
-  const activeTime = async (hash) => (await (await api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
 
   let paid = 0n;
   for (let round = 0; round < 2; round += 1) {
-    const settled = await succeed(api, api.tx.jobEscrow.settle(job), accounts.dave);
-    const earned = cost(price, 1, (await activeTime(settled.blockHash)) - startedAtMs);
-    await checkPayment(settled, { amount: earned - paid, released: 0n, payer: 'somebody else' });
-    paid = earned;
-    assert.equal((await jobRecord(job)).paid.toBigInt(), paid);
+    await untilClosed(api);
+    const settled = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.dave);
+    const { state, earned } = await part(job);
+    assert.equal(earned.toBigInt(), cost(price, 1, state.asRunning.judgedUntilMs.toBigInt() - startedAtMs));
+    const payable = earned.toBigInt() - (earned.toBigInt() + 9n) / 10n;
+    await checkPayment(settled, { amount: payable - paid, released: 0n, payer: 'somebody else' });
+    paid = payable;
   }
 
   const closed = await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
   const earned = cost(price, 1, (await activeTime(closed.blockHash)) - startedAtMs);
-  await checkPayment(closed, { amount: earned - paid, released: escrow - earned, payer: 'consumer' });
-  const event = eventOf(closed, 'jobEscrow', 'JobClosed');
-  assert.deepEqual([event.outcome, event.paid, event.refunded], ['ClosedByConsumer', earned, escrow - earned]);
+  assert.equal(eventOf(closed, 'jobEscrow', 'EscrowReturned').amount, escrow - earned);
+  await untilClosed(api);
+  // The last of it, with what was held back, pays a bounty to who has no part in it.
+  const last = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.dave);
+  await checkPayment(last, { amount: earned - paid, released: 0n, payer: 'somebody else' });
+  const event = eventOf(last, 'jobEscrow', 'AssignmentClosed');
+  assert.deepEqual([event.outcome, event.paid], ['ClosedByConsumer', earned]);
+  const bounty = eventOf(last, 'jobEscrow', 'BountyPaid');
+  assert.equal(bounty.recipient, accounts.dave.address);
+  assert.ok(bounty.amount > last.fee, `a bounty of ${bounty.amount} for a fee of ${last.fee}`);
 });
 
 test('a job that was not started is taken back without cost', async () => {
   const { api, accounts } = suite;
   const order = deploy(api, machine, { manifest: manifestBytes('taken back') });
   const deployed = await succeed(api, order, accounts.charlie);
-  const { job, escrowed } = eventOf(deployed, 'jobEscrow', 'JobDeployed');
+  const { job, escrowed, deposit } = eventOf(deployed, 'jobEscrow', 'JobOrdered');
   const closed = await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
+  assert.equal(eventOf(closed, 'jobEscrow', 'AssignmentClosed').outcome, 'Cancelled');
   const event = eventOf(closed, 'jobEscrow', 'JobClosed');
-  assert.deepEqual([event.outcome, event.paid, event.refunded], ['Cancelled', 0n, escrowed]);
+  assert.deepEqual([event.paid, event.depositReturned], [0n, deposit]);
   const { before, after } = await ledger(closed);
-  assert.equal(after.consumer.free - before.consumer.free, escrowed - closed.fee);
+  assert.equal(after.consumer.free - before.consumer.free, escrowed + deposit - closed.fee);
   assert.equal(before.issuance, after.issuance);
+});
+
+test('a price rises until a machine takes the order', async () => {
+  const { api, accounts } = suite;
+  const manifest = manifestBytes('requested');
+  const requested = await succeed(api, api.tx.utility.batchAll([
+    api.tx.preimage.notePreimage(manifest),
+    api.tx.jobEscrow.request(
+      orderFor(manifest, { kind: 'Service' }),
+      1,
+      { floorPricePerSlotHour: 0n, riseMs: 60_000n, openMs: 120_000n },
+    ),
+  ]), accounts.charlie);
+  const { job, escrowed } = eventOf(requested, 'jobEscrow', 'JobOrdered');
+  assert.equal(escrowed, cost(price, 1, 600_000n, { roundUp: true }));
+  const taken = await succeed(api, api.tx.jobEscrow.acceptRequest(job, machine), worker);
+  const elapsedMs = (await activeTime(taken.blockHash)) - (await activeTime(requested.blockHash));
+  const assigned = eventOf(taken, 'jobEscrow', 'MachineAssigned');
+  assert.equal(assigned.pricePerSlotHour, (price * elapsedMs) / 60_000n);
+  await succeed(api, api.tx.jobEscrow.start(job), worker);
+  assert.equal((await part(job)).escrowed.toBigInt(), cost(assigned.pricePerSlotHour, 1, 600_000n, { roundUp: true }));
+  await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
+});
+
+test('a liar among three replicas is outvoted and slashed', async () => {
+  const { api, accounts } = suite;
+  const others = [accounts.ferdie, accounts.eve].map((provider, index) => ({
+    provider, worker: accounts.fresh(`worker of replica ${index}`),
+  }));
+  const replicas = [{ machine, worker }];
+  for (const other of others) {
+    const id = await activeMachine(api, other.provider, other.worker, { ask: price });
+    replicas.push({ machine: id, worker: other.worker });
+  }
+  const deployed = await succeed(
+    api,
+    deploy(api, replicas.map((replica) => replica.machine), {
+      manifest: manifestBytes('the quorum'), kind: quorum(3, 2),
+    }),
+    accounts.charlie,
+  );
+  const { job } = eventOf(deployed, 'jobEscrow', 'JobOrdered');
+  const salt = `0x${'07'.repeat(32)}`;
+  const [truth, lie] = ['01', '02'].map((byte) => `0x${byte.repeat(32)}`);
+  const results = [truth, lie, truth];
+  for (const replica of replicas) await succeed(api, api.tx.jobEscrow.start(job), replica.worker);
+  for (const [index, replica] of replicas.entries()) {
+    const commitment = commitmentTo(api, job, replica.machine, results[index], salt);
+    await succeed(api, api.tx.jobEscrow.commitResult(job, commitment), replica.worker);
+  }
+  for (const [index, replica] of replicas.entries()) {
+    await succeed(api, api.tx.jobEscrow.revealResult(job, results[index], salt), replica.worker);
+  }
+  const resolved = await succeed(api, api.tx.jobEscrow.resolve(job), accounts.charlie);
+  const { resultHash, votes } = eventOf(resolved, 'jobEscrow', 'QuorumResolved');
+  assert.deepEqual([resultHash, votes], [truth, 2n]);
+  const outvoted = eventOf(resolved, 'jobEscrow', 'AssignmentClosed');
+  assert.deepEqual([outvoted.machine, outvoted.outcome, outvoted.paid], [replicas[1].machine, 'Outvoted', 0n]);
+  const slash = eventOf(resolved, 'providerStaking', 'SlashQueued');
+  assert.deepEqual([slash.machine, slash.reason], [replicas[1].machine, 'Offence(AgainstQuorum)']);
+  assert.equal(slash.owed, (await minimumBond(api, replicas[1].machine)) / 10n);
+  await untilClosed(api);
+  for (const replica of [replicas[0], replicas[2]]) {
+    const settled = await succeed(api, api.tx.jobEscrow.settle(job, replica.machine), replica.worker);
+    assert.equal(eventOf(settled, 'jobEscrow', 'AssignmentClosed').outcome, 'Completed');
+  }
+  assert.ok((await api.query.jobEscrow.jobs(job)).isNone);
 });
 
 test('a dapp that subscribes to events sees each of them once', async () => {

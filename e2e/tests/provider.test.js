@@ -284,9 +284,9 @@ test('who breaks its word is slashed in the next epoch', async (context) => {
 
   await context.test('a running job is given up', async () => {
     const deployed = await succeed(api, deploy(api, home.id, { manifest: manifestBytes('given up') }), charlie);
-    const { job } = eventOf(deployed, 'jobEscrow', 'JobDeployed');
+    const { job } = eventOf(deployed, 'jobEscrow', 'JobOrdered');
     await succeed(api, api.tx.jobEscrow.start(job), home.worker);
-    abandoned = await byProvider(api.tx.jobEscrow.abandon(job));
+    abandoned = await byProvider(api.tx.jobEscrow.abandon(job, home.id));
     const queued = eventOf(abandoned, 'providerStaking', 'SlashQueued');
     home.bond = await minimumBond(api, home.id);
     assert.equal(queued.machine, home.id);

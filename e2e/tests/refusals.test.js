@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import { ASY, eventOf, govern, refuseAll, succeed } from '../lib/chain.js';
 import {
-  activeMachine, deploy, manifestBytes, minimumBond, orderFor, registerMachine, registrationOf, rotateKeys,
+  activeMachine, deploy, IMAGE_DIGEST, manifestBytes, minimumBond, orderFor, registerMachine, registrationOf, rotateKeys,
   workerSignature,
 } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
@@ -127,7 +127,7 @@ test('bonding', async (context) => {
     ['nothing more', bondExtra(machine, 0), bob, 'providerStaking.AmountIsZero'],
     ['rewards of somebody else\'s machine', setAutoStake(machine, true), dave, 'providerStaking.NotProvider'],
     ['rewards where nothing is bonded', setAutoStake(unbonded, true), bob, 'providerStaking.NotBonded'],
-    ['a job for a machine without a bond', deploy(api, unbonded), charlie, 'providerRegistry.NotActive'],
+    ['a job for a machine without a bond', deploy(api, unbonded), charlie, 'jobEscrow.NotEligible'],
   ]);
 });
 
@@ -165,13 +165,13 @@ test('deploying', async (context) => {
   const { charlie } = accounts;
   const to = (changes) => deploy(api, machine, changes);
   const long = `0x${'20'.repeat(16 * 1_024 + 1)}`;
-  const otherLength = orderFor(machine, manifestBytes('length'));
-  otherLength.manifest.lengthBytes += 1;
+  const otherLength = orderFor(manifestBytes('length'));
+  otherLength.manifest.Public.lengthBytes += 1;
   const withOtherLength = api.tx.utility.batchAll([
     api.tx.preimage.notePreimage(manifestBytes('length')),
-    api.tx.jobEscrow.deploy(otherLength),
+    api.tx.jobEscrow.deploy(otherLength, [machine]),
   ]);
-  const notNoted = api.tx.jobEscrow.deploy(orderFor(machine, manifestBytes('not noted')));
+  const notNoted = api.tx.jobEscrow.deploy(orderFor(manifestBytes('not noted')), [machine]);
   const poor = accounts.fresh('poor consumer');
   // Enough for the fee and the manifest's deposit, but not for ten minutes at 36 ASY an hour.
   await succeed(api, api.tx.balances.transferKeepAlive(poor.address, 5n * ASY), accounts.eve);
@@ -180,8 +180,12 @@ test('deploying', async (context) => {
     ['for no time', to({ maxDurationMs: 0 }), charlie, 'jobEscrow.BadDuration'],
     ['for longer than a year', to({ maxDurationMs: YEAR_MS + 1n }), charlie, 'jobEscrow.BadDuration'],
     ['on no slots', to({ slots: 0 }), charlie, 'jobEscrow.NoSlots'],
-    ['on more slots than are free', to({ slots: 3 }), charlie, 'providerRegistry.TooFewFreeSlots'],
-    ['to a machine that is not there', deploy(api, 999), charlie, 'providerRegistry.NoSuchMachine'],
+    ['on more slots than are free', to({ slots: 3 }), charlie, 'jobEscrow.NotEligible'],
+    ['to a machine that is not there', deploy(api, 999), charlie, 'jobEscrow.NotEligible'],
+    ['verified by evidence of a TEE', to({ kind: { Task: { verification: 'Attested' } } }), charlie,
+      'jobEscrow.AttestedNotSupported'],
+    ['verified by a proof', to({ kind: { Task: { verification: { Proof: { verifyingKey: IMAGE_DIGEST } } } } }), charlie,
+      'jobEscrow.ProofNotSupported'],
     ['with a manifest that is too long', to({ manifest: long }), charlie, 'jobEscrow.ManifestTooLarge'],
     ['with a manifest that was not noted', notNoted, charlie, 'jobEscrow.ManifestMissing'],
     ['with a manifest of another length', withOtherLength, charlie, 'jobEscrow.ManifestMissing'],
@@ -192,21 +196,23 @@ test('deploying', async (context) => {
 test('working on a job', async (context) => {
   const { api, accounts } = suite;
   const { bob, charlie, dave } = accounts;
-  const { accept, abandon, close, expire, settle, start, submitResult } = api.tx.jobEscrow;
+  const { accept, abandon, close, decline, expire, reject, settle, start, submitResult } = api.tx.jobEscrow;
   const { retire } = api.tx.providerRegistry;
   const result = `0x${'5a'.repeat(32)}`;
   const deployed = await succeed(api, deploy(api, machine, { manifest: manifestBytes('refused') }), charlie);
-  const { job } = eventOf(deployed, 'jobEscrow', 'JobDeployed');
+  const { job } = eventOf(deployed, 'jobEscrow', 'JobOrdered');
 
   await context.test('before it is started', (nested) => refuseAll(nested, api, [
     ['started by a stranger', start(job), dave, 'jobEscrow.NotWorker'],
     ['started by its provider', start(job), bob, 'jobEscrow.NotWorker'],
     ['a job that is not there', start(9_999), worker, 'jobEscrow.NoSuchJob'],
     ['a result before the start', submitResult(job, result), worker, 'jobEscrow.WrongState'],
-    ['accepted before there is a result', accept(job), charlie, 'jobEscrow.WrongState'],
+    ['accepted before there is a result', accept(job, machine), charlie, 'jobEscrow.WrongState'],
     ['taken back by a stranger', close(job), dave, 'jobEscrow.NotConsumer'],
-    ['expired before its time', expire(job), dave, 'jobEscrow.TooEarly'],
-    ['abandoned by a stranger', abandon(job), dave, 'jobEscrow.NotProvider'],
+    ['expired before its time', expire(job, machine), dave, 'jobEscrow.TooEarly'],
+    ['abandoned by a stranger', abandon(job, machine), dave, 'jobEscrow.NotProvider'],
+    ['declined by a stranger', decline(job, machine, 'CannotRun'), dave, 'jobEscrow.NotProvider'],
+    ['declined for a manifest that is public', decline(job, machine, 'NotDelivered'), worker, 'jobEscrow.ManifestIsPublic'],
   ]));
 
   await succeed(api, start(job), worker);
@@ -214,21 +220,22 @@ test('working on a job', async (context) => {
     ['started twice', start(job), worker, 'jobEscrow.WrongState'],
     ['a running task closed by its consumer', close(job), charlie, 'jobEscrow.TaskRunning'],
     ['a result by a stranger', submitResult(job, result), dave, 'jobEscrow.NotWorker'],
-    ['a running task settled', settle(job), dave, 'jobEscrow.WrongState'],
+    ['a running task settled', settle(job, machine), dave, 'jobEscrow.WrongState'],
     ['its machine retired', retire(machine), bob, 'providerRegistry.SlotsLeased'],
   ]));
 
   await succeed(api, submitResult(job, result), worker);
   await context.test('once there is a result', (nested) => refuseAll(nested, api, [
     ['a second result', submitResult(job, result), worker, 'jobEscrow.WrongState'],
-    ['accepted by a stranger', accept(job), dave, 'jobEscrow.NotConsumer'],
-    ['settled before the consumer\'s window is over', settle(job), dave, 'jobEscrow.TooEarly'],
-    ['abandoned', abandon(job), bob, 'jobEscrow.WrongState'],
+    ['accepted by a stranger', accept(job, machine), dave, 'jobEscrow.NotConsumer'],
+    ['rejected by its provider', reject(job, machine), bob, 'jobEscrow.NotConsumer'],
+    ['settled before the consumer\'s window is over', settle(job, machine), dave, 'jobEscrow.TooEarly'],
+    ['abandoned', abandon(job, machine), bob, 'jobEscrow.WrongState'],
   ]));
 
-  await succeed(api, accept(job), charlie);
-  await context.test('once it is closed', (nested) => refuseAll(nested, api, [
-    ['accepted again', accept(job), charlie, 'jobEscrow.NoSuchJob'],
-    ['settled', settle(job), dave, 'jobEscrow.NoSuchJob'],
+  await succeed(api, accept(job, machine), charlie);
+  await context.test('once it has ended', (nested) => refuseAll(nested, api, [
+    ['accepted again', accept(job, machine), charlie, 'jobEscrow.WrongState'],
+    ['settled before its epoch is closed', settle(job, machine), dave, 'jobEscrow.NothingDue'],
   ]));
 });
