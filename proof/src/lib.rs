@@ -32,7 +32,7 @@
 //! - `openings`, `steps` and `fill_double_rounds` together are the chain's cost
 //!   ([`verification_double_rounds`](ChallengeParams::verification_double_rounds)).
 //!
-//! `cargo run --release -p assay-proof --example bench` prints what a CPU reaches, beside its plain memory copy.
+//! `cargo run --release -p assay-proof --example proof_bench` prints what a CPU reaches, beside its plain memory copy.
 //!
 //! # Parts
 //!

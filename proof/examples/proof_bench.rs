@@ -1,7 +1,7 @@
 //! Measures the prover for CPUs beside the plain memory copy, and the verifier; no assertion, only figures.
 //!
 //! ```text
-//! cargo run --release -p assay-proof --example bench -- \
+//! cargo run --release -p assay-proof --example proof_bench -- \
 //!     [ITEMS [FILL_DOUBLE_ROUNDS [LANES_LOG2 [STEPS [THREADS [STORED_PERCENT...]]]]]]
 //! ```
 //!

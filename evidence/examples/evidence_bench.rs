@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! ./scripts/evidence-samples
-//! cargo run --release -p assay-evidence --example bench
+//! cargo run --release -p assay-evidence --example evidence_bench
 //! ```
 
 use std::{
