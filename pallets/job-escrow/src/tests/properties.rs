@@ -287,13 +287,13 @@ fn worker_of(machine: MachineId) -> AccountId {
 }
 
 fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
-    let kind = match dice.below(4) {
+    let kind = match dice.below(5) {
         0 => JobKind::Task {
             verification: Verification::Consumer {
                 window_ms: dice.below(2 * MILLIS_PER_HOUR),
             },
         },
-        1 => JobKind::Task {
+        1 | 2 => JobKind::Task {
             verification: Verification::Quorum {
                 replicas: 3,
                 threshold: 2 + dice.below(2) as u8,
@@ -323,7 +323,7 @@ fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
 fn act(dice: &mut Dice, model: &mut Model) {
     let part = dice.pick(&parts());
     let job = dice.pick(&open_jobs());
-    match dice.below(34) {
+    match dice.below(36) {
         0..=2 => {
             let order = random_order(dice, model);
             let consumer = dice.pick(&CONSUMERS).unwrap();
@@ -365,8 +365,10 @@ fn act(dice: &mut Dice, model: &mut Model) {
             }
         }
         15..=18 => {
-            if let Some((job, machine)) = part {
-                let _ = JobEscrow::start(signed(worker_of(machine)), job);
+            for (job, machine) in parts() {
+                if dice.one_in(2) {
+                    let _ = JobEscrow::start(signed(worker_of(machine)), job);
+                }
             }
         }
         19 => {
@@ -380,27 +382,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
         }
         20..=22 => {
             for (job, machine) in parts() {
-                let worker = signed(worker_of(machine));
-                match (part_state(job, machine), job_record(job).kind) {
-                    (AssignmentState::Running { .. }, JobKind::Task { .. }) if dice.one_in(2) => {
-                        let result = if dice.one_in(4) {
-                            H256::repeat_byte(2 + machine as u8 % 2)
-                        } else {
-                            TRUTH
-                        };
-                        let commitment = JobEscrow::commitment_to(job, machine, result, [7; 32]);
-                        if JobEscrow::commit_result(worker.clone(), job, commitment).is_ok() {
-                            model.committed.insert((job, machine), result);
-                        } else {
-                            let _ = JobEscrow::submit_result(worker, job, result);
-                        }
-                    }
-                    (AssignmentState::Committed { .. }, _) if !dice.one_in(4) => {
-                        let result = model.committed[&(job, machine)];
-                        let _ = JobEscrow::reveal_result(worker, job, result, [7; 32]);
-                    }
-                    _ => {}
-                }
+                give_result(dice, model, job, machine);
             }
         }
         23 => {
@@ -465,10 +447,44 @@ fn act(dice: &mut Dice, model: &mut Model) {
             Machines::mutate(machine, |record| {
                 let record = record.as_mut().unwrap();
                 record.ask = ask;
-                record.active = !dice.one_in(4);
+                record.active = !dice.one_in(8);
             });
         }
+        // All machines of a job go on with it at the same time, as they do when nothing goes wrong.
+        33..=34 => {
+            for (_, machine) in parts().into_iter().filter(|(of, _)| Some(*of) == job) {
+                let job = job.expect("it has a part");
+                let _ = JobEscrow::start(signed(worker_of(machine)), job);
+                give_result(dice, model, job, machine);
+                give_result(dice, model, job, machine);
+            }
+        }
         _ => change_conditions(dice),
+    }
+}
+
+/// A machine gives the result of a task, or commits to it, or reveals it, if it feels like it; not all are the same.
+fn give_result(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId) {
+    let worker = signed(worker_of(machine));
+    match (part_state(job, machine), job_record(job).kind) {
+        (AssignmentState::Running { .. }, JobKind::Task { .. }) if !dice.one_in(3) => {
+            let result = if dice.one_in(4) {
+                H256::repeat_byte(2 + machine as u8 % 2)
+            } else {
+                TRUTH
+            };
+            let commitment = JobEscrow::commitment_to(job, machine, result, [7; 32]);
+            if JobEscrow::commit_result(worker.clone(), job, commitment).is_ok() {
+                model.committed.insert((job, machine), result);
+            } else {
+                let _ = JobEscrow::submit_result(worker, job, result);
+            }
+        }
+        (AssignmentState::Committed { .. }, _) if !dice.one_in(6) => {
+            let result = model.committed[&(job, machine)];
+            let _ = JobEscrow::reveal_result(worker, job, result, [7; 32]);
+        }
+        _ => {}
     }
 }
 
@@ -565,6 +581,7 @@ fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
         let count = outcomes.get(&outcome).copied().unwrap_or_default();
         assert!(count > 0, "outcome {outcome} was never seen: {outcomes:?}");
     }
+    println!("outcomes {outcomes:?}, quorums {quorums:?}, {charges} charges, {bounties} bounties");
     assert!(quorums[0] > 0 && quorums[1] > 0, "quorums: {quorums:?}");
     assert!(
         charges >= 100 && bounties >= 100,
