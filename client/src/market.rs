@@ -26,8 +26,9 @@
 //! # }
 //! ```
 
-use assay_primitives::{machine::MachineId, market};
+use assay_primitives::{job::JobId, machine::MachineId, market};
 pub use assay_primitives::{
+    job::{OpenOrder, OpenOrderPage},
     machine::{ClassName, Region},
     market::{
         Cursor, FULL_PPM, Gap, MAX_NODES, MAX_PAGE_OFFERS, Mismatch, Near, PassedOver, Requirements, TeeKind,
@@ -164,6 +165,25 @@ impl ChainClient {
         let parameters = rpc_params![requirements, machine];
         ask(self.rpc(), "assay_explain", parameters, None).await
     }
+
+    /// A page of open orders that a machine can take now, at its ask or more. `cursor`: [`OpenOrderPage::next`] of the
+    /// page before.
+    pub async fn open_orders(
+        &self,
+        machine: MachineId,
+        cursor: Option<JobId>,
+    ) -> Result<OpenOrderPage, Error> {
+        open_orders(self.rpc(), machine, cursor).await
+    }
+}
+
+async fn open_orders(
+    rpc: &RpcClient,
+    machine: MachineId,
+    cursor: Option<JobId>,
+) -> Result<OpenOrderPage, Error> {
+    let parameters = rpc_params![machine, serde_json::json!({ "cursor": cursor })];
+    ask(rpc, "assay_openOrders", parameters, None).await
 }
 
 async fn find(
@@ -401,6 +421,38 @@ mod tests {
         assert_eq!(asked[1].1[1]["cursor"], cursor);
         assert_eq!(asked[1].1[1]["at"], format!("0x{}", "11".repeat(32)));
         assert_eq!(asked.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn open_orders_are_read_as_the_node_writes_them() {
+        let answer = json!({
+            "at": format!("0x{}", "11".repeat(32)),
+            "orders": [{
+                "job": 7,
+                "pricePerSlotHour": "340282366920938463463",
+                "slots": 2,
+                "maxDurationMs": 3_600_000,
+                "closesAtMs": 99,
+                "isSealed": true,
+            }],
+            "next": 7,
+        });
+        let (node, rpc) = FakeNode::answering([Ok(answer)]);
+        let page = open_orders(&rpc, 3, Some(6)).await.unwrap();
+        assert_eq!(
+            node.asked(),
+            [("assay_openOrders".to_owned(), json!([3, { "cursor": 6 }]))]
+        );
+        assert_eq!(page.next, Some(7));
+        let order = OpenOrder {
+            job: 7,
+            price_per_slot_hour: 340_282_366_920_938_463_463,
+            slots: 2,
+            max_duration_ms: 3_600_000,
+            closes_at_ms: 99,
+            is_sealed: true,
+        };
+        assert_eq!(page.orders, [order]);
     }
 
     #[tokio::test]

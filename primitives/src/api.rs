@@ -11,6 +11,7 @@ use polkadot_sdk::sp_api;
 use crate::{
     availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
     clock::EpochIndex,
+    job::{JobId, OpenOrderPage},
     machine::MachineId,
     market::{Cursor, FindError, MachineView, Mismatch, OfferPage, Requirements},
 };
@@ -37,6 +38,15 @@ sp_api::decl_runtime_apis! {
             requirements: Requirements,
             machine: MachineId,
         ) -> Result<Option<Vec<Mismatch>>, FindError>;
+    }
+
+    /// Shows machines the work that waits for them. Answers from the state of one block and changes nothing.
+    pub trait JobMarketApi {
+        /// Open orders that a machine meets and whose price has reached its ask.
+        ///
+        /// `after`: [`OpenOrderPage::next`] of the page before. `limit`: most orders wanted, 1 to
+        /// [`MAX_PAGE_ORDERS`](crate::job::MAX_PAGE_ORDERS); what is out of that range is taken as its nearest end.
+        fn open_orders(machine: MachineId, after: Option<JobId>, limit: u32) -> OpenOrderPage;
     }
 
     /// What a validator has to watch and to report. Answers from the state of one block and changes nothing.

@@ -1,13 +1,55 @@
-//! Jobs, as far as more than their escrow knows of them: the bytes behind a replica's commitment.
+//! Jobs, as far as more than their escrow knows of them: open orders, and the bytes behind a replica's commitment.
 
 use alloc::vec::Vec;
 
-use codec::Encode;
+use codec::{Decode, DecodeWithMemTracking, Encode};
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
 
-use crate::machine::MachineId;
+use crate::{clock::Millis, json, machine::MachineId, money::Balance};
 
 /// Identifies a job; given in order of creation and never used again.
 pub type JobId = u64;
+
+/// Most orders on a page of open orders.
+pub const MAX_PAGE_ORDERS: u32 = 100;
+
+/// Most orders that are looked at for one page.
+pub const MAX_ORDERS_LOOKED_AT: u32 = 500;
+
+/// An order that a machine can take now, at its ask or more.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenOrder {
+    /// The job.
+    pub job: JobId,
+    /// What is offered now, in plancks per slot and hour; it never falls.
+    #[serde(with = "json::amount")]
+    pub price_per_slot_hour: Balance,
+    /// Slots that it takes.
+    pub slots: u8,
+    /// Longest time that it may run, in milliseconds of active time.
+    pub max_duration_ms: Millis,
+    /// The last active time at which it can be taken.
+    pub closes_at_ms: Millis,
+    /// Whether its consumer brings the manifest to the worker, instead of noting it on chain.
+    pub is_sealed: bool,
+}
+
+/// A page of open orders, in no order that means anything.
+#[derive(
+    Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenOrderPage {
+    /// Orders that the machine can take.
+    pub orders: Vec<OpenOrder>,
+    /// Where to go on. A page may be short, even empty, and still have a next one: so much is looked at for a page
+    /// and no more. `None` after the last.
+    pub next: Option<JobId>,
+}
 
 /// First bytes of what a replica commits to.
 pub const RESULT_CONTEXT: &[u8] = b"assay/result/v1";

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use assay_primitives::{
     availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
     clock::EpochIndex,
+    job::{JobId, OpenOrderPage},
     machine::MachineId,
     market::{Cursor, FindError, MachineView, Mismatch, OfferPage, Requirements},
 };
@@ -29,10 +30,10 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AccountId, Availability, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt, Nonce,
-    ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig, SessionKeys, System, TransactionPayment,
-    VERSION, availability, configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets,
-    session_keys,
+    AccountId, Availability, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt,
+    JobEscrow, Nonce, ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig, SessionKeys, System,
+    TransactionPayment, VERSION, availability, configs::consensus::BABE_GENESIS_EPOCH_CONFIG,
+    genesis_config_presets, session_keys,
 };
 
 sp_api::impl_runtime_apis! {
@@ -212,6 +213,12 @@ sp_api::impl_runtime_apis! {
             machine: MachineId,
         ) -> Result<Option<Vec<Mismatch>>, FindError> {
             ProviderRegistry::explain(&requirements, machine)
+        }
+    }
+
+    impl assay_primitives::api::JobMarketApi<Block> for Runtime {
+        fn open_orders(machine: MachineId, after: Option<JobId>, limit: u32) -> OpenOrderPage {
+            JobEscrow::open_orders(machine, after, limit)
         }
     }
 

@@ -3,7 +3,8 @@
 use std::{marker::PhantomData, sync::Arc};
 
 use assay_primitives::{
-    api::ComputeMarketApi,
+    api::{ComputeMarketApi, JobMarketApi},
+    job::{JobId, MAX_PAGE_ORDERS, OpenOrder, OpenOrderPage},
     machine::MachineId,
     market::{
         Cursor, FindError, MAX_NODES, MAX_PAGE_OFFERS, MachineView, Mismatch, OfferPage, PassedOver,
@@ -71,6 +72,45 @@ pub(crate) struct FoundMachines<Hash, AccountId> {
     passed_over: Option<Vec<PassedOver>>,
 }
 
+/// How a list of open orders is answered.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    default,
+    bound = "Hash: Deserialize<'de>"
+)]
+pub(crate) struct OrderOptions<Hash> {
+    /// Most orders wanted; 100 unless told, at most 100.
+    limit: u32,
+    /// `next` of the page before.
+    cursor: Option<JobId>,
+    /// The block whose state is looked at; the best one unless told.
+    at: Option<Hash>,
+}
+
+impl<Hash> Default for OrderOptions<Hash> {
+    fn default() -> Self {
+        Self {
+            limit: MAX_PAGE_ORDERS,
+            cursor: None,
+            at: None,
+        }
+    }
+}
+
+/// A page of open orders.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct FoundOrders<Hash> {
+    /// The block whose state was looked at.
+    at: Hash,
+    /// Orders that the machine can take, at its ask or more.
+    orders: Vec<OpenOrder>,
+    /// Where to go on; `null` after the last. A page may be short, even empty, and still have a next one.
+    next: Option<JobId>,
+}
+
 /// The methods.
 #[rpc(server)]
 pub(crate) trait MarketApi<Hash, AccountId> {
@@ -94,6 +134,14 @@ pub(crate) trait MarketApi<Hash, AccountId> {
         machine: MachineId,
         at: Option<Hash>,
     ) -> RpcResult<Option<Vec<Mismatch>>>;
+
+    /// Open orders that a machine meets and whose price has reached its ask.
+    #[method(name = "assay_openOrders", blocking)]
+    fn open_orders(
+        &self,
+        machine: MachineId,
+        options: Option<OrderOptions<Hash>>,
+    ) -> RpcResult<FoundOrders<Hash>>;
 }
 
 /// Answers from the runtime.
@@ -116,7 +164,7 @@ impl<Client, Block, AccountId> MarketApiServer<Block::Hash, AccountId> for Marke
 where
     Block: BlockT,
     Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + Send + Sync + 'static,
-    Client::Api: ComputeMarketApi<Block, AccountId>,
+    Client::Api: ComputeMarketApi<Block, AccountId> + JobMarketApi<Block>,
     AccountId: codec::Codec + Clone + Serialize + Send + Sync + 'static,
 {
     fn find_machines(
@@ -166,6 +214,25 @@ where
             .explain(self.at(at), requirements.clone(), machine)
             .map_err(internal)?
             .map_err(|error| refused(error, &requirements))
+    }
+
+    fn open_orders(
+        &self,
+        machine: MachineId,
+        options: Option<OrderOptions<Block::Hash>>,
+    ) -> RpcResult<FoundOrders<Block::Hash>> {
+        let options = options.unwrap_or_default();
+        if !(1..=MAX_PAGE_ORDERS).contains(&options.limit) {
+            let message = format!("limit: 1 to {MAX_PAGE_ORDERS}");
+            return Err(ErrorObjectOwned::owned(INVALID_PARAMS_CODE, message, None::<()>));
+        }
+        let at = self.at(options.at);
+        let OpenOrderPage { orders, next } = self
+            .client
+            .runtime_api()
+            .open_orders(at, machine, options.cursor, options.limit)
+            .map_err(internal)?;
+        Ok(FoundOrders { at, orders, next })
     }
 }
 

@@ -4,7 +4,7 @@ mod market;
 
 use std::sync::Arc;
 
-use assay_primitives::api::ComputeMarketApi;
+use assay_primitives::api::{ComputeMarketApi, JobMarketApi};
 use assay_runtime::{AccountId, Balance, BlockNumber, Hash, Nonce, OpaqueBlock as Block};
 use jsonrpsee::RpcModule;
 use polkadot_sdk::{
@@ -61,7 +61,7 @@ where
     Client::Api: substrate_frame_rpc_system::AccountNonceApi<Block, AccountId, Nonce>,
     Client::Api: pallet_transaction_payment_rpc::TransactionPaymentRuntimeApi<Block, Balance>,
     Client::Api: BabeApi<Block>,
-    Client::Api: ComputeMarketApi<Block, AccountId>,
+    Client::Api: ComputeMarketApi<Block, AccountId> + JobMarketApi<Block>,
     Client::Api: BlockBuilder<Block>,
     Pool: TransactionPool + Sync + Send + 'static,
     Chain: SelectChain<Block> + 'static,

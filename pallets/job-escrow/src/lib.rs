@@ -34,6 +34,7 @@ mod benchmarking;
 mod escrow;
 #[cfg(test)]
 mod mock;
+mod open_orders;
 mod orders;
 mod quorum;
 mod results;

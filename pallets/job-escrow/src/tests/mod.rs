@@ -1,8 +1,11 @@
 //! Tests by what they look at.
 
+#![allow(clippy::unwrap_used)]
+
 mod closing;
 mod deploy;
 mod money;
+mod open_orders;
 mod properties;
 mod quorum;
 mod request;
