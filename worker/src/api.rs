@@ -315,14 +315,14 @@ async fn job<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>, Path
 }
 
 /// Refuses what another replica of the job could copy.
-fn check_secrecy(store: &JobStore, id: u64) -> Result<(), Response> {
+fn refuse_secret(store: &JobStore, id: u64) -> Option<Response> {
     match store.stored_notes(id) {
-        Ok(Some(notes)) if notes.is_secret() => Err(refusal(
+        Ok(Some(notes)) if notes.is_secret() => Some(refusal(
             StatusCode::FORBIDDEN,
             "what a replica wrote is kept back until its result is revealed on chain",
         )),
-        Ok(_) => Ok(()),
-        Err(error) => Err(failure(&error)),
+        Ok(_) => None,
+        Err(error) => Some(failure(&error)),
     }
 }
 
@@ -349,7 +349,7 @@ async fn logs<E: ContainerEngine>(
     Path(id): Path<u64>,
     Query(query): Query<LogsQuery>,
 ) -> Response {
-    if let Err(refused) = check_secrecy(&context.store, id) {
+    if let Some(refused) = refuse_secret(&context.store, id) {
         return refused;
     }
     let (stdout, stderr) = match output_of(&context, id).await {
@@ -396,7 +396,7 @@ async fn result<E: ContainerEngine>(
     State(context): State<Arc<ApiContext<E>>>,
     Path(id): Path<u64>,
 ) -> Response {
-    if let Err(refused) = check_secrecy(&context.store, id) {
+    if let Some(refused) = refuse_secret(&context.store, id) {
         return refused;
     }
     match context.store.result_document(id) {

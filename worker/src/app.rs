@@ -17,6 +17,7 @@ use crate::{
     jobs::{StepError, Supervisor, SupervisorParts},
     keys::Keys,
     metrics::Metrics,
+    orders,
     registration::{self, Registration, RegistrationError},
     rewards,
     standing::{Standing, has_other_worker},
@@ -317,10 +318,23 @@ impl App {
         })?;
         let head = chain.head().await?;
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
-        let payouts = rewards::pay_every_epoch(chain, machine, new_epochs, self.metrics.clone());
+        let (blocks, new_blocks) = watch::channel(head.best_block);
+        let payouts = rewards::pay_every_epoch(chain.clone(), machine, new_epochs, self.metrics.clone());
+        let orders = async {
+            if !self.config.assay.take_open_orders {
+                return std::future::pending().await;
+            }
+            let has_engine = || self.status.read().engine.reachable;
+            let store = self.state.jobs().clone();
+            orders::take_open_orders(chain, machine, store, new_blocks, has_engine).await
+        };
         tokio::select! {
-            ended = self.run_jobs(client, machine, supervisor, epochs) => ended,
+            ended = self.run_jobs(client, machine, supervisor, epochs, blocks) => ended,
             lost = payouts => {
+                lost?;
+                Ok(Ended::Stopped)
+            }
+            lost = orders => {
                 lost?;
                 Ok(Ended::Stopped)
             }
@@ -357,6 +371,7 @@ impl App {
         machine: u64,
         mut supervisor: Supervisor<ConnectedChain, DockerEngine>,
         epochs: watch::Sender<u32>,
+        new_blocks: watch::Sender<u64>,
     ) -> Result<Ended, AppError> {
         let mut blocks = bounded(client.subscribe_finalized()).await?;
         let mut best_block_ticks = interval(BEST_BLOCK_INTERVAL);
@@ -379,6 +394,7 @@ impl App {
                     last_block_at = Instant::now();
                     let head = self.look_at_chain(&mut supervisor, finalized_block).await?;
                     epochs.send_if_modified(|epoch| std::mem::replace(epoch, head) != head);
+                    new_blocks.send_replace(finalized_block);
                     // A node that is behind tells of a machine as it was.
                     if !supervisor.needs_view() && !self.look_at_machine(client, machine).await? {
                         supervisor.finish_steps(FAREWELL).await;

@@ -88,6 +88,13 @@ pub enum WorkerCall {
         /// The machine.
         machine: u64,
     },
+    /// Take a place of an open order.
+    AcceptRequest {
+        /// The job.
+        job: u64,
+        /// The machine.
+        machine: u64,
+    },
     /// The job is not taken.
     Decline {
         /// The job.
@@ -127,6 +134,7 @@ impl From<WorkerCall> for calls::Call {
             WorkerCall::Resolve { job } => calls::resolve(job),
             WorkerCall::Settle { job, machine } => calls::settle(job, machine),
             WorkerCall::Expire { job, machine } => calls::expire(job, machine),
+            WorkerCall::AcceptRequest { job, machine } => calls::accept_request(job, machine),
             WorkerCall::Decline {
                 job,
                 machine,
@@ -172,6 +180,11 @@ impl ConnectedChain {
             worker,
             lane: Arc::default(),
         }
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &ChainClient {
+        &self.client
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`jobs`] | the supervisor: decides for every job, and acts |
+//! | [`orders`] | takes open orders at the machine's ask |
 //! | [`rewards`] | has rewards paid at every epoch's end |
 //! | [`api`] | the HTTP interface |
 //! | [`app`] | puts it all together and keeps it going |
@@ -25,6 +26,7 @@ pub mod engine;
 pub mod jobs;
 pub mod keys;
 pub mod metrics;
+pub mod orders;
 pub mod registration;
 pub mod rewards;
 pub mod standing;

@@ -75,6 +75,7 @@ pub(super) struct Assay {
     pub(super) listen_address: Option<Text>,
     pub(super) endpoint: Option<Text>,
     pub(super) ask: Option<Text>,
+    pub(super) take_open_orders: Option<Text>,
     pub(super) region: Option<Text>,
     pub(super) latitude: Option<Text>,
     pub(super) longitude: Option<Text>,

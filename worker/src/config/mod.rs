@@ -114,6 +114,8 @@ pub struct AssaySettings {
     pub endpoint: String,
     /// `ask`: price per slot and hour, in ASY with at most 12 decimals; here in plancks. Default: 1.
     pub ask_per_slot_hour: u128,
+    /// `take_open_orders`: take open orders that the machine meets, once their price has reached the ask. Default: true.
+    pub take_open_orders: bool,
     /// `region`: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: `unspecified`.
     pub region: String,
     /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Given together with `longitude`.

@@ -227,6 +227,10 @@ fn assay(
         listen_address,
         endpoint: endpoint(reader, section, listen_address, port),
         ask_per_slot_hour: section.ask.as_ref().map_or(ASY, |text| ask(reader, text)),
+        take_open_orders: section
+            .take_open_orders
+            .as_ref()
+            .is_none_or(|text| reader.flag("assay.take_open_orders", Some(text))),
         region: section
             .region
             .as_ref()

@@ -105,6 +105,7 @@ fn defaults_are_what_is_documented() {
         listen_address: [127, 0, 0, 1].into(),
         endpoint: "http://127.0.0.1:4001".into(),
         ask_per_slot_hour: ASY,
+        take_open_orders: true,
         region: "unspecified".into(),
         latitude_microdegrees: 0,
         longitude_microdegrees: 0,
@@ -148,6 +149,7 @@ fn assay_section_is_understood() {
 listen_address: 0.0.0.0
 endpoint: https://worker.example.org
 ask: 2.50
+take_open_orders: false
 region: us-east
 latitude: -33.8688
 longitude: "151.209"
@@ -161,6 +163,7 @@ limits:
   processes_per_slot: 64"#;
     let settings = parse(&with_assay(lines)).unwrap().assay;
     assert_eq!(settings.ask_per_slot_hour, 5 * ASY / 2);
+    assert!(!settings.take_open_orders);
     assert_eq!(settings.latitude_microdegrees, -33_868_800);
     assert_eq!(settings.longitude_microdegrees, 151_209_000);
     assert_eq!(settings.slots, 4);

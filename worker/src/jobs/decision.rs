@@ -394,7 +394,7 @@ mod tests {
             restarts,
             ..JobNotes::default()
         };
-        for kind in [JobKind::Task, JobKind::Service] {
+        for kind in [TASK, JobKind::Service] {
             for state in [STARTING, RUNNING] {
                 for restarts in 0..MAX_RESTARTS {
                     assert_eq!(
@@ -402,11 +402,10 @@ mod tests {
                         Decision::ReplaceContainer
                     );
                 }
-                assert_eq!(
-                    table(kind, &state, &lost(MAX_RESTARTS))[1],
-                    Decision::Abandon(AbandonCause::ContainerLost)
-                );
             }
+            let at_last = |state| table(kind, &state, &lost(MAX_RESTARTS))[1].clone();
+            assert_eq!(at_last(STARTING), Decision::Decline(AbandonCause::ContainerLost));
+            assert_eq!(at_last(RUNNING), Decision::Abandon(AbandonCause::ContainerLost));
         }
     }
 
@@ -416,7 +415,7 @@ mod tests {
             restarts: MAX_RESTARTS,
             ..JobNotes::default()
         };
-        for kind in [JobKind::Task, JobKind::Service] {
+        for kind in [TASK, JobKind::Service] {
             for state in [STARTING, RUNNING] {
                 assert_eq!(table(kind, &state, &replacing)[1], Decision::Prepare);
                 assert_eq!(table(kind, &state, &replacing)[2], Decision::StartContainer);

@@ -131,7 +131,8 @@ impl WorkerChain for FakeChain {
                     state.jobs.remove(&job);
                     events.push(slash_queued());
                 }
-                WorkerCall::CommitResult { .. }
+                WorkerCall::AcceptRequest { .. }
+                | WorkerCall::CommitResult { .. }
                 | WorkerCall::RevealResult { .. }
                 | WorkerCall::Resolve { .. }
                 | WorkerCall::Payout { .. } => (),
