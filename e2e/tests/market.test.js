@@ -3,17 +3,24 @@
 // The worker's part is played by its key alone; that containers really run is the demo's matter.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 
-import { ASY, balanceOf, eventOf, eventually, succeed, totalIssuance } from '../lib/chain.js';
+import { ASY, balanceOf, eventOf, eventually, send, succeed, totalIssuance } from '../lib/chain.js';
 import {
   activeMachine, commitmentTo, cost, deploy, manifestBytes, minimumBond, orderFor, quorum, registerMachine,
   registrationOf, splitOf, TREASURY, untilClosed,
 } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
+import { startProbeResponder } from '../lib/worker.js';
 
 // The shortest epochs that the chain accepts: a job is paid two of them after it ran.
-const suite = withNode(async () => {}, { epochMs: 24_000 });
+const WORKERS = ['worker of the market', 'worker of replica 0', 'worker of replica 1'];
+const responders = [];
+const suite = withNode(async ({ api, accounts }) => {
+  // The node's validator watches the machines, and an epoch in which it saw one down is not paid.
+  for (const name of WORKERS) responders.push(await startProbeResponder(api, accounts.fresh(name)));
+}, { epochMs: 24_000 });
+after(() => Promise.all(responders.map((responder) => responder.stop())));
 const price = 36n * ASY;
 
 let machine;
@@ -85,21 +92,23 @@ test('a provider registers and pays a deposit', async () => {
 
 test('a machine is registered with its worker key\'s agreement, and is not active yet', async () => {
   const { api, accounts } = suite;
-  worker = accounts.fresh('worker of the market');
+  worker = accounts.fresh(WORKERS[0]);
+  const { endpoint } = responders[0];
   const included = await succeed(
     api,
     api.tx.utility.batchAll([
-      registerMachine(api, worker, accounts.bob, { ask: price }),
+      registerMachine(api, worker, accounts.bob, { ask: price, endpoint }),
       api.tx.balances.transferKeepAlive(worker.address, 10n * ASY),
     ]),
     accounts.bob,
   );
   const event = eventOf(included, 'providerRegistry', 'MachineRegistered');
   machine = event.machine;
+  responders[0].machine = machine;
   assert.equal(event.provider, accounts.bob.address);
 
   const record = await machineRecord();
-  const wanted = registrationOf(worker);
+  const wanted = registrationOf(worker, { endpoint });
   assert.equal(record.provider.toString(), accounts.bob.address);
   assert.equal(record.workerKey.toString(), worker.address);
   assert.equal(record.sealingKey.toHex(), wanted.sealingKey);
@@ -275,19 +284,30 @@ test('a job that was not started is taken back without cost', async () => {
   assert.equal(before.issuance, after.issuance);
 });
 
-test('a price rises until a machine takes the order', async () => {
+/** Orders a service by an auction; gives the transaction, and the job. */
+async function request(text, auction) {
   const { api, accounts } = suite;
-  const manifest = manifestBytes('requested');
+  const manifest = manifestBytes(text);
   const requested = await succeed(api, api.tx.utility.batchAll([
     api.tx.preimage.notePreimage(manifest),
-    api.tx.jobEscrow.request(
-      orderFor(manifest, { kind: 'Service' }),
-      1,
-      { floorPricePerSlotHour: 0n, riseMs: 60_000n, openMs: 120_000n },
-    ),
+    api.tx.jobEscrow.request(orderFor(manifest, { kind: 'Service' }), 1, auction),
   ]), accounts.charlie);
-  const { job, escrowed } = eventOf(requested, 'jobEscrow', 'JobOrdered');
+  return { requested, ...eventOf(requested, 'jobEscrow', 'JobOrdered') };
+}
+
+/** The open orders that the machine can take, as the node lists them. */
+async function openOrders(...options) {
+  return send(suite.api, 'assay_openOrders', Number(machine), ...options);
+}
+
+test('a price rises until a machine takes the order', async () => {
+  const { api, accounts } = suite;
+  const { requested, job, escrowed } = await request(
+    'requested',
+    { floorPricePerSlotHour: 0n, riseMs: 60_000n, openMs: 120_000n },
+  );
   assert.equal(escrowed, cost(price, 1, 600_000n, { roundUp: true }));
+  assert.deepEqual((await openOrders()).orders, [], 'what is offered is less than the machine asks for');
   const taken = await succeed(api, api.tx.jobEscrow.acceptRequest(job, machine), worker);
   const elapsedMs = (await activeTime(taken.blockHash)) - (await activeTime(requested.blockHash));
   const assigned = eventOf(taken, 'jobEscrow', 'MachineAssigned');
@@ -297,14 +317,34 @@ test('a price rises until a machine takes the order', async () => {
   await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
 });
 
+test('a node lists the open orders that pay what a machine asks for', async () => {
+  const { api, accounts } = suite;
+  const auction = { floorPricePerSlotHour: price, riseMs: 0n, openMs: 120_000n };
+  const { requested, job, closesAtMs } = await request('listed', auction);
+  const { orders, next } = await openOrders({ at: requested.blockHash });
+  assert.deepEqual([orders, next], [[{
+    job: Number(job),
+    pricePerSlotHour: price.toString(),
+    slots: 1,
+    maxDurationMs: 600_000,
+    closesAtMs: Number(closesAtMs),
+    isSealed: false,
+  }], null]);
+  await assert.rejects(openOrders({ limit: 101 }), /limit: 1 to 100/);
+  await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
+  assert.deepEqual((await openOrders()).orders, []);
+});
+
 test('a liar among three replicas is outvoted and slashed', async () => {
   const { api, accounts } = suite;
   const others = [accounts.ferdie, accounts.eve].map((provider, index) => ({
-    provider, worker: accounts.fresh(`worker of replica ${index}`),
+    provider, worker: accounts.fresh(WORKERS[index + 1]), responder: responders[index + 1],
   }));
   const replicas = [{ machine, worker }];
   for (const other of others) {
-    const id = await activeMachine(api, other.provider, other.worker, { ask: price });
+    const { endpoint } = other.responder;
+    const id = await activeMachine(api, other.provider, other.worker, { ask: price, endpoint });
+    other.responder.machine = id;
     replicas.push({ machine: id, worker: other.worker });
   }
   const deployed = await succeed(
@@ -369,7 +409,8 @@ test('a dapp lists all machines and a provider\'s own', async () => {
     api.query.providerRegistry.machines.entries(),
     api.query.providerRegistry.machinesByProvider.keys(accounts.bob.address),
   ]);
-  assert.deepEqual(all.map(([key]) => key.args[0].toBigInt()), [machine]);
+  const registered = responders.map((responder) => responder.machine);
+  assert.deepEqual(all.map(([key]) => key.args[0].toBigInt()).sort(), registered.sort());
   assert.deepEqual(own.map(({ args }) => args[1].toBigInt()), [machine]);
 });
 
