@@ -9,7 +9,7 @@ use assay_primitives::{
     emission::EpochUptime,
     machine::{Location, MachineId, MachineInspect, MachineLease},
     market::{MAX_NODES, Near, Requirements},
-    money::{ASY, Balance},
+    money::ASY,
 };
 use polkadot_sdk::{
     frame_benchmarking::v2::*,
@@ -32,7 +32,6 @@ const FIRST_EPOCH: EpochIndex = 10;
 /// A machine and who acts for it.
 struct Party<AccountId> {
     machine: MachineId,
-    provider: AccountId,
     worker: AccountId,
 }
 
@@ -65,11 +64,7 @@ fn machines<T: Config>(count: u32) -> Vec<Party<T::AccountId>> {
             let (provider, worker) = (funded::<T>("provider", index), funded::<T>("worker", index));
             let machine = T::Machines::benchmark_machine(&provider, &worker, 1);
             T::Machines::benchmark_activate(machine);
-            Party {
-                machine,
-                provider,
-                worker,
-            }
+            Party { machine, worker }
         })
         .collect()
 }
