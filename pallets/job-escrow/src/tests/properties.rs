@@ -617,7 +617,6 @@ fn no_planck_is_lost_and_nobody_is_stuck_for_long() {
         .expect("ESCROW_ROUNDS says how long to run")
         .parse()
         .expect("ESCROW_ROUNDS is a number");
-    for round in 4..4 + rounds {
-        sequences(round * CASES..(round + 1) * CASES, STEPS);
-    }
+    // What a quarter of other seeds does not happen to see, all of them do.
+    sequences(4 * CASES..(4 + rounds) * CASES, STEPS);
 }
