@@ -5,11 +5,13 @@
 
 use alloc::vec::Vec;
 
+use assay_proof::SlotProof;
 use codec::Codec;
-use polkadot_sdk::sp_api;
+use polkadot_sdk::{sp_api, sp_core::sr25519};
 
 use crate::{
     availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
+    challenge::{ChallengeDue, MissedPage, RoundId},
     clock::EpochIndex,
     job::{JobId, OpenOrderPage},
     machine::MachineId,
@@ -69,6 +71,50 @@ sp_api::decl_runtime_apis! {
             validator_index: u32,
             failures: Vec<MachineId>,
             signature: AvailabilitySignature,
+        ) -> Option<Block::Extrinsic>;
+    }
+
+    /// What a worker has to answer, and who failed to. Answers from the state of one block and changes nothing.
+    ///
+    /// Transactions are general ones, that no account signs or pays for, to be given to a transaction pool; whether
+    /// they are any good is for the pool to say. `None` where they hold more than a transaction may.
+    pub trait HardwareChallengeApi<AccountId: Codec> {
+        /// What the machine owes or may answer now, the oldest round first.
+        fn challenge_due(machine: MachineId) -> Vec<ChallengeDue>;
+
+        /// Rounds whose missing answers can be reported now, the oldest first.
+        fn reportable_rounds() -> Vec<RoundId>;
+
+        /// Machines that owed an answer in a round and gave none, page by page; `None` where nothing of the round can
+        /// be reported now.
+        ///
+        /// `from`: where the page before said that the next one starts, and zero for the first. `limit`: how many
+        /// machines to look at, 1 to [`MAX_MISSED_PAGE`](crate::challenge::MAX_MISSED_PAGE); what is out of that
+        /// range is taken as its nearest end.
+        fn missed(round: RoundId, from: MachineId, limit: u32) -> Option<MissedPage>;
+
+        /// The transaction by which a machine commits its roots.
+        fn commit_transaction(
+            round: RoundId,
+            machine: MachineId,
+            roots: Vec<[u8; 32]>,
+            signature: sr25519::Signature,
+        ) -> Option<Block::Extrinsic>;
+
+        /// The transaction by which a machine proves some of its slots.
+        fn prove_transaction(
+            round: RoundId,
+            machine: MachineId,
+            first_slot: u8,
+            proofs: Vec<SlotProof>,
+            signature: sr25519::Signature,
+        ) -> Option<Block::Extrinsic>;
+
+        /// The transaction that reports a missing answer; the account gets the reporter's share.
+        fn report_missed_transaction(
+            round: RoundId,
+            machine: MachineId,
+            reporter: AccountId,
         ) -> Option<Block::Extrinsic>;
     }
 }

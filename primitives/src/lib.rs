@@ -9,6 +9,7 @@ extern crate alloc;
 
 pub mod api;
 pub mod availability;
+pub mod challenge;
 pub mod clock;
 pub mod emission;
 pub mod job;

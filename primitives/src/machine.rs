@@ -5,7 +5,7 @@ use polkadot_sdk::sp_runtime::{BoundedVec, DispatchError, DispatchResult, traits
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::{market::TeeKinds, money::Balance};
+use crate::{clock::Millis, market::TeeKinds, money::Balance};
 
 /// Identifies a machine; given in order of registration and never used again.
 pub type MachineId = u64;
@@ -223,10 +223,32 @@ impl Attestations for () {
     }
 }
 
-/// Tells whether a machine's hardware is proven. Implemented by the hardware challenge.
+/// What of a machine is open to a hardware challenge.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct Exposure {
+    /// Slots that no job has leased: those that can answer.
+    pub free_slots: u8,
+    /// Whether the machine takes jobs and earns, and so must answer.
+    pub is_active: bool,
+}
+
+/// Tells whether a machine's hardware is proven. Implemented by `pallet-hardware-challenge`, used by
+/// `pallet-provider-registry`.
 pub trait HardwareProofs {
     /// Whether the machine holds a proof that is recent enough.
     fn is_proven(machine: MachineId) -> bool;
+
+    /// Of how many of its `slots` the machine holds a proof that is recent enough.
+    fn proven_slots(machine: MachineId, slots: u8) -> u8 {
+        if Self::is_proven(machine) { slots } else { 0 }
+    }
+
+    /// Hears what of a machine was open to a challenge until now, in the moment before that changes.
+    ///
+    /// An audit opens without looking at machines; this is how it is known later what each of them had free then.
+    fn before_exposure_change(_machine: MachineId, _before: Exposure) {}
 }
 
 /// Every machine counts as proven: what a chain without the hardware challenge knows.
@@ -234,4 +256,40 @@ impl HardwareProofs for () {
     fn is_proven(_: MachineId) -> bool {
         true
     }
+}
+
+/// What a machine says of its hardware, as far as a challenge needs to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HardwareClaim<AccountId> {
+    /// The hot sr25519 key that answers for the machine, as an account.
+    pub worker_key: AccountId,
+    /// The class that the hardware is said to be of.
+    pub class: HardwareClassId,
+    /// What the machine is to the market.
+    pub status: MachineStatus,
+    /// What of it is open to a challenge now.
+    pub exposure: Exposure,
+    /// When it was registered, in active time.
+    pub registered_at_ms: Millis,
+}
+
+/// Reads what machines say of their hardware. Implemented by `pallet-provider-registry`, used by
+/// `pallet-hardware-challenge`.
+pub trait HardwareClaims<AccountId> {
+    /// What the machine says; `None` where there is no such machine.
+    fn hardware_claim(machine: MachineId) -> Option<HardwareClaim<AccountId>>;
+
+    /// The identifier that the next machine will get: every machine has a smaller one.
+    fn next_machine_id() -> MachineId;
+}
+
+/// Hears that a machine's proof came, was lost or grew too old. Implemented by `pallet-provider-registry`, called by
+/// `pallet-hardware-challenge`.
+pub trait OnProofChange {
+    /// [`HardwareProofs`] may answer differently for the machine from now on.
+    fn on_proof_change(machine: MachineId);
+}
+
+impl OnProofChange for () {
+    fn on_proof_change(_: MachineId) {}
 }

@@ -383,6 +383,8 @@ pub mod pallet {
         SlotsLeased,
         /// The machine already is as its class, bond and proofs say.
         NothingToRefresh,
+        /// The proof of the machine's hardware is too old.
+        ProofTooOld,
     }
 
     #[pallet::hooks]

@@ -2,7 +2,10 @@
 
 use assay_primitives::{
     emission::RewardWeights,
-    machine::{HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnUptimeChange, SuspensionReason},
+    machine::{
+        HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnProofChange, OnUptimeChange,
+        SuspensionReason,
+    },
     market::FULL_PPM,
     offence::MachineDiscipline,
     stake::{BondInspect, BondStanding, OnBondChange},
@@ -29,7 +32,8 @@ pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
 /// The status that follows from how a machine's bond stands and whether its hardware is proven.
 ///
 /// What somebody asked for is not undone: a machine suspended by request or for an offence, draining or retired stays
-/// so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here.
+/// so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here, but in
+/// [`status_after_proof`].
 pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven: bool) -> MachineStatus {
     use BondStanding::{InDebt, Sufficient, TooLow};
     use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
@@ -40,6 +44,25 @@ pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven
         (Active | Suspended(Reason::InDebt), TooLow) => Suspended(Reason::BondTooLow),
         (Active | Suspended(Reason::BondTooLow), InDebt) => Suspended(Reason::InDebt),
         (Unproven | Active | Suspended(_) | Draining | Retired, _) => status,
+    }
+}
+
+/// The status that follows from whether a machine's hardware is proven, when that changed.
+///
+/// An active machine that is proven no longer is as one that never was: it earns nothing and takes no jobs, and those
+/// that it has go on.
+pub(crate) fn status_after_proof(
+    status: MachineStatus,
+    standing: BondStanding,
+    proven: bool,
+) -> MachineStatus {
+    match status {
+        MachineStatus::Active if !proven => MachineStatus::Unproven,
+        MachineStatus::Unproven => status_after(status, standing, proven),
+        MachineStatus::Active
+        | MachineStatus::Suspended(_)
+        | MachineStatus::Draining
+        | MachineStatus::Retired => status,
     }
 }
 
@@ -60,7 +83,7 @@ impl<T: Config> Pallet<T> {
     /// whose terms changed. A machine that retires gives up its worker key.
     pub(crate) fn set_status(machine: MachineId, mut record: MachineRecordOf<T>, to: MachineStatus) {
         let from = core::mem::replace(&mut record.status, to);
-        let weight = record.reward_weight();
+        let weight = record.reward_weight_of(T::HardwareProofs::proven_slots(machine, record.slots));
         if to == MachineStatus::Retired {
             WorkerKeys::<T>::remove(&record.worker_key);
         }
@@ -120,6 +143,20 @@ impl<T: Config> OnBondChange for Pallet<T> {
         }
         let to = Self::status_now(machine, record.status, standing);
         if to != record.status {
+            Self::set_status(machine, record, to);
+        }
+    }
+}
+
+impl<T: Config> OnProofChange for Pallet<T> {
+    fn on_proof_change(machine: MachineId) {
+        let Some(record) = Machines::<T>::get(machine) else {
+            return;
+        };
+        let proven = T::HardwareProofs::is_proven(machine);
+        let to = status_after_proof(record.status, T::Bonds::standing(machine), proven);
+        // Also where the status stays: the machine weighs as much as it has proven slots.
+        if to != record.status || record.status == MachineStatus::Active {
             Self::set_status(machine, record, to);
         }
     }

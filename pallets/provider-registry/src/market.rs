@@ -1,7 +1,10 @@
 //! What the other pallets see of machines and do with them.
 
 use assay_primitives::{
-    machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus, SuspensionReason},
+    machine::{
+        HardwareClaim, HardwareClaims, HardwareProofs, LeaseTerms, MachineId, MachineInspect, MachineLease,
+        MachineStatus, SuspensionReason,
+    },
     money::Balance,
 };
 use polkadot_sdk::{
@@ -9,7 +12,7 @@ use polkadot_sdk::{
     sp_runtime::{DispatchError, DispatchResult},
 };
 
-use crate::{Config, Error, Event, Machines, Pallet, WorkerKeys, offers::MachineBook};
+use crate::{Config, Error, Event, Machines, NextMachineId, Pallet, WorkerKeys, offers::MachineBook};
 
 impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     fn provider_of(machine: MachineId) -> Option<T::AccountId> {
@@ -39,11 +42,29 @@ impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     }
 }
 
+impl<T: Config> HardwareClaims<T::AccountId> for Pallet<T> {
+    fn hardware_claim(machine: MachineId) -> Option<HardwareClaim<T::AccountId>> {
+        Machines::<T>::get(machine).map(|record| HardwareClaim {
+            exposure: record.exposure(),
+            worker_key: record.worker_key,
+            class: record.class,
+            status: record.status,
+            registered_at_ms: record.registered_at_ms,
+        })
+    }
+
+    fn next_machine_id() -> MachineId {
+        NextMachineId::<T>::get()
+    }
+}
+
 impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
     fn lease(machine: MachineId, slots: u8) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
         ensure!(slots > 0, Error::<T>::BadSlots);
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
         ensure!(record.status == MachineStatus::Active, Error::<T>::NotActive);
+        // The block that finds a proof too old may be late.
+        ensure!(T::HardwareProofs::is_proven(machine), Error::<T>::ProofTooOld);
         record.free_slots = record
             .free_slots
             .checked_sub(slots)

@@ -8,7 +8,8 @@ use assay_primitives::{
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
     emission::{RewardWeight, RewardWeights},
     machine::{
-        Attestations, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus, OnMachineRemoved,
+        Attestations, Exposure, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus,
+        OnMachineRemoved,
     },
     market::TeeKinds,
     money::{ASY, Balance, MILLI_ASY},
@@ -89,6 +90,10 @@ parameter_types! {
     pub static RemovalsHeard: Vec<MachineId> = Vec::new();
     /// Whether every machine is proven.
     pub static Proven: bool = true;
+    /// Most slots of any machine that are proven, if every machine is.
+    pub static MostProvenSlots: u8 = u8::MAX;
+    /// What the challenge was told before it changed, in order.
+    pub static ExposuresHeard: Vec<(MachineId, Exposure)> = Vec::new();
     /// What the emission was told, in order.
     pub static WeightsHeard: Vec<(MachineId, RewardWeight)> = Vec::new();
 }
@@ -159,6 +164,20 @@ impl HardwareProofs for MockProofs {
     fn is_proven(_: MachineId) -> bool {
         Proven::get()
     }
+
+    fn proven_slots(machine: MachineId, slots: u8) -> u8 {
+        if Self::is_proven(machine) {
+            slots.min(MostProvenSlots::get())
+        } else {
+            0
+        }
+    }
+
+    /// The record must not be written yet.
+    fn before_exposure_change(machine: MachineId, before: Exposure) {
+        assert_eq!(record(machine).exposure(), before);
+        ExposuresHeard::mutate(|heard| heard.push((machine, before)));
+    }
 }
 
 /// Writes down what it hears. The record must be written by then.
@@ -166,7 +185,9 @@ pub struct MockEmission;
 
 impl RewardWeights for MockEmission {
     fn set_weight(machine: MachineId, weight: RewardWeight) {
-        assert_eq!(Machines::<Test>::get(machine).unwrap().reward_weight(), weight);
+        let record = record(machine);
+        let proven_slots = MockProofs::proven_slots(machine, record.slots);
+        assert_eq!(record.reward_weight_of(proven_slots), weight);
         WeightsHeard::mutate(|heard| heard.push((machine, weight)));
     }
 }
@@ -223,6 +244,8 @@ impl ExtBuilder {
         Evidence::set(BTreeMap::new());
         RemovalsHeard::set(Vec::new());
         Proven::set(true);
+        MostProvenSlots::set(u8::MAX);
+        ExposuresHeard::set(Vec::new());
         WeightsHeard::set(Vec::new());
         let genesis = RuntimeGenesisConfig {
             balances: pallet_balances::GenesisConfig {

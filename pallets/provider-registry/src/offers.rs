@@ -14,7 +14,7 @@
 use core::marker::PhantomData;
 
 use assay_primitives::{
-    machine::{HardwareClassId, MAX_REGION_BYTES, MachineId},
+    machine::{HardwareClassId, HardwareProofs, MAX_REGION_BYTES, MachineId},
     market::{CURSOR_BYTES, Cursor},
     money::Balance,
 };
@@ -116,8 +116,16 @@ pub(crate) struct MachineBook<T>(PhantomData<T>);
 
 impl<T: Config> MachineBook<T> {
     /// Writes a machine's record, and its entries where they changed: four writes at most.
+    ///
+    /// The challenge hears first of every change in what it may ask of the machine.
     pub(crate) fn put(machine: MachineId, record: &MachineRecordOf<T>) {
-        let before = Machines::<T>::get(machine).and_then(|record| keys::<T>(machine, &record));
+        let before = Machines::<T>::get(machine);
+        if let Some(before) = &before
+            && before.exposure() != record.exposure()
+        {
+            T::HardwareProofs::before_exposure_change(machine, before.exposure());
+        }
+        let before = before.and_then(|record| keys::<T>(machine, &record));
         Self::change(before, keys::<T>(machine, record));
         Machines::<T>::insert(machine, record);
     }

@@ -6,7 +6,8 @@ use assay_primitives::{
     clock::Millis,
     emission::RewardWeight,
     machine::{
-        ClassName, Endpoint, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus, Region,
+        ClassName, Endpoint, Exposure, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus,
+        Region,
     },
     money::Balance,
 };
@@ -209,13 +210,19 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// What the machine weighs in the sharing of the emission: its compute score for every slot while it is
-    /// active, otherwise nothing.
+    /// What the machine weighs in the sharing of the emission when all of its slots are proven: its compute score
+    /// for every slot while it is active, otherwise nothing.
     pub fn reward_weight(&self) -> RewardWeight {
+        self.reward_weight_of(self.slots)
+    }
+
+    /// What the machine weighs when so many of its slots are proven.
+    pub(crate) fn reward_weight_of(&self, proven_slots: u8) -> RewardWeight {
+        let slots = proven_slots.min(self.slots);
         match self.status {
             // At most 2^32 × 2^8: never saturates.
             MachineStatus::Active => {
-                RewardWeight::from(self.terms.compute_score).saturating_mul(self.slots.into())
+                RewardWeight::from(self.terms.compute_score).saturating_mul(slots.into())
             }
             MachineStatus::Unproven
             | MachineStatus::Suspended(_)
@@ -232,6 +239,14 @@ impl<AccountId> MachineRecord<AccountId> {
     /// Whether a job could be deployed to the machine now: it is active and has a free slot.
     pub fn is_on_offer(&self) -> bool {
         self.status == MachineStatus::Active && self.free_slots > 0
+    }
+
+    /// What of the machine is open to a hardware challenge.
+    pub(crate) fn exposure(&self) -> Exposure {
+        Exposure {
+            free_slots: self.free_slots,
+            is_active: self.status == MachineStatus::Active,
+        }
     }
 
     /// Whether some slot is leased.

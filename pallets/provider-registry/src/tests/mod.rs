@@ -8,5 +8,6 @@ mod lifecycle;
 mod machines;
 mod market;
 mod offers;
+mod proofs;
 mod providers;
 mod search;

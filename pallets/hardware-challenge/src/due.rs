@@ -1,0 +1,210 @@
+//! Who owes or may give which answer: functions of a round and of a machine.
+
+use alloc::vec::Vec;
+
+use assay_primitives::{
+    challenge::{ChallengeDue, ChallengePhase, MAX_MISSED_PAGE, MissedPage, RoundId, RoundKind},
+    clock::{ActiveClock, Millis},
+    machine::{Exposure, HardwareClaim, HardwareClaims, MachineId, MachineStatus},
+    stake::{BondInspect, BondStanding},
+};
+use assay_proof::ChallengeParams;
+use polkadot_sdk::frame_support::{ensure, traits::Get};
+
+use crate::{
+    Answer, Answers, Audits, Config, Error, Exposures, NextRound, OldestRound, Pallet, Proofs, RoundRecord,
+};
+
+/// What a machine owes or may answer in a round.
+pub(crate) struct Due {
+    /// Whether silence costs it a part of its bond.
+    pub(crate) is_owed: bool,
+    /// Slots that have to answer; not zero.
+    pub(crate) slots: u8,
+    /// What its class is challenged with.
+    pub(crate) params: ChallengeParams,
+}
+
+impl<T: Config> Pallet<T> {
+    /// What the machine owes or may answer in a round, whatever it did so far.
+    pub(crate) fn due(
+        round: RoundId,
+        record: &RoundRecord,
+        machine: MachineId,
+        claim: &HardwareClaim<T::AccountId>,
+    ) -> Result<Due, Error<T>> {
+        // A machine that came with the round, or after it, could be made for its seeds.
+        ensure!(claim.registered_at_ms < record.opened_at_ms, Error::<T>::NotDue);
+        let params = Self::params_of(claim.class, round).ok_or(Error::<T>::NotDue)?;
+        let exposure = match record.kind {
+            RoundKind::Newcomers => {
+                ensure!(!Proofs::<T>::contains_key(machine), Error::<T>::NotDue);
+                // Nothing is leased of a machine that was never active.
+                Exposure {
+                    is_active: false,
+                    ..claim.exposure
+                }
+            }
+            RoundKind::Audit => Self::exposure_at(round, machine, claim.exposure),
+        };
+        ensure!(exposure.free_slots > 0, Error::<T>::NotDue);
+        if !exposure.is_active {
+            ensure!(claim.status != MachineStatus::Retired, Error::<T>::NotDue);
+            ensure!(
+                T::Bonds::standing(machine) == BondStanding::Sufficient,
+                Error::<T>::BondInsufficient
+            );
+        }
+        Ok(Due {
+            is_owed: exposure.is_active,
+            slots: exposure.free_slots,
+            params,
+        })
+    }
+
+    /// What of a machine was open to an audit when it opened: what was noted for it, or else for the next audit, and
+    /// where nothing was, nothing changed.
+    fn exposure_at(audit: RoundId, machine: MachineId, now: Exposure) -> Exposure {
+        Audits::<T>::get()
+            .into_iter()
+            .filter(|later| *later >= audit)
+            .find_map(|later| Exposures::<T>::get(later, machine))
+            .unwrap_or(now)
+    }
+
+    /// Notes what of a machine was open to the newest audit, before that changes for the first time.
+    pub(crate) fn note_exposure(machine: MachineId, before: Exposure) {
+        if let Some(newest) = Audits::<T>::get().last()
+            && !Exposures::<T>::contains_key(newest, machine)
+        {
+            Exposures::<T>::insert(newest, machine, before);
+        }
+    }
+
+    /// Whether the machine can be reported for its silence in the round.
+    ///
+    /// It must have committed, or owed it. One that left the state altogether has nothing left to lose.
+    pub(crate) fn check_missed(round: RoundId, machine: MachineId) -> Result<(), Error<T>> {
+        let record = Self::round(round)?;
+        let deadline_ms = record.prove_deadline_ms().ok_or(Error::<T>::OpeningsNotDrawn)?;
+        let now_ms = T::Clock::now_ms();
+        ensure!(now_ms > deadline_ms, Error::<T>::NotMissed);
+        ensure!(
+            record.reports_until_ms().is_some_and(|end| now_ms <= end),
+            Error::<T>::RoundForgotten
+        );
+        let claim = T::Machines::hardware_claim(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        match Answers::<T>::get(round, machine) {
+            Some(Answer::Committed(_)) => Ok(()),
+            Some(Answer::Proven { .. } | Answer::Wrong | Answer::Missed) => Err(Error::<T>::AlreadyAnswered),
+            None => {
+                let is_owed = Self::due(round, &record, machine, &claim).is_ok_and(|due| due.is_owed);
+                ensure!(is_owed, Error::<T>::NotMissed);
+                Ok(())
+            }
+        }
+    }
+
+    /// What [`challenge_due`](assay_primitives::api) says.
+    pub fn challenge_due(machine: MachineId) -> Vec<ChallengeDue> {
+        let Some(claim) = T::Machines::hardware_claim(machine) else {
+            return Vec::new();
+        };
+        let now_ms = T::Clock::now_ms();
+        (OldestRound::<T>::get()..NextRound::<T>::get())
+            .filter_map(|round| Self::due_now(round, machine, &claim, now_ms))
+            .collect()
+    }
+
+    /// What the machine has to do now in a round.
+    fn due_now(
+        round: RoundId,
+        machine: MachineId,
+        claim: &HardwareClaim<T::AccountId>,
+        now_ms: Millis,
+    ) -> Option<ChallengeDue> {
+        let record = Self::round(round).ok()?;
+        let due = |is_owed, slots, params, worker_key, phase| ChallengeDue {
+            round,
+            kind: record.kind,
+            is_owed,
+            randomness: record.randomness,
+            worker_key,
+            params,
+            slots,
+            phase,
+            // At most 64.
+            max_slots_per_proof: T::MaxSlotsPerProof::get() as u8,
+            now_ms,
+        };
+        match Answers::<T>::get(round, machine) {
+            None => {
+                let of_machine = Self::due(round, &record, machine, claim).ok()?;
+                let deadline_ms = record.commit_deadline_ms(&of_machine.params);
+                (now_ms <= deadline_ms).then(|| {
+                    due(
+                        of_machine.is_owed,
+                        of_machine.slots,
+                        of_machine.params,
+                        claim.worker_key.clone().into(),
+                        ChallengePhase::Commit { deadline_ms },
+                    )
+                })
+            }
+            Some(Answer::Committed(commitment)) => {
+                let params = Self::params_of(claim.class, round)?;
+                let phase = match (record.openings, record.prove_deadline_ms()) {
+                    (Some(openings), Some(deadline_ms)) => ChallengePhase::Prove {
+                        opening_randomness: openings.randomness,
+                        next_slot: commitment.proven,
+                        deadline_ms,
+                    },
+                    _ => ChallengePhase::AwaitOpenings {
+                        not_before_ms: record.draws_after_ms,
+                    },
+                };
+                let is_over =
+                    matches!(phase, ChallengePhase::Prove { deadline_ms, .. } if now_ms > deadline_ms);
+                // At most 64 of them.
+                let slots = commitment.roots.len() as u8;
+                (!is_over).then(|| due(true, slots, params, commitment.worker_key, phase))
+            }
+            Some(Answer::Proven { .. } | Answer::Wrong | Answer::Missed) => None,
+        }
+    }
+
+    /// Rounds whose missing answers can be reported now, the oldest first.
+    pub fn reportable_rounds() -> Vec<RoundId> {
+        let now_ms = T::Clock::now_ms();
+        (OldestRound::<T>::get()..NextRound::<T>::get())
+            .filter(|round| Self::is_reportable(*round, now_ms))
+            .collect()
+    }
+
+    fn is_reportable(round: RoundId, now_ms: Millis) -> bool {
+        Self::round(round).is_ok_and(|record| {
+            record
+                .prove_deadline_ms()
+                .is_some_and(|deadline| now_ms > deadline)
+                && record.reports_until_ms().is_some_and(|end| now_ms <= end)
+        })
+    }
+
+    /// Machines that can be reported for their silence in a round; looks at so many of them. Runs off chain.
+    pub fn missed(round: RoundId, from: MachineId, limit: u32) -> Option<MissedPage> {
+        if !Self::is_reportable(round, T::Clock::now_ms()) {
+            return None;
+        }
+        let end = T::Machines::next_machine_id();
+        let next = from
+            .saturating_add(limit.clamp(1, MAX_MISSED_PAGE).into())
+            .min(end);
+        let machines = (from..next)
+            .filter(|machine| Self::check_missed(round, *machine).is_ok())
+            .collect();
+        Some(MissedPage {
+            machines,
+            next: (next < end).then_some(next),
+        })
+    }
+}

@@ -1,0 +1,686 @@
+//! Machines show that their hardware is what they claim, or lose a part of their bond.
+//!
+//! What a challenge is, to the byte, is the business of [`assay_proof`]. This pallet decides when machines are
+//! challenged, what they owe, and what follows.
+//!
+//! ```text
+//! opened ──commit, one root for each slot──▶ commits closed ──▶ openings drawn ──prove──▶ ──report_missed──▶ forgotten
+//!        until the class's deadline          by a later block      prove window      report window
+//! ```
+//!
+//! Rounds open by themselves, each at O(1): a record with randomness and times. Who is due in a round is a function of
+//! the round and of the machine, computed when somebody asks:
+//!
+//! | machine | newcomer round | audit |
+//! |---|---|---|
+//! | active when the round opened | – | must answer for every slot that was free then |
+//! | was proven once, or answered wrongly or not at all, and is not active | – | may answer |
+//! | never tried | may answer | may answer |
+//!
+//! Whoever may answer needs a sufficient bond, and whoever committed must prove. Slots that are leased are not
+//! challenged: free slots have the numbers from zero, leased ones those behind. A machine's free slots are those that
+//! it had when the audit opened: the registry tells before they change ([`Exposures`]), so nobody leases itself out of
+//! an audit that it saw coming.
+//!
+//! # What a proof is worth
+//!
+//! A proof of *n* slots counts for [`Schedule::max_proof_age_ms`] from the opening of its round, *whatever is leased*:
+//! a machine that leases its slots to itself runs out of it as one that is silent does. Then it earns nothing and takes
+//! no jobs until it has answered a later audit; newcomer rounds are closed to it, so that all who renew do so at the
+//! same moment. A machine whose leased slots were not proven for so long keeps what its free ones proved: it earns for
+//! so many. A wrong answer and a missing one end the proof at once.
+//!
+//! What is left to a cheat: a device may stand for several machines that lease themselves in turns, with another one
+//! free at each audit, for at most [`Schedule::max_proof_age_ms`] over the time between audits. Each of them has to be
+//! bonded.
+//!
+//! # Randomness
+//!
+//! [`Config::Randomness`] gives the VRF output of the parent block's author. Its author knows it as soon as it knows
+//! that the slot is its own, which may be hours before. Therefore the outputs of all blocks are mixed into one
+//! ([`Entropy`]): to know it, one must have made every block since somebody else's last one. Nobody but the author of
+//! the parent block, and whoever it tells, knows a round's seeds, or whether an audit opens, before the parent block
+//! is out; and it knows one slot earlier. It can bias them by one bit: it may give up its block. Openings are drawn from a
+//! mix that holds the outputs of all blocks of [`Schedule::opening_delay_ms`] after the last commit: only who makes all
+//! of them could choose a commit by them.
+//!
+//! Design goals, each held by a test:
+//!
+//! 1. No block looks at all machines: a round opens, and its openings are drawn, at O(1); an answer costs its slots.
+//! 2. Seeds differ for each chain, round, machine, worker key and slot, and so no answer is good for another one.
+//! 3. No seed is known before its round, no opening before commits are closed.
+//! 4. All times are active times: no deadline runs while the chain stands still.
+//! 5. An answer is taken once, in its time, with the signature of the machine's worker key; nothing else is in a
+//!    block, and nothing of it costs a fee.
+//! 6. A machine that is due and silent, or committed and did not prove, loses a part of its bond to whoever says so
+//!    first, once for each round.
+//! 7. A proof expires by itself, in the block that begins an epoch.
+//! 8. Bounded: at most [`MAX_LIVE_ROUNDS`] rounds, forgotten answer by answer, and a block does no more than
+//!    [`Config::MaxServiceWeight`].
+
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+mod answers;
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarking;
+mod calls;
+mod due;
+mod hooks;
+#[cfg(test)]
+mod mock;
+mod proofs;
+mod rounds;
+#[cfg(test)]
+mod tests;
+mod try_state;
+mod types;
+pub mod weights;
+
+pub use pallet::*;
+pub use types::{
+    Answer, ClassVersion, ClassVersions, Commitment, DOUBLE_ROUNDS_PER_UNIT, DrawnOpenings, GenesisChallenge,
+    LiveAudits, MAX_CLASS_VERSIONS, MAX_LIVE_AUDITS, MAX_LIVE_ROUNDS, MAX_PROOF_BYTES, MIN_PASSES,
+    ProofRecord, ProofStep, Roots, RoundRecord, Schedule,
+};
+pub use weights::WeightInfo;
+
+/// What a transaction pool is told of an answer by a machine that is not due in the round.
+pub const NOT_DUE: u8 = 1;
+
+/// What a transaction pool is told of a second answer, and of a second report.
+pub const ALREADY_ANSWERED: u8 = 2;
+
+/// What a transaction pool is told of roots or proofs that are not those of the slots whose turn it is.
+pub const WRONG_SLOTS: u8 = 3;
+
+/// What a transaction pool is told of proofs for which nothing was committed.
+pub const NOT_COMMITTED: u8 = 4;
+
+/// What a transaction pool is told of a report of a machine that owes nothing, or still has time.
+pub const NOT_MISSED: u8 = 5;
+
+/// What a transaction pool is told of a report of a proof that still counts.
+pub const NOT_EXPIRED: u8 = 6;
+
+#[polkadot_sdk::frame_support::pallet]
+pub mod pallet {
+    use alloc::vec::Vec;
+
+    use assay_primitives::{
+        challenge::{RoundId, RoundKind},
+        clock::{ActiveClock, EpochIndex, Millis},
+        machine::{Exposure, HardwareClaims, HardwareClassId, MAX_SLOTS, MachineId, OnProofChange},
+        offence::{ReportOffence, SlashId},
+        stake::BondInspect,
+    };
+    use assay_proof::{ChallengeParams, Hash, SlotProof, VerifyError};
+    use polkadot_sdk::{
+        frame_support::{
+            pallet_prelude::*,
+            traits::{EnsureOrigin, Randomness, StorageVersion},
+            weights::WeightMeter,
+        },
+        frame_system::{ensure_authorized, pallet_prelude::*},
+        sp_core::sr25519,
+    };
+
+    use crate::{
+        Answer, ClassVersions, GenesisChallenge, LiveAudits, ProofRecord, Roots, RoundRecord, Schedule,
+        WeightInfo,
+    };
+
+    /// Version of the storage layout below.
+    const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
+
+    #[pallet::pallet]
+    #[pallet::storage_version(STORAGE_VERSION)]
+    pub struct Pallet<T>(_);
+
+    /// Needs [`polkadot_sdk::frame_system::AuthorizeCall`] among the runtime's transaction extensions. Accounts are the
+    /// 32 bytes of a public key: a worker key must be able to sign for itself.
+    #[pallet::config]
+    pub trait Config:
+        polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>, AccountId: Into<[u8; 32]>>
+    {
+        /// What machines claim.
+        type Machines: HardwareClaims<Self::AccountId>;
+
+        /// Tells whether a machine has anything to lose.
+        type Bonds: BondInspect;
+
+        /// Punishes machines.
+        type Offences: ReportOffence<Self::AccountId>;
+
+        /// Hears of proofs that come and go.
+        type OnProofChange: OnProofChange;
+
+        /// Tells active time.
+        type Clock: ActiveClock;
+
+        /// The VRF output of the parent block's author; nothing where it has none. See the head of this crate.
+        type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
+
+        /// Who decides when machines are challenged, and with what.
+        type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
+
+        /// Most double rounds that the verification of one slot may take, whatever its class: nearly all of its time. A
+        /// multiple of [`DOUBLE_ROUNDS_PER_UNIT`](crate::DOUBLE_ROUNDS_PER_UNIT).
+        #[pallet::constant]
+        type MaxDoubleRounds: Get<u64>;
+
+        /// Most slots that one transaction proves, at least one. The largest must fit a block.
+        #[pallet::constant]
+        type MaxSlotsPerProof: Get<u32>;
+
+        /// Most weight that a block spends on rounds, expiries and forgetting, however much it has left. Must be enough
+        /// for one unit of each.
+        #[pallet::constant]
+        type MaxServiceWeight: Get<Weight>;
+
+        /// Weights of this pallet's calls and hooks.
+        type WeightInfo: WeightInfo;
+    }
+
+    /// When rounds open, and how long their parts last.
+    #[pallet::storage]
+    pub type CurrentSchedule<T> = StorageValue<_, Schedule, ValueQuery>;
+
+    /// What each class is challenged with, for the rounds of which anything is kept and for those to come.
+    #[pallet::storage]
+    pub type Classes<T> = StorageMap<_, Twox64Concat, HardwareClassId, ClassVersions, ValueQuery>;
+
+    /// The VRF outputs of all blocks, mixed.
+    #[pallet::storage]
+    pub type Entropy<T> = StorageValue<_, Hash, ValueQuery>;
+
+    /// Active time at the last block in which the hook ran: not later than at the parent.
+    #[pallet::storage]
+    pub type LastServedMs<T> = StorageValue<_, Millis, ValueQuery>;
+
+    /// Until when it was drawn whether an audit opens.
+    #[pallet::storage]
+    pub type AuditsDrawnUntilMs<T> = StorageValue<_, Millis, ValueQuery>;
+
+    /// When the last audit opened.
+    #[pallet::storage]
+    pub type LastAuditMs<T> = StorageValue<_, Millis, ValueQuery>;
+
+    /// When the last newcomer round opened.
+    #[pallet::storage]
+    pub type LastNewcomersMs<T> = StorageValue<_, Millis, OptionQuery>;
+
+    /// The rounds of which anything is kept.
+    #[pallet::storage]
+    pub type Rounds<T> = StorageMap<_, Twox64Concat, RoundId, RoundRecord>;
+
+    /// The round that opens next.
+    #[pallet::storage]
+    pub type NextRound<T> = StorageValue<_, RoundId, ValueQuery>;
+
+    /// The first round whose openings are not drawn.
+    #[pallet::storage]
+    pub type NextDraw<T> = StorageValue<_, RoundId, ValueQuery>;
+
+    /// The oldest round of which anything is kept.
+    #[pallet::storage]
+    pub type OldestRound<T> = StorageValue<_, RoundId, ValueQuery>;
+
+    /// The audits among the rounds of which anything is kept.
+    #[pallet::storage]
+    pub type Audits<T> = StorageValue<_, LiveAudits, ValueQuery>;
+
+    /// What machines answered in each round, and who was reported for not doing so.
+    #[pallet::storage]
+    pub type Answers<T> = StorageDoubleMap<_, Twox64Concat, RoundId, Twox64Concat, MachineId, Answer>;
+
+    /// What of a machine was open to an audit when it opened, where that changed before the next audit.
+    #[pallet::storage]
+    pub type Exposures<T> = StorageDoubleMap<_, Twox64Concat, RoundId, Twox64Concat, MachineId, Exposure>;
+
+    /// The proofs of the machines that ever had one, or lost the right to be a newcomer.
+    #[pallet::storage]
+    pub type Proofs<T> = StorageMap<_, Twox64Concat, MachineId, ProofRecord>;
+
+    /// The machines whose next proof expires before an epoch begins, by that epoch.
+    #[pallet::storage]
+    pub type Expiries<T> = StorageDoubleMap<_, Twox64Concat, EpochIndex, Twox64Concat, MachineId, ()>;
+
+    /// The oldest epoch of which expiries may be left.
+    #[pallet::storage]
+    pub type NextExpiryEpoch<T> = StorageValue<_, EpochIndex, ValueQuery>;
+
+    /// What the chain starts with.
+    #[pallet::genesis_config]
+    #[derive(polkadot_sdk::frame_support::DefaultNoBound)]
+    pub struct GenesisConfig<T: Config> {
+        /// When rounds open, and how long their parts last.
+        pub schedule: Schedule,
+        /// What each class is challenged with; classes must not repeat.
+        pub classes: Vec<GenesisChallenge>,
+        /// Ties the configuration to its runtime.
+        #[serde(skip)]
+        pub _config: core::marker::PhantomData<T>,
+    }
+
+    #[pallet::genesis_build]
+    impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
+        fn build(&self) {
+            assert!(
+                self.schedule.is_valid(),
+                "genesis: a length in the schedule of hardware challenges is zero, audits are rarer than the most \
+                 that may be between them, or a machine that answers every audit would not stay proven"
+            );
+            CurrentSchedule::<T>::put(self.schedule);
+            for GenesisChallenge { class, params } in &self.classes {
+                assert!(
+                    !Classes::<T>::contains_key(class),
+                    "genesis: hardware class {class} has two challenges"
+                );
+                if Pallet::<T>::put_class(*class, Some(*params)).is_err() {
+                    panic!("genesis: the challenge of hardware class {class} is out of bounds");
+                }
+            }
+        }
+    }
+
+    #[pallet::event]
+    #[pallet::generate_deposit(pub(crate) fn deposit_event)]
+    pub enum Event<T: Config> {
+        /// A round opened.
+        RoundOpened {
+            /// The round.
+            round: RoundId,
+            /// Whom it is for.
+            kind: RoundKind,
+            /// What the seeds follow from.
+            randomness: Hash,
+            /// Until when some class may commit, in active time.
+            commits_until_ms: Millis,
+        },
+        /// The openings of a round were drawn.
+        OpeningsDrawn {
+            /// The round.
+            round: RoundId,
+            /// What the opened lanes follow from.
+            randomness: Hash,
+            /// Until when slots can be proven, in active time.
+            prove_until_ms: Millis,
+        },
+        /// A machine committed.
+        Committed {
+            /// The round.
+            round: RoundId,
+            /// The machine.
+            machine: MachineId,
+            /// For how many slots.
+            slots: u8,
+        },
+        /// A machine proved some of its slots, and others are left.
+        SlotsProven {
+            /// The round.
+            round: RoundId,
+            /// The machine.
+            machine: MachineId,
+            /// Slots that are proven so far.
+            proven: u8,
+        },
+        /// A machine proved all slots that it committed for.
+        MachineProven {
+            /// The round.
+            round: RoundId,
+            /// The machine.
+            machine: MachineId,
+            /// How many slots.
+            slots: u8,
+        },
+        /// A machine proved a slot wrongly: the hardware is not what it is said to be.
+        AnswerWrong {
+            /// The round.
+            round: RoundId,
+            /// The machine.
+            machine: MachineId,
+            /// The slot.
+            slot: u8,
+            /// What is wrong with its proof.
+            error: VerifyError,
+            /// What it costs.
+            slash: SlashId,
+        },
+        /// A machine owed an answer and gave none in time.
+        AnswerMissed {
+            /// The round.
+            round: RoundId,
+            /// The machine.
+            machine: MachineId,
+            /// Who gets the reporter's share.
+            reporter: T::AccountId,
+            /// What it costs.
+            slash: SlashId,
+        },
+        /// A proof of a machine counts no more.
+        ProofExpired {
+            /// The machine.
+            machine: MachineId,
+            /// Slots that are still proven.
+            proven_slots: u8,
+        },
+        /// A class is challenged with other parameters.
+        ClassSet {
+            /// The class.
+            class: HardwareClassId,
+            /// The parameters; `None`: machines of the class are not challenged.
+            params: Option<ChallengeParams>,
+            /// The first round that they count for.
+            from_round: RoundId,
+        },
+        /// Rounds open, and their parts last, as it says.
+        ScheduleSet {
+            /// The schedule.
+            schedule: Schedule,
+        },
+    }
+
+    #[pallet::error]
+    pub enum Error<T> {
+        /// There is no such round yet.
+        RoundNotOpen,
+        /// The round was forgotten.
+        RoundForgotten,
+        /// There is no such machine.
+        NoSuchMachine,
+        /// The machine neither must nor may answer in the round.
+        NotDue,
+        /// The machine's bond does not suffice, so it has too little to lose.
+        BondInsufficient,
+        /// The deadline has passed.
+        TooLate,
+        /// The openings are not drawn yet.
+        OpeningsNotDrawn,
+        /// The machine answered, or was reported.
+        AlreadyAnswered,
+        /// The roots are not one for each slot that is due, or the proofs not those of the slots whose turn it is.
+        WrongSlots,
+        /// The machine committed nothing in the round.
+        NotCommitted,
+        /// The machine owes no answer in the round, or still has time.
+        NotMissed,
+        /// What the machine has proven still counts.
+        NotExpired,
+        /// A parameter of the class is out of its range.
+        BadParams,
+        /// The deadline of the class is longer than the time that rounds give for commits.
+        DeadlineTooLong,
+        /// The verification of a slot would take too long.
+        VerificationTooLong,
+        /// The proof of a slot would be too large.
+        ProofTooLarge,
+        /// So few reads that storing the memory would not pay.
+        TooFewPasses,
+        /// The parameters changed too often for the rounds that are open; wait until the oldest is forgotten.
+        TooManyVersions,
+        /// A length in the schedule is zero, audits are rarer than the most that may be between them, or a machine that
+        /// answers every audit would not stay proven.
+        BadSchedule,
+    }
+
+    #[pallet::hooks]
+    impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn on_poll(_: BlockNumberFor<T>, meter: &mut WeightMeter) {
+            Self::serve(meter);
+        }
+
+        fn integrity_test() {
+            assert!(
+                (1..=u32::from(MAX_SLOTS)).contains(&T::MaxSlotsPerProof::get()),
+                "a transaction proves 1 to 64 slots"
+            );
+            assert!(
+                T::MaxDoubleRounds::get() >= crate::DOUBLE_ROUNDS_PER_UNIT
+                    && T::MaxDoubleRounds::get().is_multiple_of(crate::DOUBLE_ROUNDS_PER_UNIT),
+                "verifications are weighed in whole units"
+            );
+            assert!(
+                Self::one_unit_weight().all_lte(T::MaxServiceWeight::get()),
+                "the hook may not even do one unit"
+            );
+            let largest_proof = T::MaxSlotsPerProof::get();
+            assert!(
+                Self::prove_weight(largest_proof, T::MaxDoubleRounds::get())
+                    .saturating_add(T::WeightInfo::authorize_prove(largest_proof))
+                    .all_lte(T::BlockWeights::get().max_block),
+                "the largest proof does not fit a block"
+            );
+        }
+
+        #[cfg(feature = "try-runtime")]
+        fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
+            Self::do_try_state()
+        }
+    }
+
+    #[pallet::call]
+    impl<T: Config> Pallet<T> {
+        /// Commits one root for each slot that a machine has to answer for.
+        ///
+        /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker key over
+        /// what [`commit_message`](assay_primitives::challenge::commit_message) says. Who committed must prove.
+        ///
+        /// # Origin
+        /// Authorized.
+        ///
+        /// # Parameters
+        /// - `round`: the round.
+        /// - `machine`: the machine.
+        /// - `roots`: by the numbers of the slots, from zero.
+        /// - `signature`: by the machine's worker key.
+        ///
+        /// # Errors
+        /// What a transaction pool is told stands in brackets.
+        /// - [`Error::RoundNotOpen`] (`Future`), [`Error::RoundForgotten`] (`Stale`).
+        /// - [`Error::NoSuchMachine`] (`BadSigner`).
+        /// - [`Error::NotDue`], [`Error::BondInsufficient`]: it neither must nor may answer
+        ///   (`Custom(`[`NOT_DUE`](crate::NOT_DUE)`)`).
+        /// - [`Error::TooLate`]: the deadline of its class has passed (`Stale`).
+        /// - [`Error::AlreadyAnswered`] (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
+        /// - [`Error::WrongSlots`]: there are more or fewer roots than slots
+        ///   (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
+        /// - A forged signature never gets so far (`BadProof`).
+        ///
+        /// # Events
+        /// - [`Event::Committed`]
+        #[pallet::call_index(0)]
+        #[pallet::weight((T::WeightInfo::commit(roots.len() as u32), DispatchClass::Operational))]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_commit(roots.len() as u32))]
+        #[pallet::authorize(|_source, round, machine, roots, signature| {
+            Self::authorize_commit(*round, *machine, roots, signature)
+        })]
+        pub fn commit(
+            origin: OriginFor<T>,
+            round: RoundId,
+            machine: MachineId,
+            roots: Roots,
+            // Checked when the call was authorized.
+            _signature: sr25519::Signature,
+        ) -> DispatchResult {
+            ensure_authorized(origin)?;
+            Self::do_commit(round, machine, roots)
+        }
+
+        /// Proves some of the slots for which a machine committed.
+        ///
+        /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker key over
+        /// what [`prove_message`](assay_primitives::challenge::prove_message) says. Slots are proven in the order of
+        /// their numbers, all at once or in parts. A proof that is wrong in any way counts as an answer, and costs a
+        /// large part of the bond.
+        ///
+        /// # Origin
+        /// Authorized.
+        ///
+        /// # Parameters
+        /// - `round`: the round.
+        /// - `machine`: the machine.
+        /// - `first_slot`: the first slot that is not proven.
+        /// - `proofs`: of this slot and those behind it; at least one and at most [`Config::MaxSlotsPerProof`].
+        /// - `signature`: by the machine's worker key.
+        ///
+        /// # Errors
+        /// What a transaction pool is told stands in brackets.
+        /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`],
+        ///   [`Error::TooLate`] (`Stale`).
+        /// - [`Error::NoSuchMachine`] (`BadSigner`).
+        /// - [`Error::NotCommitted`] (`Custom(`[`NOT_COMMITTED`](crate::NOT_COMMITTED)`)`).
+        /// - [`Error::AlreadyAnswered`] (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
+        /// - [`Error::WrongSlots`]: it is not the turn of these slots (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
+        /// - A forged signature never gets so far (`BadProof`).
+        ///
+        /// # Events
+        /// - [`Event::SlotsProven`], [`Event::MachineProven`] with the last slot, or [`Event::AnswerWrong`].
+        #[pallet::call_index(1)]
+        #[pallet::weight((
+            Pallet::<T>::prove_weight(proofs.len() as u32, T::MaxDoubleRounds::get()),
+            DispatchClass::Operational,
+        ))]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_prove(proofs.len() as u32))]
+        #[pallet::authorize(|_source, round, machine, first_slot, proofs, signature| {
+            Self::authorize_prove(*round, *machine, *first_slot, proofs, signature)
+        })]
+        pub fn prove(
+            origin: OriginFor<T>,
+            round: RoundId,
+            machine: MachineId,
+            first_slot: u8,
+            proofs: BoundedVec<SlotProof, T::MaxSlotsPerProof>,
+            // Checked when the call was authorized.
+            _signature: sr25519::Signature,
+        ) -> DispatchResultWithPostInfo {
+            ensure_authorized(origin)?;
+            let double_rounds = Self::do_prove(round, machine, first_slot, &proofs)?;
+            Ok(Some(Self::prove_weight(proofs.len() as u32, double_rounds)).into())
+        }
+
+        /// Reports that a machine owed an answer in a round and gave none in time. The machine is slashed, and its
+        /// proof ends.
+        ///
+        /// As a general transaction it costs no fee, and needs no signature: it is true or not. The first one counts.
+        ///
+        /// # Origin
+        /// Authorized, or signed by anybody.
+        ///
+        /// # Parameters
+        /// - `round`: the round.
+        /// - `machine`: the machine.
+        /// - `reporter`: who gets the reporter's share of the slash.
+        ///
+        /// # Errors
+        /// What a transaction pool is told stands in brackets.
+        /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`] (`Stale`).
+        /// - [`Error::NoSuchMachine`] (`BadSigner`).
+        /// - [`Error::NotMissed`]: it owes no answer, or still has time (`Custom(`[`NOT_MISSED`](crate::NOT_MISSED)`)`).
+        /// - [`Error::AlreadyAnswered`]: it answered, or was reported
+        ///   (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
+        ///
+        /// # Events
+        /// - [`Event::AnswerMissed`]
+        #[pallet::call_index(2)]
+        #[pallet::weight((T::WeightInfo::report_missed(), DispatchClass::Operational))]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_report_missed())]
+        #[pallet::authorize(|_source, round, machine, _reporter| {
+            Self::authorize_report_missed(*round, *machine)
+        })]
+        pub fn report_missed(
+            origin: OriginFor<T>,
+            round: RoundId,
+            machine: MachineId,
+            reporter: T::AccountId,
+        ) -> DispatchResult {
+            Self::ensure_anybody(origin)?;
+            Self::do_report_missed(round, machine, reporter)
+        }
+
+        /// Takes note that a proof of a machine counts no more, before the hook does.
+        ///
+        /// As a general transaction it costs no fee, and needs no signature: it is true or not.
+        ///
+        /// # Origin
+        /// Authorized, or signed by anybody.
+        ///
+        /// # Parameters
+        /// - `machine`: the machine.
+        ///
+        /// # Errors
+        /// - [`Error::NotExpired`]: what it has proven still counts, or it has proven nothing
+        ///   (`Custom(`[`NOT_EXPIRED`](crate::NOT_EXPIRED)`)`).
+        ///
+        /// # Events
+        /// - [`Event::ProofExpired`]
+        #[pallet::call_index(3)]
+        #[pallet::weight((T::WeightInfo::report_expired(), DispatchClass::Operational))]
+        #[pallet::weight_of_authorize(T::WeightInfo::authorize_report_expired())]
+        #[pallet::authorize(|_source, machine| Self::authorize_report_expired(*machine))]
+        pub fn report_expired(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
+            Self::ensure_anybody(origin)?;
+            Self::do_report_expired(machine)
+        }
+
+        /// Decides what the machines of a class are challenged with, in the rounds that open from now on.
+        ///
+        /// # Origin
+        /// [`Config::AdminOrigin`].
+        ///
+        /// # Parameters
+        /// - `class`: the class, which need not be in the catalogue yet.
+        /// - `params`: the parameters; `None`: its machines are not challenged, and so cannot be proven.
+        ///
+        /// # Errors
+        /// - [`Error::BadParams`], [`Error::DeadlineTooLong`], [`Error::VerificationTooLong`],
+        ///   [`Error::ProofTooLarge`], [`Error::TooFewPasses`]: the parameters are out of bounds.
+        /// - [`Error::TooManyVersions`]: they changed too often for the rounds that are open.
+        ///
+        /// # Events
+        /// - [`Event::ClassSet`]
+        #[pallet::call_index(4)]
+        #[pallet::weight(T::WeightInfo::set_class())]
+        pub fn set_class(
+            origin: OriginFor<T>,
+            class: HardwareClassId,
+            params: Option<ChallengeParams>,
+        ) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            Self::do_set_class(class, params)
+        }
+
+        /// Decides when rounds open from now on, and how long their parts last. Rounds that are open keep their times,
+        /// and proofs their expiry. Classes whose deadline is longer than the new time for commits have as long as that.
+        ///
+        /// # Origin
+        /// [`Config::AdminOrigin`].
+        ///
+        /// # Parameters
+        /// - `schedule`: the schedule.
+        ///
+        /// # Errors
+        /// - [`Error::BadSchedule`]
+        ///
+        /// # Events
+        /// - [`Event::ScheduleSet`]
+        #[pallet::call_index(5)]
+        #[pallet::weight(T::WeightInfo::set_schedule())]
+        pub fn set_schedule(origin: OriginFor<T>, schedule: Schedule) -> DispatchResult {
+            T::AdminOrigin::ensure_origin(origin)?;
+            ensure!(schedule.is_valid(), Error::<T>::BadSchedule);
+            CurrentSchedule::<T>::put(schedule);
+            Self::deposit_event(Event::ScheduleSet { schedule });
+            Ok(())
+        }
+    }
+
+    #[pallet::view_functions]
+    impl<T: Config> Pallet<T> {
+        /// Of how many slots a machine holds a proof that counts now.
+        pub fn proven_slots_now(machine: MachineId) -> u8 {
+            Self::slots_with_proof(machine)
+        }
+    }
+}

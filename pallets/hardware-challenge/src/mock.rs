@@ -1,0 +1,761 @@
+//! A runtime of the hardware challenge alone, with machines, bonds, a clock and a randomness that the tests set by
+//! hand, and workers that really prove.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{collections::BTreeMap, num::NonZeroUsize};
+
+use assay_primitives::{
+    challenge::{ChallengeDue, ChallengePhase, RoundId, RoundKind, commit_message, prove_message},
+    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    machine::{
+        Exposure, HardwareClaim, HardwareClaims, HardwareClassId, HardwareProofs, MachineId, MachineStatus,
+        OnMachineRemoved, OnProofChange, SuspensionReason,
+    },
+    offence::{Beneficiaries, Offence, ReportOffence, SlashId},
+    stake::{BondInspect, BondStanding},
+};
+use assay_proof::{
+    ChallengeParams, Hash, SlotClaim, SlotProof, block, item, item_index, leaf, node, permute_add,
+    prover::{CpuOptions, CpuProver, Prover},
+};
+use polkadot_sdk::{
+    frame_support::{
+        construct_runtime, derive_impl, parameter_types,
+        traits::{Authorize, ConstU32, ConstU64, Hooks, Randomness},
+        weights::{Weight, WeightMeter},
+    },
+    frame_system::{self, EnsureRoot, mocking::MockBlock},
+    sp_core::{H256, Pair, sr25519},
+    sp_io::{TestExternalities, hashing::blake2_256},
+    sp_keystore::{KeystoreExt, testing::MemoryKeystore},
+    sp_runtime::{
+        AccountId32, BuildStorage, DispatchError, DispatchResult,
+        traits::{Dispatchable, IdentityLookup},
+        transaction_validity::{TransactionSource, TransactionValidityError, ValidTransaction},
+    },
+};
+
+use crate::{self as pallet_hardware_challenge, GenesisChallenge, Schedule};
+
+pub(crate) type AccountId = AccountId32;
+
+/// Who does what anybody may do.
+pub(crate) const STRANGER: AccountId = AccountId::new([3; 32]);
+
+/// The class of most machines.
+pub(crate) const CLASS: HardwareClassId = 0;
+/// A class with other parameters and a shorter deadline.
+pub(crate) const QUICK_CLASS: HardwareClassId = 1;
+/// A class without parameters.
+pub(crate) const UNKNOWN_CLASS: HardwareClassId = 9;
+
+/// Small enough to be answered by the hundred, and read over twice.
+pub(crate) const PARAMS: ChallengeParams = ChallengeParams {
+    items: 1 << 10,
+    fill_double_rounds: 4,
+    lanes_log2: 6,
+    steps: 32,
+    openings: 4,
+    deadline_ms: 12_000,
+};
+pub(crate) const QUICK_PARAMS: ChallengeParams = ChallengeParams {
+    lanes_log2: 5,
+    steps: 64,
+    openings: 2,
+    deadline_ms: 6_000,
+    ..PARAMS
+};
+
+pub(crate) const BLOCK_MS: Millis = 3_000;
+pub(crate) const EPOCH_MS: Millis = 10 * MILLIS_PER_HOUR;
+/// When tests begin: the end of an epoch is far, and so is the beginning of time.
+pub(crate) const START_MS: Millis = 5_000 * MILLIS_PER_HOUR;
+/// Audits hardly ever open by themselves.
+pub(crate) const SCHEDULE: Schedule = Schedule {
+    newcomer_interval_ms: 30_000,
+    mean_audit_interval_ms: 1_000 * MILLIS_PER_HOUR,
+    max_audit_interval_ms: 1_000 * MILLIS_PER_HOUR,
+    commit_window_ms: 12_000,
+    opening_delay_ms: 6_000,
+    prove_window_ms: 30_000,
+    report_window_ms: 60_000,
+    max_proof_age_ms: 2_000 * MILLIS_PER_HOUR,
+};
+pub(crate) const MAX_DOUBLE_ROUNDS: u64 = 64 * 1_024;
+pub(crate) const MAX_SLOTS_PER_PROOF: u32 = 3;
+/// Enough for some dozens of units.
+pub(crate) const SERVICE_WEIGHT: Weight = Weight::from_parts(20_000_000_000, u64::MAX);
+
+construct_runtime!(
+    pub enum Test {
+        System: frame_system,
+        HardwareChallenge: pallet_hardware_challenge,
+    }
+);
+
+#[derive_impl(frame_system::config_preludes::TestDefaultConfig)]
+impl frame_system::Config for Test {
+    type Block = MockBlock<Test>;
+    type AccountId = AccountId;
+    type Lookup = IdentityLookup<AccountId>;
+}
+
+/// A machine of the mock's registry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct MockMachine {
+    pub(crate) worker: u8,
+    pub(crate) class: HardwareClassId,
+    pub(crate) slots: u8,
+    pub(crate) free_slots: u8,
+    pub(crate) status: MachineStatus,
+    pub(crate) standing: BondStanding,
+    pub(crate) registered_at_ms: Millis,
+}
+
+parameter_types! {
+    /// Active time.
+    pub static NowMs: Millis = START_MS;
+    /// VRF outputs of blocks that are not what they would be by themselves; `None`: the author has none.
+    pub static Vrf: BTreeMap<u64, Option<u64>> = BTreeMap::new();
+    /// The registry's machines.
+    pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
+    /// How often the registry was asked what a machine claims.
+    pub static ClaimsRead: u32 = 0;
+    /// Offences that were reported, in order.
+    pub static Reported: Vec<(MachineId, Offence, Option<AccountId>)> = Vec::new();
+    /// Machines whose proof changed, and how many slots they had proven then, in order.
+    pub static ProofChanges: Vec<(MachineId, u8)> = Vec::new();
+    /// Most weight that the hook takes.
+    pub const ServiceWeight: Weight = SERVICE_WEIGHT;
+}
+
+pub struct MockClock;
+
+impl ActiveClock for MockClock {
+    fn now_ms() -> Millis {
+        NowMs::get()
+    }
+
+    fn current_epoch() -> EpochIndex {
+        (NowMs::get() / EPOCH_MS) as EpochIndex
+    }
+
+    fn epoch_duration_ms() -> Millis {
+        EPOCH_MS
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_now_ms(now: Millis) {
+        NowMs::set(now);
+    }
+}
+
+/// What the parent block's author drew.
+pub struct MockRandomness;
+
+impl Randomness<Option<H256>, u64> for MockRandomness {
+    fn random(subject: &[u8]) -> (Option<H256>, u64) {
+        let parent = System::block_number() - 1;
+        let drawn = Vrf::get().get(&parent).copied().unwrap_or(Some(parent));
+        let random = drawn.map(|drawn| blake2_256(&[subject, &drawn.to_le_bytes()].concat()).into());
+        (random, parent)
+    }
+}
+
+pub struct MockRegistry;
+
+impl MockRegistry {
+    fn exposure(record: &MockMachine) -> Exposure {
+        Exposure {
+            free_slots: record.free_slots,
+            is_active: record.status == MachineStatus::Active,
+        }
+    }
+}
+
+impl HardwareClaims<AccountId> for MockRegistry {
+    fn hardware_claim(machine: MachineId) -> Option<HardwareClaim<AccountId>> {
+        ClaimsRead::mutate(|read| *read += 1);
+        Machines::get().get(&machine).map(|record| HardwareClaim {
+            worker_key: worker_key(record.worker),
+            class: record.class,
+            status: record.status,
+            exposure: Self::exposure(record),
+            registered_at_ms: record.registered_at_ms,
+        })
+    }
+
+    fn next_machine_id() -> MachineId {
+        Machines::get()
+            .last_key_value()
+            .map_or(0, |(machine, _)| machine + 1)
+    }
+}
+
+/// As the registry: active while bonded and proven.
+impl OnProofChange for MockRegistry {
+    fn on_proof_change(machine: MachineId) {
+        let proven = HardwareChallenge::proven_slots(machine, u8::MAX);
+        ProofChanges::mutate(|changes| changes.push((machine, proven)));
+        let record = Machines::get()[&machine].clone();
+        match record.status {
+            MachineStatus::Active if proven == 0 => set_status(machine, MachineStatus::Unproven),
+            MachineStatus::Unproven if proven > 0 && record.standing == BondStanding::Sufficient => {
+                set_status(machine, MachineStatus::Active)
+            }
+            _ => {}
+        }
+    }
+}
+
+pub struct MockStakes;
+
+impl BondInspect for MockStakes {
+    fn standing(machine: MachineId) -> BondStanding {
+        Machines::get()[&machine].standing
+    }
+
+    fn is_settled(_: MachineId) -> bool {
+        false
+    }
+
+    fn has_pending_slash(_: MachineId) -> bool {
+        false
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_bond(machine: MachineId) {
+        change(machine, |record| record.standing = BondStanding::Sufficient);
+    }
+}
+
+/// As the stakes: a wrong answer suspends.
+impl ReportOffence<AccountId> for MockStakes {
+    fn report_offence(
+        machine: MachineId,
+        offence: Offence,
+        beneficiaries: Beneficiaries<AccountId>,
+    ) -> Result<SlashId, DispatchError> {
+        assert_eq!(beneficiaries.consumer, None);
+        Machines::get().get(&machine).ok_or(DispatchError::CannotLookup)?;
+        Reported::mutate(|reported| reported.push((machine, offence, beneficiaries.reporter)));
+        if offence == Offence::ChallengeWrong {
+            set_status(machine, MachineStatus::Suspended(SuspensionReason::Offence));
+        }
+        Ok(slash_id(Reported::get().len()))
+    }
+}
+
+/// The identifier of the slash for the n-th offence that was reported.
+pub(crate) fn slash_id(number: usize) -> SlashId {
+    SlashId {
+        due_epoch: 7,
+        index: number as u32,
+    }
+}
+
+#[cfg(feature = "runtime-benchmarks")]
+mod benchmarks {
+    use assay_primitives::{
+        machine::{LeaseTerms, MachineInspect, MachineLease},
+        money::Balance,
+    };
+
+    use super::*;
+
+    impl MachineInspect<AccountId> for MockRegistry {
+        fn provider_of(machine: MachineId) -> Option<AccountId> {
+            Machines::get().get(&machine).map(|_| STRANGER)
+        }
+
+        fn machine_of_worker(_: &AccountId) -> Option<MachineId> {
+            None
+        }
+
+        fn status(machine: MachineId) -> Option<MachineStatus> {
+            Machines::get().get(&machine).map(|record| record.status)
+        }
+
+        fn class_stake(_: MachineId) -> Option<Balance> {
+            None
+        }
+
+        /// Benchmarks sign with keys of their own, which the mock finds by the last worker's number.
+        fn benchmark_machine(_: &AccountId, worker_key: &AccountId, slots: u8) -> MachineId {
+            BenchmarkKey::set(Some(worker_key.clone()));
+            let machine = register(u8::MAX, slots);
+            change(machine, |record| record.status = MachineStatus::Unproven);
+            machine
+        }
+    }
+
+    impl MachineLease<AccountId> for MockRegistry {
+        fn lease(_: MachineId, _: u8) -> Result<LeaseTerms<AccountId>, DispatchError> {
+            Err(DispatchError::Unavailable)
+        }
+
+        fn release(_: MachineId, _: u8) -> DispatchResult {
+            Ok(())
+        }
+
+        fn benchmark_activate(machine: MachineId) {
+            change(machine, |record| record.status = MachineStatus::Active);
+        }
+    }
+}
+
+parameter_types! {
+    /// The worker key with the number 255, where a benchmark brought its own.
+    pub static BenchmarkKey: Option<AccountId> = None;
+}
+
+impl pallet_hardware_challenge::Config for Test {
+    type Machines = MockRegistry;
+    type Bonds = MockStakes;
+    type Offences = MockStakes;
+    type OnProofChange = MockRegistry;
+    type Clock = MockClock;
+    type Randomness = MockRandomness;
+    type AdminOrigin = EnsureRoot<AccountId>;
+    type MaxDoubleRounds = ConstU64<MAX_DOUBLE_ROUNDS>;
+    type MaxSlotsPerProof = ConstU32<MAX_SLOTS_PER_PROOF>;
+    type MaxServiceWeight = ServiceWeight;
+    type WeightInfo = ();
+}
+
+/// Builds a chain in the middle of its life, without machines, in whose next block a newcomer round opens.
+pub(crate) struct ExtBuilder {
+    schedule: Schedule,
+}
+
+impl Default for ExtBuilder {
+    fn default() -> Self {
+        Self { schedule: SCHEDULE }
+    }
+}
+
+impl ExtBuilder {
+    pub(crate) fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    pub(crate) fn build(self) -> TestExternalities {
+        NowMs::set(START_MS);
+        Vrf::set(BTreeMap::new());
+        Machines::set(BTreeMap::new());
+        ClaimsRead::set(0);
+        Reported::set(Vec::new());
+        ProofChanges::set(Vec::new());
+        BenchmarkKey::set(None);
+        let genesis = RuntimeGenesisConfig {
+            hardware_challenge: pallet_hardware_challenge::GenesisConfig {
+                schedule: self.schedule,
+                classes: vec![
+                    GenesisChallenge {
+                        class: CLASS,
+                        params: PARAMS,
+                    },
+                    GenesisChallenge {
+                        class: QUICK_CLASS,
+                        params: QUICK_PARAMS,
+                    },
+                ],
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let mut externalities = TestExternalities::from(genesis.build_storage().unwrap());
+        externalities.register_extension(KeystoreExt::new(MemoryKeystore::new()));
+        externalities.execute_with(|| {
+            System::set_block_number(1_000);
+            crate::LastServedMs::<Test>::put(START_MS);
+            crate::AuditsDrawnUntilMs::<Test>::put(START_MS);
+            crate::LastAuditMs::<Test>::put(START_MS);
+            crate::NextExpiryEpoch::<Test>::put(MockClock::current_epoch());
+        });
+        externalities
+    }
+
+    /// Runs the test and checks the pallet's invariants after it.
+    pub(crate) fn build_and_execute(self, test: impl FnOnce()) {
+        self.build().execute_with(|| {
+            test();
+            HardwareChallenge::do_try_state().unwrap();
+        });
+    }
+}
+
+/// The key pair of a worker.
+pub(crate) fn worker_pair(number: u8) -> sr25519::Pair {
+    sr25519::Pair::from_seed(&[number; 32])
+}
+
+/// The account of [`worker_pair`].
+pub(crate) fn worker_key(number: u8) -> AccountId {
+    match BenchmarkKey::get() {
+        Some(key) if number == u8::MAX => key,
+        _ => AccountId::new(worker_pair(number).public().0),
+    }
+}
+
+/// A new machine of [`CLASS`], bonded and unproven.
+pub(crate) fn register(worker: u8, slots: u8) -> MachineId {
+    let machine = MockRegistry::next_machine_id();
+    let record = MockMachine {
+        worker,
+        class: CLASS,
+        slots,
+        free_slots: slots,
+        status: MachineStatus::Unproven,
+        standing: BondStanding::Sufficient,
+        registered_at_ms: NowMs::get(),
+    };
+    Machines::mutate(|machines| machines.insert(machine, record));
+    machine
+}
+
+/// Changes a machine; the challenge hears of it first, as from the registry.
+pub(crate) fn change(machine: MachineId, change: impl FnOnce(&mut MockMachine)) {
+    let before = Machines::get()[&machine].clone();
+    let mut after = before.clone();
+    change(&mut after);
+    if MockRegistry::exposure(&before) != MockRegistry::exposure(&after) {
+        HardwareChallenge::before_exposure_change(machine, MockRegistry::exposure(&before));
+    }
+    Machines::mutate(|machines| machines.insert(machine, after));
+}
+
+pub(crate) fn set_status(machine: MachineId, status: MachineStatus) {
+    change(machine, |record| record.status = status);
+}
+
+/// Leases so many slots, or gives them back where it is less than nothing.
+pub(crate) fn lease(machine: MachineId, slots: i8) {
+    change(machine, |record| {
+        record.free_slots = record.free_slots.checked_add_signed(-slots).unwrap();
+        assert!(record.free_slots <= record.slots);
+    });
+}
+
+/// The registry forgets a machine.
+pub(crate) fn remove(machine: MachineId) {
+    Machines::mutate(|machines| machines.remove(&machine));
+    HardwareChallenge::on_machine_removed(machine);
+}
+
+pub(crate) fn status(machine: MachineId) -> MachineStatus {
+    Machines::get()[&machine].status
+}
+
+pub(crate) fn proven_slots(machine: MachineId) -> u8 {
+    HardwareChallenge::proven_slots(machine, u8::MAX)
+}
+
+/// A block, so long after the one before it, whose hook has so much weight. Returns how much it took.
+pub(crate) fn block_with(after_ms: Millis, weight: Weight) -> Weight {
+    System::set_block_number(System::block_number() + 1);
+    NowMs::set(NowMs::get() + after_ms);
+    let mut meter = WeightMeter::with_limit(weight);
+    HardwareChallenge::on_poll(System::block_number(), &mut meter);
+    meter.consumed()
+}
+
+/// A block, so long after the one before it.
+pub(crate) fn block_after(after_ms: Millis) {
+    block_with(after_ms, Weight::MAX);
+}
+
+pub(crate) fn next_block() {
+    block_after(BLOCK_MS);
+}
+
+/// Blocks as they are on a healthy chain, until `is_enough` says so.
+pub(crate) fn blocks_until(mut is_enough: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if is_enough() {
+            return;
+        }
+        next_block();
+    }
+    panic!("it never was enough");
+}
+
+pub(crate) fn round_record(round: RoundId) -> crate::RoundRecord {
+    crate::Rounds::<Test>::get(round).unwrap()
+}
+
+/// The next round of that kind that opens by itself.
+pub(crate) fn next_round(kind: RoundKind) -> RoundId {
+    let first = crate::NextRound::<Test>::get();
+    let of_kind = || {
+        (first..crate::NextRound::<Test>::get())
+            .find(|round| crate::Rounds::<Test>::get(round).is_some_and(|record| record.kind == kind))
+    };
+    blocks_until(|| of_kind().is_some());
+    of_kind().unwrap()
+}
+
+/// Waits for a newcomer round.
+pub(crate) fn newcomer_round() -> RoundId {
+    next_round(RoundKind::Newcomers)
+}
+
+/// Waits for an audit, which is overdue.
+pub(crate) fn audit() -> RoundId {
+    crate::LastAuditMs::<Test>::put(0);
+    next_round(RoundKind::Audit)
+}
+
+/// Blocks until the openings of the round are drawn.
+pub(crate) fn until_drawn(round: RoundId) {
+    blocks_until(|| round_record(round).openings.is_some());
+}
+
+/// Blocks until the last proof of the round is late.
+pub(crate) fn until_proofs_are_late(round: RoundId) {
+    until_drawn(round);
+    let deadline = round_record(round).prove_deadline_ms().unwrap();
+    blocks_until(|| NowMs::get() > deadline);
+}
+
+/// What the runtime tells the machine's worker of a round.
+pub(crate) fn due_in(round: RoundId, machine: MachineId) -> Option<ChallengeDue> {
+    HardwareChallenge::challenge_due(machine)
+        .into_iter()
+        .find(|due| due.round == round)
+}
+
+/// The seeds of the slots that are due.
+pub(crate) fn seeds(due: &ChallengeDue, machine: MachineId) -> Vec<Hash> {
+    (0..due.slots)
+        .map(|slot| assay_proof::seed(&due.randomness, machine, &due.worker_key, slot))
+        .collect()
+}
+
+fn prover() -> CpuProver {
+    CpuProver::new(CpuOptions {
+        threads: NonZeroUsize::new(1),
+        ..CpuOptions::default()
+    })
+    .unwrap()
+}
+
+/// The roots of an honest worker.
+pub(crate) fn honest_roots(due: &ChallengeDue, machine: MachineId) -> Vec<Hash> {
+    let mut prover = prover();
+    seeds(due, machine)
+        .iter()
+        .map(|seed| prover.commit(&due.params, seed, &()).unwrap().root)
+        .collect()
+}
+
+/// What a worker has to hold its proof of a slot against.
+pub(crate) fn claim_of(due: &ChallengeDue, machine: MachineId, slot: u8) -> SlotClaim {
+    let ChallengePhase::Prove {
+        opening_randomness, ..
+    } = due.phase
+    else {
+        panic!("there is nothing to prove yet: {:?}", due.phase);
+    };
+    SlotClaim {
+        params: due.params,
+        seed: assay_proof::seed(&due.randomness, machine, &due.worker_key, slot),
+        opening_randomness,
+        machine_id: machine,
+        slot,
+        root: Hash::default(),
+    }
+}
+
+/// The proof of an honest worker for a slot.
+pub(crate) fn honest_proof(due: &ChallengeDue, machine: MachineId, slot: u8) -> SlotProof {
+    let claim = claim_of(due, machine, slot);
+    let mut prover = prover();
+    let commitment = prover.commit(&due.params, &claim.seed, &()).unwrap();
+    let lanes: Vec<u32> = claim.opened_lanes().collect();
+    prover.open(&commitment, &lanes, &()).unwrap()
+}
+
+/// The levels of a tree over lanes that read zeros where the memory ends after `stored` items, leaves first.
+pub(crate) fn tree_with_memory(params: &ChallengeParams, seed: &Hash, stored: u32) -> Vec<Vec<Hash>> {
+    let mut levels: Vec<Vec<Hash>> = vec![
+        (0..1 << params.lanes_log2)
+            .map(|lane| {
+                let mut accumulator = block(
+                    seed,
+                    assay_proof::LANE_DOMAIN,
+                    lane,
+                    assay_proof::STEP_DOUBLE_ROUNDS,
+                );
+                for _ in 0..params.steps {
+                    let index = item_index(&accumulator, params.items);
+                    let read = if index < stored {
+                        item(seed, index, params.fill_double_rounds)
+                    } else {
+                        [0; 16]
+                    };
+                    let mixed = core::array::from_fn(|word| accumulator[word] ^ read[word]);
+                    accumulator = permute_add(&mixed, assay_proof::STEP_DOUBLE_ROUNDS);
+                }
+                leaf(&accumulator)
+            })
+            .collect(),
+    ];
+    while levels.last().unwrap().len() > 1 {
+        let above = levels
+            .last()
+            .unwrap()
+            .chunks(2)
+            .map(|pair| node(&pair[0], &pair[1]))
+            .collect();
+        levels.push(above);
+    }
+    levels
+}
+
+/// The paths of lanes in such a tree.
+pub(crate) fn paths(levels: &[Vec<Hash>], lanes: impl IntoIterator<Item = u32>) -> SlotProof {
+    SlotProof::from_paths(lanes.into_iter().map(|lane| {
+        levels[..levels.len() - 1]
+            .iter()
+            .enumerate()
+            .map(|(level, hashes)| hashes[(lane as usize >> level) ^ 1])
+            .collect::<Vec<Hash>>()
+    }))
+    .unwrap()
+}
+
+/// A commit that its machine's worker signed.
+pub(crate) fn signed_commit(round: RoundId, machine: MachineId, roots: &[Hash]) -> crate::Call<Test> {
+    let worker = Machines::get().get(&machine).map_or(1, |record| record.worker);
+    commit_signed_by(worker, round, machine, roots)
+}
+
+/// A commit that some worker signed.
+pub(crate) fn commit_signed_by(
+    worker: u8,
+    round: RoundId,
+    machine: MachineId,
+    roots: &[Hash],
+) -> crate::Call<Test> {
+    let genesis_hash = System::block_hash(0);
+    let message = commit_message(genesis_hash.as_ref(), round, machine, roots);
+    crate::Call::commit {
+        round,
+        machine,
+        roots: roots.to_vec().try_into().unwrap(),
+        signature: worker_pair(worker).sign(&message),
+    }
+}
+
+/// Proofs that their machine's worker signed.
+pub(crate) fn signed_prove(
+    round: RoundId,
+    machine: MachineId,
+    first_slot: u8,
+    proofs: &[SlotProof],
+) -> crate::Call<Test> {
+    let worker = Machines::get().get(&machine).map_or(1, |record| record.worker);
+    prove_signed_by(worker, round, machine, first_slot, proofs)
+}
+
+/// Proofs that some worker signed.
+pub(crate) fn prove_signed_by(
+    worker: u8,
+    round: RoundId,
+    machine: MachineId,
+    first_slot: u8,
+    proofs: &[SlotProof],
+) -> crate::Call<Test> {
+    let genesis_hash = System::block_hash(0);
+    let message = prove_message(genesis_hash.as_ref(), round, machine, first_slot, proofs);
+    crate::Call::prove {
+        round,
+        machine,
+        first_slot,
+        proofs: proofs.to_vec().try_into().unwrap(),
+        signature: worker_pair(worker).sign(&message),
+    }
+}
+
+/// What the transaction pool says of a call.
+pub(crate) fn authorize(call: crate::Call<Test>) -> Result<ValidTransaction, TransactionValidityError> {
+    RuntimeCall::from(call)
+        .authorize(TransactionSource::External)
+        .unwrap()
+        .map(|(valid, unspent)| {
+            assert_eq!(unspent, Weight::zero());
+            valid
+        })
+}
+
+/// Dispatches a call as one that was authorized.
+pub(crate) fn dispatch_authorized(call: crate::Call<Test>) -> DispatchResult {
+    RuntimeCall::from(call)
+        .dispatch(frame_system::RawOrigin::Authorized.into())
+        .map(|_| ())
+        .map_err(|error| error.error)
+}
+
+/// Sends a call through the pool into a block.
+pub(crate) fn send(call: crate::Call<Test>) {
+    authorize(call.clone()).unwrap();
+    dispatch_authorized(call).unwrap();
+}
+
+/// The machine's worker commits honestly.
+pub(crate) fn commit(round: RoundId, machine: MachineId) {
+    let due = due_in(round, machine).unwrap();
+    send(signed_commit(round, machine, &honest_roots(&due, machine)));
+}
+
+/// The machine's worker proves honestly what is left, in as large parts as can be.
+pub(crate) fn prove(round: RoundId, machine: MachineId) {
+    while let Some(due) = due_in(round, machine) {
+        let ChallengePhase::Prove { next_slot, .. } = due.phase else {
+            panic!("there is nothing to prove yet: {:?}", due.phase);
+        };
+        let end = due.slots.min(next_slot + due.max_slots_per_proof);
+        let proofs: Vec<SlotProof> = (next_slot..end)
+            .map(|slot| honest_proof(&due, machine, slot))
+            .collect();
+        send(signed_prove(round, machine, next_slot, &proofs));
+    }
+}
+
+/// These machines answer the round honestly and in time.
+pub(crate) fn answer(round: RoundId, machines: &[MachineId]) {
+    for machine in machines {
+        commit(round, *machine);
+    }
+    until_drawn(round);
+    for machine in machines {
+        prove(round, *machine);
+    }
+}
+
+/// A machine that answered its first newcomer round and is active. Forgets events and traces so far.
+pub(crate) fn active_machine(worker: u8, slots: u8) -> MachineId {
+    let machine = register(worker, slots);
+    next_block();
+    let round = newcomer_round();
+    answer(round, &[machine]);
+    assert_eq!(status(machine), MachineStatus::Active);
+    take_events();
+    ProofChanges::set(Vec::new());
+    machine
+}
+
+/// Somebody reports that a machine missed its answer.
+pub(crate) fn report_missed(round: RoundId, machine: MachineId) -> DispatchResult {
+    HardwareChallenge::report_missed(RuntimeOrigin::signed(STRANGER), round, machine, STRANGER)
+}
+
+/// The pallet's events so far; forgets them.
+pub(crate) fn take_events() -> Vec<crate::Event<Test>> {
+    let events = System::read_events_for_pallet::<crate::Event<Test>>();
+    System::reset_events();
+    events
+}

@@ -1,0 +1,124 @@
+//! What machines have proven, and when that counts no more. Nothing else touches the proofs and their expiries.
+
+use assay_primitives::{
+    challenge::RoundId,
+    clock::{ActiveClock, EpochIndex, Millis},
+    machine::{Exposure, HardwareProofs, MachineId, OnMachineRemoved, OnProofChange},
+};
+
+use crate::{
+    Config, CurrentSchedule, Event, Expiries, NextRound, Pallet, ProofRecord, ProofStep, Proofs, Rounds,
+};
+
+impl<T: Config> Pallet<T> {
+    /// Of how many slots a machine holds a proof that counts now.
+    pub(crate) fn slots_with_proof(machine: MachineId) -> u8 {
+        Proofs::<T>::get(machine).map_or(0, |record| record.proven_slots(T::Clock::now_ms()))
+    }
+
+    /// A machine answered a round for so many slots.
+    ///
+    /// The proof is as old as the round: what the machine had in its memory then is all that it shows. Nothing is
+    /// proven by the answer to a round that opened before the machine lost its proof.
+    pub(crate) fn add_proof(round: RoundId, machine: MachineId, slots: u8) {
+        let Some(opened_at_ms) = Rounds::<T>::get(round).map(|record| record.opened_at_ms) else {
+            return;
+        };
+        let expires_at_ms = opened_at_ms.saturating_add(CurrentSchedule::<T>::get().max_proof_age_ms);
+        let before = Proofs::<T>::get(machine).unwrap_or_default();
+        if round < before.first_round || expires_at_ms < T::Clock::now_ms() {
+            return;
+        }
+        let mut after = before.clone();
+        // A machine with room for a step of every number of slots can go on without those that count no more.
+        after.drop_expired(T::Clock::now_ms());
+        after.add(ProofStep { slots, expires_at_ms });
+        Self::put_proof(machine, &before, after);
+        T::OnProofChange::on_proof_change(machine);
+    }
+
+    /// A machine answered wrongly, or not at all: only rounds that open from now on can prove it again.
+    pub(crate) fn lose_proof(machine: MachineId) {
+        let before = Proofs::<T>::get(machine).unwrap_or_default();
+        let after = ProofRecord {
+            first_round: NextRound::<T>::get(),
+            ..ProofRecord::default()
+        };
+        Self::put_proof(machine, &before, after);
+        T::OnProofChange::on_proof_change(machine);
+    }
+
+    /// Whether a proof of the machine counts no more and nobody took note of it.
+    pub(crate) fn has_expired(machine: MachineId) -> bool {
+        Proofs::<T>::get(machine)
+            .and_then(|record| record.next_expiry_ms())
+            .is_some_and(|expires_at_ms| expires_at_ms < T::Clock::now_ms())
+    }
+
+    /// Drops the proofs of a machine that count no more.
+    pub(crate) fn expire(machine: MachineId) {
+        let Some(before) = Proofs::<T>::get(machine) else {
+            return;
+        };
+        let now_ms = T::Clock::now_ms();
+        let mut after = before.clone();
+        if !after.drop_expired(now_ms) {
+            return;
+        }
+        let proven_slots = after.proven_slots(now_ms);
+        Self::put_proof(machine, &before, after);
+        Self::deposit_event(Event::ProofExpired {
+            machine,
+            proven_slots,
+        });
+        T::OnProofChange::on_proof_change(machine);
+    }
+
+    /// Writes a machine's record, and the epoch in which the hook looks at it.
+    fn put_proof(machine: MachineId, before: &ProofRecord, after: ProofRecord) {
+        let due_before = before.next_expiry_ms().map(Self::expiry_epoch);
+        let due_after = after.next_expiry_ms().map(Self::expiry_epoch);
+        if due_before != due_after {
+            if let Some(epoch) = due_before {
+                Expiries::<T>::remove(epoch, machine);
+            }
+            if let Some(epoch) = due_after {
+                Expiries::<T>::insert(epoch, machine, ());
+            }
+        }
+        Proofs::<T>::insert(machine, after);
+    }
+
+    /// The first epoch that begins after a proof has expired.
+    pub(crate) fn expiry_epoch(expires_at_ms: Millis) -> EpochIndex {
+        let epoch = expires_at_ms
+            .checked_div(T::Clock::epoch_duration_ms())
+            .unwrap_or(0)
+            .saturating_add(1);
+        EpochIndex::try_from(epoch).unwrap_or(EpochIndex::MAX)
+    }
+}
+
+impl<T: Config> HardwareProofs for Pallet<T> {
+    fn is_proven(machine: MachineId) -> bool {
+        Self::slots_with_proof(machine) > 0
+    }
+
+    fn proven_slots(machine: MachineId, slots: u8) -> u8 {
+        Self::slots_with_proof(machine).min(slots)
+    }
+
+    fn before_exposure_change(machine: MachineId, before: Exposure) {
+        Self::note_exposure(machine, before);
+    }
+}
+
+impl<T: Config> OnMachineRemoved for Pallet<T> {
+    fn on_machine_removed(machine: MachineId) {
+        if let Some(record) = Proofs::<T>::take(machine)
+            && let Some(expires_at_ms) = record.next_expiry_ms()
+        {
+            Expiries::<T>::remove(Self::expiry_epoch(expires_at_ms), machine);
+        }
+    }
+}

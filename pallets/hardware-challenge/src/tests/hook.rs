@@ -1,0 +1,149 @@
+use assay_primitives::challenge::RoundKind::Newcomers;
+use polkadot_sdk::frame_support::{traits::Hooks, weights::Weight};
+
+use crate::{Answers, Entropy, NextDraw, NextRound, OldestRound, WeightInfo, mock::*};
+
+type Weights = ();
+
+fn overhead() -> Weight {
+    <Weights as WeightInfo>::hook_overhead()
+}
+
+fn open() -> Weight {
+    <Weights as WeightInfo>::hook_open()
+}
+
+fn draw() -> Weight {
+    <Weights as WeightInfo>::hook_draw()
+}
+
+fn pass_epoch() -> Weight {
+    <Weights as WeightInfo>::hook_expire().max(<Weights as WeightInfo>::hook_pass_epoch())
+}
+
+fn forget() -> Weight {
+    <Weights as WeightInfo>::hook_forget_answer().max(<Weights as WeightInfo>::hook_forget_round())
+}
+
+fn one_less(weight: Weight) -> Weight {
+    weight.saturating_sub(Weight::from_parts(1, 0))
+}
+
+/// Blocks until the hook has nothing to do but to look.
+fn settle() {
+    blocks_until(|| block_with(0, Weight::MAX) == overhead() + open());
+}
+
+#[test]
+fn hook_does_nothing_when_overhead_does_not_fit() {
+    ExtBuilder::default().build_and_execute(|| {
+        let before = Entropy::<Test>::get();
+        assert_eq!(block_with(BLOCK_MS, one_less(overhead())), Weight::zero());
+        assert_eq!(Entropy::<Test>::get(), before);
+        assert_eq!(NextRound::<Test>::get(), 0);
+    });
+}
+
+#[test]
+fn hook_opens_no_round_when_it_does_not_fit() {
+    ExtBuilder::default().build_and_execute(|| {
+        // The epoch's end has no room either, with which the cursor of expiries starts.
+        assert_eq!(block_with(BLOCK_MS, one_less(overhead() + open())), overhead());
+        assert_eq!(NextRound::<Test>::get(), 0);
+        assert_eq!(block_with(BLOCK_MS, overhead() + open()), overhead() + open());
+        assert_eq!(NextRound::<Test>::get(), 1);
+        assert_eq!(round_record(0).kind, Newcomers);
+    });
+}
+
+#[test]
+fn hook_draws_nothing_when_it_does_not_fit() {
+    ExtBuilder::default().build_and_execute(|| {
+        let round = newcomer_round();
+        settle();
+        let closed_ms = round_record(round).draws_after_ms;
+        block_with(closed_ms + 1 - NowMs::get(), overhead());
+        assert_eq!(block_with(BLOCK_MS, one_less(overhead() + draw())), overhead());
+        assert_eq!(NextDraw::<Test>::get(), round);
+        assert_eq!(block_with(BLOCK_MS, overhead() + draw()), overhead() + draw());
+        assert_eq!(NextDraw::<Test>::get(), round + 1);
+    });
+}
+
+#[test]
+fn hook_forgets_answer_by_answer() {
+    ExtBuilder::default().build_and_execute(|| {
+        let machines: Vec<u64> = (1..=3).map(|worker| register(worker, 1)).collect();
+        next_block();
+        let round = newcomer_round();
+        answer(round, &machines);
+        let end_ms = round_record(round).reports_until_ms().unwrap();
+        blocks_until(|| OldestRound::<Test>::get() == round);
+        block_with(end_ms + 1 - NowMs::get(), Weight::zero());
+        // No round can open meanwhile, so that only forgetting is left after drawing those that are open.
+        crate::LastNewcomersMs::<Test>::put(u64::MAX);
+        while crate::NextDraw::<Test>::get() < NextRound::<Test>::get() {
+            block_with(BLOCK_MS, overhead() + draw());
+        }
+        assert_eq!(Answers::<Test>::iter_prefix(round).count(), 3);
+        let weight = overhead() + open() + forget() * 2;
+        assert_eq!(block_with(0, weight), weight);
+        assert_eq!(Answers::<Test>::iter_prefix(round).count(), 1);
+        HardwareChallenge::do_try_state().unwrap();
+        assert_eq!(block_with(0, one_less(weight)), overhead() + open() + forget());
+        assert_eq!(Answers::<Test>::iter_prefix(round).count(), 0);
+        assert_eq!(OldestRound::<Test>::get(), round);
+        block_with(0, overhead() + open() + forget());
+        assert_eq!(OldestRound::<Test>::get(), round + 1);
+        crate::LastNewcomersMs::<Test>::put(NowMs::get());
+    });
+}
+
+#[test]
+fn hook_spends_no_more_than_it_may() {
+    ExtBuilder::default().build_and_execute(|| {
+        let machines: Vec<u64> = (1..=60).map(|worker| register(worker, 1)).collect();
+        next_block();
+        let round = newcomer_round();
+        answer(round, &machines);
+        // Everything expires and is forgotten at the same time.
+        crate::LastAuditMs::<Test>::put(NowMs::get() + 3_000 * EPOCH_MS);
+        let mut took = block_with(SCHEDULE.max_proof_age_ms + EPOCH_MS, Weight::MAX);
+        let mut blocks = 0;
+        while took.ref_time() > SERVICE_WEIGHT.ref_time() / 2 {
+            assert!(took.all_lte(SERVICE_WEIGHT));
+            HardwareChallenge::do_try_state().unwrap();
+            took = block_with(0, Weight::MAX);
+            blocks += 1;
+        }
+        assert!(blocks > 0);
+        assert_eq!(Answers::<Test>::iter().count(), 0);
+        assert!(machines.iter().all(|machine| proven_slots(*machine) == 0));
+    });
+}
+
+#[test]
+fn hook_passes_epochs_in_which_nothing_expires() {
+    ExtBuilder::default().build_and_execute(|| {
+        settle();
+        crate::LastAuditMs::<Test>::put(NowMs::get() + 10 * EPOCH_MS);
+        crate::LastNewcomersMs::<Test>::put(NowMs::get() + 10 * EPOCH_MS);
+        block_with(3 * EPOCH_MS, Weight::zero());
+        while crate::NextDraw::<Test>::get() < NextRound::<Test>::get()
+            || OldestRound::<Test>::get() < NextRound::<Test>::get()
+        {
+            block_with(BLOCK_MS, Weight::MAX);
+        }
+        crate::NextExpiryEpoch::<Test>::mutate(|epoch| *epoch -= 2);
+        assert_eq!(block_with(0, Weight::MAX), overhead() + open() + pass_epoch() * 2);
+        assert_eq!(block_with(0, Weight::MAX), overhead() + open());
+    });
+}
+
+#[test]
+fn integrity_test_works() {
+    ExtBuilder::default().build_and_execute(|| {
+        <HardwareChallenge as Hooks<_>>::integrity_test();
+        assert!(HardwareChallenge::one_unit_weight().all_lte(SERVICE_WEIGHT));
+    });
+}

@@ -1,0 +1,167 @@
+//! What workers, validators and the chain say to each other about the hardware challenge: the rounds, what is owed in
+//! them, and the bytes that a worker signs.
+
+use alloc::vec::Vec;
+
+use assay_proof::{ChallengeParams, Hash, SlotProof};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_crypto_hashing::blake2_256;
+use scale_info::TypeInfo;
+
+use crate::{clock::Millis, machine::MachineId};
+
+/// Numbers rounds in the order in which they opened, from zero; never used again.
+pub type RoundId = u32;
+
+/// First bytes of what a worker signs to commit its roots.
+pub const COMMIT_CONTEXT: &[u8] = b"assay/challenge-commit/v1";
+
+/// First bytes of what a worker signs to prove its slots.
+pub const PROVE_CONTEXT: &[u8] = b"assay/challenge-prove/v1";
+
+/// Most machines that a page of missing answers looks at.
+pub const MAX_MISSED_PAGE: u32 = 1_000;
+
+/// Whom a round is for.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+)]
+pub enum RoundKind {
+    /// For machines that were never proven: they may answer, and nobody must.
+    #[codec(index = 0)]
+    Newcomers,
+    /// For the whole network at the same moment: every active machine must answer for every free slot, and any other
+    /// may.
+    #[codec(index = 1)]
+    Audit,
+}
+
+/// What a machine has to do next in a round. Times are active times, and inclusive.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum ChallengePhase {
+    /// Commit one root for each slot.
+    #[codec(index = 0)]
+    Commit {
+        /// The last moment at which the commit may be in a block.
+        deadline_ms: Millis,
+    },
+    /// Keep what was committed: the openings are not drawn yet.
+    #[codec(index = 1)]
+    AwaitOpenings {
+        /// They are drawn in a block after one that is later than this.
+        not_before_ms: Millis,
+    },
+    /// Prove the slots.
+    #[codec(index = 2)]
+    Prove {
+        /// What the opened lanes follow from.
+        opening_randomness: Hash,
+        /// The first slot that is not proven; proofs are given in the order of the slots.
+        next_slot: u8,
+        /// The last moment at which the last proof may be in a block.
+        deadline_ms: Millis,
+    },
+}
+
+/// What a machine owes or may answer in a round.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct ChallengeDue {
+    /// The round.
+    pub round: RoundId,
+    /// Whom it is for.
+    pub kind: RoundKind,
+    /// Whether silence costs the machine a part of its bond.
+    pub is_owed: bool,
+    /// What the seeds follow from.
+    pub randomness: Hash,
+    /// The worker key that the seeds follow from.
+    pub worker_key: Hash,
+    /// Parameters of the machine's class, as they stand for this round.
+    pub params: ChallengeParams,
+    /// Slots that have to answer: those with the numbers from zero.
+    pub slots: u8,
+    /// What to do next.
+    pub phase: ChallengePhase,
+    /// Most slots that one transaction may prove.
+    pub max_slots_per_proof: u8,
+    /// Active time at the block that this is said of.
+    pub now_ms: Millis,
+}
+
+/// A part of those that owed an answer in a round and gave none.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct MissedPage {
+    /// The machines of this page, by identifier. May be none although others follow.
+    pub machines: Vec<MachineId>,
+    /// Where the next page starts; `None`: this was the last one.
+    pub next: Option<MachineId>,
+}
+
+/// The bytes that a worker signs to commit: `context ‖ genesis hash ‖ round ‖ machine ‖ roots`, the numbers and the
+/// list as SCALE encodes them.
+pub fn commit_message(genesis_hash: &[u8], round: RoundId, machine: MachineId, roots: &[Hash]) -> Vec<u8> {
+    let mut message = COMMIT_CONTEXT.to_vec();
+    message.extend_from_slice(genesis_hash);
+    (round, machine, roots).encode_to(&mut message);
+    message
+}
+
+/// The bytes that a worker signs to prove:
+/// `context ‖ genesis hash ‖ round ‖ machine ‖ first slot ‖ BLAKE2b-256(proofs)`, the numbers and the list as SCALE
+/// encodes them.
+pub fn prove_message(
+    genesis_hash: &[u8],
+    round: RoundId,
+    machine: MachineId,
+    first_slot: u8,
+    proofs: &[SlotProof],
+) -> Vec<u8> {
+    let mut message = PROVE_CONTEXT.to_vec();
+    message.extend_from_slice(genesis_hash);
+    (round, machine, first_slot, proofs.using_encoded(blake2_256)).encode_to(&mut message);
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commit_message_has_its_layout() {
+        let message = commit_message(&[0xaa; 32], 0x0102, 3, &[[4; 32], [5; 32]]);
+        let mut expected = b"assay/challenge-commit/v1".to_vec();
+        expected.extend([0xaa; 32]);
+        expected.extend([0x02, 0x01, 0, 0]);
+        expected.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        expected.push(2 << 2);
+        expected.extend([4; 32]);
+        expected.extend([5; 32]);
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn prove_message_has_its_layout() {
+        let proofs = [SlotProof::default(), SlotProof::default()];
+        let message = prove_message(&[0xaa; 32], 0x0102, 3, 6, &proofs);
+        let mut expected = b"assay/challenge-prove/v1".to_vec();
+        expected.extend([0xaa; 32]);
+        expected.extend([0x02, 0x01, 0, 0]);
+        expected.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        expected.push(6);
+        expected.extend(blake2_256(&[2 << 2, 0, 0]));
+        assert_eq!(message, expected);
+    }
+}
