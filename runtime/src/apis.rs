@@ -4,11 +4,13 @@ use alloc::vec::Vec;
 
 use assay_primitives::{
     availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
+    challenge::{ChallengeDue, MissedPage, RoundId},
     clock::EpochIndex,
     job::{JobId, OpenOrderPage},
     machine::MachineId,
     market::{Cursor, FindError, MachineView, Mismatch, OfferPage, Requirements},
 };
+use assay_proof::SlotProof;
 use polkadot_sdk::{
     frame_support::{
         genesis_builder_helper::{build_state, get_preset},
@@ -18,7 +20,7 @@ use polkadot_sdk::{
     frame_system_rpc_runtime_api, pallet_grandpa, pallet_transaction_payment,
     pallet_transaction_payment_rpc_runtime_api, sp_api, sp_block_builder, sp_consensus_babe,
     sp_consensus_grandpa,
-    sp_core::OpaqueMetadata,
+    sp_core::{OpaqueMetadata, sr25519},
     sp_genesis_builder, sp_inherents, sp_offchain,
     sp_runtime::{
         ApplyExtrinsicResult, ExtrinsicInclusionMode,
@@ -30,10 +32,11 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AccountId, Availability, Babe, Balance, Block, Executive, Grandpa, Historical, InherentDataExt,
-    JobEscrow, Nonce, ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig, SessionKeys, System,
-    TransactionPayment, VERSION, availability, configs::consensus::BABE_GENESIS_EPOCH_CONFIG,
-    genesis_config_presets, session_keys,
+    AccountId, Availability, Babe, Balance, Block, Executive, Grandpa, HardwareChallenge, Historical,
+    InherentDataExt, JobEscrow, Nonce, ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig,
+    SessionKeys, System, TransactionPayment, VERSION, availability,
+    configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets, session_keys,
+    transactions::general_transaction,
 };
 
 sp_api::impl_runtime_apis! {
@@ -238,6 +241,52 @@ sp_api::impl_runtime_apis! {
             signature: AvailabilitySignature,
         ) -> Option<<Block as BlockT>::Extrinsic> {
             availability::report_transaction(epoch, validator_index, failures, signature)
+        }
+    }
+
+    impl assay_primitives::api::HardwareChallengeApi<Block, AccountId> for Runtime {
+        fn challenge_due(machine: MachineId) -> Vec<ChallengeDue> {
+            HardwareChallenge::challenge_due(machine)
+        }
+
+        fn reportable_rounds() -> Vec<RoundId> {
+            HardwareChallenge::reportable_rounds()
+        }
+
+        fn missed(round: RoundId, from: MachineId, limit: u32) -> Option<MissedPage> {
+            HardwareChallenge::missed(round, from, limit)
+        }
+
+        fn commit_transaction(
+            round: RoundId,
+            machine: MachineId,
+            roots: Vec<[u8; 32]>,
+            signature: sr25519::Signature,
+        ) -> Option<<Block as BlockT>::Extrinsic> {
+            let roots = roots.try_into().ok()?;
+            let call = pallet_hardware_challenge::Call::<Runtime>::commit { round, machine, roots, signature };
+            Some(general_transaction(call.into()))
+        }
+
+        fn prove_transaction(
+            round: RoundId,
+            machine: MachineId,
+            first_slot: u8,
+            proofs: Vec<SlotProof>,
+            signature: sr25519::Signature,
+        ) -> Option<<Block as BlockT>::Extrinsic> {
+            let proofs = proofs.try_into().ok()?;
+            let call = pallet_hardware_challenge::Call::<Runtime>::prove { round, machine, first_slot, proofs, signature };
+            Some(general_transaction(call.into()))
+        }
+
+        fn report_missed_transaction(
+            round: RoundId,
+            machine: MachineId,
+            reporter: AccountId,
+        ) -> Option<<Block as BlockT>::Extrinsic> {
+            let call = pallet_hardware_challenge::Call::<Runtime>::report_missed { round, machine, reporter };
+            Some(general_transaction(call.into()))
         }
     }
 

@@ -10,12 +10,10 @@ use assay_primitives::{
     machine::MachineId,
 };
 use pallet_provider_registry::{Machines, NextMachineId};
-use polkadot_sdk::{
-    frame_metadata_hash_extension::CheckMetadataHash, frame_system, pallet_transaction_payment,
-    sp_runtime::generic::Era,
-};
 
-use crate::{AccountId, Availability, ChainClock, Runtime, RuntimeCall, TxExtension, UncheckedExtrinsic};
+use crate::{
+    AccountId, Availability, ChainClock, Runtime, UncheckedExtrinsic, transactions::general_transaction,
+};
 
 /// What `AvailabilityApi::assignments` says.
 pub fn assignments(key: &AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>> {
@@ -61,22 +59,4 @@ pub fn report_transaction(
         signature,
     };
     Some(general_transaction(call.into()))
-}
-
-/// A transaction that no account signs, of a call that authorizes itself.
-fn general_transaction(call: RuntimeCall) -> UncheckedExtrinsic {
-    let extension: TxExtension = (
-        frame_system::AuthorizeCall::new(),
-        frame_system::CheckNonZeroSender::new(),
-        frame_system::CheckSpecVersion::new(),
-        frame_system::CheckTxVersion::new(),
-        frame_system::CheckGenesis::new(),
-        frame_system::CheckEra::from(Era::Immortal),
-        frame_system::CheckNonce::from(0),
-        frame_system::CheckWeight::new(),
-        pallet_transaction_payment::ChargeTransactionPayment::from(0),
-        CheckMetadataHash::new(false),
-        frame_system::WeightReclaim::new(),
-    );
-    UncheckedExtrinsic::new_transaction(call, extension)
 }

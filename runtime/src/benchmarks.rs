@@ -9,8 +9,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AllPalletsWithSystem, Availability, ChainClock, JobEscrow, ProviderRegistry, ProviderStaking,
-    RewardEmission, Runtime,
+    AllPalletsWithSystem, Availability, ChainClock, HardwareChallenge, JobEscrow, ProviderRegistry,
+    ProviderStaking, RewardEmission, Runtime, System,
 };
 
 define_benchmarks!(
@@ -21,6 +21,7 @@ define_benchmarks!(
     [pallet_provider_staking, ProviderStaking]
     [pallet_job_escrow, JobEscrow]
     [pallet_reward_emission, RewardEmission]
+    [pallet_hardware_challenge, HardwareChallenge]
     [pallet_availability, Availability]
 );
 

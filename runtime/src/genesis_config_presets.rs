@@ -6,6 +6,7 @@ use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},
     money::{ASY, Balance},
 };
+use pallet_hardware_challenge::Schedule;
 use polkadot_sdk::{
     frame_support::build_struct_json_patch,
     pallet_staking::StakerStatus,
@@ -16,8 +17,8 @@ use polkadot_sdk::{
 use serde_json::Value;
 
 use crate::{
-    AccountId, BabeConfig, BalancesConfig, ChainClockConfig, ProviderRegistryConfig, RewardEmissionConfig,
-    RuntimeGenesisConfig, SessionConfig, SessionKeys, StakingConfig, SudoConfig,
+    AccountId, BabeConfig, BalancesConfig, ChainClockConfig, HardwareChallengeConfig, ProviderRegistryConfig,
+    RewardEmissionConfig, RuntimeGenesisConfig, SessionConfig, SessionKeys, StakingConfig, SudoConfig,
     configs::{
         consensus::BABE_GENESIS_EPOCH_CONFIG,
         market::{AvailabilityPot, EMISSION_CAP},
@@ -37,6 +38,20 @@ const VALIDATOR_STAKE: Balance = 100_000 * ASY;
 
 /// Length of an epoch of Assay on the development presets.
 const DEVELOPMENT_EPOCH_MS: Millis = MILLIS_PER_HOUR / 60;
+
+/// When machines are challenged on the development presets: a bonded machine is active within half a minute, and audits
+/// come every five minutes. Other chains start from the schedule's default.
+const DEVELOPMENT_SCHEDULE: Schedule = Schedule {
+    newcomer_interval_ms: 9_000,
+    mean_audit_interval_ms: 5 * DEVELOPMENT_EPOCH_MS,
+    max_audit_interval_ms: 10 * DEVELOPMENT_EPOCH_MS,
+    commit_window_ms: 12_000,
+    // One validator makes all blocks anyway.
+    opening_delay_ms: 0,
+    prove_window_ms: DEVELOPMENT_EPOCH_MS,
+    report_window_ms: 2 * DEVELOPMENT_EPOCH_MS,
+    max_proof_age_ms: 30 * DEVELOPMENT_EPOCH_MS,
+};
 
 /// One validator, Alice.
 fn development() -> Value {
@@ -125,6 +140,10 @@ fn genesis(validators: &[WellKnownValidator]) -> Value {
         },
         provider_registry: ProviderRegistryConfig {
             hardware_classes: hardware_classes::catalogue()
+        },
+        hardware_challenge: HardwareChallengeConfig {
+            schedule: DEVELOPMENT_SCHEDULE,
+            classes: hardware_classes::development_challenges()
         },
         reward_emission: RewardEmissionConfig {
             remaining_emission: EMISSION_CAP

@@ -1,4 +1,5 @@
-//! The hardware classes that the catalogue starts with. Governance keeps it from then on.
+//! The hardware classes that the catalogue starts with, and what they are challenged with. Governance keeps both from
+//! then on.
 //!
 //! Compute score: the vendor's published dense BF16 TFLOPS, sparsity off, rounded to whole ones. Memory: the
 //! vendor's gigabytes, as GiB. Sources are named beside each vendor's block.
@@ -6,6 +7,8 @@
 use alloc::vec::Vec;
 
 use assay_primitives::{machine::HardwareClassId, money::ASY};
+use assay_proof::ChallengeParams;
+use pallet_hardware_challenge::GenesisChallenge;
 use pallet_provider_registry::GenesisHardwareClass;
 
 /// Class of a machine that offers its processors only. A TFLOPS of dense BF16 is about what a server's processor
@@ -54,5 +57,67 @@ pub fn catalogue() -> Vec<GenesisHardwareClass> {
                 stake_per_slot: (10 + u128::from(*compute_score)) * ASY,
             },
         )
+        .collect()
+}
+
+/// What a machine without GPUs is challenged with: 4 MiB, read over 32 times.
+const CPU_CHALLENGE: ChallengeParams = ChallengeParams {
+    items: 1 << 16,
+    fill_double_rounds: 64,
+    lanes_log2: 14,
+    steps: 128,
+    openings: 4,
+    deadline_ms: 30_000,
+};
+
+/// What a GPU is challenged with: so many GiB of its memory in 2^`lanes_log2` lanes. Verified in three quarters of the
+/// time that a slot may take.
+const fn gpu_challenge(memory_gib: u32, lanes_log2: u8, deadline_ms: u64) -> ChallengeParams {
+    ChallengeParams {
+        items: memory_gib << 24,
+        fill_double_rounds: 1_024,
+        lanes_log2,
+        steps: 192,
+        openings: 4,
+        deadline_ms,
+    }
+}
+
+/// What the classes are challenged with on a chain whose machines are worth something. Classes that are missing here
+/// wait for somebody who calibrates them on their hardware: until then their machines cannot be proven.
+///
+/// The memory is less than the vendor's by what a driver and the tree take. Lanes read it over 38 times (24 GiB), 21
+/// times (80 GiB) and 24 times (141 GiB).
+#[rustfmt::skip]
+const CHALLENGES: [(HardwareClassId, ChallengeParams); 5] = [
+    (CPU, CPU_CHALLENGE),
+    (10, gpu_challenge(128, 28, 40_000)),
+    (11, gpu_challenge( 72, 27, 30_000)),
+    (12, gpu_challenge( 72, 27, 30_000)),
+    (31, gpu_challenge( 20, 26, 30_000)),
+];
+
+/// What the classes are challenged with on a chain whose machines are worth something.
+pub fn challenges() -> Vec<GenesisChallenge> {
+    CHALLENGES
+        .iter()
+        .map(|(class, params)| GenesisChallenge {
+            class: *class,
+            params: *params,
+        })
+        .collect()
+}
+
+/// What every class is challenged with on the development presets: scaled down, so that a laptop can answer as any of
+/// them, within four slots.
+pub fn development_challenges() -> Vec<GenesisChallenge> {
+    ROWS.iter()
+        .map(|(class, ..)| GenesisChallenge {
+            class: *class,
+            params: ChallengeParams {
+                deadline_ms: 12_000,
+                ..CPU_CHALLENGE
+            },
+        })
         .collect()
 }

@@ -1,7 +1,8 @@
 //! Assay's state transition.
 //!
 //! `configs/` wires each pallet, grouped by domain; `apis.rs` is what the node and clients may ask; `availability.rs`
-//! brings together what a validator needs to know of the machines that it watches;
+//! brings together what a validator needs to know of the machines that it watches; `transactions.rs` makes those that no
+//! account signs;
 //! `parameters.rs` holds the values that governance can change; `genesis_config_presets.rs` the chains to start from.
 
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -22,6 +23,7 @@ pub mod genesis_config_presets;
 pub mod hardware_classes;
 pub mod parameters;
 pub mod session_keys;
+pub mod transactions;
 
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarks;
@@ -113,7 +115,7 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
 };
 
 /// The pallets and their indices. Indices are part of every transaction's encoding: they never change and are
-/// never used again. Assay's own begin at 50; 55 and 56 await the hardware challenge and attestation.
+/// never used again. Assay's own begin at 50; 56 awaits attestation.
 #[frame_support::runtime]
 mod runtime {
     /// The runtime.
@@ -187,6 +189,8 @@ mod runtime {
     pub type JobEscrow = pallet_job_escrow::Pallet<Runtime>;
     #[runtime::pallet_index(54)]
     pub type RewardEmission = pallet_reward_emission::Pallet<Runtime>;
+    #[runtime::pallet_index(55)]
+    pub type HardwareChallenge = pallet_hardware_challenge::Pallet<Runtime>;
     #[runtime::pallet_index(57)]
     pub type Availability = pallet_availability::Pallet<Runtime>;
 }

@@ -72,7 +72,8 @@ pub mod dynamic {
         pub static Bounty: Balance = ASY / 20;
     }
 
-    /// Of `availability`. Two and three are kept for the hardware challenge and attestation.
+    /// Of `availability`. Three is kept for attestation. Two is not used: what governance decides of the hardware
+    /// challenge differs among chains from genesis on, and is in that pallet's own storage.
     #[dynamic_pallet_params]
     #[codec(index = 4)]
     pub mod availability {

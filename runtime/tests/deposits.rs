@@ -1,8 +1,9 @@
 //! Griefing has a price: a deposit covers every byte that the chain keeps for who pays it.
 
-use assay_primitives::{machine::MachineId, market::Requirements, money::Balance};
+use assay_primitives::{clock::EpochIndex, machine::MachineId, market::Requirements, money::Balance};
 use assay_runtime::{AccountId, Runtime, configs::system::storage_deposit};
 use codec::MaxEncodedLen;
+use pallet_hardware_challenge::ProofRecord;
 use pallet_job_escrow::{AssignmentRecord, Config as EscrowConfig, JobId, JobRecord};
 use pallet_provider_registry::{Config as RegistryConfig, MachineRecord, OfferKey, ProviderRecord};
 use pallet_provider_staking::BondRecord;
@@ -35,6 +36,9 @@ fn a_provider_pays_for_each_machine() {
         TWOX_64 + machine + BondRecord::<AccountId>::max_encoded_len(),
         // RewardEmission: RewardDestinations.
         TWOX_64 + machine + RewardDestination::<AccountId>::max_encoded_len(),
+        // HardwareChallenge: Proofs and Expiries. What it keeps of rounds is forgotten soon.
+        TWOX_64 + machine + ProofRecord::max_encoded_len(),
+        TWOX_64 + EpochIndex::max_encoded_len() + TWOX_64 + machine,
     ];
     let held: Balance = <Runtime as RegistryConfig>::MachineDeposit::get();
     let (count, bytes) = (items.len(), items.iter().sum::<usize>());

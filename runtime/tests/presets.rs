@@ -11,7 +11,8 @@ use assay_runtime::{
 use common::*;
 use pallet_provider_registry::{HardwareClassIds, HardwareClasses};
 use polkadot_sdk::{
-    pallet_session, pallet_staking, sp_genesis_builder::PresetId, sp_keyring::Sr25519Keyring,
+    frame_support::assert_ok, pallet_session, pallet_staking, sp_genesis_builder::PresetId,
+    sp_keyring::Sr25519Keyring,
 };
 
 #[test]
@@ -83,6 +84,50 @@ fn the_catalogue_has_every_class_once() {
                 names.iter().any(|name| name.as_slice() == wanted.as_bytes()),
                 "{wanted} is in the catalogue"
             );
+        }
+    });
+}
+
+#[test]
+fn every_class_is_challenged_on_the_development_presets() {
+    for preset in ["development", "local"] {
+        with_chain(preset, |_| {
+            let schedule = pallet_hardware_challenge::CurrentSchedule::<Runtime>::get();
+            assert!(schedule.is_valid());
+            for (class, _) in HardwareClasses::<Runtime>::iter() {
+                let versions = pallet_hardware_challenge::Classes::<Runtime>::get(class);
+                let params = versions[0].params.unwrap();
+                assert!(params.deadline_ms <= schedule.commit_window_ms);
+                // A laptop fills it in a moment, and leaving some of it out would not pay.
+                assert_eq!(params.memory_bytes(), 4 << 20);
+                assert_eq!(params.passes(), 32);
+            }
+        });
+    }
+}
+
+#[test]
+fn the_challenges_of_real_hardware_are_within_bounds() {
+    with_chain("development", |_| {
+        assert_ok!(sudo(pallet_hardware_challenge::Call::<Runtime>::set_schedule {
+            schedule: Default::default()
+        }));
+        for challenge in assay_runtime::hardware_classes::challenges() {
+            let class = challenge.class;
+            let record = HardwareClasses::<Runtime>::get(class).unwrap();
+            let params = challenge.params;
+            assert!(params.passes() >= 20, "{params:?}");
+            assert!(params.proof_bytes() <= 4_096, "{params:?}");
+            // Most of the memory, and not all of it.
+            if record.vram_mib > 0 {
+                let claimed_mib = params.memory_bytes() >> 20;
+                assert!(claimed_mib * 100 >= u64::from(record.vram_mib) * 80, "{params:?}");
+                assert!(claimed_mib < u64::from(record.vram_mib), "{params:?}");
+            }
+            assert_ok!(sudo(pallet_hardware_challenge::Call::<Runtime>::set_class {
+                class,
+                params: Some(params)
+            }));
         }
     });
 }

@@ -20,8 +20,8 @@ use super::{
     system::{BlockWeights, TreasuryAccount, storage_deposit},
 };
 use crate::{
-    AccountId, Authorship, Availability, Balances, ChainClock, Preimage, ProviderRegistry, ProviderStaking,
-    RewardEmission, Runtime, RuntimeHoldReason, parameters::dynamic,
+    AccountId, Authorship, Availability, Balances, ChainClock, HardwareChallenge, Preimage, ProviderRegistry,
+    ProviderStaking, RewardEmission, Runtime, RuntimeHoldReason, parameters::dynamic,
 };
 
 /// Most that active time advances in a block: four slots, so that a few missed slots still count and a standstill
@@ -74,12 +74,11 @@ impl pallet_provider_registry::Config for Runtime {
     type Bonds = ProviderStaking;
     type Clock = ChainClock;
     type Currency = Balances;
-    // Without a challenge pallet a bonded machine counts as proven.
-    type HardwareProofs = ();
+    type HardwareProofs = HardwareChallenge;
     // Its record, its worker key, its place among its provider's machines, two among the offers, what the stakes keep of
-    // it, and where its rewards go; `tests/deposits.rs` adds them up.
-    type MachineDeposit = ConstU128<{ storage_deposit(7, 1_100) }>;
-    type OnMachineRemoved = (ProviderStaking, Availability);
+    // it, where its rewards go, what it has proven and when that expires; `tests/deposits.rs` adds them up.
+    type MachineDeposit = ConstU128<{ storage_deposit(9, 1_750) }>;
+    type OnMachineRemoved = (ProviderStaking, (Availability, HardwareChallenge));
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
     type RewardWeights = RewardEmission;
     type RuntimeHoldReason = RuntimeHoldReason;

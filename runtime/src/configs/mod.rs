@@ -3,5 +3,6 @@
 pub mod consensus;
 pub mod governance;
 pub mod market;
+pub mod proofs;
 pub mod staking;
 pub mod system;

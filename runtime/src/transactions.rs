@@ -1,0 +1,26 @@
+//! Transactions that no account signs or pays for.
+
+use polkadot_sdk::{
+    frame_metadata_hash_extension::CheckMetadataHash, frame_system, pallet_transaction_payment,
+    sp_runtime::generic::Era,
+};
+
+use crate::{RuntimeCall, TxExtension, UncheckedExtrinsic};
+
+/// A transaction of a call that authorizes itself.
+pub fn general_transaction(call: RuntimeCall) -> UncheckedExtrinsic {
+    let extension: TxExtension = (
+        frame_system::AuthorizeCall::new(),
+        frame_system::CheckNonZeroSender::new(),
+        frame_system::CheckSpecVersion::new(),
+        frame_system::CheckTxVersion::new(),
+        frame_system::CheckGenesis::new(),
+        frame_system::CheckEra::from(Era::Immortal),
+        frame_system::CheckNonce::from(0),
+        frame_system::CheckWeight::new(),
+        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        CheckMetadataHash::new(false),
+        frame_system::WeightReclaim::new(),
+    );
+    UncheckedExtrinsic::new_transaction(call, extension)
+}

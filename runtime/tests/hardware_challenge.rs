@@ -1,0 +1,341 @@
+//! Stories of the hardware challenge on the chain as it is: BABE's randomness, real proofs through the transaction
+//! extensions, and what becomes of the bond.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use assay_primitives::{
+    challenge::{ChallengeDue, ChallengePhase, RoundKind, commit_message, prove_message},
+    clock::ActiveClock,
+    machine::{
+        MachineId,
+        MachineStatus::{Active, Suspended, Unproven},
+        SuspensionReason,
+    },
+    money::Balance,
+};
+use assay_proof::{
+    Hash, SlotClaim, SlotProof,
+    prover::{CpuProver, Prover},
+};
+use assay_runtime::{
+    ChainClock, Executive, HardwareChallenge, ProviderRegistry, Runtime, RuntimeCall, System,
+    transactions::general_transaction,
+};
+use common::*;
+use pallet_hardware_challenge::{LastAuditMs, NextRound, Proofs, Rounds, Schedule};
+use pallet_provider_registry::Machines;
+use polkadot_sdk::{
+    frame_support::{assert_noop, assert_ok},
+    pallet_babe,
+    sp_core::Pair,
+    sp_io,
+    sp_keyring::Sr25519Keyring::{self, Bob, Charlie, Dave, Eve, Ferdie, One},
+    sp_runtime::transaction_validity::TransactionValidityError,
+};
+
+/// Makes a block whose parent's author drew something.
+fn next_block(chain: &mut Chain) {
+    let drawn = sp_io::hashing::blake2_256(&System::block_number().to_le_bytes());
+    pallet_babe::AuthorVrfRandomness::<Runtime>::put(Some(drawn));
+    chain.next_block();
+}
+
+/// Makes blocks until something is so.
+fn blocks_until(chain: &mut Chain, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..1_000 {
+        if is_so() {
+            return;
+        }
+        next_block(chain);
+    }
+    panic!("it never was so");
+}
+
+/// Registers and bonds a machine, and proves nothing.
+fn bonded_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
+    let machine = active_machine(provider, worker, slots);
+    // What the other stories take for granted is taken back.
+    let expiry = Proofs::<Runtime>::take(machine).unwrap().steps[0].expires_at_ms;
+    let epoch = expiry / ChainClock::epoch_duration_ms() + 1;
+    pallet_hardware_challenge::Expiries::<Runtime>::remove(epoch as u32, machine);
+    use assay_primitives::machine::OnProofChange;
+    ProviderRegistry::on_proof_change(machine);
+    assert_eq!(status(machine), Some(Unproven));
+    machine
+}
+
+/// Sends a call as a general transaction that nobody signs or pays for.
+fn send(call: impl Into<RuntimeCall>) -> Result<(), TransactionValidityError> {
+    Executive::apply_extrinsic(general_transaction(call.into()))
+        .map(|result| assert!(result.is_ok(), "{result:?}"))
+}
+
+/// What the machine owes or may answer in the oldest round of which there is something to do.
+fn due(machine: MachineId) -> Option<ChallengeDue> {
+    HardwareChallenge::challenge_due(machine).into_iter().next()
+}
+
+fn seed(due: &ChallengeDue, machine: MachineId, slot: u8) -> Hash {
+    assay_proof::seed(&due.randomness, machine, &due.worker_key, slot)
+}
+
+/// The worker commits a root for each slot; `change` may make them wrong.
+fn commit(
+    worker: Sr25519Keyring,
+    machine: MachineId,
+    change: impl Fn(&mut Vec<Hash>),
+) -> Result<(), TransactionValidityError> {
+    let due = due(machine).unwrap();
+    let mut prover = CpuProver::new(Default::default()).unwrap();
+    let mut roots: Vec<Hash> = (0..due.slots)
+        .map(|slot| {
+            prover
+                .commit(&due.params, &seed(&due, machine, slot), &())
+                .unwrap()
+                .root
+        })
+        .collect();
+    change(&mut roots);
+    let genesis_hash = System::block_hash(0);
+    let message = commit_message(genesis_hash.as_ref(), due.round, machine, &roots);
+    send(pallet_hardware_challenge::Call::<Runtime>::commit {
+        round: due.round,
+        machine,
+        roots: roots.try_into().unwrap(),
+        signature: worker.pair().sign(&message),
+    })
+}
+
+/// The worker proves all of its slots at once.
+fn prove(worker: Sr25519Keyring, machine: MachineId) -> Result<(), TransactionValidityError> {
+    let due = due(machine).unwrap();
+    let ChallengePhase::Prove {
+        opening_randomness, ..
+    } = due.phase
+    else {
+        panic!("there is nothing to prove: {:?}", due.phase);
+    };
+    let mut prover = CpuProver::new(Default::default()).unwrap();
+    let proofs: Vec<SlotProof> = (0..due.slots)
+        .map(|slot| {
+            let seed = seed(&due, machine, slot);
+            let commitment = prover.commit(&due.params, &seed, &()).unwrap();
+            let claim = SlotClaim {
+                params: due.params,
+                seed,
+                opening_randomness,
+                machine_id: machine,
+                slot,
+                root: commitment.root,
+            };
+            let lanes: Vec<u32> = claim.opened_lanes().collect();
+            prover.open(&commitment, &lanes, &()).unwrap()
+        })
+        .collect();
+    let genesis_hash = System::block_hash(0);
+    let message = prove_message(genesis_hash.as_ref(), due.round, machine, 0, &proofs);
+    send(pallet_hardware_challenge::Call::<Runtime>::prove {
+        round: due.round,
+        machine,
+        first_slot: 0,
+        proofs: proofs.try_into().unwrap(),
+        signature: worker.pair().sign(&message),
+    })
+}
+
+fn may_commit(machine: MachineId) -> bool {
+    due(machine).is_some_and(|due| matches!(due.phase, ChallengePhase::Commit { .. }))
+}
+
+fn may_prove(machine: MachineId) -> bool {
+    due(machine).is_some_and(|due| matches!(due.phase, ChallengePhase::Prove { .. }))
+}
+
+/// The machine answers its first newcomer round and becomes active.
+fn prove_newcomer(chain: &mut Chain, worker: Sr25519Keyring, machine: MachineId) {
+    blocks_until(chain, || may_commit(machine));
+    assert_eq!(due(machine).unwrap().kind, RoundKind::Newcomers);
+    assert_ok!(commit(worker, machine, |_| {}));
+    blocks_until(chain, || may_prove(machine));
+    assert_ok!(prove(worker, machine));
+    assert_eq!(status(machine), Some(Active));
+}
+
+/// An audit opens. Returns its round.
+fn audit(chain: &mut Chain) -> u32 {
+    let mut schedule: Schedule = pallet_hardware_challenge::CurrentSchedule::<Runtime>::get();
+    let before = schedule;
+    schedule.mean_audit_interval_ms = 1;
+    let set = |schedule| {
+        assert_ok!(sudo(pallet_hardware_challenge::Call::<Runtime>::set_schedule {
+            schedule
+        }));
+    };
+    set(schedule);
+    next_block(chain);
+    set(before);
+    let round = NextRound::<Runtime>::get() - 1;
+    assert_eq!(Rounds::<Runtime>::get(round).unwrap().kind, RoundKind::Audit);
+    assert_eq!(LastAuditMs::<Runtime>::get(), ChainClock::now_ms());
+    round
+}
+
+/// What the slashes in the agenda cost the machine.
+fn pending(machine: MachineId) -> Balance {
+    pallet_provider_staking::Bonds::<Runtime>::get(machine)
+        .unwrap()
+        .pending
+}
+
+/// Blocks until nobody can prove anything in the round any more.
+fn until_late(chain: &mut Chain, round: u32) {
+    blocks_until(chain, || {
+        Rounds::<Runtime>::get(round)
+            .unwrap()
+            .prove_deadline_ms()
+            .is_some_and(|deadline| ChainClock::now_ms() > deadline)
+    });
+}
+
+fn report(round: u32, machine: MachineId, reporter: Sr25519Keyring) -> Result<(), TransactionValidityError> {
+    send(pallet_hardware_challenge::Call::<Runtime>::report_missed {
+        round,
+        machine,
+        reporter: account(reporter),
+    })
+}
+
+#[test]
+fn a_bonded_machine_is_active_within_half_a_minute() {
+    with_chain("development", |chain| {
+        let machine = bonded_machine(Bob, One, 2);
+        let bonded_at_ms = ChainClock::now_ms();
+        prove_newcomer(chain, One, machine);
+        // The worker needs no money: its account does not even exist.
+        assert!(!polkadot_sdk::frame_system::Account::<Runtime>::contains_key(
+            account(One)
+        ));
+        let took_ms = ChainClock::now_ms() - bonded_at_ms;
+        assert!(took_ms <= 36_000, "{took_ms} ms");
+        let record = Machines::<Runtime>::get(machine).unwrap();
+        assert_eq!(record.free_slots, 2);
+        assert_eq!(HardwareChallenge::proven_slots_now(machine), 2);
+        assert_eq!(
+            pallet_reward_emission::PendingWeight::<Runtime>::get(),
+            2,
+            "it earns for its two slots from the next epoch on"
+        );
+    });
+}
+
+#[test]
+fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
+    with_chain("development", |chain| {
+        let honest = bonded_machine(Bob, Dave, 1);
+        let silent = bonded_machine(Bob, Eve, 1);
+        let wrong = bonded_machine(Charlie, Ferdie, 1);
+        let workers = [(Dave, honest), (Eve, silent), (Ferdie, wrong)];
+        blocks_until(chain, || workers.iter().all(|(_, machine)| may_commit(*machine)));
+        for (worker, machine) in workers {
+            assert_ok!(commit(worker, machine, |_| {}));
+        }
+        blocks_until(chain, || may_prove(honest));
+        for (worker, machine) in workers {
+            assert_ok!(prove(worker, machine));
+            assert_eq!(status(machine), Some(Active));
+        }
+
+        let round = audit(chain);
+        assert_ok!(commit(Dave, honest, |_| {}));
+        assert_ok!(commit(Ferdie, wrong, |roots| roots[0][0] ^= 1));
+        // A second try is in no block.
+        assert!(commit_again(honest).is_err());
+        blocks_until(chain, || may_prove(honest));
+        assert_ok!(prove(Dave, honest));
+        assert_ok!(prove(Ferdie, wrong));
+        assert_eq!(status(honest), Some(Active));
+        assert_eq!(status(wrong), Some(Suspended(SuspensionReason::Offence)));
+        assert_eq!(pending(wrong), minimum_bond(wrong) / 2);
+
+        // Nobody can be reported before its time.
+        assert!(report(round, silent, Charlie).is_err());
+        until_late(chain, round);
+        let page = HardwareChallenge::missed(round, 0, 100).unwrap();
+        assert_eq!((page.machines, page.next), (vec![silent], None));
+        assert!(report(round, honest, Charlie).is_err());
+        assert_ok!(report(round, silent, Charlie));
+        assert!(report(round, silent, Charlie).is_err());
+        assert_eq!(status(silent), Some(Unproven));
+        assert_eq!(pending(silent), minimum_bond(silent) / 100);
+        assert_eq!(pending(honest), 0);
+
+        // The slash is applied, a tenth of it to the reporter.
+        set_parameter(staking_parameter!(SlashDeferEpochs, 0));
+        let reporter = wealth(&account(Charlie));
+        let due_epoch = pallet_provider_staking::Agenda::<Runtime>::iter()
+            .map(|(epoch, ..)| epoch)
+            .max()
+            .unwrap();
+        chain.until_epoch(due_epoch);
+        assert_eq!(pending(silent), 0);
+        assert_eq!(
+            wealth(&account(Charlie)) + minimum_bond(wrong) / 2 - reporter,
+            minimum_bond(silent) / 1_000,
+            "the reporter is the provider of the machine that was wrong"
+        );
+    });
+}
+
+/// The machine's worker sends other roots for a round in which it committed.
+fn commit_again(machine: MachineId) -> Result<(), TransactionValidityError> {
+    let round = NextRound::<Runtime>::get() - 1;
+    let roots = vec![[1; 32]];
+    let message = commit_message(System::block_hash(0).as_ref(), round, machine, &roots);
+    send(pallet_hardware_challenge::Call::<Runtime>::commit {
+        round,
+        machine,
+        roots: roots.try_into().unwrap(),
+        signature: Dave.pair().sign(&message),
+    })
+}
+
+#[test]
+fn a_job_does_not_hide_a_slot_from_an_audit_that_is_open() {
+    with_chain("development", |chain| {
+        let machine = bonded_machine(Bob, Dave, 2);
+        prove_newcomer(chain, Dave, machine);
+        let round = audit(chain);
+        deploy(Charlie, machine, pallet_job_escrow::JobKind::Service, 600_000);
+        deploy(Charlie, machine, pallet_job_escrow::JobKind::Service, 600_000);
+        let due = due(machine).unwrap();
+        assert_eq!((due.round, due.is_owed, due.slots), (round, true, 2));
+        assert_ok!(commit(Dave, machine, |_| {}));
+        blocks_until(chain, || may_prove(machine));
+        assert_ok!(prove(Dave, machine));
+        // The next one finds nothing free.
+        audit(chain);
+        assert!(!may_commit(machine));
+    });
+}
+
+#[test]
+fn a_machine_whose_proof_expired_earns_nothing_and_takes_no_jobs() {
+    with_chain("development", |chain| {
+        let machine = bonded_machine(Bob, Dave, 1);
+        prove_newcomer(chain, Dave, machine);
+        let expires_at_ms = Proofs::<Runtime>::get(machine).unwrap().next_expiry_ms().unwrap();
+        let epoch = expires_at_ms / ChainClock::epoch_duration_ms() + 1;
+        // Nobody draws anything, so that no audit comes between.
+        pallet_babe::AuthorVrfRandomness::<Runtime>::put(None::<[u8; 32]>);
+        chain.until_epoch(epoch as u32 + 1);
+        assert_eq!(status(machine), Some(Unproven));
+        assert_eq!(pallet_reward_emission::TotalWeight::<Runtime>::get(), 0);
+        use assay_primitives::machine::MachineLease;
+        assert_noop!(
+            ProviderRegistry::lease(machine, 1),
+            pallet_provider_registry::Error::<Runtime>::NotActive
+        );
+    });
+}
