@@ -1,7 +1,7 @@
 //! What the node may ask the runtime about the market, and about a validator's duty to watch it.
 
-// The macro writes items that cannot be documented here.
-#![allow(missing_docs)]
+// The macro writes items that cannot be documented here, and repeats the bounds of a parameter that an argument has.
+#![allow(missing_docs, clippy::multiple_bound_locations)]
 
 use alloc::vec::Vec;
 
@@ -60,6 +60,9 @@ sp_api::decl_runtime_apis! {
         /// machines to look at, 1 to [`MAX_ASSIGNMENT_PAGE`](crate::availability::MAX_ASSIGNMENT_PAGE); what is out of
         /// that range is taken as its nearest end.
         fn assignments(key: AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>>;
+
+        /// The validator that holds the key in this session; `None` where nobody does.
+        fn validator_of(key: AvailabilityId) -> Option<AccountId>;
 
         /// The report that the holder of the key owes now; `None` where it sent it, or was no validator then.
         fn report_due(key: AvailabilityId) -> Option<ReportDue>;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use assay_primitives::{
-    availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
+    availability::{AVAILABILITY_KEY_TYPE, AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
     challenge::{ChallengeDue, MissedPage, RoundId},
     clock::EpochIndex,
     job::{JobId, OpenOrderPage},
@@ -33,7 +33,7 @@ use polkadot_sdk::{
 
 use crate::{
     AccountId, Availability, Babe, Balance, Block, Executive, Grandpa, HardwareChallenge, Historical,
-    InherentDataExt, JobEscrow, Nonce, ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig,
+    InherentDataExt, JobEscrow, Nonce, ProviderRegistry, Runtime, RuntimeCall, RuntimeGenesisConfig, Session,
     SessionKeys, System, TransactionPayment, VERSION, availability,
     configs::consensus::BABE_GENESIS_EPOCH_CONFIG, genesis_config_presets, session_keys,
     transactions::general_transaction,
@@ -228,6 +228,10 @@ sp_api::impl_runtime_apis! {
     impl assay_primitives::api::AvailabilityApi<Block, AccountId> for Runtime {
         fn assignments(key: AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>> {
             availability::assignments(&key, from, limit)
+        }
+
+        fn validator_of(key: AvailabilityId) -> Option<AccountId> {
+            Session::key_owner(AVAILABILITY_KEY_TYPE, key.as_ref())
         }
 
         fn report_due(key: AvailabilityId) -> Option<ReportDue> {

@@ -12,7 +12,7 @@ use polkadot_sdk::{
 };
 
 use super::system::BlockWeights;
-use crate::{AccountId, ChainClock, HardwareChallenge, ProviderRegistry, ProviderStaking, Runtime};
+use crate::{AccountId, ChainClock, ProviderRegistry, ProviderStaking, Runtime};
 
 /// Most double rounds that verify a slot: 15 ms in a WebAssembly engine.
 pub const MAX_DOUBLE_ROUNDS: u64 = 1_024 * pallet_hardware_challenge::DOUBLE_ROUNDS_PER_UNIT;

@@ -67,8 +67,8 @@ fn a_machine_that_claims_twice_its_memory_is_caught() {
 
         let half = tree_with_memory(&due.params, &seed, due.params.items / 2);
         let due = commit_roots(round, machine, half.last().unwrap());
-        let lanes = claim_of(&due, machine, 0).opened_lanes();
-        let proof = paths(&half, lanes);
+        let claim = claim_of(&due, machine, 0);
+        let proof = paths(&half, claim.opened_lanes());
         assert_caught(round, machine, &[proof], 0, VerifyError::WrongRoot { opening: 0 });
     });
 }

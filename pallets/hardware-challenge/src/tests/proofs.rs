@@ -175,6 +175,8 @@ fn leased_slots_run_out_of_their_proof_alone() {
         let machine = active_machine(1, 4);
         let first_ms = expiry_ms(machine);
         lease(machine, 3);
+        // So that the two proofs do not expire in one epoch.
+        pass_until(NowMs::get() + EPOCH_MS);
         let round = audit();
         answer(round, &[machine]);
         assert_eq!(proven_slots(machine), 4);
