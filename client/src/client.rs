@@ -11,7 +11,7 @@ use subxt::{
         BackendError, DispatchError, ExtrinsicError, OnlineClientAtBlockError, RpcError, TokenError,
         TransactionEventsError, TransactionProgressError, TransactionStatusError,
     },
-    rpcs::{RpcClient, methods::legacy::LegacyRpcMethods},
+    rpcs::{self, RpcClient, methods::legacy::LegacyRpcMethods},
 };
 use subxt_signer::sr25519::Keypair;
 
@@ -260,6 +260,29 @@ impl ChainClient {
     /// The connection itself, for methods that only Assay's nodes serve.
     pub(crate) fn rpc(&self) -> &RpcClient {
         &self.inner.rpc
+    }
+
+    /// Calls a function of the runtime on the state of the best block; arguments and answer as SCALE encodes them.
+    pub(crate) async fn call_runtime(&self, function: &str, arguments: &[u8]) -> Result<Vec<u8>, Error> {
+        self.inner
+            .methods
+            .state_call(function, Some(arguments), None)
+            .await
+            .map_err(from_subxt)
+    }
+
+    /// Gives the node a transaction that no account signs.
+    pub(crate) async fn submit_bytes(&self, transaction: &[u8]) -> Result<(), Error> {
+        match self.inner.methods.author_submit_extrinsic(transaction).await {
+            Ok(_) => Ok(()),
+            Err(rpcs::Error::User(user)) => Err(Error::Rejected {
+                reason: match user.data {
+                    Some(data) => format!("{}: {data}", user.message),
+                    None => user.message,
+                },
+            }),
+            Err(error) => Err(from_subxt(error)),
+        }
     }
 
     pub(crate) async fn at_best(&self) -> Result<AtBlock, Error> {

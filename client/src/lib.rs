@@ -30,6 +30,7 @@
 //! | [`types`] | the records that the chain keeps |
 
 pub mod calls;
+pub mod challenge;
 mod client;
 mod error;
 pub mod events;

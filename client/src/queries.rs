@@ -76,6 +76,11 @@ impl ChainClient {
         value(&self.at_best().await?, "ProviderRegistry", "Machines", (id,)).await
     }
 
+    /// The number that the next machine gets: of one registered now, unless another one is faster.
+    pub async fn next_machine_id(&self) -> Result<MachineId, Error> {
+        required(&self.at_best().await?, "ProviderRegistry", "NextMachineId").await
+    }
+
     /// Every machine there is, in order of registration. Reads them all, one page at a time.
     pub async fn machines(&self) -> Result<Vec<(MachineId, Machine)>, Error> {
         let at = self.at_best().await?;

@@ -1,6 +1,9 @@
 //! Puts the parts together and keeps them going: connects, registers, serves, and connects again.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use assay_client::{ChainClient, Error as ChainError, keys::KeyError};
 use tokio::{
@@ -12,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiContext, ListenError},
     chain::{ConnectedChain, WorkerChain, bounded},
+    challenge::{self, SlotProvers},
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     jobs::{StepError, Supervisor, SupervisorParts},
@@ -320,6 +324,14 @@ impl App {
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
         let (blocks, new_blocks) = watch::channel(head.best_block);
         let payouts = rewards::pay_every_epoch(chain.clone(), machine, new_epochs, self.metrics.clone());
+        let provers = SlotProvers::new(self.config.prover_share());
+        let challenges = challenge::answer_challenges(
+            chain.clone(),
+            machine,
+            Arc::new(Mutex::new(provers)),
+            new_blocks.clone(),
+            self.metrics.clone(),
+        );
         let orders = async {
             if !self.config.assay.take_open_orders {
                 return std::future::pending().await;
@@ -331,6 +343,10 @@ impl App {
         tokio::select! {
             ended = self.run_jobs(client, machine, supervisor, epochs, blocks) => ended,
             lost = payouts => {
+                lost?;
+                Ok(Ended::Stopped)
+            }
+            lost = challenges => {
                 lost?;
                 Ok(Ended::Stopped)
             }

@@ -182,6 +182,11 @@ impl ConnectedChain {
         }
     }
 
+    /// The worker key.
+    pub fn worker(&self) -> &Keypair {
+        &self.worker
+    }
+
     /// The connection.
     pub fn client(&self) -> &ChainClient {
         &self.client

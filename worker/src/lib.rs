@@ -9,6 +9,7 @@
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`jobs`] | the supervisor: decides for every job, and acts |
+//! | [`challenge`] | answers the hardware challenge |
 //! | [`orders`] | takes open orders at the machine's ask |
 //! | [`rewards`] | has rewards paid at every epoch's end |
 //! | [`api`] | the HTTP interface |
@@ -19,6 +20,7 @@ pub mod address;
 pub mod api;
 pub mod app;
 pub mod chain;
+pub mod challenge;
 pub mod check;
 pub mod command_line;
 pub mod config;

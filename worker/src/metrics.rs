@@ -26,6 +26,10 @@ pub struct Metrics {
     pub connections: IntCounter,
     /// Payouts of rewards that were made.
     pub payouts: IntCounter,
+    /// Answers to hardware challenges that the node took.
+    pub challenge_answers: IntCounter,
+    /// Hardware challenges that could not be answered.
+    pub challenge_failures: IntCounter,
     /// What the worker key has for fees, in ASY.
     pub worker_balance_asy: Gauge,
 }
@@ -47,10 +51,18 @@ impl Metrics {
             )?,
             connections: IntCounter::new("chain_connections_total", "Connections to the chain")?,
             payouts: IntCounter::new("payouts_total", "Payouts of rewards")?,
+            challenge_answers: IntCounter::new(
+                "challenge_answers_total",
+                "Answers to hardware challenges that the node took",
+            )?,
+            challenge_failures: IntCounter::new(
+                "challenge_failures_total",
+                "Hardware challenges that could not be answered",
+            )?,
             worker_balance_asy: Gauge::new("worker_balance_asy", "What the worker key has for fees, in ASY")?,
             registry,
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 10] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 12] = [
             Box::new(metrics.chain_connected.clone()),
             Box::new(metrics.engine_reachable.clone()),
             Box::new(metrics.machine_takes_jobs.clone()),
@@ -60,6 +72,8 @@ impl Metrics {
             Box::new(metrics.step_failures.clone()),
             Box::new(metrics.connections.clone()),
             Box::new(metrics.payouts.clone()),
+            Box::new(metrics.challenge_answers.clone()),
+            Box::new(metrics.challenge_failures.clone()),
             Box::new(metrics.worker_balance_asy.clone()),
         ];
         for collector in collectors {

@@ -11,8 +11,11 @@ mod resolve;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
 };
+
+use crate::challenge::ProverShare;
 
 pub use error::{ConfigError, Problem};
 
@@ -265,6 +268,16 @@ impl Config {
             memory_mib: self.resources.ram_mib / slots,
             cpu_millis: u32::from(self.resources.cpu_cores) * 1_000 / slots,
             processes: self.assay.limits.processes_per_slot,
+        }
+    }
+
+    /// What the hardware challenge may use of the host: the cores that are offered, as far as there are so many.
+    pub fn prover_share(&self) -> ProverShare {
+        let offered = NonZeroUsize::new(self.resources.cpu_cores.into()).unwrap_or(NonZeroUsize::MIN);
+        let present = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        ProverShare {
+            slots: self.slots().max(1),
+            threads: offered.min(present),
         }
     }
 

@@ -120,8 +120,18 @@ pub(super) async fn complete(
     Ok(Registration::Ready { machine })
 }
 
+/// What a machine with this number needs besides its registration: its bond, and where its rewards go.
+pub(super) fn newcomer_calls(config: &Config, machine: u64, bond: u128) -> Vec<Call> {
+    let mut batch = staking_calls(config, machine, MachineStatus::Unproven, None, bond);
+    batch.push(calls::set_reward_destination(
+        machine,
+        reward_destination(config).0,
+    ));
+    batch
+}
+
 /// Where rewards go, as the chain knows it and as people spell it.
-fn reward_destination(config: &Config) -> (RewardDestination, String) {
+pub(super) fn reward_destination(config: &Config) -> (RewardDestination, String) {
     match config.node.reward_address {
         RewardAddress::Account(account) => {
             let account = AccountId::from(account);

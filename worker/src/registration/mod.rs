@@ -1,9 +1,9 @@
 //! Brings the machine onto the chain, or tells the provider what to do.
 //!
 //! What is missing is read off the chain, so a registration that was cut off anywhere is taken up where it stands.
-//! The machine is found by its worker key. The calls that need no machine number go in one transaction, the ones that
-//! do in a second: the number is known only once the machine is registered. What the chain was last told of the reward
-//! address is noted in the state folder, so that a changed file changes it.
+//! The machine is found by its worker key. Everything goes in one transaction, by the number that the next machine gets;
+//! where another machine was faster, what needs the number follows in a second one. What the chain was last told of the
+//! reward address is noted in the state folder, so that a changed file changes it.
 
 mod completing;
 mod instructions;
@@ -23,7 +23,7 @@ use crate::{
     standing::has_other_worker,
     state::{StateError, StateFolder},
 };
-use completing::complete;
+use completing::{complete, newcomer_calls, reward_destination};
 use instructions::{registering, rotating, rotation_command};
 
 /// What the provider gives the worker key for fees: enough for years of one transaction an hour.
@@ -226,7 +226,18 @@ async fn register(
         batch.push(calls::transfer_keep_alive(&worker, WORKER_ENDOWMENT));
     }
     tracing::info!(%provider, %worker, class = %class_record.name, slots = config.slots(), "registering the machine");
-    submit_batch(client, batch, provider_key).await?;
+    // All at once where the machine gets the number that comes next: it is in the market sooner.
+    let next = bounded(client.next_machine_id()).await?;
+    let whole = [batch.clone(), newcomer_calls(config, next, bond)].concat();
+    match submit_batch(client, whole, provider_key).await {
+        Ok(()) => {
+            let (_, spelled) = reward_destination(config);
+            state.note_reward_address(spelled.as_bytes())?;
+        }
+        // Another machine took the number, or something else is wrong, which the parts will say.
+        Err(Error::Dispatch { .. }) => submit_batch(client, batch, provider_key).await?,
+        Err(error) => return Err(error.into()),
+    }
 
     let machine = bounded(client.machine_of_worker(&worker.0)).await?;
     let record = match machine {

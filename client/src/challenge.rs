@@ -1,0 +1,94 @@
+//! The hardware challenge as a worker meets it: what is due, and the answers.
+//!
+//! Answers are transactions that no account signs or pays for: the worker key's signature is inside, and the runtime
+//! itself says how they are put together.
+
+pub use assay_primitives::challenge::{ChallengeDue, ChallengePhase, RoundKind};
+use assay_primitives::{
+    challenge::{RoundId, commit_message, prove_message},
+    machine::MachineId,
+};
+use assay_proof::{Hash, SlotProof};
+use codec::{DecodeAll, Encode};
+use subxt_signer::sr25519::Keypair;
+
+use crate::{client::ChainClient, error::Error};
+
+impl ChainClient {
+    /// What a machine owes or may answer now, the oldest round first.
+    pub async fn challenge_due(&self, machine: MachineId) -> Result<Vec<ChallengeDue>, Error> {
+        let answer = self
+            .call_runtime("HardwareChallengeApi_challenge_due", &machine.encode())
+            .await?;
+        decoded(&answer)
+    }
+
+    /// Gives a machine's roots to the node: one for each slot that is due, by the numbers of the slots.
+    ///
+    /// Returns when the node has them. Whether they are on chain is told by [`Self::challenge_due`].
+    pub async fn commit_to_challenge(
+        &self,
+        round: RoundId,
+        machine: MachineId,
+        roots: &[Hash],
+        worker: &Keypair,
+    ) -> Result<(), Error> {
+        let message = commit_message(&self.genesis_hash(), round, machine, roots);
+        let arguments = (round, machine, roots, worker.sign(&message).0).encode();
+        self.submit_answer("HardwareChallengeApi_commit_transaction", &arguments)
+            .await
+    }
+
+    /// Gives proofs of a machine's slots to the node, from a slot on. Returns when the node has them.
+    pub async fn prove_challenge(
+        &self,
+        round: RoundId,
+        machine: MachineId,
+        first_slot: u8,
+        proofs: &[SlotProof],
+        worker: &Keypair,
+    ) -> Result<(), Error> {
+        let message = prove_message(&self.genesis_hash(), round, machine, first_slot, proofs);
+        let arguments = (round, machine, first_slot, proofs, worker.sign(&message).0).encode();
+        self.submit_answer("HardwareChallengeApi_prove_transaction", &arguments)
+            .await
+    }
+
+    async fn submit_answer(&self, function: &'static str, arguments: &[u8]) -> Result<(), Error> {
+        let answer = self.call_runtime(function, arguments).await?;
+        // An optional transaction: one byte that says whether it is there, and its bytes as the pool takes them.
+        match answer.split_first() {
+            Some((1, transaction)) => self.submit_bytes(transaction).await,
+            Some((0, [])) => Err(Error::Rejected {
+                reason: "the answer is longer than a transaction may be".to_owned(),
+            }),
+            _ => Err(unreadable("it is no optional transaction")),
+        }
+    }
+}
+
+fn decoded<T: DecodeAll>(mut bytes: &[u8]) -> Result<T, Error> {
+    T::decode_all(&mut bytes).map_err(unreadable)
+}
+
+fn unreadable(reason: impl std::fmt::Display) -> Error {
+    Error::Incompatible {
+        reason: format!("what the runtime answered cannot be read: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn answers_that_cannot_be_read_say_so() {
+        let error = decoded::<Vec<ChallengeDue>>(&[4, 0]).unwrap_err();
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+        // Nothing may follow.
+        assert!(decoded::<Vec<ChallengeDue>>(&[0, 0]).is_err());
+        assert_eq!(decoded::<Vec<ChallengeDue>>(&[0]).unwrap(), []);
+    }
+}
