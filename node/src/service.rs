@@ -26,7 +26,7 @@ use polkadot_sdk::{
     sp_timestamp,
 };
 
-use crate::{prober, rpc};
+use crate::{missed, prober, rpc};
 
 /// The client with the runtime that it runs.
 pub(crate) type FullClient =
@@ -366,6 +366,15 @@ where
         task_manager
             .spawn_handle()
             .spawn("prober", Some("availability"), duty);
+        let reports = missed::run(missed::Dependencies {
+            client: client.clone(),
+            pool: transaction_pool.clone(),
+            sync: sync_service.clone(),
+            keystore: keystore_container.keystore(),
+        });
+        task_manager
+            .spawn_handle()
+            .spawn("missed-answers", Some("challenge"), reports);
     }
 
     if enable_grandpa {
