@@ -4,6 +4,7 @@ import { bnToU8a, hexToU8a, stringToU8a, u8aConcat, u8aToHex } from '@polkadot/u
 import { blake2AsHex, decodeAddress, encodeAddress } from '@polkadot/util-crypto';
 
 import { ASY, eventOf, eventually, succeed } from './chain.js';
+import { proveHardware } from './challenge.js';
 
 const MILLIS_PER_HOUR = 3_600_000n;
 const WORKER_KEY_CONTEXT = stringToU8a('assay/worker-key/v1');
@@ -59,7 +60,7 @@ export function rotateKeys(api, machine, worker, provider, sealingKey = `0x${'08
   return api.tx.providerRegistry.rotateKeys(machine, worker.address, sealingKey, signature);
 }
 
-/** Registers a provider with one machine, bonds it, and gives the machine's identifier: it is active then. */
+/** Registers a provider with one machine, bonds it, proves its hardware, and gives its identifier: it is active then. */
 export async function activeMachine(api, provider, worker, changes = {}) {
   const registered = await succeed(
     api,
@@ -73,6 +74,7 @@ export async function activeMachine(api, provider, worker, changes = {}) {
   );
   const { machine } = eventOf(registered, 'providerRegistry', 'MachineRegistered');
   await succeed(api, api.tx.providerStaking.bond(machine, await minimumBond(api, machine)), provider);
+  await proveHardware(api, machine, worker);
   return machine;
 }
 

@@ -117,16 +117,37 @@ export async function startLocalValidator(name, { folder, peers = [] }) {
 /** A node looks for nobody: those of other test files run the same development chain. */
 const NO_PEERS = ['--in-peers', '0', '--out-peers', '0'];
 
-/** A chain of one validator. */
-const ALONE = ['--dev', ...NO_PEERS];
+/**
+ * When machines are challenged on the tests' chains: a newcomer is proven within a few blocks, and nobody is audited unless a
+ * test wants it.
+ */
+const CALM = {
+  newcomerIntervalMs: 3_000,
+  commitWindowMs: 6_000,
+  meanAuditIntervalMs: 6 * 3_600_000,
+  maxAuditIntervalMs: 6 * 3_600_000,
+  maxProofAgeMs: 12 * 3_600_000,
+};
 
-/** As `ALONE`, with epochs of another length; the chain's specification goes into a folder. */
-async function aloneWithEpochs(epochMs, folder) {
+/** What machines of every class are challenged with: little enough to be answered in JavaScript, between two blocks. */
+const SMALL = { items: 2 ** 14, lanesLog2: 11, steps: 32 };
+
+/**
+ * A chain of one validator, which is `--dev` but for the length of its epochs and its challenges; its specification goes
+ * into a folder.
+ */
+async function alone({ epochMs = 60_000, challenges = CALM }, folder) {
   const { status, output, errors } = await runNode('build-spec', '--chain', 'dev');
+  let specification = output;
   // Not by parsing the specification: to JSON.parse its amounts are floating-point numbers.
-  const specification = output.replace(/("epochDurationMs": *)\d+/, `$1${epochMs}`);
-  if (status !== 0 || specification === output) {
-    throw new Error(`the chain's specification could not be made:\n${errors}`);
+  // A class must be answered within the time that rounds give.
+  const deadline = { deadlineMs: challenges.commitWindowMs };
+  for (const [key, value] of Object.entries({ epochDurationMs: epochMs, ...challenges, ...SMALL, ...deadline })) {
+    const field = `("${key}": *)\\d+`;
+    if (status !== 0 || !new RegExp(field).test(specification)) {
+      throw new Error(`the chain's specification could not be made, or has no ${key}:\n${errors}`);
+    }
+    specification = specification.replace(new RegExp(field, 'g'), `$1${value}`);
   }
   const path = join(folder, 'chain.json');
   await writeFile(path, specification);
@@ -135,12 +156,13 @@ async function aloneWithEpochs(epochMs, folder) {
 }
 
 /**
- * Starts `assay-node --dev`, or a node of another `network`, and waits until its JSON-RPC answers.
+ * Starts a node of a chain of its own, or of another `network`, and waits until its JSON-RPC answers.
  *
- * With `folder` the chain lives there and outlasts the node; without it the chain is temporary. With `epochMs` the
- * epochs of `--dev` have that length instead of a minute; 24 seconds are the shortest that the chain accepts.
+ * With `folder` the chain lives there and outlasts the node; without it the chain is temporary. With `epochMs` epochs
+ * have that length instead of a minute; 24 seconds are the shortest that the chain accepts. `challenges` says when
+ * machines are challenged, if not as usual.
  */
-export async function startNode({ folder, epochMs, network = ALONE, extraArguments = [] } = {}) {
+export async function startNode({ folder, epochMs, challenges, network, extraArguments = [] } = {}) {
   const persistent = folder !== undefined;
   const home = folder ?? (await mkdtemp(join(tmpdir(), 'assay-e2e-')));
   await mkdir(home, { recursive: true });
@@ -150,7 +172,7 @@ export async function startNode({ folder, epochMs, network = ALONE, extraArgumen
   const child = spawn(
     nodeBinary(),
     [
-      ...(epochMs === undefined ? network : await aloneWithEpochs(epochMs, home)), ...chain,
+      ...(network ?? await alone({ epochMs, challenges }, home)), ...chain,
       '--rpc-port', String(ports.rpc),
       '--prometheus-port', String(ports.prometheus),
       '--listen-addr', `/ip4/127.0.0.1/tcp/${ports.network}`,

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
-import { ASY, balanceOf, eventOf, eventually, send, succeed, totalIssuance } from '../lib/chain.js';
+import { ASY, awaitEvent, balanceOf, eventOf, eventually, send, succeed, totalIssuance } from '../lib/chain.js';
+import { proveHardware } from '../lib/challenge.js';
 import {
   activeMachine, commitmentTo, cost, deploy, manifestBytes, minimumBond, orderFor, quorum, registerMachine,
   registrationOf, splitOf, TREASURY, untilClosed,
@@ -121,15 +122,18 @@ test('a machine is registered with its worker key\'s agreement, and is not activ
   assert.equal((await api.query.providerRegistry.workerKeys(worker.address)).unwrap().toBigInt(), machine);
 });
 
-test('the bond makes the machine active', async () => {
+test('the bond and a proof of its hardware make the machine active', async () => {
   const { api, accounts } = suite;
   const amount = await minimumBond(api, machine);
   assert.ok(amount > 500n * ASY);
   const included = await succeed(api, api.tx.providerStaking.bond(machine, amount), accounts.bob);
   const bonded = eventOf(included, 'providerStaking', 'Bonded');
   assert.deepEqual([bonded.machine, bonded.amount, bonded.total], [machine, amount, amount]);
-  const changed = eventOf(included, 'providerRegistry', 'MachineStatusChanged');
-  assert.deepEqual([changed.machine, changed.from, changed.to], [machine, 'Unproven', 'Active']);
+  assert.ok((await machineRecord()).status.isUnproven);
+  const from = included.blockNumber;
+  await proveHardware(api, machine, worker);
+  const { fields } = await awaitEvent(api, from, 'providerRegistry', 'MachineStatusChanged');
+  assert.deepEqual([fields.machine, fields.from, fields.to], [machine, 'Unproven', 'Active']);
   assert.ok((await machineRecord()).status.isActive);
 
   const { before, after } = await ledger(included);

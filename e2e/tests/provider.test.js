@@ -8,6 +8,7 @@ import {
   around, ASY, awaitEvent, balanceOf, eventOf, eventsOf, eventually, govern, rpc, setParameter, submit, succeed,
   totalIssuance,
 } from '../lib/chain.js';
+import { proveHardware } from '../lib/challenge.js';
 import { deploy, manifestBytes, minimumBond, registerMachine, registrationOf, rotateKeys } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 
@@ -121,7 +122,7 @@ test('a provider and three machines are registered', async () => {
   for (const [index, [machine]] of machines.entries()) machine.id = registered[index].machine;
 });
 
-test('a machine is shown when it is bonded', async () => {
+test('a machine is shown when it is bonded and proven', async () => {
   const { api } = suite;
   assert.deepEqual(await found(), []);
   assert.equal(await status(home), 'unproven');
@@ -129,6 +130,8 @@ test('a machine is shown when it is bonded', async () => {
 
   const bonds = await Promise.all([york, gpu, home].map(async ({ id }) => [id, await minimumBond(api, id)]));
   await byProvider(...bonds.map(([id, amount]) => api.tx.providerStaking.bond(id, amount)));
+  assert.equal(await status(home), 'unproven', 'a bond alone is not enough');
+  await Promise.all([york, gpu, home].map(({ id, worker }) => proveHardware(api, id, worker)));
   assert.deepEqual(await found(), [york, gpu, home], 'the cheapest first');
   assert.deepEqual(await explain({}, home), []);
 });

@@ -1,0 +1,116 @@
+// A machine's side of the hardware challenge, as its worker plays it.
+
+import { bnToU8a, compactToU8a, stringToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
+import { blake2AsU8a } from '@polkadot/util-crypto';
+
+import { eventually, send } from './chain.js';
+import { openedLanes, seedOf, SlotAnswer } from './prover.js';
+
+const COMMIT_CONTEXT = stringToU8a('assay/challenge-commit/v1');
+const PROVE_CONTEXT = stringToU8a('assay/challenge-prove/v1');
+const PROOF_LIMIT_MS = 180_000;
+
+const u32 = (value) => bnToU8a(value, { bitLength: 32, isLe: true });
+const u64 = (value) => bnToU8a(value, { bitLength: 64, isLe: true });
+const list = (items) => u8aConcat(compactToU8a(items.length), ...items);
+
+/** What a machine owes or may answer, the oldest round first, with plain values. */
+export async function challengeDue(api, machine) {
+  const due = await api.call.hardwareChallengeApi.challengeDue(machine);
+  return due.map((one) => ({
+    round: one.round.toNumber(),
+    kind: one.kind.type,
+    isOwed: one.isOwed.isTrue,
+    randomness: one.randomness.toU8a(),
+    workerKey: one.workerKey.toU8a(),
+    params: {
+      items: one.params.items.toNumber(),
+      fillDoubleRounds: one.params.fillDoubleRounds.toNumber(),
+      lanesLog2: one.params.lanesLog2.toNumber(),
+      steps: one.params.steps.toNumber(),
+      openings: one.params.openings.toNumber(),
+    },
+    slots: one.slots.toNumber(),
+    phase: one.phase.type,
+    openingRandomness: one.phase.isProve ? one.phase.asProve.openingRandomness.toU8a() : undefined,
+  }));
+}
+
+/** Answers of all slots that are due in a round, for a machine and its worker key; `changes` are what a cheat lies about. */
+export function answersOf(due, machine, changes = {}) {
+  const { randomness, workerKey, params, slots } = { ...due, ...changes };
+  return Array.from({ length: slots }, (_, slot) =>
+    new SlotAnswer(params, seedOf({ randomness, machine: changes.machine ?? machine, workerKey, slot })));
+}
+
+/** Commits roots, signed by the worker key; refused as the pool says. */
+export function commitRoots(api, { round }, machine, roots, worker) {
+  const body = u8aConcat(u32(round), u64(machine), list(roots));
+  const signature = worker.sign(u8aConcat(COMMIT_CONTEXT, api.genesisHash, body));
+  return submitGeneral(api, 'HardwareChallengeApi_commit_transaction', u8aConcat(body, signature));
+}
+
+/** Proves all slots by the lanes that were opened. */
+export function proveSlots(api, due, machine, answers, worker) {
+  const { openings, lanesLog2 } = due.params;
+  const proofs = list(answers.map((answer, slot) => {
+    const lanes = openedLanes({ openingRandomness: due.openingRandomness, machine, slot, openings, lanesLog2 });
+    return list(lanes.map((lane) => list(answer.siblings(lane))));
+  }));
+  const head = u8aConcat(u32(due.round), u64(machine), [0]);
+  const signature = worker.sign(u8aConcat(PROVE_CONTEXT, api.genesisHash, head, blake2AsU8a(proofs)));
+  return submitGeneral(api, 'HardwareChallengeApi_prove_transaction', u8aConcat(head, proofs, signature));
+}
+
+/** Has the runtime make a transaction that nobody signs, and gives it to the pool. */
+async function submitGeneral(api, method, parameters) {
+  const answer = await send(api, 'state_call', method, u8aToHex(parameters));
+  if (!answer.startsWith('0x01')) throw new Error(`${method} made no transaction: ${answer.slice(0, 20)}`);
+  return send(api, 'author_submitExtrinsic', `0x${answer.slice(4)}`);
+}
+
+/** A machine that answers whatever it is challenged with, each thing once. Cheats change how. */
+export class Answerer {
+  constructor(api, machine, worker) {
+    Object.assign(this, { api, machine, worker, answers: new Map(), done: new Set() });
+  }
+
+  /** Does what there is to do now. */
+  async act() {
+    const all = await challengeDue(this.api, this.machine);
+    const proving = all.find(({ phase }) => phase === 'Prove');
+    if (proving !== undefined) await this.once(`prove ${proving.round}`, () => this.prove(proving));
+    const isUnderWay = all.some(({ phase }) => phase !== 'Commit');
+    const open = all.filter(({ phase, isOwed }) => phase === 'Commit' && (isOwed || !isUnderWay)).at(-1);
+    if (open !== undefined) await this.once(`commit ${open.round}`, () => this.commit(open));
+  }
+
+  async once(what, act) {
+    if (this.done.has(what)) return;
+    this.done.add(what);
+    await act();
+  }
+
+  async commit(due) {
+    const answers = this.answer(due);
+    this.answers.set(due.round, answers);
+    await commitRoots(this.api, due, this.machine, answers.map(({ root }) => root), this.worker);
+  }
+
+  async prove(due) {
+    await proveSlots(this.api, due, this.machine, this.answers.get(due.round), this.worker);
+  }
+
+  answer(due) {
+    return answersOf(due, this.machine);
+  }
+}
+
+/** Answers until the machine is proven: a bonded machine is active then. */
+export async function proveHardware(api, machine, worker) {
+  const answerer = new Answerer(api, machine, worker);
+  await eventually(`a proof of machine ${machine}`, PROOF_LIMIT_MS, async () => {
+    await answerer.act();
+    return (await api.query.hardwareChallenge.proofs(machine)).isSome;
+  });
+}

@@ -1,0 +1,208 @@
+// What the hardware challenge is worth: an honest machine earns, and whoever cheats in an audit loses a part of its bond.
+
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { Answerer, answersOf, challengeDue, commitRoots } from '../lib/challenge.js';
+import { ASY, awaitEvent, eventOf, eventsOf, eventually, govern, setParameter, succeed } from '../lib/chain.js';
+import { minimumBond, registerMachine } from '../lib/market.js';
+import { withNode } from '../lib/suite.js';
+import { startProbeResponder } from '../lib/worker.js';
+
+const COMMIT_WINDOW_MS = 6_000;
+const LIMIT_MS = 300_000;
+
+let responder;
+const suite = withNode(async ({ api, accounts }) => {
+  responder = await startProbeResponder(api, accounts.fresh('worker of the honest machine'));
+  await govern(api, [setParameter(api, 'ProviderStaking', 'SlashDeferEpochs', 1)], accounts.alice);
+}, {
+  epochMs: 24_000,
+  challenges: {
+    newcomerIntervalMs: 3_000,
+    commitWindowMs: COMMIT_WINDOW_MS,
+    meanAuditIntervalMs: 45_000,
+    maxAuditIntervalMs: 90_000,
+    proveWindowMs: 15_000,
+    reportWindowMs: 120_000,
+    maxProofAgeMs: 3_600_000,
+  },
+});
+
+let isOver = false;
+let playing;
+after(async () => {
+  isOver = true;
+  await playing;
+  await responder.stop();
+});
+
+/** Answers rightly in all rounds before the first in which it cheats. */
+class Cheat extends Answerer {
+  firstRound = Infinity;
+
+  constructor(api, machine, worker, cheat) {
+    super(api, machine, worker);
+    this.cheat = cheat;
+    this.refusals = [];
+  }
+
+  async commit(due) {
+    if (due.round < this.firstRound) return super.commit(due);
+    return this.cheat(due, this).catch((error) => this.refusals.push(error.message));
+  }
+}
+
+/** One device: what it computes for one machine, it does not compute for another at the same time. */
+class Device {
+  turn = Promise.resolve();
+
+  run(work) {
+    this.turn = this.turn.then(async () => {
+      // More than half of the time that there is, as a device needs that was calibrated well; and so little that one
+      // answer reaches a block in time.
+      await sleep(0.55 * COMMIT_WINDOW_MS);
+      await work();
+    });
+    return this.turn;
+  }
+}
+
+const device = new Device();
+const players = {};
+const CHEATS = {
+  honest: null,
+  // It has half of the memory that it claims, and makes do with it.
+  half: async (due, self) => {
+    const answers = answersOf(due, self.machine, { params: { ...due.params, items: due.params.items / 2 } });
+    self.answers.set(due.round, answers);
+    await commitRoots(self.api, due, self.machine, answers.map(({ root }) => root), self.worker);
+  },
+  // Two machines with one device: it has the time for one of them.
+  shared: (due, self) => device.run(() => Answerer.prototype.commit.call(self, due)),
+  sharing: (due, self) => device.run(() => Answerer.prototype.commit.call(self, due)),
+  late: async (due, self) => {
+    await sleep(COMMIT_WINDOW_MS + 4_000);
+    await Answerer.prototype.commit.call(self, due);
+  },
+  // It shows what somebody else found out, and proves what it has itself.
+  copying: async (due, self) => {
+    const copied = await eventually('roots to copy', 5_000, () => players.honest.answers.get(due.round));
+    self.answers.set(due.round, answersOf(due, self.machine));
+    await commitRoots(self.api, due, self.machine, copied.map(({ root }) => root), self.worker);
+  },
+  silent: async () => {},
+};
+
+/** Lets everybody do what they do until the tests are over. */
+async function play() {
+  while (!isOver) {
+    for (const player of Object.values(players)) {
+      // Not waited for: one may be slow on purpose.
+      player.act().catch((error) => player.errors.push(error));
+    }
+    await sleep(1_000);
+  }
+}
+
+test('seven machines prove their hardware', async () => {
+  const { api, accounts } = suite;
+  const names = Object.keys(CHEATS);
+  const workers = names.map((name) => accounts.fresh(`worker of the ${name} machine`));
+  const registered = await succeed(api, api.tx.utility.batchAll([
+    api.tx.providerRegistry.registerProvider('Bob\'s machines'),
+    ...names.map((name, index) => registerMachine(api, workers[index], accounts.bob, {
+      slots: 1, ...(name === 'honest' ? { endpoint: responder.endpoint } : {}),
+    })),
+  ]), accounts.bob);
+  const machines = eventsOf(registered, 'providerRegistry', 'MachineRegistered').map(({ machine }) => machine);
+  for (const [index, name] of names.entries()) {
+    players[name] = new Cheat(api, machines[index], workers[index], CHEATS[name]);
+    players[name].errors = [];
+  }
+  responder.machine = players.honest.machine;
+  const bonds = await Promise.all(machines.map(async (machine) =>
+    api.tx.providerStaking.bond(machine, await minimumBond(api, machine))));
+  await succeed(api, api.tx.utility.batchAll(bonds), accounts.bob);
+  playing = play();
+  for (const { machine } of Object.values(players)) {
+    await eventually(`machine ${machine} to be active`, LIMIT_MS, async () =>
+      (await api.query.providerRegistry.machines(machine)).unwrap().status.isActive);
+  }
+});
+
+test('who cheats in an audit is caught and slashed', async (context) => {
+  const { api } = suite;
+  const from = (await api.rpc.chain.getHeader()).number.toNumber();
+  const firstRound = (await api.query.hardwareChallenge.nextRound()).toNumber();
+  for (const [name, player] of Object.entries(players)) if (name !== 'honest') player.firstRound = firstRound;
+
+  const caught = async (name, method) => {
+    const { machine } = players[name];
+    const isIt = (fields) => fields.machine === machine && fields.round >= BigInt(firstRound);
+    const { fields } = await awaitEvent(api, from, 'hardwareChallenge', method, isIt, LIMIT_MS);
+    const isItsSlash = (slash) => slash.machine === machine;
+    const queued = await awaitEvent(api, from, 'providerStaking', 'SlashQueued', isItsSlash, LIMIT_MS);
+    const slashed = await awaitEvent(api, from, 'providerStaking', 'Slashed', isItsSlash, LIMIT_MS);
+    assert.ok(slashed.fields.taken > 0n);
+    return { ...fields, reason: queued.fields.reason, owed: queued.fields.owed };
+  };
+  const bond = await minimumBond(api, players.honest.machine);
+
+  for (const name of ['half', 'copying']) {
+    await context.test(`the ${name} machine answered wrongly, and loses half of its bond`, async () => {
+      const { reason, owed } = await caught(name, 'AnswerWrong');
+      assert.equal(reason, 'Offence(ChallengeWrong)');
+      assert.equal(owed, bond / 2n);
+    });
+  }
+  for (const name of ['late', 'silent']) {
+    await context.test(`the ${name} machine gave no answer in time, and loses a part of its bond`, async () => {
+      const { reason, owed, reporter } = await caught(name, 'AnswerMissed');
+      assert.equal(reason, 'Offence(ChallengeUnanswered)');
+      assert.equal(owed, bond / 100n);
+      // The validator's node says so by itself.
+      assert.equal(reporter, suite.accounts.aliceStash.address);
+    });
+  }
+  await context.test('of two machines with one device, one gave no answer in time', async () => {
+    const two = [players.shared, players.sharing].map(({ machine }) => machine);
+    const isOne = ({ machine, round }) => two.includes(machine) && round >= BigInt(firstRound);
+    const { fields } = await awaitEvent(api, from, 'hardwareChallenge', 'AnswerMissed', isOne, LIMIT_MS);
+    const other = two.find((machine) => machine !== fields.machine);
+    const isOther = ({ machine, round }) => machine === other && round === fields.round;
+    await awaitEvent(api, from, 'hardwareChallenge', 'MachineProven', isOther, LIMIT_MS);
+    const slashed = await awaitEvent(
+      api, from, 'providerStaking', 'Slashed', ({ machine }) => machine === fields.machine, LIMIT_MS,
+    );
+    assert.ok(slashed.fields.taken > 0n);
+  });
+  await context.test('the late answer was refused by the pool', () => {
+    assert.ok(players.late.refusals.length > 0);
+  });
+});
+
+test('the honest machine answered every audit and earns', async () => {
+  const { api, accounts } = suite;
+  const { machine, errors } = players.honest;
+  assert.deepEqual(errors.map(String), []);
+  assert.ok((await api.query.providerRegistry.machines(machine)).unwrap().status.isActive);
+  const paid = eventOf(await succeed(api, api.tx.rewardEmission.payout(machine, 32), accounts.eve), 'rewardEmission', 'RewardPaid');
+  assert.ok(paid.amount > ASY, `${paid.amount} plancks`);
+  const bonded = (await api.query.providerStaking.bonds(machine)).unwrap().bonded.toBigInt();
+  assert.equal(bonded, await minimumBond(api, machine), 'nothing was taken');
+});
+
+test('nobody knows a round before it opens', async () => {
+  const { api } = suite;
+  const next = (await api.query.hardwareChallenge.nextRound()).toNumber();
+  assert.ok((await api.query.hardwareChallenge.rounds(next)).isNone);
+  const due = await challengeDue(api, players.honest.machine);
+  const state = await Promise.all(due.map(async ({ round }) => (await api.query.hardwareChallenge.rounds(round)).unwrap()));
+  for (const [index, record] of state.entries()) {
+    // Openings are drawn when no commit can be in a block any more.
+    const isCommitting = due[index].phase === 'Commit';
+    assert.ok(!isCommitting || record.openings.isNone);
+  }
+});
