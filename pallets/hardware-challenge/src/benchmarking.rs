@@ -7,7 +7,7 @@ use alloc::{vec, vec::Vec};
 use assay_primitives::{
     challenge::{RoundId, RoundKind, commit_message, prove_message},
     clock::{ActiveClock, Millis},
-    machine::{Exposure, HardwareClaims, MAX_SLOTS, MachineId, MachineLease},
+    machine::{Exposure, HardwareClaims, MAX_SLOTS, MachineId, MachineInspect, MachineLease},
     stake::BondInspect,
 };
 use assay_proof::{ChallengeParams, Hash, SlotClaim, SlotProof, lane, leaf, node, opened_lanes, seed};
@@ -352,7 +352,7 @@ mod benches {
 
     /// Of one slot, with `r` units of double rounds: one lane that reads `r` items, each made by a unit but for its step.
     #[benchmark(pov_mode = Ignored)]
-    fn verify(r: Linear<1, { (T::MaxDoubleRounds::get() / DOUBLE_ROUNDS_PER_UNIT) as u32 }>) {
+    fn verify_slot(r: Linear<1, { (T::MaxDoubleRounds::get() / DOUBLE_ROUNDS_PER_UNIT) as u32 }>) {
         let params = ChallengeParams {
             fill_double_rounds: DOUBLE_ROUNDS_PER_UNIT as u16 - assay_proof::STEP_DOUBLE_ROUNDS,
             lanes_log2: 4,

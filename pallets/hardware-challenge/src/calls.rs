@@ -29,7 +29,7 @@ impl<T: Config> Pallet<T> {
         let units = u32::try_from(double_rounds.div_ceil(DOUBLE_ROUNDS_PER_UNIT)).unwrap_or(u32::MAX);
         T::WeightInfo::prove(slots)
             .max(T::WeightInfo::prove_wrong(slots))
-            .saturating_add(T::WeightInfo::verify(units).saturating_mul(slots.into()))
+            .saturating_add(T::WeightInfo::verify_slot(units).saturating_mul(slots.into()))
     }
 
     /// Takes a machine's roots.

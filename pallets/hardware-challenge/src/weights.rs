@@ -26,7 +26,7 @@ pub trait WeightInfo {
     fn prove(s: u32) -> Weight;
     fn prove_wrong(s: u32) -> Weight;
     fn authorize_prove(s: u32) -> Weight;
-    fn verify(r: u32) -> Weight;
+    fn verify_slot(r: u32) -> Weight;
     fn report_missed() -> Weight;
     fn authorize_report_missed() -> Weight;
     fn report_expired() -> Weight;
@@ -81,7 +81,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().reads(4_u64))
     }
     // not measured yet
-    fn verify(r: u32, ) -> Weight {
+    fn verify_slot(r: u32, ) -> Weight {
         Weight::from_parts(2_000_000, 0)
             .saturating_add(Weight::from_parts(15_000_000, 0).saturating_mul(r.into()))
     }
@@ -199,7 +199,7 @@ impl WeightInfo for () {
             .saturating_add(ParityDbWeight::get().reads(4_u64))
     }
     // not measured yet
-    fn verify(r: u32, ) -> Weight {
+    fn verify_slot(r: u32, ) -> Weight {
         Weight::from_parts(2_000_000, 0)
             .saturating_add(Weight::from_parts(15_000_000, 0).saturating_mul(r.into()))
     }
