@@ -10,7 +10,7 @@ use polkadot_sdk::{
 
 use crate::{
     AllPalletsWithSystem, Availability, ChainClock, HardwareChallenge, JobEscrow, ProviderRegistry,
-    ProviderStaking, RewardEmission, Runtime, System,
+    ProviderStaking, RewardEmission, Runtime,
 };
 
 define_benchmarks!(
