@@ -249,6 +249,10 @@ pub trait HardwareProofs {
     ///
     /// An audit opens without looking at machines; this is how it is known later what each of them had free then.
     fn before_exposure_change(_machine: MachineId, _before: Exposure) {}
+
+    /// Has a machine hold a proof of all of its slots, for longer than any benchmark lasts.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_prove(_machine: MachineId) {}
 }
 
 /// Every machine counts as proven: what a chain without the hardware challenge knows.

@@ -6,7 +6,7 @@ use alloc::vec;
 
 use assay_primitives::{
     machine::{
-        Endpoint, HardwareClassId, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES,
+        Endpoint, HardwareClassId, HardwareProofs, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES,
         MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionReason,
     },
     market::{Near, OfferPage, Requirements},
@@ -326,6 +326,7 @@ mod benches {
     fn resume() {
         let (provider, machine) = registered_machine::<T>();
         T::Bonds::benchmark_bond(machine);
+        T::HardwareProofs::benchmark_prove(machine);
         force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::OwnRequest));
 
         #[extrinsic_call]
@@ -388,6 +389,7 @@ mod benches {
     fn refresh_machine() {
         let (provider, machine) = registered_machine::<T>();
         T::Bonds::benchmark_bond(machine);
+        T::HardwareProofs::benchmark_prove(machine);
         force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::BondTooLow));
         Pallet::<T>::put_class(CLASS, class_record(1_979)).unwrap();
 

@@ -105,6 +105,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
 
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_activate(machine: MachineId) {
+        T::HardwareProofs::benchmark_prove(machine);
         crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
     }
 }
