@@ -70,8 +70,8 @@ const CPU_CHALLENGE: ChallengeParams = ChallengeParams {
     deadline_ms: 30_000,
 };
 
-/// What a GPU is challenged with: so many GiB of its memory in 2^`lanes_log2` lanes. Verified in three quarters of the
-/// time that a slot may take.
+/// What a GPU is challenged with: so many GiB of its memory in 2^`lanes_log2` lanes. Verified in nearly all of the time
+/// that a slot may take.
 const fn gpu_challenge(memory_gib: u32, lanes_log2: u8, deadline_ms: u64) -> ChallengeParams {
     ChallengeParams {
         items: memory_gib << 24,

@@ -339,3 +339,21 @@ fn a_machine_whose_proof_expired_earns_nothing_and_takes_no_jobs() {
         );
     });
 }
+
+#[test]
+fn a_slot_is_verified_in_less_than_15_ms_whatever_its_class() {
+    use pallet_hardware_challenge::{DOUBLE_ROUNDS_PER_UNIT, WeightInfo, weights::SubstrateWeight};
+
+    let most = assay_runtime::configs::proofs::MAX_DOUBLE_ROUNDS;
+    for challenge in assay_runtime::hardware_classes::challenges() {
+        let double_rounds = challenge.params.verification_double_rounds();
+        assert!(
+            double_rounds <= most,
+            "class {}: {double_rounds}",
+            challenge.class
+        );
+    }
+    let units = (most / DOUBLE_ROUNDS_PER_UNIT) as u32;
+    let time_ps = <SubstrateWeight<Runtime> as WeightInfo>::verify_slot(units).ref_time();
+    assert!(time_ps < 15_000_000_000, "{time_ps} picoseconds");
+}

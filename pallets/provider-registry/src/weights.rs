@@ -42,11 +42,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::Providers` (r:1 w:1)
     /// Proof: `ProviderRegistry::Providers` (`max_values`: None, `max_size`: Some(134), added: 2609, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(175), added: 2650, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
     fn register_provider() -> Weight {
         // Measured proof size: `154` bytes.
-        // Least time measured: 102_953_000 picoseconds.
-        Weight::from_parts(106_900_000, 3640)
+        // Least time measured: 101_721_000 picoseconds.
+        Weight::from_parts(106_249_000, 3658)
             .saturating_add(T::DbWeight::get().reads(2_u64))
             .saturating_add(T::DbWeight::get().writes(2_u64))
     }
@@ -59,7 +59,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::BlockHash` (r:1 w:0)
     /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(175), added: 2650, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::NextMachineId` (r:1 w:1)
     /// Proof: `ProviderRegistry::NextMachineId` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
@@ -70,8 +70,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::MachinesByProvider` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     fn register_machine() -> Weight {
         // Measured proof size: `913` bytes.
-        // Least time measured: 258_244_000 picoseconds.
-        Weight::from_parts(289_272_000, 3820)
+        // Least time measured: 261_600_000 picoseconds.
+        Weight::from_parts(279_064_000, 3820)
             .saturating_add(T::DbWeight::get().reads(8_u64))
             .saturating_add(T::DbWeight::get().writes(6_u64))
     }
@@ -81,8 +81,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn update_ask() -> Weight {
         // Measured proof size: `576` bytes.
-        // Least time measured: 53_641_000 picoseconds.
-        Weight::from_parts(57_808_000, 3820)
+        // Least time measured: 53_480_000 picoseconds.
+        Weight::from_parts(57_317_000, 3820)
             .saturating_add(T::DbWeight::get().reads(1_u64))
             .saturating_add(T::DbWeight::get().writes(5_u64))
     }
@@ -90,8 +90,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
     fn update_endpoint() -> Weight {
         // Measured proof size: `576` bytes.
-        // Least time measured: 46_678_000 picoseconds.
-        Weight::from_parts(69_982_000, 3820)
+        // Least time measured: 44_954_000 picoseconds.
+        Weight::from_parts(48_571_000, 3820)
             .saturating_add(T::DbWeight::get().reads(1_u64))
             .saturating_add(T::DbWeight::get().writes(1_u64))
     }
@@ -103,29 +103,29 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
     fn rotate_keys() -> Weight {
         // Measured proof size: `675` bytes.
-        // Least time measured: 146_364_000 picoseconds.
-        Weight::from_parts(157_956_000, 3820)
+        // Least time measured: 144_982_000 picoseconds.
+        Weight::from_parts(155_131_000, 3820)
             .saturating_add(T::DbWeight::get().reads(3_u64))
             .saturating_add(T::DbWeight::get().writes(3_u64))
     }
     /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
     /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
     /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
     /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::MachineWeights` (r:1 w:1)
+    /// Storage: `RewardEmission::MachineWeights` (r:1 w:0)
     /// Proof: `RewardEmission::MachineWeights` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::TotalWeight` (r:1 w:1)
-    /// Proof: `RewardEmission::TotalWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::PendingWeight` (r:1 w:1)
-    /// Proof: `RewardEmission::PendingWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn suspend_self() -> Weight {
-        // Measured proof size: `855` bytes.
-        // Least time measured: 85_320_000 picoseconds.
-        Weight::from_parts(91_511_000, 3820)
+        // Measured proof size: `817` bytes.
+        // Least time measured: 71_935_000 picoseconds.
+        Weight::from_parts(76_834_000, 4063)
             .saturating_add(T::DbWeight::get().reads(5_u64))
-            .saturating_add(T::DbWeight::get().writes(6_u64))
+            .saturating_add(T::DbWeight::get().writes(3_u64))
     }
     /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
     /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
@@ -133,6 +133,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderStaking::Bonds` (`max_values`: None, `max_size`: Some(287), added: 2762, mode: `MaxEncodedLen`)
     /// Storage: `Parameters::Parameters` (r:1 w:0)
     /// Proof: `Parameters::Parameters` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
     /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
     /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
     /// Storage: `RewardEmission::MachineWeights` (r:1 w:1)
@@ -144,47 +150,47 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn resume() -> Weight {
-        // Measured proof size: `927` bytes.
-        // Least time measured: 99_658_000 picoseconds.
-        Weight::from_parts(105_799_000, 3820)
-            .saturating_add(T::DbWeight::get().reads(7_u64))
+        // Measured proof size: `1030` bytes.
+        // Least time measured: 115_517_000 picoseconds.
+        Weight::from_parts(121_488_000, 4063)
+            .saturating_add(T::DbWeight::get().reads(10_u64))
             .saturating_add(T::DbWeight::get().writes(6_u64))
     }
     /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
     /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
     /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
     /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::MachineWeights` (r:1 w:1)
+    /// Storage: `RewardEmission::MachineWeights` (r:1 w:0)
     /// Proof: `RewardEmission::MachineWeights` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::TotalWeight` (r:1 w:1)
-    /// Proof: `RewardEmission::TotalWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::PendingWeight` (r:1 w:1)
-    /// Proof: `RewardEmission::PendingWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn drain() -> Weight {
-        // Measured proof size: `855` bytes.
-        // Least time measured: 85_270_000 picoseconds.
-        Weight::from_parts(90_560_000, 3820)
+        // Measured proof size: `817` bytes.
+        // Least time measured: 71_645_000 picoseconds.
+        Weight::from_parts(77_245_000, 4063)
             .saturating_add(T::DbWeight::get().reads(5_u64))
-            .saturating_add(T::DbWeight::get().writes(6_u64))
+            .saturating_add(T::DbWeight::get().writes(3_u64))
     }
     /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
     /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
     /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
     /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::MachineWeights` (r:1 w:1)
+    /// Storage: `RewardEmission::MachineWeights` (r:1 w:0)
     /// Proof: `RewardEmission::MachineWeights` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::TotalWeight` (r:1 w:1)
-    /// Proof: `RewardEmission::TotalWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
-    /// Storage: `RewardEmission::PendingWeight` (r:1 w:1)
-    /// Proof: `RewardEmission::PendingWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
     /// Storage: `ProviderStaking::Bonds` (r:1 w:1)
     /// Proof: `ProviderStaking::Bonds` (`max_values`: None, `max_size`: Some(287), added: 2762, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Providers` (r:1 w:1)
     /// Proof: `ProviderRegistry::Providers` (`max_values`: None, `max_size`: Some(134), added: 2609, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(175), added: 2650, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
     /// Storage: `RewardEmission::RewardDestinations` (r:0 w:1)
     /// Proof: `RewardEmission::RewardDestinations` (`max_values`: None, `max_size`: Some(49), added: 2524, mode: `MaxEncodedLen`)
     /// Storage: `Availability::Uptimes` (r:0 w:1)
@@ -196,11 +202,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::MachinesByProvider` (r:0 w:1)
     /// Proof: `ProviderRegistry::MachinesByProvider` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     fn retire() -> Weight {
-        // Measured proof size: `1126` bytes.
-        // Least time measured: 203_462_000 picoseconds.
-        Weight::from_parts(211_818_000, 3820)
+        // Measured proof size: `1088` bytes.
+        // Least time measured: 196_578_000 picoseconds.
+        Weight::from_parts(208_691_000, 4063)
             .saturating_add(T::DbWeight::get().reads(8_u64))
-            .saturating_add(T::DbWeight::get().writes(13_u64))
+            .saturating_add(T::DbWeight::get().writes(10_u64))
     }
     /// Storage: `ProviderRegistry::HardwareClassIds` (r:1 w:2)
     /// Proof: `ProviderRegistry::HardwareClassIds` (`max_values`: None, `max_size`: Some(51), added: 2526, mode: `MaxEncodedLen`)
@@ -208,19 +214,19 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::HardwareClasses` (`max_values`: None, `max_size`: Some(71), added: 2546, mode: `MaxEncodedLen`)
     fn set_hardware_class() -> Weight {
         // Measured proof size: `914` bytes.
-        // Least time measured: 45_215_000 picoseconds.
-        Weight::from_parts(50_083_000, 3536)
+        // Least time measured: 45_334_000 picoseconds.
+        Weight::from_parts(48_921_000, 3536)
             .saturating_add(T::DbWeight::get().reads(2_u64))
             .saturating_add(T::DbWeight::get().writes(3_u64))
     }
     /// Storage: `ProviderRegistry::Providers` (r:1 w:1)
     /// Proof: `ProviderRegistry::Providers` (`max_values`: None, `max_size`: Some(134), added: 2609, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(175), added: 2650, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
     fn deregister_provider() -> Weight {
         // Measured proof size: `351` bytes.
-        // Least time measured: 90_990_000 picoseconds.
-        Weight::from_parts(96_741_000, 3640)
+        // Least time measured: 91_121_000 picoseconds.
+        Weight::from_parts(96_992_000, 3658)
             .saturating_add(T::DbWeight::get().reads(2_u64))
             .saturating_add(T::DbWeight::get().writes(2_u64))
     }
@@ -232,6 +238,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderStaking::Bonds` (`max_values`: None, `max_size`: Some(287), added: 2762, mode: `MaxEncodedLen`)
     /// Storage: `Parameters::Parameters` (r:1 w:0)
     /// Proof: `Parameters::Parameters` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
     /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
     /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
     /// Storage: `RewardEmission::MachineWeights` (r:1 w:1)
@@ -243,10 +255,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn refresh_machine() -> Weight {
-        // Measured proof size: `1361` bytes.
-        // Least time measured: 120_345_000 picoseconds.
-        Weight::from_parts(146_645_000, 3820)
-            .saturating_add(T::DbWeight::get().reads(8_u64))
+        // Measured proof size: `1464` bytes.
+        // Least time measured: 132_318_000 picoseconds.
+        Weight::from_parts(154_991_000, 4063)
+            .saturating_add(T::DbWeight::get().reads(11_u64))
             .saturating_add(T::DbWeight::get().writes(6_u64))
     }
 }
@@ -255,51 +267,51 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 #[rustfmt::skip]
 impl WeightInfo for () {
     fn register_provider() -> Weight {
-        Weight::from_parts(106_900_000, 3640)
+        Weight::from_parts(106_249_000, 3658)
             .saturating_add(ParityDbWeight::get().reads_writes(2_u64, 2_u64))
     }
     fn register_machine() -> Weight {
-        Weight::from_parts(289_272_000, 3820)
+        Weight::from_parts(279_064_000, 3820)
             .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 6_u64))
     }
     fn update_ask() -> Weight {
-        Weight::from_parts(57_808_000, 3820)
+        Weight::from_parts(57_317_000, 3820)
             .saturating_add(ParityDbWeight::get().reads_writes(1_u64, 5_u64))
     }
     fn update_endpoint() -> Weight {
-        Weight::from_parts(69_982_000, 3820)
+        Weight::from_parts(48_571_000, 3820)
             .saturating_add(ParityDbWeight::get().reads_writes(1_u64, 1_u64))
     }
     fn rotate_keys() -> Weight {
-        Weight::from_parts(157_956_000, 3820)
+        Weight::from_parts(155_131_000, 3820)
             .saturating_add(ParityDbWeight::get().reads_writes(3_u64, 3_u64))
     }
     fn suspend_self() -> Weight {
-        Weight::from_parts(91_511_000, 3820)
-            .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 6_u64))
+        Weight::from_parts(76_834_000, 4063)
+            .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 3_u64))
     }
     fn resume() -> Weight {
-        Weight::from_parts(105_799_000, 3820)
-            .saturating_add(ParityDbWeight::get().reads_writes(7_u64, 6_u64))
+        Weight::from_parts(121_488_000, 4063)
+            .saturating_add(ParityDbWeight::get().reads_writes(10_u64, 6_u64))
     }
     fn drain() -> Weight {
-        Weight::from_parts(90_560_000, 3820)
-            .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 6_u64))
+        Weight::from_parts(77_245_000, 4063)
+            .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 3_u64))
     }
     fn retire() -> Weight {
-        Weight::from_parts(211_818_000, 3820)
-            .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 13_u64))
+        Weight::from_parts(208_691_000, 4063)
+            .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 10_u64))
     }
     fn set_hardware_class() -> Weight {
-        Weight::from_parts(50_083_000, 3536)
+        Weight::from_parts(48_921_000, 3536)
             .saturating_add(ParityDbWeight::get().reads_writes(2_u64, 3_u64))
     }
     fn deregister_provider() -> Weight {
-        Weight::from_parts(96_741_000, 3640)
+        Weight::from_parts(96_992_000, 3658)
             .saturating_add(ParityDbWeight::get().reads_writes(2_u64, 2_u64))
     }
     fn refresh_machine() -> Weight {
-        Weight::from_parts(146_645_000, 3820)
-            .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 6_u64))
+        Weight::from_parts(154_991_000, 4063)
+            .saturating_add(ParityDbWeight::get().reads_writes(11_u64, 6_u64))
     }
 }
