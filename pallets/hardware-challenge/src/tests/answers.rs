@@ -334,7 +334,7 @@ fn prove_weighs_what_it_verified() {
         let call = RuntimeCall::from(signed_prove(round, machine, 0, &proofs));
         let info = call.get_dispatch_info();
         assert_eq!(info.class, DispatchClass::Operational);
-        let verify = <() as WeightInfo>::verify;
+        let verify = <() as WeightInfo>::verify_slot;
         let overhead = <() as WeightInfo>::prove(2).max(<() as WeightInfo>::prove_wrong(2));
         assert_eq!(info.call_weight, overhead + verify(64) * 2);
         let post = call
