@@ -134,6 +134,17 @@ ensure_pip() {
     fi
 }
 
+# have_vulkan: whether Vulkan's loader is there, and Mesa's driver that computes on the CPU.
+have_vulkan() {
+    compgen -G '/usr/lib/*/libvulkan.so.1' >/dev/null && compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null
+}
+
+# ensure_vulkan: the provers for GPUs are tested on every machine. Where there is no GPU, Mesa's driver that computes on
+# the CPU stands in: it is slow, and its results are those of a GPU. GPUs that are there are tested as well.
+ensure_vulkan() {
+    have_vulkan || install_debian_packages --no-install-recommends libvulkan1 mesa-vulkan-drivers
+}
+
 # ensure_nextest: the test runner.
 ensure_nextest() {
     have cargo-nextest && return 0
@@ -203,6 +214,7 @@ set_up() {
     fi
     if [[ "$1" == test ]]; then
         ensure_shellcheck
+        ensure_vulkan
         ensure_nextest
         ensure_pip
         ensure_node

@@ -79,14 +79,18 @@ fn tiles(count: u32) -> u64 {
 ///
 /// Without this look Linux would promise any memory, and end the process when it is used.
 pub(super) fn check_free(needed_bytes: u64, limit_bytes: Option<u64>) -> Result<(), ProverError> {
-    let free_bytes = [limit_bytes, available_bytes()].into_iter().flatten().min();
-    match free_bytes {
+    match free_bytes(limit_bytes) {
         Some(free_bytes) if free_bytes < needed_bytes => Err(ProverError::MemoryShort {
             needed_bytes,
             free_bytes,
         }),
         _ => Ok(()),
     }
+}
+
+/// What is free or allowed, whichever is less; `None` where neither is known.
+pub(super) fn free_bytes(limit_bytes: Option<u64>) -> Option<u64> {
+    [limit_bytes, available_bytes()].into_iter().flatten().min()
 }
 
 /// Memory that the system could give without swapping; `None` where it cannot be asked.

@@ -107,6 +107,12 @@ impl CpuProver {
         })
     }
 
+    /// Bytes that a commit may take now: those that the system could give without swapping, and no more than the limit;
+    /// `None` where there is no limit and the system cannot be asked.
+    pub fn free_bytes(&self) -> Option<u64> {
+        memory::free_bytes(self.memory_limit_bytes)
+    }
+
     /// Bytes that a commit takes: the items, what is kept of the tree, and what the threads work on.
     pub fn needed_bytes(&self, params: &ChallengeParams) -> u64 {
         let threads = self.pool.threads();

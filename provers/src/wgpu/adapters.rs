@@ -1,0 +1,61 @@
+//! Which GPUs wgpu finds, and how much memory they have.
+
+use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
+
+/// Kinds of interfaces that are looked for: those with real compute shaders.
+const INTERFACES: Backends = Backends::VULKAN.union(Backends::METAL).union(Backends::DX12);
+
+/// All adapters, hardware before software, discrete before integrated.
+pub(super) fn all() -> Vec<Adapter> {
+    let instance = Instance::new(InstanceDescriptor {
+        backends: INTERFACES,
+        // Neither validation layers nor names for debuggers, whatever the build: they cost time and log.
+        flags: InstanceFlags::empty(),
+        ..InstanceDescriptor::new_without_display_handle()
+    });
+    let mut adapters = pollster::block_on(instance.enumerate_adapters(INTERFACES));
+    // Stable: what the system lists first stays first among its likes.
+    adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
+        DeviceType::DiscreteGpu => 0,
+        DeviceType::IntegratedGpu => 1,
+        DeviceType::VirtualGpu => 2,
+        DeviceType::Other => 3,
+        DeviceType::Cpu => 4,
+    });
+    adapters
+}
+
+/// The adapter for people to read.
+pub(super) fn name(adapter: &Adapter) -> String {
+    let info = adapter.get_info();
+    let software = match info.device_type {
+        DeviceType::Cpu => ", software",
+        _ => "",
+    };
+    format!("wgpu, {}, {}{software}", info.backend, info.name)
+}
+
+/// Bytes of the adapter's own memory; `None` where its interface is not Vulkan, the only one that is asked.
+pub(super) fn memory_bytes(adapter: &Adapter) -> Option<u64> {
+    /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
+    const DEVICE_LOCAL: u32 = 1;
+    // SAFETY: the handles are only read from, while the adapter that owns them is borrowed.
+    #[allow(unsafe_code)]
+    #[cfg(not(target_vendor = "apple"))]
+    let heaps = unsafe {
+        let vulkan = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        vulkan
+            .shared_instance()
+            .raw_instance()
+            .get_physical_device_memory_properties(vulkan.raw_physical_device())
+    };
+    #[cfg(not(target_vendor = "apple"))]
+    return heaps
+        .memory_heaps_as_slice()
+        .iter()
+        .filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0)
+        .map(|heap| heap.size)
+        .max();
+    #[cfg(target_vendor = "apple")]
+    return None;
+}

@@ -1,0 +1,68 @@
+//! The text of the kernels.
+
+use std::fmt::Write;
+
+/// Threads of a group; the kernels say the same.
+pub(super) const GROUP: u32 = 64;
+
+/// Bytes of what the kernels are told; a multiple of 16, as uniform buffers are.
+pub(super) const PARAMS_BYTES: u64 = 64;
+
+const CHACHA: &str = include_str!("chacha.wgsl");
+const BLAKE3: &str = include_str!("blake3.wgsl");
+
+/// Makes items into one buffer.
+pub(super) fn fill() -> String {
+    [CHACHA, include_str!("fill.wgsl")].concat()
+}
+
+/// Folds a level of the tree into the one above.
+pub(super) fn fold() -> String {
+    [BLAKE3, include_str!("fold.wgsl")].concat()
+}
+
+/// Walks lanes whose items are made at every read.
+pub(super) fn walk_made() -> String {
+    walk("fn read_item(index: u32) -> Words { return item(index); }\n")
+}
+
+/// Walks lanes whose items lie in so many buffers, each but the last of which holds so many.
+///
+/// Which buffer is chosen by a `switch`: indexing a list of buffers by a number that differs from thread to thread
+/// is a feature that not every device has.
+pub(super) fn walk_memory(buffers: u32, items_per_buffer: u32) -> String {
+    let mut reader = String::new();
+    let mut cases = String::new();
+    for buffer in 0..buffers {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            reader,
+            "@group(1) @binding({buffer}) var<storage, read> items_{buffer}: array<vec4<u32>>;"
+        );
+        let label = if buffer + 1 == buffers {
+            "default".to_string()
+        } else {
+            format!("case {buffer}u")
+        };
+        let words: Vec<String> = (0..4).map(|row| format!("items_{buffer}[at + {row}u]")).collect();
+        let _ = writeln!(
+            cases,
+            "        {label}: {{ return Words({}); }}",
+            words.join(", ")
+        );
+    }
+    let _ = write!(
+        reader,
+        "fn read_item(index: u32) -> Words {{
+    let at = (index % {items_per_buffer}u) * 4u;
+    switch index / {items_per_buffer}u {{
+{cases}    }}
+}}
+"
+    );
+    walk(&reader)
+}
+
+fn walk(reader: &str) -> String {
+    [CHACHA, BLAKE3, reader, include_str!("walk.wgsl")].concat()
+}
