@@ -25,12 +25,15 @@
 //!   subtrees, in the host's memory; an opening walks the lanes of one subtree again and makes their items at every
 //!   read. For the classes of real GPUs all openings together are less than a thousandth of the filling.
 //!
+//! [`bench`] measures a device, compares it with what its hardware can do, and says which classes it can hold in time.
+//!
 //! # Unsafe code
 //!
 //! It is in the CUDA back end, where the driver and the compiler are called, and in one look at Vulkan's memory heaps.
 
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod cuda;
 mod detect;
 mod device;

@@ -1,0 +1,105 @@
+//! Measures every device of this machine and says which hardware classes it can hold.
+//!
+//! ```text
+//! cargo run --release -p assay-provers --example bench -- [all|cpu|wgpu|cuda [SECONDS [forecast|full [CLASS...]]]]
+//! ```
+//!
+//! Filling and walking take about `SECONDS` each, 5 unless told otherwise. A `CLASS` is
+//! `NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS`; with `full`, the challenge of every class that fits is
+//! answered as a worker would, and timed, unless it would take more than four times its deadline.
+
+use std::{error::Error, process::ExitCode, time::Duration};
+
+use assay_proof::prover::{Prover, self_test};
+use assay_provers::{
+    AnyProver, BackEnd, DetectOptions,
+    bench::{DEFAULT_MARGIN_PERCENT, HardwareClass, Verdict, measure},
+    detect,
+};
+
+/// How many deadlines a class's challenge may take that is answered in full.
+const MOST_DEADLINES: u64 = 4;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let argument = |index: usize, default| arguments.get(index).map_or(default, String::as_str);
+    let wanted = argument(0, "all");
+    let back_ends: Vec<BackEnd> = BackEnd::ALL
+        .into_iter()
+        .filter(|back_end| wanted == "all" || back_end.to_string().eq_ignore_ascii_case(wanted))
+        .collect();
+    if back_ends.is_empty() {
+        return Err(format!("'{wanted}' is no back end: choose all, cpu, wgpu or cuda").into());
+    }
+    let stage_time = Duration::from_secs(argument(1, "5").parse()?);
+    let is_full = match argument(2, "forecast") {
+        "forecast" => false,
+        "full" => true,
+        other => return Err(format!("'{other}' is neither forecast nor full").into()),
+    };
+    let classes: Vec<HardwareClass> = arguments
+        .iter()
+        .skip(3)
+        .map(|text| text.parse())
+        .collect::<Result<_, _>>()?;
+
+    for back_end in back_ends {
+        match detect(back_end, &DetectOptions::default()) {
+            Err(absent) => println!("{back_end} is absent: {absent}"),
+            Ok(provers) => {
+                for prover in provers {
+                    match prover {
+                        Err(error) => println!("a device of {back_end} does not start: {error}"),
+                        Ok(mut prover) => bench(&mut prover, stage_time, is_full, &classes)?,
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn bench(
+    prover: &mut AnyProver,
+    stage_time: Duration,
+    is_full: bool,
+    classes: &[HardwareClass],
+) -> Result<(), Box<dyn Error>> {
+    self_test(prover)?;
+    let measurement = measure(prover, stage_time, &())?;
+    println!("{measurement}");
+    for class in classes {
+        let verdict = measurement.judge(prover, &class.params, DEFAULT_MARGIN_PERCENT)?;
+        println!(
+            "  {:<20} deadline {:.1} s: {verdict}",
+            class.name,
+            class.params.deadline_ms as f64 / 1e3
+        );
+        let most_ms = class.params.deadline_ms.saturating_mul(MOST_DEADLINES);
+        let is_worth_it = match verdict {
+            Verdict::Holds(forecast) | Verdict::TooSlow(forecast) => forecast.meets(most_ms, 0),
+            Verdict::MemoryShort { .. } => false,
+        };
+        if is_full && is_worth_it {
+            let commitment = prover.commit(&class.params, &[1; 32], &())?;
+            prover.release();
+            println!(
+                "  {:<20} answered in full: filling {:.2} s and walking {:.2} s",
+                class.name,
+                commitment.fill_time.as_secs_f64(),
+                commitment.walk_time.as_secs_f64()
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,508 @@
+//! How fast a machine answers, beside what its hardware can do, and which classes it can hold.
+
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use assay_proof::{
+    ChallengeParams, FILL_DOUBLE_ROUNDS, Hash, LANES_LOG2, STEP_DOUBLE_ROUNDS, SlotClaim,
+    prover::{Commitment, Prover, ProverError, Watch},
+};
+
+use crate::{detect::AnyProver, device::HardwareLimits, sizing::most_items};
+
+/// 32-bit additions, exclusive ors and rotations of one double round: twelve in each of eight quarter rounds.
+const OPERATIONS_PER_DOUBLE_ROUND: f64 = 96.0;
+
+/// Additions of the input behind a permutation.
+const OPERATIONS_PER_ADDITION: f64 = 16.0;
+
+/// What a lane's step takes: four double rounds, the item's exclusive or, and the addition.
+const OPERATIONS_PER_READ: f64 = OPERATIONS_PER_DOUBLE_ROUND * STEP_DOUBLE_ROUNDS as f64 + 16.0 + 16.0;
+
+/// What is answered first, to learn how much fills the time of the measurement. Small enough for software GPUs.
+const FIRST: ChallengeParams = ChallengeParams {
+    items: 1 << 16,
+    fill_double_rounds: 64,
+    lanes_log2: 12,
+    steps: 64,
+    openings: 4,
+    deadline_ms: 1,
+};
+
+/// Reads of a lane in the measurement: what the classes of real GPUs have.
+const STEPS: u16 = 256;
+
+/// Fewest double rounds of an item in the measurement: with less, writing the items would be measured too.
+const FEWEST_DOUBLE_ROUNDS: u16 = 16;
+
+/// Bytes of one half of the plain copy.
+const COPY_HALF_BYTES: u64 = 1 << 30;
+
+/// Time left over, in percent of what the challenge takes, that a class needs unless told otherwise: for a busy
+/// machine, the transaction and the block.
+pub const DEFAULT_MARGIN_PERCENT: u16 = 25;
+
+/// What was measured, and what the hardware can do.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Measurement {
+    /// The device and how it is driven.
+    pub device: String,
+    /// What was answered, and how fast.
+    pub commitment: Commitment,
+    /// Time of opening the lanes.
+    pub open_time: Duration,
+    /// What the interface says about the hardware.
+    pub limits: HardwareLimits,
+    /// Bytes per second that were read when the device copied its own memory, and as many written; `None` for CPUs.
+    pub copy_bytes_per_second: Option<f64>,
+}
+
+/// Answers a challenge that fills the memory, or as much of it as `stage_time` allows, and walks it as long.
+///
+/// The more memory is filled the better: walking a few GiB flatters a GPU whose caches and page tables cover them.
+pub fn measure(
+    prover: &mut AnyProver,
+    stage_time: Duration,
+    watch: &dyn Watch,
+) -> Result<Measurement, ProverError> {
+    const SEED: Hash = [0x5a; 32];
+    let copy_bytes_per_second = copy_rate(prover)?;
+    let first = prover.commit(&FIRST, &SEED, watch)?;
+    let params = sample(&first, stage_time, prover.free_bytes()?);
+    let commitment = prover.commit(&params, &SEED, watch)?;
+    let claim = SlotClaim {
+        params,
+        seed: SEED,
+        opening_randomness: [0xa5; 32],
+        machine_id: 0,
+        slot: 0,
+        root: commitment.root,
+    };
+    let lanes: Vec<u32> = claim.opened_lanes().collect();
+    let start = Instant::now();
+    prover.open(&commitment, &lanes, watch)?;
+    let open_time = start.elapsed();
+    prover.release();
+    Ok(Measurement {
+        device: prover.name(),
+        commitment,
+        open_time,
+        limits: prover.limits(),
+        copy_bytes_per_second,
+    })
+}
+
+fn copy_rate(prover: &mut AnyProver) -> Result<Option<f64>, ProverError> {
+    let AnyProver::Gpu(gpu) = prover else {
+        return Ok(None);
+    };
+    // A quarter of what is free: other memory of the device may be short too.
+    let half_bytes = gpu
+        .free_bytes()?
+        .map_or(COPY_HALF_BYTES, |free| COPY_HALF_BYTES.min(free / 4));
+    gpu.copy_bytes_per_second(half_bytes).map(Some)
+}
+
+/// A challenge whose filling and walking take about so long each, by a first one's rates.
+fn sample(first: &Commitment, stage_time: Duration, free_bytes: Option<u64>) -> ChallengeParams {
+    let seconds = stage_time.as_secs_f64();
+    let reads = first.reads_per_second() * seconds;
+    // As a cast saturates, lanes out of range become the ends of it.
+    let lanes_log2 = (reads / f64::from(STEPS)).log2() as u8;
+    let lanes_log2 = lanes_log2.clamp(*LANES_LOG2.start(), *LANES_LOG2.end());
+
+    let double_rounds = double_rounds_per_second(first) * seconds;
+    let affordable = (double_rounds / f64::from(FEWEST_DOUBLE_ROUNDS)) as u32;
+    let fitting = free_bytes.map_or(affordable, |free| {
+        most_items(free, lanes_log2).unwrap_or(FIRST.items)
+    });
+    let items = affordable.min(fitting).max(FIRST.items);
+    let fill_double_rounds = (double_rounds / f64::from(items)) as u16;
+    ChallengeParams {
+        items,
+        fill_double_rounds: fill_double_rounds.clamp(FEWEST_DOUBLE_ROUNDS, *FILL_DOUBLE_ROUNDS.end()),
+        lanes_log2,
+        steps: STEPS,
+        ..FIRST
+    }
+}
+
+fn double_rounds_per_second(commitment: &Commitment) -> f64 {
+    commitment.items_per_second() * f64::from(commitment.params.fill_double_rounds)
+}
+
+impl Measurement {
+    /// 32-bit operations per second of filling.
+    pub fn fill_operations_per_second(&self) -> f64 {
+        let double_rounds = f64::from(self.commitment.params.fill_double_rounds);
+        self.commitment.items_per_second()
+            * (OPERATIONS_PER_DOUBLE_ROUND * double_rounds + OPERATIONS_PER_ADDITION)
+    }
+
+    /// 32-bit operations per second of walking.
+    pub fn walk_operations_per_second(&self) -> f64 {
+        self.commitment.reads_per_second() * OPERATIONS_PER_READ
+    }
+
+    /// How long another challenge would take, by the rates that were measured.
+    pub fn forecast(&self, params: &ChallengeParams) -> Forecast {
+        let double_rounds = f64::from(params.items) * f64::from(params.fill_double_rounds);
+        Forecast {
+            fill_time: seconds(double_rounds / double_rounds_per_second(&self.commitment)),
+            walk_time: seconds(params.reads() as f64 / self.commitment.reads_per_second()),
+        }
+    }
+
+    /// Whether the machine can hold a class: whether its memory suffices, and the time with so much to spare.
+    pub fn judge(
+        &self,
+        prover: &AnyProver,
+        params: &ChallengeParams,
+        margin_percent: u16,
+    ) -> Result<Verdict, ProverError> {
+        params.validate()?;
+        let needed_bytes = prover.needed_bytes(params)?;
+        if let Some(free_bytes) = prover.free_bytes()?.filter(|&free| free < needed_bytes) {
+            return Ok(Verdict::MemoryShort {
+                needed_bytes,
+                free_bytes,
+            });
+        }
+        let forecast = self.forecast(params);
+        Ok(if forecast.meets(params.deadline_ms, margin_percent) {
+            Verdict::Holds(forecast)
+        } else {
+            Verdict::TooSlow(forecast)
+        })
+    }
+}
+
+/// At most the longest duration that there is; a rate of nothing takes that long.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// How long a challenge would take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forecast {
+    /// Time of filling the memory.
+    pub fill_time: Duration,
+    /// Time of walking the lanes and building the tree.
+    pub walk_time: Duration,
+}
+
+impl Forecast {
+    /// Time of the whole commit.
+    pub fn total(&self) -> Duration {
+        self.fill_time.saturating_add(self.walk_time)
+    }
+
+    /// Whether the commit is done before the deadline with so much of its time to spare.
+    pub fn meets(&self, deadline_ms: u64, margin_percent: u16) -> bool {
+        let with_margin = self.total().as_millis() * (100 + u128::from(margin_percent)) / 100;
+        with_margin <= deadline_ms.into()
+    }
+}
+
+impl fmt::Display for Forecast {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "filling {:.1} s and walking {:.1} s",
+            self.fill_time.as_secs_f64(),
+            self.walk_time.as_secs_f64()
+        )
+    }
+}
+
+/// Whether a machine can hold a class.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It can.
+    Holds(Forecast),
+    /// Its memory suffices, and the time does not.
+    TooSlow(Forecast),
+    /// Its memory does not suffice.
+    MemoryShort {
+        /// Bytes that the challenge takes.
+        needed_bytes: u64,
+        /// Bytes that are free.
+        free_bytes: u64,
+    },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holds(forecast) => write!(formatter, "can be held: {forecast}"),
+            Self::TooSlow(forecast) => write!(formatter, "too slow: {forecast}"),
+            Self::MemoryShort {
+                needed_bytes,
+                free_bytes,
+            } => write!(
+                formatter,
+                "too little memory: {:.2} GiB are needed and {:.2} GiB are free",
+                gib(*needed_bytes),
+                gib(*free_bytes)
+            ),
+        }
+    }
+}
+
+/// The table that people read.
+impl fmt::Display for Measurement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let commitment = &self.commitment;
+        let params = &commitment.params;
+        writeln!(formatter, "{}", self.device)?;
+        writeln!(
+            formatter,
+            "  sample   {:.2} GiB of items, {} double rounds each, 2^{} lanes of {} reads",
+            gib(params.memory_bytes()),
+            params.fill_double_rounds,
+            params.lanes_log2,
+            params.steps
+        )?;
+        writeln!(
+            formatter,
+            "  filling  {:.2} s: {:.3} million items/s, {:.2} billion double rounds/s, {}",
+            commitment.fill_time.as_secs_f64(),
+            commitment.items_per_second() / 1e6,
+            double_rounds_per_second(commitment) / 1e9,
+            Share {
+                value: self.fill_operations_per_second(),
+                of: self.limits.integer_operations_per_second,
+                unit: "billion integer operations/s",
+            }
+        )?;
+        writeln!(
+            formatter,
+            "  walking  {:.2} s: {:.3} million reads/s, {}, {}",
+            commitment.walk_time.as_secs_f64(),
+            commitment.reads_per_second() / 1e6,
+            Share {
+                value: commitment.bytes_per_second(),
+                of: self.limits.memory_bytes_per_second,
+                unit: "GB/s",
+            },
+            Share {
+                value: self.walk_operations_per_second(),
+                of: self.limits.integer_operations_per_second,
+                unit: "billion integer operations/s",
+            }
+        )?;
+        if let Some(copy) = self.copy_bytes_per_second {
+            // A copy reads and writes each byte.
+            let moved = Share {
+                value: 2.0 * copy,
+                of: self.limits.memory_bytes_per_second,
+                unit: "GB/s",
+            };
+            writeln!(formatter, "  copying  {moved} read and written")?;
+        }
+        write!(
+            formatter,
+            "  opening  {:.1} ms for {} lanes",
+            self.open_time.as_secs_f64() * 1e3,
+            params.openings
+        )
+    }
+}
+
+/// A rate in billions beside the most that there can be.
+struct Share {
+    value: f64,
+    of: Option<f64>,
+    unit: &'static str,
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { value, of, unit } = self;
+        write!(formatter, "{:.1} {unit} ", value / 1e9)?;
+        match of {
+            Some(of) => write!(
+                formatter,
+                "({:.0} % of the hardware's {:.0})",
+                100.0 * value / of,
+                of / 1e9
+            ),
+            None => formatter.write_str("(the hardware's limit is not told)"),
+        }
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
+/// A hardware class as it is given on a command line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HardwareClass {
+    /// Its name.
+    pub name: String,
+    /// What it is challenged with. The openings do not matter for what a machine can hold.
+    pub params: ChallengeParams,
+}
+
+/// Why a class could not be read.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "'{text}' is no hardware class ({cause}); write it as NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS, \
+     for example NVIDIA_H100:1207959552:1024:27:256:30000"
+)]
+pub struct BadClass {
+    text: String,
+    cause: String,
+}
+
+impl FromStr for HardwareClass {
+    type Err = BadClass;
+
+    fn from_str(text: &str) -> Result<Self, BadClass> {
+        let bad = |cause: String| BadClass {
+            text: text.into(),
+            cause,
+        };
+        let parts: Vec<&str> = text.split(':').collect();
+        let &[name, items, fill_double_rounds, lanes_log2, steps, deadline_ms] = parts.as_slice() else {
+            return Err(bad(format!("it has {} parts instead of 6", parts.len())));
+        };
+        let params = ChallengeParams {
+            items: number("the items", items).map_err(bad)?,
+            fill_double_rounds: number("the double rounds", fill_double_rounds).map_err(bad)?,
+            lanes_log2: number("the logarithm of the lanes", lanes_log2).map_err(bad)?,
+            steps: number("the steps", steps).map_err(bad)?,
+            openings: FIRST.openings,
+            deadline_ms: number("the deadline", deadline_ms).map_err(bad)?,
+        };
+        params.validate().map_err(|error| bad(error.to_string()))?;
+        Ok(Self {
+            name: name.into(),
+            params,
+        })
+    }
+}
+
+fn number<T: FromStr<Err: fmt::Display>>(what: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{what}, '{text}': {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const H100: &str = "NVIDIA_H100:1207959552:1024:27:256:30000";
+
+    /// One item per nanosecond of filling for 64 double rounds, and one read per nanosecond.
+    fn commitment() -> Commitment {
+        Commitment {
+            params: FIRST,
+            seed: [0; 32],
+            root: [0; 32],
+            fill_time: Duration::from_nanos(FIRST.items.into()),
+            walk_time: Duration::from_nanos(FIRST.reads()),
+        }
+    }
+
+    fn measurement(limits: HardwareLimits) -> Measurement {
+        Measurement {
+            device: "made up".into(),
+            commitment: commitment(),
+            open_time: Duration::from_millis(3),
+            limits,
+            copy_bytes_per_second: Some(1e12),
+        }
+    }
+
+    #[test]
+    fn a_class_is_read() {
+        let class: HardwareClass = H100.parse().unwrap();
+        assert_eq!(class.name, "NVIDIA_H100");
+        assert_eq!(class.params.memory_bytes(), 72 << 30);
+        assert_eq!(class.params.deadline_ms, 30_000);
+    }
+
+    #[test]
+    fn a_bad_class_says_what_is_wrong() {
+        for (text, cause) in [
+            ("", "it has 1 parts instead of 6"),
+            ("A:1:2:3:4:5:6", "it has 7 parts instead of 6"),
+            ("A:many:1024:27:256:1", "the items, 'many'"),
+            ("A:2048:99999:27:256:1", "the double rounds, '99999'"),
+            (
+                "A:2048:1024:31:256:1",
+                "the logarithm of the lanes must be 4 to 30",
+            ),
+            ("A:2048:1024:27:256:0", "the deadline must not be zero"),
+        ] {
+            let error = text.parse::<HardwareClass>().unwrap_err().to_string();
+            assert!(error.contains(cause) && error.contains("NAME:ITEMS"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_forecast_scales_what_was_measured() {
+        let class: HardwareClass = H100.parse().unwrap();
+        let forecast = measurement(HardwareLimits::default()).forecast(&class.params);
+        // 1.2 billion items of 16 times the cost, and 34 billion reads.
+        assert_eq!(forecast.fill_time.as_millis(), 19_327);
+        assert_eq!(forecast.walk_time.as_millis(), 34_359);
+        assert!(forecast.meets(53_700, 0));
+        assert!(!forecast.meets(53_600, 0));
+        assert!(!forecast.meets(67_000, 25));
+        assert!(forecast.meets(67_200, 25));
+        let endless = Forecast {
+            fill_time: Duration::MAX,
+            walk_time: Duration::MAX,
+        };
+        assert!(!endless.meets(u64::MAX, u16::MAX));
+    }
+
+    #[test]
+    fn a_sample_fills_the_time_and_the_memory() {
+        let of = |seconds, free_bytes| sample(&commitment(), Duration::from_secs(seconds), free_bytes);
+        // Five seconds are 20 billion items at the fewest double rounds: all that fit, with more double rounds.
+        let large = of(5, Some(80 << 30));
+        assert!(large.is_valid());
+        assert_eq!(large.items, most_items(80 << 30, large.lanes_log2).unwrap());
+        assert_eq!(large.fill_double_rounds, 238);
+        // 5 billion reads in lanes of 256.
+        assert_eq!(large.lanes_log2, 24);
+        let small = of(0, Some(0));
+        assert!(small.is_valid());
+        assert_eq!(
+            (small.items, small.fill_double_rounds, small.lanes_log2),
+            (1 << 16, 16, 4)
+        );
+        assert!(of(u64::MAX, None).is_valid());
+    }
+
+    #[test]
+    fn the_table_shows_shares_where_the_hardware_tells_its_limits() {
+        let told = measurement(HardwareLimits {
+            memory_bytes: Some(80 << 30),
+            integer_operations_per_second: Some(16e12),
+            memory_bytes_per_second: Some(4e12),
+        })
+        .to_string();
+        assert!(
+            told.contains("6160.0 billion integer operations/s (38 % of the hardware's 16000)"),
+            "{told}"
+        );
+        assert!(told.contains("64.0 GB/s (2 % of the hardware's 4000)"), "{told}");
+        assert!(
+            told.contains("2000.0 GB/s (50 % of the hardware's 4000) read and written"),
+            "{told}"
+        );
+        let untold = measurement(HardwareLimits::default()).to_string();
+        assert!(
+            untold.contains("64.0 GB/s (the hardware's limit is not told)"),
+            "{untold}"
+        );
+    }
+}
