@@ -8,11 +8,50 @@ use assay_primitives::{
     challenge::{RoundId, commit_message, prove_message},
     machine::MachineId,
 };
-use assay_proof::{Hash, SlotProof};
+use assay_proof::{ChallengeParams, Hash, SlotProof};
 use codec::{DecodeAll, Encode};
+use scale_decode::DecodeAsType;
 use subxt_signer::sr25519::Keypair;
 
-use crate::{client::ChainClient, error::Error};
+use crate::{client::ChainClient, error::Error, queries};
+
+/// What a class is challenged with from a round on; nothing where its machines cannot be challenged.
+#[derive(DecodeAsType)]
+pub(crate) struct ClassVersion {
+    params: Option<ClassParams>,
+}
+
+/// [`ChallengeParams`] as the chain keeps them.
+#[derive(DecodeAsType)]
+pub(crate) struct ClassParams {
+    items: u32,
+    fill_double_rounds: u16,
+    lanes_log2: u8,
+    steps: u16,
+    openings: u8,
+    deadline_ms: u64,
+}
+
+impl From<ClassParams> for ChallengeParams {
+    fn from(params: ClassParams) -> Self {
+        let ClassParams {
+            items,
+            fill_double_rounds,
+            lanes_log2,
+            steps,
+            openings,
+            deadline_ms,
+        } = params;
+        Self {
+            items,
+            fill_double_rounds,
+            lanes_log2,
+            steps,
+            openings,
+            deadline_ms,
+        }
+    }
+}
 
 impl ChainClient {
     /// What a machine owes or may answer now, the oldest round first.
@@ -21,6 +60,22 @@ impl ChainClient {
             .call_runtime("HardwareChallengeApi_challenge_due", &machine.encode())
             .await?;
         decoded(&answer)
+    }
+
+    /// The hardware classes whose machines are challenged, by their names, with what they are challenged with from the
+    /// next round on; in the order of the catalogue.
+    pub async fn challenged_classes(&self) -> Result<Vec<(String, ChallengeParams)>, Error> {
+        let at = self.at_best().await?;
+        let mut challenged = Vec::new();
+        for (id, class) in self.hardware_classes().await? {
+            let versions: Option<Vec<ClassVersion>> =
+                queries::value(&at, "HardwareChallenge", "Classes", (id,)).await?;
+            let newest = versions.unwrap_or_default().pop();
+            if let Some(params) = newest.and_then(|version| version.params) {
+                challenged.push((class.name.to_string(), params.into()));
+            }
+        }
+        Ok(challenged)
     }
 
     /// Gives a machine's roots to the node: one for each slot that is due, by the numbers of the slots.

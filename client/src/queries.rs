@@ -31,7 +31,7 @@ pub(crate) struct AccountData {
 }
 
 /// Reads one value of a block's state; `None` where there is none and the pallet names no default.
-async fn value<K, V>(
+pub(crate) async fn value<K, V>(
     at: &AtBlock,
     pallet: &'static str,
     entry: &'static str,

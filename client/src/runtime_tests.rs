@@ -23,6 +23,7 @@ use subxt_signer::sr25519::dev;
 
 use crate::{
     calls::{self, Call, JobOrder, MachineRegistration},
+    challenge::{ClassParams, ClassVersion},
     events::{AssayEvent, PALLETS},
     keys,
     queries::AccountRecord,
@@ -315,6 +316,7 @@ fn every_record_is_understood() {
     check::<Job>(&metadata, "JobEscrow", "Jobs");
     check::<Assignment>(&metadata, "JobEscrow", "Assignments");
     check::<()>(&metadata, "JobEscrow", "MachineJobs");
+    check::<Vec<ClassVersion>>(&metadata, "HardwareChallenge", "Classes");
     check::<EpochRecord>(&metadata, "RewardEmission", "EpochRecords");
     check::<Vec<u8>>(&metadata, "Preimage", "PreimageFor");
     check::<AccountRecord>(&metadata, "System", "Account");

@@ -243,6 +243,22 @@ pub enum Verdict {
     },
 }
 
+/// How many deadlines a class's challenge may take that is answered in full.
+const MOST_DEADLINES: u64 = 4;
+
+impl Verdict {
+    /// Whether answering the class's challenge in full is worth the time: not where the memory is short, or where it
+    /// would take more than four deadlines.
+    pub fn is_worth_answering(&self, params: &ChallengeParams) -> bool {
+        match self {
+            Self::Holds(forecast) | Self::TooSlow(forecast) => {
+                forecast.meets(params.deadline_ms.saturating_mul(MOST_DEADLINES), 0)
+            }
+            Self::MemoryShort { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -470,6 +486,23 @@ mod tests {
             walk_time: Duration::MAX,
         };
         assert!(!endless.meets(u64::MAX, u16::MAX));
+    }
+
+    #[test]
+    fn only_what_ends_soon_is_answered_in_full() {
+        let params = H100.parse::<HardwareClass>().unwrap().params;
+        let takes = |seconds| Forecast {
+            fill_time: Duration::from_secs(seconds),
+            walk_time: Duration::ZERO,
+        };
+        assert!(Verdict::Holds(takes(1)).is_worth_answering(&params));
+        assert!(Verdict::TooSlow(takes(120)).is_worth_answering(&params));
+        assert!(!Verdict::TooSlow(takes(121)).is_worth_answering(&params));
+        let short = Verdict::MemoryShort {
+            needed_bytes: 2,
+            free_bytes: 1,
+        };
+        assert!(!short.is_worth_answering(&params));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Which back ends this machine has.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use assay_proof::{
     ChallengeParams, Hash, SlotProof,
@@ -37,6 +37,80 @@ impl fmt::Display for BackEnd {
             Self::Cpu => "CPU",
             Self::Wgpu => "wgpu",
             Self::Cuda => "CUDA",
+        })
+    }
+}
+
+/// There is no such back end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("cpu, wgpu or cuda")]
+pub struct NoBackEnd;
+
+/// By its name, however it is capitalised.
+impl FromStr for BackEnd {
+    type Err = NoBackEnd;
+
+    fn from_str(text: &str) -> Result<Self, NoBackEnd> {
+        Self::ALL
+            .into_iter()
+            .find(|back_end| back_end.to_string().eq_ignore_ascii_case(text))
+            .ok_or(NoBackEnd)
+    }
+}
+
+/// A device that a back end finds, and has not started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FoundDevice {
+    /// The back end that drives it.
+    pub back_end: BackEnd,
+    /// Its place among the back end's devices.
+    pub index: u32,
+    /// Whether it is software that computes as a GPU would: right, and slower than the CPU's own prover.
+    pub is_software: bool,
+}
+
+impl FoundDevice {
+    /// The devices of a back end, best first. Fails where it has none.
+    pub fn all_of(back_end: BackEnd) -> Result<Vec<Self>, Absent> {
+        let hardware = |index| Self {
+            back_end,
+            index,
+            is_software: false,
+        };
+        match back_end {
+            BackEnd::Cpu => Ok(vec![hardware(0)]),
+            BackEnd::Wgpu => {
+                let adapters = wgpu::adapters_in_software();
+                if adapters.is_empty() {
+                    return Err(Absent::NoAdapter);
+                }
+                Ok((0..)
+                    .zip(adapters)
+                    .map(|(index, is_software)| Self {
+                        is_software,
+                        ..hardware(index)
+                    })
+                    .collect())
+            }
+            BackEnd::Cuda => Ok((0..cuda::devices()?).map(hardware).collect()),
+        }
+    }
+
+    /// Starts a prover on it. Takes up to seconds, since drivers start and kernels are compiled.
+    ///
+    /// A CUDA prover holds some hundred MiB of its GPU's memory until it is dropped.
+    pub fn start(&self, options: &DetectOptions) -> Result<AnyProver, Absent> {
+        Ok(match self.back_end {
+            BackEnd::Cpu => AnyProver::Cpu(CpuProver::new(options.cpu.clone())?),
+            BackEnd::Wgpu => {
+                let wgpu_options = WgpuOptions {
+                    gpu: options.gpu,
+                    buffer_limit_bytes: None,
+                };
+                // An index that an adapter was found at fits.
+                AnyProver::Gpu(wgpu::prover(self.index as usize, wgpu_options)?)
+            }
+            BackEnd::Cuda => AnyProver::Gpu(cuda::prover(self.index, options.gpu)?),
         })
     }
 }
@@ -148,35 +222,32 @@ pub struct DetectOptions {
 
 /// Starts a prover on every device of a back end, best first.
 ///
-/// Fails where the back end has none; a device that was found and does not start is an error in the list. Takes up to
-/// seconds, since drivers start and kernels are compiled. Each CUDA prover holds some hundred MiB of its GPU's memory
-/// until it is dropped.
+/// Fails where the back end has none; a device that was found and does not start is an error in the list. See
+/// [`FoundDevice::start`] for what it costs.
 pub fn detect(back_end: BackEnd, options: &DetectOptions) -> Result<Vec<Result<AnyProver, Absent>>, Absent> {
-    match back_end {
-        BackEnd::Cpu => Ok(vec![Ok(AnyProver::Cpu(CpuProver::new(options.cpu.clone())?))]),
-        BackEnd::Wgpu => {
-            let adapters = wgpu::adapter_names().len();
-            if adapters == 0 {
-                return Err(Absent::NoAdapter);
-            }
-            let wgpu_options = WgpuOptions {
-                gpu: options.gpu,
-                buffer_limit_bytes: None,
-            };
-            let provers = (0..adapters).map(|index| {
-                wgpu::prover(index, wgpu_options)
-                    .map(AnyProver::Gpu)
-                    .map_err(Absent::from)
-            });
-            Ok(provers.collect())
+    let devices = FoundDevice::all_of(back_end)?;
+    Ok(devices.iter().map(|device| device.start(options)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_ends_are_known_by_their_names() {
+        for back_end in BackEnd::ALL {
+            assert_eq!(back_end.to_string().parse(), Ok(back_end));
+            assert_eq!(back_end.to_string().to_uppercase().parse(), Ok(back_end));
         }
-        BackEnd::Cuda => {
-            let provers = (0..cuda::devices()?).map(|ordinal| {
-                cuda::prover(ordinal, options.gpu)
-                    .map(AnyProver::Gpu)
-                    .map_err(Absent::from)
-            });
-            Ok(provers.collect())
-        }
+        assert_eq!("gpu".parse::<BackEnd>(), Err(NoBackEnd));
+    }
+
+    #[test]
+    fn there_is_always_a_cpu() {
+        let devices = FoundDevice::all_of(BackEnd::Cpu).expect("every computer has one");
+        assert_eq!(devices.len(), 1);
+        assert!(!devices[0].is_software);
+        let prover = devices[0].start(&DetectOptions::default()).expect("it starts");
+        assert!(matches!(prover, AnyProver::Cpu(_)));
     }
 }

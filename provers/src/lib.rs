@@ -42,7 +42,7 @@ mod pace;
 mod sizing;
 pub mod wgpu;
 
-pub use detect::{Absent, AnyProver, BackEnd, DetectOptions, detect};
+pub use detect::{Absent, AnyProver, BackEnd, DetectOptions, FoundDevice, NoBackEnd, detect};
 pub use device::HardwareLimits;
 pub use gpu::{GpuOptions, GpuProver};
 pub use pace::Pace;

@@ -15,7 +15,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiContext, ListenError},
     chain::{ConnectedChain, WorkerChain, bounded},
-    challenge::{self, SlotProvers},
+    challenge::{
+        self,
+        devices::Devices,
+        progress::{AnswerProgress, Tell},
+        slots::SlotProvers,
+    },
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     jobs::{StepError, Supervisor, SupervisorParts},
@@ -125,6 +130,7 @@ struct App {
     engine: Arc<DockerEngine>,
     metrics: Metrics,
     status: StatusBoard,
+    devices: Arc<Devices>,
     stop: CancellationToken,
 }
 
@@ -154,6 +160,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let api_stop = CancellationToken::new();
     let api = tokio::spawn(api::serve(listener, context, api_stop.clone().cancelled_owned()));
 
+    let devices = Arc::new(find_devices(&config).await?);
     let app = App {
         config,
         keys,
@@ -161,6 +168,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         engine,
         metrics,
         status,
+        devices,
         stop,
     };
     let outcome = app.keep_going().await;
@@ -168,6 +176,35 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     // Clients that never hang up do not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
     outcome
+}
+
+/// Finds what answers the hardware challenge, and says so. A machine without goes on: it has jobs to look after.
+async fn find_devices(config: &Config) -> Result<Devices, std::io::Error> {
+    let (choice, gpus) = (config.assay.prover, config.gpu_count());
+    let find = move || Devices::find(choice, gpus > 0);
+    let devices = tokio::task::spawn_blocking(find)
+        .await
+        .map_err(std::io::Error::other)?;
+    for problem in &devices.problems {
+        tracing::warn!(problem, "cannot answer hardware challenges");
+    }
+    for device in &devices.usable {
+        tracing::info!(device = device.name, "answers hardware challenges");
+    }
+    if devices.usable.is_empty() {
+        tracing::error!(
+            "nothing on this machine can answer hardware challenges; an active machine that does not answer loses a \
+             part of its bond"
+        );
+    } else if devices.are_fewer_than(gpus) {
+        tracing::error!(
+            devices = devices.usable.len(),
+            offered = gpus,
+            "fewer GPUs answer than the machine offers; those that do answer for the others too, and will hardly be in \
+             time"
+        );
+    }
+    Ok(devices)
 }
 
 /// A token that SIGINT and SIGTERM cancel.
@@ -324,13 +361,20 @@ impl App {
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
         let (blocks, new_blocks) = watch::channel(head.best_block);
         let payouts = rewards::pay_every_epoch(chain.clone(), machine, new_epochs, self.metrics.clone());
-        let provers = SlotProvers::new(self.config.prover_share());
+        let provers = SlotProvers::new(self.config.prover_share(), self.devices.clone());
+        let tell: Tell = {
+            let status = self.status.clone();
+            Arc::new(move |progress: Option<&AnswerProgress>| {
+                status.update(|status| status.challenge = progress.cloned());
+            })
+        };
         let challenges = challenge::answer_challenges(
             chain.clone(),
             machine,
             Arc::new(Mutex::new(provers)),
             new_blocks.clone(),
             self.metrics.clone(),
+            tell,
         );
         let orders = async {
             if !self.config.assay.take_open_orders {

@@ -14,6 +14,7 @@ use assay_client::{
 use crate::{
     api,
     chain::bounded,
+    challenge::devices::{Devices, TestedDevice},
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     keys::Keys,
@@ -40,6 +41,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
         format_asy(config.assay.ask_per_slot_hour)
     ))];
     findings.extend(check_engine(config).await);
+    findings.extend(check_provers(config).await);
     findings.push(check_port(config).await);
     match Keys::load_or_create(&config.assay) {
         Ok(keys) => {
@@ -101,6 +103,44 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
              than there is",
             info.memory_mib
         )));
+    }
+    findings
+}
+
+async fn check_provers(config: &Config) -> Vec<Finding> {
+    let (choice, gpus) = (config.assay.prover, config.gpu_count());
+    match tokio::task::spawn_blocking(move || Devices::find(choice, gpus > 0)).await {
+        Ok(devices) => prover_findings(&devices, gpus),
+        Err(error) => vec![Finding::Bad(format!(
+            "prover: looking for devices broke off: {error}"
+        ))],
+    }
+}
+
+/// What answers the hardware challenge of a machine that offers so many GPUs.
+fn prover_findings(devices: &Devices, gpus: u8) -> Vec<Finding> {
+    let problem = |text: &String| {
+        let text = format!("prover: {text}");
+        if devices.usable.is_empty() {
+            Finding::Bad(text)
+        } else {
+            Finding::Note(text)
+        }
+    };
+    let usable = |device: &TestedDevice| Finding::Good(format!("prover: {}", device.name));
+    let mut findings: Vec<_> = devices.problems.iter().map(problem).collect();
+    findings.extend(devices.usable.iter().map(usable));
+    if devices.are_fewer_than(gpus) {
+        findings.push(Finding::Bad(format!(
+            "prover: `shared_resources.gpus` offers {gpus} and {} can answer challenges; offer no more than there are",
+            devices.usable.len()
+        )));
+    } else if gpus > 0 && devices.are_cpu() {
+        findings.push(Finding::Note(
+            "prover: the CPU answers for the GPUs, which is fast enough on development chains only; see \
+             `assay-worker challenge bench`"
+                .into(),
+        ));
     }
     findings
 }
@@ -202,5 +242,44 @@ fn status_finding(machine: u64, status: MachineStatus) -> Finding {
         | MachineStatus::Active
         | MachineStatus::Suspended(SuspensionReason::OwnRequest)
         | MachineStatus::Draining => Finding::Note(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::challenge::devices::ProverChoice;
+
+    fn texts(findings: &[Finding]) -> Vec<String> {
+        findings
+            .iter()
+            .map(|finding| match finding {
+                Finding::Good(text) => format!("ok {text}"),
+                Finding::Note(text) => format!("note {text}"),
+                Finding::Bad(text) => format!("BAD {text}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_answers_challenges_is_told() {
+        let cpu = Devices::find(ProverChoice::Auto, false);
+        let found = texts(&prover_findings(&cpu, 0));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("ok prover: CPU, "), "{found:?}");
+        // A machine with GPUs whose CPU answers is told so.
+        let found = texts(&prover_findings(&cpu, 2));
+        assert!(found[1].starts_with("note prover: the CPU answers"), "{found:?}");
+    }
+
+    #[test]
+    fn a_prover_that_is_wished_for_and_absent_is_bad() {
+        let none = Devices {
+            usable: Vec::new(),
+            problems: vec!["CUDA: no driver".into()],
+        };
+        let found = texts(&prover_findings(&none, 2));
+        assert_eq!(found[0], "BAD prover: CUDA: no driver");
+        assert!(found[1].contains("offers 2 and 0 can answer"), "{found:?}");
     }
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::challenge::bench::BenchArguments;
+
 /// Offers this machine on Assay: registers it, runs consumers' containers, reports results, collects rewards.
 ///
 /// Containers outlive the worker: stopping it (SIGINT, SIGTERM) leaves jobs running, and the next start takes them up
@@ -26,12 +28,25 @@ pub struct CommandLine {
 }
 
 /// What to do.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Action {
     /// Run until stopped; the default.
     Run,
-    /// Check configuration, keys, engine and chain, print what is wrong with the remedy, and change nothing on chain.
+    /// Check configuration, keys, engine, provers and chain, print what is wrong with the remedy, and change nothing on
+    /// chain.
     Check,
+    /// The hardware challenge.
+    #[command(subcommand)]
+    Challenge(ChallengeAction),
+}
+
+/// What to do about the hardware challenge.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ChallengeAction {
+    /// Measure how fast each device of this machine fills and walks its memory, beside what the hardware can do, and say
+    /// which hardware classes it can hold in time. Needs no configuration file, and takes all of the machine: jobs slow
+    /// down meanwhile.
+    Bench(BenchArguments),
 }
 
 /// How log lines look.

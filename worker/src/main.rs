@@ -1,10 +1,12 @@
 //! The provider's binary.
 
-use std::process::ExitCode;
+use std::{error::Error, io::stdout, process::ExitCode};
 
 use assay_worker::{
-    app, check,
-    command_line::{Action, CommandLine, start_log},
+    app,
+    challenge::bench,
+    check,
+    command_line::{Action, ChallengeAction, CommandLine, start_log},
     config::Config,
 };
 use clap::Parser;
@@ -12,24 +14,26 @@ use clap::Parser;
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
     start_log(command_line.log_format);
-    let config = match Config::load(&command_line.config) {
-        Ok(config) => config,
-        Err(error) => return fail(&error),
-    };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
-    match command_line.action.unwrap_or(Action::Run) {
-        Action::Run => match runtime.block_on(app::run(config)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => fail(&error),
-        },
-        Action::Check => runtime.block_on(check::run(&config, &mut std::io::stdout())),
+    match run(command_line) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn fail(error: &dyn std::error::Error) -> ExitCode {
-    eprintln!("error: {error}");
-    ExitCode::FAILURE
+fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let path = command_line.config;
+    match command_line.action.unwrap_or(Action::Run) {
+        Action::Run => runtime.block_on(app::run(Config::load(&path)?))?,
+        Action::Check => return Ok(runtime.block_on(check::run(&Config::load(&path)?, &mut stdout()))),
+        Action::Challenge(ChallengeAction::Bench(arguments)) => {
+            // For machines too that are not set up yet; a file that there is counts, and has to be right.
+            let config = path.exists().then(|| Config::load(&path)).transpose()?;
+            runtime.block_on(bench::run(arguments, config.as_ref(), &mut stdout()))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,10 @@
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
-use crate::{config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys, standing::Standing};
+use crate::{
+    challenge::progress::AnswerProgress, config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys,
+    standing::Standing,
+};
 
 /// Everything that `GET /status` says, before it is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +31,8 @@ pub struct Status {
     pub engine: EngineStatus,
     /// What the provider declared.
     pub declared: Declared,
+    /// The answer to a hardware challenge that is being made, if one is.
+    pub challenge: Option<AnswerProgress>,
     /// The open jobs.
     pub jobs: Vec<JobStatus>,
 }
@@ -134,6 +139,7 @@ impl StatusBoard {
                 tee_wished: config.network.enable_tee,
                 region: config.assay.region.clone(),
             },
+            challenge: None,
             jobs: Vec::new(),
         }))
     }

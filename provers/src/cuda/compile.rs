@@ -2,8 +2,10 @@
 #![allow(unsafe_code)]
 
 use std::{
+    collections::BTreeMap,
     ffi::{CString, c_char, c_int},
     ptr,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use cudarc::nvrtc::{result, sys};
@@ -69,6 +71,20 @@ impl Compiler {
     #[cfg(test)]
     pub(super) fn architectures(&self) -> &[c_int] {
         &self.architectures
+    }
+
+    /// What [`Self::compile`] makes, compiled once for each capability as long as the program runs: a round's
+    /// deadline leaves no time to do it again for every slot.
+    pub(super) fn compiled(&self, capability: c_int) -> Result<Arc<Vec<u8>>, Absent> {
+        static COMPILED: Mutex<BTreeMap<c_int, Arc<Vec<u8>>>> = Mutex::new(BTreeMap::new());
+        // Several GPUs of one kind wait for the first.
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = compiled.get(&capability) {
+            return Ok(image.clone());
+        }
+        let image = Arc::new(self.compile(capability)?);
+        compiled.insert(capability, image.clone());
+        Ok(image)
     }
 
     /// Compiles the kernels for a compute capability times ten.

@@ -170,7 +170,7 @@ impl CudaDevice {
         let (driver, compiler) = load()?;
         let gpu = Gpu::new(driver, ordinal)?;
         let capability = gpu.capability()?;
-        let session = Session::open(gpu, &compiler.compile(capability)?)?;
+        let session = Session::open(gpu, &compiler.compiled(capability)?)?;
         let address = driver::pci_address(gpu).unwrap_or_else(|| ordinal.to_string());
         Ok(Self {
             name: format!(

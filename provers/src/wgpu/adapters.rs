@@ -28,11 +28,13 @@ pub(super) fn all() -> Vec<Adapter> {
 /// The adapter for people to read.
 pub(super) fn name(adapter: &Adapter) -> String {
     let info = adapter.get_info();
-    let software = match info.device_type {
-        DeviceType::Cpu => ", software",
-        _ => "",
-    };
+    let software = if is_software(adapter) { ", software" } else { "" };
     format!("wgpu, {}, {}{software}", info.backend, info.name)
+}
+
+/// Whether the adapter is software that runs on the CPU.
+pub(super) fn is_software(adapter: &Adapter) -> bool {
+    adapter.get_info().device_type == DeviceType::Cpu
 }
 
 /// Bytes of the adapter's own memory; `None` where its interface is not Vulkan, the only one that is asked.

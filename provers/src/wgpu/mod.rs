@@ -49,6 +49,11 @@ pub fn adapter_names() -> Vec<String> {
     adapters::all().iter().map(adapters::name).collect()
 }
 
+/// For each of the adapters, in the order of [`adapter_names`], whether it is software.
+pub fn adapters_in_software() -> Vec<bool> {
+    adapters::all().iter().map(adapters::is_software).collect()
+}
+
 /// A prover on one of the adapters; fails where there is no such adapter, and where its driver refuses.
 pub fn prover(adapter_index: usize, options: WgpuOptions) -> Result<GpuProver, ProverError> {
     let adapters = adapters::all();

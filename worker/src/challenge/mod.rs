@@ -2,28 +2,41 @@
 //!
 //! What is due is asked of the chain at every new block, and nothing is remembered that could not be had again: roots
 //! and proofs follow from the round, so a worker that restarts goes on where it was. The work itself is done beside
-//! the loop, one answer at a time, by as many threads as the free slots have of the host.
+//! the loop, one answer at a time, by the GPUs of the free slots or by as many threads as those have of the host. It
+//! stops as soon as the chain does not want it any more: a deadline is the chain's, and stands still with it.
+//!
+//! | module | is |
+//! |---|---|
+//! | [`devices`] | which devices answer |
+//! | [`slots`] | a prover for each slot |
+//! | [`progress`] | how far an answer is, and stopping it |
+//! | [`bench`] | `assay-worker challenge bench` |
 
-mod slots;
+pub mod bench;
+pub mod devices;
+pub mod progress;
+pub mod slots;
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
+    time::Instant,
 };
 
 use assay_client::{
     Error,
     challenge::{ChallengeDue, ChallengePhase, RoundKind},
 };
-use assay_proof::{
-    Hash, SlotProof,
-    prover::{Cancel, ProverError},
-};
-pub use slots::{ProverShare, SlotProvers};
+use assay_proof::{Hash, SlotProof};
+use assay_provers::bench::DEFAULT_MARGIN_PERCENT;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     chain::{ConnectedChain, bounded},
+    challenge::{
+        progress::{AnswerWatch, Tell},
+        slots::{AnswerError, SlotProvers},
+    },
     metrics::Metrics,
 };
 
@@ -130,6 +143,35 @@ impl Answer {
         };
         proof.or_else(owed).or_else(welcome)
     }
+
+    fn round(self) -> u32 {
+        match self {
+            Self::Roots { round } | Self::Proofs { round, .. } => round,
+        }
+    }
+
+    /// Whether the chain would still take it.
+    fn is_wanted(self, due: &[ChallengeDue]) -> bool {
+        due.iter()
+            .filter(|due| due.round == self.round())
+            .any(|due| match (self, due.phase) {
+                (Self::Roots { .. }, ChallengePhase::Commit { .. }) => true,
+                (Self::Proofs { first_slot, .. }, ChallengePhase::Prove { next_slot, .. }) => {
+                    first_slot == next_slot
+                }
+                _ => false,
+            })
+    }
+}
+
+/// Milliseconds of active time that are left for what is due.
+fn left_ms(due: &ChallengeDue) -> u64 {
+    match due.phase {
+        ChallengePhase::Commit { deadline_ms } | ChallengePhase::Prove { deadline_ms, .. } => {
+            deadline_ms.saturating_sub(due.now_ms)
+        }
+        ChallengePhase::AwaitOpenings { .. } => 0,
+    }
 }
 
 /// What was computed.
@@ -141,13 +183,37 @@ enum Computed {
 /// An answer that is being made; dropping it stops the work.
 struct Work {
     answer: Answer,
-    task: JoinHandle<Result<Computed, ProverError>>,
-    cancel: Cancel,
+    task: JoinHandle<Result<Computed, AnswerError>>,
+    watch: Arc<AnswerWatch>,
+    begun: Instant,
+    /// Milliseconds of active time that were left when it began.
+    left_ms: u64,
+}
+
+impl Work {
+    fn took_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Says how long a finished answer took, and warns where the next one may be late.
+    fn report(&self) {
+        let (round, took_ms, left_ms) = (self.answer.round(), self.took_ms(), self.left_ms);
+        tracing::info!(round, took_ms, left_ms, "answered");
+        let with_margin = took_ms.saturating_mul((100 + DEFAULT_MARGIN_PERCENT).into()) / 100;
+        if with_margin > left_ms {
+            tracing::warn!(
+                round,
+                took_ms,
+                left_ms,
+                "the answer was hardly in time; `assay-worker challenge bench` says which classes this machine can hold"
+            );
+        }
+    }
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.cancel.cancel();
+        self.watch.stop();
     }
 }
 
@@ -166,12 +232,14 @@ pub async fn answer_challenges<C: ChallengeChain>(
     provers: Arc<Mutex<SlotProvers>>,
     mut blocks: watch::Receiver<u64>,
     metrics: Metrics,
+    tell: Tell,
 ) -> Result<(), Error> {
     let mut responder = Responder {
         chain,
         machine,
         provers,
         metrics,
+        tell,
         work: None,
         sent: None,
     };
@@ -210,6 +278,7 @@ struct Responder<C> {
     machine: u64,
     provers: Arc<Mutex<SlotProvers>>,
     metrics: Metrics,
+    tell: Tell,
     work: Option<Work>,
     sent: Option<Sent>,
 }
@@ -225,6 +294,7 @@ impl<C: ChallengeChain> Responder<C> {
                 return Ok(());
             }
         };
+        self.give_up_what_is_late(&due);
         let Some((answer, due)) = Answer::next(&due) else {
             self.rest(&due);
             return Ok(());
@@ -244,13 +314,33 @@ impl<C: ChallengeChain> Responder<C> {
         Ok(())
     }
 
+    /// Stops work that the chain would not take any more.
+    fn give_up_what_is_late(&mut self, due: &[ChallengeDue]) {
+        let Some(work) = self.work.take_if(|work| !work.answer.is_wanted(due)) else {
+            return;
+        };
+        self.metrics.challenge_failures.inc();
+        tracing::error!(
+            round = work.answer.round(),
+            after_ms = work.took_ms(),
+            left_ms = work.left_ms,
+            "a challenge is given up: the chain does not take its answer any more. If the time was too short, \
+             `assay-worker challenge bench` says which classes this machine can hold"
+        );
+        (self.tell)(None);
+    }
+
     /// Gives the memory back when nothing is committed that is not proven.
     fn rest(&mut self, due: &[ChallengeDue]) {
-        if due.is_empty() && self.work.is_none() && self.sent.take().is_some() {
-            self.provers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .release();
+        if !due.is_empty() || self.work.is_some() {
+            return;
+        }
+        self.sent = None;
+        // A prover that was stopped may still be at it: then it is the next block that finds it done.
+        match self.provers.try_lock() {
+            Ok(mut provers) => provers.release(),
+            Err(TryLockError::Poisoned(provers)) => provers.into_inner().release(),
+            Err(TryLockError::WouldBlock) => (),
         }
     }
 
@@ -259,7 +349,7 @@ impl<C: ChallengeChain> Responder<C> {
             RoundKind::Newcomers => "newcomers",
             RoundKind::Audit => "audit",
         };
-        match answer {
+        let what = match answer {
             Answer::Roots { round } => {
                 tracing::info!(
                     round,
@@ -268,34 +358,52 @@ impl<C: ChallengeChain> Responder<C> {
                     owed = due.is_owed,
                     "answering a challenge"
                 );
+                "roots"
             }
             Answer::Proofs { round, first_slot } => {
                 tracing::info!(round, kind, first_slot, "proving what was committed");
+                "proofs"
             }
-        }
-        let (machine, provers, cancel) = (self.machine, self.provers.clone(), Cancel::default());
-        let watch = cancel.clone();
+        };
+        // What is under way is stopped: something is more urgent.
+        self.work = None;
+        let watch = Arc::new(AnswerWatch::new(
+            answer.round(),
+            kind,
+            what,
+            due.slots,
+            self.tell.clone(),
+        ));
+        let (machine, provers, left_ms) = (self.machine, self.provers.clone(), left_ms(&due));
+        let watched = watch.clone();
         let task = tokio::task::spawn_blocking(move || {
             // What a prover that broke off left is made anew.
             let mut provers = provers.lock().unwrap_or_else(PoisonError::into_inner);
             match answer {
-                Answer::Roots { .. } => provers.commit(machine, &due, &watch).map(Computed::Roots),
-                Answer::Proofs { .. } => provers.open(machine, &due, &watch).map(Computed::Proofs),
+                Answer::Roots { .. } => provers.commit(machine, &due, &watched).map(Computed::Roots),
+                Answer::Proofs { .. } => provers.open(machine, &due, &watched).map(Computed::Proofs),
             }
         });
-        // What was under way is stopped: something is more urgent.
-        self.work = Some(Work { answer, task, cancel });
+        self.work = Some(Work {
+            answer,
+            task,
+            watch,
+            begun: Instant::now(),
+            left_ms,
+        });
     }
 
     /// Sends what was computed.
     async fn finish(&mut self, computed: Result<Computed, String>, block: u64) -> Result<(), Error> {
-        let Some(answer) = self.work.take().map(|work| work.answer) else {
+        let Some(work) = self.work.take() else {
             return Ok(());
         };
+        (self.tell)(None);
         match computed {
             Ok(computed) => {
+                work.report();
                 self.sent = Some(Sent {
-                    answer,
+                    answer: work.answer,
                     computed,
                     at_block: block,
                 });

@@ -7,6 +7,11 @@ use std::{num::NonZeroUsize, time::Duration};
 use assay_proof::{ChallengeParams, SlotClaim, seed, verify_slots};
 
 use super::*;
+use crate::challenge::{
+    devices::{Devices, ProverChoice},
+    progress::AnswerProgress,
+    slots::ProverShare,
+};
 
 const MACHINE: u64 = 3;
 const PARAMS: ChallengeParams = ChallengeParams {
@@ -128,6 +133,7 @@ struct World {
     blocks: watch::Sender<u64>,
     task: JoinHandle<Result<(), Error>>,
     metrics: Metrics,
+    told: Arc<Mutex<Vec<Option<AnswerProgress>>>>,
 }
 
 impl World {
@@ -139,18 +145,26 @@ impl World {
             threads: NonZeroUsize::MIN,
         };
         let metrics = Metrics::new().unwrap();
+        let devices = Arc::new(Devices::find(ProverChoice::Auto, false));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell: Tell = {
+            let told = told.clone();
+            Arc::new(move |progress: Option<&AnswerProgress>| told.lock().unwrap().push(progress.cloned()))
+        };
         let task = tokio::spawn(answer_challenges(
             chain.clone(),
             MACHINE,
-            Arc::new(Mutex::new(SlotProvers::new(share))),
+            Arc::new(Mutex::new(SlotProvers::new(share, devices))),
             new_blocks,
             metrics.clone(),
+            tell,
         ));
         Self {
             chain,
             blocks,
             task,
             metrics,
+            told,
         }
     }
 
@@ -206,6 +220,12 @@ async fn challenge_is_committed_to_and_proven() {
     assert_eq!((round, first_slot), (7, 0));
     assert!(verifies(&roots, 7, 0, &proofs));
     assert_eq!(world.metrics.challenge_answers.get(), 2);
+    // What was told of the roots began with two slots that wait, and ended.
+    let told = world.told.lock().unwrap().clone();
+    let first = told[0].as_ref().unwrap();
+    assert_eq!((first.round, first.kind, first.answer), (7, "audit", "roots"));
+    assert_eq!(first.slots.len(), 2);
+    assert!(told.contains(&None));
 
     // What was proven by an earlier transaction is not proven again.
     world
@@ -242,4 +262,50 @@ async fn lost_connection_ends_it() {
     world.chain.change(|state| state.lost = true);
     world.block();
     assert!(world.task.await.unwrap().unwrap_err().is_connection_lost());
+}
+
+#[test]
+fn answers_are_wanted_as_long_as_the_chain_takes_them() {
+    let roots = Answer::Roots { round: 7 };
+    let proofs = Answer::Proofs {
+        round: 7,
+        first_slot: 1,
+    };
+    let committing = [due(6, true, AWAIT), due(7, true, commit_until(9))];
+    assert!(roots.is_wanted(&committing) && !proofs.is_wanted(&committing));
+    let proving = [due(7, true, prove_from(1))];
+    assert!(proofs.is_wanted(&proving) && !roots.is_wanted(&proving));
+    assert!(!proofs.is_wanted(&[due(7, true, prove_from(2))]));
+    assert!(!roots.is_wanted(&[due(7, true, AWAIT), due(8, true, commit_until(9))]));
+    assert!(!roots.is_wanted(&[]));
+}
+
+#[tokio::test]
+async fn work_that_the_chain_does_not_take_any_more_is_given_up() {
+    let world = World::new();
+    // More than any test waits for.
+    let mut endless = due(7, true, commit_until(9));
+    endless.params.items = 1 << 18;
+    endless.params.fill_double_rounds = 2_048;
+    world.chain.change(|state| state.due = vec![endless]);
+    world.block();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    world.chain.change(|state| state.due.clear());
+    world.block();
+    let given_up = async {
+        while world.metrics.challenge_failures.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), given_up)
+        .await
+        .unwrap();
+    assert_eq!(world.told.lock().unwrap().last(), Some(&None));
+    // The next round is answered, and not behind what was given up.
+    world
+        .chain
+        .change(|state| state.due = vec![due(8, true, commit_until(9))]);
+    world.block();
+    world.until(|state| !state.commits.is_empty()).await;
+    world.chain.change(|state| assert_eq!(state.commits[0].0, 8));
 }

@@ -82,6 +82,7 @@ pub(super) struct Assay {
     pub(super) hardware_class: Option<Text>,
     pub(super) slots: Option<Text>,
     pub(super) engine: Option<Text>,
+    pub(super) prover: Option<Text>,
     pub(super) state_dir: Option<Text>,
     pub(super) provider_account: Option<Text>,
     pub(super) provider_key_file: Option<Text>,

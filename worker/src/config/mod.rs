@@ -15,7 +15,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::challenge::ProverShare;
+use crate::challenge::{devices::ProverChoice, slots::ProverShare};
 
 pub use error::{ConfigError, Problem};
 
@@ -132,6 +132,8 @@ pub struct AssaySettings {
     /// `engine`: socket path, `unix://` or `http://` URL of a Docker Engine API. Default: `DOCKER_HOST`, then
     /// Docker's socket, then Podman's sockets.
     pub engine: Option<String>,
+    /// `prover`: what answers the hardware challenge: `auto`, `cuda`, `wgpu` or `cpu`. Default: `auto`.
+    pub prover: ProverChoice,
     /// `state_dir`: folder of keys, job notes and results. Default: `assay-worker-state` beside the file.
     pub state_dir: PathBuf,
     /// `provider_account`: SS58 address of a provider whose key is elsewhere. Default: the account of the provider
@@ -269,6 +271,11 @@ impl Config {
             cpu_millis: u32::from(self.resources.cpu_cores) * 1_000 / slots,
             processes: self.assay.limits.processes_per_slot,
         }
+    }
+
+    /// GPUs that the machine offers.
+    pub fn gpu_count(&self) -> u8 {
+        self.resources.gpus.as_ref().map_or(0, |gpus| gpus.count)
     }
 
     /// What the hardware challenge may use of the host: the cores that are offered, as far as there are so many.

@@ -14,7 +14,7 @@ use super::{
     file::{self, ConfigFile, Text},
     reader::{Reader, parse_microdegrees},
 };
-use crate::address;
+use crate::{address, challenge::devices::ProverChoice};
 
 /// Longest endpoint URL that the chain keeps, in bytes.
 const MAX_ENDPOINT_BYTES: usize = 128;
@@ -243,6 +243,10 @@ fn assay(
             .map(|text| reader.text("assay.hardware_class", text, MAX_CLASS_NAME_BYTES)),
         slots: reader.number_or("assay.slots", section.slots.as_ref(), 1..=MAX_SLOTS, 1),
         engine: section.engine.as_ref().map(|text| engine(reader, text)),
+        prover: section
+            .prover
+            .as_ref()
+            .map_or(ProverChoice::Auto, |text| prover(reader, text)),
         provider_account: section.provider_account.as_ref().map(|text| {
             reader.with("assay.provider_account", text, |value| {
                 address::parse_ss58(value).map_err(|error| error.to_string())
@@ -352,6 +356,16 @@ fn engine(reader: &mut Reader, text: &Text) -> String {
         } else {
             Err("an absolute socket path, or a URL that begins with unix:///, http:// or tcp://".into())
         }
+    })
+}
+
+fn prover(reader: &mut Reader, text: &Text) -> ProverChoice {
+    reader.with("assay.prover", text, |value| match value {
+        "auto" => Ok(ProverChoice::Auto),
+        _ => value
+            .parse()
+            .map(ProverChoice::Only)
+            .map_err(|back_ends| format!("auto, {back_ends}")),
     })
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use assay_primitives::money::ASY;
+use assay_provers::BackEnd;
 
 use super::*;
 
@@ -112,6 +113,7 @@ fn defaults_are_what_is_documented() {
         hardware_class: None,
         slots: 1,
         engine: None,
+        prover: ProverChoice::Auto,
         state_dir: "/etc/assay/assay-worker-state".into(),
         provider_account: None,
         provider_key: None,
@@ -156,6 +158,7 @@ longitude: "151.209"
 hardware_class: CPU
 slots: 4
 engine: unix:///run/podman/podman.sock
+prover: cuda
 state_dir: /var/lib/assay
 provider_key_uri: //Bob
 worker_key_file: hot.key
@@ -164,6 +167,7 @@ limits:
     let settings = parse(&with_assay(lines)).unwrap().assay;
     assert_eq!(settings.ask_per_slot_hour, 5 * ASY / 2);
     assert!(!settings.take_open_orders);
+    assert_eq!(settings.prover, ProverChoice::Only(BackEnd::Cuda));
     assert_eq!(settings.latitude_microdegrees, -33_868_800);
     assert_eq!(settings.longitude_microdegrees, 151_209_000);
     assert_eq!(settings.slots, 4);
@@ -430,6 +434,10 @@ fn bad_assay_values_are_named_with_what_is_allowed() {
             "engine: docker.sock",
             "line 18: `assay.engine` is `docker.sock`; allowed: an absolute socket path, or a URL that begins with \
              unix:///, http:// or tcp://",
+        ),
+        (
+            "prover: gpu",
+            "line 18: `assay.prover` is `gpu`; allowed: auto, cpu, wgpu or cuda",
         ),
         (
             "provider_key_uri: //Bob\nprovider_key_file: key",

@@ -1,7 +1,7 @@
 //! Measures every device of this machine and says which hardware classes it can hold.
 //!
 //! ```text
-//! cargo run --release -p assay-provers --example bench -- [all|cpu|wgpu|cuda [SECONDS [forecast|full [CLASS...]]]]
+//! cargo run --release -p assay-provers --example provers_bench -- [all|cpu|wgpu|cuda [SECONDS [forecast|full [CLASS...]]]]
 //! ```
 //!
 //! Filling and walking take about `SECONDS` each, 5 unless told otherwise. A `CLASS` is
@@ -13,12 +13,9 @@ use std::{error::Error, process::ExitCode, time::Duration};
 use assay_proof::prover::{Prover, self_test};
 use assay_provers::{
     AnyProver, BackEnd, DetectOptions,
-    bench::{DEFAULT_MARGIN_PERCENT, HardwareClass, Verdict, measure},
+    bench::{DEFAULT_MARGIN_PERCENT, HardwareClass, measure},
     detect,
 };
-
-/// How many deadlines a class's challenge may take that is answered in full.
-const MOST_DEADLINES: u64 = 4;
 
 fn main() -> ExitCode {
     match run() {
@@ -85,12 +82,7 @@ fn bench(
             class.name,
             class.params.deadline_ms as f64 / 1e3
         );
-        let most_ms = class.params.deadline_ms.saturating_mul(MOST_DEADLINES);
-        let is_worth_it = match verdict {
-            Verdict::Holds(forecast) | Verdict::TooSlow(forecast) => forecast.meets(most_ms, 0),
-            Verdict::MemoryShort { .. } => false,
-        };
-        if is_full && is_worth_it {
+        if is_full && verdict.is_worth_answering(&class.params) {
             let commitment = prover.commit(&class.params, &[1; 32], &())?;
             prover.release();
             println!(
