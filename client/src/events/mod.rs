@@ -2,7 +2,10 @@
 
 mod text;
 
+use std::fmt;
+
 use assay_primitives::{
+    challenge::RoundId,
     clock::{EpochIndex, Millis},
     machine::{HardwareClassId, MachineId},
     money::Balance,
@@ -20,12 +23,13 @@ use crate::{
 };
 
 /// The pallets whose events are [`AssayEvent`]s.
-pub const PALLETS: [&str; 5] = [
+pub const PALLETS: [&str; 6] = [
     "ChainClock",
     "ProviderRegistry",
     "ProviderStaking",
     "JobEscrow",
     "RewardEmission",
+    "HardwareChallenge",
 ];
 
 /// An event of one of Assay's pallets.
@@ -494,6 +498,105 @@ pub enum AssayEvent {
         /// Where they go from now on.
         destination: RewardDestination,
     },
+    /// A round of the hardware challenge opened.
+    RoundOpened {
+        /// The round.
+        round: RoundId,
+        /// Whom it is for.
+        kind: ChallengedMachines,
+        /// Until when some class may commit, in active time.
+        commits_until_ms: Millis,
+    },
+    /// The openings of a round were drawn.
+    OpeningsDrawn {
+        /// The round.
+        round: RoundId,
+        /// Until when slots can be proven, in active time.
+        prove_until_ms: Millis,
+    },
+    /// A machine committed to a challenge.
+    Committed {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// For how many slots.
+        slots: u8,
+    },
+    /// A machine proved some of its slots, and others are left.
+    SlotsProven {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// Slots that are proven so far.
+        proven: u8,
+    },
+    /// A machine proved all slots that it committed for.
+    MachineProven {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// How many slots.
+        slots: u8,
+    },
+    /// A machine proved a slot wrongly: the hardware is not what it is said to be.
+    AnswerWrong {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// The slot.
+        slot: u8,
+        /// What it costs.
+        slash: SlashId,
+    },
+    /// A machine owed an answer to a challenge and gave none in time.
+    AnswerMissed {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// Who gets the reporter's share.
+        reporter: AccountId,
+        /// What it costs.
+        slash: SlashId,
+    },
+    /// A proof of a machine's hardware counts no more.
+    ProofExpired {
+        /// The machine.
+        machine: MachineId,
+        /// Slots that are still proven.
+        proven_slots: u8,
+    },
+    /// A class is challenged with other parameters.
+    ClassSet {
+        /// The class.
+        class: HardwareClassId,
+        /// The first round that they count for.
+        from_round: RoundId,
+    },
+    /// Rounds open, and their parts last, otherwise than before.
+    ScheduleSet {},
+}
+
+/// Whom a round of the hardware challenge is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum ChallengedMachines {
+    /// Machines without proof.
+    Newcomers,
+    /// All that are in the market.
+    Audit,
+}
+
+impl fmt::Display for ChallengedMachines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Newcomers => "newcomers",
+            Self::Audit => "an audit",
+        })
+    }
 }
 
 impl AssayEvent {
@@ -554,7 +657,13 @@ impl AssayEvent {
             | Self::EarningsForfeited { machine, .. }
             | Self::AssignmentClosed { machine, .. }
             | Self::RewardPaid { machine, .. }
-            | Self::RewardDestinationSet { machine, .. } => Some(*machine),
+            | Self::RewardDestinationSet { machine, .. }
+            | Self::Committed { machine, .. }
+            | Self::SlotsProven { machine, .. }
+            | Self::MachineProven { machine, .. }
+            | Self::AnswerWrong { machine, .. }
+            | Self::AnswerMissed { machine, .. }
+            | Self::ProofExpired { machine, .. } => Some(*machine),
             Self::EpochStarted { .. }
             | Self::ProviderRegistered { .. }
             | Self::ProviderDeregistered { .. }
@@ -569,7 +678,11 @@ impl AssayEvent {
             | Self::EscrowReturned { .. }
             | Self::BountyPaid { .. }
             | Self::JobClosed { .. }
-            | Self::EpochClosed { .. } => None,
+            | Self::EpochClosed { .. }
+            | Self::RoundOpened { .. }
+            | Self::OpeningsDrawn { .. }
+            | Self::ClassSet { .. }
+            | Self::ScheduleSet {} => None,
         }
     }
 
@@ -632,6 +745,23 @@ mod tests {
         };
         assert_eq!(event.to_string(), "machine 7 was unproven and is active");
         assert_eq!((event.job(), event.machine()), (None, Some(7)));
+
+        let event = AssayEvent::AnswerMissed {
+            round: 9,
+            machine: 7,
+            reporter: AccountId::from([0; 32]),
+            slash: SlashId {
+                due_epoch: 30,
+                index: 1,
+            },
+        };
+        assert!(
+            event
+                .to_string()
+                .starts_with("machine 7 gave no answer in round 9 of the hardware challenge: slash 30/1"),
+            "{event}"
+        );
+        assert_eq!(event.machine(), Some(7));
 
         let event = AssayEvent::Slashed {
             id: SlashId {

@@ -347,6 +347,77 @@ impl fmt::Display for AssayEvent {
             Self::RewardDestinationSet { machine, destination } => {
                 write!(f, "rewards of machine {machine} go {destination} from now on")
             }
+            Self::RoundOpened { round, kind, .. } => {
+                write!(f, "round {round} of the hardware challenge opened, for {kind}")
+            }
+            Self::OpeningsDrawn { round, .. } => {
+                write!(
+                    f,
+                    "the openings of round {round} of the hardware challenge were drawn"
+                )
+            }
+            Self::Committed {
+                round,
+                machine,
+                slots,
+            } => write!(
+                f,
+                "machine {machine} committed in round {round} for {}",
+                count(*slots, "slot")
+            ),
+            Self::SlotsProven {
+                round,
+                machine,
+                proven,
+            } => write!(
+                f,
+                "machine {machine} proved {} in round {round} so far",
+                count(*proven, "slot")
+            ),
+            Self::MachineProven {
+                round,
+                machine,
+                slots,
+            } => write!(
+                f,
+                "machine {machine} proved all of its hardware, {}, in round {round}",
+                count(*slots, "slot")
+            ),
+            Self::AnswerWrong {
+                round,
+                machine,
+                slot,
+                slash,
+            } => write!(
+                f,
+                "machine {machine} proved slot {slot} wrongly in round {round} of the hardware challenge: slash {slash}"
+            ),
+            Self::AnswerMissed {
+                round,
+                machine,
+                reporter,
+                slash,
+            } => write!(
+                f,
+                "machine {machine} gave no answer in round {round} of the hardware challenge: slash {slash}, reported by \
+                 {reporter}"
+            ),
+            Self::ProofExpired {
+                machine,
+                proven_slots,
+            } => write!(
+                f,
+                "a proof of machine {machine} expired, and {} still proven",
+                match proven_slots {
+                    1 => "1 slot is".to_owned(),
+                    _ => format!("{proven_slots} slots are"),
+                }
+            ),
+            Self::ClassSet { class, from_round } => write!(
+                f,
+                "hardware class {class} is challenged with other parameters from round {from_round} on"
+            ),
+            Self::ScheduleSet {} => write!(f, "the schedule of the hardware challenge was set"),
         }
     }
 }
