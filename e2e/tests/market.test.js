@@ -5,11 +5,12 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
-import { ASY, awaitEvent, balanceOf, eventOf, eventually, send, succeed, totalIssuance } from '../lib/chain.js';
+import { ASY, awaitEvent, balanceOf, eventOf, eventually, send, succeed } from '../lib/chain.js';
 import { proveHardware } from '../lib/challenge.js';
+import { checkPayment, ledger } from '../lib/ledger.js';
 import {
   activeMachine, commitmentTo, cost, deploy, manifestBytes, minimumBond, orderFor, quorum, registerMachine,
-  registrationOf, splitOf, TREASURY, untilClosed,
+  registrationOf, untilClosed,
 } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 import { startProbeResponder } from '../lib/worker.js';
@@ -44,38 +45,6 @@ async function activeTime(hash) {
   return (await (await suite.api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
 }
 
-/** Balances of everybody in the story, and everything that exists, before and after a transaction. */
-async function ledger(included) {
-  const { api, accounts } = suite;
-  const read = async (hash) => {
-    const [provider, consumer, vault, author, issuance] = await Promise.all([
-      balanceOf(api, accounts.bob.address, hash),
-      balanceOf(api, accounts.charlie.address, hash),
-      balanceOf(api, TREASURY, hash),
-      balanceOf(api, accounts.aliceStash.address, hash),
-      totalIssuance(api, hash),
-    ]);
-    return { provider, consumer, treasury: vault, author, issuance };
-  };
-  const [before, after] = await Promise.all([read(included.parentHash), read(included.blockHash)]);
-  return { before, after };
-}
-
-/** Checks that a payment of this amount, and nothing else, happened in a transaction that `payer` sent. */
-async function checkPayment(included, { amount, released, payer }) {
-  const split = splitOf(amount);
-  const { before, after } = await ledger(included);
-  const feeOf = (who) => (who === payer ? included.fee : 0n);
-  assert.equal(after.provider.free - before.provider.free, split.provider - feeOf('provider'), 'the provider\'s part');
-  assert.equal(after.treasury.free - before.treasury.free, split.treasury, 'the treasury\'s part');
-  // The author of the block also gets the fee of the transaction itself.
-  assert.equal(after.author.free - before.author.free, split.author + included.fee, 'the author\'s part');
-  assert.equal(before.issuance - after.issuance, split.burned, 'what was burned, and nothing else, is gone');
-  const held = (ledgerSide) => ledgerSide.consumer.held('jobEscrow', 'Escrow');
-  assert.equal(held(before) - held(after), amount + released, 'what left the escrow');
-  return split;
-}
-
 test('a provider registers and pays a deposit', async () => {
   const { api, accounts } = suite;
   const included = await succeed(api, api.tx.providerRegistry.registerProvider('Bob\'s machines'), accounts.bob);
@@ -84,7 +53,7 @@ test('a provider registers and pays a deposit', async () => {
   const record = (await api.query.providerRegistry.providers(accounts.bob.address)).unwrap();
   assert.equal(record.name.toUtf8(), 'Bob\'s machines');
   assert.equal(record.machines.toNumber(), 0);
-  const { before, after } = await ledger(included);
+  const { before, after } = await ledger(suite, included);
   const deposit = after.provider.held('providerRegistry', 'ProviderDeposit');
   assert.ok(deposit > 0n);
   assert.equal(record.deposit.toBigInt(), deposit);
@@ -136,7 +105,7 @@ test('the bond and a proof of its hardware make the machine active', async () =>
   assert.deepEqual([fields.machine, fields.from, fields.to], [machine, 'Unproven', 'Active']);
   assert.ok((await machineRecord()).status.isActive);
 
-  const { before, after } = await ledger(included);
+  const { before, after } = await ledger(suite, included);
   assert.equal(after.provider.held('providerStaking', 'MachineBond'), amount);
   assert.equal(before.provider.free - after.provider.free, amount + included.fee);
   assert.equal(before.issuance, after.issuance);
@@ -158,7 +127,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     const escrow = cost(price, 2, durationMs, { roundUp: true });
     assert.equal(event.escrowed, escrow);
     assert.equal(eventOf(included, 'jobEscrow', 'MachineAssigned').pricePerSlotHour, price);
-    const { before, after } = await ledger(included);
+    const { before, after } = await ledger(suite, included);
     assert.equal(after.consumer.held('jobEscrow', 'Escrow') - before.consumer.held('jobEscrow', 'Escrow'), escrow);
     assert.equal(before.issuance, after.issuance);
     assert.equal((await machineRecord()).freeSlots.toNumber(), 0);
@@ -198,7 +167,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     assert.equal(state.asVerifying.startedAtMs.toBigInt(), started);
     endedAt = state.asVerifying.endedAtMs.toBigInt();
     assert.ok(endedAt > started);
-    const { before, after } = await ledger(included);
+    const { before, after } = await ledger(suite, included);
     assert.equal(after.consumer.held('jobEscrow', 'Escrow'), before.consumer.held('jobEscrow', 'Escrow'), 'unpaid yet');
   });
 
@@ -216,7 +185,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     const amount = cost(price, 2, endedAt - started);
     await untilClosed(api);
     const included = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.charlie);
-    const split = await checkPayment(included, { amount, released: 0n, payer: 'consumer' });
+    const split = await checkPayment(suite, included, { amount, released: 0n, payer: 'consumer' });
 
     const settled = eventOf(included, 'jobEscrow', 'PaymentSettled');
     assert.deepEqual(
@@ -237,43 +206,6 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
   });
 });
 
-test('a service of several epochs is paid as they are closed, but for the hold-back, and closed early', async () => {
-  const { api, accounts } = suite;
-  const durationMs = 3_600_000n;
-  const escrow = cost(price, 1, durationMs, { roundUp: true });
-  const deployed = await succeed(
-    api,
-    deploy(api, machine, { manifest: manifestBytes('the service'), kind: 'Service', maxDurationMs: durationMs }),
-    accounts.charlie,
-  );
-  const { job } = eventOf(deployed, 'jobEscrow', 'JobOrdered');
-  const { startedAtMs } = eventOf(await succeed(api, api.tx.jobEscrow.start(job), worker), 'jobEscrow', 'JobStarted');
-
-  let paid = 0n;
-  for (let round = 0; round < 2; round += 1) {
-    await untilClosed(api);
-    const settled = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.dave);
-    const { state, earned } = await part(job);
-    assert.equal(earned.toBigInt(), cost(price, 1, state.asRunning.judgedUntilMs.toBigInt() - startedAtMs));
-    const payable = earned.toBigInt() - (earned.toBigInt() + 9n) / 10n;
-    await checkPayment(settled, { amount: payable - paid, released: 0n, payer: 'somebody else' });
-    paid = payable;
-  }
-
-  const closed = await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
-  const earned = cost(price, 1, (await activeTime(closed.blockHash)) - startedAtMs);
-  assert.equal(eventOf(closed, 'jobEscrow', 'EscrowReturned').amount, escrow - earned);
-  await untilClosed(api);
-  // The last of it, with what was held back, pays a bounty to who has no part in it.
-  const last = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.dave);
-  await checkPayment(last, { amount: earned - paid, released: 0n, payer: 'somebody else' });
-  const event = eventOf(last, 'jobEscrow', 'AssignmentClosed');
-  assert.deepEqual([event.outcome, event.paid], ['ClosedByConsumer', earned]);
-  const bounty = eventOf(last, 'jobEscrow', 'BountyPaid');
-  assert.equal(bounty.recipient, accounts.dave.address);
-  assert.ok(bounty.amount > last.fee, `a bounty of ${bounty.amount} for a fee of ${last.fee}`);
-});
-
 test('a job that was not started is taken back without cost', async () => {
   const { api, accounts } = suite;
   const order = deploy(api, machine, { manifest: manifestBytes('taken back') });
@@ -283,7 +215,7 @@ test('a job that was not started is taken back without cost', async () => {
   assert.equal(eventOf(closed, 'jobEscrow', 'AssignmentClosed').outcome, 'Cancelled');
   const event = eventOf(closed, 'jobEscrow', 'JobClosed');
   assert.deepEqual([event.paid, event.depositReturned], [0n, deposit]);
-  const { before, after } = await ledger(closed);
+  const { before, after } = await ledger(suite, closed);
   assert.equal(after.consumer.free - before.consumer.free, escrowed + deposit - closed.fee);
   assert.equal(before.issuance, after.issuance);
 });
@@ -428,7 +360,7 @@ test('a machine leaves: its bond unlocks, and its deposit stays until the bond i
   const included = await succeed(api, api.tx.providerStaking.unbond(machine, bonded), accounts.bob);
   const event = eventOf(included, 'providerStaking', 'Unbonded');
   assert.deepEqual([event.machine, event.amount], [machine, bonded.toBigInt()]);
-  const { after } = await ledger(included);
+  const { after } = await ledger(suite, included);
   assert.equal(after.provider.held('providerStaking', 'MachineBond'), bonded.toBigInt(), 'unlocking stake is held');
   assert.equal(
     after.provider.held('providerRegistry', 'MachineDeposit'),
