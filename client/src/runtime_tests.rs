@@ -23,7 +23,7 @@ use subxt_signer::sr25519::dev;
 
 use crate::{
     calls::{self, Call, JobOrder, MachineRegistration},
-    challenge::{ClassParams, ClassVersion},
+    challenge::ClassVersion,
     events::{AssayEvent, PALLETS},
     keys,
     queries::AccountRecord,
