@@ -319,6 +319,7 @@ impl<C: ChallengeChain> Responder<C> {
         let Some(work) = self.work.take_if(|work| !work.answer.is_wanted(due)) else {
             return;
         };
+        work.watch.stop();
         self.metrics.challenge_failures.inc();
         tracing::error!(
             round = work.answer.round(),

@@ -99,8 +99,9 @@ impl AnswerWatch {
         }
     }
 
-    /// Stops all provers of the answer.
+    /// Stops all provers of the answer; nothing more is told of it.
     pub fn stop(&self) {
+        let _told_last = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
@@ -117,6 +118,9 @@ impl AnswerWatch {
             percent: u8::try_from(done / u128::from(progress.total.max(1))).unwrap_or(100),
         };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return;
+        }
         match shown.progress.slots.get_mut(usize::from(slot)) {
             Some(before) if *before != now => *before = now,
             _ => return,
@@ -199,11 +203,23 @@ mod tests {
     }
 
     #[test]
-    fn stopping_an_answer_stops_every_slot() {
-        let watch = AnswerWatch::new(7, "audit", "roots", 2, Arc::new(|_| ()));
-        assert!(!watch.slot(0).is_cancelled());
+    fn stopping_an_answer_stops_every_slot_and_silences_it() {
+        let told = Arc::new(AtomicBool::new(false));
+        let tell: Tell = {
+            let told = told.clone();
+            Arc::new(move |_: Option<&AnswerProgress>| told.store(true, Ordering::Relaxed))
+        };
+        let watch = AnswerWatch::new(7, "audit", "roots", 2, tell);
+        assert!(told.swap(false, Ordering::Relaxed) && !watch.slot(0).is_cancelled());
         watch.stop();
         assert!(watch.slot(0).is_cancelled() && watch.slot(1).is_cancelled());
+        // The prover finds out at its next piece of work; by then somebody else may have told of the next answer.
+        watch.slot(0).progress(Progress {
+            stage: Stage::Fill,
+            done: 1,
+            total: 2,
+        });
+        assert!(!told.load(Ordering::Relaxed));
     }
 
     #[test]
