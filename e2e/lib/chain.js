@@ -72,7 +72,7 @@ export async function submit(api, call, signer, { finalized = false, nonce = -1 
       blockHash: hash.toHex(),
       parentHash: header.parentHash.toHex(),
       blockNumber: header.number.toNumber(),
-      events: result.events.map(({ event }) => event),
+      events: ownEvents(api, result.events.map(({ event }) => event), signer),
       fee: paid.event.data.actualFee.toBigInt() + paid.event.data.tip.toBigInt(),
       error: result.dispatchError && describeError(api, result.dispatchError),
     };
@@ -80,6 +80,17 @@ export async function submit(api, call, signer, { finalized = false, nonce = -1 
     clearTimeout(timer);
     unsubscribe?.();
   }
+}
+
+/**
+ * What a transaction did, of what the chain counts to it: what hooks do behind a block's inherents is counted to the first
+ * transaction. Its own events begin with its fee.
+ */
+function ownEvents(api, events, signer) {
+  const isFee = (event) => api.events.balances.Withdraw.is(event) && event.data.who.eq(signer.address);
+  const first = events.findIndex(isFee);
+  assert.ok(first >= 0, 'a transaction pays its fee first');
+  return events.slice(first);
 }
 
 /** Submits a call that must succeed. */
