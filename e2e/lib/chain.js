@@ -208,6 +208,11 @@ export async function totalIssuance(api, hash) {
   return (await at.query.balances.totalIssuance()).toBigInt();
 }
 
+/** Active time at a block, in milliseconds. */
+export async function activeTimeAt(api, hash) {
+  return (await (await api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
+}
+
 /** The one event of this kind among a call's events, with its fields as plain values. */
 export function eventOf(included, section, method) {
   const found = eventsOf(included, section, method);

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
-import { ASY, awaitEvent, balanceOf, eventOf, eventually, send, succeed } from '../lib/chain.js';
+import { activeTimeAt, ASY, awaitEvent, balanceOf, eventOf, eventually, send, succeed } from '../lib/chain.js';
 import { proveHardware } from '../lib/challenge.js';
 import { checkPayment, ledger } from '../lib/ledger.js';
 import {
@@ -39,10 +39,6 @@ async function jobRecord(job) {
 /** The machine's part in a job. */
 async function part(job, of = machine) {
   return (await suite.api.query.jobEscrow.assignments(job, of)).unwrap();
-}
-
-async function activeTime(hash) {
-  return (await (await suite.api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
 }
 
 test('a provider registers and pays a deposit', async () => {
@@ -245,7 +241,7 @@ test('a price rises until a machine takes the order', async () => {
   assert.equal(escrowed, cost(price, 1, 600_000n, { roundUp: true }));
   assert.deepEqual((await openOrders()).orders, [], 'what is offered is less than the machine asks for');
   const taken = await succeed(api, api.tx.jobEscrow.acceptRequest(job, machine), worker);
-  const elapsedMs = (await activeTime(taken.blockHash)) - (await activeTime(requested.blockHash));
+  const elapsedMs = (await activeTimeAt(api, taken.blockHash)) - (await activeTimeAt(api, requested.blockHash));
   const assigned = eventOf(taken, 'jobEscrow', 'MachineAssigned');
   assert.equal(assigned.pricePerSlotHour, (price * elapsedMs) / 60_000n);
   await succeed(api, api.tx.jobEscrow.start(job), worker);

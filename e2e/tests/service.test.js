@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 
-import { ASY, eventOf, succeed } from '../lib/chain.js';
+import { activeTimeAt, ASY, eventOf, succeed } from '../lib/chain.js';
 import { checkPayment } from '../lib/ledger.js';
 import { activeMachine, cost, deploy, manifestBytes, untilClosed } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
@@ -16,10 +16,6 @@ const suite = withNode(async ({ api, accounts }) => {
   responder = await startProbeResponder(api, accounts.fresh('worker of the service'));
 }, { epochMs: 24_000 });
 after(() => responder.stop());
-
-async function activeTime(hash) {
-  return (await (await suite.api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
-}
 
 test('a service of several epochs is paid as they are closed, but for the hold-back, and closed early', async () => {
   const { api, accounts } = suite;
@@ -49,7 +45,7 @@ test('a service of several epochs is paid as they are closed, but for the hold-b
   }
 
   const closed = await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
-  const earned = cost(price, 1, (await activeTime(closed.blockHash)) - startedAtMs);
+  const earned = cost(price, 1, (await activeTimeAt(api, closed.blockHash)) - startedAtMs);
   assert.equal(eventOf(closed, 'jobEscrow', 'EscrowReturned').amount, escrow - earned);
   await untilClosed(api);
   // The last of it, with what was held back, pays a bounty to who has no part in it.
