@@ -5,6 +5,8 @@
 //! cargo run --release -p assay-evidence --example evidence_bench
 //! ```
 
+extern crate alloc;
+
 use std::{
     hint::black_box,
     time::{Duration, Instant},

@@ -58,6 +58,8 @@ impl Part {
 }
 
 /// Why evidence, or the collateral it is judged by, is refused.
+///
+/// At most three bytes when encoded: a runtime's error has room for that, beside the pallet's own variant.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -73,8 +75,8 @@ pub enum EvidenceError {
     UnsupportedVersion {
         /// Of what.
         part: Part,
-        /// The version that it claims.
-        version: u16,
+        /// The version that it claims; 255 stands for all above.
+        version: u8,
     },
     /// A signature algorithm, or a kind of key, that the vendor does not use here.
     #[codec(index = 3)]
@@ -169,8 +171,8 @@ pub enum EvidenceError {
     /// The report was asked for at a privilege level that is not accepted.
     #[codec(index = 33)]
     PrivilegeLevelRefused {
-        /// The VMPL of the report.
-        vmpl: u32,
+        /// The VMPL of the report; 255 stands for all above.
+        vmpl: u8,
     },
     /// The report says that another kind of key signed it.
     #[codec(index = 34)]

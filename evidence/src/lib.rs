@@ -60,7 +60,7 @@ pub use error::{EvidenceError, Part};
 pub use vendor_roots::vendor_roots;
 pub use x509::{
     AmdRoot, CertificateId, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_REVOKED, MAX_ROOTS, Path,
-    RevocationList, Serial, TrustRoot, TrustRoots, certificates_of_pem,
+    RevocationList, Serial, TrustRoot, TrustRoots, certificates_of_pem, issuers_of_chain,
 };
 
 /// A hash of 32 bytes.

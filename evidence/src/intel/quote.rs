@@ -169,7 +169,7 @@ impl<'a> Quote<'a> {
         if !matches!(version, 3..=5) {
             return Err(EvidenceError::UnsupportedVersion {
                 part: Part::Quote,
-                version,
+                version: u8::try_from(version).unwrap_or(u8::MAX),
             });
         }
         let key_kind = header.u16_le().ok_or(MALFORMED)?;

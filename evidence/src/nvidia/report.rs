@@ -70,7 +70,7 @@ impl<'a> GpuReport<'a> {
             if version != SPDM_1_1 {
                 return Err(EvidenceError::UnsupportedVersion {
                     part: Part::GpuReport,
-                    version: version.into(),
+                    version,
                 });
             }
             if header.byte() != Some(code) {

@@ -172,7 +172,7 @@ pub fn verify_report(
     if !matches!(version, 2..=5) {
         return Err(EvidenceError::UnsupportedVersion {
             part: Part::SnpReport,
-            version: u16::try_from(version).unwrap_or(u16::MAX),
+            version: u8::try_from(version).unwrap_or(u8::MAX),
         });
     }
     let read = Report::read(report, key.product).ok_or(MALFORMED)?;
@@ -256,7 +256,9 @@ fn check_guest(report: &Report<'_>, policy: &SnpPolicy) -> Result<(), EvidenceEr
         return Err(EvidenceError::UnsafeAttributes);
     }
     if report.vmpl > policy.max_vmpl {
-        return Err(EvidenceError::PrivilegeLevelRefused { vmpl: report.vmpl });
+        return Err(EvidenceError::PrivilegeLevelRefused {
+            vmpl: u8::try_from(report.vmpl).unwrap_or(u8::MAX),
+        });
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ mod root;
 
 pub(crate) use certificate::Certificate;
 pub(crate) use path::verify_path;
-pub use path::{CertificateId, Path, Serial};
+pub use path::{CertificateId, Path, Serial, issuers_of_chain};
 pub use pem::certificates_of_pem;
 pub use revocation::{MAX_REVOKED, RevocationList};
 pub use root::{AmdRoot, MAX_ROOTS, TrustRoot, TrustRoots};

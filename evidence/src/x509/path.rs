@@ -83,6 +83,34 @@ impl Path {
     }
 }
 
+/// Who issued the certificates of a chain, as [`RevocationList::issuer`](super::RevocationList::issuer) names them: whose
+/// lists have to be at hand before the chain is verified.
+///
+/// `roots` are those that the chain may end in. Nothing is verified: what comes out is good for looking lists up, and says
+/// nothing about the chain. At most [`MAX_CHAIN_CERTIFICATES`] issuers and one for each root, none twice.
+pub fn issuers_of_chain<'r>(
+    chain: &[&[u8]],
+    roots: impl IntoIterator<Item = &'r TrustRoot>,
+) -> Result<Vec<Hash>, EvidenceError> {
+    if chain.len() > MAX_CHAIN_CERTIFICATES {
+        return Err(EvidenceError::WrongChainLength);
+    }
+    let certificates = chain
+        .iter()
+        .map(|der| Certificate::read(der))
+        .collect::<Result<Vec<_>, _>>()?;
+    let top = certificates.last().ok_or(EvidenceError::WrongChainLength)?;
+    let mut issuers: Vec<Hash> = certificates.iter().skip(1).map(Certificate::signer_id).collect();
+    for root in roots {
+        let root = root.certificate()?;
+        let issuer = root.signer_id();
+        if root.subject == top.issuer && !issuers.contains(&issuer) {
+            issuers.push(issuer);
+        }
+    }
+    Ok(issuers)
+}
+
 /// A chain whose every signature was verified, down to a root.
 pub(crate) struct VerifiedChain<'a> {
     /// The certificates without the root's, the device's first.

@@ -1,6 +1,6 @@
 //! What every chain and list must be, whoever's it is.
 
-use assay_evidence::{EvidenceError, Part, RevocationList, TrustRoot};
+use assay_evidence::{EvidenceError, Part, RevocationList, TrustRoot, issuers_of_chain};
 
 use super::{
     intel::binding,
@@ -254,4 +254,42 @@ fn a_list_is_bounded_and_a_serial_number_has_one_form() {
     let verified =
         RevocationList::verify(&list.sign(&key), None, &roots, &[], NOW_S).expect("it is verified");
     assert_eq!(verified.revoked.len(), 1_000);
+}
+
+#[test]
+fn issuers_of_a_chain_are_those_whose_lists_it_needs() {
+    let intel = intel();
+    let roots = intel.roots().intel;
+    let lists = intel.lists().expect("they are verified");
+    let path = intel
+        .verify_pck(&intel.roots(), NOW_S)
+        .expect("it is verified")
+        .path;
+    let [root, authority] = [&lists[0], &lists[1]].map(|list| list.issuer);
+    assert_eq!(
+        path.certificates.iter().map(|id| id.issuer).collect::<Vec<_>>(),
+        [authority, root, root]
+    );
+    // Without its root and with it.
+    let chain = intel.pck_chain();
+    let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+    for length in [2, 3] {
+        assert_eq!(
+            issuers_of_chain(&chain[..length], &roots),
+            Ok(vec![authority, root])
+        );
+    }
+    assert_eq!(issuers_of_chain(&chain[2..], &roots), Ok(vec![root]));
+    assert_eq!(
+        issuers_of_chain(&[], &roots),
+        Err(EvidenceError::WrongChainLength)
+    );
+    assert_eq!(
+        issuers_of_chain(&[chain[0]; 7], &roots),
+        Err(EvidenceError::WrongChainLength)
+    );
+    assert_eq!(
+        issuers_of_chain(&[&[1, 2, 3]], &roots),
+        Err(EvidenceError::Malformed(Part::Certificate))
+    );
 }

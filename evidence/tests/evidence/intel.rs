@@ -513,7 +513,7 @@ fn quotes_of_other_versions_and_forms_are_refused() {
     for version in [0, 1, 2, 6, 255] {
         let expected = EvidenceError::UnsupportedVersion {
             part: Part::Quote,
-            version: version.into(),
+            version,
         };
         assert_eq!(with(0, version), Some(expected));
     }

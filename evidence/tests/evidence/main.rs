@@ -1,5 +1,7 @@
 //! Real evidence of every vendor, and everything that must be refused.
 
+extern crate alloc;
+
 mod certificates;
 mod hostile;
 mod intel;

@@ -310,7 +310,7 @@ fn reports_of_other_forms_are_refused() {
         for version in [0x10, 0x12, 0x13] {
             let expected = EvidenceError::UnsupportedVersion {
                 part: Part::GpuReport,
-                version: version.into(),
+                version,
             };
             assert_eq!(with(at, version), Some(expected));
         }

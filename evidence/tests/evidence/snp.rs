@@ -50,7 +50,7 @@ fn other_versions_and_algorithms_are_refused() {
         let error = error_after(Product::Milan, |amd| amd.report[report::VERSION] = version);
         let expected = EvidenceError::UnsupportedVersion {
             part: Part::SnpReport,
-            version: version.into(),
+            version,
         };
         assert_eq!(error, Some(expected));
     }
@@ -75,14 +75,13 @@ fn an_unsafe_guest_is_refused() {
         assert_eq!(error, Some(EvidenceError::Migratable));
         for vmpl in 1..4 {
             let error = error_after(product, |amd| amd.report[report::VMPL] = vmpl);
-            let vmpl = vmpl.into();
             assert_eq!(error, Some(EvidenceError::PrivilegeLevelRefused { vmpl }));
         }
         // A host asks by itself at this level.
         let error = error_after(product, |amd| amd.report[report::VMPL..][..4].fill(0xff));
         assert_eq!(
             error,
-            Some(EvidenceError::PrivilegeLevelRefused { vmpl: u32::MAX })
+            Some(EvidenceError::PrivilegeLevelRefused { vmpl: u8::MAX })
         );
     }
     let no_threads = SnpPolicy {

@@ -1,5 +1,7 @@
 //! An AMD of the tests' own: roots of the three products, chips, clouds, reports.
 
+use alloc::{format, vec, vec::Vec};
+
 use assay_evidence::{
     AmdRoot, EvidenceError, RevocationList, TrustRoot, TrustRoots, Unbound,
     snp::{ChipKey, Product, REPORT_BYTES, SnpPolicy, verify_chip_key, verify_report},

@@ -1,5 +1,7 @@
 //! Writes the DER of certificates and lists, so that tests can write wrong ones too.
 
+use alloc::{string::String, vec, vec::Vec};
+
 use sha2::{Digest, Sha256};
 
 use super::keys::TestKey;

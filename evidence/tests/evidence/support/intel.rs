@@ -1,5 +1,7 @@
 //! An Intel of the tests' own: root, authorities, collateral, quoting enclave.
 
+use alloc::{format, string::String, vec, vec::Vec};
+
 use assay_evidence::{
     EvidenceError, RevocationList, TrustRoot, TrustRoots, Unbound,
     intel::{
@@ -31,6 +33,7 @@ pub(crate) struct Intel {
     pub(crate) signer: CertificateDraft,
     pub(crate) root_list: ListDraft,
     pub(crate) authority_list: ListDraft,
+    pub(crate) ppid: [u8; 16],
     pub(crate) components: [u8; 16],
     pub(crate) pce: u16,
     pub(crate) tcb_info: String,
@@ -96,6 +99,7 @@ impl Intel {
             signer: CertificateDraft::signer("Test SGX TCB Signing", "Test SGX Root CA"),
             root_list: ListDraft::new("Test SGX Root CA"),
             authority_list: ListDraft::new("Test SGX PCK Platform CA"),
+            ppid: PPID,
             components: [5; 16],
             pce: 11,
             tcb_info: tcb_info_json(tdx),
@@ -165,7 +169,8 @@ impl Intel {
     /// The chain, with the SGX extension in the first certificate.
     pub(crate) fn pck_chain(&self) -> Vec<Vec<u8>> {
         let mut pck = self.pck.clone();
-        pck.extensions.push(sgx_extension(&self.components, self.pce));
+        pck.extensions
+            .push(sgx_extension(&self.ppid, &self.components, self.pce));
         vec![
             pck.sign(&self.pck_key, &self.authority_key),
             self.authority.sign(&self.authority_key, &self.root_key),
@@ -173,7 +178,7 @@ impl Intel {
         ]
     }
 
-    fn signer_chain(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn signer_chain(&self) -> Vec<Vec<u8>> {
         vec![
             self.signer.sign(&self.signer_key, &self.root_key),
             self.root.sign(&self.root_key, &self.root_key),
@@ -279,7 +284,7 @@ fn header(kind: Kind, body_length: usize) -> Vec<u8> {
     header
 }
 
-fn sgx_extension(components: &[u8; 16], pce: u16) -> Vec<u8> {
+fn sgx_extension(ppid: &[u8; 16], components: &[u8; 16], pce: u16) -> Vec<u8> {
     const ARC: &str = "1.2.840.113741.1.13.1";
     let pair = |below: &str, value: &[u8]| sequence(&[&oid(&format!("{ARC}.{below}")), value]);
     let mut tcb: Vec<u8> = components
@@ -290,7 +295,7 @@ fn sgx_extension(components: &[u8; 16], pce: u16) -> Vec<u8> {
     tcb.extend(pair("2.17", &integer(&pce.to_be_bytes())));
     tcb.extend(pair("2.18", &octets(components)));
     let value = sequence(&[
-        &pair("1", &octets(&PPID)),
+        &pair("1", &octets(ppid)),
         &pair("2", &tlv(0x30, &tcb)),
         &pair("3", &octets(&[0, 0])),
         &pair("4", &octets(&FMSPC)),

@@ -1,5 +1,7 @@
 //! An NVIDIA of the tests' own: root, authorities, GPUs, reports.
 
+use alloc::{vec, vec::Vec};
+
 use assay_evidence::{
     EvidenceError, RevocationList, TrustRoot, TrustRoots, Unbound,
     nvidia::{
