@@ -48,6 +48,17 @@ impl ActiveClock for () {
     fn benchmark_set_now_ms(_: Millis) {}
 }
 
+/// Tells the time of day, by which certificates are valid. Everything else goes by [`ActiveClock`].
+pub trait WallClock {
+    /// Seconds since 1970 at the current block; before the block's timestamp inherent ran, at its parent. Zero in
+    /// genesis.
+    fn now_s() -> u64;
+
+    /// Makes [`Self::now_s`] answer `now_s`; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_now_s(now_s: u64);
+}
+
 /// Hears of each epoch's end, once, in the block that ends it. Called by `pallet-chain-clock`.
 ///
 /// Epochs end one by one and in order: a block never ends two. The work must be O(1); its weight is what

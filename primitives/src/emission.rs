@@ -4,8 +4,15 @@ use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
 
 /// Weight of a machine in the sharing of an epoch's emission.
 ///
-/// The compute score of its class times its proven slots; at most 2^32 × 64, so sums of 2^26 machines fit.
+/// The compute score of its class times its proven slots, in parts of [`WEIGHT_PARTS`] or [`ATTESTED_WEIGHT_PARTS`]; at most
+/// 2^32 × 64 × 5, so sums of 2^23 machines fit 64 bits.
 pub type RewardWeight = u64;
+
+/// What a slot weighs for each point of its compute score.
+pub const WEIGHT_PARTS: RewardWeight = 4;
+
+/// What a slot of an attested machine weighs for each point: a quarter more, exactly.
+pub const ATTESTED_WEIGHT_PARTS: RewardWeight = 5;
 
 /// Hears what a machine may earn. Implemented by `pallet-reward-emission`, called by
 /// `pallet-provider-registry` at every change of status or slots.

@@ -8,6 +8,7 @@
 extern crate alloc;
 
 pub mod api;
+pub mod attestation;
 pub mod availability;
 pub mod challenge;
 pub mod clock;

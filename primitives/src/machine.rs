@@ -210,16 +210,24 @@ impl OnUptimeChange for () {
     fn on_uptime_change(_: MachineId, _: u32) {}
 }
 
-/// Tells which TEEs a machine has fresh evidence of. Implemented by the attestation of evidence.
+/// Tells what a machine has fresh evidence of. Implemented by `pallet-attestation`.
 pub trait Attestations {
     /// The kinds of evidence that the chain verified and that has not expired.
     fn tee_kinds(machine: MachineId) -> TeeKinds;
+
+    /// Whether the machine's work weighs as that of an attested one: it has fresh evidence of a processor's TEE, and of
+    /// as many GPUs as it has, all for its present keys.
+    fn earns_premium(machine: MachineId) -> bool;
 }
 
 /// No machine has evidence of a TEE: what a chain without attestation knows.
 impl Attestations for () {
     fn tee_kinds(_: MachineId) -> TeeKinds {
         TeeKinds::NONE
+    }
+
+    fn earns_premium(_: MachineId) -> bool {
+        false
     }
 }
 

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use assay_primitives::{
+    attestation::OnAttestationChange,
     clock::ActiveClock,
     machine::{
         Endpoint, HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason,
@@ -184,6 +185,8 @@ impl<T: Config> Pallet<T> {
         record.worker_key = worker_key.clone();
         record.sealing_key = sealing_key;
         MachineBook::<T>::put(machine, &record);
+        // Evidence for the old keys counts no more.
+        Self::on_attestation_change(machine);
         Self::deposit_event(Event::KeysRotated {
             machine,
             worker_key,

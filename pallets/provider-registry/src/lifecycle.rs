@@ -1,10 +1,11 @@
 //! The states of machines: who may be in which, and what follows from it.
 
 use assay_primitives::{
+    attestation::OnAttestationChange,
     emission::RewardWeights,
     machine::{
-        HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnProofChange, OnUptimeChange,
-        SuspensionReason,
+        Attestations, HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
+        OnUptimeChange, SuspensionReason,
     },
     market::FULL_PPM,
     offence::MachineDiscipline,
@@ -83,16 +84,22 @@ impl<T: Config> Pallet<T> {
     /// whose terms changed. A machine that retires gives up its worker key.
     pub(crate) fn set_status(machine: MachineId, mut record: MachineRecordOf<T>, to: MachineStatus) {
         let from = core::mem::replace(&mut record.status, to);
-        let weight = record.reward_weight_of(T::HardwareProofs::proven_slots(machine, record.slots));
         if to == MachineStatus::Retired {
             WorkerKeys::<T>::remove(&record.worker_key);
         }
         MachineBook::<T>::put(machine, &record);
-        // After the record is written: the emission may ask whose machine it is.
-        T::RewardWeights::set_weight(machine, weight);
+        Self::tell_weight(machine, &record);
         if from != to {
             Self::deposit_event(Event::MachineStatusChanged { machine, from, to });
         }
+    }
+
+    /// Tells the emission what a machine weighs, after its record was written: the emission may ask whose machine it is, and
+    /// the attestation for which keys its evidence has to be.
+    fn tell_weight(machine: MachineId, record: &MachineRecordOf<T>) {
+        let attested = record.status == MachineStatus::Active && T::Attestations::earns_premium(machine);
+        let proven_slots = T::HardwareProofs::proven_slots(machine, record.slots);
+        T::RewardWeights::set_weight(machine, record.reward_weight(proven_slots, attested));
     }
 
     /// Retires a machine of which no slot is leased; its record goes at once where nothing ties it to the stakes.
@@ -158,6 +165,17 @@ impl<T: Config> OnProofChange for Pallet<T> {
         // Also where the status stays: the machine weighs as much as it has proven slots.
         if to != record.status || record.status == MachineStatus::Active {
             Self::set_status(machine, record, to);
+        }
+    }
+}
+
+impl<T: Config> OnAttestationChange for Pallet<T> {
+    fn on_attestation_change(machine: MachineId) {
+        // Others weigh nothing, attested or not, and their weight is told with their status.
+        if let Some(record) = Machines::<T>::get(machine)
+            && record.status == MachineStatus::Active
+        {
+            Self::tell_weight(machine, &record);
         }
     }
 }

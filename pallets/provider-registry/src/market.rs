@@ -1,6 +1,7 @@
 //! What the other pallets see of machines and do with them.
 
 use assay_primitives::{
+    attestation::{MachineIdentities, MachineIdentity},
     machine::{
         HardwareClaim, HardwareClaims, HardwareProofs, LeaseTerms, MachineId, MachineInspect, MachineLease,
         MachineStatus, SuspensionReason,
@@ -55,6 +56,29 @@ impl<T: Config> HardwareClaims<T::AccountId> for Pallet<T> {
 
     fn next_machine_id() -> MachineId {
         NextMachineId::<T>::get()
+    }
+}
+
+impl<T: Config> MachineIdentities<T::AccountId> for Pallet<T> {
+    fn identity_of(machine: MachineId) -> Option<MachineIdentity<T::AccountId>> {
+        let (record, class) = Self::machine_and_class(machine)?;
+        Some(MachineIdentity {
+            // Only what has a GPU has its memory, and a slot is one of them.
+            gpus: if class.vram_mib > 0 { record.slots } else { 0 },
+            is_in_market: record.status != MachineStatus::Retired,
+            provider: record.provider,
+            worker_key: record.worker_key,
+            sealing_key: record.sealing_key,
+        })
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_machine_with_gpus(provider: &T::AccountId, worker_key: &T::AccountId) -> MachineId {
+        let slots = assay_primitives::machine::MAX_SLOTS;
+        let machine = crate::benchmarking::insert_machine::<T>(provider, worker_key, slots);
+        // Only an active machine's weight changes with its evidence.
+        crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
+        machine
     }
 }
 

@@ -156,6 +156,10 @@ impl Attestations for MockAttestations {
     fn tee_kinds(machine: MachineId) -> TeeKinds {
         Evidence::get().get(&machine).copied().unwrap_or_default()
     }
+
+    fn earns_premium(machine: MachineId) -> bool {
+        Self::tee_kinds(machine) != TeeKinds::NONE
+    }
 }
 
 pub struct MockProofs;
@@ -187,7 +191,8 @@ impl RewardWeights for MockEmission {
     fn set_weight(machine: MachineId, weight: RewardWeight) {
         let record = record(machine);
         let proven_slots = MockProofs::proven_slots(machine, record.slots);
-        assert_eq!(record.reward_weight_of(proven_slots), weight);
+        let attested = MockAttestations::earns_premium(machine);
+        assert_eq!(record.reward_weight(proven_slots, attested), weight);
         WeightsHeard::mutate(|heard| heard.push((machine, weight)));
     }
 }

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use assay_primitives::{
     clock::Millis,
-    emission::RewardWeight,
+    emission::{ATTESTED_WEIGHT_PARTS, RewardWeight, WEIGHT_PARTS},
     machine::{
         ClassName, Endpoint, Exposure, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus,
         Region,
@@ -210,20 +210,19 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// What the machine weighs in the sharing of the emission when all of its slots are proven: its compute score
-    /// for every slot while it is active, otherwise nothing.
-    pub fn reward_weight(&self) -> RewardWeight {
-        self.reward_weight_of(self.slots)
-    }
-
-    /// What the machine weighs when so many of its slots are proven.
-    pub(crate) fn reward_weight_of(&self, proven_slots: u8) -> RewardWeight {
-        let slots = proven_slots.min(self.slots);
+    /// What the machine weighs in the sharing of the emission: its compute score for every proven slot while it is
+    /// active, a quarter more where it is attested, otherwise nothing.
+    pub fn reward_weight(&self, proven_slots: u8, attested: bool) -> RewardWeight {
+        let parts = if attested {
+            ATTESTED_WEIGHT_PARTS
+        } else {
+            WEIGHT_PARTS
+        };
         match self.status {
-            // At most 2^32 × 2^8: never saturates.
-            MachineStatus::Active => {
-                RewardWeight::from(self.terms.compute_score).saturating_mul(slots.into())
-            }
+            // At most 2^32 × 2^8 × 5: never saturates.
+            MachineStatus::Active => RewardWeight::from(self.terms.compute_score)
+                .saturating_mul(proven_slots.min(self.slots).into())
+                .saturating_mul(parts),
             MachineStatus::Unproven
             | MachineStatus::Suspended(_)
             | MachineStatus::Draining

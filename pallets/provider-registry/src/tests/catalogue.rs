@@ -153,7 +153,7 @@ fn refresh_machine_works() {
             stake_per_slot: 2_010 * ASY,
         };
         assert_eq!(take_events(), [terms_updated]);
-        assert_eq!(WeightsHeard::take(), [(machine, 2_000 * u64::from(SLOTS))]);
+        assert_eq!(WeightsHeard::take(), [(machine, 2_000 * u64::from(SLOTS) * 4)]);
         assert_noop!(refresh(machine), Error::<Test>::NothingToRefresh);
     });
 }

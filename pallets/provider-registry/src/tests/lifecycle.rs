@@ -1,10 +1,12 @@
 use assay_primitives::{
+    attestation::OnAttestationChange,
     machine::{
         MachineInspect, MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnUptimeChange,
         SuspensionReason::{self, BondTooLow, Condemned, Offence, OwnRequest},
     },
+    market::{TeeKind, TeeKinds},
     money::ASY,
     offence::MachineDiscipline,
     stake::{
@@ -22,8 +24,8 @@ use crate::{
     mock::*,
 };
 
-/// Compute score of an H100 times the slots.
-const FULL_WEIGHT: u64 = 989 * SLOTS as u64;
+/// Compute score of an H100 times the slots, in quarters.
+const FULL_WEIGHT: u64 = 989 * SLOTS as u64 * 4;
 
 fn suspend(who: AccountId, machine: u64) -> DispatchResult {
     ProviderRegistry::suspend_self(RuntimeOrigin::signed(who), machine)
@@ -478,5 +480,27 @@ fn uptime_is_kept_and_bounded() {
                 uptime_ppm: 1_000_000
             }]
         );
+    });
+}
+
+#[test]
+fn an_attested_machine_weighs_a_quarter_more() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        let attest = |kinds: TeeKinds| {
+            Evidence::mutate(|all| all.insert(machine, kinds));
+            ProviderRegistry::on_attestation_change(machine);
+        };
+        attest(TeeKinds::NONE.with(TeeKind::Tdx));
+        assert_eq!(WeightsHeard::take(), [(machine, FULL_WEIGHT / 4 * 5)]);
+        // Attested or not, it weighs nothing while it is suspended, and nobody hears of its evidence.
+        assert_ok!(suspend(PROVIDER, machine));
+        assert_eq!(WeightsHeard::take(), [(machine, 0)]);
+        attest(TeeKinds::NONE.with(TeeKind::Tdx));
+        assert_eq!(WeightsHeard::take(), []);
+        assert_ok!(resume(PROVIDER, machine));
+        assert_eq!(WeightsHeard::take(), [(machine, FULL_WEIGHT / 4 * 5)]);
+        attest(TeeKinds::NONE);
+        assert_eq!(WeightsHeard::take(), [(machine, FULL_WEIGHT)]);
     });
 }

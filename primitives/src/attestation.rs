@@ -1,0 +1,66 @@
+//! What evidence of TEEs and GPUs is about, and what it means to other pallets.
+
+use crate::machine::MachineId;
+
+/// What evidence of a machine has to be bound to, and how much of it makes the machine an attested one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MachineIdentity<AccountId> {
+    /// The account that owns the machine.
+    pub provider: AccountId,
+    /// The hot key that acts for it.
+    pub worker_key: AccountId,
+    /// X25519 key that consumers encrypt to.
+    pub sealing_key: [u8; 32],
+    /// GPUs that its slots stand for; none where its class has no GPU.
+    pub gpus: u8,
+    /// Whether it has not left the market for good.
+    pub is_in_market: bool,
+}
+
+/// Tells who a machine is. Implemented by `pallet-provider-registry`, used by `pallet-attestation`.
+pub trait MachineIdentities<AccountId> {
+    /// The machine as it stands now; `None` where there is no such machine.
+    fn identity_of(machine: MachineId) -> Option<MachineIdentity<AccountId>>;
+
+    /// A machine with GPUs that is in the market and owned by `provider`; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_machine_with_gpus(provider: &AccountId, worker_key: &AccountId) -> MachineId;
+}
+
+/// Hears that a machine's evidence became more or less. Implemented by `pallet-provider-registry`, called by
+/// `pallet-attestation`.
+pub trait OnAttestationChange {
+    /// What [`Attestations`](crate::machine::Attestations) says of the machine may be different from now on.
+    fn on_attestation_change(machine: MachineId);
+}
+
+impl OnAttestationChange for () {
+    fn on_attestation_change(_: MachineId) {}
+}
+
+/// The keys that fresh evidence of a processor's TEE is bound to: only what runs in that TEE has their secret parts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttestedKeys<AccountId> {
+    /// The sr25519 key that signs for the machine.
+    pub worker_key: AccountId,
+    /// The X25519 key that consumers encrypt to.
+    pub sealing_key: [u8; 32],
+    /// Until when the evidence counts, in seconds since 1970.
+    pub until_s: u64,
+}
+
+/// Tells by which key an attested machine signs results. Implemented by `pallet-attestation`, for the verification of
+/// tasks.
+pub trait AttestedSigners<AccountId> {
+    /// The keys in the machine's freshest evidence of a processor's TEE; `None` where it has none for its present keys.
+    ///
+    /// Evidence of a GPU does not count: a GPU signs whatever its host asks it to.
+    fn attested_keys(machine: MachineId) -> Option<AttestedKeys<AccountId>>;
+}
+
+/// Nobody is attested.
+impl<AccountId> AttestedSigners<AccountId> for () {
+    fn attested_keys(_: MachineId) -> Option<AttestedKeys<AccountId>> {
+        None
+    }
+}
