@@ -1,0 +1,57 @@
+//! What other pallets are told of machines' evidence.
+
+use assay_primitives::{
+    attestation::{AttestedKeys, AttestedSigners, MachineIdentities, MachineIdentity},
+    clock::WallClock,
+    machine::{Attestations, MachineId},
+    market::{TeeKind, TeeKinds},
+};
+
+use crate::{Attested, Config, EvidenceId, MachineEvidenceOf, Pallet, keys_digest};
+
+impl<T: Config> Pallet<T> {
+    /// The machine with its evidence, where it has any.
+    fn attested_machine(machine: MachineId) -> Option<(MachineIdentity<T::AccountId>, MachineEvidenceOf<T>)> {
+        // Most machines have none, and cost one read.
+        let evidence = Attested::<T>::get(machine)?;
+        Some((T::Machines::identity_of(machine)?, evidence))
+    }
+}
+
+impl<T: Config> Attestations for Pallet<T> {
+    fn tee_kinds(machine: MachineId) -> TeeKinds {
+        let Some((identity, evidence)) = Self::attested_machine(machine) else {
+            return TeeKinds::NONE;
+        };
+        evidence
+            .fresh(keys_digest::<T>(&identity), T::WallClock::now_s())
+            .fold(TeeKinds::NONE, |kinds, record| kinds.with(record.id.kind))
+    }
+
+    fn earns_premium(machine: MachineId) -> bool {
+        let Some((identity, evidence)) = Self::attested_machine(machine) else {
+            return false;
+        };
+        let fresh = || evidence.fresh(keys_digest::<T>(&identity), T::WallClock::now_s());
+        let gpus = fresh()
+            .filter(|record| record.id.kind == TeeKind::NvidiaGpu)
+            .count();
+        fresh().any(|record| record.id.is_of_processor()) && gpus >= usize::from(identity.gpus)
+    }
+}
+
+impl<T: Config> AttestedSigners<T::AccountId> for Pallet<T> {
+    fn attested_keys(machine: MachineId) -> Option<AttestedKeys<T::AccountId>> {
+        let (identity, evidence) = Self::attested_machine(machine)?;
+        let until_s = evidence
+            .fresh(keys_digest::<T>(&identity), T::WallClock::now_s())
+            .filter(|record| EvidenceId::is_of_processor(&record.id))
+            .map(|record| record.until_s())
+            .max()?;
+        Some(AttestedKeys {
+            worker_key: identity.worker_key,
+            sealing_key: identity.sealing_key,
+            until_s,
+        })
+    }
+}
