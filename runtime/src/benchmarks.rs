@@ -9,8 +9,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AllPalletsWithSystem, Availability, ChainClock, HardwareChallenge, JobEscrow, ProviderRegistry,
-    ProviderStaking, RewardEmission, Runtime,
+    AllPalletsWithSystem, Attestation, Availability, ChainClock, HardwareChallenge, JobEscrow,
+    ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
 };
 
 define_benchmarks!(
@@ -23,6 +23,7 @@ define_benchmarks!(
     [pallet_reward_emission, RewardEmission]
     [pallet_hardware_challenge, HardwareChallenge]
     [pallet_availability, Availability]
+    [pallet_attestation, Attestation]
 );
 
 impl polkadot_sdk::frame_system_benchmarking::Config for Runtime {}

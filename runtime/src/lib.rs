@@ -115,7 +115,7 @@ pub const VERSION: RuntimeVersion = RuntimeVersion {
 };
 
 /// The pallets and their indices. Indices are part of every transaction's encoding: they never change and are
-/// never used again. Assay's own begin at 50; 56 awaits attestation.
+/// never used again. Assay's own begin at 50.
 #[frame_support::runtime]
 mod runtime {
     /// The runtime.
@@ -193,4 +193,6 @@ mod runtime {
     pub type HardwareChallenge = pallet_hardware_challenge::Pallet<Runtime>;
     #[runtime::pallet_index(57)]
     pub type Availability = pallet_availability::Pallet<Runtime>;
+    #[runtime::pallet_index(56)]
+    pub type Attestation = pallet_attestation::Pallet<Runtime>;
 }

@@ -48,6 +48,23 @@ fn well_known_accounts_are_funded_and_alice_is_sudo() {
 }
 
 #[test]
+fn every_preset_trusts_the_vendors_roots_and_no_others() {
+    for preset in preset_names() {
+        let name: &str = preset.as_ref();
+        with_chain(name, |_| {
+            assert_eq!(
+                pallet_attestation::Roots::<Runtime>::get(),
+                assay_evidence::vendor_roots().unwrap(),
+                "{name}"
+            );
+            // Nothing is accepted before governance says what.
+            assert_eq!(pallet_attestation::AllowedWorkloads::<Runtime>::iter().count(), 0);
+            assert_eq!(pallet_attestation::References::<Runtime>::iter().count(), 0);
+        });
+    }
+}
+
+#[test]
 fn the_catalogue_has_every_class_once() {
     with_chain("development", |_| {
         let classes: Vec<_> = HardwareClasses::<Runtime>::iter().collect();

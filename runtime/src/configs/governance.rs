@@ -77,6 +77,7 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
                 RuntimeCall::ProviderRegistry(..)
                     | RuntimeCall::ProviderStaking(..)
                     | RuntimeCall::RewardEmission(..)
+                    | RuntimeCall::Attestation(..)
                     | RuntimeCall::JobEscrow(
                         pallet_job_escrow::Call::accept_request { .. }
                             | pallet_job_escrow::Call::decline { .. }

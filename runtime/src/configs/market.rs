@@ -1,7 +1,7 @@
 //! The market in proven compute: Assay's own pallets.
 
 use assay_primitives::{
-    clock::{MILLIS_PER_HOUR, Millis},
+    clock::{MILLIS_PER_HOUR, Millis, WallClock},
     money::{ASY, Balance},
 };
 use polkadot_sdk::{
@@ -20,8 +20,9 @@ use super::{
     system::{BlockWeights, TreasuryAccount, storage_deposit},
 };
 use crate::{
-    AccountId, Authorship, Availability, Balances, ChainClock, HardwareChallenge, Preimage, ProviderRegistry,
-    ProviderStaking, RewardEmission, Runtime, RuntimeHoldReason, parameters::dynamic,
+    AccountId, Attestation, Authorship, Availability, Balances, ChainClock, HardwareChallenge, Preimage,
+    ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeHoldReason, Timestamp,
+    parameters::dynamic,
 };
 
 /// Most that active time advances in a block: four slots, so that a few missed slots still count and a standstill
@@ -61,6 +62,13 @@ pub const VALIDATORS_PER_MACHINE: u32 = 5;
 /// machines.
 const MAX_FAILURES_PER_REPORT: u32 = 512;
 
+/// Blocks that the anchor of evidence may be behind: half an hour of full slots, enough to collect it from a host with many
+/// GPUs.
+pub const MAX_ANCHOR_AGE_BLOCKS: u32 = 600;
+
+/// Seconds that evidence counts at most: a day. A worker that renews twice a day has half of one to repair what fails.
+pub const EVIDENCE_LIFETIME_S: u64 = 24 * 60 * 60;
+
 impl pallet_chain_clock::Config for Runtime {
     type MaxAdvanceMs = ConstU64<MAX_ADVANCE_MS>;
     type OnEpochEnd = (RewardEmission, Availability);
@@ -69,8 +77,7 @@ impl pallet_chain_clock::Config for Runtime {
 
 impl pallet_provider_registry::Config for Runtime {
     type AdminOrigin = EnsureRoot<AccountId>;
-    // Without an attestation pallet no machine has evidence of a TEE.
-    type Attestations = ();
+    type Attestations = Attestation;
     type Bonds = ProviderStaking;
     type Clock = ChainClock;
     type Currency = Balances;
@@ -190,4 +197,39 @@ impl pallet_availability::Config for Runtime {
     type UptimeMemoryEpochs = dynamic::availability::UptimeMemoryEpochs;
     type ValidatorsPerMachine = ConstU32<VALIDATORS_PER_MACHINE>;
     type WeightInfo = pallet_availability::weights::SubstrateWeight<Runtime>;
+}
+
+parameter_types! {
+    /// What a block may spend on evidence that ends.
+    pub MaxExpiryServiceWeight: Weight = Perbill::from_percent(5) * BlockWeights::get().max_block;
+}
+
+/// The chain's timestamp, standstills and all: certificates know nothing of them.
+pub struct TimeOfDay;
+
+impl WallClock for TimeOfDay {
+    fn now_s() -> u64 {
+        Timestamp::get() / 1_000
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_now_s(now_s: u64) {
+        polkadot_sdk::pallet_timestamp::Now::<Runtime>::put(now_s.saturating_mul(1_000));
+    }
+}
+
+impl pallet_attestation::Config for Runtime {
+    type AdminOrigin = EnsureRoot<AccountId>;
+    type ByteDeposit = ConstU128<{ storage_deposit(0, 1) }>;
+    type Currency = Balances;
+    type EvidenceLifetimeS = ConstU64<EVIDENCE_LIFETIME_S>;
+    type ItemDeposit = ConstU128<{ storage_deposit(1, 0) }>;
+    type Machines = ProviderRegistry;
+    type MaxAnchorAge = ConstU32<MAX_ANCHOR_AGE_BLOCKS>;
+    type MaxServiceWeight = MaxExpiryServiceWeight;
+    type Offences = ProviderStaking;
+    type OnAttestationChange = ProviderRegistry;
+    type RuntimeHoldReason = RuntimeHoldReason;
+    type WallClock = TimeOfDay;
+    type WeightInfo = pallet_attestation::weights::SubstrateWeight<Runtime>;
 }

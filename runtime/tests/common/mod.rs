@@ -9,10 +9,11 @@ use assay_primitives::{
     money::{ASY, Balance},
 };
 use assay_runtime::{
-    AccountId, Availability, Babe, Balances, BlockNumber, ChainClock, Executive, HardwareChallenge, Header,
-    JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeCall, RuntimeEvent,
-    RuntimeGenesisConfig, RuntimeOrigin, System, UncheckedExtrinsic, configs::market::MAX_ADVANCE_MS,
-    genesis_config_presets::get_preset, hardware_classes, parameters::RuntimeParameters,
+    AccountId, Attestation, Availability, Babe, Balances, BlockNumber, ChainClock, Executive,
+    HardwareChallenge, Header, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
+    RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin, System, UncheckedExtrinsic,
+    configs::market::MAX_ADVANCE_MS, genesis_config_presets::get_preset, hardware_classes,
+    parameters::RuntimeParameters,
 };
 use codec::Encode;
 use pallet_job_escrow::{JobKind, JobOrder, Manifest, ManifestRef, Verification};
@@ -148,6 +149,7 @@ impl Chain {
         RewardEmission::do_try_state().expect("the emission is sound");
         Availability::do_try_state().expect("the reports are sound");
         HardwareChallenge::do_try_state().expect("the challenges are sound");
+        Attestation::do_try_state().expect("the evidence is sound");
     }
 }
 
