@@ -56,11 +56,21 @@ pub trait AttestedSigners<AccountId> {
     ///
     /// Evidence of a GPU does not count: a GPU signs whatever its host asks it to.
     fn attested_keys(machine: MachineId) -> Option<AttestedKeys<AccountId>>;
+
+    /// Gives a machine as much evidence as a machine can have, for its present keys and for longer than any benchmark
+    /// lasts; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_attest(machine: MachineId);
 }
 
 /// Nobody is attested.
 impl<AccountId> AttestedSigners<AccountId> for () {
     fn attested_keys(_: MachineId) -> Option<AttestedKeys<AccountId>> {
         None
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_attest(_: MachineId) {
+        panic!("where nobody is attested, nothing can be measured that needs it")
     }
 }

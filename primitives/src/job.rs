@@ -1,4 +1,5 @@
-//! Jobs, as far as more than their escrow knows of them: open orders, and the bytes behind a replica's commitment.
+//! Jobs, as far as more than their escrow knows of them: open orders, and the bytes behind a replica's commitment and an
+//! attested machine's signature.
 
 use alloc::vec::Vec;
 
@@ -72,6 +73,38 @@ pub fn result_message(
     message
 }
 
+/// First bytes of what an attested machine signs of a result.
+pub const ATTESTED_RESULT_CONTEXT: &[u8] = b"assay/attested-result/v1";
+
+/// What an attested machine vouches for: that it ran this image as this manifest has it, and that this came of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode)]
+pub struct ResultStatement {
+    /// The job.
+    pub job: JobId,
+    /// The machine that ran it.
+    pub machine: MachineId,
+    /// SHA-256 digest of the image that was run.
+    pub image_digest: [u8; 32],
+    /// Blake2-256 hash of the manifest that it was run by, as it is before it is sealed.
+    pub manifest_hash: [u8; 32],
+    /// Hash of the result.
+    pub result_hash: [u8; 32],
+}
+
+impl ResultStatement {
+    /// The bytes that the machine's worker key signs:
+    /// `context ‖ genesis hash ‖ job ‖ machine ‖ image digest ‖ manifest hash ‖ result hash`, the numbers as SCALE encodes
+    /// them.
+    ///
+    /// They say what was run and not only for which job, because a machine knows of jobs what its host's node tells it.
+    pub fn message(&self, genesis_hash: &[u8]) -> Vec<u8> {
+        let mut message = ATTESTED_RESULT_CONTEXT.to_vec();
+        message.extend_from_slice(genesis_hash);
+        self.encode_to(&mut message);
+        message
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +119,24 @@ mod tests {
         expected.extend([0xbb; 32]);
         expected.extend([0xcc; 32]);
         assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn result_statement_has_its_layout() {
+        let statement = ResultStatement {
+            job: 0x0102,
+            machine: 3,
+            image_digest: [0xbb; 32],
+            manifest_hash: [0xcc; 32],
+            result_hash: [0xdd; 32],
+        };
+        let mut expected = b"assay/attested-result/v1".to_vec();
+        expected.extend([0xaa; 32]);
+        expected.extend([0x02, 0x01, 0, 0, 0, 0, 0, 0]);
+        expected.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        for hash in [[0xbb; 32], [0xcc; 32], [0xdd; 32]] {
+            expected.extend(hash);
+        }
+        assert_eq!(statement.message(&[0xaa; 32]), expected);
     }
 }

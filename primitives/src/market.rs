@@ -87,6 +87,12 @@ impl TeeKinds {
     pub const fn contains(self, kind: TeeKind) -> bool {
         self.0 & 1 << kind as u8 != 0
     }
+
+    /// Whether a processor's kind is in the set: such evidence vouches for what runs there and for its keys, and a GPU's
+    /// does not.
+    pub const fn has_processor(self) -> bool {
+        self.contains(TeeKind::Sgx) || self.contains(TeeKind::Tdx) || self.contains(TeeKind::SevSnp)
+    }
 }
 
 impl Serialize for TeeKinds {
@@ -410,5 +416,24 @@ impl MachineMatching for () {
 
     fn meets(_: &Requirements, _: MachineId) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_processors_vouch_for_keys() {
+        assert!(!TeeKinds::NONE.has_processor());
+        let all_but_gpus = [TeeKind::Sgx, TeeKind::Tdx, TeeKind::SevSnp];
+        for kind in TeeKind::ALL {
+            let alone = TeeKinds::NONE.with(kind);
+            assert_eq!(alone.has_processor(), all_but_gpus.contains(&kind));
+            assert_eq!(
+                alone.with(TeeKind::NvidiaGpu).has_processor(),
+                alone.has_processor()
+            );
+        }
     }
 }

@@ -54,4 +54,37 @@ impl<T: Config> AttestedSigners<T::AccountId> for Pallet<T> {
             until_s,
         })
     }
+
+    /// Writes to the machine's entry alone, which is all that is read of it: neither deposits nor the agenda know of it.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_attest(machine: MachineId) {
+        use polkadot_sdk::{frame_support::BoundedVec, sp_core::H256};
+
+        use crate::{EvidenceRecord, ExpirySlot, MAX_EVIDENCE, MachineEvidence};
+
+        let identity = T::Machines::identity_of(machine).expect("benchmarks attest machines that they made");
+        let keys = keys_digest::<T>(&identity);
+        let records = (0..MAX_EVIDENCE).map(|number| EvidenceRecord {
+            id: EvidenceId {
+                device: H256::from_low_u64_be(number.into()),
+                kind: if number == 0 {
+                    TeeKind::Tdx
+                } else {
+                    TeeKind::NvidiaGpu
+                },
+            },
+            workload: H256::zero(),
+            keys,
+            anchor: Default::default(),
+            expires: ExpirySlot::MAX,
+            deposit: 0,
+        });
+        Attested::<T>::insert(
+            machine,
+            MachineEvidence {
+                provider: identity.provider,
+                records: BoundedVec::truncate_from(records.collect()),
+            },
+        );
+    }
 }
