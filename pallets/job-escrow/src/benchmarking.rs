@@ -5,6 +5,7 @@
 use alloc::{vec, vec::Vec};
 
 use assay_primitives::{
+    attestation::AttestedSigners,
     clock::{ActiveClock, EpochIndex, Millis},
     emission::EpochUptime,
     machine::{Location, MachineId, MachineInspect, MachineLease},
@@ -18,7 +19,8 @@ use polkadot_sdk::{
         traits::{Get, QueryPreimage, StorePreimage, fungible::Mutate},
     },
     frame_system::RawOrigin,
-    sp_core::H256,
+    sp_core::{H256, crypto::KeyTypeId, sr25519},
+    sp_io,
 };
 
 use crate::{
@@ -28,6 +30,34 @@ use crate::{
 
 /// The epoch in which everything begins.
 const FIRST_EPOCH: EpochIndex = 10;
+
+/// Type of the worker keys that benchmarks make in the keystore.
+const WORKER_KEY_TYPE: KeyTypeId = KeyTypeId(*b"work");
+
+/// Makes worker keys that sign.
+pub trait BenchmarkHelper<AccountId, Signature> {
+    /// The account of a new key.
+    fn worker() -> AccountId;
+
+    /// The signature of such a key.
+    fn sign(worker: &AccountId, message: &[u8]) -> Signature;
+}
+
+/// Keys of sr25519, in the keystore.
+impl<AccountId: Clone + From<[u8; 32]> + Into<[u8; 32]>, Signature: From<sr25519::Signature>>
+    BenchmarkHelper<AccountId, Signature> for ()
+{
+    fn worker() -> AccountId {
+        sp_io::crypto::sr25519_generate(WORKER_KEY_TYPE, None).0.into()
+    }
+
+    fn sign(worker: &AccountId, message: &[u8]) -> Signature {
+        let public = sr25519::Public::from_raw(worker.clone().into());
+        sp_io::crypto::sr25519_sign(WORKER_KEY_TYPE, &public, message)
+            .unwrap()
+            .into()
+    }
+}
 
 /// A machine and who acts for it.
 struct Party<AccountId> {
@@ -68,6 +98,20 @@ fn machines<T: Config>(count: u32) -> Vec<Party<T::AccountId>> {
         })
         .collect()
 }
+
+/// Those, each with as much evidence as a machine can have.
+fn attested_machines<T: Config>(count: u32) -> Vec<Party<T::AccountId>> {
+    let parties = machines::<T>(count);
+    for party in &parties {
+        T::AttestedSigners::benchmark_attest(party.machine);
+    }
+    parties
+}
+
+/// A task whose machine vouches for its result.
+const ATTESTED: JobKind = JobKind::Task {
+    verification: Verification::Attested,
+};
 
 fn task(window_ms: Millis) -> JobKind {
     JobKind::Task {
@@ -485,6 +529,66 @@ mod benchmarks {
         _(RawOrigin::Signed(stranger), job);
 
         assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn deploy_attested(n: Linear<1, { MAX_NODES as u32 }>) {
+        let consumer = set_up::<T>();
+        let parties = attested_machines::<T>(n);
+        let chosen: Vec<_> = parties.into_iter().map(|party| party.machine).collect();
+        let order = order::<T>(ATTESTED, 1);
+
+        #[extrinsic_call]
+        deploy(RawOrigin::Signed(consumer), order, chosen.try_into().unwrap());
+
+        let job = NextJobId::<T>::get() - 1;
+        assert_eq!(u32::from(Jobs::<T>::get(job).unwrap().assignments), n);
+    }
+
+    #[benchmark]
+    fn accept_attested_request() {
+        let consumer = set_up::<T>();
+        let parties = attested_machines::<T>(1);
+        let job = NextJobId::<T>::get();
+        assert_ok!(Pallet::<T>::request(
+            RawOrigin::Signed(consumer).into(),
+            order::<T>(ATTESTED, 1),
+            MAX_NODES,
+            auction(),
+        ));
+        let party = &parties[0];
+
+        #[extrinsic_call]
+        accept_request(RawOrigin::Signed(party.worker.clone()), job, party.machine);
+
+        assert!(Assignments::<T>::contains_key(job, party.machine));
+    }
+
+    #[benchmark]
+    fn submit_attested_result() {
+        // After half of the time, so that a part of the escrow goes back.
+        let consumer = set_up::<T>();
+        let worker = T::BenchmarkHelper::worker();
+        let machine = T::Machines::benchmark_machine(&funded::<T>("provider", 0), &worker, 1);
+        T::Machines::benchmark_activate(machine);
+        T::AttestedSigners::benchmark_attest(machine);
+        let parties = [Party {
+            machine,
+            worker: worker.clone(),
+        }];
+        let job = deploy_to::<T>(&consumer, &order::<T>(ATTESTED, 2), &parties);
+        start_all::<T>(job, &parties);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + 1));
+        let result_hash = H256::repeat_byte(2);
+        let record = Jobs::<T>::get(job).unwrap();
+        let message = Pallet::<T>::statement_of_result(job, machine, &record, result_hash);
+        let signature = T::BenchmarkHelper::sign(&worker, &message);
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(worker), job, result_hash, signature);
+
+        let part = Assignments::<T>::get(job, machine).unwrap();
+        assert!(matches!(part.state, AssignmentState::Ended { .. }));
     }
 
     impl_benchmark_test_suite!(Pallet, crate::mock::new_test_ext(), crate::mock::Test);

@@ -7,7 +7,8 @@
 //!
 //! ```text
 //! Open ──accept_request──▶ Starting ──start──▶ Running ─┬─ close, expire, abandon (services) ──────────▶ Ended
-//!   ▲                         │                         ├─ submit_result ▶ Verifying ─ accept, settle ─▶ Ended
+//!   ▲                         │                         ├─ submit_attested_result ──────────────────────▶ Ended
+//!   │                         │                         ├─ submit_result ▶ Verifying ─ accept, settle ─▶ Ended
 //!   └──decline, expire────────┘                         └─ commit_result ▶ Committed ─ reveal_result ─▶ Revealed
 //!                                                                              └─────── resolve ─────────┴▶ Ended
 //! Ended ──settle, once its last epoch is closed──▶ gone; the job goes with its last assignment
@@ -22,13 +23,15 @@
 //! 4. *Bounded.* No call looks at more than the job's machines or [`Config::MaxEpochsPerSettle`] epochs.
 //!
 //! The rules stand by the code that keeps them: `orders.rs` (terms and places), `assignments.rs` (who is charged),
-//! `results.rs` and `quorum.rs` (what a result is worth), `settling.rs` (when it is paid), `escrow.rs` (bounties).
+//! `results.rs`, `quorum.rs` and `attested.rs` (what a result is worth), `settling.rs` (when it is paid), `escrow.rs`
+//! (bounties).
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
 
 mod assignments;
+mod attested;
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarking;
 mod escrow;
@@ -45,6 +48,8 @@ mod try_state;
 pub mod types;
 pub mod weights;
 
+#[cfg(feature = "runtime-benchmarks")]
+pub use benchmarking::BenchmarkHelper;
 pub use pallet::*;
 pub use types::{
     AssignmentRecord, AssignmentRecordOf, AssignmentState, Auction, AuctionTerms, Ballot, ChosenMachines,
@@ -57,6 +62,7 @@ pub use weights::WeightInfo;
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use assay_primitives::{
+        attestation::AttestedSigners,
         clock::{ActiveClock, Millis},
         emission::{EpochUptime, FlywheelLedger},
         machine::{MachineId, MachineLease},
@@ -71,13 +77,16 @@ pub mod pallet {
         },
         frame_system::pallet_prelude::*,
         sp_core::H256,
-        sp_runtime::{Permill, Rounding, traits::BlakeTwo256},
+        sp_runtime::{
+            Permill, Rounding,
+            traits::{BlakeTwo256, IdentifyAccount, Verify},
+        },
     };
 
     use super::{
         AssignmentRecordOf, AuctionTerms, ChosenMachines, DeclineReason, Diversion, JobId, JobKind, JobOrder,
         JobRecordOf, Outcome, WeightInfo,
-        types::{MAX_REPLICAS, cost},
+        types::{MAX_REPLICAS, PlaceCheck, cost},
     };
 
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
@@ -102,6 +111,12 @@ pub mod pallet {
 
         /// Holds machines against an order's requirements.
         type Matching: MachineMatching;
+
+        /// Tells which machines are attested, and until when.
+        type AttestedSigners: AttestedSigners<Self::AccountId>;
+
+        /// How a worker key signs what its machine vouches for.
+        type StatementSignature: Parameter + Verify<Signer: IdentifyAccount<AccountId = Self::AccountId>>;
 
         /// Tells what validators saw of machines.
         type Uptime: EpochUptime;
@@ -182,6 +197,10 @@ pub mod pallet {
         /// Plancks held, besides, for each assignment and its place in its machine's list.
         #[pallet::constant]
         type AssignmentDeposit: Get<Balance>;
+
+        /// Makes worker keys that sign, for benchmarks.
+        #[cfg(feature = "runtime-benchmarks")]
+        type BenchmarkHelper: super::BenchmarkHelper<Self::AccountId, Self::StatementSignature>;
 
         /// Weights of the calls.
         type WeightInfo: WeightInfo;
@@ -304,6 +323,19 @@ pub mod pallet {
             result_hash: H256,
             /// The last active time of the consumer's window.
             window_ends_ms: Millis,
+        },
+        /// An attested machine vouched for a task's result, which stands.
+        ResultAttested {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+            /// Hash of the result.
+            result_hash: H256,
+            /// The key that signed.
+            worker_key: T::AccountId,
+            /// Until when the evidence counts that the key is bound to, in seconds since 1970.
+            evidence_until_s: u64,
         },
         /// A replica committed to its result.
         ResultCommitted {
@@ -462,8 +494,9 @@ pub mod pallet {
         BadQuorum,
         /// The consumer's window, or the run of a task that a quorum verifies, is longer than allowed.
         VerificationTooLong,
-        /// The chain cannot verify evidence of a TEE yet.
-        AttestedNotSupported,
+        /// The task is for attested machines, and this one has no fresh evidence of its processor's TEE for its present
+        /// keys: choose one that the market shows with a TEE, or have the machine submit evidence first.
+        NotAttested,
         /// The chain cannot verify proofs of computations yet.
         ProofNotSupported,
         /// The requirements are such that no machine could meet them.
@@ -486,6 +519,12 @@ pub mod pallet {
         CommitmentMismatch,
         /// Nothing can be paid that was not paid before.
         NothingDue,
+        /// The machine's evidence ended before its result, or is bound to other keys: submit new evidence for its present
+        /// keys, and then the result again, while the task's time lasts.
+        EvidenceEnded,
+        /// The worker key did not sign this statement: it has to be of this chain, job, machine and result, and of the
+        /// image and the manifest that were ordered.
+        BadStatement,
     }
 
     #[pallet::hooks]
@@ -517,17 +556,20 @@ pub mod pallet {
         ///
         /// # Errors
         /// - What is wrong with the order: [`Error::NoSlots`], [`Error::BadNodes`], [`Error::BadDuration`],
-        ///   [`Error::BadQuorum`], [`Error::VerificationTooLong`], [`Error::AttestedNotSupported`],
-        ///   [`Error::ProofNotSupported`], [`Error::BadRequirements`], [`Error::ManifestTooLarge`],
-        ///   [`Error::ManifestMissing`].
-        /// - What is wrong with a machine: [`Error::NotEligible`], [`Error::PriceTooLow`],
+        ///   [`Error::BadQuorum`], [`Error::VerificationTooLong`], [`Error::ProofNotSupported`],
+        ///   [`Error::BadRequirements`], [`Error::ManifestTooLarge`], [`Error::ManifestMissing`].
+        /// - What is wrong with a machine: [`Error::NotEligible`], [`Error::NotAttested`], [`Error::PriceTooLow`],
         ///   [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], and what the registry says.
         /// - What the currency says where the consumer has too little.
         ///
         /// # Events
         /// [`Event::MachineAssigned`] for each machine, [`Event::JobOrdered`].
         #[pallet::call_index(0)]
-        #[pallet::weight(T::WeightInfo::deploy(machines.len() as u32))]
+        #[pallet::weight(if order.kind.is_attested() {
+            T::WeightInfo::deploy_attested(machines.len() as u32)
+        } else {
+            T::WeightInfo::deploy(machines.len() as u32)
+        })]
         pub fn deploy(origin: OriginFor<T>, order: JobOrder, machines: ChosenMachines) -> DispatchResult {
             let consumer = ensure_signed(origin)?;
             Self::do_deploy(consumer, order, machines)
@@ -558,7 +600,8 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
-        /// - [`Error::NotTask`], [`Error::OtherVerification`]: a quorum wants a commitment first.
+        /// - [`Error::NotTask`], [`Error::OtherVerification`]: a quorum wants a commitment first, and an attested task a
+        ///   signature.
         /// - [`Error::TooLate`]: the task's time is over.
         ///
         /// # Events
@@ -706,21 +749,21 @@ pub mod pallet {
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotProvider`], [`Error::NoOpenPlace`].
         /// - [`Error::TooLate`]: the order is not open any more.
-        /// - [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], [`Error::NotEligible`], and what the
-        ///   registry says.
+        /// - [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], [`Error::NotEligible`],
+        ///   [`Error::NotAttested`], and what the registry says.
         ///
         /// # Events
         /// [`Event::MachineAssigned`].
         #[pallet::call_index(9)]
-        #[pallet::weight(T::WeightInfo::accept_request(MAX_REPLICAS.into()))]
+        #[pallet::weight(PlaceCheck::max_weight::<T::WeightInfo>())]
         pub fn accept_request(
             origin: OriginFor<T>,
             job: JobId,
             machine: MachineId,
         ) -> DispatchResultWithPostInfo {
             let who = ensure_signed(origin)?;
-            let replicas = Self::do_accept_request(&who, job, machine)?;
-            Ok(Some(T::WeightInfo::accept_request(replicas)).into())
+            let check = Self::do_accept_request(&who, job, machine)?;
+            Ok(Some(check.weight::<T::WeightInfo>()).into())
         }
 
         /// Declines a job before it started, which costs the machine nothing: not even a fee.
@@ -818,7 +861,7 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
-        /// - [`Error::NotTask`], [`Error::OtherVerification`]: the consumer verifies.
+        /// - [`Error::NotTask`], [`Error::OtherVerification`]: no quorum verifies.
         /// - [`Error::TooLate`]: the task's time is over.
         ///
         /// # Events
@@ -872,6 +915,35 @@ pub mod pallet {
             let caller = ensure_signed(origin)?;
             let replicas = Self::do_resolve(&caller, job)?;
             Ok(Some(T::WeightInfo::resolve(replicas)).into())
+        }
+
+        /// Gives the result of an attested task, which stands: the machine is free, and [`Pallet::settle`] pays it.
+        ///
+        /// # Origin
+        /// Signed by the worker key of a machine that runs the task, to which fresh evidence of the machine's TEE is bound.
+        ///
+        /// # Parameters
+        /// - `signature`: by the same key, of [`assay_primitives::job::ResultStatement::message`] with what was run.
+        ///
+        /// # Errors
+        /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
+        /// - [`Error::NotTask`], [`Error::OtherVerification`]: somebody else verifies.
+        /// - [`Error::TooLate`]: the task's time is over.
+        /// - [`Error::EvidenceEnded`]: renew it, and give the result again.
+        /// - [`Error::BadStatement`].
+        ///
+        /// # Events
+        /// [`Event::ResultAttested`], [`Event::AssignmentEnded`]; [`Event::EscrowReturned`] where something was.
+        #[pallet::call_index(17)]
+        #[pallet::weight(T::WeightInfo::submit_attested_result())]
+        pub fn submit_attested_result(
+            origin: OriginFor<T>,
+            job: JobId,
+            result_hash: H256,
+            signature: T::StatementSignature,
+        ) -> DispatchResult {
+            let worker = ensure_signed(origin)?;
+            Self::do_submit_attested_result(&worker, job, result_hash, &signature)
         }
     }
 

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use assay_primitives::{
+    attestation::{AttestedKeys, AttestedSigners},
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
     emission::{EpochUptime, FlywheelLedger},
+    job::ResultStatement,
     machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
     market::{FindError, MachineMatching, Requirements},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
@@ -25,6 +27,7 @@ use polkadot_sdk::{
     sp_io::TestExternalities,
     sp_runtime::{
         BuildStorage, DispatchError, DispatchResult, Permill,
+        testing::TestSignature,
         traits::{BlakeTwo256, Hash},
     },
 };
@@ -121,6 +124,7 @@ parameter_types! {
     pub(crate) storage BurnsNoted: Balance = 0;
     pub(crate) storage OffencesHeard: Vec<Charge> = Vec::new();
     pub(crate) storage Outages: Vec<(MachineId, EpochIndex, u32)> = Vec::new();
+    pub(crate) storage EvidenceKept: Vec<MockEvidence> = Vec::new();
     pub storage HoldBack: Permill = Permill::from_percent(10);
     pub const Treasury: AccountId = TREASURY;
 }
@@ -130,6 +134,8 @@ impl pallet_job_escrow::Config for Test {
     type RuntimeHoldReason = RuntimeHoldReason;
     type Machines = MockRegistry;
     type Matching = MockRegistry;
+    type AttestedSigners = MockAttestation;
+    type StatementSignature = TestSignature;
     type Uptime = MockUptime;
     type Clock = MockClock;
     type Preimages = Preimage;
@@ -151,6 +157,8 @@ impl pallet_job_escrow::Config for Test {
     type JobDeposit = ConstU128<JOB_DEPOSIT>;
     type RequestDeposit = ConstU128<REQUEST_DEPOSIT>;
     type AssignmentDeposit = ConstU128<ASSIGNMENT_DEPOSIT>;
+    #[cfg(feature = "runtime-benchmarks")]
+    type BenchmarkHelper = MockSigner;
     type WeightInfo = ();
 }
 
@@ -192,6 +200,58 @@ impl EpochUptime for MockUptime {
 
     fn first_open_epoch() -> EpochIndex {
         MockClock::current_epoch().saturating_sub(1)
+    }
+}
+
+/// Evidence of a machine.
+#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct MockEvidence {
+    pub(crate) machine: MachineId,
+    /// The key that it is bound to.
+    pub(crate) worker: AccountId,
+    /// The first active time at which it counts no more.
+    pub(crate) ends_ms: Millis,
+    /// Whether a processor gave it, and not a GPU.
+    pub(crate) is_of_processor: bool,
+}
+
+/// Knows the evidence that [`EvidenceKept`] lists. As on a chain, it counts until its end, for the machine's present key.
+pub struct MockAttestation;
+
+impl AttestedSigners<AccountId> for MockAttestation {
+    fn attested_keys(machine: MachineId) -> Option<AttestedKeys<AccountId>> {
+        let worker = Machines::get(machine)?.worker;
+        let ends_ms = EvidenceKept::get()
+            .into_iter()
+            .filter(|evidence| evidence.machine == machine && evidence.worker == worker)
+            .filter(|evidence| evidence.is_of_processor && NowMs::get() < evidence.ends_ms)
+            .map(|evidence| evidence.ends_ms)
+            .max()?;
+        Some(AttestedKeys {
+            worker_key: worker,
+            sealing_key: [7; 32],
+            until_s: ends_ms / 1_000,
+        })
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_attest(machine: MachineId) {
+        attest(machine, MAX_DURATION_MS);
+    }
+}
+
+/// Makes keys whose signatures are those of [`sign`].
+#[cfg(feature = "runtime-benchmarks")]
+pub struct MockSigner;
+
+#[cfg(feature = "runtime-benchmarks")]
+impl crate::BenchmarkHelper<AccountId, TestSignature> for MockSigner {
+    fn worker() -> AccountId {
+        WORKER + 9
+    }
+
+    fn sign(worker: &AccountId, message: &[u8]) -> TestSignature {
+        TestSignature(*worker, message.to_vec())
     }
 }
 
@@ -485,12 +545,23 @@ pub(crate) const QUORUM: JobKind = JobKind::Task {
     },
 };
 
+/// A task whose machine vouches for its result.
+pub(crate) const ATTESTED: JobKind = JobKind::Task {
+    verification: Verification::Attested,
+};
+
+/// The manifest of [`order`].
+pub(crate) const MANIFEST: &[u8] = b"{\"image\":\"localhost:5000/job@sha256:00\"}";
+
+/// The digest of the image of [`order`].
+pub(crate) const IMAGE_DIGEST: H256 = H256::repeat_byte(0xab);
+
 /// An order of two slots for one hour, at no more than [`ASK`]: 2 ASY a machine.
 pub(crate) fn order(kind: JobKind) -> JobOrder {
     JobOrder {
         kind,
-        manifest: Manifest::Public(note_manifest(b"{\"image\":\"localhost:5000/job@sha256:00\"}")),
-        image_digest: H256::repeat_byte(0xab),
+        manifest: Manifest::Public(note_manifest(MANIFEST)),
+        image_digest: IMAGE_DIGEST,
         requirements: Requirements::default(),
         slots: 2,
         max_duration_ms: MILLIS_PER_HOUR,
@@ -567,6 +638,52 @@ pub(crate) fn finish_task() -> JobId {
         H256::repeat_byte(1)
     ));
     job
+}
+
+/// Gives a machine evidence of its processor's TEE for its present key, for so long from now on.
+pub(crate) fn attest(machine: MachineId, lifetime_ms: Millis) {
+    let evidence = MockEvidence {
+        machine,
+        worker: Machines::get(machine).unwrap().worker,
+        ends_ms: NowMs::get() + lifetime_ms,
+        is_of_processor: true,
+    };
+    EvidenceKept::set(&[EvidenceKept::get(), vec![evidence]].concat());
+}
+
+/// Takes all of a machine's evidence.
+pub(crate) fn drop_evidence(machine: MachineId) {
+    let mut kept = EvidenceKept::get();
+    kept.retain(|evidence| evidence.machine != machine);
+    EvidenceKept::set(&kept);
+}
+
+/// What a machine that ran [`order`] says of a result.
+pub(crate) fn statement(job: JobId, machine: MachineId, result_hash: H256) -> ResultStatement {
+    ResultStatement {
+        job,
+        machine,
+        image_digest: IMAGE_DIGEST.0,
+        manifest_hash: BlakeTwo256::hash(MANIFEST).0,
+        result_hash: result_hash.0,
+    }
+}
+
+/// A statement, signed by a key for this chain.
+pub(crate) fn sign(worker: AccountId, statement: ResultStatement) -> TestSignature {
+    let genesis_hash = System::block_hash(0);
+    TestSignature(worker, statement.message(genesis_hash.as_ref()))
+}
+
+/// Gives the result of an attested task that ran [`order`].
+pub(crate) fn submit_attested(
+    worker: AccountId,
+    job: JobId,
+    machine: MachineId,
+    result_hash: H256,
+) -> DispatchResult {
+    let signature = sign(worker, statement(job, machine, result_hash));
+    JobEscrow::submit_attested_result(signed(worker), job, result_hash, signature)
 }
 
 /// The record of a job that is open.

@@ -50,7 +50,10 @@ impl<T: Config> Pallet<T> {
             max_price_per_slot_hour: Some(price_per_slot_hour),
             ..requirements
         };
-        if !T::Matching::meets(&at_this_price, machine) || Assignments::<T>::contains_key(job, machine) {
+        if !T::Matching::meets(&at_this_price, machine)
+            || Assignments::<T>::contains_key(job, machine)
+            || !Self::may_run(&record, machine)
+        {
             return None;
         }
         if record.kind.quorum_threshold().is_some() {

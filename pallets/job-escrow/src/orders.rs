@@ -23,7 +23,7 @@ use crate::{
     AssignmentRecord, AssignmentState, Assignments, Auction, AuctionTerms, Ballot, ChosenMachines, Config,
     ConsumerJobs, Error, Event, HoldReason, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Jobs,
     MachineJobs, Manifest, NextJobId, Outcome, Pallet, Requests, Verification,
-    types::{MAX_REPLICAS, cost},
+    types::{MAX_REPLICAS, PlaceCheck, cost},
 };
 
 impl<T: Config> Pallet<T> {
@@ -83,12 +83,12 @@ impl<T: Config> Pallet<T> {
         Self::open(job, record, escrowed)
     }
 
-    /// Gives a place to a machine, and says at how many other replicas it looked for that.
+    /// Gives a place to a machine, and says what it looked at for that.
     pub(crate) fn do_accept_request(
         who: &T::AccountId,
         job: JobId,
         machine: MachineId,
-    ) -> Result<u32, DispatchError> {
+    ) -> Result<PlaceCheck, DispatchError> {
         let mut record = Self::job(job)?;
         ensure!(
             T::Machines::provider_of(machine).is_some_and(|provider| Self::acts_for(who, machine, &provider)),
@@ -115,8 +115,13 @@ impl<T: Config> Pallet<T> {
         let place = record.open_place_price().ok_or(ArithmeticError::Overflow)?;
         record.open_places = record.open_places.saturating_sub(1);
         Self::assign(job, &mut record, machine, terms.provider, price, place)?;
+        let check = if record.kind.is_attested() {
+            PlaceCheck::Evidence
+        } else {
+            PlaceCheck::Replicas(replicas)
+        };
         Jobs::<T>::insert(job, record);
-        Ok(replicas)
+        Ok(check)
     }
 
     pub(crate) fn do_expire_request(caller: &T::AccountId, job: JobId) -> DispatchResult {
@@ -388,7 +393,8 @@ impl<T: Config> Pallet<T> {
                     Error::<T>::VerificationTooLong
                 );
             }
-            Verification::Attested => return Err(Error::<T>::AttestedNotSupported.into()),
+            // Whether a machine is attested is asked when it gets the task and when it gives the result.
+            Verification::Attested => {}
             Verification::Proof { .. } => return Err(Error::<T>::ProofNotSupported.into()),
         }
         Ok(())
@@ -432,6 +438,7 @@ impl<T: Config> Pallet<T> {
             Error::<T>::AlreadyAssigned
         );
         ensure!(T::Matching::meets(requirements, machine), Error::<T>::NotEligible);
+        ensure!(Self::may_run(record, machine), Error::<T>::NotAttested);
         T::Machines::lease(machine, record.slots)
     }
 

@@ -250,6 +250,7 @@ impl<T: Config> Pallet<T> {
             } => {
                 is_task
                     && !is_quorum
+                    && !record.kind.is_attested()
                     && (started_at_ms..=assignment.run_ends_ms(started_at_ms)).contains(&ended_at_ms)
                     && window_ends_ms >= ended_at_ms
             }

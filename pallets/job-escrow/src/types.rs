@@ -8,12 +8,14 @@ use assay_primitives::{
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
-    frame_support::BoundedVec,
+    frame_support::{BoundedVec, weights::Weight},
     frame_system,
     sp_core::H256,
     sp_runtime::{Permill, Rounding, helpers_128bit::multiply_by_rational_with_rounding, traits::ConstU32},
 };
 use scale_info::TypeInfo;
+
+use crate::WeightInfo;
 
 pub use assay_primitives::job::JobId;
 
@@ -51,7 +53,11 @@ pub enum Verification {
         /// How many of them have to agree: more than half of them, so that two results cannot both win.
         threshold: u8,
     },
-    /// A key that is bound in fresh evidence of a TEE, by signing the result. Refused until the chain can check it.
+    /// The machine itself, by a key that fresh evidence of a processor's TEE is bound to: only what is known to run in that
+    /// TEE can sign with it.
+    ///
+    /// Only machines with such evidence get the task, and what they sign stands at once. A machine whose evidence has
+    /// ended has to renew it before it gives its result.
     #[codec(index = 2)]
     Attested,
     /// A proof of the computation. Refused until the chain can check it.
@@ -88,6 +94,16 @@ impl JobKind {
             _ => None,
         }
     }
+
+    /// Whether only an attested machine may run it and vouches for its result.
+    pub fn is_attested(&self) -> bool {
+        matches!(
+            self,
+            Self::Task {
+                verification: Verification::Attested,
+            }
+        )
+    }
 }
 
 /// Names public bytes that the preimage store keeps; the chain never reads them.
@@ -115,6 +131,16 @@ pub enum Manifest {
         /// Blake2-256 hash of the bytes before they are sealed. They should hold something that cannot be guessed.
         hash: H256,
     },
+}
+
+impl Manifest {
+    /// Blake2-256 hash of the bytes, before they are sealed.
+    pub fn hash(&self) -> H256 {
+        match self {
+            Self::Public(manifest) => manifest.hash,
+            Self::Sealed { hash } => *hash,
+        }
+    }
 }
 
 /// What a consumer asks for.
@@ -492,6 +518,32 @@ impl<AccountId> AssignmentRecord<AccountId> {
             self.state,
             AssignmentState::Verifying { .. } | AssignmentState::Ended { .. }
         )
+    }
+}
+
+/// What was looked at to give a place to a machine, besides the machine itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PlaceCheck {
+    /// So many other replicas, because of their providers.
+    Replicas(u32),
+    /// The machine's evidence.
+    Evidence,
+}
+
+impl PlaceCheck {
+    /// What it costs to take the place.
+    pub(crate) fn weight<W: WeightInfo>(self) -> Weight {
+        match self {
+            Self::Replicas(replicas) => W::accept_request(replicas),
+            Self::Evidence => W::accept_attested_request(),
+        }
+    }
+
+    /// The most that it can cost.
+    pub(crate) fn max_weight<W: WeightInfo>() -> Weight {
+        Self::Replicas(MAX_REPLICAS.into())
+            .weight::<W>()
+            .max(Self::Evidence.weight::<W>())
     }
 }
 

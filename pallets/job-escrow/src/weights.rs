@@ -37,6 +37,9 @@ pub trait WeightInfo {
     fn commit_result() -> Weight;
     fn reveal_result() -> Weight;
     fn resolve(n: u32) -> Weight;
+    fn deploy_attested(n: u32) -> Weight;
+    fn accept_attested_request() -> Weight;
+    fn submit_attested_result() -> Weight;
 }
 
 /// The measured weights, with the database of the runtime `T`.
@@ -573,6 +576,28 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2830).saturating_mul(n.into()))
     }
+    // The last three are estimates until they are measured: of `deploy` with each machine's evidence,
+    fn deploy_attested(n: u32, ) -> Weight {
+        Weight::from_parts(317_896_000, 8610)
+            .saturating_add(Weight::from_parts(198_315_630, 0).saturating_mul(n.into()))
+            .saturating_add(T::DbWeight::get().reads(13_u64))
+            .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
+            .saturating_add(T::DbWeight::get().writes(6_u64))
+            .saturating_add(T::DbWeight::get().writes((5_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 13710).saturating_mul(n.into()))
+    }
+    // of `accept_request` with the machine's evidence,
+    fn accept_attested_request() -> Weight {
+        Weight::from_parts(280_000_000, 13710)
+            .saturating_add(T::DbWeight::get().reads(13_u64))
+            .saturating_add(T::DbWeight::get().writes(6_u64))
+    }
+    // and of `submit_result` and `accept` with the machine's evidence and a signature.
+    fn submit_attested_result() -> Weight {
+        Weight::from_parts(550_000_000, 13710)
+            .saturating_add(T::DbWeight::get().reads(11_u64))
+            .saturating_add(T::DbWeight::get().writes(7_u64))
+    }
 }
 
 /// The same times with ParityDB's constants, for mocks.
@@ -667,5 +692,21 @@ impl WeightInfo for () {
             .saturating_add(ParityDbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2830).saturating_mul(n.into()))
+    }
+    fn deploy_attested(n: u32, ) -> Weight {
+        Weight::from_parts(317_896_000, 8610)
+            .saturating_add(Weight::from_parts(198_315_630, 0).saturating_mul(n.into()))
+            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 6_u64))
+            .saturating_add(ParityDbWeight::get().reads((4_u64).saturating_mul(n.into())))
+            .saturating_add(ParityDbWeight::get().writes((5_u64).saturating_mul(n.into())))
+            .saturating_add(Weight::from_parts(0, 13710).saturating_mul(n.into()))
+    }
+    fn accept_attested_request() -> Weight {
+        Weight::from_parts(280_000_000, 13710)
+            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 6_u64))
+    }
+    fn submit_attested_result() -> Weight {
+        Weight::from_parts(550_000_000, 13710)
+            .saturating_add(ParityDbWeight::get().reads_writes(11_u64, 7_u64))
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     AccountId, Attestation, Authorship, Availability, Balances, ChainClock, HardwareChallenge, Preimage,
-    ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeHoldReason, Timestamp,
+    ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeHoldReason, Signature, Timestamp,
     parameters::dynamic,
 };
 
@@ -128,6 +128,9 @@ impl Get<Option<AccountId>> for BlockAuthor {
 impl pallet_job_escrow::Config for Runtime {
     // An assignment's record, and its place in its machine's list; `tests/deposits.rs` adds them up.
     type AssignmentDeposit = ConstU128<{ storage_deposit(2, 250) }>;
+    type AttestedSigners = Attestation;
+    #[cfg(feature = "runtime-benchmarks")]
+    type BenchmarkHelper = ();
     type BlockAuthor = BlockAuthor;
     type Bounty = dynamic::job_escrow::Bounty;
     type Clock = ChainClock;
@@ -152,6 +155,7 @@ impl pallet_job_escrow::Config for Runtime {
     type RevealWindowMs = dynamic::job_escrow::RevealWindowMs;
     type RuntimeHoldReason = RuntimeHoldReason;
     type StartWindowMs = dynamic::job_escrow::StartWindowMs;
+    type StatementSignature = Signature;
     type TreasuryAccount = TreasuryAccount;
     type Uptime = Availability;
     type WeightInfo = pallet_job_escrow::weights::SubstrateWeight<Runtime>;

@@ -215,7 +215,6 @@ fn deploy_fails_when_the_order_is_malformed() {
                 }),
                 Error::<Test>::VerificationTooLong,
             ),
-            (task(Verification::Attested), Error::AttestedNotSupported),
             (
                 task(Verification::Proof {
                     verifying_key: H256::zero(),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use assay_primitives::{
     clock::{ActiveClock, MILLIS_PER_HOUR, Millis},
     emission::EpochUptime,
+    job::ResultStatement,
     machine::MachineId,
     money::{ASY, Balance},
 };
@@ -15,12 +16,12 @@ use polkadot_sdk::{
         traits::{LockableCurrency, QueryPreimage, WithdrawReasons, fungible::Mutate},
     },
     sp_core::H256,
-    sp_runtime::Permill,
+    sp_runtime::{DispatchResult, Permill},
 };
 
 use crate::{
-    AssignmentState, Assignments, AuctionTerms, DeclineReason, Diversion, Event, JobId, JobKind, JobOrder,
-    Jobs, Manifest, ManifestRef, Outcome, Verification, mock::*,
+    AssignmentState, Assignments, AuctionTerms, DeclineReason, Diversion, Error, Event, JobId, JobKind,
+    JobOrder, Jobs, Manifest, ManifestRef, Outcome, Verification, mock::*,
 };
 
 /// Sequences that each of four tests tries, and things that happen in each: 100,000 in all.
@@ -112,6 +113,8 @@ struct Model {
     committed: BTreeMap<(JobId, MachineId), H256>,
     manifests: Vec<ManifestRef>,
     outcomes: BTreeMap<u8, u32>,
+    /// Results that machines vouched for, and those for which their evidence had ended.
+    attested: [u32; 2],
     quorums: [u32; 2],
     charges: usize,
     bounties: u32,
@@ -127,6 +130,9 @@ impl Model {
             &CONSUMERS[2],
             ENDOWMENT
         ));
+        for (machine, ..) in ALL {
+            attest(machine, 4 * MILLIS_PER_HOUR);
+        }
         Self {
             issuance: Balances::total_issuance(),
             manifests: vec![
@@ -183,6 +189,10 @@ impl Model {
                 Event::ResultSubmitted { job, machine, .. } | Event::ResultCommitted { job, machine, .. } => {
                     self.run(job, machine).result_at_ms = Some(now_ms);
                 }
+                Event::ResultAttested { job, machine, .. } => {
+                    self.run(job, machine).result_at_ms = Some(now_ms);
+                    self.attested[0] += 1;
+                }
                 Event::QuorumResolved { result_hash, .. } => {
                     self.quorums[usize::from(result_hash.is_some())] += 1;
                 }
@@ -191,7 +201,12 @@ impl Model {
                     machine,
                     outcome,
                     ended_at_ms,
-                } => self.run(job, machine).ended = Some((outcome, ended_at_ms)),
+                } => {
+                    let run = self.run(job, machine);
+                    run.ended = Some((outcome, ended_at_ms));
+                    // No task is paid until another moment than that of its result.
+                    assert!(outcome != Outcome::Completed || run.result_at_ms == Some(ended_at_ms));
+                }
                 Event::EarningsForfeited { job, machine, amount } => {
                     let run = self.run(job, machine);
                     let until_ms = run.result_at_ms.expect("there was a result");
@@ -287,7 +302,7 @@ fn worker_of(machine: MachineId) -> AccountId {
 }
 
 fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
-    let kind = match dice.below(5) {
+    let kind = match dice.below(6) {
         0 => JobKind::Task {
             verification: Verification::Consumer {
                 window_ms: dice.below(2 * MILLIS_PER_HOUR),
@@ -299,6 +314,7 @@ fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
                 threshold: 2 + dice.below(2) as u8,
             },
         },
+        3 => ATTESTED,
         _ => SERVICE,
     };
     let manifest = match dice.pick(&model.manifests) {
@@ -323,7 +339,7 @@ fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
 fn act(dice: &mut Dice, model: &mut Model) {
     let part = dice.pick(&parts());
     let job = dice.pick(&open_jobs());
-    match dice.below(36) {
+    match dice.below(38) {
         0..=2 => {
             let order = random_order(dice, model);
             let consumer = dice.pick(&CONSUMERS).unwrap();
@@ -459,14 +475,70 @@ fn act(dice: &mut Dice, model: &mut Model) {
                 give_result(dice, model, job, machine);
             }
         }
+        35..=36 => change_evidence(dice),
         _ => change_conditions(dice),
     }
+}
+
+/// A machine's evidence is renewed or gone, or its keys are others, with which the evidence counts no more.
+fn change_evidence(dice: &mut Dice) {
+    let (machine, _, first_worker) = dice.pick(&ALL).unwrap();
+    match dice.below(8) {
+        0 => drop_evidence(machine),
+        1 => {
+            let second_worker = first_worker + 100;
+            Machines::mutate(machine, |record| {
+                let record = record.as_mut().unwrap();
+                record.worker = if record.worker == first_worker {
+                    second_worker
+                } else {
+                    first_worker
+                };
+            });
+        }
+        _ => {
+            drop_evidence(machine);
+            attest(machine, 1 + dice.below(6 * MILLIS_PER_HOUR));
+        }
+    }
+}
+
+/// A machine vouches for the result of an attested task that it runs; sometimes another key signs.
+fn vouch(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId, started_at_ms: Millis) {
+    let worker = worker_of(machine);
+    let signer = if dice.one_in(6) { STRANGER } else { worker };
+    let statement = ResultStatement {
+        manifest_hash: job_record(job).manifest.hash().0,
+        ..statement(job, machine, TRUTH)
+    };
+    let given = JobEscrow::submit_attested_result(signed(worker), job, TRUTH, sign(signer, statement));
+
+    let now_ms = NowMs::get();
+    let is_attested = EvidenceKept::get().iter().any(|evidence| {
+        (evidence.machine, evidence.worker) == (machine, worker) && now_ms < evidence.ends_ms
+    });
+    let expected: DispatchResult = if now_ms > part(job, machine).run_ends_ms(started_at_ms) {
+        Err(Error::<Test>::TooLate.into())
+    } else if !is_attested {
+        model.attested[1] += 1;
+        Err(Error::<Test>::EvidenceEnded.into())
+    } else if signer != worker {
+        Err(Error::<Test>::BadStatement.into())
+    } else {
+        Ok(())
+    };
+    assert_eq!(given, expected);
 }
 
 /// A machine gives the result of a task, or commits to it, or reveals it, if it feels like it; not all are the same.
 fn give_result(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId) {
     let worker = signed(worker_of(machine));
     match (part_state(job, machine), job_record(job).kind) {
+        (AssignmentState::Running { started_at_ms, .. }, ATTESTED) => {
+            if !dice.one_in(3) {
+                vouch(dice, model, job, machine, started_at_ms);
+            }
+        }
         (AssignmentState::Running { .. }, JobKind::Task { .. }) if !dice.one_in(3) => {
             let result = if dice.one_in(4) {
                 H256::repeat_byte(2 + machine as u8 % 2)
@@ -565,12 +637,14 @@ fn sequence(seed: u64, steps: usize) -> Model {
 /// Runs sequences, and checks that they saw what they are for.
 fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
     let mut outcomes: BTreeMap<u8, u32> = BTreeMap::new();
-    let (mut quorums, mut charges, mut bounties) = ([0, 0], 0, 0);
+    let (mut attested, mut quorums, mut charges, mut bounties) = ([0, 0], [0, 0], 0, 0);
     for seed in seeds {
         let seen = sequence(seed, steps);
         for (outcome, count) in seen.outcomes {
             *outcomes.entry(outcome).or_default() += count;
         }
+        attested[0] += seen.attested[0];
+        attested[1] += seen.attested[1];
         quorums[0] += seen.quorums[0];
         quorums[1] += seen.quorums[1];
         charges += seen.charges;
@@ -581,7 +655,10 @@ fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
         let count = outcomes.get(&outcome).copied().unwrap_or_default();
         assert!(count > 0, "outcome {outcome} was never seen: {outcomes:?}");
     }
-    println!("outcomes {outcomes:?}, quorums {quorums:?}, {charges} charges, {bounties} bounties");
+    println!(
+        "outcomes {outcomes:?}, attested {attested:?}, quorums {quorums:?}, {charges} charges, {bounties} bounties"
+    );
+    assert!(attested[0] >= 100 && attested[1] >= 10, "attested: {attested:?}");
     assert!(quorums[0] > 0 && quorums[1] > 0, "quorums: {quorums:?}");
     assert!(
         charges >= 100 && bounties >= 100,

@@ -1,0 +1,85 @@
+//! Results that the machine itself vouches for.
+//!
+//! Fresh evidence of a processor's TEE says that what runs there is on the allow-list, and that it has the secret part of
+//! the machine's worker key, which it lets nobody have. So its word needs no second opinion: the result stands at once,
+//! and nobody can reject it. The evidence has to be fresh when the machine gets the task and when it gives the result; in
+//! between it may end and be renewed. Who does not renew it in the task's time has no result, as if nothing had come.
+//!
+//! *The statement has a signature of its own*, though the worker key also signs the transaction that carries it. A TEE
+//! guards against its own host, and all that it knows of the chain comes from a node that the host may run:
+//!
+//! - That node can show it an order of another image under this job's number. So what is signed says which image was run,
+//!   and by which manifest; the chain compares them with its order.
+//! - That node's metadata says what the bytes of a transaction mean. The layout of the statement is fixed, and is a part
+//!   of what was measured.
+//! - An account may let others act for it (as proxies do). None of them can sign with its key.
+
+use alloc::vec::Vec;
+
+use assay_primitives::{attestation::AttestedSigners, job::ResultStatement, machine::MachineId};
+use polkadot_sdk::{
+    frame_support::ensure,
+    frame_system::{self, pallet_prelude::BlockNumberFor},
+    sp_core::H256,
+    sp_runtime::{
+        DispatchResult,
+        traits::{Verify, Zero},
+    },
+};
+
+use crate::{Config, Error, Event, JobId, JobKind, JobRecordOf, Outcome, Pallet};
+
+impl<T: Config> Pallet<T> {
+    pub(crate) fn do_submit_attested_result(
+        worker: &T::AccountId,
+        job: JobId,
+        result_hash: H256,
+        signature: &T::StatementSignature,
+    ) -> DispatchResult {
+        let (machine, mut record, assignment) = Self::assignment_of_worker(worker, job)?;
+        ensure!(record.kind != JobKind::Service, Error::<T>::NotTask);
+        ensure!(record.kind.is_attested(), Error::<T>::OtherVerification);
+        let (_, now_ms) = Self::running_task(&assignment)?;
+        let keys = T::AttestedSigners::attested_keys(machine)
+            .filter(|keys| keys.worker_key == *worker)
+            .ok_or(Error::<T>::EvidenceEnded)?;
+        let message = Self::statement_of_result(job, machine, &record, result_hash);
+        ensure!(
+            signature.verify(message.as_slice(), worker),
+            Error::<T>::BadStatement
+        );
+
+        Self::deposit_event(Event::ResultAttested {
+            job,
+            machine,
+            result_hash,
+            worker_key: keys.worker_key,
+            evidence_until_s: keys.until_s,
+        });
+        Self::end_run(job, &mut record, machine, assignment, now_ms, Outcome::Completed)?;
+        Self::put_or_close(job, record)
+    }
+
+    /// Whether a machine is attested, where a job needs that.
+    pub(crate) fn may_run(record: &JobRecordOf<T>, machine: MachineId) -> bool {
+        !record.kind.is_attested() || T::AttestedSigners::attested_keys(machine).is_some()
+    }
+
+    /// What a machine's worker key has to sign for its result to be this one.
+    pub(crate) fn statement_of_result(
+        job: JobId,
+        machine: MachineId,
+        record: &JobRecordOf<T>,
+        result_hash: H256,
+    ) -> Vec<u8> {
+        let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
+        let statement = ResultStatement {
+            job,
+            machine,
+            image_digest: record.image_digest.0,
+            manifest_hash: record.manifest.hash().0,
+            result_hash: result_hash.0,
+        };
+        statement.message(genesis_hash.as_ref())
+    }
+}
