@@ -504,6 +504,21 @@ pub fn submit_result(job: JobId, result_hash: [u8; 32]) -> Call {
     )
 }
 
+/// Hands in the hash of an attested task's result, which stands then; signed by the worker key. `signature` is the same
+/// key's, of [`assay_primitives::job::ResultStatement::message`].
+pub fn submit_attested_result(job: JobId, result_hash: [u8; 32], signature: [u8; 64]) -> Call {
+    let signature = Value::unnamed_variant("Sr25519", [Value::from_bytes(signature)]);
+    Call::new(
+        "JobEscrow",
+        "submit_attested_result",
+        [
+            ("job", number(job)),
+            ("result_hash", Value::from_bytes(result_hash)),
+            ("signature", signature),
+        ],
+    )
+}
+
 /// Commits a replica to its result; signed by the worker key.
 pub fn commit_result(job: JobId, commitment: [u8; 32]) -> Call {
     Call::new(

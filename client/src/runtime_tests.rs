@@ -197,6 +197,7 @@ fn every_call() -> Vec<Call> {
         calls::expire_request(1),
         calls::start(1),
         calls::submit_result(1, [2; 32]),
+        calls::submit_attested_result(1, [2; 32], [3; 64]),
         calls::accept(1, 2),
         calls::close(1),
         calls::settle(1, 2),

@@ -38,7 +38,7 @@ pub struct AssignedJob {
     pub part: Assignment,
 }
 
-/// Everything that the worker key ever signs.
+/// Every transaction that the worker key ever signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerCall {
     /// The job runs.
@@ -52,6 +52,15 @@ pub enum WorkerCall {
         job: u64,
         /// Hash of the result document.
         result_hash: [u8; 32],
+    },
+    /// The attested task ended with this result, for which the machine vouches.
+    SubmitAttestedResult {
+        /// The job.
+        job: u64,
+        /// Hash of the result document.
+        result_hash: [u8; 32],
+        /// The worker key's, of what was run and came of it.
+        signature: [u8; 64],
     },
     /// The replica commits to its result.
     CommitResult {
@@ -125,6 +134,11 @@ impl From<WorkerCall> for calls::Call {
         match call {
             WorkerCall::Start { job } => calls::start(job),
             WorkerCall::SubmitResult { job, result_hash } => calls::submit_result(job, result_hash),
+            WorkerCall::SubmitAttestedResult {
+                job,
+                result_hash,
+                signature,
+            } => calls::submit_attested_result(job, result_hash, signature),
             WorkerCall::CommitResult { job, commitment } => calls::commit_result(job, commitment),
             WorkerCall::RevealResult {
                 job,
@@ -159,6 +173,12 @@ pub trait WorkerChain: Clone + Send + Sync + 'static {
         &self,
         manifest: &ManifestRef,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
+
+    /// Whether a machine has evidence now by which it can vouch for results.
+    fn is_attested(&self, machine: u64) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Signs bytes with the worker key, apart from any transaction.
+    fn sign(&self, message: &[u8]) -> [u8; 64];
 
     /// Signs a call with the worker key, submits it, waits until it is finalized and returns what it did.
     fn send(&self, call: WorkerCall) -> impl Future<Output = Result<Vec<AssayEvent>, Error>> + Send;
@@ -221,6 +241,15 @@ impl WorkerChain for ConnectedChain {
 
     async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
         bounded(self.client.manifest_bytes(manifest)).await
+    }
+
+    async fn is_attested(&self, machine: u64) -> Result<bool, Error> {
+        let view = bounded(self.client.machine_view(machine)).await?;
+        Ok(view.is_some_and(|view| view.tee_kinds.has_processor()))
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.worker.sign(message).0
     }
 
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {

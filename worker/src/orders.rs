@@ -1,6 +1,7 @@
 //! Takes open orders that the machine meets, once the price that they offer has reached its ask.
 //!
-//! The node says which orders these are. What is tried is tried once in a while only, because a call that the chain
+//! The node says which orders these are: what an order asks of a machine, such as a TEE or, for an attested task, fresh
+//! evidence for its present keys, is judged by the same code as when the order is taken. What is tried is tried once in a while only, because a call that the chain
 //! refuses costs a fee; and an order that this machine had before is left to others.
 
 use std::{

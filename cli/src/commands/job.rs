@@ -86,6 +86,15 @@ enum Kind {
     Service,
 }
 
+/// Who says whether a task's result stands, where no quorum does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Verifier {
+    /// The consumer, in the time of --window
+    Consumer,
+    /// The machine, by a key that fresh evidence of its processor's TEE is bound to: only attested machines get the task
+    Attested,
+}
+
 /// What to deploy, and where.
 #[derive(Debug, Args)]
 pub(crate) struct DeployOptions {
@@ -112,6 +121,10 @@ pub(crate) struct DeployOptions {
     /// Have every machine run the task, and pay those whose result so many of them agree on
     #[arg(long, value_name = "THRESHOLD")]
     quorum: Option<u8>,
+
+    /// Who says whether a task's result stands, where no --quorum does
+    #[arg(long, value_enum, default_value = "consumer", conflicts_with = "quorum")]
+    verification: Verifier,
 
     /// Time to look at a task's result before silence accepts it
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
@@ -204,8 +217,38 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// How a job on so many machines ends.
+fn kind_of(options: &DeployOptions, nodes: u8) -> anyhow::Result<JobKind> {
+    let verification = match (options.quorum, options.verification) {
+        (Some(threshold), _) => Verification::Quorum {
+            replicas: nodes,
+            threshold,
+        },
+        (None, Verifier::Attested) => Verification::Attested,
+        (None, Verifier::Consumer) => Verification::Consumer {
+            window_ms: milliseconds(options.window),
+        },
+    };
+    match options.kind {
+        Kind::Task => Ok(JobKind::Task { verification }),
+        Kind::Service if options.verification == Verifier::Attested => bail!(
+            "a service has no result that a machine could vouch for: order a task, or leave out --verification"
+        ),
+        Kind::Service => Ok(JobKind::Service),
+    }
+}
+
 async fn deploy(options: DeployOptions, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let signer = connection.signer()?;
+    let nodes = options
+        .nodes
+        .unwrap_or(u8::try_from(options.machines.len()).unwrap_or(u8::MAX));
+    if nodes == 0 {
+        bail!(
+            "no machine is named; name one with --machine (`assay machine find`) or say how many with --nodes"
+        );
+    }
+    let kind = kind_of(&options, nodes)?;
     let mut manifest = JobManifest::new(options.image);
     manifest.command = [options.command, options.arguments].concat();
     manifest.network = options.network;
@@ -216,35 +259,18 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
     let mut highest_ask = None;
     for id in &options.machines {
         let ask = ask_of(&client, *id, options.slots).await?;
+        if options.verification == Verifier::Attested {
+            ensure_attested(&client, *id).await?;
+        }
         highest_ask = highest_ask.max(Some(ask));
-    }
-    let nodes = options
-        .nodes
-        .unwrap_or(u8::try_from(options.machines.len()).unwrap_or(u8::MAX));
-    if nodes == 0 {
-        bail!(
-            "no machine is named; name one with --machine (`assay machine find`) or say how many with --nodes"
-        );
     }
     let max_price = options
         .max_price
         .or(highest_ask)
         .context("--nodes needs --max-price: up to which price machines may take the job")?;
-    let verification = match options.quorum {
-        Some(threshold) => Verification::Quorum {
-            replicas: nodes,
-            threshold,
-        },
-        None => Verification::Consumer {
-            window_ms: milliseconds(options.window),
-        },
-    };
     let reference = ManifestRef::of(&bytes);
     let order = JobOrder {
-        kind: match options.kind {
-            Kind::Task => JobKind::Task { verification },
-            Kind::Service => JobKind::Service,
-        },
+        kind,
         manifest: Manifest::Public(reference),
         image_digest: manifest.image.digest(),
         requirements: Requirements::default(),
@@ -302,6 +328,18 @@ async fn ask_of(client: &ChainClient, id: u64, slots: u8) -> anyhow::Result<u128
         );
     }
     Ok(machine.ask)
+}
+
+/// Fails for a machine that could not vouch for its result now.
+async fn ensure_attested(client: &ChainClient, id: u64) -> anyhow::Result<()> {
+    let view = client.machine_view(id).await?;
+    if !view.is_some_and(|view| view.tee_kinds.has_processor()) {
+        bail!(
+            "machine {id} has no fresh evidence of its processor's TEE, so it gets no attested tasks; choose one that has \
+             (`assay machine find --tee tdx`, `sgx` or `sev-snp`)"
+        );
+    }
+    Ok(())
 }
 
 fn collect_environment(variables: Vec<(String, String)>) -> anyhow::Result<BTreeMap<String, String>> {
@@ -430,6 +468,51 @@ mod tests {
         assert_eq!(parse_variable("A=").unwrap(), ("A".into(), String::new()));
         assert!(parse_variable("A").is_err());
         assert!(parse_variable("=b").is_err());
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: DeployOptions,
+    }
+
+    /// What kind of job these options order on three machines.
+    fn kind(options: &[&str]) -> Result<JobKind, String> {
+        let image = format!("--image=busybox@sha256:{}", "ab".repeat(32));
+        let words = ["deploy", "--machine=1", &image]
+            .into_iter()
+            .chain(options.iter().copied());
+        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
+        kind_of(&line.options, 3).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn verification_is_what_the_options_say() {
+        let task = |verification| Ok(JobKind::Task { verification });
+        let window_ms = 60_000;
+        assert_eq!(kind(&[]), Ok(JobKind::task(3_600_000)));
+        assert_eq!(
+            kind(&["--verification=consumer", "--window=1m"]),
+            task(Verification::Consumer { window_ms })
+        );
+        assert_eq!(kind(&["--verification=attested"]), task(Verification::Attested));
+        assert_eq!(
+            kind(&["--quorum=2"]),
+            task(Verification::Quorum {
+                replicas: 3,
+                threshold: 2
+            })
+        );
+        assert_eq!(kind(&["--kind=service"]), Ok(JobKind::Service));
+    }
+
+    #[test]
+    fn verification_is_refused_where_it_means_nothing() {
+        let error = kind(&["--verification=attested", "--quorum=2"]).unwrap_err();
+        assert!(error.contains("cannot be used with"), "{error}");
+        let error = kind(&["--verification=attested", "--kind=service"]).unwrap_err();
+        assert!(error.contains("order a task"), "{error}");
+        assert!(kind(&["--verification=proof"]).is_err());
     }
 
     #[test]

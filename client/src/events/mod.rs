@@ -337,6 +337,20 @@ pub enum AssayEvent {
         /// When silence accepts.
         window_ends_ms: Millis,
     },
+    /// An attested machine vouched for a task's result, which stands.
+    ResultAttested {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Hash of the result.
+        #[serde(serialize_with = "as_hex")]
+        result_hash: [u8; 32],
+        /// The key that signed.
+        worker_key: AccountId,
+        /// Until when the evidence counts that the key is bound to, in seconds since 1970.
+        evidence_until_s: u64,
+    },
     /// A replica committed to its result.
     ResultCommitted {
         /// The job.

@@ -231,6 +231,16 @@ impl fmt::Display for AssayEvent {
                     hex::encode(result_hash)
                 )
             }
+            Self::ResultAttested {
+                job,
+                machine,
+                result_hash,
+                ..
+            } => write!(
+                f,
+                "machine {machine} vouches for its result of job {job}, which stands: 0x{}",
+                hex::encode(result_hash)
+            ),
             Self::ResultCommitted { job, machine, .. } => {
                 write!(f, "machine {machine} committed to its result of job {job}")
             }

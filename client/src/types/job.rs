@@ -23,7 +23,7 @@ pub enum Verification {
         /// How many have to agree.
         threshold: u8,
     },
-    /// A key bound in evidence of a TEE.
+    /// The machine itself, by a key that fresh evidence of its processor's TEE is bound to.
     Attested,
     /// A proof of the computation.
     Proof {

@@ -73,6 +73,8 @@ pub enum Decision {
     },
     /// Give the chain the result's hash.
     SubmitResult([u8; 32]),
+    /// Give the chain the result's hash, and vouch for it.
+    SubmitAttestedResult([u8; 32]),
     /// Commit to the result's hash by a salt.
     CommitResult {
         /// Hash of the result document.
@@ -113,6 +115,7 @@ impl Decision {
             Self::ReplaceContainer => "replace_container",
             Self::Collect { .. } => "collect",
             Self::SubmitResult(_) => "submit_result",
+            Self::SubmitAttestedResult(_) => "submit_attested_result",
             Self::CommitResult { .. } => "commit_result",
             Self::RevealResult { .. } => "reveal_result",
             Self::Resolve => "resolve",
@@ -236,6 +239,14 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
                 },
                 Some(salt),
             ) => Decision::CommitResult { result_hash, salt },
+            // Whether the machine is still attested is for the chain to say: evidence can be renewed until the task's time
+            // is over.
+            (
+                JobKind::Task {
+                    verification: Verification::Attested,
+                },
+                _,
+            ) => Decision::SubmitAttestedResult(result_hash),
             _ => Decision::SubmitResult(result_hash),
         };
     }
@@ -331,6 +342,10 @@ mod tests {
             replicas: 3,
             threshold: 2,
         },
+    };
+
+    const ATTESTED: JobKind = JobKind::Task {
+        verification: Verification::Attested,
     };
 
     const STARTING: AssignmentState = AssignmentState::Starting { deadline_ms: 600 };
@@ -489,6 +504,30 @@ mod tests {
             table(TASK, &RUNNING, &done),
             [(); 5].map(|()| SubmitResult([9; 32]))
         );
+    }
+
+    #[test]
+    fn running_attested_task_is_collected_once_and_vouched_for_as_long_as_its_time_lasts() {
+        use Decision::*;
+        let started = JobNotes {
+            container_started: true,
+            ..JobNotes::default()
+        };
+        assert_eq!(
+            table(ATTESTED, &RUNNING, &started),
+            table(TASK, &RUNNING, &started)
+        );
+        let done = JobNotes {
+            result_hash: Some([9; 32]),
+            ..started
+        };
+        let expected = SubmitAttestedResult([9; 32]);
+        assert_eq!(
+            table(ATTESTED, &RUNNING, &done),
+            [(); 5].map(|()| expected.clone())
+        );
+        assert_eq!(decide_at(1_100, ATTESTED, &RUNNING, ENDED, &done), expected);
+        assert_eq!(decide_at(1_101, ATTESTED, &RUNNING, ENDED, &done), Expire);
     }
 
     #[test]

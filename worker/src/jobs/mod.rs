@@ -594,6 +594,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             Some(
                 Decision::ReportStart
                 | Decision::SubmitResult(_)
+                | Decision::SubmitAttestedResult(_)
                 | Decision::CommitResult { .. }
                 | Decision::RevealResult { .. }
                 | Decision::Resolve

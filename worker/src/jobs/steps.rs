@@ -11,7 +11,7 @@ use assay_client::{
     manifest::JobManifest,
     types::{AccountId, Job, JobKind, Manifest, Verification},
 };
-use assay_primitives::job::result_message;
+use assay_primitives::job::{ResultStatement, result_message};
 use sp_crypto_hashing::blake2_256;
 
 use super::{
@@ -79,6 +79,12 @@ pub enum StepError {
     /// The state folder refused.
     #[error("the state folder cannot be written: {0}; check its disk and its owner")]
     Store(#[from] io::Error),
+    /// The machine's evidence ended before its result.
+    #[error(
+        "the machine has no fresh evidence of its processor's TEE for its present keys, so the chain would not take the \
+         result that it vouches for; submit new evidence before the task's time is over, and the result follows"
+    )]
+    EvidenceEnded,
     /// The job cannot be run as it was ordered; trying again changes nothing.
     #[error("{0}")]
     Refused(String),
@@ -135,6 +141,18 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 })
                 .await
             }
+            Decision::SubmitAttestedResult(result_hash) => {
+                // What is known to be refused costs no fee. Where the node cannot tell, the chain does.
+                if let Ok(false) = self.chain.is_attested(machine).await {
+                    return Err(StepError::EvidenceEnded);
+                }
+                self.send(WorkerCall::SubmitAttestedResult {
+                    job,
+                    result_hash: *result_hash,
+                    signature: self.vouch(on, *result_hash),
+                })
+                .await
+            }
             Decision::CommitResult { result_hash, salt } => {
                 let message = result_message(&self.genesis_hash, job, machine, result_hash, salt);
                 let commitment = blake2_256(&message);
@@ -167,6 +185,21 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             }
             Decision::Abandon(_) => self.abandon(job).await,
         }
+    }
+
+    /// Signs what was run and what came of it.
+    ///
+    /// The order is the one that was run whatever the node says of it now: the result is in notes that are of this manifest
+    /// alone, by their fingerprint, and the manifest names the image, which was compared with the order's.
+    fn vouch(&self, on: &Assignment, result_hash: [u8; 32]) -> [u8; 64] {
+        let statement = ResultStatement {
+            job: on.id,
+            machine: self.machine,
+            image_digest: on.job.image_digest,
+            manifest_hash: *on.job.manifest.hash(),
+            result_hash,
+        };
+        self.chain.sign(&statement.message(&self.genesis_hash))
     }
 
     async fn send(&self, call: WorkerCall) -> Result<(), StepError> {

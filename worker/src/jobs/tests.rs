@@ -9,9 +9,12 @@ use std::sync::Mutex;
 use assay_client::{
     events::AssayEvent,
     types::{
-        AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Offence, SlashId, SlashReason,
+        AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Offence, Outcome, SlashId,
+        SlashReason, Verification,
     },
 };
+
+use assay_primitives::job::ResultStatement;
 
 use super::*;
 use crate::{
@@ -30,10 +33,19 @@ struct ChainState {
     calls: Vec<WorkerCall>,
     lost: bool,
     refuse_next: bool,
+    evidence_ended: bool,
+    /// Whether the node still shows evidence that has ended.
+    shows_ended_evidence: bool,
+    refusals: u32,
 }
 
 /// A task that its consumer verifies.
 const TASK: JobKind = JobKind::task(1_000);
+
+/// A task whose machine vouches for its result.
+const ATTESTED: JobKind = JobKind::Task {
+    verification: Verification::Attested,
+};
 
 /// What the worker says of job 7 when it cannot run it.
 const NOT_TAKEN: WorkerCall = WorkerCall::Decline {
@@ -90,6 +102,14 @@ impl WorkerChain for FakeChain {
         self.answer(|state| state.manifests.get(&manifest.hash).cloned())
     }
 
+    async fn is_attested(&self, _: u64) -> Result<bool, ChainError> {
+        self.answer(|state| !state.evidence_ended || state.shows_ended_evidence)
+    }
+
+    fn sign(&self, message: &[u8]) -> [u8; 64] {
+        signature_of(message)
+    }
+
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, ChainError> {
         self.answer(|state| {
             if std::mem::take(&mut state.refuse_next) {
@@ -97,6 +117,14 @@ impl WorkerChain for FakeChain {
                     pallet: "JobEscrow".into(),
                     error: "WrongState".into(),
                     docs: String::new(),
+                });
+            }
+            if state.evidence_ended && matches!(call, WorkerCall::SubmitAttestedResult { .. }) {
+                state.refusals += 1;
+                return Err(ChainError::Dispatch {
+                    pallet: "JobEscrow".into(),
+                    error: "EvidenceEnded".into(),
+                    docs: "submit new evidence.".into(),
                 });
             }
             state.calls.push(call);
@@ -115,6 +143,14 @@ impl WorkerChain for FakeChain {
                         ended_at_ms: now_ms,
                         window_ends_ms: now_ms + 1_000,
                         result_hash,
+                    };
+                }
+                WorkerCall::SubmitAttestedResult { job, .. } => {
+                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Ended {
+                        started_at_ms: now_ms,
+                        ended_at_ms: now_ms,
+                        judged_until_ms: now_ms,
+                        outcome: Outcome::Completed,
                     };
                 }
                 WorkerCall::Settle { job, .. } => {
@@ -140,6 +176,12 @@ impl WorkerChain for FakeChain {
             Ok(events)
         })?
     }
+}
+
+/// A signature that tells which bytes were signed.
+fn signature_of(message: &[u8]) -> [u8; 64] {
+    let hash = sp_crypto_hashing::blake2_256(message);
+    [hash, hash].concat().try_into().unwrap()
 }
 
 /// What the chain says when a job that runs is given up.
@@ -510,6 +552,76 @@ async fn task_runs_from_order_to_payment() {
     world.block().await;
     assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
     assert_eq!(world.store().output(7).unwrap().unwrap().0, b"done\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attested_task_is_vouched_for_and_paid() {
+    let mut world = World::new();
+    world.deploy(7, ATTESTED);
+    world.block().await;
+    world.engine.end_container(0);
+    world.block().await;
+    let result_hash = sp_crypto_hashing::blake2_256(&world.store().result_document(7).unwrap().unwrap());
+    let statement = ResultStatement {
+        job: 7,
+        machine: 0,
+        image_digest: IMAGE_DIGEST,
+        manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash,
+        result_hash,
+    };
+    assert_eq!(
+        world.chain.calls()[1..],
+        [
+            WorkerCall::SubmitAttestedResult {
+                job: 7,
+                result_hash,
+                signature: signature_of(&statement.message(&[4; 32])),
+            },
+            WorkerCall::Settle { job: 7, machine: 0 }
+        ]
+    );
+    world.block().await;
+    assert_eq!(world.engine.state(), None);
+    assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attested_result_waits_for_evidence_to_be_renewed() {
+    for shows_ended_evidence in [false, true] {
+        let mut world = World::new();
+        world.deploy(7, ATTESTED);
+        world.block().await;
+        world.engine.end_container(0);
+        world.chain.change(|state| {
+            state.evidence_ended = true;
+            state.shows_ended_evidence = shows_ended_evidence;
+        });
+        for _ in 0..20 {
+            tokio::time::advance(LONGEST_PAUSE).await;
+            world.block().await;
+        }
+        assert_eq!(
+            world.chain.calls(),
+            [WorkerCall::Start { job: 7 }],
+            "neither given up nor run again"
+        );
+        let refusals = world.chain.change(|state| state.refusals);
+        assert_eq!(refusals > 0, shows_ended_evidence, "{refusals} calls cost a fee");
+        let jobs = world.supervisor.round().await.unwrap().unwrap();
+        let problem = jobs[0].problem.clone().unwrap();
+        assert!(problem.contains("new evidence"), "{problem}");
+
+        world.chain.change(|state| state.evidence_ended = false);
+        tokio::time::advance(LONGEST_PAUSE).await;
+        world.block().await;
+        assert!(matches!(
+            world.chain.calls()[1..],
+            [
+                WorkerCall::SubmitAttestedResult { job: 7, .. },
+                WorkerCall::Settle { .. }
+            ]
+        ));
+    }
 }
 
 #[tokio::test(start_paused = true)]
