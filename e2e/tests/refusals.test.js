@@ -182,8 +182,8 @@ test('deploying', async (context) => {
     ['on no slots', to({ slots: 0 }), charlie, 'jobEscrow.NoSlots'],
     ['on more slots than are free', to({ slots: 3 }), charlie, 'jobEscrow.NotEligible'],
     ['to a machine that is not there', deploy(api, 999), charlie, 'jobEscrow.NotEligible'],
-    ['verified by evidence of a TEE', to({ kind: { Task: { verification: 'Attested' } } }), charlie,
-      'jobEscrow.AttestedNotSupported'],
+    ['for attested machines, to one that is not', to({ kind: { Task: { verification: 'Attested' } } }), charlie,
+      'jobEscrow.NotAttested'],
     ['verified by a proof', to({ kind: { Task: { verification: { Proof: { verifyingKey: IMAGE_DIGEST } } } } }), charlie,
       'jobEscrow.ProofNotSupported'],
     ['with a manifest that is too long', to({ manifest: long }), charlie, 'jobEscrow.ManifestTooLarge'],
@@ -196,7 +196,8 @@ test('deploying', async (context) => {
 test('working on a job', async (context) => {
   const { api, accounts } = suite;
   const { bob, charlie, dave } = accounts;
-  const { accept, abandon, close, decline, expire, reject, settle, start, submitResult } = api.tx.jobEscrow;
+  const { accept, abandon, close, decline, expire, reject, settle, start, submitAttestedResult, submitResult } =
+    api.tx.jobEscrow;
   const { retire } = api.tx.providerRegistry;
   const result = `0x${'5a'.repeat(32)}`;
   const deployed = await succeed(api, deploy(api, machine, { manifest: manifestBytes('refused') }), charlie);
@@ -220,6 +221,8 @@ test('working on a job', async (context) => {
     ['started twice', start(job), worker, 'jobEscrow.WrongState'],
     ['a running task closed by its consumer', close(job), charlie, 'jobEscrow.TaskRunning'],
     ['a result by a stranger', submitResult(job, result), dave, 'jobEscrow.NotWorker'],
+    ['a result that the machine vouches for, where the consumer verifies',
+      submitAttestedResult(job, result, { Sr25519: `0x${'00'.repeat(64)}` }), worker, 'jobEscrow.OtherVerification'],
     ['a running task settled', settle(job, machine), dave, 'jobEscrow.WrongState'],
     ['its machine retired', retire(machine), bob, 'providerRegistry.SlotsLeased'],
   ]));
