@@ -49,7 +49,7 @@ export async function wellKnownAccounts() {
  * Signs and submits a call and waits until it is in a block, or in a final one.
  *
  * Gives the block's hash, number and parent, the call's own events, the fee that was paid, and the dispatch error
- * as `Pallet.Error` or `Kind.Reason` if the call failed.
+ * as `Pallet.Error`, `Pallet.Error(Cause)` or `Kind.Reason` if the call failed.
  */
 export async function submit(api, call, signer, { finalized = false, nonce = -1 } = {}) {
   let unsubscribe;
@@ -155,15 +155,15 @@ export async function refuseAll(context, api, cases) {
 /** Raw storage, key by key, of the pallets that a refused call of the market might have touched. */
 async function marketState(api, hash) {
   const state = {};
-  // How far the slashes were gone through moves with the epochs, whatever is called.
-  const moving = api.query.providerStaking.nextSlash.key();
-  for (const pallet of ['ProviderRegistry', 'ProviderStaking', 'JobEscrow', 'Preimage']) {
+  // How far the slashes and the ends of evidence were gone through moves with time, whatever is called.
+  const moving = [api.query.providerStaking.nextSlash, api.query.attestation.nextExpirySlot].map((entry) => entry.key());
+  for (const pallet of ['ProviderRegistry', 'ProviderStaking', 'JobEscrow', 'Attestation', 'Preimage']) {
     const prefix = xxhashAsHex(pallet, 128);
     for (let start = null; ;) {
       const keys = await send(api, 'state_getKeysPaged', prefix, PAGE_KEYS, start, hash);
       if (keys.length > 0) {
         const [{ changes }] = await send(api, 'state_queryStorageAt', keys, hash);
-        for (const [key, value] of changes) if (key !== moving) state[key] = value;
+        for (const [key, value] of changes) if (!moving.includes(key)) state[key] = value;
       }
       if (keys.length < PAGE_KEYS) break;
       start = keys.at(-1);
@@ -284,13 +284,25 @@ export async function eventually(what, limitMs, read, accepts = Boolean) {
   }
 }
 
-/** A dispatch error as `Pallet.Error`, or as `Kind.Reason` if it is none of a pallet's. */
+/**
+ * A dispatch error as `Pallet.Error`, or as `Kind.Reason` if it is none of a pallet's; with what it says besides, such as
+ * `Pallet.Error(Cause)`.
+ */
 function describeError(api, error) {
   if (error.isModule) {
-    const { section, name } = api.registry.findMetaError(error.asModule);
-    return `${section}.${name}`;
+    const { section, name, fields: [field] } = api.registry.findMetaError(error.asModule);
+    if (field === undefined) return `${section}.${name}`;
+    // The first byte is the error's own number.
+    const cause = api.registry.createType(api.registry.createLookupType(field.type), error.asModule.error.slice(1));
+    return `${section}.${name}(${describeCause(cause)})`;
   }
   return error.isBasic || error.value.type === undefined ? error.type : `${error.type}.${error.value.type}`;
+}
+
+/** A value of an error: an enumeration as its variant's name and what is in it, the rest as people read it. */
+function describeCause(value) {
+  if (value.defKeys === undefined) return value.toString();
+  return value.isNone ? value.type : `${value.type}(${describeCause(value.value)})`;
 }
 
 function describeCall(call) {
