@@ -27,7 +27,7 @@ const MAPPED_ACCOUNT = encodeAddress(u8aConcat(hexToU8a(ETHEREUM_ADDRESS), new U
 
 test('two machines share an epoch by their weight', async (context) => {
   const { api, accounts } = suite;
-  // One slot weighs one, two slots weigh two: all of them are of the class whose compute score is one.
+  // One slot weighs four quarters, two slots eight: all of them are of the class whose compute score is one.
   const [small, large] = await Promise.all([['small', accounts.bob, 1], ['large', accounts.dave, 2]].map(
     async ([name, provider, slots], index) => {
       const { endpoint } = responders[index];
@@ -49,7 +49,7 @@ test('two machines share an epoch by their weight', async (context) => {
       (epoch) => epoch > shared,
     );
     record = await api.query.rewardEmission.epochRecords(shared);
-    assert.equal(record.totalWeight.toBigInt(), 3n);
+    assert.equal(record.totalWeight.toBigInt(), 12n);
     assert.equal(record.minted.toBigInt(), 0n);
   });
 
