@@ -60,8 +60,8 @@ export function rotateKeys(api, machine, worker, provider, sealingKey = `0x${'08
   return api.tx.providerRegistry.rotateKeys(machine, worker.address, sealingKey, signature);
 }
 
-/** Registers a provider with one machine, bonds it, proves its hardware, and gives its identifier: it is active then. */
-export async function activeMachine(api, provider, worker, changes = {}) {
+/** Registers a provider with one machine, bonds it, and gives its identifier: what it lacks is a proof of its hardware. */
+export async function bondedMachine(api, provider, worker, changes = {}) {
   const registered = await succeed(
     api,
     api.tx.utility.batchAll([
@@ -74,6 +74,12 @@ export async function activeMachine(api, provider, worker, changes = {}) {
   );
   const { machine } = eventOf(registered, 'providerRegistry', 'MachineRegistered');
   await succeed(api, api.tx.providerStaking.bond(machine, await minimumBond(api, machine)), provider);
+  return machine;
+}
+
+/** Registers a provider with one machine, bonds it, proves its hardware, and gives its identifier: it is active then. */
+export async function activeMachine(api, provider, worker, changes = {}) {
+  const machine = await bondedMachine(api, provider, worker, changes);
   await proveHardware(api, machine, worker);
   return machine;
 }
