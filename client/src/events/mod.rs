@@ -664,6 +664,7 @@ impl AssayEvent {
             | Self::PlaceReopened { machine, .. }
             | Self::JobStarted { machine, .. }
             | Self::ResultSubmitted { machine, .. }
+            | Self::ResultAttested { machine, .. }
             | Self::ResultCommitted { machine, .. }
             | Self::ResultRevealed { machine, .. }
             | Self::AssignmentEnded { machine, .. }
@@ -710,6 +711,7 @@ impl AssayEvent {
             | Self::JobStarted { job, .. }
             | Self::JobExtended { job, .. }
             | Self::ResultSubmitted { job, .. }
+            | Self::ResultAttested { job, .. }
             | Self::ResultCommitted { job, .. }
             | Self::RevealOpened { job, .. }
             | Self::ResultRevealed { job, .. }
@@ -732,6 +734,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn an_attested_result_reads_as_a_sentence() {
+        let event = AssayEvent::ResultAttested {
+            job: 3,
+            machine: 7,
+            result_hash: [0xab; 32],
+            worker_key: AccountId::from([1; 32]),
+            evidence_until_s: 5,
+        };
+        assert_eq!(
+            event.to_string(),
+            format!(
+                "machine 7 vouches for its result of job 3, which stands: 0x{}",
+                "ab".repeat(32)
+            )
+        );
+        assert_eq!((event.job(), event.machine()), (Some(3), Some(7)));
+    }
 
     #[test]
     fn events_read_as_sentences() {

@@ -47,7 +47,9 @@ impl Step {
             } => vec![Self::Active],
             AssayEvent::MachineAssigned { .. } => vec![Self::Assigned],
             AssayEvent::JobStarted { .. } => vec![Self::Running],
-            AssayEvent::ResultSubmitted { .. } | AssayEvent::ResultRevealed { .. } => vec![Self::Result],
+            AssayEvent::ResultSubmitted { .. }
+            | AssayEvent::ResultAttested { .. }
+            | AssayEvent::ResultRevealed { .. } => vec![Self::Result],
             AssayEvent::AssignmentEnded { .. } => vec![Self::Ended],
             AssayEvent::JobClosed { .. } => vec![Self::Closed],
             AssayEvent::PaymentSettled { burned: 0, .. } => vec![Self::Paid],

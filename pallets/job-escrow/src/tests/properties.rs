@@ -302,19 +302,19 @@ fn worker_of(machine: MachineId) -> AccountId {
 }
 
 fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
-    let kind = match dice.below(6) {
-        0 => JobKind::Task {
+    let kind = match dice.below(8) {
+        0 | 1 => JobKind::Task {
             verification: Verification::Consumer {
                 window_ms: dice.below(2 * MILLIS_PER_HOUR),
             },
         },
-        1 | 2 => JobKind::Task {
+        2..=4 => JobKind::Task {
             verification: Verification::Quorum {
                 replicas: 3,
                 threshold: 2 + dice.below(2) as u8,
             },
         },
-        3 => ATTESTED,
+        5 => ATTESTED,
         _ => SERVICE,
     };
     let manifest = match dice.pick(&model.manifests) {
@@ -498,13 +498,17 @@ fn change_evidence(dice: &mut Dice) {
         }
         _ => {
             drop_evidence(machine);
-            attest(machine, 1 + dice.below(6 * MILLIS_PER_HOUR));
+            let longest_ms = dice.pick(&[10 * MINUTE_MS, 12 * MILLIS_PER_HOUR]).unwrap();
+            attest(machine, 1 + dice.below(longest_ms));
         }
     }
 }
 
-/// A machine vouches for the result of an attested task that it runs; sometimes another key signs.
+/// A machine vouches for the result of an attested task that it runs, if it feels like it; sometimes another key signs.
 fn vouch(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId, started_at_ms: Millis) {
+    if dice.one_in(3) {
+        return;
+    }
     let worker = worker_of(machine);
     let signer = if dice.one_in(6) { STRANGER } else { worker };
     let statement = ResultStatement {
@@ -535,9 +539,7 @@ fn give_result(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineI
     let worker = signed(worker_of(machine));
     match (part_state(job, machine), job_record(job).kind) {
         (AssignmentState::Running { started_at_ms, .. }, ATTESTED) => {
-            if !dice.one_in(3) {
-                vouch(dice, model, job, machine, started_at_ms);
-            }
+            vouch(dice, model, job, machine, started_at_ms);
         }
         (AssignmentState::Running { .. }, JobKind::Task { .. }) if !dice.one_in(3) => {
             let result = if dice.one_in(4) {
@@ -658,7 +660,7 @@ fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
     println!(
         "outcomes {outcomes:?}, attested {attested:?}, quorums {quorums:?}, {charges} charges, {bounties} bounties"
     );
-    assert!(attested[0] >= 100 && attested[1] >= 10, "attested: {attested:?}");
+    assert!(attested[0] >= 10 && attested[1] >= 5, "attested: {attested:?}");
     assert!(quorums[0] > 0 && quorums[1] > 0, "quorums: {quorums:?}");
     assert!(
         charges >= 100 && bounties >= 100,
