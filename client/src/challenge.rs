@@ -3,6 +3,8 @@
 //! Answers are transactions that no account signs or pays for: the worker key's signature is inside, and the runtime
 //! itself says how they are put together.
 
+use std::fmt;
+
 pub use assay_primitives::challenge::{ChallengeDue, ChallengePhase, RoundKind};
 use assay_primitives::{
     challenge::{RoundId, commit_message, prove_message},
@@ -11,6 +13,7 @@ use assay_primitives::{
 use assay_proof::{ChallengeParams, Hash, SlotProof};
 use codec::{DecodeAll, Encode};
 use scale_decode::DecodeAsType;
+use serde::Serialize;
 use subxt_signer::sr25519::Keypair;
 
 use crate::{client::ChainClient, error::Error, queries};
@@ -50,6 +53,24 @@ impl From<ClassParams> for ChallengeParams {
             openings,
             deadline_ms,
         }
+    }
+}
+
+/// Whom a round of the hardware challenge is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum ChallengedMachines {
+    /// Machines without proof.
+    Newcomers,
+    /// All that are in the market.
+    Audit,
+}
+
+impl fmt::Display for ChallengedMachines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Newcomers => "newcomers",
+            Self::Audit => "an audit",
+        })
     }
 }
 

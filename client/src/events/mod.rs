@@ -2,8 +2,6 @@
 
 mod text;
 
-use std::fmt;
-
 use assay_primitives::{
     challenge::RoundId,
     clock::{EpochIndex, Millis},
@@ -15,6 +13,7 @@ use serde::Serialize;
 use subxt::{SubstrateConfig, events::Event};
 
 use crate::{
+    challenge::ChallengedMachines,
     error::Error,
     types::{
         AccountId, Diversion, JobId, JobKind, MachineStatus, Outcome, RewardDestination, SlashId,
@@ -593,24 +592,6 @@ pub enum AssayEvent {
     },
     /// Rounds open, and their parts last, otherwise than before.
     ScheduleSet {},
-}
-
-/// Whom a round of the hardware challenge is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum ChallengedMachines {
-    /// Machines without proof.
-    Newcomers,
-    /// All that are in the market.
-    Audit,
-}
-
-impl fmt::Display for ChallengedMachines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Newcomers => "newcomers",
-            Self::Audit => "an audit",
-        })
-    }
 }
 
 impl AssayEvent {
