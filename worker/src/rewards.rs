@@ -71,6 +71,14 @@ mod tests {
             unreachable!("rewards do not ask for manifests")
         }
 
+        async fn is_attested(&self, _: u64) -> Result<bool, Error> {
+            unreachable!("rewards do not ask for evidence")
+        }
+
+        fn sign(&self, _: &[u8]) -> [u8; 64] {
+            unreachable!("rewards are not vouched for")
+        }
+
         async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
             self.calls.lock().unwrap().push(call);
             self.failures.lock().unwrap().pop().map_or(Ok(Vec::new()), Err)

@@ -333,7 +333,7 @@ async fn ask_of(client: &ChainClient, id: u64, slots: u8) -> anyhow::Result<u128
 /// Fails for a machine that could not vouch for its result now.
 async fn ensure_attested(client: &ChainClient, id: u64) -> anyhow::Result<()> {
     let view = client.machine_view(id).await?;
-    if !view.is_some_and(|view| view.tee_kinds.has_processor()) {
+    if view.is_none_or(|view| !view.tee_kinds.has_processor()) {
         bail!(
             "machine {id} has no fresh evidence of its processor's TEE, so it gets no attested tasks; choose one that has \
              (`assay machine find --tee tdx`, `sgx` or `sev-snp`)"
@@ -479,7 +479,7 @@ mod tests {
     /// What kind of job these options order on three machines.
     fn kind(options: &[&str]) -> Result<JobKind, String> {
         let image = format!("--image=busybox@sha256:{}", "ab".repeat(32));
-        let words = ["deploy", "--machine=1", &image]
+        let words = ["deploy", "--machine=1", image.as_str()]
             .into_iter()
             .chain(options.iter().copied());
         let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
