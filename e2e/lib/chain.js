@@ -301,7 +301,8 @@ function describeError(api, error) {
 
 /** A value of an error: an enumeration as its variant's name and what is in it, the rest as people read it. */
 function describeCause(value) {
-  if (value.defKeys === undefined) return value.toString();
+  // Structures have keys too, but no type.
+  if (value.type === undefined || value.defKeys === undefined) return value.toString();
   return value.isNone ? value.type : `${value.type}(${describeCause(value.value)})`;
 }
 
