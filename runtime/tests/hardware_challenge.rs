@@ -224,8 +224,8 @@ fn a_bonded_machine_is_active_within_half_a_minute() {
         assert_eq!(HardwareChallenge::proven_slots_now(machine), 2);
         assert_eq!(
             pallet_reward_emission::PendingWeight::<Runtime>::get(),
-            2,
-            "it earns for its two slots from the next epoch on"
+            8,
+            "it earns for its two slots, of four quarters each, from the next epoch on"
         );
     });
 }
