@@ -302,19 +302,19 @@ fn worker_of(machine: MachineId) -> AccountId {
 }
 
 fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
-    let kind = match dice.below(8) {
-        0 | 1 => JobKind::Task {
+    let kind = match dice.below(6) {
+        0 => JobKind::Task {
             verification: Verification::Consumer {
                 window_ms: dice.below(2 * MILLIS_PER_HOUR),
             },
         },
-        2..=4 => JobKind::Task {
+        1 | 2 => JobKind::Task {
             verification: Verification::Quorum {
                 replicas: 3,
                 threshold: 2 + dice.below(2) as u8,
             },
         },
-        5 => ATTESTED,
+        3 => ATTESTED,
         _ => SERVICE,
     };
     let manifest = match dice.pick(&model.manifests) {
@@ -339,7 +339,7 @@ fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
 fn act(dice: &mut Dice, model: &mut Model) {
     let part = dice.pick(&parts());
     let job = dice.pick(&open_jobs());
-    match dice.below(40) {
+    match dice.below(38) {
         0..=2 => {
             let order = random_order(dice, model);
             let consumer = dice.pick(&CONSUMERS).unwrap();
@@ -467,7 +467,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
             });
         }
         // All machines of a job go on with it at the same time, as they do when nothing goes wrong.
-        33..=36 => {
+        33..=34 => {
             for (_, machine) in parts().into_iter().filter(|(of, _)| Some(*of) == job) {
                 let job = job.expect("it has a part");
                 let _ = JobEscrow::start(signed(worker_of(machine)), job);
@@ -475,7 +475,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
                 give_result(dice, model, job, machine);
             }
         }
-        37..=38 => change_evidence(dice),
+        35..=36 => change_evidence(dice),
         _ => change_conditions(dice),
     }
 }
@@ -498,8 +498,7 @@ fn change_evidence(dice: &mut Dice) {
         }
         _ => {
             drop_evidence(machine);
-            let longest_ms = dice.pick(&[10 * MINUTE_MS, 12 * MILLIS_PER_HOUR]).unwrap();
-            attest(machine, 1 + dice.below(longest_ms));
+            attest(machine, 1 + dice.below(6 * MILLIS_PER_HOUR));
         }
     }
 }
@@ -660,7 +659,7 @@ fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
     println!(
         "outcomes {outcomes:?}, attested {attested:?}, quorums {quorums:?}, {charges} charges, {bounties} bounties"
     );
-    assert!(attested[0] > 0 && attested[1] > 0, "attested: {attested:?}");
+    assert!(attested[0] >= 10, "attested: {attested:?}");
     assert!(quorums[0] > 0 && quorums[1] > 0, "quorums: {quorums:?}");
     assert!(
         charges >= 100 && bounties >= 100,
