@@ -27,7 +27,7 @@ pub use collateral::{
     Advisories, Advisory, MAX_ADVISORIES, MAX_COLLATERAL_BYTES, MAX_TCB_LEVELS, ModuleIdentity, ModuleLevel,
     QeIdentity, QeLevel, SeamModule, TcbInfo, TcbLevel, TeeKind, verify_qe_identity, verify_tcb_info,
 };
-pub use pck::{PckKey, SgxTcb, verify_pck_chain};
+pub use pck::{PckKey, SgxTcb, platform_of_certificate, verify_pck_chain};
 pub use quote::{MAX_QUOTE_BYTES, Quote};
 pub use verify::{
     AttestationKey, Collateral, IntelPolicy, QuotingEnclave, verify_attestation_key, verify_quote,

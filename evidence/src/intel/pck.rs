@@ -72,6 +72,25 @@ pub fn verify_pck_chain(
     read_extension(leaf, key, verified.path).ok_or(EvidenceError::NotAVendorCertificate)
 }
 
+/// The family of processors and the certifying enclave that a PCK certificate (DER) names: what Intel's TCB info is asked
+/// for by. Nothing is verified, so nothing may be believed by it.
+pub fn platform_of_certificate(der: &[u8]) -> Result<([u8; 6], [u8; 2]), EvidenceError> {
+    let certificate = Certificate::read(der)?;
+    let read = || {
+        let extension = certificate.extension(&SGX_EXTENSION)?;
+        let octets = |oid: &ObjectIdentifier| {
+            field(extension, oid)
+                .filter(|element| element.tag == tag::OCTET_STRING)
+                .map(|element| element.value)
+        };
+        Some((
+            octets(&FMSPC)?.try_into().ok()?,
+            octets(&PCE_ID)?.try_into().ok()?,
+        ))
+    };
+    read().ok_or(EvidenceError::NotAVendorCertificate)
+}
+
 /// Intel publishes lists for everything below its root, so everything must be covered.
 pub(super) fn all_covered(lists: &[RevocationList]) -> RevocationRule<'_> {
     RevocationRule {

@@ -6,6 +6,8 @@ use der::oid::ObjectIdentifier;
 use scale_info::TypeInfo;
 
 use crate::{
+    Hash,
+    attestation::{DeviceNumbering, device_hash},
     error::{EvidenceError, Part},
     x509::{
         Certificate, Path, RevocationList, RevocationRule, TrustRoots,
@@ -49,6 +51,11 @@ impl DeviceKey {
             .split(|byte| *byte == b':')
             .nth(1)
             .unwrap_or_default()
+    }
+
+    /// What stands for the GPU in every [`Attestation`](crate::Attestation) of it.
+    pub fn device(&self) -> Hash {
+        device_hash(DeviceNumbering::Nvidia, &self.identity)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     report::GpuReport,
 };
 use crate::{
-    attestation::{Attestation, DeviceNumbering, Platform, Tcb, TcbStatus, Unbound, Workload, device_hash},
+    attestation::{Attestation, Platform, Tcb, TcbStatus, Unbound, Workload},
     binding::report_data_of,
     error::{EvidenceError, Part},
     x509::{RevocationList, TrustRoots, key::p384_verifies},
@@ -53,7 +53,7 @@ pub fn verify_report(
     }
     Ok(Unbound::new(Attestation {
         platform: Platform::NvidiaGpu,
-        device: device_hash(DeviceNumbering::Nvidia, &key.identity),
+        device: key.device(),
         report_data: report_data_of(report.nonce),
         workload: Workload::NvidiaGpu {
             driver: report.driver_version().unwrap_or_default(),

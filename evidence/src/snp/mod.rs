@@ -20,4 +20,6 @@ mod certificate;
 mod report;
 
 pub use certificate::{ChipKey, ChipKeyKind, verify_chip_key};
-pub use report::{Product, REPORT_BYTES, SnpFloor, SnpPolicy, SnpTcb, verify_report};
+pub use report::{
+    Product, REPORT_BYTES, ReportClaims, SnpFloor, SnpPolicy, SnpTcb, product_of_report, verify_report,
+};

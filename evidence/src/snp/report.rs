@@ -224,6 +224,55 @@ pub fn verify_report(
     }))
 }
 
+/// Which product a report names; nothing before version 3, which does not say it. Not verified, like [`ReportClaims`].
+pub fn product_of_report(report: &[u8]) -> Result<Option<Product>, EvidenceError> {
+    let report: &[u8; REPORT_BYTES] = report.try_into().map_err(|_| MALFORMED)?;
+    let version = u32::from_le_bytes(*Bytes(report).array().ok_or(MALFORMED)?);
+    // The numbers of the processor lie at the same place whatever the product.
+    let read = Report::read(report, Product::Milan).ok_or(MALFORMED)?;
+    Ok((version >= 3)
+        .then(|| Product::of_cpu(read.cpu_family, read.cpu_model))
+        .flatten())
+}
+
+/// What a report says of itself.
+///
+/// Not verified: for a guest that wants to know which certificate its own report needs, and never to believe of others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReportClaims {
+    /// The chip.
+    pub chip_id: [u8; CHIP_ID_BYTES],
+    /// The versions that the signing key was derived for.
+    pub reported: SnpTcb,
+    /// Whether a cloud's key (VLEK) signed, and not the chip's own.
+    pub is_cloud_key: bool,
+    /// What the guest was asked with.
+    pub report_data: [u8; 64],
+    /// What the host told the firmware about the guest when it was started.
+    pub host_data: [u8; 32],
+    /// Hash of the key that signed the guest's identity block; zeros without one.
+    pub id_key_digest: [u8; 48],
+    /// Hash of the key that signed that key; zeros without one.
+    pub author_key_digest: [u8; 48],
+}
+
+impl ReportClaims {
+    /// Reads a report as one of this product's.
+    pub fn read(report: &[u8], product: Product) -> Result<Self, EvidenceError> {
+        let report: &[u8; REPORT_BYTES] = report.try_into().map_err(|_| MALFORMED)?;
+        let read = Report::read(report, product).ok_or(MALFORMED)?;
+        Ok(Self {
+            chip_id: *read.chip_id,
+            reported: read.reported,
+            is_cloud_key: (read.key_information >> 2) & 7 == 1,
+            report_data: *read.report_data,
+            host_data: *read.host_data,
+            id_key_digest: *read.id_key_digest,
+            author_key_digest: *read.author_key_digest,
+        })
+    }
+}
+
 /// Whether the key that the report names is the one that was verified.
 fn check_key(report: &Report<'_>, key: &ChipKey, policy: &SnpPolicy) -> Result<(), EvidenceError> {
     if report.key_information & KEY_MASKED != 0 || report.chip_id == &[0; CHIP_ID_BYTES] {

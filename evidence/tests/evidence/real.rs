@@ -4,7 +4,8 @@ use assay_evidence::{
     AmdRoot, EvidenceError, Part, Platform, RevocationList, TcbStatus, TrustRoot, TrustRoots, Workload,
     certificates_of_pem,
     intel::{
-        IntelPolicy, Quote, verify_attestation_key, verify_pck_chain, verify_qe_identity, verify_tcb_info,
+        IntelPolicy, Quote, platform_of_certificate, verify_attestation_key, verify_pck_chain,
+        verify_qe_identity, verify_tcb_info,
     },
     nvidia::{
         Component, DeviceKey, GpuReport, NvidiaPolicy, Reference, ReferenceMeasurement, verify_device_key,
@@ -398,6 +399,44 @@ fn a_real_milan_report_is_accepted_for_what_it_is() {
 }
 
 #[test]
+fn what_evidence_says_of_itself_is_what_is_verified_of_it() {
+    let report = hex_sample("report_milan.hex");
+    // Version 2 does not say the product.
+    assert_eq!(snp::product_of_report(&report), Ok(None));
+    let claims = snp::ReportClaims::read(&report, Product::Milan).expect("a report");
+    let key = milan_key();
+    assert_eq!(claims.reported, key.tcb);
+    assert_eq!(
+        key.kind,
+        ChipKeyKind::Chip {
+            chip_id: claims.chip_id
+        }
+    );
+    assert_eq!(claims.report_data[..], report[0x50..0x90]);
+    assert_eq!(claims.host_data[..], report[0xc0..0xe0]);
+    assert!(!claims.is_cloud_key);
+    let malformed = Err(EvidenceError::Malformed(Part::SnpReport));
+    assert_eq!(snp::product_of_report(&report[1..]), malformed);
+    assert!(snp::ReportClaims::read(&report[1..], Product::Milan).is_err());
+
+    for quote in QUOTES {
+        let prepared = quote.prepared();
+        let key = prepared.pck_key().expect("it is verified");
+        let leaf = &prepared.raw.pck_chain[0];
+        assert_eq!(
+            platform_of_certificate(leaf),
+            Ok((key.fmspc, key.pce_id)),
+            "{quote:?}"
+        );
+    }
+    let foreign = &hopper_chain()[0];
+    assert_eq!(
+        platform_of_certificate(foreign),
+        Err(EvidenceError::NotAVendorCertificate)
+    );
+}
+
+#[test]
 fn a_real_milan_report_is_refused_where_the_policy_says_so() {
     let key = milan_key();
     let report = hex_sample("report_milan.hex");
@@ -547,6 +586,7 @@ fn a_real_h100_report_is_accepted_for_what_it_is() {
     let verified = nvidia::verify_report(&report, &key, &references, &[], &roots(), &nvidia_policy(), NOW_S);
     let verified = verified.expect("it is verified");
     assert_eq!(verified.unchecked().platform, Platform::NvidiaGpu);
+    assert_eq!(verified.unchecked().device, key.device());
     assert_eq!(verified.unchecked().report_data[..32], bytes[4..36]);
     assert_eq!(verified.unchecked().report_data[32..], [0; 32]);
     // No certificate of the chain ends before the year 10000.
