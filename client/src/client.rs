@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use assay_evidence::EvidenceError;
+use codec::Decode;
 use subxt::{
     OnlineClient, SubstrateConfig,
     backend::LegacyBackend,
@@ -30,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MORTALITY_BLOCKS: u64 = 128;
 
 /// Pallets that Assay's programs call besides those of [`PALLETS`].
-const OTHER_PALLETS: [&str; 4] = ["System", "Balances", "Utility", "Preimage"];
+const OTHER_PALLETS: [&str; 5] = ["System", "Balances", "Utility", "Preimage", "Attestation"];
 
 /// Code by which a node refuses an invalid transaction.
 const INVALID_TRANSACTION: i32 = 1_010;
@@ -450,11 +452,15 @@ fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
     };
     match &dispatch {
         DispatchError::Module(module) => match module.details() {
-            Ok(details) => Error::Dispatch {
-                pallet: details.pallet.name().to_owned(),
-                error: details.variant.name.clone(),
-                docs: details.variant.docs.join(" ").trim().to_owned(),
-            },
+            Ok(details) => {
+                let (pallet, error) = (details.pallet.name(), &details.variant.name);
+                let docs = details.variant.docs.join(" ").trim().to_owned();
+                Error::Dispatch {
+                    docs: refusal(pallet, error, module.bytes()).unwrap_or(docs),
+                    pallet: pallet.to_owned(),
+                    error: error.clone(),
+                }
+            }
             Err(error) => Error::Incompatible {
                 reason: error.to_string(),
             },
@@ -473,11 +479,46 @@ fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
     }
 }
 
+/// Why evidence was refused: the error of the pallet carries it behind its own two bytes.
+fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
+    if (pallet, error) != ("Attestation", "Refused") {
+        return None;
+    }
+    let [_, _, reason @ ..] = bytes;
+    let reason = EvidenceError::decode(&mut &reason[..]).ok()?;
+    Some(reason.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn refused_evidence_says_why() {
+        let bytes = |error: EvidenceError| {
+            let mut bytes = [56, 5, 0, 0, 0];
+            let encoded = codec::Encode::encode(&error);
+            bytes[2..2 + encoded.len()].copy_from_slice(&encoded);
+            bytes
+        };
+        let error = EvidenceError::WrongBinding;
+        assert_eq!(
+            refusal("Attestation", "Refused", bytes(error)),
+            Some(error.to_string())
+        );
+        let longest = EvidenceError::UnsupportedVersion {
+            part: assay_evidence::Part::Quote,
+            version: 9,
+        };
+        assert_eq!(
+            refusal("Attestation", "Refused", bytes(longest)),
+            Some(longest.to_string())
+        );
+        assert_eq!(refusal("Attestation", "NoSuchKey", bytes(error)), None);
+        assert_eq!(refusal("Attestation", "Refused", [56, 5, 255, 0, 0]), None);
+    }
 
     #[test]
     fn rejected_names_the_remedy() {

@@ -29,6 +29,7 @@
 //! | [`units`] | ASY and percentages as people write them, exactly |
 //! | [`types`] | the records that the chain keeps |
 
+mod attestation;
 pub mod calls;
 pub mod challenge;
 mod client;

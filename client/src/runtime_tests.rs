@@ -28,9 +28,10 @@ use crate::{
     keys,
     queries::AccountRecord,
     types::{
-        AccountId, Assignment, AuctionTerms, Bond, Debt, EpochRecord, HardwareClass, Job, JobKind, Location,
-        Machine, MachineStatus, Manifest, ManifestRef, Offence, Provider, RewardDestination, Slash, SlashId,
-        SlashReason, Verification,
+        self, AccountId, Assignment, AuctionTerms, Bond, Collateral, Debt, EpochRecord, Evidence, EvidenceId,
+        EvidenceRecord, HardwareClass, Job, JobKind, KeptCollateral, KeptKey, KeySource, KeyVendor, Location,
+        Machine, MachineStatus, Manifest, ManifestRef, Offence, Provider, RawMachineEvidence,
+        RewardDestination, SignedJson, Slash, SlashId, SlashReason, Vendor, Verification,
     },
 };
 
@@ -117,6 +118,14 @@ fn every_requirement() -> Requirements {
         tee: Some(TeeKind::NvidiaGpu),
         min_nodes: 5,
         ..Default::default()
+    }
+}
+
+fn signed_json() -> SignedJson {
+    SignedJson {
+        json: b"{}".to_vec(),
+        signature: [1; 64],
+        chain: vec![vec![2; 100]],
     }
 }
 
@@ -208,6 +217,49 @@ fn every_call() -> Vec<Call> {
         calls::set_reward_destination(1, RewardDestination::Account(account)),
         calls::set_reward_destination(1, RewardDestination::Ethereum([2; 20])),
         calls::set_reward_destination(1, RewardDestination::Bond),
+        calls::submit_evidence(
+            1,
+            2,
+            Evidence::Quote {
+                quote: vec![1; 300],
+                key: KeySource::Carried,
+            },
+        ),
+        calls::submit_evidence(
+            1,
+            2,
+            Evidence::SnpReport {
+                report: vec![1; 1_184],
+                key: KeySource::Known([3; 32]),
+            },
+        ),
+        calls::submit_evidence(
+            1,
+            2,
+            Evidence::GpuReport {
+                report: vec![1; 4_000],
+                key: KeySource::Chain(vec![vec![4; 500], vec![5; 600]]),
+            },
+        ),
+        calls::withdraw_evidence(
+            1,
+            EvidenceId {
+                device: [2; 32],
+                kind: TeeKind::SevSnp,
+            },
+        ),
+        calls::submit_collateral(Collateral::TcbInfo(signed_json())),
+        calls::submit_collateral(Collateral::QeIdentity(signed_json())),
+        calls::submit_collateral(Collateral::RevocationList {
+            vendor: Vendor::AmdTurin,
+            list: vec![6; 70],
+            issuer: None,
+        }),
+        calls::submit_collateral(Collateral::RevocationList {
+            vendor: Vendor::Nvidia,
+            list: vec![6; 70],
+            issuer: Some(vec![7; 80]),
+        }),
         calls::note_preimage(b"bytes"),
         calls::transfer_keep_alive(&account, 1),
     ]
@@ -319,6 +371,11 @@ fn every_record_is_understood() {
     check::<()>(&metadata, "JobEscrow", "MachineJobs");
     check::<Vec<ClassVersion>>(&metadata, "HardwareChallenge", "Classes");
     check::<EpochRecord>(&metadata, "RewardEmission", "EpochRecords");
+    check::<RawMachineEvidence>(&metadata, "Attestation", "Attested");
+    check::<KeptKey>(&metadata, "Attestation", "VerifiedKeys");
+    check::<KeptCollateral>(&metadata, "Attestation", "TcbInfos");
+    check::<KeptCollateral>(&metadata, "Attestation", "QeIdentities");
+    check::<KeptCollateral>(&metadata, "Attestation", "RevocationLists");
     check::<Vec<u8>>(&metadata, "Preimage", "PreimageFor");
     check::<AccountRecord>(&metadata, "System", "Account");
     check::<u128>(&metadata, "Balances", "TotalIssuance");
@@ -436,4 +493,121 @@ fn worker_key_message_is_the_one_that_the_registry_checks() {
         message.len(),
         assay_primitives::machine::WORKER_KEY_CONTEXT.len() + 64
     );
+}
+
+#[test]
+fn evidence_is_read_as_it_was_recorded() {
+    let metadata = metadata();
+    let storage = metadata.pallet_by_name("Attestation").unwrap().storage().unwrap();
+    let value_type = storage.entry_by_name("Attested").unwrap().value_ty();
+    for kind in TeeKind::ALL {
+        let record = pallet_attestation::EvidenceRecord::<u32> {
+            id: pallet_attestation::EvidenceId {
+                device: [1; 32].into(),
+                kind,
+            },
+            workload: [2; 32].into(),
+            keys: [3; 32].into(),
+            anchor: 4,
+            expires: 5,
+            deposit: 6,
+        };
+        let bytes = ([9_u8; 32], vec![record]).encode();
+        let read = RawMachineEvidence::decode_as_type(&mut &bytes[..], value_type, metadata.types()).unwrap();
+        let [read] = <[_; 1]>::try_from(read.records).ok().unwrap();
+        let expected = EvidenceRecord {
+            id: EvidenceId {
+                device: [1; 32],
+                kind,
+            },
+            workload: [2; 32],
+            keys: [3; 32],
+            anchor: 4,
+            until_s: record.until_s(),
+        };
+        assert_eq!(EvidenceRecord::from(read), expected);
+    }
+}
+
+#[test]
+fn keys_of_collateral_are_encoded_as_the_runtime_has_them() {
+    use assay_evidence::intel::TeeKind as OnChain;
+    use subxt::ext::scale_encode::EncodeAsType;
+
+    let metadata = metadata();
+    let storage = metadata.pallet_by_name("Attestation").unwrap().storage().unwrap();
+    let key_type = |entry: &str| {
+        storage
+            .entry_by_name(entry)
+            .unwrap()
+            .keys()
+            .next()
+            .unwrap()
+            .key_id
+    };
+    for (ours, on_chain) in [
+        (types::IntelTee::Sgx, OnChain::Sgx),
+        (types::IntelTee::Tdx, OnChain::Tdx),
+    ] {
+        let id = pallet_attestation::TcbInfoId {
+            tee: on_chain,
+            fmspc: [1, 2, 3, 4, 5, 6],
+            pce_id: [7, 8],
+        };
+        let key = crate::attestation::tcb_info_key(ours, &id.fmspc, &id.pce_id);
+        assert_eq!(
+            key.encode_as_type(key_type("TcbInfos"), metadata.types())
+                .unwrap(),
+            id.encode()
+        );
+        let tee = calls::intel_tee(ours);
+        assert_eq!(
+            tee.encode_as_type(key_type("QeIdentities"), metadata.types())
+                .unwrap(),
+            on_chain.encode()
+        );
+    }
+}
+
+#[test]
+fn hashes_of_keys_are_those_of_the_pallet() {
+    use assay_primitives::attestation::MachineIdentity;
+
+    let identity = MachineIdentity {
+        provider: [1; 32].into(),
+        worker_key: [2; 32].into(),
+        sealing_key: [3; 32],
+        gpus: 0,
+        is_in_market: true,
+    };
+    assert_eq!(
+        types::keys_digest(&[2; 32], &[3; 32]),
+        pallet_attestation::keys_digest::<Runtime>(&identity).0
+    );
+    assert_eq!(types::EXPIRY_SLOT_S, pallet_attestation::EXPIRY_SLOT_S);
+
+    // Zeros decode as a key of every vendor, whose point is then changed.
+    let zeros = |index: u8| [&[index][..], &ZEROS].concat();
+    for (index, vendor) in [KeyVendor::Intel, KeyVendor::Amd, KeyVendor::Nvidia]
+        .into_iter()
+        .enumerate()
+    {
+        let encoded = zeros(index.try_into().unwrap());
+        let mut key = pallet_attestation::VerifiedKey::decode(&mut &encoded[..]).unwrap();
+        let point = match &mut key {
+            pallet_attestation::VerifiedKey::Intel(key) => {
+                key.key = [8; 64];
+                key.key.to_vec()
+            }
+            pallet_attestation::VerifiedKey::Amd(key) => {
+                key.key = [8; 96];
+                key.key.to_vec()
+            }
+            pallet_attestation::VerifiedKey::Nvidia(key) => {
+                key.key = [8; 96];
+                key.key.to_vec()
+            }
+        };
+        assert_eq!(types::key_id(vendor, &point), key.id().0);
+    }
 }

@@ -4,6 +4,7 @@
 //! here alike. Amounts are plancks, times are milliseconds of active time. In JSON, amounts are decimal strings
 //! and hashes are hex strings.
 
+mod attestation;
 mod job;
 mod machine;
 mod stake;
@@ -17,6 +18,11 @@ use assay_primitives::{
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
+pub use attestation::{
+    Collateral, CollateralId, EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, IntelTee, KeyId,
+    KeySource, KeyVendor, SignedJson, Vendor, key_id, keys_digest,
+};
+pub(crate) use attestation::{KeptCollateral, KeptKey, RawMachineEvidence};
 pub use job::{
     Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobKind, Manifest,
     ManifestRef, Outcome, Verification,

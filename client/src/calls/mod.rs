@@ -3,10 +3,12 @@
 //! A [`Call`] names a pallet, a call and its arguments by name. It is encoded when it is submitted, by the
 //! chain's own metadata; an argument that the chain does not know by that name and shape is an error then.
 
+mod attestation;
+
 use assay_primitives::{
     clock::Millis,
     machine::{self, HardwareClassId, MachineId},
-    market::{Requirements, TeeKind},
+    market::Requirements,
     money::Balance,
 };
 use subxt::{
@@ -14,6 +16,9 @@ use subxt::{
     ext::scale_value::{Composite, ValueDef, Variant},
     tx::DynamicPayload,
 };
+
+pub(crate) use attestation::intel_tee;
+pub use attestation::{submit_collateral, submit_evidence, withdraw_evidence};
 
 use crate::types::{
     AccountId, AuctionTerms, JobId, JobKind, Location, Manifest, RewardDestination, SlashId, Verification,
@@ -242,14 +247,6 @@ fn requirements(wanted: Requirements) -> Value<()> {
             ("within_km", number(near.within_km)),
         ])
     });
-    let tee = wanted.tee.map(|kind| {
-        unit_variant(match kind {
-            TeeKind::Sgx => "Sgx",
-            TeeKind::Tdx => "Tdx",
-            TeeKind::SevSnp => "SevSnp",
-            TeeKind::NvidiaGpu => "NvidiaGpu",
-        })
-    });
     record([
         ("gpu_type", optional(wanted.gpu_type.map(Value::from_bytes))),
         ("min_vram_mib", number(wanted.min_vram_mib)),
@@ -266,7 +263,7 @@ fn requirements(wanted: Requirements) -> Value<()> {
             "max_price_per_slot_hour",
             optional(wanted.max_price_per_slot_hour.map(number)),
         ),
-        ("tee", optional(tee)),
+        ("tee", optional(wanted.tee.map(attestation::tee_kind))),
         ("min_uptime_ppm", number(wanted.min_uptime_ppm)),
         ("min_free_slots", number(wanted.min_free_slots)),
         ("min_nodes", number(wanted.min_nodes)),
