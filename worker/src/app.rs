@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use assay_client::{ChainClient, Error as ChainError, keys::KeyError};
+use assay_client::{ChainClient, Error as ChainError};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
@@ -14,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, ApiContext, ListenError},
+    attestation::{
+        self, AmdCertificates, AttestationChain, AttestorParts, Collector, DevicePaths, HttpFetch, Survey,
+    },
     chain::{ConnectedChain, WorkerChain, bounded},
     challenge::{
         self,
@@ -29,6 +32,7 @@ use crate::{
     orders,
     registration::{self, Registration, RegistrationError},
     rewards,
+    sealing_store::{SealingError, SealingStore},
     standing::{Standing, has_other_worker},
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
@@ -67,7 +71,7 @@ const NOTE_BLOCK_EVERY: u64 = 20;
 pub enum AppError {
     /// A key cannot be had.
     #[error(transparent)]
-    Keys(#[from] KeyError),
+    Keys(#[from] SealingError),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
@@ -131,15 +135,22 @@ struct App {
     metrics: Metrics,
     status: StatusBoard,
     devices: Arc<Devices>,
+    /// What gives evidence, where the machine is to attest. As it was when the keys were chosen by it: a TEE that shows
+    /// itself later must not vouch for a key that lies in a plain file.
+    survey: Survey,
     stop: CancellationToken,
 }
 
 /// Runs until it is stopped by a signal, or until something is wrong that time does not heal.
 pub async fn run(config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
-    let keys = Keys::load_or_create(&config.assay)?;
+    let (survey, store) = look_for_evidence(&config).await?;
+    let keys = Keys::load_or_create(&config.assay, &store)?;
     let metrics = Metrics::new()?;
     let status = StatusBoard::new(&config, &keys);
+    status.update(|status| {
+        status.attestation.lacks = survey.lacks.iter().map(ToString::to_string).collect();
+    });
     let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
     let engine = Arc::new(DockerEngine::new(endpoint));
     let stop = stop_on_signals()?;
@@ -169,6 +180,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         metrics,
         status,
         devices,
+        survey,
         stop,
     };
     let outcome = app.keep_going().await;
@@ -205,6 +217,37 @@ async fn find_devices(config: &Config) -> Result<Devices, std::io::Error> {
         );
     }
     Ok(devices)
+}
+
+/// What gives evidence, if the machine is to attest, and where its sealing key is kept by that.
+async fn look_for_evidence(config: &Config) -> Result<(Survey, SealingStore), AppError> {
+    let plain = config.assay.sealing_key_file.clone();
+    if !config.network.enable_tee {
+        return Ok((Survey::default(), SealingStore::File(plain)));
+    }
+    // Drivers block for as long as they like.
+    let looked = tokio::task::spawn_blocking(move || {
+        let paths = DevicePaths::of_linux();
+        let survey = Survey::of(&paths);
+        let store = SealingStore::choose(plain, survey.processor(), &paths);
+        (survey, store)
+    });
+    let (survey, store) = looked.await.map_err(std::io::Error::other)?;
+    if survey.sources.is_empty() {
+        let lacks: Vec<_> = survey.lacks.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            lacks = lacks.join("; "),
+            "`network_config.enable_tee` is set, but nothing here gives evidence; the machine works without attesting"
+        );
+    } else {
+        let names: Vec<_> = survey.sources.iter().map(|source| source.name()).collect();
+        tracing::info!(
+            sources = names.join(", "),
+            sealing_key = store.description(),
+            "the machine attests"
+        );
+    }
+    Ok((survey, store))
 }
 
 /// A token that SIGINT and SIGTERM cancel.
@@ -376,6 +419,7 @@ impl App {
             self.metrics.clone(),
             tell,
         );
+        let attesting = self.attest(chain.clone(), machine, client.genesis_hash());
         let orders = async {
             if !self.config.assay.take_open_orders {
                 return std::future::pending().await;
@@ -398,7 +442,47 @@ impl App {
                 lost?;
                 Ok(Ended::Stopped)
             }
+            lost = attesting => {
+                lost?;
+                Ok(Ended::Stopped)
+            }
         }
+    }
+
+    /// Keeps the machine attested, where it is to attest and something gives evidence.
+    async fn attest<C: AttestationChain>(
+        &self,
+        chain: C,
+        machine: u64,
+        genesis_hash: [u8; 32],
+    ) -> Result<(), ChainError> {
+        if self.survey.sources.is_empty() {
+            return std::future::pending().await;
+        }
+        let settings = &self.config.assay.attestation;
+        let fetch = HttpFetch::new();
+        let status = self.status.clone();
+        attestation::keep_attested(AttestorParts {
+            chain,
+            machine,
+            genesis_hash,
+            worker_key: self.keys.worker_account().0,
+            sealing_key: self.keys.sealing_public(),
+            sources: self.survey.sources.clone(),
+            collector: settings
+                .bring_collateral
+                .then(|| Collector::new(fetch.clone(), settings.urls.clone())),
+            amd: AmdCertificates::new(fetch, &settings.urls.amd, settings.amd_certificate_file.clone()),
+            show: Box::new(move |sources, problem| {
+                status.update(|status| {
+                    status.attestation.sources = sources;
+                    status.attestation.problem = problem;
+                });
+            }),
+            metrics: self.metrics.clone(),
+            now_s: attestation::system_time_s,
+        })
+        .await
     }
 
     /// Waits until the machine is registered, with the provider's help if need be.

@@ -38,7 +38,8 @@ pub struct AssignedJob {
     pub part: Assignment,
 }
 
-/// Every transaction that the worker key ever signs.
+/// Everything that the worker key signs for jobs and rewards. What it signs for the machine's evidence goes through
+/// [`ConnectedChain::submit_call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerCall {
     /// The job runs.
@@ -211,6 +212,11 @@ impl ConnectedChain {
     pub fn client(&self) -> &ChainClient {
         &self.client
     }
+
+    /// Signs a call with the worker key, submits it, waits until it is finalized and returns what it did.
+    pub async fn submit_call(&self, call: calls::Call) -> Result<Vec<AssayEvent>, Error> {
+        submit_in_lane(&self.client, call, &self.worker, &self.lane).await
+    }
 }
 
 impl WorkerChain for ConnectedChain {
@@ -253,7 +259,7 @@ impl WorkerChain for ConnectedChain {
     }
 
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
-        submit_in_lane(&self.client, call.into(), &self.worker, &self.lane).await
+        self.submit_call(call.into()).await
     }
 }
 

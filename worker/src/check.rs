@@ -10,15 +10,18 @@ use assay_client::{
     types::{MachineStatus, SuspensionReason},
     units::format_asy,
 };
+use assay_evidence::Binding;
 
 use crate::{
     api,
+    attestation::{DevicePaths, Survey, kind_name},
     chain::bounded,
     challenge::devices::{Devices, TestedDevice},
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     keys::Keys,
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
+    sealing_store::{Custody, SealingStore},
     state,
 };
 
@@ -43,7 +46,9 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     findings.extend(check_engine(config).await);
     findings.extend(check_provers(config).await);
     findings.push(check_port(config).await);
-    match Keys::load_or_create(&config.assay) {
+    let (store, evidence) = check_evidence(config).await;
+    findings.extend(evidence);
+    match Keys::load_or_create(&config.assay, &store) {
         Ok(keys) => {
             findings.push(Finding::Good(format!(
                 "keys: worker key {}",
@@ -145,6 +150,68 @@ fn prover_findings(devices: &Devices, gpus: u8) -> Vec<Finding> {
     findings
 }
 
+/// What evidence the machine can give, what it lacks, and how the sealing key is kept by that.
+async fn check_evidence(config: &Config) -> (SealingStore, Vec<Finding>) {
+    let plain = config.assay.sealing_key_file.clone();
+    let wished = config.network.enable_tee;
+    // Drivers block for as long as they like.
+    let looked = tokio::task::spawn_blocking(move || {
+        let paths = DevicePaths::of_linux();
+        let survey = Survey::of(&paths);
+        let findings = evidence_findings(&survey, wished);
+        let processor = survey.processor().filter(|_| wished);
+        (SealingStore::choose(plain, processor, &paths), findings)
+    });
+    let (store, mut findings) = match looked.await {
+        Ok(found) => found,
+        Err(error) => (
+            SealingStore::File(config.assay.sealing_key_file.clone()),
+            vec![Finding::Bad(format!("attestation: a driver broke off: {error}"))],
+        ),
+    };
+    if wished {
+        findings.push(Finding::Good(format!(
+            "sealing key: kept {}",
+            store.description()
+        )));
+    }
+    (store, findings)
+}
+
+/// Asks every source once, for nothing in particular.
+fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
+    let nobody = Binding {
+        genesis_hash: [0; 32],
+        machine_id: 0,
+        worker_key: [0; 32],
+        sealing_key: [0; 32],
+        anchor_hash: [0; 32],
+    };
+    let mut findings = Vec::new();
+    for source in &survey.sources {
+        let (name, kind) = (source.name(), kind_name(source.kind()));
+        findings.push(match source.collect(&nobody) {
+            Ok(_) => Finding::Good(format!("attestation: {name} gives evidence of {kind}")),
+            Err(error) if wished => Finding::Bad(format!("attestation: {name} ({kind}): {error}")),
+            Err(error) => Finding::Note(format!("attestation: {name} ({kind}): {error}")),
+        });
+    }
+    for lack in &survey.lacks {
+        findings.push(Finding::Note(format!("attestation: {lack}")));
+    }
+    match (wished, survey.sources.is_empty()) {
+        (true, true) => findings.push(Finding::Note(
+            "attestation: `network_config.enable_tee` is set, but nothing here gives evidence: the machine works without it"
+                .into(),
+        )),
+        (false, false) => findings.push(Finding::Note(
+            "attestation: the machine could attest; `network_config.enable_tee: true` makes it do so".into(),
+        )),
+        _ => {}
+    }
+    findings
+}
+
 async fn check_port(config: &Config) -> Finding {
     match api::listen(config.listen_on()).await {
         Ok(_) => Finding::Good(format!("port: {} is free", config.listen_on())),
@@ -181,7 +248,11 @@ async fn check_machine(
     if let Some(machine) = registered {
         if let Some(record) = bounded(client.machine(machine)).await? {
             findings.push(status_finding(machine, record.status));
-            if let Some(problem) = registration::sealing_key_problem(client, keys, machine, &record) {
+            // One that is kept in memory is new at every start, this one among them.
+            let is_lasting = keys.sealing_custody != Custody::Memory;
+            if let Some(problem) = registration::sealing_key_problem(client, keys, machine, &record)
+                && is_lasting
+            {
                 findings.push(Finding::Bad(format!("keys: {problem}")));
             }
         }
@@ -281,5 +352,29 @@ mod tests {
         let found = texts(&prover_findings(&none, 2));
         assert_eq!(found[0], "BAD prover: CUDA: no driver");
         assert!(found[1].contains("offers 2 and 0 can answer"), "{found:?}");
+    }
+
+    #[test]
+    fn machine_without_a_tee_is_told_what_it_lacks() {
+        let folder = std::path::Path::new("/nowhere");
+        let survey = Survey::of(&DevicePaths::below(folder));
+        let texts = |wished| -> Vec<String> {
+            evidence_findings(&survey, wished)
+                .into_iter()
+                .map(|finding| match finding {
+                    Finding::Note(text) => text,
+                    Finding::Good(text) | Finding::Bad(text) => panic!("{text}"),
+                })
+                .collect()
+        };
+        let notes = texts(false);
+        for expected in ["SGX (Gramine)", "configfs-tsm", "SEV-SNP", "TDX", "NVIDIA GPU"] {
+            let said = notes
+                .iter()
+                .any(|note| note.contains(&format!("attestation: {expected}")));
+            assert!(said, "{expected}: {notes:?}");
+        }
+        assert_eq!(notes.len(), 5);
+        assert!(texts(true)[5].contains("the machine works without it"));
     }
 }

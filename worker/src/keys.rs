@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use assay_client::{
-    AccountId, Keypair,
-    keys::{self as client_keys, KeyError},
-};
+use assay_client::{AccountId, Keypair, keys as client_keys};
 use x25519_dalek::StaticSecret;
 
-use crate::config::{AssaySettings, ProviderKey};
+use crate::{
+    config::{AssaySettings, ProviderKey},
+    sealing_store::{Custody, SealingError, SealingStore},
+};
 
 /// Every key that this worker holds.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Keys {
     pub sealing: StaticSecret,
     /// Registers and bonds the machine, where the provider entrusts it to this host.
     pub provider: Option<Keypair>,
+    /// How the sealing key is kept.
+    pub sealing_custody: Custody,
     agreements: Agreements,
 }
 
@@ -29,26 +31,30 @@ pub struct Keys {
 type Agreements = Arc<Mutex<BTreeMap<[[u8; 32]; 2], [u8; 64]>>>;
 
 impl Keys {
-    /// These keys.
+    /// These keys, the sealing key of a plain file.
     pub fn new(worker: Keypair, sealing: StaticSecret, provider: Option<Keypair>) -> Self {
         Self {
             worker,
             sealing,
             provider,
+            sealing_custody: Custody::File,
             agreements: Agreements::default(),
         }
     }
 
     /// Loads the keys that the configuration names; the worker and sealing keys are made where they are missing.
-    pub fn load_or_create(settings: &AssaySettings) -> Result<Self, KeyError> {
+    pub fn load_or_create(settings: &AssaySettings, store: &SealingStore) -> Result<Self, SealingError> {
         let provider = match &settings.provider_key {
             Some(ProviderKey::File(path)) => Some(client_keys::load_key_file(path)?),
             Some(ProviderKey::Uri(uri)) => Some(client_keys::keypair_from_uri(uri)?),
             None => None,
         };
         let worker = client_keys::load_or_create_key_file(&settings.worker_key_file)?;
-        let sealing = client_keys::load_or_create_sealing_key_file(&settings.sealing_key_file)?;
-        Ok(Self::new(worker, sealing, provider))
+        let keys = Self::new(worker, store.load_or_create()?, provider);
+        Ok(Self {
+            sealing_custody: store.custody(),
+            ..keys
+        })
     }
 
     /// The account of the worker key.

@@ -10,6 +10,8 @@
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`jobs`] | the supervisor: decides for every job, and acts |
 //! | [`challenge`] | answers the hardware challenge |
+//! | [`attestation`] | keeps the machine attested |
+//! | [`sealing_store`] | how the key that consumers seal to is kept |
 //! | [`orders`] | takes open orders at the machine's ask |
 //! | [`rewards`] | has rewards paid at every epoch's end |
 //! | [`api`] | the HTTP interface |
@@ -19,6 +21,7 @@
 pub mod address;
 pub mod api;
 pub mod app;
+pub mod attestation;
 pub mod chain;
 pub mod challenge;
 pub mod check;
@@ -31,6 +34,7 @@ pub mod metrics;
 pub mod orders;
 pub mod registration;
 pub mod rewards;
+pub mod sealing_store;
 pub mod standing;
 pub mod state;
 pub mod status;

@@ -30,6 +30,12 @@ pub struct Metrics {
     pub challenge_answers: IntCounter,
     /// Hardware challenges that could not be answered.
     pub challenge_failures: IntCounter,
+    /// Submissions of evidence that the chain took.
+    pub attestations: IntCounter,
+    /// Attempts to attest that came to nothing.
+    pub attestation_failures: IntCounter,
+    /// When evidence ends, in seconds since 1970, by source and kind of TEE; zero where there is none.
+    pub attestation_ends: IntGaugeVec,
     /// What the worker key has for fees, in ASY.
     pub worker_balance_asy: Gauge,
 }
@@ -59,10 +65,25 @@ impl Metrics {
                 "challenge_failures_total",
                 "Hardware challenges that could not be answered",
             )?,
+            attestations: IntCounter::new(
+                "attestations_total",
+                "Submissions of evidence that the chain took",
+            )?,
+            attestation_failures: IntCounter::new(
+                "attestation_failures_total",
+                "Attempts to attest that came to nothing",
+            )?,
+            attestation_ends: IntGaugeVec::new(
+                Opts::new(
+                    "attestation_ends_seconds",
+                    "When evidence ends, in seconds since 1970; 0 without any",
+                ),
+                &["source", "kind"],
+            )?,
             worker_balance_asy: Gauge::new("worker_balance_asy", "What the worker key has for fees, in ASY")?,
             registry,
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 12] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 15] = [
             Box::new(metrics.chain_connected.clone()),
             Box::new(metrics.engine_reachable.clone()),
             Box::new(metrics.machine_takes_jobs.clone()),
@@ -74,6 +95,9 @@ impl Metrics {
             Box::new(metrics.payouts.clone()),
             Box::new(metrics.challenge_answers.clone()),
             Box::new(metrics.challenge_failures.clone()),
+            Box::new(metrics.attestations.clone()),
+            Box::new(metrics.attestation_failures.clone()),
+            Box::new(metrics.attestation_ends.clone()),
             Box::new(metrics.worker_balance_asy.clone()),
         ];
         for collector in collectors {

@@ -37,7 +37,8 @@ impl Standing {
             (record.status != MachineStatus::Retired && record.sealing_key != *sealing_public).then(|| {
                 format!(
                     "consumers seal to the key 0x{}, and this worker has 0x{}: put the right key into \
-                     `assay.sealing_key_file` and start the worker anew",
+                     `assay.sealing_key_file` and start the worker anew, or rotate the machine's keys to this one's \
+                     (`assay machine rotate-keys {machine}`)",
                     hex::encode(record.sealing_key),
                     hex::encode(sealing_public)
                 )

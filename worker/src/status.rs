@@ -4,8 +4,8 @@ use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::{
-    challenge::progress::AnswerProgress, config::Config, engine::EngineInfo, jobs::JobStatus, keys::Keys,
-    standing::Standing,
+    attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
+    jobs::JobStatus, keys::Keys, standing::Standing,
 };
 
 /// Everything that `GET /status` says, before it is signed.
@@ -33,6 +33,8 @@ pub struct Status {
     pub declared: Declared,
     /// The answer to a hardware challenge that is being made, if one is.
     pub challenge: Option<AnswerProgress>,
+    /// How the machine's attestation stands.
+    pub attestation: AttestationStatus,
     /// The open jobs.
     pub jobs: Vec<JobStatus>,
 }
@@ -140,6 +142,10 @@ impl StatusBoard {
                 region: config.assay.region.clone(),
             },
             challenge: None,
+            attestation: AttestationStatus {
+                sealing_key: keys.sealing_custody.name(),
+                ..AttestationStatus::default()
+            },
             jobs: Vec::new(),
         }))
     }

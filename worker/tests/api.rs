@@ -8,11 +8,13 @@ use assay_client::keys;
 use assay_primitives::availability::{PROBE_PATH, probe_message};
 use assay_worker::{
     api::{self, ApiContext},
+    attestation::SourceStatus,
     config::Config,
     engine::{DockerEngine, EngineEndpoint, Output},
     jobs::{JobNotes, JobStore, ResultFiles},
     keys::Keys,
     metrics::Metrics,
+    sealing_store::SealingStore,
     status::{BlockHash, ChainStatus, Phase, StatusBoard},
 };
 use tokio::{
@@ -53,7 +55,8 @@ async fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let text = include_str!("../worker.example.yaml");
     let config = Config::parse(text, &folder.path().join("worker.yaml")).unwrap();
-    let mut keys = Keys::load_or_create(&config.assay).unwrap();
+    let store = SealingStore::File(config.assay.sealing_key_file.clone());
+    let mut keys = Keys::load_or_create(&config.assay, &store).unwrap();
     keys.worker = keys::keypair_from_uri("//Eve").unwrap();
     let status = StatusBoard::new(&config, &keys);
     let store = JobStore::open(folder.path().join("jobs")).unwrap();
@@ -123,6 +126,28 @@ async fn status_is_signed_over_its_exact_bytes() {
     let too_long = format!("/status?nonce={}", "a".repeat(65));
     assert_eq!(server.get(&too_long).await.code, 400);
     assert_eq!(server.get("/status?nonce=%00").await.code, 400);
+}
+
+#[tokio::test]
+async fn status_tells_how_the_machine_attests() {
+    let server = server().await;
+    assert_eq!(
+        server.get("/status").await.json()["attestation"],
+        serde_json::json!({ "sealing_key": "file", "sources": [], "lacks": [], "problem": null })
+    );
+    server.status.update(|status| {
+        status.attestation.sources.push(SourceStatus {
+            name: "gpu-0".into(),
+            kind: "nvidia-gpu",
+            until_s: Some(1_750_000_000),
+            last_error: Some("no collateral".into()),
+        });
+        status.attestation.lacks.push("TDX: no device".into());
+    });
+    let told = &server.get("/status").await.json()["attestation"];
+    assert_eq!(told["sources"][0]["until_s"], 1_750_000_000);
+    assert_eq!(told["sources"][0]["last_error"], "no collateral");
+    assert_eq!(told["lacks"][0], "TDX: no device");
 }
 
 /// A worker that serves machine 7, with everything that it needs.

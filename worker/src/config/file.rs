@@ -90,6 +90,18 @@ pub(super) struct Assay {
     pub(super) worker_key_file: Option<Text>,
     pub(super) sealing_key_file: Option<Text>,
     pub(super) limits: Option<Limits>,
+    pub(super) attestation: Option<Attestation>,
+}
+
+/// `assay.attestation`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Attestation {
+    pub(super) bring_collateral: Option<Text>,
+    pub(super) intel_url: Option<Text>,
+    pub(super) amd_url: Option<Text>,
+    pub(super) nvidia_url: Option<Text>,
+    pub(super) amd_certificate_file: Option<Text>,
 }
 
 /// `assay.limits`.

@@ -15,7 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::challenge::{devices::ProverChoice, slots::ProverShare};
+use crate::{
+    attestation::CollateralUrls,
+    challenge::{devices::ProverChoice, slots::ProverShare},
+};
 
 pub use error::{ConfigError, Problem};
 
@@ -148,6 +151,32 @@ pub struct AssaySettings {
     pub sealing_key_file: PathBuf,
     /// `limits`: bounds of one slot's container. Optional, its keys have defaults.
     pub limits: Limits,
+    /// `attestation`: where what evidence needs comes from. Optional, its keys have defaults.
+    pub attestation: AttestationSettings,
+}
+
+/// `assay.attestation`: where certificates and collateral come from. Whether the machine attests is
+/// `network_config.enable_tee`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttestationSettings {
+    /// `bring_collateral`: bring to the chain what it lacks of the vendors' collateral. Default: true.
+    pub bring_collateral: bool,
+    /// `intel_url`, `amd_url`, `nvidia_url`: where the vendors publish. Defaults: Intel's and AMD's own services, and where
+    /// NVIDIA's certificates say.
+    pub urls: CollateralUrls,
+    /// `amd_certificate_file`: the certificates of this machine's AMD chip and of its authority, in this order, as PEM.
+    /// Default: none; the host is asked, then AMD.
+    pub amd_certificate_file: Option<PathBuf>,
+}
+
+impl Default for AttestationSettings {
+    fn default() -> Self {
+        Self {
+            bring_collateral: true,
+            urls: CollateralUrls::default(),
+            amd_certificate_file: None,
+        }
+    }
 }
 
 /// Where the provider's key is.

@@ -9,12 +9,12 @@ use assay_client::units;
 use assay_primitives::money::ASY;
 
 use super::{
-    AssaySettings, Config, FORMAT_VERSION, Gpus, Limits, MAX_SLOTS, NetworkConfig, NodeSettings, Problem,
-    ProviderKey, RewardAddress, SharedResources, Staking,
+    AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, MAX_SLOTS, NetworkConfig,
+    NodeSettings, Problem, ProviderKey, RewardAddress, SharedResources, Staking,
     file::{self, ConfigFile, Text},
     reader::{Reader, parse_microdegrees},
 };
-use crate::{address, challenge::devices::ProverChoice};
+use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
 
 /// Longest endpoint URL that the chain keeps, in bytes.
 const MAX_ENDPOINT_BYTES: usize = 128;
@@ -263,6 +263,36 @@ fn assay(
             .as_ref()
             .map(|limits| self::limits(reader, limits))
             .unwrap_or_default(),
+        attestation: section
+            .attestation
+            .as_ref()
+            .map(|attestation| self::attestation(reader, attestation, folder))
+            .unwrap_or_default(),
+    }
+}
+
+fn attestation(reader: &mut Reader, section: &file::Attestation, folder: &Path) -> AttestationSettings {
+    const SCHEMES: [&str; 2] = ["http://", "https://"];
+    let defaults = AttestationSettings::default();
+    let mut service =
+        |key: &str, text: Option<&Text>| url(reader, &format!("assay.attestation.{key}"), text, &SCHEMES);
+    let urls = CollateralUrls {
+        intel: service("intel_url", section.intel_url.as_ref()).unwrap_or(defaults.urls.intel),
+        amd: service("amd_url", section.amd_url.as_ref()).unwrap_or(defaults.urls.amd),
+        nvidia: service("nvidia_url", section.nvidia_url.as_ref()),
+    };
+    AttestationSettings {
+        bring_collateral: section
+            .bring_collateral
+            .as_ref()
+            .map_or(defaults.bring_collateral, |text| {
+                reader.flag("assay.attestation.bring_collateral", Some(text))
+            }),
+        urls,
+        amd_certificate_file: section
+            .amd_certificate_file
+            .as_ref()
+            .map(|text| folder.join(&text.value)),
     }
 }
 

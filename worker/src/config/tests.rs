@@ -124,6 +124,15 @@ fn defaults_are_what_is_documented() {
             minimum_cpu_millis: 100,
             processes_per_slot: 1_024,
         },
+        attestation: AttestationSettings {
+            bring_collateral: true,
+            urls: CollateralUrls {
+                intel: "https://api.trustedservices.intel.com".into(),
+                amd: "https://kdsintf.amd.com".into(),
+                nvidia: None,
+            },
+            amd_certificate_file: None,
+        },
     };
     assert_eq!(config.assay, expected);
     assert_eq!(config.class_candidates(), ["CPU"]);
@@ -162,6 +171,11 @@ prover: cuda
 state_dir: /var/lib/assay
 provider_key_uri: //Bob
 worker_key_file: hot.key
+attestation:
+  bring_collateral: false
+  intel_url: http://pccs:8081
+  nvidia_url: https://lists.example.org
+  amd_certificate_file: chip.pem
 limits:
   processes_per_slot: 64"#;
     let settings = parse(&with_assay(lines)).unwrap().assay;
@@ -174,6 +188,16 @@ limits:
     assert_eq!(settings.provider_key, Some(ProviderKey::Uri("//Bob".into())));
     assert_eq!(settings.worker_key_file, Path::new("/etc/assay/hot.key"));
     assert_eq!(settings.sealing_key_file, Path::new("/var/lib/assay/sealing.key"));
+    let expected = AttestationSettings {
+        bring_collateral: false,
+        urls: CollateralUrls {
+            intel: "http://pccs:8081".into(),
+            amd: CollateralUrls::default().amd,
+            nvidia: Some("https://lists.example.org".into()),
+        },
+        amd_certificate_file: Some("/etc/assay/chip.pem".into()),
+    };
+    assert_eq!(settings.attestation, expected);
     assert_eq!(settings.limits.processes_per_slot, 64);
     assert_eq!(settings.limits.minimum_memory_mib, 64);
 }
@@ -199,13 +223,23 @@ fn example_file_is_valid() {
         "worker_key_file",
         "sealing_key_file",
     ];
+    let in_section = [
+        "  intel_url",
+        "  amd_url",
+        "  nvidia_url",
+        "  amd_certificate_file",
+    ];
     let mut all = text.to_owned();
-    for key in commented.iter().chain(&more) {
+    for key in commented.iter().chain(&more).chain(&in_section) {
         let marked = format!("  # {key}: ");
         assert_eq!(all.matches(&marked).count(), 1, "{key}");
         all = all.replace(&marked, &format!("  {key}: "));
     }
-    parse(&all).unwrap();
+    let settings = parse(&all).unwrap().assay.attestation;
+    // What the comments show is what holds without them, where there is a default.
+    assert_eq!(settings.urls.intel, CollateralUrls::default().intel);
+    assert_eq!(settings.urls.amd, CollateralUrls::default().amd);
+    assert!(settings.urls.nvidia.is_some() && settings.amd_certificate_file.is_some());
 }
 
 #[test]
@@ -438,6 +472,15 @@ fn bad_assay_values_are_named_with_what_is_allowed() {
         (
             "prover: gpu",
             "line 18: `assay.prover` is `gpu`; allowed: auto, cpu, wgpu or cuda",
+        ),
+        (
+            "attestation:\n  intel_url: pccs:8081",
+            "line 19: `assay.attestation.intel_url` is `pccs:8081`; allowed: a URL that begins with http:// or https://, \
+             at most 128 bytes",
+        ),
+        (
+            "attestation:\n  bring_collateral: maybe",
+            "line 19: `assay.attestation.bring_collateral` is `maybe`; allowed: true or false",
         ),
         (
             "provider_key_uri: //Bob\nprovider_key_file: key",

@@ -18,7 +18,8 @@ use crate::{
     state::StateFolder,
 };
 
-/// Does for a registered machine what is still missing: bond, reward destination, current ask and endpoint, fees.
+/// Does for a registered machine what is still missing: keys made in a TEE, bond, reward destination, current ask and
+/// endpoint, fees.
 pub(super) async fn complete(
     client: &ChainClient,
     config: &Config,
@@ -27,7 +28,10 @@ pub(super) async fn complete(
     machine: u64,
     record: &Machine,
 ) -> Result<Registration, RegistrationError> {
-    if let Some(problem) = sealing_key_problem(client, keys, machine, record) {
+    let sealing_problem = sealing_key_problem(client, keys, machine, record);
+    // One from a file may be the wrong file; one that was just made in a TEE can only be told to the chain.
+    let rotates = sealing_problem.is_some() && rotates_by_itself(keys);
+    if let Some(problem) = sealing_problem.filter(|_| !rotates) {
         if is_newcomer(record) {
             return Ok(Registration::WaitsForProvider(problem));
         }
@@ -80,6 +84,21 @@ pub(super) async fn complete(
         record.ask,
         record.endpoint.as_bytes(),
     ));
+    if rotates {
+        tracing::warn!(
+            machine,
+            sealing_key = hex::encode(keys.sealing_public()),
+            "the machine's sealing key is another one from now on, made in the TEE: what was sealed to the one before cannot \
+             be opened any more"
+        );
+        let agreement = keys.agreement(client.genesis_hash(), provider.0);
+        batch.push(calls::rotate_keys(
+            machine,
+            &worker,
+            keys.sealing_public(),
+            agreement,
+        ));
+    }
     let (destination, spelled) = reward_destination(config);
     let destination_is_told = state
         .told_reward_address()?
@@ -142,6 +161,11 @@ pub(super) fn reward_destination(config: &Config) -> (RewardDestination, String)
             format!("0x{}", hex::encode(address)),
         ),
     }
+}
+
+/// Whether this worker tells the chain of a new sealing key: it was made in a TEE, and the provider's key is here.
+fn rotates_by_itself(keys: &Keys) -> bool {
+    keys.sealing_custody.is_inside() && keys.provider.is_some()
 }
 
 /// Whether the machine was in no market yet, so that no job can wait for it.
@@ -269,6 +293,24 @@ mod tests {
     }
 
     const ENDPOINT: &str = "http://127.0.0.1:4001";
+
+    #[test]
+    fn only_a_key_of_a_tee_is_rotated_to_and_only_by_the_provider() {
+        use crate::sealing_store::Custody;
+
+        let key = |name: &str| keys::keypair_from_uri(name).unwrap();
+        for (custody, provider, expected) in [
+            (Custody::File, Some("//Bob"), false),
+            (Custody::Memory, None, false),
+            (Custody::Memory, Some("//Bob"), true),
+            (Custody::Sealed, Some("//Bob"), true),
+        ] {
+            let sealing = x25519_dalek::StaticSecret::from([7; 32]);
+            let mut keys = Keys::new(key("//Eve"), sealing, provider.map(key));
+            keys.sealing_custody = custody;
+            assert_eq!(rotates_by_itself(&keys), expected, "{custody:?}");
+        }
+    }
 
     #[test]
     fn complete_machine_needs_no_calls() {

@@ -139,9 +139,15 @@ pub fn sealing_key_problem(
 ) -> Option<String> {
     let held = keys.sealing_public();
     (record.sealing_key != held).then(|| {
+        // A key that never was outside a TEE cannot be restored.
+        let remedy = if keys.sealing_custody.is_inside() {
+            "it was made in a TEE: have"
+        } else {
+            "restore the file `assay.sealing_key_file`, or have"
+        };
         format!(
-            "machine {machine} is registered with the sealing key 0x{}, and this worker has 0x{}; restore the file \
-             `assay.sealing_key_file`, or have the provider tell the chain of this one:\n\x20 {}",
+            "machine {machine} is registered with the sealing key 0x{}, and this worker has 0x{}; {remedy} the provider \
+             tell the chain of this one:\n\x20 {}",
             hex::encode(record.sealing_key),
             hex::encode(held),
             rotation_command(client, keys, machine, &record.provider, false)

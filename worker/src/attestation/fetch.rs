@@ -1,0 +1,344 @@
+//! Asks vendors' services over HTTP, with bounds on time and size.
+//!
+//! Nothing that comes from here is believed: certificates and collateral are verified on chain, by their signatures.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{HeaderMap, Request, StatusCode, Uri, body::Bytes, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+
+/// Longest time from asking to the last byte of the answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest head of an answer, in bytes. Intel's has a chain of certificates in it.
+const MAX_HEAD_BYTES: usize = 32 * 1_024;
+
+/// Who asks, for the services' logs.
+const USER_AGENT: &str = concat!("assay-worker/", env!("CARGO_PKG_VERSION"));
+
+/// An answer that did not come, or none that is of use.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The URL is none.
+    #[error("{url:?} is no URL: {reason}")]
+    BadUrl {
+        /// The URL.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No answer came, or none in time.
+    #[error("{url} does not answer: {reason}")]
+    NoAnswer {
+        /// What was asked.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer is a refusal.
+    #[error("{url} answered with status {code}{}", explain(*code))]
+    Status {
+        /// What was asked.
+        url: String,
+        /// The status.
+        code: u16,
+    },
+    /// The answer is too long or breaks off.
+    #[error("the answer of {url} cannot be read: {reason}")]
+    Unreadable {
+        /// What was asked.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn explain(code: u16) -> &'static str {
+    match code {
+        404 => " (it knows nothing of that)",
+        429 => " (too many questions; it is asked again later)",
+        _ => "",
+    }
+}
+
+/// An answer.
+pub struct Fetched {
+    /// Its body.
+    pub body: Vec<u8>,
+    headers: HeaderMap,
+}
+
+impl Fetched {
+    /// The text of a header, with its `%` escapes undone.
+    pub fn header(&self, name: &str) -> Option<Vec<u8>> {
+        self.headers
+            .get(name)
+            .map(|value| percent_decoded(value.as_bytes()))
+    }
+}
+
+/// Asks by GET. Follows no redirects, keeps no connections.
+#[derive(Clone)]
+pub struct HttpFetch {
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    has_roots: bool,
+}
+
+impl Default for HttpFetch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HttpFetch {
+    /// A client with the system's root certificates.
+    pub fn new() -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let has_roots = !roots.is_empty();
+        // Named, so that it does not depend on what other crates make of the library.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("this provider has what TLS 1.2 and 1.3 need; qed")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .build();
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .retry_canceled_requests(false)
+            .http1_max_buf_size(MAX_HEAD_BYTES)
+            .build(connector);
+        Self { client, has_roots }
+    }
+
+    /// The answer to a URL, if its body has no more bytes than this.
+    pub async fn get(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
+        match tokio::time::timeout(PATIENCE, self.ask(url, limit)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(FetchError::NoAnswer {
+                url: url.to_owned(),
+                reason: format!("none within {} seconds", PATIENCE.as_secs()),
+            }),
+        }
+    }
+
+    async fn ask(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
+        let bad = |reason: String| FetchError::BadUrl {
+            url: url.to_owned(),
+            reason,
+        };
+        let no_answer = |reason: String| FetchError::NoAnswer {
+            url: url.to_owned(),
+            reason,
+        };
+        let uri: Uri = url.parse().map_err(|error| bad(causes(&error)))?;
+        if uri.scheme_str() == Some("https") && !self.has_roots {
+            return Err(no_answer(
+                "this machine has no root certificates; install the package ca-certificates".to_owned(),
+            ));
+        }
+        let request = Request::get(uri)
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::CONNECTION, "close")
+            .body(Empty::new())
+            .map_err(|error| bad(causes(&error)))?;
+        let response = self
+            .client
+            .request(request)
+            .await
+            .map_err(|error| no_answer(causes(&error)))?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status {
+                url: url.to_owned(),
+                code: response.status().as_u16(),
+            });
+        }
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, limit)
+            .collect()
+            .await
+            .map_err(|error| FetchError::Unreadable {
+                url: url.to_owned(),
+                reason: causes(&*error),
+            })?;
+        Ok(Fetched {
+            body: body.to_bytes().to_vec(),
+            headers: head.headers,
+        })
+    }
+}
+
+/// An error with everything that caused it: the outermost alone says little.
+fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Bytes with `%` and two hexadecimal digits for some of them; what is no escape stays as it is.
+fn percent_decoded(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        let mut value = [0];
+        match after.split_first_chunk::<2>() {
+            Some((digits, behind)) if *byte == b'%' && hex::decode_to_slice(digits, &mut value).is_ok() => {
+                decoded.extend(value);
+                rest = behind;
+            }
+            _ => {
+                decoded.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Mutex;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// What a service of the tests answers.
+    pub(in crate::attestation) struct Reply {
+        code: u16,
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+        /// Bytes that the head promises; the body may be shorter.
+        length: Option<usize>,
+    }
+
+    impl Reply {
+        pub(in crate::attestation) fn ok(body: impl AsRef<[u8]>) -> Self {
+            Self {
+                code: 200,
+                headers: Vec::new(),
+                body: body.as_ref().to_vec(),
+                length: None,
+            }
+        }
+
+        pub(in crate::attestation) fn status(code: u16) -> Self {
+            Self { code, ..Self::ok("") }
+        }
+
+        pub(in crate::attestation) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+            self.headers.push((name, value.into()));
+            self
+        }
+    }
+
+    /// A service on this machine, and what it was asked.
+    pub(in crate::attestation) struct Server {
+        pub(in crate::attestation) url: String,
+        requests: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Server {
+        pub(in crate::attestation) async fn start(
+            answer: impl Fn(&str) -> Reply + Send + Sync + 'static,
+        ) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+            let asked = requests.clone();
+            tokio::spawn(async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut request = vec![0; 4_096];
+                    let read = stream.read(&mut request).await.unwrap_or(0);
+                    let text = String::from_utf8_lossy(&request[..read]).into_owned();
+                    let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+                    asked.lock().unwrap().push(path.clone());
+                    let reply = answer(&path);
+                    let headers: String = reply
+                        .headers
+                        .iter()
+                        .map(|(name, value)| format!("{name}: {value}\r\n"))
+                        .collect();
+                    let head = format!(
+                        "HTTP/1.1 {} X\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
+                        reply.code,
+                        reply.length.unwrap_or(reply.body.len())
+                    );
+                    let _ = stream.write_all(&[head.as_bytes(), &reply.body].concat()).await;
+                }
+            });
+            Self { url, requests }
+        }
+
+        /// The paths that were asked for, in order.
+        pub(in crate::attestation) fn requests(&self) -> Vec<String> {
+            self.requests.lock().unwrap().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_comes_with_its_headers() {
+        let server = Server::start(|_| Reply::ok("body").header("Some-Chain", "a%20b%0A%zz%")).await;
+        let answer = HttpFetch::new()
+            .get(&format!("{}/path?x=1", server.url), 4)
+            .await
+            .unwrap();
+        assert_eq!(answer.body, b"body");
+        assert_eq!(answer.header("some-chain").unwrap(), b"a b\n%zz%");
+        assert_eq!(answer.header("other"), None);
+        assert_eq!(server.requests(), ["/path?x=1"]);
+    }
+
+    #[tokio::test]
+    async fn answers_are_read_up_to_their_bound() {
+        let server = Server::start(|path| match path {
+            "/long" => Reply::ok("bodies"),
+            "/short" => Reply {
+                length: Some(5),
+                ..Reply::ok("body")
+            },
+            "/head" => Reply::ok("body").header("x", "y".repeat(4 * MAX_HEAD_BYTES)),
+            _ => Reply::status(302).header("location", "/long"),
+        })
+        .await;
+        let fetch = HttpFetch::new();
+        for (path, expected) in [
+            ("/long", "cannot be read"),
+            ("/short", "cannot be read"),
+            ("/head", "does not answer"),
+            ("/elsewhere", "status 302"),
+        ] {
+            let error = fetch.get(&format!("{}{path}", server.url), 5).await.map(|_| ());
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(expected), "{path}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_other_end_is_an_error() {
+        let fetch = HttpFetch::new();
+        let error = fetch.get("http://127.0.0.1:9/", 5).await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, FetchError::NoAnswer { .. }), "{error}");
+        let error = fetch.get("http://a b/", 5).await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, FetchError::BadUrl { .. }), "{error}");
+    }
+}

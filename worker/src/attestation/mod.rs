@@ -1,0 +1,566 @@
+//! Keeps the machine attested: collects evidence, brings it to the chain, and renews it before it ends.
+//!
+//! What counts is read off the chain at every look, so a worker that restarts goes on where it was, and evidence that the
+//! chain forgot or that the machine's keys were rotated away from is brought anew. Each source, the processor and every
+//! GPU, goes its own way: what one lacks keeps no other from attesting.
+
+pub(crate) mod bounded;
+mod collateral;
+mod configfs;
+mod fetch;
+mod gramine;
+mod nvidia;
+mod sev_guest;
+mod snp;
+mod source;
+mod status;
+mod tdx_guest;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use assay_client::{
+    BlockId, Error, calls,
+    types::{
+        Collateral, CollateralId, Evidence, EvidenceId, EvidenceRecord, KeyId, KeySource, KeyVendor, Machine,
+        MachineStatus, key_id, keys_digest,
+    },
+};
+use assay_evidence::{
+    Binding, certificates_of_pem, intel::Quote, nvidia::verify_device_key, snp::verify_chip_key, vendor_roots,
+};
+use assay_primitives::market::TeeKind;
+use tokio::time::Instant;
+
+pub use collateral::{CollateralChain, CollateralError, CollateralUrls, Collector};
+pub use fetch::{FetchError, HttpFetch};
+pub(crate) use sev_guest::{derived_key, own_report};
+pub use snp::{AmdCertificates, ChainError};
+pub use source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError, Survey, kind_name};
+pub use status::{AttestationStatus, SourceStatus};
+
+use crate::{
+    chain::{ConnectedChain, bounded as in_time},
+    metrics::Metrics,
+};
+
+/// Pause between two looks at what counts on chain.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Pause after the first failure; every further one doubles it. A refused submission costs its fee.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3_600);
+
+/// What is asked and told of the chain's evidence.
+pub trait AttestationChain: CollateralChain {
+    /// The newest block that cannot be replaced any more.
+    fn finalized_block(&self) -> impl Future<Output = Result<BlockId, Error>> + Send;
+
+    /// The machine as the chain has it.
+    fn machine(&self, machine: u64) -> impl Future<Output = Result<Option<Machine>, Error>> + Send;
+
+    /// The machine's evidence.
+    fn evidence_of(&self, machine: u64) -> impl Future<Output = Result<Vec<EvidenceRecord>, Error>> + Send;
+
+    /// Whether the chain keeps a key.
+    fn keeps_key(&self, id: &KeyId) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// Submits evidence, and waits until that is final.
+    fn submit(
+        &self,
+        machine: u64,
+        anchor: u64,
+        evidence: Evidence,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl CollateralChain for ConnectedChain {
+    async fn collateral_ends_s(&self, id: &CollateralId) -> Result<Option<u64>, Error> {
+        in_time(self.client().collateral_ends_s(id)).await
+    }
+
+    async fn bring(&self, collateral: Collateral) -> Result<(), Error> {
+        self.submit_call(calls::submit_collateral(collateral)).await?;
+        Ok(())
+    }
+}
+
+impl AttestationChain for ConnectedChain {
+    async fn finalized_block(&self) -> Result<BlockId, Error> {
+        in_time(self.client().finalized_block()).await
+    }
+
+    async fn machine(&self, machine: u64) -> Result<Option<Machine>, Error> {
+        in_time(self.client().machine(machine)).await
+    }
+
+    async fn evidence_of(&self, machine: u64) -> Result<Vec<EvidenceRecord>, Error> {
+        in_time(self.client().evidence_of(machine)).await
+    }
+
+    async fn keeps_key(&self, id: &KeyId) -> Result<bool, Error> {
+        in_time(self.client().keeps_key(id)).await
+    }
+
+    async fn submit(&self, machine: u64, anchor: u64, evidence: Evidence) -> Result<(), Error> {
+        self.submit_call(calls::submit_evidence(machine, anchor, evidence))
+            .await?;
+        Ok(())
+    }
+}
+
+/// Takes how each source stands, and what keeps all of them from attesting.
+pub type Show = Box<dyn Fn(Vec<SourceStatus>, Option<String>) + Send + Sync>;
+
+/// What a machine attests with.
+pub struct AttestorParts<C> {
+    /// The chain.
+    pub chain: C,
+    /// The machine.
+    pub machine: u64,
+    /// Hash of the chain's first block.
+    pub genesis_hash: [u8; 32],
+    /// Public part of this worker's key.
+    pub worker_key: [u8; 32],
+    /// The key that consumers seal to and this worker can open.
+    pub sealing_key: [u8; 32],
+    /// What gives evidence; none twice.
+    pub sources: Vec<Arc<dyn EvidenceSource>>,
+    /// Brings collateral; `None` where the configuration leaves that to others.
+    pub collector: Option<Collector>,
+    /// Finds certificates of AMD's chips.
+    pub amd: AmdCertificates,
+    /// Shown how each source stands, after every look.
+    pub show: Show,
+    /// Counts.
+    pub metrics: Metrics,
+    /// The time in seconds since 1970.
+    pub now_s: fn() -> u64,
+}
+
+/// The system's time in seconds since 1970.
+pub fn system_time_s() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Attests for as long as the connection holds.
+pub async fn keep_attested<C: AttestationChain>(parts: AttestorParts<C>) -> Result<(), Error> {
+    let mut attestor = Attestor::new(parts);
+    loop {
+        attestor.round().await?;
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// How a source stands.
+struct Track {
+    source: Arc<dyn EvidenceSource>,
+    /// The device behind it, once that is known. A machine has one processor, so only GPUs need it to be told apart.
+    device: Option<[u8; 32]>,
+    /// Until when its evidence counts; `None` where it has none that counts.
+    until_s: Option<u64>,
+    /// From when on it is renewed.
+    renew_at_s: u64,
+    failures: u32,
+    not_before: Option<Instant>,
+    last_error: Option<String>,
+}
+
+impl Track {
+    /// The source's own evidence among what counts.
+    fn own<'r>(&self, counting: &'r [EvidenceRecord]) -> Option<&'r EvidenceRecord> {
+        let kind = self.source.kind();
+        match self.device {
+            Some(device) => counting
+                .iter()
+                .find(|record| record.id == EvidenceId { device, kind }),
+            None if kind == TeeKind::NvidiaGpu => None,
+            None => counting.iter().find(|record| record.id.kind == kind),
+        }
+    }
+
+    /// Notes what counts on chain. New evidence is renewed when half of what it then has is over.
+    fn observe(&mut self, counting: &[EvidenceRecord], now_s: u64) {
+        let until_s = self.own(counting).map(|record| record.until_s);
+        if until_s != self.until_s {
+            self.until_s = until_s;
+            self.renew_at_s = until_s.map_or(0, |until_s| {
+                now_s.saturating_add(until_s.saturating_sub(now_s) / 2)
+            });
+        }
+    }
+
+    fn is_due(&self, now_s: u64) -> bool {
+        now_s >= self.renew_at_s && self.not_before.is_none_or(|time| time <= Instant::now())
+    }
+
+    fn failed(&mut self, problem: String) {
+        let pause = FIRST_PAUSE
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .min(LONGEST_PAUSE);
+        tracing::warn!(
+            source = self.source.name(),
+            problem,
+            again_in_seconds = pause.as_secs(),
+            "no new evidence"
+        );
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Some(Instant::now() + pause);
+        self.last_error = Some(problem);
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        self.not_before = None;
+        self.last_error = None;
+    }
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error(transparent)]
+    Chain(#[from] Error),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Certificates(#[from] ChainError),
+    #[error(transparent)]
+    Collateral(#[from] CollateralError),
+    #[error("the evidence cannot be read: {0}")]
+    Evidence(#[from] assay_evidence::EvidenceError),
+    #[error("the driver broke off: {0}")]
+    BrokeOff(#[from] tokio::task::JoinError),
+    #[error("the chain took the evidence and does not show it; it is looked for again")]
+    NotShown,
+}
+
+impl AttemptError {
+    /// The chain's error, where the connection is gone.
+    fn lost(self) -> Result<Error, Self> {
+        match self {
+            Self::Chain(error) | Self::Collateral(CollateralError::Chain(error))
+                if error.is_connection_lost() =>
+            {
+                Ok(error)
+            }
+            other => Err(other),
+        }
+    }
+}
+
+/// Evidence with what it takes to submit it.
+struct Ready {
+    collected: Collected,
+    /// The chain of the key that signed, if the evidence has one.
+    certificates: Vec<Vec<u8>>,
+    /// What the chain calls that key, where the chain of certificates tells it.
+    key: Option<KeyId>,
+    /// The device, where only that tells sources apart.
+    device: Option<[u8; 32]>,
+}
+
+impl Ready {
+    fn evidence(&self, known: Option<KeyId>) -> Evidence {
+        let chain = || known.map_or_else(|| KeySource::Chain(self.certificates.clone()), KeySource::Known);
+        match &self.collected {
+            Collected::Quote(quote) => Evidence::Quote {
+                quote: quote.clone(),
+                key: known.map_or(KeySource::Carried, KeySource::Known),
+            },
+            Collected::Snp { report, .. } => Evidence::SnpReport {
+                report: report.clone(),
+                key: chain(),
+            },
+            Collected::Gpu { report, .. } => Evidence::GpuReport {
+                report: report.clone(),
+                key: chain(),
+            },
+        }
+    }
+}
+
+struct Attestor<C> {
+    parts: AttestorParts<C>,
+    tracks: Vec<Track>,
+}
+
+impl<C: AttestationChain> Attestor<C> {
+    fn new(mut parts: AttestorParts<C>) -> Self {
+        let tracks = std::mem::take(&mut parts.sources)
+            .into_iter()
+            .map(|source| Track {
+                source,
+                device: None,
+                until_s: None,
+                renew_at_s: 0,
+                failures: 0,
+                not_before: None,
+                last_error: None,
+            })
+            .collect();
+        Self { parts, tracks }
+    }
+
+    /// One look at the chain, and what follows from it. The error is a lost connection.
+    async fn round(&mut self) -> Result<(), Error> {
+        let problem = match self.look().await {
+            Ok(problem) => problem,
+            Err(error) if error.is_connection_lost() => return Err(error),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(problem) = &problem {
+            tracing::warn!(problem, "nothing is attested meanwhile");
+        }
+        let sources = self
+            .tracks
+            .iter()
+            .map(|track| {
+                let ends = self
+                    .parts
+                    .metrics
+                    .attestation_ends
+                    .with_label_values(&[track.source.name(), kind_name(track.source.kind())]);
+                ends.set(
+                    track
+                        .until_s
+                        .map_or(0, |until_s| i64::try_from(until_s).unwrap_or(i64::MAX)),
+                );
+                SourceStatus {
+                    name: track.source.name().to_owned(),
+                    kind: kind_name(track.source.kind()),
+                    until_s: track.until_s,
+                    last_error: track.last_error.clone(),
+                }
+            })
+            .collect();
+        (self.parts.show)(sources, problem);
+        Ok(())
+    }
+
+    /// Attests whatever is due; says what keeps all of it from attesting.
+    async fn look(&mut self) -> Result<Option<String>, Error> {
+        let machine = self.parts.machine;
+        let Some(record) = self.parts.chain.machine(machine).await? else {
+            return Ok(Some("the chain has no such machine any more".to_owned()));
+        };
+        if record.status == MachineStatus::Retired {
+            return Ok(Some("the machine has left the market".to_owned()));
+        }
+        // Evidence vouches that the keys are here: for others it would be a lie.
+        if record.worker_key.0 != self.parts.worker_key || record.sealing_key != self.parts.sealing_key {
+            return Ok(Some(format!(
+                "the machine's keys on chain are not this worker's: rotate them to the worker key 0x{} and the sealing key \
+                 0x{}",
+                hex::encode(self.parts.worker_key),
+                hex::encode(self.parts.sealing_key)
+            )));
+        }
+        for place in 0..self.tracks.len() {
+            let counting = self.counting().await?;
+            let now_s = (self.parts.now_s)();
+            let Some(track) = self.tracks.get_mut(place) else {
+                continue;
+            };
+            track.observe(&counting, now_s);
+            if !track.is_due(now_s) {
+                continue;
+            }
+            let outcome = self.attempt(place, &counting).await;
+            let Some(track) = self.tracks.get_mut(place) else {
+                continue;
+            };
+            match outcome {
+                Ok(()) => track.succeeded(),
+                Err(error) => match error.lost() {
+                    Ok(lost) => return Err(lost),
+                    Err(error) => {
+                        self.parts.metrics.attestation_failures.inc();
+                        track.failed(error.to_string());
+                    }
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// The machine's evidence that counts now, for the keys of this worker.
+    async fn counting(&self) -> Result<Vec<EvidenceRecord>, Error> {
+        let keys = keys_digest(&self.parts.worker_key, &self.parts.sealing_key);
+        let now_s = (self.parts.now_s)();
+        let mut records = self.parts.chain.evidence_of(self.parts.machine).await?;
+        records.retain(|record| record.keys == keys && now_s < record.until_s);
+        Ok(records)
+    }
+
+    /// Collects evidence of a source and brings it to the chain.
+    async fn attempt(&mut self, place: usize, counting: &[EvidenceRecord]) -> Result<(), AttemptError> {
+        let Some(track) = self.tracks.get(place) else {
+            return Ok(());
+        };
+        let source = track.source.clone();
+        let anchor = self.parts.chain.finalized_block().await?;
+        let binding = Binding {
+            genesis_hash: self.parts.genesis_hash,
+            machine_id: self.parts.machine,
+            worker_key: self.parts.worker_key,
+            sealing_key: self.parts.sealing_key,
+            anchor_hash: anchor.hash,
+        };
+        let asked = source.clone();
+        let collected = tokio::task::spawn_blocking(move || asked.collect(&binding)).await??;
+        let now_s = (self.parts.now_s)();
+        let ready = self.ready(collected, now_s).await?;
+
+        // A GPU is known by its certificate: perhaps it has evidence since before this worker was started.
+        if let Some(track) = self.tracks.get_mut(place)
+            && ready.device.is_some()
+            && track.device != ready.device
+        {
+            track.device = ready.device;
+            track.observe(counting, now_s);
+            if !track.is_due(now_s) {
+                return Ok(());
+            }
+        }
+        self.bring_collateral(&ready, now_s).await?;
+        self.submit(anchor.number, &ready).await?;
+
+        // Submissions follow each other, and each waits for its finality before the next one takes its anchor: so what was
+        // recorded for this anchor is this source's.
+        let kind = source.kind();
+        let recorded = self.counting().await?;
+        let own = recorded
+            .iter()
+            .find(|record| record.id.kind == kind && record.anchor == anchor.number)
+            .ok_or(AttemptError::NotShown)?;
+        let now_s = (self.parts.now_s)();
+        if let Some(track) = self.tracks.get_mut(place) {
+            track.device = Some(own.id.device);
+            track.observe(&recorded, now_s);
+        }
+        self.parts.metrics.attestations.inc();
+        tracing::info!(
+            source = source.name(),
+            kind = kind_name(kind),
+            until_s = own.until_s,
+            workload = hex::encode(own.workload),
+            "the machine is attested"
+        );
+        Ok(())
+    }
+
+    /// Looks at the certificates of evidence: whose key signed, and what it is called on chain.
+    async fn ready(&self, collected: Collected, now_s: u64) -> Result<Ready, AttemptError> {
+        // With the vendors' own roots. Where governance trusts others the key just has no name here, and its chain goes along
+        // every time.
+        let roots = vendor_roots()?;
+        match &collected {
+            Collected::Quote(bytes) => {
+                let quote = Quote::read(bytes)?;
+                let certificates = match quote.certificate_chain() {
+                    Some(text) => certificates_of_pem(text)?,
+                    None => Vec::new(),
+                };
+                let key = Some(key_id(KeyVendor::Intel, quote.attestation_key()));
+                Ok(Ready {
+                    collected,
+                    certificates,
+                    key,
+                    device: None,
+                })
+            }
+            Collected::Snp { report, certificates } => {
+                let certificates = self
+                    .parts
+                    .amd
+                    .chain_of(report, certificates.clone(), now_s)
+                    .await?;
+                let key = verify_chip_key(&as_slices(&certificates), &roots, &[], false, now_s)
+                    .ok()
+                    .map(|key| key_id(KeyVendor::Amd, &key.key));
+                Ok(Ready {
+                    collected,
+                    certificates,
+                    key,
+                    device: None,
+                })
+            }
+            Collected::Gpu { chain, .. } => {
+                let certificates = chain.clone();
+                let key = verify_device_key(&as_slices(&certificates), &roots, &[], false, now_s).ok();
+                Ok(Ready {
+                    collected,
+                    certificates,
+                    device: key.as_ref().map(|key| key.device()),
+                    key: key.map(|key| key_id(KeyVendor::Nvidia, &key.key)),
+                })
+            }
+        }
+    }
+
+    /// Sees to it that the chain can judge the evidence.
+    async fn bring_collateral(&self, ready: &Ready, now_s: u64) -> Result<(), AttemptError> {
+        let Some(collector) = &self.parts.collector else {
+            return Ok(());
+        };
+        let (chain, certificates) = (&self.parts.chain, &ready.certificates);
+        let (outcome, is_required) = match &ready.collected {
+            // Without its chain nobody can tell which.
+            Collected::Quote(_) if certificates.is_empty() => return Ok(()),
+            Collected::Quote(quote) => (
+                collector.bring_for_quote(chain, quote, certificates, now_s).await,
+                true,
+            ),
+            Collected::Snp { .. } => (collector.bring_for_chip(chain, certificates, now_s).await, false),
+            Collected::Gpu { .. } => (collector.bring_for_gpu(chain, certificates, now_s).await, false),
+        };
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(error) => match AttemptError::from(error).lost() {
+                Ok(lost) => Err(lost.into()),
+                Err(error) if is_required => Err(error),
+                // Whether lists are required is the chain's policy, so the chain has the last word.
+                Err(error) => {
+                    tracing::warn!(%error, "a list of revoked certificates could not be brought");
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Submits evidence by the key that the chain keeps; with its chain of certificates where it keeps none, or where what
+    /// it keeps does not fit any more.
+    async fn submit(&self, anchor: u64, ready: &Ready) -> Result<(), Error> {
+        let (chain, machine) = (&self.parts.chain, self.parts.machine);
+        let known = match ready.key {
+            Some(id) if chain.keeps_key(&id).await? => Some(id),
+            _ => None,
+        };
+        let outcome = chain.submit(machine, anchor, ready.evidence(known)).await;
+        let Err(error) = outcome else { return Ok(()) };
+        // After an update of its firmware, a platform has new certificates of the same key.
+        let may_be_outdated = error.is_dispatch("Attestation", "Refused")
+            || error.is_dispatch("Attestation", "NoSuchKey")
+            || error.is_dispatch("Attestation", "ExpiresTooSoon");
+        if known.is_none() || !may_be_outdated {
+            return Err(error);
+        }
+        tracing::info!(%error, "the key that the chain keeps does not fit; its certificates are brought anew");
+        chain.submit(machine, anchor, ready.evidence(None)).await
+    }
+}
+
+fn as_slices(chain: &[Vec<u8>]) -> Vec<&[u8]> {
+    chain.iter().map(Vec::as_slice).collect()
+}
+
+#[cfg(test)]
+mod tests;

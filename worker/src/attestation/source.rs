@@ -1,0 +1,237 @@
+//! What evidence can come from, and what a machine lacks where none can.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use assay_evidence::Binding;
+use assay_primitives::market::TeeKind;
+
+use super::{configfs, gramine, nvidia, sev_guest, tdx_guest};
+
+/// Where the devices are that give evidence. Tests put files of their own there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DevicePaths {
+    /// Folder of the kernel's reports: configfs-tsm.
+    pub tsm_reports: PathBuf,
+    /// The device of an SEV-SNP guest.
+    pub sev_guest: PathBuf,
+    /// The device of a TDX trust domain.
+    pub tdx_guest: PathBuf,
+    /// Says where the host of a trust domain serves quotes, for kernels that do not ask it themselves.
+    pub tdx_attest_config: PathBuf,
+    /// Folder of Gramine's pseudo-files in an SGX enclave.
+    pub gramine: PathBuf,
+    /// NVIDIA's management library; by its name where the system's loader finds it.
+    pub nvml: PathBuf,
+}
+
+impl DevicePaths {
+    /// Where Linux has them.
+    pub fn of_linux() -> Self {
+        Self {
+            tsm_reports: "/sys/kernel/config/tsm/report".into(),
+            sev_guest: "/dev/sev-guest".into(),
+            tdx_guest: "/dev/tdx_guest".into(),
+            tdx_attest_config: "/etc/tdx-attest.conf".into(),
+            gramine: "/dev/attestation".into(),
+            nvml: "libnvidia-ml.so.1".into(),
+        }
+    }
+
+    /// The same below a folder.
+    #[cfg(test)]
+    pub(crate) fn below(folder: &Path) -> Self {
+        Self {
+            tsm_reports: folder.join("tsm/report"),
+            sev_guest: folder.join("sev-guest"),
+            tdx_guest: folder.join("tdx_guest"),
+            tdx_attest_config: folder.join("tdx-attest.conf"),
+            gramine: folder.join("attestation"),
+            nvml: folder.join("libnvidia-ml.so.1"),
+        }
+    }
+}
+
+/// What a device gave. Nothing of it is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Collected {
+    /// An SGX or TDX quote.
+    Quote(Vec<u8>),
+    /// A SEV-SNP report.
+    Snp {
+        /// The report.
+        report: Vec<u8>,
+        /// Certificates that the host gave with it (each DER), the chip's or cloud's first; often none.
+        certificates: Vec<Vec<u8>>,
+    },
+    /// A GPU's measurements.
+    Gpu {
+        /// SPDM request and response, one behind the other.
+        report: Vec<u8>,
+        /// The GPU's chain of certificates (each DER), the attestation key's first.
+        chain: Vec<Vec<u8>>,
+    },
+}
+
+/// Something that signs what it is asked with. One that exists was found present.
+pub trait EvidenceSource: Send + Sync + 'static {
+    /// What it is, for people; no two of a machine have the same.
+    fn name(&self) -> &str;
+
+    /// What it signs as.
+    fn kind(&self) -> TeeKind;
+
+    /// Asks for evidence that is bound to this. May take seconds, and blocks.
+    fn collect(&self, binding: &Binding) -> Result<Collected, SourceError>;
+}
+
+/// Evidence that could not be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The system refused.
+    #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
+    Io {
+        /// What was tried, such as `read`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// More bytes than any genuine answer has.
+    #[error("{} gave more than {limit} bytes, which no genuine answer has", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Most bytes that are read.
+        limit: usize,
+    },
+    /// Somebody else wrote into the same report.
+    #[error(
+        "another program wrote into {} while the report was made; it is asked for again",
+        path.display()
+    )]
+    Raced {
+        /// The report's folder.
+        path: PathBuf,
+    },
+    /// The device answered with something else than it should.
+    #[error("{device} gave no evidence: {reason}")]
+    Refused {
+        /// The device.
+        device: String,
+        /// What it said, and what to do where that is known.
+        reason: String,
+    },
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "; run the worker as root, or give its user the right to it",
+        _ => "",
+    }
+}
+
+impl SourceError {
+    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    pub(crate) fn refused(device: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Refused {
+            device: device.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What a machine lacks for a kind of evidence, and what would give it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// What was looked for.
+    pub what: &'static str,
+    /// What is missing, and what to do about it.
+    pub reason: String,
+}
+
+impl Lack {
+    pub(super) fn new(what: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            what,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.what, self.reason)
+    }
+}
+
+/// Looks for the evidence of a processor.
+type Look = fn(&DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>;
+
+/// Every source of evidence of a machine, and what it lacks for more.
+#[derive(Clone, Default)]
+pub struct Survey {
+    /// What is there: at most one for the processor, and one for each GPU.
+    pub sources: Vec<Arc<dyn EvidenceSource>>,
+    /// What is not there. Nothing about processors where a source for the processor was found.
+    pub lacks: Vec<Lack>,
+}
+
+impl Survey {
+    /// Looks at the machine. Blocks for as long as drivers take to answer.
+    pub fn of(paths: &DevicePaths) -> Self {
+        let mut survey = Self::default();
+        let processors: [Look; 4] = [
+            // Inside an enclave nothing else is to be seen.
+            gramine::look,
+            // The kernel's own way, where it has one.
+            configfs::look,
+            sev_guest::look,
+            tdx_guest::look,
+        ];
+        for look in processors {
+            match look(paths) {
+                Ok(source) => {
+                    survey.sources.push(source);
+                    survey.lacks.clear();
+                    break;
+                }
+                Err(lack) => survey.lacks.push(lack),
+            }
+        }
+        match nvidia::look(paths) {
+            Ok(gpus) => survey.sources.extend(gpus),
+            Err(lack) => survey.lacks.push(lack),
+        }
+        survey
+    }
+
+    /// What the processor signs as, where it signs.
+    pub fn processor(&self) -> Option<TeeKind> {
+        self.sources
+            .iter()
+            .map(|source| source.kind())
+            .find(|kind| *kind != TeeKind::NvidiaGpu)
+    }
+}
+
+/// How a kind of TEE is called in texts and metrics.
+pub fn kind_name(kind: TeeKind) -> &'static str {
+    match kind {
+        TeeKind::Sgx => "sgx",
+        TeeKind::Tdx => "tdx",
+        TeeKind::SevSnp => "sev-snp",
+        TeeKind::NvidiaGpu => "nvidia-gpu",
+    }
+}
