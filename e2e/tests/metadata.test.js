@@ -15,13 +15,18 @@ const ASSAY_PALLETS = {
   ProviderStaking: 52,
   JobEscrow: 53,
   RewardEmission: 54,
+  HardwareChallenge: 55,
+  Attestation: 56,
+  Availability: 57,
 };
+/** Below are the pallets of the SDK. */
+const FIRST_INDEX = 50;
 
 const suite = withNode();
 
 /** Assay's pallets as the metadata describes them. */
 function assayPallets() {
-  return suite.api.runtimeMetadata.asLatest.pallets.filter(({ name }) => name.toString() in ASSAY_PALLETS);
+  return suite.api.runtimeMetadata.asLatest.pallets.filter(({ index }) => index.toNumber() >= FIRST_INDEX);
 }
 
 /** The variants of an enumeration that a pallet may or may not have. */

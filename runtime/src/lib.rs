@@ -191,8 +191,8 @@ mod runtime {
     pub type RewardEmission = pallet_reward_emission::Pallet<Runtime>;
     #[runtime::pallet_index(55)]
     pub type HardwareChallenge = pallet_hardware_challenge::Pallet<Runtime>;
-    #[runtime::pallet_index(57)]
-    pub type Availability = pallet_availability::Pallet<Runtime>;
     #[runtime::pallet_index(56)]
     pub type Attestation = pallet_attestation::Pallet<Runtime>;
+    #[runtime::pallet_index(57)]
+    pub type Availability = pallet_availability::Pallet<Runtime>;
 }
