@@ -10,10 +10,10 @@
 
 use std::{error::Error, process::ExitCode, time::Duration};
 
-use assay_proof::prover::{Prover, self_test};
+use assay_proof::prover::self_test;
 use assay_provers::{
     AnyProver, BackEnd, DetectOptions,
-    bench::{DEFAULT_MARGIN_PERCENT, HardwareClass, measure},
+    bench::{HardwareClass, measure},
     detect,
 };
 
@@ -76,22 +76,11 @@ fn bench(
     let measurement = measure(prover, stage_time, &())?;
     println!("{measurement}");
     for class in classes {
-        let verdict = measurement.judge(prover, &class.params, DEFAULT_MARGIN_PERCENT)?;
-        println!(
-            "  {:<20} deadline {:.1} s: {verdict}",
-            class.name,
-            class.params.deadline_ms as f64 / 1e3
-        );
-        if is_full && verdict.is_worth_answering(&class.params) {
-            let commitment = prover.commit(&class.params, &[1; 32], &())?;
-            prover.release();
-            println!(
-                "  {:<20} answered in full: filling {:.2} s and walking {:.2} s",
-                class.name,
-                commitment.fill_time.as_secs_f64(),
-                commitment.walk_time.as_secs_f64()
-            );
+        let mut judgement = measurement.judge_class(prover, class)?;
+        if is_full {
+            judgement.answer_in_full(prover, &())?;
         }
+        println!("{judgement}");
     }
     Ok(())
 }

@@ -165,6 +165,16 @@ impl Measurement {
         }
     }
 
+    /// Whether the machine can hold a class, with [`DEFAULT_MARGIN_PERCENT`] of the time to spare.
+    pub fn judge_class(&self, prover: &AnyProver, class: &HardwareClass) -> Result<Judgement, ProverError> {
+        let verdict = self.judge(prover, &class.params, DEFAULT_MARGIN_PERCENT)?;
+        Ok(Judgement {
+            class: class.clone(),
+            verdict,
+            in_full: None,
+        })
+    }
+
     /// Whether the machine can hold a class: whether its memory suffices, and the time with so much to spare.
     pub fn judge(
         &self,
@@ -274,6 +284,52 @@ impl fmt::Display for Verdict {
                 gib(*free_bytes)
             ),
         }
+    }
+}
+
+/// A class, and whether a device can hold it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Judgement {
+    /// The class.
+    pub class: HardwareClass,
+    /// Whether it can be held, by the rates that were measured.
+    pub verdict: Verdict,
+    /// What the class's whole challenge took, where it was answered.
+    pub in_full: Option<Commitment>,
+}
+
+impl Judgement {
+    /// Answers the class's whole challenge, where [that is worth it](Verdict::is_worth_answering).
+    pub fn answer_in_full(&mut self, prover: &mut AnyProver, watch: &dyn Watch) -> Result<(), ProverError> {
+        const SEED: Hash = [1; 32];
+        if self.verdict.is_worth_answering(&self.class.params) {
+            self.in_full = Some(prover.commit(&self.class.params, &SEED, watch)?);
+            prover.release();
+        }
+        Ok(())
+    }
+}
+
+/// A line, and one more where the challenge was answered in full.
+impl fmt::Display for Judgement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "  {:<20} deadline {:.1} s: {}",
+            self.class.name,
+            self.class.params.deadline_ms as f64 / 1e3,
+            self.verdict
+        )?;
+        if let Some(commitment) = &self.in_full {
+            write!(
+                formatter,
+                "\n  {:<20} answered in full: filling {:.2} s and walking {:.2} s",
+                "",
+                commitment.fill_time.as_secs_f64(),
+                commitment.walk_time.as_secs_f64()
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -85,14 +85,7 @@ impl<T: Config> Pallet<T> {
     ///
     /// It must have committed, or owed it. One that left the state altogether has nothing left to lose.
     pub(crate) fn check_missed(round: RoundId, machine: MachineId) -> Result<(), Error<T>> {
-        let record = Self::round(round)?;
-        let deadline_ms = record.prove_deadline_ms().ok_or(Error::<T>::OpeningsNotDrawn)?;
-        let now_ms = T::Clock::now_ms();
-        ensure!(now_ms > deadline_ms, Error::<T>::NotMissed);
-        ensure!(
-            record.reports_until_ms().is_some_and(|end| now_ms <= end),
-            Error::<T>::RoundForgotten
-        );
+        let record = Self::reportable(round, T::Clock::now_ms())?;
         let claim = T::Machines::hardware_claim(machine).ok_or(Error::<T>::NoSuchMachine)?;
         match Answers::<T>::get(round, machine) {
             Some(Answer::Committed(_)) => Ok(()),
@@ -177,24 +170,25 @@ impl<T: Config> Pallet<T> {
     pub fn reportable_rounds() -> Vec<RoundId> {
         let now_ms = T::Clock::now_ms();
         (OldestRound::<T>::get()..NextRound::<T>::get())
-            .filter(|round| Self::is_reportable(*round, now_ms))
+            .filter(|round| Self::reportable(*round, now_ms).is_ok())
             .collect()
     }
 
-    fn is_reportable(round: RoundId, now_ms: Millis) -> bool {
-        Self::round(round).is_ok_and(|record| {
-            record
-                .prove_deadline_ms()
-                .is_some_and(|deadline| now_ms > deadline)
-                && record.reports_until_ms().is_some_and(|end| now_ms <= end)
-        })
+    /// The record of a round in whose window for reports of missing answers this moment lies.
+    fn reportable(round: RoundId, now_ms: Millis) -> Result<RoundRecord, Error<T>> {
+        let record = Self::round(round)?;
+        let deadline_ms = record.prove_deadline_ms().ok_or(Error::<T>::OpeningsNotDrawn)?;
+        ensure!(now_ms > deadline_ms, Error::<T>::NotMissed);
+        ensure!(
+            record.reports_until_ms().is_some_and(|end| now_ms <= end),
+            Error::<T>::RoundForgotten
+        );
+        Ok(record)
     }
 
     /// Machines that can be reported for their silence in a round; looks at so many of them. Runs off chain.
     pub fn missed(round: RoundId, from: MachineId, limit: u32) -> Option<MissedPage> {
-        if !Self::is_reportable(round, T::Clock::now_ms()) {
-            return None;
-        }
+        Self::reportable(round, T::Clock::now_ms()).ok()?;
         let end = T::Machines::next_machine_id();
         let next = from
             .saturating_add(limit.clamp(1, MAX_MISSED_PAGE).into())

@@ -13,9 +13,7 @@ use polkadot_sdk::{
         ensure,
         traits::{Get, Randomness},
     },
-    frame_system::{self, pallet_prelude::BlockNumberFor},
     sp_io::hashing::blake2_256,
-    sp_runtime::traits::Zero,
 };
 
 use crate::{
@@ -49,8 +47,7 @@ pub(crate) struct Moment {
 impl Moment {
     /// Randomness for one purpose, of this chain.
     fn randomness<T: Config>(&self, context: &[u8], round: RoundId) -> Hash {
-        let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
-        (context, genesis_hash, self.entropy, round).using_encoded(blake2_256)
+        (context, Pallet::<T>::genesis_hash(), self.entropy, round).using_encoded(blake2_256)
     }
 }
 

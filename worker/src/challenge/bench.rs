@@ -10,11 +10,11 @@ use std::{
 use assay_client::ChainClient;
 use assay_proof::{
     ChallengeParams,
-    prover::{Cancel, Commitment, Progress, Prover, ProverError, WatchWith, self_test},
+    prover::{Cancel, Progress, Prover, WatchWith, self_test},
 };
 use assay_provers::{
     BackEnd, DetectOptions, FoundDevice,
-    bench::{BadClass, DEFAULT_MARGIN_PERCENT, HardwareClass, Measurement, Verdict, measure},
+    bench::{BadClass, DEFAULT_MARGIN_PERCENT, HardwareClass, Judgement, Measurement, Verdict, measure},
 };
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
@@ -216,31 +216,18 @@ impl Bench {
         self_test(&mut prover).map_err(|error| failed(&error))?;
         let watch = progress_line(format!("measuring {name}"));
         let measurement = measure(&mut prover, self.stage_time, &watch).map_err(|error| failed(&error))?;
-        let judge = |class: &HardwareClass| -> Result<Judgement, ProverError> {
-            let verdict = measurement.judge(&prover, &class.params, DEFAULT_MARGIN_PERCENT)?;
-            Ok(Judgement {
-                class: class.clone(),
-                verdict,
-                in_full: None,
-            })
-        };
         let mut judgements = self
             .classes
             .iter()
-            .map(judge)
+            .map(|class| measurement.judge_class(&prover, class))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed(&error))?;
         if self.full {
             for judgement in &mut judgements {
-                let class = &judgement.class;
-                if judgement.verdict.is_worth_answering(&class.params) {
-                    let watch = progress_line(format!("answering {}", class.name));
-                    let commitment = prover
-                        .commit(&class.params, &[1; 32], &watch)
-                        .map_err(|error| failed(&error))?;
-                    prover.release();
-                    judgement.in_full = Some(commitment);
-                }
+                let watch = progress_line(format!("answering {}", judgement.class.name));
+                judgement
+                    .answer_in_full(&mut prover, &watch)
+                    .map_err(|error| failed(&error))?;
             }
         }
         Ok(MeasuredDevice {
@@ -280,13 +267,6 @@ struct MeasuredBackEnd {
 struct MeasuredDevice {
     measurement: Measurement,
     judgements: Vec<Judgement>,
-}
-
-/// Whether a device can hold a class.
-struct Judgement {
-    class: HardwareClass,
-    verdict: Verdict,
-    in_full: Option<Commitment>,
 }
 
 impl MeasuredBackEnd {
@@ -352,7 +332,7 @@ impl MeasuredDevice {
                 "integer_operations_per_second": limits.integer_operations_per_second,
                 "memory_bytes_per_second": limits.memory_bytes_per_second,
             },
-            "classes": self.judgements.iter().map(Judgement::json).collect::<Vec<_>>(),
+            "classes": self.judgements.iter().map(judgement_json).collect::<Vec<_>>(),
         })
     }
 }
@@ -361,64 +341,48 @@ impl fmt::Display for MeasuredDevice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.measurement)?;
         for judgement in &self.judgements {
-            writeln!(
-                formatter,
-                "  {:<20} deadline {:.1} s: {}",
-                judgement.class.name,
-                judgement.class.params.deadline_ms as f64 / 1e3,
-                judgement.verdict
-            )?;
-            if let Some(commitment) = &judgement.in_full {
-                writeln!(
-                    formatter,
-                    "  {:<20} answered in full: filling {:.2} s and walking {:.2} s",
-                    "",
-                    commitment.fill_time.as_secs_f64(),
-                    commitment.walk_time.as_secs_f64()
-                )?;
-            }
+            writeln!(formatter, "{judgement}")?;
         }
         Ok(())
     }
 }
 
-impl Judgement {
-    fn json(&self) -> Value {
-        let mut value = json!({
-            "class": self.class.name,
-            "deadline_ms": self.class.params.deadline_ms,
-            "memory_bytes": self.class.params.memory_bytes(),
+/// What a class's judgement is in JSON.
+fn judgement_json(judgement: &Judgement) -> Value {
+    let mut value = json!({
+        "class": judgement.class.name,
+        "deadline_ms": judgement.class.params.deadline_ms,
+        "memory_bytes": judgement.class.params.memory_bytes(),
+    });
+    let (verdict, more) = match &judgement.verdict {
+        Verdict::Holds(forecast) | Verdict::TooSlow(forecast) => (
+            if matches!(judgement.verdict, Verdict::Holds(_)) {
+                "holds"
+            } else {
+                "too_slow"
+            },
+            json!({
+                "forecast_fill_ms": forecast.fill_time.as_millis(),
+                "forecast_walk_ms": forecast.walk_time.as_millis(),
+            }),
+        ),
+        Verdict::MemoryShort {
+            needed_bytes,
+            free_bytes,
+        } => (
+            "memory_short",
+            json!({ "needed_bytes": needed_bytes, "free_bytes": free_bytes }),
+        ),
+    };
+    value["verdict"] = verdict.into();
+    value["figures"] = more;
+    if let Some(commitment) = &judgement.in_full {
+        value["in_full"] = json!({
+            "fill_ms": commitment.fill_time.as_millis(),
+            "walk_ms": commitment.walk_time.as_millis(),
         });
-        let (verdict, more) = match &self.verdict {
-            Verdict::Holds(forecast) | Verdict::TooSlow(forecast) => (
-                if matches!(self.verdict, Verdict::Holds(_)) {
-                    "holds"
-                } else {
-                    "too_slow"
-                },
-                json!({
-                    "forecast_fill_ms": forecast.fill_time.as_millis(),
-                    "forecast_walk_ms": forecast.walk_time.as_millis(),
-                }),
-            ),
-            Verdict::MemoryShort {
-                needed_bytes,
-                free_bytes,
-            } => (
-                "memory_short",
-                json!({ "needed_bytes": needed_bytes, "free_bytes": free_bytes }),
-            ),
-        };
-        value["verdict"] = verdict.into();
-        value["figures"] = more;
-        if let Some(commitment) = &self.in_full {
-            value["in_full"] = json!({
-                "fill_ms": commitment.fill_time.as_millis(),
-                "walk_ms": commitment.walk_time.as_millis(),
-            });
-        }
-        value
     }
+    value
 }
 
 /// The classes that some device can hold, best summed up in a sentence.
