@@ -1,4 +1,5 @@
-// A service is paid by the epochs that are closed, exact to the planck. In a file of its own, because it lasts for several.
+// A service is paid by the epochs that are closed, exact to the planck. In a file of its own, and with a name among the first,
+// because it lasts for several: files run in the order of their names, and what is long had better not run last.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
