@@ -12,8 +12,8 @@ use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 use crate::{Error, Event, lifecycle::status_after_proof, mock::*};
 
-/// Compute score of an H100.
-const SLOT_WEIGHT: u64 = 989;
+/// Weight of a slot of an H100: its compute score, in quarters.
+const SLOT_WEIGHT: u64 = 4 * 989;
 
 #[test]
 fn status_follows_from_the_proof() {
