@@ -17,7 +17,7 @@ pub(crate) const GLOBAL: &str = "Global options";
 enum Format {
     /// Text for people
     Human,
-    /// One JSON object per line, amounts in plancks as strings
+    /// One JSON object per line, amounts in plancks as strings; an event is named by its `pallet` and its `event`
     Json,
 }
 

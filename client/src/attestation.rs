@@ -8,7 +8,7 @@ use crate::{
     client::ChainClient,
     error::Error,
     queries::value,
-    types::{CollateralId, EvidenceRecord, KeptCollateral, KeptKey, KeyId, RawMachineEvidence},
+    types::{CollateralId, EvidenceRecord, KeptCollateral, KeptKey, KeyId, RawMachineEvidence, TcbInfoId},
 };
 
 impl ChainClient {
@@ -34,10 +34,7 @@ impl ChainClient {
     pub async fn collateral_ends_s(&self, id: &CollateralId) -> Result<Option<u64>, Error> {
         let at = self.at_best().await?;
         let found: Option<KeptCollateral> = match id {
-            CollateralId::TcbInfo { tee, fmspc, pce_id } => {
-                let key = tcb_info_key(*tee, fmspc, pce_id);
-                value(&at, "Attestation", "TcbInfos", (key,)).await?
-            }
+            CollateralId::TcbInfo(id) => value(&at, "Attestation", "TcbInfos", (tcb_info_key(id),)).await?,
             CollateralId::QeIdentity(tee) => {
                 value(&at, "Attestation", "QeIdentities", (intel_tee(*tee),)).await?
             }
@@ -50,10 +47,10 @@ impl ChainClient {
 }
 
 /// A TCB info's place in storage.
-pub(crate) fn tcb_info_key(tee: crate::types::IntelTee, fmspc: &[u8; 6], pce_id: &[u8; 2]) -> Value<()> {
+pub(crate) fn tcb_info_key(id: &TcbInfoId) -> Value<()> {
     Value::named_composite([
-        ("tee", intel_tee(tee)),
-        ("fmspc", Value::from_bytes(fmspc)),
-        ("pce_id", Value::from_bytes(pce_id)),
+        ("tee", intel_tee(id.tee)),
+        ("fmspc", Value::from_bytes(id.fmspc)),
+        ("pce_id", Value::from_bytes(id.pce_id)),
     ])
 }

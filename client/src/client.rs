@@ -32,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const MORTALITY_BLOCKS: u64 = 128;
 
 /// Pallets that Assay's programs call besides those of [`PALLETS`].
-const OTHER_PALLETS: [&str; 5] = ["System", "Balances", "Utility", "Preimage", "Attestation"];
+const OTHER_PALLETS: [&str; 4] = ["System", "Balances", "Utility", "Preimage"];
 
 /// Code by which a node refuses an invalid transaction.
 const INVALID_TRANSACTION: i32 = 1_010;

@@ -26,7 +26,7 @@
 //! | [`market`] | which machines meet a consumer's requirements, and why others do not |
 //! | [`manifest`] | what a job runs: the manifest and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
-//! | [`units`] | ASY and percentages as people write them, exactly |
+//! | [`units`] | ASY, percentages and moments as people write them, exactly |
 //! | [`types`] | the records that the chain keeps |
 
 mod attestation;

@@ -1,9 +1,18 @@
-//! ASY and percentages as people write them, exactly: no floating point anywhere.
+//! ASY, percentages and moments as people write them, exactly: no floating point anywhere.
 
 use assay_primitives::money::{ASY, Balance, TOKEN_DECIMALS, TOKEN_SYMBOL};
 
 /// A hundredth, in parts per million.
 const PPM_PER_PERCENT: u32 = 10_000;
+
+/// Seconds of a day.
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Days of four hundred years, after which the calendar repeats.
+const DAYS_PER_CYCLE: u64 = 146_097;
+
+/// Days from 1 March of the year 0 to 1 January 1970.
+const DAYS_TO_1970: u64 = 719_468;
 
 /// A text that is no amount of ASY.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -87,6 +96,31 @@ pub fn format_ppm(ppm: u32) -> String {
     format!("{whole}.{} %", places.trim_end_matches('0'))
 }
 
+/// Writes a moment, in seconds since 1970, as date and time to the minute, such as `2026-11-25 16:45 UTC`.
+pub fn format_time(seconds: u64) -> String {
+    let (days, second_of_day) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
+    // Years begin with March here: so the leap day is the last of its year, and months have the same days in all years.
+    let days = days + DAYS_TO_1970;
+    let (cycle, day) = (days / DAYS_PER_CYCLE, days % DAYS_PER_CYCLE);
+    // Of each leap day (every 1,461 days), less those of the centuries, plus that of the fourth century.
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    // Five months from March or August on have 153 days.
+    let month = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    format!(
+        "{}-{month:02}-{day_of_month:02} {:02}:{:02} UTC",
+        cycle * 400 + year + carry,
+        second_of_day / 3_600,
+        second_of_day / 60 % 60
+    )
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -144,6 +178,46 @@ mod tests {
         ] {
             assert_eq!(format_ppm(ppm), text);
         }
+    }
+
+    #[test]
+    fn moments_are_written_to_the_minute() {
+        for (seconds, written) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_764_175_259, "2025-11-26 16:40 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+            (253_402_300_799, "9999-12-31 23:59 UTC"),
+        ] {
+            assert_eq!(format_time(seconds), written, "{seconds}");
+        }
+        // Whatever a chain says.
+        assert!(format_time(u64::MAX).ends_with(" UTC"));
+    }
+
+    #[test]
+    fn every_day_of_a_cycle_is_the_next_one_of_the_calendar() {
+        let (mut year, mut month, mut day) = (1_970, 1, 1);
+        for days in 0..=DAYS_PER_CYCLE {
+            assert_eq!(
+                format_time(days * SECONDS_PER_DAY),
+                format!("{year}-{month:02}-{day:02} 00:00 UTC")
+            );
+            let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let last = match month {
+                2 if is_leap_year => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            (year, month, day) = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                _ if day == last => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
+        }
+        assert_eq!((year, month, day), (2_370, 1, 2));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use assay_client::{
     ChainClient,
     calls::{self, JobOrder},
-    events::AssayEvent,
+    events::{AssayEvent, EscrowEvent},
     manifest::{ImageReference, JobManifest},
     market::Requirements,
     types::{
@@ -301,7 +301,7 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
         .context("the job was not ordered")?;
     output.included(&included)?;
     let job = included.events.iter().find_map(|event| match event {
-        AssayEvent::JobOrdered { job, .. } => Some(*job),
+        AssayEvent::JobEscrow(EscrowEvent::JobOrdered { job, .. }) => Some(*job),
         _ => None,
     });
     let job = job.context("the transaction went through, but no job was ordered")?;

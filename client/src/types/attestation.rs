@@ -1,9 +1,17 @@
 //! Evidence of TEEs and GPUs: what is submitted, and what the chain keeps of it.
 
+use std::{fmt, marker::PhantomData};
+
 use assay_primitives::market::TeeKind;
 use codec::Encode;
-use scale_decode::DecodeAsType;
+use scale_decode::{
+    DecodeAsType, IntoVisitor, TypeResolver, Visitor,
+    visitor::{DecodeAsTypeResult, decode_with_visitor},
+};
+use serde::Serialize;
 use sp_crypto_hashing::blake2_256;
+
+use super::as_hex;
 
 /// Seconds from one moment at which evidence can end to the next.
 pub const EXPIRY_SLOT_S: u64 = 600;
@@ -49,7 +57,7 @@ pub enum Evidence {
 }
 
 /// Whose roots: each of AMD's products has its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub enum Vendor {
     /// Intel: SGX and TDX.
     Intel,
@@ -61,6 +69,18 @@ pub enum Vendor {
     AmdTurin,
     /// NVIDIA: GPUs.
     Nvidia,
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Intel => "Intel",
+            Self::AmdMilan => "AMD Milan",
+            Self::AmdGenoa => "AMD Genoa",
+            Self::AmdTurin => "AMD Turin",
+            Self::Nvidia => "NVIDIA",
+        })
+    }
 }
 
 /// What a vendor publishes about its devices.
@@ -93,7 +113,7 @@ pub struct SignedJson {
 }
 
 /// A TEE of Intel's, as its collateral names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub enum IntelTee {
     /// SGX.
     Sgx,
@@ -101,31 +121,114 @@ pub enum IntelTee {
     Tdx,
 }
 
+impl fmt::Display for IntelTee {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Sgx => tee_name(TeeKind::Sgx),
+            Self::Tdx => tee_name(TeeKind::Tdx),
+        })
+    }
+}
+
 /// Names a piece of collateral on chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub enum CollateralId {
     /// Intel's TCB info.
-    TcbInfo {
-        /// The TEE.
-        tee: IntelTee,
-        /// The family of processors.
-        fmspc: [u8; 6],
-        /// The certifying enclave.
-        pce_id: [u8; 2],
-    },
+    TcbInfo(TcbInfoId),
     /// The identity of a TEE's quoting enclave.
     QeIdentity(IntelTee),
     /// The list of this issuer, by the hash of its name and key.
-    RevocationList([u8; 32]),
+    RevocationList(#[serde(serialize_with = "as_hex")] [u8; 32]),
+}
+
+impl fmt::Display for CollateralId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TcbInfo(TcbInfoId { tee, fmspc, pce_id }) => write!(
+                formatter,
+                "the TCB info of {tee} on processors {} with PCE {}",
+                hex::encode(fmspc),
+                hex::encode(pce_id)
+            ),
+            Self::QeIdentity(tee) => write!(formatter, "the identity of the quoting enclave of {tee}"),
+            Self::RevocationList(issuer) => write!(
+                formatter,
+                "the list of certificates that issuer 0x{} revoked",
+                hex::encode(issuer)
+            ),
+        }
+    }
+}
+
+/// What a TCB info is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct TcbInfoId {
+    /// The TEE.
+    pub tee: IntelTee,
+    /// The family of processors.
+    #[serde(serialize_with = "as_hex")]
+    pub fmspc: [u8; 6],
+    /// The certifying enclave.
+    #[serde(serialize_with = "as_hex")]
+    pub pce_id: [u8; 2],
+}
+
+/// As people know a TEE.
+pub const fn tee_name(kind: TeeKind) -> &'static str {
+    match kind {
+        TeeKind::Sgx => "Intel SGX",
+        TeeKind::Tdx => "Intel TDX",
+        TeeKind::SevSnp => "AMD SEV-SNP",
+        TeeKind::NvidiaGpu => "NVIDIA confidential computing",
+    }
 }
 
 /// Names a piece of a machine's evidence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct EvidenceId {
     /// Hash of the device's identity.
+    #[serde(serialize_with = "as_hex")]
     pub device: [u8; 32],
     /// What it signed as.
     pub kind: TeeKind,
+}
+
+impl fmt::Display for EvidenceId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} of device 0x{}",
+            tee_name(self.kind),
+            hex::encode(self.device)
+        )
+    }
+}
+
+/// Decodes an [`EvidenceId`]: the kinds are those of the market, which knows nothing of metadata.
+pub struct EvidenceIdVisitor<R>(PhantomData<R>);
+
+impl<R: TypeResolver> Visitor for EvidenceIdVisitor<R> {
+    type Value<'scale, 'resolver> = EvidenceId;
+    type Error = scale_decode::Error;
+    type TypeResolver = R;
+
+    fn unchecked_decode_as_type<'scale, 'resolver>(
+        self,
+        input: &mut &'scale [u8],
+        type_id: R::TypeId,
+        types: &'resolver R,
+    ) -> DecodeAsTypeResult<Self, Result<EvidenceId, Self::Error>> {
+        let raw = decode_with_visitor(input, type_id, types, RawEvidenceId::into_visitor());
+        DecodeAsTypeResult::Decoded(raw.map(EvidenceId::from))
+    }
+}
+
+impl IntoVisitor for EvidenceId {
+    type AnyVisitor<R: TypeResolver> = EvidenceIdVisitor<R>;
+
+    fn into_visitor<R: TypeResolver>() -> Self::AnyVisitor<R> {
+        EvidenceIdVisitor(PhantomData)
+    }
 }
 
 /// A piece of evidence that the chain has verified.
@@ -177,7 +280,7 @@ pub(crate) struct RawMachineEvidence {
 
 #[derive(DecodeAsType)]
 pub(crate) struct RawEvidenceRecord {
-    id: RawEvidenceId,
+    id: EvidenceId,
     workload: [u8; 32],
     keys: [u8; 32],
     anchor: u64,
@@ -198,18 +301,24 @@ enum RawKind {
     NvidiaGpu,
 }
 
+impl From<RawEvidenceId> for EvidenceId {
+    fn from(raw: RawEvidenceId) -> Self {
+        Self {
+            device: raw.device,
+            kind: match raw.kind {
+                RawKind::Sgx => TeeKind::Sgx,
+                RawKind::Tdx => TeeKind::Tdx,
+                RawKind::SevSnp => TeeKind::SevSnp,
+                RawKind::NvidiaGpu => TeeKind::NvidiaGpu,
+            },
+        }
+    }
+}
+
 impl From<RawEvidenceRecord> for EvidenceRecord {
     fn from(raw: RawEvidenceRecord) -> Self {
         Self {
-            id: EvidenceId {
-                device: raw.id.device,
-                kind: match raw.id.kind {
-                    RawKind::Sgx => TeeKind::Sgx,
-                    RawKind::Tdx => TeeKind::Tdx,
-                    RawKind::SevSnp => TeeKind::SevSnp,
-                    RawKind::NvidiaGpu => TeeKind::NvidiaGpu,
-                },
-            },
+            id: raw.id,
             workload: raw.workload,
             keys: raw.keys,
             anchor: raw.anchor,

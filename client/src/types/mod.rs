@@ -20,7 +20,7 @@ use serde::{Serialize, Serializer};
 
 pub use attestation::{
     Collateral, CollateralId, EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, IntelTee, KeyId,
-    KeySource, KeyVendor, SignedJson, Vendor, key_id, keys_digest,
+    KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest, tee_name,
 };
 pub(crate) use attestation::{KeptCollateral, KeptKey, RawMachineEvidence};
 pub use job::{
@@ -44,7 +44,10 @@ pub(crate) fn as_decimal<S: Serializer>(number: &u128, serializer: S) -> Result<
 }
 
 /// Bytes as hex digits behind `0x`.
-pub(crate) fn as_hex<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_hex<const N: usize, S: Serializer>(
+    bytes: &[u8; N],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("0x{}", hex::encode(bytes)))
 }
 

@@ -10,7 +10,7 @@ use std::future::Future;
 
 use assay_client::{
     Error,
-    types::{Collateral, CollateralId, IntelTee, SignedJson, Vendor},
+    types::{Collateral, CollateralId, IntelTee, SignedJson, TcbInfoId, Vendor},
 };
 use assay_evidence::{
     EvidenceError, TrustRoot, certificates_of_pem,
@@ -218,7 +218,7 @@ impl Collector {
             needed.push(list(*issuer, url, Some(authority)));
         }
         needed.push(Needed {
-            id: CollateralId::TcbInfo { tee, fmspc, pce_id },
+            id: CollateralId::TcbInfo(TcbInfoId { tee, fmspc, pce_id }),
             origin: Origin::TcbInfo {
                 url: format!(
                     "{base}/{of_tee}/certification/v4/tcb?fmspc={}",

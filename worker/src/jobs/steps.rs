@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 
 use assay_client::{
     Error as ChainError,
-    events::AssayEvent,
+    events::{AssayEvent, StakingEvent},
     manifest::JobManifest,
     types::{AccountId, Job, JobKind, Manifest, Verification},
 };
@@ -211,9 +211,12 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
     async fn abandon(&self, job: u64) -> Result<(), StepError> {
         let machine = self.machine;
         let events = self.chain.send(WorkerCall::Abandon { job, machine }).await?;
-        let slash = events
-            .iter()
-            .find(|event| matches!(event, AssayEvent::SlashQueued { .. }));
+        let slash = events.iter().find(|event| {
+            matches!(
+                event,
+                AssayEvent::ProviderStaking(StakingEvent::SlashQueued { .. })
+            )
+        });
         match slash {
             Some(slash) => tracing::warn!(job, "the job that was given up costs a part of the bond: {slash}"),
             None => tracing::info!(

@@ -7,7 +7,7 @@ mod losses;
 use std::sync::Mutex;
 
 use assay_client::{
-    events::AssayEvent,
+    events::{AssayEvent, StakingEvent},
     types::{
         AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Offence, Outcome, SlashId,
         SlashReason, Verification,
@@ -186,7 +186,7 @@ fn signature_of(message: &[u8]) -> [u8; 64] {
 
 /// What the chain says when a job that runs is given up.
 fn slash_queued() -> AssayEvent {
-    AssayEvent::SlashQueued {
+    AssayEvent::from(StakingEvent::SlashQueued {
         id: SlashId {
             due_epoch: 24,
             index: 0,
@@ -194,7 +194,7 @@ fn slash_queued() -> AssayEvent {
         machine: 0,
         reason: SlashReason::Offence(Offence::JobAbandoned),
         owed: 12_000_000_000_000,
-    }
+    })
 }
 
 #[derive(Default)]

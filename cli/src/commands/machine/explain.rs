@@ -3,7 +3,7 @@
 use anyhow::Context;
 use assay_client::{
     market::{Gap, Mismatch, Requirements, TeeKind},
-    types::MachineStatus,
+    types::{MachineStatus, tee_name},
     units::{format_asy, format_ppm},
 };
 use clap::Args;
@@ -127,16 +127,6 @@ pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
         Mismatch::MinNodes(Gap { wanted, found }) => {
             format!("its provider has {found} such machines, {wanted} wanted")
         }
-    }
-}
-
-/// As people know the TEE.
-fn tee_name(kind: TeeKind) -> &'static str {
-    match kind {
-        TeeKind::Sgx => "Intel SGX",
-        TeeKind::Tdx => "Intel TDX",
-        TeeKind::SevSnp => "AMD SEV-SNP",
-        TeeKind::NvidiaGpu => "NVIDIA confidential computing",
     }
 }
 

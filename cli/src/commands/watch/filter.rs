@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use assay_client::{ChainClient, Error, events::AssayEvent};
+use assay_client::{
+    ChainClient, Error,
+    events::{AssayEvent, EscrowEvent},
+};
 
 /// Lets events of one machine, of its jobs or of one job through, and those of the chain as a whole.
 #[derive(Debug)]
@@ -32,10 +35,10 @@ impl Filter {
     }
 
     pub(crate) fn lets_through(&mut self, event: &AssayEvent) -> bool {
-        if let (Some(job), AssayEvent::MachineAssigned { machine, .. }) = (event.job(), event)
+        if let AssayEvent::JobEscrow(EscrowEvent::MachineAssigned { job, machine, .. }) = event
             && self.machine == Some(*machine)
         {
-            self.jobs_of_machine.insert(job);
+            self.jobs_of_machine.insert(*job);
         }
         match (event.machine(), event.job()) {
             (None, None) => true,
@@ -62,29 +65,34 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
-    use assay_client::AccountId;
+    use assay_client::{
+        AccountId,
+        events::{AttestationEvent, AvailabilityEvent, EmissionEvent, RegistryEvent},
+        market::TeeKind,
+        types::EvidenceId,
+    };
 
     use super::*;
 
     fn deployed(job: u64, machine: u64) -> AssayEvent {
-        AssayEvent::MachineAssigned {
+        AssayEvent::from(EscrowEvent::MachineAssigned {
             job,
             machine,
             provider: AccountId::from([1; 32]),
             price_per_slot_hour: 1,
             start_deadline_ms: 1,
-        }
+        })
     }
 
     fn returned(job: u64) -> AssayEvent {
-        AssayEvent::EscrowReturned { job, amount: 1 }
+        AssayEvent::from(EscrowEvent::EscrowReturned { job, amount: 1 })
     }
 
-    const EPOCH: AssayEvent = AssayEvent::EpochClosed {
+    const EPOCH: AssayEvent = AssayEvent::RewardEmission(EmissionEvent::EpochClosed {
         epoch: 0,
         pool: 1,
         total_weight: 1,
-    };
+    });
 
     #[test]
     fn everything_passes_an_open_filter() {
@@ -108,11 +116,35 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_filter_shows_the_machine_s_evidence_and_what_evidence_is_judged_by() {
+        let ended = |machine| {
+            AssayEvent::from(AttestationEvent::EvidenceExpired {
+                machine,
+                id: EvidenceId {
+                    device: [1; 32],
+                    kind: TeeKind::Tdx,
+                },
+            })
+        };
+        let averaged = |machine| {
+            AssayEvent::from(AvailabilityEvent::UptimeUpdated {
+                machine,
+                first_epoch: 0,
+                last_epoch: 1,
+                average_ppm: 1_000_000,
+            })
+        };
+        let mut filter = Filter::new(Some(7), None);
+        assert!(filter.lets_through(&ended(7)) && filter.lets_through(&averaged(7)));
+        assert!(!filter.lets_through(&ended(8)) && !filter.lets_through(&averaged(8)));
+        assert!(filter.lets_through(&AttestationEvent::PoliciesSet.into()));
+    }
+
+    #[test]
     fn a_job_filter_hides_other_jobs_only() {
         let mut filter = Filter::new(None, Some(3));
         assert!(filter.lets_through(&returned(3)) && !filter.lets_through(&returned(4)));
-        assert!(
-            filter.lets_through(&AssayEvent::EndpointUpdated { machine: 1 }) && filter.lets_through(&EPOCH)
-        );
+        let other = AssayEvent::from(RegistryEvent::EndpointUpdated { machine: 1 });
+        assert!(filter.lets_through(&other) && filter.lets_through(&EPOCH));
     }
 }

@@ -1,6 +1,9 @@
 //! The steps of a machine's and a job's life that can be waited for.
 
-use assay_client::{events::AssayEvent, types::MachineStatus};
+use assay_client::{
+    events::{AssayEvent, EmissionEvent, EscrowEvent, RegistryEvent, StakingEvent},
+    types::MachineStatus,
+};
 use clap::ValueEnum;
 
 /// A step that an event shows to have happened, in the order of a job's life.
@@ -38,24 +41,32 @@ impl Step {
     /// The steps that an event shows.
     pub(crate) fn of(event: &AssayEvent) -> Vec<Self> {
         match event {
-            AssayEvent::ProviderRegistered { .. } => vec![Self::Provider],
-            AssayEvent::MachineRegistered { .. } => vec![Self::Registered],
-            AssayEvent::Bonded { .. } => vec![Self::Staked],
-            AssayEvent::MachineStatusChanged {
-                to: MachineStatus::Active,
-                ..
-            } => vec![Self::Active],
-            AssayEvent::MachineAssigned { .. } => vec![Self::Assigned],
-            AssayEvent::JobStarted { .. } => vec![Self::Running],
-            AssayEvent::ResultSubmitted { .. }
-            | AssayEvent::ResultAttested { .. }
-            | AssayEvent::ResultRevealed { .. } => vec![Self::Result],
-            AssayEvent::AssignmentEnded { .. } => vec![Self::Ended],
-            AssayEvent::JobClosed { .. } => vec![Self::Closed],
-            AssayEvent::PaymentSettled { burned: 0, .. } => vec![Self::Paid],
-            AssayEvent::PaymentSettled { .. } => vec![Self::Paid, Self::Burned],
-            AssayEvent::EpochClosed { .. } => vec![Self::Epoch],
-            AssayEvent::RewardPaid { amount, .. } if *amount > 0 => vec![Self::Rewarded],
+            AssayEvent::ProviderRegistry(event) => match event {
+                RegistryEvent::ProviderRegistered { .. } => vec![Self::Provider],
+                RegistryEvent::MachineRegistered { .. } => vec![Self::Registered],
+                RegistryEvent::MachineStatusChanged {
+                    to: MachineStatus::Active,
+                    ..
+                } => vec![Self::Active],
+                _ => Vec::new(),
+            },
+            AssayEvent::ProviderStaking(StakingEvent::Bonded { .. }) => vec![Self::Staked],
+            AssayEvent::JobEscrow(event) => match event {
+                EscrowEvent::MachineAssigned { .. } => vec![Self::Assigned],
+                EscrowEvent::JobStarted { .. } => vec![Self::Running],
+                EscrowEvent::ResultSubmitted { .. }
+                | EscrowEvent::ResultAttested { .. }
+                | EscrowEvent::ResultRevealed { .. } => vec![Self::Result],
+                EscrowEvent::AssignmentEnded { .. } => vec![Self::Ended],
+                EscrowEvent::JobClosed { .. } => vec![Self::Closed],
+                EscrowEvent::PaymentSettled { burned: 0, .. } => vec![Self::Paid],
+                EscrowEvent::PaymentSettled { .. } => vec![Self::Paid, Self::Burned],
+                _ => Vec::new(),
+            },
+            AssayEvent::RewardEmission(EmissionEvent::EpochClosed { .. }) => vec![Self::Epoch],
+            AssayEvent::RewardEmission(EmissionEvent::RewardPaid { amount, .. }) if *amount > 0 => {
+                vec![Self::Rewarded]
+            }
             _ => Vec::new(),
         }
     }
@@ -190,12 +201,14 @@ mod tests {
 
     #[test]
     fn a_payment_with_a_burn_is_two_steps() {
-        let payment = |burned| AssayEvent::PaymentSettled {
-            job: 0,
-            machine: 0,
-            provider_amount: 95,
-            fee: 5,
-            burned,
+        let payment = |burned| {
+            AssayEvent::from(EscrowEvent::PaymentSettled {
+                job: 0,
+                machine: 0,
+                provider_amount: 95,
+                fee: 5,
+                burned,
+            })
         };
         assert_eq!(Step::of(&payment(3)), [Step::Paid, Step::Burned]);
         assert_eq!(Step::of(&payment(0)), [Step::Paid]);

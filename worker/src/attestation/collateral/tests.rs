@@ -61,11 +61,11 @@ fn verified(collateral: &Collateral, lists: &[RevocationList]) -> Result<(Collat
         Collateral::TcbInfo(signed) => {
             let chain: Vec<&[u8]> = signed.chain.iter().map(Vec::as_slice).collect();
             let info = verify_tcb_info(&signed.json, &signed.signature, &chain, &roots(), lists, NOW_S)?;
-            let id = CollateralId::TcbInfo {
+            let id = CollateralId::TcbInfo(TcbInfoId {
                 tee: tee(info.tee),
                 fmspc: info.fmspc,
                 pce_id: info.pce_id,
-            };
+            });
             Ok((id, info.next_update_s))
         }
         Collateral::QeIdentity(signed) => {

@@ -1,0 +1,234 @@
+//! Events of `availability`: who watched the machines, and what became of it.
+
+use std::fmt;
+
+use assay_primitives::{clock::EpochIndex, machine::MachineId, money::Balance};
+use scale_decode::DecodeAsType;
+use serde::Serialize;
+
+use super::text::count;
+use crate::{
+    types::{AccountId, JobId, as_decimal, as_hex},
+    units::{format_asy, format_ppm},
+};
+
+/// An event of the watch over the machines.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum AvailabilityEvent {
+    /// An epoch began in which machines are watched.
+    EpochWatched {
+        /// The epoch.
+        epoch: EpochIndex,
+        /// What its assignments are drawn from.
+        #[serde(serialize_with = "as_hex")]
+        seed: [u8; 32],
+        /// How many validators watch.
+        validators: u32,
+    },
+    /// A validator reported on an epoch.
+    ReportReceived {
+        /// The epoch.
+        epoch: EpochIndex,
+        /// The validator's place among the epoch's validators, from zero.
+        validator_index: u32,
+        /// Machines that it did not see and that are in the market.
+        failures: u32,
+    },
+    /// A report was against a clear majority and earns nothing.
+    ReportAgainstMajority {
+        /// The epoch.
+        epoch: EpochIndex,
+        /// Who reported.
+        validator: AccountId,
+    },
+    /// The rewards of an epoch's reports were credited.
+    EpochSettled {
+        /// The epoch.
+        epoch: EpochIndex,
+        /// Reports that earned something.
+        rewarded: u32,
+        /// Reports that were against a clear majority.
+        against_majority: u32,
+    },
+    /// A machine's average is kept from now on.
+    UptimeTracked {
+        /// The machine.
+        machine: MachineId,
+        /// The first epoch that will count.
+        from_epoch: EpochIndex,
+    },
+    /// Epochs were counted in a machine's average.
+    UptimeUpdated {
+        /// The machine.
+        machine: MachineId,
+        /// The first epoch that was counted.
+        first_epoch: EpochIndex,
+        /// The last epoch that was counted.
+        last_epoch: EpochIndex,
+        /// The average now, in parts per million.
+        average_ppm: u32,
+    },
+    /// A validator was paid for its reports.
+    RewardClaimed {
+        /// The validator.
+        validator: AccountId,
+        /// Plancks paid.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+        /// Plancks that are still owed, because the pot did not have them.
+        #[serde(serialize_with = "as_decimal")]
+        left: Balance,
+    },
+}
+
+impl AvailabilityEvent {
+    /// The machine that the event is about, where there is one.
+    pub fn machine(&self) -> Option<MachineId> {
+        match self {
+            Self::UptimeTracked { machine, .. } | Self::UptimeUpdated { machine, .. } => Some(*machine),
+            Self::EpochWatched { .. }
+            | Self::ReportReceived { .. }
+            | Self::ReportAgainstMajority { .. }
+            | Self::EpochSettled { .. }
+            | Self::RewardClaimed { .. } => None,
+        }
+    }
+
+    /// No event of this pallet is about a job.
+    pub fn job(&self) -> Option<JobId> {
+        None
+    }
+}
+
+impl fmt::Display for AvailabilityEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EpochWatched {
+                epoch, validators, ..
+            } => write!(
+                f,
+                "machines are watched in epoch {epoch} by {}",
+                count(*validators, "validator")
+            ),
+            Self::ReportReceived {
+                epoch,
+                validator_index,
+                failures: 0,
+            } => write!(
+                f,
+                "validator {validator_index} of epoch {epoch} reported no machine that it did not see"
+            ),
+            Self::ReportReceived {
+                epoch,
+                validator_index,
+                failures,
+            } => write!(
+                f,
+                "validator {validator_index} of epoch {epoch} reported {} that it did not see",
+                count(*failures, "machine")
+            ),
+            Self::ReportAgainstMajority { epoch, validator } => write!(
+                f,
+                "the report of {validator} on epoch {epoch} is against a clear majority and earns nothing"
+            ),
+            Self::EpochSettled {
+                epoch,
+                rewarded,
+                against_majority,
+            } => write!(
+                f,
+                "the reports on epoch {epoch} are settled: {} rewarded, {against_majority} against a clear majority",
+                count(*rewarded, "report")
+            ),
+            Self::UptimeTracked { machine, from_epoch } => write!(
+                f,
+                "the average uptime of machine {machine} is kept from epoch {from_epoch} on"
+            ),
+            Self::UptimeUpdated {
+                machine,
+                first_epoch,
+                last_epoch,
+                average_ppm,
+            } => write!(
+                f,
+                "machine {machine} was up {} of the time on average, epochs {first_epoch} to {last_epoch} counted",
+                format_ppm(*average_ppm)
+            ),
+            Self::RewardClaimed {
+                validator,
+                amount,
+                left,
+            } => {
+                write!(f, "{} paid to {validator} for its reports", format_asy(*amount))?;
+                if *left > 0 {
+                    write!(f, "; it is owed {} more", format_asy(*left))?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_primitives::money::ASY;
+
+    use super::*;
+
+    #[test]
+    fn a_report_says_how_many_machines_were_not_seen() {
+        let report = |failures| AvailabilityEvent::ReportReceived {
+            epoch: 12,
+            validator_index: 3,
+            failures,
+        };
+        assert_eq!(
+            report(0).to_string(),
+            "validator 3 of epoch 12 reported no machine that it did not see"
+        );
+        assert_eq!(
+            report(1).to_string(),
+            "validator 3 of epoch 12 reported 1 machine that it did not see"
+        );
+        assert_eq!(
+            report(70_000).to_string(),
+            "validator 3 of epoch 12 reported 70000 machines that it did not see"
+        );
+        assert_eq!((report(1).machine(), report(1).job()), (None, None));
+    }
+
+    #[test]
+    fn an_average_belongs_to_its_machine() {
+        let updated = AvailabilityEvent::UptimeUpdated {
+            machine: 7,
+            first_epoch: 3,
+            last_epoch: 5,
+            average_ppm: 995_000,
+        };
+        assert_eq!(
+            updated.to_string(),
+            "machine 7 was up 99.5 % of the time on average, epochs 3 to 5 counted"
+        );
+        assert_eq!((updated.machine(), updated.job()), (Some(7), None));
+    }
+
+    #[test]
+    fn what_the_pot_did_not_have_is_named() {
+        let claimed = |left| AvailabilityEvent::RewardClaimed {
+            validator: AccountId::from([1; 32]),
+            amount: 2 * ASY,
+            left,
+        };
+        let validator = AccountId::from([1; 32]);
+        assert_eq!(
+            claimed(0).to_string(),
+            format!("2 ASY paid to {validator} for its reports")
+        );
+        assert_eq!(
+            claimed(ASY / 2).to_string(),
+            format!("2 ASY paid to {validator} for its reports; it is owed 0.5 ASY more")
+        );
+    }
+}

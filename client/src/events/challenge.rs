@@ -1,0 +1,231 @@
+//! Events of `hardware-challenge`: rounds, and what machines showed in them.
+
+use std::fmt;
+
+use assay_primitives::{
+    challenge::RoundId,
+    clock::Millis,
+    machine::{HardwareClassId, MachineId},
+};
+use scale_decode::DecodeAsType;
+use serde::Serialize;
+
+use super::text::count;
+use crate::{
+    challenge::ChallengedMachines,
+    types::{AccountId, JobId, SlashId},
+};
+
+/// An event of the hardware challenge.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum ChallengeEvent {
+    /// A round of the hardware challenge opened.
+    RoundOpened {
+        /// The round.
+        round: RoundId,
+        /// Whom it is for.
+        kind: ChallengedMachines,
+        /// Until when some class may commit, in active time.
+        commits_until_ms: Millis,
+    },
+    /// The openings of a round were drawn.
+    OpeningsDrawn {
+        /// The round.
+        round: RoundId,
+        /// Until when slots can be proven, in active time.
+        prove_until_ms: Millis,
+    },
+    /// A machine committed to a challenge.
+    Committed {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// For how many slots.
+        slots: u8,
+    },
+    /// A machine proved some of its slots, and others are left.
+    SlotsProven {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// Slots that are proven so far.
+        proven: u8,
+    },
+    /// A machine proved all slots that it committed for.
+    MachineProven {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// How many slots.
+        slots: u8,
+    },
+    /// A machine proved a slot wrongly: the hardware is not what it is said to be.
+    AnswerWrong {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// The slot.
+        slot: u8,
+        /// What it costs.
+        slash: SlashId,
+    },
+    /// A machine owed an answer to a challenge and gave none in time.
+    AnswerMissed {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// Who gets the reporter's share.
+        reporter: AccountId,
+        /// What it costs.
+        slash: SlashId,
+    },
+    /// A proof of a machine's hardware counts no more.
+    ProofExpired {
+        /// The machine.
+        machine: MachineId,
+        /// Slots that are still proven.
+        proven_slots: u8,
+    },
+    /// A class is challenged with other parameters.
+    ClassSet {
+        /// The class.
+        class: HardwareClassId,
+        /// The first round that they count for.
+        from_round: RoundId,
+    },
+    /// Rounds open, and their parts last, otherwise than before.
+    ScheduleSet {},
+}
+
+impl ChallengeEvent {
+    /// The machine that the event is about, where there is one.
+    pub fn machine(&self) -> Option<MachineId> {
+        match self {
+            Self::Committed { machine, .. }
+            | Self::SlotsProven { machine, .. }
+            | Self::MachineProven { machine, .. }
+            | Self::AnswerWrong { machine, .. }
+            | Self::AnswerMissed { machine, .. }
+            | Self::ProofExpired { machine, .. } => Some(*machine),
+            Self::RoundOpened { .. }
+            | Self::OpeningsDrawn { .. }
+            | Self::ClassSet { .. }
+            | Self::ScheduleSet {} => None,
+        }
+    }
+
+    /// No event of this pallet is about a job.
+    pub fn job(&self) -> Option<JobId> {
+        None
+    }
+}
+
+impl fmt::Display for ChallengeEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RoundOpened { round, kind, .. } => {
+                write!(f, "round {round} of the hardware challenge opened, for {kind}")
+            }
+            Self::OpeningsDrawn { round, .. } => {
+                write!(
+                    f,
+                    "the openings of round {round} of the hardware challenge were drawn"
+                )
+            }
+            Self::Committed {
+                round,
+                machine,
+                slots,
+            } => write!(
+                f,
+                "machine {machine} committed in round {round} for {}",
+                count(*slots, "slot")
+            ),
+            Self::SlotsProven {
+                round,
+                machine,
+                proven,
+            } => write!(
+                f,
+                "machine {machine} proved {} in round {round} so far",
+                count(*proven, "slot")
+            ),
+            Self::MachineProven {
+                round,
+                machine,
+                slots,
+            } => write!(
+                f,
+                "machine {machine} proved all of its hardware, {}, in round {round}",
+                count(*slots, "slot")
+            ),
+            Self::AnswerWrong {
+                round,
+                machine,
+                slot,
+                slash,
+            } => write!(
+                f,
+                "machine {machine} proved slot {slot} wrongly in round {round} of the hardware challenge: slash {slash}"
+            ),
+            Self::AnswerMissed {
+                round,
+                machine,
+                reporter,
+                slash,
+            } => write!(
+                f,
+                "machine {machine} gave no answer in round {round} of the hardware challenge: slash {slash}, reported by \
+                 {reporter}"
+            ),
+            Self::ProofExpired {
+                machine,
+                proven_slots,
+            } => write!(
+                f,
+                "a proof of machine {machine} expired, and {} still proven",
+                match proven_slots {
+                    1 => "1 slot is".to_owned(),
+                    _ => format!("{proven_slots} slots are"),
+                }
+            ),
+            Self::ClassSet { class, from_round } => write!(
+                f,
+                "hardware class {class} is challenged with other parameters from round {from_round} on"
+            ),
+            Self::ScheduleSet {} => write!(f, "the schedule of the hardware challenge was set"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_answer_says_what_it_costs() {
+        let event = ChallengeEvent::AnswerMissed {
+            round: 9,
+            machine: 7,
+            reporter: AccountId::from([0; 32]),
+            slash: SlashId {
+                due_epoch: 30,
+                index: 1,
+            },
+        };
+        assert!(
+            event
+                .to_string()
+                .starts_with("machine 7 gave no answer in round 9 of the hardware challenge: slash 30/1"),
+            "{event}"
+        );
+        assert_eq!(event.machine(), Some(7));
+    }
+}

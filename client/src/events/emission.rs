@@ -1,0 +1,102 @@
+//! Events of `reward-emission`: the epochs' accounts and the machines' rewards.
+
+use std::fmt;
+
+use assay_primitives::{clock::EpochIndex, machine::MachineId, money::Balance};
+use scale_decode::DecodeAsType;
+use serde::Serialize;
+
+use crate::{
+    types::{AccountId, JobId, RewardDestination, as_decimal},
+    units::format_asy,
+};
+
+/// An event of the emission.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum EmissionEvent {
+    /// An epoch's accounts were closed.
+    EpochClosed {
+        /// The epoch.
+        epoch: EpochIndex,
+        /// Plancks that can be earned.
+        #[serde(serialize_with = "as_decimal")]
+        pool: Balance,
+        /// Sum of the machines' weights.
+        #[serde(serialize_with = "as_decimal")]
+        total_weight: u128,
+    },
+    /// A machine's rewards were minted.
+    RewardPaid {
+        /// The machine.
+        machine: MachineId,
+        /// First epoch paid for.
+        first_epoch: EpochIndex,
+        /// Last epoch paid for.
+        last_epoch: EpochIndex,
+        /// Plancks minted.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+        /// The account that has them.
+        destination: AccountId,
+        /// Whether they were put into the machine's bond.
+        bonded: bool,
+    },
+    /// A provider decided where a machine's rewards go.
+    RewardDestinationSet {
+        /// The machine.
+        machine: MachineId,
+        /// Where they go from now on.
+        destination: RewardDestination,
+    },
+}
+
+impl EmissionEvent {
+    /// The machine that the event is about, where there is one.
+    pub fn machine(&self) -> Option<MachineId> {
+        match self {
+            Self::RewardPaid { machine, .. } | Self::RewardDestinationSet { machine, .. } => Some(*machine),
+            Self::EpochClosed { .. } => None,
+        }
+    }
+
+    /// No event of this pallet is about a job.
+    pub fn job(&self) -> Option<JobId> {
+        None
+    }
+}
+
+impl fmt::Display for EmissionEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EpochClosed {
+                epoch,
+                pool,
+                total_weight,
+            } => {
+                write!(
+                    f,
+                    "epoch {epoch} closed: {} for weight {total_weight}",
+                    format_asy(*pool)
+                )
+            }
+            Self::RewardPaid {
+                machine,
+                first_epoch,
+                last_epoch,
+                amount,
+                destination,
+                bonded,
+            } => write!(
+                f,
+                "{} minted to {destination} for machine {machine}, epochs {first_epoch} to {last_epoch}{}",
+                format_asy(*amount),
+                if *bonded { ", and bonded" } else { "" }
+            ),
+            Self::RewardDestinationSet { machine, destination } => {
+                write!(f, "rewards of machine {machine} go {destination} from now on")
+            }
+        }
+    }
+}

@@ -1,0 +1,512 @@
+//! Events of `job-escrow`: jobs from their order to the last payment.
+
+use std::fmt;
+
+use assay_primitives::{clock::Millis, machine::MachineId, money::Balance};
+use scale_decode::DecodeAsType;
+use serde::Serialize;
+
+use super::text::count;
+use crate::{
+    types::{AccountId, Diversion, JobId, JobKind, Outcome, as_decimal, as_hex, as_optional_hex},
+    units::format_asy,
+};
+
+/// An event of jobs and their money.
+#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+#[serde(tag = "event")]
+#[non_exhaustive]
+pub enum EscrowEvent {
+    /// A job was ordered, and the most that it can cost is in escrow.
+    JobOrdered {
+        /// The job.
+        job: JobId,
+        /// Who pays.
+        consumer: AccountId,
+        /// Service or task.
+        kind: JobKind,
+        /// Machines wanted.
+        nodes: u8,
+        /// Slots of each.
+        slots: u8,
+        /// Plancks held for its price.
+        #[serde(serialize_with = "as_decimal")]
+        escrowed: Balance,
+        /// Plancks held for its bytes and for bounties.
+        #[serde(serialize_with = "as_decimal")]
+        deposit: Balance,
+        /// Until when machines may accept it; `None` where its consumer chose them.
+        closes_at_ms: Option<Millis>,
+    },
+    /// A machine got a job.
+    MachineAssigned {
+        /// The job.
+        job: JobId,
+        /// Where it runs.
+        machine: MachineId,
+        /// Who is paid.
+        provider: AccountId,
+        /// Plancks per slot-hour.
+        #[serde(serialize_with = "as_decimal")]
+        price_per_slot_hour: Balance,
+        /// When the worker is late.
+        start_deadline_ms: Millis,
+    },
+    /// A machine that was assigned will not run the job; another one is sought.
+    PlaceReopened {
+        /// The job.
+        job: JobId,
+        /// The machine.
+        machine: MachineId,
+        /// Why.
+        outcome: Outcome,
+    },
+    /// No machine is sought any more for some of a job's places.
+    PlacesCancelled {
+        /// The job.
+        job: JobId,
+        /// How many.
+        places: u8,
+    },
+    /// The container runs.
+    JobStarted {
+        /// The job.
+        job: JobId,
+        /// Where it runs.
+        machine: MachineId,
+        /// When it started.
+        started_at_ms: Millis,
+    },
+    /// The time that a job may run was extended.
+    JobExtended {
+        /// The job.
+        job: JobId,
+        /// By how much.
+        additional_ms: Millis,
+        /// Plancks held besides for its price.
+        #[serde(serialize_with = "as_decimal")]
+        escrowed: Balance,
+        /// Plancks held besides for bounties.
+        #[serde(serialize_with = "as_decimal")]
+        deposit: Balance,
+    },
+    /// A task's result came in.
+    ResultSubmitted {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Hash of the result.
+        #[serde(serialize_with = "as_hex")]
+        result_hash: [u8; 32],
+        /// When silence accepts.
+        window_ends_ms: Millis,
+    },
+    /// An attested machine vouched for a task's result, which stands.
+    ResultAttested {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Hash of the result.
+        #[serde(serialize_with = "as_hex")]
+        result_hash: [u8; 32],
+        /// The key that signed.
+        worker_key: AccountId,
+        /// Until when the evidence counts that the key is bound to, in seconds since 1970.
+        evidence_until_s: u64,
+    },
+    /// A replica committed to its result.
+    ResultCommitted {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// What it committed to.
+        #[serde(serialize_with = "as_hex")]
+        commitment: [u8; 32],
+    },
+    /// The replicas that committed may reveal.
+    RevealOpened {
+        /// The job.
+        job: JobId,
+        /// Until when.
+        reveal_ends_ms: Millis,
+    },
+    /// A replica revealed its result.
+    ResultRevealed {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Hash of the result.
+        #[serde(serialize_with = "as_hex")]
+        result_hash: [u8; 32],
+    },
+    /// The replicas of a task were counted.
+    QuorumResolved {
+        /// The job.
+        job: JobId,
+        /// Hash of the result that won.
+        #[serde(serialize_with = "as_optional_hex")]
+        result_hash: Option<[u8; 32]>,
+        /// How many replicas gave it.
+        votes: u8,
+    },
+    /// A machine is free again; what it earned is paid as its epochs are closed.
+    AssignmentEnded {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// How it ended.
+        outcome: Outcome,
+        /// When what is paid ends.
+        ended_at_ms: Millis,
+    },
+    /// A part of a job, or all of it, was paid.
+    PaymentSettled {
+        /// The job.
+        job: JobId,
+        /// The machine that earned it.
+        machine: MachineId,
+        /// Plancks to the provider.
+        #[serde(serialize_with = "as_decimal")]
+        provider_amount: Balance,
+        /// Protocol fee.
+        #[serde(serialize_with = "as_decimal")]
+        fee: Balance,
+        /// Part of the fee that was burned.
+        #[serde(serialize_with = "as_decimal")]
+        burned: Balance,
+    },
+    /// What a result earned that nobody can judge went to the treasury.
+    EarningsForfeited {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+    },
+    /// An account could not receive its part of a job's money.
+    PaymentDiverted {
+        /// The job.
+        job: JobId,
+        /// Whose part it was.
+        recipient: AccountId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+        /// Where they went instead.
+        destination: Diversion,
+    },
+    /// A part of a job's escrow came back to its consumer.
+    EscrowReturned {
+        /// The job.
+        job: JobId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+    },
+    /// A bounty was paid.
+    BountyPaid {
+        /// The job.
+        job: JobId,
+        /// Who has it.
+        recipient: AccountId,
+        /// Plancks.
+        #[serde(serialize_with = "as_decimal")]
+        amount: Balance,
+    },
+    /// Nothing is held or owed any more for a machine's part in a job.
+    AssignmentClosed {
+        /// The job.
+        job: JobId,
+        /// The machine.
+        machine: MachineId,
+        /// How it ended.
+        outcome: Outcome,
+        /// Plancks paid for it in all, fee included.
+        #[serde(serialize_with = "as_decimal")]
+        paid: Balance,
+    },
+    /// Nothing of a job is left.
+    JobClosed {
+        /// The job.
+        job: JobId,
+        /// Plancks paid in all, fee included.
+        #[serde(serialize_with = "as_decimal")]
+        paid: Balance,
+        /// Plancks of the deposit that came back to the consumer.
+        #[serde(serialize_with = "as_decimal")]
+        deposit_returned: Balance,
+    },
+}
+
+impl EscrowEvent {
+    /// The machine that the event is about, where there is one.
+    pub fn machine(&self) -> Option<MachineId> {
+        match self {
+            Self::MachineAssigned { machine, .. }
+            | Self::PlaceReopened { machine, .. }
+            | Self::JobStarted { machine, .. }
+            | Self::ResultSubmitted { machine, .. }
+            | Self::ResultAttested { machine, .. }
+            | Self::ResultCommitted { machine, .. }
+            | Self::ResultRevealed { machine, .. }
+            | Self::AssignmentEnded { machine, .. }
+            | Self::PaymentSettled { machine, .. }
+            | Self::EarningsForfeited { machine, .. }
+            | Self::AssignmentClosed { machine, .. } => Some(*machine),
+            Self::JobOrdered { .. }
+            | Self::PlacesCancelled { .. }
+            | Self::JobExtended { .. }
+            | Self::RevealOpened { .. }
+            | Self::QuorumResolved { .. }
+            | Self::PaymentDiverted { .. }
+            | Self::EscrowReturned { .. }
+            | Self::BountyPaid { .. }
+            | Self::JobClosed { .. } => None,
+        }
+    }
+
+    /// The job that the event is about.
+    pub fn job(&self) -> Option<JobId> {
+        match self {
+            Self::JobOrdered { job, .. }
+            | Self::MachineAssigned { job, .. }
+            | Self::PlaceReopened { job, .. }
+            | Self::PlacesCancelled { job, .. }
+            | Self::JobStarted { job, .. }
+            | Self::JobExtended { job, .. }
+            | Self::ResultSubmitted { job, .. }
+            | Self::ResultAttested { job, .. }
+            | Self::ResultCommitted { job, .. }
+            | Self::RevealOpened { job, .. }
+            | Self::ResultRevealed { job, .. }
+            | Self::QuorumResolved { job, .. }
+            | Self::AssignmentEnded { job, .. }
+            | Self::PaymentSettled { job, .. }
+            | Self::EarningsForfeited { job, .. }
+            | Self::PaymentDiverted { job, .. }
+            | Self::EscrowReturned { job, .. }
+            | Self::BountyPaid { job, .. }
+            | Self::AssignmentClosed { job, .. }
+            | Self::JobClosed { job, .. } => Some(*job),
+        }
+    }
+}
+
+impl fmt::Display for EscrowEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::JobOrdered {
+                job,
+                kind,
+                nodes,
+                slots,
+                escrowed,
+                deposit,
+                ..
+            } => write!(
+                f,
+                "job {job}, a {kind}, ordered: {} of {} each; {} in escrow, {} deposited",
+                count(*nodes, "machine"),
+                count(*slots, "slot"),
+                format_asy(*escrowed),
+                format_asy(*deposit)
+            ),
+            Self::MachineAssigned {
+                job,
+                machine,
+                price_per_slot_hour,
+                ..
+            } => write!(
+                f,
+                "job {job} assigned to machine {machine} at {} per slot-hour",
+                format_asy(*price_per_slot_hour)
+            ),
+            Self::PlaceReopened {
+                job,
+                machine,
+                outcome,
+            } => write!(
+                f,
+                "job {job} will not run on machine {machine} ({outcome}); another machine is sought"
+            ),
+            Self::PlacesCancelled { job, places } => {
+                write!(
+                    f,
+                    "no machine is sought any more for {} of job {job}",
+                    count(*places, "place")
+                )
+            }
+            Self::JobStarted { job, machine, .. } => write!(f, "job {job} runs on machine {machine}"),
+            Self::JobExtended { job, escrowed, .. } => {
+                write!(
+                    f,
+                    "job {job} may run longer; {} more in escrow",
+                    format_asy(*escrowed)
+                )
+            }
+            Self::ResultSubmitted {
+                job,
+                machine,
+                result_hash,
+                ..
+            }
+            | Self::ResultRevealed {
+                job,
+                machine,
+                result_hash,
+            } => {
+                write!(
+                    f,
+                    "result of job {job} from machine {machine}: 0x{}",
+                    hex::encode(result_hash)
+                )
+            }
+            Self::ResultAttested {
+                job,
+                machine,
+                result_hash,
+                ..
+            } => write!(
+                f,
+                "machine {machine} vouches for its result of job {job}, which stands: 0x{}",
+                hex::encode(result_hash)
+            ),
+            Self::ResultCommitted { job, machine, .. } => {
+                write!(f, "machine {machine} committed to its result of job {job}")
+            }
+            Self::RevealOpened { job, .. } => write!(f, "the results of job {job} may be revealed"),
+            Self::QuorumResolved {
+                job,
+                result_hash: Some(result_hash),
+                votes,
+            } => write!(
+                f,
+                "{} of job {job} agree on 0x{}",
+                count(*votes, "machine"),
+                hex::encode(result_hash)
+            ),
+            Self::QuorumResolved {
+                job,
+                result_hash: None,
+                ..
+            } => write!(f, "no result of job {job} has a quorum"),
+            Self::AssignmentEnded {
+                job,
+                machine,
+                outcome,
+                ..
+            } => write!(f, "job {job} ended on machine {machine}: {outcome}"),
+            Self::PaymentSettled {
+                job,
+                machine,
+                provider_amount,
+                fee,
+                burned,
+            } => write!(
+                f,
+                "{} paid for job {job} to the provider of machine {machine}, {} protocol fee, of which {} burned",
+                format_asy(*provider_amount),
+                format_asy(*fee),
+                format_asy(*burned)
+            ),
+            Self::EarningsForfeited { job, machine, amount } => write!(
+                f,
+                "{} that machine {machine} earned with job {job} went to the treasury",
+                format_asy(*amount)
+            ),
+            Self::PaymentDiverted {
+                job,
+                recipient,
+                amount,
+                destination,
+            } => write!(
+                f,
+                "{recipient} could not receive {} of job {job}, which {destination}",
+                format_asy(*amount)
+            ),
+            Self::EscrowReturned { job, amount } => {
+                write!(
+                    f,
+                    "{} of job {job}'s escrow came back to its consumer",
+                    format_asy(*amount)
+                )
+            }
+            Self::BountyPaid {
+                job,
+                recipient,
+                amount,
+            } => write!(
+                f,
+                "{recipient} earned a bounty of {} with job {job}",
+                format_asy(*amount)
+            ),
+            Self::AssignmentClosed {
+                job,
+                machine,
+                outcome,
+                paid,
+            } => write!(
+                f,
+                "machine {machine} is done with job {job}: {outcome}; {} paid",
+                format_asy(*paid)
+            ),
+            Self::JobClosed {
+                job,
+                paid,
+                deposit_returned,
+            } => write!(
+                f,
+                "job {job} closed; {} paid, {} of its deposit returned",
+                format_asy(*paid),
+                format_asy(*deposit_returned)
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attested_result_reads_as_a_sentence() {
+        let event = EscrowEvent::ResultAttested {
+            job: 3,
+            machine: 7,
+            result_hash: [0xab; 32],
+            worker_key: AccountId::from([1; 32]),
+            evidence_until_s: 5,
+        };
+        assert_eq!(
+            event.to_string(),
+            format!(
+                "machine 7 vouches for its result of job 3, which stands: 0x{}",
+                "ab".repeat(32)
+            )
+        );
+        assert_eq!((event.job(), event.machine()), (Some(3), Some(7)));
+    }
+
+    #[test]
+    fn a_payment_says_what_became_of_the_money() {
+        let event = EscrowEvent::PaymentSettled {
+            job: 3,
+            machine: 7,
+            provider_amount: 950_000_000_000,
+            fee: 50_000_000_000,
+            burned: 25_000_000_000,
+        };
+        assert_eq!(
+            event.to_string(),
+            "0.95 ASY paid for job 3 to the provider of machine 7, 0.05 ASY protocol fee, of which 0.025 ASY burned"
+        );
+        assert_eq!((event.job(), event.machine()), (Some(3), Some(7)));
+    }
+}
