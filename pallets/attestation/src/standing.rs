@@ -64,9 +64,9 @@ impl<T: Config> AttestedSigners<T::AccountId> for Pallet<T> {
 
         let identity = T::Machines::identity_of(machine).expect("benchmarks attest machines that they made");
         let keys = keys_digest::<T>(&identity);
-        let records = (0..MAX_EVIDENCE).map(|number| EvidenceRecord {
+        let records = (0..MAX_EVIDENCE as u8).map(|number| EvidenceRecord {
             id: EvidenceId {
-                device: H256::from_low_u64_be(number.into()),
+                device: H256::repeat_byte(number),
                 kind: if number == 0 {
                     TeeKind::Tdx
                 } else {
