@@ -72,7 +72,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::Jobs` (r:0 w:1)
     /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(309), added: 2784, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
@@ -84,10 +84,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `n` is `[1, 64]`.
     fn deploy(n: u32, ) -> Weight {
         // Measured proof size: `1174 + n * (400 ±0)` bytes.
-        // Least time measured: 309_079_000 picoseconds.
-        Weight::from_parts(317_896_000, 8610)
-            // Standard error: 1_395_451.
-            .saturating_add(Weight::from_parts(98_315_630, 0).saturating_mul(n.into()))
+        // Least time measured: 534_693_000 picoseconds.
+        Weight::from_parts(487_731_048, 8610)
+            // Standard error: 762_500.
+            .saturating_add(Weight::from_parts(123_689_043, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(12_u64))
             .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(6_u64))
@@ -105,11 +105,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     fn start() -> Weight {
         // Measured proof size: `1245` bytes.
-        // Least time measured: 138_190_000 picoseconds.
-        Weight::from_parts(215_364_000, 3774)
+        // Least time measured: 149_851_000 picoseconds.
+        Weight::from_parts(267_662_000, 3774)
             .saturating_add(T::DbWeight::get().reads(6_u64))
             .saturating_add(T::DbWeight::get().writes(3_u64))
     }
@@ -129,8 +129,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn submit_result() -> Weight {
         // Measured proof size: `1478` bytes.
-        // Least time measured: 87_174_000 picoseconds.
-        Weight::from_parts(92_984_000, 3820)
+        // Least time measured: 93_315_000 picoseconds.
+        Weight::from_parts(113_823_000, 3820)
             .saturating_add(T::DbWeight::get().reads(6_u64))
             .saturating_add(T::DbWeight::get().writes(4_u64))
     }
@@ -141,11 +141,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     fn accept() -> Weight {
         // Measured proof size: `829` bytes.
-        // Least time measured: 128_390_000 picoseconds.
-        Weight::from_parts(248_005_000, 3774)
+        // Least time measured: 143_238_000 picoseconds.
+        Weight::from_parts(202_560_000, 3774)
             .saturating_add(T::DbWeight::get().reads(4_u64))
             .saturating_add(T::DbWeight::get().writes(4_u64))
     }
@@ -162,16 +162,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:128)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     /// The range of component `n` is `[1, 64]`.
     fn close(n: u32, ) -> Weight {
         // Measured proof size: `1083 + n * (511 ±0)` bytes.
-        // Least time measured: 185_338_000 picoseconds.
-        Weight::from_parts(190_196_000, 3774)
-            // Standard error: 2_849_481.
-            .saturating_add(Weight::from_parts(162_347_412, 0).saturating_mul(n.into()))
+        // Least time measured: 215_254_000 picoseconds.
+        Weight::from_parts(245_229_000, 3774)
+            // Standard error: 3_352_587.
+            .saturating_add(Weight::from_parts(189_945_284, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(6_u64))
             .saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(3_u64))
@@ -197,7 +197,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:4 w:4)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `RewardEmission::EpochRecords` (r:1 w:1)
     /// Proof: `RewardEmission::EpochRecords` (`max_values`: None, `max_size`: Some(92), added: 2567, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
@@ -214,11 +214,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     /// The range of component `e` is `[1, 32]`.
     fn settle(e: u32, ) -> Weight {
-        // Measured proof size: `1914 + e * (85 ±0)` bytes.
-        // Least time measured: 534_893_000 picoseconds.
-        Weight::from_parts(944_619_141, 11402)
-            // Standard error: 239_380.
-            .saturating_add(Weight::from_parts(31_173_987, 0).saturating_mul(e.into()))
+        // Measured proof size: `1951 + e * (85 ±0)` bytes.
+        // Least time measured: 600_966_000 picoseconds.
+        Weight::from_parts(1_015_343_626, 11402)
+            // Standard error: 580_805.
+            .saturating_add(Weight::from_parts(35_264_712, 0).saturating_mul(e.into()))
             .saturating_add(T::DbWeight::get().reads(15_u64))
             .saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(e.into())))
             .saturating_add(T::DbWeight::get().writes(12_u64))
@@ -249,7 +249,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:2 w:2)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::StatusFor` (r:1 w:0)
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
@@ -266,8 +266,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn expire() -> Weight {
         // Measured proof size: `1928` bytes.
-        // Least time measured: 397_265_000 picoseconds.
-        Weight::from_parts(437_029_000, 13690)
+        // Least time measured: 436_689_000 picoseconds.
+        Weight::from_parts(516_418_000, 13690)
             .saturating_add(T::DbWeight::get().reads(20_u64))
             .saturating_add(T::DbWeight::get().writes(16_u64))
     }
@@ -296,7 +296,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::StatusFor` (r:1 w:0)
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
@@ -313,8 +313,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn abandon() -> Weight {
         // Measured proof size: `1805` bytes.
-        // Least time measured: 319_229_000 picoseconds.
-        Weight::from_parts(343_124_000, 11150)
+        // Least time measured: 352_170_000 picoseconds.
+        Weight::from_parts(640_992_000, 11150)
             .saturating_add(T::DbWeight::get().reads(18_u64))
             .saturating_add(T::DbWeight::get().writes(15_u64))
     }
@@ -333,7 +333,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::Jobs` (r:0 w:1)
     /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(309), added: 2784, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
@@ -342,8 +342,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     fn request() -> Weight {
         // Measured proof size: `432` bytes.
-        // Least time measured: 218_229_000 picoseconds.
-        Weight::from_parts(239_479_000, 6070)
+        // Least time measured: 225_733_000 picoseconds.
+        Weight::from_parts(273_302_000, 6070)
             .saturating_add(T::DbWeight::get().reads(9_u64))
             .saturating_add(T::DbWeight::get().writes(7_u64))
     }
@@ -374,10 +374,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `n` is `[0, 15]`.
     fn accept_request(n: u32, ) -> Weight {
         // Measured proof size: `2054 + n * (199 ±0)` bytes.
-        // Least time measured: 155_942_000 picoseconds.
-        Weight::from_parts(174_219_329, 6326)
-            // Standard error: 82_392.
-            .saturating_add(Weight::from_parts(14_323_507, 0).saturating_mul(n.into()))
+        // Least time measured: 162_835_000 picoseconds.
+        Weight::from_parts(246_616_870, 6326)
+            // Standard error: 640_822.
+            .saturating_add(Weight::from_parts(23_012_404, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(11_u64))
             .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(6_u64))
@@ -398,7 +398,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:2 w:2)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
@@ -407,8 +407,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn decline() -> Weight {
         // Measured proof size: `1775` bytes.
-        // Least time measured: 314_650_000 picoseconds.
-        Weight::from_parts(340_188_000, 6196)
+        // Least time measured: 339_256_000 picoseconds.
+        Weight::from_parts(605_064_000, 6196)
             .saturating_add(T::DbWeight::get().reads(9_u64))
             .saturating_add(T::DbWeight::get().writes(10_u64))
     }
@@ -419,7 +419,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:2 w:2)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::StatusFor` (r:1 w:0)
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
@@ -432,8 +432,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn expire_request() -> Weight {
         // Measured proof size: `1012` bytes.
-        // Least time measured: 282_641_000 picoseconds.
-        Weight::from_parts(301_385_000, 6196)
+        // Least time measured: 302_006_000 picoseconds.
+        Weight::from_parts(597_490_000, 6196)
             .saturating_add(T::DbWeight::get().reads(7_u64))
             .saturating_add(T::DbWeight::get().writes(8_u64))
     }
@@ -448,14 +448,14 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:1 w:1)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// The range of component `n` is `[1, 64]`.
     fn top_up(n: u32, ) -> Weight {
         // Measured proof size: `711 + n * (149 ±0)` bytes.
-        // Least time measured: 228_027_000 picoseconds.
-        Weight::from_parts(197_952_734, 3774)
-            // Standard error: 380_037.
-            .saturating_add(Weight::from_parts(20_576_307, 0).saturating_mul(n.into()))
+        // Least time measured: 371_657_000 picoseconds.
+        Weight::from_parts(267_010_634, 3774)
+            // Standard error: 850_082.
+            .saturating_add(Weight::from_parts(35_156_095, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(6_u64))
             .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(3_u64))
@@ -469,7 +469,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
     /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `System::Account` (r:2 w:2)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::StatusFor` (r:1 w:0)
@@ -484,8 +484,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn reject() -> Weight {
         // Measured proof size: `1161` bytes.
-        // Least time measured: 300_944_000 picoseconds.
-        Weight::from_parts(578_775_000, 6196)
+        // Least time measured: 328_656_000 picoseconds.
+        Weight::from_parts(565_791_000, 6196)
             .saturating_add(T::DbWeight::get().reads(8_u64))
             .saturating_add(T::DbWeight::get().writes(9_u64))
     }
@@ -501,8 +501,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Parameters::Parameters` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
     fn commit_result() -> Weight {
         // Measured proof size: `1051` bytes.
-        // Least time measured: 78_247_000 picoseconds.
-        Weight::from_parts(90_199_000, 3774)
+        // Least time measured: 84_949_000 picoseconds.
+        Weight::from_parts(164_659_000, 3774)
             .saturating_add(T::DbWeight::get().reads(5_u64))
             .saturating_add(T::DbWeight::get().writes(2_u64))
     }
@@ -518,8 +518,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
     fn reveal_result() -> Weight {
         // Measured proof size: `1142` bytes.
-        // Least time measured: 76_334_000 picoseconds.
-        Weight::from_parts(82_995_000, 3774)
+        // Least time measured: 85_070_000 picoseconds.
+        Weight::from_parts(132_609_000, 3774)
             .saturating_add(T::DbWeight::get().reads(5_u64))
             .saturating_add(T::DbWeight::get().writes(2_u64))
     }
@@ -548,7 +548,7 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::Account` (r:2 w:2)
     /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
     /// Storage: `Balances::Holds` (r:1 w:1)
-    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::StatusFor` (r:1 w:0)
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
@@ -566,36 +566,133 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `n` is `[2, 16]`.
     fn resolve(n: u32, ) -> Weight {
         // Measured proof size: `1539 + n * (552 ±0)` bytes.
-        // Least time measured: 578_084_000 picoseconds.
-        Weight::from_parts(355_521_192, 11150)
-            // Standard error: 1_640_071.
-            .saturating_add(Weight::from_parts(162_991_858, 0).saturating_mul(n.into()))
+        // Least time measured: 666_330_000 picoseconds.
+        Weight::from_parts(330_043_708, 11150)
+            // Standard error: 5_093_606.
+            .saturating_add(Weight::from_parts(237_525_768, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(17_u64))
             .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(9_u64))
             .saturating_add(T::DbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2830).saturating_mul(n.into()))
     }
-    // The last three are estimates until they are measured: of `deploy` with each machine's evidence,
+    /// Storage: `Preimage::StatusFor` (r:1 w:0)
+    /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
+    /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::NextJobId` (r:1 w:1)
+    /// Proof: `JobEscrow::NextJobId` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Parameters::Parameters` (r:3 w:0)
+    /// Proof: `Parameters::Parameters` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::EpochDurationMs` (r:1 w:0)
+    /// Proof: `ChainClock::EpochDurationMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Assignments` (r:64 w:64)
+    /// Proof: `JobEscrow::Assignments` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Machines` (r:64 w:64)
+    /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::HardwareClasses` (r:1 w:0)
+    /// Proof: `ProviderRegistry::HardwareClasses` (`max_values`: None, `max_size`: Some(71), added: 2546, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Attested` (r:64 w:0)
+    /// Proof: `Attestation::Attested` (`max_values`: None, `max_size`: Some(8157), added: 10632, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:64 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:1 w:1)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:1 w:1)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Jobs` (r:0 w:1)
+    /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(309), added: 2784, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
+    /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::MachineJobs` (r:0 w:64)
+    /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Offers` (r:0 w:128)
+    /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
+    /// The range of component `n` is `[1, 64]`.
     fn deploy_attested(n: u32, ) -> Weight {
-        Weight::from_parts(317_896_000, 8610)
-            .saturating_add(Weight::from_parts(198_315_630, 0).saturating_mul(n.into()))
+        // Measured proof size: `1278 + n * (8565 ±0)` bytes.
+        // Least time measured: 379_642_000 picoseconds.
+        Weight::from_parts(157_335_225, 8610)
+            // Standard error: 3_474_427.
+            .saturating_add(Weight::from_parts(154_322_761, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(13_u64))
             .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(6_u64))
             .saturating_add(T::DbWeight::get().writes((5_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 13710).saturating_mul(n.into()))
+            .saturating_add(Weight::from_parts(0, 10632).saturating_mul(n.into()))
     }
-    // of `accept_request` with the machine's evidence,
+    /// Storage: `JobEscrow::Jobs` (r:1 w:1)
+    /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(309), added: 2784, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
+    /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
+    /// Proof: `ProviderRegistry::WorkerKeys` (`max_values`: None, `max_size`: Some(56), added: 2531, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:1 w:0)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Assignments` (r:1 w:1)
+    /// Proof: `JobEscrow::Assignments` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::HardwareClasses` (r:1 w:0)
+    /// Proof: `ProviderRegistry::HardwareClasses` (`max_values`: None, `max_size`: Some(71), added: 2546, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Attested` (r:1 w:0)
+    /// Proof: `Attestation::Attested` (`max_values`: None, `max_size`: Some(8157), added: 10632, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
+    /// Storage: `Parameters::Parameters` (r:1 w:0)
+    /// Proof: `Parameters::Parameters` (`max_values`: None, `max_size`: Some(65), added: 2540, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
+    /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
+    /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn accept_attested_request() -> Weight {
-        Weight::from_parts(280_000_000, 13710)
-            .saturating_add(T::DbWeight::get().reads(13_u64))
+        // Measured proof size: `10115` bytes.
+        // Least time measured: 172_594_000 picoseconds.
+        Weight::from_parts(243_366_000, 11622)
+            .saturating_add(T::DbWeight::get().reads(12_u64))
             .saturating_add(T::DbWeight::get().writes(6_u64))
     }
-    // and of `submit_result` and `accept` with the machine's evidence and a signature.
+    /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
+    /// Proof: `ProviderRegistry::WorkerKeys` (`max_values`: None, `max_size`: Some(56), added: 2531, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Jobs` (r:1 w:1)
+    /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(309), added: 2784, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Assignments` (r:1 w:1)
+    /// Proof: `JobEscrow::Assignments` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `Attestation::Attested` (r:1 w:0)
+    /// Proof: `Attestation::Attested` (`max_values`: None, `max_size`: Some(8157), added: 10632, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
+    /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(355), added: 2830, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::HardwareClasses` (r:1 w:0)
+    /// Proof: `ProviderRegistry::HardwareClasses` (`max_values`: None, `max_size`: Some(71), added: 2546, mode: `MaxEncodedLen`)
+    /// Storage: `Timestamp::Now` (r:1 w:0)
+    /// Proof: `Timestamp::Now` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `System::BlockHash` (r:1 w:0)
+    /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
+    /// Storage: `System::Account` (r:1 w:1)
+    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
+    /// Storage: `Balances::Holds` (r:1 w:1)
+    /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
+    /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn submit_attested_result() -> Weight {
-        Weight::from_parts(550_000_000, 13710)
-            .saturating_add(T::DbWeight::get().reads(11_u64))
+        // Measured proof size: `10439` bytes.
+        // Least time measured: 399_910_000 picoseconds.
+        Weight::from_parts(473_047_000, 11622)
+            .saturating_add(T::DbWeight::get().reads(12_u64))
             .saturating_add(T::DbWeight::get().writes(7_u64))
     }
 }
@@ -604,109 +701,109 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 #[rustfmt::skip]
 impl WeightInfo for () {
     fn deploy(n: u32, ) -> Weight {
-        Weight::from_parts(317_896_000, 8610)
-            .saturating_add(Weight::from_parts(98_315_630, 0).saturating_mul(n.into()))
+        Weight::from_parts(487_731_048, 8610)
+            .saturating_add(Weight::from_parts(123_689_043, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(12_u64, 6_u64))
             .saturating_add(ParityDbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((5_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 3073).saturating_mul(n.into()))
     }
     fn start() -> Weight {
-        Weight::from_parts(215_364_000, 3774)
+        Weight::from_parts(267_662_000, 3774)
             .saturating_add(ParityDbWeight::get().reads_writes(6_u64, 3_u64))
     }
     fn submit_result() -> Weight {
-        Weight::from_parts(92_984_000, 3820)
+        Weight::from_parts(113_823_000, 3820)
             .saturating_add(ParityDbWeight::get().reads_writes(6_u64, 4_u64))
     }
     fn accept() -> Weight {
-        Weight::from_parts(248_005_000, 3774)
+        Weight::from_parts(202_560_000, 3774)
             .saturating_add(ParityDbWeight::get().reads_writes(4_u64, 4_u64))
     }
     fn close(n: u32, ) -> Weight {
-        Weight::from_parts(190_196_000, 3774)
-            .saturating_add(Weight::from_parts(162_347_412, 0).saturating_mul(n.into()))
+        Weight::from_parts(245_229_000, 3774)
+            .saturating_add(Weight::from_parts(189_945_284, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(6_u64, 3_u64))
             .saturating_add(ParityDbWeight::get().reads((2_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((4_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2830).saturating_mul(n.into()))
     }
     fn settle(e: u32, ) -> Weight {
-        Weight::from_parts(944_619_141, 11402)
-            .saturating_add(Weight::from_parts(31_173_987, 0).saturating_mul(e.into()))
+        Weight::from_parts(1_015_343_626, 11402)
+            .saturating_add(Weight::from_parts(35_264_712, 0).saturating_mul(e.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(15_u64, 12_u64))
             .saturating_add(ParityDbWeight::get().reads((2_u64).saturating_mul(e.into())))
             .saturating_add(Weight::from_parts(0, 2599).saturating_mul(e.into()))
     }
     fn expire() -> Weight {
-        Weight::from_parts(437_029_000, 13690)
+        Weight::from_parts(516_418_000, 13690)
             .saturating_add(ParityDbWeight::get().reads_writes(20_u64, 16_u64))
     }
     fn abandon() -> Weight {
-        Weight::from_parts(343_124_000, 11150)
+        Weight::from_parts(640_992_000, 11150)
             .saturating_add(ParityDbWeight::get().reads_writes(18_u64, 15_u64))
     }
     fn request() -> Weight {
-        Weight::from_parts(239_479_000, 6070)
+        Weight::from_parts(273_302_000, 6070)
             .saturating_add(ParityDbWeight::get().reads_writes(9_u64, 7_u64))
     }
     fn accept_request(n: u32, ) -> Weight {
-        Weight::from_parts(174_219_329, 6326)
-            .saturating_add(Weight::from_parts(14_323_507, 0).saturating_mul(n.into()))
+        Weight::from_parts(246_616_870, 6326)
+            .saturating_add(Weight::from_parts(23_012_404, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(11_u64, 6_u64))
             .saturating_add(ParityDbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2668).saturating_mul(n.into()))
     }
     fn decline() -> Weight {
-        Weight::from_parts(340_188_000, 6196)
+        Weight::from_parts(605_064_000, 6196)
             .saturating_add(ParityDbWeight::get().reads_writes(9_u64, 10_u64))
     }
     fn expire_request() -> Weight {
-        Weight::from_parts(301_385_000, 6196)
+        Weight::from_parts(597_490_000, 6196)
             .saturating_add(ParityDbWeight::get().reads_writes(7_u64, 8_u64))
     }
     fn top_up(n: u32, ) -> Weight {
-        Weight::from_parts(197_952_734, 3774)
-            .saturating_add(Weight::from_parts(20_576_307, 0).saturating_mul(n.into()))
+        Weight::from_parts(267_010_634, 3774)
+            .saturating_add(Weight::from_parts(35_156_095, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(6_u64, 3_u64))
             .saturating_add(ParityDbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((1_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2668).saturating_mul(n.into()))
     }
     fn reject() -> Weight {
-        Weight::from_parts(578_775_000, 6196)
+        Weight::from_parts(565_791_000, 6196)
             .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 9_u64))
     }
     fn commit_result() -> Weight {
-        Weight::from_parts(90_199_000, 3774)
+        Weight::from_parts(164_659_000, 3774)
             .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 2_u64))
     }
     fn reveal_result() -> Weight {
-        Weight::from_parts(82_995_000, 3774)
+        Weight::from_parts(132_609_000, 3774)
             .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 2_u64))
     }
     fn resolve(n: u32, ) -> Weight {
-        Weight::from_parts(355_521_192, 11150)
-            .saturating_add(Weight::from_parts(162_991_858, 0).saturating_mul(n.into()))
+        Weight::from_parts(330_043_708, 11150)
+            .saturating_add(Weight::from_parts(237_525_768, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(17_u64, 9_u64))
             .saturating_add(ParityDbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2830).saturating_mul(n.into()))
     }
     fn deploy_attested(n: u32, ) -> Weight {
-        Weight::from_parts(317_896_000, 8610)
-            .saturating_add(Weight::from_parts(198_315_630, 0).saturating_mul(n.into()))
+        Weight::from_parts(157_335_225, 8610)
+            .saturating_add(Weight::from_parts(154_322_761, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 6_u64))
             .saturating_add(ParityDbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((5_u64).saturating_mul(n.into())))
-            .saturating_add(Weight::from_parts(0, 13710).saturating_mul(n.into()))
+            .saturating_add(Weight::from_parts(0, 10632).saturating_mul(n.into()))
     }
     fn accept_attested_request() -> Weight {
-        Weight::from_parts(280_000_000, 13710)
-            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 6_u64))
+        Weight::from_parts(243_366_000, 11622)
+            .saturating_add(ParityDbWeight::get().reads_writes(12_u64, 6_u64))
     }
     fn submit_attested_result() -> Weight {
-        Weight::from_parts(550_000_000, 13710)
-            .saturating_add(ParityDbWeight::get().reads_writes(11_u64, 7_u64))
+        Weight::from_parts(473_047_000, 11622)
+            .saturating_add(ParityDbWeight::get().reads_writes(12_u64, 7_u64))
     }
 }
