@@ -170,6 +170,10 @@ test('evidence counts when governance trusts its root', async (context) => {
   proving.catch(() => {});
 
   await context.test('governance trusts it, and accepts a workload', async () => {
+    // A client takes the newest finalized block for the beginning of a transaction's life, which must not be forgotten.
+    await eventually('the finality of block 2', 60_000, async () => {
+      return (await api.rpc.chain.getHeader(await api.rpc.chain.getFinalizedHead())).number.toNumber();
+    }, (finalized) => finalized >= 2);
     const governed = await govern(api, [
       api.tx.attestation.addRoot('AmdMilan', u8aToHex(vendor.root)),
       api.tx.attestation.allowWorkload(workloadOf(), 'the guest of the tests'),
