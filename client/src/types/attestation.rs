@@ -212,11 +212,11 @@ impl<R: TypeResolver> Visitor for EvidenceIdVisitor<R> {
     type Error = scale_decode::Error;
     type TypeResolver = R;
 
-    fn unchecked_decode_as_type<'scale, 'resolver>(
+    fn unchecked_decode_as_type(
         self,
-        input: &mut &'scale [u8],
+        input: &mut &[u8],
         type_id: R::TypeId,
-        types: &'resolver R,
+        types: &R,
     ) -> DecodeAsTypeResult<Self, Result<EvidenceId, Self::Error>> {
         let raw = decode_with_visitor(input, type_id, types, RawEvidenceId::into_visitor());
         DecodeAsTypeResult::Decoded(raw.map(EvidenceId::from))

@@ -492,9 +492,9 @@ mod tests {
     #[test]
     fn requests_have_the_numbers_of_the_kernels_interface() {
         // _IOWR('S', n, 32 bytes).
-        assert_eq!(u64::from(GET_REPORT), 0xc020_5300);
-        assert_eq!(u64::from(GET_DERIVED_KEY), 0xc020_5301);
-        assert_eq!(u64::from(GET_EXTENDED_REPORT), 0xc020_5302);
+        assert_eq!(GET_REPORT, 0xc020_5300);
+        assert_eq!(GET_DERIVED_KEY, 0xc020_5301);
+        assert_eq!(GET_EXTENDED_REPORT, 0xc020_5302);
     }
 
     #[test]

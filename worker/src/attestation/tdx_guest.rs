@@ -384,6 +384,6 @@ mod tests {
 
     #[test]
     fn request_has_the_number_of_the_kernels_interface() {
-        assert_eq!(u64::from(GET_REPORT), 0xc440_5401);
+        assert_eq!(GET_REPORT, 0xc440_5401);
     }
 }
