@@ -40,7 +40,7 @@ pub(crate) struct Certificate<'a> {
     pub(crate) der: &'a [u8],
     /// The part that its issuer signed.
     signed: &'a [u8],
-    serial: &'a [u8],
+    pub(crate) serial: Serial,
     pub(crate) issuer: &'a [u8],
     pub(crate) subject: &'a [u8],
     key_info: &'a [u8],
@@ -88,8 +88,8 @@ impl<'a> Certificate<'a> {
             return None;
         }
         version.end()?;
-        let serial = unsigned(fields.next()?)?;
-        if serial.len() > Serial::bound() || fields.expect(tag::SEQUENCE)?.raw != algorithm {
+        let serial = Serial::new(unsigned(fields.next()?)?)?;
+        if fields.expect(tag::SEQUENCE)?.raw != algorithm {
             return None;
         }
         let issuer = fields.expect(tag::SEQUENCE)?.raw;
@@ -186,12 +186,6 @@ impl<'a> Certificate<'a> {
             }
         }
         None
-    }
-
-    /// The serial number, without leading zeros.
-    pub(crate) fn serial(&self) -> Serial {
-        // It is not longer: that was refused when the certificate was read.
-        Serial::truncate_from(self.serial.to_vec())
     }
 
     /// The signer that lists and certificates are issued by: its name and its key, so that a namesake is another one.

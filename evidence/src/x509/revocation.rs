@@ -192,7 +192,7 @@ impl<'a> Signed<'a> {
             let extensions = entry.optional(tag::SEQUENCE).ok_or(MALFORMED)?;
             entry.end().ok_or(MALFORMED)?;
             refuse_critical(extensions.map_or(&[], |element| element.value))?;
-            revoked.push(Serial::try_from(serial.to_vec()).map_err(|_| MALFORMED)?);
+            revoked.push(Serial::new(serial).ok_or(MALFORMED)?);
         }
         BoundedVec::try_from(revoked).map_err(|_| EvidenceError::TooLong(Part::RevocationList))
     }

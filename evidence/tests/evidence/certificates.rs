@@ -1,6 +1,6 @@
 //! What every chain and list must be, whoever's it is.
 
-use assay_evidence::{EvidenceError, Part, RevocationList, TrustRoot, issuers_of_chain};
+use assay_evidence::{EvidenceError, MAX_REVOKED, Part, RevocationList, Serial, TrustRoot, issuers_of_chain};
 
 use super::{
     intel::binding,
@@ -240,7 +240,7 @@ fn a_list_is_bounded_and_a_serial_number_has_one_form() {
     list.revoked = vec![vec![], vec![0x80], vec![1, 0]];
     let verified =
         RevocationList::verify(&list.sign(&key), None, &roots, &[], NOW_S).expect("it is verified");
-    let serial = |bytes: &[u8]| bytes.to_vec().try_into().expect("short");
+    let serial = |bytes: &[u8]| Serial::new(bytes).expect("short");
     assert!(verified.revokes(&serial(&[])) && verified.revokes(&serial(&[0x80])));
     assert!(!verified.revokes(&serial(&[0x80, 0])) && !verified.revokes(&serial(&[1])));
     list.revoked = vec![vec![1; 21]];
@@ -248,12 +248,17 @@ fn a_list_is_bounded_and_a_serial_number_has_one_form() {
         RevocationList::verify(&list.sign(&key), None, &roots, &[], NOW_S),
         Err(EvidenceError::Malformed(Part::RevocationList))
     );
-    list.revoked = (0..1_000_u16)
-        .map(|number| number.to_be_bytes().to_vec())
-        .collect();
+    let many = |count: u16| (1..=count).map(|number| number.to_be_bytes().to_vec()).collect();
+    list.revoked = many(MAX_REVOKED as u16);
     let verified =
         RevocationList::verify(&list.sign(&key), None, &roots, &[], NOW_S).expect("it is verified");
-    assert_eq!(verified.revoked.len(), 1_000);
+    assert_eq!(verified.revoked.len(), MAX_REVOKED as usize);
+    assert!(verified.revokes(&serial(&[8, 0])) && !verified.revokes(&serial(&[8, 1])));
+    list.revoked = many(MAX_REVOKED as u16 + 1);
+    assert_eq!(
+        RevocationList::verify(&list.sign(&key), None, &roots, &[], NOW_S),
+        Err(EvidenceError::TooLong(Part::RevocationList))
+    );
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Benchmarks of the calls and of the hook's units, with the vendors of the evidence crate's tests.
 //!
 //! Evidence is signed for the machine and block that it is measured with, before the clock runs. Chains are as long, and
-//! keys and signatures as large, as the vendors' own.
+//! keys and signatures as large, as the vendors' own; the lists of revoked certificates are the longest that there can be.
 
 #![allow(clippy::unwrap_used)]
 
 use alloc::{format, string::String, vec, vec::Vec};
 
 use assay_evidence::{
-    Binding, TrustRoot,
+    Binding, MAX_REVOKED, TrustRoot,
     nvidia::{MAX_ALTERNATIVES, MAX_MEASUREMENTS, Reference, ReferenceMeasurement},
 };
 use assay_primitives::{
@@ -37,10 +37,7 @@ use crate::{
     *,
 };
 
-/// Certificates that a long list revokes.
-const LONG_LIST: u32 = 2_000;
-
-/// Bytes of an entry of such a list.
+/// Bytes of an entry of a list of revoked certificates.
 const LIST_ENTRY_BYTES: u32 = 30;
 
 /// Bytes of a list that revokes nothing, at most.
@@ -97,21 +94,35 @@ fn trust<T: Config>() {
     }
 }
 
-fn intel(kind: Kind, binding: &Binding) -> Intel {
-    test_vendors::intel(kind, 1, binding)
+/// As many certificates as a list can revoke, none of which is used.
+fn revoked(count: u32) -> Vec<Vec<u8>> {
+    (0..count)
+        .map(|number| [&[1; 6][..], &number.to_be_bytes()].concat())
+        .collect()
 }
 
-/// With keys of AMD's size.
+/// With the longest lists.
+fn intel(kind: Kind, binding: &Binding) -> Intel {
+    let mut intel = test_vendors::intel(kind, 1, binding);
+    intel.root_list.revoked = revoked(MAX_REVOKED);
+    intel.authority_list.revoked = revoked(MAX_REVOKED);
+    intel
+}
+
+/// With the longest list, and keys of AMD's size.
 fn amd(binding: &Binding) -> Amd {
     let mut amd = test_vendors::amd(1, binding);
+    amd.list.revoked = revoked(MAX_REVOKED);
     amd.root_key = TestKey::rsa(3);
     amd.authority_key = TestKey::rsa(4);
     amd
 }
 
-/// With as many measurements as a Hopper has.
+/// With the longest lists, and as many measurements as a Hopper has.
 fn gpu(binding: &Binding) -> Nvidia {
     let mut gpu = test_vendors::gpu(1, binding);
+    gpu.root_list.revoked = revoked(MAX_REVOKED);
+    gpu.family_list.revoked = revoked(MAX_REVOKED);
     gpu.measurements
         .extend((9..=64).map(|index| (index, vec![index; 48])));
     gpu
@@ -138,10 +149,29 @@ fn no_binding() -> Binding {
     }
 }
 
-/// What evidence of the machine has to be bound to.
-fn binding<T: Config>(machine: MachineId) -> Binding {
+/// What evidence of the machine has to be bound to with this anchor.
+fn binding<T: Config>(machine: MachineId, anchor: BlockNumberFor<T>) -> Binding {
     let identity = T::Machines::identity_of(machine).unwrap();
-    Pallet::<T>::binding_to(machine, &identity, BlockNumberFor::<T>::one()).unwrap()
+    Pallet::<T>::binding_to(machine, &identity, anchor).unwrap()
+}
+
+/// A machine that has as much evidence as fits beside what is measured, and all that the verification of it needs.
+fn attesting_machine<T: Config>() -> (T::AccountId, MachineId)
+where
+    T::Currency: Mutate<T::AccountId>,
+{
+    let (provider, machine) = machine_of::<T>();
+    trust::<T>();
+    fill::<T>(&provider, machine);
+    (provider, machine)
+}
+
+/// Evidence was accepted with this anchor, and the key that signed it is kept.
+fn assert_accepted<T: Config>(machine: MachineId, anchor: BlockNumberFor<T>) {
+    let records = Attested::<T>::get(machine).unwrap().records;
+    assert_eq!(records.len() as u32, MAX_EVIDENCE);
+    assert_eq!(records.last().unwrap().anchor, anchor);
+    assert_eq!(VerifiedKeys::<T>::iter().count(), 1);
 }
 
 /// As much evidence as a machine may have, but for some of the kind that is measured, each in its place in the agenda.
@@ -222,135 +252,86 @@ mod benches {
 
     #[benchmark]
     fn submit_quote() {
-        let (provider, machine) = machine_of::<T>();
-        trust::<T>();
-        fill::<T>(&provider, machine);
-        let intel = intel(Kind::Td15, &binding::<T>(machine));
+        let (provider, machine) = attesting_machine::<T>();
+        let anchor = One::one();
+        let intel = intel(Kind::Td15, &binding::<T>(machine, anchor));
         let evidence = quote_evidence(&intel, KeySource::Carried);
 
         #[extrinsic_call]
-        submit_evidence(RawOrigin::Signed(provider), machine, One::one(), evidence);
+        submit_evidence(RawOrigin::Signed(provider), machine, anchor, evidence);
 
-        assert_eq!(
-            Attested::<T>::get(machine).unwrap().records.len() as u32,
-            MAX_EVIDENCE
-        );
-        assert_eq!(VerifiedKeys::<T>::iter().count(), 1);
+        assert_accepted::<T>(machine, anchor);
     }
 
     #[benchmark]
     fn renew_quote() {
-        let (provider, machine) = machine_of::<T>();
-        trust::<T>();
-        fill::<T>(&provider, machine);
-        let first = intel(Kind::Td15, &binding::<T>(machine));
+        let (provider, machine) = attesting_machine::<T>();
+        let first = intel(Kind::Td15, &binding::<T>(machine, One::one()));
         submit::<T>(&provider, machine, quote_evidence(&first, KeySource::Carried));
         let anchor = next_block::<T>();
-        let identity = T::Machines::identity_of(machine).unwrap();
-        let renewed = intel(
-            Kind::Td15,
-            &Pallet::<T>::binding_to(machine, &identity, anchor).ok().unwrap(),
-        );
+        let renewed = intel(Kind::Td15, &binding::<T>(machine, anchor));
         let evidence = quote_evidence(&renewed, known_key::<T>());
 
         #[extrinsic_call]
         submit_evidence(RawOrigin::Signed(provider), machine, anchor, evidence);
 
-        assert_eq!(
-            Attested::<T>::get(machine)
-                .unwrap()
-                .records
-                .last()
-                .unwrap()
-                .anchor,
-            anchor
-        );
+        assert_accepted::<T>(machine, anchor);
     }
 
     #[benchmark]
     fn submit_snp_report() {
-        let (provider, machine) = machine_of::<T>();
-        trust::<T>();
-        fill::<T>(&provider, machine);
-        let amd = amd(&binding::<T>(machine));
+        let (provider, machine) = attesting_machine::<T>();
+        let anchor = One::one();
+        let amd = amd(&binding::<T>(machine, anchor));
         let evidence = snp_evidence(&amd, amd_chain(&amd));
 
         #[extrinsic_call]
-        submit_evidence(RawOrigin::Signed(provider), machine, One::one(), evidence);
+        submit_evidence(RawOrigin::Signed(provider), machine, anchor, evidence);
 
-        assert_eq!(
-            Attested::<T>::get(machine).unwrap().records.len() as u32,
-            MAX_EVIDENCE
-        );
+        assert_accepted::<T>(machine, anchor);
     }
 
     #[benchmark]
     fn renew_snp_report() {
-        let (provider, machine) = machine_of::<T>();
-        trust::<T>();
-        fill::<T>(&provider, machine);
-        let first = amd(&binding::<T>(machine));
+        let (provider, machine) = attesting_machine::<T>();
+        let first = amd(&binding::<T>(machine, One::one()));
         submit::<T>(&provider, machine, snp_evidence(&first, amd_chain(&first)));
         let anchor = next_block::<T>();
-        let identity = T::Machines::identity_of(machine).unwrap();
-        let renewed = amd(&Pallet::<T>::binding_to(machine, &identity, anchor).ok().unwrap());
+        let renewed = amd(&binding::<T>(machine, anchor));
         let evidence = snp_evidence(&renewed, known_key::<T>());
 
         #[extrinsic_call]
         submit_evidence(RawOrigin::Signed(provider), machine, anchor, evidence);
 
-        assert_eq!(
-            Attested::<T>::get(machine)
-                .unwrap()
-                .records
-                .last()
-                .unwrap()
-                .anchor,
-            anchor
-        );
+        assert_accepted::<T>(machine, anchor);
     }
 
     #[benchmark]
     fn submit_gpu_report() {
-        let (provider, machine) = machine_of::<T>();
-        trust::<T>();
-        fill::<T>(&provider, machine);
-        let gpu = gpu(&binding::<T>(machine));
+        let (provider, machine) = attesting_machine::<T>();
+        let anchor = One::one();
+        let gpu = gpu(&binding::<T>(machine, anchor));
         let evidence = gpu_evidence(&gpu, gpu_chain(&gpu));
 
         #[extrinsic_call]
-        submit_evidence(RawOrigin::Signed(provider), machine, One::one(), evidence);
+        submit_evidence(RawOrigin::Signed(provider), machine, anchor, evidence);
 
-        assert_eq!(
-            Attested::<T>::get(machine).unwrap().records.len() as u32,
-            MAX_EVIDENCE
-        );
+        assert_accepted::<T>(machine, anchor);
     }
 
     #[benchmark]
     fn renew_gpu_report() {
-        let (provider, machine) = machine_of::<T>();
-        trust::<T>();
-        fill::<T>(&provider, machine);
-        let first = gpu(&binding::<T>(machine));
+        let (provider, machine) = attesting_machine::<T>();
+        let first = gpu(&binding::<T>(machine, One::one()));
         submit::<T>(&provider, machine, gpu_evidence(&first, gpu_chain(&first)));
         let anchor = next_block::<T>();
-        let identity = T::Machines::identity_of(machine).unwrap();
-        let renewed = gpu(&Pallet::<T>::binding_to(machine, &identity, anchor).ok().unwrap());
+        let renewed = gpu(&binding::<T>(machine, anchor));
         let evidence = gpu_evidence(&renewed, known_key::<T>());
 
         #[extrinsic_call]
         submit_evidence(RawOrigin::Signed(provider), machine, anchor, evidence);
 
-        assert_eq!(
-            Attested::<T>::get(machine)
-                .unwrap()
-                .records
-                .last()
-                .unwrap()
-                .anchor,
-            anchor
-        );
+        assert_accepted::<T>(machine, anchor);
     }
 
     #[benchmark]
@@ -370,7 +351,7 @@ mod benches {
     fn remove_key() {
         let (provider, machine) = machine_of::<T>();
         trust::<T>();
-        let gpu = gpu(&binding::<T>(machine));
+        let gpu = gpu(&binding::<T>(machine, One::one()));
         submit::<T>(&provider, machine, gpu_evidence(&gpu, gpu_chain(&gpu)));
         let key = VerifiedKeys::<T>::iter_keys().next().unwrap();
 
@@ -427,7 +408,7 @@ mod benches {
     /// Of a chip family of NVIDIA's, whose issuer's certificate is verified too; of about `b` bytes.
     #[benchmark]
     fn submit_revocation_list(
-        b: Linear<EMPTY_LIST_BYTES, { EMPTY_LIST_BYTES + LONG_LIST * LIST_ENTRY_BYTES }>,
+        b: Linear<EMPTY_LIST_BYTES, { EMPTY_LIST_BYTES + MAX_REVOKED * LIST_ENTRY_BYTES }>,
     ) {
         let (provider, _) = machine_of::<T>();
         let other: T::AccountId = account("other", 0, 0);
@@ -436,9 +417,7 @@ mod benches {
         let list = |from: &'static str| {
             let mut gpu = gpu(&no_binding());
             gpu.family_list.from = from;
-            gpu.family_list.revoked = (0..(b - EMPTY_LIST_BYTES) / LIST_ENTRY_BYTES)
-                .map(|number| [&[1; 6][..], &number.to_be_bytes()].concat())
-                .collect();
+            gpu.family_list.revoked = revoked((b - EMPTY_LIST_BYTES) / LIST_ENTRY_BYTES);
             test_vendors::nvidia_collateral(&gpu).remove(1)
         };
         let older = list("20251201000000Z");

@@ -39,24 +39,26 @@ pub(crate) fn verify_evidence<T: Config>(
     now_s: u64,
 ) -> Result<Verified, Error<T>> {
     let roots = Roots::<T>::get();
+    // Those of the chain serve the report too: each is read once.
+    let mut lists = Lists::default();
     let (unbound, key, is_new) = match evidence {
         Evidence::Quote { quote, key } => {
             let quote = Quote::read(quote)?;
-            let (key, is_new) = intel_key::<T>(&quote, key, &roots, now_s)?;
-            let unbound = check_quote::<T>(&quote, &key, &roots, now_s)?;
+            let (key, is_new) = intel_key::<T>(&quote, key, &roots, &mut lists, now_s)?;
+            let unbound = check_quote::<T>(&quote, &key, &roots, lists, now_s)?;
             (unbound, VerifiedKey::Intel(key), is_new)
         }
         Evidence::SnpReport { report, key } => {
-            let (key, is_new) = amd_key::<T>(key, &roots, now_s)?;
-            let lists = lists_of_path::<T>(&key.path);
+            let (key, is_new) = amd_key::<T>(key, &roots, &mut lists, now_s)?;
+            let lists = lists.of_path::<T>(&key.path);
             let policy = CurrentPolicies::<T>::get().snp;
-            let unbound = snp::verify_report(report, &key, &lists, &roots, &policy, now_s)?;
+            let unbound = snp::verify_report(report, &key, lists, &roots, &policy, now_s)?;
             (unbound, VerifiedKey::Amd(key), is_new)
         }
         Evidence::GpuReport { report, key } => {
             let report = GpuReport::read(report)?;
-            let (key, is_new) = nvidia_key::<T>(key, &roots, now_s)?;
-            let unbound = check_gpu_report::<T>(&report, &key, &roots, now_s)?;
+            let (key, is_new) = nvidia_key::<T>(key, &roots, &mut lists, now_s)?;
+            let unbound = check_gpu_report::<T>(&report, &key, &roots, lists, now_s)?;
             (unbound, VerifiedKey::Nvidia(key), is_new)
         }
     };
@@ -71,6 +73,7 @@ fn intel_key<T: Config>(
     quote: &Quote<'_>,
     source: &KeySource,
     roots: &TrustRoots,
+    lists: &mut Lists,
     now_s: u64,
 ) -> Result<(AttestationKey, bool), Error<T>> {
     let carried;
@@ -88,8 +91,8 @@ fn intel_key<T: Config>(
         }
         KeySource::Chain(chain) => slices(chain),
     };
-    let lists = lists_of_chain::<T>(&chain, &roots.intel)?;
-    let pck = verify_pck_chain(&chain, roots, &lists, now_s)?;
+    let lists = lists.of_chain::<T>(&chain, &roots.intel)?;
+    let pck = verify_pck_chain(&chain, roots, lists, now_s)?;
     Ok((verify_attestation_key(quote, pck)?, true))
 }
 
@@ -97,6 +100,7 @@ fn check_quote<T: Config>(
     quote: &Quote<'_>,
     key: &AttestationKey,
     roots: &TrustRoots,
+    mut lists: Lists,
     now_s: u64,
 ) -> Result<assay_evidence::Unbound, Error<T>> {
     let tee = if quote.is_tdx() {
@@ -111,14 +115,13 @@ fn check_quote<T: Config>(
     };
     let tcb_info = TcbInfos::<T>::get(id).ok_or(Error::NoTcbInfo)?.content;
     let qe_identity = QeIdentities::<T>::get(tee).ok_or(Error::NoQeIdentity)?.content;
-    let mut lists = Vec::new();
     for path in [&key.pck.path, &tcb_info.path, &qe_identity.path] {
-        add_lists_of_path::<T>(&mut lists, path);
+        lists.of_path::<T>(path);
     }
     let collateral = intel::Collateral {
         tcb_info: &tcb_info,
         qe_identity: &qe_identity,
-        lists: &lists,
+        lists: &lists.read,
     };
     let policy = CurrentPolicies::<T>::get().intel;
     Ok(verify_quote(quote, key, collateral, roots, &policy, now_s)?)
@@ -128,6 +131,7 @@ fn check_quote<T: Config>(
 fn amd_key<T: Config>(
     source: &KeySource,
     roots: &TrustRoots,
+    lists: &mut Lists,
     now_s: u64,
 ) -> Result<(ChipKey, bool), Error<T>> {
     match source {
@@ -138,9 +142,9 @@ fn amd_key<T: Config>(
         KeySource::Carried => Err(Error::NoChain),
         KeySource::Chain(chain) => {
             let chain = slices(chain);
-            let lists = lists_of_chain::<T>(&chain, roots.amd.iter().map(|amd| &amd.root))?;
+            let lists = lists.of_chain::<T>(&chain, roots.amd.iter().map(|amd| &amd.root))?;
             let required = CurrentPolicies::<T>::get().snp.require_list;
-            Ok((verify_chip_key(&chain, roots, &lists, required, now_s)?, true))
+            Ok((verify_chip_key(&chain, roots, lists, required, now_s)?, true))
         }
     }
 }
@@ -149,6 +153,7 @@ fn amd_key<T: Config>(
 fn nvidia_key<T: Config>(
     source: &KeySource,
     roots: &TrustRoots,
+    lists: &mut Lists,
     now_s: u64,
 ) -> Result<(DeviceKey, bool), Error<T>> {
     match source {
@@ -159,9 +164,9 @@ fn nvidia_key<T: Config>(
         KeySource::Carried => Err(Error::NoChain),
         KeySource::Chain(chain) => {
             let chain = slices(chain);
-            let lists = lists_of_chain::<T>(&chain, &roots.nvidia)?;
+            let lists = lists.of_chain::<T>(&chain, &roots.nvidia)?;
             let required = CurrentPolicies::<T>::get().nvidia.require_lists;
-            Ok((verify_device_key(&chain, roots, &lists, required, now_s)?, true))
+            Ok((verify_device_key(&chain, roots, lists, required, now_s)?, true))
         }
     }
 }
@@ -170,6 +175,7 @@ fn check_gpu_report<T: Config>(
     report: &GpuReport<'_>,
     key: &DeviceKey,
     roots: &TrustRoots,
+    mut lists: Lists,
     now_s: u64,
 ) -> Result<assay_evidence::Unbound, Error<T>> {
     // A report that does not say its versions is refused below, for that reason.
@@ -178,13 +184,12 @@ fn check_gpu_report<T: Config>(
         .flat_map(|needed| [needed.driver, needed.vbios])
         .filter_map(|wanted| References::<T>::get(H256::from(wanted)))
         .collect();
-    let lists = lists_of_path::<T>(&key.path);
     let policy = CurrentPolicies::<T>::get().nvidia;
     Ok(nvidia::verify_report(
         report,
         key,
         &references,
-        &lists,
+        lists.of_path::<T>(&key.path),
         roots,
         &policy,
         now_s,
@@ -195,13 +200,13 @@ fn check_gpu_report<T: Config>(
 pub(crate) fn verify_tcb<T: Config>(signed: &SignedJson, now_s: u64) -> Result<TcbInfo, Error<T>> {
     let roots = Roots::<T>::get();
     let chain = slices(&signed.chain);
-    let lists = lists_of_chain::<T>(&chain, &roots.intel)?;
+    let mut lists = Lists::default();
     Ok(verify_tcb_info(
         &signed.json,
         &signed.signature,
         &chain,
         &roots,
-        &lists,
+        lists.of_chain::<T>(&chain, &roots.intel)?,
         now_s,
     )?)
 }
@@ -210,13 +215,13 @@ pub(crate) fn verify_tcb<T: Config>(signed: &SignedJson, now_s: u64) -> Result<T
 pub(crate) fn verify_qe<T: Config>(signed: &SignedJson, now_s: u64) -> Result<QeIdentity, Error<T>> {
     let roots = Roots::<T>::get();
     let chain = slices(&signed.chain);
-    let lists = lists_of_chain::<T>(&chain, &roots.intel)?;
+    let mut lists = Lists::default();
     Ok(verify_qe_identity(
         &signed.json,
         &signed.signature,
         &chain,
         &roots,
-        &lists,
+        lists.of_chain::<T>(&chain, &roots.intel)?,
         now_s,
     )?)
 }
@@ -229,11 +234,11 @@ pub(crate) fn verify_list<T: Config>(
     now_s: u64,
 ) -> Result<RevocationList, Error<T>> {
     let roots = roots_of(Roots::<T>::get(), vendor);
-    let lists = match issuer {
-        Some(issuer) => lists_of_chain::<T>(&[issuer], &roots)?,
-        None => Vec::new(),
-    };
-    Ok(RevocationList::verify(list, issuer, &roots, &lists, now_s)?)
+    let mut lists = Lists::default();
+    if let Some(issuer) = issuer {
+        lists.of_chain::<T>(&[issuer], &roots)?;
+    }
+    Ok(RevocationList::verify(list, issuer, &roots, &lists.read, now_s)?)
 }
 
 /// A vendor's roots.
@@ -255,34 +260,36 @@ fn known_key<T: Config>(id: &KeyId) -> Result<VerifiedKey, Error<T>> {
     Ok(record.key)
 }
 
-/// The lists of whoever issued a chain that is not verified yet.
-fn lists_of_chain<'r, T: Config>(
-    chain: &[&[u8]],
-    roots: impl IntoIterator<Item = &'r TrustRoot>,
-) -> Result<Vec<RevocationList>, Error<T>> {
-    let issuers = issuers_of_chain(chain, roots)?;
-    Ok(issuers
-        .into_iter()
-        .filter_map(|issuer| RevocationLists::<T>::get(H256::from(issuer)))
-        .map(|record| record.content)
-        .collect())
+/// The lists of revoked certificates that one call needs, each read from storage and decoded once.
+#[derive(Default)]
+struct Lists {
+    read: Vec<RevocationList>,
 }
 
-/// The lists of whoever issued a chain that was verified before.
-fn lists_of_path<T: Config>(path: &Path) -> Vec<RevocationList> {
-    let mut lists = Vec::new();
-    add_lists_of_path::<T>(&mut lists, path);
-    lists
-}
+impl Lists {
+    /// With those of whoever issued a chain that is not verified yet.
+    fn of_chain<'r, T: Config>(
+        &mut self,
+        chain: &[&[u8]],
+        roots: impl IntoIterator<Item = &'r TrustRoot>,
+    ) -> Result<&[RevocationList], Error<T>> {
+        Ok(self.of_issuers::<T>(issuers_of_chain(chain, roots)?))
+    }
 
-fn add_lists_of_path<T: Config>(lists: &mut Vec<RevocationList>, path: &Path) {
-    for certificate in &path.certificates {
-        if lists.iter().any(|list| list.issuer == certificate.issuer) {
-            continue;
+    /// With those of whoever issued a chain that was verified before.
+    fn of_path<T: Config>(&mut self, path: &Path) -> &[RevocationList] {
+        self.of_issuers::<T>(path.certificates.iter().map(|certificate| certificate.issuer))
+    }
+
+    fn of_issuers<T: Config>(&mut self, issuers: impl IntoIterator<Item = [u8; 32]>) -> &[RevocationList] {
+        for issuer in issuers {
+            if !self.read.iter().any(|list| list.issuer == issuer)
+                && let Some(record) = RevocationLists::<T>::get(H256::from(issuer))
+            {
+                self.read.push(record.content);
+            }
         }
-        if let Some(record) = RevocationLists::<T>::get(H256::from(certificate.issuer)) {
-            lists.push(record.content);
-        }
+        &self.read
     }
 }
 
