@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 #[cfg(feature = "runtime-benchmarks")]
 use polkadot_sdk::frame_benchmarking_cli;
 use polkadot_sdk::sc_cli;
@@ -15,6 +17,13 @@ pub(crate) struct Cli {
     /// How to run.
     #[clap(flatten)]
     pub(crate) run: sc_cli::RunCmd,
+
+    /// Keep what runtimes compile to in this folder, so that the next start need not compile them again.
+    ///
+    /// It is made if it is not there. What is in it is executed: nobody else may be able to write into it, and the node
+    /// does not start if others can.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) compiled_runtimes: Option<PathBuf>,
 }
 
 /// What the node's binary does besides running.

@@ -47,13 +47,14 @@ pub(crate) fn run() -> polkadot_sdk::sc_cli::Result<()> {
     match &cli.subcommand {
         None => {
             let runner = cli.create_runner(&cli.run)?;
+            let compiled_runtimes = cli.compiled_runtimes.as_deref();
             runner.run_node_until_exit(|config| async move {
                 match config.network.network_backend {
                     sc_network::config::NetworkBackendType::Libp2p => {
-                        service::new_full::<sc_network::NetworkWorker<_, _>>(config)
+                        service::new_full::<sc_network::NetworkWorker<_, _>>(config, compiled_runtimes)
                     }
                     sc_network::config::NetworkBackendType::Litep2p => {
-                        service::new_full::<sc_network::Litep2pNetworkBackend>(config)
+                        service::new_full::<sc_network::Litep2pNetworkBackend>(config, compiled_runtimes)
                     }
                 }
                 .map_err(polkadot_sdk::sc_cli::Error::Service)
@@ -69,28 +70,28 @@ pub(crate) fn run() -> polkadot_sdk::sc_cli::Result<()> {
         Some(Subcommand::CheckBlock(command)) => {
             let runner = cli.create_runner(command)?;
             runner.async_run(|config| {
-                let parts = service::new_partial(&config)?;
+                let parts = service::new_partial(&config, None)?;
                 Ok((command.run(parts.client, parts.import_queue), parts.task_manager))
             })
         }
         Some(Subcommand::ExportBlocks(command)) => {
             let runner = cli.create_runner(command)?;
             runner.async_run(|config| {
-                let parts = service::new_partial(&config)?;
+                let parts = service::new_partial(&config, None)?;
                 Ok((command.run(parts.client, config.database), parts.task_manager))
             })
         }
         Some(Subcommand::ExportState(command)) => {
             let runner = cli.create_runner(command)?;
             runner.async_run(|config| {
-                let parts = service::new_partial(&config)?;
+                let parts = service::new_partial(&config, None)?;
                 Ok((command.run(parts.client, config.chain_spec), parts.task_manager))
             })
         }
         Some(Subcommand::ImportBlocks(command)) => {
             let runner = cli.create_runner(command)?;
             runner.async_run(|config| {
-                let parts = service::new_partial(&config)?;
+                let parts = service::new_partial(&config, None)?;
                 Ok((command.run(parts.client, parts.import_queue), parts.task_manager))
             })
         }
@@ -101,7 +102,7 @@ pub(crate) fn run() -> polkadot_sdk::sc_cli::Result<()> {
         Some(Subcommand::Revert(command)) => {
             let runner = cli.create_runner(command)?;
             runner.async_run(|config| {
-                let parts = service::new_partial(&config)?;
+                let parts = service::new_partial(&config, None)?;
                 let revert_consensus = Box::new(|client: Arc<service::FullClient>, backend, blocks| {
                     sc_consensus_babe::revert(client.clone(), backend, blocks)?;
                     sc_consensus_grandpa::revert(client, blocks)?;

@@ -1,6 +1,6 @@
 //! Puts the node together: client, pool, consensus, network, RPC.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use assay_runtime::{OpaqueBlock as Block, RuntimeApi};
 use futures::FutureExt;
@@ -21,27 +21,18 @@ use polkadot_sdk::{
     sc_transaction_pool_api::OffchainTransactionPoolFactory,
     sp_consensus_babe::{SlotDuration, inherents::InherentDataProvider as SlotInherent},
     sp_inherents::CreateInherentDataProviders,
-    sp_io,
     sp_runtime::traits::Block as BlockT,
     sp_timestamp,
 };
 
-use crate::{missed, prober, rpc};
+use crate::{
+    executor::{HostFunctions, new_executor},
+    missed, prober, rpc,
+};
 
 /// The client with the runtime that it runs.
 pub(crate) type FullClient =
     sc_service::TFullClient<Block, RuntimeApi, sc_executor::WasmExecutor<HostFunctions>>;
-
-/// What the runtime may call of its host.
-#[cfg(not(feature = "runtime-benchmarks"))]
-type HostFunctions = sp_io::SubstrateHostFunctions;
-
-/// What the runtime may call of its host while it is measured.
-#[cfg(feature = "runtime-benchmarks")]
-type HostFunctions = (
-    sp_io::SubstrateHostFunctions,
-    polkadot_sdk::frame_benchmarking::benchmarking::HostFunctions,
-);
 
 type FullBackend = sc_service::TFullBackend<Block>;
 type FullSelectChain = sc_consensus::LongestChain<FullBackend, Block>;
@@ -98,7 +89,12 @@ fn inherents(slot_duration: SlotDuration) -> (SlotInherent, sp_timestamp::Inhere
 }
 
 /// Makes the node's parts that need no network.
-pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError> {
+///
+/// `compiled_runtimes` is the folder that keeps what runtimes compile to, if any does.
+pub(crate) fn new_partial(
+    config: &Configuration,
+    compiled_runtimes: Option<&Path>,
+) -> Result<Parts, ServiceError> {
     let telemetry = config
         .telemetry_endpoints
         .clone()
@@ -114,7 +110,7 @@ pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError>
         sc_service::new_full_parts::<Block, RuntimeApi, _>(
             config,
             telemetry.as_ref().map(|(_, telemetry)| telemetry.handle()),
-            sc_service::new_wasm_executor::<HostFunctions>(&config.executor),
+            new_executor(&config.executor, compiled_runtimes)?,
             // Justified blocks stay, so that a node that pruned its past can still serve warp sync.
             vec![Arc::new(sc_consensus_grandpa::GrandpaPruningFilter)],
         )?;
@@ -187,7 +183,12 @@ pub(crate) fn new_partial(config: &Configuration) -> Result<Parts, ServiceError>
 }
 
 /// Makes and starts the whole node.
-pub(crate) fn new_full<Network>(config: Configuration) -> Result<TaskManager, ServiceError>
+///
+/// `compiled_runtimes` as for [`new_partial`].
+pub(crate) fn new_full<Network>(
+    config: Configuration,
+    compiled_runtimes: Option<&Path>,
+) -> Result<TaskManager, ServiceError>
 where
     Network: sc_network::NetworkBackend<Block, <Block as BlockT>::Hash>,
 {
@@ -207,7 +208,7 @@ where
                 grandpa_link,
                 mut telemetry,
             },
-    } = new_partial(&config)?;
+    } = new_partial(&config, compiled_runtimes)?;
 
     let role = config.role;
     let chain_type = config.chain_spec.chain_type();
