@@ -1,13 +1,16 @@
 // Starts and ends real nodes. Each has its own ports on the loopback address and its own folder.
 
 import { spawn } from 'node:child_process';
-import { createWriteStream, existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { homedir, tmpdir } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-// The node compiles its runtime when it starts: seconds on an idle machine, a minute or more on a busy one.
+import { keptPath, nodeBinary } from './binary.js';
+import { specification } from './specification.js';
+
+// The first node compiles its runtime when it starts: seconds on an idle machine, a minute or more on a busy one.
 const START_LIMIT_MS = 180_000;
 const STOP_LIMIT_MS = 15_000;
 
@@ -21,17 +24,6 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => process.exit(1));
 }
 
-/** Path of the node's binary: `ASSAY_NODE`, or where the scripts build it. */
-export function nodeBinary() {
-  const target = process.env.CARGO_TARGET_DIR
-    ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'assay', 'target');
-  const path = process.env.ASSAY_NODE ?? join(target, 'debug', 'assay-node');
-  if (!existsSync(path)) {
-    throw new Error(`there is no node at ${path}: run scripts/test e2e, which builds it, or set ASSAY_NODE`);
-  }
-  return path;
-}
-
 /** A TCP port of 127.0.0.1 that is free just now. */
 export function freePort() {
   return new Promise((resolve, reject) => {
@@ -41,19 +33,6 @@ export function freePort() {
       const { port } = server.address();
       server.close(() => resolve(port));
     });
-  });
-}
-
-/** Runs a subcommand of the node to its end and gives what it printed. */
-export function runNode(...argumentsOfNode) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(nodeBinary(), argumentsOfNode, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    let errors = '';
-    child.stdout.on('data', (data) => { output += data; });
-    child.stderr.on('data', (data) => { errors += data; });
-    child.once('error', reject);
-    child.once('close', (status) => resolve({ status, output, errors }));
   });
 }
 
@@ -109,7 +88,7 @@ export async function startLocalValidator(name, { folder, peers = [] }) {
   const addresses = await Promise.all(peers.map((peer) => peer.address()));
   return startNode({
     folder,
-    network: ['--chain', 'local', `--${name}`, '--unsafe-force-node-key-generation',
+    network: ['--chain', await specification('local'), `--${name}`, '--unsafe-force-node-key-generation',
       ...addresses.flatMap((address) => ['--bootnodes', address])],
   });
 }
@@ -133,24 +112,16 @@ const CALM = {
 const SMALL = { items: 2 ** 14, lanesLog2: 11, steps: 32 };
 
 /**
- * A chain of one validator, which is `--dev` but for the length of its epochs and its challenges; its specification goes
- * into a folder.
+ * A chain of one validator, which is `--dev` but for the length of its epochs and its challenges.
  */
-async function alone({ epochMs = 60_000, challenges = CALM }, folder) {
-  const { status, output, errors } = await runNode('build-spec', '--chain', 'dev');
-  let specification = output;
-  // Not by parsing the specification: to JSON.parse its amounts are floating-point numbers.
-  // A class must be answered within the time that rounds give.
-  const deadline = { deadlineMs: challenges.commitWindowMs };
-  for (const [key, value] of Object.entries({ epochDurationMs: epochMs, ...challenges, ...SMALL, ...deadline })) {
-    const field = `("${key}": *)\\d+`;
-    if (status !== 0 || !new RegExp(field).test(specification)) {
-      throw new Error(`the chain's specification could not be made, or has no ${key}:\n${errors}`);
-    }
-    specification = specification.replace(new RegExp(field, 'g'), `$1${value}`);
-  }
-  const path = join(folder, 'chain.json');
-  await writeFile(path, specification);
+async function alone({ epochMs = 60_000, challenges = CALM }) {
+  const path = await specification('dev', {
+    epochDurationMs: epochMs,
+    ...challenges,
+    ...SMALL,
+    // A class must be answered within the time that rounds give.
+    deadlineMs: challenges.commitWindowMs,
+  });
   // What --dev stands for, which does not go with a specification of one's own.
   return ['--chain', path, '--alice', '--force-authoring', '--unsafe-force-node-key-generation', ...NO_PEERS];
 }
@@ -172,7 +143,8 @@ export async function startNode({ folder, epochMs, challenges, network, extraArg
   const child = spawn(
     nodeBinary(),
     [
-      ...(network ?? await alone({ epochMs, challenges }, home)), ...chain,
+      ...(network ?? await alone({ epochMs, challenges })), ...chain,
+      '--compiled-runtimes', await keptPath('compiled-runtimes'),
       '--rpc-port', String(ports.rpc),
       '--prometheus-port', String(ports.prometheus),
       '--listen-addr', `/ip4/127.0.0.1/tcp/${ports.network}`,

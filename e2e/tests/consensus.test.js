@@ -1,11 +1,12 @@
 // Blocks come every three seconds, GRANDPA finalizes them, and a node that dies loses nothing.
 
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 
+import { keptPath } from '../lib/binary.js';
 import { ASY, balanceOf, connect, eventually, succeed, totalIssuance, wellKnownAccounts } from '../lib/chain.js';
 import { startNode } from '../lib/node.js';
 
@@ -54,6 +55,11 @@ test('a block is made every three seconds', async () => {
   // A busy machine may skip a slot or start one late; most blocks are three seconds apart all the same.
   const median = gaps.toSorted((left, right) => left - right)[Math.floor(gaps.length / 2)];
   assert.ok(Math.abs(median - SLOT_MS) < 500, `gaps between blocks: ${gaps.join(', ')} ms`);
+});
+
+test('what the runtime compiled to is kept for the next start', async () => {
+  const kept = await readdir(await keptPath('compiled-runtimes'), { recursive: true, withFileTypes: true });
+  assert.ok(kept.some((entry) => entry.isFile()), 'a runtime is in the folder of compiled runtimes');
 });
 
 test('active time follows the timestamps', async () => {

@@ -5,8 +5,8 @@ import { test } from 'node:test';
 import { merkleizeMetadata } from '@polkadot-api/merkleize-metadata';
 import { u8aToHex } from '@polkadot/util';
 
+import { runNode } from '../lib/binary.js';
 import { ASY, balanceOf, eventually, rpc, send, subscribe, succeed } from '../lib/chain.js';
-import { runNode } from '../lib/node.js';
 import { withNode } from '../lib/suite.js';
 
 const ASSAY_PALLETS = {
