@@ -111,9 +111,7 @@ const CALM = {
 /** What machines of every class are challenged with: little enough to be answered in JavaScript, between two blocks. */
 const SMALL = { items: 2 ** 14, lanesLog2: 11, steps: 32 };
 
-/**
- * A chain of one validator, which is `--dev` but for the length of its epochs and its challenges.
- */
+/** A chain of one validator, which is `--dev` but for the length of its epochs and its challenges. */
 async function alone({ epochMs = 60_000, challenges = CALM }) {
   const path = await specification('dev', {
     epochDurationMs: epochMs,

@@ -27,7 +27,9 @@ pub(crate) type HostFunctions = (
 /// The mode bits with which others than a folder's owner can write into it.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// An executor as the SDK makes it, which also keeps machine code in the folder `compiled_runtimes`, if there is one.
+/// An executor that keeps machine code in the folder `compiled_runtimes`, if there is one.
+///
+/// Otherwise that of `sc_service::new_wasm_executor`, which cannot be told of a folder, neither before nor after.
 pub(crate) fn new_executor(
     config: &ExecutorConfiguration,
     compiled_runtimes: Option<&Path>,

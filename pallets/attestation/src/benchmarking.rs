@@ -94,7 +94,7 @@ fn trust<T: Config>() {
     }
 }
 
-/// As many certificates as a list can revoke, none of which is used.
+/// The serial numbers of so many revoked certificates, none of which is used.
 fn revoked(count: u32) -> Vec<Vec<u8>> {
     (0..count)
         .map(|number| [&[1; 6][..], &number.to_be_bytes()].concat())
