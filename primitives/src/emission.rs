@@ -58,6 +58,10 @@ pub trait EpochUptime {
     /// provider cannot have its rewards without the market learning how reliable its machine is.
     fn count_epochs(_machine: MachineId, _max_epochs: u32) {}
 
+    /// The machine failed a consumer in a way that no consumer can bring about: lowers its average uptime by as much as
+    /// one epoch in which it was down. What it is paid for does not change.
+    fn count_failure(_machine: MachineId) {}
+
     /// Makes the epoch one in which as many as can be watched the machine, and saw it up but for one, so that
     /// [`Self::uptime_ppm`] and [`Self::count_epochs`] cost their most; for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]

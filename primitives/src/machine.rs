@@ -164,13 +164,40 @@ pub trait MachineInspect<AccountId> {
     fn benchmark_retire(_machine: MachineId) {}
 }
 
+/// End of a lease of slots, as far as the chain can tell. Nobody is slashed for any of them: the market counts them.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum LeaseEnd {
+    /// The machine kept its word: a result, or a service until its consumer or its time ended it.
+    #[codec(index = 0)]
+    Fulfilled,
+    /// The job was taken back or declined before it started, which says nothing of the machine.
+    #[codec(index = 1)]
+    Cancelled,
+    /// The machine neither started nor declined in its time, although both are free.
+    #[codec(index = 2)]
+    NotStarted,
+    /// The machine gave up what it ran.
+    #[codec(index = 3)]
+    Abandoned,
+    /// The workload ended by itself, gave no result in its time or was outvoted: whose fault it was nobody can tell.
+    #[codec(index = 4)]
+    Unresolved,
+}
+
 /// Takes and gives back slots. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
 pub trait MachineLease<AccountId>: MachineInspect<AccountId> {
     /// Takes `slots` free slots of an active machine, or changes nothing.
     fn lease(machine: MachineId, slots: u8) -> Result<LeaseTerms<AccountId>, DispatchError>;
 
-    /// Gives back slots that [`Self::lease`] took.
-    fn release(machine: MachineId, slots: u8) -> DispatchResult;
+    /// Gives back slots that [`Self::lease`] took, and counts in public how the lease ended.
+    fn release(machine: MachineId, slots: u8, end: LeaseEnd) -> DispatchResult;
+
+    /// Plancks per slot and hour at which the machine lets a job that it runs be extended: its ask now. `None` where it
+    /// takes nothing more: it drains, is suspended or has retired. A machine whose slots were leased for longer than its
+    /// proof lives is unproven by no fault of its own, and may be extended.
+    fn extension_ask(machine: MachineId) -> Option<Balance>;
 
     /// Makes a machine of [`MachineInspect::benchmark_machine`] active with all of its slots free, whatever its
     /// bond and proofs, so that [`Self::lease`] succeeds; for benchmarks of other pallets.

@@ -6,7 +6,11 @@ use scale_info::TypeInfo;
 
 use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
 
-/// A way in which a machine breaks its word. What each costs is a parameter of governance.
+/// A way in which a machine breaks its word, such that the chain can tell that it was this machine. What each costs is a
+/// parameter of governance.
+///
+/// Nothing that happens in a job is an offence: whether an image could be had, a workload crashed or a result is wrong
+/// may be its consumer's doing.
 #[derive(
     Clone,
     Copy,
@@ -28,24 +32,16 @@ pub enum Offence {
     /// A hardware challenge was answered wrongly: the hardware is not what it is said to be.
     #[codec(index = 1)]
     ChallengeWrong,
-    /// A job was given up: one that ran, or one that was neither started nor declined in time.
-    #[codec(index = 2)]
-    JobAbandoned,
-    /// A result differs from the one that the quorum agreed on.
-    #[codec(index = 3)]
-    AgainstQuorum,
     /// Evidence of a TEE was forged, or relayed from another machine.
-    #[codec(index = 4)]
+    #[codec(index = 2)]
     ForgedEvidence,
 }
 
 impl Offence {
     /// Every offence, in the order of their codec indices.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 3] = [
         Self::ChallengeUnanswered,
         Self::ChallengeWrong,
-        Self::JobAbandoned,
-        Self::AgainstQuorum,
         Self::ForgedEvidence,
     ];
 }
