@@ -87,7 +87,11 @@ pub type TxExtension = (
     frame_system::CheckEra<Runtime>,
     frame_system::CheckNonce<Runtime>,
     frame_system::CheckWeight<Runtime>,
-    pallet_transaction_payment::ChargeTransactionPayment<Runtime>,
+    // What a worker key says of its machine's part in a job costs no fee, while it takes that part a step on.
+    pallet_skip_feeless_payment::SkipCheckIfFeeless<
+        Runtime,
+        pallet_transaction_payment::ChargeTransactionPayment<Runtime>,
+    >,
     frame_metadata_hash_extension::CheckMetadataHash<Runtime>,
     frame_system::WeightReclaim<Runtime>,
 );
@@ -149,6 +153,8 @@ mod runtime {
     pub type Balances = pallet_balances::Pallet<Runtime>;
     #[runtime::pallet_index(5)]
     pub type TransactionPayment = pallet_transaction_payment::Pallet<Runtime>;
+    #[runtime::pallet_index(6)]
+    pub type SkipFeelessPayment = pallet_skip_feeless_payment::Pallet<Runtime>;
 
     // Staking before Session: genesis asks it for the first validators.
     #[runtime::pallet_index(10)]

@@ -1,8 +1,9 @@
 //! Transactions that no account signs or pays for.
 
 use polkadot_sdk::{
-    frame_metadata_hash_extension::CheckMetadataHash, frame_system, pallet_transaction_payment,
-    sp_runtime::generic::Era,
+    frame_metadata_hash_extension::CheckMetadataHash, frame_system,
+    pallet_skip_feeless_payment::SkipCheckIfFeeless,
+    pallet_transaction_payment::ChargeTransactionPayment, sp_runtime::generic::Era,
 };
 
 use crate::{RuntimeCall, TxExtension, UncheckedExtrinsic};
@@ -18,7 +19,7 @@ pub fn general_transaction(call: RuntimeCall) -> UncheckedExtrinsic {
         frame_system::CheckEra::from(Era::Immortal),
         frame_system::CheckNonce::from(0),
         frame_system::CheckWeight::new(),
-        pallet_transaction_payment::ChargeTransactionPayment::from(0),
+        SkipCheckIfFeeless::from(ChargeTransactionPayment::from(0)),
         CheckMetadataHash::new(false),
         frame_system::WeightReclaim::new(),
     );

@@ -4,7 +4,7 @@ use assay_primitives::{clock::EpochIndex, machine::MachineId, market::Requiremen
 use assay_runtime::{AccountId, Runtime, configs::system::storage_deposit};
 use codec::MaxEncodedLen;
 use pallet_hardware_challenge::ProofRecord;
-use pallet_job_escrow::{AssignmentRecord, Config as EscrowConfig, JobId, JobRecord};
+use pallet_job_escrow::{AssignmentRecord, Config as EscrowConfig, JobId, JobRecord, RefusedMachines};
 use pallet_provider_registry::{Config as RegistryConfig, MachineRecord, OfferKey, ProviderRecord};
 use pallet_provider_staking::BondRecord;
 use pallet_reward_emission::RewardDestination;
@@ -60,7 +60,10 @@ fn a_consumer_pays_for_each_job() {
         TWOX_64 + job + JobRecord::<AccountId>::max_encoded_len(),
         BLAKE2_128 + account + TWOX_64 + job,
     ];
-    let of_request = [TWOX_64 + job + Requirements::max_encoded_len()];
+    let of_request = [
+        TWOX_64 + job + Requirements::max_encoded_len(),
+        TWOX_64 + job + RefusedMachines::max_encoded_len(),
+    ];
     let of_assignment = [
         // Assignments and MachineJobs.
         TWOX_64 + job + TWOX_64 + machine + AssignmentRecord::<AccountId>::max_encoded_len(),

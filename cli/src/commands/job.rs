@@ -428,7 +428,7 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
 fn describe_state(part: &Assignment, now_ms: u64) -> String {
     let left = |then_ms: u64| format_milliseconds(then_ms.saturating_sub(now_ms));
     match part.state {
-        AssignmentState::Starting { deadline_ms } => format!("starting, {} left", left(deadline_ms)),
+        AssignmentState::Starting { deadline_ms, .. } => format!("starting, {} left", left(deadline_ms)),
         AssignmentState::Running { started_at_ms, .. } => {
             format!(
                 "running for {}",

@@ -180,7 +180,14 @@ pub enum EscrowEvent {
         #[serde(serialize_with = "as_decimal")]
         burned: Balance,
     },
-    /// What a result earned that nobody can judge went to the treasury.
+    /// A consumer disputed that a service's workload ended by itself.
+    EndDisputed {
+        /// The job.
+        job: JobId,
+        /// Where it ran.
+        machine: MachineId,
+    },
+    /// What neither side is shown to deserve went to the treasury.
     EarningsForfeited {
         /// The job.
         job: JobId,
@@ -258,6 +265,7 @@ impl EscrowEvent {
             | Self::ResultRevealed { machine, .. }
             | Self::AssignmentEnded { machine, .. }
             | Self::PaymentSettled { machine, .. }
+            | Self::EndDisputed { machine, .. }
             | Self::EarningsForfeited { machine, .. }
             | Self::AssignmentClosed { machine, .. } => Some(*machine),
             Self::JobOrdered { .. }
@@ -289,6 +297,7 @@ impl EscrowEvent {
             | Self::QuorumResolved { job, .. }
             | Self::AssignmentEnded { job, .. }
             | Self::PaymentSettled { job, .. }
+            | Self::EndDisputed { job, .. }
             | Self::EarningsForfeited { job, .. }
             | Self::PaymentDiverted { job, .. }
             | Self::EscrowReturned { job, .. }
@@ -418,7 +427,7 @@ impl fmt::Display for EscrowEvent {
             ),
             Self::EarningsForfeited { job, machine, amount } => write!(
                 f,
-                "{} that machine {machine} earned with job {job} went to the treasury",
+                "{} of job {job} on machine {machine} went to the treasury",
                 format_asy(*amount)
             ),
             Self::PaymentDiverted {
@@ -438,6 +447,10 @@ impl fmt::Display for EscrowEvent {
                     format_asy(*amount)
                 )
             }
+            Self::EndDisputed { job, machine } => write!(
+                f,
+                "the consumer of job {job} disputes that its workload ended by itself on machine {machine}"
+            ),
             Self::BountyPaid {
                 job,
                 recipient,

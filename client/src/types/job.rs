@@ -113,8 +113,10 @@ pub struct AuctionTerms {
 pub struct Auction {
     /// How the price rises.
     pub terms: AuctionTerms,
-    /// When it began.
+    /// Active time at which it began.
     pub opened_at_ms: Millis,
+    /// Active time from which its price rises: later than its beginning where places were given back.
+    pub rising_since_ms: Millis,
 }
 
 /// How far the replicas of a task are.
@@ -128,6 +130,8 @@ pub struct Ballot {
     pub revealed: u8,
     /// Until when results may be revealed; `None` while a place is undecided.
     pub reveal_ends_ms: Option<Millis>,
+    /// Last active time at which machines may take open places, from the first commitment on.
+    pub fill_until_ms: Option<Millis>,
 }
 
 /// How far a machine is with a job.
@@ -135,8 +139,12 @@ pub struct Ballot {
 pub enum AssignmentState {
     /// Assigned; the worker has to start or decline it.
     Starting {
+        /// Active time at which the machine got it.
+        assigned_at_ms: Millis,
         /// When the worker is late.
         deadline_ms: Millis,
+        /// Time for which the price of its auction had risen then.
+        risen_ms: Millis,
     },
     /// The container runs.
     Running {
@@ -297,6 +305,12 @@ pub enum Outcome {
     NotRevealed,
     /// No result had a quorum.
     NoQuorum,
+    /// The service's workload ended by itself.
+    WorkloadEnded,
+    /// The consumer disputed that it did.
+    Disputed,
+    /// Validators saw the machine down when the service ended.
+    WentDown,
 }
 
 impl fmt::Display for Outcome {
@@ -315,6 +329,9 @@ impl fmt::Display for Outcome {
             Self::Outvoted => "outvoted",
             Self::NotRevealed => "did not reveal its result",
             Self::NoQuorum => "no result had a quorum",
+            Self::WorkloadEnded => "its workload ended by itself",
+            Self::Disputed => "its end was disputed",
+            Self::WentDown => "its machine was down at the end",
         })
     }
 }

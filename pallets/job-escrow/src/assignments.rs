@@ -1,14 +1,22 @@
 //! A machine's part in a job: its start, and the ways in which it ends without a result.
 //!
-//! *Silence is what can be proven.* A machine has to start or to decline in the start window. One that does neither is
-//! charged, whatever the reason; one that declines is not, because nobody can show whether the image could be had or the
-//! sealed manifest was brought. A place whose manifest was not delivered is cancelled and costs its consumer a bounty,
-//! which goes to the treasury: the machine gains nothing by claiming it.
+//! *Nobody is slashed for a job.* Whether an image could be had, a sealed manifest was brought or a workload crashed may be
+//! the consumer's doing or the machine's, and the chain cannot tell. `docs/ECONOMICS.md` has who bears what:
+//!
+//! - A machine that is silent for the whole start window, although starting and declining are free, is out of the market
+//!   until it speaks. Its consumer pays nothing.
+//! - Who takes an order back before it started pays for the time for which the machine was reserved.
+//! - A machine that declines is not paid, so that it gains nothing by reserving itself. Where it declined later than a look
+//!   at the image takes, the reserved time goes to the treasury: an image that trickles in does not hold machines for
+//!   nothing. A place whose manifest was not delivered costs its consumer a bounty besides, which goes there too.
+//! - A service that ends early is paid for its time. Its hold-back goes to the consumer where the machine gave it up, and to
+//!   the treasury where the consumer disputes that the workload ended by itself or validators saw the machine down: neither
+//!   side gains by what it says of the other.
 
 use assay_primitives::{
     clock::{ActiveClock, Millis},
-    machine::{MachineId, MachineInspect, MachineLease},
-    offence::{Beneficiaries, Offence, ReportOffence},
+    emission::EpochUptime,
+    machine::{LeaseEnd, MachineId, MachineInspect, MachineLease},
 };
 use polkadot_sdk::{
     frame_support::{
@@ -20,17 +28,13 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentRecordOf, AssignmentState, Assignments, Config, DeclineReason, Error, Event, JobId, JobKind,
-    JobRecordOf, MachineJobs, Manifest, Outcome, Pallet, types::cost,
+    JobRecordOf, MachineJobs, Manifest, Outcome, Pallet, Refusals, types::cost,
 };
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_start(worker: &T::AccountId, job: JobId) -> DispatchResult {
-        let (machine, record, mut assignment) = Self::assignment_of_worker(worker, job)?;
-        let AssignmentState::Starting { deadline_ms } = assignment.state else {
-            return Err(Error::<T>::WrongState.into());
-        };
+        let (machine, record, mut assignment) = Self::check_start(worker, job)?;
         let now_ms = T::Clock::now_ms();
-        ensure!(now_ms <= deadline_ms, Error::<T>::TooLate);
 
         // From here on nobody takes its place: what was held for a dearer machine goes back.
         let price = cost(
@@ -60,52 +64,46 @@ impl<T: Config> Pallet<T> {
         machine: MachineId,
         reason: DeclineReason,
     ) -> DispatchResult {
-        let (mut record, assignment) = Self::assignment(job, machine)?;
-        ensure!(
-            Self::acts_for(who, machine, &assignment.provider),
-            Error::<T>::NotProvider
-        );
-        let AssignmentState::Starting { deadline_ms } = assignment.state else {
-            return Err(Error::<T>::WrongState.into());
+        let (mut record, mut assignment) = Self::check_decline(who, job, machine, reason)?;
+        let outcome = match reason {
+            DeclineReason::CannotRun => Outcome::Declined,
+            DeclineReason::NotDelivered => Outcome::NotDelivered,
         };
-        // Who speaks too late was silent.
-        ensure!(T::Clock::now_ms() <= deadline_ms, Error::<T>::TooLate);
-        match reason {
-            DeclineReason::CannotRun => {
-                Self::vacate(job, &mut record, machine, assignment, Outcome::Declined)?;
-            }
-            DeclineReason::NotDelivered => {
-                ensure!(
-                    matches!(record.manifest, Manifest::Sealed { .. }),
-                    Error::<T>::ManifestIsPublic
-                );
-                Self::close_place(job, &mut record, machine, assignment, Outcome::NotDelivered)?;
-                Self::pay_bounty(job, &mut record, &T::TreasuryAccount::get());
-            }
+        let may_reopen = outcome == Outcome::Declined && record.is_open_at(T::Clock::now_ms());
+        if may_reopen {
+            Self::reopen_place(job, &mut record, machine, assignment, outcome)?;
+        } else {
+            let (now_ms, grace_ms) = (T::Clock::now_ms(), assignment.start_grace_ms());
+            let reserved = assignment.reserved_worth(record.slots, now_ms, grace_ms);
+            Self::forfeit(job, &record, machine, &mut assignment, reserved)?;
+            Self::close_place(job, &mut record, machine, assignment, outcome)?;
+        }
+        if outcome == Outcome::NotDelivered {
+            Self::pay_bounty(job, &mut record, &T::TreasuryAccount::get());
         }
         Self::put_or_close(job, record)
     }
 
-    pub(crate) fn do_abandon(who: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
-        let (mut record, assignment) = Self::assignment(job, machine)?;
-        ensure!(
-            Self::acts_for(who, machine, &assignment.provider),
-            Error::<T>::NotProvider
-        );
-        let AssignmentState::Running { started_at_ms, .. } = assignment.state else {
-            return Err(Error::<T>::WrongState.into());
-        };
+    /// Ends a service whose workload ended by itself: its time is paid, and its consumer may dispute it until then.
+    pub(crate) fn do_report_workload_ended(worker: &T::AccountId, job: JobId) -> DispatchResult {
+        let (machine, mut record, assignment) = Self::check_workload_ended(worker, job)?;
         let now_ms = T::Clock::now_ms();
-        ensure!(
-            now_ms <= assignment.run_ends_ms(started_at_ms),
-            Error::<T>::TooLate
-        );
+        Self::end_run(
+            job,
+            &mut record,
+            machine,
+            assignment,
+            now_ms,
+            Outcome::WorkloadEnded,
+        )?;
+        Self::put_or_close(job, record)
+    }
 
-        // The consumer gets back what was not earned, so that it has lost nothing that the chain could make good, and
-        // nobody needs to report what the machine says itself.
-        Self::charge(machine, Offence::JobAbandoned, None);
+    pub(crate) fn do_abandon(who: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
+        let (mut record, assignment) = Self::check_abandon(who, job, machine)?;
         match record.kind {
             JobKind::Service => {
+                let now_ms = T::Clock::now_ms();
                 Self::end_run(job, &mut record, machine, assignment, now_ms, Outcome::Abandoned)?;
             }
             JobKind::Task { .. } => {
@@ -120,11 +118,15 @@ impl<T: Config> Pallet<T> {
         let provider = assignment.provider.clone();
         let now_ms = T::Clock::now_ms();
         let is_closed = match (assignment.state, record.kind) {
-            (AssignmentState::Starting { deadline_ms }, _) => {
+            (AssignmentState::Starting { deadline_ms, .. }, _) => {
                 ensure!(now_ms > deadline_ms, Error::<T>::TooEarly);
-                let reporter = Some(caller).filter(|caller| !Self::acts_for(caller, machine, &provider));
-                Self::charge(machine, Offence::JobAbandoned, reporter.cloned());
-                Self::vacate(job, &mut record, machine, assignment, Outcome::NotStarted)?
+                let is_closed = !record.is_open_at(now_ms);
+                if is_closed {
+                    Self::close_place(job, &mut record, machine, assignment, Outcome::NotStarted)?;
+                } else {
+                    Self::reopen_place(job, &mut record, machine, assignment, Outcome::NotStarted)?;
+                }
+                is_closed
             }
             (AssignmentState::Running { started_at_ms, .. }, kind) => {
                 let run_ends_ms = assignment.run_ends_ms(started_at_ms);
@@ -172,17 +174,82 @@ impl<T: Config> Pallet<T> {
         Ok((machine, record, assignment))
     }
 
-    /// Charges a machine for an offence, in favour of who reported it.
-    ///
-    /// Before its slots are given back: with the last of them a condemned machine may be gone for good. Whatever comes
-    /// of it, the job goes on.
-    pub(crate) fn charge(machine: MachineId, offence: Offence, reporter: Option<T::AccountId>) {
-        let beneficiaries = Beneficiaries {
-            consumer: None,
-            reporter,
+    /// Part of a worker in a job that it may start now.
+    pub(crate) fn check_start(
+        worker: &T::AccountId,
+        job: JobId,
+    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
+        Self::ensure_starting(&assignment)?;
+        Ok((machine, record, assignment))
+    }
+
+    /// A job and a machine's part in it that `who` may decline now for this reason.
+    pub(crate) fn check_decline(
+        who: &T::AccountId,
+        job: JobId,
+        machine: MachineId,
+        reason: DeclineReason,
+    ) -> Result<(JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        let (record, assignment) = Self::assignment(job, machine)?;
+        ensure!(
+            Self::acts_for(who, machine, &assignment.provider),
+            Error::<T>::NotProvider
+        );
+        Self::ensure_starting(&assignment)?;
+        ensure!(
+            reason != DeclineReason::NotDelivered || matches!(record.manifest, Manifest::Sealed { .. }),
+            Error::<T>::ManifestIsPublic
+        );
+        Ok((record, assignment))
+    }
+
+    /// Part of a worker in a service that runs and whose time is not over.
+    pub(crate) fn check_workload_ended(
+        worker: &T::AccountId,
+        job: JobId,
+    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
+        ensure!(record.kind == JobKind::Service, Error::<T>::NotService);
+        Self::running(&assignment)?;
+        Ok((machine, record, assignment))
+    }
+
+    /// A job and a machine's part in it that `who` may give up now.
+    pub(crate) fn check_abandon(
+        who: &T::AccountId,
+        job: JobId,
+        machine: MachineId,
+    ) -> Result<(JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        let (record, assignment) = Self::assignment(job, machine)?;
+        ensure!(
+            Self::acts_for(who, machine, &assignment.provider),
+            Error::<T>::NotProvider
+        );
+        Self::running(&assignment)?;
+        Ok((record, assignment))
+    }
+
+    /// Fails where the machine started, or the time to do so is over: who speaks too late was silent.
+    fn ensure_starting(assignment: &AssignmentRecordOf<T>) -> DispatchResult {
+        let AssignmentState::Starting { deadline_ms, .. } = assignment.state else {
+            return Err(Error::<T>::WrongState.into());
         };
-        let _ = T::Offences::report_offence(machine, offence, beneficiaries)
-            .defensive_proof("a machine with leased slots exists");
+        ensure!(T::Clock::now_ms() <= deadline_ms, Error::<T>::TooLate);
+        Ok(())
+    }
+
+    /// When a run began whose time is not over, and what time it is.
+    pub(crate) fn running(assignment: &AssignmentRecordOf<T>) -> Result<(Millis, Millis), DispatchError> {
+        let AssignmentState::Running { started_at_ms, .. } = assignment.state else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        let now_ms = T::Clock::now_ms();
+        ensure!(
+            now_ms <= assignment.run_ends_ms(started_at_ms),
+            Error::<T>::TooLate
+        );
+        Ok((started_at_ms, now_ms))
     }
 
     /// Frees a machine that will be paid for its time, as the epochs of it are closed.
@@ -204,7 +271,7 @@ impl<T: Config> Pallet<T> {
             _ => return Err(Error::<T>::WrongState.into()),
         };
         if assignment.has_slots() {
-            Self::give_slots_back(record, machine);
+            Self::give_slots_back(record, machine, outcome.lease_end());
         }
         assignment.state = AssignmentState::Ended {
             started_at_ms,
@@ -238,7 +305,7 @@ impl<T: Config> Pallet<T> {
         ) {
             Self::decide_places(record, 1);
         }
-        Self::forget(job, record, machine, &assignment);
+        Self::forget(job, record, machine, &assignment, outcome);
         Self::return_excess(job, record, &mut assignment, 0)?;
         Self::deposit_event(Event::AssignmentClosed {
             job,
@@ -249,20 +316,23 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Takes a job from a machine that did not start it: its place is open again where machines may still accept the
-    /// order, and closed otherwise. Says whether it is closed.
-    fn vacate(
+    /// Takes a place of an open order from a machine that did not start it: others may have it, from the price on at which
+    /// this one took it. This one does not get a place of the order again.
+    fn reopen_place(
         job: JobId,
         record: &mut JobRecordOf<T>,
         machine: MachineId,
         assignment: AssignmentRecordOf<T>,
         outcome: Outcome,
-    ) -> Result<bool, DispatchError> {
-        if !record.is_open_at(T::Clock::now_ms()) {
-            Self::close_place(job, record, machine, assignment, outcome)?;
-            return Ok(true);
+    ) -> DispatchResult {
+        if let (AssignmentState::Starting { risen_ms, .. }, Some(auction)) =
+            (assignment.state, &mut record.auction)
+        {
+            auction.resume_from(risen_ms, T::Clock::now_ms());
         }
-        Self::forget(job, record, machine, &assignment);
+        // Where so many are remembered already, the price alone has to do.
+        let _ = Refusals::<T>::try_append(job, machine);
+        Self::forget(job, record, machine, &assignment, outcome);
         record.open_places = record
             .open_places
             .checked_add(1)
@@ -272,7 +342,7 @@ impl<T: Config> Pallet<T> {
             machine,
             outcome,
         });
-        Ok(false)
+        Ok(())
     }
 
     /// Removes an assignment, whatever is still held for it.
@@ -281,19 +351,24 @@ impl<T: Config> Pallet<T> {
         record: &mut JobRecordOf<T>,
         machine: MachineId,
         assignment: &AssignmentRecordOf<T>,
+        outcome: Outcome,
     ) {
         if assignment.has_slots() {
-            Self::give_slots_back(record, machine);
+            Self::give_slots_back(record, machine, outcome.lease_end());
         }
         Assignments::<T>::remove(job, machine);
         MachineJobs::<T>::remove(machine, job);
         record.assignments = record.assignments.saturating_sub(1);
     }
 
-    /// Frees a machine.
-    pub(crate) fn give_slots_back(record: &JobRecordOf<T>, machine: MachineId) {
+    /// Frees a machine, and has the market count how its lease ended.
+    pub(crate) fn give_slots_back(record: &JobRecordOf<T>, machine: MachineId, end: LeaseEnd) {
+        // What no consumer can bring about tells in the machine's place among the offers too.
+        if matches!(end, LeaseEnd::NotStarted | LeaseEnd::Abandoned) {
+            T::Uptime::count_failure(machine);
+        }
         // The money must come free whatever the registry says, and it can only refuse slots it never gave.
-        let _ = T::Machines::release(machine, record.slots)
+        let _ = T::Machines::release(machine, record.slots, end)
             .defensive_proof("the slots were leased when the machine was assigned");
     }
 }

@@ -16,18 +16,23 @@
 
 use alloc::vec::Vec;
 
-use assay_primitives::{attestation::AttestedSigners, job::ResultStatement, machine::MachineId};
+use assay_primitives::{
+    attestation::{AttestedKeys, AttestedSigners},
+    clock::ActiveClock,
+    job::ResultStatement,
+    machine::MachineId,
+};
 use polkadot_sdk::{
     frame_support::ensure,
     frame_system::{self, pallet_prelude::BlockNumberFor},
     sp_core::H256,
     sp_runtime::{
-        DispatchResult,
+        DispatchError, DispatchResult,
         traits::{Verify, Zero},
     },
 };
 
-use crate::{Config, Error, Event, JobId, JobKind, JobRecordOf, Outcome, Pallet};
+use crate::{AssignmentRecordOf, Config, Error, Event, JobId, JobKind, JobRecordOf, Outcome, Pallet};
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_submit_attested_result(
@@ -36,19 +41,9 @@ impl<T: Config> Pallet<T> {
         result_hash: H256,
         signature: &T::StatementSignature,
     ) -> DispatchResult {
-        let (machine, mut record, assignment) = Self::assignment_of_worker(worker, job)?;
-        ensure!(record.kind != JobKind::Service, Error::<T>::NotTask);
-        ensure!(record.kind.is_attested(), Error::<T>::OtherVerification);
-        let (_, now_ms) = Self::running_task(&assignment)?;
-        let keys = T::AttestedSigners::attested_keys(machine)
-            .filter(|keys| keys.worker_key == *worker)
-            .ok_or(Error::<T>::EvidenceEnded)?;
-        let message = Self::statement_of_result(job, machine, &record, result_hash);
-        ensure!(
-            signature.verify(message.as_slice(), worker),
-            Error::<T>::BadStatement
-        );
-
+        let (machine, mut record, assignment, keys) =
+            Self::check_attested_result(worker, job, result_hash, signature)?;
+        let now_ms = T::Clock::now_ms();
         Self::deposit_event(Event::ResultAttested {
             job,
             machine,
@@ -58,6 +53,37 @@ impl<T: Config> Pallet<T> {
         });
         Self::end_run(job, &mut record, machine, assignment, now_ms, Outcome::Completed)?;
         Self::put_or_close(job, record)
+    }
+
+    /// Part of a worker in an attested task whose result it may give now by this statement, and the keys of its evidence.
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn check_attested_result(
+        worker: &T::AccountId,
+        job: JobId,
+        result_hash: H256,
+        signature: &T::StatementSignature,
+    ) -> Result<
+        (
+            MachineId,
+            JobRecordOf<T>,
+            AssignmentRecordOf<T>,
+            AttestedKeys<T::AccountId>,
+        ),
+        DispatchError,
+    > {
+        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
+        ensure!(record.kind != JobKind::Service, Error::<T>::NotTask);
+        ensure!(record.kind.is_attested(), Error::<T>::OtherVerification);
+        Self::running(&assignment)?;
+        let keys = T::AttestedSigners::attested_keys(machine)
+            .filter(|keys| keys.worker_key == *worker)
+            .ok_or(Error::<T>::EvidenceEnded)?;
+        let message = Self::statement_of_result(job, machine, &record, result_hash);
+        ensure!(
+            signature.verify(message.as_slice(), worker),
+            Error::<T>::BadStatement
+        );
+        Ok((machine, record, assignment, keys))
     }
 
     /// Whether a machine is attested, where a job needs that.

@@ -292,16 +292,17 @@ mod benchmarks {
 
     #[benchmark]
     fn close(n: Linear<1, { MAX_NODES as u32 }>) {
-        let (consumer, parties, _, job) = run::<T>(JobKind::Service, n, 2);
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + 1));
+        // Machines that were reserved and have not started: each is paid for that, and the job closes with the last.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(n);
+        let order = order::<T>(JobKind::Service, 1);
+        let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 
         #[extrinsic_call]
         _(RawOrigin::Signed(consumer), job);
 
-        for party in parties {
-            let part = Assignments::<T>::get(job, party.machine).unwrap();
-            assert!(matches!(part.state, AssignmentState::Ended { .. }));
-        }
+        assert_closed::<T>(&order, job);
     }
 
     #[benchmark]
@@ -311,8 +312,13 @@ mod benchmarks {
         for epoch in FIRST_EPOCH..FIRST_EPOCH + e {
             T::Uptime::benchmark_watch(machine, epoch);
         }
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e) + 1);
-        assert_ok!(Pallet::<T>::expire(
+        // In the last moment of the last epoch, which its consumer disputes: what is held back goes to the treasury.
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e));
+        assert_ok!(Pallet::<T>::report_workload_ended(
+            RawOrigin::Signed(parties[0].worker.clone()).into(),
+            job
+        ));
+        assert_ok!(Pallet::<T>::reject(
             RawOrigin::Signed(consumer).into(),
             job,
             machine
@@ -328,7 +334,7 @@ mod benchmarks {
 
     #[benchmark]
     fn expire() {
-        // A machine that did not start: it is charged, its part goes back, and the job closes.
+        // A machine that did not start: its failure is counted, its part goes back, and the job closes.
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
         let order = order::<T>(JobKind::Service, 1);
@@ -355,6 +361,18 @@ mod benchmarks {
         );
 
         assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn report_workload_ended() {
+        let (_, parties, _, job) = run::<T>(JobKind::Service, 1, 2);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + 1));
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(parties[0].worker.clone()), job);
+
+        let part = Assignments::<T>::get(job, parties[0].machine).unwrap();
+        assert!(matches!(part.state, AssignmentState::Ended { .. }));
     }
 
     #[benchmark]
@@ -399,7 +417,7 @@ mod benchmarks {
 
     #[benchmark]
     fn decline() {
-        // An undelivered manifest, which costs a bounty and closes the job.
+        // An undelivered manifest, which costs the reserved time and a bounty, and closes the job.
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
         let mut order = order::<T>(JobKind::Service, 1);
@@ -407,6 +425,7 @@ mod benchmarks {
             hash: H256::repeat_byte(3),
         };
         let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 
         #[extrinsic_call]
         _(
@@ -513,8 +532,10 @@ mod benchmarks {
 
     #[benchmark]
     fn resolve(n: Linear<2, { MAX_REPLICAS as u32 }>) {
-        // Nobody revealed: each is charged and its part goes back, which costs more than to free a machine that won.
+        // Nobody revealed: what each earned goes to the treasury, which costs more than to end the part of one that won.
         let (_, parties, order, job) = run::<T>(quorum(n as u8), n, 1);
+        let ran_ms = epoch_ms::<T>(1) / 2;
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + ran_ms);
         for party in &parties {
             assert_ok!(Pallet::<T>::commit_result(
                 RawOrigin::Signed(party.worker.clone()).into(),
@@ -522,7 +543,7 @@ mod benchmarks {
                 H256::repeat_byte(2),
             ));
         }
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::RevealWindowMs::get() + 1);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + ran_ms + T::RevealWindowMs::get() + 1);
         let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]

@@ -24,10 +24,13 @@ use polkadot_sdk::{
             tokens::{DepositConsequence, Fortitude, Precision, Provenance, Restriction},
         },
     },
-    sp_runtime::{ArithmeticError, DispatchError, DispatchResult},
+    sp_runtime::{ArithmeticError, DispatchError, DispatchResult, Permill, Rounding},
 };
 
-use crate::{AssignmentRecordOf, Config, Diversion, Event, HoldReason, JobId, JobRecordOf, Pallet};
+use crate::{
+    AssignmentRecordOf, Config, Diversion, Event, HoldBack, HoldReason, JobId, JobKind, JobRecordOf, Pallet,
+    types::{MAX_HOLD_BACK_EPOCHS, cost},
+};
 
 /// Bounties that a job's own calls may pay: the end of its auction, and the count of its replicas.
 const BOUNTIES_PER_JOB: u32 = 2;
@@ -65,13 +68,16 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// What is held for the bytes that a job keeps.
-    pub(crate) fn byte_deposit(nodes: u8, is_request: bool) -> Balance {
+    /// What is held for the bytes that a job keeps, those of its public manifest among them: who noted it may have its own
+    /// deposit back while the job still needs the bytes.
+    pub(crate) fn byte_deposit(nodes: u8, is_request: bool, manifest_bytes: u32) -> Balance {
         let request = if is_request { T::RequestDeposit::get() } else { 0 };
+        let manifest = T::ManifestByteDeposit::get().saturating_mul(manifest_bytes.into());
         T::AssignmentDeposit::get()
             .saturating_mul(nodes.into())
             .saturating_add(T::JobDeposit::get())
             .saturating_add(request)
+            .saturating_add(manifest)
     }
 
     /// Most bounties that can be earned with a job.
@@ -91,10 +97,34 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Everything that is held for an order besides its price.
-    pub(crate) fn whole_deposit(nodes: u8, max_duration_ms: Millis, is_request: bool) -> Balance {
+    pub(crate) fn whole_deposit(
+        nodes: u8,
+        max_duration_ms: Millis,
+        is_request: bool,
+        manifest_bytes: u32,
+    ) -> Balance {
         Self::bounties(nodes, max_duration_ms)
             .saturating_mul(T::Bounty::get())
-            .saturating_add(Self::byte_deposit(nodes, is_request))
+            .saturating_add(Self::byte_deposit(nodes, is_request, manifest_bytes))
+    }
+
+    /// What is held back of what an assignment earns: of a service only, and no more than a day's pay.
+    pub(crate) fn hold_back(record: &JobRecordOf<T>, assignment: &AssignmentRecordOf<T>) -> HoldBack {
+        let longest_ms = T::Clock::epoch_duration_ms().saturating_mul(MAX_HOLD_BACK_EPOCHS);
+        let part = match record.kind {
+            JobKind::Service => record.hold_back,
+            JobKind::Task { .. } => Permill::zero(),
+        };
+        HoldBack {
+            part,
+            at_most: cost(
+                assignment.price_per_slot_hour,
+                record.slots,
+                longest_ms,
+                Rounding::Up,
+            )
+            .unwrap_or(Balance::MAX),
+        }
     }
 
     /// Holds more of a consumer's money.

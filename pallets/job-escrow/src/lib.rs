@@ -6,7 +6,7 @@
 //! paid for as it runs, a *task* once its result stands.
 //!
 //! ```text
-//! Open ──accept_request──▶ Starting ──start──▶ Running ─┬─ close, expire, abandon (services) ──────────▶ Ended
+//! Open ──accept_request──▶ Starting ──start──▶ Running ─┬─ close, expire, abandon, workload ended ─────▶ Ended
 //!   ▲                         │                         ├─ submit_attested_result ──────────────────────▶ Ended
 //!   │                         │                         ├─ submit_result ▶ Verifying ─ accept, settle ─▶ Ended
 //!   └──decline, expire────────┘                         └─ commit_result ▶ Committed ─ reveal_result ─▶ Revealed
@@ -21,6 +21,9 @@
 //! 2. *Nobody pays more than agreed.* An assignment never takes more than was held for it.
 //! 3. *A chain that stands still charges nobody*: all times are active time.
 //! 4. *Bounded.* No call looks at more than the job's machines or [`Config::MaxEpochsPerSettle`] epochs.
+//! 5. *Blame follows proof.* No machine is slashed for what happens in a job. Nobody who can bring a failure about gains by
+//!    it: what neither side is shown to deserve goes to the treasury.
+//! 6. *Speaking is free.* What a worker key says of its machine's part in a job costs no fee.
 //!
 //! The rules stand by the code that keeps them: `orders.rs` (terms and places), `assignments.rs` (who is charged),
 //! `results.rs`, `quorum.rs` and `attested.rs` (what a result is worth), `settling.rs` (when it is paid), `escrow.rs`
@@ -53,8 +56,8 @@ pub use benchmarking::BenchmarkHelper;
 pub use pallet::*;
 pub use types::{
     AssignmentRecord, AssignmentRecordOf, AssignmentState, Auction, AuctionTerms, Ballot, ChosenMachines,
-    DeclineReason, Diversion, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest, ManifestRef,
-    Outcome, Verification,
+    DeclineReason, Diversion, HoldBack, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest,
+    ManifestRef, Outcome, RefusedMachines, Verification,
 };
 pub use weights::WeightInfo;
 
@@ -65,10 +68,9 @@ pub mod pallet {
         attestation::AttestedSigners,
         clock::{ActiveClock, Millis},
         emission::{EpochUptime, FlywheelLedger},
-        machine::{MachineId, MachineLease},
+        machine::{MachineId, MachineInspect, MachineLease},
         market::{MAX_NODES, MachineMatching, Requirements},
         money::Balance,
-        offence::ReportOffence,
     };
     use polkadot_sdk::{
         frame_support::{
@@ -85,7 +87,7 @@ pub mod pallet {
 
     use super::{
         AssignmentRecordOf, AuctionTerms, ChosenMachines, DeclineReason, Diversion, JobId, JobKind, JobOrder,
-        JobRecordOf, Outcome, WeightInfo,
+        JobRecordOf, Outcome, RefusedMachines, WeightInfo,
         types::{MAX_REPLICAS, PlaceCheck, cost},
     };
 
@@ -126,9 +128,6 @@ pub mod pallet {
 
         /// Keeps the public manifests. A manifest is requested as long as a job needs it.
         type Preimages: StorePreimage<H = BlakeTwo256>;
-
-        /// Punishes machines that break their word.
-        type Offences: ReportOffence<Self::AccountId>;
 
         /// Hears of fees and burns.
         type Flywheel: FlywheelLedger;
@@ -198,6 +197,10 @@ pub mod pallet {
         #[pallet::constant]
         type AssignmentDeposit: Get<Balance>;
 
+        /// Plancks held, besides, for each byte of a public manifest, which the chain keeps as long as the job.
+        #[pallet::constant]
+        type ManifestByteDeposit: Get<Balance>;
+
         /// Makes worker keys that sign, for benchmarks.
         #[cfg(feature = "runtime-benchmarks")]
         type BenchmarkHelper: super::BenchmarkHelper<Self::AccountId, Self::StatementSignature>;
@@ -222,6 +225,10 @@ pub mod pallet {
     /// What a machine must be to accept an open order.
     #[pallet::storage]
     pub type Requests<T: Config> = StorageMap<_, Twox64Concat, JobId, Requirements>;
+
+    /// The machines that gave a place of an auction back, and get none of it any more.
+    #[pallet::storage]
+    pub type Refusals<T: Config> = StorageMap<_, Twox64Concat, JobId, RefusedMachines, ValueQuery>;
 
     /// The assignments of each job: at most as many as it has nodes.
     #[pallet::storage]
@@ -415,6 +422,13 @@ pub mod pallet {
             /// Where they went instead.
             destination: Diversion,
         },
+        /// A consumer disputed that a service's workload ended by itself: its machine is not paid the hold-back.
+        EndDisputed {
+            /// The job.
+            job: JobId,
+            /// The machine.
+            machine: MachineId,
+        },
         /// A part of a job's escrow went back to its consumer.
         EscrowReturned {
             /// The job.
@@ -472,14 +486,21 @@ pub mod pallet {
         TaskRunning,
         /// A service gives no result.
         NotTask,
+        /// A task ends with its result.
+        NotService,
         /// The task's results are verified in another way.
         OtherVerification,
         /// The deadline has not passed yet.
         TooEarly,
         /// The deadline has passed.
         TooLate,
-        /// The highest price agreed to is below the machine's ask.
+        /// The highest price agreed to is below the machine's ask. An extension has the price of the order: where the ask
+        /// rose above it, order anew.
         PriceTooLow,
+        /// The machine takes nothing more: it drains, is suspended or has retired. Order anew from another one.
+        NotExtendable,
+        /// The machine gave a place of this order back, and gets none of it any more.
+        GaveItBack,
         /// The floor of the price is above its maximum.
         FloorAboveMaximum,
         /// The order would be open for no time, for too long, or for less time than its price rises.
@@ -588,6 +609,9 @@ pub mod pallet {
         /// [`Event::JobStarted`]; [`Event::EscrowReturned`] where something was.
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::start())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId| -> bool {
+            Pallet::<T>::is_from_worker(origin, |worker| Pallet::<T>::check_start(worker, *job).is_ok())
+        })]
         pub fn start(origin: OriginFor<T>, job: JobId) -> DispatchResult {
             let worker = ensure_signed(origin)?;
             Self::do_start(&worker, job)
@@ -608,6 +632,9 @@ pub mod pallet {
         /// [`Event::ResultSubmitted`].
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::submit_result())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId, _: &H256| -> bool {
+            Pallet::<T>::is_from_worker(origin, |worker| Pallet::<T>::check_result(worker, *job).is_ok())
+        })]
         pub fn submit_result(origin: OriginFor<T>, job: JobId, result_hash: H256) -> DispatchResult {
             let worker = ensure_signed(origin)?;
             Self::do_submit_result(&worker, job, result_hash)
@@ -633,23 +660,25 @@ pub mod pallet {
 
         /// Ends a job early: cancels open places and machines that have not started, and ends a service's run.
         ///
+        /// A machine that has not started is paid for the time for which it was reserved. What runs of a task is left alone.
+        ///
         /// # Origin
         /// Signed by the consumer.
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
-        /// - [`Error::TaskRunning`]: a task ends with its result or with its time.
+        /// - [`Error::TaskRunning`]: all that is left is a task that runs, which ends with its result or with its time.
         /// - [`Error::WrongState`]: the job ended before.
         ///
         /// # Events
         /// [`Event::PlacesCancelled`], [`Event::AssignmentEnded`] and [`Event::AssignmentClosed`] for what there was;
         /// [`Event::EscrowReturned`]; [`Event::JobClosed`] where nothing is left to be paid.
         #[pallet::call_index(4)]
-        #[pallet::weight(T::WeightInfo::close(MAX_NODES.into()))]
+        #[pallet::weight(Pallet::<T>::with_author(T::WeightInfo::close(MAX_NODES.into())))]
         pub fn close(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
             let consumer = ensure_signed(origin)?;
             let nodes = Self::do_close(&consumer, job)?;
-            Ok(Some(T::WeightInfo::close(nodes)).into())
+            Ok(Some(Self::with_author(T::WeightInfo::close(nodes))).into())
         }
 
         /// Judges closed epochs of a machine's part in a job and pays what may be paid; accepts for a consumer that
@@ -677,12 +706,11 @@ pub mod pallet {
 
         /// Ends a machine's part in a job whose time to start or to run is over.
         ///
-        /// A machine that did not start is charged for its silence; where machines may still accept the order, its
-        /// place is open again. A service that ran is paid by [`Pallet::settle`]; a task without a result is not paid.
+        /// A machine that did not start is out of the market until it speaks; where machines may still accept the order,
+        /// its place is open again. A service that ran is paid by [`Pallet::settle`]; a task without a result is not paid.
         ///
         /// # Origin
-        /// Signed by anybody. Pays a bounty, unless the place is open again; who reports silence has the reporter's
-        /// share of the slash.
+        /// Signed by anybody. Pays a bounty, unless the place is open again.
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::TooEarly`].
@@ -698,11 +726,11 @@ pub mod pallet {
             Self::do_expire(&caller, job, machine)
         }
 
-        /// Gives up a running job, which is an offence: a service is paid up to now but for the hold-back, a task not
+        /// Gives up a running job: a service is paid up to now but for the hold-back, which its consumer gets, a task not
         /// at all.
         ///
         /// # Origin
-        /// Signed by the machine's provider or its worker key.
+        /// Signed by the machine's provider, or by its worker key, which pays no fee.
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::NotProvider`].
@@ -712,6 +740,11 @@ pub mod pallet {
         /// [`Event::AssignmentEnded`] or [`Event::AssignmentClosed`]; [`Event::EscrowReturned`].
         #[pallet::call_index(7)]
         #[pallet::weight(T::WeightInfo::abandon())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId, machine: &MachineId| -> bool {
+            Pallet::<T>::is_from_worker(origin, |worker| {
+                Pallet::<T>::check_abandon(worker, *job, *machine).is_ok()
+            })
+        })]
         pub fn abandon(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_abandon(&who, job, machine)
@@ -748,7 +781,7 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotProvider`], [`Error::NoOpenPlace`].
-        /// - [`Error::TooLate`]: the order is not open any more.
+        /// - [`Error::TooLate`]: the order is not open any more. [`Error::GaveItBack`].
         /// - [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], [`Error::NotEligible`],
         ///   [`Error::NotAttested`], and what the registry says.
         ///
@@ -766,10 +799,12 @@ pub mod pallet {
             Ok(Some(check.weight::<T::WeightInfo>()).into())
         }
 
-        /// Declines a job before it started, which costs the machine nothing: not even a fee.
+        /// Declines a job before it started, which costs the machine nothing: not even a fee, where its worker key signs.
         ///
-        /// Where machines may still accept the order, its place is open again, but for one whose manifest was not
-        /// delivered: that is cancelled, and a bounty of the consumer's goes to the treasury.
+        /// Where machines may still accept the order, its place is open again at the price at which the machine took it;
+        /// the machine gets no place of the order any more. Where they may not, the place is closed, and after a fifth of the
+        /// start window the time for which the machine was reserved goes to the treasury. A place whose manifest was not
+        /// delivered is closed in any case, and a bounty of the consumer's goes to the treasury too.
         ///
         /// # Origin
         /// Signed by the machine's provider or its worker key.
@@ -779,9 +814,17 @@ pub mod pallet {
         /// - [`Error::TooLate`]: the time to start is over. [`Error::ManifestIsPublic`].
         ///
         /// # Events
-        /// [`Event::PlaceReopened`], or [`Event::AssignmentClosed`] and [`Event::EscrowReturned`].
+        /// [`Event::PlaceReopened`], or [`Event::AssignmentClosed`] and [`Event::EscrowReturned`], and
+        /// [`Event::EarningsForfeited`] for reserved time.
         #[pallet::call_index(10)]
         #[pallet::weight(T::WeightInfo::decline())]
+        #[pallet::feeless_if(
+            |origin: &OriginFor<T>, job: &JobId, machine: &MachineId, reason: &DeclineReason| -> bool {
+                Pallet::<T>::is_from_worker(origin, |worker| {
+                    Pallet::<T>::check_decline(worker, *job, *machine, *reason).is_ok()
+                })
+            }
+        )]
         pub fn decline(
             origin: OriginFor<T>,
             job: JobId,
@@ -813,6 +856,8 @@ pub mod pallet {
 
         /// Extends the time that machines may run a job and holds its price; those whose time is over are left alone.
         ///
+        /// The price of each machine stays: it has to be at least the machine's ask of the moment.
+        ///
         /// # Origin
         /// Signed by the consumer.
         ///
@@ -820,6 +865,7 @@ pub mod pallet {
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
         /// - [`Error::BadDuration`]: by nothing, or beyond the longest time.
         /// - [`Error::TooLate`]: every machine's time is over.
+        /// - [`Error::PriceTooLow`], [`Error::NotExtendable`]: a machine's ask rose, or it takes nothing more.
         /// - What the currency says where the consumer has too little.
         ///
         /// # Events
@@ -832,7 +878,8 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::top_up(nodes)).into())
         }
 
-        /// Rejects a task's result: what it earned goes to the treasury, and the rest back to the consumer.
+        /// Rejects a task's result: what it earned goes to the treasury, and the rest back to the consumer. Or disputes that
+        /// a service's workload ended by itself: its hold-back goes to the treasury.
         ///
         /// # Origin
         /// Signed by the consumer.
@@ -840,10 +887,11 @@ pub mod pallet {
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`], [`Error::NoSuchAssignment`].
         /// - [`Error::WrongState`]: there is no result, or it was accepted.
-        /// - [`Error::TooLate`]: the window is over; silence accepted.
+        /// - [`Error::TooLate`]: the window is over, or the last epoch of the service judged; silence accepted.
         ///
         /// # Events
-        /// [`Event::EarningsForfeited`], [`Event::EscrowReturned`], [`Event::AssignmentClosed`].
+        /// [`Event::EarningsForfeited`], [`Event::EscrowReturned`], [`Event::AssignmentClosed`]; [`Event::EndDisputed`] for
+        /// a service.
         #[pallet::call_index(13)]
         #[pallet::weight(T::WeightInfo::reject())]
         pub fn reject(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
@@ -868,6 +916,9 @@ pub mod pallet {
         /// [`Event::ResultCommitted`]; [`Event::RevealOpened`] where it was the last.
         #[pallet::call_index(14)]
         #[pallet::weight(T::WeightInfo::commit_result())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId, _: &H256| -> bool {
+            Pallet::<T>::is_from_worker(origin, |worker| Pallet::<T>::check_commit(worker, *job).is_ok())
+        })]
         pub fn commit_result(origin: OriginFor<T>, job: JobId, commitment: H256) -> DispatchResult {
             let worker = ensure_signed(origin)?;
             Self::do_commit_result(&worker, job, commitment)
@@ -887,6 +938,13 @@ pub mod pallet {
         /// [`Event::ResultRevealed`].
         #[pallet::call_index(15)]
         #[pallet::weight(T::WeightInfo::reveal_result())]
+        #[pallet::feeless_if(
+            |origin: &OriginFor<T>, job: &JobId, result_hash: &H256, salt: &[u8; 32]| -> bool {
+                Pallet::<T>::is_from_worker(origin, |worker| {
+                    Pallet::<T>::check_reveal(worker, *job, *result_hash, *salt).is_ok()
+                })
+            }
+        )]
         pub fn reveal_result(
             origin: OriginFor<T>,
             job: JobId,
@@ -936,6 +994,13 @@ pub mod pallet {
         /// [`Event::ResultAttested`], [`Event::AssignmentEnded`]; [`Event::EscrowReturned`] where something was.
         #[pallet::call_index(17)]
         #[pallet::weight(T::WeightInfo::submit_attested_result())]
+        #[pallet::feeless_if(
+            |origin: &OriginFor<T>, job: &JobId, result_hash: &H256, signature: &T::StatementSignature| -> bool {
+                Pallet::<T>::is_from_worker(origin, |worker| {
+                    Pallet::<T>::check_attested_result(worker, *job, *result_hash, signature).is_ok()
+                })
+            }
+        )]
         pub fn submit_attested_result(
             origin: OriginFor<T>,
             job: JobId,
@@ -944,6 +1009,29 @@ pub mod pallet {
         ) -> DispatchResult {
             let worker = ensure_signed(origin)?;
             Self::do_submit_attested_result(&worker, job, result_hash, &signature)
+        }
+
+        /// Ends a service whose workload ended by itself: it is paid for its time. Its consumer may dispute it by
+        /// [`Pallet::reject`] until the last epoch that it ran in is judged.
+        ///
+        /// # Origin
+        /// Signed by the worker key of a machine that runs the service. Costs no fee.
+        ///
+        /// # Errors
+        /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`].
+        /// - [`Error::NotService`]: a task ends with its result.
+        /// - [`Error::WrongState`]: it does not run. [`Error::TooLate`]: its time is over; expire it.
+        ///
+        /// # Events
+        /// [`Event::AssignmentEnded`]; [`Event::EscrowReturned`] where something was.
+        #[pallet::call_index(18)]
+        #[pallet::weight(T::WeightInfo::report_workload_ended())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId| -> bool {
+            Pallet::<T>::is_from_worker(origin, |worker| Pallet::<T>::check_workload_ended(worker, *job).is_ok())
+        })]
+        pub fn report_workload_ended(origin: OriginFor<T>, job: JobId) -> DispatchResult {
+            let worker = ensure_signed(origin)?;
+            Self::do_report_workload_ended(&worker, job)
         }
     }
 
@@ -964,9 +1052,14 @@ pub mod pallet {
             cost(price_per_slot_hour, slots, max_duration_ms, Rounding::Up)
         }
 
-        /// Plancks held for the bytes and the bounties of an order.
-        pub fn deposit_for(nodes: u8, max_duration_ms: Millis, is_request: bool) -> Balance {
-            Self::whole_deposit(nodes, max_duration_ms, is_request)
+        /// Plancks held for the bytes and the bounties of an order; a sealed manifest has no bytes on chain.
+        pub fn deposit_for(
+            nodes: u8,
+            max_duration_ms: Millis,
+            is_request: bool,
+            manifest_bytes: u32,
+        ) -> Balance {
+            Self::whole_deposit(nodes, max_duration_ms, is_request, manifest_bytes)
         }
 
         /// What an open order offers now, in plancks per slot and hour; `None` where nobody can accept it.
@@ -976,6 +1069,13 @@ pub mod pallet {
     }
 
     impl<T: Config> Pallet<T> {
+        /// Whether a worker key signed, and may do now what `check` asks: then the call succeeds, takes the machine's part
+        /// in the job a step on, and cannot be made again. So it costs no fee, which a machine may not have.
+        fn is_from_worker(origin: &OriginFor<T>, check: impl Fn(&T::AccountId) -> bool) -> bool {
+            ensure_signed(origin.clone())
+                .is_ok_and(|who| T::Machines::machine_of_worker(&who).is_some() && check(&who))
+        }
+
         /// Adds the author's account to a weight: benchmarks run in blocks that have no author.
         fn with_author(weight: Weight) -> Weight {
             weight.saturating_add(T::DbWeight::get().reads_writes(1, 1))

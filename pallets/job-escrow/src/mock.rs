@@ -7,10 +7,9 @@ use assay_primitives::{
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
     emission::{EpochUptime, FlywheelLedger},
     job::ResultStatement,
-    machine::{LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
+    machine::{LeaseEnd, LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
     market::{FindError, MachineMatching, Requirements},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
-    offence::{Beneficiaries, Offence, ReportOffence, SlashId},
 };
 use codec::{Decode, Encode, MaxEncodedLen};
 use polkadot_sdk::{
@@ -72,6 +71,7 @@ pub(crate) const BOUNTY: Balance = 50 * MILLI_ASY;
 pub(crate) const JOB_DEPOSIT: Balance = 500 * MILLI_ASY;
 pub(crate) const REQUEST_DEPOSIT: Balance = 200 * MILLI_ASY;
 pub(crate) const ASSIGNMENT_DEPOSIT: Balance = 300 * MILLI_ASY;
+pub(crate) const MANIFEST_BYTE_DEPOSIT: Balance = MICRO_ASY;
 pub(crate) const MAX_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 pub(crate) const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 
@@ -122,7 +122,8 @@ parameter_types! {
     pub storage Fee: Permill = Permill::from_percent(5);
     pub(crate) storage FeesNoted: Balance = 0;
     pub(crate) storage BurnsNoted: Balance = 0;
-    pub(crate) storage OffencesHeard: Vec<Charge> = Vec::new();
+    pub(crate) storage LeasesEnded: Vec<(MachineId, LeaseEnd)> = Vec::new();
+    pub(crate) storage FailuresCounted: Vec<MachineId> = Vec::new();
     pub(crate) storage Outages: Vec<(MachineId, EpochIndex, u32)> = Vec::new();
     pub(crate) storage EvidenceKept: Vec<MockEvidence> = Vec::new();
     pub storage HoldBack: Permill = Permill::from_percent(10);
@@ -140,7 +141,6 @@ impl pallet_job_escrow::Config for Test {
     type Clock = MockClock;
     type Preimages = Preimage;
     type Flywheel = MockFlywheel;
-    type Offences = MockStakes;
     type BlockAuthor = Author;
     type TreasuryAccount = Treasury;
     type ProtocolFee = Fee;
@@ -157,6 +157,7 @@ impl pallet_job_escrow::Config for Test {
     type JobDeposit = ConstU128<JOB_DEPOSIT>;
     type RequestDeposit = ConstU128<REQUEST_DEPOSIT>;
     type AssignmentDeposit = ConstU128<ASSIGNMENT_DEPOSIT>;
+    type ManifestByteDeposit = ConstU128<MANIFEST_BYTE_DEPOSIT>;
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = MockSigner;
     type WeightInfo = ();
@@ -184,9 +185,6 @@ impl ActiveClock for MockClock {
     }
 }
 
-/// A machine, what it was charged for, and who reported it.
-pub(crate) type Charge = (MachineId, Offence, Option<AccountId>);
-
 /// Knows the outages that [`Outages`] lists, and closes an epoch when the next one has ended.
 pub struct MockUptime;
 
@@ -200,6 +198,10 @@ impl EpochUptime for MockUptime {
 
     fn first_open_epoch() -> EpochIndex {
         MockClock::current_epoch().saturating_sub(1)
+    }
+
+    fn count_failure(machine: MachineId) {
+        FailuresCounted::set(&[FailuresCounted::get(), vec![machine]].concat());
     }
 }
 
@@ -255,28 +257,6 @@ impl crate::BenchmarkHelper<AccountId, TestSignature> for MockSigner {
     }
 }
 
-/// Writes down the offences it hears of.
-pub struct MockStakes;
-
-impl ReportOffence<AccountId> for MockStakes {
-    fn report_offence(
-        machine: MachineId,
-        offence: Offence,
-        beneficiaries: Beneficiaries<AccountId>,
-    ) -> Result<SlashId, DispatchError> {
-        assert_eq!(
-            beneficiaries.consumer, None,
-            "the escrow makes its consumers whole itself"
-        );
-        let charge = (machine, offence, beneficiaries.reporter);
-        OffencesHeard::set(&[OffencesHeard::get(), vec![charge]].concat());
-        Ok(SlashId {
-            due_epoch: 1,
-            index: 0,
-        })
-    }
-}
-
 /// Adds up what it hears.
 pub struct MockFlywheel;
 
@@ -296,6 +276,8 @@ pub(crate) struct MockMachine {
     pub(crate) free_slots: u8,
     pub(crate) ask: Balance,
     pub(crate) active: bool,
+    /// Whether it takes nothing more and finishes what it has.
+    pub(crate) draining: bool,
     pub(crate) ram_mib: u32,
 }
 
@@ -355,7 +337,8 @@ impl MachineLease<AccountId> for MockRegistry {
         })
     }
 
-    fn release(machine: MachineId, slots: u8) -> DispatchResult {
+    fn release(machine: MachineId, slots: u8, end: LeaseEnd) -> DispatchResult {
+        LeasesEnded::set(&[LeasesEnded::get(), vec![(machine, end)]].concat());
         Machines::try_mutate(machine, |record| {
             let record = record.as_mut().ok_or(NO_SUCH_MACHINE)?;
             record.free_slots += slots;
@@ -365,6 +348,12 @@ impl MachineLease<AccountId> for MockRegistry {
             );
             Ok(())
         })
+    }
+
+    fn extension_ask(machine: MachineId) -> Option<Balance> {
+        Machines::get(machine)
+            .filter(|record| !record.draining)
+            .map(|record| record.ask)
     }
 
     #[cfg(feature = "runtime-benchmarks")]
@@ -410,6 +399,7 @@ pub(crate) fn add_machine(
             free_slots: slots,
             ask,
             active: true,
+            draining: false,
             ram_mib: RAM_MIB,
         },
     );
@@ -578,6 +568,14 @@ pub(crate) fn auction() -> AuctionTerms {
     }
 }
 
+/// Plancks held for the bytes of [`MANIFEST`].
+pub(crate) const MANIFEST_DEPOSIT: Balance = MANIFEST_BYTE_DEPOSIT * MANIFEST.len() as Balance;
+
+/// Plancks held besides the price of an order with [`MANIFEST`].
+pub(crate) fn deposit_for(nodes: u8, max_duration_ms: Millis, is_request: bool) -> Balance {
+    JobEscrow::deposit_for(nodes, max_duration_ms, is_request, MANIFEST.len() as u32)
+}
+
 pub(crate) fn signed(account: AccountId) -> RuntimeOrigin {
     RuntimeOrigin::signed(account)
 }
@@ -734,6 +732,23 @@ pub(crate) fn wealth(account: AccountId) -> Balance {
 /// Free plancks of an account.
 pub(crate) fn free(account: AccountId) -> Balance {
     Balances::free_balance(account)
+}
+
+/// How often a machine failed in a way that tells in its place in the market.
+pub(crate) fn failures_of(machine: MachineId) -> usize {
+    FailuresCounted::get()
+        .into_iter()
+        .filter(|failed| *failed == machine)
+        .count()
+}
+
+/// How the last lease of a machine ended.
+pub(crate) fn last_lease_end(machine: MachineId) -> Option<LeaseEnd> {
+    LeasesEnded::get()
+        .into_iter()
+        .rev()
+        .find(|(of, _)| *of == machine)
+        .map(|(_, end)| end)
 }
 
 /// Free slots of a machine.

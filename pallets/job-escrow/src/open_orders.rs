@@ -7,7 +7,7 @@ use assay_primitives::{
     market::{MachineMatching, Requirements},
 };
 
-use crate::{Assignments, Config, Jobs, Manifest, Pallet, Requests};
+use crate::{Assignments, Config, Jobs, Manifest, Pallet, Refusals, Requests};
 
 impl<T: Config> Pallet<T> {
     /// A page of orders that a machine can take; see [`assay_primitives::api::JobMarketApi`].
@@ -51,6 +51,7 @@ impl<T: Config> Pallet<T> {
             ..requirements
         };
         if !T::Matching::meets(&at_this_price, machine)
+            || Refusals::<T>::get(job).contains(&machine)
             || Assignments::<T>::contains_key(job, machine)
             || !Self::may_run(&record, machine)
         {
@@ -68,7 +69,7 @@ impl<T: Config> Pallet<T> {
             price_per_slot_hour,
             slots: record.slots,
             max_duration_ms: record.max_duration_ms,
-            closes_at_ms: record.auction?.closes_at_ms(),
+            closes_at_ms: record.closes_at_ms()?,
             is_sealed: matches!(record.manifest, Manifest::Sealed { .. }),
         })
     }

@@ -1,7 +1,12 @@
 //! Orders and their places: how a job begins, how machines get it, how it is extended and how it closes.
 //!
 //! An assignment keeps the terms of the moment it was made; no later ask touches it. A place of an auction is held at its
-//! highest price until its machine starts, because it may need another one; the difference goes back then.
+//! highest price until its machine starts, because it may need another one; the difference goes back then. A machine that
+//! gave a place back gets no other one of the order, and the price goes on from where it took it: holding places does not
+//! make them dearer.
+//!
+//! Who takes an order back pays each machine for the time for which it was reserved. An order is extended only as far as its
+//! machines' asks of the moment allow: a cheap minute does not buy a year.
 
 use alloc::{collections::BTreeSet, vec::Vec};
 
@@ -22,7 +27,7 @@ use polkadot_sdk::{
 use crate::{
     AssignmentRecord, AssignmentState, Assignments, Auction, AuctionTerms, Ballot, ChosenMachines, Config,
     ConsumerJobs, Error, Event, HoldReason, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Jobs,
-    MachineJobs, Manifest, NextJobId, Outcome, Pallet, Requests, Verification,
+    MachineJobs, Manifest, NextJobId, Outcome, Pallet, Refusals, Requests, Verification,
     types::{MAX_REPLICAS, PlaceCheck, cost},
 };
 
@@ -50,7 +55,7 @@ impl<T: Config> Pallet<T> {
             let place = cost(price, order.slots, order.max_duration_ms, Rounding::Up)
                 .ok_or(ArithmeticError::Overflow)?;
             escrowed = escrowed.checked_add(place).ok_or(ArithmeticError::Overflow)?;
-            Self::assign(job, &mut record, machine, terms.provider, price, place)?;
+            Self::assign(job, &mut record, machine, terms.provider, price, place, 0)?;
         }
         Self::open(job, record, escrowed)
     }
@@ -69,10 +74,7 @@ impl<T: Config> Pallet<T> {
             terms.open_ms > 0 && terms.rise_ms <= terms.open_ms && terms.open_ms <= T::MaxOpenMs::get(),
             Error::<T>::BadOpenTime
         );
-        let auction = Auction {
-            terms,
-            opened_at_ms: T::Clock::now_ms(),
-        };
+        let auction = Auction::new(terms, T::Clock::now_ms());
         let (job, mut record) = Self::new_job(consumer, &order, nodes, Some(auction))?;
         record.open_places = nodes;
         let escrowed = record
@@ -96,10 +98,12 @@ impl<T: Config> Pallet<T> {
         );
         ensure!(record.open_places > 0, Error::<T>::NoOpenPlace);
         let now_ms = T::Clock::now_ms();
-        let auction = record
-            .auction
-            .filter(|auction| now_ms <= auction.closes_at_ms())
-            .ok_or(Error::<T>::TooLate)?;
+        ensure!(record.is_open_at(now_ms), Error::<T>::TooLate);
+        let auction = record.auction.ok_or(Error::<T>::NoOpenPlace)?;
+        ensure!(
+            !Refusals::<T>::get(job).contains(&machine),
+            Error::<T>::GaveItBack
+        );
         let requirements = Requests::<T>::get(job).ok_or(Error::<T>::NoOpenPlace)?;
 
         let terms = Self::lease(job, &record, &requirements, machine)?;
@@ -114,7 +118,8 @@ impl<T: Config> Pallet<T> {
         // All of what is held for the place stays with it until the machine starts: it may need another machine.
         let place = record.open_place_price().ok_or(ArithmeticError::Overflow)?;
         record.open_places = record.open_places.saturating_sub(1);
-        Self::assign(job, &mut record, machine, terms.provider, price, place)?;
+        let risen_ms = auction.risen_ms(now_ms);
+        Self::assign(job, &mut record, machine, terms.provider, price, place, risen_ms)?;
         let check = if record.kind.is_attested() {
             PlaceCheck::Evidence
         } else {
@@ -177,6 +182,8 @@ impl<T: Config> Pallet<T> {
                 }
                 _ => continue,
             };
+            let ask = T::Machines::extension_ask(machine).ok_or(Error::<T>::NotExtendable)?;
+            ensure!(ask <= assignment.price_per_slot_hour, Error::<T>::PriceTooLow);
             extended += 1;
             escrowed = escrowed.checked_add(place).ok_or(ArithmeticError::Overflow)?;
             assignment.escrowed = assignment
@@ -215,12 +222,13 @@ impl<T: Config> Pallet<T> {
         let now_ms = T::Clock::now_ms();
         let assignments: Vec<_> = Assignments::<T>::iter_prefix(job).collect();
         let machines = assignments.len() as u32;
-        let mut did_something = record.open_places > 0;
+        let (mut did_something, mut runs_task) = (record.open_places > 0, false);
         Self::cancel_open_places(job, &mut record)?;
-        for (machine, assignment) in assignments {
+        for (machine, mut assignment) in assignments {
             match (assignment.state, record.kind) {
-                (AssignmentState::Ended { .. }, _) => continue,
                 (AssignmentState::Starting { .. }, _) => {
+                    let reserved = assignment.reserved_worth(record.slots, now_ms, 0);
+                    Self::pay(job, &mut record, machine, &mut assignment, reserved)?;
                     Self::close_place(job, &mut record, machine, assignment, Outcome::Cancelled)?;
                 }
                 (AssignmentState::Running { started_at_ms, .. }, JobKind::Service) => {
@@ -234,10 +242,16 @@ impl<T: Config> Pallet<T> {
                         Outcome::ClosedByConsumer,
                     )?;
                 }
-                _ => return Err(Error::<T>::TaskRunning.into()),
+                (AssignmentState::Ended { .. }, _) => continue,
+                // A task ends with its result or with its time; what of the job has not started is closed all the same.
+                _ => {
+                    runs_task = true;
+                    continue;
+                }
             }
             did_something = true;
         }
+        ensure!(did_something || !runs_task, Error::<T>::TaskRunning);
         ensure!(did_something, Error::<T>::WrongState);
         Self::put_or_close(job, record)?;
         Ok(machines)
@@ -267,6 +281,7 @@ impl<T: Config> Pallet<T> {
         ConsumerJobs::<T>::remove(&record.consumer, job);
         if record.auction.is_some() {
             Requests::<T>::remove(job);
+            Refusals::<T>::remove(job);
         }
         if let Manifest::Public(manifest) = &record.manifest {
             T::Preimages::unrequest(&manifest.hash);
@@ -346,6 +361,7 @@ impl<T: Config> Pallet<T> {
             committed: 0,
             revealed: 0,
             reveal_ends_ms: None,
+            fill_until_ms: None,
         });
         let record = JobRecord {
             consumer,
@@ -361,7 +377,7 @@ impl<T: Config> Pallet<T> {
             assignments: 0,
             ballot,
             hold_back: T::HoldBack::get(),
-            deposit: Self::byte_deposit(nodes, auction.is_some()),
+            deposit: Self::byte_deposit(nodes, auction.is_some(), order.manifest.kept_bytes()),
             bounties: Self::bounties(nodes, order.max_duration_ms).saturating_mul(bounty),
             bounty,
             paid: 0,
@@ -420,7 +436,7 @@ impl<T: Config> Pallet<T> {
             slots: record.slots,
             escrowed,
             deposit,
-            closes_at_ms: record.auction.map(|auction| auction.closes_at_ms()),
+            closes_at_ms: record.closes_at_ms(),
         });
         Jobs::<T>::insert(job, record);
         Ok(())
@@ -450,8 +466,10 @@ impl<T: Config> Pallet<T> {
         provider: T::AccountId,
         price_per_slot_hour: Balance,
         escrowed: Balance,
+        risen_ms: Millis,
     ) -> DispatchResult {
-        let start_deadline_ms = T::Clock::now_ms().saturating_add(T::StartWindowMs::get());
+        let assigned_at_ms = T::Clock::now_ms();
+        let start_deadline_ms = assigned_at_ms.saturating_add(T::StartWindowMs::get());
         record.assignments = record
             .assignments
             .checked_add(1)
@@ -467,7 +485,9 @@ impl<T: Config> Pallet<T> {
                 earned: 0,
                 paid: 0,
                 state: AssignmentState::Starting {
+                    assigned_at_ms,
                     deadline_ms: start_deadline_ms,
+                    risen_ms,
                 },
             },
         );

@@ -3,23 +3,26 @@
 //! Results are revealed when no replica can commit any more, and counted when all are revealed or the time for it is over:
 //!
 //! - A result that enough replicas gave wins, and they are paid.
-//! - Who gave another one is charged for standing against the quorum, and its part goes back. So is who committed and
-//!   revealed nothing: it must not get off more cheaply than a liar.
-//! - Where no result wins (a tie, or too few commitments), nobody is shown to have lied. What was revealed goes unpaid to
-//!   the treasury: neither a consumer whose own machine spoils the vote nor a machine that makes up a result gains by it.
-//!   Who committed and revealed nothing is charged for giving up.
+//! - Where the replicas that revealed agree, but are fewer than the threshold because others said nothing, they are paid
+//!   too: the silence of one costs no other its pay. The event says that no result has a quorum.
+//! - Who gave another result than the one that won, or committed and revealed nothing, is not paid, and what it earned goes
+//!   to the treasury. So does everything where results differ and none wins. The consumer pays as much as for a good result:
+//!   it has the work of no replica for nothing by outvoting it with replicas of its own, and spoils no vote for its money.
 //! - A replica that never committed is not paid, and its part goes back.
+//!
+//! Nobody is slashed: a consumer may choose replicas that are its own, and results of one program may honestly differ. A
+//! machine is free as soon as it committed. Once one has, places that are still open are cancelled after the start window, so
+//! that it does not wait for replicas that nobody takes.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
 use assay_primitives::{
     clock::ActiveClock,
     job::result_message,
-    machine::{MachineId, MachineInspect},
-    offence::Offence,
+    machine::{LeaseEnd, MachineId, MachineInspect},
 };
 use polkadot_sdk::{
-    frame_support::ensure,
+    frame_support::{ensure, traits::Get},
     frame_system::{self, pallet_prelude::BlockNumberFor},
     sp_core::H256,
     sp_runtime::{
@@ -35,9 +38,9 @@ use crate::{
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_commit_result(worker: &T::AccountId, job: JobId, commitment: H256) -> DispatchResult {
-        let (machine, mut record, mut assignment) = Self::assignment_of_worker(worker, job)?;
-        Self::ensure_quorum(&record)?;
-        let (started_at_ms, now_ms) = Self::running_task(&assignment)?;
+        let (machine, mut record, mut assignment) = Self::check_commit(worker, job)?;
+        let (started_at_ms, now_ms) = Self::running(&assignment)?;
+        Self::give_slots_back(&record, machine, LeaseEnd::Fulfilled);
 
         assignment.state = AssignmentState::Committed {
             started_at_ms,
@@ -48,6 +51,9 @@ impl<T: Config> Pallet<T> {
         Self::decide_places(&mut record, 1);
         if let Some(ballot) = &mut record.ballot {
             ballot.committed = ballot.committed.saturating_add(1);
+            ballot
+                .fill_until_ms
+                .get_or_insert(now_ms.saturating_add(T::StartWindowMs::get()));
         }
         Self::deposit_event(Event::ResultCommitted {
             job,
@@ -63,29 +69,23 @@ impl<T: Config> Pallet<T> {
         result_hash: H256,
         salt: [u8; 32],
     ) -> DispatchResult {
-        let (machine, mut record, mut assignment) = Self::assignment_of_worker(worker, job)?;
+        let (machine, mut record, mut assignment) = Self::check_reveal(worker, job, result_hash, salt)?;
         let AssignmentState::Committed {
             started_at_ms,
             ended_at_ms,
-            commitment,
+            ..
         } = assignment.state
         else {
             return Err(Error::<T>::WrongState.into());
         };
-        let ballot = record.ballot.as_mut().ok_or(Error::<T>::WrongState)?;
-        let reveal_ends_ms = ballot.reveal_ends_ms.ok_or(Error::<T>::TooEarly)?;
-        ensure!(T::Clock::now_ms() <= reveal_ends_ms, Error::<T>::TooLate);
-        ensure!(
-            Self::commitment_to(job, machine, result_hash, salt) == commitment,
-            Error::<T>::CommitmentMismatch
-        );
-
         assignment.state = AssignmentState::Revealed {
             started_at_ms,
             ended_at_ms,
             result_hash,
         };
-        ballot.revealed = ballot.revealed.saturating_add(1);
+        if let Some(ballot) = &mut record.ballot {
+            ballot.revealed = ballot.revealed.saturating_add(1);
+        }
         Assignments::<T>::insert(job, machine, assignment);
         Self::deposit_event(Event::ResultRevealed {
             job,
@@ -105,18 +105,24 @@ impl<T: Config> Pallet<T> {
 
         let replicas: Vec<_> = Assignments::<T>::iter_prefix(job).collect();
         let count = replicas.len() as u32;
-        let winner = winner(replicas.iter().map(|(_, assignment)| assignment.state), threshold);
+        let votes = votes(replicas.iter().map(|(_, assignment)| assignment.state));
+        // More than half have to agree, so that no second result can.
+        let winner = votes.iter().find(|(_, count)| **count >= threshold);
         Self::deposit_event(Event::QuorumResolved {
             job,
-            result_hash: winner.map(|(result_hash, _)| result_hash),
-            votes: winner.map_or(0, |(_, votes)| votes),
+            result_hash: winner.map(|(result_hash, _)| *result_hash),
+            votes: winner.map_or(0, |(_, votes)| *votes),
         });
+        let paid = match (winner, votes.len()) {
+            (Some((result_hash, _)), _) => Some(*result_hash),
+            (None, 1) => votes.keys().next().copied(),
+            (None, _) => None,
+        };
         let machine_of_caller = T::Machines::machine_of_worker(caller);
         let mut takes_part = *caller == record.consumer;
         for (machine, assignment) in replicas {
             takes_part |= assignment.provider == *caller || machine_of_caller == Some(machine);
-            let winning = winner.map(|(result_hash, _)| result_hash);
-            Self::resolve_replica(job, &mut record, machine, assignment, winning)?;
+            Self::resolve_replica(job, &mut record, machine, assignment, paid)?;
         }
         record.ballot = None;
         if !takes_part {
@@ -152,58 +158,79 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Pays, charges or forgets one replica.
+    /// Pays one replica, or sends what it earned to the treasury.
     fn resolve_replica(
         job: JobId,
         record: &mut JobRecordOf<T>,
         machine: MachineId,
         mut assignment: AssignmentRecordOf<T>,
-        winning: Option<H256>,
+        paid: Option<H256>,
     ) -> DispatchResult {
-        match (assignment.state, winning) {
-            (
-                AssignmentState::Revealed {
-                    ended_at_ms,
-                    result_hash,
-                    ..
-                },
-                Some(winning),
-            ) if result_hash == winning => {
-                Self::end_run(job, record, machine, assignment, ended_at_ms, Outcome::Completed)
-            }
-            (AssignmentState::Revealed { .. }, Some(_)) => {
-                Self::charge(machine, Offence::AgainstQuorum, None);
-                Self::close_place(job, record, machine, assignment, Outcome::Outvoted)
-            }
-            (
-                AssignmentState::Revealed {
-                    started_at_ms,
-                    ended_at_ms,
-                    ..
-                },
-                None,
-            ) => {
-                let worth = assignment.worth(record.slots, started_at_ms, started_at_ms, ended_at_ms);
-                Self::forfeit(job, record, machine, &mut assignment, worth)?;
-                Self::close_place(job, record, machine, assignment, Outcome::NoQuorum)
-            }
-            (AssignmentState::Committed { .. }, winning) => {
-                // Who sees that it will be outvoted must not get off more cheaply by saying nothing.
-                let offence = match winning {
-                    Some(_) => Offence::AgainstQuorum,
-                    None => Offence::JobAbandoned,
+        let (started_at_ms, ended_at_ms, outcome) = match assignment.state {
+            AssignmentState::Revealed {
+                started_at_ms,
+                ended_at_ms,
+                result_hash,
+            } => {
+                let outcome = match paid {
+                    Some(paid) if result_hash == paid => Outcome::Completed,
+                    Some(_) => Outcome::Outvoted,
+                    None => Outcome::NoQuorum,
                 };
-                Self::charge(machine, offence, None);
-                Self::close_place(job, record, machine, assignment, Outcome::NotRevealed)
+                (started_at_ms, ended_at_ms, outcome)
             }
+            // Who sees that it will be outvoted must not get off more cheaply by saying nothing.
+            AssignmentState::Committed {
+                started_at_ms,
+                ended_at_ms,
+                ..
+            } => (started_at_ms, ended_at_ms, Outcome::NotRevealed),
             // Every other place was decided before anything could be revealed, and nothing is left of it.
-            _ => Err(Error::<T>::WrongState.into()),
+            _ => return Err(Error::<T>::WrongState.into()),
+        };
+        if outcome == Outcome::Completed {
+            return Self::end_run(job, record, machine, assignment, ended_at_ms, outcome);
         }
+        let worth = assignment.worth(record.slots, started_at_ms, started_at_ms, ended_at_ms);
+        Self::forfeit(job, record, machine, &mut assignment, worth)?;
+        Self::close_place(job, record, machine, assignment, outcome)
+    }
+
+    /// Part of a worker in a task whose result it may commit to now.
+    pub(crate) fn check_commit(
+        worker: &T::AccountId,
+        job: JobId,
+    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
+        Self::ensure_quorum(&record)?;
+        Self::running(&assignment)?;
+        Ok((machine, record, assignment))
+    }
+
+    /// Part of a worker in a task of which it may reveal this result now.
+    pub(crate) fn check_reveal(
+        worker: &T::AccountId,
+        job: JobId,
+        result_hash: H256,
+        salt: [u8; 32],
+    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
+        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
+        let AssignmentState::Committed { commitment, .. } = assignment.state else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        let ballot = record.ballot.ok_or(Error::<T>::WrongState)?;
+        let reveal_ends_ms = ballot.reveal_ends_ms.ok_or(Error::<T>::TooEarly)?;
+        ensure!(T::Clock::now_ms() <= reveal_ends_ms, Error::<T>::TooLate);
+        ensure!(
+            Self::commitment_to(job, machine, result_hash, salt) == commitment,
+            Error::<T>::CommitmentMismatch
+        );
+        Ok((machine, record, assignment))
     }
 }
 
-/// The result that at least `threshold` replicas gave, and how many did.
-fn winner(states: impl Iterator<Item = AssignmentState>, threshold: u8) -> Option<(H256, u8)> {
+/// How many replicas revealed each result.
+fn votes(states: impl Iterator<Item = AssignmentState>) -> BTreeMap<H256, u8> {
     let mut votes: BTreeMap<H256, u8> = BTreeMap::new();
     for state in states {
         if let AssignmentState::Revealed { result_hash, .. } = state {
@@ -211,6 +238,5 @@ fn winner(states: impl Iterator<Item = AssignmentState>, threshold: u8) -> Optio
             *count = count.saturating_add(1);
         }
     }
-    // More than half have to agree, so that no second result can.
-    votes.into_iter().find(|(_, count)| *count >= threshold)
+    votes
 }

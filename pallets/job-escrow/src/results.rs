@@ -1,9 +1,13 @@
 //! Results that the consumer verifies.
 //!
 //! Silence accepts. Nobody can tell whether a rejection is deserved, so neither side gains by it: what a rejected result
-//! earned goes to the treasury. The consumer pays as much as for a good one, and the provider has nothing.
+//! earned goes to the treasury. The consumer pays as much as for a good one, and the provider has nothing. Likewise where
+//! it disputes that a service's workload ended by itself: the hold-back goes to the treasury.
 
-use assay_primitives::{clock::ActiveClock, machine::MachineId};
+use assay_primitives::{
+    clock::{ActiveClock, Millis},
+    machine::{LeaseEnd, MachineId},
+};
 use polkadot_sdk::{
     frame_support::ensure,
     sp_core::H256,
@@ -17,14 +21,8 @@ use crate::{
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_submit_result(worker: &T::AccountId, job: JobId, result_hash: H256) -> DispatchResult {
-        let (machine, record, mut assignment) = Self::assignment_of_worker(worker, job)?;
-        let JobKind::Task { verification } = record.kind else {
-            return Err(Error::<T>::NotTask.into());
-        };
-        let Verification::Consumer { window_ms } = verification else {
-            return Err(Error::<T>::OtherVerification.into());
-        };
-        let (started_at_ms, now_ms) = Self::running_task(&assignment)?;
+        let (machine, record, mut assignment, window_ms) = Self::check_result(worker, job)?;
+        let (started_at_ms, now_ms) = Self::running(&assignment)?;
 
         let window_ends_ms = now_ms.saturating_add(window_ms);
         assignment.state = AssignmentState::Verifying {
@@ -33,8 +31,7 @@ impl<T: Config> Pallet<T> {
             window_ends_ms,
             result_hash,
         };
-        // It cannot be charged for a result that only the consumer judges, so nobody needs it to stay.
-        Self::give_slots_back(&record, machine);
+        Self::give_slots_back(&record, machine, LeaseEnd::Fulfilled);
         Assignments::<T>::insert(job, machine, assignment);
         Self::deposit_event(Event::ResultSubmitted {
             job,
@@ -63,14 +60,26 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_reject(consumer: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
         let (mut record, mut assignment) = Self::assignment_for(consumer, job, machine)?;
-        let AssignmentState::Verifying {
-            started_at_ms,
-            ended_at_ms,
-            window_ends_ms,
-            ..
-        } = assignment.state
-        else {
-            return Err(Error::<T>::WrongState.into());
+        let (started_at_ms, ended_at_ms, window_ends_ms) = match &mut assignment.state {
+            AssignmentState::Verifying {
+                started_at_ms,
+                ended_at_ms,
+                window_ends_ms,
+                ..
+            } => (*started_at_ms, *ended_at_ms, *window_ends_ms),
+            AssignmentState::Ended {
+                outcome,
+                ended_at_ms,
+                judged_until_ms,
+                ..
+            } if *outcome == Outcome::WorkloadEnded => {
+                ensure!(*judged_until_ms < *ended_at_ms, Error::<T>::TooLate);
+                *outcome = Outcome::Disputed;
+                Assignments::<T>::insert(job, machine, assignment);
+                Self::deposit_event(Event::EndDisputed { job, machine });
+                return Ok(());
+            }
+            _ => return Err(Error::<T>::WrongState.into()),
         };
         ensure!(T::Clock::now_ms() <= window_ends_ms, Error::<T>::TooLate);
         let worth = assignment.worth(record.slots, started_at_ms, started_at_ms, ended_at_ms);
@@ -79,17 +88,23 @@ impl<T: Config> Pallet<T> {
         Self::put_or_close(job, record)
     }
 
-    /// When a task that still may give its result was started, and what time it is.
-    pub(crate) fn running_task(assignment: &AssignmentRecordOf<T>) -> Result<(u64, u64), DispatchError> {
-        let AssignmentState::Running { started_at_ms, .. } = assignment.state else {
-            return Err(Error::<T>::WrongState.into());
+    /// Part of a worker in a task whose result its consumer judges and that may be given now, and the time that the consumer
+    /// has for that.
+    #[allow(clippy::type_complexity)]
+    pub(crate) fn check_result(
+        worker: &T::AccountId,
+        job: JobId,
+    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>, Millis), DispatchError> {
+        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
+        let window_ms = match record.kind {
+            JobKind::Service => return Err(Error::<T>::NotTask.into()),
+            JobKind::Task {
+                verification: Verification::Consumer { window_ms },
+            } => window_ms,
+            JobKind::Task { .. } => return Err(Error::<T>::OtherVerification.into()),
         };
-        let now_ms = T::Clock::now_ms();
-        ensure!(
-            now_ms <= assignment.run_ends_ms(started_at_ms),
-            Error::<T>::TooLate
-        );
-        Ok((started_at_ms, now_ms))
+        Self::running(&assignment)?;
+        Ok((machine, record, assignment, window_ms))
     }
 
     /// A job and a machine's part in it, for the job's consumer.

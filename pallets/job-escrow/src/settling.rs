@@ -3,8 +3,10 @@
 //! An epoch is paid when what validators saw of it is final, in proportion to the machine's uptime in it. So the last
 //! epochs of every assignment stay held until they are closed, and anybody may have them paid then.
 //!
-//! A running service is paid all but a fraction of what it earned, the *hold-back*. The rest follows when it ended,
-//! whoever ended it and when; only a machine that abandons it loses the rest to the consumer.
+//! A running service is paid all but a fraction of what it earned, the *hold-back*. The rest follows when the last epoch
+//! that it ran in is judged, whoever ended it. A machine that gave it up loses the rest to the consumer; one that was seen
+//! down in that epoch, or whose word that the workload ended by itself is disputed, loses it to the treasury: switching off
+//! is no cheaper than speaking, and a consumer gains nothing by closing in an outage or by a dispute.
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, Millis},
@@ -59,9 +61,8 @@ impl<T: Config> Pallet<T> {
         }
 
         let epochs = Self::judge(&record, machine, &mut assignment);
-        let due = assignment
-            .payable(record.hold_back)
-            .saturating_sub(assignment.paid);
+        let hold_back = Self::hold_back(&record, &assignment);
+        let due = assignment.payable(hold_back).saturating_sub(assignment.paid);
         let is_last = assignment.is_judged();
         // A stream can wait for an account to come to life; only the end cannot.
         let pays = due > 0 && (is_last || Self::can_receive(&provider, due));
@@ -71,6 +72,10 @@ impl<T: Config> Pallet<T> {
         }
         match assignment.state {
             AssignmentState::Ended { outcome, .. } if is_last => {
+                if matches!(outcome, Outcome::Disputed | Outcome::WentDown) {
+                    let lost = assignment.earned.saturating_sub(assignment.paid);
+                    Self::forfeit(job, &record, machine, &mut assignment, lost)?;
+                }
                 Self::close_place(job, &mut record, machine, assignment, outcome)?;
             }
             _ => Assignments::<T>::insert(job, machine, assignment),
@@ -94,11 +99,12 @@ impl<T: Config> Pallet<T> {
             AssignmentState::Running {
                 started_at_ms,
                 judged_until_ms,
-            } if record.kind == JobKind::Service => (
-                started_at_ms,
-                judged_until_ms,
-                assignment.run_ends_ms(started_at_ms),
-            ),
+            } if record.kind == JobKind::Service => {
+                // The last epoch waits for the end: only then is it known whether its hold-back is lost.
+                let last_epoch = Self::epoch_of(assignment.run_ends_ms(started_at_ms).saturating_sub(1));
+                let until_ms = Millis::from(last_epoch).saturating_mul(T::Clock::epoch_duration_ms());
+                (started_at_ms, judged_until_ms, until_ms)
+            }
             AssignmentState::Ended {
                 started_at_ms,
                 ended_at_ms,
@@ -109,7 +115,7 @@ impl<T: Config> Pallet<T> {
         };
         // An epoch that has not ended cannot be closed, whatever who watches says.
         let first_open = T::Uptime::first_open_epoch().min(T::Clock::current_epoch());
-        let mut epochs = 0;
+        let (mut epochs, mut was_down) = (0, false);
         while judged_until_ms < until_ms && epochs < T::MaxEpochsPerSettle::get() {
             let epoch = Self::epoch_of(judged_until_ms);
             if epoch >= first_open {
@@ -117,7 +123,9 @@ impl<T: Config> Pallet<T> {
             }
             let to_ms = Self::epoch_end_ms(epoch).min(until_ms);
             let worth = assignment.worth(record.slots, started_at_ms, judged_until_ms, to_ms);
-            let earned = share_of(worth, T::Uptime::uptime_ppm(machine, epoch));
+            let uptime_ppm = T::Uptime::uptime_ppm(machine, epoch);
+            was_down = uptime_ppm < FULL_PPM / 2;
+            let earned = share_of(worth, uptime_ppm);
             assignment.earned = assignment.earned.saturating_add(earned);
             judged_until_ms = to_ms;
             epochs += 1;
@@ -126,11 +134,18 @@ impl<T: Config> Pallet<T> {
             AssignmentState::Running {
                 judged_until_ms: until,
                 ..
-            }
-            | AssignmentState::Ended {
-                judged_until_ms: until,
-                ..
             } => *until = judged_until_ms,
+            AssignmentState::Ended {
+                judged_until_ms: until,
+                outcome,
+                ..
+            } => {
+                *until = judged_until_ms;
+                let is_last = judged_until_ms >= until_ms;
+                if record.kind == JobKind::Service && is_last && was_down && !outcome.loses_hold_back() {
+                    *outcome = Outcome::WentDown;
+                }
+            }
             _ => {}
         }
         epochs
@@ -140,11 +155,8 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn due(job: JobId, machine: MachineId) -> Option<Balance> {
         let (record, mut assignment) = (Jobs::<T>::get(job)?, Assignments::<T>::get(job, machine)?);
         Self::judge(&record, machine, &mut assignment);
-        Some(
-            assignment
-                .payable(record.hold_back)
-                .saturating_sub(assignment.paid),
-        )
+        let hold_back = Self::hold_back(&record, &assignment);
+        Some(assignment.payable(hold_back).saturating_sub(assignment.paid))
     }
 
     /// The epoch that a moment lies in.

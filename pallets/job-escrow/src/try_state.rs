@@ -16,7 +16,7 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentRecordOf, AssignmentState, Assignments, Config, ConsumerJobs, HoldReason, JobId, JobKind,
-    JobRecordOf, Jobs, MachineJobs, Manifest, NextJobId, Outcome, Pallet, Requests, types::cost,
+    JobRecordOf, Jobs, MachineJobs, Manifest, NextJobId, Outcome, Pallet, Refusals, Requests, types::cost,
 };
 
 /// What is held from a consumer.
@@ -95,6 +95,12 @@ impl<T: Config> Pallet<T> {
             ConsumerJobs::<T>::iter().count() == jobs,
             "2: a consumer's list has a job that is not open"
         );
+        for job in Refusals::<T>::iter_keys() {
+            ensure!(
+                Jobs::<T>::contains_key(job),
+                "2: who gave a place back is remembered of a job that is gone"
+            );
+        }
         ensure!(
             Requests::<T>::iter().count() == requests,
             "2: requirements are of no open order"
@@ -165,6 +171,10 @@ impl<T: Config> Pallet<T> {
                 "8: two replicas are of one provider"
             );
         }
+        ensure!(
+            record.auction.is_some() || Refusals::<T>::get(job).is_empty(),
+            "2: a job that is no auction remembers who gave a place back"
+        );
         if let Some(ballot) = record.ballot {
             ensure!(
                 (ballot.undecided, ballot.committed, ballot.revealed) == (undecided, committed, revealed),
@@ -220,7 +230,7 @@ impl<T: Config> Pallet<T> {
             "3: something was paid that is not due"
         );
         ensure!(
-            is_unpaid || assignment.paid <= assignment.payable(record.hold_back),
+            is_unpaid || assignment.paid <= assignment.payable(Self::hold_back(record, assignment)),
             "3: more was paid than may be"
         );
         Ok(())

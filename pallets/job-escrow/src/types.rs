@@ -2,7 +2,7 @@
 
 use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},
-    machine::MachineId,
+    machine::{LeaseEnd, MachineId},
     market::{MAX_NODES, Requirements},
     money::Balance,
 };
@@ -22,11 +22,26 @@ pub use assay_primitives::job::JobId;
 /// Most machines that a quorum may ask: each acceptance looks at those before it.
 pub const MAX_REPLICAS: u8 = 16;
 
+/// Most machines of which an auction remembers that they gave a place back. Those that are more may take a place again, at
+/// the price at which they gave it back: the price needs no memory of them.
+pub const MAX_REFUSALS: u32 = 16;
+
+/// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a worker to look
+/// at the size, the platform and the address of an image.
+const START_GRACE_DIVISOR: Millis = 5;
+
+/// Epochs whose pay is held back of a running service at most, however long it runs: a day of one-hour epochs. Bounds what
+/// a machine can lose by an outage that somebody else brought about.
+pub const MAX_HOLD_BACK_EPOCHS: u64 = 24;
+
 /// A job in a runtime.
 pub type JobRecordOf<T> = JobRecord<<T as frame_system::Config>::AccountId>;
 
 /// An assignment in a runtime.
 pub type AssignmentRecordOf<T> = AssignmentRecord<<T as frame_system::Config>::AccountId>;
+
+/// Machines that gave a place of an auction back.
+pub type RefusedMachines = BoundedVec<MachineId, ConstU32<MAX_REFUSALS>>;
 
 /// Machines that a job is deployed to, each once.
 pub type ChosenMachines = BoundedVec<MachineId, ConstU32<{ MAX_NODES as u32 }>>;
@@ -141,6 +156,14 @@ impl Manifest {
             Self::Sealed { hash } => *hash,
         }
     }
+
+    /// Bytes that the preimage store keeps for a job with this manifest, whoever noted them.
+    pub fn kept_bytes(&self) -> u32 {
+        match self {
+            Self::Public(manifest) => manifest.length_bytes,
+            Self::Sealed { .. } => 0,
+        }
+    }
 }
 
 /// What a consumer asks for.
@@ -184,24 +207,47 @@ pub struct Auction {
     pub terms: AuctionTerms,
     /// Active time at which it began.
     pub opened_at_ms: Millis,
+    /// Active time from which the price rises: its beginning, or later where places were given back.
+    pub rising_since_ms: Millis,
 }
 
 impl Auction {
+    /// An auction that begins now.
+    pub fn new(terms: AuctionTerms, now_ms: Millis) -> Self {
+        Self {
+            terms,
+            opened_at_ms: now_ms,
+            rising_since_ms: now_ms,
+        }
+    }
+
     /// The last active time at which a machine may accept.
     pub fn closes_at_ms(&self) -> Millis {
         self.opened_at_ms.saturating_add(self.terms.open_ms)
     }
 
+    /// Time for which the price has risen.
+    pub fn risen_ms(&self, now_ms: Millis) -> Millis {
+        now_ms.saturating_sub(self.rising_since_ms)
+    }
+
+    /// Goes on from where the price was when it had risen for `risen_ms`, if it rose since: who holds a place and gives it
+    /// back cannot have it, or any other place, for more by that.
+    pub fn resume_from(&mut self, risen_ms: Millis, now_ms: Millis) {
+        let risen_ms = risen_ms.min(self.risen_ms(now_ms));
+        self.rising_since_ms = now_ms.saturating_sub(risen_ms);
+    }
+
     /// The price offered at `now_ms` if the order's maximum is `max_price`, in plancks per slot and hour: rounded down.
     pub fn price_at(&self, now_ms: Millis, max_price: Balance) -> Balance {
         let floor = self.terms.floor_price_per_slot_hour;
-        let elapsed_ms = now_ms.saturating_sub(self.opened_at_ms);
-        if elapsed_ms >= self.terms.rise_ms {
+        let risen_ms = self.risen_ms(now_ms);
+        if risen_ms >= self.terms.rise_ms {
             return max_price;
         }
         let rise = multiply_by_rational_with_rounding(
             max_price.saturating_sub(floor),
-            elapsed_ms.into(),
+            risen_ms.into(),
             self.terms.rise_ms.into(),
             Rounding::Down,
         );
@@ -223,6 +269,8 @@ pub struct Ballot {
     pub revealed: u8,
     /// The last active time at which a result may be revealed; `None` while a place is undecided.
     pub reveal_ends_ms: Option<Millis>,
+    /// The last active time at which machines may take open places, from the first commitment on.
+    pub fill_until_ms: Option<Millis>,
 }
 
 /// A job that is not closed: an order, its open places and its assignments. Closing removes it.
@@ -282,14 +330,23 @@ impl<AccountId> JobRecord<AccountId> {
     /// The price that a machine can have now, in plancks per slot and hour; `None` where it can have none.
     pub fn offered_price_at(&self, now_ms: Millis) -> Option<Balance> {
         self.auction
-            .filter(|auction| self.open_places > 0 && now_ms <= auction.closes_at_ms())
+            .filter(|_| self.open_places > 0 && self.is_open_at(now_ms))
             .map(|auction| auction.price_at(now_ms, self.max_price_per_slot_hour))
+    }
+
+    /// The last active time at which machines may accept the order; `None` where its consumer chose them.
+    ///
+    /// Once a replica is done the others have to be found soon: it waits for them.
+    pub fn closes_at_ms(&self) -> Option<Millis> {
+        let closes_at_ms = self.auction?.closes_at_ms();
+        let fill_until_ms = self.ballot.and_then(|ballot| ballot.fill_until_ms);
+        Some(fill_until_ms.map_or(closes_at_ms, |fill_until_ms| fill_until_ms.min(closes_at_ms)))
     }
 
     /// Whether machines may still accept the order.
     pub fn is_open_at(&self, now_ms: Millis) -> bool {
-        self.auction
-            .is_some_and(|auction| now_ms <= auction.closes_at_ms())
+        self.closes_at_ms()
+            .is_some_and(|closes_at_ms| now_ms <= closes_at_ms)
     }
 }
 
@@ -301,8 +358,12 @@ pub enum AssignmentState {
     /// The machine has the job and has not started it.
     #[codec(index = 0)]
     Starting {
+        /// Active time at which the machine got it.
+        assigned_at_ms: Millis,
         /// The last active time at which the machine may start or decline it.
         deadline_ms: Millis,
+        /// Time for which the price of its auction had risen then, in milliseconds; zero where its consumer chose it.
+        risen_ms: Millis,
     },
     /// The machine runs the job.
     #[codec(index = 1)]
@@ -375,7 +436,7 @@ pub enum Outcome {
     /// The service's time was over.
     #[codec(index = 3)]
     Expired,
-    /// The machine neither started nor declined in time, which is an offence.
+    /// The machine neither started nor declined in time. Nothing is paid; the machine is out of the market until it speaks.
     #[codec(index = 4)]
     NotStarted,
     /// The machine declined before it started, for no fault of the consumer's.
@@ -387,22 +448,71 @@ pub enum Outcome {
     /// The task gave no result in its time; nothing was paid.
     #[codec(index = 7)]
     NoResult,
-    /// The provider's side gave up a running job, which is an offence. A service is paid but for the hold-back, a task
+    /// The provider's side gave up a running job. A service is paid but for the hold-back, which its consumer gets; a task
     /// not at all.
     #[codec(index = 8)]
     Abandoned,
     /// The consumer rejected the result; what it earned went to the treasury.
     #[codec(index = 9)]
     Rejected,
-    /// The quorum agreed on another result, which is an offence; nothing was paid.
+    /// The quorum agreed on another result; what the replica earned went to the treasury.
     #[codec(index = 10)]
     Outvoted,
-    /// The replica did not reveal what it had committed to, which is an offence; nothing was paid.
+    /// The replica did not reveal what it had committed to; what it earned went to the treasury.
     #[codec(index = 11)]
     NotRevealed,
-    /// No result had a quorum; what the replica earned went to the treasury.
+    /// The replicas' results differ and none had a quorum; what the replica earned went to the treasury.
     #[codec(index = 12)]
     NoQuorum,
+    /// The service's workload ended by itself, says the machine. It is paid for its time.
+    #[codec(index = 13)]
+    WorkloadEnded,
+    /// The consumer disputed that the service's workload ended by itself: the hold-back went to the treasury.
+    #[codec(index = 14)]
+    Disputed,
+    /// The machine was seen down in the epoch in which the service ended: the hold-back went to the treasury.
+    #[codec(index = 15)]
+    WentDown,
+}
+
+impl Outcome {
+    /// Whether a service that ended so is not paid its hold-back.
+    pub fn loses_hold_back(&self) -> bool {
+        matches!(self, Self::Abandoned | Self::Disputed | Self::WentDown)
+    }
+
+    /// End of the lease, as the market counts it.
+    pub fn lease_end(&self) -> LeaseEnd {
+        match self {
+            Self::Completed | Self::ClosedByConsumer | Self::Expired | Self::Rejected => LeaseEnd::Fulfilled,
+            Self::Cancelled | Self::Declined | Self::NotDelivered => LeaseEnd::Cancelled,
+            Self::NotStarted => LeaseEnd::NotStarted,
+            Self::Abandoned => LeaseEnd::Abandoned,
+            Self::NoResult
+            | Self::Outvoted
+            | Self::NotRevealed
+            | Self::NoQuorum
+            | Self::WorkloadEnded
+            | Self::Disputed
+            | Self::WentDown => LeaseEnd::Unresolved,
+        }
+    }
+}
+
+/// Part of what a running service earned that is held back until it ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HoldBack {
+    /// The part.
+    pub part: Permill,
+    /// Most that is held back, in plancks: [`MAX_HOLD_BACK_EPOCHS`] of the machine's time.
+    pub at_most: Balance,
+}
+
+impl HoldBack {
+    /// What is held back of `earned`, in plancks, rounded up.
+    pub fn of(&self, earned: Balance) -> Balance {
+        self.part.mul_ceil(earned).min(self.at_most)
+    }
 }
 
 /// Why a machine declines a job before it started.
@@ -489,15 +599,50 @@ impl<AccountId> AssignmentRecord<AccountId> {
         }
     }
 
-    /// What of the earnings may be paid by now, in plancks: all but the hold-back, as long as that is held back.
-    pub fn payable(&self, hold_back: Permill) -> Balance {
+    /// What of the earnings may be paid by now, in plancks: all but the hold-back, as long as that is held back or where it
+    /// was lost.
+    pub fn payable(&self, hold_back: HoldBack) -> Balance {
         match self.state {
-            AssignmentState::Running { .. }
-            | AssignmentState::Ended {
-                outcome: Outcome::Abandoned,
+            AssignmentState::Ended { outcome, .. } if self.is_judged() && !outcome.loses_hold_back() => {
+                self.earned
+            }
+            AssignmentState::Running { .. } | AssignmentState::Ended { .. } => {
+                self.earned.saturating_sub(hold_back.of(self.earned))
+            }
+            _ => 0,
+        }
+    }
+
+    /// What the time is worth for which the machine was reserved and did not start, in plancks, without the first
+    /// `free_ms` of it.
+    pub fn reserved_worth(&self, slots: u8, now_ms: Millis, free_ms: Millis) -> Balance {
+        let AssignmentState::Starting {
+            assigned_at_ms,
+            deadline_ms,
+            ..
+        } = self.state
+        else {
+            return 0;
+        };
+        let reserved_ms = now_ms.min(deadline_ms).saturating_sub(assigned_at_ms);
+        let paid_ms = reserved_ms.saturating_sub(free_ms);
+        // What is held covers the longest run; a start window may be longer than that.
+        cost(self.price_per_slot_hour, slots, paid_ms, Rounding::Down)
+            .unwrap_or(Balance::MAX)
+            .min(self.escrowed)
+    }
+
+    /// Time after which a decline costs its consumer the rest of the time for which the machine was reserved.
+    pub fn start_grace_ms(&self) -> Millis {
+        match self.state {
+            AssignmentState::Starting {
+                assigned_at_ms,
+                deadline_ms,
                 ..
-            } => self.earned.saturating_sub(hold_back.mul_ceil(self.earned)),
-            AssignmentState::Ended { .. } => self.earned,
+            } => deadline_ms
+                .saturating_sub(assigned_at_ms)
+                .checked_div(START_GRACE_DIVISOR)
+                .unwrap_or(0),
             _ => 0,
         }
     }
@@ -510,13 +655,11 @@ impl<AccountId> AssignmentRecord<AccountId> {
         )
     }
 
-    /// Whether the machine's slots are taken by it: until it cannot be charged for anything any more.
-    ///
-    /// Where a quorum verifies, that is when the result was judged, so that the machine's bond stands behind it.
+    /// Whether the machine's slots are taken by it: until it is done.
     pub fn has_slots(&self) -> bool {
-        !matches!(
+        matches!(
             self.state,
-            AssignmentState::Verifying { .. } | AssignmentState::Ended { .. }
+            AssignmentState::Starting { .. } | AssignmentState::Running { .. }
         )
     }
 }

@@ -188,7 +188,7 @@ impl pallet_job_escrow::Config for Test {
     type MaxOpenMs = ConstU64<MILLIS_PER_HOUR>;
     type MaxVerificationMs = ConstU64<MILLIS_PER_HOUR>;
     type MinDurationMs = ConstU64<1_000>;
-    type Offences = ();
+    type ManifestByteDeposit = ConstU128<0>;
     type Preimages = Preimage;
     type ProtocolFee = Fee;
     type RequestDeposit = ConstU128<MILLI_ASY>;

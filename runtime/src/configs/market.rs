@@ -46,6 +46,10 @@ const MAX_SLASHES_PER_EPOCH: u32 = 4_096;
 /// Longest job: a year of active time.
 const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 
+/// Shortest job: a minute of active time. A shorter one would hold a machine's slots for longer than it pays, since a start
+/// and a result take blocks.
+const MIN_JOB_DURATION_MS: Millis = 60_000;
+
 /// Longest time that an order may look for machines: a week of active time.
 const MAX_OPEN_MS: Millis = 7 * 24 * MILLIS_PER_HOUR;
 
@@ -127,7 +131,7 @@ impl Get<Option<AccountId>> for BlockAuthor {
 
 impl pallet_job_escrow::Config for Runtime {
     // An assignment's record, and its place in its machine's list; `tests/deposits.rs` adds them up.
-    type AssignmentDeposit = ConstU128<{ storage_deposit(2, 250) }>;
+    type AssignmentDeposit = ConstU128<{ storage_deposit(2, 270) }>;
     type AttestedSigners = Attestation;
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = ();
@@ -138,7 +142,7 @@ impl pallet_job_escrow::Config for Runtime {
     type Flywheel = RewardEmission;
     type HoldBack = dynamic::job_escrow::HoldBack;
     // A job's record, and its place in its consumer's list.
-    type JobDeposit = ConstU128<{ storage_deposit(2, 420) }>;
+    type JobDeposit = ConstU128<{ storage_deposit(2, 440) }>;
     type Machines = ProviderRegistry;
     type Matching = ProviderRegistry;
     type MaxDurationMs = ConstU64<MAX_JOB_DURATION_MS>;
@@ -146,12 +150,12 @@ impl pallet_job_escrow::Config for Runtime {
     type MaxManifestBytes = ConstU32<MAX_MANIFEST_BYTES>;
     type MaxOpenMs = ConstU64<MAX_OPEN_MS>;
     type MaxVerificationMs = ConstU64<MAX_VERIFICATION_MS>;
-    type MinDurationMs = ConstU64<1_000>;
-    type Offences = ProviderStaking;
+    type ManifestByteDeposit = ConstU128<{ storage_deposit(0, 1) }>;
+    type MinDurationMs = ConstU64<MIN_JOB_DURATION_MS>;
     type Preimages = Preimage;
     type ProtocolFee = dynamic::job_escrow::ProtocolFee;
-    // What an open order asks of machines.
-    type RequestDeposit = ConstU128<{ storage_deposit(1, 150) }>;
+    // What an open order asks of machines, and which gave it back.
+    type RequestDeposit = ConstU128<{ storage_deposit(2, 300) }>;
     type RevealWindowMs = dynamic::job_escrow::RevealWindowMs;
     type RuntimeHoldReason = RuntimeHoldReason;
     type StartWindowMs = dynamic::job_escrow::StartWindowMs;

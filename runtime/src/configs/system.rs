@@ -15,7 +15,8 @@ use polkadot_sdk::{
             constants::{ParityDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
         },
     },
-    frame_system, pallet_balances, pallet_timestamp, pallet_transaction_payment,
+    frame_system, pallet_balances, pallet_skip_feeless_payment, pallet_timestamp,
+    pallet_transaction_payment,
     sp_runtime::{
         FixedPointNumber, Perbill, Perquintill,
         traits::{AccountIdConversion, AccountIdLookup, Bounded},
@@ -104,6 +105,10 @@ impl pallet_balances::Config for Runtime {
     type RuntimeFreezeReason = RuntimeFreezeReason;
     type RuntimeHoldReason = RuntimeHoldReason;
     type WeightInfo = pallet_balances::weights::SubstrateWeight<Runtime>;
+}
+
+impl pallet_skip_feeless_payment::Config for Runtime {
+    type RuntimeEvent = RuntimeEvent;
 }
 
 parameter_types! {

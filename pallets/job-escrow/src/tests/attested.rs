@@ -2,9 +2,8 @@
 
 use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},
-    machine::MachineId,
+    machine::{LeaseEnd, MachineId},
     money::ASY,
-    offence::Offence,
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo},
@@ -111,7 +110,6 @@ fn an_attested_result_is_paid_to_the_planck_though_its_consumer_never_comes_back
         assert_eq!(Balances::total_issuance(), issuance - burned);
         assert_eq!((FeesNoted::get(), BurnsNoted::get()), (fee, burned));
         assert_eq!((escrow_of(CONSUMER), deposit_of(CONSUMER)), (0, 0));
-        assert_eq!(OffencesHeard::get(), []);
         assert!(is_gone(job));
     });
 }
@@ -303,7 +301,6 @@ fn a_task_whose_evidence_is_not_renewed_expires_as_one_without_a_result() {
             assert_ok!(JobEscrow::expire(signed(STRANGER), job, MACHINE));
             assert!(is_gone(job));
             assert_eq!(free_slots(MACHINE), SLOTS);
-            assert_eq!(OffencesHeard::get(), []);
             let parties = [CONSUMER, PROVIDER, WORKER, STRANGER, TREASURY].map(wealth);
             assert_eq!(parties[..2], [ENDOWMENT - BOUNTY, ENDOWMENT]);
             seen = Some((parties, take_events()));
@@ -567,7 +564,7 @@ fn giving_up_an_attested_task_costs_what_giving_up_costs() {
     ExtBuilder::default().build_and_execute(|| {
         let job = run_attested();
         assert_ok!(JobEscrow::abandon(signed(WORKER), job, MACHINE));
-        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned, None)]);
+        assert_eq!(last_lease_end(MACHINE), Some(LeaseEnd::Abandoned));
         assert_eq!(free(CONSUMER), ENDOWMENT);
     });
 }

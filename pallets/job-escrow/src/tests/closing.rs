@@ -28,7 +28,7 @@ fn close_cancels_what_has_not_started() {
                     Event::JobClosed {
                         job,
                         paid: 0,
-                        deposit_returned: ASY
+                        deposit_returned: ASY + MANIFEST_DEPOSIT
                     },
                 ]
             );
@@ -37,6 +37,60 @@ fn close_cancels_what_has_not_started() {
             assert_eq!(free(CONSUMER), ENDOWMENT);
             assert_eq!(free_slots(MACHINE), SLOTS);
         }
+    });
+}
+
+#[test]
+fn close_before_the_start_pays_for_the_time_for_which_machines_were_reserved() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = deploy(SERVICE);
+        advance(START_WINDOW_MS);
+        take_events();
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        let reserved = 2 * ASY / 6;
+        assert_eq!(
+            take_events()[0],
+            Event::PaymentSettled {
+                job,
+                machine: MACHINE,
+                provider_amount: net(reserved),
+                fee: reserved - net(reserved),
+                burned: (reserved - net(reserved)).div_ceil(2),
+            }
+        );
+        assert!(is_gone(job));
+        assert_eq!(free(CONSUMER), ENDOWMENT - reserved);
+        assert_eq!(free(PROVIDER), ENDOWMENT + net(reserved));
+
+        // Never more than was ordered, nor for time after the window: then the machine was silent.
+        let mut short = order(SERVICE);
+        short.max_duration_ms = MINUTE_MS;
+        let job = deploy_order(short);
+        advance(START_WINDOW_MS + MILLIS_PER_HOUR);
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        assert_eq!(free(CONSUMER), ENDOWMENT - reserved - (2 * ASY).div_ceil(60));
+    });
+}
+
+#[test]
+fn top_up_needs_the_ask_of_the_moment() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(SERVICE);
+        Machines::mutate(MACHINE, |machine| machine.as_mut().unwrap().ask = ASK + 1);
+        assert_noop!(
+            JobEscrow::top_up(signed(CONSUMER), job, MILLIS_PER_HOUR),
+            Error::<Test>::PriceTooLow
+        );
+        Machines::mutate(MACHINE, |machine| {
+            let machine = machine.as_mut().unwrap();
+            (machine.ask, machine.draining) = (ASK, true);
+        });
+        assert_noop!(
+            JobEscrow::top_up(signed(CONSUMER), job, MILLIS_PER_HOUR),
+            Error::<Test>::NotExtendable
+        );
+        Machines::mutate(MACHINE, |machine| machine.as_mut().unwrap().draining = false);
+        assert_ok!(JobEscrow::top_up(signed(CONSUMER), job, MILLIS_PER_HOUR));
     });
 }
 
@@ -60,11 +114,13 @@ fn close_ends_everything_that_a_service_has() {
                 Event::EscrowReturned { job, amount: 2 * ASY }
             ]
         );
+        // It was reserved for its start window, at the floor.
+        let reserved = 2 * ASK / 10 / 6;
         assert!(events.contains(&Event::AssignmentClosed {
             job,
             machine: 8,
             outcome: Outcome::Cancelled,
-            paid: 0
+            paid: reserved
         }));
         assert!(events.contains(&Event::AssignmentEnded {
             job,
@@ -76,7 +132,7 @@ fn close_ends_everything_that_a_service_has() {
         assert_noop!(JobEscrow::close(signed(CONSUMER), job), Error::<Test>::WrongState);
         settle_all(job, MACHINE);
         assert!(is_gone(job));
-        assert_eq!(free(CONSUMER), ENDOWMENT - ASY / 10);
+        assert_eq!(free(CONSUMER), ENDOWMENT - ASY / 10 - reserved);
     });
 }
 
@@ -124,8 +180,17 @@ fn closing_forgets_the_manifest() {
         let hash = manifest.hash;
         let jobs = [deploy_order(order.clone()), deploy_order(order)];
 
-        // The consumer may have the deposit back, but the bytes stay as long as a job needs them.
+        // The consumer may have the deposit back, but the bytes stay as long as a job needs them, which holds one of its own.
         assert_ok!(Preimage::unnote_preimage(signed(CONSUMER), hash));
+        assert_eq!(
+            deposit_of(CONSUMER),
+            2 * JobEscrow::deposit_for(1, MILLIS_PER_HOUR, false, 2)
+        );
+        assert_eq!(
+            JobEscrow::deposit_for(1, MILLIS_PER_HOUR, false, 2)
+                - JobEscrow::deposit_for(1, MILLIS_PER_HOUR, false, 0),
+            2 * MANIFEST_BYTE_DEPOSIT
+        );
         assert_ok!(JobEscrow::close(signed(CONSUMER), jobs[0]));
         assert_eq!(<Preimage as QueryPreimage>::len(&hash), Some(2));
         assert_ok!(JobEscrow::close(signed(CONSUMER), jobs[1]));
@@ -164,10 +229,7 @@ fn top_up_extends_a_run_and_holds_its_price() {
             }]
         );
         assert_eq!(escrow_of(CONSUMER), 20 * ASY);
-        assert_eq!(
-            deposit_of(CONSUMER),
-            JobEscrow::deposit_for(1, 10 * MILLIS_PER_HOUR, false)
-        );
+        assert_eq!(deposit_of(CONSUMER), deposit_for(1, 10 * MILLIS_PER_HOUR, false));
         advance(9 * MILLIS_PER_HOUR);
         assert_noop!(
             JobEscrow::expire(signed(PROVIDER), job, MACHINE),
@@ -184,6 +246,9 @@ fn top_up_extends_a_run_and_holds_its_price() {
 fn top_up_keeps_each_machine_s_price() {
     ExtBuilder::default().build_and_execute(|| {
         add_others();
+        for (machine, ..) in ALL {
+            Machines::mutate(machine, |machine| machine.as_mut().unwrap().ask = ASK / 10);
+        }
         let job = request(SERVICE, 3);
         assert_ok!(JobEscrow::accept_request(signed(WORKER), job, MACHINE));
         assert_ok!(JobEscrow::start(signed(WORKER), job));

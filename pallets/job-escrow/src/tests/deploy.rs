@@ -48,7 +48,7 @@ fn deploy_works() {
                 assignments: 1,
                 ballot: None,
                 hold_back: Permill::from_percent(10),
-                deposit: 800 * MILLI_ASY,
+                deposit: 800 * MILLI_ASY + MANIFEST_DEPOSIT,
                 bounties: 4 * BOUNTY,
                 bounty: BOUNTY,
                 paid: 0,
@@ -65,7 +65,9 @@ fn deploy_works() {
                 earned: 0,
                 paid: 0,
                 state: AssignmentState::Starting {
-                    deadline_ms: start_deadline_ms
+                    assigned_at_ms: NowMs::get(),
+                    deadline_ms: start_deadline_ms,
+                    risen_ms: 0,
                 },
             }
         );
@@ -114,10 +116,7 @@ fn deploy_gives_each_machine_its_own_terms() {
         assert_eq!(part(job, 8).escrowed, ASY);
         assert_eq!(part(job, 9).escrowed, 2 * ASY);
         assert_eq!(escrow_of(CONSUMER), 5 * ASY);
-        assert_eq!(
-            deposit_of(CONSUMER),
-            JobEscrow::deposit_for(3, MILLIS_PER_HOUR, false)
-        );
+        assert_eq!(deposit_of(CONSUMER), deposit_for(3, MILLIS_PER_HOUR, false));
         assert_eq!(job_record(job).assignments, 3);
     });
 }
@@ -369,16 +368,13 @@ fn escrow_for_and_deposit_for_tell_what_deploy_holds() {
             JobEscrow::escrow_for(ASK, 2, MILLIS_PER_HOUR),
             Some(escrow_of(CONSUMER))
         );
-        assert_eq!(
-            JobEscrow::deposit_for(1, MILLIS_PER_HOUR, false),
-            deposit_of(CONSUMER)
-        );
+        assert_eq!(deposit_for(1, MILLIS_PER_HOUR, false), deposit_of(CONSUMER));
         assert_eq!(JobEscrow::escrow_for(Balance::MAX, 2, MILLIS_PER_HOUR), None);
         // A year touches 8,762 epochs: four to a call, twice besides; and two for the job.
         let year = 365 * 24 * MILLIS_PER_HOUR;
         assert_eq!(
-            JobEscrow::deposit_for(2, year, true),
-            1_300 * MILLI_ASY + (2 * (2_190 + 2) + 2) * BOUNTY
+            deposit_for(2, year, true),
+            1_300 * MILLI_ASY + MANIFEST_DEPOSIT + (2 * (2_190 + 2) + 2) * BOUNTY
         );
     });
 }

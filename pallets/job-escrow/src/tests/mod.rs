@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod attackers;
 mod attested;
 mod closing;
 mod deploy;

@@ -66,6 +66,10 @@ impl Dice {
 struct Run {
     price: Balance,
     slots: u8,
+    is_service: bool,
+    assigned_at_ms: Millis,
+    /// What was held for it when it was last looked at.
+    held: Balance,
     started_at_ms: Option<Millis>,
     /// When a result was given or committed to.
     result_at_ms: Option<Millis>,
@@ -93,11 +97,33 @@ impl Run {
             earned += (self.worth(to_ms) - self.worth(from_ms)) * uptime_ppm / 1_000_000;
             from_ms = to_ms;
         }
-        match outcome {
-            // A tenth is forfeited, rounded up.
-            Outcome::Abandoned => earned - earned.div_ceil(10),
-            _ => earned,
+        if !self.loses_hold_back(machine) {
+            return earned;
         }
+        // A tenth is lost, rounded up, and no more than a day's pay.
+        let day = self.price * Balance::from(self.slots) * 24;
+        match outcome {
+            Outcome::Completed => earned,
+            _ => earned - earned.div_ceil(10).min(day),
+        }
+    }
+
+    /// Whether the hold-back is lost: by giving up, by a dispute, or by an outage in the last epoch.
+    fn loses_hold_back(&self, machine: MachineId) -> bool {
+        let (outcome, ended_at_ms) = self.ended.expect("it ended");
+        let ran = ended_at_ms > self.started_at_ms.expect("it was started");
+        let last_epoch = (ended_at_ms.max(1) - 1) / MILLIS_PER_HOUR;
+        let was_down = ran && MockUptime::uptime_ppm(machine, last_epoch as u32) < 500_000;
+        self.is_service && (matches!(outcome, Outcome::Abandoned | Outcome::Disputed) || was_down)
+    }
+
+    /// What it is worth that it was reserved until now, without the first `free_ms`: no more than is held.
+    fn reserved(&self, now_ms: Millis, free_ms: Millis) -> Balance {
+        let reserved_ms = (now_ms - self.assigned_at_ms)
+            .min(START_WINDOW_MS)
+            .saturating_sub(free_ms);
+        let worth = self.price * Balance::from(self.slots) * Balance::from(reserved_ms);
+        (worth / Balance::from(MILLIS_PER_HOUR)).min(self.held)
     }
 }
 
@@ -106,7 +132,7 @@ impl Run {
 struct Model {
     issuance: Balance,
     burned: Balance,
-    consumers: BTreeMap<JobId, (AccountId, u8)>,
+    consumers: BTreeMap<JobId, (AccountId, u8, bool)>,
     runs: BTreeMap<(JobId, MachineId), Run>,
     /// What each consumer is poorer by, without what open jobs paid.
     spent: BTreeMap<AccountId, Balance>,
@@ -116,7 +142,9 @@ struct Model {
     /// Results that machines vouched for, and those for which their evidence had ended.
     attested: [u32; 2],
     quorums: [u32; 2],
-    charges: usize,
+    failures: usize,
+    /// What went to the treasury for reserved time, and for hold-backs that were lost.
+    forfeits: [u32; 2],
     bounties: u32,
     /// Bounties that consumers earned with the jobs of others.
     gained: BTreeMap<AccountId, Balance>,
@@ -144,7 +172,7 @@ impl Model {
     }
 
     fn spend(&mut self, job: JobId, amount: Balance) {
-        let (consumer, _) = self.consumers[&job];
+        let (consumer, ..) = self.consumers[&job];
         *self.spent.entry(consumer).or_default() += amount;
     }
 
@@ -159,10 +187,14 @@ impl Model {
         // An order is announced after the machines that it was deployed to.
         for event in &events {
             if let Event::JobOrdered {
-                job, consumer, slots, ..
+                job,
+                consumer,
+                slots,
+                kind,
+                ..
             } = event
             {
-                self.consumers.insert(*job, (*consumer, *slots));
+                self.consumers.insert(*job, (*consumer, *slots, *kind == SERVICE));
             }
         }
         for event in events {
@@ -173,9 +205,12 @@ impl Model {
                     price_per_slot_hour,
                     ..
                 } => {
+                    let (_, slots, is_service) = self.consumers[&job];
                     let run = Run {
                         price: price_per_slot_hour,
-                        slots: self.consumers[&job].1,
+                        slots,
+                        is_service,
+                        assigned_at_ms: now_ms,
                         ..Default::default()
                     };
                     assert!(
@@ -207,10 +242,25 @@ impl Model {
                     // No task is paid until another moment than that of its result.
                     assert!(outcome != Outcome::Completed || run.result_at_ms == Some(ended_at_ms));
                 }
+                Event::EndDisputed { job, machine } => {
+                    let ended = &mut self.run(job, machine).ended;
+                    *ended = ended.map(|(_, ended_at_ms)| (Outcome::Disputed, ended_at_ms));
+                }
                 Event::EarningsForfeited { job, machine, amount } => {
-                    let run = self.run(job, machine);
-                    let until_ms = run.result_at_ms.expect("there was a result");
-                    assert_eq!(amount, run.worth(until_ms));
+                    let run = self.run(job, machine).clone();
+                    match (run.result_at_ms, run.started_at_ms) {
+                        (Some(until_ms), _) => assert_eq!(amount, run.worth(until_ms)),
+                        (None, None) => {
+                            assert_eq!(amount, run.reserved(now_ms, START_WINDOW_MS / 5));
+                            self.forfeits[0] += 1;
+                        }
+                        (None, Some(_)) => {
+                            assert!(run.loses_hold_back(machine));
+                            let lost = run.expected(machine) + amount;
+                            assert_eq!(lost - lost.div_ceil(10), run.expected(machine));
+                            self.forfeits[1] += 1;
+                        }
+                    }
                     self.spend(job, amount);
                 }
                 Event::AssignmentClosed {
@@ -220,7 +270,14 @@ impl Model {
                     paid,
                 } => {
                     let run = self.runs.remove(&(job, machine)).expect("it was assigned");
-                    assert_eq!(paid, run.expected(machine), "{outcome:?} of {job} on {machine}");
+                    let expected = match outcome {
+                        Outcome::Cancelled => run.reserved(now_ms, 0),
+                        _ => run.expected(machine),
+                    };
+                    assert_eq!(paid, expected, "{outcome:?} of {job} on {machine}");
+                    if run.is_service && run.ended.is_some() {
+                        assert_eq!(outcome.loses_hold_back(), run.loses_hold_back(machine));
+                    }
                     *self.outcomes.entry(outcome as u8).or_default() += 1;
                     self.spend(job, paid);
                 }
@@ -249,7 +306,10 @@ impl Model {
                 _ => {}
             }
         }
-        self.charges = OffencesHeard::get().len();
+        self.failures = FailuresCounted::get().len();
+        for ((job, machine), run) in &mut self.runs {
+            run.held = part(*job, *machine).escrowed;
+        }
     }
 
     /// Checks every sum.
@@ -339,7 +399,7 @@ fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
 fn act(dice: &mut Dice, model: &mut Model) {
     let part = dice.pick(&parts());
     let job = dice.pick(&open_jobs());
-    match dice.below(38) {
+    match dice.below(42) {
         0..=2 => {
             let order = random_order(dice, model);
             let consumer = dice.pick(&CONSUMERS).unwrap();
@@ -464,10 +524,11 @@ fn act(dice: &mut Dice, model: &mut Model) {
                 let record = record.as_mut().unwrap();
                 record.ask = ask;
                 record.active = !dice.one_in(8);
+                record.draining = dice.one_in(8);
             });
         }
         // All machines of a job go on with it at the same time, as they do when nothing goes wrong.
-        33..=34 => {
+        33..=36 => {
             for (_, machine) in parts().into_iter().filter(|(of, _)| Some(*of) == job) {
                 let job = job.expect("it has a part");
                 let _ = JobEscrow::start(signed(worker_of(machine)), job);
@@ -475,7 +536,23 @@ fn act(dice: &mut Dice, model: &mut Model) {
                 give_result(dice, model, job, machine);
             }
         }
-        35..=36 => change_evidence(dice),
+        37..=38 => change_evidence(dice),
+        39 => {
+            if let Some((job, machine)) = part {
+                let _ = JobEscrow::report_workload_ended(signed(worker_of(machine)), job);
+                if dice.one_in(2) {
+                    let _ = JobEscrow::reject(signed(job_record(job).consumer), job, machine);
+                }
+            }
+        }
+        40 => {
+            // Late declines, which cost their consumer reserved time.
+            advance(dice.below(START_WINDOW_MS));
+            if let Some((job, machine)) = part {
+                let worker = signed(worker_of(machine));
+                let _ = JobEscrow::decline(worker, job, machine, DeclineReason::CannotRun);
+            }
+        }
         _ => change_conditions(dice),
     }
 }
@@ -638,7 +715,8 @@ fn sequence(seed: u64, steps: usize) -> Model {
 /// Runs sequences, and checks that they saw what they are for.
 fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
     let mut outcomes: BTreeMap<u8, u32> = BTreeMap::new();
-    let (mut attested, mut quorums, mut charges, mut bounties) = ([0, 0], [0, 0], 0, 0);
+    let (mut attested, mut quorums, mut failures, mut bounties) = ([0, 0], [0, 0], 0, 0);
+    let mut forfeits = [0, 0];
     for seed in seeds {
         let seen = sequence(seed, steps);
         for (outcome, count) in seen.outcomes {
@@ -648,22 +726,26 @@ fn sequences(seeds: core::ops::Range<u64>, steps: usize) {
         attested[1] += seen.attested[1];
         quorums[0] += seen.quorums[0];
         quorums[1] += seen.quorums[1];
-        charges += seen.charges;
+        failures += seen.failures;
+        forfeits[0] += seen.forfeits[0];
+        forfeits[1] += seen.forfeits[1];
         bounties += seen.bounties;
     }
     // Every outcome but that of a decline in time to be replaced, which closes no assignment, was seen often.
-    for outcome in 0..=12_u8 {
+    for outcome in 0..=15_u8 {
         let count = outcomes.get(&outcome).copied().unwrap_or_default();
         assert!(count > 0, "outcome {outcome} was never seen: {outcomes:?}");
     }
     println!(
-        "outcomes {outcomes:?}, attested {attested:?}, quorums {quorums:?}, {charges} charges, {bounties} bounties"
+        "outcomes {outcomes:?}, attested {attested:?}, quorums {quorums:?}, {failures} failures, \
+         forfeits {forfeits:?}, {bounties} bounties"
     );
+    assert!(forfeits[0] > 0 && forfeits[1] > 0, "forfeits: {forfeits:?}");
     assert!(attested[0] >= 10, "attested: {attested:?}");
     assert!(quorums[0] > 0 && quorums[1] > 0, "quorums: {quorums:?}");
     assert!(
-        charges >= 100 && bounties >= 100,
-        "{charges} charges, {bounties} bounties"
+        failures >= 100 && bounties >= 100,
+        "{failures} failures, {bounties} bounties"
     );
 }
 

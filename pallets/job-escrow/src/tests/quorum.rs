@@ -1,12 +1,12 @@
 //! `commit_result`, `reveal_result` and `resolve`: tasks that a quorum verifies.
 
-use assay_primitives::{clock::MILLIS_PER_HOUR, machine::MachineId, money::ASY, offence::Offence};
+use assay_primitives::{clock::MILLIS_PER_HOUR, machine::MachineId, money::ASY};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_core::H256,
 };
 
-use crate::{Error, Event, JobId, JobKind, Outcome, Verification, mock::*};
+use crate::{AuctionTerms, Error, Event, JobId, JobKind, Outcome, Verification, mock::*};
 
 const TRUTH: H256 = H256::repeat_byte(1);
 const LIE: H256 = H256::repeat_byte(2);
@@ -68,7 +68,7 @@ fn outcomes() -> Vec<(MachineId, Outcome)> {
 }
 
 #[test]
-fn one_liar_of_three_is_outvoted_and_charged() {
+fn one_liar_of_three_is_outvoted_and_not_paid() {
     ExtBuilder::default().build_and_execute(|| {
         let job = run_quorum();
         commit(job, MACHINE, TRUTH);
@@ -84,7 +84,6 @@ fn one_liar_of_three_is_outvoted_and_charged() {
         take_events();
         assert_ok!(JobEscrow::resolve(signed(STRANGER), job));
 
-        assert_eq!(OffencesHeard::get(), [(8, Offence::AgainstQuorum, None)]);
         assert_eq!(
             outcomes(),
             [
@@ -100,8 +99,8 @@ fn one_liar_of_three_is_outvoted_and_charged() {
         settle_all(job, MACHINE);
         assert_ok!(JobEscrow::settle(signed(PROVIDER + 2), job, 9));
         assert!(is_gone(job));
-        // The liar's part goes back.
-        assert_eq!(free(CONSUMER), ENDOWMENT - 2 * ASY - BOUNTY);
+        // The consumer pays for three, so that it has no replica's work for nothing by outvoting it with its own.
+        assert_eq!(free(CONSUMER), ENDOWMENT - 3 * ASY - BOUNTY);
         assert_eq!(free(PROVIDER), ENDOWMENT + net(ASY));
         assert_eq!(free(PROVIDER + 1), ENDOWMENT);
         assert_eq!(free(PROVIDER + 2), ENDOWMENT + net(ASY));
@@ -161,7 +160,12 @@ fn a_copied_commitment_cannot_be_revealed() {
         reveal(job, 9, TRUTH);
         advance(REVEAL_WINDOW_MS + 1);
         assert_ok!(JobEscrow::resolve(signed(STRANGER), job));
-        assert_eq!(OffencesHeard::get(), [(8, Offence::AgainstQuorum, None)]);
+        take_events();
+        assert_eq!(free(PROVIDER + 1), ENDOWMENT);
+        assert_eq!(
+            free(CONSUMER),
+            ENDOWMENT - ASY - BOUNTY - escrow_of(CONSUMER) - deposit_of(CONSUMER)
+        );
     });
 }
 
@@ -202,8 +206,7 @@ fn nothing_is_revealed_while_somebody_may_commit() {
             outcomes(),
             [(MACHINE, Outcome::Completed), (8, Outcome::Completed)]
         );
-        // Who never committed is not paid, and not charged.
-        assert_eq!(OffencesHeard::get(), []);
+        // Who never committed is not paid.
         settle_all(job, MACHINE);
         assert_ok!(JobEscrow::settle(signed(PROVIDER + 1), job, 8));
         assert_eq!(free(CONSUMER), ENDOWMENT - 2 * ASY - BOUNTY);
@@ -211,7 +214,7 @@ fn nothing_is_revealed_while_somebody_may_commit() {
 }
 
 #[test]
-fn a_missing_reveal_is_charged_like_a_lie_where_there_is_a_quorum() {
+fn a_missing_reveal_is_paid_like_a_lie_where_there_is_a_quorum() {
     ExtBuilder::default().build_and_execute(|| {
         let job = run_quorum();
         for (machine, result) in [(MACHINE, TRUTH), (8, TRUTH), (9, LIE)] {
@@ -229,7 +232,7 @@ fn a_missing_reveal_is_charged_like_a_lie_where_there_is_a_quorum() {
         take_events();
         assert_ok!(JobEscrow::resolve(signed(STRANGER), job));
         assert_eq!(outcomes()[2], (9, Outcome::NotRevealed));
-        assert_eq!(OffencesHeard::get(), [(9, Offence::AgainstQuorum, None)]);
+        assert_eq!(free(TREASURY), ASY + ASY);
     });
 }
 
@@ -253,11 +256,9 @@ fn nobody_gains_by_a_tie() {
                 (9, Outcome::NotRevealed)
             ]
         );
-        // Nobody is shown to have lied; who said nothing gave up.
-        assert_eq!(OffencesHeard::get(), [(9, Offence::JobAbandoned, None)]);
         assert!(is_gone(job));
-        assert_eq!(free(CONSUMER), ENDOWMENT - 2 * ASY);
-        assert_eq!(free(TREASURY), ASY + 2 * ASY);
+        assert_eq!(free(CONSUMER), ENDOWMENT - 3 * ASY);
+        assert_eq!(free(TREASURY), ASY + 3 * ASY);
         for (_, provider, _) in ALL {
             assert_eq!(free(provider), ENDOWMENT);
         }
@@ -281,7 +282,6 @@ fn two_of_three_are_no_quorum_where_all_must_agree() {
         }
         take_events();
         assert_ok!(JobEscrow::resolve(signed(CONSUMER), job));
-        assert_eq!(OffencesHeard::get(), []);
         // A consumer whose own machine spoils the vote has the work of the others for the same price.
         assert_eq!(free(CONSUMER), ENDOWMENT - 3 * ASY);
     });
@@ -310,10 +310,91 @@ fn a_replica_that_declines_or_abandons_leaves_the_vote_to_the_others() {
                 .iter()
                 .any(|event| matches!(event, Event::RevealOpened { .. }))
         );
-        assert_eq!(OffencesHeard::get(), [(8, Offence::JobAbandoned, None)]);
+        assert_eq!(failures_of(8), 1);
         reveal(job, MACHINE, TRUTH);
+        take_events();
         assert_ok!(JobEscrow::resolve(signed(STRANGER), job));
+        assert_eq!(
+            take_events()[0],
+            Event::QuorumResolved {
+                job,
+                result_hash: None,
+                votes: 0
+            }
+        );
+        // It kept its word, and the silence of the others costs it nothing.
+        settle_all(job, MACHINE);
         assert!(is_gone(job));
+        assert_eq!(free(PROVIDER), ENDOWMENT + net(2 * ASY / 60));
+    });
+}
+
+#[test]
+fn committed_replicas_are_free_and_do_not_wait_for_places_that_nobody_takes() {
+    ExtBuilder::default().build_and_execute(|| {
+        add_others();
+        let mut order = order(QUORUM);
+        order.max_duration_ms = MILLIS_PER_HOUR;
+        let terms = AuctionTerms {
+            open_ms: MAX_OPEN_MS,
+            ..auction()
+        };
+        assert_ok!(JobEscrow::request(signed(CONSUMER), order, 3, terms));
+        let job = 0;
+        for (machine, worker) in [(MACHINE, WORKER), (8, WORKER + 1)] {
+            assert_ok!(JobEscrow::accept_request(signed(worker), job, machine));
+            assert_ok!(JobEscrow::start(signed(worker), job));
+        }
+        advance(MILLIS_PER_HOUR / 2);
+        commit(job, MACHINE, TRUTH);
+        assert_eq!(free_slots(MACHINE), SLOTS);
+        advance(START_WINDOW_MS / 2);
+        commit(job, 8, TRUTH);
+        assert!(JobEscrow::offered_price(job).is_some());
+        assert_noop!(
+            JobEscrow::expire_request(signed(STRANGER), job),
+            Error::<Test>::TooEarly
+        );
+        // From the first commitment on machines have a start window to take the third place.
+        advance(START_WINDOW_MS / 2 + 1);
+        assert_eq!(JobEscrow::offered_price(job), None);
+        assert_noop!(
+            JobEscrow::accept_request(signed(WORKER + 2), job, 9),
+            Error::<Test>::TooLate
+        );
+        assert_ok!(JobEscrow::expire_request(signed(STRANGER), job));
+        reveal(job, MACHINE, TRUTH);
+        reveal(job, 8, TRUTH);
+        assert_ok!(JobEscrow::resolve(signed(STRANGER), job));
+        settle_all(job, MACHINE);
+        settle_all(job, 8);
+        assert!(is_gone(job));
+        assert!(free(PROVIDER) > ENDOWMENT && free(PROVIDER + 1) > ENDOWMENT);
+    });
+}
+
+#[test]
+fn a_consumer_ends_the_search_for_replicas_at_any_time() {
+    ExtBuilder::default().build_and_execute(|| {
+        add_others();
+        let job = request(QUORUM, 3);
+        for (machine, worker) in [(MACHINE, WORKER), (8, WORKER + 1)] {
+            assert_ok!(JobEscrow::accept_request(signed(worker), job, machine));
+            assert_ok!(JobEscrow::start(signed(worker), job));
+        }
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        assert_eq!(job_record(job).open_places, 0);
+        assert_noop!(
+            JobEscrow::close(signed(CONSUMER), job),
+            Error::<Test>::TaskRunning
+        );
+        for (machine, ..) in [ALL[0], ALL[1]] {
+            commit(job, machine, TRUTH);
+        }
+        for (machine, ..) in [ALL[0], ALL[1]] {
+            reveal(job, machine, TRUTH);
+        }
+        assert_ok!(JobEscrow::resolve(signed(CONSUMER), job));
     });
 }
 

@@ -2,8 +2,8 @@
 
 use assay_primitives::{
     clock::MILLIS_PER_HOUR,
+    machine::LeaseEnd,
     money::{ASY, Balance},
-    offence::Offence,
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
@@ -29,7 +29,7 @@ fn request_holds_the_most_it_can_cost() {
         let order = order(SERVICE);
         take_events();
         assert_ok!(JobEscrow::request(signed(CONSUMER), order, 3, auction()));
-        let deposit = JobEscrow::deposit_for(3, MILLIS_PER_HOUR, true);
+        let deposit = deposit_for(3, MILLIS_PER_HOUR, true);
         assert_eq!(
             take_events(),
             vec![Event::JobOrdered {
@@ -75,6 +75,7 @@ fn the_price_rises_linearly_from_the_floor_to_the_maximum() {
                 open_ms: 3,
             },
             opened_at_ms: 0,
+            rising_since_ms: 0,
         };
         assert_eq!(
             (0..4).map(|now_ms| third.price_at(now_ms, 3)).collect::<Vec<_>>(),
@@ -235,7 +236,7 @@ fn an_order_that_nobody_takes_returns_everything() {
                 Event::JobClosed {
                     job,
                     paid: 0,
-                    deposit_returned: JobEscrow::deposit_for(3, MILLIS_PER_HOUR, true) - BOUNTY
+                    deposit_returned: deposit_for(3, MILLIS_PER_HOUR, true) - BOUNTY
                 },
             ]
         );
@@ -269,7 +270,7 @@ fn expire_request_fails_when_no_place_is_open() {
 }
 
 #[test]
-fn a_silent_machine_is_charged_and_replaced() {
+fn a_silent_machine_is_replaced_at_the_price_at_which_it_took_the_place() {
     ExtBuilder::default().build_and_execute(|| {
         add_others();
         let job = request(SERVICE, 1);
@@ -290,21 +291,19 @@ fn a_silent_machine_is_charged_and_replaced() {
                 outcome: Outcome::NotStarted
             }]
         );
-        // The reporter's share of the slash pays who reported it.
-        assert_eq!(
-            OffencesHeard::get(),
-            [(MACHINE, Offence::JobAbandoned, Some(STRANGER))]
-        );
+        assert_eq!(last_lease_end(MACHINE), Some(LeaseEnd::NotStarted));
+        assert_eq!(failures_of(MACHINE), 1);
         assert_eq!(free_slots(MACHINE), SLOTS);
         assert_eq!(escrow_of(CONSUMER), 2 * ASY);
 
-        // Another machine takes the place, at what is offered by now.
-        assert_ok!(JobEscrow::accept_request(signed(WORKER + 1), job, 8));
-        let elapsed_ms = Balance::from(START_WINDOW_MS + 1);
-        assert_eq!(
-            part(job, 8).price_per_slot_hour,
-            ASK / 10 + ASK * 9 / 10 * elapsed_ms / Balance::from(MILLIS_PER_HOUR)
+        // It does not get the place again; another machine takes it, at a price that goes on from there.
+        assert_noop!(
+            JobEscrow::accept_request(signed(WORKER), job, MACHINE),
+            Error::<Test>::GaveItBack
         );
+        advance(MINUTE_MS);
+        assert_ok!(JobEscrow::accept_request(signed(WORKER + 1), job, 8));
+        assert_eq!(part(job, 8).price_per_slot_hour, ASK / 10 + ASK * 9 / 10 / 60);
         assert_ok!(JobEscrow::start(signed(WORKER + 1), job));
     });
 }
@@ -324,12 +323,11 @@ fn a_silent_machine_s_place_is_closed_when_the_order_is_not_open_any_more() {
 }
 
 #[test]
-fn a_machine_that_reports_itself_has_no_share() {
+fn who_takes_part_earns_no_bounty_by_its_own_silence() {
     ExtBuilder::default().build_and_execute(|| {
         let job = deploy(SERVICE);
         advance(START_WINDOW_MS + 1);
         assert_ok!(JobEscrow::expire(signed(PROVIDER), job, MACHINE));
-        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned, None)]);
         assert_eq!(free(PROVIDER), ENDOWMENT);
         assert_eq!(free(CONSUMER), ENDOWMENT);
     });
@@ -338,8 +336,8 @@ fn a_machine_that_reports_itself_has_no_share() {
 #[test]
 fn declining_opens_the_place_at_once_and_costs_nothing() {
     ExtBuilder::default().build_and_execute(|| {
-        let job = request(SERVICE, 1);
         for who in [WORKER, PROVIDER] {
+            let job = request(SERVICE, 1);
             assert_ok!(JobEscrow::accept_request(signed(who), job, MACHINE));
             take_events();
             let info = JobEscrow::decline(signed(who), job, MACHINE, DeclineReason::CannotRun).unwrap();
@@ -354,7 +352,6 @@ fn declining_opens_the_place_at_once_and_costs_nothing() {
             );
             assert_eq!(job_record(job).open_places, 1);
         }
-        assert_eq!(OffencesHeard::get(), []);
 
         // Where the consumer chose the machine, its part goes back.
         let job = deploy(SERVICE);
@@ -365,7 +362,100 @@ fn declining_opens_the_place_at_once_and_costs_nothing() {
             DeclineReason::CannotRun
         ));
         assert!(is_gone(job));
-        assert_eq!(OffencesHeard::get(), []);
+        assert_eq!(failures_of(MACHINE), 0);
+    });
+}
+
+#[test]
+fn holding_a_place_makes_no_place_dearer() {
+    ExtBuilder::default().build_and_execute(|| {
+        add_others();
+        let job = request(SERVICE, 1);
+        advance(6 * MINUTE_MS);
+        let taken_at = ASK / 10 + ASK * 9 / 100;
+        assert_ok!(JobEscrow::accept_request(signed(WORKER), job, MACHINE));
+        assert_eq!(part(job, MACHINE).price_per_slot_hour, taken_at);
+        // Kept for nearly as long as it may, while the price of a place that is open would rise.
+        advance(START_WINDOW_MS);
+        assert_ok!(JobEscrow::decline(
+            signed(WORKER),
+            job,
+            MACHINE,
+            DeclineReason::CannotRun
+        ));
+        assert_noop!(
+            JobEscrow::accept_request(signed(WORKER), job, MACHINE),
+            Error::<Test>::GaveItBack
+        );
+        // Nor is it dearer for another machine of the same owner.
+        assert_eq!(JobEscrow::offered_price(job), Some(taken_at));
+        assert_ok!(JobEscrow::accept_request(signed(WORKER + 1), job, 8));
+        assert_eq!(part(job, 8).price_per_slot_hour, taken_at);
+    });
+}
+
+#[test]
+fn an_auction_remembers_so_many_machines_and_its_price_needs_no_more() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = request(SERVICE, 1);
+        for index in 0..u64::from(crate::types::MAX_REFUSALS) + 4 {
+            let (machine, worker) = (100 + index, 1_000 + index);
+            add_machine(machine, PROVIDER, worker, SLOTS, ASK / 10);
+            assert_ok!(JobEscrow::accept_request(signed(PROVIDER), job, machine));
+            assert_eq!(part(job, machine).price_per_slot_hour, ASK / 10);
+            advance(MINUTE_MS);
+            assert_ok!(JobEscrow::decline(
+                signed(PROVIDER),
+                job,
+                machine,
+                DeclineReason::CannotRun
+            ));
+        }
+        assert_eq!(
+            crate::Refusals::<Test>::get(job).len() as u32,
+            crate::types::MAX_REFUSALS
+        );
+        assert_eq!(JobEscrow::offered_price(job), Some(ASK / 10));
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        assert!(crate::Refusals::<Test>::get(job).is_empty());
+    });
+}
+
+#[test]
+fn a_machine_that_was_held_up_by_a_slow_image_gains_nothing_and_its_consumer_pays() {
+    ExtBuilder::default().build_and_execute(|| {
+        // A look at the image is free.
+        let job = deploy(SERVICE);
+        advance(START_WINDOW_MS / 5);
+        assert_ok!(JobEscrow::decline(
+            signed(WORKER),
+            job,
+            MACHINE,
+            DeclineReason::CannotRun
+        ));
+        assert_eq!(free(CONSUMER), ENDOWMENT);
+        // Pulling it in vain for the rest of the window is not.
+        let job = deploy(SERVICE);
+        advance(START_WINDOW_MS);
+        take_events();
+        assert_ok!(JobEscrow::decline(
+            signed(WORKER),
+            job,
+            MACHINE,
+            DeclineReason::CannotRun
+        ));
+        let reserved = 2 * ASY * 8 / 60;
+        assert_eq!(
+            take_events()[0],
+            Event::EarningsForfeited {
+                job,
+                machine: MACHINE,
+                amount: reserved
+            }
+        );
+        assert_eq!(free(CONSUMER), ENDOWMENT - reserved);
+        assert_eq!(free(TREASURY), ASY + reserved);
+        assert_eq!(free(PROVIDER), ENDOWMENT);
     });
 }
 
@@ -381,7 +471,6 @@ fn an_undelivered_manifest_costs_its_consumer_a_bounty_that_no_machine_gains() {
             DeclineReason::NotDelivered
         ));
         assert!(is_gone(job));
-        assert_eq!(OffencesHeard::get(), []);
         assert_eq!(free(CONSUMER), ENDOWMENT - BOUNTY);
         assert_eq!(free(TREASURY), ASY + BOUNTY);
         assert_eq!((free(WORKER), free(PROVIDER)), (ENDOWMENT, ENDOWMENT));
@@ -389,16 +478,13 @@ fn an_undelivered_manifest_costs_its_consumer_a_bounty_that_no_machine_gains() {
 }
 
 #[test]
-fn silence_is_charged_for_a_sealed_manifest_too() {
+fn silence_is_counted_for_a_sealed_manifest_too() {
     ExtBuilder::default().build_and_execute(|| {
         let job = request_sealed();
         assert_ok!(JobEscrow::accept_request(signed(WORKER), job, MACHINE));
         advance(START_WINDOW_MS + 1);
         assert_ok!(JobEscrow::expire(signed(STRANGER), job, MACHINE));
-        assert_eq!(
-            OffencesHeard::get(),
-            [(MACHINE, Offence::JobAbandoned, Some(STRANGER))]
-        );
+        assert_eq!(last_lease_end(MACHINE), Some(LeaseEnd::NotStarted));
     });
 }
 

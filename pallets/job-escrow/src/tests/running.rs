@@ -2,8 +2,8 @@
 
 use assay_primitives::{
     clock::MILLIS_PER_HOUR,
+    machine::LeaseEnd,
     money::{ASY, MILLI_ASY},
-    offence::Offence,
 };
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
@@ -65,10 +65,10 @@ fn start_fails_when_it_is_too_late_or_done() {
 }
 
 #[test]
-fn expire_refunds_and_charges_a_deployed_machine_that_did_not_start() {
+fn expire_refunds_and_counts_a_deployed_machine_that_did_not_start() {
     ExtBuilder::default().build_and_execute(|| {
         for kind in [SERVICE, TASK] {
-            OffencesHeard::set(&Vec::new());
+            let failures = failures_of(MACHINE);
             let (before, stranger) = (free(CONSUMER), free(STRANGER));
             let job = deploy(kind);
             advance(START_WINDOW_MS + 1);
@@ -92,7 +92,7 @@ fn expire_refunds_and_charges_a_deployed_machine_that_did_not_start() {
                     Event::JobClosed {
                         job,
                         paid: 0,
-                        deposit_returned: 800 * MILLI_ASY + 3 * BOUNTY
+                        deposit_returned: 800 * MILLI_ASY + 3 * BOUNTY + MANIFEST_DEPOSIT
                     },
                 ]
             );
@@ -101,10 +101,9 @@ fn expire_refunds_and_charges_a_deployed_machine_that_did_not_start() {
             assert_eq!(free(CONSUMER), before - BOUNTY);
             assert_eq!(free(STRANGER), stranger + BOUNTY);
             assert_eq!(free_slots(MACHINE), SLOTS);
-            assert_eq!(
-                OffencesHeard::get(),
-                [(MACHINE, Offence::JobAbandoned, Some(STRANGER))]
-            );
+            // Nobody is slashed; the market counts it, and takes the machine out of it.
+            assert_eq!(last_lease_end(MACHINE), Some(LeaseEnd::NotStarted));
+            assert_eq!(failures_of(MACHINE), failures + 1);
         }
     });
 }
@@ -139,7 +138,6 @@ fn expire_ends_a_service_whose_time_is_over() {
             ]
         );
         assert_eq!(free_slots(MACHINE), SLOTS);
-        assert_eq!(OffencesHeard::get(), []);
         assert_noop!(
             JobEscrow::expire(signed(STRANGER), job, MACHINE),
             Error::<Test>::WrongState
@@ -196,11 +194,10 @@ fn abandoning_a_service_forfeits_the_hold_back() {
     ExtBuilder::default().build_and_execute(|| {
         for who in [WORKER, PROVIDER] {
             let (before, provider) = (wealth(CONSUMER), free(PROVIDER));
-            OffencesHeard::set(&Vec::new());
             let job = run(SERVICE);
             advance(MILLIS_PER_HOUR / 2);
             assert_ok!(JobEscrow::abandon(signed(who), job, MACHINE));
-            assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned, None)]);
+            assert_eq!(last_lease_end(MACHINE), Some(LeaseEnd::Abandoned));
             assert_eq!(free_slots(MACHINE), SLOTS);
             settle_all(job, MACHINE);
             assert_eq!(wealth(CONSUMER), before - ASY * 9 / 10);
@@ -217,7 +214,7 @@ fn abandoning_a_task_pays_nothing() {
         assert_ok!(JobEscrow::abandon(signed(PROVIDER), job, MACHINE));
         assert!(is_gone(job));
         assert_eq!(free(CONSUMER), ENDOWMENT);
-        assert_eq!(OffencesHeard::get(), [(MACHINE, Offence::JobAbandoned, None)]);
+        assert_eq!(failures_of(MACHINE), 1);
     });
 }
 
@@ -242,6 +239,103 @@ fn abandon_fails_when_there_is_nothing_to_abandon() {
             JobEscrow::abandon(signed(PROVIDER), job, MACHINE),
             Error::<Test>::WrongState
         );
-        assert_eq!(OffencesHeard::get(), []);
+    });
+}
+
+#[test]
+fn a_workload_that_ended_by_itself_is_paid_for_its_time_and_costs_nobody_more() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(SERVICE);
+        advance(MILLIS_PER_HOUR / 2);
+        take_events();
+        assert_ok!(JobEscrow::report_workload_ended(signed(WORKER), job));
+        assert_eq!(
+            take_events(),
+            vec![
+                Event::EscrowReturned { job, amount: ASY },
+                Event::AssignmentEnded {
+                    job,
+                    machine: MACHINE,
+                    outcome: Outcome::WorkloadEnded,
+                    ended_at_ms: NowMs::get()
+                },
+            ]
+        );
+        assert_eq!(free_slots(MACHINE), SLOTS);
+        assert_eq!(last_lease_end(MACHINE), Some(LeaseEnd::Unresolved));
+        // Its consumer can bring it about, so it does not tell in the machine's place in the market.
+        assert_eq!(failures_of(MACHINE), 0);
+        settle_all(job, MACHINE);
+        assert_eq!(wealth(CONSUMER), ENDOWMENT - ASY);
+        assert_eq!(free(PROVIDER), ENDOWMENT + net(ASY));
+    });
+}
+
+#[test]
+fn report_workload_ended_fails_when_no_service_runs() {
+    ExtBuilder::default().build_and_execute(|| {
+        let report = |who, job| JobEscrow::report_workload_ended(signed(who), job);
+        let job = run(SERVICE);
+        for account in [PROVIDER, CONSUMER, STRANGER] {
+            assert_noop!(report(account, job), Error::<Test>::NotWorker);
+        }
+        assert_noop!(report(WORKER, 99), Error::<Test>::NoSuchJob);
+        let task = run(TASK);
+        assert_noop!(report(WORKER, task), Error::<Test>::NotService);
+        advance(MILLIS_PER_HOUR + 1);
+        assert_noop!(report(WORKER, job), Error::<Test>::TooLate);
+    });
+    ExtBuilder::default().build_and_execute(|| {
+        let job = deploy(SERVICE);
+        assert_noop!(
+            JobEscrow::report_workload_ended(signed(WORKER), job),
+            Error::<Test>::WrongState
+        );
+    });
+}
+
+#[test]
+fn a_disputed_end_costs_the_machine_its_hold_back_and_gains_its_consumer_nothing() {
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(SERVICE);
+        advance(MILLIS_PER_HOUR / 2);
+        assert_ok!(JobEscrow::report_workload_ended(signed(WORKER), job));
+        for account in [OTHER_CONSUMER, PROVIDER] {
+            assert_noop!(
+                JobEscrow::reject(signed(account), job, MACHINE),
+                Error::<Test>::NotConsumer
+            );
+        }
+        take_events();
+        assert_ok!(JobEscrow::reject(signed(CONSUMER), job, MACHINE));
+        assert_eq!(
+            take_events(),
+            vec![Event::EndDisputed {
+                job,
+                machine: MACHINE
+            }]
+        );
+        assert_noop!(
+            JobEscrow::reject(signed(CONSUMER), job, MACHINE),
+            Error::<Test>::WrongState
+        );
+        settle_all(job, MACHINE);
+        assert_eq!(
+            wealth(CONSUMER),
+            ENDOWMENT - ASY,
+            "as much as without the dispute"
+        );
+        assert_eq!(free(PROVIDER), ENDOWMENT + net(ASY * 9 / 10));
+        assert!(free(TREASURY) > ASY + ASY / 10);
+    });
+    // Other ends cannot be disputed.
+    ExtBuilder::default().build_and_execute(|| {
+        let job = run(SERVICE);
+        advance(MINUTE_MS);
+        assert_ok!(JobEscrow::close(signed(CONSUMER), job));
+        assert_noop!(
+            JobEscrow::reject(signed(CONSUMER), job, MACHINE),
+            Error::<Test>::WrongState
+        );
     });
 }
