@@ -129,6 +129,10 @@ pub enum SuspensionReason {
     Offence,
     /// It committed an offence that ends its life in the market. It retires when its last job ends.
     Condemned,
+    /// It neither started nor declined a job in time, although both are free. Its provider or its worker key brings it
+    /// back.
+    #[codec(index = 5)]
+    MissedStart,
 }
 
 /// The terms on which a machine gives slots, as they stood when they were taken.
@@ -184,6 +188,50 @@ pub enum LeaseEnd {
     /// The workload ended by itself, gave no result in its time or was outvoted: whose fault it was nobody can tell.
     #[codec(index = 4)]
     Unresolved,
+}
+
+/// Number of leases of a machine that ended in each way, since it was registered. Each count stays at its maximum.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRecord {
+    /// See [`LeaseEnd::Fulfilled`].
+    pub fulfilled: u32,
+    /// See [`LeaseEnd::Cancelled`].
+    pub cancelled: u32,
+    /// See [`LeaseEnd::NotStarted`].
+    pub not_started: u32,
+    /// See [`LeaseEnd::Abandoned`].
+    pub abandoned: u32,
+    /// See [`LeaseEnd::Unresolved`].
+    pub unresolved: u32,
+}
+
+impl ServiceRecord {
+    /// Counts one more lease.
+    pub fn count(&mut self, end: LeaseEnd) {
+        let count = match end {
+            LeaseEnd::Fulfilled => &mut self.fulfilled,
+            LeaseEnd::Cancelled => &mut self.cancelled,
+            LeaseEnd::NotStarted => &mut self.not_started,
+            LeaseEnd::Abandoned => &mut self.abandoned,
+            LeaseEnd::Unresolved => &mut self.unresolved,
+        };
+        *count = count.saturating_add(1);
+    }
 }
 
 /// Takes and gives back slots. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
@@ -331,4 +379,53 @@ pub trait OnProofChange {
 
 impl OnProofChange for () {
     fn on_proof_change(_: MachineId) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_record_counts_each_end_for_itself() {
+        let mut service = ServiceRecord {
+            unresolved: u32::MAX,
+            ..ServiceRecord::default()
+        };
+        for (times, end) in [
+            (1, LeaseEnd::Fulfilled),
+            (2, LeaseEnd::Cancelled),
+            (3, LeaseEnd::NotStarted),
+            (4, LeaseEnd::Abandoned),
+            (5, LeaseEnd::Unresolved),
+        ] {
+            for _ in 0..times {
+                service.count(end);
+            }
+        }
+        assert_eq!(
+            service,
+            ServiceRecord {
+                fulfilled: 1,
+                cancelled: 2,
+                not_started: 3,
+                abandoned: 4,
+                unresolved: u32::MAX,
+            }
+        );
+    }
+
+    #[test]
+    fn suspension_reasons_keep_their_codec_indices() {
+        let reasons = [
+            SuspensionReason::OwnRequest,
+            SuspensionReason::BondTooLow,
+            SuspensionReason::InDebt,
+            SuspensionReason::Offence,
+            SuspensionReason::Condemned,
+            SuspensionReason::MissedStart,
+        ];
+        for (index, reason) in (0_u8..).zip(reasons) {
+            assert_eq!(reason.encode(), [index]);
+        }
+    }
 }

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     json,
-    machine::{ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region},
+    machine::{
+        ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region, ServiceRecord,
+    },
     money::Balance,
 };
 
@@ -331,6 +333,8 @@ pub struct MachineView<AccountId> {
     pub uptime_ppm: u32,
     /// TEEs of which the chain has fresh evidence.
     pub tee_kinds: TeeKinds,
+    /// Number of its leases that ended in each way.
+    pub service: ServiceRecord,
 }
 
 /// A place in the order of offers; what comes after it does not change when others come or go.

@@ -87,7 +87,7 @@ pub fn has_other_worker(record: &Machine, worker: &AccountId) -> bool {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use assay_client::types::{ClassTerms, Location, SuspensionReason};
+    use assay_client::types::{ClassTerms, Location, ServiceRecord, SuspensionReason};
 
     use super::*;
 
@@ -110,6 +110,7 @@ pub(crate) mod tests {
             endpoint: "http://127.0.0.1:4001".into(),
             ask: 1,
             uptime_ppm: 950_000,
+            service: ServiceRecord::default(),
             status,
             registered_at_ms: 0,
             deposit: 0,
@@ -136,6 +137,11 @@ pub(crate) mod tests {
                 SuspensionReason::Condemned,
                 "suspended (condemned)",
                 "nothing brings it back",
+            ),
+            (
+                SuspensionReason::MissedStart,
+                "suspended (missed a start)",
+                "resume 7",
             ),
             (
                 SuspensionReason::BondTooLow,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::text::count;
 use crate::{
-    types::{AccountId, JobId, MachineStatus, as_decimal, as_hex},
+    types::{AccountId, JobId, LeaseEnd, MachineStatus, as_decimal, as_hex},
     units::{format_asy, format_ppm},
 };
 
@@ -114,6 +114,8 @@ pub enum RegistryEvent {
         slots: u8,
         /// Slots free now.
         free_slots: u8,
+        /// End of the lease.
+        end: LeaseEnd,
     },
     /// The catalogue of hardware classes changed.
     HardwareClassSet {
@@ -208,10 +210,11 @@ impl fmt::Display for RegistryEvent {
                 machine,
                 slots,
                 free_slots,
+                end,
             } => {
                 write!(
                     f,
-                    "{} of machine {machine} given back, {free_slots} free",
+                    "{} of machine {machine} given back ({end}), {free_slots} free",
                     count(*slots, "slot")
                 )
             }

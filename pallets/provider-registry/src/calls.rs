@@ -18,7 +18,10 @@ use polkadot_sdk::{
         ensure,
         traits::{Get, fungible::MutateHold, tokens::Precision},
     },
-    frame_system::{self, pallet_prelude::BlockNumberFor},
+    frame_system::{
+        self, ensure_signed,
+        pallet_prelude::{BlockNumberFor, OriginFor},
+    },
     sp_core::sr25519,
     sp_io,
     sp_runtime::{ArithmeticError, DispatchError, traits::Zero},
@@ -235,6 +238,19 @@ impl<T: Config> Pallet<T> {
         let to = lifecycle::status_of_bonded(T::HardwareProofs::is_proven(machine));
         Self::set_status(machine, record, to);
         Ok(())
+    }
+
+    /// Returns true where `resume` is the worker key's, for a machine that missed a start, and would succeed.
+    ///
+    /// Each of these calls undoes one missed start, which took an order that somebody paid for: they need no fee to be
+    /// few.
+    pub(crate) fn is_return_after_missed_start(origin: &OriginFor<T>, machine: MachineId) -> bool {
+        ensure_signed(origin.clone()).is_ok_and(|who| {
+            Machines::<T>::get(machine).is_some_and(|record| {
+                record.status == MachineStatus::Suspended(SuspensionReason::MissedStart)
+                    && record.worker_key == who
+            })
+        }) && T::Bonds::standing(machine) == BondStanding::Sufficient
     }
 
     pub(crate) fn do_drain(who: T::AccountId, machine: MachineId) -> DispatchResult {

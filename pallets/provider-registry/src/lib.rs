@@ -58,8 +58,8 @@ pub mod pallet {
         clock::ActiveClock,
         emission::RewardWeights,
         machine::{
-            Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, MachineId, MachineStatus,
-            OnMachineRemoved,
+            Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, LeaseEnd, MachineId,
+            MachineStatus, OnMachineRemoved,
         },
         money::Balance,
         stake::BondInspect,
@@ -313,6 +313,8 @@ pub mod pallet {
             slots: u8,
             /// Slots that are free now.
             free_slots: u8,
+            /// End of the lease, which the machine's record counts.
+            end: LeaseEnd,
         },
         /// An entry of the catalogue was added or changed.
         HardwareClassSet {
@@ -501,7 +503,8 @@ pub mod pallet {
 
         /// Brings a suspended or draining machine back: active, or unproven where its proof is not recent any more.
         ///
-        /// One that was suspended for an offence comes back only when the slash was applied or cancelled.
+        /// One that was suspended for an offence comes back only when the slash was applied or cancelled. One that
+        /// missed a start comes back for free by its worker key, which needs no balance for that.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
@@ -510,6 +513,9 @@ pub mod pallet {
         /// - Events: [`Event::MachineStatusChanged`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::resume())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, machine: &MachineId| -> bool {
+            Pallet::<T>::is_return_after_missed_start(origin, *machine)
+        })]
         pub fn resume(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_resume(who, machine)

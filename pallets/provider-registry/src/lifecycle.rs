@@ -4,7 +4,7 @@ use assay_primitives::{
     attestation::OnAttestationChange,
     emission::RewardWeights,
     machine::{
-        Attestations, HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
+        Attestations, HardwareProofs, LeaseEnd, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
         OnUptimeChange, SuspensionReason,
     },
     market::FULL_PPM,
@@ -32,8 +32,8 @@ pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
 
 /// The status that follows from how a machine's bond stands and whether its hardware is proven.
 ///
-/// What somebody asked for is not undone: a machine suspended by request or for an offence, draining or retired stays
-/// so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here, but in
+/// What somebody asked for is not undone: a machine suspended by request, for an offence or for a missed start, draining
+/// or retired stays so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here, but in
 /// [`status_after_proof`].
 pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven: bool) -> MachineStatus {
     use BondStanding::{InDebt, Sufficient, TooLow};
@@ -64,6 +64,20 @@ pub(crate) fn status_after_proof(
         | MachineStatus::Suspended(_)
         | MachineStatus::Draining
         | MachineStatus::Retired => status,
+    }
+}
+
+/// Returns the status of a machine after a lease ended.
+///
+/// A machine that missed a start is taken out of the market, so that a dead one does not take order after order; one that
+/// takes no orders anyway keeps its status. A condemned machine retires with its last lease.
+pub(crate) fn status_after_lease(status: MachineStatus, end: LeaseEnd, is_leased: bool) -> MachineStatus {
+    use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
+
+    match status {
+        Active | Unproven if end == LeaseEnd::NotStarted => Suspended(SuspensionReason::MissedStart),
+        Suspended(SuspensionReason::Condemned) if !is_leased => Retired,
+        Active | Unproven | Suspended(_) | Draining | Retired => status,
     }
 }
 

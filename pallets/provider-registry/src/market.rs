@@ -3,8 +3,8 @@
 use assay_primitives::{
     attestation::{MachineIdentities, MachineIdentity},
     machine::{
-        HardwareClaim, HardwareClaims, HardwareProofs, LeaseTerms, MachineId, MachineInspect, MachineLease,
-        MachineStatus, SuspensionReason,
+        HardwareClaim, HardwareClaims, HardwareProofs, LeaseEnd, LeaseTerms, MachineId, MachineInspect,
+        MachineLease, MachineStatus,
     },
     money::Balance,
 };
@@ -13,7 +13,10 @@ use polkadot_sdk::{
     sp_runtime::{DispatchError, DispatchResult},
 };
 
-use crate::{Config, Error, Event, Machines, NextMachineId, Pallet, WorkerKeys, offers::MachineBook};
+use crate::{
+    Config, Error, Event, Machines, NextMachineId, Pallet, WorkerKeys, lifecycle::status_after_lease,
+    offers::MachineBook,
+};
 
 impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     fn provider_of(machine: MachineId) -> Option<T::AccountId> {
@@ -106,7 +109,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
         })
     }
 
-    fn release(machine: MachineId, slots: u8) -> DispatchResult {
+    fn release(machine: MachineId, slots: u8, end: LeaseEnd) -> DispatchResult {
         ensure!(slots > 0, Error::<T>::BadSlots);
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
         record.free_slots = record
@@ -114,17 +117,29 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .checked_add(slots)
             .filter(|free_slots| *free_slots <= record.slots)
             .ok_or(Error::<T>::SlotsNotLeased)?;
+        record.service.count(end);
 
-        MachineBook::<T>::put(machine, &record);
         Self::deposit_event(Event::SlotsReleased {
             machine,
             slots,
             free_slots: record.free_slots,
+            end,
         });
-        if record.status == MachineStatus::Suspended(SuspensionReason::Condemned) && !record.is_leased() {
-            Self::leave_market(machine, record);
+        // Each of the three writes the record, once.
+        match status_after_lease(record.status, end, record.is_leased()) {
+            MachineStatus::Retired => Self::leave_market(machine, record),
+            to if to != record.status => Self::set_status(machine, record, to),
+            _ => MachineBook::<T>::put(machine, &record),
         }
         Ok(())
+    }
+
+    fn extension_ask(machine: MachineId) -> Option<Balance> {
+        let record = Machines::<T>::get(machine)?;
+        match record.status {
+            MachineStatus::Active | MachineStatus::Unproven => Some(record.ask),
+            MachineStatus::Suspended(_) | MachineStatus::Draining | MachineStatus::Retired => None,
+        }
     }
 
     #[cfg(feature = "runtime-benchmarks")]

@@ -188,6 +188,7 @@ impl<T: Config> Pallet<T> {
                 .then(|| record.ask.div_ceil(class.compute_score.into())),
             uptime_ppm: record.uptime_ppm,
             tee_kinds: T::Attestations::tee_kinds(machine),
+            service: record.service,
         }
     }
 }

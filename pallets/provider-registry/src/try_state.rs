@@ -173,7 +173,9 @@ impl<T: Config> Pallet<T> {
                 record.is_leased(),
                 "10: a condemned machine without jobs is not retired"
             ),
-            MachineStatus::Suspended(SuspensionReason::OwnRequest | SuspensionReason::Offence)
+            MachineStatus::Suspended(
+                SuspensionReason::OwnRequest | SuspensionReason::Offence | SuspensionReason::MissedStart,
+            )
             | MachineStatus::Unproven
             | MachineStatus::Draining
             | MachineStatus::Retired => {}

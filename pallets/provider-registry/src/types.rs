@@ -7,7 +7,7 @@ use assay_primitives::{
     emission::{ATTESTED_WEIGHT_PARTS, RewardWeight, WEIGHT_PARTS},
     machine::{
         ClassName, Endpoint, Exposure, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus,
-        Region,
+        Region, ServiceRecord,
     },
     money::Balance,
 };
@@ -169,6 +169,8 @@ pub struct MachineRecord<AccountId> {
     pub ask: Balance,
     /// Average uptime as the validators saw it, in parts per million.
     pub uptime_ppm: u32,
+    /// Number of leases that ended in each way.
+    pub service: ServiceRecord,
     /// What it is to the market.
     pub status: MachineStatus,
     /// When it was registered, in active time.
@@ -204,6 +206,7 @@ impl<AccountId> MachineRecord<AccountId> {
             endpoint: registration.endpoint,
             ask: registration.ask,
             uptime_ppm: INITIAL_UPTIME_PPM,
+            service: ServiceRecord::default(),
             status: MachineStatus::Unproven,
             registered_at_ms,
             deposit,

@@ -54,6 +54,7 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
          endpoint     {}\n\
          ask          {} per slot-hour\n\
          uptime       {}\n\
+         leases       {}\n\
          bond         {}\n\
          slashes      {}\n\
          debts        {}\n\
@@ -74,6 +75,7 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
         machine.endpoint,
         format_asy(machine.ask),
         format_ppm(machine.uptime_ppm),
+        machine.service,
         describe_bond(bond.as_ref(), minimum),
         listed(
             slashes

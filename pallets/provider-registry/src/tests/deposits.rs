@@ -1,7 +1,7 @@
 //! Whatever is called in whatever order: deposits on record are held, and nothing stays behind.
 
 use assay_primitives::{
-    machine::{MachineId, MachineLease, MachineStatus, OnUptimeChange},
+    machine::{LeaseEnd::Fulfilled, MachineId, MachineLease, MachineStatus, OnUptimeChange},
     money::ASY,
     offence::MachineDiscipline,
     stake::BondStanding::{self, InDebt, Sufficient, TooLow},
@@ -145,7 +145,7 @@ fn act(step: Step) {
         ),
         Step::Drain { second, machine } => ProviderRegistry::drain(signed(second), machine),
         Step::Lease { machine, slots } => ProviderRegistry::lease(machine, slots).map(|_| ()),
-        Step::Release { machine, slots } => ProviderRegistry::release(machine, slots),
+        Step::Release { machine, slots } => ProviderRegistry::release(machine, slots, Fulfilled),
         Step::Uptime { machine, uptime_ppm } => {
             ProviderRegistry::on_uptime_change(machine, uptime_ppm);
             Ok(())
@@ -184,7 +184,7 @@ proptest! {
             let machines: Vec<_> = Machines::<Test>::iter().collect();
             for (machine, record) in machines {
                 if record.is_leased() {
-                    assert_ok!(ProviderRegistry::release(machine, record.slots - record.free_slots));
+                    assert_ok!(ProviderRegistry::release(machine, record.slots - record.free_slots, Fulfilled));
                 }
                 if status(machine) == Some(MachineStatus::Retired) {
                     change_bond(machine, 0, TooLow);

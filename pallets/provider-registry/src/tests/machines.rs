@@ -1,5 +1,5 @@
 use assay_primitives::machine::{
-    Location, MAX_SLOTS, MachineInspect, MachineLease, MachineStatus, WORKER_KEY_CONTEXT,
+    Location, MAX_SLOTS, MachineInspect, MachineLease, MachineStatus, ServiceRecord, WORKER_KEY_CONTEXT,
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
@@ -58,6 +58,7 @@ fn register_machine_works() {
                 endpoint: expected.endpoint,
                 ask: ASK,
                 uptime_ppm: INITIAL_UPTIME_PPM,
+                service: ServiceRecord::default(),
                 status: MachineStatus::Unproven,
                 registered_at_ms: NOW_MS,
                 deposit: MACHINE_DEPOSIT,

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod deposits;
+mod leases;
 mod lifecycle;
 mod machines;
 mod market;
