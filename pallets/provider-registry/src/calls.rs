@@ -31,7 +31,7 @@ use crate::{
     Config, Error, Event, HardwareClassIds, HardwareClassRecord, HardwareClasses, HoldReason,
     MAX_HARDWARE_CLASSES, MachineRecord, MachineRecordOf, MachineRegistrationOf, Machines,
     MachinesByProvider, NextMachineId, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
-    lifecycle, offers::MachineBook, types,
+    lifecycle, offers::MachineBook, types, worker_keys::WorkerKeyBook,
 };
 
 impl<T: Config> Pallet<T> {
@@ -126,7 +126,7 @@ impl<T: Config> Pallet<T> {
         let machine = NextMachineId::<T>::get();
         NextMachineId::<T>::put(machine.checked_add(1).ok_or(ArithmeticError::Overflow)?);
 
-        WorkerKeys::<T>::insert(&registration.worker_key, machine);
+        WorkerKeyBook::<T>::assign(&registration.worker_key, machine);
         MachinesByProvider::<T>::insert(&who, machine, ());
         Providers::<T>::insert(&who, provider);
         let (class_id, slots) = (registration.class, registration.slots);
@@ -183,9 +183,12 @@ impl<T: Config> Pallet<T> {
         );
         Self::ensure_agreed(&who, &worker_key, worker_signature)?;
 
-        WorkerKeys::<T>::remove(&record.worker_key);
-        WorkerKeys::<T>::insert(&worker_key, machine);
-        record.worker_key = worker_key.clone();
+        // A key that stays must keep its account, and with it the nonce.
+        if worker_key != record.worker_key {
+            WorkerKeyBook::<T>::free(&record.worker_key);
+            WorkerKeyBook::<T>::assign(&worker_key, machine);
+            record.worker_key = worker_key.clone();
+        }
         record.sealing_key = sealing_key;
         MachineBook::<T>::put(machine, &record);
         // Evidence for the old keys counts no more.

@@ -11,7 +11,7 @@
 //! 1. One function ([`Pallet::set_status`]) owns every change of status, and with it what the machine weighs in
 //!    the emission and whether its worker key is taken.
 //! 2. A worker key serves one machine, and only with its own signature: nobody can register a key of somebody
-//!    else's.
+//!    else's. While it does, its account exists whatever it owns.
 //! 3. A deposit is held for as long as the bytes it pays for exist. A retired machine's record stays while
 //!    anything is held for the machine by the stakes, so that it is known whose it is, and goes with its deposit
 //!    in the moment the last planck is withdrawn; when nothing is bonded, `retire` removes it at once.
@@ -41,6 +41,7 @@ mod tests;
 mod try_state;
 mod types;
 pub mod weights;
+mod worker_keys;
 
 pub use offers::OfferKey;
 pub use pallet::*;
@@ -123,9 +124,9 @@ pub mod pallet {
         #[pallet::constant]
         type ProviderDeposit: Get<Balance>;
 
-        /// Plancks held for a machine. Covers its record, the entry of its worker key, its entry among the
-        /// provider's machines, its two entries among the offers, and what other pallets keep of each machine. A
-        /// change counts for later registrations only.
+        /// Plancks held for a machine. Covers its record, the entry and the account of its worker key, its entry
+        /// among the provider's machines, its two entries among the offers, and what other pallets keep of each
+        /// machine. A change counts for later registrations only.
         #[pallet::constant]
         type MachineDeposit: Get<Balance>;
 

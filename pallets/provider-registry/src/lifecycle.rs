@@ -17,8 +17,8 @@ use polkadot_sdk::frame_support::{
 };
 
 use crate::{
-    Config, Event, HoldReason, MachineRecordOf, Machines, MachinesByProvider, Pallet, Providers, WorkerKeys,
-    offers::MachineBook,
+    Config, Event, HoldReason, MachineRecordOf, Machines, MachinesByProvider, Pallet, Providers,
+    offers::MachineBook, worker_keys::WorkerKeyBook,
 };
 
 /// The status of a machine whose bond suffices and that nothing else holds back.
@@ -99,7 +99,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn set_status(machine: MachineId, mut record: MachineRecordOf<T>, to: MachineStatus) {
         let from = core::mem::replace(&mut record.status, to);
         if to == MachineStatus::Retired {
-            WorkerKeys::<T>::remove(&record.worker_key);
+            WorkerKeyBook::<T>::free(&record.worker_key);
         }
         MachineBook::<T>::put(machine, &record);
         Self::tell_weight(machine, &record);

@@ -9,6 +9,7 @@ use assay_primitives::{
 };
 use polkadot_sdk::{
     frame_support::{ensure, traits::fungible::InspectHold},
+    frame_system,
     sp_runtime::TryRuntimeError,
 };
 
@@ -24,7 +25,8 @@ impl<T: Config> Pallet<T> {
     /// 2. A machine's class is in the catalogue and its identifier was given out.
     /// 3. A machine has 1 to [`MAX_SLOTS`] slots, of which not more are free than there are; of a retired one
     ///    all are.
-    /// 4. Worker keys and machines that are not retired name each other, one to one.
+    /// 4. Worker keys and machines that are not retired name each other, one to one, and the account of each key has a
+    ///    sufficient reference.
     /// 5. A retired machine's record is there only while something ties it to the stakes.
     /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
     /// 7. The deposits on record are what is held, for each provider.
@@ -88,6 +90,10 @@ impl<T: Config> Pallet<T> {
                 ensure!(
                     WorkerKeys::<T>::get(&record.worker_key) == Some(machine),
                     "4: a machine's worker key names another machine or none"
+                );
+                ensure!(
+                    frame_system::Account::<T>::get(&record.worker_key).sufficients > 0,
+                    "4: the account of a worker key lives by its balance only"
                 );
             }
             // 5

@@ -143,13 +143,10 @@ fn missed_start_changes_no_machine_that_takes_no_orders() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let bring: [(MachineStatus, fn(u64)); 4] = [
             (Draining, |machine| {
-                assert_ok!(ProviderRegistry::drain(RuntimeOrigin::signed(PROVIDER), machine))
+                ProviderRegistry::drain(RuntimeOrigin::signed(PROVIDER), machine).unwrap();
             }),
             (Suspended(OwnRequest), |machine| {
-                assert_ok!(ProviderRegistry::suspend_self(
-                    RuntimeOrigin::signed(PROVIDER),
-                    machine
-                ))
+                ProviderRegistry::suspend_self(RuntimeOrigin::signed(PROVIDER), machine).unwrap();
             }),
             (Suspended(BondTooLow), |machine| change_bond(machine, 1, TooLow)),
             (Suspended(Offence), ProviderRegistry::suspend_for_offence),

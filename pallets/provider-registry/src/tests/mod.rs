@@ -12,3 +12,4 @@ mod offers;
 mod proofs;
 mod providers;
 mod search;
+mod worker_keys;
