@@ -155,12 +155,36 @@ pub trait MachineInspect<AccountId> {
     /// The machine's status; `None` where there is no such machine.
     fn status(machine: MachineId) -> Option<MachineStatus>;
 
+    /// Returns true for a machine that validators watch.
+    ///
+    /// That is one in the market, even if it takes no jobs now; one of which a slot is leased, whatever its status, since
+    /// it is paid for its uptime; and one that was either in an epoch that is still open to reports, which it must not
+    /// erase by leaving. An unproven machine that was neither costs no bond: who could have thousands of them watched
+    /// could fill the reports.
+    fn is_watched(machine: MachineId) -> bool {
+        match Self::status(machine) {
+            Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
+            Some(MachineStatus::Unproven | MachineStatus::Retired) | None => false,
+        }
+    }
+
+    /// Returns true while a machine may still be found at fault for what it was leased for: a slot of it is leased, or an
+    /// epoch in which one was, or in which it left the market, is still open to reports.
+    fn is_accountable(_machine: MachineId) -> bool {
+        false
+    }
+
     /// What the machine's class asks to be staked for all of its slots, in plancks, without the base bond.
     fn class_stake(machine: MachineId) -> Option<Balance>;
 
     /// A machine that exists, is owned by `provider` and is not active, for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_machine(provider: &AccountId, worker_key: &AccountId, slots: u8) -> MachineId;
+
+    /// Puts a machine of [`Self::benchmark_machine`] into the market, proven and with all of its slots free, whatever its
+    /// bond; for benchmarks of other pallets. A registry without a market has nothing to do.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_enter_market(_machine: MachineId) {}
 
     /// Retires a machine of [`Self::benchmark_machine`] although something is still bonded for it; for benchmarks
     /// of other pallets. A registry whose machines never retire has nothing to do.

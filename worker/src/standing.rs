@@ -112,6 +112,7 @@ pub(crate) mod tests {
             uptime_ppm: 950_000,
             service: ServiceRecord::default(),
             status,
+            last_duty_epoch: None,
             registered_at_ms: 0,
             deposit: 0,
         }

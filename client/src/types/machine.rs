@@ -3,7 +3,7 @@
 use std::fmt;
 
 use assay_primitives::{
-    clock::Millis,
+    clock::{EpochIndex, Millis},
     machine::{self, HardwareClassId, MachineId},
     money::Balance,
 };
@@ -99,7 +99,8 @@ impl MachineStatus {
             ),
             Self::Retired => format!(
                 "it left the market for good; `assay machine unbond {machine}` and, when it is due, \
-                 `assay machine withdraw {machine}` give back what is bonded"
+                 `assay machine withdraw {machine}` give back what is bonded; where nothing is, \
+                 `assay machine refresh {machine}` gives back the deposit once its last epoch is closed"
             ),
         };
         Some(remedy)
@@ -272,6 +273,8 @@ pub struct Machine {
     pub service: ServiceRecord,
     /// What it is to the market.
     pub status: MachineStatus,
+    /// Latest epoch in which a lease of it ended or it left the market.
+    pub last_duty_epoch: Option<EpochIndex>,
     /// When it was registered, in active time.
     pub registered_at_ms: Millis,
     /// Plancks held for its record.

@@ -130,14 +130,14 @@ impl<T: Config> Pallet<T> {
         MachinesByProvider::<T>::insert(&who, machine, ());
         Providers::<T>::insert(&who, provider);
         let (class_id, slots) = (registration.class, registration.slots);
-        let record = MachineRecord::new(
+        let mut record = MachineRecord::new(
             who.clone(),
             registration,
             class.terms(),
             T::Clock::now_ms(),
             deposit,
         );
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::deposit_event(Event::MachineRegistered {
             machine,
             provider: who,
@@ -190,7 +190,7 @@ impl<T: Config> Pallet<T> {
             record.worker_key = worker_key.clone();
         }
         record.sealing_key = sealing_key;
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         // Evidence for the old keys counts no more.
         Self::on_attestation_change(machine);
         Self::deposit_event(Event::KeysRotated {
@@ -285,10 +285,10 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_refresh_machine(machine: MachineId) -> DispatchResult {
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
-        ensure!(
-            record.status != MachineStatus::Retired,
-            Error::<T>::MachineRetired
-        );
+        if record.status == MachineStatus::Retired {
+            ensure!(Self::remove_if_settled(machine), Error::<T>::MachineRetired);
+            return Ok(());
+        }
         let terms = HardwareClasses::<T>::get(record.class)
             .ok_or(Error::<T>::NoSuchClass)?
             .terms();
@@ -297,7 +297,7 @@ impl<T: Config> Pallet<T> {
         if new_terms {
             record.terms = terms;
             // The stakes ask for the class's stake when they tell whether the bond suffices.
-            MachineBook::<T>::put(machine, &record);
+            MachineBook::<T>::put(machine, &mut record);
             Self::deposit_event(Event::MachineTermsUpdated {
                 machine,
                 compute_score: terms.compute_score,
@@ -355,7 +355,7 @@ impl<T: Config> Pallet<T> {
             Error::<T>::MachineRetired
         );
         update(&mut record);
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Ok(())
     }
 

@@ -13,8 +13,10 @@
 //! 2. A worker key serves one machine, and only with its own signature: nobody can register a key of somebody
 //!    else's. While it does, its account exists whatever it owns.
 //! 3. A deposit is held for as long as the bytes it pays for exist. A retired machine's record stays while
-//!    anything is held for the machine by the stakes, so that it is known whose it is, and goes with its deposit
-//!    in the moment the last planck is withdrawn; when nothing is bonded, `retire` removes it at once.
+//!    anything is held for the machine by the stakes, so that it is known whose it is, and until the last epoch in
+//!    which it was in the market or leased is closed, so that nobody erases a failure by leaving. It goes with its
+//!    deposit in the moment the last planck is withdrawn, or with `refresh_machine`; that of a machine that never
+//!    was in the market goes at once.
 //! 4. A change of the catalogue is O(1): machines keep a copy of what their class asks and is worth
 //!    ([`ClassTerms`]), which anybody may bring up to date, machine by machine, with `refresh_machine`.
 //! 5. The best offers are found without looking at the others: [`Offers`] is in the order in which the market shows
@@ -537,16 +539,17 @@ pub mod pallet {
 
         /// Takes a machine out of the market for good and frees its worker key.
         ///
-        /// Its bond can then be unbonded whole. The record and its deposit go at once when nothing is bonded,
-        /// otherwise with the withdrawal of the last of the bond.
+        /// Its bond can then be unbonded whole. The record and its deposit go with the withdrawal of the last of the
+        /// bond; where nothing is bonded, with [`Pallet::refresh_machine`] once the machine's last epoch is closed, or
+        /// at once for a machine that never was in the market.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
         ///   [`Error::SlotsLeased`].
-        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] when nothing is bonded.
+        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] where nothing keeps the record.
         #[pallet::call_index(8)]
-        #[pallet::weight(T::WeightInfo::retire())]
+        #[pallet::weight(T::WeightInfo::retire().saturating_add(T::WeightInfo::drain()))]
         pub fn retire(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_retire(who, machine)
@@ -584,17 +587,20 @@ pub mod pallet {
             Self::do_deregister_provider(who)
         }
 
-        /// Brings a machine up to what the catalogue and the stakes' parameters ask now.
+        /// Brings a machine up to what the catalogue and the stakes' parameters ask now, or removes the record of a
+        /// retired one that nothing keeps any more.
         ///
         /// The machine takes a new copy of its class's terms, and its status follows from whether its bond still
         /// suffices. Anybody may call it: who shares the emission with the machine has a reason to.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `machine`.
-        /// - Errors: [`Error::NoSuchMachine`], [`Error::MachineRetired`], [`Error::NothingToRefresh`].
-        /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each where it changed.
+        /// - Errors: [`Error::NoSuchMachine`]; [`Error::MachineRetired`] where something still keeps the record;
+        ///   [`Error::NothingToRefresh`].
+        /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each where it changed;
+        ///   [`Event::MachineRemoved`].
         #[pallet::call_index(11)]
-        #[pallet::weight(T::WeightInfo::refresh_machine())]
+        #[pallet::weight(T::WeightInfo::refresh_machine().max(T::WeightInfo::retire()))]
         pub fn refresh_machine(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             ensure_signed(origin)?;
             Self::do_refresh_machine(machine)

@@ -2,6 +2,7 @@
 
 use assay_primitives::{
     attestation::OnAttestationChange,
+    clock::ActiveClock,
     emission::RewardWeights,
     machine::{
         Attestations, HardwareProofs, LeaseEnd, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
@@ -101,7 +102,7 @@ impl<T: Config> Pallet<T> {
         if to == MachineStatus::Retired {
             WorkerKeyBook::<T>::free(&record.worker_key);
         }
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::tell_weight(machine, &record);
         if from != to {
             Self::deposit_event(Event::MachineStatusChanged { machine, from, to });
@@ -116,20 +117,26 @@ impl<T: Config> Pallet<T> {
         T::RewardWeights::set_weight(machine, record.reward_weight(proven_slots, attested));
     }
 
-    /// Retires a machine of which no slot is leased; its record goes at once where nothing ties it to the stakes.
+    /// Retires a machine of which no slot is leased; its record goes at once where nothing keeps it, see
+    /// [`Self::remove_if_settled`].
     pub(crate) fn leave_market(machine: MachineId, record: MachineRecordOf<T>) {
         Self::set_status(machine, record, MachineStatus::Retired);
         Self::remove_if_settled(machine);
     }
 
-    /// Removes the record of a retired machine for which nothing is held, owed or pending any more, and gives its
-    /// deposit back.
-    pub(crate) fn remove_if_settled(machine: MachineId) {
+    /// Removes the record of a retired machine and gives its deposit back, and returns whether it did.
+    ///
+    /// A record stays while anything is held, owed or pending for the machine, and until the last epoch in which it was in
+    /// the market or leased is closed: so nobody erases a failure by leaving before it is reported.
+    pub(crate) fn remove_if_settled(machine: MachineId) -> bool {
         let Some(record) = Machines::<T>::get(machine) else {
-            return;
+            return false;
         };
-        if record.status != MachineStatus::Retired || !T::Bonds::is_settled(machine) {
-            return;
+        if record.status != MachineStatus::Retired
+            || record.has_open_epoch(T::Clock::current_epoch())
+            || !T::Bonds::is_settled(machine)
+        {
+            return false;
         }
         MachineBook::<T>::remove(machine);
         MachinesByProvider::<T>::remove(&record.provider, machine);
@@ -151,6 +158,7 @@ impl<T: Config> Pallet<T> {
             machine,
             provider: record.provider,
         });
+        true
     }
 }
 
@@ -160,7 +168,8 @@ impl<T: Config> OnBondChange for Pallet<T> {
             return;
         };
         if record.status == MachineStatus::Retired {
-            return Self::remove_if_settled(machine);
+            Self::remove_if_settled(machine);
+            return;
         }
         let to = Self::status_now(machine, record.status, standing);
         if to != record.status {
@@ -241,7 +250,7 @@ impl<T: Config> OnUptimeChange for Pallet<T> {
             return;
         }
         record.uptime_ppm = uptime_ppm;
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::deposit_event(Event::UptimeUpdated { machine, uptime_ppm });
     }
 }

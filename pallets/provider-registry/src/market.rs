@@ -2,6 +2,7 @@
 
 use assay_primitives::{
     attestation::{MachineIdentities, MachineIdentity},
+    clock::ActiveClock,
     machine::{
         HardwareClaim, HardwareClaims, HardwareProofs, LeaseEnd, LeaseTerms, MachineId, MachineInspect,
         MachineLease, MachineStatus,
@@ -31,6 +32,16 @@ impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
         Machines::<T>::get(machine).map(|record| record.status)
     }
 
+    fn is_watched(machine: MachineId) -> bool {
+        Machines::<T>::get(machine)
+            .is_some_and(|record| record.is_on_duty() || record.has_open_epoch(T::Clock::current_epoch()))
+    }
+
+    fn is_accountable(machine: MachineId) -> bool {
+        Machines::<T>::get(machine)
+            .is_some_and(|record| record.is_leased() || record.has_open_epoch(T::Clock::current_epoch()))
+    }
+
     fn class_stake(machine: MachineId) -> Option<Balance> {
         Machines::<T>::get(machine).map(|record| record.class_stake())
     }
@@ -38,6 +49,12 @@ impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_machine(provider: &T::AccountId, worker_key: &T::AccountId, slots: u8) -> MachineId {
         crate::benchmarking::insert_machine::<T>(provider, worker_key, slots)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_enter_market(machine: MachineId) {
+        T::HardwareProofs::benchmark_prove(machine);
+        crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
     }
 
     #[cfg(feature = "runtime-benchmarks")]
@@ -97,7 +114,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .checked_sub(slots)
             .ok_or(Error::<T>::TooFewFreeSlots)?;
 
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::deposit_event(Event::SlotsLeased {
             machine,
             slots,
@@ -129,7 +146,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
         match status_after_lease(record.status, end, record.is_leased()) {
             MachineStatus::Retired => Self::leave_market(machine, record),
             to if to != record.status => Self::set_status(machine, record, to),
-            _ => MachineBook::<T>::put(machine, &record),
+            _ => MachineBook::<T>::put(machine, &mut record),
         }
         Ok(())
     }
@@ -144,7 +161,6 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
 
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_activate(machine: MachineId) {
-        T::HardwareProofs::benchmark_prove(machine);
-        crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
+        Self::benchmark_enter_market(machine);
     }
 }

@@ -82,6 +82,8 @@ impl pallet_balances::Config for Test {
 parameter_types! {
     /// What is held or owed for each machine, and how its bond stands.
     pub static Bonds: BTreeMap<MachineId, (Balance, BondStanding)> = BTreeMap::new();
+    /// The clock's epoch.
+    pub static CurrentEpoch: EpochIndex = 0;
     /// Machines of which a slash is pending.
     pub static PendingSlashes: Vec<MachineId> = Vec::new();
     /// Of which TEEs each machine has evidence.
@@ -106,7 +108,7 @@ impl ActiveClock for MockClock {
     }
 
     fn current_epoch() -> EpochIndex {
-        0
+        CurrentEpoch::get()
     }
 
     fn epoch_duration_ms() -> Millis {
@@ -245,6 +247,7 @@ impl ExtBuilder {
 
     pub(crate) fn build(self) -> TestExternalities {
         Bonds::set(BTreeMap::new());
+        CurrentEpoch::set(0);
         PendingSlashes::set(Vec::new());
         Evidence::set(BTreeMap::new());
         RemovalsHeard::set(Vec::new());

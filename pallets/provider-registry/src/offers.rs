@@ -14,6 +14,7 @@
 use core::marker::PhantomData;
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{HardwareClassId, HardwareProofs, MAX_REGION_BYTES, MachineId},
     market::{CURSOR_BYTES, Cursor},
     money::Balance,
@@ -115,15 +116,17 @@ pub(crate) fn keys<T: Config>(machine: MachineId, record: &MachineRecordOf<T>) -
 pub(crate) struct MachineBook<T>(PhantomData<T>);
 
 impl<T: Config> MachineBook<T> {
-    /// Writes a machine's record, and its entries where they changed: four writes at most.
+    /// Writes a machine's record, and its entries where they changed: four writes at most. Notes in the record when a
+    /// lease ended or the machine left the market, whoever brought that about.
     ///
     /// The challenge hears first of every change in what it may ask of the machine.
-    pub(crate) fn put(machine: MachineId, record: &MachineRecordOf<T>) {
+    pub(crate) fn put(machine: MachineId, record: &mut MachineRecordOf<T>) {
         let before = Machines::<T>::get(machine);
-        if let Some(before) = &before
-            && before.exposure() != record.exposure()
-        {
-            T::HardwareProofs::before_exposure_change(machine, before.exposure());
+        if let Some(before) = &before {
+            record.note_duty(before, T::Clock::current_epoch());
+            if before.exposure() != record.exposure() {
+                T::HardwareProofs::before_exposure_change(machine, before.exposure());
+            }
         }
         let before = before.and_then(|record| keys::<T>(machine, &record));
         Self::change(before, keys::<T>(machine, record));

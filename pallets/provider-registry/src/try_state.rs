@@ -3,6 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{MAX_SLOTS, MachineId, MachineStatus, SuspensionReason},
     money::Balance,
     stake::{BondInspect, BondStanding},
@@ -27,7 +28,8 @@ impl<T: Config> Pallet<T> {
     ///    all are.
     /// 4. Worker keys and machines that are not retired name each other, one to one, and the account of each key has a
     ///    sufficient reference.
-    /// 5. A retired machine's record is there only while something ties it to the stakes.
+    /// 5. A retired machine's record is there only while something ties it to the stakes, or because it was in the market
+    ///    or leased; no epoch is to come in which that was.
     /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
     /// 7. The deposits on record are what is held, for each provider.
     /// 8. The offers list every machine that is on offer, twice and at its rank, and nothing else.
@@ -98,8 +100,14 @@ impl<T: Config> Pallet<T> {
             }
             // 5
             ensure!(
-                !retired || !T::Bonds::is_settled(machine),
+                !retired || !T::Bonds::is_settled(machine) || record.last_duty_epoch.is_some(),
                 "5: a removable machine is still there"
+            );
+            ensure!(
+                record
+                    .last_duty_epoch
+                    .is_none_or(|last| last <= T::Clock::current_epoch()),
+                "5: a machine was on duty in an epoch to come"
             );
             // 8
             for key in offers::keys::<T>(machine, &record).into_iter().flatten() {

@@ -3,7 +3,8 @@
 use alloc::string::String;
 
 use assay_primitives::{
-    clock::Millis,
+    availability::REPORT_WINDOW_EPOCHS,
+    clock::{EpochIndex, Millis},
     emission::{ATTESTED_WEIGHT_PARTS, RewardWeight, WEIGHT_PARTS},
     machine::{
         ClassName, Endpoint, Exposure, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus,
@@ -173,6 +174,9 @@ pub struct MachineRecord<AccountId> {
     pub service: ServiceRecord,
     /// What it is to the market.
     pub status: MachineStatus,
+    /// Latest epoch in which a lease of it ended or it left the market; `None` where neither happened yet. What it did in
+    /// that epoch can be reported until the epoch is closed.
+    pub last_duty_epoch: Option<EpochIndex>,
     /// When it was registered, in active time.
     pub registered_at_ms: Millis,
     /// Plancks held for this record and its index entries.
@@ -208,6 +212,7 @@ impl<AccountId> MachineRecord<AccountId> {
             uptime_ppm: INITIAL_UPTIME_PPM,
             service: ServiceRecord::default(),
             status: MachineStatus::Unproven,
+            last_duty_epoch: None,
             registered_at_ms,
             deposit,
         }
@@ -248,6 +253,28 @@ impl<AccountId> MachineRecord<AccountId> {
         Exposure {
             free_slots: self.free_slots,
             is_active: self.status == MachineStatus::Active,
+        }
+    }
+
+    /// Returns true while the machine is in the market, even if it takes no jobs now, or has a leased slot.
+    pub fn is_on_duty(&self) -> bool {
+        match self.status {
+            MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining => true,
+            MachineStatus::Unproven | MachineStatus::Retired => self.is_leased(),
+        }
+    }
+
+    /// Returns true while the latest epoch in which a lease ended or the machine left the market is open to reports.
+    pub fn has_open_epoch(&self, current_epoch: EpochIndex) -> bool {
+        self.last_duty_epoch
+            .is_some_and(|last| last.saturating_add(REPORT_WINDOW_EPOCHS) >= current_epoch)
+    }
+
+    /// Notes the epoch in which a lease ended or the machine left the market, by comparison with its record before.
+    pub(crate) fn note_duty(&mut self, before: &Self, current_epoch: EpochIndex) {
+        let lease_ended = self.free_slots > before.free_slots;
+        if lease_ended || (before.is_on_duty() && !self.is_on_duty()) {
+            self.last_duty_epoch = Some(current_epoch);
         }
     }
 

@@ -271,7 +271,8 @@ fn retire_keeps_record_and_deposit_while_bonded() {
         unproven_machine(PROVIDER, 1);
         take_events();
 
-        // A part is withdrawn, then the rest.
+        // A part is withdrawn, then the rest, when the last epoch in which it was in the market is closed.
+        CurrentEpoch::set(2);
         change_bond(machine, 1, TooLow);
         assert_eq!(status(machine), Some(Retired));
         change_bond(machine, 0, TooLow);
@@ -439,9 +440,15 @@ fn condemn_retires_with_the_end_of_the_last_job() {
 
         assert_ok!(ProviderRegistry::release(machine, 2, Fulfilled));
         assert_eq!(status(machine), Some(Suspended(Condemned)));
-        // Its bond was taken whole in the meantime, so the record goes with the last slot.
+        // Its bond was taken whole in the meantime, but what it did in its last epoch can still be reported.
         set_bond(machine, 0, TooLow);
         assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
+        assert_eq!(status(machine), Some(Retired));
+        CurrentEpoch::set(2);
+        assert_ok!(ProviderRegistry::refresh_machine(
+            RuntimeOrigin::signed(STRANGER),
+            machine
+        ));
         assert_eq!(status(machine), None);
         assert_eq!(RemovalsHeard::get(), [machine]);
         assert_eq!(held(HoldReason::MachineDeposit, &PROVIDER), 0);

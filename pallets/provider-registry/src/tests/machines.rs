@@ -60,6 +60,7 @@ fn register_machine_works() {
                 uptime_ppm: INITIAL_UPTIME_PPM,
                 service: ServiceRecord::default(),
                 status: MachineStatus::Unproven,
+                last_duty_epoch: None,
                 registered_at_ms: NOW_MS,
                 deposit: MACHINE_DEPOSIT,
             }

@@ -4,6 +4,7 @@
 
 mod catalogue;
 mod deposits;
+mod duty;
 mod leases;
 mod lifecycle;
 mod machines;
