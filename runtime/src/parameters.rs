@@ -34,10 +34,6 @@ pub mod dynamic {
         #[codec(index = 2)]
         pub static Offences: OffenceTable = DEFAULT_OFFENCE_TABLE;
 
-        /// Part of a slash that is its reporter's.
-        #[codec(index = 3)]
-        pub static ReporterShare: Permill = Permill::from_percent(10);
-
         /// Epochs between an offence and its slash, in which governance may cancel it: a day of one-hour epochs.
         #[codec(index = 4)]
         pub static SlashDeferEpochs: EpochIndex = 24;

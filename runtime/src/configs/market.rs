@@ -108,7 +108,6 @@ impl pallet_provider_staking::Config for Runtime {
     type MaxSlashesPerEpoch = ConstU32<MAX_SLASHES_PER_EPOCH>;
     type OffenceTable = dynamic::provider_staking::Offences;
     type OnBondChange = ProviderRegistry;
-    type ReporterShare = dynamic::provider_staking::ReporterShare;
     type RuntimeHoldReason = RuntimeHoldReason;
     type SlashDeferEpochs = dynamic::provider_staking::SlashDeferEpochs;
     type StrikeMemoryEpochs = dynamic::provider_staking::StrikeMemoryEpochs;

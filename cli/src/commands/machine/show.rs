@@ -118,6 +118,12 @@ fn describe_bond(bond: Option<&Bond>, minimum: u128) -> String {
             chunk.due_epoch
         ));
     }
+    if bond.pending > 0 {
+        text.push_str(&format!(
+            ", {} without what pending slashes cost",
+            format_asy(bond.unencumbered())
+        ));
+    }
     if bond.auto_stake {
         text.push_str(", rewards are bonded");
     }
@@ -189,11 +195,7 @@ mod tests {
             machine: 7,
             reason: SlashReason::Offence(Offence::ForgedEvidence),
             owed: 1_500_000_000_000,
-            beneficiaries: Beneficiaries {
-                consumer: None,
-                reporter: None,
-            },
-            reporter_share: 0,
+            beneficiaries: Beneficiaries { consumer: None },
             ends_machine: true,
         };
         assert_eq!(
@@ -202,7 +204,6 @@ mod tests {
         );
         let debt = Debt {
             consumer: None,
-            reporter: None,
             burn: 1_500_000_000_000,
         };
         assert_eq!(
