@@ -174,7 +174,8 @@ pub trait MachineInspect<AccountId> {
         false
     }
 
-    /// What the machine's class asks to be staked for all of its slots, in plancks, without the base bond.
+    /// Returns what is asked to be bonded for all of the machine's slots, in plancks, in proportion to what they may weigh
+    /// in the emission. The stakes ask for a base bond at least.
     fn class_stake(machine: MachineId) -> Option<Balance>;
 
     /// A machine that exists, is owned by `provider` and is not active, for benchmarks of other pallets.

@@ -11,6 +11,7 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock::Millis,
     json,
     machine::{
         ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region, ServiceRecord,
@@ -326,6 +327,13 @@ pub struct MachineView<AccountId> {
     /// Plancks per slot-hour.
     #[serde(with = "json::amount")]
     pub price_per_slot_hour: Balance,
+    /// Plancks per slot-hour from [`Self::next_price_from_ms`] on, where the provider announced a raise. Offers are in the
+    /// order of this price until then.
+    #[serde(with = "json::optional_amount", default)]
+    pub next_price_per_slot_hour: Option<Balance>,
+    /// Active time from which on the announced price holds.
+    #[serde(default)]
+    pub next_price_from_ms: Option<Millis>,
     /// Plancks per TFLOPS-hour: the price by the compute score, rounded up; `None` where the score is zero.
     #[serde(with = "json::optional_amount")]
     pub price_per_tflops_hour: Option<Balance>,

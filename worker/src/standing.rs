@@ -109,6 +109,7 @@ pub(crate) mod tests {
             region: "us-east".into(),
             endpoint: "http://127.0.0.1:4001".into(),
             ask: 1,
+            raise: None,
             uptime_ppm: 950_000,
             service: ServiceRecord::default(),
             status,

@@ -230,6 +230,16 @@ impl fmt::Display for ServiceRecord {
     }
 }
 
+/// A higher ask that was announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct AskRaise {
+    /// Plancks per slot-hour.
+    #[serde(serialize_with = "as_decimal")]
+    pub ask: Balance,
+    /// Active time from which on it holds.
+    pub from_ms: Millis,
+}
+
 /// One host of a provider.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Machine {
@@ -264,9 +274,11 @@ pub struct Machine {
     pub region: Text,
     /// URL of the worker's HTTP API.
     pub endpoint: Text,
-    /// Plancks per slot-hour.
+    /// Plancks per slot-hour, until a raise takes its place.
     #[serde(serialize_with = "as_decimal")]
     pub ask: Balance,
+    /// The raise that was announced last, also when it holds already.
+    pub raise: Option<AskRaise>,
     /// Average uptime as the validators saw it, in parts per million.
     pub uptime_ppm: u32,
     /// Number of leases that ended in each way.
@@ -283,6 +295,19 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Plancks per slot-hour at a moment of active time.
+    pub fn ask_at(&self, now_ms: Millis) -> Balance {
+        match self.raise {
+            Some(raise) if raise.from_ms <= now_ms => raise.ask,
+            _ => self.ask,
+        }
+    }
+
+    /// Plancks per slot-hour once the announced raise holds.
+    pub fn announced_ask(&self) -> Balance {
+        self.raise.map_or(self.ask, |raise| raise.ask)
+    }
+
     /// Whether jobs have slots of it.
     pub fn is_leased(&self) -> bool {
         self.free_slots != self.slots

@@ -149,8 +149,15 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_update_ask(who: T::AccountId, machine: MachineId, ask: Balance) -> DispatchResult {
         ensure!(ask > 0, Error::<T>::AskIsZero);
-        Self::update_offer(&who, machine, |record| record.ask = ask)?;
-        Self::deposit_event(Event::AskUpdated { machine, ask });
+        let mut from_ms = 0;
+        Self::update_offer(&who, machine, |record| {
+            from_ms = record.change_ask(ask, T::Clock::now_ms(), T::AskRaiseDelayMs::get());
+        })?;
+        Self::deposit_event(Event::AskUpdated {
+            machine,
+            ask,
+            from_ms,
+        });
         Ok(())
     }
 
@@ -278,6 +285,11 @@ impl<T: Config> Pallet<T> {
         class: HardwareClassId,
         record: HardwareClassRecord,
     ) -> DispatchResult {
+        let terms = record.terms();
+        ensure!(
+            terms.stake_per_slot >= terms.least_stake(T::BondPerPoint::get()),
+            Error::<T>::StakeTooLow
+        );
         Self::put_class(class, record)?;
         Self::deposit_event(Event::HardwareClassSet { class });
         Ok(())

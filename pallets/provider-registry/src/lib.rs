@@ -48,8 +48,9 @@ mod worker_keys;
 pub use offers::OfferKey;
 pub use pallet::*;
 pub use types::{
-    ClassTerms, GenesisHardwareClass, HardwareClassRecord, INITIAL_UPTIME_PPM, MAX_HARDWARE_CLASSES,
-    MachineRecord, MachineRecordOf, MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord,
+    AskRaise, ClassTerms, GenesisHardwareClass, HardwareClassRecord, INITIAL_UPTIME_PPM,
+    MAX_ASK_RAISE_DELAY_MS, MAX_HARDWARE_CLASSES, MIN_ASK_RAISE_DELAY_MS, MachineRecord, MachineRecordOf,
+    MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord,
 };
 pub use weights::WeightInfo;
 
@@ -58,7 +59,7 @@ pub mod pallet {
     use alloc::vec::Vec;
 
     use assay_primitives::{
-        clock::ActiveClock,
+        clock::{ActiveClock, Millis},
         emission::RewardWeights,
         machine::{
             Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, LeaseEnd, MachineId,
@@ -77,8 +78,8 @@ pub mod pallet {
     };
 
     use crate::{
-        GenesisHardwareClass, HardwareClassRecord, MachineRecordOf, MachineRegistrationOf, OfferKey,
-        ProviderName, ProviderRecord, WeightInfo,
+        GenesisHardwareClass, HardwareClassRecord, MAX_ASK_RAISE_DELAY_MS, MIN_ASK_RAISE_DELAY_MS,
+        MachineRecordOf, MachineRegistrationOf, OfferKey, ProviderName, ProviderRecord, WeightInfo,
     };
 
     /// Version of the storage layout below.
@@ -131,6 +132,18 @@ pub mod pallet {
         /// machine. A change counts for later registrations only.
         #[pallet::constant]
         type MachineDeposit: Get<Balance>;
+
+        /// Milliseconds of active time between the announcement of a higher ask and its validity. At least
+        /// [`MIN_ASK_RAISE_DELAY_MS`], so that an order that is under way finds the ask that its consumer saw, and at most
+        /// [`MAX_ASK_RAISE_DELAY_MS`], for as long as which a machine may be shown in a lower place than it has.
+        #[pallet::constant]
+        type AskRaiseDelayMs: Get<Millis>;
+
+        /// Least plancks to be bonded for each point of a slot's compute score, whatever its class asks: what the
+        /// cheapest weight in the emission costs to bond. A raise takes no machine out of the market by itself:
+        /// [`Pallet::refresh_machine`] does, machine by machine.
+        #[pallet::constant]
+        type BondPerPoint: Get<Balance>;
 
         /// Weights of this pallet's calls.
         type WeightInfo: WeightInfo;
@@ -252,6 +265,8 @@ pub mod pallet {
             machine: MachineId,
             /// Plancks per slot-hour of active time.
             ask: Balance,
+            /// Active time from which on it holds: now where it was cut.
+            from_ms: Millis,
         },
         /// A machine's worker is reached at another URL.
         EndpointUpdated {
@@ -390,10 +405,19 @@ pub mod pallet {
         NothingToRefresh,
         /// The proof of the machine's hardware is too old.
         ProofTooOld,
+        /// The class asks for less stake than the least for its compute score.
+        StakeTooLow,
     }
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn integrity_test() {
+            assert!(
+                (MIN_ASK_RAISE_DELAY_MS..=MAX_ASK_RAISE_DELAY_MS).contains(&T::AskRaiseDelayMs::get()),
+                "a raise of an ask comes too soon for an order that is under way, or too late for the search"
+            );
+        }
+
         #[cfg(feature = "try-runtime")]
         fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
@@ -435,6 +459,9 @@ pub mod pallet {
         }
 
         /// Changes what a machine asks. Running jobs keep the price they were given.
+        ///
+        /// A cut holds at once. A raise holds [`Config::AskRaiseDelayMs`] later, so that nobody can set it in front of an
+        /// order that was sent already; it takes the place of one that was announced before and does not hold yet.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `ask`: plancks per slot-hour of active time, above zero.
@@ -562,7 +589,8 @@ pub mod pallet {
         ///
         /// - Origin: [`Config::AdminOrigin`].
         /// - Parameters: `class`: the entry; `record`: what it says from now on.
-        /// - Errors: [`Error::BadClassName`], [`Error::ClassNameTaken`], [`Error::TooManyClasses`].
+        /// - Errors: [`Error::StakeTooLow`], [`Error::BadClassName`], [`Error::ClassNameTaken`],
+        ///   [`Error::TooManyClasses`].
         /// - Events: [`Event::HardwareClassSet`].
         #[pallet::call_index(9)]
         #[pallet::weight(T::WeightInfo::set_hardware_class())]

@@ -10,7 +10,7 @@ use assay_primitives::{
     money::Balance,
 };
 use polkadot_sdk::{
-    frame_support::ensure,
+    frame_support::{ensure, traits::Get},
     sp_runtime::{DispatchError, DispatchResult},
 };
 
@@ -43,7 +43,7 @@ impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     }
 
     fn class_stake(machine: MachineId) -> Option<Balance> {
-        Machines::<T>::get(machine).map(|record| record.class_stake())
+        Machines::<T>::get(machine).map(|record| record.class_stake(T::BondPerPoint::get()))
     }
 
     #[cfg(feature = "runtime-benchmarks")]
@@ -121,8 +121,8 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             free_slots: record.free_slots,
         });
         Ok(LeaseTerms {
+            price_per_slot_hour: record.ask_at(T::Clock::now_ms()),
             provider: record.provider,
-            price_per_slot_hour: record.ask,
         })
     }
 
@@ -154,7 +154,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
     fn extension_ask(machine: MachineId) -> Option<Balance> {
         let record = Machines::<T>::get(machine)?;
         match record.status {
-            MachineStatus::Active | MachineStatus::Unproven => Some(record.ask),
+            MachineStatus::Active | MachineStatus::Unproven => Some(record.ask_at(T::Clock::now_ms())),
             MachineStatus::Suspended(_) | MachineStatus::Draining | MachineStatus::Retired => None,
         }
     }

@@ -1,7 +1,7 @@
 //! What a provider stands to lose: a bond for each machine, and what takes it away.
 //!
-//! The bond is a hold on the provider's account. At least [`Config::BaseBond`] and what the machine's class asks
-//! for its slots must be bonded before the machine may work; whether that is so is told to
+//! The bond is a hold on the provider's account. What is asked for the machine's slots must be bonded before the
+//! machine may work, which is in proportion to its weight in the emission, and [`Config::BaseBond`] at least; whether that is so is told to
 //! [`Config::OnBondChange`] after every change. What is unbonded leaves after [`Config::UnbondingEpochs`] and can
 //! be lost until it is withdrawn.
 //!
@@ -113,7 +113,7 @@ pub mod pallet {
         /// Tells the epoch.
         type Clock: ActiveClock;
 
-        /// Plancks to be bonded for any machine, whatever its class. A raise takes no machine out of the market
+        /// Least plancks to be bonded for any machine, however little its slots weigh. A raise takes no machine out of the market
         /// by itself: the registry's `refresh_machine` does, machine by machine.
         #[pallet::constant]
         type BaseBond: Get<Balance>;
@@ -500,7 +500,7 @@ pub mod pallet {
         /// Plancks that must be bonded for a machine to work; `None` where there is no such machine.
         pub fn minimum_bond(machine: MachineId) -> Option<Balance> {
             let class_stake = T::Machines::class_stake(machine)?;
-            Some(T::BaseBond::get().saturating_add(class_stake))
+            Some(T::BaseBond::get().max(class_stake))
         }
     }
 }

@@ -53,8 +53,8 @@ pub(crate) const OTHER_MACHINE: MachineId = 20;
 
 pub(crate) const ENDOWMENT: Balance = 10_000 * ASY;
 pub(crate) const BASE_BOND: Balance = 500 * ASY;
-pub(crate) const CLASS_STAKE: Balance = 100 * ASY;
-pub(crate) const MINIMUM: Balance = BASE_BOND + CLASS_STAKE;
+pub(crate) const CLASS_STAKE: Balance = 600 * ASY;
+pub(crate) const MINIMUM: Balance = CLASS_STAKE;
 pub(crate) const UNBONDING_EPOCHS: EpochIndex = 3;
 pub(crate) const DEFER_EPOCHS: EpochIndex = 2;
 pub(crate) const MEMORY_EPOCHS: EpochIndex = 10;

@@ -81,7 +81,8 @@ pub(super) async fn complete(
     batch.extend(offer_calls(
         config,
         machine,
-        record.ask,
+        // A raise that was announced must not be announced again, which would put it off.
+        record.announced_ask(),
         record.endpoint.as_bytes(),
     ));
     if rotates {

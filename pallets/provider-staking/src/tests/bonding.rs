@@ -183,19 +183,28 @@ fn bond_extra_fails_when_not_allowed() {
 }
 
 #[test]
-fn minimum_bond_is_base_and_class() {
+fn minimum_bond_is_what_the_slots_ask_and_the_base_bond_at_least() {
     ExtBuilder::default().build_and_execute(|| {
         assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(MINIMUM));
         assert_eq!(ProviderStaking::minimum_bond(99), None);
-        LeastBond::set(Balance::MAX);
-        assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(Balance::MAX));
+        // Slots that ask for more than the base bond share none of it.
+        for (class_stake, minimum) in [
+            (0, BASE_BOND),
+            (BASE_BOND, BASE_BOND),
+            (BASE_BOND + 1, BASE_BOND + 1),
+            (64 * BASE_BOND, 64 * BASE_BOND),
+            (Balance::MAX, Balance::MAX),
+        ] {
+            StakeOfClass::set(class_stake);
+            assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(minimum));
+        }
     });
 }
 
 #[test]
 fn base_bond_counts_from_the_moment_it_changes() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        LeastBond::set(BASE_BOND + 10);
+        LeastBond::set(MINIMUM + 10);
         assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
         // The registry hears of it with the next change of the bond.
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));
