@@ -29,7 +29,7 @@
 use assay_primitives::{job::JobId, machine::MachineId, market};
 pub use assay_primitives::{
     job::{OpenOrder, OpenOrderPage},
-    machine::{ClassName, Region},
+    machine::{ClassName, Region, ServiceRecord},
     market::{
         Cursor, FULL_PPM, Gap, MAX_NODES, MAX_PAGE_OFFERS, Mismatch, Near, PassedOver, Requirements, TeeKind,
         TeeKinds,
@@ -323,9 +323,14 @@ mod tests {
                 "distanceM": 1_500,
                 "endpoint": "http://127.0.0.1:4001",
                 "pricePerSlotHour": "340282366920938463463",
+                "nextPricePerSlotHour": "340282366920938463464",
+                "nextPriceFromMs": 60_000,
                 "pricePerTflopsHour": null,
                 "uptimePpm": 995_000,
                 "teeKinds": ["sevSnp"],
+                "service": {
+                    "fulfilled": 5, "cancelled": 4, "notStarted": 3, "abandoned": 2, "unresolved": 1,
+                },
             }],
             "next": next,
             "passedOver": [{
@@ -386,6 +391,11 @@ mod tests {
             "5FHneW46xGXgs5mUiveU4sbTyGBzmstUspZC92UhjJM694ty"
         );
         assert_eq!(offer.price_per_slot_hour, 340_282_366_920_938_463_463);
+        assert_eq!(
+            (offer.next_price_per_slot_hour, offer.next_price_from_ms),
+            (Some(340_282_366_920_938_463_464), Some(60_000))
+        );
+        assert_eq!((offer.service.fulfilled, offer.service.not_started), (5, 3));
         assert!(offer.tee_kinds.contains(TeeKind::SevSnp) && !offer.tee_kinds.contains(TeeKind::Tdx));
         assert!(matches!(
             found.passed_over[0].mismatches[..],

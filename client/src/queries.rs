@@ -12,8 +12,8 @@ use crate::{
     client::{AtBlock, ChainClient},
     error::{Error, from_subxt},
     types::{
-        AccountBalance, Assignment, Bond, Clock, Debt, EpochRecord, HardwareClass, Job, JobId, Machine,
-        ManifestRef, Provider, Slash, SlashId,
+        AccountBalance, Assignment, Bond, ClassTerms, Clock, Debt, EpochRecord, HardwareClass, Job, JobId,
+        Machine, ManifestRef, Provider, Slash, SlashId,
     },
 };
 
@@ -62,12 +62,21 @@ async fn required<V: DecodeAsType>(
         })
 }
 
-/// What every machine must have bonded, whatever its class, as it was when this client connected: the constant
-/// comes with the metadata.
-fn base_bond(at: &AtBlock) -> Result<Balance, Error> {
-    at.constants()
-        .entry(subxt::dynamic::constant::<Balance>("ProviderStaking", "BaseBond"))
-        .map_err(from_subxt)
+/// Returns the least that must be bonded for so many slots with these terms, as the chain asked when this client
+/// connected: its constants come with the metadata.
+fn least_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, Error> {
+    let constant = |pallet, name| {
+        at.constants()
+            .entry(subxt::dynamic::constant::<Balance>(pallet, name))
+            .map_err(from_subxt)
+    };
+    let bond_per_point = constant("ProviderRegistry", "BondPerPoint")?;
+    let base_bond = constant("ProviderStaking", "BaseBond")?;
+    Ok(terms
+        .stake_per_slot
+        .max(bond_per_point.saturating_mul(terms.compute_score.into()))
+        .saturating_mul(slots.into())
+        .max(base_bond))
 }
 
 impl ChainClient {
@@ -155,13 +164,16 @@ impl ChainClient {
             .ok_or_else(|| Error::Incompatible {
                 reason: format!("there is no hardware class {class}; governance keeps the catalogue"),
             })?;
-        Ok(base_bond(&at)?.saturating_add(record.stake_per_slot.saturating_mul(slots.into())))
+        let terms = ClassTerms {
+            compute_score: record.compute_score,
+            stake_per_slot: record.stake_per_slot,
+        };
+        least_bond(&at, terms, slots)
     }
 
     /// Least that must be bonded for a machine that is registered, in plancks.
     pub async fn minimum_bond_of(&self, machine: &Machine) -> Result<Balance, Error> {
-        let base = base_bond(&self.at_best().await?)?;
-        Ok(base.saturating_add(machine.terms.stake_per_slot.saturating_mul(machine.slots.into())))
+        least_bond(&self.at_best().await?, machine.terms, machine.slots)
     }
 
     /// A machine's bond.

@@ -47,11 +47,13 @@ export function registerMachine(api, worker, provider, changes = {}) {
   return api.tx.providerRegistry.registerMachine(registrationOf(worker, changes), signature);
 }
 
-/** What the chain asks to be bonded for a machine: the base bond and its class's stake for each slot. */
+/** What the chain asks to be bonded for a machine: for each slot what its class and its score ask, and the base bond at least. */
 export async function minimumBond(api, machine) {
-  const { class: name, slots } = (await api.query.providerRegistry.machines(machine)).unwrap();
-  const { stakePerSlot } = (await api.query.providerRegistry.hardwareClasses(name)).unwrap();
-  return 500n * ASY + stakePerSlot.toBigInt() * slots.toBigInt();
+  const { terms, slots } = (await api.query.providerRegistry.machines(machine)).unwrap();
+  const bigger = (left, right) => (left > right ? left : right);
+  const forScore = api.consts.providerRegistry.bondPerPoint.toBigInt() * terms.computeScore.toBigInt();
+  const forSlots = bigger(terms.stakePerSlot.toBigInt(), forScore) * slots.toBigInt();
+  return bigger(api.consts.providerStaking.baseBond.toBigInt(), forSlots);
 }
 
 /** The call that gives a machine another worker key, which agrees, and another sealing key. */

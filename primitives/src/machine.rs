@@ -129,6 +129,10 @@ pub enum SuspensionReason {
     Offence,
     /// It committed an offence that ends its life in the market. It retires when its last job ends.
     Condemned,
+    /// It neither started nor declined a job in time, although both are free. Its provider or its worker key brings it
+    /// back.
+    #[codec(index = 5)]
+    MissedStart,
 }
 
 /// The terms on which a machine gives slots, as they stood when they were taken.
@@ -151,12 +155,37 @@ pub trait MachineInspect<AccountId> {
     /// The machine's status; `None` where there is no such machine.
     fn status(machine: MachineId) -> Option<MachineStatus>;
 
-    /// What the machine's class asks to be staked for all of its slots, in plancks, without the base bond.
+    /// Returns true for a machine that validators watch.
+    ///
+    /// That is one in the market, even if it takes no jobs now; one of which a slot is leased, whatever its status, since
+    /// it is paid for its uptime; and one that was either in an epoch that is still open to reports, which it must not
+    /// erase by leaving. An unproven machine that was neither costs no bond: who could have thousands of them watched
+    /// could fill the reports.
+    fn is_watched(machine: MachineId) -> bool {
+        match Self::status(machine) {
+            Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
+            Some(MachineStatus::Unproven | MachineStatus::Retired) | None => false,
+        }
+    }
+
+    /// Returns true while a machine may still be found at fault for what it was leased for: a slot of it is leased, or an
+    /// epoch in which one was, or in which it left the market, is still open to reports.
+    fn is_accountable(_machine: MachineId) -> bool {
+        false
+    }
+
+    /// Returns what is asked to be bonded for all of the machine's slots, in plancks, in proportion to what they may weigh
+    /// in the emission. The stakes ask for a base bond at least.
     fn class_stake(machine: MachineId) -> Option<Balance>;
 
     /// A machine that exists, is owned by `provider` and is not active, for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_machine(provider: &AccountId, worker_key: &AccountId, slots: u8) -> MachineId;
+
+    /// Puts a machine of [`Self::benchmark_machine`] into the market, proven and with all of its slots free, whatever its
+    /// bond; for benchmarks of other pallets. A registry without a market has nothing to do.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_enter_market(_machine: MachineId) {}
 
     /// Retires a machine of [`Self::benchmark_machine`] although something is still bonded for it; for benchmarks
     /// of other pallets. A registry whose machines never retire has nothing to do.
@@ -184,6 +213,50 @@ pub enum LeaseEnd {
     /// The workload ended by itself, gave no result in its time or was outvoted: whose fault it was nobody can tell.
     #[codec(index = 4)]
     Unresolved,
+}
+
+/// Number of leases of a machine that ended in each way, since it was registered. Each count stays at its maximum.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceRecord {
+    /// See [`LeaseEnd::Fulfilled`].
+    pub fulfilled: u32,
+    /// See [`LeaseEnd::Cancelled`].
+    pub cancelled: u32,
+    /// See [`LeaseEnd::NotStarted`].
+    pub not_started: u32,
+    /// See [`LeaseEnd::Abandoned`].
+    pub abandoned: u32,
+    /// See [`LeaseEnd::Unresolved`].
+    pub unresolved: u32,
+}
+
+impl ServiceRecord {
+    /// Counts one more lease.
+    pub fn count(&mut self, end: LeaseEnd) {
+        let count = match end {
+            LeaseEnd::Fulfilled => &mut self.fulfilled,
+            LeaseEnd::Cancelled => &mut self.cancelled,
+            LeaseEnd::NotStarted => &mut self.not_started,
+            LeaseEnd::Abandoned => &mut self.abandoned,
+            LeaseEnd::Unresolved => &mut self.unresolved,
+        };
+        *count = count.saturating_add(1);
+    }
 }
 
 /// Takes and gives back slots. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
@@ -331,4 +404,53 @@ pub trait OnProofChange {
 
 impl OnProofChange for () {
     fn on_proof_change(_: MachineId) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_record_counts_each_end_for_itself() {
+        let mut service = ServiceRecord {
+            unresolved: u32::MAX,
+            ..ServiceRecord::default()
+        };
+        for (times, end) in [
+            (1, LeaseEnd::Fulfilled),
+            (2, LeaseEnd::Cancelled),
+            (3, LeaseEnd::NotStarted),
+            (4, LeaseEnd::Abandoned),
+            (5, LeaseEnd::Unresolved),
+        ] {
+            for _ in 0..times {
+                service.count(end);
+            }
+        }
+        assert_eq!(
+            service,
+            ServiceRecord {
+                fulfilled: 1,
+                cancelled: 2,
+                not_started: 3,
+                abandoned: 4,
+                unresolved: u32::MAX,
+            }
+        );
+    }
+
+    #[test]
+    fn suspension_reasons_keep_their_codec_indices() {
+        let reasons = [
+            SuspensionReason::OwnRequest,
+            SuspensionReason::BondTooLow,
+            SuspensionReason::InDebt,
+            SuspensionReason::Offence,
+            SuspensionReason::Condemned,
+            SuspensionReason::MissedStart,
+        ];
+        for (index, reason) in (0_u8..).zip(reasons) {
+            assert_eq!(reason.encode(), [index]);
+        }
+    }
 }

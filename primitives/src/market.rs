@@ -11,8 +11,11 @@ use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock::Millis,
     json,
-    machine::{ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region},
+    machine::{
+        ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region, ServiceRecord,
+    },
     money::Balance,
 };
 
@@ -324,6 +327,13 @@ pub struct MachineView<AccountId> {
     /// Plancks per slot-hour.
     #[serde(with = "json::amount")]
     pub price_per_slot_hour: Balance,
+    /// Plancks per slot-hour from [`Self::next_price_from_ms`] on, where the provider announced a raise. Offers are in the
+    /// order of this price until then.
+    #[serde(with = "json::optional_amount", default)]
+    pub next_price_per_slot_hour: Option<Balance>,
+    /// Active time from which on the announced price holds.
+    #[serde(default)]
+    pub next_price_from_ms: Option<Millis>,
     /// Plancks per TFLOPS-hour: the price by the compute score, rounded up; `None` where the score is zero.
     #[serde(with = "json::optional_amount")]
     pub price_per_tflops_hour: Option<Balance>,
@@ -331,6 +341,8 @@ pub struct MachineView<AccountId> {
     pub uptime_ppm: u32,
     /// TEEs of which the chain has fresh evidence.
     pub tee_kinds: TeeKinds,
+    /// Number of its leases that ended in each way.
+    pub service: ServiceRecord,
 }
 
 /// A place in the order of offers; what comes after it does not change when others come or go.

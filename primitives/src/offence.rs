@@ -46,21 +46,25 @@ impl Offence {
     ];
 }
 
-/// Who gets a share of a slash, in this order; what is left is burned.
+/// Recipient of a part of a slash; what is left is burned.
+///
+/// Nobody earns by reporting an offence: a provider would report itself from another account and keep the share.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Beneficiaries<AccountId> {
-    /// The consumer who was harmed, and the plancks that it lost by the offence. Made whole first.
+    /// The consumer who was harmed, and the plancks that it lost by the offence: it is made whole first.
     pub consumer: Option<(AccountId, Balance)>,
-    /// Who showed the offence to the chain; earns a share of what is owed, after the consumer.
-    pub reporter: Option<AccountId>,
 }
 
 impl<AccountId> Beneficiaries<AccountId> {
-    /// Nobody was harmed and nobody reported: all is burned.
+    /// Returns no beneficiary: nobody was harmed, and all is burned.
     pub fn nobody() -> Self {
+        Self { consumer: None }
+    }
+
+    /// Returns a consumer that lost so many plancks by the offence.
+    pub fn consumer(account: AccountId, loss: Balance) -> Self {
         Self {
-            consumer: None,
-            reporter: None,
+            consumer: Some((account, loss)),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Griefing has a price: a deposit covers every byte that the chain keeps for who pays it.
 
 use assay_primitives::{clock::EpochIndex, machine::MachineId, market::Requirements, money::Balance};
-use assay_runtime::{AccountId, Runtime, configs::system::storage_deposit};
+use assay_runtime::{AccountId, Nonce, Runtime, configs::system::storage_deposit};
 use codec::MaxEncodedLen;
 use pallet_hardware_challenge::ProofRecord;
 use pallet_job_escrow::{AssignmentRecord, Config as EscrowConfig, JobId, JobRecord, RefusedMachines};
 use pallet_provider_registry::{Config as RegistryConfig, MachineRecord, OfferKey, ProviderRecord};
 use pallet_provider_staking::BondRecord;
 use pallet_reward_emission::RewardDestination;
-use polkadot_sdk::frame_support::traits::Get;
+use polkadot_sdk::{frame_support::traits::Get, frame_system::AccountInfo, pallet_balances::AccountData};
 
 /// Bytes of the hash before a key of kind `Twox64Concat`.
 const TWOX_64: usize = 8;
@@ -26,6 +26,8 @@ fn a_provider_pays_for_its_record() {
 fn a_provider_pays_for_each_machine() {
     let (account, machine) = (AccountId::max_encoded_len(), MachineId::max_encoded_len());
     let items = [
+        // System: Account, of the worker key.
+        BLAKE2_128 + account + AccountInfo::<Nonce, AccountData<Balance>>::max_encoded_len(),
         // ProviderRegistry: Machines, WorkerKeys, MachinesByProvider, and Offers twice.
         TWOX_64 + machine + MachineRecord::<AccountId>::max_encoded_len(),
         BLAKE2_128 + account + machine,

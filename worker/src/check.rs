@@ -311,7 +311,7 @@ fn status_finding(machine: u64, status: MachineStatus) -> Finding {
         | MachineStatus::Retired => Finding::Bad(text),
         MachineStatus::Unproven
         | MachineStatus::Active
-        | MachineStatus::Suspended(SuspensionReason::OwnRequest)
+        | MachineStatus::Suspended(SuspensionReason::OwnRequest | SuspensionReason::MissedStart)
         | MachineStatus::Draining => Finding::Note(text),
     }
 }

@@ -87,7 +87,7 @@ pub fn has_other_worker(record: &Machine, worker: &AccountId) -> bool {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use assay_client::types::{ClassTerms, Location, SuspensionReason};
+    use assay_client::types::{ClassTerms, Location, ServiceRecord, SuspensionReason};
 
     use super::*;
 
@@ -109,8 +109,11 @@ pub(crate) mod tests {
             region: "us-east".into(),
             endpoint: "http://127.0.0.1:4001".into(),
             ask: 1,
+            raise: None,
             uptime_ppm: 950_000,
+            service: ServiceRecord::default(),
             status,
+            last_duty_epoch: None,
             registered_at_ms: 0,
             deposit: 0,
         }
@@ -136,6 +139,11 @@ pub(crate) mod tests {
                 SuspensionReason::Condemned,
                 "suspended (condemned)",
                 "nothing brings it back",
+            ),
+            (
+                SuspensionReason::MissedStart,
+                "suspended (missed a start)",
+                "resume 7",
             ),
             (
                 SuspensionReason::BondTooLow,

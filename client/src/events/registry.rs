@@ -3,6 +3,7 @@
 use std::fmt;
 
 use assay_primitives::{
+    clock::Millis,
     machine::{HardwareClassId, MachineId},
     money::Balance,
 };
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::text::count;
 use crate::{
-    types::{AccountId, JobId, MachineStatus, as_decimal, as_hex},
+    types::{AccountId, JobId, LeaseEnd, MachineStatus, as_decimal, as_hex},
     units::{format_asy, format_ppm},
 };
 
@@ -48,6 +49,8 @@ pub enum RegistryEvent {
         /// Plancks per slot-hour.
         #[serde(serialize_with = "as_decimal")]
         ask: Balance,
+        /// Active time from which on it holds.
+        from_ms: Millis,
     },
     /// A machine's worker is reached at another URL.
     EndpointUpdated {
@@ -114,6 +117,8 @@ pub enum RegistryEvent {
         slots: u8,
         /// Slots free now.
         free_slots: u8,
+        /// End of the lease.
+        end: LeaseEnd,
     },
     /// The catalogue of hardware classes changed.
     HardwareClassSet {
@@ -163,9 +168,15 @@ impl fmt::Display for RegistryEvent {
                 "machine {machine} of {provider} registered with {} of class {class}",
                 count(*slots, "slot")
             ),
-            Self::AskUpdated { machine, ask } => {
-                write!(f, "machine {machine} asks {} per slot-hour", format_asy(*ask))
-            }
+            Self::AskUpdated {
+                machine,
+                ask,
+                from_ms,
+            } => write!(
+                f,
+                "machine {machine} asks {} per slot-hour from active time {from_ms} ms on",
+                format_asy(*ask)
+            ),
             Self::EndpointUpdated { machine } => write!(f, "machine {machine} has a new endpoint"),
             Self::KeysRotated {
                 machine, worker_key, ..
@@ -208,10 +219,11 @@ impl fmt::Display for RegistryEvent {
                 machine,
                 slots,
                 free_slots,
+                end,
             } => {
                 write!(
                     f,
-                    "{} of machine {machine} given back, {free_slots} free",
+                    "{} of machine {machine} given back ({end}), {free_slots} free",
                     count(*slots, "slot")
                 )
             }

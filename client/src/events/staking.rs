@@ -84,9 +84,6 @@ pub enum StakingEvent {
         /// Plancks that the harmed consumer received.
         #[serde(serialize_with = "as_decimal")]
         to_consumer: Balance,
-        /// Plancks that the reporter received.
-        #[serde(serialize_with = "as_decimal")]
-        to_reporter: Balance,
         /// Plancks that were burned.
         #[serde(serialize_with = "as_decimal")]
         burned: Balance,
@@ -105,9 +102,6 @@ pub enum StakingEvent {
         /// Plancks that the harmed consumer received.
         #[serde(serialize_with = "as_decimal")]
         to_consumer: Balance,
-        /// Plancks that the reporter received.
-        #[serde(serialize_with = "as_decimal")]
-        to_reporter: Balance,
         /// Plancks that were burned.
         #[serde(serialize_with = "as_decimal")]
         burned: Balance,
@@ -202,7 +196,6 @@ impl fmt::Display for StakingEvent {
                 machine,
                 taken,
                 to_consumer,
-                to_reporter,
                 burned,
                 debt,
             } => {
@@ -210,7 +203,7 @@ impl fmt::Display for StakingEvent {
                     f,
                     "machine {machine} lost {} to slash {id}{}",
                     format_asy(*taken),
-                    Parts(*to_consumer, *to_reporter, *burned)
+                    Parts(*to_consumer, *burned)
                 )?;
                 if *debt > 0 {
                     write!(f, "; it owes {} more", format_asy(*debt))?;
@@ -222,12 +215,11 @@ impl fmt::Display for StakingEvent {
                 machine,
                 payer,
                 to_consumer,
-                to_reporter,
                 burned,
             } => write!(
                 f,
                 "{payer} paid what machine {machine} owed of slash {id}{}",
-                Parts(*to_consumer, *to_reporter, *burned)
+                Parts(*to_consumer, *burned)
             ),
             Self::ShareBurned {
                 id,
@@ -258,7 +250,6 @@ mod tests {
             machine: 7,
             taken: 12_000_000_000_000,
             to_consumer: 4_000_000_000_000,
-            to_reporter: 0,
             burned: 8_000_000_000_000,
             debt: 500_000_000_000,
         };

@@ -6,17 +6,13 @@ use assay_primitives::money::Balance;
 
 use crate::units::format_asy;
 
-/// Where the plancks of a slash went: to the consumer, to the reporter, and out of existence.
-pub(super) struct Parts(pub(super) Balance, pub(super) Balance, pub(super) Balance);
+/// Plancks of a slash that went to the consumer, and those that were burned.
+pub(super) struct Parts(pub(super) Balance, pub(super) Balance);
 
 impl fmt::Display for Parts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(to_consumer, to_reporter, burned) = *self;
-        let parts = [
-            (to_consumer, " to the consumer"),
-            (to_reporter, " to the reporter"),
-            (burned, " burned"),
-        ];
+        let Self(to_consumer, burned) = *self;
+        let parts = [(to_consumer, " to the consumer"), (burned, " burned")];
         let mut separator = ": ";
         for (amount, destination) in parts.into_iter().filter(|(amount, _)| *amount > 0) {
             write!(f, "{separator}{}{destination}", format_asy(amount))?;
@@ -48,10 +44,11 @@ mod tests {
     #[test]
     fn parts_of_nothing_are_left_out() {
         let asy = 1_000_000_000_000;
-        assert_eq!(Parts(0, 0, 0).to_string(), "");
+        assert_eq!(Parts(0, 0).to_string(), "");
+        assert_eq!(Parts(0, asy).to_string(), ": 1 ASY burned");
         assert_eq!(
-            Parts(0, 2 * asy, asy).to_string(),
-            ": 2 ASY to the reporter, 1 ASY burned"
+            Parts(2 * asy, asy).to_string(),
+            ": 2 ASY to the consumer, 1 ASY burned"
         );
     }
 }

@@ -68,30 +68,22 @@ fn every_part_of_a_record_is_understood() {
     };
     let debts = value_type("ProviderStaking", "Debts");
     let share = |account: u8, amount: u128| Some(([account; 32], amount));
-    let bytes = (share(1, 2), share(3, 4), 5_u128).encode();
+    let bytes = (share(3, 4), 5_u128).encode();
     let debt = Debt::decode_as_type(&mut &bytes[..], debts, metadata.types()).unwrap();
-    assert_eq!(debt.total(), 11);
-    assert_eq!(debt.reporter.unwrap().account, AccountId::from([3; 32]));
+    assert_eq!(debt.total(), 9);
+    assert_eq!(debt.consumer.unwrap().account, AccountId::from([3; 32]));
 
     let agenda = value_type("ProviderStaking", "Agenda");
-    // The machine, an offence, what is owed, who gets a share, the reporter's, and whether the machine ends.
+    // The machine, an offence, what is owed, the consumer that lost something, and whether the machine ends.
     let reason = (0_u8, assay_primitives::offence::Offence::ForgedEvidence);
-    let bytes = (
-        7_u64,
-        reason,
-        9_u128,
-        (share(1, 2), Some([3_u8; 32])),
-        4_u128,
-        true,
-    )
-        .encode();
+    let bytes = (7_u64, reason, 9_u128, share(1, 2), true).encode();
     let slash = Slash::decode_as_type(&mut &bytes[..], agenda, metadata.types()).unwrap();
     assert_eq!(slash.reason, SlashReason::Offence(Offence::ForgedEvidence));
     assert_eq!(slash.beneficiaries.consumer.unwrap().amount, 2);
     assert!(slash.ends_machine);
 
     let bonds = value_type("ProviderStaking", "Bonds");
-    let strikes = [0_u8, 0, 6, 0, 0].map(|count| (count, u32::from(count)));
+    let strikes = [0_u8, 6, 0].map(|count| (count, u32::from(count)));
     let unlocking = vec![(1_u128, 2_u32)];
     let bytes = (
         [1_u8; 32], 2_u128, unlocking, true, 3_u128, 4_u128, 5_u32, strikes,
@@ -103,7 +95,7 @@ fn every_part_of_a_record_is_understood() {
         .strikes_by_offence()
         .map(|(offence, strikes)| (offence, strikes.count))
         .collect();
-    assert_eq!(strikes, [(Offence::JobAbandoned, 6)]);
+    assert_eq!(strikes, [(Offence::ChallengeWrong, 6)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use assay_primitives::{
-    clock::Millis,
+    clock::{EpochIndex, Millis},
     machine::{self, HardwareClassId, MachineId},
     money::Balance,
 };
@@ -64,7 +64,7 @@ impl MachineStatus {
     /// What keeps the machine from new jobs and what its provider can do about it, as a sentence without its full
     /// stop; nothing for a machine that takes some.
     pub fn remedy(self, machine: MachineId) -> Option<String> {
-        use SuspensionReason::{BondTooLow, Condemned, InDebt, Offence, OwnRequest};
+        use SuspensionReason::{BondTooLow, Condemned, InDebt, MissedStart, Offence, OwnRequest};
         let remedy = match self {
             Self::Active => return None,
             Self::Unproven => format!(
@@ -89,13 +89,18 @@ impl MachineStatus {
                  its last job ends"
                     .to_owned()
             }
+            Self::Suspended(MissedStart) => format!(
+                "it neither started nor declined a job in time; once its worker runs again, \
+                 `assay machine resume {machine}` brings it back"
+            ),
             Self::Draining => format!(
                 "it finishes the jobs it has; `assay machine resume {machine}` takes new ones again, \
                  `assay machine retire {machine}` ends it when the last is done"
             ),
             Self::Retired => format!(
                 "it left the market for good; `assay machine unbond {machine}` and, when it is due, \
-                 `assay machine withdraw {machine}` give back what is bonded"
+                 `assay machine withdraw {machine}` give back what is bonded; where nothing is, \
+                 `assay machine refresh {machine}` gives back the deposit once its last epoch is closed"
             ),
         };
         Some(remedy)
@@ -124,6 +129,7 @@ impl fmt::Display for MachineStatus {
             Self::Suspended(SuspensionReason::InDebt) => "suspended (in debt)",
             Self::Suspended(SuspensionReason::Offence) => "suspended (offence)",
             Self::Suspended(SuspensionReason::Condemned) => "suspended (condemned)",
+            Self::Suspended(SuspensionReason::MissedStart) => "suspended (missed a start)",
             Self::Draining => "draining",
             Self::Retired => "retired",
         })
@@ -143,6 +149,8 @@ pub enum SuspensionReason {
     Offence,
     /// It committed an offence that ends its life in the market; it retires when its last job ends.
     Condemned,
+    /// It neither started nor declined a job in time.
+    MissedStart,
 }
 
 impl From<machine::SuspensionReason> for SuspensionReason {
@@ -153,8 +161,83 @@ impl From<machine::SuspensionReason> for SuspensionReason {
             machine::SuspensionReason::InDebt => Self::InDebt,
             machine::SuspensionReason::Offence => Self::Offence,
             machine::SuspensionReason::Condemned => Self::Condemned,
+            machine::SuspensionReason::MissedStart => Self::MissedStart,
         }
     }
+}
+
+/// End of a lease of slots, as far as the chain can tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum LeaseEnd {
+    /// The machine kept its word.
+    Fulfilled,
+    /// The job was taken back or declined before it started.
+    Cancelled,
+    /// The machine neither started nor declined in its time.
+    NotStarted,
+    /// The machine gave up what it ran.
+    Abandoned,
+    /// The workload ended by itself, gave no result in its time or was outvoted.
+    Unresolved,
+}
+
+impl fmt::Display for LeaseEnd {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Fulfilled => "fulfilled",
+            Self::Cancelled => "cancelled",
+            Self::NotStarted => "not started",
+            Self::Abandoned => "abandoned",
+            Self::Unresolved => "unresolved",
+        })
+    }
+}
+
+/// Number of a machine's leases that ended in each way; see [`LeaseEnd`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, DecodeAsType, Serialize)]
+pub struct ServiceRecord {
+    /// Leases in which the machine kept its word.
+    pub fulfilled: u32,
+    /// Leases taken back or declined before the job started.
+    pub cancelled: u32,
+    /// Leases whose job the machine neither started nor declined in time.
+    pub not_started: u32,
+    /// Leases that the machine gave up.
+    pub abandoned: u32,
+    /// Leases of which nobody can tell whose fault their end was.
+    pub unresolved: u32,
+}
+
+impl From<machine::ServiceRecord> for ServiceRecord {
+    fn from(service: machine::ServiceRecord) -> Self {
+        Self {
+            fulfilled: service.fulfilled,
+            cancelled: service.cancelled,
+            not_started: service.not_started,
+            abandoned: service.abandoned,
+            unresolved: service.unresolved,
+        }
+    }
+}
+
+impl fmt::Display for ServiceRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} fulfilled, {} cancelled, {} not started, {} abandoned, {} unresolved",
+            self.fulfilled, self.cancelled, self.not_started, self.abandoned, self.unresolved
+        )
+    }
+}
+
+/// A higher ask that was announced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct AskRaise {
+    /// Plancks per slot-hour.
+    #[serde(serialize_with = "as_decimal")]
+    pub ask: Balance,
+    /// Active time from which on it holds.
+    pub from_ms: Millis,
 }
 
 /// One host of a provider.
@@ -191,13 +274,19 @@ pub struct Machine {
     pub region: Text,
     /// URL of the worker's HTTP API.
     pub endpoint: Text,
-    /// Plancks per slot-hour.
+    /// Plancks per slot-hour, until a raise takes its place.
     #[serde(serialize_with = "as_decimal")]
     pub ask: Balance,
+    /// The raise that was announced last, also when it holds already.
+    pub raise: Option<AskRaise>,
     /// Average uptime as the validators saw it, in parts per million.
     pub uptime_ppm: u32,
+    /// Number of leases that ended in each way.
+    pub service: ServiceRecord,
     /// What it is to the market.
     pub status: MachineStatus,
+    /// Latest epoch in which a lease of it ended or it left the market.
+    pub last_duty_epoch: Option<EpochIndex>,
     /// When it was registered, in active time.
     pub registered_at_ms: Millis,
     /// Plancks held for its record.
@@ -206,6 +295,19 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// Plancks per slot-hour at a moment of active time.
+    pub fn ask_at(&self, now_ms: Millis) -> Balance {
+        match self.raise {
+            Some(raise) if raise.from_ms <= now_ms => raise.ask,
+            _ => self.ask,
+        }
+    }
+
+    /// Plancks per slot-hour once the announced raise holds.
+    pub fn announced_ask(&self) -> Balance {
+        self.raise.map_or(self.ask, |raise| raise.ask)
+    }
+
     /// Whether jobs have slots of it.
     pub fn is_leased(&self) -> bool {
         self.free_slots != self.slots
@@ -219,7 +321,7 @@ mod tests {
     #[test]
     fn every_status_that_takes_no_jobs_names_its_remedy() {
         use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
-        use SuspensionReason::{BondTooLow, Condemned, InDebt, Offence, OwnRequest};
+        use SuspensionReason::{BondTooLow, Condemned, InDebt, MissedStart, Offence, OwnRequest};
 
         assert_eq!(Active.remedy(7), None);
         for (status, command) in [
@@ -229,6 +331,7 @@ mod tests {
             (Suspended(InDebt), "`assay machine pay-debt 7`"),
             (Suspended(Offence), "`assay machine resume 7`"),
             (Suspended(Condemned), "nothing brings it back"),
+            (Suspended(MissedStart), "`assay machine resume 7`"),
             (Draining, "`assay machine retire 7`"),
             (Retired, "`assay machine withdraw 7`"),
         ] {
@@ -236,5 +339,18 @@ mod tests {
             let remedy = status.remedy(7).unwrap_or_default();
             assert!(remedy.contains(command), "{status}: {remedy}");
         }
+    }
+
+    #[test]
+    fn a_service_record_reads_as_a_list() {
+        let service = ServiceRecord {
+            fulfilled: 5,
+            not_started: 1,
+            ..ServiceRecord::default()
+        };
+        assert_eq!(
+            service.to_string(),
+            "5 fulfilled, 0 cancelled, 1 not started, 0 abandoned, 0 unresolved"
+        );
     }
 }

@@ -27,7 +27,9 @@ pub use job::{
     Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobKind, Manifest,
     ManifestRef, Outcome, Verification,
 };
-pub use machine::{ClassTerms, Location, Machine, MachineStatus, SuspensionReason};
+pub use machine::{
+    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, ServiceRecord, SuspensionReason,
+};
 pub use stake::{
     Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,
 };

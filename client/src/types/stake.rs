@@ -34,6 +34,11 @@ pub struct Bond {
 }
 
 impl Bond {
+    /// Plancks that will be bonded when the pending slashes were applied: these must be the minimum.
+    pub fn unencumbered(&self) -> Balance {
+        self.bonded.saturating_sub(self.pending)
+    }
+
     /// The offences that count against the machine.
     pub fn strikes_by_offence(&self) -> impl Iterator<Item = (Offence, Strikes)> + '_ {
         Offence::ALL
@@ -74,21 +79,15 @@ pub enum Offence {
     ChallengeUnanswered,
     /// A hardware challenge was answered wrongly.
     ChallengeWrong,
-    /// A running job was given up.
-    JobAbandoned,
-    /// A result differs from the one that the quorum agreed on.
-    AgainstQuorum,
     /// Evidence of a TEE was forged, or relayed from another machine.
     ForgedEvidence,
 }
 
 impl Offence {
     /// Every offence, in the chain's order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 3] = [
         Self::ChallengeUnanswered,
         Self::ChallengeWrong,
-        Self::JobAbandoned,
-        Self::AgainstQuorum,
         Self::ForgedEvidence,
     ];
 }
@@ -98,8 +97,6 @@ impl fmt::Display for Offence {
         formatter.pad(match self {
             Self::ChallengeUnanswered => "a hardware challenge not answered",
             Self::ChallengeWrong => "a hardware challenge answered wrongly",
-            Self::JobAbandoned => "a running job given up",
-            Self::AgainstQuorum => "a result against the quorum",
             Self::ForgedEvidence => "forged evidence of a TEE",
         })
     }
@@ -148,13 +145,11 @@ pub struct Share {
     pub amount: Balance,
 }
 
-/// Who gets a share of a slash, in this order.
+/// Recipient of a part of a slash; the rest is burned.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Beneficiaries {
     /// The consumer who was harmed, and what it lost.
     pub consumer: Option<Share>,
-    /// Who showed the offence to the chain.
-    pub reporter: Option<AccountId>,
 }
 
 /// A slash that was neither applied nor cancelled.
@@ -169,9 +164,6 @@ pub struct Slash {
     pub owed: Balance,
     /// Who gets a share.
     pub beneficiaries: Beneficiaries,
-    /// Plancks of the reporter's share.
-    #[serde(serialize_with = "as_decimal")]
-    pub reporter_share: Balance,
     /// Whether applying it takes the machine out of the market for good.
     pub ends_machine: bool,
 }
@@ -181,8 +173,6 @@ pub struct Slash {
 pub struct Debt {
     /// The harmed consumer's part.
     pub consumer: Option<Share>,
-    /// The reporter's part.
-    pub reporter: Option<Share>,
     /// Plancks that are burned.
     #[serde(serialize_with = "as_decimal")]
     pub burn: Balance,
@@ -191,10 +181,8 @@ pub struct Debt {
 impl Debt {
     /// All of it, in plancks.
     pub fn total(&self) -> Balance {
-        [&self.consumer, &self.reporter]
-            .into_iter()
-            .flatten()
-            .fold(self.burn, |total, share| total.saturating_add(share.amount))
+        let to_consumer = self.consumer.map_or(0, |share| share.amount);
+        self.burn.saturating_add(to_consumer)
     }
 }
 
@@ -223,7 +211,7 @@ mod tests {
             pending_slashes: 0,
             strikes: Offence::ALL
                 .map(|offence| Strikes {
-                    count: u8::from(offence == Offence::JobAbandoned),
+                    count: u8::from(offence == Offence::ChallengeUnanswered),
                     last_epoch: 9,
                 })
                 .to_vec(),
@@ -232,7 +220,7 @@ mod tests {
         assert_eq!(
             strikes,
             [(
-                Offence::JobAbandoned,
+                Offence::ChallengeUnanswered,
                 Strikes {
                     count: 1,
                     last_epoch: 9
@@ -240,25 +228,21 @@ mod tests {
             )]
         );
         let json = serde_json::to_value(&bond).unwrap();
-        assert_eq!(json["strikes"]["JobAbandoned"]["count"], 1);
+        assert_eq!(json["strikes"]["ChallengeUnanswered"]["count"], 1);
         assert_eq!(json["strikes"]["ChallengeWrong"]["count"], 0);
         assert_eq!(json["debt"], "3");
     }
 
     #[test]
     fn a_debt_is_the_sum_of_its_parts() {
-        let share = |amount| {
-            Some(Share {
-                account: AccountId::from([1; 32]),
-                amount,
-            })
-        };
         let debt = Debt {
-            consumer: share(4),
-            reporter: share(2),
+            consumer: Some(Share {
+                account: AccountId::from([1; 32]),
+                amount: 4,
+            }),
             burn: 1,
         };
-        assert_eq!(debt.total(), 7);
+        assert_eq!(debt.total(), 5);
         let id = SlashId {
             due_epoch: 12,
             index: 0,

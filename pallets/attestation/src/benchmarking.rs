@@ -606,10 +606,9 @@ mod benches {
         begin::<T>();
         fill::<T>(&provider, machine);
         let id = insert_gpu::<T>(&provider, machine, MAX_EVIDENCE, later_slot());
-        let reporter = Some(account("reporter", 0, 0));
 
         #[extrinsic_call]
-        _(admin::<T>()? as T::RuntimeOrigin, machine, id.device, reporter);
+        _(admin::<T>()? as T::RuntimeOrigin, machine, id.device);
 
         assert!(!Devices::<T>::contains_key(id.device));
         Ok(())

@@ -98,19 +98,11 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    pub(crate) fn do_condemn(
-        machine: MachineId,
-        device: DeviceHash,
-        reporter: Option<T::AccountId>,
-    ) -> DispatchResult {
+    pub(crate) fn do_condemn(machine: MachineId, device: DeviceHash) -> DispatchResult {
         if Devices::<T>::get(device) == Some(machine) {
             Self::drop_evidence(machine, device);
         }
-        let beneficiaries = Beneficiaries {
-            consumer: None,
-            reporter,
-        };
-        let slash = T::Offences::report_offence(machine, Offence::ForgedEvidence, beneficiaries)?;
+        let slash = T::Offences::report_offence(machine, Offence::ForgedEvidence, Beneficiaries::nobody())?;
         Self::deposit_event(Event::MachineCondemned {
             machine,
             device,

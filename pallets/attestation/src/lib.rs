@@ -786,7 +786,6 @@ pub mod pallet {
         /// # Parameters
         /// - `machine`: the machine whose provider relayed.
         /// - `device`: the device whose evidence it was; what the machine has of it is dropped.
-        /// - `reporter`: who showed it, and earns a reporter's share.
         ///
         /// # Errors
         /// - Of the stakes, for a machine that does not exist.
@@ -795,14 +794,9 @@ pub mod pallet {
         /// - [`Event::MachineCondemned`], and [`Event::EvidenceDropped`] for each piece
         #[pallet::call_index(14)]
         #[pallet::weight(T::WeightInfo::condemn())]
-        pub fn condemn(
-            origin: OriginFor<T>,
-            machine: MachineId,
-            device: DeviceHash,
-            reporter: Option<T::AccountId>,
-        ) -> DispatchResult {
+        pub fn condemn(origin: OriginFor<T>, machine: MachineId, device: DeviceHash) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
-            Self::do_condemn(machine, device, reporter)
+            Self::do_condemn(machine, device)
         }
     }
 

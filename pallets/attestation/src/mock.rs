@@ -87,7 +87,7 @@ parameter_types! {
     /// What the market was told, and whether the machine earned the premium then.
     pub static Told: Vec<(MachineId, bool)> = Vec::new();
     /// Which machines were reported, with who reported them.
-    pub static Reported: Vec<(MachineId, Offence, Option<AccountId>)> = Vec::new();
+    pub static Reported: Vec<(MachineId, Offence)> = Vec::new();
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
 }
 
@@ -155,7 +155,8 @@ impl ReportOffence<AccountId> for MockStakes {
         if MockMachines::identity_of(machine).is_none() {
             return Err(DispatchError::Other("no such machine"));
         }
-        Reported::mutate(|reported| reported.push((machine, offence, beneficiaries.reporter)));
+        assert_eq!(beneficiaries, Beneficiaries::nobody());
+        Reported::mutate(|reported| reported.push((machine, offence)));
         Ok(SlashId {
             due_epoch: 24,
             index: 0,

@@ -145,6 +145,8 @@ impl pallet_provider_registry::Config for Test {
     type Currency = Balances;
     type HardwareProofs = ();
     type MachineDeposit = ConstU128<ASY>;
+    type AskRaiseDelayMs = ConstU64<60_000>;
+    type BondPerPoint = ConstU128<0>;
     type OnMachineRemoved = ();
     type ProviderDeposit = ConstU128<ASY>;
     type RewardWeights = ();

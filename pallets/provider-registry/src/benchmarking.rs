@@ -5,6 +5,7 @@
 use alloc::vec;
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{
         Endpoint, HardwareClassId, HardwareProofs, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES,
         MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionReason,
@@ -47,13 +48,13 @@ const FIRST_PAGE: u32 = 20;
 const CLASSES: u16 = 16;
 const REGIONS: u64 = 32;
 
-fn class_record(compute_score: u32) -> HardwareClassRecord {
+fn class_record<T: Config>(compute_score: u32) -> HardwareClassRecord {
     HardwareClassRecord {
         name: vec![b'A'; MAX_CLASS_NAME_BYTES as usize].try_into().unwrap(),
         vram_mib: 81_920,
         cuda_cores: 16_896,
         compute_score,
-        stake_per_slot: ASY,
+        stake_per_slot: T::BondPerPoint::get().saturating_mul(compute_score.into()),
     }
 }
 
@@ -106,7 +107,7 @@ fn funded_provider<T: Config>() -> T::AccountId {
 /// A machine of [`funded_provider`] whose deposits are held, unproven.
 fn registered_machine<T: Config>() -> (T::AccountId, MachineId) {
     let provider = funded_provider::<T>();
-    Pallet::<T>::put_class(CLASS, class_record(989)).unwrap();
+    Pallet::<T>::put_class(CLASS, class_record::<T>(989)).unwrap();
     let (registration, signature) = signed_registration::<T>(&provider);
     let machine = crate::NextMachineId::<T>::get();
     Pallet::<T>::register_machine(
@@ -134,7 +135,7 @@ pub(crate) fn insert_machine<T: Config>(
     worker_key: &T::AccountId,
     slots: u8,
 ) -> MachineId {
-    let class = class_record(989);
+    let class = class_record::<T>(989);
     Pallet::<T>::put_class(CLASS, class.clone()).unwrap();
     let mut record = Providers::<T>::get(provider).unwrap_or_else(|| ProviderRecord {
         name: provider_name(),
@@ -157,7 +158,7 @@ pub(crate) fn force_status<T: Config>(machine: MachineId, status: MachineStatus)
 fn insert_network<T: Config>(machines: u64, classes: u16, regions: u64) {
     let provider: T::AccountId = account("provider", 0, 0);
     for class in 0..classes {
-        let mut record = class_record(989);
+        let mut record = class_record::<T>(989);
         record.name = alloc::format!("BENCHMARK_{class}")
             .into_bytes()
             .try_into()
@@ -178,7 +179,7 @@ fn insert_network<T: Config>(machines: u64, classes: u16, regions: u64) {
         };
         let mut record = MachineRecord::new(provider.clone(), registration, Default::default(), 0, 0);
         record.status = MachineStatus::Active;
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
     }
 }
 
@@ -242,7 +243,7 @@ mod benches {
     #[benchmark]
     fn register_machine() {
         let provider = funded_provider::<T>();
-        Pallet::<T>::put_class(CLASS, class_record(989)).unwrap();
+        Pallet::<T>::put_class(CLASS, class_record::<T>(989)).unwrap();
         let (registration, signature) = signed_registration::<T>(&provider);
         let worker_key = registration.worker_key.clone();
         let machine = crate::NextMachineId::<T>::get();
@@ -271,6 +272,7 @@ mod benches {
         assert_last_event::<T>(Event::AskUpdated {
             machine,
             ask: 2 * ASY,
+            from_ms: T::Clock::now_ms().saturating_add(T::AskRaiseDelayMs::get()),
         });
     }
 
@@ -346,11 +348,11 @@ mod benches {
         assert_status::<T>(machine, MachineStatus::Draining);
     }
 
-    /// Of an active machine for which nothing is bonded: its record goes at once.
+    /// Of a machine that was never in the market and for which nothing is bonded: its record goes at once. One that
+    /// leaves the market keeps its record; the call's weight adds what that costs, as [`drain`] measures it.
     #[benchmark]
     fn retire() {
         let (provider, machine) = registered_machine::<T>();
-        force_status::<T>(machine, MachineStatus::Active);
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider.clone()), machine);
@@ -362,13 +364,13 @@ mod benches {
     /// Of an entry that gets another name.
     #[benchmark]
     fn set_hardware_class() {
-        let mut before = class_record(1);
+        let mut before = class_record::<T>(1);
         before.name.truncate(MAX_CLASS_NAME_BYTES as usize - 1);
         Pallet::<T>::put_class(CLASS, before).unwrap();
         let origin = T::AdminOrigin::try_successful_origin().unwrap();
 
         #[extrinsic_call]
-        _(origin as T::RuntimeOrigin, CLASS, class_record(989));
+        _(origin as T::RuntimeOrigin, CLASS, class_record::<T>(989));
 
         assert_last_event::<T>(Event::HardwareClassSet { class: CLASS });
     }
@@ -391,7 +393,7 @@ mod benches {
         T::Bonds::benchmark_bond(machine);
         T::HardwareProofs::benchmark_prove(machine);
         force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::BondTooLow));
-        Pallet::<T>::put_class(CLASS, class_record(1_979)).unwrap();
+        Pallet::<T>::put_class(CLASS, class_record::<T>(1_979)).unwrap();
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine);

@@ -18,7 +18,10 @@ use polkadot_sdk::{
         ensure,
         traits::{Get, fungible::MutateHold, tokens::Precision},
     },
-    frame_system::{self, pallet_prelude::BlockNumberFor},
+    frame_system::{
+        self, ensure_signed,
+        pallet_prelude::{BlockNumberFor, OriginFor},
+    },
     sp_core::sr25519,
     sp_io,
     sp_runtime::{ArithmeticError, DispatchError, traits::Zero},
@@ -28,7 +31,7 @@ use crate::{
     Config, Error, Event, HardwareClassIds, HardwareClassRecord, HardwareClasses, HoldReason,
     MAX_HARDWARE_CLASSES, MachineRecord, MachineRecordOf, MachineRegistrationOf, Machines,
     MachinesByProvider, NextMachineId, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
-    lifecycle, offers::MachineBook, types,
+    lifecycle, offers::MachineBook, types, worker_keys::WorkerKeyBook,
 };
 
 impl<T: Config> Pallet<T> {
@@ -123,18 +126,18 @@ impl<T: Config> Pallet<T> {
         let machine = NextMachineId::<T>::get();
         NextMachineId::<T>::put(machine.checked_add(1).ok_or(ArithmeticError::Overflow)?);
 
-        WorkerKeys::<T>::insert(&registration.worker_key, machine);
+        WorkerKeyBook::<T>::assign(&registration.worker_key, machine);
         MachinesByProvider::<T>::insert(&who, machine, ());
         Providers::<T>::insert(&who, provider);
         let (class_id, slots) = (registration.class, registration.slots);
-        let record = MachineRecord::new(
+        let mut record = MachineRecord::new(
             who.clone(),
             registration,
             class.terms(),
             T::Clock::now_ms(),
             deposit,
         );
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::deposit_event(Event::MachineRegistered {
             machine,
             provider: who,
@@ -146,8 +149,15 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_update_ask(who: T::AccountId, machine: MachineId, ask: Balance) -> DispatchResult {
         ensure!(ask > 0, Error::<T>::AskIsZero);
-        Self::update_offer(&who, machine, |record| record.ask = ask)?;
-        Self::deposit_event(Event::AskUpdated { machine, ask });
+        let mut from_ms = 0;
+        Self::update_offer(&who, machine, |record| {
+            from_ms = record.change_ask(ask, T::Clock::now_ms(), T::AskRaiseDelayMs::get());
+        })?;
+        Self::deposit_event(Event::AskUpdated {
+            machine,
+            ask,
+            from_ms,
+        });
         Ok(())
     }
 
@@ -180,11 +190,14 @@ impl<T: Config> Pallet<T> {
         );
         Self::ensure_agreed(&who, &worker_key, worker_signature)?;
 
-        WorkerKeys::<T>::remove(&record.worker_key);
-        WorkerKeys::<T>::insert(&worker_key, machine);
-        record.worker_key = worker_key.clone();
+        // A key that stays must keep its account, and with it the nonce.
+        if worker_key != record.worker_key {
+            WorkerKeyBook::<T>::free(&record.worker_key);
+            WorkerKeyBook::<T>::assign(&worker_key, machine);
+            record.worker_key = worker_key.clone();
+        }
         record.sealing_key = sealing_key;
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         // Evidence for the old keys counts no more.
         Self::on_attestation_change(machine);
         Self::deposit_event(Event::KeysRotated {
@@ -237,6 +250,19 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
+    /// Returns true where `resume` is the worker key's, for a machine that missed a start, and would succeed.
+    ///
+    /// Each of these calls undoes one missed start, which took an order that somebody paid for: they need no fee to be
+    /// few.
+    pub(crate) fn is_return_after_missed_start(origin: &OriginFor<T>, machine: MachineId) -> bool {
+        ensure_signed(origin.clone()).is_ok_and(|who| {
+            Machines::<T>::get(machine).is_some_and(|record| {
+                record.status == MachineStatus::Suspended(SuspensionReason::MissedStart)
+                    && record.worker_key == who
+            })
+        }) && T::Bonds::standing(machine) == BondStanding::Sufficient
+    }
+
     pub(crate) fn do_drain(who: T::AccountId, machine: MachineId) -> DispatchResult {
         let record = Self::machine_run_by(&who, machine)?;
         ensure!(record.status == MachineStatus::Active, Error::<T>::NotActive);
@@ -259,6 +285,11 @@ impl<T: Config> Pallet<T> {
         class: HardwareClassId,
         record: HardwareClassRecord,
     ) -> DispatchResult {
+        let terms = record.terms();
+        ensure!(
+            terms.stake_per_slot >= terms.least_stake(T::BondPerPoint::get()),
+            Error::<T>::StakeTooLow
+        );
         Self::put_class(class, record)?;
         Self::deposit_event(Event::HardwareClassSet { class });
         Ok(())
@@ -266,10 +297,10 @@ impl<T: Config> Pallet<T> {
 
     pub(crate) fn do_refresh_machine(machine: MachineId) -> DispatchResult {
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
-        ensure!(
-            record.status != MachineStatus::Retired,
-            Error::<T>::MachineRetired
-        );
+        if record.status == MachineStatus::Retired {
+            ensure!(Self::remove_if_settled(machine), Error::<T>::MachineRetired);
+            return Ok(());
+        }
         let terms = HardwareClasses::<T>::get(record.class)
             .ok_or(Error::<T>::NoSuchClass)?
             .terms();
@@ -278,7 +309,7 @@ impl<T: Config> Pallet<T> {
         if new_terms {
             record.terms = terms;
             // The stakes ask for the class's stake when they tell whether the bond suffices.
-            MachineBook::<T>::put(machine, &record);
+            MachineBook::<T>::put(machine, &mut record);
             Self::deposit_event(Event::MachineTermsUpdated {
                 machine,
                 compute_score: terms.compute_score,
@@ -336,7 +367,7 @@ impl<T: Config> Pallet<T> {
             Error::<T>::MachineRetired
         );
         update(&mut record);
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Ok(())
     }
 

@@ -11,10 +11,12 @@
 //! 1. One function ([`Pallet::set_status`]) owns every change of status, and with it what the machine weighs in
 //!    the emission and whether its worker key is taken.
 //! 2. A worker key serves one machine, and only with its own signature: nobody can register a key of somebody
-//!    else's.
+//!    else's. While it does, its account exists whatever it owns.
 //! 3. A deposit is held for as long as the bytes it pays for exist. A retired machine's record stays while
-//!    anything is held for the machine by the stakes, so that it is known whose it is, and goes with its deposit
-//!    in the moment the last planck is withdrawn; when nothing is bonded, `retire` removes it at once.
+//!    anything is held for the machine by the stakes, so that it is known whose it is, and until the last epoch in
+//!    which it was in the market or leased is closed, so that nobody erases a failure by leaving. It goes with its
+//!    deposit in the moment the last planck is withdrawn, or with `refresh_machine`; that of a machine that never
+//!    was in the market goes at once.
 //! 4. A change of the catalogue is O(1): machines keep a copy of what their class asks and is worth
 //!    ([`ClassTerms`]), which anybody may bring up to date, machine by machine, with `refresh_machine`.
 //! 5. The best offers are found without looking at the others: [`Offers`] is in the order in which the market shows
@@ -41,12 +43,14 @@ mod tests;
 mod try_state;
 mod types;
 pub mod weights;
+mod worker_keys;
 
 pub use offers::OfferKey;
 pub use pallet::*;
 pub use types::{
-    ClassTerms, GenesisHardwareClass, HardwareClassRecord, INITIAL_UPTIME_PPM, MAX_HARDWARE_CLASSES,
-    MachineRecord, MachineRecordOf, MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord,
+    AskRaise, ClassTerms, GenesisHardwareClass, HardwareClassRecord, INITIAL_UPTIME_PPM,
+    MAX_ASK_RAISE_DELAY_MS, MAX_HARDWARE_CLASSES, MIN_ASK_RAISE_DELAY_MS, MachineRecord, MachineRecordOf,
+    MachineRegistration, MachineRegistrationOf, ProviderName, ProviderRecord,
 };
 pub use weights::WeightInfo;
 
@@ -55,11 +59,11 @@ pub mod pallet {
     use alloc::vec::Vec;
 
     use assay_primitives::{
-        clock::ActiveClock,
+        clock::{ActiveClock, Millis},
         emission::RewardWeights,
         machine::{
-            Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, MachineId, MachineStatus,
-            OnMachineRemoved,
+            Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, LeaseEnd, MachineId,
+            MachineStatus, OnMachineRemoved,
         },
         money::Balance,
         stake::BondInspect,
@@ -74,8 +78,8 @@ pub mod pallet {
     };
 
     use crate::{
-        GenesisHardwareClass, HardwareClassRecord, MachineRecordOf, MachineRegistrationOf, OfferKey,
-        ProviderName, ProviderRecord, WeightInfo,
+        GenesisHardwareClass, HardwareClassRecord, MAX_ASK_RAISE_DELAY_MS, MIN_ASK_RAISE_DELAY_MS,
+        MachineRecordOf, MachineRegistrationOf, OfferKey, ProviderName, ProviderRecord, WeightInfo,
     };
 
     /// Version of the storage layout below.
@@ -123,11 +127,23 @@ pub mod pallet {
         #[pallet::constant]
         type ProviderDeposit: Get<Balance>;
 
-        /// Plancks held for a machine. Covers its record, the entry of its worker key, its entry among the
-        /// provider's machines, its two entries among the offers, and what other pallets keep of each machine. A
-        /// change counts for later registrations only.
+        /// Plancks held for a machine. Covers its record, the entry and the account of its worker key, its entry
+        /// among the provider's machines, its two entries among the offers, and what other pallets keep of each
+        /// machine. A change counts for later registrations only.
         #[pallet::constant]
         type MachineDeposit: Get<Balance>;
+
+        /// Milliseconds of active time between the announcement of a higher ask and its validity. At least
+        /// [`MIN_ASK_RAISE_DELAY_MS`], so that an order that is under way finds the ask that its consumer saw, and at most
+        /// [`MAX_ASK_RAISE_DELAY_MS`], for as long as which a machine may be shown in a lower place than it has.
+        #[pallet::constant]
+        type AskRaiseDelayMs: Get<Millis>;
+
+        /// Least plancks to be bonded for each point of a slot's compute score, whatever its class asks: what the
+        /// cheapest weight in the emission costs to bond. A raise takes no machine out of the market by itself:
+        /// [`Pallet::refresh_machine`] does, machine by machine.
+        #[pallet::constant]
+        type BondPerPoint: Get<Balance>;
 
         /// Weights of this pallet's calls.
         type WeightInfo: WeightInfo;
@@ -249,6 +265,8 @@ pub mod pallet {
             machine: MachineId,
             /// Plancks per slot-hour of active time.
             ask: Balance,
+            /// Active time from which on it holds: now where it was cut.
+            from_ms: Millis,
         },
         /// A machine's worker is reached at another URL.
         EndpointUpdated {
@@ -313,6 +331,8 @@ pub mod pallet {
             slots: u8,
             /// Slots that are free now.
             free_slots: u8,
+            /// End of the lease, which the machine's record counts.
+            end: LeaseEnd,
         },
         /// An entry of the catalogue was added or changed.
         HardwareClassSet {
@@ -385,10 +405,19 @@ pub mod pallet {
         NothingToRefresh,
         /// The proof of the machine's hardware is too old.
         ProofTooOld,
+        /// The class asks for less stake than the least for its compute score.
+        StakeTooLow,
     }
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
+        fn integrity_test() {
+            assert!(
+                (MIN_ASK_RAISE_DELAY_MS..=MAX_ASK_RAISE_DELAY_MS).contains(&T::AskRaiseDelayMs::get()),
+                "a raise of an ask comes too soon for an order that is under way, or too late for the search"
+            );
+        }
+
         #[cfg(feature = "try-runtime")]
         fn try_state(_: BlockNumberFor<T>) -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             Self::do_try_state()
@@ -430,6 +459,9 @@ pub mod pallet {
         }
 
         /// Changes what a machine asks. Running jobs keep the price they were given.
+        ///
+        /// A cut holds at once. A raise holds [`Config::AskRaiseDelayMs`] later, so that nobody can set it in front of an
+        /// order that was sent already; it takes the place of one that was announced before and does not hold yet.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `ask`: plancks per slot-hour of active time, above zero.
@@ -501,7 +533,8 @@ pub mod pallet {
 
         /// Brings a suspended or draining machine back: active, or unproven where its proof is not recent any more.
         ///
-        /// One that was suspended for an offence comes back only when the slash was applied or cancelled.
+        /// One that was suspended for an offence comes back only when the slash was applied or cancelled. One that
+        /// missed a start comes back for free by its worker key, which needs no balance for that.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
@@ -510,6 +543,9 @@ pub mod pallet {
         /// - Events: [`Event::MachineStatusChanged`].
         #[pallet::call_index(6)]
         #[pallet::weight(T::WeightInfo::resume())]
+        #[pallet::feeless_if(|origin: &OriginFor<T>, machine: &MachineId| -> bool {
+            Pallet::<T>::is_return_after_missed_start(origin, *machine)
+        })]
         pub fn resume(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_resume(who, machine)
@@ -530,16 +566,17 @@ pub mod pallet {
 
         /// Takes a machine out of the market for good and frees its worker key.
         ///
-        /// Its bond can then be unbonded whole. The record and its deposit go at once when nothing is bonded,
-        /// otherwise with the withdrawal of the last of the bond.
+        /// Its bond can then be unbonded whole. The record and its deposit go with the withdrawal of the last of the
+        /// bond; where nothing is bonded, with [`Pallet::refresh_machine`] once the machine's last epoch is closed, or
+        /// at once for a machine that never was in the market.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
         ///   [`Error::SlotsLeased`].
-        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] when nothing is bonded.
+        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] where nothing keeps the record.
         #[pallet::call_index(8)]
-        #[pallet::weight(T::WeightInfo::retire())]
+        #[pallet::weight(T::WeightInfo::retire().saturating_add(T::WeightInfo::drain()))]
         pub fn retire(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             let who = ensure_signed(origin)?;
             Self::do_retire(who, machine)
@@ -552,7 +589,8 @@ pub mod pallet {
         ///
         /// - Origin: [`Config::AdminOrigin`].
         /// - Parameters: `class`: the entry; `record`: what it says from now on.
-        /// - Errors: [`Error::BadClassName`], [`Error::ClassNameTaken`], [`Error::TooManyClasses`].
+        /// - Errors: [`Error::StakeTooLow`], [`Error::BadClassName`], [`Error::ClassNameTaken`],
+        ///   [`Error::TooManyClasses`].
         /// - Events: [`Event::HardwareClassSet`].
         #[pallet::call_index(9)]
         #[pallet::weight(T::WeightInfo::set_hardware_class())]
@@ -577,17 +615,20 @@ pub mod pallet {
             Self::do_deregister_provider(who)
         }
 
-        /// Brings a machine up to what the catalogue and the stakes' parameters ask now.
+        /// Brings a machine up to what the catalogue and the stakes' parameters ask now, or removes the record of a
+        /// retired one that nothing keeps any more.
         ///
         /// The machine takes a new copy of its class's terms, and its status follows from whether its bond still
         /// suffices. Anybody may call it: who shares the emission with the machine has a reason to.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `machine`.
-        /// - Errors: [`Error::NoSuchMachine`], [`Error::MachineRetired`], [`Error::NothingToRefresh`].
-        /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each where it changed.
+        /// - Errors: [`Error::NoSuchMachine`]; [`Error::MachineRetired`] where something still keeps the record;
+        ///   [`Error::NothingToRefresh`].
+        /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each where it changed;
+        ///   [`Event::MachineRemoved`].
         #[pallet::call_index(11)]
-        #[pallet::weight(T::WeightInfo::refresh_machine())]
+        #[pallet::weight(T::WeightInfo::refresh_machine().max(T::WeightInfo::retire()))]
         pub fn refresh_machine(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
             ensure_signed(origin)?;
             Self::do_refresh_machine(machine)

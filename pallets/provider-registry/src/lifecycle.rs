@@ -2,9 +2,10 @@
 
 use assay_primitives::{
     attestation::OnAttestationChange,
+    clock::ActiveClock,
     emission::RewardWeights,
     machine::{
-        Attestations, HardwareProofs, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
+        Attestations, HardwareProofs, LeaseEnd, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
         OnUptimeChange, SuspensionReason,
     },
     market::FULL_PPM,
@@ -17,8 +18,8 @@ use polkadot_sdk::frame_support::{
 };
 
 use crate::{
-    Config, Event, HoldReason, MachineRecordOf, Machines, MachinesByProvider, Pallet, Providers, WorkerKeys,
-    offers::MachineBook,
+    Config, Event, HoldReason, MachineRecordOf, Machines, MachinesByProvider, Pallet, Providers,
+    offers::MachineBook, worker_keys::WorkerKeyBook,
 };
 
 /// The status of a machine whose bond suffices and that nothing else holds back.
@@ -32,8 +33,8 @@ pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
 
 /// The status that follows from how a machine's bond stands and whether its hardware is proven.
 ///
-/// What somebody asked for is not undone: a machine suspended by request or for an offence, draining or retired stays
-/// so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here, but in
+/// What somebody asked for is not undone: a machine suspended by request, for an offence or for a missed start, draining
+/// or retired stays so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here, but in
 /// [`status_after_proof`].
 pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven: bool) -> MachineStatus {
     use BondStanding::{InDebt, Sufficient, TooLow};
@@ -67,6 +68,20 @@ pub(crate) fn status_after_proof(
     }
 }
 
+/// Returns the status of a machine after a lease ended.
+///
+/// A machine that missed a start is taken out of the market, so that a dead one does not take order after order; one that
+/// takes no orders anyway keeps its status. A condemned machine retires with its last lease.
+pub(crate) fn status_after_lease(status: MachineStatus, end: LeaseEnd, is_leased: bool) -> MachineStatus {
+    use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
+
+    match status {
+        Active | Unproven if end == LeaseEnd::NotStarted => Suspended(SuspensionReason::MissedStart),
+        Suspended(SuspensionReason::Condemned) if !is_leased => Retired,
+        Active | Unproven | Suspended(_) | Draining | Retired => status,
+    }
+}
+
 impl<T: Config> Pallet<T> {
     /// [`status_after`] for a machine, asking for its proof only where it counts.
     pub(crate) fn status_now(
@@ -85,9 +100,9 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn set_status(machine: MachineId, mut record: MachineRecordOf<T>, to: MachineStatus) {
         let from = core::mem::replace(&mut record.status, to);
         if to == MachineStatus::Retired {
-            WorkerKeys::<T>::remove(&record.worker_key);
+            WorkerKeyBook::<T>::free(&record.worker_key);
         }
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::tell_weight(machine, &record);
         if from != to {
             Self::deposit_event(Event::MachineStatusChanged { machine, from, to });
@@ -102,20 +117,26 @@ impl<T: Config> Pallet<T> {
         T::RewardWeights::set_weight(machine, record.reward_weight(proven_slots, attested));
     }
 
-    /// Retires a machine of which no slot is leased; its record goes at once where nothing ties it to the stakes.
+    /// Retires a machine of which no slot is leased; its record goes at once where nothing keeps it, see
+    /// [`Self::remove_if_settled`].
     pub(crate) fn leave_market(machine: MachineId, record: MachineRecordOf<T>) {
         Self::set_status(machine, record, MachineStatus::Retired);
         Self::remove_if_settled(machine);
     }
 
-    /// Removes the record of a retired machine for which nothing is held, owed or pending any more, and gives its
-    /// deposit back.
-    pub(crate) fn remove_if_settled(machine: MachineId) {
+    /// Removes the record of a retired machine and gives its deposit back, and returns whether it did.
+    ///
+    /// A record stays while anything is held, owed or pending for the machine, and until the last epoch in which it was in
+    /// the market or leased is closed: so nobody erases a failure by leaving before it is reported.
+    pub(crate) fn remove_if_settled(machine: MachineId) -> bool {
         let Some(record) = Machines::<T>::get(machine) else {
-            return;
+            return false;
         };
-        if record.status != MachineStatus::Retired || !T::Bonds::is_settled(machine) {
-            return;
+        if record.status != MachineStatus::Retired
+            || record.has_open_epoch(T::Clock::current_epoch())
+            || !T::Bonds::is_settled(machine)
+        {
+            return false;
         }
         MachineBook::<T>::remove(machine);
         MachinesByProvider::<T>::remove(&record.provider, machine);
@@ -137,6 +158,7 @@ impl<T: Config> Pallet<T> {
             machine,
             provider: record.provider,
         });
+        true
     }
 }
 
@@ -146,7 +168,8 @@ impl<T: Config> OnBondChange for Pallet<T> {
             return;
         };
         if record.status == MachineStatus::Retired {
-            return Self::remove_if_settled(machine);
+            Self::remove_if_settled(machine);
+            return;
         }
         let to = Self::status_now(machine, record.status, standing);
         if to != record.status {
@@ -227,7 +250,7 @@ impl<T: Config> OnUptimeChange for Pallet<T> {
             return;
         }
         record.uptime_ppm = uptime_ppm;
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::deposit_event(Event::UptimeUpdated { machine, uptime_ppm });
     }
 }

@@ -2,18 +2,22 @@
 
 use assay_primitives::{
     attestation::{MachineIdentities, MachineIdentity},
+    clock::ActiveClock,
     machine::{
-        HardwareClaim, HardwareClaims, HardwareProofs, LeaseTerms, MachineId, MachineInspect, MachineLease,
-        MachineStatus, SuspensionReason,
+        HardwareClaim, HardwareClaims, HardwareProofs, LeaseEnd, LeaseTerms, MachineId, MachineInspect,
+        MachineLease, MachineStatus,
     },
     money::Balance,
 };
 use polkadot_sdk::{
-    frame_support::ensure,
+    frame_support::{ensure, traits::Get},
     sp_runtime::{DispatchError, DispatchResult},
 };
 
-use crate::{Config, Error, Event, Machines, NextMachineId, Pallet, WorkerKeys, offers::MachineBook};
+use crate::{
+    Config, Error, Event, Machines, NextMachineId, Pallet, WorkerKeys, lifecycle::status_after_lease,
+    offers::MachineBook,
+};
 
 impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     fn provider_of(machine: MachineId) -> Option<T::AccountId> {
@@ -28,13 +32,29 @@ impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
         Machines::<T>::get(machine).map(|record| record.status)
     }
 
+    fn is_watched(machine: MachineId) -> bool {
+        Machines::<T>::get(machine)
+            .is_some_and(|record| record.is_on_duty() || record.has_open_epoch(T::Clock::current_epoch()))
+    }
+
+    fn is_accountable(machine: MachineId) -> bool {
+        Machines::<T>::get(machine)
+            .is_some_and(|record| record.is_leased() || record.has_open_epoch(T::Clock::current_epoch()))
+    }
+
     fn class_stake(machine: MachineId) -> Option<Balance> {
-        Machines::<T>::get(machine).map(|record| record.class_stake())
+        Machines::<T>::get(machine).map(|record| record.class_stake(T::BondPerPoint::get()))
     }
 
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_machine(provider: &T::AccountId, worker_key: &T::AccountId, slots: u8) -> MachineId {
         crate::benchmarking::insert_machine::<T>(provider, worker_key, slots)
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_enter_market(machine: MachineId) {
+        T::HardwareProofs::benchmark_prove(machine);
+        crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
     }
 
     #[cfg(feature = "runtime-benchmarks")]
@@ -94,19 +114,19 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .checked_sub(slots)
             .ok_or(Error::<T>::TooFewFreeSlots)?;
 
-        MachineBook::<T>::put(machine, &record);
+        MachineBook::<T>::put(machine, &mut record);
         Self::deposit_event(Event::SlotsLeased {
             machine,
             slots,
             free_slots: record.free_slots,
         });
         Ok(LeaseTerms {
+            price_per_slot_hour: record.ask_at(T::Clock::now_ms()),
             provider: record.provider,
-            price_per_slot_hour: record.ask,
         })
     }
 
-    fn release(machine: MachineId, slots: u8) -> DispatchResult {
+    fn release(machine: MachineId, slots: u8, end: LeaseEnd) -> DispatchResult {
         ensure!(slots > 0, Error::<T>::BadSlots);
         let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
         record.free_slots = record
@@ -114,22 +134,33 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             .checked_add(slots)
             .filter(|free_slots| *free_slots <= record.slots)
             .ok_or(Error::<T>::SlotsNotLeased)?;
+        record.service.count(end);
 
-        MachineBook::<T>::put(machine, &record);
         Self::deposit_event(Event::SlotsReleased {
             machine,
             slots,
             free_slots: record.free_slots,
+            end,
         });
-        if record.status == MachineStatus::Suspended(SuspensionReason::Condemned) && !record.is_leased() {
-            Self::leave_market(machine, record);
+        // Each of the three writes the record, once.
+        match status_after_lease(record.status, end, record.is_leased()) {
+            MachineStatus::Retired => Self::leave_market(machine, record),
+            to if to != record.status => Self::set_status(machine, record, to),
+            _ => MachineBook::<T>::put(machine, &mut record),
         }
         Ok(())
     }
 
+    fn extension_ask(machine: MachineId) -> Option<Balance> {
+        let record = Machines::<T>::get(machine)?;
+        match record.status {
+            MachineStatus::Active | MachineStatus::Unproven => Some(record.ask_at(T::Clock::now_ms())),
+            MachineStatus::Suspended(_) | MachineStatus::Draining | MachineStatus::Retired => None,
+        }
+    }
+
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_activate(machine: MachineId) {
-        T::HardwareProofs::benchmark_prove(machine);
-        crate::benchmarking::force_status::<T>(machine, MachineStatus::Active);
+        Self::benchmark_enter_market(machine);
     }
 }

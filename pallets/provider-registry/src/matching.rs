@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{Attestations, MachineId, MachineStatus},
     market::{FindError, Gap, MachineMatching, MachineView, Mismatch, Requirements},
 };
@@ -137,11 +138,9 @@ impl<T: Config> Pallet<T> {
                 }));
             }
         }
-        if wanted
-            .max_price_per_slot_hour
-            .is_some_and(|price| record.ask > price)
-        {
-            found.push(Mismatch::MaxPricePerSlotHour { found: record.ask });
+        let ask = record.ask_at(T::Clock::now_ms());
+        if wanted.max_price_per_slot_hour.is_some_and(|price| ask > price) {
+            found.push(Mismatch::MaxPricePerSlotHour { found: ask });
         }
         if let Some(kind) = wanted.tee {
             let kinds = T::Attestations::tee_kinds(machine);
@@ -159,6 +158,8 @@ impl<T: Config> Pallet<T> {
         record: MachineRecordOf<T>,
         class: &HardwareClassRecord,
     ) -> MachineView<T::AccountId> {
+        let now_ms = T::Clock::now_ms();
+        let (ask, raise) = (record.ask_at(now_ms), record.raise_after(now_ms));
         MachineView {
             machine,
             provider: record.provider,
@@ -183,11 +184,14 @@ impl<T: Config> Pallet<T> {
                 .near
                 .map(|near| geo::distance_m(near.center, record.location)),
             endpoint: record.endpoint,
-            price_per_slot_hour: record.ask,
+            price_per_slot_hour: ask,
+            next_price_per_slot_hour: raise.map(|raise| raise.ask),
+            next_price_from_ms: raise.map(|raise| raise.from_ms),
             price_per_tflops_hour: (class.compute_score > 0)
-                .then(|| record.ask.div_ceil(class.compute_score.into())),
+                .then(|| ask.div_ceil(class.compute_score.into())),
             uptime_ppm: record.uptime_ppm,
             tee_kinds: T::Attestations::tee_kinds(machine),
+            service: record.service,
         }
     }
 }

@@ -22,7 +22,7 @@ use assay_primitives::{
 use polkadot_sdk::{
     frame_support::{
         assert_ok, construct_runtime, derive_impl, parameter_types,
-        traits::{ConstU128, fungible::InspectHold},
+        traits::{ConstU64, ConstU128, fungible::InspectHold},
     },
     frame_system::{self, EnsureRoot, mocking::MockBlock},
     pallet_balances,
@@ -55,6 +55,7 @@ pub(crate) const ENDOWMENT: Balance = 1_000 * ASY;
 pub(crate) const PROVIDER_DEPOSIT: Balance = 100 * MILLI_ASY;
 pub(crate) const MACHINE_DEPOSIT: Balance = 500 * MILLI_ASY;
 pub(crate) const NOW_MS: Millis = 12_345;
+pub(crate) const ASK_RAISE_DELAY_MS: Millis = 60_000;
 
 construct_runtime!(
     pub enum Test {
@@ -82,6 +83,12 @@ impl pallet_balances::Config for Test {
 parameter_types! {
     /// What is held or owed for each machine, and how its bond stands.
     pub static Bonds: BTreeMap<MachineId, (Balance, BondStanding)> = BTreeMap::new();
+    /// Least plancks to be bonded for each point of a compute score.
+    pub static PointBond: Balance = ASY;
+    /// The clock's active time.
+    pub static ActiveTimeMs: Millis = NOW_MS;
+    /// The clock's epoch.
+    pub static CurrentEpoch: EpochIndex = 0;
     /// Machines of which a slash is pending.
     pub static PendingSlashes: Vec<MachineId> = Vec::new();
     /// Of which TEEs each machine has evidence.
@@ -102,11 +109,11 @@ pub struct MockClock;
 
 impl ActiveClock for MockClock {
     fn now_ms() -> Millis {
-        NOW_MS
+        ActiveTimeMs::get()
     }
 
     fn current_epoch() -> EpochIndex {
-        0
+        CurrentEpoch::get()
     }
 
     fn epoch_duration_ms() -> Millis {
@@ -209,6 +216,8 @@ impl pallet_provider_registry::Config for Test {
     type RewardWeights = MockEmission;
     type ProviderDeposit = ConstU128<PROVIDER_DEPOSIT>;
     type MachineDeposit = ConstU128<MACHINE_DEPOSIT>;
+    type AskRaiseDelayMs = ConstU64<ASK_RAISE_DELAY_MS>;
+    type BondPerPoint = PointBond;
     type WeightInfo = ();
 }
 
@@ -245,6 +254,9 @@ impl ExtBuilder {
 
     pub(crate) fn build(self) -> TestExternalities {
         Bonds::set(BTreeMap::new());
+        PointBond::set(ASY);
+        ActiveTimeMs::set(NOW_MS);
+        CurrentEpoch::set(0);
         PendingSlashes::set(Vec::new());
         Evidence::set(BTreeMap::new());
         RemovalsHeard::set(Vec::new());

@@ -7,6 +7,10 @@
 //! class (2) · region (16; zeros: the whole world) · uptime bucket (1; 0 is best) · ask (16) · machine (8)
 //! ```
 //!
+//! The ask in a key is the one that was announced: a raise holds [`Config::AskRaiseDelayMs`] later, and the machine takes its
+//! lower place at once. So the order never shows a machine as cheaper than it will be, and for no longer than the delay as
+//! dearer than it is; a search with a highest price may pass it over meanwhile.
+//!
 //! Integers are big-endian and nothing is hashed, so walking a prefix from any place yields the next best offers, and
 //! the first page costs a page whatever the size of the network. The last three parts are a machine's
 //! [`Rank`](rank): the same for both entries, and a place in the order when classes are merged.
@@ -14,6 +18,7 @@
 use core::marker::PhantomData;
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{HardwareClassId, HardwareProofs, MAX_REGION_BYTES, MachineId},
     market::{CURSOR_BYTES, Cursor},
     money::Balance,
@@ -101,7 +106,7 @@ fn region_bytes(region: &[u8]) -> [u8; MAX_REGION_BYTES as usize] {
 /// The two entries of a machine that is on offer, otherwise none.
 pub(crate) fn keys<T: Config>(machine: MachineId, record: &MachineRecordOf<T>) -> Option<[OfferKey; 2]> {
     record.is_on_offer().then(|| {
-        let rank = rank(uptime_bucket(record.uptime_ppm), record.ask, machine).0;
+        let rank = rank(uptime_bucket(record.uptime_ppm), record.announced_ask(), machine).0;
         let class = record.class.to_be_bytes();
         [record.region.as_slice(), &[]].map(|region| OfferKey {
             class,
@@ -115,15 +120,17 @@ pub(crate) fn keys<T: Config>(machine: MachineId, record: &MachineRecordOf<T>) -
 pub(crate) struct MachineBook<T>(PhantomData<T>);
 
 impl<T: Config> MachineBook<T> {
-    /// Writes a machine's record, and its entries where they changed: four writes at most.
+    /// Writes a machine's record, and its entries where they changed: four writes at most. Notes in the record when a
+    /// lease ended or the machine left the market, whoever brought that about.
     ///
     /// The challenge hears first of every change in what it may ask of the machine.
-    pub(crate) fn put(machine: MachineId, record: &MachineRecordOf<T>) {
+    pub(crate) fn put(machine: MachineId, record: &mut MachineRecordOf<T>) {
         let before = Machines::<T>::get(machine);
-        if let Some(before) = &before
-            && before.exposure() != record.exposure()
-        {
-            T::HardwareProofs::before_exposure_change(machine, before.exposure());
+        if let Some(before) = &before {
+            record.note_duty(before, T::Clock::current_epoch());
+            if before.exposure() != record.exposure() {
+                T::HardwareProofs::before_exposure_change(machine, before.exposure());
+            }
         }
         let before = before.and_then(|record| keys::<T>(machine, &record));
         Self::change(before, keys::<T>(machine, record));

@@ -3,12 +3,14 @@
 use alloc::collections::BTreeMap;
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{MAX_SLOTS, MachineId, MachineStatus, SuspensionReason},
     money::Balance,
     stake::{BondInspect, BondStanding},
 };
 use polkadot_sdk::{
     frame_support::{ensure, traits::fungible::InspectHold},
+    frame_system,
     sp_runtime::TryRuntimeError,
 };
 
@@ -24,8 +26,10 @@ impl<T: Config> Pallet<T> {
     /// 2. A machine's class is in the catalogue and its identifier was given out.
     /// 3. A machine has 1 to [`MAX_SLOTS`] slots, of which not more are free than there are; of a retired one
     ///    all are.
-    /// 4. Worker keys and machines that are not retired name each other, one to one.
-    /// 5. A retired machine's record is there only while something ties it to the stakes.
+    /// 4. Worker keys and machines that are not retired name each other, one to one, and the account of each key has a
+    ///    sufficient reference.
+    /// 5. A retired machine's record is there only while something ties it to the stakes, or because it was in the market
+    ///    or leased; no epoch is to come in which that was.
     /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
     /// 7. The deposits on record are what is held, for each provider.
     /// 8. The offers list every machine that is on offer, twice and at its rank, and nothing else.
@@ -89,11 +93,21 @@ impl<T: Config> Pallet<T> {
                     WorkerKeys::<T>::get(&record.worker_key) == Some(machine),
                     "4: a machine's worker key names another machine or none"
                 );
+                ensure!(
+                    frame_system::Account::<T>::get(&record.worker_key).sufficients > 0,
+                    "4: the account of a worker key lives by its balance only"
+                );
             }
             // 5
             ensure!(
-                !retired || !T::Bonds::is_settled(machine),
+                !retired || !T::Bonds::is_settled(machine) || record.last_duty_epoch.is_some(),
                 "5: a removable machine is still there"
+            );
+            ensure!(
+                record
+                    .last_duty_epoch
+                    .is_none_or(|last| last <= T::Clock::current_epoch()),
+                "5: a machine was on duty in an epoch to come"
             );
             // 8
             for key in offers::keys::<T>(machine, &record).into_iter().flatten() {
@@ -173,7 +187,9 @@ impl<T: Config> Pallet<T> {
                 record.is_leased(),
                 "10: a condemned machine without jobs is not retired"
             ),
-            MachineStatus::Suspended(SuspensionReason::OwnRequest | SuspensionReason::Offence)
+            MachineStatus::Suspended(
+                SuspensionReason::OwnRequest | SuspensionReason::Offence | SuspensionReason::MissedStart,
+            )
             | MachineStatus::Unproven
             | MachineStatus::Draining
             | MachineStatus::Retired => {}

@@ -3,11 +3,12 @@
 use alloc::string::String;
 
 use assay_primitives::{
-    clock::Millis,
+    availability::REPORT_WINDOW_EPOCHS,
+    clock::{EpochIndex, Millis},
     emission::{ATTESTED_WEIGHT_PARTS, RewardWeight, WEIGHT_PARTS},
     machine::{
         ClassName, Endpoint, Exposure, HardwareClassId, Location, MAX_PROVIDER_NAME_BYTES, MachineStatus,
-        Region,
+        Region, ServiceRecord,
     },
     money::Balance,
 };
@@ -26,6 +27,13 @@ pub const MAX_HARDWARE_CLASSES: u32 = 256;
 /// to fail, worse than one that is known not to, so that starting anew never pays.
 pub const INITIAL_UPTIME_PPM: u32 = 950_000;
 
+/// Shortest delay of a raised ask, in milliseconds of active time: as long as a transaction takes from a consumer's look
+/// at the market into a block when blocks are full for a while.
+pub const MIN_ASK_RAISE_DELAY_MS: Millis = 30_000;
+
+/// Longest delay of a raised ask, in milliseconds of active time.
+pub const MAX_ASK_RAISE_DELAY_MS: Millis = 60 * 60 * 1_000;
+
 /// The record of a machine in a runtime.
 pub type MachineRecordOf<T> = MachineRecord<<T as frame_system::Config>::AccountId>;
 
@@ -43,7 +51,8 @@ pub struct HardwareClassRecord {
     pub cuda_cores: u32,
     /// The vendor's published dense BF16 TFLOPS (sparsity off), rounded.
     pub compute_score: u32,
-    /// Plancks to be bonded for each slot, beyond the base bond of the machine.
+    /// Plancks to be bonded for each slot; at least [`Config::BondPerPoint`](crate::Config::BondPerPoint) for each point of
+    /// the compute score. More where a proof shows little, so that one device could stand for many slots.
     pub stake_per_slot: Balance,
 }
 
@@ -70,6 +79,14 @@ pub struct ClassTerms {
     pub compute_score: u32,
     /// Plancks to be bonded for each slot.
     pub stake_per_slot: Balance,
+}
+
+impl ClassTerms {
+    /// Returns the least that a slot may have bonded, in plancks: `bond_per_point` for each point of its compute score.
+    /// Saturates.
+    pub fn least_stake(&self, bond_per_point: Balance) -> Balance {
+        bond_per_point.saturating_mul(self.compute_score.into())
+    }
 }
 
 /// A hardware class as genesis configurations spell it.
@@ -132,6 +149,17 @@ pub struct MachineRegistration<AccountId> {
     pub ask: Balance,
 }
 
+/// A higher ask that was announced.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct AskRaise {
+    /// Plancks per slot-hour of active time.
+    pub ask: Balance,
+    /// Active time from which on it holds.
+    pub from_ms: Millis,
+}
+
 /// One host of a provider.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct MachineRecord<AccountId> {
@@ -165,12 +193,19 @@ pub struct MachineRecord<AccountId> {
     pub region: Region,
     /// URL of the worker's HTTP API.
     pub endpoint: Endpoint,
-    /// Plancks per slot-hour of active time.
+    /// Plancks per slot-hour of active time, until a raise takes its place; see [`Self::ask_at`].
     pub ask: Balance,
+    /// The raise that was announced last, also when it holds already.
+    pub raise: Option<AskRaise>,
     /// Average uptime as the validators saw it, in parts per million.
     pub uptime_ppm: u32,
+    /// Number of leases that ended in each way.
+    pub service: ServiceRecord,
     /// What it is to the market.
     pub status: MachineStatus,
+    /// Latest epoch in which a lease of it ended or it left the market; `None` where neither happened yet. What it did in
+    /// that epoch can be reported until the epoch is closed.
+    pub last_duty_epoch: Option<EpochIndex>,
     /// When it was registered, in active time.
     pub registered_at_ms: Millis,
     /// Plancks held for this record and its index entries.
@@ -203,8 +238,11 @@ impl<AccountId> MachineRecord<AccountId> {
             region: registration.region,
             endpoint: registration.endpoint,
             ask: registration.ask,
+            raise: None,
             uptime_ppm: INITIAL_UPTIME_PPM,
+            service: ServiceRecord::default(),
             status: MachineStatus::Unproven,
+            last_duty_epoch: None,
             registered_at_ms,
             deposit,
         }
@@ -230,9 +268,13 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// What is to be bonded for all slots, in plancks, without the base bond.
-    pub fn class_stake(&self) -> Balance {
-        self.terms.stake_per_slot.saturating_mul(self.slots.into())
+    /// Returns what is to be bonded for all slots, in plancks: for each slot what its class asks, but no less than
+    /// `bond_per_point` for each point of its compute score. Saturates.
+    pub fn class_stake(&self, bond_per_point: Balance) -> Balance {
+        self.terms
+            .stake_per_slot
+            .max(self.terms.least_stake(bond_per_point))
+            .saturating_mul(self.slots.into())
     }
 
     /// Whether a job could be deployed to the machine now: it is active and has a free slot.
@@ -245,6 +287,61 @@ impl<AccountId> MachineRecord<AccountId> {
         Exposure {
             free_slots: self.free_slots,
             is_active: self.status == MachineStatus::Active,
+        }
+    }
+
+    /// Returns the ask that holds at a moment of active time.
+    pub fn ask_at(&self, now_ms: Millis) -> Balance {
+        match self.raise {
+            Some(raise) if raise.from_ms <= now_ms => raise.ask,
+            _ => self.ask,
+        }
+    }
+
+    /// Returns the raise that does not hold yet.
+    pub fn raise_after(&self, now_ms: Millis) -> Option<AskRaise> {
+        self.raise.filter(|raise| now_ms < raise.from_ms)
+    }
+
+    /// Returns the ask that holds once the announced raise does: what the machine is ranked by, so that its rank changes
+    /// only when its provider changes something.
+    pub fn announced_ask(&self) -> Balance {
+        self.raise.map_or(self.ask, |raise| raise.ask)
+    }
+
+    /// Changes the ask: at once where it is cut, `delay_ms` later where it is raised. Returns from when on it holds.
+    ///
+    /// A raise that was announced before and does not hold yet is forgotten.
+    pub(crate) fn change_ask(&mut self, ask: Balance, now_ms: Millis, delay_ms: Millis) -> Millis {
+        let before = self.ask_at(now_ms);
+        if ask <= before {
+            (self.ask, self.raise) = (ask, None);
+            return now_ms;
+        }
+        let from_ms = now_ms.saturating_add(delay_ms);
+        (self.ask, self.raise) = (before, Some(AskRaise { ask, from_ms }));
+        from_ms
+    }
+
+    /// Returns true while the machine is in the market, even if it takes no jobs now, or has a leased slot.
+    pub fn is_on_duty(&self) -> bool {
+        match self.status {
+            MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining => true,
+            MachineStatus::Unproven | MachineStatus::Retired => self.is_leased(),
+        }
+    }
+
+    /// Returns true while the latest epoch in which a lease ended or the machine left the market is open to reports.
+    pub fn has_open_epoch(&self, current_epoch: EpochIndex) -> bool {
+        self.last_duty_epoch
+            .is_some_and(|last| last.saturating_add(REPORT_WINDOW_EPOCHS) >= current_epoch)
+    }
+
+    /// Notes the epoch in which a lease ended or the machine left the market, by comparison with its record before.
+    pub(crate) fn note_duty(&mut self, before: &Self, current_epoch: EpochIndex) {
+        let lease_ended = self.free_slots > before.free_slots;
+        if lease_ended || (before.is_on_duty() && !self.is_on_duty()) {
+            self.last_duty_epoch = Some(current_epoch);
         }
     }
 

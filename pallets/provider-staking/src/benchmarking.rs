@@ -81,16 +81,13 @@ pub(crate) fn bond_minimum<T: Config>(machine: MachineId) {
     Pallet::<T>::do_bond(provider, machine, minimum).unwrap();
 }
 
-/// Somebody who was harmed and somebody who reported it; neither has an account yet.
+/// Somebody who was harmed and has no account yet.
 fn beneficiaries<T: Config>(loss: Balance) -> Beneficiaries<T::AccountId> {
-    Beneficiaries {
-        consumer: Some((account("consumer", 0, 0), loss)),
-        reporter: Some(account("reporter", 0, 0)),
-    }
+    Beneficiaries::consumer(account("consumer", 0, 0), loss)
 }
 
 /// Puts a slash in the agenda, of what is held for the machine but at least one ASY, and lets it fall due. Half of
-/// it is the consumer's loss, and a quarter the reporter's share.
+/// it is the consumer's loss.
 fn insert_due_slash<T: Config>(machine: MachineId, ends_machine: bool) -> (SlashId, Balance) {
     let mut record = Bonds::<T>::get(machine).unwrap();
     let owed = record.total_held().max(ASY);
@@ -104,7 +101,6 @@ fn insert_due_slash<T: Config>(machine: MachineId, ends_machine: bool) -> (Slash
         reason: SlashReason::Offence(offence),
         owed,
         beneficiaries: beneficiaries::<T>(owed / 2),
-        reporter_share: owed / 4,
         ends_machine,
     });
     set_epoch::<T>(id.due_epoch);
@@ -138,8 +134,7 @@ fn assert_ended<T: Config>(id: SlashId, machine: MachineId, owed: Balance) {
         machine,
         taken: owed,
         to_consumer: owed / 2,
-        to_reporter: owed / 4,
-        burned: owed - owed / 2 - owed / 4,
+        burned: owed - owed / 2,
         debt: 0,
     });
     assert_eq!(T::Currency::balance(&account("consumer", 0, 0)), owed / 2);
@@ -237,6 +232,8 @@ mod benches {
         let origin = T::AdminOrigin::try_successful_origin().map_err(|_| BenchmarkError::Weightless)?;
         let (provider, machine, minimum) = machine::<T>();
         insert_bond::<T>(&provider, machine, minimum, MAX_UNLOCK_CHUNKS);
+        // Its bond does not suffice any more: it leaves the market.
+        T::Machines::benchmark_enter_market(machine);
         let due_epoch = T::Clock::current_epoch().saturating_add(T::SlashDeferEpochs::get());
         let last_epoch = due_epoch.saturating_add(1);
         for epoch in [due_epoch, last_epoch] {
@@ -297,7 +294,6 @@ mod benches {
         let share = minimum / 4;
         let debt = DebtRecord {
             consumer: Some((account("consumer", 0, 0), share)),
-            reporter: Some((account("reporter", 0, 0), share)),
             burn: share,
         };
         Bonds::<T>::mutate(machine, |record| record.as_mut().unwrap().debt = debt.total());
@@ -315,7 +311,6 @@ mod benches {
             machine,
             payer,
             to_consumer: share,
-            to_reporter: share,
             burned: share,
         });
     }

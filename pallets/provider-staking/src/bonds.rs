@@ -68,10 +68,11 @@ impl<T: Config> Pallet<T> {
 }
 
 impl<T: Config> BondInspect for Pallet<T> {
-    /// Slashes in the agenda change nothing of it. A bond of nothing never suffices, also where nothing is asked: a
-    /// machine that works has something to lose.
+    /// Slashes in the agenda count as taken: what is lost already is no reason to behave. A bond of nothing never
+    /// suffices, also where nothing is asked: a machine that works has something to lose.
     fn standing(machine: MachineId) -> BondStanding {
-        let (bonded, debt) = Bonds::<T>::get(machine).map_or((0, 0), |record| (record.bonded, record.debt));
+        let (bonded, debt) =
+            Bonds::<T>::get(machine).map_or((0, 0), |record| (record.unencumbered(), record.debt));
         if debt > 0 {
             BondStanding::InDebt
         } else if bonded > 0 && Self::minimum_bond(machine).is_some_and(|minimum| bonded >= minimum) {

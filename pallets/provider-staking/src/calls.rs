@@ -48,7 +48,7 @@ impl<T: Config> Pallet<T> {
             .bonded
             .checked_sub(amount)
             .ok_or(Error::<T>::BondTooSmall)?;
-        Self::ensure_may_keep(machine, record.bonded)?;
+        Self::ensure_may_keep(machine, &record)?;
 
         let due_epoch = T::Clock::current_epoch().saturating_add(T::UnbondingEpochs::get());
         ensure!(
@@ -111,6 +111,7 @@ impl<T: Config> Pallet<T> {
             beneficiaries,
             false,
         )?;
+        Self::tell(machine);
         Ok(())
     }
 
@@ -129,7 +130,6 @@ impl<T: Config> Pallet<T> {
             machine,
             payer: who,
             to_consumer: payout.to_consumer,
-            to_reporter: payout.to_reporter,
             burned: payout.burned,
         });
         Self::put(machine, record);
@@ -156,16 +156,28 @@ impl<T: Config> Pallet<T> {
         Self::minimum_bond(machine).ok_or(Error::<T>::NoSuchMachine)
     }
 
-    /// Whether a machine may have no more than `bonded` when its provider takes a part out.
-    fn ensure_may_keep(machine: MachineId, bonded: Balance) -> Result<(), Error<T>> {
-        match T::Machines::status(machine) {
-            Some(MachineStatus::Active | MachineStatus::Draining) => {
-                ensure!(bonded >= Self::required(machine)?, Error::<T>::BelowMinimum);
-                ensure!(bonded > 0, Error::<T>::MachineInMarket);
+    /// Fails where a machine may not have only this record's bond when its provider takes a part out. What slashes in
+    /// the agenda will take of it does not count.
+    ///
+    /// A retired machine may take everything out at once: nobody leases it any more, and what is on its way out can be
+    /// lost for longer than anything that it did stays open to reports.
+    fn ensure_may_keep(machine: MachineId, record: &BondRecordOf<T>) -> Result<(), Error<T>> {
+        let must_be_whole = match T::Machines::status(machine) {
+            Some(MachineStatus::Active | MachineStatus::Draining) => true,
+            Some(MachineStatus::Suspended(_)) => {
+                ensure!(record.bonded > 0, Error::<T>::MachineInMarket);
+                T::Machines::is_accountable(machine)
             }
-            Some(MachineStatus::Suspended(_)) => ensure!(bonded > 0, Error::<T>::MachineInMarket),
+            Some(MachineStatus::Unproven) => T::Machines::is_accountable(machine),
             // A machine that is not there any more has no use for a bond either.
-            Some(MachineStatus::Unproven | MachineStatus::Retired) | None => {}
+            Some(MachineStatus::Retired) | None => false,
+        };
+        if must_be_whole {
+            ensure!(
+                record.unencumbered() >= Self::required(machine)?,
+                Error::<T>::BelowMinimum
+            );
+            ensure!(record.bonded > 0, Error::<T>::MachineInMarket);
         }
         Ok(())
     }

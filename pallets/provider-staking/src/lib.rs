@@ -1,14 +1,15 @@
 //! What a provider stands to lose: a bond for each machine, and what takes it away.
 //!
-//! The bond is a hold on the provider's account. At least [`Config::BaseBond`] and what the machine's class asks
-//! for its slots must be bonded before the machine may work; whether that is so is told to
+//! The bond is a hold on the provider's account. What is asked for the machine's slots must be bonded before the
+//! machine may work, which is in proportion to its weight in the emission, and [`Config::BaseBond`] at least; whether that is so is told to
 //! [`Config::OnBondChange`] after every change. What is unbonded leaves after [`Config::UnbondingEpochs`] and can
 //! be lost until it is withdrawn.
 //!
 //! A slash costs a fraction of the bond, fixed when it is queued. It waits in the agenda for
 //! [`Config::SlashDeferEpochs`], in which governance may cancel it and what it costs stays held. Then it takes what
-//! there is: first the harmed consumer's loss, then the reporter's share, and the rest is burned. What was not there
-//! is a debt, and a machine in debt takes no bond until somebody has paid it.
+//! there is: first the harmed consumer's loss, and the rest is burned. Nobody earns by reporting. What was not there
+//! is a debt, and a machine in debt takes no bond until somebody has paid it. A bond suffices only without what the
+//! slashes in the agenda will take of it, so that no offence is free because of one before it.
 //!
 //! ```text
 //! report_offence ─┐            ┌─cancel_slash──▶ unlocked, strike taken back
@@ -20,15 +21,18 @@
 //!
 //! 1. What is held on a provider's account is the sum of its records, planck by planck, after every call.
 //! 2. A machine in the market keeps its minimum: only one that is suspended, unproven or retired may go below
-//!    it, and only an unproven or retired one may be unbonded whole.
+//!    it, and only an unproven or retired one may be unbonded whole. While a slot is leased, and until the epochs in
+//!    which one was are closed, an unproven or suspended machine keeps its minimum too.
 //! 3. Whatever was bonded and not slashed comes back: retire, unbond, wait, withdraw, and nothing is left over.
 //! 4. A slash always takes the smaller of what is owed and what is held, and the rest is owed: nothing is forgiven,
 //!    and nobody is left out because an account cannot receive.
-//! 5. No way out: unbonding, withdrawing, retiring, freezing or spending between the offence and its slash saves
+//! 5. No offence is free: what is pending counts as lost for whether a bond suffices, and what is owed beyond the bond
+//!    becomes a debt, however much was pending before.
+//! 6. No way out: unbonding, withdrawing, retiring, freezing or spending between the offence and its slash saves
 //!    nothing, and bonding anew wipes no strike.
-//! 6. No slash is dropped or applied twice: a full agenda moves it to a later epoch, and a full block to a later
+//! 7. No slash is dropped or applied twice: a full agenda moves it to a later epoch, and a full block to a later
 //!    block.
-//! 7. Bounded: one record for each machine, with at most [`MAX_UNLOCK_CHUNKS`] parts on their way out; a slash is
+//! 8. Bounded: one record for each machine, with at most [`MAX_UNLOCK_CHUNKS`] parts on their way out; a slash is
 //!    queued at O(1), and a block does no more than [`Config::MaxServiceWeight`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -109,7 +113,7 @@ pub mod pallet {
         /// Tells the epoch.
         type Clock: ActiveClock;
 
-        /// Plancks to be bonded for any machine, whatever its class. A raise takes no machine out of the market
+        /// Least plancks to be bonded for any machine, however little its slots weigh. A raise takes no machine out of the market
         /// by itself: the registry's `refresh_machine` does, machine by machine.
         #[pallet::constant]
         type BaseBond: Get<Balance>;
@@ -125,11 +129,6 @@ pub mod pallet {
         /// What the offences cost. A change counts for offences that are reported from then on.
         #[pallet::constant]
         type OffenceTable: Get<OffenceTable>;
-
-        /// Part of what a slash costs that is its reporter's, rounded down, as far as the consumer's loss leaves
-        /// so much. A change counts for later slashes.
-        #[pallet::constant]
-        type ReporterShare: Get<Permill>;
 
         /// Epochs between a slash and its application, in which it can be cancelled; with zero it is applied in
         /// the next block. Longer: consumers wait longer for their money. A change counts for later slashes;
@@ -260,12 +259,10 @@ pub mod pallet {
             id: SlashId,
             /// The machine.
             machine: MachineId,
-            /// Plancks taken of its bond: the sum of the next three.
+            /// Plancks taken of its bond: the sum of the next two.
             taken: Balance,
             /// Plancks that the harmed consumer received.
             to_consumer: Balance,
-            /// Plancks that the reporter received.
-            to_reporter: Balance,
             /// Plancks that left the total issuance.
             burned: Balance,
             /// Plancks that the slash costs beyond what was there; owed from now on.
@@ -281,12 +278,10 @@ pub mod pallet {
             payer: T::AccountId,
             /// Plancks that the harmed consumer received.
             to_consumer: Balance,
-            /// Plancks that the reporter received.
-            to_reporter: Balance,
             /// Plancks that left the total issuance.
             burned: Balance,
         },
-        /// A share of a slash was burned because its recipient cannot receive it.
+        /// A consumer's share of a slash was burned because the consumer cannot receive it.
         ShareBurned {
             /// The slash.
             id: SlashId,
@@ -393,8 +388,9 @@ pub mod pallet {
 
         /// Puts a part of a bond on its way out; it may be withdrawn after [`Config::UnbondingEpochs`].
         ///
-        /// A machine in the market must keep its minimum. One that is suspended may go below it but not to
-        /// nothing; one that is unproven or retired may be unbonded whole.
+        /// A machine in the market must keep its minimum, and so must any that is leased, or was in an epoch that is
+        /// still open to reports. Otherwise one that is suspended may go below it but not to nothing, and one that is
+        /// unproven may be unbonded whole. One that is retired may be unbonded whole at once.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `amount`: plancks, above zero.
@@ -485,8 +481,7 @@ pub mod pallet {
             Self::do_apply_slash(id)
         }
 
-        /// Pays the whole of what a slash left outstanding: the consumer first, then the reporter, and the rest is
-        /// burned. With the last debt of a machine it may be bonded again.
+        /// Pays the whole of what a slash left outstanding: the consumer first, and the rest is burned. With the last debt of a machine it may be bonded again.
         ///
         /// - Origin: signed by anybody, who pays out of the free balance and stays alive.
         /// - Parameters: `machine`; `id`: the slash.
@@ -505,7 +500,7 @@ pub mod pallet {
         /// Plancks that must be bonded for a machine to work; `None` where there is no such machine.
         pub fn minimum_bond(machine: MachineId) -> Option<Balance> {
             let class_stake = T::Machines::class_stake(machine)?;
-            Some(T::BaseBond::get().saturating_add(class_stake))
+            Some(T::BaseBond::get().max(class_stake))
         }
     }
 }

@@ -42,7 +42,6 @@ pub(crate) const PROVIDER: AccountId = 1;
 pub(crate) const OTHER_PROVIDER: AccountId = 2;
 pub(crate) const STRANGER: AccountId = 3;
 pub(crate) const CONSUMER: AccountId = 4;
-pub(crate) const REPORTER: AccountId = 5;
 /// An account that does not exist: it cannot receive less than [`EXISTENTIAL_DEPOSIT`].
 pub(crate) const NEWCOMER: AccountId = 6;
 
@@ -54,8 +53,8 @@ pub(crate) const OTHER_MACHINE: MachineId = 20;
 
 pub(crate) const ENDOWMENT: Balance = 10_000 * ASY;
 pub(crate) const BASE_BOND: Balance = 500 * ASY;
-pub(crate) const CLASS_STAKE: Balance = 100 * ASY;
-pub(crate) const MINIMUM: Balance = BASE_BOND + CLASS_STAKE;
+pub(crate) const CLASS_STAKE: Balance = 600 * ASY;
+pub(crate) const MINIMUM: Balance = CLASS_STAKE;
 pub(crate) const UNBONDING_EPOCHS: EpochIndex = 3;
 pub(crate) const DEFER_EPOCHS: EpochIndex = 2;
 pub(crate) const MEMORY_EPOCHS: EpochIndex = 10;
@@ -88,6 +87,8 @@ impl pallet_balances::Config for Test {
 parameter_types! {
     /// The registry's machines.
     pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
+    /// Machines that may still be found at fault for what they were leased for.
+    pub static Accountable: Vec<MachineId> = Vec::new();
     /// What the registry was told and what was held then, in order.
     pub static BondChanges: Vec<(MachineId, BondStanding, Balance)> = Vec::new();
     /// What the registry was asked to do with machines, in order.
@@ -100,8 +101,6 @@ parameter_types! {
     pub static StakeOfClass: Balance = CLASS_STAKE;
     /// What the offences cost.
     pub static Penalties: OffenceTable = DEFAULT_OFFENCE_TABLE;
-    /// The reporter's part of a slash.
-    pub static ReporterPart: Permill = Permill::from_percent(10);
     /// Epochs between a slash and its application.
     pub static WaitEpochs: EpochIndex = DEFER_EPOCHS;
     /// Most weight that the hook takes.
@@ -136,6 +135,10 @@ impl MachineInspect<AccountId> for MockRegistry {
 
     fn status(machine: MachineId) -> Option<MachineStatus> {
         Machines::get().get(&machine).map(|record| record.status)
+    }
+
+    fn is_accountable(machine: MachineId) -> bool {
+        Accountable::get().contains(&machine)
     }
 
     fn class_stake(machine: MachineId) -> Option<Balance> {
@@ -237,7 +240,6 @@ impl pallet_provider_staking::Config for Test {
     type Discipline = MockRegistry;
     type AdminOrigin = EnsureRoot<AccountId>;
     type OffenceTable = Penalties;
-    type ReporterShare = ReporterPart;
     type SlashDeferEpochs = WaitEpochs;
     type StrikeMemoryEpochs = ConstU32<MEMORY_EPOCHS>;
     type MaxSlashesPerEpoch = ConstU32<PLACES_PER_EPOCH>;
@@ -260,11 +262,11 @@ impl ExtBuilder {
 
     pub(crate) fn build(self) -> TestExternalities {
         Machines::set(BTreeMap::new());
+        Accountable::set(Vec::new());
         CurrentEpoch::set(0);
         LeastBond::set(BASE_BOND);
         StakeOfClass::set(CLASS_STAKE);
         Penalties::set(DEFAULT_OFFENCE_TABLE);
-        ReporterPart::set(Permill::from_percent(10));
         WaitEpochs::set(DEFER_EPOCHS);
         for (machine, provider) in [
             (MACHINE, PROVIDER),
@@ -275,7 +277,7 @@ impl ExtBuilder {
         }
         let genesis = RuntimeGenesisConfig {
             balances: pallet_balances::GenesisConfig {
-                balances: [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER, REPORTER]
+                balances: [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER]
                     .map(|who| (who, ENDOWMENT))
                     .into(),
                 ..Default::default()
@@ -373,12 +375,9 @@ pub(crate) fn slash_for(
     }
 }
 
-/// [`CONSUMER`] lost so much, and [`REPORTER`] showed it.
+/// [`CONSUMER`] lost so much.
 pub(crate) fn harmed(loss: Balance) -> Beneficiaries<AccountId> {
-    Beneficiaries {
-        consumer: Some((CONSUMER, loss)),
-        reporter: Some(REPORTER),
-    }
+    Beneficiaries::consumer(CONSUMER, loss)
 }
 
 pub(crate) fn cancel_slash(id: SlashId) -> DispatchResult {

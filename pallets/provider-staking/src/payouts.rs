@@ -1,4 +1,4 @@
-//! Where the money of slashes and debts goes: the consumer's loss, the reporter's share, and the rest burned.
+//! Payment of slashes and debts: the consumer's loss first, and the rest burned.
 //!
 //! What an account refuses to receive is burned instead, so that no account's condition can keep a machine from
 //! being slashed or from paying what it owes.
@@ -30,8 +30,6 @@ pub(crate) enum Source<'a, AccountId> {
 pub(crate) struct Payout {
     /// Plancks that the consumer received.
     pub(crate) to_consumer: Balance,
-    /// Plancks that the reporter received.
-    pub(crate) to_reporter: Balance,
     /// Plancks burned, with those that could not be received.
     pub(crate) burned: Balance,
 }
@@ -47,14 +45,9 @@ impl<T: Config> Pallet<T> {
     ) -> Result<Payout, DispatchError> {
         let total = dues.total();
         let to_consumer = Self::pay_share(id, &source, dues.consumer)?;
-        let to_reporter = Self::pay_share(id, &source, dues.reporter)?;
-        let burned = total.saturating_sub(to_consumer).saturating_sub(to_reporter);
+        let burned = total.saturating_sub(to_consumer);
         Self::burn(&source, burned)?;
-        Ok(Payout {
-            to_consumer,
-            to_reporter,
-            burned,
-        })
+        Ok(Payout { to_consumer, burned })
     }
 
     /// Pays somebody a share and returns how much arrived: all or nothing.

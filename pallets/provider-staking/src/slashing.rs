@@ -24,7 +24,8 @@ impl<T: Config> Pallet<T> {
         Ok(Bonds::<T>::get(machine).unwrap_or_else(|| BondRecord::empty(provider)))
     }
 
-    /// Fixes what a slash costs and puts it in the agenda; stores the record.
+    /// Fixes what a slash costs and puts it in the agenda; stores the record. The caller tells who must know, since the
+    /// bond may not suffice any more.
     ///
     /// The fraction is one of what is held now, but at least of the minimum: who took the bond out before still
     /// owes as much as somebody who did not.
@@ -45,20 +46,13 @@ impl<T: Config> Pallet<T> {
             .pending_slashes
             .checked_add(1)
             .ok_or(ArithmeticError::Overflow)?;
-        let reporter_share = match beneficiaries.reporter {
-            Some(_) => T::ReporterShare::get().mul_floor(owed),
-            None => 0,
-        };
-
         let id = SlashAgenda::<T>::queue(SlashRecord {
             machine,
             reason,
             owed,
             beneficiaries,
-            reporter_share,
             ends_machine,
         });
-        // Nothing is held more or less, so nobody needs to hear of it.
         Bonds::<T>::insert(machine, record);
         Self::deposit_event(Event::SlashQueued {
             id,
@@ -83,7 +77,6 @@ impl<T: Config> Pallet<T> {
             machine,
             taken,
             to_consumer: payout.to_consumer,
-            to_reporter: payout.to_reporter,
             burned: payout.burned,
             debt: outstanding.total(),
         });
@@ -149,6 +142,7 @@ impl<T: Config> ReportOffence<T::AccountId> for Pallet<T> {
         if suspends(offence) {
             T::Discipline::suspend_for_offence(machine);
         }
+        Self::tell(machine);
         Ok(id)
     }
 }

@@ -31,16 +31,6 @@ pub const DEFAULT_OFFENCE_TABLE: OffenceTable = OffenceTable {
         factor: 2,
         at_most: Permill::from_percent(100),
     },
-    job_abandoned: OffencePenalty {
-        first: Permill::from_percent(2),
-        factor: 2,
-        at_most: Permill::from_percent(20),
-    },
-    against_quorum: OffencePenalty {
-        first: Permill::from_percent(10),
-        factor: 3,
-        at_most: Permill::from_percent(30),
-    },
     forged_evidence: OffencePenalty {
         first: Permill::from_percent(100),
         factor: 1,
@@ -149,6 +139,11 @@ impl<AccountId> BondRecord<AccountId> {
         self.unlocking
             .iter()
             .fold(self.bonded, |total, chunk| total.saturating_add(chunk.amount))
+    }
+
+    /// Plancks that will be bonded when the slashes in the agenda were applied, which take from the bond first.
+    pub fn unencumbered(&self) -> Balance {
+        self.bonded.saturating_sub(self.pending)
     }
 
     /// Plancks that may leave although slashes are in the agenda.
@@ -276,10 +271,6 @@ pub struct OffenceTable {
     pub challenge_unanswered: OffencePenalty,
     /// Of [`Offence::ChallengeWrong`].
     pub challenge_wrong: OffencePenalty,
-    /// Of [`Offence::JobAbandoned`].
-    pub job_abandoned: OffencePenalty,
-    /// Of [`Offence::AgainstQuorum`].
-    pub against_quorum: OffencePenalty,
     /// Of [`Offence::ForgedEvidence`].
     pub forged_evidence: OffencePenalty,
 }
@@ -290,8 +281,6 @@ impl OffenceTable {
         match offence {
             Offence::ChallengeUnanswered => self.challenge_unanswered,
             Offence::ChallengeWrong => self.challenge_wrong,
-            Offence::JobAbandoned => self.job_abandoned,
-            Offence::AgainstQuorum => self.against_quorum,
             Offence::ForgedEvidence => self.forged_evidence,
         }
     }
@@ -308,7 +297,7 @@ pub(crate) fn ends_machine(offence: Offence, before: u8) -> bool {
     match offence {
         Offence::ForgedEvidence => true,
         Offence::ChallengeWrong => before > 0,
-        Offence::ChallengeUnanswered | Offence::JobAbandoned | Offence::AgainstQuorum => false,
+        Offence::ChallengeUnanswered => false,
     }
 }
 
@@ -336,30 +325,19 @@ pub struct SlashRecord<AccountId> {
     pub owed: Balance,
     /// Who gets a share.
     pub beneficiaries: Beneficiaries<AccountId>,
-    /// Plancks of the reporter's share; zero without a reporter.
-    pub reporter_share: Balance,
     /// Whether applying it takes the machine out of the market for good.
     pub ends_machine: bool,
 }
 
 impl<AccountId> SlashRecord<AccountId> {
-    /// How what is owed is divided: the consumer's loss, the reporter's share, and the rest.
+    /// Divides what is owed into the consumer's loss and the rest.
     pub(crate) fn into_dues(self) -> DebtRecord<AccountId> {
         let consumer = self
             .beneficiaries
             .consumer
             .map(|(account, loss)| (account, loss.min(self.owed)));
-        let after_consumer = self.owed.saturating_sub(amount_of(&consumer));
-        let reporter = self
-            .beneficiaries
-            .reporter
-            .map(|account| (account, self.reporter_share.min(after_consumer)));
-        let burn = after_consumer.saturating_sub(amount_of(&reporter));
-        DebtRecord {
-            consumer,
-            reporter,
-            burn,
-        }
+        let burn = self.owed.saturating_sub(amount_of(&consumer));
+        DebtRecord { consumer, burn }
     }
 }
 
@@ -368,8 +346,6 @@ impl<AccountId> SlashRecord<AccountId> {
 pub struct DebtRecord<AccountId> {
     /// The harmed consumer and its plancks.
     pub consumer: Option<(AccountId, Balance)>,
-    /// The reporter and its plancks.
-    pub reporter: Option<(AccountId, Balance)>,
     /// Plancks to burn.
     pub burn: Balance,
 }
@@ -379,23 +355,16 @@ impl<AccountId: Clone> DebtRecord<AccountId> {
     pub(crate) fn take(&mut self, amount: Balance) -> Self {
         let consumer = take_share(&mut self.consumer, amount);
         let left = amount.saturating_sub(amount_of(&consumer));
-        let reporter = take_share(&mut self.reporter, left);
-        let burn = left.saturating_sub(amount_of(&reporter)).min(self.burn);
+        let burn = left.min(self.burn);
         self.burn = self.burn.saturating_sub(burn);
-        Self {
-            consumer,
-            reporter,
-            burn,
-        }
+        Self { consumer, burn }
     }
 }
 
 impl<AccountId> DebtRecord<AccountId> {
     /// All of it, in plancks.
     pub fn total(&self) -> Balance {
-        amount_of(&self.consumer)
-            .saturating_add(amount_of(&self.reporter))
-            .saturating_add(self.burn)
+        amount_of(&self.consumer).saturating_add(self.burn)
     }
 }
 

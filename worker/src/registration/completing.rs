@@ -81,7 +81,8 @@ pub(super) async fn complete(
     batch.extend(offer_calls(
         config,
         machine,
-        record.ask,
+        // A raise that was announced must not be announced again, which would put it off.
+        record.announced_ask(),
         record.endpoint.as_bytes(),
     ));
     if rotates {
@@ -191,12 +192,14 @@ fn staking_calls(
     if is_in_disgrace || bond.is_some_and(|bond| bond.debt > 0) {
         return Vec::new();
     }
-    let (bonded, auto_stake) = bond.map_or((0, false), |bond| (bond.bonded, bond.auto_stake));
+    let (bonded, counting, auto_stake) = bond.map_or((0, 0, false), |bond| {
+        (bond.bonded, bond.unencumbered(), bond.auto_stake)
+    });
     let mut batch = Vec::new();
     if bonded == 0 {
         batch.push(calls::bond(machine, wanted));
-    } else if bonded < wanted {
-        batch.push(calls::bond_extra(machine, wanted - bonded));
+    } else if counting < wanted {
+        batch.push(calls::bond_extra(machine, wanted - counting));
     }
     let wanted_auto_stake = config.staking.auto_stake_rewards;
     if auto_stake != wanted_auto_stake {

@@ -13,10 +13,10 @@ use crate::connection::Connection;
 /// The call that bonds so much, or what is missing of the minimum.
 pub(super) async fn bond(id: u64, amount: Option<u128>, connection: &Connection) -> anyhow::Result<Call> {
     let client = connection.client().await?;
-    let (bonded, debt) = client
+    let (bonded, counting, debt) = client
         .bond(id)
         .await?
-        .map_or((0, 0), |bond| (bond.bonded, bond.debt));
+        .map_or((0, 0, 0), |bond| (bond.bonded, bond.unencumbered(), bond.debt));
     ensure!(
         debt == 0,
         "machine {id} owes {} because a slash found too little, and nothing can be bonded for it until that is paid: \
@@ -25,7 +25,7 @@ pub(super) async fn bond(id: u64, amount: Option<u128>, connection: &Connection)
     );
     let amount = match amount {
         Some(amount) => amount,
-        None => missing_bond(&client, id, bonded).await?,
+        None => missing_bond(&client, id, counting).await?,
     };
     // A record without a bond is there for as long as it remembers strikes.
     Ok(if bonded > 0 {
@@ -52,11 +52,12 @@ pub(super) async fn unbond(id: u64, amount: Option<u128>, connection: &Connectio
     Ok(calls::unbond(id, amount))
 }
 
-/// What has to be bonded to reach the machine's minimum.
-async fn missing_bond(client: &ChainClient, id: u64, bonded: u128) -> anyhow::Result<u128> {
+/// Returns what has to be bonded to reach the machine's minimum. `counting`: what is bonded, without what pending slashes
+/// will take of it.
+async fn missing_bond(client: &ChainClient, id: u64, counting: u128) -> anyhow::Result<u128> {
     let machine = existing(client, id).await?;
     let minimum = client.minimum_bond_of(&machine).await?;
-    let missing = minimum.saturating_sub(bonded);
+    let missing = minimum.saturating_sub(counting);
     if missing == 0 {
         bail!(
             "machine {id} has its minimum of {} bonded; say how much to add",

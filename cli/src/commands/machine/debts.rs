@@ -3,7 +3,7 @@
 use anyhow::{bail, ensure};
 use assay_client::{
     calls::{self, Call},
-    types::{Debt, Share, SlashId},
+    types::{Debt, SlashId},
     units::format_asy,
 };
 use clap::Args;
@@ -84,21 +84,11 @@ pub(super) fn object(machine: u64, slash: SlashId, debt: &Debt) -> anyhow::Resul
 }
 
 fn describe(debt: &Debt) -> String {
-    let share = |share: &Option<Share>, whose: &str| {
-        share
-            .as_ref()
-            .map(|share| format!("{} the {whose}'s ({})", format_asy(share.amount), share.account))
-    };
+    let consumer = debt
+        .consumer
+        .map(|share| format!("{} the consumer's ({})", format_asy(share.amount), share.account));
     let burn = (debt.burn > 0).then(|| format!("{} to be burned", format_asy(debt.burn)));
-    [
-        share(&debt.consumer, "consumer"),
-        share(&debt.reporter, "reporter"),
-        burn,
-    ]
-    .into_iter()
-    .flatten()
-    .collect::<Vec<_>>()
-    .join(", ")
+    consumer.into_iter().chain(burn).collect::<Vec<_>>().join(", ")
 }
 
 /// The call that pays, after having said what it pays.
@@ -141,7 +131,7 @@ pub(super) async fn pay(
 
 #[cfg(test)]
 mod tests {
-    use assay_client::AccountId;
+    use assay_client::{AccountId, types::Share};
 
     use super::*;
 
@@ -164,7 +154,6 @@ mod tests {
                 account: AccountId::from([1; 32]),
                 amount: 2_000_000_000_000,
             }),
-            reporter: None,
             burn: 500_000_000_000,
         };
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use assay_client::{
     AccountId,
-    market::{Cursor, FindOptions, FoundMachines, MAX_PAGE_OFFERS, MachineView, Requirements},
+    market::{Cursor, FindOptions, FoundMachines, MAX_PAGE_OFFERS, MachineView, Requirements, ServiceRecord},
     units::{format_asy, format_ppm},
 };
 use clap::Args;
@@ -145,7 +145,7 @@ impl Printer<'_> {
 
     fn header(&self) -> String {
         format!(
-            "{:>6}  {:<11}  {:<20}  {:>7}  {:<16}{}  {:>9}  {:>24}  per TFLOPS-hour",
+            "{:>6}  {:<11}  {:<20}  {:>7}  {:<16}{}  {:>9}  {:>13}  {:>24}  per TFLOPS-hour",
             "id",
             "provider",
             "class",
@@ -153,13 +153,14 @@ impl Printer<'_> {
             "region",
             self.distance_column("distance".to_owned()),
             "uptime",
+            "kept/broken",
             "ask per slot-hour",
         )
     }
 
     fn row(&self, offer: &MachineView) -> String {
         format!(
-            "{:>6}  {:<11}  {:<20}  {:>3}/{:<3}  {:<16}{}  {:>9}  {:>24}  {}",
+            "{:>6}  {:<11}  {:<20}  {:>3}/{:<3}  {:<16}{}  {:>9}  {:>13}  {:>24}  {}",
             offer.machine,
             shortened(&offer.provider),
             String::from_utf8_lossy(&offer.gpu_type),
@@ -168,6 +169,7 @@ impl Printer<'_> {
             String::from_utf8_lossy(&offer.region),
             self.distance_column(offer.distance_m.map_or_else(String::new, format_distance)),
             format_ppm(offer.uptime_ppm),
+            kept_and_broken(&offer.service),
             format_asy(offer.price_per_slot_hour),
             offer
                 .price_per_tflops_hour
@@ -194,6 +196,15 @@ fn shortened(account: &AccountId) -> String {
     }
 }
 
+/// Returns how many leases the machine fulfilled, and how many it neither started nor finished.
+fn kept_and_broken(service: &ServiceRecord) -> String {
+    format!(
+        "{}/{}",
+        service.fulfilled,
+        service.not_started.saturating_add(service.abandoned)
+    )
+}
+
 fn format_distance(metres: u32) -> String {
     if metres < 1_000 {
         format!("{metres} m")
@@ -215,6 +226,18 @@ mod tests {
         let cursor = Cursor([0xab; 25]);
         assert_eq!(parse_cursor(&format_cursor(&cursor)), Ok(cursor));
         assert!(parse_cursor("0xab").is_err());
+    }
+
+    #[test]
+    fn leases_are_kept_or_broken() {
+        let service = ServiceRecord {
+            fulfilled: 12,
+            cancelled: 7,
+            not_started: 1,
+            abandoned: 2,
+            unresolved: 9,
+        };
+        assert_eq!(kept_and_broken(&service), "12/3");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) async fn run(connection: &Connection, output: &Output) -> anyhow::Res
             machine.free_slots,
             machine.slots,
             machine.region,
-            format_asy(machine.ask),
+            format_asy(machine.announced_ask()),
         );
         output.print(&object, text)?;
     }

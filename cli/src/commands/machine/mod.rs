@@ -85,6 +85,12 @@ pub(crate) enum Options {
         /// The machine
         id: u64,
     },
+    /// Bring a machine up to the catalogue's terms, or remove the record of a retired one that nothing keeps any more;
+    /// anybody may do that for any machine
+    Refresh {
+        /// The machine
+        id: u64,
+    },
 }
 
 pub(crate) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
@@ -103,6 +109,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Drain { id } => calls::drain(id),
         Options::Resume { id } => calls::resume(id),
         Options::Retire { id } => calls::retire(id),
+        Options::Refresh { id } => calls::refresh_machine(id),
     };
     output.included(&connection.submit(call).await?)
 }

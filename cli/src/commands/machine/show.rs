@@ -1,7 +1,7 @@
 //! `assay machine show`
 
 use assay_client::{
-    types::{Bond, Debt, Slash, SlashId},
+    types::{Bond, Debt, Machine, Slash, SlashId},
     units::{format_asy, format_ppm},
 };
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
     let bond = client.bond(id).await?;
     let minimum = client.minimum_bond_of(&machine).await?;
     let jobs = client.jobs_of_machine(id).await?;
+    let now_ms = client.clock().await?.active_time_ms;
     let slashes = match &bond {
         Some(bond) if bond.pending_slashes > 0 => client.pending_slashes(id).await?,
         _ => Vec::new(),
@@ -52,8 +53,9 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
          host         {} cores, {} MiB RAM, {} GiB disk, {} Mbit/s up, {} Mbit/s down\n\
          region       {} ({:.4}, {:.4})\n\
          endpoint     {}\n\
-         ask          {} per slot-hour\n\
+         ask          {}\n\
          uptime       {}\n\
+         leases       {}\n\
          bond         {}\n\
          slashes      {}\n\
          debts        {}\n\
@@ -72,8 +74,9 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
         f64::from(machine.location.latitude_microdegrees) / 1e6,
         f64::from(machine.location.longitude_microdegrees) / 1e6,
         machine.endpoint,
-        format_asy(machine.ask),
+        describe_ask(&machine, now_ms),
         format_ppm(machine.uptime_ppm),
+        machine.service,
         describe_bond(bond.as_ref(), minimum),
         listed(
             slashes
@@ -104,6 +107,18 @@ fn listed(texts: impl Iterator<Item = String>) -> String {
     }
 }
 
+fn describe_ask(machine: &Machine, now_ms: u64) -> String {
+    let ask = format!("{} per slot-hour", format_asy(machine.ask_at(now_ms)));
+    match machine.raise.filter(|raise| now_ms < raise.from_ms) {
+        Some(raise) => format!(
+            "{ask}, {} in {} s of active time",
+            format_asy(raise.ask),
+            (raise.from_ms - now_ms).div_ceil(1_000)
+        ),
+        None => ask,
+    }
+}
+
 fn describe_bond(bond: Option<&Bond>, minimum: u128) -> String {
     let Some(bond) = bond else {
         return format!("none; at least {} must be bonded", format_asy(minimum));
@@ -114,6 +129,12 @@ fn describe_bond(bond: Option<&Bond>, minimum: u128) -> String {
             ", {} free from epoch {} on",
             format_asy(chunk.amount),
             chunk.due_epoch
+        ));
+    }
+    if bond.pending > 0 {
+        text.push_str(&format!(
+            ", {} without what pending slashes cost",
+            format_asy(bond.unencumbered())
         ));
     }
     if bond.auto_stake {
@@ -187,11 +208,7 @@ mod tests {
             machine: 7,
             reason: SlashReason::Offence(Offence::ForgedEvidence),
             owed: 1_500_000_000_000,
-            beneficiaries: Beneficiaries {
-                consumer: None,
-                reporter: None,
-            },
-            reporter_share: 0,
+            beneficiaries: Beneficiaries { consumer: None },
             ends_machine: true,
         };
         assert_eq!(
@@ -200,7 +217,6 @@ mod tests {
         );
         let debt = Debt {
             consumer: None,
-            reporter: None,
             burn: 1_500_000_000_000,
         };
         assert_eq!(

@@ -53,7 +53,6 @@ fn nobody_else_may_decide() {
             Call::condemn {
                 machine: 0,
                 device: hash,
-                reporter: None,
             },
         ];
         for call in calls {
@@ -241,9 +240,9 @@ fn condemn_reports_the_offence_and_drops_what_the_device_gave() {
             panic!("two pieces of evidence")
         };
         take_events();
-        assert_ok!(Attestation::condemn(root(), 0, gpu.id.device, Some(CHARLIE)));
+        assert_ok!(Attestation::condemn(root(), 0, gpu.id.device));
         assert_eq!(evidence_of(0), [tdx]);
-        assert_eq!(Reported::get(), [(0, Offence::ForgedEvidence, Some(CHARLIE))]);
+        assert_eq!(Reported::get(), [(0, Offence::ForgedEvidence)]);
         assert!(matches!(
             take_events()[..],
             [
@@ -260,11 +259,11 @@ fn condemn_leaves_the_one_alone_whose_device_it_is() {
         assert_ok!(submit_gpu(0, 1));
         let record = only_evidence_of(0);
         // Machine 1 relayed from it, and has nothing on chain any more.
-        assert_ok!(Attestation::condemn(root(), 1, record.id.device, None));
+        assert_ok!(Attestation::condemn(root(), 1, record.id.device));
         assert_eq!(only_evidence_of(0), record);
-        assert_eq!(Reported::get(), [(1, Offence::ForgedEvidence, None)]);
+        assert_eq!(Reported::get(), [(1, Offence::ForgedEvidence)]);
         assert_noop!(
-            Attestation::condemn(root(), 99, record.id.device, None),
+            Attestation::condemn(root(), 99, record.id.device),
             DispatchError::Other("no such machine")
         );
     });

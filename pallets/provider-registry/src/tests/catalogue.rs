@@ -4,7 +4,7 @@ use assay_primitives::{
         MachineStatus::{Active, Suspended},
         SuspensionReason::BondTooLow,
     },
-    money::ASY,
+    money::{ASY, Balance},
     stake::BondStanding::{Sufficient, TooLow},
 };
 use polkadot_sdk::{
@@ -12,7 +12,9 @@ use polkadot_sdk::{
     sp_runtime::{DispatchResult, traits::BadOrigin},
 };
 
-use crate::{Error, Event, HardwareClassIds, HardwareClasses, MAX_HARDWARE_CLASSES, mock::*};
+use crate::{
+    Error, Event, HardwareClassIds, HardwareClassRecord, HardwareClasses, MAX_HARDWARE_CLASSES, mock::*,
+};
 
 fn set_class(compute_score: u32) -> DispatchResult {
     ProviderRegistry::set_hardware_class(
@@ -76,6 +78,42 @@ fn set_hardware_class_fails_when_not_allowed() {
         assert_noop!(set(RuntimeOrigin::signed(PROVIDER), b"A"), BadOrigin);
         assert_noop!(set(RuntimeOrigin::root(), b""), Error::<Test>::BadClassName);
         assert_noop!(set(RuntimeOrigin::root(), b"a"), Error::<Test>::BadClassName);
+    });
+}
+
+#[test]
+fn set_hardware_class_fails_when_weight_would_be_cheaper_than_anywhere() {
+    ExtBuilder::default().build_and_execute(|| {
+        PointBond::set(3 * ASY);
+        let set = |stake_per_slot| {
+            let record = HardwareClassRecord {
+                stake_per_slot,
+                ..class_record(b"TOY", 100)
+            };
+            ProviderRegistry::set_hardware_class(RuntimeOrigin::root(), 50, record)
+        };
+        assert_noop!(set(300 * ASY - 1), Error::<Test>::StakeTooLow);
+        assert_noop!(set(0), Error::<Test>::StakeTooLow);
+        assert_ok!(set(300 * ASY));
+    });
+}
+
+#[test]
+fn slots_ask_for_no_less_than_their_weight() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        let slots = Balance::from(SLOTS);
+        assert_eq!(ProviderRegistry::class_stake(machine), Some(999 * ASY * slots));
+        // A raise counts for everybody at once, whatever the class says.
+        PointBond::set(2 * ASY);
+        assert_eq!(
+            ProviderRegistry::class_stake(machine),
+            Some(2 * 989 * ASY * slots)
+        );
+        PointBond::set(0);
+        assert_eq!(ProviderRegistry::class_stake(machine), Some(999 * ASY * slots));
+        PointBond::set(Balance::MAX);
+        assert_eq!(ProviderRegistry::class_stake(machine), Some(Balance::MAX));
     });
 }
 

@@ -1,7 +1,10 @@
 //! Whatever is called in whatever order: deposits on record are held, and nothing stays behind.
 
 use assay_primitives::{
-    machine::{MachineId, MachineLease, MachineStatus, OnUptimeChange},
+    machine::{
+        LeaseEnd::{self, Fulfilled},
+        MachineId, MachineInspect, MachineLease, MachineStatus, OnProofChange, OnUptimeChange,
+    },
     money::ASY,
     offence::MachineDiscipline,
     stake::BondStanding::{self, InDebt, Sufficient, TooLow},
@@ -10,6 +13,8 @@ use polkadot_sdk::frame_support::assert_ok;
 use proptest::prelude::*;
 
 use crate::{HoldReason, Machines, MachinesByProvider, Offers, Providers, WorkerKeys, mock::*};
+
+const ENDS: [LeaseEnd; 3] = [Fulfilled, LeaseEnd::NotStarted, LeaseEnd::Abandoned];
 
 /// A call that somebody makes; it may fail.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +57,7 @@ enum Step {
     Release {
         machine: MachineId,
         slots: u8,
+        end: LeaseEnd,
     },
     Uptime {
         machine: MachineId,
@@ -61,6 +67,14 @@ enum Step {
         machine: MachineId,
     },
     Condemn {
+        machine: MachineId,
+    },
+    Proof {
+        machine: MachineId,
+        proven: bool,
+    },
+    EpochPasses,
+    Refresh {
         machine: MachineId,
     },
     Suspend {
@@ -100,7 +114,11 @@ fn step() -> impl Strategy<Value = Step> {
         }),
         (any::<bool>(), machine()).prop_map(|(second, machine)| Step::Drain { second, machine }),
         (machine(), 0..=SLOTS).prop_map(|(machine, slots)| Step::Lease { machine, slots }),
-        (machine(), 0..=SLOTS).prop_map(|(machine, slots)| Step::Release { machine, slots }),
+        (machine(), 0..=SLOTS, prop::sample::select(ENDS.to_vec()))
+            .prop_map(|(machine, slots, end)| Step::Release { machine, slots, end }),
+        (machine(), any::<bool>()).prop_map(|(machine, proven)| Step::Proof { machine, proven }),
+        Just(Step::EpochPasses),
+        machine().prop_map(|machine| Step::Refresh { machine }),
         (machine(), 0..=1_000_000_u32).prop_map(|(machine, uptime_ppm)| Step::Uptime { machine, uptime_ppm }),
         machine().prop_map(|machine| Step::Offend { machine }),
         machine().prop_map(|machine| Step::Condemn { machine }),
@@ -145,7 +163,19 @@ fn act(step: Step) {
         ),
         Step::Drain { second, machine } => ProviderRegistry::drain(signed(second), machine),
         Step::Lease { machine, slots } => ProviderRegistry::lease(machine, slots).map(|_| ()),
-        Step::Release { machine, slots } => ProviderRegistry::release(machine, slots),
+        Step::Release { machine, slots, end } => ProviderRegistry::release(machine, slots, end),
+        Step::Proof { machine, proven } => {
+            Proven::set(proven);
+            ProviderRegistry::on_proof_change(machine);
+            Ok(())
+        }
+        Step::EpochPasses => {
+            CurrentEpoch::mutate(|epoch| *epoch += 1);
+            Ok(())
+        }
+        Step::Refresh { machine } => {
+            ProviderRegistry::refresh_machine(RuntimeOrigin::signed(STRANGER), machine)
+        }
         Step::Uptime { machine, uptime_ppm } => {
             ProviderRegistry::on_uptime_change(machine, uptime_ppm);
             Ok(())
@@ -180,11 +210,17 @@ proptest! {
                 ProviderRegistry::do_try_state().unwrap();
             }
 
+            // Nobody whose slot is leased goes unwatched, or may take out its bond.
+            for (machine, record) in Machines::<Test>::iter().filter(|(_, record)| record.is_leased()) {
+                assert_ne!(record.status, MachineStatus::Retired);
+                assert!(ProviderRegistry::is_watched(machine) && ProviderRegistry::is_accountable(machine));
+            }
+
             // Everybody leaves.
             let machines: Vec<_> = Machines::<Test>::iter().collect();
             for (machine, record) in machines {
                 if record.is_leased() {
-                    assert_ok!(ProviderRegistry::release(machine, record.slots - record.free_slots));
+                    assert_ok!(ProviderRegistry::release(machine, record.slots - record.free_slots, Fulfilled));
                 }
                 if status(machine) == Some(MachineStatus::Retired) {
                     change_bond(machine, 0, TooLow);
@@ -194,6 +230,10 @@ proptest! {
                     assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(record.provider), machine));
                 }
                 change_bond(machine, 0, TooLow);
+            }
+            CurrentEpoch::mutate(|epoch| *epoch += 2);
+            for machine in Machines::<Test>::iter_keys().collect::<Vec<_>>() {
+                assert_ok!(ProviderRegistry::refresh_machine(RuntimeOrigin::signed(STRANGER), machine));
             }
             for (account, _) in Providers::<Test>::iter().collect::<Vec<_>>() {
                 assert_ok!(ProviderRegistry::deregister_provider(RuntimeOrigin::signed(account)));

@@ -1,6 +1,7 @@
 use assay_primitives::{
     attestation::OnAttestationChange,
     machine::{
+        LeaseEnd::Fulfilled,
         MachineInspect, MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnUptimeChange,
@@ -163,7 +164,7 @@ fn suspend_self_keeps_leases() {
         assert_ok!(ProviderRegistry::lease(machine, 3));
         assert_ok!(suspend(PROVIDER, machine));
         assert_eq!(record(machine).free_slots, SLOTS - 3);
-        assert_ok!(ProviderRegistry::release(machine, 3));
+        assert_ok!(ProviderRegistry::release(machine, 3, Fulfilled));
     });
 }
 
@@ -270,7 +271,8 @@ fn retire_keeps_record_and_deposit_while_bonded() {
         unproven_machine(PROVIDER, 1);
         take_events();
 
-        // A part is withdrawn, then the rest.
+        // A part is withdrawn, then the rest, when the last epoch in which it was in the market is closed.
+        CurrentEpoch::set(2);
         change_bond(machine, 1, TooLow);
         assert_eq!(status(machine), Some(Retired));
         change_bond(machine, 0, TooLow);
@@ -296,7 +298,7 @@ fn retire_fails_when_not_allowed() {
 
         assert_ok!(ProviderRegistry::lease(machine, 1));
         assert_noop!(retire(PROVIDER, machine), Error::<Test>::SlotsLeased);
-        assert_ok!(ProviderRegistry::release(machine, 1));
+        assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
         assert_ok!(retire(PROVIDER, machine));
     });
 }
@@ -332,7 +334,7 @@ fn drain_works_for_provider_and_worker_and_keeps_jobs() {
             assert_noop!(ProviderRegistry::lease(machine, 1), Error::<Test>::NotActive);
             assert_noop!(retire(PROVIDER, machine), Error::<Test>::SlotsLeased);
 
-            assert_ok!(ProviderRegistry::release(machine, 1));
+            assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
             take_events();
             assert_ok!(resume(who, machine));
             assert_step(machine, Draining, Active, FULL_WEIGHT);
@@ -436,11 +438,17 @@ fn condemn_retires_with_the_end_of_the_last_job() {
         change_bond(machine, ASY, Sufficient);
         assert_eq!(status(machine), Some(Suspended(Condemned)));
 
-        assert_ok!(ProviderRegistry::release(machine, 2));
+        assert_ok!(ProviderRegistry::release(machine, 2, Fulfilled));
         assert_eq!(status(machine), Some(Suspended(Condemned)));
-        // Its bond was taken whole in the meantime, so the record goes with the last slot.
+        // Its bond was taken whole in the meantime, but what it did in its last epoch can still be reported.
         set_bond(machine, 0, TooLow);
-        assert_ok!(ProviderRegistry::release(machine, 1));
+        assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
+        assert_eq!(status(machine), Some(Retired));
+        CurrentEpoch::set(2);
+        assert_ok!(ProviderRegistry::refresh_machine(
+            RuntimeOrigin::signed(STRANGER),
+            machine
+        ));
         assert_eq!(status(machine), None);
         assert_eq!(RemovalsHeard::get(), [machine]);
         assert_eq!(held(HoldReason::MachineDeposit, &PROVIDER), 0);

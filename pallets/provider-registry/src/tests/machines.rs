@@ -1,5 +1,9 @@
-use assay_primitives::machine::{
-    Location, MAX_SLOTS, MachineInspect, MachineLease, MachineStatus, WORKER_KEY_CONTEXT,
+use assay_primitives::{
+    machine::{
+        LeaseEnd::Fulfilled, Location, MAX_SLOTS, MachineInspect, MachineLease, MachineStatus, ServiceRecord,
+        WORKER_KEY_CONTEXT,
+    },
+    market::{MachineMatching, Mismatch, Requirements},
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
@@ -57,8 +61,11 @@ fn register_machine_works() {
                 region: expected.region,
                 endpoint: expected.endpoint,
                 ask: ASK,
+                raise: None,
                 uptime_ppm: INITIAL_UPTIME_PPM,
+                service: ServiceRecord::default(),
                 status: MachineStatus::Unproven,
+                last_duty_epoch: None,
                 registered_at_ms: NOW_MS,
                 deposit: MACHINE_DEPOSIT,
             }
@@ -213,18 +220,132 @@ fn register_machine_fails_when_deposit_is_not_there() {
     });
 }
 
+fn update_ask(machine: u64, ask: u128) {
+    assert_ok!(ProviderRegistry::update_ask(
+        RuntimeOrigin::signed(PROVIDER),
+        machine,
+        ask
+    ));
+}
+
+/// Returns the ask at which a slot of the machine is leased now.
+fn leased_at(machine: u64) -> u128 {
+    let terms = ProviderRegistry::lease(machine, 1).unwrap();
+    assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
+    terms.price_per_slot_hour
+}
+
 #[test]
-fn update_ask_works() {
+fn update_ask_cuts_at_once() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
-        assert_ok!(ProviderRegistry::update_ask(
-            RuntimeOrigin::signed(PROVIDER),
-            machine,
-            7
-        ));
+        update_ask(machine, ASK - 1);
 
-        assert_eq!(record(machine).ask, 7);
-        assert_eq!(take_events(), [Event::AskUpdated { machine, ask: 7 }]);
+        assert_eq!((record(machine).ask, record(machine).raise), (ASK - 1, None));
+        assert_eq!(
+            take_events(),
+            [Event::AskUpdated {
+                machine,
+                ask: ASK - 1,
+                from_ms: NOW_MS
+            }]
+        );
+        assert_eq!(leased_at(machine), ASK - 1);
+        // The same again is no raise.
+        update_ask(machine, ASK - 1);
+        assert_eq!(record(machine).raise, None);
+    });
+}
+
+#[test]
+fn update_ask_raises_later() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        update_ask(machine, 2 * ASK);
+        let from_ms = NOW_MS + ASK_RAISE_DELAY_MS;
+        assert_eq!(
+            take_events(),
+            [Event::AskUpdated {
+                machine,
+                ask: 2 * ASK,
+                from_ms
+            }]
+        );
+        // An order that was sent before is filled at the price that its consumer saw, whichever comes first in a block.
+        let dearest = Requirements {
+            max_price_per_slot_hour: Some(ASK),
+            ..Requirements::default()
+        };
+        let view = || ProviderRegistry::machine_view(machine).unwrap();
+        ActiveTimeMs::set(from_ms - 1);
+        assert!(ProviderRegistry::meets(&dearest, machine));
+        assert_eq!(leased_at(machine), ASK);
+        assert_eq!(ProviderRegistry::extension_ask(machine), Some(ASK));
+        assert_eq!(view().price_per_slot_hour, ASK);
+        assert_eq!(view().next_price_per_slot_hour, Some(2 * ASK));
+        assert_eq!(view().next_price_from_ms, Some(from_ms));
+
+        ActiveTimeMs::set(from_ms);
+        assert_eq!(
+            ProviderRegistry::explain(&dearest, machine),
+            Ok(Some(vec![Mismatch::MaxPricePerSlotHour { found: 2 * ASK }]))
+        );
+        assert_eq!(leased_at(machine), 2 * ASK);
+        assert_eq!(ProviderRegistry::extension_ask(machine), Some(2 * ASK));
+        assert_eq!(view().price_per_slot_hour, 2 * ASK);
+        assert_eq!(
+            (view().next_price_per_slot_hour, view().next_price_from_ms),
+            (None, None)
+        );
+    });
+}
+
+#[test]
+fn update_ask_replaces_a_raise_that_does_not_hold_yet() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        update_ask(machine, 3 * ASK);
+        // Whatever was announced, the next raise waits as long.
+        ActiveTimeMs::set(NOW_MS + ASK_RAISE_DELAY_MS - 1);
+        update_ask(machine, 2 * ASK);
+        ActiveTimeMs::set(NOW_MS + ASK_RAISE_DELAY_MS);
+        assert_eq!(leased_at(machine), ASK);
+        ActiveTimeMs::set(NOW_MS + 2 * ASK_RAISE_DELAY_MS - 1);
+        assert_eq!(leased_at(machine), 2 * ASK);
+        // A cut is one of what holds by now, and forgets what was announced.
+        update_ask(machine, 4 * ASK);
+        update_ask(machine, 2 * ASK);
+        ActiveTimeMs::set(NOW_MS + 9 * ASK_RAISE_DELAY_MS);
+        assert_eq!(leased_at(machine), 2 * ASK);
+        assert_eq!(record(machine).raise, None);
+    });
+}
+
+#[test]
+fn offers_are_in_the_order_of_announced_asks() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        let rival = active_machine(OTHER_PROVIDER, 2);
+        let found = |price: u128| -> Vec<u64> {
+            let wanted = Requirements {
+                max_price_per_slot_hour: Some(price),
+                ..Requirements::default()
+            };
+            let page = ProviderRegistry::find_machines(&wanted, 100, None).unwrap();
+            page.offers.into_iter().map(|offer| offer.machine).collect()
+        };
+        assert_eq!(found(ASK), [machine, rival]);
+        update_ask(machine, 2 * ASK);
+        // It takes its later place at once, and is offered at its price still.
+        assert_eq!(found(ASK), [rival, machine]);
+        assert_eq!(found(2 * ASK), [rival, machine]);
+        // Nobody has to touch the machine when the raise comes to hold.
+        ActiveTimeMs::set(NOW_MS + ASK_RAISE_DELAY_MS);
+        assert_eq!(found(ASK), [rival]);
+        assert_eq!(found(2 * ASK), [rival, machine]);
+        ProviderRegistry::do_try_state().unwrap();
+        update_ask(machine, ASK - 1);
+        assert_eq!(found(ASK), [machine, rival]);
     });
 }
 

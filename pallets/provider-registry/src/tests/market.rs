@@ -1,5 +1,5 @@
 use assay_primitives::{
-    machine::{LeaseTerms, MachineInspect, MachineLease, MachineStatus},
+    machine::{LeaseEnd::Fulfilled, LeaseTerms, MachineInspect, MachineLease, MachineStatus},
     money::ASY,
     stake::BondStanding::TooLow,
 };
@@ -39,8 +39,8 @@ fn lease_and_release_work() {
         );
         assert_eq!(record(machine).free_slots, 1);
         assert_ok!(ProviderRegistry::lease(machine, 1));
-        assert_ok!(ProviderRegistry::release(machine, 3));
-        assert_ok!(ProviderRegistry::release(machine, 1));
+        assert_ok!(ProviderRegistry::release(machine, 3, Fulfilled));
+        assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
 
         assert_eq!(record(machine).free_slots, SLOTS);
         assert_eq!(
@@ -59,12 +59,14 @@ fn lease_and_release_work() {
                 Event::SlotsReleased {
                     machine,
                     slots: 3,
-                    free_slots: 3
+                    free_slots: 3,
+                    end: Fulfilled,
                 },
                 Event::SlotsReleased {
                     machine,
                     slots: 1,
-                    free_slots: 4
+                    free_slots: 4,
+                    end: Fulfilled,
                 },
             ]
         );
@@ -100,19 +102,25 @@ fn lease_fails_when_not_possible() {
 fn release_fails_when_not_leased() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
-        assert_noop!(ProviderRegistry::release(99, 1), Error::<Test>::NoSuchMachine);
         assert_noop!(
-            ProviderRegistry::release(machine, 1),
+            ProviderRegistry::release(99, 1, Fulfilled),
+            Error::<Test>::NoSuchMachine
+        );
+        assert_noop!(
+            ProviderRegistry::release(machine, 1, Fulfilled),
             Error::<Test>::SlotsNotLeased
         );
         assert_ok!(ProviderRegistry::lease(machine, 2));
-        assert_noop!(ProviderRegistry::release(machine, 0), Error::<Test>::BadSlots);
         assert_noop!(
-            ProviderRegistry::release(machine, 3),
+            ProviderRegistry::release(machine, 0, Fulfilled),
+            Error::<Test>::BadSlots
+        );
+        assert_noop!(
+            ProviderRegistry::release(machine, 3, Fulfilled),
             Error::<Test>::SlotsNotLeased
         );
         assert_noop!(
-            ProviderRegistry::release(machine, u8::MAX),
+            ProviderRegistry::release(machine, u8::MAX, Fulfilled),
             Error::<Test>::SlotsNotLeased
         );
     });
@@ -127,11 +135,12 @@ fn benchmark_machines_live_and_go() {
         assert_eq!(status(machine), Some(MachineStatus::Unproven));
         ProviderRegistry::benchmark_activate(machine);
         assert_ok!(ProviderRegistry::lease(machine, 8));
-        assert_ok!(ProviderRegistry::release(machine, 8));
+        assert_ok!(ProviderRegistry::release(machine, 8, Fulfilled));
 
         set_bond(machine, ASY, TooLow);
         ProviderRegistry::benchmark_retire(machine);
         assert_eq!(status(machine), Some(MachineStatus::Retired));
+        CurrentEpoch::set(2);
         change_bond(machine, 0, TooLow);
         assert_eq!(status(machine), None);
     });

@@ -4,6 +4,8 @@
 
 mod catalogue;
 mod deposits;
+mod duty;
+mod leases;
 mod lifecycle;
 mod machines;
 mod market;
@@ -11,3 +13,4 @@ mod offers;
 mod proofs;
 mod providers;
 mod search;
+mod worker_keys;

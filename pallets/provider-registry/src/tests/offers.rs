@@ -1,5 +1,5 @@
 use assay_primitives::{
-    machine::{MachineLease, OnUptimeChange},
+    machine::{LeaseEnd::Fulfilled, MachineLease, OnUptimeChange},
     market::Cursor,
     money::ASY,
     stake::BondStanding::{Sufficient, TooLow},
@@ -69,7 +69,7 @@ fn offers_hold_what_can_be_had_and_nothing_else() {
         assert_eq!(world(), [machine]);
         assert_ok!(ProviderRegistry::lease(machine, 1));
         assert_eq!(world(), [0_u64; 0]);
-        assert_ok!(ProviderRegistry::release(machine, 1));
+        assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
         assert_eq!(world(), [machine]);
 
         change_bond(machine, 1, TooLow);

@@ -1,6 +1,8 @@
 use assay_primitives::{
     machine::{
-        Exposure, HardwareClaim, HardwareClaims, MachineLease,
+        Exposure, HardwareClaim, HardwareClaims,
+        LeaseEnd::Fulfilled,
+        MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnProofChange,
         SuspensionReason::{BondTooLow, Condemned, InDebt, Offence, OwnRequest},
@@ -88,7 +90,7 @@ fn an_expired_machine_keeps_its_jobs() {
         Proven::set(false);
         ProviderRegistry::on_proof_change(machine);
         assert_eq!(status(machine), Some(Unproven));
-        assert_ok!(ProviderRegistry::release(machine, 1));
+        assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
         assert_eq!(record(machine).free_slots, 2);
         assert_noop!(ProviderRegistry::lease(machine, 1), Error::<Test>::NotActive);
     });
@@ -139,7 +141,7 @@ fn the_challenge_hears_of_exposures_before_they_change() {
         assert_eq!(ExposuresHeard::take(), [(machine, exposure(SLOTS, false))]);
 
         assert_ok!(ProviderRegistry::lease(machine, 3));
-        assert_ok!(ProviderRegistry::release(machine, 2));
+        assert_ok!(ProviderRegistry::release(machine, 2, Fulfilled));
         assert_ok!(ProviderRegistry::suspend_self(
             RuntimeOrigin::signed(PROVIDER),
             machine

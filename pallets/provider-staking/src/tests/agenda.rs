@@ -1,6 +1,6 @@
 use assay_primitives::{
     clock::EpochIndex,
-    offence::{Offence::JobAbandoned, SlashId},
+    offence::{Offence::ChallengeUnanswered, SlashId},
 };
 use polkadot_sdk::frame_support::assert_ok;
 
@@ -49,7 +49,7 @@ fn full_epoch_moves_slashes_to_the_next_one() {
 fn offence_moves_with_a_full_epoch_too() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         queue(PLACES_PER_EPOCH);
-        assert_eq!(report(MACHINE, JobAbandoned), place(DEFER_EPOCHS + 1, 0));
+        assert_eq!(report(MACHINE, ChallengeUnanswered), place(DEFER_EPOCHS + 1, 0));
     });
 }
 

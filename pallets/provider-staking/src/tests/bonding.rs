@@ -5,7 +5,7 @@ use assay_primitives::{
         SuspensionReason::BondTooLow,
     },
     money::{ASY, Balance},
-    offence::{Beneficiaries, Offence::JobAbandoned},
+    offence::{Beneficiaries, Offence::ChallengeUnanswered},
     stake::{
         BondInspect,
         BondStanding::{InDebt, Sufficient, TooLow},
@@ -87,7 +87,7 @@ fn bond_fails_when_bonded_already() {
 #[test]
 fn bond_works_again_after_all_was_slashed_and_paid() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        report(MACHINE, JobAbandoned);
+        report(MACHINE, ChallengeUnanswered);
         let first = slash(MACHINE, 100);
         let second = slash(MACHINE, 100);
         CurrentEpoch::set(DEFER_EPOCHS);
@@ -103,7 +103,7 @@ fn bond_works_again_after_all_was_slashed_and_paid() {
         assert_noop!(bond(PROVIDER, MACHINE, MINIMUM - 1), Error::<Test>::BelowMinimum);
         assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));
-        assert_eq!(strikes_of(MACHINE)[JobAbandoned as usize].count, 1);
+        assert_eq!(strikes_of(MACHINE)[ChallengeUnanswered as usize].count, 1);
     });
 }
 
@@ -169,7 +169,7 @@ fn bond_extra_works() {
 fn bond_extra_fails_when_not_allowed() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         assert_noop!(bond_extra(PROVIDER, SECOND_MACHINE, 7), Error::<Test>::NotBonded);
-        report(SECOND_MACHINE, JobAbandoned);
+        report(SECOND_MACHINE, ChallengeUnanswered);
         assert_noop!(bond_extra(PROVIDER, SECOND_MACHINE, 7), Error::<Test>::NotBonded);
         assert_noop!(bond_extra(STRANGER, MACHINE, 7), Error::<Test>::NotProvider);
         assert_noop!(bond_extra(PROVIDER, MACHINE, 0), Error::<Test>::AmountIsZero);
@@ -183,19 +183,28 @@ fn bond_extra_fails_when_not_allowed() {
 }
 
 #[test]
-fn minimum_bond_is_base_and_class() {
+fn minimum_bond_is_what_the_slots_ask_and_the_base_bond_at_least() {
     ExtBuilder::default().build_and_execute(|| {
         assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(MINIMUM));
         assert_eq!(ProviderStaking::minimum_bond(99), None);
-        LeastBond::set(Balance::MAX);
-        assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(Balance::MAX));
+        // Slots that ask for more than the base bond share none of it.
+        for (class_stake, minimum) in [
+            (0, BASE_BOND),
+            (BASE_BOND, BASE_BOND),
+            (BASE_BOND + 1, BASE_BOND + 1),
+            (64 * BASE_BOND, 64 * BASE_BOND),
+            (Balance::MAX, Balance::MAX),
+        ] {
+            StakeOfClass::set(class_stake);
+            assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(minimum));
+        }
     });
 }
 
 #[test]
 fn base_bond_counts_from_the_moment_it_changes() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        LeastBond::set(BASE_BOND + 10);
+        LeastBond::set(MINIMUM + 10);
         assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
         // The registry hears of it with the next change of the bond.
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));
@@ -221,7 +230,7 @@ fn bond_of_nothing_does_not_suffice_where_nothing_is_asked() {
         assert_eq!(ProviderStaking::minimum_bond(MACHINE), Some(0));
         // Without a record, and with one that says nothing of a bond.
         assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
-        report(MACHINE, JobAbandoned);
+        report(MACHINE, ChallengeUnanswered);
         assert_eq!(record(MACHINE).bonded, 0);
         assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
 
@@ -239,7 +248,10 @@ fn machine_that_lost_its_whole_bond_stops_working_where_nothing_is_asked() {
         slash_now(MACHINE, 100, Beneficiaries::nobody());
 
         assert_eq!(held_for(MACHINE), 0);
-        assert_eq!(BondChanges::get(), [(MACHINE, TooLow, 0)]);
+        assert_eq!(
+            BondChanges::get(),
+            [(MACHINE, TooLow, MINIMUM), (MACHINE, TooLow, 0)]
+        );
         assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
     });
 }

@@ -6,7 +6,7 @@ use assay_primitives::{
     },
     offence::{
         Beneficiaries,
-        Offence::{ForgedEvidence, JobAbandoned},
+        Offence::{ChallengeUnanswered, ForgedEvidence},
     },
     stake::{
         BondInspect,
@@ -23,22 +23,23 @@ use crate::{Bonds, Error, Event, mock::*};
 #[test]
 fn cancel_slash_works() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        report(MACHINE, JobAbandoned);
-        let id = report(MACHINE, JobAbandoned);
+        report(MACHINE, ChallengeUnanswered);
+        let id = report(MACHINE, ChallengeUnanswered);
         take_events();
         assert_ok!(cancel_slash(id));
 
-        assert_eq!(record(MACHINE).pending, MINIMUM / 50);
+        assert_eq!(record(MACHINE).pending, MINIMUM / 100);
         assert_eq!(record(MACHINE).pending_slashes, 1);
-        assert_eq!(strikes_of(MACHINE)[JobAbandoned as usize].count, 1);
+        assert_eq!(strikes_of(MACHINE)[ChallengeUnanswered as usize].count, 1);
         assert_eq!(held(PROVIDER), MINIMUM);
         assert_eq!(take_events(), [Event::SlashCancelled { id, machine: MACHINE }]);
-        assert_eq!(BondChanges::get(), [(MACHINE, Sufficient, MINIMUM)]);
+        // The other one is still pending.
+        assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM); 3]);
 
         CurrentEpoch::set(DEFER_EPOCHS);
         assert_noop!(apply_slash(id), Error::<Test>::NoSuchSlash);
         poll();
-        assert_eq!(held(PROVIDER), MINIMUM - MINIMUM / 50);
+        assert_eq!(held(PROVIDER), MINIMUM - MINIMUM / 100);
     });
 }
 
@@ -107,7 +108,7 @@ fn cancel_slash_unlocks() {
 fn cancel_slash_removes_a_record_that_only_the_slash_kept() {
     ExtBuilder::default().build_and_execute(|| {
         // Of a machine in the market: the strike is gone too.
-        let id = report(MACHINE, JobAbandoned);
+        let id = report(MACHINE, ChallengeUnanswered);
         assert_ok!(cancel_slash(id));
         assert!(!Bonds::<Test>::contains_key(MACHINE));
 
@@ -127,13 +128,16 @@ fn cancel_slash_removes_a_record_that_only_the_slash_kept() {
 fn cancel_slash_takes_no_more_strikes_back_than_there_are() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         WaitEpochs::set(MEMORY_EPOCHS + 5);
-        let (first, second) = (report(MACHINE, JobAbandoned), report(MACHINE, JobAbandoned));
+        let (first, second) = (
+            report(MACHINE, ChallengeUnanswered),
+            report(MACHINE, ChallengeUnanswered),
+        );
         // The third is the first that is remembered.
         CurrentEpoch::set(MEMORY_EPOCHS + 1);
-        let third = report(MACHINE, JobAbandoned);
+        let third = report(MACHINE, ChallengeUnanswered);
         for id in [first, second, third] {
             assert_ok!(cancel_slash(id));
-            assert_eq!(strikes_of(MACHINE)[JobAbandoned as usize].count, 0);
+            assert_eq!(strikes_of(MACHINE)[ChallengeUnanswered as usize].count, 0);
         }
         assert!(!record(MACHINE).has_strikes());
     });

@@ -36,8 +36,7 @@ fn pay_debt_works() {
 
         assert_eq!(free(STRANGER), ENDOWMENT - MINIMUM);
         assert_eq!(free(CONSUMER), ENDOWMENT + 100 * ASY);
-        assert_eq!(free(REPORTER), ENDOWMENT + 60 * ASY);
-        assert_eq!(Balances::total_issuance(), issuance - 440 * ASY);
+        assert_eq!(Balances::total_issuance(), issuance - 500 * ASY);
         assert_eq!(
             take_events(),
             [Event::DebtPaid {
@@ -45,8 +44,7 @@ fn pay_debt_works() {
                 machine: MACHINE,
                 payer: STRANGER,
                 to_consumer: 100 * ASY,
-                to_reporter: 60 * ASY,
-                burned: 440 * ASY,
+                burned: 500 * ASY,
             }]
         );
         assert_eq!(BondChanges::get(), [(MACHINE, TooLow, 0)]);
@@ -108,11 +106,7 @@ fn pay_debt_burns_what_cannot_be_received() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         slash(MACHINE, 100);
         let loss = EXISTENTIAL_DEPOSIT - 1;
-        let beneficiaries = Beneficiaries {
-            consumer: Some((NEWCOMER, loss)),
-            reporter: Some(REPORTER),
-        };
-        let id = slash_now(MACHINE, 1, beneficiaries);
+        let id = slash_now(MACHINE, 1, Beneficiaries::consumer(NEWCOMER, loss));
         take_events();
         assert_ok!(pay_debt(PROVIDER, MACHINE, id));
 
@@ -130,8 +124,7 @@ fn pay_debt_burns_what_cannot_be_received() {
                     machine: MACHINE,
                     payer: PROVIDER,
                     to_consumer: 0,
-                    to_reporter: owed / 10,
-                    burned: owed - owed / 10,
+                    burned: owed,
                 },
             ]
         );

@@ -26,18 +26,18 @@ fn report_offence_works() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         CurrentEpoch::set(5);
         let beneficiaries = harmed(ASY);
-        let id = ProviderStaking::report_offence(MACHINE, Offence::JobAbandoned, beneficiaries.clone());
+        let id =
+            ProviderStaking::report_offence(MACHINE, Offence::ChallengeUnanswered, beneficiaries.clone());
 
-        let owed = MINIMUM / 50;
+        let owed = MINIMUM / 100;
         assert_eq!(id, Ok(place(5 + DEFER_EPOCHS, 0)));
         assert_eq!(
             Agenda::<Test>::get(5 + DEFER_EPOCHS, 0),
             Some(SlashRecord {
                 machine: MACHINE,
-                reason: SlashReason::Offence(Offence::JobAbandoned),
+                reason: SlashReason::Offence(Offence::ChallengeUnanswered),
                 owed,
                 beneficiaries,
-                reporter_share: owed / 10,
                 ends_machine: false,
             })
         );
@@ -45,17 +45,19 @@ fn report_offence_works() {
         assert_eq!(record(MACHINE).pending_slashes, 1);
         assert_eq!(held(PROVIDER), MINIMUM);
         assert!(ProviderStaking::has_pending_slash(MACHINE));
-        assert_eq!(ProviderStaking::standing(MACHINE), Sufficient);
+        // What is pending counts as lost: it is out of the market at once.
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
         assert_eq!(
             take_events(),
             [Event::SlashQueued {
                 id: place(5 + DEFER_EPOCHS, 0),
                 machine: MACHINE,
-                reason: SlashReason::Offence(Offence::JobAbandoned),
+                reason: SlashReason::Offence(Offence::ChallengeUnanswered),
                 owed,
             }]
         );
-        assert_eq!(BondChanges::get(), []);
+        assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM)]);
         assert_eq!(Disciplined::get(), []);
     });
 }
@@ -79,8 +81,6 @@ fn offences_that_end_or_suspend_do_so() {
     for (offence, suspends, ends_first, ends_second) in [
         (Offence::ChallengeUnanswered, false, false, false),
         (Offence::ChallengeWrong, true, false, true),
-        (Offence::JobAbandoned, false, false, false),
-        (Offence::AgainstQuorum, false, false, false),
         (Offence::ForgedEvidence, true, true, true),
     ] {
         ExtBuilder::default().with_bond().build_and_execute(|| {
@@ -94,7 +94,7 @@ fn offences_that_end_or_suspend_do_so() {
             let status = if suspends {
                 Suspended(SuspensionReason::Offence)
             } else {
-                Active
+                Suspended(BondTooLow)
             };
             assert_eq!(MockRegistry::status(MACHINE), Some(status));
 
@@ -148,7 +148,6 @@ fn slash_works() {
                 reason: SlashReason::Governance,
                 owed: MINIMUM / 4,
                 beneficiaries: Beneficiaries::nobody(),
-                reporter_share: 0,
                 ends_machine: false,
             })
         );
@@ -213,12 +212,10 @@ fn slash_keeps_its_price_whatever_happens_meanwhile() {
         let id = slash_for(MACHINE, 10, harmed(0)).unwrap();
         assert_ok!(bond_extra(PROVIDER, MACHINE, MINIMUM));
         LeastBond::set(10 * BASE_BOND);
-        ReporterPart::set(Permill::one());
         CurrentEpoch::set(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
 
         assert_eq!(held(PROVIDER), 2 * MINIMUM - MINIMUM / 10);
-        assert_eq!(free(REPORTER), ENDOWMENT + MINIMUM / 100);
     });
 }
 
@@ -237,8 +234,7 @@ fn apply_slash_works() {
         assert_eq!(record(MACHINE).pending, 0);
         assert_eq!(record(MACHINE).pending_slashes, 0);
         assert_eq!(free(CONSUMER), ENDOWMENT + 20 * ASY);
-        assert_eq!(free(REPORTER), ENDOWMENT + 6 * ASY);
-        assert_eq!(Balances::total_issuance(), issuance - 34 * ASY);
+        assert_eq!(Balances::total_issuance(), issuance - 40 * ASY);
         assert_eq!(
             take_events(),
             [Event::Slashed {
@@ -246,12 +242,14 @@ fn apply_slash_works() {
                 machine: MACHINE,
                 taken,
                 to_consumer: 20 * ASY,
-                to_reporter: 6 * ASY,
-                burned: 34 * ASY,
+                burned: 40 * ASY,
                 debt: 0,
             }]
         );
-        assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM - taken)]);
+        assert_eq!(
+            BondChanges::get(),
+            [(MACHINE, TooLow, MINIMUM), (MACHINE, TooLow, MINIMUM - taken)]
+        );
         assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
         assert_noop!(apply_slash(id), Error::<Test>::NoSuchSlash);
     });
@@ -322,40 +320,17 @@ fn slash_takes_the_bond_first_and_then_what_leaves_last() {
 }
 
 #[test]
-fn shares_are_consumer_then_reporter_then_burned() {
-    // (loss, percent held back before, to the consumer, to the reporter, burned, debts of the three)
+fn consumer_is_paid_first_and_the_rest_is_burned() {
+    // (loss, percent held, to the consumer, burned, debts of the two)
     let whole: Balance = MINIMUM;
     for (loss, held_percent, expected, debts) in [
-        // The loss is more than the slash: nothing is left for the reporter.
-        (2 * whole, 100, (whole, 0, 0), (0, 0, 0)),
-        // The reporter's share is cut by what the consumer leaves.
-        (
-            whole - whole / 20,
-            100,
-            (whole - whole / 20, whole / 20, 0),
-            (0, 0, 0),
-        ),
-        (whole / 2, 100, (whole / 2, whole / 10, whole * 4 / 10), (0, 0, 0)),
-        (0, 100, (0, whole / 10, whole * 9 / 10), (0, 0, 0)),
-        // Half is there: it goes to the first in the order, and the rest is owed.
-        (
-            whole / 4,
-            50,
-            (whole / 4, whole / 10, whole * 15 / 100),
-            (0, 0, whole / 2),
-        ),
-        (
-            whole * 45 / 100,
-            50,
-            (whole * 45 / 100, whole / 20, 0),
-            (0, whole / 20, whole * 45 / 100),
-        ),
-        (
-            whole * 3 / 4,
-            50,
-            (whole / 2, 0, 0),
-            (whole / 4, whole / 10, whole * 15 / 100),
-        ),
+        // The loss is more than the slash.
+        (2 * whole, 100, (whole, 0), (0, 0)),
+        (whole / 2, 100, (whole / 2, whole / 2), (0, 0)),
+        (0, 100, (0, whole), (0, 0)),
+        // Half is there: it goes to the consumer first, and the rest is owed.
+        (whole / 4, 50, (whole / 4, whole / 4), (0, whole / 2)),
+        (whole * 3 / 4, 50, (whole / 2, 0), (whole / 4, whole / 4)),
     ] {
         ExtBuilder::default().with_bond().build_and_execute(|| {
             if held_percent < 100 {
@@ -363,26 +338,23 @@ fn shares_are_consumer_then_reporter_then_burned() {
             }
             take_events();
             let id = slash_now(MACHINE, 100, harmed(loss));
-            let (to_consumer, to_reporter, burned) = expected;
-            let (to_come, to_reporter_later, burn_later) = debts;
-            let debt = to_come + to_reporter_later + burn_later;
+            let (to_consumer, burned) = expected;
+            let (to_come, burn_later) = debts;
+            let debt = to_come + burn_later;
             assert_eq!(
                 take_events()[1..],
                 [Event::Slashed {
                     id,
                     machine: MACHINE,
-                    taken: to_consumer + to_reporter + burned,
+                    taken: to_consumer + burned,
                     to_consumer,
-                    to_reporter,
                     burned,
                     debt,
                 }]
             );
-            let share = |account, amount| (amount > 0).then_some((account, amount));
             let outstanding = Debts::<Test>::get(MACHINE, id);
             let expected = DebtRecord {
-                consumer: share(CONSUMER, to_come),
-                reporter: share(REPORTER, to_reporter_later),
+                consumer: (to_come > 0).then_some((CONSUMER, to_come)),
                 burn: burn_later,
             };
             assert_eq!(outstanding, (debt > 0).then_some(expected));
@@ -390,6 +362,74 @@ fn shares_are_consumer_then_reporter_then_burned() {
             assert_eq!(recorded, debt);
         });
     }
+}
+
+#[test]
+fn nobody_earns_by_a_slash_that_harmed_nobody() {
+    // Its own provider may have reported it, from whatever account: not a planck arrives anywhere.
+    for offence in Offence::ALL {
+        ExtBuilder::default().with_bond().build_and_execute(|| {
+            let accounts = [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER];
+            let before = accounts.map(total_balance);
+            let issuance = Balances::total_issuance();
+            let id = report(MACHINE, offence);
+            let owed = record(MACHINE).pending;
+            assert!(owed > 0);
+            CurrentEpoch::set(id.due_epoch);
+            poll();
+            assert_eq!(Balances::total_issuance(), issuance - owed);
+            let mut expected = before;
+            expected[0] -= owed;
+            assert_eq!(accounts.map(total_balance), expected);
+        });
+    }
+}
+
+#[test]
+fn pending_slash_counts_for_whether_a_bond_suffices() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        assert_ok!(bond_extra(PROVIDER, MACHINE, MINIMUM / 100));
+        let owed = (MINIMUM + MINIMUM / 100) / 100;
+        slash(MACHINE, 1);
+        assert_eq!(record(MACHINE).pending, owed);
+        // One percent more than the minimum is bonded, and a little more than that is pending.
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
+        let missing = owed - MINIMUM / 100;
+        assert_ok!(bond_extra(PROVIDER, MACHINE, missing - 1));
+        assert_eq!(ProviderStaking::standing(MACHINE), TooLow);
+        assert_ok!(bond_extra(PROVIDER, MACHINE, 1));
+        assert_eq!(ProviderStaking::standing(MACHINE), Sufficient);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Active));
+        // What is pending is no part of what may be taken out.
+        assert_noop!(unbond(PROVIDER, MACHINE, 1), Error::<Test>::BelowMinimum);
+
+        // When it is applied nothing changes for the machine.
+        CurrentEpoch::set(DEFER_EPOCHS);
+        poll();
+        assert_eq!(record(MACHINE).bonded, MINIMUM);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Active));
+    });
+}
+
+#[test]
+fn no_offence_is_free_however_much_is_pending() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        let whole = slash(MACHINE, 100);
+        assert_eq!(record(MACHINE).pending, MINIMUM);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
+        // Everything is gone already, and each further offence costs as much as the first would have.
+        let further = [1, 2, 4].map(|percent| (report(MACHINE, Offence::ChallengeUnanswered), percent));
+        CurrentEpoch::set(DEFER_EPOCHS + 1);
+        poll();
+        assert_eq!(debt_of(MACHINE, whole), 0);
+        for (id, percent) in further {
+            assert_eq!(debt_of(MACHINE, id), MINIMUM * percent / 100);
+        }
+        assert_eq!(record(MACHINE).debt, MINIMUM * 7 / 100);
+        assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(Indebted)));
+        assert_noop!(bond(PROVIDER, MACHINE, MINIMUM), Error::<Test>::InDebt);
+    });
 }
 
 #[test]
@@ -447,34 +487,24 @@ fn share_is_burned_when_its_recipient_cannot_receive() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let issuance = Balances::total_issuance();
         let loss = EXISTENTIAL_DEPOSIT - 1;
-        ReporterPart::set(Permill::from_parts(1));
-        let beneficiaries = Beneficiaries {
-            consumer: Some((NEWCOMER, loss)),
-            reporter: Some(NEWCOMER),
-        };
-        let id = slash_now(MACHINE, 1, beneficiaries);
+        let id = slash_now(MACHINE, 1, Beneficiaries::consumer(NEWCOMER, loss));
 
         let owed = MINIMUM / 100;
-        let share = owed / 1_000_000;
-        assert!(share < EXISTENTIAL_DEPOSIT);
         assert_eq!(free(NEWCOMER), 0);
         assert_eq!(Balances::total_issuance(), issuance - owed);
-        let burned = |amount| Event::ShareBurned {
-            id,
-            recipient: NEWCOMER,
-            amount,
-        };
         assert_eq!(
             take_events()[1..],
             [
-                burned(loss),
-                burned(share),
+                Event::ShareBurned {
+                    id,
+                    recipient: NEWCOMER,
+                    amount: loss,
+                },
                 Event::Slashed {
                     id,
                     machine: MACHINE,
                     taken: owed,
                     to_consumer: 0,
-                    to_reporter: 0,
                     burned: owed,
                     debt: 0,
                 },
@@ -486,14 +516,7 @@ fn share_is_burned_when_its_recipient_cannot_receive() {
 #[test]
 fn share_makes_an_account_that_can_live_of_it() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        slash_now(
-            MACHINE,
-            1,
-            Beneficiaries {
-                consumer: Some((NEWCOMER, EXISTENTIAL_DEPOSIT)),
-                reporter: None,
-            },
-        );
+        slash_now(MACHINE, 1, Beneficiaries::consumer(NEWCOMER, EXISTENTIAL_DEPOSIT));
         assert_eq!(free(NEWCOMER), EXISTENTIAL_DEPOSIT);
     });
 }
@@ -501,14 +524,7 @@ fn share_makes_an_account_that_can_live_of_it() {
 #[test]
 fn provider_may_be_the_harmed_consumer() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        slash_now(
-            MACHINE,
-            10,
-            Beneficiaries {
-                consumer: Some((PROVIDER, ASY)),
-                reporter: None,
-            },
-        );
+        slash_now(MACHINE, 10, Beneficiaries::consumer(PROVIDER, ASY));
         assert_eq!(free(PROVIDER), ENDOWMENT - MINIMUM + ASY);
         assert_eq!(held(PROVIDER), MINIMUM - MINIMUM / 10);
     });

@@ -4,9 +4,7 @@ use assay_primitives::{
         MachineStatus::{Suspended, Unproven},
         SuspensionReason,
     },
-    offence::Offence::{
-        self, AgainstQuorum, ChallengeUnanswered, ChallengeWrong, ForgedEvidence, JobAbandoned,
-    },
+    offence::Offence::{self, ChallengeUnanswered, ChallengeWrong, ForgedEvidence},
     stake::BondInspect,
 };
 use codec::MaxEncodedLen;
@@ -39,8 +37,6 @@ fn penalties_grow_to_their_limits() {
     };
     assert_eq!(percents(ChallengeUnanswered), [1, 2, 4, 8, 16, 20, 20, 20]);
     assert_eq!(percents(ChallengeWrong), [50, 100, 100, 100, 100, 100, 100, 100]);
-    assert_eq!(percents(JobAbandoned), [2, 4, 8, 16, 20, 20, 20, 20]);
-    assert_eq!(percents(AgainstQuorum), [10, 30, 30, 30, 30, 30, 30, 30]);
     assert_eq!(percents(ForgedEvidence), [100; 8]);
 }
 
@@ -62,18 +58,18 @@ fn penalty_is_never_more_than_its_limit() {
 #[test]
 fn repetition_costs_more() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        for percent in [2, 4, 8, 16, 20, 20] {
-            assert_eq!(price_percent(JobAbandoned), percent);
+        for percent in [1, 2, 4, 8, 16, 20, 20] {
+            assert_eq!(price_percent(ChallengeUnanswered), percent);
         }
         // Each offence counts for itself, and each machine.
-        assert_eq!(price_percent(AgainstQuorum), 10);
-        assert_eq!(price_percent(AgainstQuorum), 30);
-        report(SECOND_MACHINE, JobAbandoned);
-        assert_eq!(record(SECOND_MACHINE).pending, MINIMUM / 50);
+        assert_eq!(price_percent(ChallengeWrong), 50);
+        assert_eq!(price_percent(ChallengeWrong), 100);
+        report(SECOND_MACHINE, ChallengeUnanswered);
+        assert_eq!(record(SECOND_MACHINE).pending, MINIMUM / 100);
 
         let mut expected = Strikes::default();
-        expected[JobAbandoned as usize].count = 6;
-        expected[AgainstQuorum as usize].count = 2;
+        expected[ChallengeUnanswered as usize].count = 7;
+        expected[ChallengeWrong as usize].count = 2;
         assert_eq!(strikes_of(MACHINE), expected);
     });
 }
@@ -82,16 +78,16 @@ fn repetition_costs_more() {
 fn strikes_are_forgotten_after_a_while() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         CurrentEpoch::set(7);
-        assert_eq!(price_percent(JobAbandoned), 2);
+        assert_eq!(price_percent(ChallengeUnanswered), 1);
         CurrentEpoch::set(7 + MEMORY_EPOCHS);
-        assert_eq!(price_percent(JobAbandoned), 4);
+        assert_eq!(price_percent(ChallengeUnanswered), 2);
         // The last one counts, not the first.
         CurrentEpoch::set(7 + 2 * MEMORY_EPOCHS);
-        assert_eq!(price_percent(JobAbandoned), 8);
+        assert_eq!(price_percent(ChallengeUnanswered), 4);
         CurrentEpoch::set(7 + 3 * MEMORY_EPOCHS + 1);
-        assert_eq!(price_percent(JobAbandoned), 2);
+        assert_eq!(price_percent(ChallengeUnanswered), 1);
         assert_eq!(
-            strikes_of(MACHINE)[JobAbandoned as usize],
+            strikes_of(MACHINE)[ChallengeUnanswered as usize],
             StrikeRecord {
                 count: 1,
                 last_epoch: 7 + 3 * MEMORY_EPOCHS + 1
@@ -114,7 +110,7 @@ fn strikes_stay_at_most_at_their_limit() {
 #[test]
 fn strikes_outlive_the_bond_but_not_the_machine() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        let id = report(MACHINE, JobAbandoned);
+        let id = report(MACHINE, ChallengeUnanswered);
         CurrentEpoch::set(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
 
@@ -125,11 +121,11 @@ fn strikes_outlive_the_bond_but_not_the_machine() {
         assert_ok!(withdraw(MACHINE));
         assert!(ProviderStaking::is_settled(MACHINE));
         assert_eq!(held(PROVIDER), 0);
-        assert_eq!(strikes_of(MACHINE)[JobAbandoned as usize].count, 1);
+        assert_eq!(strikes_of(MACHINE)[ChallengeUnanswered as usize].count, 1);
         assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));
-        assert_eq!(price_percent(JobAbandoned), 4);
+        assert_eq!(price_percent(ChallengeUnanswered), 2);
 
-        let id = report(MACHINE, JobAbandoned);
+        let id = report(MACHINE, ChallengeUnanswered);
         assert_ok!(cancel_slash(id));
         CurrentEpoch::set(id.due_epoch);
         poll();
@@ -146,7 +142,7 @@ fn strikes_outlive_the_bond_but_not_the_machine() {
 #[test]
 fn strikes_go_with_the_bond_of_a_retired_machine() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        let id = report(MACHINE, JobAbandoned);
+        let id = report(MACHINE, ChallengeUnanswered);
         CurrentEpoch::set(id.due_epoch);
         poll();
         retire(MACHINE);
@@ -183,10 +179,10 @@ fn second_wrong_answer_ends_the_machine() {
 #[test]
 fn penalties_are_those_of_the_day() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        assert_eq!(price_percent(JobAbandoned), 2);
-        Penalties::mutate(|table| table.job_abandoned.first = Permill::from_percent(5));
-        assert_eq!(price_percent(JobAbandoned), 10);
-        assert_eq!(record(MACHINE).pending, MINIMUM * 12 / 100);
+        assert_eq!(price_percent(ChallengeUnanswered), 1);
+        Penalties::mutate(|table| table.challenge_unanswered.first = Permill::from_percent(5));
+        assert_eq!(price_percent(ChallengeUnanswered), 10);
+        assert_eq!(record(MACHINE).pending, MINIMUM * 11 / 100);
         assert_eq!(held(PROVIDER), MINIMUM);
     });
 }

@@ -95,19 +95,13 @@ enum Step {
     },
 }
 
-/// Who gets a share of a slash.
+/// Who lost what by an offence.
 #[derive(Clone, Copy, Debug)]
-struct Victim {
-    consumer: Option<(AccountId, Balance)>,
-    reporter: Option<AccountId>,
-}
+struct Victim(Option<(AccountId, Balance)>);
 
 impl From<Victim> for Beneficiaries<AccountId> {
     fn from(victim: Victim) -> Self {
-        Self {
-            consumer: victim.consumer,
-            reporter: victim.reporter,
-        }
+        Self { consumer: victim.0 }
     }
 }
 
@@ -142,16 +136,12 @@ fn asked() -> impl Strategy<Value = Balance> {
 
 /// Somebody who can receive anything, somebody who cannot receive little, or the provider itself.
 fn recipient() -> impl Strategy<Value = AccountId> {
-    prop_oneof![Just(CONSUMER), Just(REPORTER), Just(NEWCOMER), Just(PROVIDER)]
+    prop_oneof![Just(CONSUMER), Just(NEWCOMER), Just(PROVIDER)]
 }
 
 fn victim() -> impl Strategy<Value = Victim> {
     let loss = prop_oneof![0..2 * MINIMUM, 0..2 * EXISTENTIAL_DEPOSIT];
-    (
-        prop::option::of((recipient(), loss)),
-        prop::option::of(recipient()),
-    )
-        .prop_map(|(consumer, reporter)| Victim { consumer, reporter })
+    prop::option::of((recipient(), loss)).prop_map(Victim)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -276,7 +266,7 @@ struct Ledger {
 
 impl Ledger {
     fn new() -> Self {
-        let accounts: Vec<_> = [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER, REPORTER, NEWCOMER]
+        let accounts: Vec<_> = [PROVIDER, OTHER_PROVIDER, STRANGER, CONSUMER, NEWCOMER]
             .map(|account| (account, total_balance(account)))
             .into();
         Self {
@@ -295,15 +285,13 @@ impl Ledger {
     }
 
     /// Takes from one account what a slash or a debt cost, and notes what was burned.
-    fn pay(&mut self, payer: AccountId, shares: [(Option<AccountId>, Balance); 2], burned: Balance) {
-        *self.of(payer) -= shares[0].1 + shares[1].1 + burned;
+    fn pay(&mut self, payer: AccountId, recipient: Option<AccountId>, amount: Balance, burned: Balance) {
+        *self.of(payer) -= amount + burned;
         self.issuance -= burned;
-        for (recipient, amount) in shares {
-            if let Some(recipient) = recipient {
-                *self.of(recipient) += amount;
-            } else {
-                assert_eq!(amount, 0);
-            }
+        if let Some(recipient) = recipient {
+            *self.of(recipient) += amount;
+        } else {
+            assert_eq!(amount, 0);
         }
     }
 
@@ -325,25 +313,25 @@ fn owner(machine: MachineId) -> AccountId {
     }
 }
 
-/// Who gets the shares of each slash that was ever queued.
-type Shares = Vec<(SlashId, [Option<AccountId>; 2])>;
+/// The consumer that each slash makes whole, of those that were ever queued.
+type Shares = Vec<(SlashId, Option<AccountId>)>;
 
-/// Notes who gets the shares of slashes that are new.
+/// Notes whom slashes that are new make whole.
 fn note_slashes(shares: &mut Shares) {
     for (epoch, index, slash) in Agenda::<Test>::iter() {
         let id = place(epoch, index);
         if shares.iter().all(|(other, _)| *other != id) {
             let consumer = slash.beneficiaries.consumer.map(|(account, _)| account);
-            shares.push((id, [consumer, slash.beneficiaries.reporter]));
+            shares.push((id, consumer));
         }
     }
 }
 
 /// Brings the ledger up to what the events tell, and checks that no slash took more than was held.
 fn follow_events(ledger: &mut Ledger, shares: &Shares, mut held_before: impl FnMut(MachineId) -> Balance) {
-    let recipients = |id| {
-        let (_, recipients) = shares.iter().find(|(slash, _)| *slash == id).unwrap();
-        *recipients
+    let recipient = |id| {
+        let (_, recipient) = shares.iter().find(|(slash, _)| *slash == id).unwrap();
+        *recipient
     };
     let mut taken_of: Vec<(MachineId, Balance)> = Vec::new();
     for event in take_events() {
@@ -353,17 +341,11 @@ fn follow_events(ledger: &mut Ledger, shares: &Shares, mut held_before: impl FnM
                 machine,
                 taken,
                 to_consumer,
-                to_reporter,
                 burned,
                 ..
             } => {
-                assert_eq!(taken, to_consumer + to_reporter + burned);
-                let [consumer, reporter] = recipients(id);
-                ledger.pay(
-                    owner(machine),
-                    [(consumer, to_consumer), (reporter, to_reporter)],
-                    burned,
-                );
+                assert_eq!(taken, to_consumer + burned);
+                ledger.pay(owner(machine), recipient(id), to_consumer, burned);
                 taken_of.push((machine, taken));
                 let sum: Balance = taken_of
                     .iter()
@@ -376,12 +358,10 @@ fn follow_events(ledger: &mut Ledger, shares: &Shares, mut held_before: impl FnM
                 id,
                 payer,
                 to_consumer,
-                to_reporter,
                 burned,
                 ..
             } => {
-                let [consumer, reporter] = recipients(id);
-                ledger.pay(payer, [(consumer, to_consumer), (reporter, to_reporter)], burned);
+                ledger.pay(payer, recipient(id), to_consumer, burned);
             }
             _ => {}
         }

@@ -138,6 +138,40 @@ fn unbond_works_whole_when_unproven_or_retired() {
 }
 
 #[test]
+fn unbond_fails_below_minimum_while_what_was_leased_can_be_reported() {
+    for status in [Unproven, Suspended(OwnRequest), Suspended(BondTooLow)] {
+        ExtBuilder::default().with_bond().build_and_execute(|| {
+            with_extra(10 * ASY);
+            set_status(MACHINE, status);
+            Accountable::set(vec![MACHINE]);
+            for amount in [10 * ASY + 1, MINIMUM + 10 * ASY - 1] {
+                assert_noop!(unbond(PROVIDER, MACHINE, amount), Error::<Test>::BelowMinimum);
+            }
+            assert!(unbond(PROVIDER, MACHINE, MINIMUM + 10 * ASY).is_err());
+            assert_ok!(unbond(PROVIDER, MACHINE, 10 * ASY));
+            assert_eq!(record(MACHINE).bonded, MINIMUM);
+
+            // Its bond suffices, which brought it back where only that was missing.
+            set_status(MACHINE, status);
+            Accountable::set(Vec::new());
+            assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM - 1));
+        });
+    }
+}
+
+#[test]
+fn unbond_works_whole_when_retired_whatever_can_still_be_reported() {
+    ExtBuilder::default().with_bond().build_and_execute(|| {
+        set_status(MACHINE, Retired);
+        Accountable::set(vec![MACHINE]);
+        assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
+        // It stays held, and can be lost, until long after.
+        assert_noop!(withdraw(MACHINE), Error::<Test>::NothingDue);
+        assert_eq!(held(PROVIDER), MINIMUM);
+    });
+}
+
+#[test]
 fn unbond_fails_when_too_much_is_on_its_way_out() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         with_extra(100 * ASY);
