@@ -151,6 +151,15 @@ pub trait MachineInspect<AccountId> {
     /// The machine's status; `None` where there is no such machine.
     fn status(machine: MachineId) -> Option<MachineStatus>;
 
+    /// Returns whether somebody's money hangs on the machine's uptime: slots of it are leased, or were in an epoch that
+    /// is not closed.
+    ///
+    /// Such a machine is watched whatever its status: a lease outlives the proof of the hardware, and what a machine
+    /// was down in an epoch is reported after the epoch.
+    fn is_engaged(_machine: MachineId) -> bool {
+        false
+    }
+
     /// What the machine's class asks to be staked for all of its slots, in plancks, without the base bond.
     fn class_stake(machine: MachineId) -> Option<Balance>;
 
