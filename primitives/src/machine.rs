@@ -151,13 +151,17 @@ pub trait MachineInspect<AccountId> {
     /// The machine's status; `None` where there is no such machine.
     fn status(machine: MachineId) -> Option<MachineStatus>;
 
-    /// Returns whether somebody's money hangs on the machine's uptime: slots of it are leased, or were in an epoch that
-    /// is not closed.
+    /// Returns true for a machine that validators watch.
     ///
-    /// Such a machine is watched whatever its status: a lease outlives the proof of the hardware, and what a machine
-    /// was down in an epoch is reported after the epoch.
-    fn is_engaged(_machine: MachineId) -> bool {
-        false
+    /// That is one in the market, even if it takes no jobs now; one of which a slot is leased, whatever its status, since
+    /// it is paid for its uptime; and one that was either in an epoch that is still open to reports, which it must not
+    /// erase by leaving. An unproven machine that was neither costs no bond: who could have thousands of them watched
+    /// could fill the reports.
+    fn is_watched(machine: MachineId) -> bool {
+        match Self::status(machine) {
+            Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
+            Some(MachineStatus::Unproven | MachineStatus::Retired) | None => false,
+        }
     }
 
     /// What the machine's class asks to be staked for all of its slots, in plancks, without the base bond.

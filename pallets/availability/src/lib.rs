@@ -309,7 +309,7 @@ pub mod pallet {
         NotAssigned,
         /// The part does not follow the last one of the report.
         NotNextPart,
-        /// There is no such machine, or it is not in the market and nobody's money hangs on it.
+        /// There is no such machine, or it is neither in the market nor leased, nor was in an epoch that is not closed.
         MachineNotWatched,
         /// An update counts at least one epoch and at most `MaxEpochsPerUpdate`.
         BadEpochCount,
@@ -437,8 +437,8 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::BadEpochCount`]: `max_epochs` is out of its range.
-        /// - [`Error::MachineNotWatched`]: there is no such machine, or it is unproven or retired and nobody's money hangs
-        ///   on its uptime.
+        /// - [`Error::MachineNotWatched`]: there is no such machine, or nobody watches it: it is unproven or retired, and
+        ///   no slot of it is leased.
         /// - [`Error::NothingToCount`]: the average knows of all closed epochs.
         ///
         /// # Events

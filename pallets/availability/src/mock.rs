@@ -84,7 +84,7 @@ parameter_types! {
     pub static Entropy: u64 = 0;
     /// Machines that are not active; `None`: there is no such machine.
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
-    /// Machines on whose uptime somebody's money hangs.
+    /// Machines that are watched whatever their status, as while a slot of them is leased.
     pub static Engaged: BTreeSet<MachineId> = BTreeSet::new();
     /// What machines weigh that do not weigh one; always the same, while all together weigh forty.
     pub static Weighty: BTreeMap<MachineId, RewardWeight> = BTreeMap::new();
@@ -149,8 +149,11 @@ impl MachineInspect<AccountId> for MockRegistry {
         ChangedStatus::get().get(&machine).copied().unwrap_or(default)
     }
 
-    fn is_engaged(machine: MachineId) -> bool {
-        Engaged::get().contains(&machine)
+    fn is_watched(machine: MachineId) -> bool {
+        match Self::status(machine) {
+            Some(MachineStatus::Unproven | MachineStatus::Retired) => Engaged::get().contains(&machine),
+            status => status.is_some(),
+        }
     }
 
     fn class_stake(_: MachineId) -> Option<Balance> {

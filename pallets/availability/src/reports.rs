@@ -4,7 +4,7 @@ use assay_primitives::{
     availability::{AvailabilitySignature, MAX_REPORT_PARTS, ReportDue, report_message},
     clock::{ActiveClock, EpochIndex},
     emission::{EpochUptime, EpochWeights},
-    machine::{MachineId, MachineInspect, MachineStatus},
+    machine::{MachineId, MachineInspect},
 };
 use polkadot_sdk::{
     frame_support::{defensive, ensure, traits::Get, weights::Weight},
@@ -175,16 +175,9 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Whether validators watch the machine: it is in the market, even if it takes no jobs now, or money hangs on its
-    /// uptime, whatever it is to the market.
-    ///
-    /// Any other unproven machine costs no bond: who could have thousands of them watched could fill the reports.
+    /// Whether validators watch the machine: it is in the market, or leased, or was either a moment ago.
     pub fn is_watched(machine: MachineId) -> bool {
-        match T::Machines::status(machine) {
-            Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
-            Some(MachineStatus::Unproven | MachineStatus::Retired) => T::Machines::is_engaged(machine),
-            None => false,
-        }
+        T::Machines::is_watched(machine)
     }
 
     /// The report, or the next part of it, that the holder of `key` still owes.

@@ -345,7 +345,7 @@ fn report_counts_machines_whatever_they_have_become() {
 }
 
 #[test]
-fn machines_are_watched_while_money_hangs_on_them() {
+fn machines_are_watched_as_long_as_the_registry_says() {
     ExtBuilder::default().build_and_execute(|| {
         for (machine, status, is_watched) in [
             (1, Some(Suspended(OwnRequest)), true),

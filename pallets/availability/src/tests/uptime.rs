@@ -94,7 +94,7 @@ fn a_machine_that_leaves_does_not_undo_that_it_was_down() {
 }
 
 #[test]
-fn an_unproven_machine_is_judged_while_money_hangs_on_it() {
+fn an_unproven_machine_is_judged_while_it_is_leased() {
     ExtBuilder::default().build_and_execute(|| {
         assert_ok!(update_uptime(MACHINE, 1));
         Engaged::set([MACHINE].into());
