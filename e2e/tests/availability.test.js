@@ -97,6 +97,6 @@ test('machines are paid for what a validator saw of them', async (context) => {
   });
 
   await context.test('nobody else can report', (nested) => refuseAll(nested, api, [
-    ['an account', api.tx.availability.report(watched, 0, [], `0x${'00'.repeat(64)}`), accounts.alice, 'BadOrigin'],
+    ['an account', api.tx.availability.report(watched, 0, null, [], `0x${'00'.repeat(64)}`), accounts.alice, 'BadOrigin'],
   ]));
 });

@@ -64,7 +64,8 @@ sp_api::decl_runtime_apis! {
         /// The validator that holds the key in this session; `None` where nobody does.
         fn validator_of(key: AvailabilityId) -> Option<AccountId>;
 
-        /// The report that the holder of the key owes now; `None` where it sent it, or was no validator then.
+        /// The report, or the next part of it, that the holder of the key owes now; `None` where it sent all of it, or was
+        /// no validator then.
         fn report_due(key: AvailabilityId) -> Option<ReportDue>;
 
         /// The transaction that carries a report, to be given to a transaction pool; `None` where it lists too many
@@ -72,6 +73,7 @@ sp_api::decl_runtime_apis! {
         fn report_transaction(
             epoch: EpochIndex,
             validator_index: u32,
+            after: Option<MachineId>,
             failures: Vec<MachineId>,
             signature: AvailabilitySignature,
         ) -> Option<Block::Extrinsic>;

@@ -34,7 +34,7 @@ pub type AvailabilitySignature = app::Signature;
 pub type AvailabilityPair = app::Pair;
 
 /// First bytes of what a validator signs as its report.
-pub const REPORT_CONTEXT: &[u8] = b"assay/availability-report/v1";
+pub const REPORT_CONTEXT: &[u8] = b"assay/availability-report/v2";
 
 /// First bytes of what a worker signs as its answer to a probe.
 pub const PROBE_CONTEXT: &[u8] = b"assay/probe/v1";
@@ -58,20 +58,27 @@ pub const REPORT_WINDOW_EPOCHS: EpochIndex = 1;
 /// Most validators that may be assigned to one machine in an epoch: a report's places are bits of 32.
 pub const MAX_VALIDATORS_PER_MACHINE: u32 = 32;
 
+/// Most transactions in which a validator reports on one epoch. A list of failures that is full is continued by the next
+/// one, so no failure is left out for want of room; the bound keeps a validator from filling blocks for free.
+pub const MAX_REPORT_PARTS: u8 = 4;
+
 /// Most machines that a page of assignments looks at.
 pub const MAX_ASSIGNMENT_PAGE: u32 = 1_000;
 
-/// The bytes that a validator signs as its report of an epoch:
-/// `context ‖ genesis hash ‖ epoch ‖ validator index ‖ failures`, the numbers as SCALE encodes them.
+/// The bytes that a validator signs as its report of an epoch, or as a part of it:
+/// `context ‖ genesis hash ‖ epoch ‖ validator index ‖ after ‖ failures`, all but the first two as SCALE encodes them.
+///
+/// `after` is the last failure of the part before, and `None` in the first part: no part can stand for another one.
 pub fn report_message(
     genesis_hash: &[u8],
     epoch: EpochIndex,
     validator_index: u32,
+    after: Option<MachineId>,
     failures: &[MachineId],
 ) -> Vec<u8> {
     let mut message = REPORT_CONTEXT.to_vec();
     message.extend_from_slice(genesis_hash);
-    (epoch, validator_index, failures).encode_to(&mut message);
+    (epoch, validator_index, after, failures).encode_to(&mut message);
     message
 }
 
@@ -116,14 +123,16 @@ pub struct AssignmentPage<AccountId> {
     pub next: Option<MachineId>,
 }
 
-/// A report that a validator still owes.
+/// A report, or the next part of one, that a validator still owes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
 pub struct ReportDue {
     /// The epoch to report on.
     pub epoch: EpochIndex,
     /// The validator's place among that epoch's validators.
     pub validator_index: u32,
-    /// Most failures that the report may list.
+    /// Last failure of the parts that were sent; this part lists those behind it. `None`: it is the first part.
+    pub after: Option<MachineId>,
+    /// Most failures that this part may list.
     pub max_failures: u32,
 }
 
@@ -144,11 +153,12 @@ mod tests {
 
     #[test]
     fn report_message_has_its_layout() {
-        let message = report_message(&[0xaa; 32], 0x0102, 3, &[4, 0x0506]);
-        let mut expected = b"assay/availability-report/v1".to_vec();
+        let message = report_message(&[0xaa; 32], 0x0102, 3, Some(2), &[4, 0x0506]);
+        let mut expected = b"assay/availability-report/v2".to_vec();
         expected.extend([0xaa; 32]);
         expected.extend([0x02, 0x01, 0, 0]);
         expected.extend([3, 0, 0, 0]);
+        expected.extend([1, 2, 0, 0, 0, 0, 0, 0, 0]);
         expected.extend([2 << 2, 4, 0, 0, 0, 0, 0, 0, 0, 0x06, 0x05, 0, 0, 0, 0, 0, 0]);
         assert_eq!(message, expected);
     }

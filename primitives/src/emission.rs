@@ -27,6 +27,31 @@ impl RewardWeights for () {
     fn set_weight(_: MachineId, _: RewardWeight) {}
 }
 
+/// Tells what machines weighed in epochs that have ended. Implemented by `pallet-reward-emission`, used by
+/// `pallet-availability` to tell an outage of the network from one of a provider.
+pub trait EpochWeights {
+    /// Weight of the machine in an epoch that has ended and is not closed; zero where it had none.
+    fn weight_in(machine: MachineId, epoch: EpochIndex) -> RewardWeight;
+
+    /// Sum of the weights of all machines in an epoch that has ended; zero once it fell out of history.
+    fn total_weight_in(epoch: EpochIndex) -> u128;
+
+    /// Gives the machine a weight in the epoch, as a part of a total of `total`; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_weigh(_machine: MachineId, _epoch: EpochIndex, _weight: RewardWeight, _total: u128) {}
+}
+
+/// Nothing weighs anything: what a chain without an emission knows.
+impl EpochWeights for () {
+    fn weight_in(_: MachineId, _: EpochIndex) -> RewardWeight {
+        0
+    }
+
+    fn total_weight_in(_: EpochIndex) -> u128 {
+        0
+    }
+}
+
 /// Keeps the accounts of the flywheel: fees and burns by epoch. Implemented by `pallet-reward-emission`,
 /// called by `pallet-job-escrow`.
 pub trait FlywheelLedger {
@@ -61,6 +86,11 @@ pub trait EpochUptime {
     /// The machine failed a consumer in a way that no consumer can bring about: lowers its average uptime by as much as
     /// one epoch in which it was down. What it is paid for does not change.
     fn count_failure(_machine: MachineId) {}
+
+    /// Gives the machine the best average uptime, so that [`Self::count_failure`] costs its most; for benchmarks of other
+    /// pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_reliable(_machine: MachineId) {}
 
     /// Makes the epoch one in which as many as can be watched the machine, and saw it up but for one, so that
     /// [`Self::uptime_ppm`] and [`Self::count_epochs`] cost their most; for benchmarks of other pallets.

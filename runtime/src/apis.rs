@@ -241,10 +241,11 @@ sp_api::impl_runtime_apis! {
         fn report_transaction(
             epoch: EpochIndex,
             validator_index: u32,
+            after: Option<MachineId>,
             failures: Vec<MachineId>,
             signature: AvailabilitySignature,
         ) -> Option<<Block as BlockT>::Extrinsic> {
-            availability::report_transaction(epoch, validator_index, failures, signature)
+            availability::report_transaction(epoch, validator_index, after, failures, signature)
         }
     }
 

@@ -49,12 +49,14 @@ pub fn assignments(key: &AvailabilityId, from: MachineId, limit: u32) -> Option<
 pub fn report_transaction(
     epoch: EpochIndex,
     validator_index: u32,
+    after: Option<MachineId>,
     failures: Vec<MachineId>,
     signature: AvailabilitySignature,
 ) -> Option<UncheckedExtrinsic> {
     let call = pallet_availability::Call::report {
         epoch,
         validator_index,
+        after,
         failures: failures.try_into().ok()?,
         signature,
     };

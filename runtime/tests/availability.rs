@@ -8,13 +8,13 @@ use assay_primitives::{
     availability::{AvailabilityId, AvailabilitySignature, report_message},
     clock::{ActiveClock, EpochIndex},
     emission::EpochUptime,
-    machine::MachineId,
+    machine::{LeaseEnd, MachineId, MachineLease, MachineStatus, OnProofChange},
     money::{ASY, Balance},
 };
 use assay_runtime::{
-    Availability, ChainClock, Executive, Runtime, RuntimeEvent, System, UncheckedExtrinsic,
+    Availability, ChainClock, Executive, ProviderRegistry, Runtime, RuntimeEvent, System, UncheckedExtrinsic,
     availability::{assignments, report_transaction},
-    configs::market::AvailabilityPot,
+    configs::market::{AvailabilityPot, VALIDATORS_PER_MACHINE},
 };
 use common::*;
 use polkadot_sdk::{
@@ -35,9 +35,9 @@ fn key(validator: Sr25519Keyring) -> AvailabilityId {
 fn report_of(validator: Sr25519Keyring, epoch: EpochIndex, failures: &[MachineId]) -> UncheckedExtrinsic {
     let validator_index = Availability::validator_index(epoch, &key(validator)).unwrap();
     let genesis_hash = System::block_hash(0);
-    let message = report_message(genesis_hash.as_ref(), epoch, validator_index, failures);
+    let message = report_message(genesis_hash.as_ref(), epoch, validator_index, None, failures);
     let signature: AvailabilitySignature = validator.sign(&message).into();
-    report_transaction(epoch, validator_index, failures.to_vec(), signature).unwrap()
+    report_transaction(epoch, validator_index, None, failures.to_vec(), signature).unwrap()
 }
 
 /// Puts the validator's report of the epoch that ended last into the block.
@@ -46,6 +46,18 @@ fn report(validator: Sr25519Keyring, failures: &[MachineId]) {
     assert_ok!(
         Executive::apply_extrinsic(report_of(validator, epoch, failures)).expect("the report is valid")
     );
+}
+
+/// Has the chain find that the machine's proof is too old.
+fn forget_proof(machine: MachineId) {
+    let expiries: Vec<_> = pallet_hardware_challenge::Expiries::<Runtime>::iter_keys()
+        .filter(|(_, expiring)| *expiring == machine)
+        .collect();
+    for (epoch, machine) in expiries {
+        pallet_hardware_challenge::Expiries::<Runtime>::remove(epoch, machine);
+    }
+    pallet_hardware_challenge::Proofs::<Runtime>::remove(machine);
+    ProviderRegistry::on_proof_change(machine);
 }
 
 /// Pays the machine whatever is due; returns what its provider got.
@@ -215,6 +227,100 @@ fn of_three_validators_two_suffice_to_see_a_machine_down() {
         assert_eq!(payout(machine, Dave), 0);
         assert_eq!([AliceStash, BobStash, CharlieStash].map(owed), [ASY, ASY, 0]);
     });
+}
+
+#[test]
+fn of_two_reporters_one_decides_nothing() {
+    with_chain("local", |chain| {
+        let machine = active_machine(Dave, Eve, 1);
+        let watched = ChainClock::current_epoch() + 1;
+        chain.until_epoch(watched + 1);
+        report(Alice, &[machine]);
+        report(Bob, &[]);
+        chain.until_epoch(watched + 2);
+        // Nor does one of three, when the others say nothing.
+        report(Alice, &[]);
+        chain.until_epoch(watched + 3);
+        report(Charlie, &[machine]);
+        chain.until_epoch(watched + 4);
+        assert_eq!(
+            payout(machine, Dave),
+            pool(watched) + pool(watched + 1) + pool(watched + 2)
+        );
+    });
+}
+
+#[test]
+fn a_machine_does_not_undo_by_retiring_that_it_was_down() {
+    with_chain("development", |chain| {
+        let machine = active_machine(Bob, Dave, 1);
+        let watched = ChainClock::current_epoch() + 1;
+        chain.until_epoch(watched + 1);
+        let retire = pallet_provider_registry::Call::retire { machine };
+        assert_ok!(call_as(&account(Bob), retire));
+        report(Alice, &[machine]);
+        chain.until_epoch(watched + 2);
+        assert_eq!(Availability::uptime(machine, watched), Some(0));
+        assert_eq!(payout(machine, Bob), 0);
+    });
+}
+
+#[test]
+fn a_lease_that_outlives_the_proof_is_watched_and_judged() {
+    with_chain("development", |chain| {
+        let machine = active_machine(Bob, Dave, 2);
+        assert_ok!(ProviderRegistry::lease(machine, 1));
+        forget_proof(machine);
+        assert_eq!(status(machine), Some(MachineStatus::Unproven));
+
+        let watched = ChainClock::current_epoch() + 1;
+        chain.until_epoch(watched);
+        let page = assignments(&key(Alice), 0, 100).unwrap();
+        assert_eq!(page.machines.len(), 1, "it is leased");
+        chain.until_epoch(watched + 1);
+        report(Alice, &[machine]);
+        // The lease ends before the epoch is closed, which undoes nothing.
+        assert_ok!(ProviderRegistry::release(machine, 1, LeaseEnd::Fulfilled));
+        chain.until_epoch(watched + 2);
+        assert_eq!(Availability::uptime_ppm(machine, watched), 0);
+    });
+}
+
+#[test]
+fn a_failure_costs_the_average_as_much_as_an_epoch_down() {
+    with_chain("development", |_| {
+        let machine = active_machine(Bob, Dave, 1);
+        Availability::count_failure(machine);
+        let record = pallet_provider_registry::Machines::<Runtime>::get(machine).unwrap();
+        // Of 950,000 one part in 168, as a week's memory has it.
+        assert_eq!(record.uptime_ppm, 944_345);
+    });
+}
+
+/// Verdicts, in a million, that so many of a network's validators make alone, when each machine is watched by as many as
+/// the runtime says.
+fn verdicts_of(colluding: u128, validators: u128) -> u128 {
+    let choose = |from: u128, taken: u128| {
+        (0..taken).fold(1, |ways, number| {
+            ways * from.saturating_sub(number) / (number + 1)
+        })
+    };
+    let watching = u128::from(VALIDATORS_PER_MACHINE);
+    let ways: u128 = (watching / 2 + 1..=watching)
+        .map(|together| choose(colluding, together) * choose(validators - colluding, watching - together))
+        .sum();
+    ways * 1_000_000 / choose(validators, watching)
+}
+
+#[test]
+fn verdicts_are_as_hard_to_buy_as_the_table_says() {
+    // A tenth, a fifth, a third and a half of two hundred validators: what they can call up or down against the others.
+    assert_eq!(
+        [20, 40, 66, 99].map(|colluding| verdicts_of(colluding, 200)),
+        [7_592, 55_588, 202_425, 490_530]
+    );
+    // Two of five decide nothing; three of five decide all.
+    assert_eq!([2, 3].map(|colluding| verdicts_of(colluding, 5)), [0, 1_000_000]);
 }
 
 #[test]

@@ -27,13 +27,13 @@ pub enum AvailabilityEvent {
         /// How many validators watch.
         validators: u32,
     },
-    /// A validator reported on an epoch.
+    /// A validator reported on an epoch, or sent a part of its report.
     ReportReceived {
         /// The epoch.
         epoch: EpochIndex,
         /// The validator's place among the epoch's validators, from zero.
         validator_index: u32,
-        /// Machines that it did not see and that are in the market.
+        /// Machines of this part that it did not see and that the registry knows.
         failures: u32,
     },
     /// A report was against a clear majority and earns nothing.
@@ -51,6 +51,8 @@ pub enum AvailabilityEvent {
         rewarded: u32,
         /// Reports that were against a clear majority.
         against_majority: u32,
+        /// Whether so many machines were down that no report earns anything.
+        is_outage: bool,
     },
     /// A machine's average is kept from now on.
     UptimeTracked {
@@ -67,6 +69,13 @@ pub enum AvailabilityEvent {
         first_epoch: EpochIndex,
         /// The last epoch that was counted.
         last_epoch: EpochIndex,
+        /// The average now, in parts per million.
+        average_ppm: u32,
+    },
+    /// A machine failed a consumer, which its average counts as one more epoch in which it was down.
+    FailureCounted {
+        /// The machine.
+        machine: MachineId,
         /// The average now, in parts per million.
         average_ppm: u32,
     },
@@ -87,7 +96,9 @@ impl AvailabilityEvent {
     /// The machine that the event is about, where there is one.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
-            Self::UptimeTracked { machine, .. } | Self::UptimeUpdated { machine, .. } => Some(*machine),
+            Self::UptimeTracked { machine, .. }
+            | Self::UptimeUpdated { machine, .. }
+            | Self::FailureCounted { machine, .. } => Some(*machine),
             Self::EpochWatched { .. }
             | Self::ReportReceived { .. }
             | Self::ReportAgainstMajority { .. }
@@ -135,8 +146,17 @@ impl fmt::Display for AvailabilityEvent {
             ),
             Self::EpochSettled {
                 epoch,
+                is_outage: true,
+                ..
+            } => write!(
+                f,
+                "the reports on epoch {epoch} are settled: an outage, for which none is rewarded"
+            ),
+            Self::EpochSettled {
+                epoch,
                 rewarded,
                 against_majority,
+                is_outage: false,
             } => write!(
                 f,
                 "the reports on epoch {epoch} are settled: {} rewarded, {against_majority} against a clear majority",
@@ -154,6 +174,11 @@ impl fmt::Display for AvailabilityEvent {
             } => write!(
                 f,
                 "machine {machine} was up {} of the time on average, epochs {first_epoch} to {last_epoch} counted",
+                format_ppm(*average_ppm)
+            ),
+            Self::FailureCounted { machine, average_ppm } => write!(
+                f,
+                "machine {machine} failed a consumer and counts as up {} of the time on average",
                 format_ppm(*average_ppm)
             ),
             Self::RewardClaimed {
@@ -212,6 +237,37 @@ mod tests {
             "machine 7 was up 99.5 % of the time on average, epochs 3 to 5 counted"
         );
         assert_eq!((updated.machine(), updated.job()), (Some(7), None));
+    }
+
+    #[test]
+    fn an_outage_rewards_nobody() {
+        let settled = |is_outage| AvailabilityEvent::EpochSettled {
+            epoch: 9,
+            rewarded: 0,
+            against_majority: 1,
+            is_outage,
+        };
+        assert_eq!(
+            settled(false).to_string(),
+            "the reports on epoch 9 are settled: 0 reports rewarded, 1 against a clear majority"
+        );
+        assert_eq!(
+            settled(true).to_string(),
+            "the reports on epoch 9 are settled: an outage, for which none is rewarded"
+        );
+    }
+
+    #[test]
+    fn a_counted_failure_tells_the_average() {
+        let counted = AvailabilityEvent::FailureCounted {
+            machine: 7,
+            average_ppm: 944_500,
+        };
+        assert_eq!(
+            counted.to_string(),
+            "machine 7 failed a consumer and counts as up 94.45 % of the time on average"
+        );
+        assert_eq!(counted.machine(), Some(7));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub enum EmissionEvent {
         /// Sum of the machines' weights.
         #[serde(serialize_with = "as_decimal")]
         total_weight: u128,
+        /// Plancks that the cap kept for later epochs.
+        #[serde(serialize_with = "as_decimal")]
+        withheld: Balance,
     },
     /// A machine's rewards were minted.
     RewardPaid {
@@ -74,12 +77,17 @@ impl fmt::Display for EmissionEvent {
                 epoch,
                 pool,
                 total_weight,
+                withheld,
             } => {
                 write!(
                     f,
                     "epoch {epoch} closed: {} for weight {total_weight}",
                     format_asy(*pool)
-                )
+                )?;
+                if *withheld > 0 {
+                    write!(f, "; the cap keeps {} for later epochs", format_asy(*withheld))?;
+                }
+                Ok(())
             }
             Self::RewardPaid {
                 machine,
@@ -98,5 +106,27 @@ impl fmt::Display for EmissionEvent {
                 write!(f, "rewards of machine {machine} go {destination} from now on")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_primitives::money::ASY;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_epoch_tells_what_the_cap_kept() {
+        let closed = |withheld| EmissionEvent::EpochClosed {
+            epoch: 4,
+            pool: 2 * ASY,
+            total_weight: 12,
+            withheld,
+        };
+        assert_eq!(closed(0).to_string(), "epoch 4 closed: 2 ASY for weight 12");
+        assert_eq!(
+            closed(ASY / 2).to_string(),
+            "epoch 4 closed: 2 ASY for weight 12; the cap keeps 0.5 ASY for later epochs"
+        );
     }
 }

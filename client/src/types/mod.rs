@@ -165,9 +165,12 @@ impl fmt::Display for RewardDestination {
 /// Accounts of one epoch.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct EpochRecord {
-    /// Plancks that could be earned.
+    /// Plancks that could be earned: at most the cap for each unit of weight.
     #[serde(serialize_with = "as_decimal")]
     pub pool: Balance,
+    /// Plancks that the cap kept for later epochs.
+    #[serde(serialize_with = "as_decimal")]
+    pub withheld: Balance,
     /// Sum of the machines' weights.
     #[serde(serialize_with = "as_decimal")]
     pub total_weight: u128,

@@ -129,8 +129,16 @@ struct Watching {
 /// An epoch that was watched and is to be reported.
 struct Reporting {
     watch: Watch,
-    /// Blocks until the report is sent again; `None`: it was not sent yet.
-    resend_in: Option<u32>,
+    /// The part that was sent, and blocks until it is sent again; `None`: none was sent yet.
+    sent: Option<SentPart>,
+}
+
+/// A part of a report that was given to the pool.
+struct SentPart {
+    /// The failure that it begins behind.
+    after: Option<MachineId>,
+    /// Blocks until it is sent again.
+    resend_in: u32,
 }
 
 struct Duty<Client, Pool, Sync> {
@@ -239,7 +247,7 @@ where
         if from.is_some() {
             log::warn!(
                 target: "availability",
-                "more machines fall to this validator than it can watch; the others count as unknown"
+                "more machines fall to this validator than it can watch; it accuses the others of nothing"
             );
         }
         let watch = Watch::new(now.epoch, machines);
@@ -262,12 +270,12 @@ where
         });
         self.report = before.map(|watching| Reporting {
             watch: watching.watch,
-            resend_in: None,
+            sent: None,
         });
         Ok(())
     }
 
-    /// Sends the report that is due, until a block has it.
+    /// Sends the report that is due, part by part, each until a block has it.
     async fn report_epoch(&mut self, at: Hash, keys: &[AvailabilityId]) -> Result<(), ApiError> {
         let Some(reporting) = &mut self.report else {
             return Ok(());
@@ -292,14 +300,17 @@ where
             self.report = None;
             return Ok(());
         }
-        match &mut reporting.resend_in {
-            Some(blocks) if *blocks > 0 => {
-                *blocks -= 1;
-                return Ok(());
-            }
-            resend_in => *resend_in = Some(RESEND_AFTER_BLOCKS),
+        // The next part goes out in the block after the one that has the part before.
+        let sent = reporting.sent.as_mut().filter(|sent| sent.after == due.after);
+        if let Some(sent) = sent.filter(|sent| sent.resend_in > 0) {
+            sent.resend_in -= 1;
+            return Ok(());
         }
-        let failures = reporting.watch.failures(due.max_failures as usize, random_number);
+        reporting.sent = Some(SentPart {
+            after: due.after,
+            resend_in: RESEND_AFTER_BLOCKS,
+        });
+        let failures = reporting.watch.failures(due.after, due.max_failures as usize);
         let parts = report::Parts {
             client: &**client,
             pool: &*self.dependencies.pool,
@@ -310,8 +321,10 @@ where
                 self.metrics.reports.inc();
                 log::info!(
                     target: "availability",
-                    "📮 Reported on epoch {epoch}: {} of {} machines did not answer",
-                    failures.len(), reporting.watch.len()
+                    "📮 Reported on epoch {epoch}: {} of {} machines did not answer{}",
+                    failures.len(),
+                    reporting.watch.len(),
+                    if due.after.is_some() { ", besides those reported before" } else { "" }
                 );
             }
             Err(error) => {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use assay_primitives::{availability::AssignedMachine, clock::EpochIndex, machine::MachineId};
-use assay_runtime::AccountId;
+use assay_runtime::{AccountId, configs::market::MAX_FAILURES_PER_EPOCH};
 
 /// How often each machine is asked in an epoch, so that one lost packet is no outage.
 pub(super) const PROBES_PER_MACHINE: u32 = 3;
 
-/// Most machines that are watched in an epoch; twice what falls to one of 200 validators in a network of 40,000. What is
-/// beyond is not asked and counts as unknown.
-pub(super) const MAX_WATCHED: usize = 2_048;
+/// Most machines that are watched in an epoch, as many as a report can list; twice what falls to one of 200 validators in
+/// a network of 40,000. What is beyond is not asked, and so is accused of nothing.
+pub(super) const MAX_WATCHED: usize = MAX_FAILURES_PER_EPOCH as usize;
 
 /// A probe to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,22 +101,18 @@ impl Watch {
         asked * 2 >= self.machines.len()
     }
 
-    /// The machines that were missed more often than seen, by identifier; at most `max`, of which ones `random` decides,
-    /// since always the same would be forgiven otherwise.
-    pub(super) fn failures(&self, max: usize, mut random: impl FnMut() -> u32) -> Vec<MachineId> {
+    /// The machines behind `after` that were missed more often than seen, by identifier: the first `max` of them.
+    pub(super) fn failures(&self, after: Option<MachineId>, max: usize) -> Vec<MachineId> {
         let mut failures: Vec<_> = self
             .machines
             .iter()
             .filter(|watched| watched.missed > watched.seen)
-            .map(|watched| (random(), watched.machine.machine))
+            .map(|watched| watched.machine.machine)
+            .filter(|machine| after.is_none_or(|last| *machine > last))
             .collect();
-        if failures.len() > max {
-            failures.sort_unstable();
-            failures.truncate(max);
-        }
-        let mut machines: Vec<_> = failures.into_iter().map(|(_, machine)| machine).collect();
-        machines.sort_unstable();
-        machines
+        failures.sort_unstable();
+        failures.truncate(max);
+        failures
     }
 }
 
@@ -175,19 +171,23 @@ mod tests {
             (0..missed).for_each(|_| watch.note(index, false));
         }
         watch.note(99, false);
-        assert_eq!(watch.failures(10, dice()), [3, 4]);
+        assert_eq!(watch.failures(None, 10), [3, 4]);
     }
 
     #[test]
-    fn failures_that_do_not_fit_are_chosen_by_chance_and_sorted() {
-        let mut watch = watch(100);
-        (0..100).for_each(|index| watch.note(index, false));
-        assert_eq!(watch.failures(100, dice()).len(), 100);
-        let mut random = dice();
-        let (first, second) = (watch.failures(10, &mut random), watch.failures(10, &mut random));
-        assert_eq!((first.len(), second.len()), (10, 10));
-        assert!(first.is_sorted() && second.is_sorted());
-        assert_ne!(first, second);
+    fn failures_that_do_not_fit_come_in_the_next_part() {
+        let mut watch = watch(25);
+        (0..25)
+            .filter(|index| index % 2 == 0)
+            .for_each(|index| watch.note(index, false));
+        assert_eq!(watch.failures(None, 100).len(), 13);
+        let first = watch.failures(None, 6);
+        assert_eq!(first, [0, 2, 4, 6, 8, 10]);
+        let second = watch.failures(first.last().copied(), 6);
+        assert_eq!(second, [12, 14, 16, 18, 20, 22]);
+        let third = watch.failures(second.last().copied(), 6);
+        assert_eq!(third, [24]);
+        assert!(watch.failures(Some(24), 6).is_empty());
     }
 
     #[test]

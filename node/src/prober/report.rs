@@ -37,7 +37,7 @@ pub(super) struct Parts<'a, Client, Pool> {
     pub(super) keystore: &'a KeystorePtr,
 }
 
-/// Signs the report and gives it to the pool.
+/// Signs the report, or the part of it that is due, and gives it to the pool.
 pub(super) async fn send<Client, Pool>(
     parts: Parts<'_, Client, Pool>,
     at: Hash,
@@ -51,7 +51,13 @@ where
     Pool: TransactionPool<Block = Block>,
 {
     let genesis_hash = parts.client.info().genesis_hash;
-    let message = report_message(genesis_hash.as_ref(), due.epoch, due.validator_index, failures);
+    let message = report_message(
+        genesis_hash.as_ref(),
+        due.epoch,
+        due.validator_index,
+        due.after,
+        failures,
+    );
     let signature = parts
         .keystore
         .sr25519_sign(AVAILABILITY_KEY_TYPE, key.as_ref(), &message)
@@ -64,6 +70,7 @@ where
             at,
             due.epoch,
             due.validator_index,
+            due.after,
             failures.to_vec(),
             signature.into(),
         )?

@@ -81,11 +81,11 @@ impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
         draw(&self.seed, machine, self.validators, self.validators_per_machine)
     }
 
-    /// The places of an assignment whose validators reported.
-    pub(crate) fn reporting(&self, assigned: &Assignment) -> AssignmentBits {
+    /// The places of a machine's assignment whose validators said what they saw of it.
+    pub(crate) fn reporting(&self, machine: MachineId, assigned: &Assignment) -> AssignmentBits {
         let mut reporting = AssignmentBits::default();
         for (place, index) in (0..).zip(assigned) {
-            if self.reported.contains(*index) {
+            if self.reported_on(*index, machine) {
                 reporting.insert(place);
             }
         }

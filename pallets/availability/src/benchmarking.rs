@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use assay_primitives::{
     availability::{AvailabilityId, AvailabilitySignature, report_message},
     clock::{ActiveClock, EpochIndex, Millis, OnEpochEnd},
+    emission::EpochWeights,
     machine::{MachineId, MachineInspect, MachineLease},
     money::{ASY, Balance},
 };
@@ -29,8 +30,8 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentBits, Call, Config, CurrentSet, EpochRecord, EpochRecordOf, EpochRecords, Event, Failures,
-    Pallet, Rewards, SettlementCursor, UptimeRecord, Uptimes, ValidatorSetOf, ValidatorSets, WeightInfo,
-    types::FULL_AVERAGE,
+    Pallet, Rewards, SettlementCursor, UnfinishedReport, UptimeRecord, Uptimes, ValidatorSetOf,
+    ValidatorSets, WeightInfo, types::FULL_AVERAGE,
 };
 
 /// The epoch of the benchmarks.
@@ -62,7 +63,17 @@ fn validator_set<T: Config>(index: u32, key: AvailabilityId) -> ValidatorSetOf<T
 }
 
 /// An epoch with just so many validators that all of them watch every machine.
+///
+/// Everybody else had more failures than fit, so that the record is as large as can be.
 fn epoch_record<T: Config>() -> EpochRecordOf<T> {
+    let mut unfinished = BoundedVec::new();
+    for validator_index in T::ValidatorsPerMachine::get()..T::MaxValidators::get() {
+        unfinished.force_push(UnfinishedReport {
+            validator_index,
+            parts: 1,
+            last: MachineId::MAX,
+        });
+    }
     EpochRecord {
         seed: [7; 32],
         set: 0,
@@ -71,7 +82,23 @@ fn epoch_record<T: Config>() -> EpochRecordOf<T> {
         reward_per_report: REWARD,
         reported: Default::default(),
         against_majority: Default::default(),
+        unfinished,
+        down_machines: 0,
+        down_weight: 0,
+        is_outage: false,
     }
+}
+
+/// What [`assay_primitives::emission::EpochUptime::benchmark_reliable`] says.
+pub(crate) fn set_reliable<T: Config>(machine: MachineId) {
+    let next_epoch = T::Clock::current_epoch().saturating_add(1);
+    Uptimes::<T>::insert(
+        machine,
+        UptimeRecord {
+            average: FULL_AVERAGE,
+            next_epoch,
+        },
+    );
 }
 
 /// What [`assay_primitives::emission::EpochUptime::benchmark_watch`] says.
@@ -103,7 +130,7 @@ where
     machine
 }
 
-/// The last validator's report, of so many machines, in an epoch that nobody else reported on.
+/// The last validator's report, of so many machines, by each of which one more is down.
 fn signed_report<T: Config>(
     failures: u32,
 ) -> (
@@ -114,16 +141,29 @@ fn signed_report<T: Config>(
 where
     T::Machines: MachineLease<T::AccountId>,
 {
-    let record = epoch_record::<T>();
+    let mut record = epoch_record::<T>();
     let index = record.validators - 1;
     let key = AvailabilityId::generate_pair(None);
     ValidatorSets::<T>::insert(0, validator_set::<T>(index, key.clone()));
-    EpochRecords::<T>::insert(EPOCH, record);
     set_epoch::<T>(EPOCH + 1);
 
     let failures: Vec<MachineId> = (0..failures).map(active_machine::<T>).collect();
+    for machine in &failures {
+        let mut failed = AssignmentBits::default();
+        for (place, other) in (0..).zip(&record.assigned(*machine)) {
+            if *other != index && failed.count() + 1 < record.needed_to_be_down() {
+                failed.insert(place);
+            }
+        }
+        Failures::<T>::insert(EPOCH, machine, failed);
+        T::Weights::benchmark_weigh(*machine, EPOCH, 1, 1);
+    }
+    for other in 0..index {
+        record.reported.insert(other);
+    }
+    EpochRecords::<T>::insert(EPOCH, record);
     let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
-    let message = report_message(genesis_hash.as_ref(), EPOCH, index, &failures);
+    let message = report_message(genesis_hash.as_ref(), EPOCH, index, None, &failures);
     let signature = key.sign(&message).unwrap();
     (index, failures.try_into().unwrap(), signature)
 }
@@ -137,9 +177,11 @@ mod benches {
         let (index, failures, signature) = signed_report::<T>(f);
 
         #[extrinsic_call]
-        _(RawOrigin::Authorized, EPOCH, index, failures, signature);
+        _(RawOrigin::Authorized, EPOCH, index, None, failures, signature);
 
-        assert!(EpochRecords::<T>::get(EPOCH).unwrap().reported.contains(index));
+        let record = EpochRecords::<T>::get(EPOCH).unwrap();
+        assert!(record.reported.contains(index));
+        assert_eq!(record.down_machines, f);
         assert_eq!(Failures::<T>::iter_prefix(EPOCH).count(), f as usize);
     }
 
@@ -149,6 +191,7 @@ mod benches {
         let call: <T as frame_system::Config>::RuntimeCall = Call::report {
             epoch: EPOCH,
             validator_index,
+            after: None,
             failures,
             signature,
         }
@@ -290,6 +333,7 @@ mod benches {
                 epoch: EPOCH,
                 rewarded: v,
                 against_majority: 0,
+                is_outage: false,
             }
             .into(),
         );

@@ -2,8 +2,7 @@
 
 use assay_primitives::{
     clock::ActiveClock,
-    emission::EpochUptime,
-    machine::{MachineId, OnUptimeChange},
+    machine::{MachineId, MachineInspect, OnUptimeChange},
     money::Balance,
 };
 use polkadot_sdk::{
@@ -37,7 +36,9 @@ impl<T: Config> Pallet<T> {
         };
         let epochs = Self::uncounted_epochs(&record, max_epochs).ok_or(Error::<T>::NothingToCount)?;
         for epoch in epochs.clone() {
-            record.count(Self::uptime_ppm(machine, epoch), T::UptimeMemoryEpochs::get());
+            if let Some(uptime_ppm) = Self::sample(machine, epoch) {
+                record.count(uptime_ppm, T::UptimeMemoryEpochs::get());
+            }
         }
         record.next_epoch = epochs.end;
         Uptimes::<T>::insert(machine, record);
@@ -52,17 +53,30 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Begins to keep a machine's average, with the first epoch in which it is in the market from the start.
-    fn track(machine: MachineId) {
+    fn track(machine: MachineId) -> UptimeRecord {
         let from_epoch = T::Clock::current_epoch().saturating_add(1);
         let initial_ppm = T::InitialUptimePpm::get().min(FULL_UPTIME_PPM);
-        Uptimes::<T>::insert(
-            machine,
-            UptimeRecord {
-                average: u64::from(initial_ppm).saturating_mul(PARTS_PER_PPM),
-                next_epoch: from_epoch,
-            },
-        );
+        let record = UptimeRecord {
+            average: u64::from(initial_ppm).saturating_mul(PARTS_PER_PPM),
+            next_epoch: from_epoch,
+        };
+        Uptimes::<T>::insert(machine, record);
         Self::deposit_event(Event::UptimeTracked { machine, from_epoch });
+        record
+    }
+
+    /// Lowers a machine's average as if it had been down in one epoch more.
+    pub(crate) fn do_count_failure(machine: MachineId) {
+        // Nobody asks for the average of a machine that is gone, and nothing would ever remove it.
+        if T::Machines::status(machine).is_none() {
+            return;
+        }
+        let mut record = Uptimes::<T>::get(machine).unwrap_or_else(|| Self::track(machine));
+        record.count(0, T::UptimeMemoryEpochs::get());
+        Uptimes::<T>::insert(machine, record);
+        let average_ppm = record.average_ppm();
+        Self::deposit_event(Event::FailureCounted { machine, average_ppm });
+        T::OnUptimeChange::on_uptime_change(machine, average_ppm);
     }
 
     /// Pays a validator what its reports earned, as far as the pot has it.

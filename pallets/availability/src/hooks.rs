@@ -70,16 +70,16 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Credits everybody whose report of the epoch was not against a clear majority, and forgets the epoch's
-    /// validators when no later epoch has the same.
+    /// Credits everybody whose report of the epoch was not against a clear majority, but nobody for an outage, and
+    /// forgets the epoch's validators when no later epoch has the same.
     pub(crate) fn settle(epoch: EpochIndex) {
-        let Some(record) = EpochRecords::<T>::get(epoch) else {
+        let Some(mut record) = EpochRecords::<T>::get(epoch) else {
             return;
         };
         for (index, (validator, _)) in (0..).zip(ValidatorSets::<T>::get(record.set)) {
             if record.against_majority.contains(index) {
                 Self::deposit_event(Event::ReportAgainstMajority { epoch, validator });
-            } else if record.reported.contains(index) {
+            } else if record.reported.contains(index) && !record.is_outage {
                 let owed = Rewards::<T>::get(&validator).saturating_add(record.reward_per_report);
                 Self::set_reward(&validator, owed);
             }
@@ -89,11 +89,22 @@ impl<T: Config> Pallet<T> {
             ValidatorSets::<T>::remove(record.set);
         }
         let against_majority = record.against_majority.count();
+        let rewarded = if record.is_outage {
+            0
+        } else {
+            record.reported.count().saturating_sub(against_majority)
+        };
         Self::deposit_event(Event::EpochSettled {
             epoch,
-            rewarded: record.reported.count().saturating_sub(against_majority),
+            rewarded,
             against_majority,
+            is_outage: record.is_outage,
         });
+        if !record.unfinished.is_empty() {
+            // Of use for judging only; history need not keep it.
+            record.unfinished = Default::default();
+            EpochRecords::<T>::insert(epoch, record);
+        }
     }
 
     /// Forgets the epochs before [`Config::HistoryEpochs`], failure by failure, as far as they were settled.

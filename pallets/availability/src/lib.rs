@@ -2,7 +2,8 @@
 //!
 //! Every epoch of Assay, each machine is watched by [`Config::ValidatorsPerMachine`] validators, drawn by a
 //! pseudo-random function of the epoch's seed and the machine. They probe it at times of their own. When the epoch has
-//! ended, each validator sends one report, in the epoch that follows: the list of its machines that did not answer.
+//! ended, each validator sends one report, in the epoch that follows: the list of its machines that did not answer. A
+//! list that is full is continued by further parts, up to [`MAX_REPORT_PARTS`](assay_primitives::availability::MAX_REPORT_PARTS).
 //! Then the epoch is *closed*, and what was seen in it is final.
 //!
 //! ```text
@@ -12,8 +13,16 @@
 //!           of 7 are known         validator is taken
 //! ```
 //!
-//! A machine was up in an epoch when most of its validators that reported saw it; where none reported it counts as
-//! up, which is not the provider's fault. A machine's average uptime is kept by whoever asks for it: it is
+//! A machine was down in an epoch when more than half of the validators that were to watch it, and two at least, say that
+//! it did not answer; on a chain with one validator its word is enough. Silence of a validator is no accusation: where
+//! too few reported, the machine counts as up, which is not the provider's fault.
+//!
+//! An **outage** is an epoch in which at least [`MIN_OUTAGE_MACHINES`] machines, with more than a third of the epoch's
+//! whole weight in the emission, were down at once: of the network or of the validators, as far as anybody can tell.
+//! Nobody is paid for what nobody saw, or switching a third of the network off would pay; but nobody is blamed either:
+//! averages do not count the epoch, and no validator earns from reporting it.
+//!
+//! A machine's average uptime is kept by whoever asks for it: it is
 //! exponentially weighted, and no block ever looks at all machines.
 //!
 //! A report earns [`Config::RewardPerReport`], paid from [`Config::RewardPot`] and never minted. It earns nothing when
@@ -28,8 +37,8 @@
 //!    of machines that are its to watch.
 //! 3. What was seen in a closed epoch never changes, until it falls out of history. Then it counts as down, so
 //!    that nobody gains by asking late.
-//! 4. No validator decides alone, where there are others: a machine is down when at least half of those that
-//!    reported say so.
+//! 4. No validator decides alone, where there are others, and no silence helps an accuser: a machine is down when more
+//!    than half of those that were to watch it say so. A machine that left the market since is judged all the same.
 //! 5. Rewards are neither created nor lost: what a validator is owed is what its reports earned and what it was not
 //!    paid yet, whatever the pot holds.
 //! 6. Bounded: history is forgotten failure by failure, a set of validators is kept until the last of its epochs is
@@ -57,8 +66,8 @@ pub mod weights;
 
 pub use pallet::*;
 pub use types::{
-    Assignment, AssignmentBits, BytesFor, EpochRecord, EpochRecordOf, MIN_CLEAR_REPORTS, SetId,
-    SettlementCursor, UptimeRecord, ValidatorBits, ValidatorSetOf,
+    Assignment, AssignmentBits, BytesFor, EpochRecord, EpochRecordOf, MIN_CLEAR_REPORTS, MIN_OUTAGE_MACHINES,
+    SetId, SettlementCursor, UnfinishedReport, UptimeRecord, ValidatorBits, ValidatorSetOf,
 };
 pub use weights::WeightInfo;
 
@@ -71,12 +80,15 @@ pub const FAILURES_NOT_SORTED: u8 = 2;
 /// What a transaction pool is told of a report of a machine that was another validator's to watch.
 pub const NOT_ASSIGNED: u8 = 3;
 
+/// What a transaction pool is told of a part that does not follow the last one of its report.
+pub const NOT_NEXT_PART: u8 = 4;
+
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use assay_primitives::{
         availability::{AvailabilitySignature, MAX_VALIDATORS_PER_MACHINE},
         clock::{ActiveClock, EpochIndex},
-        emission::EpochUptime,
+        emission::{EpochUptime, EpochWeights},
         machine::{MachineId, MachineInspect, OnUptimeChange},
         money::Balance,
     };
@@ -90,8 +102,8 @@ pub mod pallet {
     };
 
     use crate::{
-        Assignment, AssignmentBits, EpochRecordOf, SetId, SettlementCursor, UptimeRecord, ValidatorSetOf,
-        WeightInfo,
+        Assignment, AssignmentBits, EpochRecordOf, MIN_CLEAR_REPORTS, SetId, SettlementCursor, UptimeRecord,
+        ValidatorSetOf, WeightInfo, types::FULL_UPTIME_PPM,
     };
 
     /// Version of the storage layout below.
@@ -113,6 +125,9 @@ pub mod pallet {
         /// Hears of every machine's average.
         type OnUptimeChange: OnUptimeChange;
 
+        /// Tells what machines weighed, by which an outage of the network is told from one of a provider.
+        type Weights: EpochWeights;
+
         /// Tells the epoch.
         type Clock: ActiveClock;
 
@@ -123,13 +138,14 @@ pub mod pallet {
         #[pallet::constant]
         type MaxValidators: Get<u32>;
 
-        /// Validators that watch a machine, at least one and at most [`MAX_VALIDATORS_PER_MACHINE`]; all, when there are
-        /// fewer. The more, the harder a machine's verdict is to buy, and the more every validator has to probe. A
+        /// Validators that watch a machine, at least three and at most [`MAX_VALIDATORS_PER_MACHINE`]; all, when there
+        /// are fewer. With three, two of them agree. The more, the harder a machine's verdict is to buy, and the more every validator has to probe. A
         /// change counts from the next epoch on.
         #[pallet::constant]
         type ValidatorsPerMachine: Get<u32>;
 
-        /// Most failures that a report lists; those that are more count as seen. A report must fit a block.
+        /// Most failures that a part of a report lists, at least one; a full one may be continued. A part must fit a
+        /// block.
         #[pallet::constant]
         type MaxFailuresPerReport: Get<u32>;
 
@@ -214,13 +230,13 @@ pub mod pallet {
             /// How many validators watch.
             validators: u32,
         },
-        /// A validator reported on an epoch.
+        /// A validator reported on an epoch, or sent a part of its report.
         ReportReceived {
             /// The epoch.
             epoch: EpochIndex,
             /// The validator's place among the epoch's validators.
             validator_index: u32,
-            /// Machines that it did not see and that are in the market.
+            /// Machines of this part that it did not see and that the registry knows.
             failures: u32,
         },
         /// A report was against a clear majority and earns nothing.
@@ -238,6 +254,8 @@ pub mod pallet {
             rewarded: u32,
             /// Reports that were against a clear majority.
             against_majority: u32,
+            /// Whether the epoch had an outage, for which no report earns anything.
+            is_outage: bool,
         },
         /// A machine's average is kept from now on.
         UptimeTracked {
@@ -254,6 +272,13 @@ pub mod pallet {
             first_epoch: EpochIndex,
             /// The last epoch that was counted.
             last_epoch: EpochIndex,
+            /// The average now, in parts per million.
+            average_ppm: u32,
+        },
+        /// A machine failed a consumer, which its average counts as one more epoch in which it was down.
+        FailureCounted {
+            /// The machine.
+            machine: MachineId,
             /// The average now, in parts per million.
             average_ppm: u32,
         },
@@ -276,13 +301,15 @@ pub mod pallet {
         EpochOver,
         /// There was no such validator in the epoch.
         NotValidator,
-        /// The validator has reported on the epoch.
+        /// The validator has said all that it may on the epoch.
         AlreadyReported,
-        /// The failures of a report must rise, each machine once.
+        /// The failures of a report must rise, each machine once, over all of its parts.
         FailuresNotSorted,
         /// The machine was not the validator's to watch.
         NotAssigned,
-        /// There is no such machine, or it is not in the market.
+        /// The part does not follow the last one of the report.
+        NotNextPart,
+        /// There is no such machine, or it is neither in the market nor leased, nor was in an epoch that is not closed.
         MachineNotWatched,
         /// An update counts at least one epoch and at most `MaxEpochsPerUpdate`.
         BadEpochCount,
@@ -302,8 +329,16 @@ pub mod pallet {
 
         fn integrity_test() {
             assert!(
-                (1..=MAX_VALIDATORS_PER_MACHINE).contains(&T::ValidatorsPerMachine::get()),
-                "a machine is watched by 1 to 32 validators"
+                (MIN_CLEAR_REPORTS..=MAX_VALIDATORS_PER_MACHINE).contains(&T::ValidatorsPerMachine::get()),
+                "a machine is watched by 3 to 32 validators"
+            );
+            assert!(
+                T::MaxFailuresPerReport::get() > 0,
+                "an empty list would be full, and never end"
+            );
+            assert!(
+                T::InitialUptimePpm::get() <= FULL_UPTIME_PPM,
+                "an average is at most the whole"
             );
             assert!(
                 T::MaxEpochsPerUpdate::get() > 0,
@@ -334,11 +369,12 @@ pub mod pallet {
 
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Reports on the epoch that ended last.
+        /// Reports on the epoch that ended last, or continues a report whose parts so far were full.
         ///
         /// A general transaction that costs no fee: it is authorized by the signature of a validator of that epoch
-        /// over what [`report_message`](assay_primitives::availability::report_message) says. A machine that has left
-        /// the market since is passed over.
+        /// over what [`report_message`](assay_primitives::availability::report_message) says. A machine that is not in
+        /// the registry is passed over. Behind the last failure of a full part nothing is known of what the validator
+        /// saw, until the next part comes, empty or not.
         ///
         /// # Origin
         /// Authorized.
@@ -346,7 +382,8 @@ pub mod pallet {
         /// # Parameters
         /// - `epoch`: the epoch.
         /// - `validator_index`: the validator's place among the validators of that epoch.
-        /// - `failures`: those of its machines that did not answer, rising; at most
+        /// - `after`: the last failure of the part before; `None` in the first part.
+        /// - `failures`: those of its machines behind `after` that did not answer, rising; at most
         ///   [`Config::MaxFailuresPerReport`].
         /// - `signature`: by the validator's key of type `aval`.
         ///
@@ -355,7 +392,10 @@ pub mod pallet {
         /// - [`Error::EpochNotEnded`]: the epoch is the current one or a later one (`Future`).
         /// - [`Error::EpochOver`]: the epoch's window has closed (`Stale`).
         /// - [`Error::NotValidator`]: nobody has that place in that epoch (`BadSigner`).
-        /// - [`Error::AlreadyReported`]: so it has (`Custom(`[`ALREADY_REPORTED`](crate::ALREADY_REPORTED)`)`).
+        /// - [`Error::AlreadyReported`]: so it has, all of it or as many parts as it may
+        ///   (`Custom(`[`ALREADY_REPORTED`](crate::ALREADY_REPORTED)`)`).
+        /// - [`Error::NotNextPart`]: `after` is not what the part before ended with
+        ///   (`Custom(`[`NOT_NEXT_PART`](crate::NOT_NEXT_PART)`)`).
         /// - [`Error::FailuresNotSorted`]: they do not rise
         ///   (`Custom(`[`FAILURES_NOT_SORTED`](crate::FAILURES_NOT_SORTED)`)`).
         /// - [`Error::NotAssigned`]: one of them was not the validator's to watch
@@ -367,25 +407,26 @@ pub mod pallet {
         #[pallet::call_index(0)]
         #[pallet::weight((T::WeightInfo::report(failures.len() as u32), DispatchClass::Operational))]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_report(failures.len() as u32))]
-        #[pallet::authorize(|_source, epoch, validator_index, failures, signature| {
-            Self::authorize_report(*epoch, *validator_index, failures, signature)
+        #[pallet::authorize(|_source, epoch, validator_index, after, failures, signature| {
+            Self::authorize_report(*epoch, *validator_index, *after, failures, signature)
         })]
         pub fn report(
             origin: OriginFor<T>,
             epoch: EpochIndex,
             validator_index: u32,
+            after: Option<MachineId>,
             failures: BoundedVec<MachineId, T::MaxFailuresPerReport>,
             // Checked when the call was authorized.
             _signature: AvailabilitySignature,
         ) -> DispatchResult {
             ensure_authorized(origin)?;
-            Self::do_report(epoch, validator_index, &failures)
+            Self::do_report(epoch, validator_index, after, &failures)
         }
 
         /// Counts the oldest closed epochs that a machine's average knows nothing of.
         ///
         /// The first call for a machine begins its average, which then counts from the next epoch on. Epochs that fell
-        /// out of history are skipped.
+        /// out of history are skipped, and so are outages.
         ///
         /// # Origin
         /// Signed, by anybody.
@@ -396,7 +437,8 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::BadEpochCount`]: `max_epochs` is out of its range.
-        /// - [`Error::MachineNotWatched`]: there is no such machine, or it is unproven or retired.
+        /// - [`Error::MachineNotWatched`]: there is no such machine, or nobody watches it: it is unproven or retired, and
+        ///   no slot of it is leased.
         /// - [`Error::NothingToCount`]: the average knows of all closed epochs.
         ///
         /// # Events

@@ -2,11 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
     availability::{AvailabilityId, AvailabilityPair, AvailabilitySignature, report_message},
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd},
+    emission::{EpochWeights, RewardWeight},
     machine::{MachineId, MachineInspect, MachineStatus, OnUptimeChange},
     money::{ASY, Balance, MILLI_ASY},
 };
@@ -83,6 +84,10 @@ parameter_types! {
     pub static Entropy: u64 = 0;
     /// Machines that are not active; `None`: there is no such machine.
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
+    /// Machines that are watched whatever their status, as while a slot of them is leased.
+    pub static Engaged: BTreeSet<MachineId> = BTreeSet::new();
+    /// What machines weigh that do not weigh one; always the same, while all together weigh forty.
+    pub static Weighty: BTreeMap<MachineId, RewardWeight> = BTreeMap::new();
     /// What the registry was told, in order.
     pub static UptimeChanges: Vec<(MachineId, u32)> = Vec::new();
     /// Plancks that a report earns.
@@ -144,6 +149,13 @@ impl MachineInspect<AccountId> for MockRegistry {
         ChangedStatus::get().get(&machine).copied().unwrap_or(default)
     }
 
+    fn is_watched(machine: MachineId) -> bool {
+        match Self::status(machine) {
+            Some(MachineStatus::Unproven | MachineStatus::Retired) => Engaged::get().contains(&machine),
+            status => status.is_some(),
+        }
+    }
+
     fn class_stake(_: MachineId) -> Option<Balance> {
         None
     }
@@ -153,6 +165,19 @@ impl MachineInspect<AccountId> for MockRegistry {
         let machine = MACHINES + ChangedStatus::get().len() as MachineId;
         set_status(machine, Some(MachineStatus::Active));
         machine
+    }
+}
+
+/// Weights that stand as the test put them.
+pub struct MockWeights;
+
+impl EpochWeights for MockWeights {
+    fn weight_in(machine: MachineId, _: EpochIndex) -> RewardWeight {
+        Weighty::get().get(&machine).copied().unwrap_or(1)
+    }
+
+    fn total_weight_in(_: EpochIndex) -> u128 {
+        MACHINES.into()
     }
 }
 
@@ -172,8 +197,12 @@ impl assay_primitives::machine::MachineLease<AccountId> for MockRegistry {
         Err(polkadot_sdk::sp_runtime::DispatchError::Unavailable)
     }
 
-    fn release(_: MachineId, _: u8) -> DispatchResult {
+    fn release(_: MachineId, _: u8, _: assay_primitives::machine::LeaseEnd) -> DispatchResult {
         Ok(())
+    }
+
+    fn extension_ask(_: MachineId) -> Option<Balance> {
+        None
     }
 
     fn benchmark_activate(machine: MachineId) {
@@ -185,6 +214,7 @@ impl pallet_availability::Config for Test {
     type Currency = Balances;
     type Machines = MockRegistry;
     type OnUptimeChange = MockRegistry;
+    type Weights = MockWeights;
     type Clock = MockClock;
     type Randomness = MockRandomness;
     type MaxValidators = ConstU32<MAX_VALIDATORS>;
@@ -230,6 +260,8 @@ impl ExtBuilder {
         CurrentEpoch::set(0);
         Entropy::set(0);
         ChangedStatus::set(BTreeMap::new());
+        Engaged::set(BTreeSet::new());
+        Weighty::set(BTreeMap::new());
         UptimeChanges::set(Vec::new());
         RewardPerReport::set(REWARD);
         ValidatorsPerMachine::set(self.per_machine);
@@ -318,11 +350,12 @@ pub(crate) fn machines_of(validator_index: u32, epoch: EpochIndex) -> Vec<Machin
         .collect()
 }
 
-/// What a validator signs as its report.
-pub(crate) fn sign(
+/// What a validator signs as a part of its report.
+pub(crate) fn sign_part(
     signer: u32,
     epoch: EpochIndex,
     validator_index: u32,
+    after: Option<MachineId>,
     failures: &[MachineId],
 ) -> AvailabilitySignature {
     let genesis_hash = System::block_hash(0);
@@ -330,18 +363,40 @@ pub(crate) fn sign(
         genesis_hash.as_ref(),
         epoch,
         validator_index,
+        after,
         failures,
     ))
 }
 
-/// A report that its validator signed; validators have the places of their numbers.
-pub(crate) fn signed_report(epoch: EpochIndex, validator: u32, failures: &[MachineId]) -> crate::Call<Test> {
+/// What a validator signs as its report.
+pub(crate) fn sign(
+    signer: u32,
+    epoch: EpochIndex,
+    validator_index: u32,
+    failures: &[MachineId],
+) -> AvailabilitySignature {
+    sign_part(signer, epoch, validator_index, None, failures)
+}
+
+/// A part of a report that its validator signed; validators have the places of their numbers.
+pub(crate) fn signed_part(
+    epoch: EpochIndex,
+    validator: u32,
+    after: Option<MachineId>,
+    failures: &[MachineId],
+) -> crate::Call<Test> {
     crate::Call::report {
         epoch,
         validator_index: validator,
+        after,
         failures: failures.to_vec().try_into().unwrap(),
-        signature: sign(validator, epoch, validator, failures),
+        signature: sign_part(validator, epoch, validator, after, failures),
     }
+}
+
+/// A report that its validator signed.
+pub(crate) fn signed_report(epoch: EpochIndex, validator: u32, failures: &[MachineId]) -> crate::Call<Test> {
+    signed_part(epoch, validator, None, failures)
 }
 
 /// What the transaction pool says of a report.
@@ -363,11 +418,35 @@ pub(crate) fn dispatch_authorized(call: crate::Call<Test>) -> DispatchResult {
         .map_err(|error| error.error)
 }
 
-/// Sends a report through the pool into a block.
-pub(crate) fn report(epoch: EpochIndex, validator: u32, failures: &[MachineId]) {
-    let call = signed_report(epoch, validator, failures);
+/// Sends a part of a report through the pool into a block.
+pub(crate) fn report_part(
+    epoch: EpochIndex,
+    validator: u32,
+    after: Option<MachineId>,
+    failures: &[MachineId],
+) {
+    let call = signed_part(epoch, validator, after, failures);
     authorize(call.clone()).unwrap();
     dispatch_authorized(call).unwrap();
+}
+
+/// Sends a report through the pool into a block.
+pub(crate) fn report(epoch: EpochIndex, validator: u32, failures: &[MachineId]) {
+    report_part(epoch, validator, None, failures);
+}
+
+/// Sends a report in as many parts as its failures take, the last of which is not full.
+pub(crate) fn report_all(epoch: EpochIndex, validator: u32, failures: &[MachineId]) {
+    let mut after = None;
+    let mut rest = failures;
+    loop {
+        let (part, behind) = rest.split_at(rest.len().min(MAX_FAILURES as usize));
+        report_part(epoch, validator, after, part);
+        if part.len() < MAX_FAILURES as usize {
+            break;
+        }
+        (after, rest) = (part.last().copied(), behind);
+    }
 }
 
 /// All of these validators report that they saw everything but `failures`, as far as those were theirs to watch.
@@ -378,7 +457,7 @@ pub(crate) fn reports(epoch: EpochIndex, of: impl IntoIterator<Item = u32>, fail
             .copied()
             .filter(|machine| assigned(*machine, epoch).contains(&validator))
             .collect();
-        report(epoch, validator, &own);
+        report_all(epoch, validator, &own);
     }
 }
 

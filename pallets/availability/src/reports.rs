@@ -1,13 +1,13 @@
 //! What a report must be, what it changes, and which one was against a clear majority.
 
 use assay_primitives::{
-    availability::{AvailabilitySignature, ReportDue, report_message},
+    availability::{AvailabilitySignature, MAX_REPORT_PARTS, ReportDue, report_message},
     clock::{ActiveClock, EpochIndex},
-    emission::EpochUptime,
-    machine::{MachineId, MachineInspect, MachineStatus},
+    emission::{EpochUptime, EpochWeights},
+    machine::{MachineId, MachineInspect},
 };
 use polkadot_sdk::{
-    frame_support::{ensure, traits::Get, weights::Weight},
+    frame_support::{defensive, ensure, traits::Get, weights::Weight},
     frame_system::{self, pallet_prelude::BlockNumberFor},
     sp_application_crypto::RuntimeAppPublic,
     sp_runtime::{
@@ -21,7 +21,8 @@ use polkadot_sdk::{
 
 use crate::{
     ALREADY_REPORTED, Config, EpochRecordOf, EpochRecords, Error, Event, FAILURES_NOT_SORTED, Failures,
-    MIN_CLEAR_REPORTS, NOT_ASSIGNED, Pallet, ValidatorSets, assignment::place_of, types::AssignmentBits,
+    MIN_CLEAR_REPORTS, MIN_OUTAGE_MACHINES, NOT_ASSIGNED, NOT_NEXT_PART, Pallet, UnfinishedReport,
+    ValidatorSets, assignment::place_of, types::AssignmentBits,
 };
 
 /// Reports are few and cannot wait for a quiet hour: they come before whatever pays.
@@ -35,16 +36,17 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn authorize_report(
         epoch: EpochIndex,
         validator_index: u32,
+        after: Option<MachineId>,
         failures: &[MachineId],
         signature: &AvailabilitySignature,
     ) -> TransactionValidityWithRefund {
-        let record = Self::check_report(epoch, validator_index, failures).map_err(Self::invalid)?;
+        let record = Self::check_report(epoch, validator_index, after, failures).map_err(Self::invalid)?;
         let validators = ValidatorSets::<T>::get(record.set);
         let (_, key) = validators
             .get(validator_index as usize)
             .ok_or(InvalidTransaction::BadSigner)?;
         let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
-        let message = report_message(genesis_hash.as_ref(), epoch, validator_index, failures);
+        let message = report_message(genesis_hash.as_ref(), epoch, validator_index, after, failures);
         // Before the assignments, which cost the more the longer the list: only a validator may make us draw them.
         ensure!(key.verify(&message, signature), InvalidTransaction::BadProof);
         for machine in failures {
@@ -56,7 +58,7 @@ impl<T: Config> Pallet<T> {
         }
         ValidTransaction::with_tag_prefix("AssayAvailability")
             .priority(REPORT_PRIORITY)
-            .and_provides((epoch, validator_index))
+            .and_provides((epoch, validator_index, after))
             .longevity(REPORT_LONGEVITY_BLOCKS)
             .propagate(true)
             .build()
@@ -72,51 +74,74 @@ impl<T: Config> Pallet<T> {
             Error::AlreadyReported => InvalidTransaction::Custom(ALREADY_REPORTED),
             Error::FailuresNotSorted => InvalidTransaction::Custom(FAILURES_NOT_SORTED),
             Error::NotAssigned => InvalidTransaction::Custom(NOT_ASSIGNED),
+            Error::NotNextPart => InvalidTransaction::Custom(NOT_NEXT_PART),
             _ => InvalidTransaction::Call,
         }
     }
 
-    /// The record of the epoch that the report is of, if the report may be taken, as far as that costs nothing for
+    /// The record of the epoch that the report is of, if this part of the report may be taken, as far as that costs nothing for
     /// each failure.
     fn check_report(
         epoch: EpochIndex,
         validator_index: u32,
+        after: Option<MachineId>,
         failures: &[MachineId],
     ) -> Result<EpochRecordOf<T>, Error<T>> {
         ensure!(epoch < T::Clock::current_epoch(), Error::<T>::EpochNotEnded);
         ensure!(!Self::is_closed(epoch), Error::<T>::EpochOver);
         let record = EpochRecords::<T>::get(epoch).ok_or(Error::<T>::NotValidator)?;
         ensure!(validator_index < record.validators, Error::<T>::NotValidator);
+        if record.reported.contains(validator_index) {
+            let before = record
+                .unfinished_of(validator_index)
+                .filter(|part| part.parts < MAX_REPORT_PARTS && after.is_some())
+                .ok_or(Error::<T>::AlreadyReported)?;
+            ensure!(after == Some(before.last), Error::<T>::NotNextPart);
+        } else {
+            ensure!(after.is_none(), Error::<T>::NotNextPart);
+        }
+        let follows = after.is_none_or(|last| failures.first().is_none_or(|first| *first > last));
         ensure!(
-            !record.reported.contains(validator_index),
-            Error::<T>::AlreadyReported
-        );
-        ensure!(
-            failures.is_sorted_by(|left, right| left < right),
+            follows && failures.is_sorted_by(|left, right| left < right),
             Error::<T>::FailuresNotSorted
         );
         Ok(record)
     }
 
-    /// Takes a report whose signature was checked.
+    /// Takes a report, or a part of one, whose signature was checked.
     pub(crate) fn do_report(
         epoch: EpochIndex,
         validator_index: u32,
+        after: Option<MachineId>,
         failures: &[MachineId],
     ) -> DispatchResult {
-        let mut record = Self::check_report(epoch, validator_index, failures)?;
+        let mut record = Self::check_report(epoch, validator_index, after, failures)?;
         record.reported.insert(validator_index);
+        Self::note_part(&mut record, validator_index, failures);
+        let needed = record.needed_to_be_down();
         let mut counted: u32 = 0;
         for machine in failures {
             let place =
                 place_of(&record.assigned(*machine), validator_index).ok_or(Error::<T>::NotAssigned)?;
-            // It may have left the market since, which is no fault of the report's. Nothing is kept for machines
-            // that are not there, so that no validator can fill the state with them.
-            if Self::is_watched(*machine) {
-                Failures::<T>::mutate(epoch, machine, |failed| failed.insert(place));
-                counted = counted.saturating_add(1);
+            // Whatever it has become since: by retiring, or by losing its proof, no machine undoes that it was down.
+            // Nothing is kept for machines that are not there, so that no validator can fill the state with them.
+            if T::Machines::status(*machine).is_none() {
+                continue;
             }
+            let failed = Failures::<T>::mutate(epoch, machine, |failed| {
+                failed.insert(place);
+                *failed
+            });
+            if failed.count() == needed {
+                let weight = T::Weights::weight_in(*machine, epoch);
+                record.down_machines = record.down_machines.saturating_add(1);
+                record.down_weight = record.down_weight.saturating_add(weight.into());
+            }
+            counted = counted.saturating_add(1);
         }
+        // What was down only grows, and the epoch's whole weight does not change any more.
+        record.is_outage = record.down_machines >= MIN_OUTAGE_MACHINES
+            && record.down_weight.saturating_mul(3) > T::Weights::total_weight_in(epoch);
         EpochRecords::<T>::insert(epoch, record);
         Self::deposit_event(Event::ReportReceived {
             epoch,
@@ -126,24 +151,48 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Whether validators watch the machine: it is in the market, even if it takes no jobs now.
-    ///
-    /// An unproven machine costs no bond: who could have thousands of them watched could fill the reports.
-    pub fn is_watched(machine: MachineId) -> bool {
-        match T::Machines::status(machine) {
-            Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
-            Some(MachineStatus::Unproven | MachineStatus::Retired) | None => false,
+    /// Notes whether the validator has more to say: so it has when its list is full.
+    fn note_part(record: &mut EpochRecordOf<T>, validator_index: u32, failures: &[MachineId]) {
+        let parts = record
+            .unfinished_of(validator_index)
+            .map_or(1, |before| before.parts.saturating_add(1));
+        record
+            .unfinished
+            .retain(|part| part.validator_index != validator_index);
+        let Some(last) = failures
+            .last()
+            .filter(|_| failures.len() >= T::MaxFailuresPerReport::get() as usize)
+        else {
+            return;
+        };
+        let part = UnfinishedReport {
+            validator_index,
+            parts,
+            last: *last,
+        };
+        if record.unfinished.try_push(part).is_err() {
+            defensive!("more validators have more to say than there are");
         }
     }
 
-    /// The report that the holder of `key` still owes.
+    /// Whether validators watch the machine: it is in the market, or leased, or was either a moment ago.
+    pub fn is_watched(machine: MachineId) -> bool {
+        T::Machines::is_watched(machine)
+    }
+
+    /// The report, or the next part of it, that the holder of `key` still owes.
     pub fn report_due(key: &assay_primitives::availability::AvailabilityId) -> Option<ReportDue> {
         let epoch = T::Clock::current_epoch().checked_sub(1)?;
         let validator_index = Self::validator_index(epoch, key)?;
         let record = EpochRecords::<T>::get(epoch)?;
-        (!record.reported.contains(validator_index)).then(|| ReportDue {
+        let unfinished = record
+            .unfinished_of(validator_index)
+            .filter(|part| part.parts < MAX_REPORT_PARTS);
+        let is_due = !record.reported.contains(validator_index) || unfinished.is_some();
+        is_due.then(|| ReportDue {
             epoch,
             validator_index,
+            after: unfinished.map(|part| part.last),
             max_failures: T::MaxFailuresPerReport::get(),
         })
     }
@@ -169,7 +218,7 @@ impl<T: Config> Pallet<T> {
             return;
         };
         let assigned = record.assigned(machine);
-        let dissenting = dissenting(record.reporting(&assigned), failed);
+        let dissenting = dissenting(record.reporting(machine, &assigned), failed);
         let mut is_changed = false;
         for (place, index) in (0..).zip(&assigned) {
             if dissenting.contains(place) {

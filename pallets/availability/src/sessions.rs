@@ -90,6 +90,10 @@ impl<T: Config> OnEpochEnd for Pallet<T> {
             reward_per_report: T::RewardPerReport::get(),
             reported: Default::default(),
             against_majority: Default::default(),
+            unfinished: Default::default(),
+            down_machines: 0,
+            down_weight: 0,
+            is_outage: false,
         };
         Self::deposit_event(Event::EpochWatched {
             epoch,

@@ -3,14 +3,15 @@
 use alloc::collections::BTreeSet;
 
 use assay_primitives::{
+    availability::MAX_REPORT_PARTS,
     clock::{ActiveClock, EpochIndex},
     emission::EpochUptime,
 };
 use polkadot_sdk::{frame_support::ensure, sp_runtime::TryRuntimeError};
 
 use crate::{
-    Config, CurrentSet, EpochRecordOf, EpochRecords, Failures, OldestEpoch, Pallet, Rewards, SetId,
-    Settlement, Uptimes, ValidatorSets, types::FULL_AVERAGE,
+    Config, CurrentSet, EpochRecordOf, EpochRecords, Failures, MIN_OUTAGE_MACHINES, OldestEpoch, Pallet,
+    Rewards, SetId, Settlement, Uptimes, ValidatorSets, types::FULL_AVERAGE,
 };
 
 impl<T: Config> Pallet<T> {
@@ -18,7 +19,7 @@ impl<T: Config> Pallet<T> {
     ///
     /// 1. Epochs are kept from the oldest one on, none to come, and nothing was reported of one that has not ended.
     /// 2. Only an epoch's validators reported on it, and only reports are against a majority, in epochs that are being
-    ///    or were settled.
+    ///    or were settled. Only those that reported may have more to say, each once, and only so often.
     /// 3. A failure is of an epoch that is kept, was seen by somebody, and only by validators that were to watch the
     ///    machine and that reported.
     /// 4. The cursor is in no epoch that is open, and nothing is forgotten that is not settled.
@@ -26,6 +27,8 @@ impl<T: Config> Pallet<T> {
     ///    epoch has as many validators as its set.
     /// 6. Nobody is owed nothing.
     /// 7. No average is above the whole, or knows of an epoch that is not closed.
+    /// 8. As many machines were down as were counted, in the epochs that are not being forgotten, and an outage has as
+    ///    many as it takes.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let current = T::Clock::current_epoch();
         let cursor = Settlement::<T>::get();
@@ -41,6 +44,21 @@ impl<T: Config> Pallet<T> {
                 "1: an epoch was reported on before its end"
             );
             Self::try_state_of(epoch, &record)?;
+            // 8
+            if epoch > OldestEpoch::<T>::get() {
+                let needed = record.needed_to_be_down();
+                let down = Failures::<T>::iter_prefix_values(epoch)
+                    .filter(|failed| failed.count() >= needed)
+                    .count();
+                ensure!(
+                    down == record.down_machines as usize,
+                    "8: other machines were down than were counted"
+                );
+            }
+            ensure!(
+                !record.is_outage || record.down_machines >= MIN_OUTAGE_MACHINES,
+                "8: an outage of a few machines"
+            );
             // 5
             if epoch >= cursor.epoch {
                 sets.insert(record.set);
@@ -93,6 +111,19 @@ impl<T: Config> Pallet<T> {
                 "2: somebody is against the majority without a report"
             );
         }
+        let unfinished: BTreeSet<u32> = record
+            .unfinished
+            .iter()
+            .map(|part| part.validator_index)
+            .collect();
+        ensure!(
+            unfinished.len() == record.unfinished.len()
+                && record.unfinished.iter().all(|part| {
+                    record.reported.contains(part.validator_index)
+                        && (1..=MAX_REPORT_PARTS).contains(&part.parts)
+                }),
+            "2: somebody has more to say than it may"
+        );
         ensure!(
             epoch <= Settlement::<T>::get().epoch || record.against_majority.count() == 0,
             "2: somebody is against the majority of an epoch that is not settled"
@@ -106,7 +137,7 @@ impl<T: Config> Pallet<T> {
             let record =
                 EpochRecords::<T>::get(epoch).ok_or("3: a failure is of an epoch that is not kept")?;
             ensure!(failed.count() > 0, "3: a failure is nobody's");
-            let reporting = record.reporting(&record.assigned(machine));
+            let reporting = record.reporting(machine, &record.assigned(machine));
             ensure!(
                 failed.without(reporting).count() == 0,
                 "3: a failure is of a validator that has no say"

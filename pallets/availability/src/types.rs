@@ -32,6 +32,9 @@ pub(crate) const FULL_AVERAGE: u64 = FULL_UPTIME_PPM as u64 * PARTS_PER_PPM;
 /// Fewest reports of one machine among which a majority can be clear.
 pub const MIN_CLEAR_REPORTS: u32 = 3;
 
+/// Fewest machines that are down at once in an outage of the network: fewer are taken for an outage of a provider.
+pub const MIN_OUTAGE_MACHINES: u32 = 10;
+
 /// Numbers the sets of validators in the order in which they took over.
 pub type SetId = u32;
 
@@ -130,6 +133,62 @@ pub struct EpochRecord<MaxValidators: Get<u32>> {
     pub reported: ValidatorBits<MaxValidators>,
     /// Whose report was against a clear majority; complete when the epoch was settled.
     pub against_majority: ValidatorBits<MaxValidators>,
+    /// Who reported as many failures as fit and has not said that these were all.
+    pub unfinished: BoundedVec<UnfinishedReport, MaxValidators>,
+    /// Machines that were down.
+    pub down_machines: u32,
+    /// Sum of what the machines that were down weighed.
+    pub down_weight: u128,
+    /// Whether so many were down at once that the chain cannot tell whose fault it was.
+    pub is_outage: bool,
+}
+
+/// Part of a report that another part may follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
+pub struct UnfinishedReport {
+    /// The validator's place among the epoch's validators.
+    pub validator_index: u32,
+    /// Parts that it sent.
+    pub parts: u8,
+    /// Last failure that it listed: nothing is known of what it saw behind that.
+    pub last: MachineId,
+}
+
+impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
+    /// How many validators watch each machine.
+    pub(crate) fn assigned_count(&self) -> u32 {
+        self.validators_per_machine
+            .min(self.validators)
+            .min(MAX_VALIDATORS_PER_MACHINE)
+    }
+
+    /// How many validators must not have seen a machine for it to count as down: more than half of those that watch it,
+    /// and two at least, but for a chain that has one validator only.
+    ///
+    /// Of those that watch it, not of those that report: the silence of others helps no accuser.
+    pub fn needed_to_be_down(&self) -> u32 {
+        if self.validators <= 1 {
+            1
+        } else {
+            (self.assigned_count() / 2).saturating_add(1).max(2)
+        }
+    }
+
+    /// The part that the validator may continue.
+    pub(crate) fn unfinished_of(&self, validator_index: u32) -> Option<UnfinishedReport> {
+        self.unfinished
+            .iter()
+            .find(|part| part.validator_index == validator_index)
+            .copied()
+    }
+
+    /// Whether the validator has said all that it saw of the machine.
+    pub(crate) fn reported_on(&self, validator_index: u32, machine: MachineId) -> bool {
+        self.reported.contains(validator_index)
+            && self
+                .unfinished_of(validator_index)
+                .is_none_or(|part| machine <= part.last)
+    }
 }
 
 /// Which of a machine's validators did not see it: a bit for each place of its assignment, the lowest for the first.

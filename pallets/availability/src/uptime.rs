@@ -11,7 +11,8 @@ use assay_primitives::{
 use polkadot_sdk::frame_support::traits::Get;
 
 use crate::{
-    Config, EpochRecords, Failures, OldestEpoch, Pallet, UptimeRecord, Uptimes, types::FULL_UPTIME_PPM,
+    Config, EpochRecordOf, EpochRecords, Failures, OldestEpoch, Pallet, UptimeRecord, Uptimes,
+    types::FULL_UPTIME_PPM,
 };
 
 impl<T: Config> Pallet<T> {
@@ -22,18 +23,26 @@ impl<T: Config> Pallet<T> {
             .max(OldestEpoch::<T>::get())
     }
 
-    /// Whether the machine was up in an epoch: most of its validators that reported saw it, or none reported.
+    /// Whether the machine was up in an epoch: fewer of its validators than it takes say the opposite.
     pub(crate) fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
+        EpochRecords::<T>::get(epoch).is_none_or(|record| Self::was_up_in(machine, epoch, &record))
+    }
+
+    fn was_up_in(machine: MachineId, epoch: EpochIndex, record: &EpochRecordOf<T>) -> bool {
+        Failures::<T>::get(epoch, machine).count() < record.needed_to_be_down()
+    }
+
+    /// Uptime in a closed epoch that is in history, as the machine's average counts it; `None`: not at all, since the
+    /// epoch had an outage, of which nobody can tell whose fault it was.
+    pub(crate) fn sample(machine: MachineId, epoch: EpochIndex) -> Option<u32> {
         let Some(record) = EpochRecords::<T>::get(epoch) else {
-            return true;
+            return Some(FULL_UPTIME_PPM);
         };
-        let failed = Failures::<T>::get(epoch, machine);
-        if failed.count() == 0 {
-            return true;
+        if record.is_outage {
+            return None;
         }
-        let reporting = record.reporting(&record.assigned(machine));
-        let saw = reporting.without(failed);
-        saw.count().saturating_mul(2) > reporting.count()
+        let is_up = Self::was_up_in(machine, epoch, &record);
+        Some(if is_up { FULL_UPTIME_PPM } else { 0 })
     }
 
     /// The closed epochs that the machine's average knows nothing of, at most so many. Those that fell out of
@@ -63,6 +72,15 @@ impl<T: Config> EpochUptime for Pallet<T> {
         let _ = Self::do_update_uptime(machine, max_epochs.clamp(1, T::MaxEpochsPerUpdate::get()));
     }
 
+    fn count_failure(machine: MachineId) {
+        Self::do_count_failure(machine);
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_reliable(machine: MachineId) {
+        crate::benchmarking::set_reliable::<T>(machine);
+    }
+
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_watch(machine: MachineId, epoch: EpochIndex) {
         crate::benchmarking::watch::<T>(machine, epoch);
@@ -70,6 +88,8 @@ impl<T: Config> EpochUptime for Pallet<T> {
 }
 
 impl<T: Config> OnMachineRemoved for Pallet<T> {
+    /// Forgets the average, which is for a market that the machine has left. Its failures stay, and go with their epochs:
+    /// what is not paid yet is still judged by them.
     fn on_machine_removed(machine: MachineId) {
         Uptimes::<T>::remove(machine);
     }

@@ -4,18 +4,35 @@ use core::ops::Range;
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, OnEpochEnd},
-    emission::{EpochUptime, FlywheelLedger, RewardWeight, RewardWeights},
+    emission::{EpochUptime, EpochWeights, FlywheelLedger, RewardWeight, RewardWeights},
     machine::{MachineId, MachineInspect, MachineStatus},
     money::Balance,
 };
 use polkadot_sdk::frame_support::{defensive, traits::Get, weights::Weight};
 
 use crate::{
-    Config, EpochRecord, EpochRecords, Event, MachineWeightRecord, MachineWeights, Pallet, PendingWeight,
-    RemainingEmission, RewardDestinations, RewardDue, TotalWeight, WeightInfo,
+    Config, EmissionOutlook, EpochRecord, EpochRecords, Event, MachineWeightRecord, MachineWeights, Pallet,
+    PendingWeight, RemainingEmission, RewardDestinations, RewardDue, TotalWeight, WeightInfo,
 };
 
 impl<T: Config> Pallet<T> {
+    /// State of the emission, as if the current epoch ended now.
+    pub(crate) fn emission_outlook() -> EmissionOutlook {
+        let remaining = RemainingEmission::<T>::get();
+        let total_weight = TotalWeight::<T>::get();
+        let cap_per_weight = T::CapPerWeight::get();
+        let decayed = remaining.checked_div(T::EmissionDivisor::get()).unwrap_or(0);
+        // More than fits 128 bits is more than there is.
+        let pool = decayed.min(total_weight.saturating_mul(cap_per_weight));
+        EmissionOutlook {
+            remaining,
+            total_weight,
+            cap_per_weight,
+            pool,
+            withheld: decayed.saturating_sub(pool),
+        }
+    }
+
     /// The oldest epoch whose accounts are kept.
     pub(crate) fn oldest_epoch() -> EpochIndex {
         T::Clock::current_epoch().saturating_sub(T::HistoryEpochs::get())
@@ -124,15 +141,19 @@ impl<T: Config> RewardWeights for Pallet<T> {
 
 impl<T: Config> OnEpochEnd for Pallet<T> {
     fn on_epoch_end(ended: EpochIndex) {
-        let pool = RemainingEmission::<T>::mutate(|remaining| {
-            let pool = remaining.checked_div(T::EmissionDivisor::get()).unwrap_or(0);
-            *remaining = remaining.saturating_sub(pool);
-            pool
-        });
-        let total_weight = TotalWeight::<T>::get();
+        let EmissionOutlook {
+            remaining,
+            total_weight,
+            pool,
+            withheld,
+            ..
+        } = Self::emission_outlook();
+        // Never more than what remains: the pool is a part of it.
+        RemainingEmission::<T>::put(remaining.saturating_sub(pool));
         TotalWeight::<T>::put(total_weight.saturating_add(PendingWeight::<T>::take()));
         EpochRecords::<T>::mutate(ended, |record| {
             record.pool = pool;
+            record.withheld = withheld;
             record.total_weight = total_weight;
         });
         if let Some(forgotten) = ended.checked_sub(T::HistoryEpochs::get()) {
@@ -142,11 +163,27 @@ impl<T: Config> OnEpochEnd for Pallet<T> {
             epoch: ended,
             pool,
             total_weight,
+            withheld,
         });
     }
 
     fn weight() -> Weight {
         T::WeightInfo::on_epoch_end()
+    }
+}
+
+impl<T: Config> EpochWeights for Pallet<T> {
+    fn weight_in(machine: MachineId, epoch: EpochIndex) -> RewardWeight {
+        MachineWeights::<T>::get(machine).map_or(0, |record| record.weight_at(epoch))
+    }
+
+    fn total_weight_in(epoch: EpochIndex) -> u128 {
+        EpochRecords::<T>::get(epoch).total_weight
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_weigh(machine: MachineId, epoch: EpochIndex, weight: RewardWeight, total: u128) {
+        crate::benchmarking::weigh::<T>(machine, epoch, weight, total);
     }
 }
 

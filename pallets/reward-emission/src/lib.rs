@@ -1,12 +1,22 @@
 //! A capped, decaying emission shared among proven machines, and the flywheel's accounts.
 //!
-//! At the end of each epoch a fixed part of what is left of the emission becomes the epoch's *pool*. A
-//! machine may take `pool × weight / total weight × uptime` of it, when anybody asks for its payout and the epoch's
-//! uptime is final. What uptime forfeits, and what was there to take when nobody had weight, is never minted.
+//! At the end of each epoch a fixed part of what is left of the emission becomes the epoch's *pool*, but no more than
+//! [`Config::CapPerWeight`] for each unit of all machines' weight: the first machines of a chain earn what their hardware
+//! is worth, not all that there is. What the cap withholds is left to later epochs. A machine may take
+//! `pool × weight / total weight × uptime`, when anybody asks for its payout and the epoch's uptime is final. What
+//! uptime forfeits is never minted.
+//!
+//! ```text
+//! pool = min(remaining / EmissionDivisor, total weight × CapPerWeight), rounded down once; remaining −= pool
+//! ```
+//!
+//! Below the size of the network at which both are the same, a machine earns `weight × CapPerWeight` whatever joins it;
+//! above, all share one pool.
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. No epoch ever mints more than its pool, and all pools together never more than genesis set aside.
+//! 1. No epoch ever mints more than its pool, nor a machine more than the cap for its weight, and all pools together
+//!    with what remains are what genesis set aside, to the planck.
 //! 2. No loop over machines, ever: the sum of weights is kept as they change, an epoch's end is O(1), and
 //!    a payout costs what the epochs that it pays cost.
 //! 3. Nobody gains by coming late or leaving early: more weight counts from the next epoch on, less weight
@@ -39,8 +49,8 @@ pub mod weights;
 
 pub use pallet::*;
 pub use types::{
-    DEFAULT_EMISSION_CAP, EpochRecord, MAX_WEIGHT_SEGMENTS, MachineWeightRecord, RewardDestination,
-    RewardDue, WeightSegment, ethereum_account,
+    DEFAULT_EMISSION_CAP, EmissionOutlook, EpochRecord, MAX_WEIGHT_SEGMENTS, MachineWeightRecord,
+    RewardDestination, RewardDue, WeightSegment, ethereum_account,
 };
 pub use weights::WeightInfo;
 
@@ -65,7 +75,8 @@ pub mod pallet {
     };
 
     use crate::{
-        DEFAULT_EMISSION_CAP, EpochRecord, MachineWeightRecord, RewardDestination, RewardDue, WeightInfo,
+        DEFAULT_EMISSION_CAP, EmissionOutlook, EpochRecord, MachineWeightRecord, RewardDestination,
+        RewardDue, WeightInfo,
     };
 
     /// Version of the storage layout below.
@@ -100,6 +111,14 @@ pub mod pallet {
         /// from the next epoch's end on and never raises the cap.
         #[pallet::constant]
         type EmissionDivisor: Get<u128>;
+
+        /// Plancks that an epoch releases at most for each unit of weight; not zero.
+        ///
+        /// Bounds what a machine earns by its own weight. Too high, a small network shares all there is; what a
+        /// machine can earn between two audits must stay below what the first missed one costs it. Too low, the
+        /// emission takes longer than its decay says. A change counts from the end of the current epoch on.
+        #[pallet::constant]
+        type CapPerWeight: Get<Balance>;
 
         /// Ended epochs whose accounts are kept. Rewards that nobody asked for in this time are never minted.
         ///
@@ -179,6 +198,8 @@ pub mod pallet {
             pool: Balance,
             /// Sum of the weights that share it.
             total_weight: u128,
+            /// Plancks that the cap kept for later epochs.
+            withheld: Balance,
         },
         /// A machine's rewards were minted.
         RewardPaid {
@@ -225,6 +246,7 @@ pub mod pallet {
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
         fn integrity_test() {
             assert!(T::EmissionDivisor::get() > 0, "nothing can be divided by zero");
+            assert!(T::CapPerWeight::get() > 0, "nothing would ever be emitted");
             assert!(
                 T::MaxEpochsPerPayout::get() > 0,
                 "a payout must be able to pay an epoch"
@@ -308,6 +330,11 @@ pub mod pallet {
         /// What a payout of at most `max_epochs` would mint now; `None` when no epoch whose uptime is final is unpaid.
         pub fn due(machine: MachineId, max_epochs: u32) -> Option<RewardDue> {
             Self::reward_due(machine, max_epochs)
+        }
+
+        /// State of the emission, as if the current epoch ended now.
+        pub fn outlook() -> EmissionOutlook {
+            Self::emission_outlook()
         }
     }
 }

@@ -85,6 +85,8 @@ impl pallet_balances::Config for Test {
 parameter_types! {
     pub const ExistentialDeposit: Balance = MILLI_ASY;
     pub const EmissionDivisor: u128 = DIVISOR;
+    /// More than there is for the least weight, unless the test says otherwise.
+    pub static CapPerWeight: Balance = CAP;
     pub const HistoryEpochs: EpochIndex = HISTORY;
     pub const MaxEpochsPerPayout: u32 = MAX_EPOCHS;
     /// Active time.
@@ -228,6 +230,7 @@ impl pallet_reward_emission::Config for Test {
     type Uptime = Uptime;
     type Clock = Clock;
     type EmissionDivisor = EmissionDivisor;
+    type CapPerWeight = CapPerWeight;
     type HistoryEpochs = HistoryEpochs;
     type MaxEpochsPerPayout = MaxEpochsPerPayout;
     type WeightInfo = ();
@@ -254,6 +257,7 @@ impl ExtBuilder {
 
     pub(crate) fn build(self) -> sp_io::TestExternalities {
         NowMs::set(0);
+        CapPerWeight::set(CAP);
         ChangedStatus::set(BTreeMap::new());
         ChangedOwner::set(BTreeMap::new());
         Uptimes::set(BTreeMap::new());

@@ -31,7 +31,7 @@ impl<T: Config> Pallet<T> {
     ///    what the next epoch adds.
     /// 3. Accounts are kept for the current epoch and those in history, and nothing else; the current
     ///    epoch's has no pool yet.
-    /// 4. No epoch minted more than its pool, or will when everybody is paid for a whole uptime; nor were
+    /// 4. An epoch without weight has no pool; none minted more than its pool, or will when everybody is paid for a whole uptime; nor were
     ///    more fees burned than taken.
     /// 5. A reward destination belongs to a machine that is in the market or has rewards to come.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
@@ -75,10 +75,14 @@ impl<T: Config> Pallet<T> {
                 "accounts are kept of an epoch outside of history"
             );
             ensure!(
-                epoch < current || (record.pool == 0 && record.total_weight == 0),
+                epoch < current || (record.pool == 0 && record.withheld == 0 && record.total_weight == 0),
                 "the current epoch was closed"
             );
             // 4.
+            ensure!(
+                record.total_weight > 0 || record.pool == 0,
+                "an epoch releases something that nobody can earn"
+            );
             let claim = claims.remove(&epoch).unwrap_or_default();
             ensure!(
                 claim.weight <= record.total_weight,

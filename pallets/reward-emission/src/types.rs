@@ -29,8 +29,11 @@ pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
     Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct EpochRecord {
-    /// Plancks that the epoch's machines may share; zero until the epoch has ended.
+    /// Plancks that the epoch's machines may share; zero until the epoch has ended. At most the cap for each unit of
+    /// the total weight.
     pub pool: Balance,
+    /// Plancks that the cap kept out of the pool. They are still to be emitted, by later epochs.
+    pub withheld: Balance,
     /// Sum of the weights that share the pool; zero until the epoch has ended.
     pub total_weight: u128,
     /// Plancks minted so far for work in this epoch; never more than the pool.
@@ -221,6 +224,21 @@ pub fn ethereum_account(address: [u8; 20]) -> [u8; 32] {
     let mut account = [0xEE; 32];
     account[..20].copy_from_slice(&address);
     account
+}
+
+/// State of the emission, as if the current epoch ended now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
+pub struct EmissionOutlook {
+    /// Plancks that no epoch has released yet.
+    pub remaining: Balance,
+    /// Sum of what all machines weigh in the current epoch.
+    pub total_weight: u128,
+    /// Plancks that an epoch releases at most for each unit of weight.
+    pub cap_per_weight: Balance,
+    /// Plancks that the epoch's machines would share.
+    pub pool: Balance,
+    /// Plancks that the cap would keep for later epochs.
+    pub withheld: Balance,
 }
 
 /// What a payout would mint now.

@@ -1,7 +1,9 @@
 //! The market in proven compute: Assay's own pallets.
 
 use assay_primitives::{
+    availability::MAX_REPORT_PARTS,
     clock::{MILLIS_PER_HOUR, Millis, WallClock},
+    emission::WEIGHT_PARTS,
     money::{ASY, Balance},
 };
 use polkadot_sdk::{
@@ -36,6 +38,20 @@ pub const EMISSION_CAP: Balance = 1_000_000_000 * ASY;
 /// (`4 × 8,766 h / ln 2`).
 pub const EMISSION_DIVISOR: Balance = 50_586;
 
+/// Most plancks that an epoch mints for each point of compute score: half a thousandth of an ASY.
+///
+/// With one-hour epochs an H100 (989 points) earns at most 0.49 ASY an hour, and all of the first pool (19,768 ASY) is
+/// shared from 39.5 million points on: forty thousand H100s. Of a machine whose hardware left after an audit the next
+/// one comes within six hours, so it earned at most `6 × 5/4` caps for each point, attestation's premium included: 0.00375
+/// ASY. Its first missed audit costs a hundredth of its bond, 0.005 ASY where half an ASY is bonded for a point. A larger
+/// cap needs a larger bond for each point, a larger penalty or more audits. `tests/emission.rs` computes all of this.
+pub const EMISSION_CAP_PER_POINT: Balance = ASY / 2_000;
+
+/// Most plancks that an epoch mints for a unit of weight. Exact: a point is [`WEIGHT_PARTS`] of them.
+const EMISSION_CAP_PER_WEIGHT: Balance = EMISSION_CAP_PER_POINT / WEIGHT_PARTS as Balance;
+
+const _: () = assert!(EMISSION_CAP_PER_WEIGHT * WEIGHT_PARTS as Balance == EMISSION_CAP_PER_POINT);
+
 /// Ended epochs that can still be paid out: eight weeks of one-hour epochs.
 pub const EMISSION_HISTORY_EPOCHS: u32 = 8 * 7 * 24;
 
@@ -66,9 +82,12 @@ const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 /// Validators that watch a machine. Each of 200 validators then watches 250 of 10,000 machines.
 pub const VALIDATORS_PER_MACHINE: u32 = 5;
 
-/// Most failures in a validator's report: 4 KiB of them, twice what is a validator's to watch in a network of 10,000
-/// machines.
+/// Most failures in one part of a validator's report: 4 KiB of them, twice what is a validator's to watch in a network of
+/// 10,000 machines. [`MAX_REPORT_PARTS`] of them list as many as a node watches.
 const MAX_FAILURES_PER_REPORT: u32 = 512;
+
+/// Most failures that a validator's report of an epoch lists; a node watches no more machines than that.
+pub const MAX_FAILURES_PER_EPOCH: u32 = MAX_FAILURES_PER_REPORT * MAX_REPORT_PARTS as u32;
 
 /// Blocks that the anchor of evidence may be behind: half an hour of full slots, enough to collect it from a host with many
 /// GPUs.
@@ -172,6 +191,7 @@ impl pallet_job_escrow::Config for Runtime {
 
 impl pallet_reward_emission::Config for Runtime {
     type BondRewards = ProviderStaking;
+    type CapPerWeight = ConstU128<EMISSION_CAP_PER_WEIGHT>;
     type Clock = ChainClock;
     type Currency = Balances;
     type EmissionDivisor = ConstU128<EMISSION_DIVISOR>;
@@ -209,6 +229,7 @@ impl pallet_availability::Config for Runtime {
     type RewardPot = AvailabilityPot;
     type UptimeMemoryEpochs = bounded::UptimeMemoryEpochs;
     type ValidatorsPerMachine = ConstU32<VALIDATORS_PER_MACHINE>;
+    type Weights = RewardEmission;
     type WeightInfo = pallet_availability::weights::SubstrateWeight<Runtime>;
 }
 

@@ -92,6 +92,7 @@ mod tests {
         epoch: 0,
         pool: 1,
         total_weight: 1,
+        withheld: 0,
     });
 
     #[test]

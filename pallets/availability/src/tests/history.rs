@@ -73,6 +73,7 @@ fn report_as(epoch: u32, number: u32, validator_index: u32) {
     let call = crate::Call::report {
         epoch,
         validator_index,
+        after: None,
         failures: failures.clone().try_into().unwrap(),
         signature: sign(number, epoch, validator_index, &failures),
     };

@@ -193,3 +193,12 @@ fn integrity_test_works() {
         assert!(Availability::one_unit_weight().all_lte(SERVICE_WEIGHT));
     });
 }
+
+#[test]
+#[should_panic(expected = "a machine is watched by 3 to 32 validators")]
+fn integrity_test_fails_when_one_validator_could_decide() {
+    ExtBuilder::default().build_and_execute(|| {
+        ValidatorsPerMachine::set(2);
+        <Availability as Hooks<_>>::integrity_test();
+    });
+}

@@ -64,8 +64,10 @@ impl ModelEpoch {
     }
 
     fn is_up(&self, machine: MachineId) -> bool {
-        let (saw, failed) = self.votes(machine);
-        saw + failed == 0 || saw > failed
+        let (_, failed) = self.votes(machine);
+        let alone = self.validators.len() == 1;
+        let accused = 2 * failed > self.assigned[&machine].len() && (failed >= 2 || alone);
+        !accused
     }
 
     /// The numbers of the validators that earn a reward.
@@ -145,6 +147,7 @@ fn apply(model: &mut Model, step: Step) {
             let call = crate::Call::report {
                 epoch,
                 validator_index: index,
+                after: None,
                 failures: listed.clone().try_into().unwrap(),
                 signature: sign(number, epoch, index, &listed),
             };

@@ -18,7 +18,7 @@ use polkadot_sdk::{
 
 use crate::{
     ALREADY_REPORTED, AssignmentBits, Call, EpochRecords, Error, Event, FAILURES_NOT_SORTED, Failures,
-    NOT_ASSIGNED, WeightInfo, mock::*,
+    NOT_ASSIGNED, NOT_NEXT_PART, WeightInfo, mock::*,
 };
 
 /// Asserts that a report is refused by the pool, and would be by the block.
@@ -77,7 +77,10 @@ fn report_is_told_apart_and_preferred_by_the_pool() {
     ExtBuilder::default().build_and_execute(|| {
         next_epoch();
         let valid = authorize(signed_report(1, 2, &[])).unwrap();
-        assert_eq!(valid.provides, [("AssayAvailability", (1u32, 2u32)).encode()]);
+        assert_eq!(
+            valid.provides,
+            [("AssayAvailability", (1u32, 2u32, None::<MachineId>)).encode()]
+        );
         assert!(valid.requires.is_empty());
         assert!(valid.propagate);
         assert_eq!(valid.priority, u64::MAX / 2);
@@ -155,11 +158,12 @@ fn report_fails_when_its_signature_is_forged() {
         let forged = |signature| Call::report {
             epoch: 1,
             validator_index: 0,
+            after: None,
             failures: own.to_vec().try_into().unwrap(),
             signature,
         };
         let elsewhere = pair(0).sign(&assay_primitives::availability::report_message(
-            &[9; 32], 1, 0, &own,
+            &[9; 32], 1, 0, None, &own,
         ));
         for signature in [
             // By somebody else, for another epoch, another validator, other machines, and on another chain.
@@ -168,6 +172,9 @@ fn report_fails_when_its_signature_is_forged() {
             sign(0, 1, 1, &own),
             sign(0, 1, 0, &own[..1]),
             sign(0, 1, 0, &[]),
+            // As another part.
+            sign_part(0, 1, 0, Some(own[0]), &own[1..]),
+            sign_part(0, 1, 0, Some(0), &own),
             elsewhere,
         ] {
             assert_eq!(
@@ -269,9 +276,19 @@ fn report_fails_when_it_is_too_long() {
 
         let too_long: Vec<MachineId> = (0..=MachineId::from(MAX_FAILURES)).collect();
         let signature = sign(0, 1, 0, &too_long);
-        let fields = (2u8, 0u8, 1u32, 0u32, too_long, signature).encode();
+        let after = None::<MachineId>;
+        let fields = (2u8, 0u8, 1u32, 0u32, after, too_long, signature).encode();
         assert!(RuntimeCall::decode(&mut &fields[..]).is_err());
-        let fitting = (2u8, 0u8, 1u32, 0u32, longest.clone(), sign(0, 1, 0, &longest)).encode();
+        let fitting = (
+            2u8,
+            0u8,
+            1u32,
+            0u32,
+            after,
+            longest.clone(),
+            sign(0, 1, 0, &longest),
+        )
+            .encode();
         assert!(RuntimeCall::decode(&mut &fitting[..]).is_ok());
     });
 }
@@ -286,7 +303,7 @@ fn report_fails_when_its_origin_is_not_authorized() {
             RuntimeOrigin::none(),
         ] {
             assert_noop!(
-                Availability::report(origin, 1, 0, Default::default(), sign(0, 1, 0, &[])),
+                Availability::report(origin, 1, 0, None, Default::default(), sign(0, 1, 0, &[])),
                 DispatchError::BadOrigin
             );
         }
@@ -294,28 +311,164 @@ fn report_fails_when_its_origin_is_not_authorized() {
 }
 
 #[test]
-fn report_passes_over_machines_that_are_not_in_the_market() {
+fn report_counts_machines_whatever_they_have_become() {
     ExtBuilder::default().validators(1).build_and_execute(|| {
+        next_epoch();
+        // After the epoch in which they were down they retire, or lose their proof.
         set_status(1, Some(Suspended(OwnRequest)));
         set_status(2, Some(Draining));
         set_status(3, Some(Retired));
         set_status(4, Some(Unproven));
         set_status(5, None);
-        next_epoch();
         take_events();
         // The last one was never registered.
         report(1, 0, &[0, 1, 2, 3, 4, 5, 1_000]);
         let mut kept: Vec<_> = Failures::<Test>::iter_key_prefix(1).collect();
         kept.sort_unstable();
-        assert_eq!(kept, [0, 1, 2]);
+        assert_eq!(kept, [0, 1, 2, 3, 4]);
         assert_eq!(
             take_events(),
             [Event::ReportReceived {
                 epoch: 1,
                 validator_index: 0,
-                failures: 3
+                failures: 5
             }]
         );
+        next_epoch();
+        assert_eq!(
+            (0..6)
+                .map(|machine| Availability::uptime(machine, 1))
+                .collect::<Vec<_>>(),
+            [Some(0), Some(0), Some(0), Some(0), Some(0), Some(1_000_000)]
+        );
+    });
+}
+
+#[test]
+fn machines_are_watched_as_long_as_the_registry_says() {
+    ExtBuilder::default().build_and_execute(|| {
+        for (machine, status, is_watched) in [
+            (1, Some(Suspended(OwnRequest)), true),
+            (2, Some(Draining), true),
+            (3, Some(Retired), false),
+            (4, Some(Unproven), false),
+            (5, None, false),
+        ] {
+            set_status(machine, status);
+            assert_eq!(Availability::is_watched(machine), is_watched, "{status:?}");
+            Engaged::mutate(|engaged| engaged.insert(machine));
+            assert_eq!(Availability::is_watched(machine), status.is_some(), "{status:?}");
+        }
+    });
+}
+
+/// The forty machines of the mock, which one validator or three watch all of.
+fn all_machines() -> Vec<MachineId> {
+    (0..MACHINES).collect()
+}
+
+#[test]
+fn report_in_parts_leaves_no_failure_out() {
+    ExtBuilder::default().validators(1).build_and_execute(|| {
+        let key = pair(0).public();
+        next_epoch();
+        let machines = all_machines();
+        let due = |after| {
+            Some(ReportDue {
+                epoch: 1,
+                validator_index: 0,
+                after,
+                max_failures: MAX_FAILURES,
+            })
+        };
+        assert_eq!(Availability::report_due(&key), due(None));
+        report(1, 0, &machines[..16]);
+        assert_eq!(Availability::report_due(&key), due(Some(15)));
+        report_part(1, 0, Some(15), &machines[16..32]);
+        assert_eq!(Availability::report_due(&key), due(Some(31)));
+        report_part(1, 0, Some(31), &machines[32..]);
+        assert_eq!(Availability::report_due(&key), None);
+        next_epoch();
+        // More than fit one list, and all of them count as down.
+        assert!(
+            machines
+                .iter()
+                .all(|machine| Availability::uptime(*machine, 1) == Some(0))
+        );
+        assert_eq!(EpochRecords::<Test>::get(1).unwrap().down_machines, 40);
+    });
+}
+
+#[test]
+fn report_ends_with_a_part_that_is_not_full() {
+    ExtBuilder::default().validators(1).build_and_execute(|| {
+        next_epoch();
+        report(1, 0, &all_machines()[..16]);
+        // Of its first part nobody needs to hear again.
+        assert_refused(
+            signed_report(1, 0, &all_machines()[..16]),
+            InvalidTransaction::Custom(ALREADY_REPORTED),
+            Error::AlreadyReported,
+        );
+        report_part(1, 0, Some(15), &[]);
+        for call in [
+            signed_part(1, 0, Some(15), &[]),
+            signed_part(1, 0, Some(15), &[20]),
+            signed_report(1, 0, &[20]),
+        ] {
+            assert_refused(
+                call,
+                InvalidTransaction::Custom(ALREADY_REPORTED),
+                Error::AlreadyReported,
+            );
+        }
+    });
+}
+
+#[test]
+fn report_fails_when_it_is_not_the_next_part() {
+    ExtBuilder::default().validators(1).build_and_execute(|| {
+        next_epoch();
+        let not_next = |call| {
+            assert_refused(
+                call,
+                InvalidTransaction::Custom(NOT_NEXT_PART),
+                Error::NotNextPart,
+            );
+        };
+        not_next(signed_part(1, 0, Some(15), &[16]));
+        report(1, 0, &all_machines()[..16]);
+        not_next(signed_part(1, 0, Some(14), &[16]));
+        not_next(signed_part(1, 0, Some(16), &[17]));
+        // It does not say again what it said.
+        for failures in [vec![15], vec![3, 16], vec![17, 16]] {
+            assert_refused(
+                signed_part(1, 0, Some(15), &failures),
+                InvalidTransaction::Custom(FAILURES_NOT_SORTED),
+                Error::FailuresNotSorted,
+            );
+        }
+    });
+}
+
+#[test]
+fn report_has_so_many_parts_at_most() {
+    ExtBuilder::default().validators(1).build_and_execute(|| {
+        next_epoch();
+        // Machines that do not exist, of which there are as many as a validator likes.
+        let mut after = None;
+        for part in 0..4 {
+            let failures: Vec<MachineId> = (0..16).map(|number| 1_000 + part * 16 + number).collect();
+            report_part(1, 0, after, &failures);
+            after = failures.last().copied();
+        }
+        assert_eq!(Availability::report_due(&pair(0).public()), None);
+        assert_refused(
+            signed_part(1, 0, after, &[]),
+            InvalidTransaction::Custom(ALREADY_REPORTED),
+            Error::AlreadyReported,
+        );
+        assert_eq!(Failures::<Test>::iter().count(), 0);
     });
 }
 
@@ -328,6 +481,7 @@ fn report_due_tells_what_is_owed() {
         let due = ReportDue {
             epoch: 1,
             validator_index: 3,
+            after: None,
             max_failures: MAX_FAILURES,
         };
         assert_eq!(Availability::report_due(&key), Some(due));

@@ -4,7 +4,9 @@ use polkadot_sdk::{
     sp_runtime::TokenError,
 };
 
-use crate::{AssignmentBits, Error, Event, Rewards, ValidatorSets, mock::*, reports::dissenting};
+use crate::{
+    AssignmentBits, EpochRecords, Error, Event, Rewards, ValidatorSets, mock::*, reports::dissenting,
+};
 
 const MACHINE: MachineId = 7;
 
@@ -43,6 +45,7 @@ fn a_report_earns_its_reward_when_the_epoch_is_settled() {
             epoch,
             rewarded,
             against_majority: 0,
+            is_outage: false,
         };
         assert_eq!(take_events(), [settled(1, 3)]);
         pass_epochs(3);
@@ -108,7 +111,8 @@ fn a_liar_that_did_not_see_what_the_others_saw_earns_nothing() {
                 Event::EpochSettled {
                     epoch: 1,
                     rewarded: 4,
-                    against_majority: 1
+                    against_majority: 1,
+                    is_outage: false
                 }
             ]
         );
@@ -185,6 +189,72 @@ fn a_clear_majority_is_two_thirds_of_at_least_three() {
         dissenting(AssignmentBits(0b0111), AssignmentBits(0b1001)),
         AssignmentBits(0b0001)
     );
+}
+
+#[test]
+fn who_had_more_to_say_is_not_against_a_majority_on_what_it_did_not_say() {
+    ExtBuilder::default()
+        .validators(4)
+        .per_machine(4)
+        .build_and_execute(|| {
+            // All four watch all machines; three of them report the last one, and one has no room for it in its first part.
+            next_epoch();
+            let last = MACHINES - 1;
+            for validator in 0..3 {
+                report(1, validator, &[last]);
+            }
+            let most: Vec<MachineId> = (0..16).collect();
+            report(1, 3, &most);
+            next_epoch();
+            poll();
+            // On each of the sixteen it is alone against three.
+            assert_eq!(owed(3), 0);
+            assert_eq!(
+                EpochRecords::<Test>::get(1).unwrap().against_majority.count(),
+                1,
+                "and none of the others is against it"
+            );
+            // With the others agreeing on the sixteen, it would have earned its reward.
+            reports(2, 0..3, &(0..16).chain([last]).collect::<Vec<_>>());
+            report(2, 3, &most);
+            next_epoch();
+            poll();
+            assert_eq!(owed(3), 0, "the epoch had an outage");
+            assert_eq!(
+                EpochRecords::<Test>::get(2).unwrap().against_majority.count(),
+                0,
+                "nothing is known of what it saw of the last one"
+            );
+            assert_eq!(Availability::uptime(last, 2), Some(0));
+        });
+}
+
+#[test]
+fn nobody_earns_from_an_outage() {
+    ExtBuilder::default().build_and_execute(|| {
+        next_epoch();
+        // Fourteen of forty machines, of like weight, are more than a third.
+        reports(1, 0..5, &(0..14).collect::<Vec<_>>());
+        assert!(EpochRecords::<Test>::get(1).unwrap().is_outage);
+        next_epoch();
+        reports(2, 0..5, &(0..13).collect::<Vec<_>>());
+        assert!(!EpochRecords::<Test>::get(2).unwrap().is_outage);
+        take_events();
+        poll();
+        assert_eq!(Rewards::<Test>::iter().count(), 0);
+        assert_eq!(
+            take_events(),
+            [Event::EpochSettled {
+                epoch: 1,
+                rewarded: 0,
+                against_majority: 0,
+                is_outage: true
+            }]
+        );
+        next_epoch();
+        poll();
+        assert!((0..5).all(|validator| owed(validator) == REWARD));
+    });
 }
 
 #[test]

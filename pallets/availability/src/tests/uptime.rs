@@ -30,17 +30,200 @@ fn seen(reporting: usize, failed: usize) -> u32 {
 }
 
 #[test]
-fn a_machine_is_up_when_most_of_those_that_reported_saw_it() {
+fn a_machine_is_down_when_most_of_those_that_watch_it_say_so() {
     ExtBuilder::default().build_and_execute(|| {
         assert_eq!(seen(3, 0), UP);
         assert_eq!(seen(3, 1), UP);
         assert_eq!(seen(3, 2), DOWN);
         assert_eq!(seen(3, 3), DOWN);
-        // Half is not most.
-        assert_eq!(seen(2, 1), DOWN);
+        assert_eq!(seen(2, 2), DOWN);
+        // The silence of others helps no accuser.
+        assert_eq!(seen(2, 1), UP);
         assert_eq!(seen(2, 0), UP);
         assert_eq!(seen(1, 0), UP);
-        assert_eq!(seen(1, 1), DOWN);
+        assert_eq!(seen(1, 1), UP);
+    });
+}
+
+#[test]
+fn down_takes_a_majority_of_the_assigned_and_two_where_there_are_two() {
+    for (validators, needed) in [(1, 1), (2, 2), (3, 2), (4, 3), (5, 3), (9, 3)] {
+        for accusers in 1..=validators.min(5) {
+            ExtBuilder::default()
+                .validators(validators)
+                .per_machine(5)
+                .build_and_execute(|| {
+                    next_epoch();
+                    // Nobody else says a word.
+                    for validator in assigned(MACHINE, 1).into_iter().take(accusers as usize) {
+                        report(1, validator, &[MACHINE]);
+                    }
+                    next_epoch();
+                    assert_eq!(
+                        Availability::uptime_ppm(MACHINE, 1),
+                        if accusers >= needed { DOWN } else { UP },
+                        "{accusers} of {validators}"
+                    );
+                });
+        }
+    }
+}
+
+#[test]
+fn a_machine_that_leaves_does_not_undo_that_it_was_down() {
+    // Every way out of the market, in the epoch that follows: before the reports come, and after they did.
+    for status in [Some(Retired), Some(Unproven), Some(Suspended(OwnRequest)), None] {
+        ExtBuilder::default().build_and_execute(|| {
+            next_epoch();
+            let watching = assigned(MACHINE, 1);
+            report(1, watching[0], &[MACHINE]);
+            if status.is_some() {
+                set_status(MACHINE, status);
+            }
+            report(1, watching[1], &[MACHINE]);
+            set_status(MACHINE, status);
+            if status.is_none() {
+                Availability::on_machine_removed(MACHINE);
+            }
+            next_epoch();
+            assert_eq!(Availability::uptime_ppm(MACHINE, 1), DOWN, "{status:?}");
+            pass_epochs(HISTORY);
+            assert_eq!(crate::Failures::<Test>::iter().count(), 0, "it goes with history");
+        });
+    }
+}
+
+#[test]
+fn an_unproven_machine_is_judged_while_it_is_leased() {
+    ExtBuilder::default().build_and_execute(|| {
+        assert_ok!(update_uptime(MACHINE, 1));
+        Engaged::set([MACHINE].into());
+        set_status(MACHINE, Some(Unproven));
+        next_epoch();
+        assert!(Availability::is_watched(MACHINE));
+        assert_eq!(seen(3, 3), DOWN);
+        assert_ok!(update_uptime(MACHINE, 1));
+        assert_eq!(UptimeChanges::get(), [(MACHINE, 855_000)]);
+    });
+}
+
+#[test]
+fn an_outage_is_blamed_on_nobody_and_paid_to_nobody() {
+    ExtBuilder::default().validators(3).build_and_execute(|| {
+        for machine in [MACHINE, 20] {
+            assert_ok!(update_uptime(machine, 1));
+        }
+        next_epoch();
+        next_epoch();
+        reports(2, 0..3, &(0..14).collect::<Vec<_>>());
+        next_epoch();
+        reports(3, 0..3, &[MACHINE]);
+        next_epoch();
+        // For what nobody saw nobody is paid, or a third of the network could be paid for being off.
+        assert_eq!(Availability::uptime_ppm(MACHINE, 2), DOWN);
+        assert_eq!(Availability::uptime_ppm(20, 2), UP);
+        assert_eq!(Availability::uptime_ppm(MACHINE, 3), DOWN);
+        // Averages count the second epoch only: 0.9 × 950,000, and that and 100,000.
+        for machine in [MACHINE, 20] {
+            assert_ok!(update_uptime(machine, 2));
+        }
+        assert_eq!(UptimeChanges::get(), [(MACHINE, 855_000), (20, 955_000)]);
+    });
+}
+
+#[test]
+fn an_outage_takes_many_machines_and_a_third_of_the_weight() {
+    let is_outage = |down: MachineId, weighty: &[(MachineId, u64)]| {
+        let mut is_outage = false;
+        ExtBuilder::default().validators(3).build_and_execute(|| {
+            Weighty::set(weighty.iter().copied().collect());
+            next_epoch();
+            reports(1, 0..3, &(0..down).collect::<Vec<_>>());
+            is_outage = crate::EpochRecords::<Test>::get(1).unwrap().is_outage;
+        });
+        is_outage
+    };
+    assert!(!is_outage(13, &[]));
+    assert!(is_outage(14, &[]));
+    // A few machines that are most of the weight are one provider's.
+    assert!(!is_outage(9, &[(0, 30)]));
+    assert!(is_outage(10, &[(0, 30)]));
+    // Many that weigh nothing are nobody's outage.
+    let light: Vec<_> = (0..40).map(|machine| (machine, 0)).collect();
+    assert!(!is_outage(40, &light));
+}
+
+#[test]
+fn count_failure_lowers_the_average_by_one_epoch_down() {
+    ExtBuilder::default().validators(1).build_and_execute(|| {
+        // One machine fails a consumer, and another one is down for an epoch.
+        let other = MACHINE + 1;
+        for machine in [MACHINE, other] {
+            assert_ok!(update_uptime(machine, 1));
+        }
+        take_events();
+        Availability::count_failure(MACHINE);
+        assert_eq!(
+            take_events(),
+            [Event::FailureCounted {
+                machine: MACHINE,
+                average_ppm: 855_000
+            }]
+        );
+        next_epoch();
+        next_epoch();
+        report(2, 0, &[other]);
+        next_epoch();
+        assert_ok!(update_uptime(other, 1));
+        assert_eq!(UptimeChanges::get(), [(MACHINE, 855_000), (other, 855_000)]);
+        let average = |machine| Uptimes::<Test>::get(machine).unwrap().average;
+        assert_eq!(average(MACHINE), average(other));
+        // What is counted next, and what it is paid for, does not change.
+        assert_eq!(Uptimes::<Test>::get(MACHINE).unwrap().next_epoch, 2);
+        assert_eq!(Availability::uptime_ppm(MACHINE, 2), UP);
+    });
+}
+
+#[test]
+fn count_failure_rounds_as_an_epoch_does() {
+    ExtBuilder::default().build_and_execute(|| {
+        let mut expected = UptimeRecord {
+            average: 999_999_999_999,
+            next_epoch: 2,
+        };
+        Uptimes::<Test>::insert(MACHINE, expected);
+        for _ in 0..40 {
+            Availability::count_failure(MACHINE);
+            expected.count(0, MEMORY);
+            assert_eq!(Uptimes::<Test>::get(MACHINE), Some(expected));
+        }
+    });
+}
+
+#[test]
+fn count_failure_begins_an_average_and_passes_over_who_is_gone() {
+    ExtBuilder::default().build_and_execute(|| {
+        Availability::count_failure(MACHINE);
+        assert_eq!(
+            take_events(),
+            [
+                Event::UptimeTracked {
+                    machine: MACHINE,
+                    from_epoch: 2
+                },
+                Event::FailureCounted {
+                    machine: MACHINE,
+                    average_ppm: 855_000
+                }
+            ]
+        );
+        // Leased until a moment ago, and no longer proven: it counts all the same.
+        set_status(MACHINE, Some(Unproven));
+        Availability::count_failure(MACHINE);
+        assert_eq!(UptimeChanges::get(), [(MACHINE, 855_000), (MACHINE, 769_500)]);
+        set_status(MACHINE + 1, None);
+        Availability::count_failure(MACHINE + 1);
+        assert_eq!(Uptimes::<Test>::iter().count(), 1);
     });
 }
 

@@ -19,6 +19,7 @@ enum Step {
     Payout(MachineId, u32),
     Fee(Balance),
     Uptime(MachineId, u32),
+    Cap(Balance),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -35,6 +36,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..MACHINES, 1..=MAX_EPOCHS).prop_map(|(machine, epochs)| Step::Payout(machine, epochs)),
         1 => (0..1_000_000u128).prop_map(Step::Fee),
         1 => (0..MACHINES, 0..=1_000_000u32).prop_map(|(machine, ppm)| Step::Uptime(machine, ppm)),
+        1 => prop_oneof![Just(1), Just(CAP), 1..FIRST_POOL].prop_map(Step::Cap),
     ]
 }
 
@@ -125,16 +127,22 @@ fn apply(model: &mut Model, step: Step) {
         Step::EndEpochs(count) => {
             for _ in 0..count {
                 let epoch = Clock::current_epoch();
+                let remaining = RemainingEmission::<Test>::get();
                 end_epochs(1);
-                model.end_epoch(epoch, EpochRecords::<Test>::get(epoch).pool);
-                assert_eq!(
-                    EpochRecords::<Test>::get(epoch).total_weight,
-                    model.closed[&epoch].1
-                );
+                let record = EpochRecords::<Test>::get(epoch);
+                model.end_epoch(epoch, record.pool);
+                let total = model.closed[&epoch].1;
+                assert_eq!(record.total_weight, total);
+                // In 256 bits, in which nothing has to be cut off.
+                let most = U256::from(total) * U256::from(CapPerWeight::get());
+                assert_eq!(U256::from(record.pool), most.min((remaining / DIVISOR).into()));
+                assert_eq!(record.pool + record.withheld, remaining / DIVISOR);
+                assert_eq!(RemainingEmission::<Test>::get(), remaining - record.pool);
             }
         }
         Step::Payout(machine, max_epochs) => pay(model, machine, max_epochs),
         Step::Fee(fee) => RewardEmission::note_fee(fee, fee.div_ceil(2)),
+        Step::Cap(cap) => CapPerWeight::set(cap),
         // Only of an epoch that is still to end: an ended one may have been paid.
         Step::Uptime(machine, ppm) => {
             Uptimes::mutate(|uptimes| uptimes.insert((machine, Clock::current_epoch()), ppm));
