@@ -36,6 +36,12 @@ pub trait EpochWeights {
     /// Sum of the weights of all machines in an epoch that has ended; zero once it fell out of history.
     fn total_weight_in(epoch: EpochIndex) -> u128;
 
+    /// First epoch in which the machine weighed something, or will, and that it was not paid for; `None` where there is
+    /// none.
+    fn first_unpaid_epoch(_machine: MachineId) -> Option<EpochIndex> {
+        None
+    }
+
     /// Gives the machine a weight in the epoch, as a part of a total of `total`; for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_weigh(_machine: MachineId, _epoch: EpochIndex, _weight: RewardWeight, _total: u128) {}

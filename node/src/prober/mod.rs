@@ -8,9 +8,9 @@
 //! | `report` | the transaction that tells the chain |
 //!
 //! A task of the node and not an off-chain worker of the runtime: a runtime can ask for a URL only, and somebody else
-//! would choose the address behind it. Everything is decided by the chain's best block: an epoch's machines are asked for
-//! when the epoch begins, are asked at random times until shortly before its end, and the report goes out in the next
-//! epoch until a block has it. While the chain stands still, nothing new is asked.
+//! would choose the address behind it. Everything is decided by the chain's best block: an epoch's machines are listed
+//! when the epoch begins and at each third of it, are asked at random times until shortly before its end, and the report
+//! goes out in the next epoch, part by part, until a block has it. While the chain stands still, nothing new is asked.
 
 mod metrics;
 mod plan;
@@ -18,11 +18,13 @@ mod probe;
 mod report;
 mod target;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{cmp::Reverse, future::Future, sync::Arc, time::Duration};
 
 use assay_primitives::{
     api::AvailabilityApi,
-    availability::{AVAILABILITY_KEY_TYPE, AvailabilityId, MAX_ASSIGNMENT_PAGE, PROBE_NONCE_BYTES},
+    availability::{
+        AVAILABILITY_KEY_TYPE, AssignedMachine, AvailabilityId, MAX_ASSIGNMENT_PAGE, PROBE_NONCE_BYTES,
+    },
     clock::EpochIndex,
     machine::MachineId,
 };
@@ -42,7 +44,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::{
     metrics::Metrics,
-    plan::{PlannedProbe, Watch},
+    plan::{PROBES_PER_MACHINE, PlannedProbe, Watch},
     probe::{BLOCK_PATIENCE, ChainView, PROBE_TIMEOUT, ProbeError, Prober},
     target::AddressPolicy,
 };
@@ -120,10 +122,34 @@ struct Outcome {
 
 /// The epoch that is being watched.
 struct Watching {
+    /// The key of the validator whose machines these are.
+    key: AvailabilityId,
     watch: Watch,
     began: Instant,
-    /// What is still to be asked, the latest first.
+    /// Time from the beginning in which probes may begin.
+    window: Duration,
+    /// Parts of the window that were planned.
+    planned: u32,
+    /// What is still to be asked in those, the latest first.
     probes: Vec<PlannedProbe>,
+}
+
+impl Watching {
+    /// Whether the next part of the window has come.
+    fn has_part_to_plan(&self) -> bool {
+        !self.window.is_zero()
+            && self.planned < PROBES_PER_MACHINE
+            && self.began.elapsed() >= self.window / PROBES_PER_MACHINE * self.planned
+    }
+
+    /// Plans the probes of the next part of the window.
+    fn plan_part(&mut self) {
+        // Those of the part before that had to wait stay in front.
+        self.probes
+            .extend(self.watch.plan(self.planned, self.window, random_number));
+        self.probes.sort_by_key(|probe| Reverse(probe.after));
+        self.planned = self.planned.saturating_add(1);
+    }
 }
 
 /// An epoch that was watched and is to be reported.
@@ -221,55 +247,47 @@ where
         self.report_epoch(at, &keys).await
     }
 
-    /// Begins to watch the current epoch, if the key's holder is a validator in it and does not watch it already.
+    /// Begins to watch the current epoch, if the key's holder is a validator in it and does not watch it already; then
+    /// plans it part by part, each for the machines as they are when it begins.
     fn watch_epoch(&mut self, at: Hash, key: &AvailabilityId) -> Result<(), ApiError> {
         let api = self.dependencies.client.runtime_api();
         // No machine has the greatest number: this page is empty and costs little.
         let Some(now) = api.assignments(at, key.clone(), MachineId::MAX, 1)? else {
             return Ok(());
         };
-        if self
+        if let Some(watching) = self
             .watch
-            .as_ref()
-            .is_some_and(|watching| watching.watch.epoch == now.epoch)
+            .as_mut()
+            .filter(|watching| watching.watch.epoch == now.epoch)
         {
+            if watching.key == *key && watching.has_part_to_plan() {
+                let machines = assigned_machines(&*self.dependencies.client, at, key)?;
+                watching.watch.refresh(watching.planned, machines);
+                watching.plan_part();
+                self.metrics.watched.set(watching.watch.len() as u64);
+            }
             return Ok(());
         }
-        let mut machines = Vec::new();
-        let mut from = Some(0);
-        while let Some(start) = from.filter(|_| machines.len() < plan::MAX_WATCHED) {
-            let Some(page) = api.assignments(at, key.clone(), start, MAX_ASSIGNMENT_PAGE)? else {
-                break;
-            };
-            machines.extend(page.machines);
-            from = page.next;
-        }
-        if from.is_some() {
-            log::warn!(
-                target: "availability",
-                "more machines fall to this validator than it can watch; it accuses the others of nothing"
-            );
-        }
-        let watch = Watch::new(now.epoch, machines);
+        let watch = Watch::new(now.epoch, assigned_machines(&*self.dependencies.client, at, key)?);
         let window = Duration::from_millis(now.remaining_ms).saturating_sub(LAST_PROBE_BEFORE_END);
-        let mut probes = if window.is_zero() {
-            Vec::new()
-        } else {
-            watch.plan(window, random_number)
-        };
-        probes.reverse();
         log::info!(
             target: "availability",
             "👀 Watching {} machines in epoch {} for {} s", watch.len(), watch.epoch, window.as_secs()
         );
         self.metrics.watched.set(watch.len() as u64);
-        let before = self.watch.replace(Watching {
+        let mut watching = Watching {
+            key: key.clone(),
             watch,
             began: Instant::now(),
-            probes,
-        });
-        self.report = before.map(|watching| Reporting {
-            watch: watching.watch,
+            window,
+            planned: 0,
+            probes: Vec::new(),
+        };
+        if watching.has_part_to_plan() {
+            watching.plan_part();
+        }
+        self.report = self.watch.replace(watching).map(|watched| Reporting {
+            watch: watched.watch,
             sent: None,
         });
         Ok(())
@@ -333,6 +351,35 @@ where
         }
         Ok(())
     }
+}
+
+/// The machines that fall to the key's holder in the current epoch, as they are in a block: as many as one can watch.
+fn assigned_machines<Client>(
+    client: &Client,
+    at: Hash,
+    key: &AvailabilityId,
+) -> Result<Vec<AssignedMachine<AccountId>>, ApiError>
+where
+    Client: ProvideRuntimeApi<Block>,
+    Client::Api: AvailabilityApi<Block, AccountId>,
+{
+    let api = client.runtime_api();
+    let mut machines = Vec::new();
+    let mut from = Some(0);
+    while let Some(start) = from.filter(|_| machines.len() < plan::MAX_WATCHED) {
+        let Some(page) = api.assignments(at, key.clone(), start, MAX_ASSIGNMENT_PAGE)? else {
+            break;
+        };
+        machines.extend(page.machines);
+        from = page.next;
+    }
+    if from.is_some() {
+        log::warn!(
+            target: "availability",
+            "more machines fall to this validator than it can watch; it accuses the others of nothing"
+        );
+    }
+    Ok(machines)
 }
 
 /// The chain as this node has it.

@@ -1,6 +1,6 @@
 //! What a validator watches in an epoch: when to ask whom, and what came of it. Knows no clock and no network.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use assay_primitives::{availability::AssignedMachine, clock::EpochIndex, machine::MachineId};
 use assay_runtime::{AccountId, configs::market::MAX_FAILURES_PER_EPOCH};
@@ -35,6 +35,14 @@ struct Watched {
 }
 
 impl Watched {
+    fn new(machine: AssignedMachine<AccountId>) -> Self {
+        Self {
+            machine,
+            seen: 0,
+            missed: 0,
+        }
+    }
+
     fn is_asked(&self) -> bool {
         self.seen.saturating_add(self.missed) > 0
     }
@@ -43,15 +51,7 @@ impl Watched {
 impl Watch {
     /// The watch of an epoch in which nothing was asked yet.
     pub(super) fn new(epoch: EpochIndex, machines: Vec<AssignedMachine<AccountId>>) -> Self {
-        let machines = machines
-            .into_iter()
-            .take(MAX_WATCHED)
-            .map(|machine| Watched {
-                machine,
-                seen: 0,
-                missed: 0,
-            })
-            .collect();
+        let machines = machines.into_iter().take(MAX_WATCHED).map(Watched::new).collect();
         Self { epoch, machines }
     }
 
@@ -65,17 +65,42 @@ impl Watch {
         self.machines.get(index).map(|watched| &watched.machine)
     }
 
-    /// Times of all probes within `window`, the earliest first.
+    /// Takes over what changed since the machines were listed: where and by which key they answer, so that who moves does
+    /// not miss the rest of the epoch; and, before part `part` of the window, who joined since and can still be asked
+    /// more than once.
+    pub(super) fn refresh(&mut self, part: u32, machines: Vec<AssignedMachine<AccountId>>) {
+        let places: BTreeMap<_, _> = (0..)
+            .zip(&self.machines)
+            .map(|(index, watched)| (watched.machine.machine, index))
+            .collect();
+        let takes_more = part.saturating_add(1) < PROBES_PER_MACHINE;
+        for machine in machines {
+            let known = places
+                .get(&machine.machine)
+                .and_then(|index: &usize| self.machines.get_mut(*index));
+            if let Some(watched) = known {
+                watched.machine = machine;
+            } else if takes_more && self.machines.len() < MAX_WATCHED {
+                self.machines.push(Watched::new(machine));
+            }
+        }
+    }
+
+    /// Times of the probes of part `part` of `window`, the earliest first.
     ///
     /// The window has as many equal parts as a machine is asked times, and each machine is asked once at a random time
     /// of each part: never twice at once, and nobody can tell when it is enough to be there. `random` gives numbers
     /// whose every value is as likely.
-    pub(super) fn plan(&self, window: Duration, mut random: impl FnMut() -> u32) -> Vec<PlannedProbe> {
-        let part = window / PROBES_PER_MACHINE;
-        let mut probes: Vec<_> = (0..PROBES_PER_MACHINE)
-            .flat_map(|number| (0..self.machines.len()).map(move |index| (number, index)))
-            .map(|(number, index)| PlannedProbe {
-                after: part * number + part.mul_f64(f64::from(random()) / (f64::from(u32::MAX) + 1.0)),
+    pub(super) fn plan(
+        &self,
+        part: u32,
+        window: Duration,
+        mut random: impl FnMut() -> u32,
+    ) -> Vec<PlannedProbe> {
+        let length = window / PROBES_PER_MACHINE;
+        let mut probes: Vec<_> = (0..self.machines.len())
+            .map(|index| PlannedProbe {
+                after: length * part + length.mul_f64(f64::from(random()) / (f64::from(u32::MAX) + 1.0)),
                 index,
             })
             .collect();
@@ -142,7 +167,10 @@ mod tests {
     #[test]
     fn every_machine_is_asked_once_in_each_part_of_the_window() {
         let (watch, window) = (watch(50), Duration::from_secs(30));
-        let probes = watch.plan(window, dice());
+        let mut random = dice();
+        let probes: Vec<_> = (0..PROBES_PER_MACHINE)
+            .flat_map(|part| watch.plan(part, window, &mut random))
+            .collect();
         assert_eq!(probes.len(), 150);
         assert!(probes.is_sorted_by_key(|probe| probe.after));
         for index in 0..50 {
@@ -156,11 +184,11 @@ mod tests {
         // The extremes stay inside.
         assert!(
             watch
-                .plan(window, || u32::MAX)
+                .plan(2, window, || u32::MAX)
                 .iter()
                 .all(|probe| probe.after < window)
         );
-        assert_eq!(watch.plan(window, || 0)[0].after, Duration::ZERO);
+        assert_eq!(watch.plan(0, window, || 0)[0].after, Duration::ZERO);
     }
 
     #[test]
@@ -208,9 +236,39 @@ mod tests {
     fn what_is_watched_is_bounded() {
         let watch = watch(MAX_WATCHED as u64 + 10);
         assert_eq!(watch.len(), MAX_WATCHED);
-        assert_eq!(
-            watch.plan(Duration::from_secs(9), dice()).len(),
-            MAX_WATCHED * PROBES_PER_MACHINE as usize
-        );
+        assert_eq!(watch.plan(0, Duration::from_secs(9), dice()).len(), MAX_WATCHED);
+    }
+
+    #[test]
+    fn who_moves_is_asked_where_it_is() {
+        let mut watch = watch(3);
+        watch.note(1, true);
+        let mut moved = watch.machine(1).unwrap().clone();
+        moved.endpoint = b"http://2.2.2.2".to_vec().try_into().unwrap();
+        watch.refresh(2, vec![moved.clone()]);
+        assert_eq!(watch.machine(1), Some(&moved));
+        assert_eq!(watch.len(), 3);
+        // What was seen of it stays seen.
+        watch.note(1, false);
+        assert!(watch.failures(None, 10).is_empty());
+    }
+
+    #[test]
+    fn who_joins_is_asked_at_least_twice_or_not_at_all() {
+        let newcomer = |machine| AssignedMachine {
+            machine,
+            ..watch(1).machine(0).unwrap().clone()
+        };
+        let mut joined = watch(3);
+        joined.refresh(2, vec![newcomer(7)]);
+        assert_eq!(joined.len(), 3, "one lost packet would be an outage");
+        joined.refresh(1, vec![newcomer(7), newcomer(1)]);
+        assert_eq!(joined.len(), 4);
+        assert_eq!(joined.machine(3), Some(&newcomer(7)));
+        assert_eq!(joined.plan(1, Duration::from_secs(9), dice()).len(), 4);
+
+        let mut full = watch(MAX_WATCHED as u64);
+        full.refresh(1, vec![newcomer(u64::MAX)]);
+        assert_eq!(full.len(), MAX_WATCHED);
     }
 }

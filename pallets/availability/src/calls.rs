@@ -2,6 +2,7 @@
 
 use assay_primitives::{
     clock::ActiveClock,
+    emission::EpochWeights,
     machine::{MachineId, MachineInspect, OnUptimeChange},
     money::Balance,
 };
@@ -52,9 +53,11 @@ impl<T: Config> Pallet<T> {
         Ok(epochs.end.saturating_sub(epochs.start))
     }
 
-    /// Begins to keep a machine's average, with the first epoch in which it is in the market from the start.
+    /// Begins to keep a machine's average, with the first epoch that it has rewards to come of, and at the latest with the
+    /// next one: whoever asks late, what it was down until then counts.
     fn track(machine: MachineId) -> UptimeRecord {
-        let from_epoch = T::Clock::current_epoch().saturating_add(1);
+        let next = T::Clock::current_epoch().saturating_add(1);
+        let from_epoch = T::Weights::first_unpaid_epoch(machine).map_or(next, |first| first.min(next));
         let initial_ppm = T::InitialUptimePpm::get().min(FULL_UPTIME_PPM);
         let record = UptimeRecord {
             average: u64::from(initial_ppm).saturating_mul(PARTS_PER_PPM),

@@ -125,7 +125,7 @@ pub mod pallet {
         /// Hears of every machine's average.
         type OnUptimeChange: OnUptimeChange;
 
-        /// Tells what machines weighed, by which an outage of the network is told from one of a provider.
+        /// Tells what machines weighed, by which an outage of the network is told from one of a provider, and since when.
         type Weights: EpochWeights;
 
         /// Tells the epoch.
@@ -425,8 +425,8 @@ pub mod pallet {
 
         /// Counts the oldest closed epochs that a machine's average knows nothing of.
         ///
-        /// The first call for a machine begins its average, which then counts from the next epoch on. Epochs that fell
-        /// out of history are skipped, and so are outages.
+        /// The first call for a machine begins its average, which counts from the oldest epoch on that the machine has
+        /// rewards to come of, or else from the next one: nobody's past is forgotten for asking late. Epochs that fell out of history are skipped, and so are outages.
         ///
         /// # Origin
         /// Signed, by anybody.

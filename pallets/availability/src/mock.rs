@@ -88,6 +88,8 @@ parameter_types! {
     pub static Engaged: BTreeSet<MachineId> = BTreeSet::new();
     /// What machines weigh that do not weigh one; always the same, while all together weigh forty.
     pub static Weighty: BTreeMap<MachineId, RewardWeight> = BTreeMap::new();
+    /// Since when machines have rewards to come, where they have any.
+    pub static FirstUnpaid: BTreeMap<MachineId, EpochIndex> = BTreeMap::new();
     /// What the registry was told, in order.
     pub static UptimeChanges: Vec<(MachineId, u32)> = Vec::new();
     /// Plancks that a report earns.
@@ -179,6 +181,10 @@ impl EpochWeights for MockWeights {
     fn total_weight_in(_: EpochIndex) -> u128 {
         MACHINES.into()
     }
+
+    fn first_unpaid_epoch(machine: MachineId) -> Option<EpochIndex> {
+        FirstUnpaid::get().get(&machine).copied()
+    }
 }
 
 impl OnUptimeChange for MockRegistry {
@@ -262,6 +268,7 @@ impl ExtBuilder {
         ChangedStatus::set(BTreeMap::new());
         Engaged::set(BTreeSet::new());
         Weighty::set(BTreeMap::new());
+        FirstUnpaid::set(BTreeMap::new());
         UptimeChanges::set(Vec::new());
         RewardPerReport::set(REWARD);
         ValidatorsPerMachine::set(self.per_machine);

@@ -27,9 +27,15 @@ impl<T: Config> Pallet<T> {
             (1..=T::MaxEpochsPerPayout::get()).contains(&max_epochs),
             Error::<T>::BadEpochCount
         );
-        let mut record = MachineWeights::<T>::get(machine).ok_or(Error::<T>::NothingToPay)?;
-        let epochs = Self::unpaid_epochs(&record, max_epochs).ok_or(Error::<T>::NothingToPay)?;
+        let epochs = MachineWeights::<T>::get(machine)
+            .and_then(|record| Self::unpaid_epochs(&record, max_epochs))
+            .ok_or(Error::<T>::NothingToPay)?;
+        let paid = epochs.end.saturating_sub(epochs.start);
+        // Before the epochs count as paid, since an average begins with the oldest unpaid one; and before the record is
+        // read to be changed, since the market hears of it.
+        T::Uptime::count_epochs(machine, paid);
 
+        let mut record = MachineWeights::<T>::get(machine).ok_or(Error::<T>::NothingToPay)?;
         let mut amount: Balance = 0;
         for epoch in epochs.clone() {
             let mut accounts = EpochRecords::<T>::get(epoch);
@@ -47,8 +53,6 @@ impl<T: Config> Pallet<T> {
         // Before the money moves: a bond that suffices again brings the machine back and changes its weight.
         Self::keep_record(machine, record);
         let (destination, bonded) = Self::mint_reward(machine, &provider, destination, amount)?;
-        let paid = epochs.end.saturating_sub(epochs.start);
-        T::Uptime::count_epochs(machine, paid);
         Self::deposit_event(Event::RewardPaid {
             machine,
             first_epoch: epochs.start,

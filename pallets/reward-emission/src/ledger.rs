@@ -45,11 +45,7 @@ impl<T: Config> Pallet<T> {
         max_epochs: u32,
     ) -> Option<Range<EpochIndex>> {
         let first_open = T::Clock::current_epoch().min(T::Uptime::first_open_epoch());
-        let first_weighed = record.segments.first()?.from_epoch;
-        let first = record
-            .next_unpaid_epoch
-            .max(Self::oldest_epoch())
-            .max(first_weighed);
+        let first = record.first_unpaid_epoch()?.max(Self::oldest_epoch());
         let end = first.saturating_add(max_epochs).min(first_open);
         (first < end).then_some(first..end)
     }
@@ -179,6 +175,10 @@ impl<T: Config> EpochWeights for Pallet<T> {
 
     fn total_weight_in(epoch: EpochIndex) -> u128 {
         EpochRecords::<T>::get(epoch).total_weight
+    }
+
+    fn first_unpaid_epoch(machine: MachineId) -> Option<EpochIndex> {
+        MachineWeights::<T>::get(machine)?.first_unpaid_epoch()
     }
 
     #[cfg(feature = "runtime-benchmarks")]

@@ -120,6 +120,12 @@ impl<AccountId> MachineWeightRecord<AccountId> {
             .map_or(0, |segment| segment.weight)
     }
 
+    /// First epoch with a weight that the machine was not paid for; `None` where there is none.
+    pub(crate) fn first_unpaid_epoch(&self) -> Option<EpochIndex> {
+        let first_weighed = self.segments.first()?.from_epoch;
+        Some(self.next_unpaid_epoch.max(first_weighed))
+    }
+
     /// Sets the weight from the epoch after `current` on; a decrease counts for `current` too.
     pub(crate) fn set(&mut self, current: EpochIndex, weight: RewardWeight) -> WeightChange {
         let next = current.saturating_add(1);

@@ -201,6 +201,109 @@ fn compare_rewards(model: &Model) {
     }
 }
 
+/// What one of three validators, all of which watch all machines, says of an epoch.
+#[derive(Clone, Debug)]
+struct Said {
+    /// Machines that it did not see.
+    failures: BTreeSet<MachineId>,
+    /// Most parts of its report that blocks have.
+    parts: usize,
+}
+
+impl Said {
+    /// How many parts its report has, the last of which is not full.
+    fn parts_needed(&self) -> usize {
+        self.failures.len() / MAX_FAILURES as usize + 1
+    }
+
+    /// The machines that the chain hears of.
+    fn heard(&self) -> Vec<MachineId> {
+        let heard = self.parts * MAX_FAILURES as usize;
+        self.failures.iter().copied().take(heard).collect()
+    }
+
+    /// Whether the chain hears what it saw of the machine.
+    fn tells_of(&self, machine: MachineId) -> bool {
+        let is_behind = || self.heard().last().is_some_and(|last| machine > *last);
+        self.parts > 0 && (self.parts >= self.parts_needed() || !is_behind())
+    }
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    (
+        prop_oneof![Just(0), Just(10), Just(40), 0..40u64],
+        0..5usize,
+        any::<u64>(),
+    )
+        .prop_map(|(most, parts, bits)| Said {
+            failures: (0..MACHINES)
+                .filter(|machine| *machine < most && bits & (1 << machine) != 0)
+                .collect(),
+            parts,
+        })
+}
+
+/// Sends what a validator says, as far as blocks have room for it.
+fn send(epoch: EpochIndex, validator: u32, said: &Said) {
+    let mut after = None;
+    let failures: Vec<MachineId> = said.failures.iter().copied().collect();
+    for part in 0..said.parts.min(said.parts_needed()) {
+        let from = part * MAX_FAILURES as usize;
+        let to = failures.len().min(from + MAX_FAILURES as usize);
+        report_part(epoch, validator, after, &failures[from..to]);
+        after = failures[..to].last().copied();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// However much of their reports comes: verdicts, outages and rewards are those of counting.
+    #[test]
+    fn parts_and_outages_are_as_counted(
+        all_said in prop::collection::vec(said(), 3),
+        weights in prop::collection::vec(0..4u64, MACHINES as usize),
+    ) {
+        ExtBuilder::default().validators(3).build_and_execute(|| {
+            Weighty::set((0..).zip(weights.iter().copied()).collect());
+            next_epoch();
+            for (validator, said) in (0..).zip(&all_said) {
+                send(1, validator, said);
+            }
+            next_epoch();
+            poll();
+
+            let accusers = |machine| all_said.iter().filter(|said| said.heard().contains(&machine)).count();
+            let down: Vec<MachineId> = (0..MACHINES).filter(|machine| accusers(*machine) >= 2).collect();
+            let down_weight: u64 = down.iter().map(|machine| weights[*machine as usize]).sum();
+            let is_outage = down.len() >= 10 && down_weight * 3 > MACHINES;
+            for machine in 0..MACHINES {
+                let expected = if down.contains(&machine) { 0 } else { 1_000_000 };
+                assert_eq!(Availability::uptime(machine, 1), Some(expected), "machine {machine}");
+            }
+            let record = EpochRecords::<Test>::get(1).unwrap();
+            assert_eq!(record.down_machines as usize, down.len());
+            assert_eq!(record.is_outage, is_outage);
+            assert!(record.unfinished.is_empty(), "nothing is left of it in history");
+
+            // With three that tell of a machine, one is against the other two.
+            let is_alone = |said: &Said| {
+                (0..MACHINES).any(|machine| {
+                    let like = |other: &&Said| {
+                        other.heard().contains(&machine) == said.heard().contains(&machine)
+                    };
+                    all_said.iter().all(|other| other.tells_of(machine))
+                        && all_said.iter().filter(like).count() == 1
+                })
+            };
+            for (validator, said) in (0..).zip(&all_said) {
+                let earns = said.parts > 0 && !is_outage && !is_alone(said);
+                assert_eq!(owed(validator), if earns { REWARD } else { 0 }, "validator {validator}");
+            }
+        });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

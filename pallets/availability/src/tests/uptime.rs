@@ -308,6 +308,33 @@ fn update_uptime_begins_with_the_next_epoch() {
 }
 
 #[test]
+fn update_uptime_forgets_no_past_for_asking_late() {
+    ExtBuilder::default().validators(1).build_and_execute(|| {
+        // It earns from epoch 1 on, is down in the second of two epochs, and nobody asks.
+        FirstUnpaid::set([(MACHINE, 1), (MACHINE + 1, 9)].into());
+        next_epoch();
+        report(1, 0, &[]);
+        next_epoch();
+        report(2, 0, &[MACHINE]);
+        next_epoch();
+        next_epoch();
+        take_events();
+        assert_ok!(update_uptime(MACHINE, 1));
+        assert_ok!(update_uptime(MACHINE, 2));
+        // 950,000, then 955,000, then 859,500.
+        assert_eq!(UptimeChanges::get(), [(MACHINE, 859_500)]);
+        // A machine that will earn later still begins with the next epoch.
+        assert_ok!(update_uptime(MACHINE + 1, 1));
+        let tracked = |machine, from_epoch| Event::UptimeTracked { machine, from_epoch };
+        let events = take_events();
+        assert_eq!(
+            (&events[0], &events[2]),
+            (&tracked(MACHINE, 1), &tracked(MACHINE + 1, 6))
+        );
+    });
+}
+
+#[test]
 fn update_uptime_counts_each_epoch_once_and_in_order() {
     ExtBuilder::default().validators(1).build_and_execute(|| {
         assert_ok!(update_uptime(MACHINE, 1));

@@ -238,6 +238,14 @@ fn epochs_tell_what_machines_weighed_until_they_are_paid() {
         assert_eq!(weighed(1), [300, 100, 0]);
         assert_eq!(weighed(2), [0, 100, 0]);
         assert_eq!([1, 2, 9].map(RewardEmission::total_weight_in), [400, 100, 0]);
+        // What is unpaid begins with the first weight, moves with the payouts, and ends with the last weight.
+        let unpaid = || [0, 1, 2].map(RewardEmission::first_unpaid_epoch);
+        assert_eq!(unpaid(), [Some(1), Some(1), None]);
+        assert_ok!(payout(0, MAX_EPOCHS));
+        assert_ok!(payout(1, 1));
+        assert_eq!(unpaid(), [None, Some(2), None]);
+        set_weight(2, 5);
+        assert_eq!(RewardEmission::first_unpaid_epoch(2), Some(4));
     });
 }
 
