@@ -28,7 +28,7 @@ use common::*;
 use pallet_hardware_challenge::{LastAuditMs, NextRound, Proofs, Rounds, Schedule};
 use pallet_provider_registry::Machines;
 use polkadot_sdk::{
-    frame_support::{assert_noop, assert_ok},
+    frame_support::{assert_noop, assert_ok, traits::Get},
     pallet_babe,
     sp_core::Pair,
     sp_io,
