@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-pub use assay_primitives::challenge::{ChallengeDue, ChallengePhase, RoundKind};
+pub use assay_primitives::challenge::{AnswerSubject, ChallengeDue, ChallengePhase, RoundKind, RoundRef};
 use assay_primitives::{
-    challenge::{RoundId, commit_message, prove_message},
+    challenge::{commit_message, prove_message},
     machine::MachineId,
 };
 use assay_proof::{ChallengeParams, Hash, SlotProof};
@@ -101,31 +101,45 @@ impl ChainClient {
 
     /// Gives a machine's roots to the node: one for each slot that is due, by the numbers of the slots.
     ///
-    /// Returns when the node has them. Whether they are on chain is told by [`Self::challenge_due`].
+    /// They are signed together with what they were computed for, so a fork that asks something else refuses
+    /// them. Returns when the node has them. Whether they are on chain is told by [`Self::challenge_due`].
     pub async fn commit_to_challenge(
         &self,
-        round: RoundId,
-        machine: MachineId,
+        subject: &AnswerSubject,
         roots: &[Hash],
         worker: &Keypair,
     ) -> Result<(), Error> {
-        let message = commit_message(&self.genesis_hash(), round, machine, roots);
-        let arguments = (round, machine, roots, worker.sign(&message).0).encode();
+        let message = commit_message(&self.genesis_hash(), subject, roots);
+        let arguments = (subject.round, subject.machine, roots, worker.sign(&message).0).encode();
         self.submit_answer("HardwareChallengeApi_commit_transaction", &arguments)
             .await
     }
 
     /// Gives proofs of a machine's slots to the node, from a slot on. Returns when the node has them.
+    ///
+    /// They are signed together with the openings and the committed `roots` that they are right for. Verify
+    /// them against those first: a wrong one costs a large part of the bond, whoever is to blame for what it
+    /// was computed from.
     pub async fn prove_challenge(
         &self,
-        round: RoundId,
-        machine: MachineId,
+        subject: &AnswerSubject,
+        opening_randomness: &Hash,
+        roots: &[Hash],
         first_slot: u8,
         proofs: &[SlotProof],
         worker: &Keypair,
     ) -> Result<(), Error> {
-        let message = prove_message(&self.genesis_hash(), round, machine, first_slot, proofs);
-        let arguments = (round, machine, first_slot, proofs, worker.sign(&message).0).encode();
+        let message = prove_message(
+            &self.genesis_hash(),
+            subject,
+            opening_randomness,
+            roots,
+            first_slot,
+            proofs,
+        );
+        let signature = worker.sign(&message).0;
+        let (round, machine) = (subject.round, subject.machine);
+        let arguments = (round, opening_randomness, machine, first_slot, proofs, signature).encode();
         self.submit_answer("HardwareChallengeApi_prove_transaction", &arguments)
             .await
     }

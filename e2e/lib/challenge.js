@@ -6,12 +6,12 @@ import { blake2AsU8a } from '@polkadot/util-crypto';
 import { eventually, send } from './chain.js';
 import { openedLanes, seedOf, SlotAnswer } from './prover.js';
 
-const COMMIT_CONTEXT = stringToU8a('assay/challenge-commit/v1');
-const PROVE_CONTEXT = stringToU8a('assay/challenge-prove/v1');
+const COMMIT_CONTEXT = stringToU8a('assay/challenge-commit/v2');
+const PROVE_CONTEXT = stringToU8a('assay/challenge-prove/v2');
 const PROOF_LIMIT_MS = 180_000;
 
-const u32 = (value) => bnToU8a(value, { bitLength: 32, isLe: true });
-const u64 = (value) => bnToU8a(value, { bitLength: 64, isLe: true });
+const integer = (bitLength) => (value) => bnToU8a(value, { bitLength, isLe: true });
+const [u8, u16, u32, u64] = [8, 16, 32, 64].map(integer);
 const list = (items) => u8aConcat(compactToU8a(items.length), ...items);
 
 /** What a machine owes or may answer, the oldest round first, with plain values. */
@@ -29,8 +29,10 @@ export async function challengeDue(api, machine) {
       lanesLog2: one.params.lanesLog2.toNumber(),
       steps: one.params.steps.toNumber(),
       openings: one.params.openings.toNumber(),
+      deadlineMs: one.params.deadlineMs.toNumber(),
     },
     slots: one.slots.toNumber(),
+    roots: one.roots.map((root) => root.toU8a()),
     phase: one.phase.type,
     openingRandomness: one.phase.isProve ? one.phase.asProve.openingRandomness.toU8a() : undefined,
   }));
@@ -43,11 +45,25 @@ export function answersOf(due, machine, changes = {}) {
     new SlotAnswer(params, seedOf({ randomness, machine: changes.machine ?? machine, workerKey, slot })));
 }
 
+/** The round as its fork knows it. */
+const roundBytes = ({ round, randomness }) => u8aConcat(u32(round), randomness);
+
+/** All but the openings that decides whether an answer is right: a worker signs it with what it answers. */
+function subjectBytes(due, machine) {
+  const { items, fillDoubleRounds, lanesLog2, steps, openings, deadlineMs } = due.params;
+  return u8aConcat(
+    roundBytes(due), u64(machine), due.workerKey,
+    u32(items), u16(fillDoubleRounds), u8(lanesLog2), u16(steps), u8(openings), u64(deadlineMs),
+  );
+}
+
 /** Commits roots, signed by the worker key; refused as the pool says. */
-export function commitRoots(api, { round }, machine, roots, worker) {
-  const body = u8aConcat(u32(round), u64(machine), list(roots));
-  const signature = worker.sign(u8aConcat(COMMIT_CONTEXT, api.genesisHash, body));
-  return submitGeneral(api, 'HardwareChallengeApi_commit_transaction', u8aConcat(body, signature));
+export function commitRoots(api, due, machine, roots, worker) {
+  const signature = worker.sign(u8aConcat(
+    COMMIT_CONTEXT, api.genesisHash, subjectBytes(due, machine), list(roots),
+  ));
+  const call = u8aConcat(roundBytes(due), u64(machine), list(roots), signature);
+  return submitGeneral(api, 'HardwareChallengeApi_commit_transaction', call);
 }
 
 /** Proves all slots by the lanes that were opened. */
@@ -57,9 +73,13 @@ export function proveSlots(api, due, machine, answers, worker) {
     const lanes = openedLanes({ openingRandomness: due.openingRandomness, machine, slot, openings, lanesLog2 });
     return list(lanes.map((lane) => list(answer.siblings(lane))));
   }));
-  const head = u8aConcat(u32(due.round), u64(machine), [0]);
-  const signature = worker.sign(u8aConcat(PROVE_CONTEXT, api.genesisHash, head, blake2AsU8a(proofs)));
-  return submitGeneral(api, 'HardwareChallengeApi_prove_transaction', u8aConcat(head, proofs, signature));
+  const firstSlot = [0];
+  const signature = worker.sign(u8aConcat(
+    PROVE_CONTEXT, api.genesisHash, subjectBytes(due, machine), due.openingRandomness,
+    blake2AsU8a(list(due.roots)), firstSlot, blake2AsU8a(proofs),
+  ));
+  const call = u8aConcat(roundBytes(due), due.openingRandomness, u64(machine), firstSlot, proofs, signature);
+  return submitGeneral(api, 'HardwareChallengeApi_prove_transaction', call);
 }
 
 /** Has the runtime make a transaction that nobody signs, and gives it to the pool. */

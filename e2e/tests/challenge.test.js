@@ -26,7 +26,7 @@ const suite = withNode(async ({ api, accounts }) => {
     meanAuditIntervalMs: 45_000,
     maxAuditIntervalMs: 90_000,
     proveWindowMs: 15_000,
-    reportWindowMs: 120_000,
+    reportWindowMs: 45_000,
     maxProofAgeMs: 3_600_000,
   },
 });
@@ -137,7 +137,8 @@ test('who cheats in an audit is caught and slashed', async (context) => {
   const { api } = suite;
   const from = (await api.rpc.chain.getHeader()).number.toNumber();
   const firstRound = (await api.query.hardwareChallenge.nextRound()).toNumber();
-  for (const [name, player] of Object.entries(players)) if (name !== 'honest') player.firstRound = firstRound;
+  // Two of seven are silent, less than a third: that is their own fault. The others' turn is later.
+  for (const name of ['half', 'copying', 'late', 'silent']) players[name].firstRound = firstRound;
 
   const caught = async (name, method) => {
     const { machine } = players[name];
@@ -160,28 +161,44 @@ test('who cheats in an audit is caught and slashed', async (context) => {
   }
   for (const name of ['late', 'silent']) {
     await context.test(`the ${name} machine gave no answer in time, and loses a part of its bond`, async () => {
-      const { reason, owed, reporter } = await caught(name, 'AnswerMissed');
+      // The validator's node says so by itself; what it costs is decided when the round is over.
+      const { round } = await caught(name, 'AnswerMissed');
+      const { reason, owed } = await caught(name, 'MissPunished');
       assert.equal(reason, 'Offence(ChallengeUnanswered)');
       assert.equal(owed, bond / 100n);
-      // The validator's node says so by itself.
-      assert.equal(reporter, suite.accounts.aliceStash.address);
+      const isIt = (fields) => fields.round === round;
+      const { fields } = await awaitEvent(api, from, 'hardwareChallenge', 'RoundConcluded', isIt, LIMIT_MS);
+      assert.equal(fields.outcome, 'Punished');
     });
   }
-  await context.test('of two machines with one device, one gave no answer in time', async () => {
-    const two = [players.shared, players.sharing].map(({ machine }) => machine);
-    const isOne = ({ machine, round }) => two.includes(machine) && round >= BigInt(firstRound);
-    const { fields } = await awaitEvent(api, from, 'hardwareChallenge', 'AnswerMissed', isOne, LIMIT_MS);
-    const other = two.find((machine) => machine !== fields.machine);
-    const isOther = ({ machine, round }) => machine === other && round === fields.round;
-    await awaitEvent(api, from, 'hardwareChallenge', 'MachineProven', isOther, LIMIT_MS);
-    const slashed = await awaitEvent(
-      api, from, 'providerStaking', 'Slashed', ({ machine }) => machine === fields.machine, LIMIT_MS,
-    );
-    assert.ok(slashed.fields.taken > 0n);
-  });
   await context.test('the late answer was refused by the pool', () => {
     assert.ok(players.late.refusals.length > 0);
   });
+});
+
+test('of two machines with one device one gives no answer, and loses its proof', async () => {
+  const { api } = suite;
+  const from = (await api.rpc.chain.getHeader()).number.toNumber();
+  const firstRound = (await api.query.hardwareChallenge.nextRound()).toNumber();
+  const two = [players.shared, players.sharing];
+  for (const player of two) player.firstRound = firstRound;
+  const machines = two.map(({ machine }) => machine);
+  const isOne = ({ machine, round }) => machines.includes(machine) && round >= BigInt(firstRound);
+  const { fields } = await awaitEvent(api, from, 'hardwareChallenge', 'AnswerMissed', isOne, LIMIT_MS);
+  const other = machines.find((machine) => machine !== fields.machine);
+  const isOther = ({ machine, round }) => machine === other && round === fields.round;
+  await awaitEvent(api, from, 'hardwareChallenge', 'MachineProven', isOther, LIMIT_MS);
+  assert.ok((await api.query.hardwareChallenge.proofs(fields.machine)).unwrap().steps.isEmpty);
+  // It was one of three that were left: so many may be silent for a reason that is not theirs, and none is slashed.
+  const isIt = ({ round }) => round === fields.round;
+  const concluded = await awaitEvent(api, from, 'hardwareChallenge', 'RoundConcluded', isIt, LIMIT_MS);
+  assert.equal(concluded.fields.outcome, 'MassSilence');
+});
+
+test('finality is as close behind as the chain says', async () => {
+  const { api } = suite;
+  const recent = await api.query.finalityView.recent();
+  assert.ok(recent.lags.length > 0 && recent.lagBlocks.toNumber() <= 5, recent.toString());
 });
 
 test('the honest machine answered every audit and earns', async () => {

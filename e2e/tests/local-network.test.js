@@ -99,6 +99,10 @@ test('without a third of the votes nothing becomes final, and it all does when t
   const best = await bestHeight('alice');
   await eventually('blocks of two validators', 90_000, () => bestHeight('alice'), (height) => height >= best + 3);
   assert.equal(await finalHeight('alice'), stood, 'two of three votes finalize nothing');
+  // The chain itself knows: each author states how far its parent is ahead of what is final.
+  const { hash: head, number } = await apis.alice.rpc.chain.getHeader();
+  const { lags } = await (await apis.alice.at(head)).query.finalityView.recent();
+  assert.equal(lags.at(-1).toNumber(), number.toNumber() - 1 - stood);
 
   await start('charlie');
   for (const name of NAMES) {

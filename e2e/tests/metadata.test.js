@@ -18,6 +18,7 @@ const ASSAY_PALLETS = {
   HardwareChallenge: 55,
   Attestation: 56,
   Availability: 57,
+  FinalityView: 58,
 };
 /** Below are the pallets of the SDK. */
 const FIRST_INDEX = 50;

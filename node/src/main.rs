@@ -7,6 +7,7 @@ mod chain_spec;
 mod cli;
 mod command;
 mod executor;
+mod finality;
 mod missed;
 mod prober;
 mod rpc;

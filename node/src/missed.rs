@@ -1,7 +1,8 @@
 //! Reports machines that owed an answer to a hardware challenge and gave none.
 //!
-//! Every validator's node does this, for the reporter's share of the slash; the first report counts. While a round can be
-//! reported, its machines are gone through again and again, so that a report that did not get into a block is made anew.
+//! Every validator's node does this, and nobody is paid for it: whoever earned by a missing answer would gain
+//! by causing one. All make the same transaction, so the first one counts. While a round can be reported, its
+//! machines are gone through again and again, so that a report that did not get into a block is made anew.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -51,7 +52,7 @@ enum Progress {
 pub(crate) async fn run<Client, Pool, Sync>(dependencies: Dependencies<Client, Pool, Sync>)
 where
     Client: ProvideRuntimeApi<Block> + BlockchainEvents<Block> + Send + std::marker::Sync + 'static,
-    Client::Api: HardwareChallengeApi<Block, AccountId> + AvailabilityApi<Block, AccountId>,
+    Client::Api: HardwareChallengeApi<Block> + AvailabilityApi<Block, AccountId>,
     Pool: TransactionPool<Block = Block> + 'static,
     Sync: SyncOracle,
 {
@@ -75,12 +76,12 @@ async fn report<Client, Pool, Sync>(
 ) -> Result<(), ApiError>
 where
     Client: ProvideRuntimeApi<Block>,
-    Client::Api: HardwareChallengeApi<Block, AccountId> + AvailabilityApi<Block, AccountId>,
+    Client::Api: HardwareChallengeApi<Block> + AvailabilityApi<Block, AccountId>,
     Pool: TransactionPool<Block = Block>,
 {
-    let Some(reporter) = reporter(node, at)? else {
+    if !is_validator(node, at)? {
         return Ok(());
-    };
+    }
     let reportable = node.client.runtime_api().reportable_rounds(at)?;
     follow(rounds, &reportable);
     let (mut room, mut pages) = (MAX_REPORTS_PER_BLOCK, MAX_PAGES_PER_BLOCK);
@@ -98,7 +99,7 @@ where
             let (now, after) = shared_out(page, room);
             room -= now.len();
             for machine in now {
-                send(node, at, *round, machine, &reporter).await?;
+                send(node, at, *round, machine).await?;
             }
             *progress = after;
         }
@@ -132,22 +133,22 @@ fn follow(rounds: &mut BTreeMap<RoundId, Progress>, reportable: &[RoundId]) {
     }
 }
 
-/// The account that this node's validator is paid to; `None` where the node is no validator now.
-fn reporter<Client, Pool, Sync>(
+/// Returns true where this node holds the key of one of the session's validators.
+fn is_validator<Client, Pool, Sync>(
     node: &Dependencies<Client, Pool, Sync>,
     at: Hash,
-) -> Result<Option<AccountId>, ApiError>
+) -> Result<bool, ApiError>
 where
     Client: ProvideRuntimeApi<Block>,
     Client::Api: AvailabilityApi<Block, AccountId>,
 {
     for key in node.keystore.sr25519_public_keys(AVAILABILITY_KEY_TYPE) {
         let key: AvailabilityId = key.into();
-        if let Some(validator) = node.client.runtime_api().validator_of(at, key)? {
-            return Ok(Some(validator));
+        if node.client.runtime_api().validator_of(at, key)?.is_some() {
+            return Ok(true);
         }
     }
-    Ok(None)
+    Ok(false)
 }
 
 /// Gives a report to the pool. That another one was first is nothing to speak of.
@@ -156,17 +157,16 @@ async fn send<Client, Pool, Sync>(
     at: Hash,
     round: RoundId,
     machine: MachineId,
-    reporter: &AccountId,
 ) -> Result<(), ApiError>
 where
     Client: ProvideRuntimeApi<Block>,
-    Client::Api: HardwareChallengeApi<Block, AccountId>,
+    Client::Api: HardwareChallengeApi<Block>,
     Pool: TransactionPool<Block = Block>,
 {
-    let transaction =
-        node.client
-            .runtime_api()
-            .report_missed_transaction(at, round, machine, reporter.clone())?;
+    let transaction = node
+        .client
+        .runtime_api()
+        .report_missed_transaction(at, round, machine)?;
     let Some(transaction) = transaction else {
         return Ok(());
     };

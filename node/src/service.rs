@@ -27,7 +27,7 @@ use polkadot_sdk::{
 
 use crate::{
     executor::{HostFunctions, new_executor},
-    missed, prober, rpc,
+    finality, missed, prober, rpc,
 };
 
 /// The client with the runtime that it runs.
@@ -45,13 +45,12 @@ type FullBabeImport = sc_consensus_babe::BabeBlockImport<
     InherentFactory,
     FullSelectChain,
 >;
-type InherentFactory = Arc<
-    dyn CreateInherentDataProviders<
-            Block,
-            (),
-            InherentDataProviders = (SlotInherent, sp_timestamp::InherentDataProvider),
-        >,
->;
+type Inherents = (
+    SlotInherent,
+    sp_timestamp::InherentDataProvider,
+    finality::InherentDataProvider,
+);
+type InherentFactory = Arc<dyn CreateInherentDataProviders<Block, (), InherentDataProviders = Inherents>>;
 type FullPool = sc_transaction_pool::TransactionPoolHandle<Block, FullClient>;
 
 /// A justification is kept for at least every so many blocks, so that other chains and light clients can follow.
@@ -79,12 +78,14 @@ pub(crate) type Parts = PartialComponents<
     Consensus,
 >;
 
-/// The inherents of a block: its slot and its time, both by this machine's clock.
-fn inherents(slot_duration: SlotDuration) -> (SlotInherent, sp_timestamp::InherentDataProvider) {
+/// The inherents of a block: its slot and its time, both by this machine's clock, and what this node holds
+/// for finalized.
+fn inherents(client: &FullClient, slot_duration: SlotDuration) -> Inherents {
     let timestamp = sp_timestamp::InherentDataProvider::from_system_time();
     (
         SlotInherent::from_timestamp_and_slot_duration(*timestamp, slot_duration),
         timestamp,
+        finality::InherentDataProvider::from_client(client),
     )
 }
 
@@ -143,11 +144,15 @@ pub(crate) fn new_partial(
 
     let babe_config = sc_consensus_babe::configuration(&*client)?;
     let slot_duration = babe_config.slot_duration();
+    let importing = client.clone();
     let (block_import, babe_link) = sc_consensus_babe::block_import(
         babe_config,
         grandpa_import.clone(),
         client.clone(),
-        Arc::new(move |_, ()| async move { Ok(inherents(slot_duration)) }) as InherentFactory,
+        Arc::new(move |_, ()| {
+            let inherents = inherents(&importing, slot_duration);
+            async move { Ok(inherents) }
+        }) as InherentFactory,
         select_chain.clone(),
         OffchainTransactionPoolFactory::new(transaction_pool.clone()),
     )?;
@@ -331,6 +336,7 @@ where
             telemetry.as_ref().map(|telemetry| telemetry.handle()),
         );
         let slot_duration = babe_link.config().slot_duration();
+        let authoring = client.clone();
         let babe = sc_consensus_babe::start_babe(sc_consensus_babe::BabeParams {
             keystore: keystore_container.keystore(),
             client: client.clone(),
@@ -339,7 +345,10 @@ where
             block_import,
             sync_oracle: sync_service.clone(),
             justification_sync_link: sync_service.clone(),
-            create_inherent_data_providers: move |_, ()| async move { Ok(inherents(slot_duration)) },
+            create_inherent_data_providers: move |_, ()| {
+                let inherents = inherents(&authoring, slot_duration);
+                async move { Ok(inherents) }
+            },
             force_authoring,
             // Without finality the chain slows down instead of running away from it.
             backoff_authoring_blocks: Some(

@@ -11,7 +11,7 @@ use polkadot_sdk::{sp_api, sp_core::sr25519};
 
 use crate::{
     availability::{AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
-    challenge::{ChallengeDue, MissedPage, RoundId},
+    challenge::{ChallengeDue, MissedPage, RoundId, RoundRef},
     clock::EpochIndex,
     job::{JobId, OpenOrderPage},
     machine::MachineId,
@@ -83,7 +83,7 @@ sp_api::decl_runtime_apis! {
     ///
     /// Transactions are general ones, that no account signs or pays for, to be given to a transaction pool; whether
     /// they are any good is for the pool to say. `None` where they hold more than a transaction may.
-    pub trait HardwareChallengeApi<AccountId: Codec> {
+    pub trait HardwareChallengeApi {
         /// What the machine owes or may answer now, the oldest round first.
         fn challenge_due(machine: MachineId) -> Vec<ChallengeDue>;
 
@@ -100,7 +100,7 @@ sp_api::decl_runtime_apis! {
 
         /// The transaction by which a machine commits its roots.
         fn commit_transaction(
-            round: RoundId,
+            round: RoundRef,
             machine: MachineId,
             roots: Vec<[u8; 32]>,
             signature: sr25519::Signature,
@@ -108,18 +108,15 @@ sp_api::decl_runtime_apis! {
 
         /// The transaction by which a machine proves some of its slots.
         fn prove_transaction(
-            round: RoundId,
+            round: RoundRef,
+            opening_randomness: [u8; 32],
             machine: MachineId,
             first_slot: u8,
             proofs: Vec<SlotProof>,
             signature: sr25519::Signature,
         ) -> Option<Block::Extrinsic>;
 
-        /// The transaction that reports a missing answer; the account gets the reporter's share.
-        fn report_missed_transaction(
-            round: RoundId,
-            machine: MachineId,
-            reporter: AccountId,
-        ) -> Option<Block::Extrinsic>;
+        /// The transaction that reports a missing answer.
+        fn report_missed_transaction(round: RoundId, machine: MachineId) -> Option<Block::Extrinsic>;
     }
 }

@@ -14,10 +14,10 @@ use crate::{clock::Millis, machine::MachineId};
 pub type RoundId = u32;
 
 /// First bytes of what a worker signs to commit its roots.
-pub const COMMIT_CONTEXT: &[u8] = b"assay/challenge-commit/v1";
+pub const COMMIT_CONTEXT: &[u8] = b"assay/challenge-commit/v2";
 
 /// First bytes of what a worker signs to prove its slots.
-pub const PROVE_CONTEXT: &[u8] = b"assay/challenge-prove/v1";
+pub const PROVE_CONTEXT: &[u8] = b"assay/challenge-prove/v2";
 
 /// Most machines that a page of missing answers looks at.
 pub const MAX_MISSED_PAGE: u32 = 1_000;
@@ -45,6 +45,34 @@ pub enum RoundKind {
     /// may.
     #[codec(index = 1)]
     Audit,
+}
+
+/// A round as one fork of the chain knows it: forks number rounds alike, and draw for each on their own.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct RoundRef {
+    /// Number of the round.
+    pub round: RoundId,
+    /// Randomness that the round's seeds follow from.
+    pub randomness: Hash,
+}
+
+/// Everything but the openings that decides whether an answer is right.
+///
+/// A worker signs all of it. So an answer that is right by what the worker was told is refused, and never
+/// punished, on a fork that asks something else, and no node can make a worker sign what the chain takes for
+/// a wrong answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode)]
+pub struct AnswerSubject {
+    /// The round and its randomness.
+    pub round: RoundRef,
+    /// The machine that answers.
+    pub machine: MachineId,
+    /// The worker key that the seeds follow from.
+    pub worker_key: Hash,
+    /// Parameters of the machine's class, as they stand for this round.
+    pub params: ChallengeParams,
 }
 
 /// What a machine has to do next in a round. Times are active times, and inclusive.
@@ -93,12 +121,29 @@ pub struct ChallengeDue {
     pub params: ChallengeParams,
     /// Slots that have to answer: those with the numbers from zero.
     pub slots: u8,
+    /// The roots that the machine committed, one for each slot; none before it did.
+    pub roots: Vec<Hash>,
     /// What to do next.
     pub phase: ChallengePhase,
     /// Most slots that one transaction may prove.
     pub max_slots_per_proof: u8,
     /// Active time at the block that this is said of.
     pub now_ms: Millis,
+}
+
+impl ChallengeDue {
+    /// What an answer of the machine that this was asked for is about.
+    pub fn subject(&self, machine: MachineId) -> AnswerSubject {
+        AnswerSubject {
+            round: RoundRef {
+                round: self.round,
+                randomness: self.randomness,
+            },
+            machine,
+            worker_key: self.worker_key,
+            params: self.params,
+        }
+    }
 }
 
 /// A part of those that owed an answer in a round and gave none.
@@ -110,28 +155,36 @@ pub struct MissedPage {
     pub next: Option<MachineId>,
 }
 
-/// The bytes that a worker signs to commit: `context ‖ genesis hash ‖ round ‖ machine ‖ roots`, the numbers and the
+/// The bytes that a worker signs to commit: `context ‖ genesis hash ‖ subject ‖ roots`, the subject and the
 /// list as SCALE encodes them.
-pub fn commit_message(genesis_hash: &[u8], round: RoundId, machine: MachineId, roots: &[Hash]) -> Vec<u8> {
+pub fn commit_message(genesis_hash: &[u8], subject: &AnswerSubject, roots: &[Hash]) -> Vec<u8> {
     let mut message = COMMIT_CONTEXT.to_vec();
     message.extend_from_slice(genesis_hash);
-    (round, machine, roots).encode_to(&mut message);
+    (subject, roots).encode_to(&mut message);
     message
 }
 
 /// The bytes that a worker signs to prove:
-/// `context ‖ genesis hash ‖ round ‖ machine ‖ first slot ‖ BLAKE2b-256(proofs)`, the numbers and the list as SCALE
-/// encodes them.
+/// `context ‖ genesis hash ‖ subject ‖ opening randomness ‖ BLAKE2b-256(committed roots) ‖ first slot ‖
+/// BLAKE2b-256(proofs)`, the subject, the number and the lists as SCALE encodes them.
 pub fn prove_message(
     genesis_hash: &[u8],
-    round: RoundId,
-    machine: MachineId,
+    subject: &AnswerSubject,
+    opening_randomness: &Hash,
+    roots: &[Hash],
     first_slot: u8,
     proofs: &[SlotProof],
 ) -> Vec<u8> {
     let mut message = PROVE_CONTEXT.to_vec();
     message.extend_from_slice(genesis_hash);
-    (round, machine, first_slot, proofs.using_encoded(blake2_256)).encode_to(&mut message);
+    (
+        subject,
+        opening_randomness,
+        roots.using_encoded(blake2_256),
+        first_slot,
+        proofs.using_encoded(blake2_256),
+    )
+        .encode_to(&mut message);
     message
 }
 
@@ -139,13 +192,41 @@ pub fn prove_message(
 mod tests {
     use super::*;
 
+    fn subject() -> AnswerSubject {
+        AnswerSubject {
+            round: RoundRef {
+                round: 0x0102,
+                randomness: [0xbb; 32],
+            },
+            machine: 3,
+            worker_key: [0xcc; 32],
+            params: ChallengeParams {
+                items: 0x0403,
+                fill_double_rounds: 0x0605,
+                lanes_log2: 7,
+                steps: 0x0908,
+                openings: 10,
+                deadline_ms: 0x0b,
+            },
+        }
+    }
+
+    /// The subject's bytes, as whoever writes a worker anew has to make them.
+    fn subject_bytes() -> Vec<u8> {
+        let mut bytes = vec![0x02, 0x01, 0, 0];
+        bytes.extend([0xbb; 32]);
+        bytes.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend([0xcc; 32]);
+        bytes.extend([3, 4, 0, 0, 5, 6, 7, 8, 9, 10, 0x0b, 0, 0, 0, 0, 0, 0, 0]);
+        bytes
+    }
+
     #[test]
     fn commit_message_has_its_layout() {
-        let message = commit_message(&[0xaa; 32], 0x0102, 3, &[[4; 32], [5; 32]]);
-        let mut expected = b"assay/challenge-commit/v1".to_vec();
+        let message = commit_message(&[0xaa; 32], &subject(), &[[4; 32], [5; 32]]);
+        let mut expected = b"assay/challenge-commit/v2".to_vec();
         expected.extend([0xaa; 32]);
-        expected.extend([0x02, 0x01, 0, 0]);
-        expected.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend(subject_bytes());
         expected.push(2 << 2);
         expected.extend([4; 32]);
         expected.extend([5; 32]);
@@ -155,11 +236,14 @@ mod tests {
     #[test]
     fn prove_message_has_its_layout() {
         let proofs = [SlotProof::default(), SlotProof::default()];
-        let message = prove_message(&[0xaa; 32], 0x0102, 3, 6, &proofs);
-        let mut expected = b"assay/challenge-prove/v1".to_vec();
+        let message = prove_message(&[0xaa; 32], &subject(), &[0xdd; 32], &[[4; 32]], 6, &proofs);
+        let mut expected = b"assay/challenge-prove/v2".to_vec();
         expected.extend([0xaa; 32]);
-        expected.extend([0x02, 0x01, 0, 0]);
-        expected.extend([3, 0, 0, 0, 0, 0, 0, 0]);
+        expected.extend(subject_bytes());
+        expected.extend([0xdd; 32]);
+        let mut roots = vec![1 << 2];
+        roots.extend([4; 32]);
+        expected.extend(blake2_256(&roots));
         expected.push(6);
         expected.extend(blake2_256(&[2 << 2, 0, 0]));
         assert_eq!(message, expected);

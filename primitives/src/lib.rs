@@ -13,6 +13,7 @@ pub mod availability;
 pub mod challenge;
 pub mod clock;
 pub mod emission;
+pub mod finality;
 pub mod job;
 mod json;
 pub mod machine;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use assay_primitives::{
     availability::{AVAILABILITY_KEY_TYPE, AssignmentPage, AvailabilityId, AvailabilitySignature, ReportDue},
-    challenge::{ChallengeDue, MissedPage, RoundId},
+    challenge::{ChallengeDue, MissedPage, RoundId, RoundRef},
     clock::EpochIndex,
     job::{JobId, OpenOrderPage},
     machine::MachineId,
@@ -249,7 +249,7 @@ sp_api::impl_runtime_apis! {
         }
     }
 
-    impl assay_primitives::api::HardwareChallengeApi<Block, AccountId> for Runtime {
+    impl assay_primitives::api::HardwareChallengeApi<Block> for Runtime {
         fn challenge_due(machine: MachineId) -> Vec<ChallengeDue> {
             HardwareChallenge::challenge_due(machine)
         }
@@ -263,7 +263,7 @@ sp_api::impl_runtime_apis! {
         }
 
         fn commit_transaction(
-            round: RoundId,
+            round: RoundRef,
             machine: MachineId,
             roots: Vec<[u8; 32]>,
             signature: sr25519::Signature,
@@ -274,23 +274,30 @@ sp_api::impl_runtime_apis! {
         }
 
         fn prove_transaction(
-            round: RoundId,
+            round: RoundRef,
+            opening_randomness: [u8; 32],
             machine: MachineId,
             first_slot: u8,
             proofs: Vec<SlotProof>,
             signature: sr25519::Signature,
         ) -> Option<<Block as BlockT>::Extrinsic> {
             let proofs = proofs.try_into().ok()?;
-            let call = pallet_hardware_challenge::Call::<Runtime>::prove { round, machine, first_slot, proofs, signature };
+            let call = pallet_hardware_challenge::Call::<Runtime>::prove {
+                round,
+                opening_randomness,
+                machine,
+                first_slot,
+                proofs,
+                signature,
+            };
             Some(general_transaction(call.into()))
         }
 
         fn report_missed_transaction(
             round: RoundId,
             machine: MachineId,
-            reporter: AccountId,
         ) -> Option<<Block as BlockT>::Extrinsic> {
-            let call = pallet_hardware_challenge::Call::<Runtime>::report_missed { round, machine, reporter };
+            let call = pallet_hardware_challenge::Call::<Runtime>::report_missed { round, machine };
             Some(general_transaction(call.into()))
         }
     }

@@ -9,7 +9,7 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AllPalletsWithSystem, Attestation, Availability, ChainClock, HardwareChallenge, JobEscrow,
+    AllPalletsWithSystem, Attestation, Availability, ChainClock, FinalityView, HardwareChallenge, JobEscrow,
     ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
 };
 
@@ -24,6 +24,7 @@ define_benchmarks!(
     [pallet_hardware_challenge, HardwareChallenge]
     [pallet_availability, Availability]
     [pallet_attestation, Attestation]
+    [pallet_finality_view, FinalityView]
 );
 
 impl polkadot_sdk::frame_system_benchmarking::Config for Runtime {}

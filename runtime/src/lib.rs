@@ -201,4 +201,7 @@ mod runtime {
     pub type Attestation = pallet_attestation::Pallet<Runtime>;
     #[runtime::pallet_index(57)]
     pub type Availability = pallet_availability::Pallet<Runtime>;
+    // Its inherent comes behind the timestamp's and before every hook that asks it.
+    #[runtime::pallet_index(58)]
+    pub type FinalityView = pallet_finality_view::Pallet<Runtime>;
 }

@@ -6,8 +6,9 @@
 mod common;
 
 use assay_primitives::{
-    challenge::{ChallengeDue, ChallengePhase, RoundKind, commit_message, prove_message},
+    challenge::{ChallengeDue, ChallengePhase, RoundKind, RoundRef, commit_message, prove_message},
     clock::ActiveClock,
+    finality::FinalityLag,
     machine::{
         MachineId,
         MachineStatus::{Active, Suspended, Unproven},
@@ -20,19 +21,22 @@ use assay_proof::{
     prover::{CpuProver, Prover},
 };
 use assay_runtime::{
-    ChainClock, Executive, HardwareChallenge, ProviderRegistry, Runtime, RuntimeCall, System,
-    transactions::general_transaction,
+    ChainClock, Executive, FinalityView, HardwareChallenge, ProviderRegistry, Runtime, RuntimeCall, System,
+    UncheckedExtrinsic, transactions::general_transaction,
 };
 use common::*;
 use pallet_hardware_challenge::{LastAuditMs, NextRound, Proofs, Rounds, Schedule};
 use pallet_provider_registry::Machines;
 use polkadot_sdk::{
-    frame_support::{assert_noop, assert_ok},
+    frame_support::{assert_noop, assert_ok, traits::Get},
     pallet_babe,
     sp_core::Pair,
     sp_io,
     sp_keyring::Sr25519Keyring::{self, Bob, Charlie, Dave, Eve, Ferdie, One},
-    sp_runtime::transaction_validity::TransactionValidityError,
+    sp_runtime::{
+        DispatchError,
+        transaction_validity::{TransactionSource, TransactionValidityError},
+    },
 };
 
 /// Makes a block whose parent's author drew something.
@@ -99,9 +103,10 @@ fn commit(
         .collect();
     change(&mut roots);
     let genesis_hash = System::block_hash(0);
-    let message = commit_message(genesis_hash.as_ref(), due.round, machine, &roots);
+    let subject = due.subject(machine);
+    let message = commit_message(genesis_hash.as_ref(), &subject, &roots);
     send(pallet_hardware_challenge::Call::<Runtime>::commit {
-        round: due.round,
+        round: subject.round,
         machine,
         roots: roots.try_into().unwrap(),
         signature: worker.pair().sign(&message),
@@ -135,9 +140,18 @@ fn prove(worker: Sr25519Keyring, machine: MachineId) -> Result<(), TransactionVa
         })
         .collect();
     let genesis_hash = System::block_hash(0);
-    let message = prove_message(genesis_hash.as_ref(), due.round, machine, 0, &proofs);
+    let subject = due.subject(machine);
+    let message = prove_message(
+        genesis_hash.as_ref(),
+        &subject,
+        &opening_randomness,
+        &due.roots,
+        0,
+        &proofs,
+    );
     send(pallet_hardware_challenge::Call::<Runtime>::prove {
-        round: due.round,
+        round: subject.round,
+        opening_randomness,
         machine,
         first_slot: 0,
         proofs: proofs.try_into().unwrap(),
@@ -199,12 +213,8 @@ fn until_late(chain: &mut Chain, round: u32) {
     });
 }
 
-fn report(round: u32, machine: MachineId, reporter: Sr25519Keyring) -> Result<(), TransactionValidityError> {
-    send(pallet_hardware_challenge::Call::<Runtime>::report_missed {
-        round,
-        machine,
-        reporter: account(reporter),
-    })
+fn report(round: u32, machine: MachineId) -> Result<(), TransactionValidityError> {
+    send(pallet_hardware_challenge::Call::<Runtime>::report_missed { round, machine })
 }
 
 #[test]
@@ -236,7 +246,9 @@ fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
         let honest = bonded_machine(Bob, Dave, 1);
         let silent = bonded_machine(Bob, Eve, 1);
         let wrong = bonded_machine(Charlie, Ferdie, 1);
-        let workers = [(Dave, honest), (Eve, silent), (Ferdie, wrong)];
+        // One of four is silent: less than a third.
+        let other = bonded_machine(Charlie, One, 1);
+        let workers = [(Dave, honest), (Eve, silent), (Ferdie, wrong), (One, other)];
         blocks_until(chain, || workers.iter().all(|(_, machine)| may_commit(*machine)));
         for (worker, machine) in workers {
             assert_ok!(commit(worker, machine, |_| {}));
@@ -249,55 +261,160 @@ fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
 
         let round = audit(chain);
         assert_ok!(commit(Dave, honest, |_| {}));
+        assert_ok!(commit(One, other, |_| {}));
         assert_ok!(commit(Ferdie, wrong, |roots| roots[0][0] ^= 1));
         // A second try is in no block.
         assert!(commit_again(honest).is_err());
         blocks_until(chain, || may_prove(honest));
         assert_ok!(prove(Dave, honest));
+        assert_ok!(prove(One, other));
         assert_ok!(prove(Ferdie, wrong));
         assert_eq!(status(honest), Some(Active));
         assert_eq!(status(wrong), Some(Suspended(SuspensionReason::Offence)));
         assert_eq!(pending(wrong), minimum_bond(wrong) / 2);
 
         // Nobody can be reported before its time.
-        assert!(report(round, silent, Charlie).is_err());
+        assert!(report(round, silent).is_err());
         until_late(chain, round);
         let page = HardwareChallenge::missed(round, 0, 100).unwrap();
         assert_eq!((page.machines, page.next), (vec![silent], None));
-        assert!(report(round, honest, Charlie).is_err());
-        assert_ok!(report(round, silent, Charlie));
-        assert!(report(round, silent, Charlie).is_err());
+        assert!(report(round, honest).is_err());
+        assert_ok!(report(round, silent));
+        assert!(report(round, silent).is_err());
         assert_eq!(status(silent), Some(Unproven));
+        // What else it costs is decided when the round is over.
+        assert_eq!(pending(silent), 0);
+        blocks_until(chain, || !Rounds::<Runtime>::contains_key(round));
         assert_eq!(pending(silent), minimum_bond(silent) / 100);
         assert_eq!(pending(honest), 0);
 
-        // The slash is applied, a tenth of it to the reporter.
-        set_parameter(staking_parameter!(SlashDeferEpochs, 0));
-        let reporter = wealth(&account(Charlie));
+        // The slash is applied, and all of it is burned: whoever reported has nothing of it, its provider
+        // neither.
+        let (providers, issued) = (wealth(&account(Bob)) + wealth(&account(Charlie)), issuance());
         let due_epoch = pallet_provider_staking::Agenda::<Runtime>::iter()
             .map(|(epoch, ..)| epoch)
             .max()
             .unwrap();
         chain.until_epoch(due_epoch);
         assert_eq!(pending(silent), 0);
+        let taken = minimum_bond(silent) / 100 + minimum_bond(wrong) / 2;
         assert_eq!(
-            wealth(&account(Charlie)) + minimum_bond(wrong) / 2 - reporter,
-            minimum_bond(silent) / 1_000,
-            "the reporter is the provider of the machine that was wrong"
+            providers - wealth(&account(Bob)) - wealth(&account(Charlie)),
+            taken
         );
+        assert!(issued - issuance() >= taken);
     });
+}
+
+/// States, with so many blocks, that finality is as far behind as may be.
+fn stall(chain: &mut Chain) {
+    let behind = assay_runtime::configs::consensus::STALL_SEEN_AFTER_BLOCKS;
+    let stood_at = System::block_number();
+    for _ in 0..=behind {
+        next_block(chain);
+        state_finalized(stood_at);
+    }
+}
+
+/// The inherent of a block's author.
+fn state_finalized(finalized: u32) {
+    let call = pallet_finality_view::Call::<Runtime>::state_finalized { finalized };
+    assert_ok!(Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(call.into())).unwrap());
+}
+
+#[test]
+fn a_stall_of_finality_in_an_audit_charges_nobody() {
+    with_chain("development", |chain| {
+        let machine = bonded_machine(Bob, Dave, 1);
+        prove_newcomer(chain, Dave, machine);
+        let round = audit(chain);
+        stall(chain);
+        assert!(FinalityView::is_stalled());
+        let next = NextRound::<Runtime>::get();
+        until_late(chain, round);
+        assert!(report(round, machine).is_err());
+        assert_eq!(HardwareChallenge::missed(round, 0, 100), None);
+        assert_eq!(NextRound::<Runtime>::get(), next, "no round opens meanwhile");
+        blocks_until(chain, || !Rounds::<Runtime>::contains_key(round));
+        assert_eq!((pending(machine), status(machine)), (0, Some(Active)));
+        // Finality resumes, and so do rounds.
+        for _ in 0..pallet_finality_view::WINDOW_BLOCKS {
+            next_block(chain);
+            state_finalized(System::block_number() - 3);
+        }
+        assert!(!FinalityView::is_stalled());
+        blocks_until(chain, || NextRound::<Runtime>::get() > next);
+    });
+}
+
+#[test]
+fn nobody_but_the_author_states_what_is_final() {
+    with_chain("development", |_| {
+        let call = || pallet_finality_view::Call::<Runtime>::state_finalized { finalized: 0 };
+        assert_eq!(call_as(&account(Bob), call()), Err(DispatchError::BadOrigin));
+        // No pool takes it: what is bare is an inherent, or is validated by its pallet, which validates
+        // nothing.
+        assert!(
+            Executive::validate_transaction(
+                TransactionSource::External,
+                UncheckedExtrinsic::new_bare(call().into()),
+                System::block_hash(0),
+            )
+            .is_err()
+        );
+        assert!(send(call()).is_err());
+    });
+}
+
+#[test]
+fn a_stall_is_seen_before_its_misses_are_punished() {
+    use assay_runtime::configs::consensus::{SLOT_DURATION_MS, STALL_SEEN_AFTER_BLOCKS};
+
+    let seen_after_ms = u64::from(STALL_SEEN_AFTER_BLOCKS) * SLOT_DURATION_MS;
+    // On a chain of the default schedule before any can be reported: no proof ends for it.
+    assert!(seen_after_ms < Schedule::default().prove_window_ms);
+    for preset in ["development", "local"] {
+        with_chain(preset, |_| {
+            let schedule = pallet_hardware_challenge::CurrentSchedule::<Runtime>::get();
+            assert!(
+                seen_after_ms < schedule.prove_window_ms + schedule.report_window_ms,
+                "{preset}"
+            );
+        });
+    }
+}
+
+#[test]
+fn stake_stays_until_a_round_is_concluded() {
+    use assay_runtime::parameters::dynamic::provider_staking::UnbondingEpochs;
+
+    for preset in ["development", "local"] {
+        with_chain(preset, |_| {
+            let schedule = pallet_hardware_challenge::CurrentSchedule::<Runtime>::get();
+            let round_ms = schedule.commit_window_ms
+                + schedule.opening_delay_ms
+                + schedule.prove_window_ms
+                + schedule.report_window_ms;
+            let unbonding_ms = u64::from(UnbondingEpochs::get()) * ChainClock::epoch_duration_ms();
+            assert!(
+                4 * round_ms < unbonding_ms,
+                "{preset}: {round_ms} of {unbonding_ms}"
+            );
+        });
+    }
 }
 
 /// The machine's worker sends other roots for a round in which it committed.
 fn commit_again(machine: MachineId) -> Result<(), TransactionValidityError> {
     let round = NextRound::<Runtime>::get() - 1;
     let roots = vec![[1; 32]];
-    let message = commit_message(System::block_hash(0).as_ref(), round, machine, &roots);
+    let randomness = Rounds::<Runtime>::get(round).unwrap().randomness;
     send(pallet_hardware_challenge::Call::<Runtime>::commit {
-        round,
+        round: RoundRef { round, randomness },
         machine,
         roots: roots.try_into().unwrap(),
-        signature: Dave.pair().sign(&message),
+        // The first commit is found before the signature is looked at.
+        signature: Dave.pair().sign(b""),
     })
 }
 

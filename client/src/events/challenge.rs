@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::text::count;
 use crate::{
     challenge::ChallengedMachines,
-    types::{AccountId, JobId, SlashId},
+    types::{JobId, SlashId},
 };
 
 /// An event of the hardware challenge.
@@ -75,16 +75,12 @@ pub enum ChallengeEvent {
         /// What it costs.
         slash: SlashId,
     },
-    /// A machine owed an answer to a challenge and gave none in time.
+    /// A machine owed an answer to a challenge and gave none in time; its proof ends.
     AnswerMissed {
         /// The round.
         round: RoundId,
         /// The machine.
         machine: MachineId,
-        /// Who gets the reporter's share.
-        reporter: AccountId,
-        /// What it costs.
-        slash: SlashId,
     },
     /// A proof of a machine's hardware counts no more.
     ProofExpired {
@@ -102,6 +98,54 @@ pub enum ChallengeEvent {
     },
     /// Rounds open, and their parts last, otherwise than before.
     ScheduleSet {},
+    /// A round is over, and what its misses cost was decided.
+    RoundConcluded {
+        /// The round.
+        round: RoundId,
+        /// How many of those that owed an answer gave one.
+        tally: Tally,
+        /// What the misses cost.
+        outcome: RoundOutcome,
+    },
+    /// A machine is slashed for its silence in a round.
+    MissPunished {
+        /// The round.
+        round: RoundId,
+        /// The machine.
+        machine: MachineId,
+        /// What it costs.
+        slash: SlashId,
+    },
+}
+
+/// How many of those that owed an answer in a round gave one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub struct Tally {
+    /// Machines that answered, rightly or wrongly.
+    pub answered: u32,
+    /// Machines that were reported for their silence.
+    pub missed: u32,
+}
+
+/// What misses of a round cost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
+pub enum RoundOutcome {
+    /// Each miss that was reported is an offence.
+    Punished,
+    /// Finality stalled while the round was under way: nobody is slashed.
+    FinalityStalled,
+    /// At least a third of those that owed an answer were silent: nobody is slashed.
+    MassSilence,
+}
+
+impl fmt::Display for RoundOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Punished => "silence is punished",
+            Self::FinalityStalled => "nobody is punished for silence, since finality stalled",
+            Self::MassSilence => "nobody is punished, since so many were silent at once",
+        })
+    }
 }
 
 impl ChallengeEvent {
@@ -113,8 +157,10 @@ impl ChallengeEvent {
             | Self::MachineProven { machine, .. }
             | Self::AnswerWrong { machine, .. }
             | Self::AnswerMissed { machine, .. }
-            | Self::ProofExpired { machine, .. } => Some(*machine),
+            | Self::ProofExpired { machine, .. }
+            | Self::MissPunished { machine, .. } => Some(*machine),
             Self::RoundOpened { .. }
+            | Self::RoundConcluded { .. }
             | Self::OpeningsDrawn { .. }
             | Self::ClassSet { .. }
             | Self::ScheduleSet {} => None,
@@ -175,16 +221,12 @@ impl fmt::Display for ChallengeEvent {
                 f,
                 "machine {machine} proved slot {slot} wrongly in round {round} of the hardware challenge: slash {slash}"
             ),
-            Self::AnswerMissed {
-                round,
-                machine,
-                reporter,
-                slash,
-            } => write!(
-                f,
-                "machine {machine} gave no answer in round {round} of the hardware challenge: slash {slash}, reported by \
-                 {reporter}"
-            ),
+            Self::AnswerMissed { round, machine } => {
+                write!(
+                    f,
+                    "machine {machine} gave no answer in round {round} of the hardware challenge"
+                )
+            }
             Self::ProofExpired {
                 machine,
                 proven_slots,
@@ -201,6 +243,24 @@ impl fmt::Display for ChallengeEvent {
                 "hardware class {class} is challenged with other parameters from round {from_round} on"
             ),
             Self::ScheduleSet {} => write!(f, "the schedule of the hardware challenge was set"),
+            Self::RoundConcluded {
+                round,
+                tally,
+                outcome,
+            } => write!(
+                f,
+                "round {round} of the hardware challenge is over: of {} that owed an answer {} gave none, and {outcome}",
+                count(tally.answered.saturating_add(tally.missed), "machine"),
+                tally.missed
+            ),
+            Self::MissPunished {
+                round,
+                machine,
+                slash,
+            } => write!(
+                f,
+                "machine {machine} pays for its silence in round {round} of the hardware challenge: slash {slash}"
+            ),
         }
     }
 }
@@ -210,22 +270,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missed_answer_says_what_it_costs() {
-        let event = ChallengeEvent::AnswerMissed {
+    fn a_punished_miss_says_what_it_costs() {
+        let event = ChallengeEvent::MissPunished {
             round: 9,
             machine: 7,
-            reporter: AccountId::from([0; 32]),
             slash: SlashId {
                 due_epoch: 30,
                 index: 1,
             },
         };
-        assert!(
-            event
-                .to_string()
-                .starts_with("machine 7 gave no answer in round 9 of the hardware challenge: slash 30/1"),
-            "{event}"
+        assert_eq!(
+            event.to_string(),
+            "machine 7 pays for its silence in round 9 of the hardware challenge: slash 30/1"
         );
         assert_eq!(event.machine(), Some(7));
+    }
+
+    #[test]
+    fn a_round_that_is_over_says_what_became_of_it() {
+        let event = ChallengeEvent::RoundConcluded {
+            round: 9,
+            tally: Tally {
+                answered: 2,
+                missed: 1,
+            },
+            outcome: RoundOutcome::MassSilence,
+        };
+        assert_eq!(
+            event.to_string(),
+            "round 9 of the hardware challenge is over: of 3 machines that owed an answer 1 gave none, and nobody is \
+             punished, since so many were silent at once"
+        );
+        assert_eq!(event.machine(), None);
     }
 }

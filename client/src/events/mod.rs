@@ -9,6 +9,7 @@ mod challenge;
 mod clock;
 mod emission;
 mod escrow;
+mod finality;
 mod registry;
 mod staking;
 mod text;
@@ -22,10 +23,11 @@ use subxt::{Metadata, SubstrateConfig, events::Event};
 
 pub use attestation::AttestationEvent;
 pub use availability::AvailabilityEvent;
-pub use challenge::ChallengeEvent;
+pub use challenge::{ChallengeEvent, RoundOutcome, Tally};
 pub use clock::ClockEvent;
 pub use emission::EmissionEvent;
 pub use escrow::EscrowEvent;
+pub use finality::FinalityEvent;
 pub use registry::RegistryEvent;
 pub use staking::StakingEvent;
 
@@ -115,6 +117,8 @@ events_by_pallet! {
     Attestation(AttestationEvent),
     /// The watch over the machines.
     Availability(AvailabilityEvent),
+    /// The chain's view of its own finality.
+    FinalityView(FinalityEvent),
 }
 
 impl AssayEvent {

@@ -5,8 +5,9 @@
 use alloc::{vec, vec::Vec};
 
 use assay_primitives::{
-    challenge::{RoundId, RoundKind, commit_message, prove_message},
+    challenge::{AnswerSubject, RoundId, RoundKind, RoundRef, commit_message, prove_message},
     clock::{ActiveClock, Millis},
+    finality::FinalityLag,
     machine::{Exposure, HardwareClaims, MAX_SLOTS, MachineId, MachineInspect, MachineLease},
     stake::BondInspect,
 };
@@ -27,8 +28,9 @@ use polkadot_sdk::{
 use crate::{
     Answer, Answers, Audits, AuditsDrawnUntilMs, Call, ClassVersion, ClassVersions, Classes, Commitment,
     Config, CurrentSchedule, DOUBLE_ROUNDS_PER_UNIT, DrawnOpenings, Expiries, Exposures, LastAuditMs,
-    LiveAudits, MAX_CLASS_VERSIONS, MAX_LIVE_AUDITS, NextDraw, NextExpiryEpoch, NextRound, OldestRound,
-    Pallet, ProofRecord, ProofStep, Proofs, Roots, RoundRecord, Rounds, Schedule, WeightInfo, rounds::Moment,
+    LastStalledMs, LiveAudits, MAX_CLASS_VERSIONS, MAX_LIVE_AUDITS, NextDraw, NextExpiryEpoch, NextRound,
+    OldestRound, Pallet, ProofRecord, ProofStep, Proofs, Roots, RoundOutcome, RoundRecord, Rounds, Schedule,
+    Tally, WeightInfo, rounds::Moment,
 };
 
 /// Type of the worker keys that benchmarks make in the keystore.
@@ -36,6 +38,12 @@ const WORKER_KEY_TYPE: KeyTypeId = KeyTypeId(*b"work");
 
 /// The audit that benchmarks answer: the oldest of as many as can be.
 const ROUND: RoundId = 7;
+
+/// That audit, with its randomness.
+const ROUND_REF: RoundRef = RoundRef {
+    round: ROUND,
+    randomness: [1; 32],
+};
 
 /// When that audit opened.
 const OPENED_MS: Millis = 1_000_000;
@@ -64,13 +72,19 @@ fn set_time<T: Config>(after_ms: Millis) {
 fn audit_record(openings: Option<DrawnOpenings>) -> RoundRecord {
     RoundRecord {
         kind: RoundKind::Audit,
-        randomness: [1; 32],
+        randomness: ROUND_REF.randomness,
         opened_at_ms: OPENED_MS,
         commits_until_ms: OPENED_MS + 1_000,
         draws_after_ms: OPENED_MS + 2_000,
         prove_window_ms: 10_000,
         report_window_ms: 10_000,
         openings,
+        // Fewer than a third were silent.
+        tally: Tally {
+            answered: 100,
+            missed: 1,
+        },
+        outcome: None,
     }
 }
 
@@ -191,10 +205,21 @@ where
             worker_key: public.0,
             roots: roots.try_into().unwrap(),
             proven: 0,
+            is_owed: true,
         }),
     );
     set_time::<T>(5_000);
     (machine, public, BoundedVec::truncate_from(proofs))
+}
+
+/// What the machine's answers are about.
+fn subject(public: &sr25519::Public, machine: MachineId) -> AnswerSubject {
+    AnswerSubject {
+        round: ROUND_REF,
+        machine,
+        worker_key: public.0,
+        params: PARAMS,
+    }
 }
 
 fn signature(public: &sr25519::Public, message: &[u8]) -> sr25519::Signature {
@@ -218,7 +243,7 @@ where
     set_time::<T>(500);
     let roots = Roots::try_from(vec![[3; 32]; slots as usize]).unwrap();
     let genesis_hash = Pallet::<T>::genesis_hash();
-    let message = commit_message(genesis_hash.as_ref(), ROUND, machine, &roots);
+    let message = commit_message(genesis_hash.as_ref(), &subject(&public, machine), &roots);
     (machine, roots, signature(&public, &message))
 }
 
@@ -236,6 +261,8 @@ where
         is_active: true,
     };
     Exposures::<T>::insert(ROUND + MAX_LIVE_AUDITS - 1, machine, exposure);
+    // Finality stalled before the audit.
+    LastStalledMs::<T>::put(1);
     set_time::<T>(13_001);
     machine
 }
@@ -265,7 +292,7 @@ mod benches {
         let (machine, roots, signature) = signed_roots::<T>(s);
 
         #[extrinsic_call]
-        _(RawOrigin::Authorized, ROUND, machine, roots, signature);
+        _(RawOrigin::Authorized, ROUND_REF, machine, roots, signature);
 
         assert!(Answers::<T>::contains_key(ROUND, machine));
     }
@@ -274,7 +301,7 @@ mod benches {
     fn authorize_commit(s: Linear<1, { u32::from(MAX_SLOTS) }>) {
         let (machine, roots, signature) = signed_roots::<T>(s);
         let call: <T as frame_system::Config>::RuntimeCall = Call::commit {
-            round: ROUND,
+            round: ROUND_REF,
             machine,
             roots,
             signature,
@@ -297,7 +324,15 @@ mod benches {
         let signature = signature(&public, b"checked before");
 
         #[extrinsic_call]
-        _(RawOrigin::Authorized, ROUND, machine, 0, proofs, signature);
+        _(
+            RawOrigin::Authorized,
+            ROUND_REF,
+            OPENINGS.randomness,
+            machine,
+            0,
+            proofs,
+            signature,
+        );
 
         assert_eq!(
             Answers::<T>::get(ROUND, machine),
@@ -322,7 +357,15 @@ mod benches {
         let signature = signature(&public, b"checked before");
 
         #[extrinsic_call]
-        prove(RawOrigin::Authorized, ROUND, machine, 0, proofs, signature);
+        prove(
+            RawOrigin::Authorized,
+            ROUND_REF,
+            OPENINGS.randomness,
+            machine,
+            0,
+            proofs,
+            signature,
+        );
 
         assert_eq!(Answers::<T>::get(ROUND, machine), Some(Answer::Wrong));
     }
@@ -331,9 +374,20 @@ mod benches {
     fn authorize_prove(s: Linear<1, { T::MaxSlotsPerProof::get() }>) {
         let (machine, public, proofs) = committed::<T>(s);
         let genesis_hash = Pallet::<T>::genesis_hash();
-        let message = prove_message(genesis_hash.as_ref(), ROUND, machine, 0, &proofs);
+        let Some(Answer::Committed(commitment)) = Answers::<T>::get(ROUND, machine) else {
+            panic!("the machine committed");
+        };
+        let message = prove_message(
+            genesis_hash.as_ref(),
+            &subject(&public, machine),
+            &OPENINGS.randomness,
+            &commitment.roots,
+            0,
+            &proofs,
+        );
         let call: <T as frame_system::Config>::RuntimeCall = Call::prove {
-            round: ROUND,
+            round: ROUND_REF,
+            opening_randomness: OPENINGS.randomness,
             machine,
             first_slot: 0,
             proofs,
@@ -389,10 +443,9 @@ mod benches {
     #[benchmark]
     fn report_missed() {
         let machine = silent_machine::<T>();
-        let reporter: T::AccountId = whitelisted_caller();
 
         #[extrinsic_call]
-        _(RawOrigin::Authorized, ROUND, machine, reporter);
+        _(RawOrigin::Authorized, ROUND, machine);
 
         assert_eq!(Answers::<T>::get(ROUND, machine), Some(Answer::Missed));
     }
@@ -403,7 +456,6 @@ mod benches {
         let call: <T as frame_system::Config>::RuntimeCall = Call::report_missed {
             round: ROUND,
             machine,
-            reporter: whitelisted_caller(),
         }
         .into();
 
@@ -481,6 +533,7 @@ mod benches {
     fn hook_overhead() {
         open_audits::<T>(MAX_LIVE_AUDITS, None);
         set_time::<T>(0);
+        T::Finality::benchmark_set_stalled(true);
         let mut meter = WeightMeter::with_limit(T::WeightInfo::hook_overhead());
 
         #[block]
@@ -490,6 +543,7 @@ mod benches {
         }
 
         assert_eq!(meter.consumed(), T::WeightInfo::hook_overhead());
+        assert!(LastStalledMs::<T>::exists());
     }
 
     #[benchmark]
@@ -577,6 +631,7 @@ mod benches {
                     worker_key: [0; 32],
                     roots: Roots::try_from(vec![[3; 32]; usize::from(MAX_SLOTS)]).unwrap(),
                     proven: 0,
+                    is_owed: true,
                 }),
             );
         }
@@ -612,6 +667,37 @@ mod benches {
         assert!(is_over);
         assert!(!Rounds::<T>::contains_key(ROUND));
         assert_eq!(Audits::<T>::get().len(), 0);
+    }
+
+    /// Of an audit after which nobody can be reported any more.
+    #[benchmark]
+    fn hook_conclude() {
+        open_audits::<T>(1, Some(OPENINGS));
+        LastStalledMs::<T>::put(1);
+        set_time::<T>(1_000_000);
+
+        let outcome;
+        #[block]
+        {
+            outcome = Pallet::<T>::conclude(ROUND);
+        }
+
+        assert_eq!(outcome, Some(RoundOutcome::Punished));
+        assert_eq!(Rounds::<T>::get(ROUND).unwrap().outcome, outcome);
+    }
+
+    /// Of an active machine: its provider brought it back before the round was concluded.
+    #[benchmark]
+    fn hook_punish() {
+        let machine = silent_machine::<T>();
+        let before = frame_system::Pallet::<T>::event_count();
+
+        #[block]
+        {
+            Pallet::<T>::punish_missed(ROUND, machine);
+        }
+
+        assert!(frame_system::Pallet::<T>::event_count() > before);
     }
 
     impl_benchmark_test_suite!(

@@ -1,11 +1,11 @@
 //! The logic of the calls, after their origins were checked.
 
 use assay_primitives::{
-    challenge::RoundId,
+    challenge::{RoundId, RoundRef},
     machine::{HardwareClaims, HardwareClassId, MachineId},
     offence::{Beneficiaries, Offence, ReportOffence},
 };
-use assay_proof::{ChallengeParams, SlotProof, VerifyError};
+use assay_proof::{ChallengeParams, Hash, SlotProof, VerifyError};
 use polkadot_sdk::{
     frame_support::{defensive, ensure, weights::Weight},
     frame_system::{ensure_authorized, ensure_signed},
@@ -13,8 +13,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Answer, Answers, Commitment, Config, DOUBLE_ROUNDS_PER_UNIT, Error, Event, Pallet, Roots, WeightInfo,
-    answers::Provable,
+    Answer, Answers, Commitment, Config, DOUBLE_ROUNDS_PER_UNIT, Error, Event, Pallet, Roots, Tally,
+    WeightInfo, answers::Provable,
 };
 
 impl<T: Config> Pallet<T> {
@@ -33,8 +33,9 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Takes a machine's roots.
-    pub(crate) fn do_commit(round: RoundId, machine: MachineId, roots: Roots) -> DispatchResult {
-        let claim = Self::check_commit(round, machine, roots.len())?;
+    pub(crate) fn do_commit(round: RoundRef, machine: MachineId, roots: Roots) -> DispatchResult {
+        let (claim, due) = Self::check_commit(round, machine, roots.len())?;
+        let round = round.round;
         // At most 64.
         let slots = roots.len() as u8;
         Answers::<T>::insert(
@@ -44,6 +45,7 @@ impl<T: Config> Pallet<T> {
                 worker_key: claim.worker_key.into(),
                 roots,
                 proven: 0,
+                is_owed: due.is_owed,
             }),
         );
         Self::deposit_event(Event::Committed {
@@ -56,19 +58,30 @@ impl<T: Config> Pallet<T> {
 
     /// Verifies proofs of a machine's next slots, and does what follows. Returns the double rounds that each took.
     pub(crate) fn do_prove(
-        round: RoundId,
+        round: RoundRef,
+        opening_randomness: &Hash,
         machine: MachineId,
         first_slot: u8,
         proofs: &[SlotProof],
     ) -> Result<u64, DispatchError> {
         let claim = T::Machines::hardware_claim(machine).ok_or(Error::<T>::NoSuchMachine)?;
-        let mut provable = Self::check_prove(round, machine, first_slot, proofs.len(), &claim)?;
+        let mut provable = Self::check_prove(
+            round,
+            opening_randomness,
+            machine,
+            first_slot,
+            proofs.len(),
+            &claim,
+        )?;
+        let round = round.round;
         let double_rounds = provable.params.verification_double_rounds();
+        let is_owed = provable.commitment.is_owed;
         for (slot, proof) in (first_slot..).zip(proofs) {
             match Self::verify_slot(&provable, slot, proof)? {
                 Ok(()) => provable.commitment.proven = slot.saturating_add(1),
                 Err(error) => {
                     Self::punish_wrong(round, machine, slot, error)?;
+                    Self::count(round, is_owed, Tally::count_answered);
                     return Ok(double_rounds);
                 }
             }
@@ -89,6 +102,7 @@ impl<T: Config> Pallet<T> {
                 slots: proven,
             });
             Self::add_proof(round, machine, proven);
+            Self::count(round, is_owed, Tally::count_answered);
         }
         Ok(double_rounds)
     }
@@ -124,30 +138,30 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Punishes a missing answer: the machine is slashed, to whom reports it, and loses its proof.
-    pub(crate) fn do_report_missed(
-        round: RoundId,
-        machine: MachineId,
-        reporter: T::AccountId,
-    ) -> DispatchResult {
-        Self::check_missed(round, machine)?;
+    /// Takes note of a missing answer: the machine loses its proof now, and what else it costs is decided for
+    /// all of the round at once, when no more can be reported.
+    pub(crate) fn do_report_missed(round: RoundId, machine: MachineId) -> DispatchResult {
+        let is_owed = Self::check_missed(round, machine)?;
         Answers::<T>::insert(round, machine, Answer::Missed);
-        let slash = T::Offences::report_offence(
-            machine,
-            Offence::ChallengeUnanswered,
-            Beneficiaries {
-                consumer: None,
-                reporter: Some(reporter.clone()),
-            },
-        )?;
-        Self::deposit_event(Event::AnswerMissed {
-            round,
-            machine,
-            reporter,
-            slash,
-        });
+        Self::count(round, is_owed, Tally::count_missed);
+        Self::deposit_event(Event::AnswerMissed { round, machine });
         Self::lose_proof(machine);
         Ok(())
+    }
+
+    /// Slashes a machine for its silence in a round whose misses are offences. All of it is burned: whoever
+    /// gained by a report would gain by causing what it reports.
+    pub(crate) fn punish_missed(round: RoundId, machine: MachineId) {
+        let punished =
+            T::Offences::report_offence(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+        // A machine that left the state meanwhile has nothing left to lose.
+        if let Ok(slash) = punished {
+            Self::deposit_event(Event::MissPunished {
+                round,
+                machine,
+                slash,
+            });
+        }
     }
 
     /// Takes note that a proof of a machine counts no more.

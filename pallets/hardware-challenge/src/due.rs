@@ -8,7 +8,7 @@ use assay_primitives::{
     machine::{Exposure, HardwareClaim, HardwareClaims, MachineId, MachineStatus},
     stake::{BondInspect, BondStanding},
 };
-use assay_proof::ChallengeParams;
+use assay_proof::{ChallengeParams, Hash};
 use polkadot_sdk::frame_support::{ensure, traits::Get};
 
 use crate::{
@@ -81,19 +81,20 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Whether the machine can be reported for its silence in the round.
+    /// Checks that the machine can be reported for its silence in the round. Returns whether it owed an
+    /// answer before it committed, if it did.
     ///
     /// It must have committed, or owed it. One that left the state altogether has nothing left to lose.
-    pub(crate) fn check_missed(round: RoundId, machine: MachineId) -> Result<(), Error<T>> {
+    pub(crate) fn check_missed(round: RoundId, machine: MachineId) -> Result<bool, Error<T>> {
         let record = Self::reportable(round, T::Clock::now_ms())?;
         let claim = T::Machines::hardware_claim(machine).ok_or(Error::<T>::NoSuchMachine)?;
         match Answers::<T>::get(round, machine) {
-            Some(Answer::Committed(_)) => Ok(()),
+            Some(Answer::Committed(commitment)) => Ok(commitment.is_owed),
             Some(Answer::Proven { .. } | Answer::Wrong | Answer::Missed) => Err(Error::<T>::AlreadyAnswered),
             None => {
                 let is_owed = Self::due(round, &record, machine, &claim).is_ok_and(|due| due.is_owed);
                 ensure!(is_owed, Error::<T>::NotMissed);
-                Ok(())
+                Ok(true)
             }
         }
     }
@@ -117,7 +118,7 @@ impl<T: Config> Pallet<T> {
         now_ms: Millis,
     ) -> Option<ChallengeDue> {
         let record = Self::round(round).ok()?;
-        let due = |is_owed, slots, params, worker_key, phase| ChallengeDue {
+        let due = |is_owed, roots: Vec<Hash>, slots, params, worker_key, phase| ChallengeDue {
             round,
             kind: record.kind,
             is_owed,
@@ -125,6 +126,7 @@ impl<T: Config> Pallet<T> {
             worker_key,
             params,
             slots,
+            roots,
             phase,
             // At most 64.
             max_slots_per_proof: T::MaxSlotsPerProof::get() as u8,
@@ -137,6 +139,7 @@ impl<T: Config> Pallet<T> {
                 (now_ms <= deadline_ms).then(|| {
                     due(
                         of_machine.is_owed,
+                        Vec::new(),
                         of_machine.slots,
                         of_machine.params,
                         claim.worker_key.clone().into(),
@@ -160,7 +163,8 @@ impl<T: Config> Pallet<T> {
                     matches!(phase, ChallengePhase::Prove { deadline_ms, .. } if now_ms > deadline_ms);
                 // At most 64 of them.
                 let slots = commitment.roots.len() as u8;
-                (!is_over).then(|| due(true, slots, params, commitment.worker_key, phase))
+                let roots = commitment.roots.into_inner();
+                (!is_over).then(|| due(true, roots, slots, params, commitment.worker_key, phase))
             }
             Some(Answer::Proven { .. } | Answer::Wrong | Answer::Missed) => None,
         }
@@ -183,6 +187,7 @@ impl<T: Config> Pallet<T> {
             record.reports_until_ms().is_some_and(|end| now_ms <= end),
             Error::<T>::RoundForgotten
         );
+        ensure!(!Self::has_stalled(&record), Error::<T>::FinalityStalled);
         Ok(record)
     }
 

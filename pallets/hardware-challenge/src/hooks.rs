@@ -10,7 +10,8 @@ use polkadot_sdk::frame_support::{
 };
 
 use crate::{
-    Answers, Audits, Config, Expiries, Exposures, NextExpiryEpoch, OldestRound, Pallet, Rounds, WeightInfo,
+    Answer, Answers, Audits, Config, Expiries, Exposures, NextExpiryEpoch, OldestRound, Pallet, RoundOutcome,
+    Rounds, WeightInfo,
 };
 
 impl<T: Config> Pallet<T> {
@@ -21,6 +22,7 @@ impl<T: Config> Pallet<T> {
         let limit = block_meter.remaining().min(T::MaxServiceWeight::get());
         let mut meter = WeightMeter::with_limit(limit);
         if meter.try_consume(T::WeightInfo::hook_overhead()).is_ok() {
+            Self::note_stall();
             Self::serve_rounds(&mut meter);
             Self::end_proofs(&mut meter);
             Self::forget_rounds(&mut meter);
@@ -69,23 +71,50 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Forgets rounds that are over, answer by answer.
+    /// Concludes and forgets rounds that are over, answer by answer.
     fn forget_rounds(meter: &mut WeightMeter) {
         let oldest = OldestRound::<T>::get();
         let mut round = oldest;
-        let mut answers = Answers::<T>::drain_prefix(round);
-        let mut exposures = Exposures::<T>::drain_prefix(round);
-        while Self::is_over(round) && meter.try_consume(Self::forget_weight()).is_ok() {
-            if answers.next().is_none() && exposures.next().is_none() {
-                Self::forget(round);
-                round = round.saturating_add(1);
-                answers = Answers::<T>::drain_prefix(round);
-                exposures = Exposures::<T>::drain_prefix(round);
-            }
+        while Self::is_over(round) && Self::forget_with_answers(round, meter) {
+            round = round.saturating_add(1);
         }
         if round > oldest {
             OldestRound::<T>::put(round);
         }
+    }
+
+    /// Concludes a round that is over, slashes for its misses if they are offences, and forgets it. Returns
+    /// false where the weight did not suffice for all of it.
+    fn forget_with_answers(round: RoundId, meter: &mut WeightMeter) -> bool {
+        if meter.try_consume(T::WeightInfo::hook_conclude()).is_err() {
+            return false;
+        }
+        let is_punished = Self::conclude(round) == Some(RoundOutcome::Punished);
+        // One walk: starting anew would step over what this block removed, again and again.
+        let mut answers = Answers::<T>::iter_prefix(round);
+        loop {
+            if meter.try_consume(Self::forget_weight()).is_err() {
+                return false;
+            }
+            let Some((machine, answer)) = answers.next() else {
+                break;
+            };
+            if is_punished && answer == Answer::Missed {
+                if meter.try_consume(T::WeightInfo::hook_punish()).is_err() {
+                    return false;
+                }
+                Self::punish_missed(round, machine);
+            }
+            Answers::<T>::remove(round, machine);
+        }
+        let mut exposures = Exposures::<T>::drain_prefix(round);
+        while exposures.next().is_some() {
+            if meter.try_consume(Self::forget_weight()).is_err() {
+                return false;
+            }
+        }
+        Self::forget(round);
+        true
     }
 
     /// Whether nothing can happen in the round any more.
@@ -115,7 +144,9 @@ impl<T: Config> Pallet<T> {
             .saturating_add(T::WeightInfo::hook_draw())
             .saturating_add(T::WeightInfo::hook_open())
             .saturating_add(Self::expiry_weight())
+            .saturating_add(T::WeightInfo::hook_conclude())
             .saturating_add(Self::forget_weight())
+            .saturating_add(T::WeightInfo::hook_punish())
     }
 
     /// The first epoch of which expiries may be left.

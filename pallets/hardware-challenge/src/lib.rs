@@ -4,8 +4,9 @@
 //! challenged, what they owe, and what follows.
 //!
 //! ```text
-//! opened ──commit, one root for each slot──▶ commits closed ──▶ openings drawn ──prove──▶ ──report_missed──▶ forgotten
-//!        until the class's deadline          by a later block      prove window      report window
+//! opened ───commit───▶ commits closed ───▶ openings drawn ───prove───▶ ───report_missed───▶ concluded
+//!      a root for each                by a later        prove window        report window     and forgotten
+//!      slot, in time                  block
 //! ```
 //!
 //! Rounds open by themselves, each at O(1): a record with randomness and times. Who is due in a round is a function of
@@ -21,6 +22,29 @@
 //! challenged: free slots have the numbers from zero, leased ones those behind. A machine's free slots are those that
 //! it had when the audit opened: the registry tells before they change ([`Exposures`]), so nobody leases itself out of
 //! an audit that it saw coming.
+//!
+//! # Answers name what they answer
+//!
+//! Forks of the chain number rounds alike and draw for each on their own, and a node may lie. Therefore a
+//! worker signs everything that decides whether its answer is right: the round and its randomness, the
+//! parameters, the worker key of the seeds, and for a proof the randomness of the openings and the roots that
+//! were committed ([`AnswerSubject`](assay_primitives::challenge::AnswerSubject)). A chain that has it
+//! otherwise refuses the answer before it is in a block, and nothing changes. So a worker that verified its
+//! proofs before it signed them has said nothing that is wrong anywhere. What is punished as wrong is a proof
+//! that fails what its own signature says.
+//!
+//! # What silence costs
+//!
+//! A report ends the proof of a silent machine at once, since nothing was shown that could be paid for.
+//! Whether silence is an offence is decided for all machines of a round together, when no more can be
+//! reported ([`RoundOutcome`]): it is none where finality was seen stalled since the round opened
+//! ([`Config::Finality`]), and none where at least a third of those that owed an answer were silent. The
+//! chain cannot tell whose fault that was. No round opens and no report is taken while finality is stalled.
+//! Answers are taken meanwhile: who proves its slots is proven, and who proves them wrongly is punished,
+//! since that follows from its own signature.
+//!
+//! Nobody is paid for a report. What a slash for silence takes is burned, so whoever can make a machine miss
+//! its deadline gains nothing by it, and neither does a provider that reports itself.
 //!
 //! # What a proof is worth
 //!
@@ -52,11 +76,14 @@
 //! 4. All times are active times: no deadline runs while the chain stands still.
 //! 5. An answer is taken once, in its time, with the signature of the machine's worker key; nothing else is in a
 //!    block, and nothing of it costs a fee.
-//! 6. A machine that is due and silent, or committed and did not prove, loses a part of its bond to whoever says so
-//!    first, once for each round.
+//! 6. A machine that is due and silent, or committed and did not prove, loses its proof when somebody says
+//!    so, and a part of its bond when the round is concluded, once for each round.
 //! 7. A proof expires by itself, in the block that begins an epoch.
-//! 8. Bounded: at most [`MAX_LIVE_ROUNDS`] rounds, forgotten answer by answer, and a block does no more than
-//!    [`Config::MaxServiceWeight`].
+//! 8. Bounded: at most [`MAX_LIVE_ROUNDS`] rounds, concluded and forgotten answer by answer, and a block does
+//!    no more than [`Config::MaxServiceWeight`].
+//! 9. An answer to what another fork asks is refused and changes nothing.
+//! 10. Nobody is slashed for silence while finality stalls, or together with a third of the network; nobody
+//!     earns by a report.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -81,8 +108,8 @@ pub mod weights;
 pub use pallet::*;
 pub use types::{
     Answer, ClassVersion, ClassVersions, Commitment, DOUBLE_ROUNDS_PER_UNIT, DrawnOpenings, GenesisChallenge,
-    LiveAudits, MAX_CLASS_VERSIONS, MAX_LIVE_AUDITS, MAX_LIVE_ROUNDS, MAX_PROOF_BYTES, MIN_PASSES,
-    ProofRecord, ProofStep, Roots, RoundRecord, Schedule,
+    LiveAudits, MASS_SILENCE_PART, MAX_CLASS_VERSIONS, MAX_LIVE_AUDITS, MAX_LIVE_ROUNDS, MAX_PROOF_BYTES,
+    MIN_PASSES, ProofRecord, ProofStep, Roots, RoundOutcome, RoundRecord, Schedule, Tally,
 };
 pub use weights::WeightInfo;
 
@@ -104,13 +131,21 @@ pub const NOT_MISSED: u8 = 5;
 /// What a transaction pool is told of a report of a proof that still counts.
 pub const NOT_EXPIRED: u8 = 6;
 
+/// Code for a transaction pool: the answer names other randomness than this fork drew.
+pub const OTHER_RANDOMNESS: u8 = 7;
+
+/// Code for a transaction pool: finality was seen stalled since the round opened, so its misses cannot be
+/// reported.
+pub const FINALITY_STALLED: u8 = 8;
+
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use alloc::vec::Vec;
 
     use assay_primitives::{
-        challenge::{RoundId, RoundKind},
+        challenge::{RoundId, RoundKind, RoundRef},
         clock::{ActiveClock, EpochIndex, Millis},
+        finality::FinalityLag,
         machine::{Exposure, HardwareClaims, HardwareClassId, MAX_SLOTS, MachineId, OnProofChange},
         offence::{ReportOffence, SlashId},
         stake::BondInspect,
@@ -127,8 +162,8 @@ pub mod pallet {
     };
 
     use crate::{
-        Answer, ClassVersions, GenesisChallenge, LiveAudits, ProofRecord, Roots, RoundRecord, Schedule,
-        WeightInfo,
+        Answer, ClassVersions, GenesisChallenge, LiveAudits, ProofRecord, Roots, RoundOutcome, RoundRecord,
+        Schedule, Tally, WeightInfo,
     };
 
     /// Version of the storage layout below.
@@ -158,6 +193,9 @@ pub mod pallet {
 
         /// Tells active time.
         type Clock: ActiveClock;
+
+        /// Tells whether finality is so far behind that no silence can be held against a machine.
+        type Finality: FinalityLag;
 
         /// The VRF output of the parent block's author; nothing where it has none. See the head of this crate.
         type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
@@ -198,6 +236,10 @@ pub mod pallet {
     /// Active time at the last block in which the hook ran: not later than at the parent.
     #[pallet::storage]
     pub type LastServedMs<T> = StorageValue<_, Millis, ValueQuery>;
+
+    /// Active time at the last block in which finality was seen stalled; none on a chain where it never was.
+    #[pallet::storage]
+    pub type LastStalledMs<T> = StorageValue<_, Millis, OptionQuery>;
 
     /// Until when it was drawn whether an audit opens.
     #[pallet::storage]
@@ -348,16 +390,13 @@ pub mod pallet {
             /// What it costs.
             slash: SlashId,
         },
-        /// A machine owed an answer and gave none in time.
+        /// A machine owed an answer and gave none in time; its proof ends. What else it costs is decided at
+        /// the round's end.
         AnswerMissed {
             /// The round.
             round: RoundId,
             /// The machine.
             machine: MachineId,
-            /// Who gets the reporter's share.
-            reporter: T::AccountId,
-            /// What it costs.
-            slash: SlashId,
         },
         /// A proof of a machine counts no more.
         ProofExpired {
@@ -379,6 +418,24 @@ pub mod pallet {
         ScheduleSet {
             /// The schedule.
             schedule: Schedule,
+        },
+        /// A round is over, and what its misses cost was decided.
+        RoundConcluded {
+            /// The round.
+            round: RoundId,
+            /// How many of those that owed an answer gave one.
+            tally: Tally,
+            /// What the misses cost.
+            outcome: RoundOutcome,
+        },
+        /// A machine is slashed for its silence in a round.
+        MissPunished {
+            /// The round.
+            round: RoundId,
+            /// The machine.
+            machine: MachineId,
+            /// What it costs; nobody but the burn gets any of it.
+            slash: SlashId,
         },
     }
 
@@ -423,6 +480,11 @@ pub mod pallet {
         /// A length in the schedule is zero, audits are rarer than the most that may be between them, or a machine that
         /// answers every audit would not stay proven.
         BadSchedule,
+        /// The answer names other randomness than this fork drew for the round or its openings: it answers
+        /// another fork.
+        OtherRandomness,
+        /// Finality was seen stalled since the round opened: nobody can be reported for silence in it.
+        FinalityStalled,
     }
 
     #[pallet::hooks]
@@ -464,14 +526,15 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Commits one root for each slot that a machine has to answer for.
         ///
-        /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker key over
-        /// what [`commit_message`](assay_primitives::challenge::commit_message) says. Who committed must prove.
+        /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker
+        /// key over what [`commit_message`](assay_primitives::challenge::commit_message) says. Who committed
+        /// must prove. An answer to what another fork asks is refused and costs nothing.
         ///
         /// # Origin
         /// Authorized.
         ///
         /// # Parameters
-        /// - `round`: the round.
+        /// - `round`: the round and its randomness.
         /// - `machine`: the machine.
         /// - `roots`: by the numbers of the slots, from zero.
         /// - `signature`: by the machine's worker key.
@@ -479,6 +542,7 @@ pub mod pallet {
         /// # Errors
         /// What a transaction pool is told stands in brackets.
         /// - [`Error::RoundNotOpen`] (`Future`), [`Error::RoundForgotten`] (`Stale`).
+        /// - [`Error::OtherRandomness`] (`Custom(`[`OTHER_RANDOMNESS`](crate::OTHER_RANDOMNESS)`)`).
         /// - [`Error::NoSuchMachine`] (`BadSigner`).
         /// - [`Error::NotDue`], [`Error::BondInsufficient`]: it neither must nor may answer
         ///   (`Custom(`[`NOT_DUE`](crate::NOT_DUE)`)`).
@@ -486,7 +550,8 @@ pub mod pallet {
         /// - [`Error::AlreadyAnswered`] (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
         /// - [`Error::WrongSlots`]: there are more or fewer roots than slots
         ///   (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
-        /// - A forged signature never gets so far (`BadProof`).
+        /// - A forged signature, or one over other parameters or another key of the seeds, never gets so far
+        ///   (`BadProof`).
         ///
         /// # Events
         /// - [`Event::Committed`]
@@ -498,7 +563,7 @@ pub mod pallet {
         })]
         pub fn commit(
             origin: OriginFor<T>,
-            round: RoundId,
+            round: RoundRef,
             machine: MachineId,
             roots: Roots,
             // Checked when the call was authorized.
@@ -513,13 +578,14 @@ pub mod pallet {
         /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker key over
         /// what [`prove_message`](assay_primitives::challenge::prove_message) says. Slots are proven in the order of
         /// their numbers, all at once or in parts. A proof that is wrong in any way counts as an answer, and costs a
-        /// large part of the bond.
+        /// large part of the bond. An answer to what another fork asks is refused and costs nothing.
         ///
         /// # Origin
         /// Authorized.
         ///
         /// # Parameters
-        /// - `round`: the round.
+        /// - `round`: the round and its randomness.
+        /// - `opening_randomness`: the randomness of the openings that the proofs answer.
         /// - `machine`: the machine.
         /// - `first_slot`: the first slot that is not proven.
         /// - `proofs`: of this slot and those behind it; at least one and at most [`Config::MaxSlotsPerProof`].
@@ -529,11 +595,13 @@ pub mod pallet {
         /// What a transaction pool is told stands in brackets.
         /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`],
         ///   [`Error::TooLate`] (`Stale`).
+        /// - [`Error::OtherRandomness`] (`Custom(`[`OTHER_RANDOMNESS`](crate::OTHER_RANDOMNESS)`)`).
         /// - [`Error::NoSuchMachine`] (`BadSigner`).
         /// - [`Error::NotCommitted`] (`Custom(`[`NOT_COMMITTED`](crate::NOT_COMMITTED)`)`).
         /// - [`Error::AlreadyAnswered`] (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
         /// - [`Error::WrongSlots`]: it is not the turn of these slots (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
-        /// - A forged signature never gets so far (`BadProof`).
+        /// - A forged signature, or one over other roots, parameters or another key of the seeds, never gets
+        ///   so far (`BadProof`).
         ///
         /// # Events
         /// - [`Event::SlotsProven`], [`Event::MachineProven`] with the last slot, or [`Event::AnswerWrong`].
@@ -543,12 +611,13 @@ pub mod pallet {
             DispatchClass::Operational,
         ))]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_prove(proofs.len() as u32))]
-        #[pallet::authorize(|_source, round, machine, first_slot, proofs, signature| {
-            Self::authorize_prove(*round, *machine, *first_slot, proofs, signature)
+        #[pallet::authorize(|_source, round, opening_randomness, machine, first_slot, proofs, signature| {
+            Self::authorize_prove(*round, opening_randomness, *machine, *first_slot, proofs, signature)
         })]
         pub fn prove(
             origin: OriginFor<T>,
-            round: RoundId,
+            round: RoundRef,
+            opening_randomness: Hash,
             machine: MachineId,
             first_slot: u8,
             proofs: BoundedVec<SlotProof, T::MaxSlotsPerProof>,
@@ -556,14 +625,16 @@ pub mod pallet {
             _signature: sr25519::Signature,
         ) -> DispatchResultWithPostInfo {
             ensure_authorized(origin)?;
-            let double_rounds = Self::do_prove(round, machine, first_slot, &proofs)?;
+            let double_rounds = Self::do_prove(round, &opening_randomness, machine, first_slot, &proofs)?;
             Ok(Some(Self::prove_weight(proofs.len() as u32, double_rounds)).into())
         }
 
-        /// Reports that a machine owed an answer in a round and gave none in time. The machine is slashed, and its
-        /// proof ends.
+        /// Reports that a machine owed an answer in a round and gave none in time. Its proof ends. It is
+        /// slashed at the round's end, unless so many were silent, or finality was so far behind, that it may
+        /// not be the machine's fault.
         ///
-        /// As a general transaction it costs no fee, and needs no signature: it is true or not. The first one counts.
+        /// As a general transaction it costs no fee, and needs no signature: it is true or not. Nobody earns
+        /// anything by it.
         ///
         /// # Origin
         /// Authorized, or signed by anybody.
@@ -571,32 +642,25 @@ pub mod pallet {
         /// # Parameters
         /// - `round`: the round.
         /// - `machine`: the machine.
-        /// - `reporter`: who gets the reporter's share of the slash.
         ///
         /// # Errors
         /// What a transaction pool is told stands in brackets.
         /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`] (`Stale`).
+        /// - [`Error::FinalityStalled`] (`Custom(`[`FINALITY_STALLED`](crate::FINALITY_STALLED)`)`).
         /// - [`Error::NoSuchMachine`] (`BadSigner`).
         /// - [`Error::NotMissed`]: it owes no answer, or still has time (`Custom(`[`NOT_MISSED`](crate::NOT_MISSED)`)`).
         /// - [`Error::AlreadyAnswered`]: it answered, or was reported
         ///   (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
         ///
         /// # Events
-        /// - [`Event::AnswerMissed`]
+        /// - [`Event::AnswerMissed`]; later [`Event::MissPunished`], where misses of the round are offences.
         #[pallet::call_index(2)]
         #[pallet::weight((T::WeightInfo::report_missed(), DispatchClass::Operational))]
         #[pallet::weight_of_authorize(T::WeightInfo::authorize_report_missed())]
-        #[pallet::authorize(|_source, round, machine, _reporter| {
-            Self::authorize_report_missed(*round, *machine)
-        })]
-        pub fn report_missed(
-            origin: OriginFor<T>,
-            round: RoundId,
-            machine: MachineId,
-            reporter: T::AccountId,
-        ) -> DispatchResult {
+        #[pallet::authorize(|_source, round, machine| Self::authorize_report_missed(*round, *machine))]
+        pub fn report_missed(origin: OriginFor<T>, round: RoundId, machine: MachineId) -> DispatchResult {
             Self::ensure_anybody(origin)?;
-            Self::do_report_missed(round, machine, reporter)
+            Self::do_report_missed(round, machine)
         }
 
         /// Takes note that a proof of a machine counts no more, before the hook does.

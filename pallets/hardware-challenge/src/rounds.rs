@@ -4,6 +4,7 @@
 use assay_primitives::{
     challenge::{RoundId, RoundKind},
     clock::{ActiveClock, Millis},
+    finality::FinalityLag,
     machine::HardwareClassId,
 };
 use assay_proof::{ChallengeParams, Hash};
@@ -18,8 +19,9 @@ use polkadot_sdk::{
 
 use crate::{
     Audits, AuditsDrawnUntilMs, ClassVersion, Classes, Config, CurrentSchedule, DrawnOpenings, Entropy,
-    Error, Event, LastAuditMs, LastNewcomersMs, LastServedMs, MAX_LIVE_AUDITS, MAX_LIVE_ROUNDS,
-    MAX_PROOF_BYTES, MIN_PASSES, NextDraw, NextRound, OldestRound, Pallet, RoundRecord, Rounds, Schedule,
+    Error, Event, LastAuditMs, LastNewcomersMs, LastServedMs, LastStalledMs, MAX_LIVE_AUDITS,
+    MAX_LIVE_ROUNDS, MAX_PROOF_BYTES, MIN_PASSES, NextDraw, NextRound, OldestRound, Pallet, RoundOutcome,
+    RoundRecord, Rounds, Schedule, Tally,
 };
 
 /// First bytes of what the parent block's randomness is asked for with.
@@ -106,7 +108,11 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn round_to_open(moment: &Moment) -> Option<RoundKind> {
         let schedule = CurrentSchedule::<T>::get();
         let drawn_until_ms = AuditsDrawnUntilMs::<T>::get();
+        // Time in which none could open makes none likelier afterwards.
         AuditsDrawnUntilMs::<T>::put(moment.now_ms);
+        if T::Finality::is_stalled() {
+            return None;
+        }
         let next = NextRound::<T>::get();
         if next.saturating_sub(OldestRound::<T>::get()) >= MAX_LIVE_ROUNDS || next == RoundId::MAX {
             return None;
@@ -138,6 +144,8 @@ impl<T: Config> Pallet<T> {
             prove_window_ms: schedule.prove_window_ms,
             report_window_ms: schedule.report_window_ms,
             openings: None,
+            tally: Tally::default(),
+            outcome: None,
         };
         match kind {
             RoundKind::Audit => {
@@ -157,6 +165,55 @@ impl<T: Config> Pallet<T> {
             randomness: record.randomness,
             commits_until_ms: record.commits_until_ms,
         });
+    }
+
+    /// Notes that finality is stalled, for the rounds that are under way.
+    pub(crate) fn note_stall() {
+        if T::Finality::is_stalled() {
+            LastStalledMs::<T>::put(T::Clock::now_ms());
+        }
+    }
+
+    /// Returns true where finality was seen stalled since the round opened.
+    ///
+    /// Also where it stalled after the last proof was due: a stall is seen some blocks after it began.
+    pub(crate) fn has_stalled(record: &RoundRecord) -> bool {
+        T::Finality::is_stalled()
+            || LastStalledMs::<T>::get().is_some_and(|last_ms| last_ms >= record.opened_at_ms)
+    }
+
+    /// Counts an answer or a miss of a machine, where it owed one.
+    pub(crate) fn count(round: RoundId, is_owed: bool, count: impl FnOnce(&mut Tally)) {
+        if is_owed {
+            Rounds::<T>::mutate(round, |record| {
+                if let Some(record) = record {
+                    count(&mut record.tally);
+                }
+            });
+        }
+    }
+
+    /// Decides, once, what misses of a round cost that is over.
+    pub(crate) fn conclude(round: RoundId) -> Option<RoundOutcome> {
+        let mut record = Rounds::<T>::get(round)?;
+        if record.outcome.is_some() {
+            return record.outcome;
+        }
+        let outcome = if Self::has_stalled(&record) {
+            RoundOutcome::FinalityStalled
+        } else if record.tally.is_mass_silence() {
+            RoundOutcome::MassSilence
+        } else {
+            RoundOutcome::Punished
+        };
+        record.outcome = Some(outcome);
+        Rounds::<T>::insert(round, record);
+        Self::deposit_event(Event::RoundConcluded {
+            round,
+            tally: record.tally,
+            outcome,
+        });
+        Some(outcome)
     }
 
     /// The record of a round.

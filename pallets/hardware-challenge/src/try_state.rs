@@ -31,6 +31,8 @@ impl<T: Config> Pallet<T> {
     /// 8. A class's parameters are in their ranges, and count for rising rounds.
     /// 9. The schedule can be kept.
     /// 10. Nobody has proofs whom the registry does not know.
+    /// 11. A round counts no more answers and misses than are kept of it, and is concluded only when it is
+    ///     over.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let oldest = OldestRound::<T>::get();
         let next = NextRound::<T>::get();
@@ -77,11 +79,39 @@ impl<T: Config> Pallet<T> {
         );
         Self::try_state_of_proofs()?;
         Self::try_state_of_classes()?;
+        Self::try_state_of_tallies(&rounds)?;
         // 9
         ensure!(
             CurrentSchedule::<T>::get().is_valid(),
             "9: the schedule cannot be kept"
         );
+        Ok(())
+    }
+
+    /// 11
+    fn try_state_of_tallies(rounds: &BTreeMap<RoundId, RoundRecord>) -> Result<(), TryRuntimeError> {
+        for (round, record) in rounds {
+            if record.outcome.is_some() {
+                // Its answers are being forgotten.
+                ensure!(
+                    Self::is_over(*round),
+                    "11: a round was concluded that is not over"
+                );
+                continue;
+            }
+            let (mut answered, mut missed) = (0_u32, 0_u32);
+            for answer in Answers::<T>::iter_prefix_values(round) {
+                match answer {
+                    Answer::Committed(_) => {}
+                    Answer::Proven { .. } | Answer::Wrong => answered = answered.saturating_add(1),
+                    Answer::Missed => missed = missed.saturating_add(1),
+                }
+            }
+            ensure!(
+                record.tally.answered <= answered && record.tally.missed <= missed,
+                "11: a round counts more than is kept of it"
+            );
+        }
         Ok(())
     }
 

@@ -39,6 +39,8 @@ pub trait WeightInfo {
     fn hook_pass_epoch() -> Weight;
     fn hook_forget_answer() -> Weight;
     fn hook_forget_round() -> Weight;
+    fn hook_conclude() -> Weight;
+    fn hook_punish() -> Weight;
 }
 
 /// The measured weights, with the database of the runtime `T`.
@@ -484,6 +486,16 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().reads(5_u64))
             .saturating_add(T::DbWeight::get().writes(3_u64))
     }
+    /// Not measured yet: more than `hook_forget_round`, which reads and writes the same record.
+    fn hook_conclude() -> Weight {
+        Weight::from_parts(80_000_000, 5577)
+            .saturating_add(T::DbWeight::get().reads_writes(3_u64, 1_u64))
+    }
+    /// Not measured yet: as much as `report_missed` took when it queued the slash itself.
+    fn hook_punish() -> Weight {
+        Weight::from_parts(464_281_000, 13690)
+            .saturating_add(T::DbWeight::get().reads_writes(25_u64, 13_u64))
+    }
 }
 
 /// The same times with ParityDB's constants, for mocks.
@@ -568,5 +580,15 @@ impl WeightInfo for () {
     fn hook_forget_round() -> Weight {
         Weight::from_parts(50_384_000, 5577)
             .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 3_u64))
+    }
+    /// Not measured yet: more than `hook_forget_round`, which reads and writes the same record.
+    fn hook_conclude() -> Weight {
+        Weight::from_parts(80_000_000, 5577)
+            .saturating_add(ParityDbWeight::get().reads_writes(3_u64, 1_u64))
+    }
+    /// Not measured yet: as much as `report_missed` took when it queued the slash itself.
+    fn hook_punish() -> Weight {
+        Weight::from_parts(464_281_000, 13690)
+            .saturating_add(ParityDbWeight::get().reads_writes(25_u64, 13_u64))
     }
 }

@@ -37,6 +37,18 @@ pub const BABE_GENESIS_EPOCH_CONFIG: BabeEpochConfiguration = BabeEpochConfigura
     allowed_slots: AllowedSlots::PrimaryAndSecondaryVRFSlots,
 };
 
+/// Blocks by which GRANDPA is behind on a healthy network.
+pub const USUAL_FINALITY_LAG_BLOCKS: u32 = 3;
+
+/// Blocks by which finality may be behind before it counts as stalled: half a minute. Authors slow down from
+/// 50 on.
+pub const MAX_FINALITY_LAG_BLOCKS: u32 = 10;
+
+/// Blocks without finality after which a stall is seen: when most of the window's authors state more than the
+/// largest lag.
+pub const STALL_SEEN_AFTER_BLOCKS: u32 =
+    MAX_FINALITY_LAG_BLOCKS + pallet_finality_view::WINDOW_BLOCKS.div_ceil(2);
+
 parameter_types! {
     /// Blocks in which an equivocation may still be reported: as long as its author's stake stays bonded.
     pub const ReportLongevity: u64 =
@@ -89,6 +101,11 @@ impl pallet_session::Config for Runtime {
     type WeightInfo = pallet_session::weights::SubstrateWeight<Runtime>;
 }
 
+impl pallet_finality_view::Config for Runtime {
+    type MaxLagBlocks = ConstU32<MAX_FINALITY_LAG_BLOCKS>;
+    type WeightInfo = pallet_finality_view::weights::SubstrateWeight<Runtime>;
+}
+
 impl pallet_session::historical::Config for Runtime {
     type FullIdentification = ();
     type FullIdentificationOf = pallet_staking::UnitIdentificationOf<Self>;
@@ -118,6 +135,11 @@ where
         polkadot_sdk::sp_runtime::generic::UncheckedExtrinsic::new_bare(call)
     }
 }
+
+const _: () = assert!(
+    MAX_FINALITY_LAG_BLOCKS >= 3 * USUAL_FINALITY_LAG_BLOCKS,
+    "ordinary delays would count as stalls of finality"
+);
 
 const _: () = assert!(
     BondingDuration::get() as EraIndex > 0,

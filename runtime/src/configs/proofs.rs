@@ -12,7 +12,7 @@ use polkadot_sdk::{
 };
 
 use super::system::BlockWeights;
-use crate::{AccountId, ChainClock, ProviderRegistry, ProviderStaking, Runtime};
+use crate::{AccountId, ChainClock, FinalityView, ProviderRegistry, ProviderStaking, Runtime};
 
 /// Most double rounds that verify a slot: less than 15 ms by the measured weights, which a test holds.
 pub const MAX_DOUBLE_ROUNDS: u64 = 784 * pallet_hardware_challenge::DOUBLE_ROUNDS_PER_UNIT;
@@ -29,6 +29,7 @@ impl pallet_hardware_challenge::Config for Runtime {
     type AdminOrigin = EnsureRoot<AccountId>;
     type Bonds = ProviderStaking;
     type Clock = ChainClock;
+    type Finality = FinalityView;
     type Machines = ProviderRegistry;
     type MaxDoubleRounds = ConstU64<MAX_DOUBLE_ROUNDS>;
     type MaxServiceWeight = MaxChallengeServiceWeight;

@@ -9,7 +9,7 @@ use assay_primitives::{
     money::{ASY, Balance},
 };
 use assay_runtime::{
-    AccountId, Attestation, Availability, Babe, Balances, BlockNumber, ChainClock, Executive,
+    AccountId, Attestation, Availability, Babe, Balances, BlockNumber, ChainClock, Executive, FinalityView,
     HardwareChallenge, Header, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
     RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin, System, UncheckedExtrinsic,
     configs::market::MAX_ADVANCE_MS, genesis_config_presets::get_preset, hardware_classes,
@@ -150,6 +150,7 @@ impl Chain {
         Availability::do_try_state().expect("the reports are sound");
         HardwareChallenge::do_try_state().expect("the challenges are sound");
         Attestation::do_try_state().expect("the evidence is sound");
+        FinalityView::do_try_state().expect("the view of finality is sound");
     }
 }
 

@@ -1,9 +1,16 @@
 //! Answers the hardware challenge: commits and proves whenever something is due.
 //!
-//! What is due is asked of the chain at every new block, and nothing is remembered that could not be had again: roots
-//! and proofs follow from the round, so a worker that restarts goes on where it was. The work itself is done beside
-//! the loop, one answer at a time, by the GPUs of the free slots or by as many threads as those have of the host. It
-//! stops as soon as the chain does not want it any more: a deadline is the chain's, and stands still with it.
+//! What is due is asked of the best block, at every block that is told and every few seconds without one,
+//! since a stall of finality stops no deadline. Nothing is remembered that could not be had again: roots and
+//! proofs follow from the round, so a worker that restarts goes on where it was. The work itself is done
+//! beside the loop, one answer at a time, by the GPUs of the free slots or by as many threads as those have
+//! of the host. It stops as soon as the chain does not want it any more: a deadline is the chain's, and
+//! stands still with it.
+//!
+//! The best block may be replaced, and the node may lie. An answer is therefore known by all that it depends
+//! on ([`AnswerSubject`]), is made anew where any of that changed, and is signed together with it, so that a
+//! chain that has it otherwise refuses it. Proofs are verified before they are signed. Where the chain has a
+//! root that this machine cannot prove, it says nothing: silence costs less than a wrong answer.
 //!
 //! | module | is |
 //! |---|---|
@@ -20,12 +27,12 @@ pub mod slots;
 use std::{
     future::Future,
     sync::{Arc, Mutex, PoisonError, TryLockError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use assay_client::{
     Error,
-    challenge::{ChallengeDue, ChallengePhase, RoundKind},
+    challenge::{AnswerSubject, ChallengeDue, ChallengePhase, RoundKind},
 };
 use assay_proof::{Hash, SlotProof};
 use assay_provers::bench::DEFAULT_MARGIN_PERCENT;
@@ -40,8 +47,14 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Blocks after which an answer that is in no block is sent again.
-const RESEND_AFTER_BLOCKS: u64 = 3;
+/// Longest time between two looks at what is due: about a block's.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
+
+/// Looks after which an answer that is in no block is sent again.
+const RESEND_AFTER_LOOKS: u32 = 3;
+
+/// How often an answer is tried of which the machine can say nothing true.
+const TRIES: u32 = 2;
 
 /// What is asked and told of the challenge.
 pub trait ChallengeChain: Clone + Send + Sync + 'static {
@@ -51,16 +64,16 @@ pub trait ChallengeChain: Clone + Send + Sync + 'static {
     /// Commits roots.
     fn commit(
         &self,
-        round: u32,
-        machine: u64,
+        subject: &AnswerSubject,
         roots: &[Hash],
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Proves slots from one on.
+    /// Proves slots from one on, against the openings and the committed roots.
     fn prove(
         &self,
-        round: u32,
-        machine: u64,
+        subject: &AnswerSubject,
+        opening_randomness: &Hash,
+        roots: &[Hash],
         first_slot: u8,
         proofs: &[SlotProof],
     ) -> impl Future<Output = Result<(), Error>> + Send;
@@ -71,65 +84,85 @@ impl ChallengeChain for ConnectedChain {
         bounded(self.client().challenge_due(machine)).await
     }
 
-    async fn commit(&self, round: u32, machine: u64, roots: &[Hash]) -> Result<(), Error> {
-        bounded(
-            self.client()
-                .commit_to_challenge(round, machine, roots, self.worker()),
-        )
-        .await
+    async fn commit(&self, subject: &AnswerSubject, roots: &[Hash]) -> Result<(), Error> {
+        bounded(self.client().commit_to_challenge(subject, roots, self.worker())).await
     }
 
     async fn prove(
         &self,
-        round: u32,
-        machine: u64,
+        subject: &AnswerSubject,
+        opening_randomness: &Hash,
+        roots: &[Hash],
         first_slot: u8,
         proofs: &[SlotProof],
     ) -> Result<(), Error> {
-        bounded(
-            self.client()
-                .prove_challenge(round, machine, first_slot, proofs, self.worker()),
-        )
+        bounded(self.client().prove_challenge(
+            subject,
+            opening_randomness,
+            roots,
+            first_slot,
+            proofs,
+            self.worker(),
+        ))
         .await
     }
 }
 
-/// One answer, which is the same however often it is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One answer, which is the same however often it is made: all that it follows from.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
-    Roots { round: u32 },
-    Proofs { round: u32, first_slot: u8 },
+    Roots {
+        subject: AnswerSubject,
+        slots: u8,
+    },
+    Proofs {
+        subject: AnswerSubject,
+        opening_randomness: Hash,
+        roots: Vec<Hash>,
+        first_slot: u8,
+    },
 }
 
 impl Answer {
+    /// The answer to what is due; `None` while there is nothing to do but to wait.
+    fn to(machine: u64, due: &ChallengeDue) -> Option<Self> {
+        let subject = due.subject(machine);
+        match due.phase {
+            ChallengePhase::Commit { .. } => Some(Self::Roots {
+                subject,
+                slots: due.slots,
+            }),
+            ChallengePhase::AwaitOpenings { .. } => None,
+            ChallengePhase::Prove {
+                opening_randomness,
+                next_slot,
+                ..
+            } => Some(Self::Proofs {
+                subject,
+                opening_randomness,
+                roots: due.roots.clone(),
+                first_slot: next_slot,
+            }),
+        }
+    }
+
     /// What is to be answered next: what was committed before anything else, then what is owed, the most urgent first,
     /// and at last what may be answered. A newcomer begins no second round before the first one is over.
-    fn next(due: &[ChallengeDue]) -> Option<(Self, &ChallengeDue)> {
-        let proof = due.iter().find_map(|due| match due.phase {
-            ChallengePhase::Prove { next_slot, .. } => Some((
-                Self::Proofs {
-                    round: due.round,
-                    first_slot: next_slot,
-                },
-                due,
-            )),
-            _ => None,
-        });
+    fn next(machine: u64, due: &[ChallengeDue]) -> Option<(Self, &ChallengeDue)> {
+        let proof = due
+            .iter()
+            .find(|due| matches!(due.phase, ChallengePhase::Prove { .. }));
         let commits = || {
             due.iter().filter_map(|due| match due.phase {
                 ChallengePhase::Commit { deadline_ms } => Some((deadline_ms, due)),
                 _ => None,
             })
         };
-        let roots = |(_, due): (u64, _)| -> (Self, &ChallengeDue) {
-            let due: &ChallengeDue = due;
-            (Self::Roots { round: due.round }, due)
-        };
         let owed = || {
             commits()
                 .filter(|(_, due)| due.is_owed)
                 .min_by_key(|(deadline_ms, _)| *deadline_ms)
-                .map(roots)
+                .map(|(_, due)| due)
         };
         let is_under_way = due
             .iter()
@@ -139,28 +172,22 @@ impl Answer {
             commits()
                 .filter(|(_, due)| !due.is_owed && !is_under_way)
                 .max_by_key(|(deadline_ms, _)| *deadline_ms)
-                .map(roots)
+                .map(|(_, due)| due)
         };
-        proof.or_else(owed).or_else(welcome)
+        let due = proof.or_else(owed).or_else(welcome)?;
+        Some((Self::to(machine, due)?, due))
     }
 
-    fn round(self) -> u32 {
+    fn round(&self) -> u32 {
         match self {
-            Self::Roots { round } | Self::Proofs { round, .. } => round,
+            Self::Roots { subject, .. } | Self::Proofs { subject, .. } => subject.round.round,
         }
     }
 
     /// Whether the chain would still take it.
-    fn is_wanted(self, due: &[ChallengeDue]) -> bool {
+    fn is_wanted(&self, machine: u64, due: &[ChallengeDue]) -> bool {
         due.iter()
-            .filter(|due| due.round == self.round())
-            .any(|due| match (self, due.phase) {
-                (Self::Roots { .. }, ChallengePhase::Commit { .. }) => true,
-                (Self::Proofs { first_slot, .. }, ChallengePhase::Prove { next_slot, .. }) => {
-                    first_slot == next_slot
-                }
-                _ => false,
-            })
+            .any(|due| Self::to(machine, due).as_ref() == Some(self))
     }
 }
 
@@ -221,11 +248,18 @@ impl Drop for Work {
 struct Sent {
     answer: Answer,
     computed: Computed,
-    at_block: u64,
+    /// Looks at what is due since then.
+    looks: u32,
 }
 
-/// Answers whatever is due at every new block that `blocks` tells; ends when the connection is lost or nobody tells
-/// blocks any more.
+/// An answer of which the machine could say nothing true.
+struct Unsaid {
+    answer: Answer,
+    tries: u32,
+}
+
+/// Answers whatever is due, at every new block that `blocks` tells and every few seconds without one; ends
+/// when the connection is lost or nobody tells blocks any more.
 pub async fn answer_challenges<C: ChallengeChain>(
     chain: C,
     machine: u64,
@@ -242,34 +276,46 @@ pub async fn answer_challenges<C: ChallengeChain>(
         tell,
         work: None,
         sent: None,
+        unsaid: None,
     };
     // What is due may not wait for the next block.
-    let block = *blocks.borrow_and_update();
-    responder.look(block).await?;
+    blocks.mark_unchanged();
+    responder.look().await?;
     loop {
         tokio::select! {
             changed = blocks.changed() => {
                 if changed.is_err() {
                     return Ok(());
                 }
-                let block = *blocks.borrow_and_update();
-                responder.look(block).await?;
+                responder.look().await?;
             }
+            () = tokio::time::sleep(LOOK_EVERY) => responder.look().await?,
             computed = computed(&mut responder.work), if responder.work.is_some() => {
-                let block = *blocks.borrow();
-                responder.finish(computed, block).await?;
+                responder.finish(computed).await?;
             }
         }
     }
 }
 
-async fn computed(work: &mut Option<Work>) -> Result<Computed, String> {
+/// Why nothing was computed.
+struct Problem {
+    text: String,
+    is_untruth: bool,
+}
+
+async fn computed(work: &mut Option<Work>) -> Result<Computed, Problem> {
     let Some(work) = work else {
         return std::future::pending().await;
     };
     match (&mut work.task).await {
-        Ok(computed) => computed.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("the prover broke off: {error}")),
+        Ok(computed) => computed.map_err(|error| Problem {
+            text: error.to_string(),
+            is_untruth: error.is_untruth(),
+        }),
+        Err(error) => Err(Problem {
+            text: format!("the prover broke off: {error}"),
+            is_untruth: false,
+        }),
     }
 }
 
@@ -281,12 +327,13 @@ struct Responder<C> {
     tell: Tell,
     work: Option<Work>,
     sent: Option<Sent>,
+    unsaid: Option<Unsaid>,
 }
 
 impl<C: ChallengeChain> Responder<C> {
     /// Asks what is due and sets the answer going, or sends it again.
-    async fn look(&mut self, block: u64) -> Result<(), Error> {
-        let due = match self.chain.challenge_due(self.machine).await {
+    async fn look(&mut self) -> Result<(), Error> {
+        let mut due = match self.chain.challenge_due(self.machine).await {
             Ok(due) => due,
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
@@ -295,7 +342,8 @@ impl<C: ChallengeChain> Responder<C> {
             }
         };
         self.give_up_what_is_late(&due);
-        let Some((answer, due)) = Answer::next(&due) else {
+        due.retain(|due| !self.is_given_up(due));
+        let Some((answer, due)) = Answer::next(self.machine, &due) else {
             self.rest(&due);
             return Ok(());
         };
@@ -304,8 +352,9 @@ impl<C: ChallengeChain> Responder<C> {
         }
         match &mut self.sent {
             Some(sent) if sent.answer == answer => {
-                if block >= sent.at_block.saturating_add(RESEND_AFTER_BLOCKS) {
-                    sent.at_block = block;
+                sent.looks = sent.looks.saturating_add(1);
+                if sent.looks >= RESEND_AFTER_LOOKS {
+                    sent.looks = 0;
                     self.send().await?;
                 }
             }
@@ -314,9 +363,17 @@ impl<C: ChallengeChain> Responder<C> {
         Ok(())
     }
 
+    /// Returns true where the machine found again and again that it can say nothing true.
+    fn is_given_up(&self, due: &ChallengeDue) -> bool {
+        self.unsaid.as_ref().is_some_and(|unsaid| {
+            unsaid.tries >= TRIES && Answer::to(self.machine, due).as_ref() == Some(&unsaid.answer)
+        })
+    }
+
     /// Stops work that the chain would not take any more.
     fn give_up_what_is_late(&mut self, due: &[ChallengeDue]) {
-        let Some(work) = self.work.take_if(|work| !work.answer.is_wanted(due)) else {
+        let machine = self.machine;
+        let Some(work) = self.work.take_if(|work| !work.answer.is_wanted(machine, due)) else {
             return;
         };
         work.watch.stop();
@@ -325,8 +382,9 @@ impl<C: ChallengeChain> Responder<C> {
             round = work.answer.round(),
             after_ms = work.took_ms(),
             left_ms = work.left_ms,
-            "a challenge is given up: the chain does not take its answer any more. If the time was too short, \
-             `assay-worker challenge bench` says which classes this machine can hold"
+            "a challenge is given up: the chain does not take its answer any more. Either the time was too short \
+             (`assay-worker challenge bench` says which classes this machine can hold), or another fork became the \
+             best one and asks for another answer"
         );
         (self.tell)(None);
     }
@@ -350,8 +408,10 @@ impl<C: ChallengeChain> Responder<C> {
             RoundKind::Newcomers => "newcomers",
             RoundKind::Audit => "audit",
         };
+        let round = answer.round();
+        let is_commit = matches!(answer, Answer::Roots { .. });
         let what = match answer {
-            Answer::Roots { round } => {
+            Answer::Roots { .. } => {
                 tracing::info!(
                     round,
                     kind,
@@ -361,28 +421,23 @@ impl<C: ChallengeChain> Responder<C> {
                 );
                 "roots"
             }
-            Answer::Proofs { round, first_slot } => {
+            Answer::Proofs { first_slot, .. } => {
                 tracing::info!(round, kind, first_slot, "proving what was committed");
                 "proofs"
             }
         };
         // What is under way is stopped: something is more urgent.
         self.work = None;
-        let watch = Arc::new(AnswerWatch::new(
-            answer.round(),
-            kind,
-            what,
-            due.slots,
-            self.tell.clone(),
-        ));
+        let watch = Arc::new(AnswerWatch::new(round, kind, what, due.slots, self.tell.clone()));
         let (machine, provers, left_ms) = (self.machine, self.provers.clone(), left_ms(&due));
         let watched = watch.clone();
         let task = tokio::task::spawn_blocking(move || {
             // What a prover that broke off left is made anew.
             let mut provers = provers.lock().unwrap_or_else(PoisonError::into_inner);
-            match answer {
-                Answer::Roots { .. } => provers.commit(machine, &due, &watched).map(Computed::Roots),
-                Answer::Proofs { .. } => provers.open(machine, &due, &watched).map(Computed::Proofs),
+            if is_commit {
+                provers.commit(machine, &due, &watched).map(Computed::Roots)
+            } else {
+                provers.open(machine, &due, &watched).map(Computed::Proofs)
             }
         });
         self.work = Some(Work {
@@ -395,7 +450,7 @@ impl<C: ChallengeChain> Responder<C> {
     }
 
     /// Sends what was computed.
-    async fn finish(&mut self, computed: Result<Computed, String>, block: u64) -> Result<(), Error> {
+    async fn finish(&mut self, computed: Result<Computed, Problem>) -> Result<(), Error> {
         let Some(work) = self.work.take() else {
             return Ok(());
         };
@@ -404,18 +459,25 @@ impl<C: ChallengeChain> Responder<C> {
             Ok(computed) => {
                 work.report();
                 self.sent = Some(Sent {
-                    answer: work.answer,
+                    answer: work.answer.clone(),
                     computed,
-                    at_block: block,
+                    looks: 0,
                 });
                 self.send().await
             }
             Err(problem) => {
                 self.metrics.challenge_failures.inc();
                 tracing::error!(
-                    problem,
+                    problem = problem.text,
                     "the challenge cannot be answered; an active machine that does not loses a part of its bond"
                 );
+                if problem.is_untruth {
+                    let before = self.unsaid.take_if(|unsaid| unsaid.answer == work.answer);
+                    self.unsaid = Some(Unsaid {
+                        answer: work.answer.clone(),
+                        tries: before.map_or(0, |unsaid| unsaid.tries).saturating_add(1),
+                    });
+                }
                 Ok(())
             }
         }
@@ -426,12 +488,22 @@ impl<C: ChallengeChain> Responder<C> {
         let Some(sent) = &self.sent else {
             return Ok(());
         };
-        let outcome = match (sent.answer, &sent.computed) {
-            (Answer::Roots { round }, Computed::Roots(roots)) => {
-                self.chain.commit(round, self.machine, roots).await
+        let outcome = match (&sent.answer, &sent.computed) {
+            (Answer::Roots { subject, .. }, Computed::Roots(roots)) => {
+                self.chain.commit(subject, roots).await
             }
-            (Answer::Proofs { round, first_slot }, Computed::Proofs(proofs)) => {
-                self.chain.prove(round, self.machine, first_slot, proofs).await
+            (
+                Answer::Proofs {
+                    subject,
+                    opening_randomness,
+                    roots,
+                    first_slot,
+                },
+                Computed::Proofs(proofs),
+            ) => {
+                self.chain
+                    .prove(subject, opening_randomness, roots, *first_slot, proofs)
+                    .await
             }
             _ => return Ok(()),
         };

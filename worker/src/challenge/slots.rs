@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, sync::Arc, thread};
 
 use assay_client::challenge::{ChallengeDue, ChallengePhase};
 use assay_proof::{
-    Hash, SlotClaim, SlotProof,
+    ChallengeParams, Hash, SlotClaim, SlotProof, VerifyError,
     prover::{Commitment, CpuOptions, Prover, ProverError},
     seed,
 };
@@ -43,9 +43,33 @@ pub enum AnswerError {
     /// A prover's thread panicked.
     #[error("the prover broke off")]
     BrokeOff,
+    /// The chain has another root than this machine computes, twice.
+    #[error(
+        "the root of slot {slot} on chain is not what this machine computes for it: nothing is signed, since a missing \
+         answer costs less than a wrong one. Does another worker run with the same key? Else see `assay-worker check`"
+    )]
+    OtherCommitment {
+        /// The first such slot.
+        slot: u8,
+    },
+    /// A device made a proof that the verifier refuses.
+    #[error("{device} proves slot {slot} wrongly: {source}; nothing is signed, see `assay-worker check`")]
+    WrongProof {
+        /// Which device.
+        device: String,
+        /// Which slot.
+        slot: u8,
+        /// What is wrong.
+        source: VerifyError,
+    },
 }
 
 impl AnswerError {
+    /// Returns true where all that the machine could say would be false: trying again will hardly help.
+    pub fn is_untruth(&self) -> bool {
+        matches!(self, Self::OtherCommitment { .. } | Self::WrongProof { .. })
+    }
+
     fn is_cancelled(&self) -> bool {
         matches!(
             self,
@@ -105,9 +129,31 @@ pub struct SlotProvers {
     held: Option<Held>,
 }
 
+/// Work that is held by what it was done for, not by the number of its round: another fork numbers alike what
+/// it asks otherwise.
 struct Held {
-    round: u32,
+    params: ChallengeParams,
     slots: Vec<HeldSlot>,
+}
+
+impl Held {
+    /// Returns true where this is the work for all slots that are due.
+    fn is_for(&self, machine: u64, due: &ChallengeDue) -> bool {
+        self.params == due.params
+            && self.slots.len() == usize::from(due.slots)
+            && (0..)
+                .zip(&self.slots)
+                .all(|(slot, held)| held.commitment.seed == seed_of(machine, slot, due))
+    }
+
+    fn roots(&self) -> Vec<Hash> {
+        self.slots.iter().map(|slot| slot.commitment.root).collect()
+    }
+}
+
+/// The seed of a slot that is due.
+fn seed_of(machine: u64, slot: u8, due: &ChallengeDue) -> Hash {
+    seed(&due.randomness, machine, &due.worker_key, slot)
 }
 
 struct HeldSlot {
@@ -126,25 +172,28 @@ impl SlotProvers {
         }
     }
 
-    /// The roots of all slots that are due, by their numbers. What an earlier round left is given back first.
+    /// The roots of all slots that are due, by their numbers. What was held for other seeds is given back
+    /// first.
     pub fn commit(
         &mut self,
         machine: u64,
         due: &ChallengeDue,
         watch: &AnswerWatch,
     ) -> Result<Vec<Hash>, AnswerError> {
-        if self.held.as_ref().is_none_or(|held| held.round != due.round) {
-            self.release();
-            let slots = self.commit_slots(machine, due, watch)?;
-            self.held = Some(Held {
-                round: due.round,
-                slots,
-            });
+        if let Some(held) = &self.held
+            && held.is_for(machine, due)
+        {
+            return Ok(held.roots());
         }
-        let held = self.held.as_ref();
-        Ok(held.map_or_else(Vec::new, |held| {
-            held.slots.iter().map(|slot| slot.commitment.root).collect()
-        }))
+        self.release();
+        let slots = self.commit_slots(machine, due, watch)?;
+        let held = Held {
+            params: due.params,
+            slots,
+        };
+        let roots = held.roots();
+        self.held = Some(held);
+        Ok(roots)
     }
 
     /// All slots at once, as far as there are devices. The first that fails stops the others: the chain takes the roots
@@ -210,6 +259,9 @@ impl SlotProvers {
 
     /// Proofs of the slots from the first that is not proven on, as many as one transaction takes; none where nothing
     /// is to be proven. What is not held any more, as after a restart, is made again.
+    ///
+    /// Each is verified against the committed root and the openings, as the chain will: what is given back is
+    /// right wherever those are as `due` says.
     pub fn open(
         &mut self,
         machine: u64,
@@ -224,11 +276,24 @@ impl SlotProvers {
         else {
             return Ok(Vec::new());
         };
-        self.commit(machine, due, watch)?;
+        if self.commit(machine, due, watch)? != due.roots {
+            // What is held may have been damaged; what is made anew says whether the chain has something
+            // else.
+            self.release();
+            let roots = self.commit(machine, due, watch)?;
+            if roots != due.roots {
+                let slot = (0..)
+                    .zip(roots.iter().zip(&due.roots))
+                    .find_map(|(slot, (root, committed))| (root != committed).then_some(slot));
+                return Err(AnswerError::OtherCommitment {
+                    slot: slot.unwrap_or_default(),
+                });
+            }
+        }
         let Some(held) = &mut self.held else {
             return Ok(Vec::new());
         };
-        (next_slot..due.slots)
+        let proofs: Result<Vec<SlotProof>, AnswerError> = (next_slot..due.slots)
             .zip(held.slots.iter_mut().skip(next_slot.into()))
             .take(due.max_slots_per_proof.into())
             .map(|(slot, held)| {
@@ -241,14 +306,25 @@ impl SlotProvers {
                     root: held.commitment.root,
                 };
                 let lanes: Vec<u32> = claim.opened_lanes().collect();
-                held.prover
+                let proof = held
+                    .prover
                     .open(&held.commitment, &lanes, &watch.slot(slot))
                     .map_err(|source| AnswerError::Prover {
                         device: held.device.clone(),
                         source,
-                    })
+                    })?;
+                claim.verify(&proof).map_err(|source| AnswerError::WrongProof {
+                    device: held.device.clone(),
+                    slot,
+                    source,
+                })?;
+                Ok(proof)
             })
-            .collect()
+            .collect();
+        if proofs.as_ref().is_err_and(AnswerError::is_untruth) {
+            self.release();
+        }
+        proofs
     }
 
     /// Gives all memory back.
@@ -269,7 +345,7 @@ fn commit_slot(
         device: device.name.clone(),
         source,
     })?;
-    let seed = seed(&due.randomness, machine, &due.worker_key, slot);
+    let seed = seed_of(machine, slot, due);
     let commitment = prover
         .commit(&due.params, &seed, &watch.slot(slot))
         .map_err(|source| AnswerError::Prover {
@@ -332,18 +408,22 @@ mod tests {
             worker_key: [2; 32],
             params: PARAMS,
             slots: 3,
+            roots: Vec::new(),
             phase,
             max_slots_per_proof: 2,
             now_ms: 0,
         }
     }
 
-    fn to_prove(next_slot: u8) -> ChallengeDue {
-        due(ChallengePhase::Prove {
-            opening_randomness: [3; 32],
-            next_slot,
-            deadline_ms: 1,
-        })
+    fn to_prove(next_slot: u8, roots: &[Hash]) -> ChallengeDue {
+        ChallengeDue {
+            roots: roots.to_vec(),
+            ..due(ChallengePhase::Prove {
+                opening_randomness: [3; 32],
+                next_slot,
+                deadline_ms: 1,
+            })
+        }
     }
 
     fn claims(roots: &[Hash], slots: core::ops::Range<u8>) -> Vec<SlotClaim> {
@@ -364,17 +444,66 @@ mod tests {
         let mut provers = provers();
         let roots = provers.commit(MACHINE, &to_commit(), &silent()).unwrap();
         assert_eq!(roots.len(), 3);
-        let first = provers.open(MACHINE, &to_prove(0), &silent()).unwrap();
+        let first = provers.open(MACHINE, &to_prove(0, &roots), &silent()).unwrap();
         assert_eq!(verify_slots(&claims(&roots, 0..2), &first), Ok(()));
-        let second = provers.open(MACHINE, &to_prove(2), &silent()).unwrap();
+        let second = provers.open(MACHINE, &to_prove(2, &roots), &silent()).unwrap();
         assert_eq!(verify_slots(&claims(&roots, 2..3), &second), Ok(()));
     }
 
     #[test]
     fn a_restart_between_commit_and_openings_changes_nothing() {
         let roots = provers().commit(MACHINE, &to_commit(), &silent()).unwrap();
-        let proofs = provers().open(MACHINE, &to_prove(0), &silent()).unwrap();
+        let proofs = provers().open(MACHINE, &to_prove(0, &roots), &silent()).unwrap();
         assert_eq!(verify_slots(&claims(&roots, 0..2), &proofs), Ok(()));
+    }
+
+    #[test]
+    fn work_is_kept_by_its_seeds_and_not_by_the_number_of_its_round() {
+        let mut provers = provers();
+        let first = provers.commit(MACHINE, &to_commit(), &silent()).unwrap();
+        // The same round of another fork.
+        let mut other = to_commit();
+        other.randomness = [8; 32];
+        let second = provers.commit(MACHINE, &other, &silent()).unwrap();
+        assert!(first.iter().zip(&second).all(|(first, second)| first != second));
+        // Another number, other parameters, other slots and another key.
+        let changes: [fn(&mut ChallengeDue); 4] = [
+            |due| due.params.steps += 1,
+            |due| due.slots = 2,
+            |due| due.worker_key = [9; 32],
+            |due| due.round += 1,
+        ];
+        let held = changes.map(|change| {
+            let mut due = to_commit();
+            change(&mut due);
+            provers.commit(MACHINE, &to_commit(), &silent()).unwrap();
+            provers.held.as_ref().unwrap().is_for(MACHINE, &due)
+        });
+        assert_eq!(held, [false, false, false, true]);
+    }
+
+    #[test]
+    fn nothing_is_proven_for_a_commitment_that_is_not_what_was_computed() {
+        let mut provers = provers();
+        let mut roots = provers.commit(MACHINE, &to_commit(), &silent()).unwrap();
+        roots[1][0] ^= 1;
+        let error = provers
+            .open(MACHINE, &to_prove(0, &roots), &silent())
+            .unwrap_err();
+        assert!(
+            matches!(error, AnswerError::OtherCommitment { slot: 1 }),
+            "{error}"
+        );
+        assert!(error.is_untruth());
+    }
+
+    #[test]
+    fn what_was_damaged_since_the_commit_is_made_anew() {
+        let mut provers = provers();
+        let roots = provers.commit(MACHINE, &to_commit(), &silent()).unwrap();
+        provers.held.as_mut().unwrap().slots[2].commitment.root = [0; 32];
+        let proofs = provers.open(MACHINE, &to_prove(2, &roots), &silent()).unwrap();
+        assert_eq!(verify_slots(&claims(&roots, 2..3), &proofs), Ok(()));
     }
 
     #[test]
@@ -393,7 +522,7 @@ mod tests {
                 of_cpu,
                 "{back_end}"
             );
-            let proofs = provers.open(MACHINE, &to_prove(0), &silent()).unwrap();
+            let proofs = provers.open(MACHINE, &to_prove(0, &of_cpu), &silent()).unwrap();
             assert_eq!(
                 verify_slots(&claims(&of_cpu, 0..2), &proofs),
                 Ok(()),

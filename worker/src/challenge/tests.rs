@@ -4,6 +4,7 @@
 
 use std::{num::NonZeroUsize, time::Duration};
 
+use assay_client::challenge::RoundRef;
 use assay_proof::{ChallengeParams, SlotClaim, seed, verify_slots};
 
 use super::*;
@@ -32,6 +33,7 @@ fn due(round: u32, is_owed: bool, phase: ChallengePhase) -> ChallengeDue {
         worker_key: [2; 32],
         params: PARAMS,
         slots: 2,
+        roots: Vec::new(),
         phase,
         max_slots_per_proof: 8,
         now_ms: 0,
@@ -52,10 +54,20 @@ fn prove_from(next_slot: u8) -> ChallengePhase {
 
 const AWAIT: ChallengePhase = ChallengePhase::AwaitOpenings { not_before_ms: 0 };
 
+/// The machine committed these roots, and has to prove them from a slot on.
+fn to_prove(round: u32, roots: &[Hash], next_slot: u8) -> ChallengeDue {
+    ChallengeDue {
+        roots: roots.to_vec(),
+        ..due(round, true, prove_from(next_slot))
+    }
+}
+
 #[test]
 fn most_urgent_answer_comes_first() {
-    let next = |due: &[ChallengeDue]| Answer::next(due).map(|(answer, _)| answer);
-    let roots = |round| Some(Answer::Roots { round });
+    let next = |due: &[ChallengeDue]| {
+        Answer::next(MACHINE, due).map(|(answer, _)| (answer.round(), matches!(answer, Answer::Roots { .. })))
+    };
+    let roots = |round| Some((round, true));
     let late = due(1, true, commit_until(90));
     let early = due(2, true, commit_until(50));
     let welcome = due(3, false, commit_until(10));
@@ -64,13 +76,7 @@ fn most_urgent_answer_comes_first() {
     assert_eq!(next(&[welcome.clone(), longer.clone()]), roots(4));
     assert_eq!(next(&[welcome.clone(), late.clone(), early.clone()]), roots(2));
     let proving = due(5, true, prove_from(1));
-    assert_eq!(
-        next(&[early.clone(), proving]),
-        Some(Answer::Proofs {
-            round: 5,
-            first_slot: 1
-        })
-    );
+    assert_eq!(next(&[early.clone(), proving]), Some((5, false)));
     // One that waits for its openings begins nothing that it does not owe.
     let waiting = due(6, true, AWAIT);
     assert_eq!(next(&[waiting.clone(), welcome]), None);
@@ -80,10 +86,46 @@ fn most_urgent_answer_comes_first() {
 #[derive(Default)]
 struct State {
     due: Vec<ChallengeDue>,
-    commits: Vec<(u32, Vec<Hash>)>,
-    proofs: Vec<(u32, u8, Vec<SlotProof>)>,
+    commits: Vec<(AnswerSubject, Vec<Hash>)>,
+    proofs: Vec<SentProofs>,
     refuses: bool,
     lost: bool,
+    /// How often it was asked what is due.
+    looks: u32,
+}
+
+/// Proofs with all that they were signed together with.
+#[derive(Clone)]
+struct SentProofs {
+    subject: AnswerSubject,
+    opening_randomness: Hash,
+    roots: Vec<Hash>,
+    first_slot: u8,
+    proofs: Vec<SlotProof>,
+}
+
+impl SentProofs {
+    /// What a chain says that has all of that as it was signed; any other refuses it.
+    fn verifies(&self) -> bool {
+        let AnswerSubject {
+            round,
+            machine,
+            worker_key,
+            params,
+        } = self.subject;
+        let claims: Vec<_> = (self.first_slot..)
+            .zip(&self.roots[self.first_slot.into()..])
+            .map(|(slot, root)| SlotClaim {
+                params,
+                seed: seed(&round.randomness, machine, &worker_key, slot),
+                opening_randomness: self.opening_randomness,
+                machine_id: machine,
+                slot,
+                root: *root,
+            })
+            .collect();
+        verify_slots(&claims, &self.proofs).is_ok()
+    }
 }
 
 #[derive(Clone, Default)]
@@ -108,6 +150,7 @@ impl ChallengeChain for FakeChain {
     async fn challenge_due(&self, machine: u64) -> Result<Vec<ChallengeDue>, Error> {
         assert_eq!(machine, MACHINE);
         self.change(|state| {
+            state.looks += 1;
             if state.lost {
                 return Err(Error::ConnectionLost {
                     reason: "unplugged".into(),
@@ -117,13 +160,27 @@ impl ChallengeChain for FakeChain {
         })
     }
 
-    async fn commit(&self, round: u32, _: u64, roots: &[Hash]) -> Result<(), Error> {
-        self.change(|state| state.commits.push((round, roots.to_vec())));
+    async fn commit(&self, subject: &AnswerSubject, roots: &[Hash]) -> Result<(), Error> {
+        self.change(|state| state.commits.push((*subject, roots.to_vec())));
         self.outcome()
     }
 
-    async fn prove(&self, round: u32, _: u64, first_slot: u8, proofs: &[SlotProof]) -> Result<(), Error> {
-        self.change(|state| state.proofs.push((round, first_slot, proofs.to_vec())));
+    async fn prove(
+        &self,
+        subject: &AnswerSubject,
+        opening_randomness: &Hash,
+        roots: &[Hash],
+        first_slot: u8,
+        proofs: &[SlotProof],
+    ) -> Result<(), Error> {
+        let sent = SentProofs {
+            subject: *subject,
+            opening_randomness: *opening_randomness,
+            roots: roots.to_vec(),
+            first_slot,
+            proofs: proofs.to_vec(),
+        };
+        self.change(|state| state.proofs.push(sent));
         self.outcome()
     }
 }
@@ -184,41 +241,38 @@ impl World {
     }
 }
 
-fn verifies(roots: &[Hash], round: u32, first_slot: u8, proofs: &[SlotProof]) -> bool {
-    let claims: Vec<_> = (first_slot..2)
-        .map(|slot| SlotClaim {
-            params: PARAMS,
-            seed: seed(&[round as u8; 32], MACHINE, &[2; 32], slot),
-            opening_randomness: [9; 32],
-            machine_id: MACHINE,
-            slot,
-            root: roots[usize::from(slot)],
-        })
-        .collect();
-    verify_slots(&claims, proofs).is_ok()
+/// Has the machine answer the round until its roots are on the way. Returns them.
+async fn committed(world: &World, due: ChallengeDue) -> Vec<Hash> {
+    let count = world.chain.change(|state| {
+        state.due = vec![due];
+        state.commits.len()
+    });
+    world.block();
+    world.until(|state| state.commits.len() > count).await;
+    world.chain.change(|state| state.commits[count].1.clone())
 }
 
 #[tokio::test]
 async fn challenge_is_committed_to_and_proven() {
     let world = World::new();
+    let asked = due(7, true, commit_until(9));
+    let roots = committed(&world, asked.clone()).await;
+    assert_eq!(roots.len(), 2);
     world
         .chain
-        .change(|state| state.due = vec![due(7, true, commit_until(9))]);
-    world.block();
-    world.until(|state| !state.commits.is_empty()).await;
-    let (round, roots) = world.chain.change(|state| state.commits[0].clone());
-    assert_eq!((round, roots.len()), (7, 2));
+        .change(|state| assert_eq!(state.commits[0].0, asked.subject(MACHINE)));
 
     world.chain.change(|state| state.due = vec![due(7, true, AWAIT)]);
     world.block();
     world
         .chain
-        .change(|state| state.due = vec![due(7, true, prove_from(0))]);
+        .change(|state| state.due = vec![to_prove(7, &roots, 0)]);
     world.block();
     world.until(|state| !state.proofs.is_empty()).await;
-    let (round, first_slot, proofs) = world.chain.change(|state| state.proofs[0].clone());
-    assert_eq!((round, first_slot), (7, 0));
-    assert!(verifies(&roots, 7, 0, &proofs));
+    let sent = world.chain.change(|state| state.proofs[0].clone());
+    assert_eq!((sent.subject, sent.first_slot), (asked.subject(MACHINE), 0));
+    assert_eq!((sent.opening_randomness, &sent.roots), ([9; 32], &roots));
+    assert!(sent.verifies());
     assert_eq!(world.metrics.challenge_answers.get(), 2);
     // What was told of the roots began with two slots that wait, and ended.
     let told = world.told.lock().unwrap().clone();
@@ -230,12 +284,141 @@ async fn challenge_is_committed_to_and_proven() {
     // What was proven by an earlier transaction is not proven again.
     world
         .chain
-        .change(|state| state.due = vec![due(7, true, prove_from(1))]);
+        .change(|state| state.due = vec![to_prove(7, &roots, 1)]);
     world.block();
     world.until(|state| state.proofs.len() == 2).await;
-    let (_, first_slot, proofs) = world.chain.change(|state| state.proofs[1].clone());
-    assert_eq!(first_slot, 1);
-    assert!(verifies(&roots, 7, 1, &proofs));
+    let sent = world.chain.change(|state| state.proofs[1].clone());
+    assert_eq!(sent.first_slot, 1);
+    assert!(sent.verifies());
+}
+
+#[tokio::test]
+async fn reorganisation_that_changes_the_randomness_is_answered_anew() {
+    let world = World::new();
+    let roots = committed(&world, due(7, true, commit_until(9))).await;
+    // The same round, of a fork that drew something else.
+    let mut other = due(7, true, commit_until(9));
+    other.randomness = [88; 32];
+    let of_other = committed(&world, other.clone()).await;
+    assert!(roots.iter().zip(&of_other).all(|(root, other)| root != other));
+    world
+        .chain
+        .change(|state| assert_eq!(state.commits[1].0, other.subject(MACHINE)));
+    // And proven so.
+    other.phase = prove_from(0);
+    other.roots = of_other;
+    world.chain.change(|state| state.due = vec![other]);
+    world.block();
+    world.until(|state| !state.proofs.is_empty()).await;
+    let sent = world.chain.change(|state| state.proofs[0].clone());
+    assert_eq!(sent.subject.round.randomness, [88; 32]);
+    assert!(sent.verifies());
+}
+
+#[tokio::test]
+async fn reorganisation_that_changes_the_openings_is_proven_anew() {
+    let world = World::new();
+    let roots = committed(&world, due(7, true, commit_until(9))).await;
+    let mut proving = to_prove(7, &roots, 0);
+    world.chain.change(|state| state.due = vec![proving.clone()]);
+    world.block();
+    world.until(|state| state.proofs.len() == 1).await;
+    proving.phase = ChallengePhase::Prove {
+        opening_randomness: [10; 32],
+        next_slot: 0,
+        deadline_ms: 9,
+    };
+    world.chain.change(|state| state.due = vec![proving]);
+    world.block();
+    world.until(|state| state.proofs.len() == 2).await;
+    let sent = world.chain.change(|state| state.proofs.clone());
+    assert_ne!(sent[0].proofs, sent[1].proofs);
+    assert_eq!(sent[1].opening_randomness, [10; 32]);
+    assert!(sent.iter().all(SentProofs::verifies));
+}
+
+/// A node lies about the round; whatever the worker signs names the lie, and is right by it.
+#[tokio::test]
+async fn what_a_lying_node_makes_the_worker_sign_is_true_of_the_lie_only() {
+    let world = World::new();
+    let truth = due(7, true, commit_until(9));
+    let roots = committed(&world, truth.clone()).await;
+    type Lie = fn(&mut ChallengeDue);
+    let lies: [Lie; 3] = [
+        |due| due.randomness = [66; 32],
+        |due| due.worker_key = [66; 32],
+        |due| due.params.steps += 1,
+    ];
+    for lie in lies {
+        let mut told = truth.clone();
+        lie(&mut told);
+        // Consistent with itself: the node tells what the machine would have committed then.
+        let of_lie = committed(&world, told.clone()).await;
+        told.roots = of_lie;
+        told.phase = prove_from(0);
+        let count = world.chain.change(|state| {
+            state.due = vec![told.clone()];
+            state.proofs.len()
+        });
+        world.block();
+        world.until(|state| state.proofs.len() > count).await;
+        let sent = world.chain.change(|state| state.proofs[count].clone());
+        assert!(sent.verifies());
+        assert_eq!(sent.subject, told.subject(MACHINE));
+        assert_ne!(
+            sent.subject,
+            truth.subject(MACHINE),
+            "the true chain refuses the signature"
+        );
+        // A lie that does not fit what the machine committed: it says nothing.
+        told.roots = roots.clone();
+        let failures = world.metrics.challenge_failures.get();
+        world.chain.change(|state| state.due = vec![told]);
+        world.block();
+        world
+            .until(|_| world.metrics.challenge_failures.get() > failures)
+            .await;
+        world
+            .chain
+            .change(|state| assert_eq!(state.proofs.len(), count + 1));
+    }
+}
+
+#[tokio::test]
+async fn commitment_that_the_machine_cannot_prove_is_left_unproven_and_keeps_nothing_else_waiting() {
+    let world = World::new();
+    let roots = committed(&world, due(7, true, commit_until(9))).await;
+    let mut foreign = to_prove(7, &roots, 0);
+    foreign.roots[1] = [1; 32];
+    let next = due(8, true, commit_until(9));
+    world
+        .chain
+        .change(|state| state.due = vec![foreign.clone(), next.clone()]);
+    // It tries as often as it may, and goes on with what it can answer.
+    for tries in 1..=u64::from(TRIES) {
+        world.block();
+        world
+            .until(|_| world.metrics.challenge_failures.get() >= tries)
+            .await;
+    }
+    world.block();
+    world.until(|state| state.commits.len() == 2).await;
+    world.chain.change(|state| {
+        assert_eq!(state.commits[1].0, next.subject(MACHINE));
+        assert!(state.proofs.is_empty());
+    });
+    assert_eq!(world.metrics.challenge_failures.get(), u64::from(TRIES));
+}
+
+#[tokio::test]
+async fn answers_do_not_wait_for_blocks_to_be_final() {
+    let world = World::new();
+    world.until(|state| state.looks > 0).await;
+    // Nobody tells a block any more; the best one goes on.
+    world
+        .chain
+        .change(|state| state.due = vec![due(7, true, commit_until(9))]);
+    world.until(|state| !state.commits.is_empty()).await;
 }
 
 #[tokio::test]
@@ -247,7 +430,7 @@ async fn answer_that_is_in_no_block_is_sent_again_and_computed_once() {
     });
     world.block();
     world.until(|state| state.commits.len() == 1).await;
-    for _ in 0..RESEND_AFTER_BLOCKS {
+    for _ in 0..RESEND_AFTER_LOOKS {
         world.block();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -266,18 +449,25 @@ async fn lost_connection_ends_it() {
 
 #[test]
 fn answers_are_wanted_as_long_as_the_chain_takes_them() {
-    let roots = Answer::Roots { round: 7 };
-    let proofs = Answer::Proofs {
-        round: 7,
-        first_slot: 1,
-    };
     let committing = [due(6, true, AWAIT), due(7, true, commit_until(9))];
-    assert!(roots.is_wanted(&committing) && !proofs.is_wanted(&committing));
     let proving = [due(7, true, prove_from(1))];
-    assert!(proofs.is_wanted(&proving) && !roots.is_wanted(&proving));
-    assert!(!proofs.is_wanted(&[due(7, true, prove_from(2))]));
-    assert!(!roots.is_wanted(&[due(7, true, AWAIT), due(8, true, commit_until(9))]));
-    assert!(!roots.is_wanted(&[]));
+    let roots = Answer::to(MACHINE, &committing[1]).unwrap();
+    let proofs = Answer::to(MACHINE, &proving[0]).unwrap();
+    assert_eq!(Answer::to(MACHINE, &committing[0]), None);
+    let is_wanted = |answer: &Answer, due: &[ChallengeDue]| answer.is_wanted(MACHINE, due);
+    assert!(is_wanted(&roots, &committing) && !is_wanted(&proofs, &committing));
+    assert!(is_wanted(&proofs, &proving) && !is_wanted(&roots, &proving));
+    assert!(!is_wanted(&proofs, &[due(7, true, prove_from(2))]));
+    assert!(!is_wanted(&proofs, &[to_prove(7, &[[1; 32]], 1)]));
+    assert!(!is_wanted(
+        &roots,
+        &[due(7, true, AWAIT), due(8, true, commit_until(9))]
+    ));
+    assert!(!is_wanted(&roots, &[]));
+    // Another fork numbers alike what it asks otherwise.
+    let mut of_other_fork = due(7, true, commit_until(9));
+    of_other_fork.randomness = [88; 32];
+    assert!(!is_wanted(&roots, &[of_other_fork]));
 }
 
 #[tokio::test]
@@ -307,5 +497,13 @@ async fn work_that_the_chain_does_not_take_any_more_is_given_up() {
         .change(|state| state.due = vec![due(8, true, commit_until(9))]);
     world.block();
     world.until(|state| !state.commits.is_empty()).await;
-    world.chain.change(|state| assert_eq!(state.commits[0].0, 8));
+    world.chain.change(|state| {
+        assert_eq!(
+            state.commits[0].0.round,
+            RoundRef {
+                round: 8,
+                randomness: [8; 32]
+            }
+        )
+    });
 }

@@ -252,8 +252,7 @@ fn commit_fails_when_its_signature_is_forged() {
         let genesis_elsewhere = [9; 32];
         let elsewhere = worker_pair(1).sign(&assay_primitives::challenge::commit_message(
             &genesis_elsewhere,
-            round,
-            machine,
+            &subject_of(round, machine),
             &roots,
         ));
         for signature in [
@@ -266,7 +265,7 @@ fn commit_fails_when_its_signature_is_forged() {
             sr25519::Signature::from_raw([0; 64]),
         ] {
             let call = Call::commit {
-                round,
+                round: subject_of(round, machine).round,
                 machine,
                 roots: roots.to_vec().try_into().unwrap(),
                 signature,
@@ -431,7 +430,8 @@ fn prove_fails_when_its_signature_is_forged() {
             signature_of(prove_signed_by(1, round, machine, 0, &[SlotProof::default()])),
         ] {
             let call = Call::prove {
-                round,
+                round: subject_of(round, machine).round,
+                opening_randomness: openings_of(round),
                 machine,
                 first_slot: 0,
                 proofs: proofs.to_vec().try_into().unwrap(),

@@ -301,9 +301,10 @@ fn a_newcomer_that_does_not_like_its_openings_cannot_try_again() {
         commit_roots(round, machine, &[[7; 32]]);
         until_proofs_are_late(round);
         report_missed(round, machine).unwrap();
-        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, Some(STRANGER))]);
         let next = newcomer_round();
         assert_eq!(due_in(next, machine), None);
+        until_concluded(round);
+        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, None)]);
     });
 }
 

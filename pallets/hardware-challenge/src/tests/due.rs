@@ -18,7 +18,8 @@ fn due(round: u32, machine: MachineId) -> Option<(bool, u8)> {
 
 /// Why a machine may not commit in a round.
 fn refusal(round: u32, machine: MachineId) -> DispatchError {
-    HardwareChallenge::check_commit(round, machine, 1)
+    HardwareChallenge::check_commit(subject_of(round, machine).round, machine, 1)
+        .map(|_| ())
         .unwrap_err()
         .into()
 }

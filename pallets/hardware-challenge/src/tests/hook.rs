@@ -1,7 +1,7 @@
 use assay_primitives::challenge::RoundKind::Newcomers;
 use polkadot_sdk::frame_support::{traits::Hooks, weights::Weight};
 
-use crate::{Answers, Entropy, NextDraw, NextRound, OldestRound, WeightInfo, mock::*};
+use crate::{Answers, Entropy, NextDraw, NextRound, OldestRound, RoundOutcome, WeightInfo, mock::*};
 
 type Weights = ();
 
@@ -23,6 +23,14 @@ fn pass_epoch() -> Weight {
 
 fn forget() -> Weight {
     <Weights as WeightInfo>::hook_forget_answer().max(<Weights as WeightInfo>::hook_forget_round())
+}
+
+fn conclude() -> Weight {
+    <Weights as WeightInfo>::hook_conclude()
+}
+
+fn punish() -> Weight {
+    <Weights as WeightInfo>::hook_punish()
 }
 
 fn one_less(weight: Weight) -> Weight {
@@ -86,15 +94,54 @@ fn hook_forgets_answer_by_answer() {
             block_with(BLOCK_MS, overhead() + draw());
         }
         assert_eq!(Answers::<Test>::iter_prefix(round).count(), 3);
-        let weight = overhead() + open() + forget() * 2;
+        let weight = overhead() + open() + conclude() + forget() * 2;
+        assert_eq!(
+            block_with(0, one_less(overhead() + open() + conclude())),
+            overhead() + open()
+        );
+        assert_eq!(round_record(round).outcome, None);
         assert_eq!(block_with(0, weight), weight);
+        assert_eq!(round_record(round).outcome, Some(RoundOutcome::Punished));
         assert_eq!(Answers::<Test>::iter_prefix(round).count(), 1);
         HardwareChallenge::do_try_state().unwrap();
-        assert_eq!(block_with(0, one_less(weight)), overhead() + open() + forget());
+        assert_eq!(block_with(0, one_less(weight)), weight - forget());
         assert_eq!(Answers::<Test>::iter_prefix(round).count(), 0);
         assert_eq!(OldestRound::<Test>::get(), round);
-        block_with(0, overhead() + open() + forget());
+        block_with(0, overhead() + open() + conclude() + forget());
         assert_eq!(OldestRound::<Test>::get(), round + 1);
+        crate::LastNewcomersMs::<Test>::put(NowMs::get());
+    });
+}
+
+#[test]
+fn hook_punishes_miss_by_miss() {
+    ExtBuilder::default().build_and_execute(|| {
+        let silent = [active_machine(1, 1), active_machine(2, 1)];
+        let honest = honest_crowd(5);
+        let round = audit();
+        answer(round, &honest);
+        until_proofs_are_late(round);
+        for machine in silent {
+            report_missed(round, machine).unwrap();
+        }
+        blocks_until(|| OldestRound::<Test>::get() == round);
+        let end_ms = round_record(round).reports_until_ms().unwrap();
+        block_with(end_ms + 1 - NowMs::get(), Weight::zero());
+        crate::LastNewcomersMs::<Test>::put(u64::MAX);
+        while crate::NextDraw::<Test>::get() < NextRound::<Test>::get() {
+            block_with(BLOCK_MS, overhead() + draw());
+        }
+        // Room for all of the answers, and for one of the punishments.
+        let weight = overhead() + open() + conclude() + forget() * 7 + punish();
+        block_with(0, weight);
+        assert_eq!(Reported::get().len(), 1);
+        let left: Vec<u64> = Answers::<Test>::iter_key_prefix(round).collect();
+        assert!(left.contains(&silent[0]) != left.contains(&silent[1]), "{left:?}");
+        HardwareChallenge::do_try_state().unwrap();
+        // The outcome stands, whatever happens meanwhile.
+        IsStalled::set(true);
+        blocks_until(|| !crate::Rounds::<Test>::contains_key(round));
+        assert_eq!(Reported::get().len(), 2);
         crate::LastNewcomersMs::<Test>::put(NowMs::get());
     });
 }

@@ -3,8 +3,9 @@ use assay_primitives::{
         MachineId,
         MachineStatus::{Active, Unproven},
     },
-    offence::Offence::ChallengeUnanswered,
+    offence::Offence::{ChallengeUnanswered, ChallengeWrong},
 };
+use assay_proof::SlotProof;
 use codec::Encode;
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok, dispatch::GetDispatchInfo, pallet_prelude::DispatchClass},
@@ -12,14 +13,12 @@ use polkadot_sdk::{
 };
 
 use super::answers::assert_refused;
-use crate::{ALREADY_ANSWERED, Answer, Answers, Call, Error, Event, NOT_MISSED, mock::*};
+use crate::{
+    ALREADY_ANSWERED, Answer, Answers, Call, Error, Event, NOT_MISSED, RoundOutcome, Tally, mock::*,
+};
 
 fn report(round: u32, machine: MachineId) -> Call<Test> {
-    Call::report_missed {
-        round,
-        machine,
-        reporter: STRANGER,
-    }
+    Call::report_missed { round, machine }
 }
 
 /// Asserts that the machine cannot be reported.
@@ -32,23 +31,16 @@ fn assert_not_missed(round: u32, machine: MachineId) {
 }
 
 #[test]
-fn a_silent_machine_is_reported() {
+fn a_silent_machine_is_reported_and_punished_when_the_round_is_over() {
     ExtBuilder::default().build_and_execute(|| {
         let machine = active_machine(1, 1);
+        let honest = honest_crowd(3);
         let round = audit();
+        answer(round, &honest);
         until_proofs_are_late(round);
         take_events();
         send(report(round, machine));
-        assert_eq!(
-            take_events(),
-            [Event::AnswerMissed {
-                round,
-                machine,
-                reporter: STRANGER,
-                slash: slash_id(1)
-            }]
-        );
-        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, Some(STRANGER))]);
+        assert_eq!(take_events(), [Event::AnswerMissed { round, machine }]);
         assert_eq!(Answers::<Test>::get(round, machine), Some(Answer::Missed));
         // It is unproven until it answers a later audit.
         assert_eq!(proven_slots(machine), 0);
@@ -58,6 +50,34 @@ fn a_silent_machine_is_reported() {
         let next = audit();
         answer(next, &[machine]);
         assert_eq!(status(machine), Active);
+        // Whether that was its fault is decided when nobody can be reported any more.
+        assert_eq!(Reported::get(), []);
+        until_concluded(round);
+        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, None)]);
+        let of_round: Vec<Event<Test>> = take_events()
+            .into_iter()
+            .filter(|event| {
+                matches!(event, Event::RoundConcluded { round: of, .. } | Event::MissPunished { round: of, .. } if *of == round)
+            })
+            .collect();
+        assert_eq!(
+            of_round,
+            [
+                Event::RoundConcluded {
+                    round,
+                    tally: Tally {
+                        answered: 3,
+                        missed: 1
+                    },
+                    outcome: RoundOutcome::Punished
+                },
+                Event::MissPunished {
+                    round,
+                    machine,
+                    slash: slash_id(1)
+                }
+            ]
+        );
     });
 }
 
@@ -67,9 +87,9 @@ fn report_missed_works_for_anybody_that_signs() {
         let machine = active_machine(1, 1);
         let round = audit();
         until_proofs_are_late(round);
-        let as_root = HardwareChallenge::report_missed(RuntimeOrigin::root(), round, machine, STRANGER);
+        let as_root = HardwareChallenge::report_missed(RuntimeOrigin::root(), round, machine);
         assert_eq!(as_root, Err(DispatchError::BadOrigin));
-        let unsigned = HardwareChallenge::report_missed(RuntimeOrigin::none(), round, machine, STRANGER);
+        let unsigned = HardwareChallenge::report_missed(RuntimeOrigin::none(), round, machine);
         assert_eq!(unsigned, Err(DispatchError::BadOrigin));
         assert_ok!(report_missed(round, machine));
     });
@@ -171,7 +191,7 @@ fn report_missed_fails_when_it_was_done() {
         until_proofs_are_late(round);
         send(report(round, machine));
         assert_not_missed_but_answered(round, machine);
-        assert_eq!(Reported::get().len(), 1);
+        assert_eq!(round_record(round).tally.missed, 1);
     });
 }
 
@@ -210,23 +230,31 @@ fn reports_are_told_apart_by_the_pool_and_come_behind_answers() {
         let machine = active_machine(1, 1);
         let round = audit();
         until_proofs_are_late(round);
-        let by = |reporter: AccountId| -> Call<Test> {
-            Call::report_missed {
-                round,
-                machine,
-                reporter,
-            }
-        };
-        let valid = authorize(by(STRANGER)).unwrap();
-        // Two reporters of the same silence are rivals.
-        assert_eq!(valid.provides, authorize(by(worker_key(7))).unwrap().provides);
+        let valid = authorize(report(round, machine)).unwrap();
         assert_eq!(
             valid.provides,
             [("AssayChallenge", ("missed", round, machine)).encode()]
         );
         assert_eq!(valid.priority, u64::MAX / 4);
-        let info = RuntimeCall::from(by(STRANGER)).get_dispatch_info();
+        let info = RuntimeCall::from(report(round, machine)).get_dispatch_info();
         assert_eq!(info.class, DispatchClass::Operational);
+    });
+}
+
+#[test]
+fn a_report_has_nothing_that_another_could_put_its_name_to() {
+    ExtBuilder::default().build_and_execute(|| {
+        let machine = active_machine(1, 1);
+        let honest = honest_crowd(3);
+        let round = audit();
+        answer(round, &honest);
+        until_proofs_are_late(round);
+        // The call's index, the round and the machine: two reports of the same silence are the same bytes.
+        assert_eq!(report(round, machine).encode(), (2_u8, round, machine).encode());
+        // Its provider reports itself through another account, ahead of everybody: that account gets nothing.
+        assert_ok!(report_missed(round, machine));
+        until_concluded(round);
+        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, None)]);
     });
 }
 
@@ -278,12 +306,133 @@ fn missed_lists_those_that_can_be_reported() {
 }
 
 #[test]
-fn a_report_that_cannot_be_punished_changes_nothing() {
+fn a_report_of_a_machine_that_is_gone_changes_nothing() {
     ExtBuilder::default().build_and_execute(|| {
         let machine = active_machine(1, 1);
         let round = audit();
         until_proofs_are_late(round);
         remove(machine);
         assert_noop!(report_missed(round, machine), Error::<Test>::NoSuchMachine);
+    });
+}
+
+#[test]
+fn a_machine_that_is_gone_when_the_round_is_concluded_holds_nothing_up() {
+    ExtBuilder::default().build_and_execute(|| {
+        let leaving = active_machine(1, 1);
+        let staying = active_machine(2, 1);
+        let honest = honest_crowd(5);
+        let round = audit();
+        answer(round, &honest);
+        until_proofs_are_late(round);
+        for machine in [leaving, staying] {
+            send(report(round, machine));
+        }
+        remove(leaving);
+        until_concluded(round);
+        assert_eq!(Reported::get(), [(staying, ChallengeUnanswered, None)]);
+    });
+}
+
+#[test]
+fn a_third_that_is_silent_at_once_is_not_punished() {
+    // So many answer and so many are silent; a third of all is two to one.
+    for (answering, silent, outcome) in [
+        (4, 2, RoundOutcome::MassSilence),
+        (5, 2, RoundOutcome::Punished),
+        (0, 1, RoundOutcome::MassSilence),
+    ] {
+        ExtBuilder::default().build_and_execute(|| {
+            let machines: Vec<MachineId> = (1..=silent).map(|worker| active_machine(worker, 1)).collect();
+            let honest = honest_crowd(answering);
+            let round = audit();
+            answer(round, &honest);
+            until_proofs_are_late(round);
+            for machine in &machines {
+                send(report(round, *machine));
+                // Nothing was shown that could be paid for, whoever's fault that was.
+                assert_eq!(status(*machine), Unproven);
+            }
+            until_concluded(round);
+            let expected: Vec<_> = match outcome {
+                RoundOutcome::Punished => machines
+                    .iter()
+                    .map(|machine| (*machine, ChallengeUnanswered, None))
+                    .collect(),
+                _ => Vec::new(),
+            };
+            let mut reported = Reported::get();
+            reported.sort();
+            assert_eq!(reported, expected);
+            let concluded = Event::RoundConcluded {
+                round,
+                tally: Tally {
+                    answered: answering.into(),
+                    missed: silent.into(),
+                },
+                outcome,
+            };
+            assert!(take_events().contains(&concluded), "{concluded:?}");
+        });
+    }
+}
+
+#[test]
+fn wrong_answers_count_as_answers_and_stay_punished_in_a_mass_silence() {
+    ExtBuilder::default().build_and_execute(|| {
+        let silent = active_machine(1, 1);
+        let wrong = active_machine(2, 1);
+        let round = audit();
+        send(signed_commit(round, wrong, &[[7; 32]]));
+        until_drawn(round);
+        send(signed_prove(round, wrong, 0, &[SlotProof::default()]));
+        until_proofs_are_late(round);
+        send(report(round, silent));
+        assert_eq!(
+            round_record(round).tally,
+            Tally {
+                answered: 1,
+                missed: 1
+            }
+        );
+        until_concluded(round);
+        assert_eq!(Reported::get(), [(wrong, ChallengeWrong, None)]);
+    });
+}
+
+#[test]
+fn machines_that_owe_nothing_cannot_make_a_mass_silence() {
+    ExtBuilder::default().build_and_execute(|| {
+        let silent = active_machine(1, 1);
+        let honest = honest_crowd(3);
+        // Bonded, without any hardware: they commit to nothing that they could prove, to be silent in good
+        // company.
+        let strangers: Vec<MachineId> = (10..15).map(|worker| register(worker, 1)).collect();
+        next_block();
+        let round = audit();
+        for machine in &strangers {
+            send(signed_commit(round, *machine, &[[7; 32]]));
+        }
+        answer(round, &honest);
+        until_proofs_are_late(round);
+        for machine in strangers.iter().chain([&silent]) {
+            send(report(round, *machine));
+        }
+        assert_eq!(
+            round_record(round).tally,
+            Tally {
+                answered: 3,
+                missed: 1
+            }
+        );
+        until_concluded(round);
+        let punished: Vec<MachineId> = Reported::get().into_iter().map(|(machine, ..)| machine).collect();
+        assert_eq!(punished.len(), 6);
+        assert!(
+            strangers
+                .iter()
+                .chain([&silent])
+                .all(|machine| punished.contains(machine))
+        );
     });
 }

@@ -5,6 +5,7 @@
 mod answers;
 mod cheats;
 mod due;
+mod forks;
 mod governance;
 mod hook;
 mod missed;
@@ -12,3 +13,4 @@ mod proofs;
 mod properties;
 mod randomness;
 mod rounds;
+mod stalls;

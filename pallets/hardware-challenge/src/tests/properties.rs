@@ -81,7 +81,10 @@ struct Model {
     first_round: BTreeMap<MachineId, RoundId>,
     /// Slots that were proven, and until when.
     proofs: BTreeMap<MachineId, Vec<(u8, Millis)>>,
-    offences: Vec<(MachineId, Offence)>,
+    /// Wrong answers, in order.
+    wrong: Vec<MachineId>,
+    /// Machines that were reported in each round.
+    missed: BTreeMap<RoundId, Vec<MachineId>>,
 }
 
 impl Model {
@@ -135,13 +138,49 @@ impl Model {
         }
     }
 
+    /// Machines that are punished for their silence in a round: all that were reported, unless they are a
+    /// third of those that owed an answer.
+    fn punished(&self, round: RoundId) -> Vec<MachineId> {
+        let missed = self.missed.get(&round).cloned().unwrap_or_default();
+        let owed = |machine: &MachineId| self.due(round, *machine).is_some_and(|(is_owed, _)| is_owed);
+        let answered = (0..FOLLOWED)
+            .filter(|machine| {
+                let outcome = self.outcomes.get(&(round, *machine));
+                owed(machine) && matches!(outcome, Some(Outcome::Proven | Outcome::Wrong))
+            })
+            .count();
+        let silent = missed.iter().filter(|machine| owed(machine)).count();
+        if silent > 0 && silent * 3 >= answered + silent {
+            return Vec::new();
+        }
+        missed
+    }
+
     /// The offences and what every machine has proven are the model's.
     fn compare(&self) {
-        let reported: Vec<(MachineId, Offence)> = Reported::get()
-            .into_iter()
-            .map(|(machine, offence, _)| (machine, offence))
-            .collect();
-        assert_eq!(reported, self.offences);
+        let of = |offence| -> Vec<MachineId> {
+            Reported::get()
+                .into_iter()
+                .filter(|(_, of, _)| *of == offence)
+                .map(|(machine, ..)| machine)
+                .collect()
+        };
+        assert_eq!(of(Offence::ChallengeWrong), self.wrong);
+        let mut silent = of(Offence::ChallengeUnanswered);
+        // A round whose answers are still being forgotten may have punished some of its machines.
+        let oldest = OldestRound::<Test>::get();
+        let mut least: Vec<MachineId> = (0..oldest).flat_map(|round| self.punished(round)).collect();
+        let mut most = least.clone();
+        if oldest < NextRound::<Test>::get() && round_record(oldest).outcome.is_some() {
+            most.extend(self.punished(oldest));
+        }
+        for list in [&mut silent, &mut least, &mut most] {
+            list.sort_unstable();
+        }
+        assert!(
+            is_among(&least, &silent) && is_among(&silent, &most),
+            "{least:?} {silent:?} {most:?}"
+        );
         for machine in 0..FOLLOWED {
             assert_eq!(
                 proven_slots(machine),
@@ -162,6 +201,12 @@ impl Model {
             }
         }
     }
+}
+
+/// Returns true where a sorted list holds every element of another one, as often as that does.
+fn is_among(part: &[MachineId], whole: &[MachineId]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|machine| rest.any(|other| other == machine))
 }
 
 /// The machine's worker does the next thing that it can, and the model knows what must come of it.
@@ -194,7 +239,7 @@ fn work(model: &mut Model, machine: MachineId, right: bool) {
                     model.prove(round, machine, due.slots);
                 } else {
                     model.outcomes.insert((round, machine), Outcome::Wrong);
-                    model.offences.push((machine, Offence::ChallengeWrong));
+                    model.wrong.push(machine);
                     model.lose(machine);
                     // Its provider brings it back, unproven.
                     set_status(machine, Unproven);
@@ -222,7 +267,7 @@ fn report_all(model: &mut Model) {
             assert_eq!(report_missed(round, machine).is_ok(), expected);
             if expected {
                 model.outcomes.insert((round, machine), Outcome::Reported);
-                model.offences.push((machine, Offence::ChallengeUnanswered));
+                model.missed.entry(round).or_default().push(machine);
                 model.lose(machine);
             }
         }

@@ -1,13 +1,14 @@
-//! A runtime of the hardware challenge alone, with machines, bonds, a clock and a randomness that the tests set by
-//! hand, and workers that really prove.
+//! A runtime of the hardware challenge alone, with machines, bonds, a clock and a randomness that the tests
+//! set by hand, and workers that really prove.
 
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, num::NonZeroUsize};
+use std::collections::BTreeMap;
 
 use assay_primitives::{
-    challenge::{ChallengeDue, ChallengePhase, RoundId, RoundKind, commit_message, prove_message},
+    challenge::{RoundId, RoundKind},
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    finality::FinalityLag,
     machine::{
         Exposure, HardwareClaim, HardwareClaims, HardwareClassId, HardwareProofs, MachineId, MachineStatus,
         OnMachineRemoved, OnProofChange, SuspensionReason,
@@ -15,10 +16,7 @@ use assay_primitives::{
     offence::{Beneficiaries, Offence, ReportOffence, SlashId},
     stake::{BondInspect, BondStanding},
 };
-use assay_proof::{
-    ChallengeParams, Hash, SlotClaim, SlotProof, block, item, item_index, leaf, node, permute_add,
-    prover::{CpuOptions, CpuProver, Prover},
-};
+use assay_proof::ChallengeParams;
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
@@ -37,6 +35,10 @@ use polkadot_sdk::{
 };
 
 use crate::{self as pallet_hardware_challenge, GenesisChallenge, Schedule};
+
+mod workers;
+
+pub(crate) use workers::*;
 
 pub(crate) type AccountId = AccountId32;
 
@@ -126,6 +128,8 @@ parameter_types! {
     pub static Reported: Vec<(MachineId, Offence, Option<AccountId>)> = Vec::new();
     /// Machines whose proof changed, and how many slots they had proven then, in order.
     pub static ProofChanges: Vec<(MachineId, u8)> = Vec::new();
+    /// Finality is far behind.
+    pub static IsStalled: bool = false;
     /// Most weight that the hook takes.
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
 }
@@ -148,6 +152,23 @@ impl ActiveClock for MockClock {
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_set_now_ms(now: Millis) {
         NowMs::set(now);
+    }
+}
+
+pub struct MockFinality;
+
+impl FinalityLag for MockFinality {
+    fn lag_blocks() -> u32 {
+        if IsStalled::get() { 100 } else { 2 }
+    }
+
+    fn is_stalled() -> bool {
+        IsStalled::get()
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_stalled(is_stalled: bool) {
+        IsStalled::set(is_stalled);
     }
 }
 
@@ -316,6 +337,7 @@ impl pallet_hardware_challenge::Config for Test {
     type Offences = MockStakes;
     type OnProofChange = MockRegistry;
     type Clock = MockClock;
+    type Finality = MockFinality;
     type Randomness = MockRandomness;
     type AdminOrigin = EnsureRoot<AccountId>;
     type MaxDoubleRounds = ConstU64<MAX_DOUBLE_ROUNDS>;
@@ -344,6 +366,7 @@ impl ExtBuilder {
     pub(crate) fn build(self) -> TestExternalities {
         NowMs::set(START_MS);
         Vrf::set(BTreeMap::new());
+        IsStalled::set(false);
         Machines::set(BTreeMap::new());
         ClaimsRead::set(0);
         Reported::set(Vec::new());
@@ -520,166 +543,6 @@ pub(crate) fn until_proofs_are_late(round: RoundId) {
     blocks_until(|| NowMs::get() > deadline);
 }
 
-/// What the runtime tells the machine's worker of a round.
-pub(crate) fn due_in(round: RoundId, machine: MachineId) -> Option<ChallengeDue> {
-    HardwareChallenge::challenge_due(machine)
-        .into_iter()
-        .find(|due| due.round == round)
-}
-
-/// The seeds of the slots that are due.
-pub(crate) fn seeds(due: &ChallengeDue, machine: MachineId) -> Vec<Hash> {
-    (0..due.slots)
-        .map(|slot| assay_proof::seed(&due.randomness, machine, &due.worker_key, slot))
-        .collect()
-}
-
-fn prover() -> CpuProver {
-    CpuProver::new(CpuOptions {
-        threads: NonZeroUsize::new(1),
-        ..CpuOptions::default()
-    })
-    .unwrap()
-}
-
-/// The roots of an honest worker.
-pub(crate) fn honest_roots(due: &ChallengeDue, machine: MachineId) -> Vec<Hash> {
-    let mut prover = prover();
-    seeds(due, machine)
-        .iter()
-        .map(|seed| prover.commit(&due.params, seed, &()).unwrap().root)
-        .collect()
-}
-
-/// What a worker has to hold its proof of a slot against.
-pub(crate) fn claim_of(due: &ChallengeDue, machine: MachineId, slot: u8) -> SlotClaim {
-    let ChallengePhase::Prove {
-        opening_randomness, ..
-    } = due.phase
-    else {
-        panic!("there is nothing to prove yet: {:?}", due.phase);
-    };
-    SlotClaim {
-        params: due.params,
-        seed: assay_proof::seed(&due.randomness, machine, &due.worker_key, slot),
-        opening_randomness,
-        machine_id: machine,
-        slot,
-        root: Hash::default(),
-    }
-}
-
-/// The proof of an honest worker for a slot.
-pub(crate) fn honest_proof(due: &ChallengeDue, machine: MachineId, slot: u8) -> SlotProof {
-    let claim = claim_of(due, machine, slot);
-    let mut prover = prover();
-    let commitment = prover.commit(&due.params, &claim.seed, &()).unwrap();
-    let lanes: Vec<u32> = claim.opened_lanes().collect();
-    prover.open(&commitment, &lanes, &()).unwrap()
-}
-
-/// The levels of a tree over lanes that read zeros where the memory ends after `stored` items, leaves first.
-pub(crate) fn tree_with_memory(params: &ChallengeParams, seed: &Hash, stored: u32) -> Vec<Vec<Hash>> {
-    let mut levels: Vec<Vec<Hash>> = vec![
-        (0..1 << params.lanes_log2)
-            .map(|lane| {
-                let mut accumulator = block(
-                    seed,
-                    assay_proof::LANE_DOMAIN,
-                    lane,
-                    assay_proof::STEP_DOUBLE_ROUNDS,
-                );
-                for _ in 0..params.steps {
-                    let index = item_index(&accumulator, params.items);
-                    let read = if index < stored {
-                        item(seed, index, params.fill_double_rounds)
-                    } else {
-                        [0; 16]
-                    };
-                    let mixed = core::array::from_fn(|word| accumulator[word] ^ read[word]);
-                    accumulator = permute_add(&mixed, assay_proof::STEP_DOUBLE_ROUNDS);
-                }
-                leaf(&accumulator)
-            })
-            .collect(),
-    ];
-    while levels.last().unwrap().len() > 1 {
-        let above = levels
-            .last()
-            .unwrap()
-            .chunks(2)
-            .map(|pair| node(&pair[0], &pair[1]))
-            .collect();
-        levels.push(above);
-    }
-    levels
-}
-
-/// The paths of lanes in such a tree.
-pub(crate) fn paths(levels: &[Vec<Hash>], lanes: impl IntoIterator<Item = u32>) -> SlotProof {
-    SlotProof::from_paths(lanes.into_iter().map(|lane| {
-        levels[..levels.len() - 1]
-            .iter()
-            .enumerate()
-            .map(|(level, hashes)| hashes[(lane as usize >> level) ^ 1])
-            .collect::<Vec<Hash>>()
-    }))
-    .unwrap()
-}
-
-/// A commit that its machine's worker signed.
-pub(crate) fn signed_commit(round: RoundId, machine: MachineId, roots: &[Hash]) -> crate::Call<Test> {
-    let worker = Machines::get().get(&machine).map_or(1, |record| record.worker);
-    commit_signed_by(worker, round, machine, roots)
-}
-
-/// A commit that some worker signed.
-pub(crate) fn commit_signed_by(
-    worker: u8,
-    round: RoundId,
-    machine: MachineId,
-    roots: &[Hash],
-) -> crate::Call<Test> {
-    let genesis_hash = System::block_hash(0);
-    let message = commit_message(genesis_hash.as_ref(), round, machine, roots);
-    crate::Call::commit {
-        round,
-        machine,
-        roots: roots.to_vec().try_into().unwrap(),
-        signature: worker_pair(worker).sign(&message),
-    }
-}
-
-/// Proofs that their machine's worker signed.
-pub(crate) fn signed_prove(
-    round: RoundId,
-    machine: MachineId,
-    first_slot: u8,
-    proofs: &[SlotProof],
-) -> crate::Call<Test> {
-    let worker = Machines::get().get(&machine).map_or(1, |record| record.worker);
-    prove_signed_by(worker, round, machine, first_slot, proofs)
-}
-
-/// Proofs that some worker signed.
-pub(crate) fn prove_signed_by(
-    worker: u8,
-    round: RoundId,
-    machine: MachineId,
-    first_slot: u8,
-    proofs: &[SlotProof],
-) -> crate::Call<Test> {
-    let genesis_hash = System::block_hash(0);
-    let message = prove_message(genesis_hash.as_ref(), round, machine, first_slot, proofs);
-    crate::Call::prove {
-        round,
-        machine,
-        first_slot,
-        proofs: proofs.to_vec().try_into().unwrap(),
-        signature: worker_pair(worker).sign(&message),
-    }
-}
-
 /// What the transaction pool says of a call.
 pub(crate) fn authorize(call: crate::Call<Test>) -> Result<ValidTransaction, TransactionValidityError> {
     RuntimeCall::from(call)
@@ -705,37 +568,6 @@ pub(crate) fn send(call: crate::Call<Test>) {
     dispatch_authorized(call).unwrap();
 }
 
-/// The machine's worker commits honestly.
-pub(crate) fn commit(round: RoundId, machine: MachineId) {
-    let due = due_in(round, machine).unwrap();
-    send(signed_commit(round, machine, &honest_roots(&due, machine)));
-}
-
-/// The machine's worker proves honestly what is left, in as large parts as can be.
-pub(crate) fn prove(round: RoundId, machine: MachineId) {
-    while let Some(due) = due_in(round, machine) {
-        let ChallengePhase::Prove { next_slot, .. } = due.phase else {
-            panic!("there is nothing to prove yet: {:?}", due.phase);
-        };
-        let end = due.slots.min(next_slot + due.max_slots_per_proof);
-        let proofs: Vec<SlotProof> = (next_slot..end)
-            .map(|slot| honest_proof(&due, machine, slot))
-            .collect();
-        send(signed_prove(round, machine, next_slot, &proofs));
-    }
-}
-
-/// These machines answer the round honestly and in time.
-pub(crate) fn answer(round: RoundId, machines: &[MachineId]) {
-    for machine in machines {
-        commit(round, *machine);
-    }
-    until_drawn(round);
-    for machine in machines {
-        prove(round, *machine);
-    }
-}
-
 /// A machine that answered its first newcomer round and is active. Forgets events and traces so far.
 pub(crate) fn active_machine(worker: u8, slots: u8) -> MachineId {
     let machine = register(worker, slots);
@@ -750,7 +582,18 @@ pub(crate) fn active_machine(worker: u8, slots: u8) -> MachineId {
 
 /// Somebody reports that a machine missed its answer.
 pub(crate) fn report_missed(round: RoundId, machine: MachineId) -> DispatchResult {
-    HardwareChallenge::report_missed(RuntimeOrigin::signed(STRANGER), round, machine, STRANGER)
+    HardwareChallenge::report_missed(RuntimeOrigin::signed(STRANGER), round, machine)
+}
+
+/// So many machines that are active, and answer one audit beside the machine under test: enough that those
+/// that are silent are no third of the network.
+pub(crate) fn honest_crowd(count: u8) -> Vec<MachineId> {
+    (0..count).map(|number| active_machine(200 + number, 1)).collect()
+}
+
+/// Blocks until the round was concluded and forgotten.
+pub(crate) fn until_concluded(round: RoundId) {
+    blocks_until(|| !crate::Rounds::<Test>::contains_key(round));
 }
 
 /// The pallet's events so far; forgets them.

@@ -1,0 +1,35 @@
+//! How far finality is behind, as far as the chain itself can know it.
+
+/// Identifies what a block's author says of finality among the inherent data of a block.
+pub const INHERENT_IDENTIFIER: [u8; 8] = *b"finality";
+
+/// Number of the highest block that the author's node holds for finalized.
+pub type InherentType = u32;
+
+/// Tells how far finality is behind. Implemented by `pallet-finality-view`.
+pub trait FinalityLag {
+    /// Blocks between a block's parent and the newest finalized block: the median of what recent authors saw.
+    /// 2 or 3 on a healthy chain.
+    fn lag_blocks() -> u32;
+
+    /// Returns true while the lag is so large that workers and validators cannot be expected to act in time.
+    fn is_stalled() -> bool;
+
+    /// Makes [`Self::is_stalled`] answer so; for benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_stalled(is_stalled: bool);
+}
+
+/// Finality that is never behind.
+impl FinalityLag for () {
+    fn lag_blocks() -> u32 {
+        0
+    }
+
+    fn is_stalled() -> bool {
+        false
+    }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_set_stalled(_: bool) {}
+}
