@@ -2,8 +2,8 @@
 
 use polkadot_sdk::{
     frame_metadata_hash_extension::CheckMetadataHash, frame_system,
-    pallet_skip_feeless_payment::SkipCheckIfFeeless,
-    pallet_transaction_payment::ChargeTransactionPayment, sp_runtime::generic::Era,
+    pallet_skip_feeless_payment::SkipCheckIfFeeless, pallet_transaction_payment::ChargeTransactionPayment,
+    sp_runtime::generic::Era,
 };
 
 use crate::{RuntimeCall, TxExtension, UncheckedExtrinsic};

@@ -15,8 +15,7 @@ use polkadot_sdk::{
             constants::{ParityDbWeight, WEIGHT_REF_TIME_PER_MILLIS},
         },
     },
-    frame_system, pallet_balances, pallet_skip_feeless_payment, pallet_timestamp,
-    pallet_transaction_payment,
+    frame_system, pallet_balances, pallet_skip_feeless_payment, pallet_timestamp, pallet_transaction_payment,
     sp_runtime::{
         FixedPointNumber, Perbill, Perquintill,
         traits::{AccountIdConversion, AccountIdLookup, Bounded},

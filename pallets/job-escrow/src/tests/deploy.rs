@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What [`order`] holds for bytes and bounties when it is deployed to one machine: 0.8 ASY for bytes, four bounties.
-const DEPOSIT: Balance = ASY;
+const DEPOSIT: Balance = ASY + MANIFEST_DEPOSIT;
 
 #[test]
 fn deploy_works() {

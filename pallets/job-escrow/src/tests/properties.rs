@@ -399,7 +399,7 @@ fn random_order(dice: &mut Dice, model: &Model) -> JobOrder {
 fn act(dice: &mut Dice, model: &mut Model) {
     let part = dice.pick(&parts());
     let job = dice.pick(&open_jobs());
-    match dice.below(42) {
+    match dice.below(43) {
         0..=2 => {
             let order = random_order(dice, model);
             let consumer = dice.pick(&CONSUMERS).unwrap();
@@ -551,6 +551,35 @@ fn act(dice: &mut Dice, model: &mut Model) {
             if let Some((job, machine)) = part {
                 let worker = signed(worker_of(machine));
                 let _ = JobEscrow::decline(worker, job, machine, DeclineReason::CannotRun);
+            }
+        }
+        // A vote that nothing but one replica's result disturbs.
+        41 => {
+            let votes = open_jobs()
+                .into_iter()
+                .find(|job| job_record(*job).kind.quorum_threshold().is_some());
+            for job in votes {
+                let replicas: Vec<_> = parts().into_iter().filter(|(of, _)| *of == job).collect();
+                let liar = dice.below(6) as usize;
+                for (index, (_, machine)) in replicas.iter().enumerate() {
+                    let result = if index == liar {
+                        H256::repeat_byte(2)
+                    } else {
+                        TRUTH
+                    };
+                    let worker = signed(worker_of(*machine));
+                    let _ = JobEscrow::start(worker.clone(), job);
+                    let commitment = JobEscrow::commitment_to(job, *machine, result, [7; 32]);
+                    if JobEscrow::commit_result(worker, job, commitment).is_ok() {
+                        model.committed.insert((job, *machine), result);
+                    }
+                }
+                for (_, machine) in replicas {
+                    if let Some(result) = model.committed.get(&(job, machine)) {
+                        let worker = signed(worker_of(machine));
+                        let _ = JobEscrow::reveal_result(worker, job, *result, [7; 32]);
+                    }
+                }
             }
         }
         _ => change_conditions(dice),
