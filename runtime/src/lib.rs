@@ -34,8 +34,8 @@ pub use assay_primitives::money::Balance;
 use polkadot_sdk::{
     frame_executive, frame_metadata_hash_extension, frame_support, frame_system, pallet_authorship,
     pallet_babe, pallet_bags_list, pallet_balances, pallet_grandpa, pallet_multisig, pallet_offences,
-    pallet_parameters, pallet_preimage, pallet_proxy, pallet_scheduler, pallet_staking, pallet_sudo,
-    pallet_timestamp, pallet_transaction_payment, pallet_utility,
+    pallet_parameters, pallet_preimage, pallet_proxy, pallet_scheduler, pallet_skip_feeless_payment,
+    pallet_staking, pallet_sudo, pallet_timestamp, pallet_transaction_payment, pallet_utility,
     sp_runtime::{
         MultiAddress, MultiSignature, generic,
         traits::{BlakeTwo256, IdentifyAccount, Verify},
