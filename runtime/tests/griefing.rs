@@ -8,12 +8,17 @@ mod common;
 use assay_primitives::{clock::ActiveClock, machine::MachineId, money::Balance};
 use assay_runtime::{
     Balances, ChainClock, Executive, Runtime, RuntimeCall, System, TxExtension, UncheckedExtrinsic,
+    parameters::bounded,
 };
+use codec::Encode;
 use common::*;
 use pallet_job_escrow::{DeclineReason, JobKind, Outcome, Verification};
 use polkadot_sdk::{
     frame_metadata_hash_extension::CheckMetadataHash,
-    frame_support::{assert_ok, traits::fungible::Mutate},
+    frame_support::{
+        assert_ok,
+        traits::{Get, fungible::Mutate},
+    },
     frame_system,
     pallet_skip_feeless_payment::SkipCheckIfFeeless,
     pallet_transaction_payment::ChargeTransactionPayment,
@@ -87,7 +92,7 @@ fn orders_that_cannot_be_started_cost_no_bond_and_no_reporter_earns() {
             chain.pass(10 * MINUTE_MS + SLOT_MS);
             let eve = wealth(&account(Eve));
             assert_ok!(call_as(&account(Eve), Escrow::expire { job, machine }));
-            let bounty = assay_runtime::parameters::dynamic::job_escrow::Bounty::get();
+            let bounty = bounded::Bounty::get();
             assert_eq!(wealth(&account(Eve)), eve + bounty, "the consumer's own money");
             assert!(!is_open(job));
             // A machine that is back says so; one that is not is ordered no more.

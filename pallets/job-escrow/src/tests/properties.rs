@@ -555,10 +555,10 @@ fn act(dice: &mut Dice, model: &mut Model) {
         }
         // A vote that nothing but one replica's result disturbs.
         41 => {
-            let votes = open_jobs()
+            let vote = open_jobs()
                 .into_iter()
                 .find(|job| job_record(*job).kind.quorum_threshold().is_some());
-            for job in votes {
+            if let Some(job) = vote {
                 let replicas: Vec<_> = parts().into_iter().filter(|(of, _)| *of == job).collect();
                 let liar = dice.below(6) as usize;
                 for (index, (_, machine)) in replicas.iter().enumerate() {
