@@ -64,8 +64,8 @@ sp_api::decl_runtime_apis! {
         /// The validator that holds the key in this session; `None` where nobody does.
         fn validator_of(key: AvailabilityId) -> Option<AccountId>;
 
-        /// The report, or the next part of it, that the holder of the key owes now; `None` where it sent all of it, or was
-        /// no validator then.
+        /// The report, or the next part of it, that the holder of the key owes now; `None` where it sent all
+        /// of it, or was no validator then.
         fn report_due(key: AvailabilityId) -> Option<ReportDue>;
 
         /// The transaction that carries a report, to be given to a transaction pool; `None` where it lists too many

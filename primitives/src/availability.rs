@@ -58,17 +58,20 @@ pub const REPORT_WINDOW_EPOCHS: EpochIndex = 1;
 /// Most validators that may be assigned to one machine in an epoch: a report's places are bits of 32.
 pub const MAX_VALIDATORS_PER_MACHINE: u32 = 32;
 
-/// Most transactions in which a validator reports on one epoch. A list of failures that is full is continued by the next
-/// one, so no failure is left out for want of room; the bound keeps a validator from filling blocks for free.
+/// Most transactions in which a validator reports on one epoch. A list of failures that is full is continued
+/// by the next one, so no failure is left out for want of room; the bound keeps a validator from filling
+/// blocks for free.
 pub const MAX_REPORT_PARTS: u8 = 4;
 
 /// Most machines that a page of assignments looks at.
 pub const MAX_ASSIGNMENT_PAGE: u32 = 1_000;
 
 /// The bytes that a validator signs as its report of an epoch, or as a part of it:
-/// `context ‖ genesis hash ‖ epoch ‖ validator index ‖ after ‖ failures`, all but the first two as SCALE encodes them.
+/// `context ‖ genesis hash ‖ epoch ‖ validator index ‖ after ‖ failures`, all but the first two as SCALE
+/// encodes them.
 ///
-/// `after` is the last failure of the part before, and `None` in the first part: no part can stand for another one.
+/// `after` is the last failure of the part before, and `None` in the first part: no part can stand for
+/// another one.
 pub fn report_message(
     genesis_hash: &[u8],
     epoch: EpochIndex,
@@ -130,7 +133,8 @@ pub struct ReportDue {
     pub epoch: EpochIndex,
     /// The validator's place among that epoch's validators.
     pub validator_index: u32,
-    /// Last failure of the parts that were sent; this part lists those behind it. `None`: it is the first part.
+    /// Last failure of the parts that were sent; this part lists those behind it. `None`: it is the first
+    /// part.
     pub after: Option<MachineId>,
     /// Most failures that this part may list.
     pub max_failures: u32,

@@ -36,13 +36,14 @@ pub trait EpochWeights {
     /// Sum of the weights of all machines in an epoch that has ended; zero once it fell out of history.
     fn total_weight_in(epoch: EpochIndex) -> u128;
 
-    /// First epoch in which the machine weighed something, or will, and that it was not paid for; `None` where there is
-    /// none.
+    /// First epoch in which the machine weighed something, or will, and that it was not paid for; `None`
+    /// where there is none.
     fn first_unpaid_epoch(_machine: MachineId) -> Option<EpochIndex> {
         None
     }
 
-    /// Gives the machine a weight in the epoch, as a part of a total of `total`; for benchmarks of other pallets.
+    /// Gives the machine a weight in the epoch, as a part of a total of `total`; for benchmarks of other
+    /// pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_weigh(_machine: MachineId, _epoch: EpochIndex, _weight: RewardWeight, _total: u128) {}
 }
@@ -93,8 +94,8 @@ pub trait EpochUptime {
     /// one epoch in which it was down. What it is paid for does not change.
     fn count_failure(_machine: MachineId) {}
 
-    /// Gives the machine the best average uptime, so that [`Self::count_failure`] costs its most; for benchmarks of other
-    /// pallets.
+    /// Gives the machine the best average uptime, so that [`Self::count_failure`] costs its most; for
+    /// benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_reliable(_machine: MachineId) {}
 

@@ -297,8 +297,8 @@ fn a_failure_costs_the_average_as_much_as_an_epoch_down() {
     });
 }
 
-/// Verdicts, in a million, that so many of a network's validators make alone, when each machine is watched by as many as
-/// the runtime says.
+/// Verdicts, in a million, that so many of a network's validators make alone, when each machine is watched by
+/// as many as the runtime says.
 fn verdicts_of(colluding: u128, validators: u128) -> u128 {
     let choose = |from: u128, taken: u128| {
         (0..taken).fold(1, |ways, number| {
@@ -314,7 +314,8 @@ fn verdicts_of(colluding: u128, validators: u128) -> u128 {
 
 #[test]
 fn verdicts_are_as_hard_to_buy_as_the_table_says() {
-    // A tenth, a fifth, a third and a half of two hundred validators: what they can call up or down against the others.
+    // A tenth, a fifth, a third and a half of two hundred validators: what they can call up or down against
+    // the others.
     assert_eq!(
         [20, 40, 66, 99].map(|colluding| verdicts_of(colluding, 200)),
         [7_592, 55_588, 202_425, 490_530]
@@ -423,6 +424,27 @@ fn the_registry_hears_how_reliable_a_machine_is() {
         payout(machine, Bob);
         assert_eq!(uptime(machine), 944_677);
         assert_noop!(update(), pallet_availability::Error::<Runtime>::NothingToCount);
+    });
+}
+
+#[test]
+fn a_provider_does_not_shed_its_past_by_asking_late() {
+    with_chain("development", |chain| {
+        let machine = active_machine(Bob, Dave, 1);
+        let first = ChainClock::current_epoch() + 1;
+        chain.until_epoch(first + 1);
+        report(Alice, &[machine]);
+        chain.until_epoch(first + 3);
+        // Nobody asked for its average until its provider wants its rewards.
+        assert_eq!(payout(machine, Bob), pool(first + 1));
+        let update = pallet_availability::Call::update_uptime {
+            machine,
+            max_epochs: 32,
+        };
+        assert_ok!(call_as(&account(Eve), update));
+        let record = pallet_provider_registry::Machines::<Runtime>::get(machine).unwrap();
+        // One epoch down, then one up.
+        assert_eq!(record.uptime_ppm, 944_677);
     });
 }
 

@@ -1,5 +1,6 @@
-//! The emission's numbers, from the runtime's parameters: what a network earns by its size, what hardware earns by its
-//! bond, and what a cheat gains. `docs/ECONOMICS.md` tells them; a change of a parameter that makes it wrong fails here.
+//! The emission's numbers, from the runtime's parameters: what a network earns by its size, what hardware
+//! earns by its bond, and what a cheat gains. `docs/ECONOMICS.md` tells them; a change of a parameter that
+//! makes it wrong fails here.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,7 +39,7 @@ fn score_of(class: HardwareClassId) -> Balance {
     of_class.unwrap().compute_score.into()
 }
 
-/// What the runtime has bonded for a machine of that class with so many slots.
+/// Bond that the runtime asks for a machine of that class with so many slots.
 fn bond_of(class: HardwareClassId, slots: u8) -> Balance {
     let mut bond = 0;
     with_chain("development", |_| {
@@ -93,7 +94,8 @@ fn full_pool_is_shared_by_forty_thousand_h100() {
         score_of(H100) * EMISSION_CAP_PER_POINT * EPOCHS_PER_YEAR / ASY,
         4_334
     );
-    // A thousand processors of 64 slots earn 32 ASY an hour, a six-hundredth of the pool, and take it from nobody.
+    // A thousand processors of 64 slots earn 32 ASY an hour, a six-hundredth of the pool, and take it from
+    // nobody.
     let processors = 1_000 * 64 * score_of(CPU) * EMISSION_CAP_PER_POINT;
     assert_eq!((processors / ASY, first_pool / processors), (32, 617));
 }

@@ -51,7 +51,7 @@ pub enum AvailabilityEvent {
         rewarded: u32,
         /// Reports that were against a clear majority.
         against_majority: u32,
-        /// Whether so many machines were down that no report earns anything.
+        /// True for an outage, for which no report earns anything.
         is_outage: bool,
     },
     /// A machine's average is kept from now on.

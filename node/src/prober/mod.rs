@@ -7,10 +7,11 @@
 //! | `plan` | an epoch: when to ask whom, and what came of it |
 //! | `report` | the transaction that tells the chain |
 //!
-//! A task of the node and not an off-chain worker of the runtime: a runtime can ask for a URL only, and somebody else
-//! would choose the address behind it. Everything is decided by the chain's best block: an epoch's machines are listed
-//! when the epoch begins and at each third of it, are asked at random times until shortly before its end, and the report
-//! goes out in the next epoch, part by part, until a block has it. While the chain stands still, nothing new is asked.
+//! A task of the node and not an off-chain worker of the runtime: a runtime can ask for a URL only, and
+//! somebody else would choose the address behind it. Everything is decided by the chain's best block: an
+//! epoch's machines are listed when the epoch begins and at each third of it, are asked at random times until
+//! shortly before its end, and the report goes out in the next epoch, part by part, until a block has it.
+//! While the chain stands still, nothing new is asked.
 
 mod metrics;
 mod plan;
@@ -130,12 +131,12 @@ struct Watching {
     window: Duration,
     /// Parts of the window that were planned.
     planned: u32,
-    /// What is still to be asked in those, the latest first.
+    /// Probes of those parts that are still to be made, the latest first.
     probes: Vec<PlannedProbe>,
 }
 
 impl Watching {
-    /// Whether the next part of the window has come.
+    /// Returns true when the next part of the window has come.
     fn has_part_to_plan(&self) -> bool {
         !self.window.is_zero()
             && self.planned < PROBES_PER_MACHINE
@@ -247,8 +248,8 @@ where
         self.report_epoch(at, &keys).await
     }
 
-    /// Begins to watch the current epoch, if the key's holder is a validator in it and does not watch it already; then
-    /// plans it part by part, each for the machines as they are when it begins.
+    /// Begins to watch the current epoch, if the key's holder is a validator in it and does not watch it
+    /// already; then plans it part by part, each for the machines as they are when it begins.
     fn watch_epoch(&mut self, at: Hash, key: &AvailabilityId) -> Result<(), ApiError> {
         let api = self.dependencies.client.runtime_api();
         // No machine has the greatest number: this page is empty and costs little.
@@ -353,7 +354,8 @@ where
     }
 }
 
-/// The machines that fall to the key's holder in the current epoch, as they are in a block: as many as one can watch.
+/// The machines that fall to the key's holder in the current epoch, as they are in a block: as many as one
+/// can watch.
 fn assigned_machines<Client>(
     client: &Client,
     at: Hash,

@@ -8,8 +8,8 @@ use assay_runtime::{AccountId, configs::market::MAX_FAILURES_PER_EPOCH};
 /// How often each machine is asked in an epoch, so that one lost packet is no outage.
 pub(super) const PROBES_PER_MACHINE: u32 = 3;
 
-/// Most machines that are watched in an epoch, as many as a report can list; twice what falls to one of 200 validators in
-/// a network of 40,000. What is beyond is not asked, and so is accused of nothing.
+/// Most machines that are watched in an epoch, as many as a report can list; twice what falls to one of 200
+/// validators in a network of 40,000. What is beyond is not asked, and so is accused of nothing.
 pub(super) const MAX_WATCHED: usize = MAX_FAILURES_PER_EPOCH as usize;
 
 /// A probe to be made.
@@ -65,9 +65,9 @@ impl Watch {
         self.machines.get(index).map(|watched| &watched.machine)
     }
 
-    /// Takes over what changed since the machines were listed: where and by which key they answer, so that who moves does
-    /// not miss the rest of the epoch; and, before part `part` of the window, who joined since and can still be asked
-    /// more than once.
+    /// Takes over what changed since the machines were listed: where and by which key they answer, so that
+    /// who moves does not miss the rest of the epoch; and, before part `part` of the window, who joined since
+    /// and can still be asked more than once.
     pub(super) fn refresh(&mut self, part: u32, machines: Vec<AssignedMachine<AccountId>>) {
         let places: BTreeMap<_, _> = (0..)
             .zip(&self.machines)
@@ -126,7 +126,8 @@ impl Watch {
         asked * 2 >= self.machines.len()
     }
 
-    /// The machines behind `after` that were missed more often than seen, by identifier: the first `max` of them.
+    /// The machines behind `after` that were missed more often than seen, by identifier: the first `max` of
+    /// them.
     pub(super) fn failures(&self, after: Option<MachineId>, max: usize) -> Vec<MachineId> {
         let mut failures: Vec<_> = self
             .machines

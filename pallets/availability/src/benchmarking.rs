@@ -89,7 +89,7 @@ fn epoch_record<T: Config>() -> EpochRecordOf<T> {
     }
 }
 
-/// What [`assay_primitives::emission::EpochUptime::benchmark_reliable`] says.
+/// Does what [`assay_primitives::emission::EpochUptime::benchmark_reliable`] says.
 pub(crate) fn set_reliable<T: Config>(machine: MachineId) {
     let next_epoch = T::Clock::current_epoch().saturating_add(1);
     Uptimes::<T>::insert(

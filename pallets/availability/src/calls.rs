@@ -53,8 +53,8 @@ impl<T: Config> Pallet<T> {
         Ok(epochs.end.saturating_sub(epochs.start))
     }
 
-    /// Begins to keep a machine's average, with the first epoch that it has rewards to come of, and at the latest with the
-    /// next one: whoever asks late, what it was down until then counts.
+    /// Begins to keep a machine's average, with the first epoch that it has rewards to come of, and at the
+    /// latest with the next one: whoever asks late, what it was down until then counts.
     fn track(machine: MachineId) -> UptimeRecord {
         let next = T::Clock::current_epoch().saturating_add(1);
         let from_epoch = T::Weights::first_unpaid_epoch(machine).map_or(next, |first| first.min(next));

@@ -70,8 +70,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Credits everybody whose report of the epoch was not against a clear majority, but nobody for an outage, and
-    /// forgets the epoch's validators when no later epoch has the same.
+    /// Credits everybody whose report of the epoch was not against a clear majority, but nobody for an
+    /// outage, and forgets the epoch's validators when no later epoch has the same.
     pub(crate) fn settle(epoch: EpochIndex) {
         let Some(mut record) = EpochRecords::<T>::get(epoch) else {
             return;

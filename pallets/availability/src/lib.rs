@@ -1,10 +1,11 @@
 //! Which machines were up, as validators saw it.
 //!
 //! Every epoch of Assay, each machine is watched by [`Config::ValidatorsPerMachine`] validators, drawn by a
-//! pseudo-random function of the epoch's seed and the machine. They probe it at times of their own. When the epoch has
-//! ended, each validator sends one report, in the epoch that follows: the list of its machines that did not answer. A
-//! list that is full is continued by further parts, up to [`MAX_REPORT_PARTS`](assay_primitives::availability::MAX_REPORT_PARTS).
-//! Then the epoch is *closed*, and what was seen in it is final.
+//! pseudo-random function of the epoch's seed and the machine. They probe it at times of their own. When the
+//! epoch has ended, each validator sends one report, in the epoch that follows: the list of its machines that
+//! did not answer. A list that is full is continued by further parts, up to
+//! [`MAX_REPORT_PARTS`](assay_primitives::availability::MAX_REPORT_PARTS). Then the epoch is *closed*, and
+//! what was seen in it is final.
 //!
 //! ```text
 //! epoch     7                      8                       9
@@ -13,14 +14,16 @@
 //!           of 7 are known         validator is taken
 //! ```
 //!
-//! A machine was down in an epoch when more than half of the validators that were to watch it, and two at least, say that
-//! it did not answer; on a chain with one validator its word is enough. Silence of a validator is no accusation: where
-//! too few reported, the machine counts as up, which is not the provider's fault.
+//! A machine was down in an epoch when more than half of the validators that were to watch it, and two at
+//! least, say that it did not answer; on a chain with one validator its word is enough. Silence of a
+//! validator is no accusation: where too few reported, the machine counts as up, which is not the provider's
+//! fault.
 //!
-//! An **outage** is an epoch in which at least [`MIN_OUTAGE_MACHINES`] machines, with more than a third of the epoch's
-//! whole weight in the emission, were down at once: of the network or of the validators, as far as anybody can tell.
-//! Nobody is paid for what nobody saw, or switching a third of the network off would pay; but nobody is blamed either:
-//! averages do not count the epoch, and no validator earns from reporting it.
+//! An **outage** is an epoch in which at least [`MIN_OUTAGE_MACHINES`] machines, with more than a third of
+//! the epoch's whole weight in the emission, were down at once: of the network or of the validators, as far
+//! as anybody can tell. Nobody is paid for what nobody saw, or switching a third of the network off would
+//! pay; but nobody is blamed either: averages do not count the epoch, and no validator earns from reporting
+//! it.
 //!
 //! A machine's average uptime is kept by whoever asks for it: it is
 //! exponentially weighted, and no block ever looks at all machines.
@@ -37,8 +40,9 @@
 //!    of machines that are its to watch.
 //! 3. What was seen in a closed epoch never changes, until it falls out of history. Then it counts as down, so
 //!    that nobody gains by asking late.
-//! 4. No validator decides alone, where there are others, and no silence helps an accuser: a machine is down when more
-//!    than half of those that were to watch it say so. A machine that left the market since is judged all the same.
+//! 4. No validator decides alone, where there are others, and no silence helps an accuser: a machine is down
+//!    when more than half of those that were to watch it say so. A machine that left the market since is
+//!    judged all the same.
 //! 5. Rewards are neither created nor lost: what a validator is owed is what its reports earned and what it was not
 //!    paid yet, whatever the pot holds.
 //! 6. Bounded: history is forgotten failure by failure, a set of validators is kept until the last of its epochs is
@@ -80,7 +84,7 @@ pub const FAILURES_NOT_SORTED: u8 = 2;
 /// What a transaction pool is told of a report of a machine that was another validator's to watch.
 pub const NOT_ASSIGNED: u8 = 3;
 
-/// What a transaction pool is told of a part that does not follow the last one of its report.
+/// Code by which a transaction pool hears of a part that does not follow the last one of its report.
 pub const NOT_NEXT_PART: u8 = 4;
 
 #[polkadot_sdk::frame_support::pallet]
@@ -125,7 +129,8 @@ pub mod pallet {
         /// Hears of every machine's average.
         type OnUptimeChange: OnUptimeChange;
 
-        /// Tells what machines weighed, by which an outage of the network is told from one of a provider, and since when.
+        /// Tells what machines weighed, by which an outage of the network is told from one of a provider, and
+        /// since when.
         type Weights: EpochWeights;
 
         /// Tells the epoch.
@@ -138,14 +143,14 @@ pub mod pallet {
         #[pallet::constant]
         type MaxValidators: Get<u32>;
 
-        /// Validators that watch a machine, at least three and at most [`MAX_VALIDATORS_PER_MACHINE`]; all, when there
-        /// are fewer. With three, two of them agree. The more, the harder a machine's verdict is to buy, and the more every validator has to probe. A
-        /// change counts from the next epoch on.
+        /// Validators that watch a machine, at least three and at most [`MAX_VALIDATORS_PER_MACHINE`]; all,
+        /// when there are fewer. With three, two of them agree. The more, the harder a machine's verdict is
+        /// to buy, and the more every validator has to probe. A change counts from the next epoch on.
         #[pallet::constant]
         type ValidatorsPerMachine: Get<u32>;
 
-        /// Most failures that a part of a report lists, at least one; a full one may be continued. A part must fit a
-        /// block.
+        /// Most failures that a part of a report lists, at least one; a full one may be continued. A part
+        /// must fit a block.
         #[pallet::constant]
         type MaxFailuresPerReport: Get<u32>;
 
@@ -254,7 +259,7 @@ pub mod pallet {
             rewarded: u32,
             /// Reports that were against a clear majority.
             against_majority: u32,
-            /// Whether the epoch had an outage, for which no report earns anything.
+            /// True for an epoch with an outage, for which no report earns anything.
             is_outage: bool,
         },
         /// A machine's average is kept from now on.
@@ -309,7 +314,8 @@ pub mod pallet {
         NotAssigned,
         /// The part does not follow the last one of the report.
         NotNextPart,
-        /// There is no such machine, or it is neither in the market nor leased, nor was in an epoch that is not closed.
+        /// There is no such machine, or it is neither in the market nor leased, nor was in an epoch that is
+        /// not closed.
         MachineNotWatched,
         /// An update counts at least one epoch and at most `MaxEpochsPerUpdate`.
         BadEpochCount,
@@ -371,10 +377,10 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Reports on the epoch that ended last, or continues a report whose parts so far were full.
         ///
-        /// A general transaction that costs no fee: it is authorized by the signature of a validator of that epoch
-        /// over what [`report_message`](assay_primitives::availability::report_message) says. A machine that is not in
-        /// the registry is passed over. Behind the last failure of a full part nothing is known of what the validator
-        /// saw, until the next part comes, empty or not.
+        /// A general transaction that costs no fee: it is authorized by the signature of a validator of that
+        /// epoch over what [`report_message`](assay_primitives::availability::report_message) says. A machine
+        /// that is not in the registry is passed over. Behind the last failure of a full part nothing is
+        /// known of what the validator saw, until the next part comes, empty or not.
         ///
         /// # Origin
         /// Authorized.
@@ -425,8 +431,9 @@ pub mod pallet {
 
         /// Counts the oldest closed epochs that a machine's average knows nothing of.
         ///
-        /// The first call for a machine begins its average, which counts from the oldest epoch on that the machine has
-        /// rewards to come of, or else from the next one: nobody's past is forgotten for asking late. Epochs that fell out of history are skipped, and so are outages.
+        /// The first call for a machine begins its average, which counts from the oldest epoch on that the
+        /// machine has rewards to come of, or else from the next one: nobody's past is forgotten for asking
+        /// late. Epochs that fell out of history are skipped, and so are outages.
         ///
         /// # Origin
         /// Signed, by anybody.
@@ -437,8 +444,8 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::BadEpochCount`]: `max_epochs` is out of its range.
-        /// - [`Error::MachineNotWatched`]: there is no such machine, or nobody watches it: it is unproven or retired, and
-        ///   no slot of it is leased.
+        /// - [`Error::MachineNotWatched`]: there is no such machine, or nobody watches it: it is unproven or
+        ///   retired, and no slot of it is leased.
         /// - [`Error::NothingToCount`]: the average knows of all closed epochs.
         ///
         /// # Events

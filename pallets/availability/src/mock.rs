@@ -86,7 +86,7 @@ parameter_types! {
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
     /// Machines that are watched whatever their status, as while a slot of them is leased.
     pub static Engaged: BTreeSet<MachineId> = BTreeSet::new();
-    /// What machines weigh that do not weigh one; always the same, while all together weigh forty.
+    /// Weights of the machines that do not weigh one, in every epoch. All machines together weigh forty.
     pub static Weighty: BTreeMap<MachineId, RewardWeight> = BTreeMap::new();
     /// Since when machines have rewards to come, where they have any.
     pub static FirstUnpaid: BTreeMap<MachineId, EpochIndex> = BTreeMap::new();
@@ -357,7 +357,7 @@ pub(crate) fn machines_of(validator_index: u32, epoch: EpochIndex) -> Vec<Machin
         .collect()
 }
 
-/// What a validator signs as a part of its report.
+/// Signs a part of a report as its validator does.
 pub(crate) fn sign_part(
     signer: u32,
     epoch: EpochIndex,
@@ -375,7 +375,7 @@ pub(crate) fn sign_part(
     ))
 }
 
-/// What a validator signs as its report.
+/// Signs a report of one part as its validator does.
 pub(crate) fn sign(
     signer: u32,
     epoch: EpochIndex,

@@ -79,8 +79,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// The record of the epoch that the report is of, if this part of the report may be taken, as far as that costs nothing for
-    /// each failure.
+    /// The record of the epoch that the report is of, if this part of the report may be taken, as far as that
+    /// costs nothing for each failure.
     fn check_report(
         epoch: EpochIndex,
         validator_index: u32,
@@ -123,8 +123,9 @@ impl<T: Config> Pallet<T> {
         for machine in failures {
             let place =
                 place_of(&record.assigned(*machine), validator_index).ok_or(Error::<T>::NotAssigned)?;
-            // Whatever it has become since: by retiring, or by losing its proof, no machine undoes that it was down.
-            // Nothing is kept for machines that are not there, so that no validator can fill the state with them.
+            // Whatever it has become since: by retiring, or by losing its proof, no machine undoes that it
+            // was down. Nothing is kept for machines that are not there, so that no validator can fill the
+            // state with them.
             if T::Machines::status(*machine).is_none() {
                 continue;
             }
@@ -175,7 +176,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Whether validators watch the machine: it is in the market, or leased, or was either a moment ago.
+    /// Returns true for a machine that validators watch: in the market, or leased, or either a moment ago.
     pub fn is_watched(machine: MachineId) -> bool {
         T::Machines::is_watched(machine)
     }

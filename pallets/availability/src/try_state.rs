@@ -18,8 +18,9 @@ impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
     /// 1. Epochs are kept from the oldest one on, none to come, and nothing was reported of one that has not ended.
-    /// 2. Only an epoch's validators reported on it, and only reports are against a majority, in epochs that are being
-    ///    or were settled. Only those that reported may have more to say, each once, and only so often.
+    /// 2. Only an epoch's validators reported on it, and only reports are against a majority, in epochs that
+    ///    are being or were settled. Only those that reported may have more to say, each once, and only so
+    ///    often.
     /// 3. A failure is of an epoch that is kept, was seen by somebody, and only by validators that were to watch the
     ///    machine and that reported.
     /// 4. The cursor is in no epoch that is open, and nothing is forgotten that is not settled.
@@ -27,8 +28,8 @@ impl<T: Config> Pallet<T> {
     ///    epoch has as many validators as its set.
     /// 6. Nobody is owed nothing.
     /// 7. No average is above the whole, or knows of an epoch that is not closed.
-    /// 8. As many machines were down as were counted, in the epochs that are not being forgotten, and an outage has as
-    ///    many as it takes.
+    /// 8. As many machines were down as were counted, in the epochs that are not being forgotten, and an
+    ///    outage has as many as it takes.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let current = T::Clock::current_epoch();
         let cursor = Settlement::<T>::get();

@@ -32,7 +32,8 @@ pub(crate) const FULL_AVERAGE: u64 = FULL_UPTIME_PPM as u64 * PARTS_PER_PPM;
 /// Fewest reports of one machine among which a majority can be clear.
 pub const MIN_CLEAR_REPORTS: u32 = 3;
 
-/// Fewest machines that are down at once in an outage of the network: fewer are taken for an outage of a provider.
+/// Fewest machines that are down at once in an outage of the network: fewer are taken for an outage of a
+/// provider.
 pub const MIN_OUTAGE_MACHINES: u32 = 10;
 
 /// Numbers the sets of validators in the order in which they took over.
@@ -133,13 +134,13 @@ pub struct EpochRecord<MaxValidators: Get<u32>> {
     pub reported: ValidatorBits<MaxValidators>,
     /// Whose report was against a clear majority; complete when the epoch was settled.
     pub against_majority: ValidatorBits<MaxValidators>,
-    /// Who reported as many failures as fit and has not said that these were all.
+    /// Reports that may be continued: their last part was full.
     pub unfinished: BoundedVec<UnfinishedReport, MaxValidators>,
     /// Machines that were down.
     pub down_machines: u32,
     /// Sum of what the machines that were down weighed.
     pub down_weight: u128,
-    /// Whether so many were down at once that the chain cannot tell whose fault it was.
+    /// True for an outage: so many were down at once that the chain cannot tell whose fault it was.
     pub is_outage: bool,
 }
 
@@ -155,15 +156,15 @@ pub struct UnfinishedReport {
 }
 
 impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
-    /// How many validators watch each machine.
+    /// Number of validators that watch each machine.
     pub(crate) fn assigned_count(&self) -> u32 {
         self.validators_per_machine
             .min(self.validators)
             .min(MAX_VALIDATORS_PER_MACHINE)
     }
 
-    /// How many validators must not have seen a machine for it to count as down: more than half of those that watch it,
-    /// and two at least, but for a chain that has one validator only.
+    /// Number of validators that must not have seen a machine for it to count as down: more than half of
+    /// those that watch it, and two at least, but for a chain that has one validator only.
     ///
     /// Of those that watch it, not of those that report: the silence of others helps no accuser.
     pub fn needed_to_be_down(&self) -> u32 {
@@ -182,7 +183,7 @@ impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
             .copied()
     }
 
-    /// Whether the validator has said all that it saw of the machine.
+    /// Returns true when the validator has said what it saw of the machine.
     pub(crate) fn reported_on(&self, validator_index: u32, machine: MachineId) -> bool {
         self.reported.contains(validator_index)
             && self

@@ -23,7 +23,8 @@ impl<T: Config> Pallet<T> {
             .max(OldestEpoch::<T>::get())
     }
 
-    /// Whether the machine was up in an epoch: fewer of its validators than it takes say the opposite.
+    /// Returns true for a machine that was up in an epoch: fewer of its validators than it takes say the
+    /// opposite.
     pub(crate) fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
         EpochRecords::<T>::get(epoch).is_none_or(|record| Self::was_up_in(machine, epoch, &record))
     }
@@ -32,8 +33,8 @@ impl<T: Config> Pallet<T> {
         Failures::<T>::get(epoch, machine).count() < record.needed_to_be_down()
     }
 
-    /// Uptime in a closed epoch that is in history, as the machine's average counts it; `None`: not at all, since the
-    /// epoch had an outage, of which nobody can tell whose fault it was.
+    /// Uptime in a closed epoch that is in history, as the machine's average counts it; `None`: not at all,
+    /// since the epoch had an outage, of which nobody can tell whose fault it was.
     pub(crate) fn sample(machine: MachineId, epoch: EpochIndex) -> Option<u32> {
         let Some(record) = EpochRecords::<T>::get(epoch) else {
             return Some(FULL_UPTIME_PPM);
@@ -88,8 +89,8 @@ impl<T: Config> EpochUptime for Pallet<T> {
 }
 
 impl<T: Config> OnMachineRemoved for Pallet<T> {
-    /// Forgets the average, which is for a market that the machine has left. Its failures stay, and go with their epochs:
-    /// what is not paid yet is still judged by them.
+    /// Forgets the average, which is for a market that the machine has left. Its failures stay, and go with
+    /// their epochs: what is not paid yet is still judged by them.
     fn on_machine_removed(machine: MachineId) {
         Uptimes::<T>::remove(machine);
     }

@@ -39,7 +39,8 @@ fn machine_of<T: Config>(provider: &T::AccountId) -> MachineId {
     T::Machines::benchmark_machine(provider, &worker, 1)
 }
 
-/// What [`assay_primitives::emission::EpochWeights::benchmark_weigh`] says: a record as large as can be.
+/// Does what [`assay_primitives::emission::EpochWeights::benchmark_weigh`] says, with a record as large as
+/// can be.
 pub(crate) fn weigh<T: Config>(machine: MachineId, epoch: EpochIndex, weight: RewardWeight, total: u128) {
     let provider = T::Machines::provider_of(machine).unwrap_or_else(|| account("provider", 0, 0));
     let mut segments = BoundedVec::new();

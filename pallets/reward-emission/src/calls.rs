@@ -31,8 +31,8 @@ impl<T: Config> Pallet<T> {
             .and_then(|record| Self::unpaid_epochs(&record, max_epochs))
             .ok_or(Error::<T>::NothingToPay)?;
         let paid = epochs.end.saturating_sub(epochs.start);
-        // Before the epochs count as paid, since an average begins with the oldest unpaid one; and before the record is
-        // read to be changed, since the market hears of it.
+        // Before the epochs count as paid, since an average begins with the oldest unpaid one; and before the
+        // record is read to be changed, since the market hears of it.
         T::Uptime::count_epochs(machine, paid);
 
         let mut record = MachineWeights::<T>::get(machine).ok_or(Error::<T>::NothingToPay)?;

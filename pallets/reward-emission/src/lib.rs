@@ -1,22 +1,22 @@
 //! A capped, decaying emission shared among proven machines, and the flywheel's accounts.
 //!
-//! At the end of each epoch a fixed part of what is left of the emission becomes the epoch's *pool*, but no more than
-//! [`Config::CapPerWeight`] for each unit of all machines' weight: the first machines of a chain earn what their hardware
-//! is worth, not all that there is. What the cap withholds is left to later epochs. A machine may take
-//! `pool × weight / total weight × uptime`, when anybody asks for its payout and the epoch's uptime is final. What
-//! uptime forfeits is never minted.
+//! At the end of each epoch a fixed part of what is left of the emission becomes the epoch's *pool*, but no
+//! more than [`Config::CapPerWeight`] for each unit of all machines' weight: the first machines of a chain
+//! earn what their hardware is worth, not all that there is. What the cap withholds is left to later epochs.
+//! A machine may take `pool × weight / total weight × uptime`, when anybody asks for its payout and the
+//! epoch's uptime is final. What uptime forfeits is never minted.
 //!
 //! ```text
 //! pool = min(remaining / EmissionDivisor, total weight × CapPerWeight), rounded down once; remaining −= pool
 //! ```
 //!
-//! Below the size of the network at which both are the same, a machine earns `weight × CapPerWeight` whatever joins it;
-//! above, all share one pool.
+//! Below the size of the network at which both are the same, a machine earns `weight × CapPerWeight` whatever
+//! joins it; above, all share one pool.
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. No epoch ever mints more than its pool, nor a machine more than the cap for its weight, and all pools together
-//!    with what remains are what genesis set aside, to the planck.
+//! 1. No epoch ever mints more than its pool, nor a machine more than the cap for its weight, and all pools
+//!    together with what remains are what genesis set aside, to the planck.
 //! 2. No loop over machines, ever: the sum of weights is kept as they change, an epoch's end is O(1), and
 //!    a payout costs what the epochs that it pays cost.
 //! 3. Nobody gains by coming late or leaving early: more weight counts from the next epoch on, less weight
@@ -114,9 +114,10 @@ pub mod pallet {
 
         /// Plancks that an epoch releases at most for each unit of weight; not zero.
         ///
-        /// Bounds what a machine earns by its own weight. Too high, a small network shares all there is; what a
-        /// machine can earn between two audits must stay below what the first missed one costs it. Too low, the
-        /// emission takes longer than its decay says. A change counts from the end of the current epoch on.
+        /// Bounds what a machine earns by its own weight. Too high, a small network shares all there is; what
+        /// a machine can earn between two audits must stay below what the first missed one costs it. Too low,
+        /// the emission takes longer than its decay says. A change counts from the end of the current epoch
+        /// on.
         #[pallet::constant]
         type CapPerWeight: Get<Balance>;
 

@@ -31,8 +31,8 @@ impl<T: Config> Pallet<T> {
     ///    what the next epoch adds.
     /// 3. Accounts are kept for the current epoch and those in history, and nothing else; the current
     ///    epoch's has no pool yet.
-    /// 4. An epoch without weight has no pool; none minted more than its pool, or will when everybody is paid for a whole uptime; nor were
-    ///    more fees burned than taken.
+    /// 4. An epoch without weight has no pool; none minted more than its pool, or will when everybody is paid
+    ///    for a whole uptime; nor were more fees burned than taken.
     /// 5. A reward destination belongs to a machine that is in the market or has rewards to come.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let current = T::Clock::current_epoch();

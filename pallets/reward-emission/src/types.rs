@@ -29,8 +29,8 @@ pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
     Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct EpochRecord {
-    /// Plancks that the epoch's machines may share; zero until the epoch has ended. At most the cap for each unit of
-    /// the total weight.
+    /// Plancks that the epoch's machines may share; zero until the epoch has ended. At most the cap for each
+    /// unit of the total weight.
     pub pool: Balance,
     /// Plancks that the cap kept out of the pool. They are still to be emitted, by later epochs.
     pub withheld: Balance,

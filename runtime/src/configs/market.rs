@@ -40,11 +40,12 @@ pub const EMISSION_DIVISOR: Balance = 50_586;
 
 /// Most plancks that an epoch mints for each point of compute score: half a thousandth of an ASY.
 ///
-/// With one-hour epochs an H100 (989 points) earns at most 0.49 ASY an hour, and all of the first pool (19,768 ASY) is
-/// shared from 39.5 million points on: forty thousand H100s. Of a machine whose hardware left after an audit the next
-/// one comes within six hours, so it earned at most `6 × 5/4` caps for each point, attestation's premium included: 0.00375
-/// ASY. Its first missed audit costs a hundredth of its bond, 0.005 ASY where half an ASY is bonded for a point. A larger
-/// cap needs a larger bond for each point, a larger penalty or more audits. `tests/emission.rs` computes all of this.
+/// With one-hour epochs an H100 (989 points) earns at most 0.49 ASY an hour, and all of the first pool
+/// (19,768 ASY) is shared from 39.5 million points on: forty thousand H100s. Of a machine whose hardware left
+/// after an audit the next one comes within six hours, so it earned at most `6 × 5/4` caps for each point,
+/// attestation's premium included: 0.00375 ASY. Its first missed audit costs a hundredth of its bond, 0.005
+/// ASY where half an ASY is bonded for a point. A larger cap needs a larger bond for each point, a larger
+/// penalty or more audits. `tests/emission.rs` computes all of this.
 pub const EMISSION_CAP_PER_POINT: Balance = ASY / 2_000;
 
 /// Most plancks that an epoch mints for a unit of weight. Exact: a point is [`WEIGHT_PARTS`] of them.
@@ -82,8 +83,8 @@ const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 /// Validators that watch a machine. Each of 200 validators then watches 250 of 10,000 machines.
 pub const VALIDATORS_PER_MACHINE: u32 = 5;
 
-/// Most failures in one part of a validator's report: 4 KiB of them, twice what is a validator's to watch in a network of
-/// 10,000 machines. [`MAX_REPORT_PARTS`] of them list as many as a node watches.
+/// Most failures in one part of a validator's report: 4 KiB of them, twice what is a validator's to watch in
+/// a network of 10,000 machines. [`MAX_REPORT_PARTS`] of them list as many as a node watches.
 const MAX_FAILURES_PER_REPORT: u32 = 512;
 
 /// Most failures that a validator's report of an epoch lists; a node watches no more machines than that.

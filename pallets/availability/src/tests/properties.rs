@@ -201,7 +201,7 @@ fn compare_rewards(model: &Model) {
     }
 }
 
-/// What one of three validators, all of which watch all machines, says of an epoch.
+/// Report of one of three validators, all of which watch all machines.
 #[derive(Clone, Debug)]
 struct Said {
     /// Machines that it did not see.
@@ -211,7 +211,7 @@ struct Said {
 }
 
 impl Said {
-    /// How many parts its report has, the last of which is not full.
+    /// Number of parts of the whole report, the last of which is not full.
     fn parts_needed(&self) -> usize {
         self.failures.len() / MAX_FAILURES as usize + 1
     }
@@ -222,7 +222,7 @@ impl Said {
         self.failures.iter().copied().take(heard).collect()
     }
 
-    /// Whether the chain hears what it saw of the machine.
+    /// Returns true when the chain hears what it saw of the machine.
     fn tells_of(&self, machine: MachineId) -> bool {
         let is_behind = || self.heard().last().is_some_and(|last| machine > *last);
         self.parts > 0 && (self.parts >= self.parts_needed() || !is_behind())

@@ -197,7 +197,8 @@ fn who_had_more_to_say_is_not_against_a_majority_on_what_it_did_not_say() {
         .validators(4)
         .per_machine(4)
         .build_and_execute(|| {
-            // All four watch all machines; three of them report the last one, and one has no room for it in its first part.
+            // All four watch all machines; three of them report the last one, and one has no room for it in
+            // its first part.
             next_epoch();
             let last = MACHINES - 1;
             for validator in 0..3 {

@@ -62,7 +62,8 @@ fn epoch_end_releases_nothing_when_less_is_left_than_can_be_divided() {
         });
 }
 
-/// Plancks that a unit of weight earns at most, as on the real chain: half a thousandth of an ASY for each point.
+/// Plancks that a unit of weight earns at most, as on the real chain: half a thousandth of an ASY for each
+/// point.
 const REAL_CAP: Balance = ASY / 2_000 / 4;
 
 /// Weight of the CPU's only slot: one point.
@@ -104,7 +105,8 @@ fn processors_take_nothing_from_gpus_below_the_cap() {
         });
         amounts
     };
-    // A hundred H100 alone and beside a thousand processors of 64 slots, which would take 39 % of a shared pool.
+    // A hundred H100 alone and beside a thousand processors of 64 slots, which would take 39 % of a shared
+    // pool.
     let (alone, nothing) = earned_beside(0);
     let (beside, processors) = earned_beside(1_000);
     assert_eq!((alone, nothing), (98_900 * ASY / 2_000, 0));
