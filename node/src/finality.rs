@@ -8,7 +8,7 @@ use polkadot_sdk::{
     sp_inherents::{self, InherentData, InherentIdentifier},
 };
 
-/// What the node holds for finalized when a block is made or checked.
+/// Height that the node holds for finalized when a block is made or checked.
 pub(crate) struct InherentDataProvider {
     finalized: InherentType,
 }

@@ -132,7 +132,7 @@ pub struct ChallengeDue {
 }
 
 impl ChallengeDue {
-    /// What an answer of the machine that this was asked for is about.
+    /// Returns the subject of an answer by the machine that this was asked for.
     pub fn subject(&self, machine: MachineId) -> AnswerSubject {
         AnswerSubject {
             round: RoundRef {

@@ -1,4 +1,4 @@
-//! How far finality is behind, as far as the chain itself can know it.
+//! The lag of finality, as far as the chain itself can know it.
 
 /// Identifies what a block's author says of finality among the inherent data of a block.
 pub const INHERENT_IDENTIFIER: [u8; 8] = *b"finality";

@@ -102,9 +102,9 @@ pub enum ChallengeEvent {
     RoundConcluded {
         /// The round.
         round: RoundId,
-        /// How many of those that owed an answer gave one.
+        /// Machines that owed an answer, by whether they gave one.
         tally: Tally,
-        /// What the misses cost.
+        /// Consequence of the misses.
         outcome: RoundOutcome,
     },
     /// A machine is slashed for its silence in a round.
@@ -113,12 +113,12 @@ pub enum ChallengeEvent {
         round: RoundId,
         /// The machine.
         machine: MachineId,
-        /// What it costs.
+        /// The slash that it costs.
         slash: SlashId,
     },
 }
 
-/// How many of those that owed an answer in a round gave one.
+/// Machines that owed an answer in a round, by whether they gave one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Tally {
     /// Machines that answered, rightly or wrongly.
@@ -127,7 +127,7 @@ pub struct Tally {
     pub missed: u32,
 }
 
-/// What misses of a round cost.
+/// Consequence of the misses of a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub enum RoundOutcome {
     /// Each miss that was reported is an offence.

@@ -1,4 +1,4 @@
-//! How far finality is behind, as the authors of recent blocks saw it.
+//! The lag of finality, as the authors of recent blocks saw it.
 //!
 //! A runtime cannot see finality: GRANDPA's votes are not on chain. So every block's author states, in an
 //! inherent, the highest block that its own node holds for finalized. The distance from there to the block's
@@ -111,7 +111,7 @@ pub mod pallet {
         AlreadyStated,
     }
 
-    /// Why a block's inherents are refused by importers.
+    /// Reason for which importers refuse a block's inherents.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
     pub enum InherentError {
         /// The block does not state which block its author holds for finalized.
@@ -207,7 +207,7 @@ pub mod pallet {
         }
     }
 
-    /// What a node knows to be finalized; `None` for a tool that follows no chain.
+    /// Height that a node knows to be finalized; `None` for a tool that follows no chain.
     fn stated(data: &InherentData) -> Option<InherentType> {
         data.get_data(&INHERENT_IDENTIFIER).ok().flatten()
     }

@@ -81,7 +81,7 @@ pub(crate) fn block_with_lag(lag_blocks: u64) {
     state(block - 1 - lag_blocks).expect("one statement in a block, below it");
 }
 
-/// What a node that holds this block for finalized gives for a block.
+/// Inherent data of a node that holds this block for finalized.
 pub(crate) fn data_of(finalized: u32) -> InherentData {
     let mut data = InherentData::new();
     data.put_data(INHERENT_IDENTIFIER, &finalized)

@@ -10,7 +10,7 @@ use scale_info::TypeInfo;
 /// minority to have half of it by luck, and the later a stall is seen.
 pub const WINDOW_BLOCKS: u32 = 41;
 
-/// What the authors of recent blocks stated.
+/// Views that the authors of recent blocks stated.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct RecentViews<BlockNumber> {
     /// Lags in blocks, the oldest first.

@@ -50,7 +50,7 @@ pub(crate) struct Provable {
 }
 
 impl Provable {
-    /// What the worker must have signed that its proofs are about.
+    /// Subject that the worker must have signed its proofs about.
     fn subject(&self) -> AnswerSubject {
         AnswerSubject {
             round: self.round,
@@ -203,7 +203,7 @@ impl<T: Config> Pallet<T> {
         Ok(record)
     }
 
-    /// What the machine claims, and what it owes or may answer, if it may commit so many roots now.
+    /// Returns the machine's claim, and what it owes or may answer, if it may commit so many roots now.
     pub(crate) fn check_commit(
         round: RoundRef,
         machine: MachineId,
@@ -224,7 +224,7 @@ impl<T: Config> Pallet<T> {
         Ok((claim, due))
     }
 
-    /// What the proofs of so many slots are held against, if it is their time and their turn.
+    /// Returns what the proofs of so many slots are held against, if it is their time and their turn.
     pub(crate) fn check_prove(
         round: RoundRef,
         opening_randomness: &Hash,

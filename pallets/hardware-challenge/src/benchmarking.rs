@@ -39,7 +39,7 @@ const WORKER_KEY_TYPE: KeyTypeId = KeyTypeId(*b"work");
 /// The audit that benchmarks answer: the oldest of as many as can be.
 const ROUND: RoundId = 7;
 
-/// That audit, with its randomness.
+/// The same audit, with its randomness.
 const ROUND_REF: RoundRef = RoundRef {
     round: ROUND,
     randomness: [1; 32],
@@ -212,7 +212,7 @@ where
     (machine, public, BoundedVec::truncate_from(proofs))
 }
 
-/// What the machine's answers are about.
+/// Subject of the machine's answers.
 fn subject(public: &sr25519::Public, machine: MachineId) -> AnswerSubject {
     AnswerSubject {
         round: ROUND_REF,

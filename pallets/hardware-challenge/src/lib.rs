@@ -423,9 +423,9 @@ pub mod pallet {
         RoundConcluded {
             /// The round.
             round: RoundId,
-            /// How many of those that owed an answer gave one.
+            /// Machines that owed an answer, by whether they gave one.
             tally: Tally,
-            /// What the misses cost.
+            /// Consequence of the misses.
             outcome: RoundOutcome,
         },
         /// A machine is slashed for its silence in a round.
@@ -434,7 +434,7 @@ pub mod pallet {
             round: RoundId,
             /// The machine.
             machine: MachineId,
-            /// What it costs; nobody but the burn gets any of it.
+            /// The slash that it costs; all of it is burned.
             slash: SlashId,
         },
     }

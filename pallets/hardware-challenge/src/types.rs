@@ -171,14 +171,14 @@ pub struct RoundRecord {
     pub report_window_ms: Millis,
     /// The openings, once they are drawn.
     pub openings: Option<DrawnOpenings>,
-    /// What became of those that owed an answer, as far as it is known.
+    /// Machines that owed an answer, by what became of them so far.
     pub tally: Tally,
-    /// What misses cost; decided once, when none can be reported any more.
+    /// Consequence of the misses; decided once, when none can be reported any more.
     pub outcome: Option<RoundOutcome>,
 }
 
-/// How many of those that owed an answer in a round gave one. Machines that answered without owing it are in
-/// neither.
+/// Machines that owed an answer in a round, by whether they gave one. Machines that answered without owing it
+/// are in neither.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -210,7 +210,7 @@ impl Tally {
     }
 }
 
-/// What misses of a round cost.
+/// Consequence of the misses of a round.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]

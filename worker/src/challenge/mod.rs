@@ -53,7 +53,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Looks after which an answer that is in no block is sent again.
 const RESEND_AFTER_LOOKS: u32 = 3;
 
-/// How often an answer is tried of which the machine can say nothing true.
+/// Attempts at an answer of which the machine can say nothing true.
 const TRIES: u32 = 2;
 
 /// What is asked and told of the challenge.
@@ -184,7 +184,7 @@ impl Answer {
         }
     }
 
-    /// Whether the chain would still take it.
+    /// Returns true where the chain would still take it.
     fn is_wanted(&self, machine: u64, due: &[ChallengeDue]) -> bool {
         due.iter()
             .any(|due| Self::to(machine, due).as_ref() == Some(self))
@@ -297,7 +297,7 @@ pub async fn answer_challenges<C: ChallengeChain>(
     }
 }
 
-/// Why nothing was computed.
+/// Reason for which nothing was computed.
 struct Problem {
     text: String,
     is_untruth: bool,

@@ -59,7 +59,7 @@ pub enum AnswerError {
         device: String,
         /// Which slot.
         slot: u8,
-        /// What is wrong.
+        /// The verifier's reason.
         source: VerifyError,
     },
 }

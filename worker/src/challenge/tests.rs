@@ -90,7 +90,7 @@ struct State {
     proofs: Vec<SentProofs>,
     refuses: bool,
     lost: bool,
-    /// How often it was asked what is due.
+    /// Looks at what is due so far.
     looks: u32,
 }
 
@@ -105,7 +105,7 @@ struct SentProofs {
 }
 
 impl SentProofs {
-    /// What a chain says that has all of that as it was signed; any other refuses it.
+    /// Verdict of a chain that has all of that as it was signed; any other refuses it.
     fn verifies(&self) -> bool {
         let AnswerSubject {
             round,

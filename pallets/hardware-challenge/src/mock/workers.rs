@@ -120,8 +120,8 @@ pub(crate) fn paths(levels: &[Vec<Hash>], lanes: impl IntoIterator<Item = u32>) 
     .unwrap()
 }
 
-/// What an honest worker of the machine knows of a round: what the chain has of it, whether the machine is
-/// due or not.
+/// Subject of a true answer of the machine: what the chain has of the round, whether the machine is due or
+/// not.
 pub(crate) fn subject_of(round: RoundId, machine: MachineId) -> AnswerSubject {
     let record = Machines::get().get(&machine).cloned();
     let (worker, class) = record.map_or((1, CLASS), |record| (record.worker, record.class));
@@ -140,7 +140,7 @@ pub(crate) fn subject_of(round: RoundId, machine: MachineId) -> AnswerSubject {
     }
 }
 
-/// What the openings of a round follow from; zeros where they are not drawn.
+/// Randomness of a round's openings; zeros where they are not drawn.
 pub(crate) fn openings_of(round: RoundId) -> Hash {
     crate::Rounds::<Test>::get(round)
         .and_then(|record| record.openings)

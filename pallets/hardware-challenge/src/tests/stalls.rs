@@ -1,4 +1,4 @@
-//! What a standstill of finality means for rounds that are under way.
+//! A standstill of finality, and the rounds that are under way.
 
 use assay_primitives::{
     challenge::RoundKind::{Audit, Newcomers},
