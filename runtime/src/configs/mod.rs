@@ -1,6 +1,7 @@
 //! The pallets' configurations, grouped by domain.
 
 pub mod consensus;
+pub mod election;
 pub mod governance;
 pub mod market;
 pub mod proofs;
