@@ -5,5 +5,6 @@ pub mod election;
 pub mod governance;
 pub mod market;
 pub mod proofs;
+pub mod proxies;
 pub mod staking;
 pub mod system;
