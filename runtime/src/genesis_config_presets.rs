@@ -21,6 +21,7 @@ use crate::{
     RewardEmissionConfig, RuntimeGenesisConfig, SessionConfig, SessionKeys, StakingConfig, SudoConfig,
     configs::{
         consensus::BABE_GENESIS_EPOCH_CONFIG,
+        election::{MAX_CANDIDATES, MIN_NOMINATOR_BOND, MIN_VALIDATOR_BOND},
         market::{AvailabilityPot, EMISSION_CAP},
         system::TreasuryAccount,
     },
@@ -119,6 +120,9 @@ fn genesis(validators: &[WellKnownValidator]) -> Value {
         staking: StakingConfig {
             validator_count: validators.len() as u32,
             minimum_validator_count: 1,
+            min_validator_bond: MIN_VALIDATOR_BOND,
+            min_nominator_bond: MIN_NOMINATOR_BOND,
+            max_validator_count: Some(MAX_CANDIDATES),
             slash_reward_fraction: Perbill::from_percent(10),
             stakers: validators
                 .iter()

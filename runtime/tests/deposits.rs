@@ -1,19 +1,28 @@
 //! Griefing has a price: a deposit covers every byte that the chain keeps for who pays it.
 
 use assay_primitives::{clock::EpochIndex, machine::MachineId, market::Requirements, money::Balance};
-use assay_runtime::{AccountId, Nonce, Runtime, configs::system::storage_deposit};
+use assay_runtime::{
+    AccountId, BlockNumber, Hash, Nonce, Runtime, SessionKeys,
+    configs::{governance::PreimageBaseDeposit, proxies::ProxyType, system::storage_deposit},
+};
 use codec::MaxEncodedLen;
 use pallet_hardware_challenge::ProofRecord;
 use pallet_job_escrow::{AssignmentRecord, Config as EscrowConfig, JobId, JobRecord, RefusedMachines};
 use pallet_provider_registry::{Config as RegistryConfig, MachineRecord, OfferKey, ProviderRecord};
 use pallet_provider_staking::BondRecord;
 use pallet_reward_emission::RewardDestination;
-use polkadot_sdk::{frame_support::traits::Get, frame_system::AccountInfo, pallet_balances::AccountData};
+use polkadot_sdk::{
+    frame_support::traits::Get, frame_system::AccountInfo, pallet_balances::AccountData, pallet_multisig,
+    pallet_preimage, pallet_proxy, sp_core, sp_runtime::traits::OpaqueKeys,
+};
 
 /// Bytes of the hash before a key of kind `Twox64Concat`.
 const TWOX_64: usize = 8;
 /// Bytes of the hash before a key of kind `Blake2_128Concat`.
 const BLAKE2_128: usize = 16;
+/// Bytes of the length of a list of at most 63 entries, and of a longer one.
+const SHORT_LENGTH: usize = 1;
+const LONG_LENGTH: usize = 4;
 
 #[test]
 fn a_provider_pays_for_its_record() {
@@ -86,4 +95,79 @@ fn a_consumer_pays_for_each_job() {
             "{bytes} bytes in {count} items"
         );
     }
+}
+
+/// Asserts that a deposit covers items of so many bytes each.
+#[track_caller]
+fn assert_covers(held: Balance, items: &[usize]) {
+    let (count, bytes) = (items.len(), items.iter().sum::<usize>());
+    assert!(
+        held >= storage_deposit(count as u32, bytes as u32),
+        "{bytes} bytes in {count} items"
+    );
+}
+
+/// Asserts that what is held for each entry of a record covers its bytes.
+#[track_caller]
+fn assert_covers_entry(held: Balance, bytes: usize) {
+    assert!(held >= storage_deposit(0, bytes as u32), "{bytes} bytes");
+}
+
+#[test]
+fn whoever_sets_session_keys_pays_for_them() {
+    let account = AccountId::max_encoded_len();
+    let kinds = SessionKeys::key_ids();
+    // sr25519 and ed25519 keys are equally long.
+    let key = sp_core::sr25519::Public::max_encoded_len();
+    // NextKeys, and KeyOwner for each.
+    let mut items = vec![TWOX_64 + account + kinds.len() * key];
+    items.extend(
+        kinds
+            .iter()
+            .map(|kind| TWOX_64 + kind.0.len() + SHORT_LENGTH + key + account),
+    );
+    assert_covers(<Runtime as pallet_session::Config>::KeyDeposit::get(), &items);
+}
+
+#[test]
+fn whoever_acts_through_others_pays_for_the_records() {
+    let (account, balance) = (AccountId::max_encoded_len(), Balance::max_encoded_len());
+    // Proxies and Announcements: one record for an account, with an entry for each.
+    let record = TWOX_64 + account + SHORT_LENGTH + balance;
+    assert_covers(
+        <Runtime as pallet_proxy::Config>::ProxyDepositBase::get(),
+        &[record],
+    );
+    assert_covers(
+        <Runtime as pallet_proxy::Config>::AnnouncementDepositBase::get(),
+        &[record],
+    );
+    assert_covers_entry(
+        <Runtime as pallet_proxy::Config>::ProxyDepositFactor::get(),
+        pallet_proxy::ProxyDefinition::<AccountId, ProxyType, BlockNumber>::max_encoded_len(),
+    );
+    assert_covers_entry(
+        <Runtime as pallet_proxy::Config>::AnnouncementDepositFactor::get(),
+        pallet_proxy::Announcement::<AccountId, Hash, BlockNumber>::max_encoded_len(),
+    );
+    // Multisigs: when, the deposit, whose it is, and each approval.
+    let key = TWOX_64 + account + BLAKE2_128 + Hash::max_encoded_len();
+    let when = pallet_multisig::Timepoint::<BlockNumber>::max_encoded_len();
+    assert_covers(
+        <Runtime as pallet_multisig::Config>::DepositBase::get(),
+        &[key + when + balance + account + LONG_LENGTH],
+    );
+    assert_covers_entry(
+        <Runtime as pallet_multisig::Config>::DepositFactor::get(),
+        account,
+    );
+}
+
+#[test]
+fn whoever_notes_a_preimage_pays_for_it() {
+    let hash = Hash::max_encoded_len();
+    // RequestStatusFor with a ticket that is a balance, and PreimageFor, whose bytes are paid one by one.
+    let status = pallet_preimage::RequestStatus::<AccountId, Balance>::max_encoded_len();
+    let items = [hash + status, hash + u32::max_encoded_len() + LONG_LENGTH];
+    assert_covers(PreimageBaseDeposit::get(), &items);
 }

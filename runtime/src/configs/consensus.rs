@@ -2,17 +2,21 @@
 
 use polkadot_sdk::{
     frame_support::{
-        parameter_types,
-        traits::{ConstU32, ConstU64, ConstU128},
+        traits::{ConstU32, ConstU64, ConstU128, KeyOwnerProofSystem},
+        weights::{Weight, constants::WEIGHT_REF_TIME_PER_MICROS},
     },
     frame_system, pallet_authorship, pallet_babe, pallet_grandpa, pallet_offences, pallet_staking,
     sp_consensus_babe::{AllowedSlots, BabeEpochConfiguration},
+    sp_core::crypto::KeyTypeId,
     sp_runtime::traits::{ConvertInto, OpaqueKeys},
-    sp_session,
-    sp_staking::{EraIndex, SessionIndex},
+    sp_session::MembershipProof,
+    sp_staking::SessionIndex,
 };
 
-use super::{staking::BondingDuration, system::storage_deposit};
+use super::{
+    staking::{MAX_EXPOSED_BACKERS, REPORT_ERAS, SESSIONS_PER_ERA},
+    system::storage_deposit,
+};
 use crate::{
     AccountId, Babe, Balances, Historical, Offences, Runtime, RuntimeCall, RuntimeEvent, Session,
     SessionKeys, Staking, UncheckedExtrinsic,
@@ -24,14 +28,11 @@ pub const SLOT_DURATION_MS: u64 = 3_000;
 /// Length of a session, in slots: ten minutes.
 pub const SESSION_SLOTS: u32 = 200;
 
-/// Sessions of an era: validators are elected once an hour.
-pub const SESSIONS_PER_ERA: SessionIndex = 6;
-
 /// Most validators that can be in a session.
 pub const MAX_AUTHORITIES: u32 = 200;
 
-/// Each slot has a leader by VRF with probability 1/4, and a fallback leader whose VRF output still adds to the
-/// randomness.
+/// Each slot has a leader by VRF with probability 1/4, and a fallback leader whose VRF output still adds to
+/// the randomness.
 pub const BABE_GENESIS_EPOCH_CONFIG: BabeEpochConfiguration = BabeEpochConfiguration {
     c: (1, 4),
     allowed_slots: AllowedSlots::PrimaryAndSecondaryVRFSlots,
@@ -49,36 +50,127 @@ pub const MAX_FINALITY_LAG_BLOCKS: u32 = 10;
 pub const STALL_SEEN_AFTER_BLOCKS: u32 =
     MAX_FINALITY_LAG_BLOCKS + pallet_finality_view::WINDOW_BLOCKS.div_ceil(2);
 
-parameter_types! {
-    /// Blocks in which an equivocation may still be reported: as long as its author's stake stays bonded.
-    pub const ReportLongevity: u64 =
-        BondingDuration::get() as u64 * SESSIONS_PER_ERA as u64 * SESSION_SLOTS as u64;
-    /// GRANDPA sets whose session is remembered, for the same reason.
-    pub const MaxSetIdSessionEntries: u64 = BondingDuration::get() as u64 * SESSIONS_PER_ERA as u64;
+/// Blocks that a report of an equivocation may wait in a transaction pool: while it may be reported.
+pub const REPORT_LONGEVITY_BLOCKS: u64 = REPORT_ERAS as u64 * SESSIONS_PER_ERA as u64 * SESSION_SLOTS as u64;
+
+/// GRANDPA sets whose session is remembered: there is at most one new set in a session, so these are seven
+/// days of them. `staking.rs` says what that must cover.
+pub const MAX_SET_ID_SESSIONS: u64 = 24 * 7 * SESSIONS_PER_ERA as u64;
+
+/// The proofs of who held a session key, as long as the offence can still be slashed.
+///
+/// The SDK keeps the sessions of all eras of the bonding duration. Of the oldest of these the exposures are
+/// not known any more, or the slash would fall due in an era that has begun: such a report would be taken,
+/// paid, and cost the offender nothing.
+pub struct ReportableSessions;
+
+impl ReportableSessions {
+    /// Returns true when an offence of that session may be reported now.
+    pub fn contains(session: SessionIndex) -> bool {
+        let Some(active) = pallet_staking::ActiveEra::<Runtime>::get() else {
+            return false;
+        };
+        pallet_staking::BondedEras::<Runtime>::get()
+            .into_iter()
+            .rev()
+            .find(|(_, first_session)| *first_session <= session)
+            .is_some_and(|(era, _)| active.index <= era.saturating_add(REPORT_ERAS))
+    }
+}
+
+impl<Key: AsRef<[u8]>> KeyOwnerProofSystem<(KeyTypeId, Key)> for ReportableSessions {
+    type IdentificationTuple = pallet_session::historical::IdentificationTuple<Runtime>;
+    type Proof = MembershipProof;
+
+    fn prove(key: (KeyTypeId, Key)) -> Option<MembershipProof> {
+        Historical::prove(key)
+    }
+
+    fn check_proof(key: (KeyTypeId, Key), proof: MembershipProof) -> Option<Self::IdentificationTuple> {
+        if !Self::contains(proof.session) {
+            return None;
+        }
+        Historical::check_proof(key, proof)
+    }
+}
+
+/// The weight of reporting an equivocation.
+///
+/// The SDK's counts one offender with its backers. But all offenders of one slot or round are slashed again
+/// with each report that raises what an offence of that many costs, `(3k/n)²`: that is the first third of `n`
+/// validators. Each of them may have [`MAX_EXPOSED_BACKERS`] accounts at stake. With 200 validators that is
+/// 0.9 s; a test holds that it fits into a block.
+pub struct EquivocationWeight;
+
+impl EquivocationWeight {
+    /// Returns the weight of finding, and slashing again, all that did the same.
+    fn of_concurrent_offenders(validators: u32, backers: u32) -> Weight {
+        let db = <Runtime as frame_system::Config>::DbWeight::get();
+        let validators = u64::from(validators);
+        let slashed_again = validators.div_ceil(3);
+        let accounts = slashed_again.saturating_mul(u64::from(backers));
+        // Each report, its exposure's two parts, and what the era has cost the offender so far.
+        db.reads(validators.saturating_mul(4))
+            // The offender's entry among the slashes to come.
+            .saturating_add(db.reads_writes(slashed_again, slashed_again))
+            // The era's slash, the spans and the span's slash of each account.
+            .saturating_add(db.reads_writes(3, 3).saturating_mul(accounts))
+            .saturating_add(Weight::from_parts(25 * WEIGHT_REF_TIME_PER_MICROS, 0).saturating_mul(accounts))
+    }
+}
+
+impl pallet_babe::WeightInfo for EquivocationWeight {
+    fn plan_config_change() -> Weight {
+        <() as pallet_babe::WeightInfo>::plan_config_change()
+    }
+
+    fn report_equivocation(validators: u32, backers: u32) -> Weight {
+        <() as pallet_babe::WeightInfo>::report_equivocation(validators, 0)
+            .saturating_add(Self::of_concurrent_offenders(validators, backers))
+    }
+}
+
+impl pallet_grandpa::WeightInfo for EquivocationWeight {
+    fn report_equivocation(validators: u32, backers: u32) -> Weight {
+        <() as pallet_grandpa::WeightInfo>::report_equivocation(validators, 0)
+            .saturating_add(Self::of_concurrent_offenders(validators, backers))
+    }
+
+    fn note_stalled() -> Weight {
+        <() as pallet_grandpa::WeightInfo>::note_stalled()
+    }
 }
 
 impl pallet_babe::Config for Runtime {
     type DisabledValidators = Session;
     type EpochChangeTrigger = pallet_babe::ExternalTrigger;
     type EpochDuration = ConstU64<{ SESSION_SLOTS as u64 }>;
-    type EquivocationReportSystem =
-        pallet_babe::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
+    type EquivocationReportSystem = pallet_babe::EquivocationReportSystem<
+        Self,
+        Offences,
+        ReportableSessions,
+        ConstU64<REPORT_LONGEVITY_BLOCKS>,
+    >;
     type ExpectedBlockTime = ConstU64<SLOT_DURATION_MS>;
-    type KeyOwnerProof = sp_session::MembershipProof;
+    type KeyOwnerProof = MembershipProof;
     type MaxAuthorities = ConstU32<MAX_AUTHORITIES>;
-    type MaxNominators = super::staking::MaxExposurePageSize;
-    type WeightInfo = ();
+    type MaxNominators = ConstU32<MAX_EXPOSED_BACKERS>;
+    type WeightInfo = EquivocationWeight;
 }
 
 impl pallet_grandpa::Config for Runtime {
-    type EquivocationReportSystem =
-        pallet_grandpa::EquivocationReportSystem<Self, Offences, Historical, ReportLongevity>;
-    type KeyOwnerProof = sp_session::MembershipProof;
+    type EquivocationReportSystem = pallet_grandpa::EquivocationReportSystem<
+        Self,
+        Offences,
+        ReportableSessions,
+        ConstU64<REPORT_LONGEVITY_BLOCKS>,
+    >;
+    type KeyOwnerProof = MembershipProof;
     type MaxAuthorities = ConstU32<MAX_AUTHORITIES>;
-    type MaxNominators = super::staking::MaxExposurePageSize;
-    type MaxSetIdSessionEntries = MaxSetIdSessionEntries;
+    type MaxNominators = ConstU32<MAX_EXPOSED_BACKERS>;
+    type MaxSetIdSessionEntries = ConstU64<MAX_SET_ID_SESSIONS>;
     type RuntimeEvent = RuntimeEvent;
-    type WeightInfo = ();
+    type WeightInfo = EquivocationWeight;
 }
 
 impl pallet_authorship::Config for Runtime {
@@ -89,7 +181,8 @@ impl pallet_authorship::Config for Runtime {
 impl pallet_session::Config for Runtime {
     type Currency = Balances;
     type DisablingStrategy = pallet_session::disabling::UpToLimitWithReEnablingDisablingStrategy;
-    type KeyDeposit = ConstU128<{ storage_deposit(1, 96) }>;
+    // The keys, and the owner of each; `tests/deposits.rs` adds them up.
+    type KeyDeposit = ConstU128<{ storage_deposit(4, 370) }>;
     type Keys = SessionKeys;
     type NextSessionRotation = Babe;
     type RuntimeEvent = RuntimeEvent;
@@ -139,9 +232,4 @@ where
 const _: () = assert!(
     MAX_FINALITY_LAG_BLOCKS >= 3 * USUAL_FINALITY_LAG_BLOCKS,
     "ordinary delays would count as stalls of finality"
-);
-
-const _: () = assert!(
-    BondingDuration::get() as EraIndex > 0,
-    "equivocations could never be reported"
 );

@@ -1,12 +1,11 @@
 //! Acting together and for others: batches, proxies, multisigs, preimages, the scheduler, parameters and sudo.
 
-use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
     frame_support::{
         parameter_types,
         traits::{
-            AsEnsureOriginWithArg, ConstU32, ConstU128, EqualPrivilegeOnly, InstanceFilter,
-            LinearStoragePrice, fungible::HoldConsideration,
+            AsEnsureOriginWithArg, ConstU32, ConstU128, EqualPrivilegeOnly, LinearStoragePrice,
+            fungible::HoldConsideration,
         },
         weights::Weight,
     },
@@ -15,9 +14,11 @@ use polkadot_sdk::{
     pallet_utility,
     sp_runtime::{Perbill, traits::BlakeTwo256},
 };
-use scale_info::TypeInfo;
 
-use super::system::{BlockWeights, storage_deposit};
+use super::{
+    proxies::ProxyType,
+    system::{BlockWeights, storage_deposit},
+};
 use crate::{
     AccountId, Balance, Balances, OriginCaller, Preimage, Runtime, RuntimeCall, RuntimeEvent,
     RuntimeHoldReason, RuntimeOrigin, System, parameters::RuntimeParameters,
@@ -30,86 +31,16 @@ impl pallet_utility::Config for Runtime {
     type WeightInfo = pallet_utility::weights::SubstrateWeight<Runtime>;
 }
 
-/// What a proxy may do for the account it stands for.
-#[derive(
-    Copy,
-    Clone,
-    Eq,
-    PartialEq,
-    Ord,
-    PartialOrd,
-    Encode,
-    Decode,
-    DecodeWithMemTracking,
-    Debug,
-    MaxEncodedLen,
-    TypeInfo,
-    Default,
-)]
-pub enum ProxyType {
-    /// Everything.
-    #[default]
-    Any,
-    /// Everything that moves no money to others.
-    NonTransfer,
-    /// A provider's affairs: its machines, bonds, jobs and rewards.
-    Provider,
-    /// Validating and nominating.
-    Validation,
-}
-
-impl InstanceFilter<RuntimeCall> for ProxyType {
-    fn filter(&self, call: &RuntimeCall) -> bool {
-        match self {
-            ProxyType::Any => true,
-            // Deploying pays a provider, and a reward destination can be anybody's: both move money.
-            ProxyType::NonTransfer => matches!(
-                call,
-                RuntimeCall::Staking(..)
-                    | RuntimeCall::Session(..)
-                    | RuntimeCall::ProviderRegistry(..)
-                    | RuntimeCall::ProviderStaking(..)
-                    | RuntimeCall::Utility(..)
-                    | RuntimeCall::Multisig(..)
-            ),
-            ProxyType::Provider => matches!(
-                call,
-                RuntimeCall::ProviderRegistry(..)
-                    | RuntimeCall::ProviderStaking(..)
-                    | RuntimeCall::RewardEmission(..)
-                    | RuntimeCall::Attestation(..)
-                    | RuntimeCall::JobEscrow(
-                        pallet_job_escrow::Call::accept_request { .. }
-                            | pallet_job_escrow::Call::decline { .. }
-                            | pallet_job_escrow::Call::settle { .. }
-                            | pallet_job_escrow::Call::expire { .. }
-                            | pallet_job_escrow::Call::abandon { .. }
-                    )
-                    | RuntimeCall::Utility(..)
-            ),
-            ProxyType::Validation => {
-                matches!(
-                    call,
-                    RuntimeCall::Staking(..) | RuntimeCall::Session(..) | RuntimeCall::Utility(..)
-                )
-            }
-        }
-    }
-
-    fn is_superset(&self, other: &Self) -> bool {
-        self == other || *self == ProxyType::Any
-    }
-}
-
 impl pallet_proxy::Config for Runtime {
-    type AnnouncementDepositBase = ConstU128<{ storage_deposit(1, 16) }>;
+    // `tests/deposits.rs` adds up what is kept for a proxy, an announcement, a multisig and a preimage.
+    type AnnouncementDepositBase = ConstU128<{ storage_deposit(1, 60) }>;
     type AnnouncementDepositFactor = ConstU128<{ storage_deposit(0, 68) }>;
     type BlockNumberProvider = System;
     type CallHasher = BlakeTwo256;
     type Currency = Balances;
     type MaxPending = ConstU32<32>;
     type MaxProxies = ConstU32<32>;
-    type ProxyDepositBase = ConstU128<{ storage_deposit(1, 16) }>;
+    type ProxyDepositBase = ConstU128<{ storage_deposit(1, 60) }>;
     type ProxyDepositFactor = ConstU128<{ storage_deposit(0, 37) }>;
     type ProxyType = ProxyType;
     type RuntimeCall = RuntimeCall;
@@ -120,7 +51,7 @@ impl pallet_proxy::Config for Runtime {
 impl pallet_multisig::Config for Runtime {
     type BlockNumberProvider = System;
     type Currency = Balances;
-    type DepositBase = ConstU128<{ storage_deposit(1, 88) }>;
+    type DepositBase = ConstU128<{ storage_deposit(1, 150) }>;
     type DepositFactor = ConstU128<{ storage_deposit(0, 32) }>;
     type MaxSignatories = ConstU32<100>;
     type RuntimeCall = RuntimeCall;
@@ -130,7 +61,7 @@ impl pallet_multisig::Config for Runtime {
 
 parameter_types! {
     /// Deposit of a preimage, apart from its bytes.
-    pub const PreimageBaseDeposit: Balance = storage_deposit(2, 64);
+    pub const PreimageBaseDeposit: Balance = storage_deposit(2, 140);
     /// Deposit of a preimage's byte.
     pub const PreimageByteDeposit: Balance = storage_deposit(0, 1);
     /// What the deposit of a preimage is held for.

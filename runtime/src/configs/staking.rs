@@ -1,41 +1,89 @@
 //! Nominated proof of stake: who validates, and what they stand to lose.
 
 use polkadot_sdk::{
-    frame_election_provider_support::{
-        SequentialPhragmen, VoteWeight,
-        bounds::{ElectionBounds, ElectionBoundsBuilder},
-        onchain,
-    },
+    frame_election_provider_support::VoteWeight,
     frame_support::{
         parameter_types,
-        traits::{ConstBool, ConstU32, Nothing},
+        traits::{ConstU32, Nothing},
     },
     frame_system::EnsureRoot,
     pallet_bags_list, pallet_staking,
-    sp_runtime::Perbill,
-    sp_staking::{EraIndex, currency_to_vote::U128CurrencyToVote},
+    sp_staking::{EraIndex, SessionIndex, currency_to_vote::U128CurrencyToVote},
 };
 
-use super::consensus::{MAX_AUTHORITIES, SESSIONS_PER_ERA};
+use super::{
+    consensus::{MAX_AUTHORITIES, MAX_SET_ID_SESSIONS},
+    election::{Election, MAX_ELECTING_VOTERS},
+};
 use crate::{
     AccountId, Balance, Balances, Runtime, RuntimeEvent, RuntimeHoldReason, Session, Staking, Timestamp,
     VoterList,
 };
 
+/// Sessions of an era: validators are elected once an hour.
+pub const SESSIONS_PER_ERA: SessionIndex = 6;
+
+/// Eras that stake stays locked after unbonding: seven days of one-hour eras.
+///
+/// What stood behind a validator in an era may be withdrawn in the last session before the era so many later.
+pub const BONDING_ERAS: EraIndex = 24 * 7;
+
+/// Eras after an offence's own in which it may be reported: six days. Later reports are refused.
+pub const REPORT_ERAS: EraIndex = 24 * 6;
+
+/// Eras that a slash waits after the offence's own, whenever that was reported.
+///
+/// As long as the stake is locked for sure: governance has a day to cancel a wrong slash even of the latest
+/// report.
+pub const SLASH_DEFER_ERAS: EraIndex = BONDING_ERAS - 2;
+
+/// Eras in which governance can cancel a slash, at least: a day.
+pub const MIN_REVIEW_ERAS: EraIndex = 23;
+
+/// Eras before the planned one whose exposures are known: those that can be reported while the next era is
+/// planned.
+pub const HISTORY_ERAS: EraIndex = REPORT_ERAS + 1;
+
+/// Accounts that are slashed with a validator at most, itself included: one page of an exposure.
+pub const MAX_EXPOSED_BACKERS: u32 = 64;
+
+// The windows. An offence of era E is reported in an era A, and its slash falls due as era E +
+// SLASH_DEFER_ERAS + 1 begins.
+const _: () = assert!(REPORT_ERAS > 0, "equivocations could never be reported");
+const _: () = assert!(
+    REPORT_ERAS <= SLASH_DEFER_ERAS,
+    "the slash of a late report would fall due in an era that has begun, and never be applied"
+);
+const _: () = assert!(
+    SLASH_DEFER_ERAS + 1 >= REPORT_ERAS + MIN_REVIEW_ERAS,
+    "governance would have no time to cancel the slash of a late report"
+);
+const _: () = assert!(
+    SLASH_DEFER_ERAS + 1 < BONDING_ERAS,
+    "stake could leave in the last session before the era in which its slash falls due"
+);
+const _: () = assert!(
+    HISTORY_ERAS > REPORT_ERAS,
+    "an offence that may be reported would find no exposure, and cost nothing"
+);
+const _: () = assert!(
+    HISTORY_ERAS <= SLASH_DEFER_ERAS,
+    "governance could slash for an era whose slashes are past, and nothing would happen"
+);
+const _: () = assert!(
+    // The sets of the offence's era and its successors, the one before them, and the one that is pending.
+    (REPORT_ERAS + 1) * SESSIONS_PER_ERA + 2 <= MAX_SET_ID_SESSIONS as u32,
+    "a vote of a GRANDPA set that may be reported could not be placed in its session"
+);
+
 /// Nominations of one nominator.
 const MAX_NOMINATIONS: u32 = 16;
-
-/// Voters that one on-chain election looks at, the largest first.
-const MAX_ELECTING_VOTERS: u32 = 1_000;
-
-/// Candidates that one on-chain election looks at.
-const MAX_ELECTABLE_TARGETS: u32 = MAX_AUTHORITIES;
 
 /// Boundaries of the voter list's bags, in vote weight.
 const BAG_COUNT: usize = 200;
 
-/// Boundaries that grow by 12 % from bag to bag over the whole range of vote weights that matters: sums from a
-/// thousandth of an ASY up to all there can be.
+/// Boundaries that grow by 12 % from bag to bag over the whole range of vote weights that matters: sums from
+/// a thousandth of an ASY up to all there can be.
 const fn bag_thresholds() -> [VoteWeight; BAG_COUNT] {
     let mut thresholds = [0; BAG_COUNT];
     let mut boundary: u128 = 1_000_000_000;
@@ -56,19 +104,8 @@ const fn bag_thresholds() -> [VoteWeight; BAG_COUNT] {
 static BAG_THRESHOLDS: [VoteWeight; BAG_COUNT] = bag_thresholds();
 
 parameter_types! {
-    /// Eras that stake stays locked after unbonding: seven days of one-hour eras.
-    pub const BondingDuration: EraIndex = 24 * 7;
-    /// Eras before a slash falls due, in which governance may cancel a wrong one.
-    pub const SlashDeferDuration: EraIndex = 24 * 6;
-    /// Nominators of a validator that one page of exposure holds.
-    pub const MaxExposurePageSize: u32 = 64;
     /// Boundaries of the voter list's bags.
     pub const BagThresholds: &'static [VoteWeight] = &BAG_THRESHOLDS;
-    /// What an election may look at.
-    pub ElectionsBounds: ElectionBounds = ElectionBoundsBuilder::default()
-        .voters_count(MAX_ELECTING_VOTERS.into())
-        .targets_count(MAX_ELECTABLE_TARGETS.into())
-        .build();
 }
 
 impl pallet_bags_list::Config<pallet_bags_list::Instance1> for Runtime {
@@ -78,20 +115,6 @@ impl pallet_bags_list::Config<pallet_bags_list::Instance1> for Runtime {
     type Score = VoteWeight;
     type ScoreProvider = Staking;
     type WeightInfo = pallet_bags_list::weights::SubstrateWeight<Runtime>;
-}
-
-/// The election, made on chain in the last block of a session.
-pub struct OnChainElection;
-
-impl onchain::Config for OnChainElection {
-    type Bounds = ElectionsBounds;
-    type DataProvider = Staking;
-    type MaxBackersPerWinner = ConstU32<MAX_ELECTING_VOTERS>;
-    type MaxWinnersPerPage = ConstU32<MAX_AUTHORITIES>;
-    type Solver = SequentialPhragmen<AccountId, Perbill>;
-    type Sort = ConstBool<true>;
-    type System = Runtime;
-    type WeightInfo = polkadot_sdk::frame_election_provider_support::weights::SubstrateWeight<Runtime>;
 }
 
 /// Sizes for the SDK's own measurements of staking.
@@ -105,20 +128,20 @@ impl pallet_staking::BenchmarkingConfig for StakingBenchmarks {
 impl pallet_staking::Config for Runtime {
     type AdminOrigin = EnsureRoot<AccountId>;
     type BenchmarkingConfig = StakingBenchmarks;
-    type BondingDuration = BondingDuration;
+    type BondingDuration = ConstU32<BONDING_ERAS>;
     type Currency = Balances;
     type CurrencyBalance = Balance;
     type CurrencyToVote = U128CurrencyToVote;
-    type ElectionProvider = onchain::OnChainExecution<OnChainElection>;
+    type ElectionProvider = Election;
     // Validators live on fees: no money is made for them.
     type EraPayout = ();
     type EventListeners = ();
     // Nobody is barred from staking.
     type Filter = Nothing;
-    type GenesisElectionProvider = onchain::OnChainExecution<OnChainElection>;
-    type HistoryDepth = ConstU32<84>;
+    type GenesisElectionProvider = Election;
+    type HistoryDepth = ConstU32<HISTORY_ERAS>;
     type MaxControllersInDeprecationBatch = ConstU32<100>;
-    type MaxExposurePageSize = MaxExposurePageSize;
+    type MaxExposurePageSize = ConstU32<MAX_EXPOSED_BACKERS>;
     type MaxUnlockingChunks = ConstU32<32>;
     type MaxValidatorSet = ConstU32<MAX_AUTHORITIES>;
     type NextNewSession = Session;
@@ -131,7 +154,8 @@ impl pallet_staking::Config for Runtime {
     type SessionInterface = Self;
     type SessionsPerEra = ConstU32<SESSIONS_PER_ERA>;
     type Slash = ();
-    type SlashDeferDuration = SlashDeferDuration;
+    type SlashDeferDuration = ConstU32<SLASH_DEFER_ERAS>;
+    // Not sorted, and not asked: the election takes its candidates from the voters.
     type TargetList = pallet_staking::UseValidatorsMap<Self>;
     type UnixTime = Timestamp;
     type VoterList = VoterList;

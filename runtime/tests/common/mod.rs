@@ -11,8 +11,10 @@ use assay_primitives::{
 use assay_runtime::{
     AccountId, Attestation, Availability, Babe, Balances, BlockNumber, ChainClock, Executive, FinalityView,
     HardwareChallenge, Header, JobEscrow, ProviderRegistry, ProviderStaking, RewardEmission, Runtime,
-    RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin, System, UncheckedExtrinsic,
-    configs::market::MAX_ADVANCE_MS, genesis_config_presets::get_preset, hardware_classes,
+    RuntimeCall, RuntimeEvent, RuntimeGenesisConfig, RuntimeOrigin, Session, System, UncheckedExtrinsic,
+    configs::{consensus::SESSION_SLOTS, market::MAX_ADVANCE_MS, staking::SESSIONS_PER_ERA},
+    genesis_config_presets::get_preset,
+    hardware_classes,
     parameters::RuntimeParameters,
 };
 use codec::Encode;
@@ -20,7 +22,7 @@ use pallet_job_escrow::{JobKind, JobOrder, Manifest, ManifestRef, Verification};
 use pallet_provider_registry::{MachineRegistration, MachineRegistrationOf};
 use polkadot_sdk::{
     frame_support::{assert_ok, traits::BuildGenesisConfig},
-    pallet_balances, pallet_parameters, pallet_sudo, pallet_timestamp,
+    pallet_balances, pallet_parameters, pallet_staking, pallet_sudo, pallet_timestamp,
     sp_consensus_babe::{
         BABE_ENGINE_ID,
         digests::{PreDigest, SecondaryPlainPreDigest},
@@ -30,6 +32,7 @@ use polkadot_sdk::{
     sp_io::TestExternalities,
     sp_keyring::Sr25519Keyring,
     sp_runtime::{Digest, DigestItem, DispatchError, DispatchResult, traits::Dispatchable},
+    sp_staking::EraIndex,
 };
 use serde_json::{Value, json};
 
@@ -138,6 +141,24 @@ impl Chain {
         while ChainClock::current_epoch() < epoch {
             self.next_block_after(MAX_ADVANCE_MS);
         }
+    }
+
+    /// Makes the block with which the next session begins: the first after a whole session of empty slots.
+    pub(crate) fn next_session(&mut self) {
+        let session = Session::current_index();
+        self.next_block_after(u64::from(SESSION_SLOTS) * SLOT_MS);
+        assert_eq!(Session::current_index(), session + 1);
+    }
+
+    /// Makes a block of each session until validators work in that era; panics where that takes longer than eras last.
+    pub(crate) fn until_era(&mut self, era: EraIndex) {
+        for _ in 0..era.saturating_sub(active_era()).saturating_add(1) * SESSIONS_PER_ERA {
+            if active_era() >= era {
+                return;
+            }
+            self.next_session();
+        }
+        assert!(active_era() >= era, "no era began: it is {} still", active_era());
     }
 
     /// Every pallet's invariants.
@@ -405,6 +426,17 @@ pub(crate) fn happened(wanted: impl Fn(&RuntimeEvent) -> bool) -> bool {
 /// The treasury's account.
 pub(crate) fn treasury() -> AccountId {
     assay_runtime::configs::system::TreasuryAccount::get()
+}
+
+/// The era in which validators work.
+pub(crate) fn active_era() -> EraIndex {
+    pallet_staking::ActiveEra::<Runtime>::get().map_or(0, |era| era.index)
+}
+
+/// Gives an account as much money, out of nothing.
+pub(crate) fn endow(who: &AccountId, amount: Balance) {
+    use polkadot_sdk::frame_support::traits::fungible::Mutate;
+    assert_ok!(Balances::mint_into(who, amount));
 }
 
 /// The slot of the block being made.
