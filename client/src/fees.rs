@@ -11,14 +11,15 @@ use crate::{
 };
 
 impl ChainClient {
-    /// The fee that a call of this signer would cost now, in plancks: zero for one that the chain does not charge.
+    /// The fee that a call of this signer would cost now, in plancks: zero for one that the chain does not
+    /// charge.
     ///
-    /// An estimate: what is charged follows how full blocks are when the call comes, and calls that do less than the most they
-    /// might do are charged less.
+    /// An estimate: what is charged follows how full blocks are when the call comes, and calls that do less
+    /// than the most they might do are charged less.
     ///
     /// # Errors
-    /// Fails as a submission does for a call that the chain does not know. Nothing is submitted, and the signer needs no
-    /// balance.
+    /// Fails as a submission does for a call that the chain does not know. Nothing is submitted, and the
+    /// signer needs no balance.
     pub async fn fee(&self, call: Call, signer: &Keypair) -> Result<Balance, Error> {
         let parameters = DefaultExtrinsicParamsBuilder::new().build();
         self.at_best()

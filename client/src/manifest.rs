@@ -3,7 +3,8 @@
 //! A manifest is UTF-8 JSON, noted on chain as a preimage by the consumer:
 //!
 //! ```json
-//! {"image":"localhost:5000/hello@sha256:<64 hex digits>","command":["/hello"],"env":{"NAME":"you"},"network":false,
+//! {"image":"localhost:5000/hello@sha256:<64 hex
+//! digits>","command":["/hello"],"env":{"NAME":"you"},"network":false,
 //!  "capture_stdout":true}
 //! ```
 //!
@@ -309,12 +310,13 @@ pub struct JobManifest {
     /// Whether the container may use the network; it may not unless it asks.
     #[serde(default)]
     pub network: bool,
-    /// Whether a task's standard output is part of its result, byte for byte as it was written; says nothing to a service.
+    /// Whether a task's standard output is part of its result, byte for byte as it was written; says nothing
+    /// to a service.
     ///
-    /// Default: true, since results always covered what a task wrote, and a task that shows its answer there would otherwise
-    /// have the same result whatever the answer is. It has a price: a run of which the worker did not see every byte, as when
-    /// it was restarted meanwhile, is repeated. Tasks whose standard output differs from run to run, or that only log there,
-    /// say false.
+    /// Default: true, since results always covered what a task wrote, and a task that shows its answer there
+    /// would otherwise have the same result whatever the answer is. It has a price: a run of which the worker
+    /// did not see every byte, as when it was restarted meanwhile, is repeated. Tasks whose standard output
+    /// differs from run to run, or that only log there, say false.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub capture_stdout: bool,
 }

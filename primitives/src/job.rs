@@ -110,8 +110,8 @@ pub const RESULT_DOCUMENT_CONTEXT: &[u8] = b"assay/result/v2";
 
 /// Most bytes of standard output that a result's hash covers: 16 GiB.
 ///
-/// A task that writes more runs on, and its result says so by [`StdoutResult::LongerThanLimit`], which is the same on every
-/// machine. Changing it gives other results for tasks that write more.
+/// A task that writes more runs on, and its result says so by [`StdoutResult::LongerThanLimit`], which is the
+/// same on every machine. Changing it gives other results for tasks that write more.
 pub const MAX_RESULT_STDOUT_BYTES: u64 = 16 * 1_024 * 1_024 * 1_024;
 
 /// The part of standard output in a result.
@@ -141,12 +141,12 @@ pub struct ResultDocument {
 }
 
 impl ResultDocument {
-    /// The bytes that [`Self::hash`] is taken of: `context ‖ exit code (4, little-endian) ‖ image digest (32) ‖ manifest hash
-    /// (32) ‖ standard output ‖ output folder (1)`.
+    /// The bytes that [`Self::hash`] is taken of: `context ‖ exit code (4, little-endian) ‖ image digest (32)
+    /// ‖ manifest hash (32) ‖ standard output ‖ output folder (1)`.
     ///
-    /// Standard output is one byte, 0 where it is not captured, 1 before the hash (32) of the whole, 2 before the hash (32) of
-    /// the first [`MAX_RESULT_STDOUT_BYTES`] of more. The last byte is 0, which says that no folder of output is part of the
-    /// result; no other value is defined yet.
+    /// Standard output is one byte, 0 where it is not captured, 1 before the hash (32) of the whole, 2 before
+    /// the hash (32) of the first [`MAX_RESULT_STDOUT_BYTES`] of more. The last byte is 0, which says that no
+    /// folder of output is part of the result; no other value is defined yet.
     pub fn to_bytes(&self) -> Vec<u8> {
         const NO_OUTPUT_FOLDER: u8 = 0;
         let mut bytes = RESULT_DOCUMENT_CONTEXT.to_vec();

@@ -4,8 +4,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
-/// Special-purpose addresses of IANA's registry for IPv4, with multicast and the reserved rest: none leads to somebody
-/// else's machine.
+/// Special-purpose addresses of IANA's registry for IPv4, with multicast and the reserved rest: none leads to
+/// somebody else's machine.
 const REFUSED_IPV4: [Ipv4Net; 15] = [
     // This network; private; shared by carriers; loopback; link-local, with the clouds' metadata services.
     ipv4([0, 0, 0, 0], 8),
@@ -27,8 +27,8 @@ const REFUSED_IPV4: [Ipv4Net; 15] = [
     ipv4([240, 0, 0, 0], 4),
 ];
 
-/// Where IPv6 addresses of the public network come from. Loopback, link-local and unique local addresses, multicast and
-/// the forms that carry an IPv4 address in their end (mapped, translated) are outside.
+/// Where IPv6 addresses of the public network come from. Loopback, link-local and unique local addresses,
+/// multicast and the forms that carry an IPv4 address in their end (mapped, translated) are outside.
 const PUBLIC_IPV6: Ipv6Net = ipv6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3);
 
 /// Special-purpose addresses within [`PUBLIC_IPV6`].
@@ -50,7 +50,8 @@ const fn ipv6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// Returns true for an address of the public network: one that may be connected to because a stranger names it.
+/// Returns true for an address of the public network: one that may be connected to because a stranger names
+/// it.
 ///
 /// All others may be the own host, its neighbours, or services that trust whoever reaches them.
 pub fn is_public(address: IpAddr) -> bool {

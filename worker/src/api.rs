@@ -6,7 +6,7 @@
 //! | `GET /health` | 200 while the worker can run jobs, 503 and the reasons otherwise |
 //! | `GET /jobs/{id}` | what is known of one job |
 //! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
-//! | `GET /jobs/{id}/result` | a finished task's result: the parts of `assay_primitives::job::ResultDocument` as JSON, and its hash in a header |
+//! | `GET /jobs/{id}/result` | a finished task's result, part by part, and its hash in a header |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /v1/probe?nonce=<64 hexadecimal digits>` | the answer to a validator's probe, signed; 503 and the reasons while the worker cannot run jobs |
 //!

@@ -1,10 +1,11 @@
 //! Takes open orders that the machine meets, once the price that they offer has reached its ask.
 //!
-//! The node says which orders these are: what an order asks of a machine, such as a TEE or, for an attested task, fresh
-//! evidence for its present keys, is judged by the same code as when the order is taken. The worker looks at two things more: an
-//! order must bring in more than its fees (see [`crate::profit`]), and its image must be one that can run here in time (see
-//! [`crate::preflight`]). What is tried is tried once in a while only, because a call that the chain refuses costs a fee; and
-//! an order that this machine had before is left to others.
+//! The node says which orders these are: what an order asks of a machine, such as a TEE or, for an attested
+//! task, fresh evidence for its present keys, is judged by the same code as when the order is taken. The
+//! worker looks at two things more: an order must bring in more than its fees (see [`crate::profit`]), and
+//! its image must be one that can run here in time (see [`crate::preflight`]). What is tried is tried once in
+//! a while only, because a call that the chain refuses costs a fee; and an order that this machine had before
+//! is left to others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,8 +26,8 @@ use crate::{
     profit,
 };
 
-/// Time that the chain gives to start an accepted job, in milliseconds of active time: what governance sets it to when a chain
-/// begins. The worker goes by the deadline itself once it has the job.
+/// Time that the chain gives to start an accepted job, in milliseconds of active time: what governance sets
+/// it to when a chain begins. The worker goes by the deadline itself once it has the job.
 const START_WINDOW_MS: u64 = 600_000;
 
 /// Time for which an order that could not be taken is left alone.
@@ -176,8 +177,8 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
 }
 
 impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
-    /// Why an order is not taken; `None` for one that is. What cannot be found out speaks against it: an order that is taken
-    /// and does not start costs the machine its slot meanwhile.
+    /// Why an order is not taken; `None` for one that is. What cannot be found out speaks against it: an
+    /// order that is taken and does not start costs the machine its slot meanwhile.
     async fn objection(&self, order: &OpenOrder) -> Result<Option<String>, Error> {
         let asked = async {
             let fees = self.book.fees(order.job, self.machine).await?;

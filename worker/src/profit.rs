@@ -5,15 +5,16 @@ use assay_primitives::{job::JobId, machine::MachineId, money::Balance};
 
 use crate::chain::{WorkerCall, WorkerChain};
 
-/// Share of each payment that is the protocol's, in millionths: what governance sets it to when a chain begins.
+/// Share of each payment that is the protocol's, in millionths: what governance sets it to when a chain
+/// begins.
 const PROTOCOL_FEE_PPM: u128 = 50_000;
 
 const FULL_PPM: u128 = 1_000_000;
 
 const MS_PER_HOUR: u128 = 3_600_000;
 
-/// The most that a job brings the provider, in plancks: its price for all its slots and its longest time, less the protocol's
-/// fee; rounded down.
+/// The most that a job brings the provider, in plancks: its price for all its slots and its longest time,
+/// less the protocol's fee; rounded down.
 ///
 /// A task that is done earlier brings less, but nobody knows that beforehand.
 pub fn revenue(price_per_slot_hour: Balance, slots: u8, max_duration_ms: u64) -> Balance {
@@ -25,8 +26,8 @@ pub fn revenue(price_per_slot_hour: Balance, slots: u8, max_duration_ms: u64) ->
     price * (FULL_PPM - PROTOCOL_FEE_PPM) / FULL_PPM
 }
 
-/// What the chain will charge the worker key for a job that it has already, in plancks. Starting it and giving its result are
-/// free for the machine that does so; having it paid is not.
+/// What the chain will charge the worker key for a job that it has already, in plancks. Starting it and
+/// giving its result are free for the machine that does so; having it paid is not.
 pub async fn fees_after_assignment<C: WorkerChain>(
     chain: &C,
     job: JobId,

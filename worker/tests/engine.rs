@@ -1,9 +1,9 @@
 //! The engine against a real Docker Engine API.
 //!
 //! `scripts/test` sets `ASSAY_TEST_ENGINE_SOCKET` to the socket of a Docker or Podman service, and
-//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. Where they are unset,
-//! each test says so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, a word a line, of a Podman that a test may
-//! start a service of its own with, to kill it.
+//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. Where they
+//! are unset, each test says so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, a word a line,
+//! of a Podman that a test may start a service of its own with, to kill it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -113,7 +113,8 @@ impl Fixture {
         (spec, id)
     }
 
-    /// Runs a shell line to its end; returns how it ended, and what is kept of standard output and standard error.
+    /// Runs a shell line to its end; returns how it ended, and what is kept of standard output and standard
+    /// error.
     async fn run(&self, line: &str) -> (RunEnd, Vec<u8>, Vec<u8>) {
         let (spec, id) = self.begin(line).await;
         let end = self.engine.run_end(&id).await;
@@ -227,6 +228,23 @@ fn empty_output_has_a_hash_too() {
             fixture.run("exec >&- 2>&-; sleep 1; exit 4").await.0,
             clean(4, b"")
         );
+    });
+}
+
+#[test]
+fn container_that_ended_is_started_again_and_followed_again() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo run; exit 1").await;
+        assert_eq!(fixture.engine.run_end(&id).await, clean(1, b"run\n"));
+        let again = CaptureTarget {
+            append: true,
+            ..fixture.target(&spec)
+        };
+        fixture.engine.start(&id, again.clone()).await.unwrap();
+        // The hash is of the second run alone; what is kept is of both.
+        assert_eq!(fixture.engine.run_end(&id).await, clean(1, b"run\n"));
+        assert_eq!(std::fs::read(again.folder.join("stdout")).unwrap(), b"run\nrun\n");
+        fixture.engine.remove(&id).await.unwrap();
     });
 }
 

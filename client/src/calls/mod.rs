@@ -610,8 +610,8 @@ pub fn abandon(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Ends a running service whose container ended by itself for good: it is paid until now, and that is nobody's offence; signed
-/// by the worker key.
+/// Ends a running service whose container ended by itself for good: it is paid until now, and that is
+/// nobody's offence; signed by the worker key.
 pub fn report_workload_ended(job: JobId) -> Call {
     Call::new("JobEscrow", "report_workload_ended", [("job", number(job))])
 }

@@ -1,7 +1,7 @@
 //! Asks vendors' services and image registries over HTTP, with bounds on time and size.
 //!
-//! Nothing that comes from here is believed: certificates and collateral are verified on chain, by their signatures, and
-//! images by their digests.
+//! Nothing that comes from here is believed: certificates and collateral are verified on chain, by their
+//! signatures, and images by their digests.
 
 use std::{
     error::Error,
@@ -140,8 +140,9 @@ impl AddressPolicy {
 #[error("{0} is not an address of the public network")]
 struct NotPublic(IpAddr);
 
-/// Resolves names with the system's resolver and keeps only addresses that may be connected to. Connections are made to what
-/// comes out of this and to nothing else, so a name that changes its mind between two questions gains nothing.
+/// Resolves names with the system's resolver and keeps only addresses that may be connected to. Connections
+/// are made to what comes out of this and to nothing else, so a name that changes its mind between two
+/// questions gains nothing.
 #[derive(Clone)]
 struct PolicedResolver(AddressPolicy);
 
@@ -238,8 +239,8 @@ impl HttpFetch {
         })
     }
 
-    /// The answer to a URL with headers of one's own, whatever its status. The body of one that is not 200 is read as far as
-    /// it fits.
+    /// The answer to a URL with headers of one's own, whatever its status. The body of one that is not 200 is
+    /// read as far as it fits.
     pub async fn ask(
         &self,
         url: &str,

@@ -28,8 +28,8 @@ const MAX_CLASS_NAME_BYTES: usize = 32;
 /// Longest provider name that the chain keeps, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// Least that a job brings in after fees where the file does not say, in plancks: 0.001 ASY, the price of a slot at the usual
-/// ask for 3.6 s, which is about as long as a job keeps its slot for nothing.
+/// Least that a job brings in after fees where the file does not say, in plancks: 0.001 ASY, the price of a
+/// slot at the usual ask for 3.6 s, which is about as long as a job keeps its slot for nothing.
 const DEFAULT_MIN_PROFIT: u128 = ASY / 1_000;
 
 /// Checks everything; `folder` is what relative paths count from.

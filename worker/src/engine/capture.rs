@@ -1,7 +1,7 @@
 //! The bytes that a container writes: hashed as they come, and their beginning kept in files.
 //!
-//! They come from the engine's attach stream, never from its log: log drivers rotate, rewrite what is not UTF-8, and put both
-//! streams into one order. A file that cannot be written costs the file and not the hash.
+//! They come from the engine's attach stream, never from its log: log drivers rotate, rewrite what is not
+//! UTF-8, and put both streams into one order. A file that cannot be written costs the file and not the hash.
 
 use std::{
     fs::{self, File},

@@ -48,8 +48,8 @@ const MIB: i64 = 1024 * 1024;
 pub struct DockerEngine {
     endpoint: EngineEndpoint,
     connection: Arc<Mutex<Option<Docker>>>,
-    /// Runs that were started or taken up by this process, by the engine's name of the container. Here, because they outlive
-    /// a connection to the chain, and with it the supervisor.
+    /// Runs that were started or taken up by this process, by the engine's name of the container. Here,
+    /// because they outlive a connection to the chain, and with it the supervisor.
     runs: Arc<SyncMutex<HashMap<String, Run>>>,
 }
 
@@ -76,8 +76,8 @@ impl DockerEngine {
         change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Follows a run from its start, or one that goes on. A task of its own does so, lest a caller that is cut off leaves a run
-    /// behind that nobody follows.
+    /// Follows a run from its start, or one that goes on. A task of its own does so, lest a caller that is
+    /// cut off leaves a run behind that nobody follows.
     async fn followed(&self, id: &str, output: CaptureTarget, starts: bool) -> Result<(), EngineError> {
         let action = "follow the container";
         let (engine, id) = (self.clone(), id.to_owned());
@@ -376,6 +376,9 @@ impl ContainerEngine for DockerEngine {
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
         // Not through the library: it gives up the whole list for one state that it does not know.
         let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
+        // Before the list: what is listed as running and followed must not have ended meanwhile.
+        let facts: HashMap<String, RunFact> =
+            self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
         let listing = async {
             let mut wire = Wire::open(&self.endpoint).await?;
             let path = format!("/containers/json?all=true&filters={filters}");
@@ -384,10 +387,8 @@ impl ContainerEngine for DockerEngine {
         let listed = listing
             .await
             .map_err(|error| of_wire(&self.endpoint, "list containers", &error))?;
-        Ok(self.change_runs(|runs| {
-            let fact = |id: &str| runs.get(id).map_or(RunFact::Unwatched, Run::fact);
-            listed.iter().filter_map(|listed| listed.describe(fact)).collect()
-        }))
+        let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
+        Ok(listed.iter().filter_map(|listed| listed.describe(fact)).collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {

@@ -103,7 +103,8 @@ pub enum ContainerState {
     Paused,
     /// Ran and ended.
     Exited,
-    /// Being stopped or restarted, dead, or in a state that this worker does not know: it neither runs nor ended.
+    /// Being stopped or restarted, dead, or in a state that this worker does not know: it neither runs nor
+    /// ended.
     Stuck,
 }
 
@@ -183,8 +184,8 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// Room for images; `None` where it cannot be told, as of an engine on another host.
     fn disk(&self) -> impl Future<Output = Result<Option<EngineDisk>, EngineError>> + Send;
 
-    /// Makes an image available by digest and returns the digest (`sha256`) that the engine verified for it. Ends the pull
-    /// when it is dropped.
+    /// Makes an image available by digest and returns the digest (`sha256`) that the engine verified for it.
+    /// Ends the pull when it is dropped.
     fn pull(
         &self,
         image: &str,
@@ -195,12 +196,12 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// same identity is returned as it is.
     fn create(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String, EngineError>> + Send;
 
-    /// Starts a container and follows its run to its end, with all of its output; what came of it is in [`Self::list`]. One
-    /// that is gone is no reason to refuse, but a failure.
+    /// Starts a container and follows its run to its end, with all of its output; what came of it is in
+    /// [`Self::list`]. One that is gone is no reason to refuse, but a failure.
     fn start(&self, id: &str, output: CaptureTarget) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Follows a run that was started before and that nobody follows any more. Its output so far was not seen, so that the
-    /// whole of it will not be known.
+    /// Follows a run that was started before and that nobody follows any more. Its output so far was not
+    /// seen, so that the whole of it will not be known.
     fn follow(&self, id: &str, output: CaptureTarget)
     -> impl Future<Output = Result<(), EngineError>> + Send;
 

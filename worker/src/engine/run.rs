@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! attach stream ── frames ──▶ Capture: BLAKE3 of standard output, beginnings in files ─┐
-//! wait ─────────── exit code ───────────────────────────────────────────────────────────┼─▶ RunEnd ─▶ result ─▶ chain
+//! wait ─────────── exit code ───────────────────────────────────────────────────────────┼─▶ RunEnd ─▶ result
 //! events ───────── killed by somebody? the engine gone? ────────────────────────────────┘
 //! ```
 //!
-//! All three are asked for on connections of their own, the first and the last before the container is started. Reading is
-//! what moves the bytes on: while the worker does not read, the container waits in its write.
+//! All three are asked for on connections of their own, the first and the last before the container is
+//! started. Reading is what moves the bytes on: while the worker does not read, the container waits in its
+//! write.
 //!
-//! A run ended *cleanly* if the process of the engine that answered before the start still answers [`SETTLE`] after the end,
-//! says the same exit code twice, and told of nobody who killed or stopped the container. A reboot, an engine that was stopped
-//! or died, and a watcher (shim, `conmon`) that was killed all break one of these.
+//! A run ended *cleanly* if the process of the engine that answered before the start still answers [`SETTLE`]
+//! after the end, says the same exit code twice, and told of nobody who killed or stopped the container. A
+//! reboot, an engine that was stopped or died, and a watcher (shim, `conmon`) that was killed all break one
+//! of these.
 
 use std::time::Duration;
 
@@ -31,8 +33,8 @@ use super::{
     wire::{Frames, Wire, WireError, filters},
 };
 
-/// Time for which the engine must live on after a container's end. An engine or a host that is going down ends containers
-/// first and itself soon after.
+/// Time for which the engine must live on after a container's end. An engine or a host that is going down
+/// ends containers first and itself soon after.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// Longest time that the last bytes may take after the container's end.
@@ -41,7 +43,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest line of the engine's events that is understood, in bytes.
 const MAX_EVENT_BYTES: usize = 64 * 1_024;
 
-/// Exit codes of a first process that SIGKILL or SIGTERM ended: the memory limit's way, or that of somebody outside.
+/// Exit codes of a first process that SIGKILL or SIGTERM ended: the memory limit's way, or that of somebody
+/// outside.
 const SIGNALLED: [i32; 2] = [137, 143];
 
 /// How a container's first process ended.
@@ -49,8 +52,8 @@ const SIGNALLED: [i32; 2] = [137, 143];
 pub enum Exit {
     /// By itself, or by the signal that its own doing brought on it.
     Clean(i32),
-    /// By SIGKILL or SIGTERM, perhaps of its own making and perhaps not: not every engine tells the memory limit from others
-    /// who kill.
+    /// By SIGKILL or SIGTERM, perhaps of its own making and perhaps not: not every engine tells the memory
+    /// limit from others who kill.
     Signalled(i32),
     /// Unseen, or together with what watched it.
     Unseen,
@@ -111,7 +114,9 @@ pub(super) struct Follower {
     id: String,
     wait: Wire,
     events: Option<Events>,
-    output: Frames<TokioIo<Upgraded>>,
+    /// `None` where a run that goes on cannot be attached to any more; its end can be waited for all the
+    /// same.
+    output: Option<Frames<TokioIo<Upgraded>>>,
     /// Whether the output is followed from the first byte on.
     from_the_start: bool,
 }
@@ -125,10 +130,15 @@ impl Follower {
     ) -> Result<Self, WireError> {
         // Not every engine keeps events; one that does tells of its own end there, too.
         let events = Events::listen(endpoint, id).await.ok();
-        let output = Wire::open(endpoint)
+        let attached = Wire::open(endpoint)
             .await?
             .attach(&format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1"))
-            .await?;
+            .await;
+        let output = match attached {
+            Ok(output) => Some(output),
+            Err(_) if !from_the_start => None,
+            Err(error) => return Err(error),
+        };
         Ok(Self {
             id: id.to_owned(),
             wait: Wire::open(endpoint).await?,
@@ -164,11 +174,12 @@ impl Follower {
             id,
             mut wait,
             events,
-            mut output,
+            output,
             from_the_start,
         } = self;
         let mut events = events.unwrap_or_default();
         let mut reading = std::pin::pin!(async move {
+            let mut output = output.ok_or_else(|| WireError::Broken("it was not attached to".into()))?;
             while let Some((stream, bytes)) = output.next().await? {
                 capture.take(stream, bytes);
             }
@@ -280,8 +291,8 @@ impl Inspected {
 
 /// The engine's word for a container's state; `None` for one that is as good as gone.
 ///
-/// Docker's and Podman's words, and any other as [`ContainerState::Stuck`]: one container in a state that nobody here knows
-/// must not hide the others.
+/// Docker's and Podman's words, and any other as [`ContainerState::Stuck`]: one container in a state that
+/// nobody here knows must not hide the others.
 pub(super) fn container_state(word: &str) -> Option<ContainerState> {
     match word {
         "created" | "configured" | "initialized" => Some(ContainerState::Created),

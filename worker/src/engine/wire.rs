@@ -1,5 +1,5 @@
-//! Connections of our own to the engine, for what a pool of connections cannot tell: that one process of the engine answered
-//! from a container's start to its end. A connection ends with the process behind it.
+//! Connections of our own to the engine, for what a pool of connections cannot tell: that one process of the
+//! engine answered from a container's start to its end. A connection ends with the process behind it.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use super::{EngineEndpoint, OutputStream};
 /// Longest time that the engine has to take a connection, and to begin an answer that waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longest answer that is read as a whole, in bytes: a list of a machine's containers, each with its labels and mounts.
+/// Longest answer that is read as a whole, in bytes: a list of a machine's containers, each with its labels
+/// and mounts.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
 /// Most bytes of a frame that are in memory at once.
@@ -208,8 +209,8 @@ fn refused(code: StatusCode, body: &[u8]) -> WireError {
     }
 }
 
-/// The two output streams of a container in one: frames of a head (stream, three zeros, length as 32 bits, big-endian) and
-/// so many bytes.
+/// The two output streams of a container in one: frames of a head (stream, three zeros, length as 32 bits,
+/// big-endian) and so many bytes.
 pub(super) struct Frames<S> {
     stream: S,
     chunk: Vec<u8>,

@@ -3,10 +3,11 @@
 //! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision. The
 //! machine's status is no part of it: jobs go on while the machine is suspended or draining.
 //!
-//! A run whose end the worker did not see cleanly is lost, as is a container that is gone from the engine: another container of
-//! the same image takes its place. Consumers are told that a container may be started more than once, so that losing one costs
-//! time and not the job; and giving up a job that runs is an offence, which costs the provider a part of the machine's bond.
-//! A service's container that ends by itself again and again is no loss but the workload's own end, and nobody's offence.
+//! A run whose end the worker did not see cleanly is lost, as is a container that is gone from the engine:
+//! another container of the same image takes its place. Consumers are told that a container may be started
+//! more than once, so that losing one costs time and not the job; and giving up a job that runs is an
+//! offence, which costs the provider a part of the machine's bond. A service's container that ends by itself
+//! again and again is no loss but the workload's own end, and nobody's offence.
 
 use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
 use assay_primitives::job::StdoutResult;
@@ -21,10 +22,11 @@ use crate::engine::{Container, ContainerState, Exit, RunEnd, RunFact};
 /// anew each time, and one that is lost after hours, again and again, comes to no end.
 pub const MAX_RESTARTS: u32 = 5;
 
-/// Time before the start deadline, in milliseconds of active time, at which a job that does not run yet is declined: 20 blocks.
+/// Time before the start deadline, in milliseconds of active time, at which a job that does not run yet is
+/// declined: 20 blocks.
 ///
-/// The decline must be in a block by the deadline. The worker sees the time of a block some seconds late, an engine that
-/// hangs holds a round up for [`super::LIST_TIMEOUT`], and the transaction takes a block or two.
+/// The decline must be in a block by the deadline. The worker sees the time of a block some seconds late, an
+/// engine that hangs holds a round up for [`super::LIST_TIMEOUT`], and the transaction takes a block or two.
 pub const START_MARGIN_MS: u64 = 60_000;
 
 /// What the engine says of a job's container, and what was seen of its run.
@@ -191,21 +193,21 @@ impl Decision {
         }
     }
 
-    /// Returns true for a step that the engine does, and not the chain.
-    pub fn is_of_container(&self) -> bool {
+    /// Returns true for a step without which the job cannot run.
+    pub fn starts_container(&self) -> bool {
         matches!(
             self,
-            Self::Prepare
-                | Self::StartContainer
-                | Self::RestartContainer
-                | Self::ReplaceContainer(_)
-                | Self::FollowContainer
-                | Self::UnpauseContainer
+            Self::Prepare | Self::StartContainer | Self::RestartContainer | Self::ReplaceContainer(_)
         )
     }
 
-    /// Returns true for a step that must be on chain before a deadline that is near: it does not wait for what went wrong with
-    /// another.
+    /// Returns true for a step that the engine does, and not the chain.
+    pub fn is_of_container(&self) -> bool {
+        self.starts_container() || matches!(self, Self::FollowContainer | Self::UnpauseContainer)
+    }
+
+    /// Returns true for a step that must be on chain before a deadline that is near: it does not wait for
+    /// what went wrong with another.
     pub fn is_urgent(&self) -> bool {
         matches!(self, Self::Decline(_) | Self::ReportStart)
     }
@@ -332,7 +334,8 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
         Decision::Collect { .. } => Decision::ReportStart,
         Decision::Abandon(cause) => Decision::Decline(cause),
         Decision::ReportWorkloadEnded => Decision::Decline(AbandonCause::RestartsExhausted),
-        // Silence would be an offence, and a decline is none: whatever is still to be done would not be done in time.
+        // Silence would be an offence, and a decline is none: whatever is still to be done would not be done
+        // in time.
         _ if is_late => Decision::Decline(AbandonCause::NotInTime),
         step => step,
     }
@@ -382,8 +385,8 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
 fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
     let exit_code = match end.exit {
         Exit::Unseen => return lose(notes, LossCause::Unseen),
-        // Once may have been the host's doing. Twice in a row is the program's own: one that ends so whenever it runs must
-        // not cost its provider the job.
+        // Once may have been the host's doing. Twice in a row is the program's own: one that ends so whenever
+        // it runs must not cost its provider the job.
         Exit::Signalled(_) if !notes.was_killed && notes.restarts < MAX_RESTARTS => {
             return lose(notes, LossCause::Killed);
         }
@@ -423,7 +426,8 @@ fn keep_container(facts: &JobFacts<'_>) -> Decision {
     match facts.container {
         ContainerFact::Unknown => Decision::Wait,
         ContainerFact::Created => Decision::StartContainer,
-        // One that was to be replaced may be missing because the worker stopped in the middle of it: that is no further loss.
+        // One that was to be replaced may be missing because the worker stopped in the middle of it: that is
+        // no further loss.
         ContainerFact::Absent if !notes.container_started => Decision::Prepare,
         ContainerFact::Absent => lose(notes, LossCause::Gone),
         // The same, before the old one was removed.

@@ -544,9 +544,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// Returns true while a container that ran is lost for too short a time to act on it.
     ///
-    /// An engine that is just coming up may list it again, and the job must not run twice at once for that; one that is being
-    /// stopped takes its time. And a container that is lost again and again is replaced ever later, the last time giving up
-    /// the job.
+    /// An engine that is just coming up may list it again, and the job must not run twice at once for that;
+    /// one that is being stopped takes its time. And a container that is lost again and again is replaced
+    /// ever later, the last time giving up the job.
     fn is_missed_briefly(&mut self, id: u64, decision: &Decision, notes: &JobNotes) -> bool {
         let (Decision::ReplaceContainer(cause)
         | Decision::Decline(AbandonCause::ContainerLost(cause))
@@ -615,7 +615,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         }
         let is_urgent = decision.as_ref().is_some_and(Decision::is_urgent);
         let trouble = self.troubles.entry(job).or_default();
-        let is_container_step = decision.as_ref().is_some_and(Decision::is_of_container);
+        let is_container_step = decision.as_ref().is_some_and(Decision::starts_container);
         let refusal = match &error {
             StepError::Refused(reason) => Some(reason.clone()),
             StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {

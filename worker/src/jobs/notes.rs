@@ -1,8 +1,8 @@
 //! The little that the worker writes down of each job, so that a restart repeats nothing.
 //!
-//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and for a finished task
-//! `result.json`. Notes and result are replaced as a whole, so that a crash leaves the old or the new content and nothing
-//! between.
+//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and
+//! for a finished task `result.json`. Notes and result are replaced as a whole, so that a crash leaves the
+//! old or the new content and nothing between.
 
 use std::{
     fs,

@@ -426,7 +426,8 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.remove(container).await?)
     }
 
-    /// Removes the container of a job that is gone from the chain, and closes its notes. What it wrote is kept.
+    /// Removes the container of a job that is gone from the chain, and closes its notes. What it wrote is
+    /// kept.
     pub(super) async fn clear_away(&self, what: &Leftover) -> Result<(), StepError> {
         let notes = self
             .store

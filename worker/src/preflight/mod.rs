@@ -1,9 +1,9 @@
-//! Looks at an image before it is pulled: whether it is for this machine, comes from an address that may be asked, fits on the
-//! disk, and can be here in time.
+//! Looks at an image before it is pulled: whether it is for this machine, comes from an address that may be
+//! asked, fits on the disk, and can be here in time.
 //!
-//! What is asked is the registry's own manifest, which is verified by its digest; so a registry can lie about the sizes of the
-//! layers only by making an image that cannot be pulled. The engine asks the registry again by itself, and may be led
-//! elsewhere then: its own network rules hold for that.
+//! What is asked is the registry's own manifest, which is verified by its digest; so a registry can lie about
+//! the sizes of the layers only by making an image that cannot be pulled. The engine asks the registry again
+//! by itself, and may be led elsewhere then: its own network rules hold for that.
 
 mod registry;
 
@@ -17,7 +17,8 @@ use crate::{
     engine::{ContainerEngine, EngineError},
 };
 
-/// Bytes on disk for each byte that is downloaded: the compressed layer, and about twice as much when it is unpacked.
+/// Bytes on disk for each byte that is downloaded: the compressed layer, and about twice as much when it is
+/// unpacked.
 const DISK_PER_DOWNLOAD: u64 = 3;
 
 /// Room that an image must leave on the engine's disk, in bytes: 256 MiB.
@@ -45,8 +46,8 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// `download_mbps` is what the machine's line brings, in Mbit/s. Registries at addresses that are not of the public
-    /// network are asked only where `allow_private_registries` says so, for development.
+    /// `download_mbps` is what the machine's line brings, in Mbit/s. Registries at addresses that are not of
+    /// the public network are asked only where `allow_private_registries` says so, for development.
     pub fn new(allow_private_registries: bool, download_mbps: u32) -> Self {
         let policy = if allow_private_registries {
             AddressPolicy::Any
@@ -59,8 +60,8 @@ impl Preflight {
         }
     }
 
-    /// Looks at an image, unless the engine has it already. `within_ms` is the time in which it must be here, in
-    /// milliseconds; `None` where there is no such time.
+    /// Looks at an image, unless the engine has it already. `within_ms` is the time in which it must be here,
+    /// in milliseconds; `None` where there is no such time.
     pub async fn check<E: ContainerEngine>(
         &self,
         engine: &E,

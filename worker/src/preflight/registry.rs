@@ -1,4 +1,5 @@
-//! Asks image registries about an image, by the protocol that Docker and the OCI distribution specification share.
+//! Asks image registries about an image, by the protocol that Docker and the OCI distribution specification
+//! share.
 
 use assay_client::manifest::ImageReference;
 use hyper::{
@@ -214,7 +215,8 @@ impl Registry {
     }
 }
 
-/// The repository's URL. A reference without a registry is of Docker's, where one-word names are in `library`.
+/// The repository's URL. A reference without a registry is of Docker's, where one-word names are in
+/// `library`.
 fn base_url(image: &ImageReference, policy: AddressPolicy) -> String {
     let repository = image.repository();
     match image.registry() {
@@ -273,8 +275,8 @@ impl Repository<'_> {
         serde_json::from_slice(&answer.body).map_err(|error| bad(error.to_string()))
     }
 
-    /// The answer to a URL, behind redirects. Each of them leads to an address that may be asked or nowhere, and the token is
-    /// shown to the registry alone.
+    /// The answer to a URL, behind redirects. Each of them leads to an address that may be asked or nowhere,
+    /// and the token is shown to the registry alone.
     async fn follow(&self, url: &str) -> Result<Answer, RegistryError> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {

@@ -22,9 +22,25 @@ impl OwnService {
         Some(command)
     }
 
-    /// Starts a service with its socket in a folder, if there is a Podman to do so; it answers a little later.
+    /// Starts a service with its socket in a folder, if there is a Podman to do so; it answers a little
+    /// later.
     pub(crate) fn start(folder: &Path) -> Option<Self> {
-        let Some(mut command) = Self::command() else {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same, with variables in the environment of `env`, which the command begins with.
+    pub(crate) fn start_with(folder: &Path, variables: &[String]) -> Option<Self> {
+        let command = Self::command().map(|shared| {
+            let words: Vec<_> = shared.get_args().map(ToOwned::to_owned).collect();
+            let options = words.iter().take_while(|word| **word != "podman").count();
+            let mut command = Command::new(shared.get_program());
+            command
+                .args(&words[..options])
+                .args(variables)
+                .args(&words[options..]);
+            command
+        });
+        let Some(mut command) = command else {
             println!("no engine of one's own: set ASSAY_TEST_ENGINE_COMMAND");
             return None;
         };

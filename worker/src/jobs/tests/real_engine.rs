@@ -1,6 +1,14 @@
-//! The supervisor with a real engine, whose process is killed. See `worker/tests/engine.rs` for what has to be set.
+//! The supervisor with a real engine, whose process is killed. See `worker/tests/engine.rs` for what has to
+//! be set.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assay_client::manifest::ImageReference;
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use super::*;
 use crate::engine::{DockerEngine, EngineEndpoint};
@@ -9,6 +17,107 @@ use crate::engine::{DockerEngine, EngineEndpoint};
 mod own_service;
 
 use own_service::OwnService;
+
+/// A registry that gives an image's documents at once and its layer one byte in half a second; where it is,
+/// the image's digest, and how often its layer was asked for.
+async fn slow_registry() -> (String, String, Arc<AtomicUsize>) {
+    let digest = |text: &str| format!("sha256:{}", hex::encode(Sha256::digest(text)));
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let layer = "x".repeat(1_000);
+    let configuration = format!(
+        r#"{{"os":"linux","architecture":"{architecture}","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        digest(&layer)
+    );
+    let kind = "application/vnd.docker.distribution.manifest.v2+json";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{{"mediaType":"application/vnd.docker.container.image.v1+json","digest":"{}","size":{}}},"layers":[{{"mediaType":"application/vnd.docker.image.rootfs.diff.tar","digest":"{}","size":{}}}]}}"#,
+        digest(&configuration),
+        configuration.len(),
+        digest(&layer),
+        layer.len()
+    );
+    let image = digest(&manifest);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let layers_asked: Arc<AtomicUsize> = Arc::default();
+    let asked = layers_asked.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (layer, configuration, manifest) = (layer.clone(), configuration.clone(), manifest.clone());
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                let mut request = vec![0; 8_192];
+                let read = stream.read(&mut request).await.unwrap_or(0);
+                let path = String::from_utf8_lossy(&request[..read]).into_owned();
+                let path = path.split(' ').nth(1).unwrap_or_default().to_owned();
+                let is_layer = path.ends_with(&digest(&layer));
+                let body = [layer, configuration, manifest]
+                    .into_iter()
+                    .find(|body| path.ends_with(&digest(body)))
+                    .unwrap_or_default();
+                let head = format!(
+                    "HTTP/1.1 200 X\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(head.as_bytes()).await;
+                if !is_layer {
+                    let _ = stream.write_all(body.as_bytes()).await;
+                    return;
+                }
+                asked.fetch_add(1, Ordering::SeqCst);
+                for byte in body.bytes() {
+                    if stream.write_all(&[byte]).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            });
+        }
+    });
+    (address, image, layers_asked)
+}
+
+#[tokio::test]
+async fn job_of_a_slow_registry_is_declined_before_its_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, digest, layers_asked) = slow_registry().await;
+    let settings = folder.path().join("registries.conf");
+    let text = format!("[[registry]]\nlocation = \"{registry}\"\ninsecure = true\n");
+    std::fs::write(&settings, text).unwrap();
+    let variable = format!("CONTAINERS_REGISTRIES_CONF={}", settings.display());
+    let Some(service) = OwnService::start_with(folder.path(), &[variable]) else {
+        return;
+    };
+    let engine = Arc::new(DockerEngine::new(EngineEndpoint::resolve(Some(&service.socket))));
+    let chain = FakeChain::default();
+    let worker = blake3::hash(registry.as_bytes()).into();
+    let supervisor = supervisor_of(&chain, &engine, &folder, 0, worker, Vec::new());
+    let mut world = RealWorld {
+        chain: chain.clone(),
+        supervisor,
+    };
+    let image = format!("{registry}/slow@{digest}");
+    let manifest = format!(r#"{{"image":"{image}"}}"#);
+    let image_digest = image.parse::<ImageReference>().unwrap().digest();
+    deploy_on(&chain, 7, TASK, &manifest, image_digest);
+    world
+        .until("the pull", |_, _| layers_asked.load(Ordering::SeqCst) > 0)
+        .await;
+    assert_eq!(chain.calls(), []);
+    // Ten minutes of the chain pass in a moment.
+    let deadline_ms = 600_000;
+    chain.change(|state| state.now_ms = deadline_ms - START_MARGIN_MS);
+    world.until("the decline", |calls, _| calls == [NOT_TAKEN]).await;
+    let declined_at_ms = chain.change(|state| state.now_ms);
+    assert!(
+        declined_at_ms < deadline_ms - START_MARGIN_MS / 2,
+        "{declined_at_ms}"
+    );
+}
 
 struct RealWorld {
     chain: FakeChain,

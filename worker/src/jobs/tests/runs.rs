@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// Runs a task until its container is to end, with the supervisor started anew after so many steps, and then to its payment.
+/// Runs a task until its container is to end, with the supervisor started anew after so many steps, and then
+/// to its payment.
 async fn run_through(world: &mut World, interrupt_after: u32, interrupt: impl Fn(&mut World)) {
     let (mut steps_done, mut ends) = (0, 0);
     for _ in 0..80 {
@@ -66,7 +67,8 @@ async fn lost_connection_after_any_step_starts_nothing_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn crash_after_any_step_runs_a_task_from_its_beginning_and_never_twice_at_once() {
-    // Prepared, started, reported, collected, submitted, removed, settled. A crash while it runs loses the run.
+    // Prepared, started, reported, collected, submitted, removed, settled. A crash while it runs loses the
+    // run.
     for (crash_after, runs) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 1), (5, 1), (6, 1), (7, 1)] {
         let mut world = World::new();
         world.deploy(7, TASK);
@@ -233,7 +235,8 @@ async fn container_that_is_stuck_has_its_time_and_is_replaced() {
     assert_eq!(world.engine.state(), Some(ContainerState::Running));
 }
 
-/// Lets the chain's time go on to a moment before the start deadline of a job that was just deployed, in milliseconds.
+/// Lets the chain's time go on to a moment before the start deadline of a job that was just deployed, in
+/// milliseconds.
 fn move_to(world: &World, before_deadline_ms: u64) {
     world
         .chain
