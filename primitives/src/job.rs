@@ -231,7 +231,10 @@ mod tests {
         ]
         .concat();
         assert_eq!(hex(&bytes), expected);
-        assert_eq!(hex(&document.hash()), "PIN");
+        assert_eq!(
+            hex(&document.hash()),
+            "13121ac5149e42a4714975682113c77d4d397d1c80598a3675d4bcf178212947"
+        );
     }
 
     #[test]
