@@ -305,6 +305,24 @@ fn run_that_is_followed_late_has_an_end_and_no_hash() {
 }
 
 #[test]
+fn start_of_a_container_that_runs_is_not_its_beginning() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
+        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
+        let second = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
+        let other = CaptureTarget {
+            folder: fixture.folder.path().join("second"),
+            append: false,
+        };
+        second.start(&id, other).await.unwrap();
+        assert_eq!(second.run_end(&id).await.stdout, None);
+        assert_eq!(fixture.engine.run_end(&id).await, clean(0, b"a\nb\n"));
+        assert_eq!(fixture.listed(&spec).await.0, ContainerState::Exited);
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
 fn run_is_lost_with_the_engine_that_told_of_it() {
     with_engine(|fixture| async move {
         let Some(mut service) = OwnService::start(fixture.folder.path()) else {

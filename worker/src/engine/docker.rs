@@ -82,11 +82,11 @@ impl DockerEngine {
         let action = "follow the container";
         let (engine, id) = (self.clone(), id.to_owned());
         let following = tokio::spawn(async move {
-            let follower = Follower::connect(&engine.endpoint, &id, starts)
+            let mut follower = Follower::connect(&engine.endpoint, &id, starts)
                 .await
                 .map_err(|error| of_wire(&engine.endpoint, action, &error))?;
-            if starts {
-                engine.start_only(&id).await?;
+            if starts && !engine.start_only(&id).await? {
+                follower.came_late();
             }
             let run = follower.follow(Capture::new(&output));
             engine.change_runs(|runs| drop(runs.insert(id, run)));
@@ -141,15 +141,26 @@ impl DockerEngine {
         Ok(docker)
     }
 
-    async fn start_only(&self, id: &str) -> Result<(), EngineError> {
-        let started = self
-            .call("start the container", |docker| async move {
-                docker.start_container(id, None).await
-            })
-            .await;
-        let (action, reason) = match started {
-            Err(EngineError::Refused { action, reason }) => (action, reason),
-            other => return other,
+    /// Starts a container; returns false for one that ran already.
+    async fn start_only(&self, id: &str) -> Result<bool, EngineError> {
+        let action = "start the container";
+        let starting = async {
+            let mut wire = Wire::open(&self.endpoint).await?;
+            wire.command(&format!("/containers/{id}/start")).await
+        };
+        let error = match starting.await {
+            Ok(was_started) => return Ok(was_started),
+            Err(WireError::Status { code, message }) => {
+                let status_code = code;
+                self.translate(
+                    action,
+                    &ApiError::DockerResponseServerError { status_code, message },
+                )
+            }
+            Err(error) => of_wire(&self.endpoint, action, &error),
+        };
+        let EngineError::Refused { action, reason } = error else {
+            return Err(error);
         };
         let is_gone = self
             .call("look at the container", |docker| async move {

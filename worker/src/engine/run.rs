@@ -148,6 +148,12 @@ impl Follower {
         })
     }
 
+    /// Notes that somebody else started the container, perhaps before this was connected: a start that was cut off
+    /// and repeated.
+    pub(super) fn came_late(&mut self) {
+        self.from_the_start = false;
+    }
+
     /// Follows the run, which has begun, in a task of its own.
     pub(super) fn follow(self, capture: Capture) -> Run {
         let (tell, run) = watch::channel(None);

@@ -24,6 +24,9 @@ use super::{EngineEndpoint, OutputStream};
 /// Longest time that the engine has to take a connection, and to begin an answer that waits for nothing.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Longest time that the engine has to do what it is told. Starting a container takes long on a busy host.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
+
 /// Longest answer that is read as a whole, in bytes: a list of a machine's containers, each with its labels
 /// and mounts.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
@@ -148,6 +151,27 @@ impl Wire {
         path: &str,
     ) -> Result<T, WireError> {
         tokio::time::timeout(PATIENCE, self.slow_json(method, path))
+            .await
+            .map_err(broken)?
+    }
+
+    /// Tells the engine to do something; returns true if it did, and false if it was so already.
+    pub(super) async fn command(&mut self, path: &str) -> Result<bool, WireError> {
+        let commanding = async {
+            let response = self.ask(Method::POST, path, false).await?;
+            let code = response.status();
+            if code.is_success() || code == StatusCode::NOT_MODIFIED {
+                return Ok(code != StatusCode::NOT_MODIFIED);
+            }
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+                .collect()
+                .await;
+            Err(refused(
+                code,
+                &body.map(|body| body.to_bytes()).unwrap_or_default(),
+            ))
+        };
+        tokio::time::timeout(COMMAND_PATIENCE, commanding)
             .await
             .map_err(broken)?
     }
