@@ -35,6 +35,7 @@ pub mod challenge;
 mod client;
 mod error;
 pub mod events;
+mod fees;
 pub mod keys;
 pub mod manifest;
 pub mod market;

@@ -3,7 +3,9 @@
 //! A manifest is UTF-8 JSON, noted on chain as a preimage by the consumer:
 //!
 //! ```json
-//! {"image":"localhost:5000/hello@sha256:<64 hex digits>","command":["/hello"],"env":{"NAME":"you"},"network":false}
+//! {"image":"localhost:5000/hello@sha256:<64 hex
+//! digits>","command":["/hello"],"env":{"NAME":"you"},"network":false,
+//!  "capture_stdout":true}
 //! ```
 //!
 //! The chain does not read it; the worker does, and refuses an image other than the one whose digest the order
@@ -42,7 +44,9 @@ pub enum ManifestError {
         length_bytes: usize,
     },
     /// It is not the JSON that was expected.
-    #[error("the manifest is not valid: {reason}; it needs image, and may have command, env and network")]
+    #[error(
+        "the manifest is not valid: {reason}; it needs image, and may have command, env, network and capture_stdout"
+    )]
     NotValid {
         /// What the parser said.
         reason: String,
@@ -306,6 +310,23 @@ pub struct JobManifest {
     /// Whether the container may use the network; it may not unless it asks.
     #[serde(default)]
     pub network: bool,
+    /// Whether a task's standard output is part of its result, byte for byte as it was written; says nothing
+    /// to a service.
+    ///
+    /// Default: true, since results always covered what a task wrote, and a task that shows its answer there
+    /// would otherwise have the same result whatever the answer is. It has a price: a run of which the worker
+    /// did not see every byte, as when it was restarted meanwhile, is repeated. Tasks whose standard output
+    /// differs from run to run, or that only log there, say false.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub capture_stdout: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl JobManifest {
@@ -316,6 +337,7 @@ impl JobManifest {
             command: Vec::new(),
             env: BTreeMap::new(),
             network: false,
+            capture_stdout: true,
         }
     }
 
@@ -503,6 +525,10 @@ mod tests {
             )
         );
         assert_eq!(JobManifest::from_bytes(&bytes).unwrap(), manifest);
+        manifest.capture_stdout = false;
+        let silent = manifest.to_bytes().unwrap();
+        assert!(silent.ends_with(br#""network":true,"capture_stdout":false}"#));
+        assert_eq!(JobManifest::from_bytes(&silent).unwrap(), manifest);
         assert_eq!(ManifestRef::of(&bytes).length_bytes as usize, bytes.len());
     }
 
@@ -524,6 +550,7 @@ mod tests {
             "[]".into(),
             r#"{"image":"busybox"}"#.into(),
             format!(r#"{{"image":"{image}","privileged":true}}"#),
+            format!(r#"{{"image":"{image}","capture_stdout":1}}"#),
             format!(r#"{{"image":"{image}","command":"sh"}}"#),
             format!(r#"{{"image":"{image}","env":{{"A":1}}}}"#),
             format!(r#"{{"image":"{image}"}} trailing"#),
@@ -577,9 +604,10 @@ mod tests {
             command in proptest::collection::vec("[^\0]{0,20}", 0..4),
             env in proptest::collection::btree_map("[A-Z_]{1,8}", "[^\0]{0,20}", 0..4),
             network: bool,
+            capture_stdout: bool,
         ) {
             let image = parse(&format!("localhost:5000/hello:1@sha256:{}", "ab".repeat(32))).unwrap();
-            let manifest = JobManifest { image, command, env, network };
+            let manifest = JobManifest { image, command, env, network, capture_stdout };
             prop_assert_eq!(JobManifest::from_bytes(&manifest.to_bytes().unwrap()), Ok(manifest));
         }
 

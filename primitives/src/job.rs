@@ -105,9 +105,137 @@ impl ResultStatement {
     }
 }
 
+/// First bytes of what a result's hash is taken of.
+pub const RESULT_DOCUMENT_CONTEXT: &[u8] = b"assay/result/v2";
+
+/// Most bytes of standard output that a result's hash covers: 16 GiB.
+///
+/// A task that writes more runs on, and its result says so by [`StdoutResult::LongerThanLimit`], which is the
+/// same on every machine. Changing it gives other results for tasks that write more.
+pub const MAX_RESULT_STDOUT_BYTES: u64 = 16 * 1_024 * 1_024 * 1_024;
+
+/// The part of standard output in a result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StdoutResult {
+    /// The manifest says that it is no part of the result.
+    NotCaptured,
+    /// BLAKE3 hash of all bytes as they were written.
+    Whole([u8; 32]),
+    /// BLAKE3 hash of the first [`MAX_RESULT_STDOUT_BYTES`]; more followed.
+    LongerThanLimit([u8; 32]),
+}
+
+/// How a task ended: what honest replicas of one job agree on, and nothing else.
+///
+/// Nothing of standard error, of time, of the machine or of its engine is in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ResultDocument {
+    /// Exit code of the container's first process; 128 plus the signal's number for one that a signal ended.
+    pub exit_code: i32,
+    /// SHA-256 digest of the image that ran.
+    pub image_digest: [u8; 32],
+    /// Blake2-256 hash of the manifest that it ran by, as it is before it is sealed.
+    pub manifest_hash: [u8; 32],
+    /// Standard output.
+    pub stdout: StdoutResult,
+}
+
+impl ResultDocument {
+    /// The bytes that [`Self::hash`] is taken of: `context ‖ exit code (4, little-endian) ‖ image digest (32)
+    /// ‖ manifest hash (32) ‖ standard output ‖ output folder (1)`.
+    ///
+    /// Standard output is one byte, 0 where it is not captured, 1 before the hash (32) of the whole, 2 before
+    /// the hash (32) of the first [`MAX_RESULT_STDOUT_BYTES`] of more. The last byte is 0, which says that no
+    /// folder of output is part of the result; no other value is defined yet.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        const NO_OUTPUT_FOLDER: u8 = 0;
+        let mut bytes = RESULT_DOCUMENT_CONTEXT.to_vec();
+        bytes.extend_from_slice(&self.exit_code.to_le_bytes());
+        bytes.extend_from_slice(&self.image_digest);
+        bytes.extend_from_slice(&self.manifest_hash);
+        match &self.stdout {
+            StdoutResult::NotCaptured => bytes.push(0),
+            StdoutResult::Whole(hash) => {
+                bytes.push(1);
+                bytes.extend_from_slice(hash);
+            }
+            StdoutResult::LongerThanLimit(hash) => {
+                bytes.push(2);
+                bytes.extend_from_slice(hash);
+            }
+        }
+        bytes.push(NO_OUTPUT_FOLDER);
+        bytes
+    }
+
+    /// The result's hash as the chain is given it: BLAKE3 of [`Self::to_bytes`].
+    pub fn hash(&self) -> [u8; 32] {
+        blake3::hash(&self.to_bytes()).into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn result_document_has_its_layout() {
+        let with = |exit_code, stdout| ResultDocument {
+            exit_code,
+            image_digest: [0xbb; 32],
+            manifest_hash: [0xcc; 32],
+            stdout,
+        };
+        let layout = |exit_code: [u8; 4], stdout: &[&[u8]]| {
+            let mut expected = b"assay/result/v2".to_vec();
+            expected.extend(exit_code);
+            expected.extend([0xbb; 32]);
+            expected.extend([0xcc; 32]);
+            expected.extend(stdout.concat());
+            expected.push(0);
+            expected
+        };
+        let hash = [0xdd; 32];
+        assert_eq!(
+            with(0x0102, StdoutResult::NotCaptured).to_bytes(),
+            layout([2, 1, 0, 0], &[&[0]])
+        );
+        assert_eq!(
+            with(137, StdoutResult::Whole(hash)).to_bytes(),
+            layout([137, 0, 0, 0], &[&[1], &hash])
+        );
+        assert_eq!(
+            with(-1, StdoutResult::LongerThanLimit(hash)).to_bytes(),
+            layout([0xff; 4], &[&[2], &hash])
+        );
+    }
+
+    #[test]
+    fn result_hash_is_pinned() {
+        let document = ResultDocument {
+            exit_code: 3,
+            image_digest: [0xbb; 32],
+            manifest_hash: [0xcc; 32],
+            // BLAKE3 of nothing, as everybody computes it.
+            stdout: StdoutResult::Whole(*blake3::hash(b"").as_bytes()),
+        };
+        let bytes = document.to_bytes();
+        let hex = |bytes: &[u8]| -> alloc::string::String {
+            bytes.iter().map(|byte| alloc::format!("{byte:02x}")).collect()
+        };
+        let expected = [
+            "61737361792f726573756c742f763203000000",
+            &"bb".repeat(32),
+            &"cc".repeat(32),
+            "01af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f326200",
+        ]
+        .concat();
+        assert_eq!(hex(&bytes), expected);
+        assert_eq!(
+            hex(&document.hash()),
+            "13121ac5149e42a4714975682113c77d4d397d1c80598a3675d4bcf178212947"
+        );
+    }
 
     #[test]
     fn result_message_has_its_layout() {

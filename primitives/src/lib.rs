@@ -19,5 +19,6 @@ mod json;
 pub mod machine;
 pub mod market;
 pub mod money;
+pub mod network;
 pub mod offence;
 pub mod stake;

@@ -6,7 +6,7 @@
 //! | `GET /health` | 200 while the worker can run jobs, 503 and the reasons otherwise |
 //! | `GET /jobs/{id}` | what is known of one job |
 //! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
-//! | `GET /jobs/{id}/result` | a finished task's result document, byte for byte what its hash was taken of |
+//! | `GET /jobs/{id}/result` | a finished task's result, part by part, and its hash in a header |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /v1/probe?nonce=<64 hexadecimal digits>` | the answer to a validator's probe, signed; 503 and the reasons while the worker cannot run jobs |
 //!
@@ -29,8 +29,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
-    engine::ContainerEngine,
-    jobs::{JobNotes, JobStatus, JobStore},
+    jobs::{JobNotes, JobStatus, JobStore, hash_of_file},
     metrics::Metrics,
     status::{BlockHash, Phase, Status, StatusBoard},
 };
@@ -41,7 +40,7 @@ pub const SIGNATURE_HEADER: HeaderName = HeaderName::from_static("x-assay-signat
 /// Carries the hexadecimal public part of the worker key.
 pub const WORKER_KEY_HEADER: HeaderName = HeaderName::from_static("x-assay-worker-key");
 
-/// Carries the hexadecimal Blake2-256 hash of the body of a result.
+/// Carries the hexadecimal hash of a result, as the chain has it.
 pub const RESULT_HASH_HEADER: HeaderName = HeaderName::from_static("x-assay-result-hash");
 
 /// Longest nonce that a caller may have signed, in bytes.
@@ -51,7 +50,7 @@ pub const MAX_NONCE_BYTES: usize = 64;
 const MAX_REQUESTS: usize = 64;
 
 /// What the handlers share.
-pub struct ApiContext<E> {
+pub struct ApiContext {
     /// The status that is shown.
     pub status: StatusBoard,
     /// Signs the status.
@@ -60,8 +59,6 @@ pub struct ApiContext<E> {
     pub worker_hex: String,
     /// Notes and results.
     pub store: JobStore,
-    /// Asked for the output of running containers.
-    pub engine: Arc<E>,
     /// Rendered for Prometheus.
     pub metrics: Metrics,
 }
@@ -87,9 +84,9 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 }
 
 /// Answers requests until `stop` is ready.
-pub async fn serve<E: ContainerEngine>(
+pub async fn serve(
     listener: TcpListener,
-    context: Arc<ApiContext<E>>,
+    context: Arc<ApiContext>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     axum::serve(listener, router(context))
@@ -98,16 +95,16 @@ pub async fn serve<E: ContainerEngine>(
 }
 
 /// The paths and who answers them.
-pub fn router<E: ContainerEngine>(context: Arc<ApiContext<E>>) -> Router {
+pub fn router(context: Arc<ApiContext>) -> Router {
     let seats = Arc::new(Semaphore::new(MAX_REQUESTS));
     Router::new()
-        .route("/status", get(status::<E>))
-        .route("/health", get(health::<E>))
-        .route("/metrics", get(metrics::<E>))
-        .route(PROBE_PATH, get(probe::<E>))
-        .route("/jobs/{id}", get(job::<E>))
-        .route("/jobs/{id}/logs", get(logs::<E>))
-        .route("/jobs/{id}/result", get(result::<E>))
+        .route("/status", get(status))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route(PROBE_PATH, get(probe))
+        .route("/jobs/{id}", get(job))
+        .route("/jobs/{id}/logs", get(logs))
+        .route("/jobs/{id}/result", get(result))
         .layer(middleware::from_fn_with_state(seats, limit_requests))
         .with_state(context)
 }
@@ -152,10 +149,7 @@ struct SignedStatus {
     status: Status,
 }
 
-async fn status<E: ContainerEngine>(
-    State(context): State<Arc<ApiContext<E>>>,
-    Query(query): Query<StatusQuery>,
-) -> Response {
+async fn status(State(context): State<Arc<ApiContext>>, Query(query): Query<StatusQuery>) -> Response {
     let fits =
         |nonce: &String| nonce.len() <= MAX_NONCE_BYTES && nonce.bytes().all(|byte| byte.is_ascii_graphic());
     if !query.nonce.as_ref().is_none_or(fits) {
@@ -217,13 +211,17 @@ fn ailments(status: &Status) -> Vec<&'static str> {
         (!status.engine.reachable, "the container engine does not answer"),
         (status.machine.is_none(), "the worker serves no machine"),
         (status.phase == Phase::Stopping, "the worker is stopping"),
+        (
+            status.jobs.iter().any(JobStatus::is_halted),
+            "the container of a running job is paused or stuck",
+        ),
     ]
     .into_iter()
     .filter_map(|(ails, reason)| ails.then_some(reason))
     .collect()
 }
 
-async fn health<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {
+async fn health(State(context): State<Arc<ApiContext>>) -> Response {
     let reasons = ailments(&context.status.read());
     let healthy = reasons.is_empty();
     let code = if healthy {
@@ -251,10 +249,7 @@ struct ProbeAnswer {
 ///
 /// Whoever asks may have anything of 32 bytes signed, but only between a context of its own and the machine's number,
 /// so that the signature is of no use for anything else.
-async fn probe<E: ContainerEngine>(
-    State(context): State<Arc<ApiContext<E>>>,
-    Query(query): Query<ProbeQuery>,
-) -> Response {
+async fn probe(State(context): State<Arc<ApiContext>>, Query(query): Query<ProbeQuery>) -> Response {
     let mut nonce = [0; PROBE_NONCE_BYTES];
     if hex::decode_to_slice(&query.nonce, &mut nonce).is_err() {
         return refusal(
@@ -286,7 +281,7 @@ async fn probe<E: ContainerEngine>(
     .into_response()
 }
 
-async fn metrics<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>) -> Response {
+async fn metrics(State(context): State<Arc<ApiContext>>) -> Response {
     match context.metrics.render() {
         Ok(text) => with_headers("text/plain; version=0.0.4", [], text),
         Err(error) => failure(&error),
@@ -302,7 +297,7 @@ struct JobView {
     notes: Option<JobNotes>,
 }
 
-async fn job<E: ContainerEngine>(State(context): State<Arc<ApiContext<E>>>, Path(id): Path<u64>) -> Response {
+async fn job(State(context): State<Arc<ApiContext>>, Path(id): Path<u64>) -> Response {
     let open = context.status.read().jobs.into_iter().find(|job| job.id == id);
     match context.store.stored_notes(id) {
         Ok(None) if open.is_none() => no_such_job(),
@@ -344,15 +339,15 @@ struct LogsQuery {
     stream: Stream,
 }
 
-async fn logs<E: ContainerEngine>(
-    State(context): State<Arc<ApiContext<E>>>,
+async fn logs(
+    State(context): State<Arc<ApiContext>>,
     Path(id): Path<u64>,
     Query(query): Query<LogsQuery>,
 ) -> Response {
     if let Some(refused) = refuse_secret(&context.store, id) {
         return refused;
     }
-    let (stdout, stderr) = match output_of(&context, id).await {
+    let (stdout, stderr) = match context.store.output(id) {
         Ok(Some(output)) => output,
         Ok(None) => return no_such_job(),
         Err(error) => return failure(&error),
@@ -364,46 +359,20 @@ async fn logs<E: ContainerEngine>(
     with_headers("text/plain; charset=utf-8", [], text)
 }
 
-/// What is kept of a job's output, or else what its container has written so far.
-async fn output_of<E: ContainerEngine>(
-    context: &ApiContext<E>,
-    id: u64,
-) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
-    if let Some(kept) = context.store.output(id)? {
-        return Ok(Some(kept));
-    }
-    let Some(notes) = context.store.stored_notes(id)? else {
-        return Ok(None);
-    };
-    let containers = context
-        .engine
-        .list(&context.worker_hex)
-        .await
-        .map_err(io::Error::other)?;
-    let found = containers
-        .into_iter()
-        .find(|container| container.job == id && container.fingerprint == notes.fingerprint);
-    let Some(container) = found else { return Ok(None) };
-    let output = context
-        .engine
-        .output(&container.id)
-        .await
-        .map_err(io::Error::other)?;
-    Ok(Some((output.stdout, output.stderr)))
-}
-
-async fn result<E: ContainerEngine>(
-    State(context): State<Arc<ApiContext<E>>>,
-    Path(id): Path<u64>,
-) -> Response {
+async fn result(State(context): State<Arc<ApiContext>>, Path(id): Path<u64>) -> Response {
     if let Some(refused) = refuse_secret(&context.store, id) {
         return refused;
     }
     match context.store.result_document(id) {
-        Ok(Some(document)) => {
-            let hash = hex::encode(sp_crypto_hashing::blake2_256(&document));
-            with_headers("application/json", [(RESULT_HASH_HEADER, hash)], document)
-        }
+        Ok(Some(document)) => match hash_of_file(&document) {
+            Some(hash) => with_headers(
+                "application/json",
+                [(RESULT_HASH_HEADER, hex::encode(hash))],
+                document,
+            ),
+            // Of an earlier version of this worker, whose results were the bytes themselves.
+            None => with_headers("application/json", [], document),
+        },
         Ok(None) => refusal(StatusCode::NOT_FOUND, "this machine has no result of such a job"),
         Err(error) => failure(&error),
     }

@@ -29,7 +29,8 @@ use crate::{
     jobs::{StepError, Supervisor, SupervisorParts},
     keys::Keys,
     metrics::Metrics,
-    orders,
+    orders::{self, OrderTaker},
+    preflight::Preflight,
     registration::{self, Registration, RegistrationError},
     rewards,
     sealing_store::{SealingError, SealingStore},
@@ -165,7 +166,6 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         worker: keys.worker.clone(),
         worker_hex: hex::encode(keys.worker_account().0),
         store: state.jobs().clone(),
-        engine: engine.clone(),
         metrics: metrics.clone(),
     });
     let api_stop = CancellationToken::new();
@@ -388,6 +388,10 @@ impl App {
         let worker = self.keys.worker_account().0;
         let earlier_workers = self.state.note_worker_key(&worker)?;
         let chain = ConnectedChain::new(client.clone(), self.keys.worker.clone());
+        let preflight = Preflight::new(
+            self.config.assay.allow_private_registries,
+            self.config.network.max_download_mbps,
+        );
         let supervisor = Supervisor::new(SupervisorParts {
             chain: chain.clone(),
             engine: self.engine.clone(),
@@ -397,6 +401,8 @@ impl App {
             earlier_workers,
             genesis_hash: client.genesis_hash(),
             slot_share: self.config.slot_share(),
+            preflight: preflight.clone(),
+            min_profit: self.config.assay.min_profit,
             highest_block,
             metrics: self.metrics.clone(),
         })?;
@@ -425,8 +431,15 @@ impl App {
                 return std::future::pending().await;
             }
             let has_engine = || self.status.read().engine.reachable;
-            let store = self.state.jobs().clone();
-            orders::take_open_orders(chain, machine, store, new_blocks, has_engine).await
+            let taker = OrderTaker {
+                book: chain,
+                machine,
+                store: self.state.jobs().clone(),
+                engine: self.engine.clone(),
+                preflight,
+                min_profit: self.config.assay.min_profit,
+            };
+            orders::take_open_orders(taker, new_blocks, has_engine).await
         };
         tokio::select! {
             ended = self.run_jobs(client, machine, supervisor, epochs, blocks) => ended,

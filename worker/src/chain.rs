@@ -9,6 +9,7 @@ use assay_client::{
     events::AssayEvent,
     types::{Assignment, Clock, Job, ManifestRef},
 };
+use assay_primitives::money::Balance;
 use tokio::sync::Mutex;
 
 /// Longest time that the answer to one question may take.
@@ -121,6 +122,11 @@ pub enum WorkerCall {
         /// The machine.
         machine: u64,
     },
+    /// The service's container ended by itself, again and again.
+    ReportWorkloadEnded {
+        /// The job.
+        job: u64,
+    },
     /// Pay the machine's rewards of ended epochs.
     Payout {
         /// The machine.
@@ -156,6 +162,7 @@ impl From<WorkerCall> for calls::Call {
                 not_delivered,
             } => calls::decline(job, machine, not_delivered),
             WorkerCall::Abandon { job, machine } => calls::abandon(job, machine),
+            WorkerCall::ReportWorkloadEnded { job } => calls::report_workload_ended(job),
             WorkerCall::Payout { machine, max_epochs } => calls::payout(machine, max_epochs),
         }
     }
@@ -177,6 +184,9 @@ pub trait WorkerChain: Clone + Send + Sync + 'static {
 
     /// Whether a machine has evidence now by which it can vouch for results.
     fn is_attested(&self, machine: u64) -> impl Future<Output = Result<bool, Error>> + Send;
+
+    /// What the chain would charge for a call of the worker key now, in plancks.
+    fn fee(&self, call: WorkerCall) -> impl Future<Output = Result<Balance, Error>> + Send;
 
     /// Signs bytes with the worker key, apart from any transaction.
     fn sign(&self, message: &[u8]) -> [u8; 64];
@@ -252,6 +262,10 @@ impl WorkerChain for ConnectedChain {
     async fn is_attested(&self, machine: u64) -> Result<bool, Error> {
         let view = bounded(self.client.machine_view(machine)).await?;
         Ok(view.is_some_and(|view| view.tee_kinds.has_processor()))
+    }
+
+    async fn fee(&self, call: WorkerCall) -> Result<Balance, Error> {
+        bounded(self.client.fee(call.into(), &self.worker)).await
     }
 
     fn sign(&self, message: &[u8]) -> [u8; 64] {

@@ -8,6 +8,8 @@
 //! | [`standing`] | how the machine stands on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
+//! | [`preflight`] | looks at images before they are pulled |
+//! | [`profit`] | what a job brings in, and what the chain charges for it |
 //! | [`jobs`] | the supervisor: decides for every job, and acts |
 //! | [`challenge`] | answers the hardware challenge |
 //! | [`attestation`] | keeps the machine attested |
@@ -32,6 +34,8 @@ pub mod jobs;
 pub mod keys;
 pub mod metrics;
 pub mod orders;
+pub mod preflight;
+pub mod profit;
 pub mod registration;
 pub mod rewards;
 pub mod sealing_store;

@@ -1,22 +1,34 @@
 //! Takes open orders that the machine meets, once the price that they offer has reached its ask.
 //!
-//! The node says which orders these are: what an order asks of a machine, such as a TEE or, for an attested task, fresh
-//! evidence for its present keys, is judged by the same code as when the order is taken. What is tried is tried once in a while only, because a call that the chain
-//! refuses costs a fee; and an order that this machine had before is left to others.
+//! The node says which orders these are: what an order asks of a machine, such as a TEE or, for an attested
+//! task, fresh evidence for its present keys, is judged by the same code as when the order is taken. The
+//! worker looks at two things more: an order must bring in more than its fees (see [`crate::profit`]), and
+//! its image must be one that can run here in time (see [`crate::preflight`]). What is tried is tried once in
+//! a while only, because a call that the chain refuses costs a fee; and an order that this machine had before
+//! is left to others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    sync::Arc,
     time::Duration,
 };
 
-use assay_client::{Error, market::OpenOrder};
+use assay_client::{Error, manifest::JobManifest, market::OpenOrder, types::Manifest};
+use assay_primitives::money::Balance;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
     chain::{ConnectedChain, WorkerCall, WorkerChain, bounded},
-    jobs::JobStore,
+    engine::ContainerEngine,
+    jobs::{JobStore, START_MARGIN_MS},
+    preflight::{Preflight, PreflightError},
+    profit,
 };
+
+/// Time that the chain gives to start an accepted job, in milliseconds of active time: what governance sets
+/// it to when a chain begins. The worker goes by the deadline itself once it has the job.
+const START_WINDOW_MS: u64 = 600_000;
 
 /// Time for which an order that could not be taken is left alone.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
@@ -31,6 +43,12 @@ const MAX_REMEMBERED: usize = 1_024;
 pub trait OrderBook: Clone + Send + Sync + 'static {
     /// Orders that a machine can take now, at its ask or more.
     fn open_orders(&self, machine: u64) -> impl Future<Output = Result<Vec<OpenOrder>, Error>> + Send;
+
+    /// What the chain charges for having an order from its acceptance on, in plancks.
+    fn fees(&self, job: u64, machine: u64) -> impl Future<Output = Result<Balance, Error>> + Send;
+
+    /// The manifest of an order; `None` where it is not to be had or not valid.
+    fn manifest(&self, job: u64) -> impl Future<Output = Result<Option<JobManifest>, Error>> + Send;
 
     /// Takes a place of an order for a machine; done when that is final.
     fn take(&self, job: u64, machine: u64) -> impl Future<Output = Result<(), Error>> + Send;
@@ -49,6 +67,21 @@ impl OrderBook for ConnectedChain {
             }
         }
         Ok(orders)
+    }
+
+    async fn fees(&self, job: u64, machine: u64) -> Result<Balance, Error> {
+        profit::fees_with_acceptance(self, job, machine).await
+    }
+
+    async fn manifest(&self, job: u64) -> Result<Option<JobManifest>, Error> {
+        let Some(job) = bounded(self.client().job(job)).await? else {
+            return Ok(None);
+        };
+        let Manifest::Public(manifest) = job.manifest else {
+            return Ok(None);
+        };
+        let bytes = self.manifest_bytes(&manifest).await?;
+        Ok(bytes.and_then(|bytes| JobManifest::from_bytes(&bytes).ok()))
     }
 
     async fn take(&self, job: u64, machine: u64) -> Result<(), Error> {
@@ -78,13 +111,26 @@ impl Memory {
     }
 }
 
+/// What taking orders needs, besides the orders.
+pub struct OrderTaker<B, E> {
+    /// The orders.
+    pub book: B,
+    /// The machine.
+    pub machine: u64,
+    /// Notes of jobs that were here before.
+    pub store: JobStore,
+    /// Runs the containers, and has some images already.
+    pub engine: Arc<E>,
+    /// Looks at images.
+    pub preflight: Preflight,
+    /// Least that an order must bring in after fees, in plancks.
+    pub min_profit: Balance,
+}
+
 /// Looks at the open orders at every new block that `blocks` tells, and takes the best; ends when the connection is lost
-/// or nobody tells blocks any more. Takes nothing while `is_ready` says that containers cannot be run: who takes an order
-/// and does not start it is charged.
-pub async fn take_open_orders<B: OrderBook>(
-    book: B,
-    machine: u64,
-    store: JobStore,
+/// or nobody tells blocks any more. Takes nothing while `is_ready` says that containers cannot be run.
+pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
+    taker: OrderTaker<B, E>,
     mut blocks: watch::Receiver<u64>,
     is_ready: impl Fn() -> bool + Send,
 ) -> Result<(), Error> {
@@ -94,6 +140,7 @@ pub async fn take_open_orders<B: OrderBook>(
         if !is_ready() {
             continue;
         }
+        let (book, machine) = (&taker.book, taker.machine);
         let orders = match book.open_orders(machine).await {
             Ok(orders) => orders,
             Err(error) if error.is_connection_lost() => return Err(error),
@@ -102,9 +149,14 @@ pub async fn take_open_orders<B: OrderBook>(
                 continue;
             }
         };
-        let Some(order) = best(orders, |job| memory.knows(job) || was_here(&store, job)) else {
+        let Some(order) = best(orders, |job| memory.knows(job) || was_here(&taker.store, job)) else {
             continue;
         };
+        if let Some(reason) = taker.objection(&order).await? {
+            memory.refused_at.insert(order.job, Instant::now());
+            tracing::info!(job = order.job, reason, "an open order is left to others");
+            continue;
+        }
         match book.take(order.job, machine).await {
             Ok(()) => {
                 memory.had.insert(order.job);
@@ -122,6 +174,37 @@ pub async fn take_open_orders<B: OrderBook>(
         }
     }
     Ok(())
+}
+
+impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
+    /// Why an order is not taken; `None` for one that is. What cannot be found out speaks against it: an
+    /// order that is taken and does not start costs the machine its slot meanwhile.
+    async fn objection(&self, order: &OpenOrder) -> Result<Option<String>, Error> {
+        let asked = async {
+            let fees = self.book.fees(order.job, self.machine).await?;
+            let revenue = profit::revenue(order.price_per_slot_hour, order.slots, order.max_duration_ms);
+            if let Some(reason) = profit::refusal(revenue, fees, self.min_profit) {
+                return Ok(Some(reason));
+            }
+            let Some(manifest) = self.book.manifest(order.job).await? else {
+                return Ok(Some("its manifest is not to be had, or not valid".into()));
+            };
+            let within_ms = START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
+            let looked = self
+                .preflight
+                .check(&*self.engine, &manifest.image, Some(within_ms))
+                .await;
+            Ok(match looked {
+                Ok(()) => None,
+                Err(PreflightError::Refused(reason) | PreflightError::Unknown(reason)) => Some(reason),
+                Err(PreflightError::Engine(error)) => Some(error.to_string()),
+            })
+        };
+        match asked.await {
+            Err(error) if !Error::is_connection_lost(&error) => Ok(Some(error.to_string())),
+            other => other,
+        }
+    }
 }
 
 /// Whether notes say that the job was here before: it was then declined, or given up.
@@ -146,181 +229,4 @@ fn best(orders: Vec<OpenOrder>, is_known: impl Fn(u64) -> bool) -> Option<OpenOr
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use std::sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    };
-
-    use super::*;
-    use crate::jobs::JobNotes;
-
-    const NOTHING: [u64; 0] = [];
-
-    fn order(job: u64, price_per_slot_hour: u128) -> OpenOrder {
-        OpenOrder {
-            job,
-            price_per_slot_hour,
-            slots: 1,
-            max_duration_ms: 1,
-            closes_at_ms: 1,
-            is_sealed: false,
-        }
-    }
-
-    #[derive(Clone, Default)]
-    struct FakeBook(Arc<Mutex<Book>>);
-
-    #[derive(Default)]
-    struct Book {
-        orders: Vec<OpenOrder>,
-        refuses: bool,
-        lost: bool,
-        tried: Vec<u64>,
-    }
-
-    impl FakeBook {
-        fn change<T>(&self, change: impl FnOnce(&mut Book) -> T) -> T {
-            change(&mut self.0.lock().unwrap())
-        }
-    }
-
-    impl OrderBook for FakeBook {
-        async fn open_orders(&self, _: u64) -> Result<Vec<OpenOrder>, Error> {
-            self.change(|book| {
-                if book.lost {
-                    return Err(Error::ConnectionLost {
-                        reason: "unplugged".into(),
-                    });
-                }
-                Ok(book.orders.clone())
-            })
-        }
-
-        async fn take(&self, job: u64, machine: u64) -> Result<(), Error> {
-            assert_eq!(machine, 3);
-            self.change(|book| {
-                book.tried.push(job);
-                if book.refuses {
-                    return Err(Error::Dispatch {
-                        pallet: "JobEscrow".into(),
-                        error: "NoOpenPlace".into(),
-                        docs: String::new(),
-                    });
-                }
-                book.orders.retain(|order| order.job != job);
-                Ok(())
-            })
-        }
-    }
-
-    struct World {
-        book: FakeBook,
-        store: JobStore,
-        blocks: watch::Sender<u64>,
-        ready: Arc<AtomicBool>,
-        task: tokio::task::JoinHandle<Result<(), Error>>,
-        _folder: tempfile::TempDir,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let store = JobStore::open(folder.path().to_owned()).unwrap();
-            let book = FakeBook::default();
-            let (blocks, new_blocks) = watch::channel(0);
-            let ready = Arc::new(AtomicBool::new(true));
-            let asked = ready.clone();
-            let is_ready = move || asked.load(Ordering::SeqCst);
-            let task = tokio::spawn(take_open_orders(
-                book.clone(),
-                3,
-                store.clone(),
-                new_blocks,
-                is_ready,
-            ));
-            Self {
-                book,
-                store,
-                blocks,
-                ready,
-                task,
-                _folder: folder,
-            }
-        }
-
-        /// Tells a block, and says what was tried because of it.
-        async fn block(&self) -> Vec<u64> {
-            self.blocks.send_modify(|block| *block += 1);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            self.book.change(|book| std::mem::take(&mut book.tried))
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn best_order_is_taken_and_one_at_each_block() {
-        let world = World::new();
-        let sealed = OpenOrder {
-            is_sealed: true,
-            ..order(1, 90)
-        };
-        world
-            .book
-            .change(|book| book.orders = vec![order(4, 10), order(3, 30), order(2, 30), sealed]);
-        assert_eq!(world.block().await, [2]);
-        assert_eq!(world.block().await, [3]);
-        assert_eq!(world.block().await, [4]);
-        assert_eq!(world.block().await, NOTHING);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn order_that_comes_back_is_left_to_others() {
-        let world = World::new();
-        world.book.change(|book| book.orders = vec![order(2, 30)]);
-        assert_eq!(world.block().await, [2]);
-        world
-            .book
-            .change(|book| book.orders = vec![order(2, 40), order(5, 1)]);
-        assert_eq!(world.block().await, [5]);
-
-        // Also after a restart of the worker, which has its notes then.
-        let restarted = World::new();
-        restarted.store.write_notes(2, &JobNotes::default()).unwrap();
-        restarted.book.change(|book| book.orders = vec![order(2, 40)]);
-        assert_eq!(restarted.block().await, NOTHING);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refused_order_is_tried_again_after_a_pause() {
-        let world = World::new();
-        world.book.change(|book| {
-            book.orders = vec![order(2, 30)];
-            book.refuses = true;
-        });
-        assert_eq!(world.block().await, [2]);
-        assert_eq!(world.block().await, NOTHING);
-        tokio::time::advance(PAUSE_AFTER_REFUSAL).await;
-        world.book.change(|book| book.refuses = false);
-        assert_eq!(world.block().await, [2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_taken_that_could_not_be_run() {
-        let world = World::new();
-        world.book.change(|book| book.orders = vec![order(2, 30)]);
-        world.ready.store(false, Ordering::SeqCst);
-        assert_eq!(world.block().await, NOTHING);
-        world.ready.store(true, Ordering::SeqCst);
-        assert_eq!(world.block().await, [2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn lost_connection_ends_it() {
-        let world = World::new();
-        world.book.change(|book| book.lost = true);
-        world.block().await;
-        assert!(world.task.await.unwrap().unwrap_err().is_connection_lost());
-    }
-}
+mod tests;

@@ -75,6 +75,10 @@ mod tests {
             unreachable!("rewards do not ask for evidence")
         }
 
+        async fn fee(&self, _: WorkerCall) -> Result<assay_primitives::money::Balance, Error> {
+            unreachable!("rewards do not ask for fees")
+        }
+
         fn sign(&self, _: &[u8]) -> [u8; 64] {
             unreachable!("rewards are not vouched for")
         }

@@ -5,13 +5,16 @@
 use std::{path::Path, sync::Arc};
 
 use assay_client::keys;
-use assay_primitives::availability::{PROBE_PATH, probe_message};
+use assay_primitives::{
+    availability::{PROBE_PATH, probe_message},
+    job::{ResultDocument, StdoutResult},
+};
 use assay_worker::{
     api::{self, ApiContext},
     attestation::SourceStatus,
     config::Config,
-    engine::{DockerEngine, EngineEndpoint, Output},
-    jobs::{JobNotes, JobStore, ResultFiles},
+    engine::{Capture, OutputStream},
+    jobs::{JobNotes, JobStatus, JobStore, ResultFile},
     keys::Keys,
     metrics::Metrics,
     sealing_store::SealingStore,
@@ -50,7 +53,7 @@ struct Server {
     _folder: tempfile::TempDir,
 }
 
-/// A worker's interface with a dead engine and the worker key `//Eve`.
+/// A worker's interface with the worker key `//Eve`.
 async fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let text = include_str!("../worker.example.yaml");
@@ -65,9 +68,6 @@ async fn server() -> Server {
         worker: keys.worker.clone(),
         worker_hex: hex::encode(keys.worker_account().0),
         store: store.clone(),
-        engine: Arc::new(DockerEngine::new(EngineEndpoint::resolve(Some(
-            "/nowhere/docker.sock",
-        )))),
         metrics: Metrics::new().unwrap(),
     });
     let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -212,6 +212,42 @@ async fn probe_is_refused_with_the_reasons_while_no_job_could_run() {
 }
 
 #[tokio::test]
+async fn probe_is_refused_while_the_container_of_a_running_job_is_paused() {
+    let server = healthy_server().await;
+    let probe = format!("{PROBE_PATH}?nonce={}", "bb".repeat(32));
+    for (state, container, code) in [
+        ("running", "running", 200),
+        ("running", "paused", 503),
+        ("running", "stuck", 503),
+        ("starting", "paused", 200),
+        ("verifying", "exited", 200),
+    ] {
+        server.status.update(|status| {
+            status.jobs = vec![JobStatus {
+                id: 5,
+                kind: "service".into(),
+                state: state.into(),
+                container: container.into(),
+                slots: 1,
+                restarts: 0,
+                result_hash: None,
+                problem: None,
+            }];
+        });
+        let answer = server.get(&probe).await;
+        assert_eq!(answer.code, code, "{state} {container}");
+        assert_eq!(server.get("/health").await.code, code, "{state} {container}");
+        if code == 503 {
+            let reasons = &answer.json()["reasons"];
+            assert_eq!(
+                *reasons,
+                serde_json::json!(["the container of a running job is paused or stuck"])
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn probe_wants_a_nonce_of_its_length() {
     let server = healthy_server().await;
     for query in [
@@ -251,49 +287,57 @@ async fn health_names_its_reasons() {
     );
 }
 
+/// Keeps a result of job 5 and what it wrote.
+fn keep_result(store: &JobStore) -> ResultDocument {
+    let mut capture = Capture::new(&store.output_target(5, false));
+    capture.take(OutputStream::Stdout, b"out\n");
+    capture.take(OutputStream::Stderr, b"err\n");
+    let result = ResultDocument {
+        exit_code: 0,
+        image_digest: [1; 32],
+        manifest_hash: [2; 32],
+        stdout: capture.finish(),
+    };
+    assert_eq!(result.stdout, StdoutResult::Whole(blake3::hash(b"out\n").into()));
+    store
+        .write_result(5, &serde_json::to_vec(&ResultFile::from(&result)).unwrap())
+        .unwrap();
+    result
+}
+
 #[tokio::test]
 async fn finished_job_shows_its_result_and_output() {
     let server = server().await;
     for path in ["/jobs/5", "/jobs/5/logs", "/jobs/5/result", "/jobs/x", "/nothing"] {
         assert!([400, 404].contains(&server.get(path).await.code), "{path}");
     }
-    let output = Output {
-        stdout: b"out\n".to_vec(),
-        stderr: b"err\n".to_vec(),
-        truncated: false,
-    };
-    let files = ResultFiles::new(5, [1; 32], 0, output).unwrap();
-    server.store.write_result(5, &files).unwrap();
+    let result = keep_result(&server.store);
     let notes = JobNotes {
-        result_hash: Some(files.hash()),
+        result_hash: Some(result.hash()),
         closed: true,
         ..JobNotes::default()
     };
     server.store.write_notes(5, &notes).unwrap();
 
     let answer = server.get("/jobs/5/result").await;
-    assert_eq!((answer.code, &answer.body), (200, &files.document));
-    assert_eq!(answer.header("x-assay-result-hash"), hex::encode(files.hash()));
+    assert_eq!(answer.code, 200);
+    let shown: ResultFile = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(shown.document(), Some(result));
+    assert_eq!(answer.header("x-assay-result-hash"), hex::encode(result.hash()));
     assert_eq!(server.get("/jobs/5/logs").await.body, b"out\n");
     assert_eq!(server.get("/jobs/5/logs?stream=stderr").await.body, b"err\n");
     assert_eq!(server.get("/jobs/5/logs?stream=other").await.code, 400);
     let json = server.get("/jobs/5").await.json();
-    assert_eq!(json["notes"]["result_hash"], hex::encode(files.hash()));
+    assert_eq!(json["notes"]["result_hash"], hex::encode(result.hash()));
     assert_eq!(json["open"], serde_json::Value::Null);
 }
 
 #[tokio::test]
 async fn a_replica_keeps_its_result_back_until_it_is_revealed() {
     let server = server().await;
-    let output = Output {
-        stdout: b"out\n".to_vec(),
-        stderr: Vec::new(),
-        truncated: false,
-    };
-    let files = ResultFiles::new(5, [1; 32], 0, output).unwrap();
-    server.store.write_result(5, &files).unwrap();
+    let result = keep_result(&server.store);
     let committed = JobNotes {
-        result_hash: Some(files.hash()),
+        result_hash: Some(result.hash()),
         salt: Some([7; 32]),
         replica: true,
         ..JobNotes::default()
@@ -311,10 +355,10 @@ async fn a_replica_keeps_its_result_back_until_it_is_revealed() {
         ..committed
     };
     server.store.write_notes(5, &revealed).unwrap();
-    assert_eq!(server.get("/jobs/5/result").await.body, files.document);
+    assert_eq!(server.get("/jobs/5/result").await.code, 200);
     assert_eq!(server.get("/jobs/5/logs").await.body, b"out\n");
     let json = server.get("/jobs/5").await.json();
-    assert_eq!(json["notes"]["result_hash"], hex::encode(files.hash()));
+    assert_eq!(json["notes"]["result_hash"], hex::encode(result.hash()));
 }
 
 #[tokio::test]

@@ -1,29 +1,42 @@
 //! The engine against a real Docker Engine API.
 //!
 //! `scripts/test` sets `ASSAY_TEST_ENGINE_SOCKET` to the socket of a Docker or Podman service, and
-//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. Where they are unset,
-//! each test says so and does nothing.
+//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. Where they
+//! are unset, each test says so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, a word a line,
+//! of a Podman that a test may start a service of its own with, to kill it.
 
 #![allow(clippy::unwrap_used)]
 
 use std::{
     future::Future,
+    process::Command,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use assay_client::manifest::ImageReference;
+use assay_primitives::job::StdoutResult;
 use assay_worker::{
     config::SlotShare,
     engine::{
-        ContainerEngine, ContainerIdentity, ContainerSpec, ContainerState, DockerEngine, EngineEndpoint,
-        EngineError,
+        CaptureTarget, ContainerEngine, ContainerIdentity, ContainerSpec, ContainerState, DockerEngine,
+        EngineEndpoint, EngineError, Exit, MAX_OUTPUT_BYTES, RunEnd, RunFact,
     },
 };
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+};
+
+#[path = "support/own_service.rs"]
+mod own_service;
+
+use own_service::OwnService;
 
 struct Fixture {
     engine: DockerEngine,
     image: ImageReference,
+    folder: tempfile::TempDir,
 }
 
 /// Runs a test against the engine, if there is one.
@@ -38,6 +51,7 @@ fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F) {
     let fixture = Fixture {
         engine,
         image: image.parse().unwrap(),
+        folder: tempfile::tempdir().unwrap(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,13 +72,14 @@ impl Fixture {
     /// A container of its own for each test: tests run side by side on one engine.
     fn spec(&self, command: &[&str]) -> ContainerSpec {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let unique = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        // A container's name has the first letters of both.
+        let unique = format!("{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id());
         ContainerSpec {
             identity: ContainerIdentity {
                 job: 1,
                 machine: 0,
-                worker: format!("test-{unique}"),
-                fingerprint: format!("print-{unique}"),
+                worker: format!("w{unique}"),
+                fingerprint: format!("p{unique}"),
             },
             image: self.reference(),
             command: command.iter().map(|part| (*part).to_owned()).collect(),
@@ -78,24 +93,69 @@ impl Fixture {
         }
     }
 
-    /// Runs a shell line to its end; returns exit code, standard output and standard error.
-    async fn run(&self, line: &str) -> (i64, String, String) {
+    /// Where a container's output goes.
+    fn target(&self, spec: &ContainerSpec) -> CaptureTarget {
+        CaptureTarget {
+            folder: self.folder.path().join(&spec.identity.fingerprint),
+            append: false,
+        }
+    }
+
+    /// Makes and starts a container that runs a shell line.
+    async fn begin(&self, line: &str) -> (ContainerSpec, String) {
         let spec = self.spec(&["/bin/busybox", "sh", "-c", line]);
         self.engine
             .pull(&self.reference(), self.image.digest())
             .await
             .unwrap();
         let id = self.engine.create(&spec).await.unwrap();
-        self.engine.start(&id).await.unwrap();
-        let exit_code = self.engine.wait(&id).await.unwrap();
-        let output = self.engine.output(&id).await.unwrap();
+        self.engine.start(&id, self.target(&spec)).await.unwrap();
+        (spec, id)
+    }
+
+    /// Runs a shell line to its end; returns how it ended, and what is kept of standard output and standard
+    /// error.
+    async fn run(&self, line: &str) -> (RunEnd, Vec<u8>, Vec<u8>) {
+        let (spec, id) = self.begin(line).await;
+        let end = self.engine.run_end(&id).await;
         let listed = self.engine.list(&spec.identity.worker).await.unwrap();
         assert_eq!(listed.len(), 1);
-        assert_eq!(listed[0].state, ContainerState::Exited { exit_code });
+        assert_eq!(
+            (listed[0].state, listed[0].run),
+            (ContainerState::Exited, RunFact::Ended(end))
+        );
         self.engine.remove(&id).await.unwrap();
         assert_eq!(self.engine.list(&spec.identity.worker).await.unwrap(), []);
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (exit_code, text(output.stdout), text(output.stderr))
+        let kept = |name: &str| std::fs::read(self.target(&spec).folder.join(name)).unwrap();
+        (end, kept("stdout"), kept("stderr"))
+    }
+
+    /// Has the engine do something with a container that the worker never asks for.
+    async fn tell(&self, id: &str, verb: &str) {
+        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
+        let mut stream = UnixStream::connect(socket).await.unwrap();
+        let request = format!(
+            "POST /containers/{id}/{verb} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
+    }
+
+    /// What is listed of a container.
+    async fn listed(&self, spec: &ContainerSpec) -> (ContainerState, RunFact) {
+        let listed = self.engine.list(&spec.identity.worker).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        (listed[0].state, listed[0].run)
+    }
+}
+
+/// The end of a run that was seen, with this exit code and this standard output.
+fn clean(exit_code: i32, stdout: &[u8]) -> RunEnd {
+    RunEnd {
+        exit: Exit::Clean(exit_code),
+        stdout: Some(StdoutResult::Whole(blake3::hash(stdout).into())),
     }
 }
 
@@ -113,7 +173,211 @@ fn output_and_exit_code_are_exact() {
     with_engine(|fixture| async move {
         let line = "echo $GREETING; printf 'no newline'; echo problem >&2; exit 3";
         let outcome = fixture.run(line).await;
-        assert_eq!(outcome, (3, "hello\nno newline".into(), "problem\n".into()));
+        let stdout = b"hello\nno newline";
+        assert_eq!(
+            outcome,
+            (clean(3, stdout), stdout.to_vec(), b"problem\n".to_vec())
+        );
+    });
+}
+
+#[test]
+fn long_output_has_the_same_hash_in_every_run() {
+    with_engine(|fixture| async move {
+        let mut stdout = Vec::new();
+        for number in 1..=4_000_000 {
+            stdout.extend_from_slice(format!("{number}\n").as_bytes());
+        }
+        for _ in 0..2 {
+            let (end, kept, _) = fixture.run("seq 1 4000000").await;
+            assert_eq!(end, clean(0, &stdout));
+            assert_eq!(kept, stdout[..MAX_OUTPUT_BYTES]);
+        }
+    });
+}
+
+#[test]
+fn output_that_is_no_text_is_hashed_as_it_was_written() {
+    with_engine(|fixture| async move {
+        let (end, kept, _) = fixture.run(r"printf '\377\000\200\r\n\303('").await;
+        assert_eq!(end, clean(0, b"\xff\0\x80\r\n\xc3("));
+        assert_eq!(kept, b"\xff\0\x80\r\n\xc3(");
+    });
+}
+
+#[test]
+fn standard_error_changes_nothing_of_a_result() {
+    with_engine(|fixture| async move {
+        let noise = "i=0; while [ $i -lt 300 ]; do echo $i; echo noise $i $RANDOM >&2; i=$((i+1)); done";
+        let (loud, ..) = fixture.run(noise).await;
+        let (silent, ..) = fixture.run(&noise.replace(">&2", ">/dev/null")).await;
+        let stdout: String = (0..300).map(|number| format!("{number}\n")).collect();
+        assert_eq!(
+            (loud, silent),
+            (clean(0, stdout.as_bytes()), clean(0, stdout.as_bytes()))
+        );
+    });
+}
+
+#[test]
+fn empty_output_has_a_hash_too() {
+    with_engine(|fixture| async move {
+        assert_eq!(fixture.run("exit 0").await, (clean(0, b""), vec![], vec![]));
+        // One that closes its output goes on by itself.
+        assert_eq!(
+            fixture.run("exec >&- 2>&-; sleep 1; exit 4").await.0,
+            clean(4, b"")
+        );
+    });
+}
+
+#[test]
+fn container_that_ended_is_started_again_and_followed_again() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo run; exit 1").await;
+        assert_eq!(fixture.engine.run_end(&id).await, clean(1, b"run\n"));
+        let again = CaptureTarget {
+            append: true,
+            ..fixture.target(&spec)
+        };
+        fixture.engine.start(&id, again.clone()).await.unwrap();
+        // The hash is of the second run alone; what is kept is of both.
+        assert_eq!(fixture.engine.run_end(&id).await, clean(1, b"run\n"));
+        assert_eq!(std::fs::read(again.folder.join("stdout")).unwrap(), b"run\nrun\n");
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn killed_container_does_not_end_cleanly() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo begun; exec sleep 600").await;
+        assert_eq!(
+            fixture.listed(&spec).await,
+            (ContainerState::Running, RunFact::Watched)
+        );
+        fixture.tell(&id, "kill").await;
+        // Seen not to be its own doing, and not only by the exit code.
+        assert_eq!(fixture.engine.run_end(&id).await, RunEnd::UNSEEN);
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn paused_container_is_seen_and_runs_on() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
+        fixture.tell(&id, "pause").await;
+        assert_eq!(fixture.listed(&spec).await.0, ContainerState::Paused);
+        fixture.engine.unpause(&id).await.unwrap();
+        assert_eq!(fixture.listed(&spec).await.0, ContainerState::Running);
+        assert_eq!(fixture.engine.run_end(&id).await, clean(0, b"a\nb\n"));
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn run_that_is_followed_late_has_an_end_and_no_hash() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo a; sleep 3; echo b; exit 5").await;
+        // Another process of the worker.
+        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
+        let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
+        let listed = engine.list(&spec.identity.worker).await.unwrap();
+        assert_eq!(listed[0].run, RunFact::Unwatched);
+        let late = CaptureTarget {
+            folder: fixture.folder.path().join("late"),
+            append: true,
+        };
+        engine.follow(&id, late.clone()).await.unwrap();
+        let expected = RunEnd {
+            exit: Exit::Clean(5),
+            stdout: None,
+        };
+        assert_eq!(engine.run_end(&id).await, expected);
+        assert!(
+            std::fs::read_to_string(late.folder.join("stdout"))
+                .unwrap()
+                .ends_with("b\n")
+        );
+        engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn start_of_a_container_that_runs_is_not_its_beginning() {
+    with_engine(|fixture| async move {
+        let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
+        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
+        let second = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
+        let other = CaptureTarget {
+            folder: fixture.folder.path().join("second"),
+            append: false,
+        };
+        second.start(&id, other).await.unwrap();
+        assert_eq!(second.run_end(&id).await.stdout, None);
+        assert_eq!(fixture.engine.run_end(&id).await, clean(0, b"a\nb\n"));
+        assert_eq!(fixture.listed(&spec).await.0, ContainerState::Exited);
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn run_is_lost_with_the_engine_that_told_of_it() {
+    with_engine(|fixture| async move {
+        let Some(mut service) = OwnService::start(fixture.folder.path()) else {
+            return;
+        };
+        let spec = fixture.spec(&["/bin/busybox", "sh", "-c", "echo a; sleep 2; echo b; exit 0"]);
+        fixture
+            .engine
+            .pull(&fixture.reference(), fixture.image.digest())
+            .await
+            .unwrap();
+        let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&service.socket)));
+        while engine.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let id = engine.create(&spec).await.unwrap();
+        engine.start(&id, fixture.target(&spec)).await.unwrap();
+        service.kill();
+        assert_eq!(engine.run_end(&id).await, RunEnd::UNSEEN);
+        // The container ends with 0 all the same, and the engine that is there again says so.
+        let ended = async {
+            while fixture.listed(&spec).await.0 != ContainerState::Exited {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), ended)
+            .await
+            .unwrap();
+        fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn run_is_lost_with_the_process_that_watches_the_container() {
+    with_engine(|fixture| async move {
+        let Some(mut command) = OwnService::command() else {
+            println!("no engine of one's own: set ASSAY_TEST_ENGINE_COMMAND");
+            return;
+        };
+        let (_, id) = fixture.begin("while true; do echo on; sleep 1; done").await;
+        let told = command
+            .args(["inspect", "--format", "{{.State.ConmonPid}}", &id])
+            .output()
+            .unwrap();
+        let watcher = String::from_utf8(told.stdout).unwrap().trim().to_owned();
+        assert!(watcher.parse::<u32>().unwrap() > 1);
+        assert!(
+            Command::new("kill")
+                .args(["-9", &watcher])
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert_eq!(fixture.engine.run_end(&id).await, RunEnd::UNSEEN);
+        fixture.engine.remove(&id).await.unwrap();
     });
 }
 
@@ -122,8 +386,9 @@ fn container_has_no_network_no_capabilities_and_no_writable_root() {
     with_engine(|fixture| async move {
         let line = "ls /sys/class/net; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status; \
                     touch /file 2>/dev/null || echo read-only; echo scratch > /tmp/file && cat /tmp/file";
-        let (exit_code, stdout, _) = fixture.run(line).await;
-        assert_eq!(exit_code, 0);
+        let (end, stdout, _) = fixture.run(line).await;
+        assert_eq!(end, clean(0, &stdout));
+        let stdout = String::from_utf8(stdout).unwrap();
         let expected =
             "lo\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nread-only\nscratch\n";
         let without_bonding: String = stdout
@@ -139,8 +404,8 @@ fn container_has_no_network_no_capabilities_and_no_writable_root() {
 fn container_is_killed_at_its_memory_limit() {
     with_engine(|fixture| async move {
         // `tail` of a line that never ends keeps all of it in memory.
-        let (exit_code, _, _) = fixture.run("exec /bin/busybox tail /dev/zero").await;
-        assert_eq!(exit_code, 137);
+        let (end, ..) = fixture.run("exec /bin/busybox tail /dev/zero").await;
+        assert_eq!(end.exit, Exit::Signalled(137));
     });
 }
 
@@ -172,8 +437,7 @@ fn container_is_found_again_and_created_once() {
             listed[0].state
         };
         assert_eq!(state().await, ContainerState::Created);
-        fixture.engine.start(&id).await.unwrap();
-        fixture.engine.start(&id).await.unwrap();
+        fixture.engine.start(&id, fixture.target(&spec)).await.unwrap();
         assert_eq!(state().await, ContainerState::Running);
         assert_eq!(fixture.engine.list("somebody else").await.unwrap(), []);
         fixture.engine.remove(&id).await.unwrap();
@@ -203,7 +467,11 @@ fn command_that_is_not_there_fails_to_start() {
             .await
             .unwrap();
         let id = fixture.engine.create(&spec).await.unwrap();
-        let error = fixture.engine.start(&id).await.unwrap_err();
+        let error = fixture
+            .engine
+            .start(&id, fixture.target(&spec))
+            .await
+            .unwrap_err();
         assert!(!matches!(error, EngineError::Unreachable { .. }), "{error}");
         fixture.engine.remove(&id).await.unwrap();
     });
@@ -220,13 +488,17 @@ fn container_that_is_gone_fails_to_start_and_is_not_refused() {
             .unwrap();
         let id = fixture.engine.create(&spec).await.unwrap();
         fixture.engine.remove(&id).await.unwrap();
-        let error = fixture.engine.start(&id).await.unwrap_err();
+        let error = fixture
+            .engine
+            .start(&id, fixture.target(&spec))
+            .await
+            .unwrap_err();
         assert!(!error.is_permanent(), "{error}");
         // Another of the same identity takes its place.
         let other = fixture.engine.create(&spec).await.unwrap();
         assert_ne!(other, id);
-        fixture.engine.start(&other).await.unwrap();
-        assert_eq!(fixture.engine.wait(&other).await.unwrap(), 0);
+        fixture.engine.start(&other, fixture.target(&spec)).await.unwrap();
+        assert_eq!(fixture.engine.run_end(&other).await, clean(0, b""));
         fixture.engine.remove(&other).await.unwrap();
     });
 }

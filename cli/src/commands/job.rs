@@ -157,6 +157,9 @@ pub(crate) struct DeployOptions {
     /// Let the container use the network
     #[arg(long)]
     network: bool,
+    /// Leave standard output out of a task's result, as where it differs from run to run
+    #[arg(long)]
+    no_capture_stdout: bool,
 
     /// Command to run instead of the image's own
     #[arg(long, num_args = 1.., value_name = "PART")]
@@ -252,6 +255,7 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
     let mut manifest = JobManifest::new(options.image);
     manifest.command = [options.command, options.arguments].concat();
     manifest.network = options.network;
+    manifest.capture_stdout = !options.no_capture_stdout;
     manifest.env = collect_environment(options.environment)?;
     let bytes = manifest.to_bytes()?;
 

@@ -610,6 +610,12 @@ pub fn abandon(job: JobId, machine: MachineId) -> Call {
     )
 }
 
+/// Ends a running service whose container ended by itself for good: it is paid until now, and that is
+/// nobody's offence; signed by the worker key.
+pub fn report_workload_ended(job: JobId) -> Call {
+    Call::new("JobEscrow", "report_workload_ended", [("job", number(job))])
+}
+
 /// Mints what a machine earned in its oldest `max_epochs` unpaid epochs; signed by anybody.
 pub fn payout(machine: MachineId, max_epochs: u32) -> Call {
     Call::new(

@@ -1,14 +1,34 @@
-//! Asks vendors' services over HTTP, with bounds on time and size.
+//! Asks vendors' services and image registries over HTTP, with bounds on time and size.
 //!
-//! Nothing that comes from here is believed: certificates and collateral are verified on chain, by their signatures.
+//! Nothing that comes from here is believed: certificates and collateral are verified on chain, by their
+//! signatures, and images by their digests.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+    vec,
+};
+
+use assay_primitives::network::is_public;
 
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{HeaderMap, Request, StatusCode, Uri, body::Bytes, header};
+use hyper::{
+    HeaderMap, Request, StatusCode, Uri,
+    body::Bytes,
+    header::{self, HeaderName},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{HttpConnector, dns::Name},
+    },
     rt::TokioExecutor,
 };
 
@@ -39,6 +59,14 @@ pub enum FetchError {
         url: String,
         /// Why.
         reason: String,
+    },
+    /// The URL leads to an address that a stranger must not send this host to.
+    #[error("{url} leads to {address}, which is not an address of the public network")]
+    NotPublic {
+        /// The URL.
+        url: String,
+        /// Where it leads.
+        address: IpAddr,
     },
     /// The answer is a refusal.
     #[error("{url} answered with status {code}{}", explain(*code))]
@@ -82,10 +110,74 @@ impl Fetched {
     }
 }
 
+/// An answer of whatever status.
+pub struct Answer {
+    /// Its status.
+    pub code: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Which addresses may be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressPolicy {
+    /// Only those of the public network: for URLs that a stranger wrote.
+    Public,
+    /// Any: for URLs that are configured, and for development.
+    Any,
+}
+
+impl AddressPolicy {
+    fn allows(self, address: IpAddr) -> bool {
+        self == Self::Any || is_public(address)
+    }
+}
+
+/// A name or an address that leads nowhere but into the own network.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{0} is not an address of the public network")]
+struct NotPublic(IpAddr);
+
+/// Resolves names with the system's resolver and keeps only addresses that may be connected to. Connections
+/// are made to what comes out of this and to nothing else, so a name that changes its mind between two
+/// questions gains nothing.
+#[derive(Clone)]
+struct PolicedResolver(AddressPolicy);
+
+impl tower_service::Service<Name> for PolicedResolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let policy = self.0;
+        Box::pin(async move {
+            // The port is the connector's to set.
+            let (allowed, others): (Vec<_>, Vec<_>) = tokio::net::lookup_host((name.as_str(), 0))
+                .await?
+                .partition(|address| policy.allows(address.ip()));
+            match others.first() {
+                Some(other) if allowed.is_empty() => Err(io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    NotPublic(other.ip()),
+                )),
+                _ => Ok(allowed.into_iter()),
+            }
+        })
+    }
+}
+
 /// Asks by GET. Follows no redirects, keeps no connections.
 #[derive(Clone)]
 pub struct HttpFetch {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<PolicedResolver>>, Empty<Bytes>>,
+    policy: AddressPolicy,
     has_roots: bool,
 }
 
@@ -96,8 +188,13 @@ impl Default for HttpFetch {
 }
 
 impl HttpFetch {
-    /// A client with the system's root certificates.
+    /// A client with the system's root certificates that connects to any address.
     pub fn new() -> Self {
+        Self::with_policy(AddressPolicy::Any)
+    }
+
+    /// A client with the system's root certificates.
+    pub fn with_policy(policy: AddressPolicy) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let has_roots = !roots.is_empty();
@@ -108,22 +205,49 @@ impl HttpFetch {
             .expect("this provider has what TLS 1.2 and 1.3 need; qed")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        let mut connector = HttpConnector::new_with_resolver(PolicedResolver(policy));
+        connector.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
-            .build();
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)
             .http1_max_buf_size(MAX_HEAD_BYTES)
             .build(connector);
-        Self { client, has_roots }
+        Self {
+            client,
+            policy,
+            has_roots,
+        }
     }
 
     /// The answer to a URL, if its body has no more bytes than this.
     pub async fn get(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
-        match tokio::time::timeout(PATIENCE, self.ask(url, limit)).await {
+        let answer = self.ask(url, &[], limit).await?;
+        if answer.code != StatusCode::OK {
+            return Err(FetchError::Status {
+                url: url.to_owned(),
+                code: answer.code.as_u16(),
+            });
+        }
+        Ok(Fetched {
+            body: answer.body,
+            headers: answer.headers,
+        })
+    }
+
+    /// The answer to a URL with headers of one's own, whatever its status. The body of one that is not 200 is
+    /// read as far as it fits.
+    pub async fn ask(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, String)],
+        limit: usize,
+    ) -> Result<Answer, FetchError> {
+        match tokio::time::timeout(PATIENCE, self.ask_unbounded(url, headers, limit)).await {
             Ok(answer) => answer,
             Err(_) => Err(FetchError::NoAnswer {
                 url: url.to_owned(),
@@ -132,7 +256,12 @@ impl HttpFetch {
         }
     }
 
-    async fn ask(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
+    async fn ask_unbounded(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, String)],
+        limit: usize,
+    ) -> Result<Answer, FetchError> {
         let bad = |reason: String| FetchError::BadUrl {
             url: url.to_owned(),
             reason,
@@ -147,35 +276,67 @@ impl HttpFetch {
                 "this machine has no root certificates; install the package ca-certificates".to_owned(),
             ));
         }
-        let request = Request::get(uri)
+        // An address that is written out is connected to without asking a resolver.
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        if let Ok(address) = host.parse()
+            && !self.policy.allows(address)
+        {
+            return Err(FetchError::NotPublic {
+                url: url.to_owned(),
+                address,
+            });
+        }
+        let mut request = Request::get(uri)
             .header(header::USER_AGENT, USER_AGENT)
-            .header(header::CONNECTION, "close")
-            .body(Empty::new())
-            .map_err(|error| bad(causes(&error)))?;
+            .header(header::CONNECTION, "close");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Empty::new()).map_err(|error| bad(causes(&error)))?;
         let response = self
             .client
             .request(request)
             .await
-            .map_err(|error| no_answer(causes(&error)))?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status {
-                url: url.to_owned(),
-                code: response.status().as_u16(),
-            });
-        }
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, limit)
-            .collect()
-            .await
-            .map_err(|error| FetchError::Unreadable {
-                url: url.to_owned(),
-                reason: causes(&*error),
+            .map_err(|error| match not_public(&error) {
+                Some(NotPublic(address)) => FetchError::NotPublic {
+                    url: url.to_owned(),
+                    address,
+                },
+                None => no_answer(causes(&error)),
             })?;
-        Ok(Fetched {
-            body: body.to_bytes().to_vec(),
+        let (head, body) = response.into_parts();
+        let body = match Limited::new(body, limit).collect().await {
+            Ok(body) => body.to_bytes().to_vec(),
+            Err(_) if head.status != StatusCode::OK => Vec::new(),
+            Err(error) => {
+                return Err(FetchError::Unreadable {
+                    url: url.to_owned(),
+                    reason: causes(&*error),
+                });
+            }
+        };
+        Ok(Answer {
+            code: head.status,
             headers: head.headers,
+            body,
         })
     }
+}
+
+/// The address that the resolver refused, if that is what went wrong.
+fn not_public(error: &(dyn Error + 'static)) -> Option<NotPublic> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let refused = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .and_then(|inner| inner.downcast_ref::<NotPublic>());
+        if let Some(refused) = refused {
+            return Some(*refused);
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// An error with everything that caused it: the outermost alone says little.
@@ -210,7 +371,7 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::sync::Mutex;
@@ -223,7 +384,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What a service of the tests answers.
-    pub(in crate::attestation) struct Reply {
+    pub(crate) struct Reply {
         code: u16,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
@@ -232,7 +393,7 @@ pub(super) mod tests {
     }
 
     impl Reply {
-        pub(in crate::attestation) fn ok(body: impl AsRef<[u8]>) -> Self {
+        pub(crate) fn ok(body: impl AsRef<[u8]>) -> Self {
             Self {
                 code: 200,
                 headers: Vec::new(),
@@ -241,25 +402,30 @@ pub(super) mod tests {
             }
         }
 
-        pub(in crate::attestation) fn status(code: u16) -> Self {
+        pub(crate) fn status(code: u16) -> Self {
             Self { code, ..Self::ok("") }
         }
 
-        pub(in crate::attestation) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
             self.headers.push((name, value.into()));
             self
         }
     }
 
     /// A service on this machine, and what it was asked.
-    pub(in crate::attestation) struct Server {
-        pub(in crate::attestation) url: String,
+    pub(crate) struct Server {
+        pub(crate) url: String,
         requests: Arc<Mutex<Vec<String>>>,
     }
 
     impl Server {
-        pub(in crate::attestation) async fn start(
-            answer: impl Fn(&str) -> Reply + Send + Sync + 'static,
+        pub(crate) async fn start(answer: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+            Self::start_seeing_heads(move |path, _| answer(path)).await
+        }
+
+        /// The same, for answers that depend on more than the path.
+        pub(crate) async fn start_seeing_heads(
+            answer: impl Fn(&str, &str) -> Reply + Send + Sync + 'static,
         ) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
@@ -272,7 +438,7 @@ pub(super) mod tests {
                     let text = String::from_utf8_lossy(&request[..read]).into_owned();
                     let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
                     asked.lock().unwrap().push(path.clone());
-                    let reply = answer(&path);
+                    let reply = answer(&path, &text);
                     let headers: String = reply
                         .headers
                         .iter()
@@ -290,9 +456,24 @@ pub(super) mod tests {
         }
 
         /// The paths that were asked for, in order.
-        pub(in crate::attestation) fn requests(&self) -> Vec<String> {
+        pub(crate) fn requests(&self) -> Vec<String> {
             self.requests.lock().unwrap().clone()
         }
+    }
+
+    #[tokio::test]
+    async fn private_addresses_are_refused_by_number_and_by_name() {
+        let server = Server::start(|_| Reply::ok("body")).await;
+        let guarded = HttpFetch::with_policy(AddressPolicy::Public);
+        for url in [server.url.clone(), server.url.replace("127.0.0.1", "localhost")] {
+            let error = guarded.get(&url, 100).await.map(|_| ()).unwrap_err();
+            assert!(matches!(error, FetchError::NotPublic { .. }), "{error}");
+        }
+        assert_eq!(server.requests(), Vec::<String>::new());
+        assert_eq!(
+            HttpFetch::new().get(&server.url, 100).await.unwrap().body,
+            b"body"
+        );
     }
 
     #[tokio::test]

@@ -36,7 +36,9 @@ use assay_primitives::market::TeeKind;
 use tokio::time::Instant;
 
 pub use collateral::{CollateralChain, CollateralError, CollateralUrls, Collector};
-pub use fetch::{FetchError, HttpFetch};
+#[cfg(test)]
+pub(crate) use fetch::tests as fetch_tests;
+pub use fetch::{AddressPolicy, Answer, FetchError, HttpFetch};
 pub(crate) use sev_guest::{derived_key, own_report};
 pub use snp::{AmdCertificates, ChainError};
 pub use source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError, Survey, kind_name};

@@ -76,6 +76,8 @@ pub(super) struct Assay {
     pub(super) endpoint: Option<Text>,
     pub(super) ask: Option<Text>,
     pub(super) take_open_orders: Option<Text>,
+    pub(super) min_profit: Option<Text>,
+    pub(super) allow_private_registries: Option<Text>,
     pub(super) region: Option<Text>,
     pub(super) latitude: Option<Text>,
     pub(super) longitude: Option<Text>,

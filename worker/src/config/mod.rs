@@ -122,6 +122,13 @@ pub struct AssaySettings {
     pub ask_per_slot_hour: u128,
     /// `take_open_orders`: take open orders that the machine meets, once their price has reached the ask. Default: true.
     pub take_open_orders: bool,
+    /// `min_profit`: least that a job must bring in after fees, in ASY with at most 12 decimals; here in
+    /// plancks. Jobs that bring less are not accepted, and declined where the consumer chose this machine.
+    /// Default: 0.001.
+    pub min_profit: u128,
+    /// `allow_private_registries`: pull images from registries at addresses that are not of the public
+    /// network, such as this host; for development. Default: false.
+    pub allow_private_registries: bool,
     /// `region`: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: `unspecified`.
     pub region: String,
     /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Given together with `longitude`.

@@ -28,6 +28,10 @@ const MAX_CLASS_NAME_BYTES: usize = 32;
 /// Longest provider name that the chain keeps, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
+/// Least that a job brings in after fees where the file does not say, in plancks: 0.001 ASY, the price of a
+/// slot at the usual ask for 3.6 s, which is about as long as a job keeps its slot for nothing.
+const DEFAULT_MIN_PROFIT: u128 = ASY / 1_000;
+
 /// Checks everything; `folder` is what relative paths count from.
 pub(super) fn resolve(file: &ConfigFile, folder: &Path) -> Result<Config, Vec<Problem>> {
     let mut reader = Reader::default();
@@ -231,6 +235,14 @@ fn assay(
             .take_open_orders
             .as_ref()
             .is_none_or(|text| reader.flag("assay.take_open_orders", Some(text))),
+        min_profit: section
+            .min_profit
+            .as_ref()
+            .map_or(DEFAULT_MIN_PROFIT, |text| min_profit(reader, text)),
+        allow_private_registries: reader.flag(
+            "assay.allow_private_registries",
+            section.allow_private_registries.as_ref(),
+        ),
         region: section
             .region
             .as_ref()
@@ -341,6 +353,13 @@ fn ask(reader: &mut Reader, text: &Text) -> u128 {
             .ok()
             .filter(|plancks| *plancks > 0)
             .ok_or_else(|| "a price in ASY above 0 with at most 12 decimals, such as \"2.50\"".to_owned())
+    })
+}
+
+fn min_profit(reader: &mut Reader, text: &Text) -> u128 {
+    reader.with("assay.min_profit", text, |value| {
+        units::parse_asy(value)
+            .map_err(|_| "an amount in ASY with at most 12 decimals, such as \"0.001\" or \"0\"".to_owned())
     })
 }
 

@@ -107,6 +107,8 @@ fn defaults_are_what_is_documented() {
         endpoint: "http://127.0.0.1:4001".into(),
         ask_per_slot_hour: ASY,
         take_open_orders: true,
+        min_profit: ASY / 1_000,
+        allow_private_registries: false,
         region: "unspecified".into(),
         latitude_microdegrees: 0,
         longitude_microdegrees: 0,
@@ -161,6 +163,8 @@ listen_address: 0.0.0.0
 endpoint: https://worker.example.org
 ask: 2.50
 take_open_orders: false
+min_profit: "0.5"
+allow_private_registries: true
 region: us-east
 latitude: -33.8688
 longitude: "151.209"
@@ -181,6 +185,8 @@ limits:
     let settings = parse(&with_assay(lines)).unwrap().assay;
     assert_eq!(settings.ask_per_slot_hour, 5 * ASY / 2);
     assert!(!settings.take_open_orders);
+    assert_eq!(settings.min_profit, ASY / 2);
+    assert!(settings.allow_private_registries);
     assert_eq!(settings.prover, ProverChoice::Only(BackEnd::Cuda));
     assert_eq!(settings.latitude_microdegrees, -33_868_800);
     assert_eq!(settings.longitude_microdegrees, 151_209_000);

@@ -1,28 +1,35 @@
 //! The Docker Engine API, spoken to Docker and to Podman alike.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    path::Path,
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::Duration,
+};
 
 use bollard::{
     API_DEFAULT_VERSION, Docker,
-    container::LogOutput,
     errors::Error as ApiError,
     models::{
-        ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig, HostConfigLogConfig,
-        ImageInspect, RestartPolicy, RestartPolicyNameEnum,
+        ContainerCreateBody, HostConfig, HostConfigLogConfig, ImageInspect, RestartPolicy,
+        RestartPolicyNameEnum,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-        LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
-        WaitContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
+        StopContainerOptionsBuilder,
     },
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
+use hyper::Method;
 use tokio::sync::Mutex;
 
 use super::{
-    Container, ContainerEngine, ContainerIdentity, ContainerSpec, ContainerState, EngineEndpoint,
-    EngineError, EngineInfo, LABEL_FINGERPRINT, LABEL_JOB, LABEL_MACHINE, LABEL_WORKER, MAX_OUTPUT_BYTES,
-    Output, STOP_GRACE_SECONDS,
+    Capture, CaptureTarget, Container, ContainerEngine, ContainerIdentity, ContainerSpec, EngineDisk,
+    EngineEndpoint, EngineError, EngineInfo, LABEL_FINGERPRINT, LABEL_JOB, LABEL_MACHINE, LABEL_WORKER,
+    RunEnd, RunFact, STOP_GRACE_SECONDS,
+    run::{Follower, Listed, Run},
+    wire::{Wire, WireError, filters},
 };
 
 /// Seconds that the engine has for the answer to one request.
@@ -31,16 +38,19 @@ const REQUEST_TIMEOUT_SECONDS: u64 = 120;
 /// Longest time that one image may take to arrive.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Size at which the engine cuts a container's log, so that output cannot fill the host's disk.
-const LOG_FILE_BYTES: &str = "16777216";
-
 /// Bytes of a MiB.
 const MIB: i64 = 1024 * 1024;
 
 /// An engine behind a socket or an HTTP address; connects when first used, and again after a failure.
+///
+/// Clones share the connection and the runs.
+#[derive(Clone)]
 pub struct DockerEngine {
     endpoint: EngineEndpoint,
-    connection: Mutex<Option<Docker>>,
+    connection: Arc<Mutex<Option<Docker>>>,
+    /// Runs that were started or taken up by this process, by the engine's name of the container. Here,
+    /// because they outlive a connection to the chain, and with it the supervisor.
+    runs: Arc<SyncMutex<HashMap<String, Run>>>,
 }
 
 impl DockerEngine {
@@ -48,8 +58,46 @@ impl DockerEngine {
     pub fn new(endpoint: EngineEndpoint) -> Self {
         Self {
             endpoint,
-            connection: Mutex::new(None),
+            connection: Arc::default(),
+            runs: Arc::default(),
         }
+    }
+
+    /// Waits until the run of a container that this process started has ended, and tells how.
+    pub async fn run_end(&self, id: &str) -> RunEnd {
+        let run = self.change_runs(|runs| runs.get(id).cloned());
+        match run {
+            Some(run) => run.ended().await,
+            None => RunEnd::UNSEEN,
+        }
+    }
+
+    fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
+        change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows a run from its start, or one that goes on. A task of its own does so, lest a caller that is
+    /// cut off leaves a run behind that nobody follows.
+    async fn followed(&self, id: &str, output: CaptureTarget, starts: bool) -> Result<(), EngineError> {
+        let action = "follow the container";
+        let (engine, id) = (self.clone(), id.to_owned());
+        let following = tokio::spawn(async move {
+            let mut follower = Follower::connect(&engine.endpoint, &id, starts)
+                .await
+                .map_err(|error| of_wire(&engine.endpoint, action, &error))?;
+            if starts && !engine.start_only(&id).await? {
+                follower.came_late();
+            }
+            let run = follower.follow(Capture::new(&output));
+            engine.change_runs(|runs| drop(runs.insert(id, run)));
+            Ok(())
+        });
+        following.await.unwrap_or_else(|error| {
+            Err(EngineError::Failed {
+                action: action.into(),
+                reason: error.to_string(),
+            })
+        })
     }
 
     /// Does one thing with the connection, and translates what goes wrong.
@@ -93,6 +141,43 @@ impl DockerEngine {
         Ok(docker)
     }
 
+    /// Starts a container; returns false for one that ran already.
+    async fn start_only(&self, id: &str) -> Result<bool, EngineError> {
+        let action = "start the container";
+        let starting = async {
+            let mut wire = Wire::open(&self.endpoint).await?;
+            wire.command(&format!("/containers/{id}/start")).await
+        };
+        let error = match starting.await {
+            Ok(was_started) => return Ok(was_started),
+            Err(WireError::Status { code, message }) => {
+                let status_code = code;
+                self.translate(
+                    action,
+                    &ApiError::DockerResponseServerError { status_code, message },
+                )
+            }
+            Err(error) => of_wire(&self.endpoint, action, &error),
+        };
+        let EngineError::Refused { action, reason } = error else {
+            return Err(error);
+        };
+        let is_gone = self
+            .call("look at the container", |docker| async move {
+                match docker.inspect_container(id, None).await {
+                    Err(error) if is_not_found(&error) => Ok(true),
+                    other => other.map(|_| false),
+                }
+            })
+            .await?;
+        // A container that is gone says nothing about the next one.
+        Err(if is_gone {
+            EngineError::Failed { action, reason }
+        } else {
+            EngineError::Refused { action, reason }
+        })
+    }
+
     fn unreachable(&self, error: &ApiError) -> EngineError {
         EngineError::Unreachable {
             endpoint: self.endpoint.to_string(),
@@ -121,6 +206,21 @@ impl DockerEngine {
                 reason: with_sources(other),
             },
         }
+    }
+}
+
+/// What a connection of our own says, in the words of all others.
+fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
+    match error {
+        WireError::Broken(reason) => EngineError::Unreachable {
+            endpoint: endpoint.to_string(),
+            reason: reason.clone(),
+        },
+        // A container that cannot be attached to now may be so later, or its start says more.
+        other => EngineError::Failed {
+            action: action.to_owned(),
+            reason: other.to_string(),
+        },
     }
 }
 
@@ -177,10 +277,9 @@ impl ContainerEngine for DockerEngine {
         })
     }
 
-    async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
-        let action = format!("pull {image}");
+    async fn has_image(&self, image: &str, digest: [u8; 32]) -> Result<bool, EngineError> {
         let present = self
-            .call(&action, |docker| async move {
+            .call(&format!("look for {image}"), |docker| async move {
                 match docker.inspect_image(image).await {
                     Ok(found) => Ok(Some(found)),
                     Err(error) if is_not_found(&error) => Ok(None),
@@ -188,9 +287,33 @@ impl ContainerEngine for DockerEngine {
                 }
             })
             .await?;
-        if let Some(found) = present {
-            return verified_digest(&found, image, digest);
+        present.map_or(Ok(false), |found| {
+            verified_digest(&found, image, digest).map(|_| true)
+        })
+    }
+
+    async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
+        let info = self
+            .call("say where it keeps images", |docker| async move {
+                docker.info().await
+            })
+            .await?;
+        let EngineEndpoint::Socket(_) = self.endpoint else {
+            return Ok(None);
+        };
+        Ok(info.docker_root_dir.and_then(|folder| {
+            let room = rustix::fs::statvfs(Path::new(&folder)).ok()?;
+            Some(EngineDisk {
+                free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+            })
+        }))
+    }
+
+    async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        if self.has_image(image, digest).await? {
+            return Ok(digest);
         }
+        let action = format!("pull {image}");
         let pulling = self.call(&action, |docker| async move {
             let options = CreateImageOptionsBuilder::new().from_image(image).build();
             docker
@@ -246,87 +369,37 @@ impl ContainerEngine for DockerEngine {
             .ok_or(refused)
     }
 
-    async fn start(&self, id: &str) -> Result<(), EngineError> {
-        let started = self
-            .call("start the container", |docker| async move {
-                docker.start_container(id, None).await
-            })
-            .await;
-        let (action, reason) = match started {
-            Err(EngineError::Refused { action, reason }) => (action, reason),
-            other => return other,
-        };
-        let is_gone = self
-            .call("look at the container", |docker| async move {
-                match docker.inspect_container(id, None).await {
-                    Err(error) if is_not_found(&error) => Ok(true),
-                    other => other.map(|_| false),
-                }
-            })
-            .await?;
-        // A container that is gone says nothing about the next one.
-        Err(if is_gone {
-            EngineError::Failed { action, reason }
-        } else {
-            EngineError::Refused { action, reason }
-        })
+    async fn start(&self, id: &str, output: CaptureTarget) -> Result<(), EngineError> {
+        self.followed(id, output, true).await
     }
 
-    async fn wait(&self, id: &str) -> Result<i64, EngineError> {
-        self.call("wait for the container", |docker| async move {
-            let options = WaitContainerOptionsBuilder::new()
-                .condition("not-running")
-                .build();
-            match docker.wait_container(id, Some(options)).next().await {
-                Some(Ok(ended)) => Ok(ended.status_code),
-                Some(Err(ApiError::DockerContainerWaitError { code, .. })) => Ok(code),
-                Some(Err(error)) => Err(error),
-                None => Err(ApiError::RequestTimeoutError),
-            }
+    async fn follow(&self, id: &str, output: CaptureTarget) -> Result<(), EngineError> {
+        self.followed(id, output, false).await
+    }
+
+    async fn unpause(&self, id: &str) -> Result<(), EngineError> {
+        self.call("let the container run on", |docker| async move {
+            docker.unpause_container(id).await
         })
         .await
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        self.call("list containers", |docker| async move {
-            let filters = HashMap::from([("label", vec![format!("{LABEL_WORKER}={worker}")])]);
-            let options = ListContainersOptionsBuilder::new()
-                .all(true)
-                .filters(&filters)
-                .build();
-            let summaries = docker.list_containers(Some(options)).await?;
-            let mut containers = Vec::with_capacity(summaries.len());
-            for summary in &summaries {
-                containers.extend(describe(&docker, summary).await?);
-            }
-            Ok(containers)
-        })
-        .await
-    }
-
-    async fn output(&self, id: &str) -> Result<Output, EngineError> {
-        self.call("read the container's output", |docker| async move {
-            let options = LogsOptionsBuilder::new().stdout(true).stderr(true).build();
-            let mut chunks = std::pin::pin!(docker.logs(id, Some(options)));
-            let mut output = Output::default();
-            while let Some(chunk) = chunks.try_next().await? {
-                let stream = match &chunk {
-                    LogOutput::StdErr { .. } => &mut output.stderr,
-                    _ => &mut output.stdout,
-                };
-                let bytes = chunk.as_ref();
-                let room = MAX_OUTPUT_BYTES - stream.len();
-                stream.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                output.truncated |= bytes.len() > room;
-                let both_full =
-                    output.stdout.len() == MAX_OUTPUT_BYTES && output.stderr.len() == MAX_OUTPUT_BYTES;
-                if output.truncated && both_full {
-                    break;
-                }
-            }
-            Ok(output)
-        })
-        .await
+        // Not through the library: it gives up the whole list for one state that it does not know.
+        let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
+        // Before the list: what is listed as running and followed must not have ended meanwhile.
+        let facts: HashMap<String, RunFact> =
+            self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
+        let listing = async {
+            let mut wire = Wire::open(&self.endpoint).await?;
+            let path = format!("/containers/json?all=true&filters={filters}");
+            wire.json::<Vec<Listed>>(Method::GET, &path).await
+        };
+        let listed = listing
+            .await
+            .map_err(|error| of_wire(&self.endpoint, "list containers", &error))?;
+        let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
+        Ok(listed.iter().filter_map(|listed| listed.describe(fact)).collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
@@ -345,7 +418,9 @@ impl ContainerEngine for DockerEngine {
                 other => other,
             }
         })
-        .await
+        .await?;
+        self.change_runs(|runs| drop(runs.remove(id)));
+        Ok(())
     }
 }
 
@@ -413,50 +488,13 @@ fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody 
                 name: Some(RestartPolicyNameEnum::NO),
                 maximum_retry_count: None,
             }),
+            // Output is taken from the attach stream. A log would only fill the host's disk with it again.
             log_config: Some(HostConfigLogConfig {
-                typ: Some("json-file".to_owned()),
-                config: Some(HashMap::from([(
-                    "max-size".to_owned(),
-                    LOG_FILE_BYTES.to_owned(),
-                )])),
+                typ: Some("none".to_owned()),
+                config: None,
             }),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()
     }
-}
-
-/// A listed container in our own words; `None` for one whose labels are not ours to read.
-async fn describe(docker: &Docker, summary: &ContainerSummary) -> Result<Option<Container>, ApiError> {
-    let label = |name: &str| {
-        summary
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(name))
-            .cloned()
-    };
-    let job = label(LABEL_JOB).and_then(|text| text.parse().ok());
-    let (Some(id), Some(job), Some(fingerprint)) = (summary.id.clone(), job, label(LABEL_FINGERPRINT)) else {
-        return Ok(None);
-    };
-    let state = match summary.state {
-        Some(ContainerSummaryStateEnum::CREATED) => ContainerState::Created,
-        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => {
-            // The list does not tell the exit code.
-            let exit_code = match docker.inspect_container(&id, None).await {
-                Ok(found) => found.state.and_then(|state| state.exit_code).unwrap_or(-1),
-                Err(error) if is_not_found(&error) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            ContainerState::Exited { exit_code }
-        }
-        Some(ContainerSummaryStateEnum::REMOVING) => return Ok(None),
-        _ => ContainerState::Running,
-    };
-    Ok(Some(Container {
-        id,
-        job,
-        fingerprint,
-        state,
-    }))
 }

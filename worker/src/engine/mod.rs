@@ -3,13 +3,18 @@
 //! A container is found again by its labels, so that a restart of the worker, or of the engine's service, loses
 //! no job and starts none twice.
 
+mod capture;
 mod docker;
 mod endpoint;
+mod run;
+mod wire;
 
 use std::future::Future;
 
+pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
 pub use endpoint::EngineEndpoint;
+pub use run::{Exit, RunEnd, RunFact};
 
 use crate::config::SlotShare;
 
@@ -25,7 +30,7 @@ pub const LABEL_WORKER: &str = "assay.worker";
 /// Label with the job's fingerprint: a number alone repeats when a development chain is started anew.
 pub const LABEL_FINGERPRINT: &str = "assay.fingerprint";
 
-/// Most bytes that are read of each output stream of a container.
+/// Most bytes that are kept of each output stream of a container.
 pub const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
 /// Seconds between the request to end and the kill when a container is stopped.
@@ -87,18 +92,20 @@ impl ContainerIdentity {
     }
 }
 
-/// What a container is doing.
+/// What the engine says that a container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerState {
     /// Made and never run.
     Created,
-    /// Runs, or is paused.
+    /// Runs.
     Running,
+    /// Paused: it has its memory and gets no processor.
+    Paused,
     /// Ran and ended.
-    Exited {
-        /// The exit code; 128 plus the signal's number for a killed process.
-        exit_code: i64,
-    },
+    Exited,
+    /// Being stopped or restarted, dead, or in a state that this worker does not know: it neither runs nor
+    /// ended.
+    Stuck,
 }
 
 /// A container of this worker that the engine has.
@@ -112,17 +119,15 @@ pub struct Container {
     pub fingerprint: String,
     /// What it is doing.
     pub state: ContainerState,
+    /// What was seen of its present run.
+    pub run: RunFact,
 }
 
-/// The first bytes of a container's output streams.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Output {
-    /// Standard output, at most [`MAX_OUTPUT_BYTES`].
-    pub stdout: Vec<u8>,
-    /// Standard error, at most [`MAX_OUTPUT_BYTES`].
-    pub stderr: Vec<u8>,
-    /// Whether either stream was longer.
-    pub truncated: bool,
+/// Where the engine keeps images, and how much room is left there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineDisk {
+    /// Free bytes for images.
+    pub free_bytes: u64,
 }
 
 /// Why an engine did not do what it was asked.
@@ -169,7 +174,18 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// Whether the engine is there, and what it is.
     fn ping(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
 
+    /// Whether the engine has an image under a name by digest. One with another digest there is refused.
+    fn has_image(
+        &self,
+        image: &str,
+        digest: [u8; 32],
+    ) -> impl Future<Output = Result<bool, EngineError>> + Send;
+
+    /// Room for images; `None` where it cannot be told, as of an engine on another host.
+    fn disk(&self) -> impl Future<Output = Result<Option<EngineDisk>, EngineError>> + Send;
+
     /// Makes an image available by digest and returns the digest (`sha256`) that the engine verified for it.
+    /// Ends the pull when it is dropped.
     fn pull(
         &self,
         image: &str,
@@ -180,17 +196,20 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// same identity is returned as it is.
     fn create(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String, EngineError>> + Send;
 
-    /// Starts a container; nothing happens to one that runs. One that is gone is no reason to refuse, but a failure.
-    fn start(&self, id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+    /// Starts a container and follows its run to its end, with all of its output; what came of it is in
+    /// [`Self::list`]. One that is gone is no reason to refuse, but a failure.
+    fn start(&self, id: &str, output: CaptureTarget) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Waits until a container has ended and returns its exit code.
-    fn wait(&self, id: &str) -> impl Future<Output = Result<i64, EngineError>> + Send;
+    /// Follows a run that was started before and that nobody follows any more. Its output so far was not
+    /// seen, so that the whole of it will not be known.
+    fn follow(&self, id: &str, output: CaptureTarget)
+    -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Lets a paused container run on.
+    fn unpause(&self, id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// The containers of a worker, running or not.
     fn list(&self, worker: &str) -> impl Future<Output = Result<Vec<Container>, EngineError>> + Send;
-
-    /// The beginning of a container's output.
-    fn output(&self, id: &str) -> impl Future<Output = Result<Output, EngineError>> + Send;
 
     /// Stops a container, by force after [`STOP_GRACE_SECONDS`], and removes it. One that is gone is fine.
     fn remove(&self, id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;

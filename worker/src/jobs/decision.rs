@@ -3,14 +3,17 @@
 //! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision. The
 //! machine's status is no part of it: jobs go on while the machine is suspended or draining.
 //!
-//! A container that ran and is gone from the engine is replaced by another of the same image. Consumers are told that
-//! a container may be started more than once, so that losing one costs time and not the job; and giving up a job
-//! that runs is an offence, which costs the provider a part of the machine's bond.
+//! A run whose end the worker did not see cleanly is lost, as is a container that is gone from the engine:
+//! another container of the same image takes its place. Consumers are told that a container may be started
+//! more than once, so that losing one costs time and not the job; and giving up a job that runs is an
+//! offence, which costs the provider a part of the machine's bond. A service's container that ends by itself
+//! again and again is no loss but the workload's own end, and nobody's offence.
 
 use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
+use assay_primitives::job::StdoutResult;
 
 use super::notes::JobNotes;
-use crate::engine::ContainerState;
+use crate::engine::{Container, ContainerState, Exit, RunEnd, RunFact};
 
 /// Most times that a job's container is started again, because it ended though the service goes on or because it was
 /// lost, before the job is given up.
@@ -19,15 +22,67 @@ use crate::engine::ContainerState;
 /// anew each time, and one that is lost after hours, again and again, comes to no end.
 pub const MAX_RESTARTS: u32 = 5;
 
-/// What the engine says of a job's container.
+/// Time before the start deadline, in milliseconds of active time, at which a job that does not run yet is
+/// declined: 20 blocks.
+///
+/// The decline must be in a block by the deadline. The worker sees the time of a block some seconds late, an
+/// engine that hangs holds a round up for [`super::LIST_TIMEOUT`], and the transaction takes a block or two.
+pub const START_MARGIN_MS: u64 = 60_000;
+
+/// What the engine says of a job's container, and what was seen of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerFact {
     /// The engine does not answer, so nothing is known.
     Unknown,
     /// The engine answers and has no such container.
     Absent,
-    /// The engine has it.
-    Present(ContainerState),
+    /// It is made and never ran.
+    Created,
+    /// It runs, and the worker follows it.
+    Running,
+    /// It runs, and its beginning was not seen: the worker was restarted, or the engine's service was.
+    Unfollowed,
+    /// It is paused.
+    Paused,
+    /// It neither runs nor ended, see [`ContainerState::Stuck`].
+    Stuck,
+    /// It ended a moment ago, and how is not known yet.
+    Ending,
+    /// It ended.
+    Ended(RunEnd),
+}
+
+impl ContainerFact {
+    /// The fact about a container that the engine has.
+    pub fn of(container: &Container) -> Self {
+        match (container.state, container.run) {
+            (ContainerState::Created, _) => Self::Created,
+            (ContainerState::Running, RunFact::Watched) => Self::Running,
+            (ContainerState::Running, _) => Self::Unfollowed,
+            (ContainerState::Paused, _) => Self::Paused,
+            (ContainerState::Stuck, _) => Self::Stuck,
+            (ContainerState::Exited, RunFact::Watched) => Self::Ending,
+            (ContainerState::Exited, RunFact::Ended(end)) => Self::Ended(end),
+            (ContainerState::Exited, RunFact::Unwatched) => Self::Ended(RunEnd::UNSEEN),
+        }
+    }
+
+    /// A word for the container's state, as the status has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Absent => "absent",
+            Self::Created => "created",
+            Self::Running | Self::Unfollowed => "running",
+            Self::Paused => "paused",
+            Self::Stuck => "stuck",
+            Self::Ending | Self::Ended(_) => "exited",
+        }
+    }
+
+    fn is_present(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Absent)
+    }
 }
 
 /// Everything that a decision about an open job depends on.
@@ -64,12 +119,18 @@ pub enum Decision {
     ReportStart,
     /// Start the service's container again; it ended though the job goes on.
     RestartContainer,
-    /// Make another container of the same image; the one that ran is gone from the engine.
-    ReplaceContainer,
-    /// Read the output of the task's ended container and write its result document.
+    /// Make another container of the same image in place of one that was lost.
+    ReplaceContainer(LossCause),
+    /// Follow a container that runs already.
+    FollowContainer,
+    /// Let a paused container run on.
+    UnpauseContainer,
+    /// Write the result document of the task whose container ended.
     Collect {
         /// The container's exit code.
-        exit_code: i64,
+        exit_code: i32,
+        /// What the result says of standard output.
+        stdout: StdoutResult,
     },
     /// Give the chain the result's hash.
     SubmitResult([u8; 32]),
@@ -101,6 +162,8 @@ pub enum Decision {
     Decline(AbandonCause),
     /// Give the running job up.
     Abandon(AbandonCause),
+    /// Tell the chain that the service's container ended by itself, for good.
+    ReportWorkloadEnded,
 }
 
 impl Decision {
@@ -112,7 +175,9 @@ impl Decision {
             Self::StartContainer => "start_container",
             Self::ReportStart => "report_start",
             Self::RestartContainer => "restart_container",
-            Self::ReplaceContainer => "replace_container",
+            Self::ReplaceContainer(_) => "replace_container",
+            Self::FollowContainer => "follow_container",
+            Self::UnpauseContainer => "unpause_container",
             Self::Collect { .. } => "collect",
             Self::SubmitResult(_) => "submit_result",
             Self::SubmitAttestedResult(_) => "submit_attested_result",
@@ -124,7 +189,54 @@ impl Decision {
             Self::Expire => "expire",
             Self::Decline(_) => "decline",
             Self::Abandon(_) => "abandon",
+            Self::ReportWorkloadEnded => "report_workload_ended",
         }
+    }
+
+    /// Returns true for a step without which the job cannot run.
+    pub fn starts_container(&self) -> bool {
+        matches!(
+            self,
+            Self::Prepare | Self::StartContainer | Self::RestartContainer | Self::ReplaceContainer(_)
+        )
+    }
+
+    /// Returns true for a step that the engine does, and not the chain.
+    pub fn is_of_container(&self) -> bool {
+        self.starts_container() || matches!(self, Self::FollowContainer | Self::UnpauseContainer)
+    }
+
+    /// Returns true for a step that must be on chain before a deadline that is near: it does not wait for
+    /// what went wrong with another.
+    pub fn is_urgent(&self) -> bool {
+        matches!(self, Self::Decline(_) | Self::ReportStart)
+    }
+}
+
+/// Why a container does not count as the job's run any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossCause {
+    /// It is gone from the engine.
+    Gone,
+    /// It ended, or lost a part of its output, and the worker did not see how.
+    Unseen,
+    /// It was killed, and perhaps not by its own doing.
+    Killed,
+    /// It was paused again after the worker had let it run on.
+    Paused,
+    /// It neither runs nor ends.
+    Stuck,
+}
+
+impl std::fmt::Display for LossCause {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Gone => "its container is gone from the engine",
+            Self::Unseen => "its run was not seen to the end",
+            Self::Killed => "its container was killed",
+            Self::Paused => "its container was paused again and again",
+            Self::Stuck => "its container neither runs nor ends",
+        })
     }
 }
 
@@ -133,23 +245,23 @@ impl Decision {
 pub enum AbandonCause {
     /// It cannot be run as it was ordered.
     Refused(String),
-    /// Its container keeps vanishing from the engine.
-    ContainerLost,
+    /// Its container is lost again and again.
+    ContainerLost(LossCause),
     /// Its container keeps ending.
     RestartsExhausted,
+    /// It cannot run by the start deadline.
+    NotInTime,
 }
 
 impl std::fmt::Display for AbandonCause {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused(reason) => formatter.write_str(reason),
-            Self::ContainerLost => write!(
-                formatter,
-                "its container is gone from the engine, after {MAX_RESTARTS} restarts"
-            ),
+            Self::ContainerLost(cause) => write!(formatter, "{cause}, after {MAX_RESTARTS} restarts"),
             Self::RestartsExhausted => {
                 write!(formatter, "its container ended, after {MAX_RESTARTS} restarts")
             }
+            Self::NotInTime => formatter.write_str("it would not run by its start deadline"),
         }
     }
 }
@@ -211,22 +323,21 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
     if let Some(reason) = &facts.notes.refused {
         return Decision::Decline(AbandonCause::Refused(reason.clone()));
     }
-    match facts.container {
-        ContainerFact::Unknown => Decision::Wait,
-        ContainerFact::Absent => match make_container(facts.notes) {
-            Decision::Abandon(cause) => Decision::Decline(cause),
-            step => step,
-        },
-        ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
-        ContainerFact::Present(ContainerState::Running) => Decision::ReportStart,
-        ContainerFact::Present(ContainerState::Exited { .. }) => match facts.kind {
-            // A short task may be done before the chain hears of its start.
-            JobKind::Task { .. } => Decision::ReportStart,
-            JobKind::Service if facts.notes.restarts >= MAX_RESTARTS => {
-                Decision::Decline(AbandonCause::RestartsExhausted)
-            }
-            JobKind::Service => Decision::RestartContainer,
-        },
+    let is_late = facts.now_ms.saturating_add(START_MARGIN_MS) > deadline_ms;
+    let step = match facts.kind {
+        JobKind::Task { .. } => keep_task(facts),
+        JobKind::Service => keep_service(facts),
+    };
+    match step {
+        Decision::Wait if facts.container != ContainerFact::Unknown => Decision::ReportStart,
+        // A short task may be done before the chain hears of its start.
+        Decision::Collect { .. } => Decision::ReportStart,
+        Decision::Abandon(cause) => Decision::Decline(cause),
+        Decision::ReportWorkloadEnded => Decision::Decline(AbandonCause::RestartsExhausted),
+        // Silence would be an offence, and a decline is none: whatever is still to be done would not be done
+        // in time.
+        _ if is_late => Decision::Decline(AbandonCause::NotInTime),
+        step => step,
     }
 }
 
@@ -250,14 +361,93 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
             _ => Decision::SubmitResult(result_hash),
         };
     }
-    if let Some(refusal) = refusal(facts.notes) {
-        return refusal;
-    }
+    refusal(facts.notes).unwrap_or_else(|| keep_task(facts))
+}
+
+/// What a task's container needs; nothing while it runs or how it ended is not known yet.
+fn keep_task(facts: &JobFacts<'_>) -> Decision {
+    let notes = facts.notes;
     match facts.container {
-        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => Decision::Wait,
-        ContainerFact::Absent => make_container(facts.notes),
-        ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
-        ContainerFact::Present(ContainerState::Exited { exit_code }) => Decision::Collect { exit_code },
+        ContainerFact::Unfollowed if notes.container_started => {
+            // Of what it wrote until now nothing is known.
+            if notes.stdout_is_left_out {
+                Decision::FollowContainer
+            } else {
+                lose(notes, LossCause::Unseen)
+            }
+        }
+        ContainerFact::Ended(end) if notes.container_started => collect(notes, end),
+        _ => keep_container(facts),
+    }
+}
+
+/// The result of a task whose container ended, if all that belongs to it was seen.
+fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
+    let exit_code = match end.exit {
+        Exit::Unseen => return lose(notes, LossCause::Unseen),
+        // Once may have been the host's doing. Twice in a row is the program's own: one that ends so whenever
+        // it runs must not cost its provider the job.
+        Exit::Signalled(_) if !notes.was_killed && notes.restarts < MAX_RESTARTS => {
+            return lose(notes, LossCause::Killed);
+        }
+        Exit::Clean(exit_code) | Exit::Signalled(exit_code) => exit_code,
+    };
+    match (notes.stdout_is_left_out, end.stdout) {
+        (true, _) => Decision::Collect {
+            exit_code,
+            stdout: StdoutResult::NotCaptured,
+        },
+        (false, Some(stdout)) => Decision::Collect { exit_code, stdout },
+        (false, None) => lose(notes, LossCause::Unseen),
+    }
+}
+
+/// What a service's container needs; nothing while it runs.
+fn keep_service(facts: &JobFacts<'_>) -> Decision {
+    let notes = facts.notes;
+    match facts.container {
+        ContainerFact::Unfollowed if notes.container_started => Decision::FollowContainer,
+        ContainerFact::Ended(end) if notes.container_started => {
+            if notes.restarts < MAX_RESTARTS {
+                Decision::RestartContainer
+            } else if end.exit == Exit::Unseen {
+                Decision::Abandon(AbandonCause::ContainerLost(LossCause::Unseen))
+            } else {
+                Decision::ReportWorkloadEnded
+            }
+        }
+        _ => keep_container(facts),
+    }
+}
+
+/// What a container needs that is the same for tasks and services.
+fn keep_container(facts: &JobFacts<'_>) -> Decision {
+    let notes = facts.notes;
+    match facts.container {
+        ContainerFact::Unknown => Decision::Wait,
+        ContainerFact::Created => Decision::StartContainer,
+        // One that was to be replaced may be missing because the worker stopped in the middle of it: that is
+        // no further loss.
+        ContainerFact::Absent if !notes.container_started => Decision::Prepare,
+        ContainerFact::Absent => lose(notes, LossCause::Gone),
+        // The same, before the old one was removed.
+        _ if !notes.container_started => Decision::RemoveContainer,
+        ContainerFact::Paused if !notes.unpaused => Decision::UnpauseContainer,
+        ContainerFact::Paused => lose(notes, LossCause::Paused),
+        ContainerFact::Stuck => lose(notes, LossCause::Stuck),
+        ContainerFact::Running
+        | ContainerFact::Unfollowed
+        | ContainerFact::Ending
+        | ContainerFact::Ended(_) => Decision::Wait,
+    }
+}
+
+/// Another container instead of a lost one, while restarts last.
+fn lose(notes: &JobNotes, cause: LossCause) -> Decision {
+    if notes.restarts >= MAX_RESTARTS {
+        Decision::Abandon(AbandonCause::ContainerLost(cause))
+    } else {
+        Decision::ReplaceContainer(cause)
     }
 }
 
@@ -274,19 +464,11 @@ fn decide_committed(facts: &JobFacts<'_>) -> Decision {
 }
 
 fn decide_service(facts: &JobFacts<'_>, judged_until_ms: u64, run_ends_ms: u64) -> Decision {
-    if let Some(refusal) = refusal(facts.notes) {
-        return refusal;
-    }
-    match facts.container {
-        ContainerFact::Absent => return make_container(facts.notes),
-        ContainerFact::Present(ContainerState::Created) => return Decision::StartContainer,
-        ContainerFact::Present(ContainerState::Exited { .. }) => return restart(facts.notes),
-        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => (),
-    }
-    if judged_until_ms < run_ends_ms && is_payable(facts, judged_until_ms) {
-        Decision::Settle
-    } else {
-        Decision::Wait
+    match refusal(facts.notes).unwrap_or_else(|| keep_service(facts)) {
+        Decision::Wait if judged_until_ms < run_ends_ms && is_payable(facts, judged_until_ms) => {
+            Decision::Settle
+        }
+        step => step,
     }
 }
 
@@ -298,7 +480,7 @@ fn is_payable(facts: &JobFacts<'_>, moment_ms: u64) -> bool {
 
 /// What there is to do while others decide: the container of a task that gave its result is not needed any more.
 fn tidy(facts: &JobFacts<'_>) -> Decision {
-    if matches!(facts.container, ContainerFact::Present(_)) {
+    if facts.container.is_present() {
         Decision::RemoveContainer
     } else {
         Decision::Wait
@@ -312,360 +494,5 @@ fn refusal(notes: &JobNotes) -> Option<Decision> {
         .map(|reason| Decision::Abandon(AbandonCause::Refused(reason)))
 }
 
-/// What to do where there is no container. One that was to be replaced may be missing because the worker stopped
-/// in the middle of it: that is no further loss.
-fn make_container(notes: &JobNotes) -> Decision {
-    if !notes.container_started {
-        Decision::Prepare
-    } else if notes.restarts >= MAX_RESTARTS {
-        Decision::Abandon(AbandonCause::ContainerLost)
-    } else {
-        Decision::ReplaceContainer
-    }
-}
-
-fn restart(notes: &JobNotes) -> Decision {
-    if notes.restarts >= MAX_RESTARTS {
-        Decision::Abandon(AbandonCause::RestartsExhausted)
-    } else {
-        Decision::RestartContainer
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TASK: JobKind = JobKind::task(60);
-    const QUORUM: JobKind = JobKind::Task {
-        verification: Verification::Quorum {
-            replicas: 3,
-            threshold: 2,
-        },
-    };
-
-    const ATTESTED: JobKind = JobKind::Task {
-        verification: Verification::Attested,
-    };
-
-    const STARTING: AssignmentState = AssignmentState::Starting { deadline_ms: 600 };
-    const RUNNING: AssignmentState = AssignmentState::Running {
-        started_at_ms: 100,
-        judged_until_ms: 100,
-    };
-    const CREATED: ContainerFact = ContainerFact::Present(ContainerState::Created);
-    const UP: ContainerFact = ContainerFact::Present(ContainerState::Running);
-    const ENDED: ContainerFact = ContainerFact::Present(ContainerState::Exited { exit_code: 3 });
-
-    fn verifying() -> AssignmentState {
-        AssignmentState::Verifying {
-            started_at_ms: 100,
-            ended_at_ms: 150,
-            window_ends_ms: 300,
-            result_hash: [7; 32],
-        }
-    }
-
-    fn decide_at(
-        now_ms: u64,
-        kind: JobKind,
-        state: &AssignmentState,
-        container: ContainerFact,
-        notes: &JobNotes,
-    ) -> Decision {
-        let facts = JobFacts {
-            kind,
-            state,
-            max_duration_ms: 1_000,
-            now_ms,
-            ballot: None,
-            epoch_duration_ms: 60,
-            container,
-            notes,
-        };
-        decide(&facts)
-    }
-
-    /// The whole table for one kind of job at a time that is inside every deadline.
-    fn table(kind: JobKind, state: &AssignmentState, notes: &JobNotes) -> [Decision; 5] {
-        [ContainerFact::Unknown, ContainerFact::Absent, CREATED, UP, ENDED]
-            .map(|container| decide_at(120, kind, state, container, notes))
-    }
-
-    #[test]
-    fn starting_job_is_prepared_started_and_reported_in_that_order() {
-        use Decision::*;
-        let fresh = JobNotes::default();
-        let expected = [Wait, Prepare, StartContainer, ReportStart, ReportStart];
-        assert_eq!(table(TASK, &STARTING, &fresh), expected);
-        let expected = [Wait, Prepare, StartContainer, ReportStart, RestartContainer];
-        assert_eq!(table(JobKind::Service, &STARTING, &fresh), expected);
-    }
-
-    #[test]
-    fn lost_container_is_replaced_so_many_times_and_then_the_job_is_given_up() {
-        let lost = |restarts| JobNotes {
-            container_started: true,
-            restarts,
-            ..JobNotes::default()
-        };
-        for kind in [TASK, JobKind::Service] {
-            for state in [STARTING, RUNNING] {
-                for restarts in 0..MAX_RESTARTS {
-                    assert_eq!(
-                        table(kind, &state, &lost(restarts))[1],
-                        Decision::ReplaceContainer
-                    );
-                }
-            }
-            let at_last = |state| table(kind, &state, &lost(MAX_RESTARTS))[1].clone();
-            assert_eq!(at_last(STARTING), Decision::Decline(AbandonCause::ContainerLost));
-            assert_eq!(at_last(RUNNING), Decision::Abandon(AbandonCause::ContainerLost));
-        }
-    }
-
-    #[test]
-    fn container_that_is_being_replaced_is_made_without_counting_again() {
-        let replacing = JobNotes {
-            restarts: MAX_RESTARTS,
-            ..JobNotes::default()
-        };
-        for kind in [TASK, JobKind::Service] {
-            for state in [STARTING, RUNNING] {
-                assert_eq!(table(kind, &state, &replacing)[1], Decision::Prepare);
-                assert_eq!(table(kind, &state, &replacing)[2], Decision::StartContainer);
-            }
-        }
-    }
-
-    #[test]
-    fn container_that_is_lost_after_its_jobs_time_is_not_replaced() {
-        let notes = JobNotes {
-            container_started: true,
-            ..JobNotes::default()
-        };
-        for kind in [TASK, JobKind::Service] {
-            for (now_ms, expected) in [(1_100, Decision::ReplaceContainer), (1_101, Decision::Expire)] {
-                assert_eq!(
-                    decide_at(now_ms, kind, &RUNNING, ContainerFact::Absent, &notes),
-                    expected
-                );
-            }
-            assert_eq!(table(kind, &STARTING, &notes)[1], Decision::ReplaceContainer);
-        }
-    }
-
-    #[test]
-    fn refused_job_is_declined_or_abandoned_whatever_the_engine_says() {
-        let notes = JobNotes {
-            refused: Some("no".into()),
-            ..JobNotes::default()
-        };
-        let cause = AbandonCause::Refused("no".into());
-        for kind in [TASK, JobKind::Service] {
-            let expected = Decision::Decline(cause.clone());
-            assert_eq!(table(kind, &STARTING, &notes), [(); 5].map(|()| expected.clone()));
-            let expected = Decision::Abandon(cause.clone());
-            assert_eq!(table(kind, &RUNNING, &notes), [(); 5].map(|()| expected.clone()));
-        }
-    }
-
-    #[test]
-    fn starting_job_expires_after_its_deadline_and_not_at_it() {
-        let notes = JobNotes::default();
-        for (now_ms, expected) in [(600, Decision::Prepare), (601, Decision::Expire)] {
-            assert_eq!(
-                decide_at(now_ms, TASK, &STARTING, ContainerFact::Absent, &notes),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn running_task_is_collected_once_and_submitted() {
-        use Decision::*;
-        let started = JobNotes {
-            container_started: true,
-            ..JobNotes::default()
-        };
-        let expected = [
-            Wait,
-            ReplaceContainer,
-            StartContainer,
-            Wait,
-            Collect { exit_code: 3 },
-        ];
-        assert_eq!(table(TASK, &RUNNING, &started), expected);
-        let done = JobNotes {
-            result_hash: Some([9; 32]),
-            ..started
-        };
-        assert_eq!(
-            table(TASK, &RUNNING, &done),
-            [(); 5].map(|()| SubmitResult([9; 32]))
-        );
-    }
-
-    #[test]
-    fn running_attested_task_is_collected_once_and_vouched_for_as_long_as_its_time_lasts() {
-        use Decision::*;
-        let started = JobNotes {
-            container_started: true,
-            ..JobNotes::default()
-        };
-        assert_eq!(
-            table(ATTESTED, &RUNNING, &started),
-            table(TASK, &RUNNING, &started)
-        );
-        let done = JobNotes {
-            result_hash: Some([9; 32]),
-            ..started
-        };
-        let expected = SubmitAttestedResult([9; 32]);
-        assert_eq!(
-            table(ATTESTED, &RUNNING, &done),
-            [(); 5].map(|()| expected.clone())
-        );
-        assert_eq!(decide_at(1_100, ATTESTED, &RUNNING, ENDED, &done), expected);
-        assert_eq!(decide_at(1_101, ATTESTED, &RUNNING, ENDED, &done), Expire);
-    }
-
-    #[test]
-    fn running_service_is_kept_up() {
-        use Decision::*;
-        let started = JobNotes {
-            container_started: true,
-            ..JobNotes::default()
-        };
-        let expected = [Wait, ReplaceContainer, StartContainer, Wait, RestartContainer];
-        assert_eq!(table(JobKind::Service, &RUNNING, &started), expected);
-        let tired = JobNotes {
-            restarts: MAX_RESTARTS,
-            ..started
-        };
-        let expected = Abandon(AbandonCause::RestartsExhausted);
-        assert_eq!(table(JobKind::Service, &RUNNING, &tired)[4], expected);
-    }
-
-    #[test]
-    fn running_service_is_settled_when_an_epoch_is_closed_even_when_the_engine_is_silent() {
-        let notes = JobNotes {
-            container_started: true,
-            ..JobNotes::default()
-        };
-        for container in [UP, ContainerFact::Unknown] {
-            // It is judged up to a moment of the second epoch, which is closed with the third.
-            for (now_ms, expected) in [(179, Decision::Wait), (180, Decision::Settle)] {
-                assert_eq!(
-                    decide_at(now_ms, JobKind::Service, &RUNNING, container, &notes),
-                    expected
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn running_job_expires_after_its_longest_duration() {
-        let notes = JobNotes {
-            result_hash: Some([9; 32]),
-            ..JobNotes::default()
-        };
-        let in_time = Decision::SubmitResult([9; 32]);
-        assert_eq!(decide_at(1_100, TASK, &RUNNING, ENDED, &notes), in_time);
-        assert_eq!(decide_at(1_101, TASK, &RUNNING, ENDED, &notes), Decision::Expire);
-        assert_eq!(
-            decide_at(1_101, JobKind::Service, &RUNNING, UP, &notes),
-            Decision::Expire
-        );
-    }
-
-    #[test]
-    fn verifying_task_is_tidied_then_settled_after_its_window() {
-        use Decision::*;
-        let notes = JobNotes::default();
-        let expected = [Wait, Wait, RemoveContainer, RemoveContainer, RemoveContainer];
-        assert_eq!(table(TASK, &verifying(), &notes), expected);
-        assert_eq!(
-            decide_at(300, TASK, &verifying(), ContainerFact::Absent, &notes),
-            Wait
-        );
-        assert_eq!(
-            decide_at(301, TASK, &verifying(), ContainerFact::Absent, &notes),
-            Settle
-        );
-    }
-
-    #[test]
-    fn ended_job_is_settled_when_its_last_epoch_is_closed() {
-        let ended = |judged_until_ms| AssignmentState::Ended {
-            started_at_ms: 70,
-            ended_at_ms: 130,
-            judged_until_ms,
-            outcome: assay_client::types::Outcome::Completed,
-        };
-        let notes = JobNotes::default();
-        for (now_ms, judged_until_ms, expected) in [
-            (239, 70, Decision::Wait),
-            (240, 70, Decision::Settle),
-            (240, 120, Decision::Settle),
-            (130, 130, Decision::Settle),
-        ] {
-            let state = ended(judged_until_ms);
-            assert_eq!(
-                decide_at(now_ms, TASK, &state, ContainerFact::Absent, &notes),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn replica_commits_then_reveals_then_has_the_votes_counted() {
-        let notes = JobNotes {
-            container_started: true,
-            result_hash: Some([9; 32]),
-            salt: Some([8; 32]),
-            ..JobNotes::default()
-        };
-        let (result_hash, salt) = ([9; 32], [8; 32]);
-        assert_eq!(
-            decide_at(120, QUORUM, &RUNNING, ENDED, &notes),
-            Decision::CommitResult { result_hash, salt }
-        );
-        let committed = AssignmentState::Committed {
-            started_at_ms: 100,
-            ended_at_ms: 120,
-            commitment: [7; 32],
-        };
-        let revealed = AssignmentState::Revealed {
-            started_at_ms: 100,
-            ended_at_ms: 120,
-            result_hash,
-        };
-        let decide_with = |state: &AssignmentState, now_ms, revealed, reveal_ends_ms| {
-            decide(&JobFacts {
-                kind: QUORUM,
-                state,
-                ballot: Some(Ballot {
-                    undecided: 0,
-                    committed: 2,
-                    revealed,
-                    reveal_ends_ms,
-                }),
-                max_duration_ms: 1_000,
-                now_ms,
-                epoch_duration_ms: 60,
-                container: ContainerFact::Absent,
-                notes: &notes,
-            })
-        };
-        assert_eq!(decide_with(&committed, 130, 0, None), Decision::Wait);
-        assert_eq!(
-            decide_with(&committed, 200, 0, Some(200)),
-            Decision::RevealResult { result_hash, salt }
-        );
-        assert_eq!(decide_with(&committed, 201, 0, Some(200)), Decision::Resolve);
-        assert_eq!(decide_with(&revealed, 200, 1, Some(200)), Decision::Wait);
-        assert_eq!(decide_with(&revealed, 200, 2, Some(200)), Decision::Resolve);
-        assert_eq!(decide_with(&revealed, 201, 1, Some(200)), Decision::Resolve);
-    }
-}
+mod tests;

@@ -20,21 +20,26 @@ use assay_client::{
     Error as ChainError,
     types::{AssignmentState, JobKind},
 };
+use assay_primitives::money::Balance;
 use serde::Serialize;
 use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
 
-pub use decision::{AbandonCause, ContainerFact, Decision, JobFacts, MAX_RESTARTS, decide};
+pub use decision::{
+    AbandonCause, ContainerFact, Decision, JobFacts, LossCause, MAX_RESTARTS, START_MARGIN_MS, decide,
+};
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
 pub(crate) use notes::{read_if_present, write_whole};
-pub use result::{RESULT_VERSION, ResultDocument, ResultFiles};
+pub use result::{RESULT_VERSION, ResultFile, StdoutFile, hash_of_file};
 pub use steps::StepError;
 use steps::{Assignment, Leftover, Workshop, fingerprint};
 
 use crate::{
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
-    engine::{Container, ContainerEngine, ContainerState, EngineError},
+    engine::{Container, ContainerEngine, EngineError},
     metrics::Metrics,
+    preflight::Preflight,
 };
 
 /// Time that a service's container must stay up for its earlier ends and losses to be forgotten.
@@ -56,6 +61,12 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest pause between two tries of a step.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// Pause between two tries of a step that must be on chain before a deadline: a block.
+const URGENT_PAUSE: Duration = Duration::from_secs(3);
+
+/// Time that a container may be on its way from one state to another. Engines need some seconds to stop one.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// Words for where a job can be.
 const STATES: [&str; 6] = [
     "starting",
@@ -75,7 +86,7 @@ pub struct JobStatus {
     pub kind: String,
     /// What the chain says: `starting`, `running`, `verifying`, `committed`, `revealed` or `ended`.
     pub state: String,
-    /// What the engine says: `unknown`, `absent`, `created`, `running` or `exited`.
+    /// What the engine says: `unknown`, `absent`, `created`, `running`, `paused`, `stuck` or `exited`.
     pub container: String,
     /// Slots it has.
     pub slots: u8,
@@ -85,6 +96,13 @@ pub struct JobStatus {
     pub result_hash: Option<String>,
     /// What went wrong last, while it is not overcome.
     pub problem: Option<String>,
+}
+
+impl JobStatus {
+    /// Returns true for a job that the chain takes for running while its container does nothing.
+    pub fn is_halted(&self) -> bool {
+        self.state == "running" && matches!(self.container.as_str(), "paused" | "stuck")
+    }
 }
 
 /// What a supervisor is made of.
@@ -106,6 +124,10 @@ pub struct SupervisorParts<C, E> {
     pub genesis_hash: [u8; 32],
     /// What one slot may use.
     pub slot_share: SlotShare,
+    /// Looks at images before they are pulled.
+    pub preflight: Preflight,
+    /// Least that a job must bring in after fees, in plancks.
+    pub min_profit: Balance,
     /// Number of the highest block that this worker ever saw finalized.
     pub highest_block: u64,
     /// Where steps are counted.
@@ -134,6 +156,8 @@ struct Trouble {
     pause_until: Option<Instant>,
     failures: u32,
     engine_failures: u32,
+    /// Whether the step that failed last was an urgent one.
+    is_urgent: bool,
     problem: Option<String>,
 }
 
@@ -146,12 +170,13 @@ pub struct Supervisor<C, E> {
     metrics: Metrics,
     view: Option<ChainView>,
     steps: JoinSet<StepReport>,
-    busy: HashSet<u64>,
+    /// Jobs of which a step is under way, and what breaks it off.
+    busy: HashMap<u64, CancellationToken>,
     troubles: HashMap<u64, Trouble>,
     /// Best block at which something was first seen to be left over.
     left_over_since: HashMap<Leftover, u64>,
     up_since: HashMap<u64, Instant>,
-    /// When a container that ran was first missed, of those that are still missing.
+    /// When a container that ran was first found lost, of those that still are.
     missing_since: HashMap<u64, Instant>,
     /// Fingerprints of jobs whose notes are not closed.
     open_notes: BTreeMap<u64, String>,
@@ -177,6 +202,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 genesis_hash: parts.genesis_hash,
                 worker: hex::encode(parts.worker),
                 slot_share: parts.slot_share,
+                preflight: parts.preflight,
+                min_profit: parts.min_profit,
             }),
             earlier_workers: parts.earlier_workers,
             genesis_hash: parts.genesis_hash,
@@ -184,7 +211,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             metrics: parts.metrics,
             view: None,
             steps: JoinSet::new(),
-            busy: HashSet::new(),
+            busy: HashMap::new(),
             troubles: HashMap::new(),
             left_over_since: HashMap::new(),
             up_since: HashMap::new(),
@@ -352,7 +379,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let fact = match (containers, found) {
             (None, _) => ContainerFact::Unknown,
             (Some(_), None) => ContainerFact::Absent,
-            (Some(_), Some(container)) => ContainerFact::Present(container.state),
+            (Some(_), Some(container)) => ContainerFact::of(container),
         };
         let mut notes = self.workshop.store.notes(id, fingerprint)?;
         if !is_ended {
@@ -374,21 +401,35 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             self.open_notes.insert(id, fingerprint.to_owned());
         }
 
-        let paused = self
-            .troubles
-            .get(&id)
-            .and_then(|trouble| trouble.pause_until)
-            .is_some_and(|until| Instant::now() < until);
-        let waits = self.is_missed_briefly(id, &decision, &notes) || paused;
-        if decision != Decision::Wait && !waits && self.busy.insert(id) {
-            let container = found.map(|container| container.id.clone());
+        if let Some(step_under_way) = self.busy.get(&id) {
+            // What still goes on, such as a pull, would come too late.
+            if decision == Decision::Decline(AbandonCause::NotInTime) {
+                step_under_way.cancel();
+            }
+            return Ok(status);
+        }
+        let is_paused = self.troubles.get(&id).is_some_and(|trouble| {
+            let holds_up = trouble.is_urgent || !decision.is_urgent();
+            holds_up && trouble.pause_until.is_some_and(|until| Instant::now() < until)
+        });
+        let waits = self.is_missed_briefly(id, &decision, &notes) || is_paused;
+        if decision != Decision::Wait && !waits {
+            let start_within_ms = match part.state {
+                AssignmentState::Starting { deadline_ms } => {
+                    Some(deadline_ms.saturating_sub(clock.active_time_ms.saturating_add(START_MARGIN_MS)))
+                }
+                _ => None,
+            };
             self.set_going(
                 decision,
                 Assignment {
                     id,
                     job: job.clone(),
                     notes,
-                    container,
+                    container: found.map(|container| container.id.clone()),
+                    price_per_slot_hour: part.price_per_slot_hour,
+                    max_duration_ms: part.max_duration_ms,
+                    start_within_ms,
                 },
                 matches!(part.state, AssignmentState::Running { .. }),
             );
@@ -407,17 +448,30 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 %cause,
                 "giving up a job that runs, an offence for which the chain takes a part of the machine's bond"
             ),
-            Decision::ReplaceContainer => tracing::warn!(
+            Decision::ReplaceContainer(cause) => tracing::warn!(
                 job,
+                %cause,
                 restarts = assignment.notes.restarts,
                 at_most = MAX_RESTARTS,
-                "the job's container is gone from the engine, so another is made of its image"
+                "the job's container is lost, so another is made of its image"
+            ),
+            Decision::UnpauseContainer => {
+                tracing::warn!(job, "somebody paused the job's container; it is told to run on")
+            }
+            Decision::ReportWorkloadEnded => tracing::warn!(
+                job,
+                "the service's container ended again and again, so its run is ended, which is nobody's offence"
             ),
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }
         let workshop = self.workshop.clone();
+        let broken_off = CancellationToken::new();
+        self.busy.insert(job, broken_off.clone());
         self.steps.spawn(async move {
-            let outcome = workshop.carry_out(&decision, &assignment).await;
+            let outcome = tokio::select! {
+                outcome = workshop.carry_out(&decision, &assignment) => outcome,
+                () = broken_off.cancelled(), if decision.is_of_container() => Err(StepError::NotInTime),
+            };
             StepReport {
                 job,
                 decision: Some(decision),
@@ -465,9 +519,10 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 .left_over_since
                 .entry(leftover.clone())
                 .or_insert(view.head.best_block);
-            if view.finalized_block < since || !self.busy.insert(leftover.job) {
+            if view.finalized_block < since || self.busy.contains_key(&leftover.job) {
                 continue;
             }
+            self.busy.insert(leftover.job, CancellationToken::new());
             tracing::info!(
                 job = leftover.job,
                 "the job is closed; clearing away what is left of it"
@@ -487,22 +542,26 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         }
     }
 
-    /// Whether a container that ran is missed for too short a time to act on it.
+    /// Returns true while a container that ran is lost for too short a time to act on it.
     ///
-    /// An engine that is just coming up may list it again, and the job must not run twice at once for that. And a
-    /// container that is lost again and again is replaced ever later, the last time giving up the job.
+    /// An engine that is just coming up may list it again, and the job must not run twice at once for that;
+    /// one that is being stopped takes its time. And a container that is lost again and again is replaced
+    /// ever later, the last time giving up the job.
     fn is_missed_briefly(&mut self, id: u64, decision: &Decision, notes: &JobNotes) -> bool {
-        if !matches!(
-            decision,
-            Decision::ReplaceContainer
-                | Decision::Decline(AbandonCause::ContainerLost)
-                | Decision::Abandon(AbandonCause::ContainerLost)
-        ) {
+        let (Decision::ReplaceContainer(cause)
+        | Decision::Decline(AbandonCause::ContainerLost(cause))
+        | Decision::Abandon(AbandonCause::ContainerLost(cause))) = decision
+        else {
             self.missing_since.remove(&id);
             return false;
-        }
+        };
         let since = *self.missing_since.entry(id).or_insert_with(Instant::now);
-        since.elapsed() < pause_after(notes.restarts)
+        let pause = pause_after(notes.restarts);
+        since.elapsed()
+            < match cause {
+                LossCause::Stuck => pause.max(STUCK_AFTER),
+                _ => pause,
+            }
     }
 
     /// Forgets a service's earlier ends and losses once its container has stayed up.
@@ -513,13 +572,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         fact: ContainerFact,
         notes: &mut JobNotes,
     ) -> Result<(), StepError> {
-        if fact != ContainerFact::Present(ContainerState::Running) {
+        if fact != ContainerFact::Running {
             self.up_since.remove(&id);
             return Ok(());
         }
         let since = *self.up_since.entry(id).or_insert_with(Instant::now);
         let is_forgiven = kind == JobKind::Service && since.elapsed() >= STABLE_RUN;
-        if notes.restarts > 0 && is_forgiven && !self.busy.contains(&id) {
+        if notes.restarts > 0 && is_forgiven && !self.busy.contains_key(&id) {
             notes.restarts = 0;
             self.workshop.store.write_notes(id, notes)?;
         }
@@ -547,19 +606,16 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
             // What the chain refused was decided on a view that no longer holds.
             self.view = None;
-            self.pause(job, step, error.to_string());
+            let is_urgent = decision.as_ref().is_some_and(Decision::is_urgent);
+            self.pause(job, step, is_urgent, error.to_string());
             return Ok(());
         }
+        if matches!(error, StepError::NotInTime) {
+            return Ok(());
+        }
+        let is_urgent = decision.as_ref().is_some_and(Decision::is_urgent);
         let trouble = self.troubles.entry(job).or_default();
-        let is_container_step = matches!(
-            decision,
-            Some(
-                Decision::Prepare
-                    | Decision::StartContainer
-                    | Decision::RestartContainer
-                    | Decision::ReplaceContainer
-            )
-        );
+        let is_container_step = decision.as_ref().is_some_and(Decision::starts_container);
         let refusal = match &error {
             StepError::Refused(reason) => Some(reason.clone()),
             StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {
@@ -578,7 +634,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         };
         match refusal {
             Some(reason) => self.note_refusal(job, reason),
-            None => self.pause(job, step, error.to_string()),
+            None => self.pause(job, step, is_urgent, error.to_string()),
         }
         Ok(())
     }
@@ -601,7 +657,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 | Decision::Settle
                 | Decision::Expire
                 | Decision::Decline(_)
-                | Decision::Abandon(_),
+                | Decision::Abandon(_)
+                | Decision::ReportWorkloadEnded,
             ) => {
                 tracing::info!(
                     job,
@@ -642,13 +699,18 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         });
         match written {
             Ok(()) => tracing::warn!(job, reason, "the job cannot be run"),
-            Err(error) => self.pause(job, "refuse", error.to_string()),
+            Err(error) => self.pause(job, "refuse", false, error.to_string()),
         }
     }
 
-    fn pause(&mut self, job: u64, step: &str, problem: String) {
+    fn pause(&mut self, job: u64, step: &str, is_urgent: bool, problem: String) {
         let trouble = self.troubles.entry(job).or_default();
-        let pause = pause_after(trouble.failures);
+        let pause = if is_urgent {
+            URGENT_PAUSE
+        } else {
+            pause_after(trouble.failures)
+        };
+        trouble.is_urgent = is_urgent;
         trouble.failures = trouble.failures.saturating_add(1);
         trouble.pause_until = Some(Instant::now() + pause);
         tracing::warn!(
@@ -671,21 +733,16 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     ) -> JobStatus {
         let problem = match decision {
             Decision::Decline(cause) | Decision::Abandon(cause) => Some(cause.to_string()),
-            Decision::ReplaceContainer => Some("its container is gone from the engine".to_owned()),
+            Decision::ReplaceContainer(cause) => Some(cause.to_string()),
+            Decision::UnpauseContainer => Some("its container is paused".to_owned()),
+            Decision::ReportWorkloadEnded => Some(AbandonCause::RestartsExhausted.to_string()),
             _ => self.troubles.get(&id).and_then(|trouble| trouble.problem.clone()),
-        };
-        let container = match fact {
-            ContainerFact::Unknown => "unknown",
-            ContainerFact::Absent => "absent",
-            ContainerFact::Present(ContainerState::Created) => "created",
-            ContainerFact::Present(ContainerState::Running) => "running",
-            ContainerFact::Present(ContainerState::Exited { .. }) => "exited",
         };
         JobStatus {
             id,
             kind: assigned.job.kind.to_string(),
             state: assigned.part.state.to_string(),
-            container: container.to_owned(),
+            container: fact.name().to_owned(),
             slots: assigned.job.slots,
             restarts: notes.restarts,
             result_hash: notes.result_hash.filter(|_| !notes.is_secret()).map(hex::encode),

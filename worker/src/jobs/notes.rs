@@ -1,7 +1,8 @@
 //! The little that the worker writes down of each job, so that a restart repeats nothing.
 //!
-//! A job's folder `jobs/<id>/` holds `notes.json`, and for a finished task `result.json`, `stdout` and `stderr`.
-//! Every file is replaced as a whole, so that a crash leaves the old or the new content and nothing between.
+//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and
+//! for a finished task `result.json`. Notes and result are replaced as a whole, so that a crash leaves the
+//! old or the new content and nothing between.
 
 use std::{
     fs,
@@ -11,8 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::result::ResultFiles;
-use crate::engine::Output;
+use crate::engine::CaptureTarget;
 
 /// Most finished jobs whose folders are kept; the oldest go first.
 pub const MAX_KEPT_JOBS: usize = 256;
@@ -40,6 +40,15 @@ pub struct JobNotes {
     /// The replica's result was revealed.
     #[serde(default)]
     pub revealed: bool,
+    /// The manifest leaves standard output out of the result.
+    #[serde(default)]
+    pub stdout_is_left_out: bool,
+    /// The run before was killed, see [`super::LossCause::Killed`].
+    #[serde(default)]
+    pub was_killed: bool,
+    /// The worker let the paused container run on.
+    #[serde(default)]
+    pub unpaused: bool,
     /// Why the job cannot be run, if so.
     pub refused: Option<String>,
     /// The job is gone from the chain and its container is removed.
@@ -126,25 +135,25 @@ impl JobStore {
         write_whole(&self.folder_of(job), "notes.json", &bytes)
     }
 
-    /// Keeps a finished task's result and output. The document is written last: where it is, the rest is too.
-    pub fn write_result(&self, job: u64, files: &ResultFiles) -> io::Result<()> {
-        self.write_output(job, &files.output)?;
-        write_whole(&self.folder_of(job), "result.json", &files.document)
+    /// Keeps a finished task's result.
+    pub fn write_result(&self, job: u64, document: &[u8]) -> io::Result<()> {
+        write_whole(&self.folder_of(job), "result.json", document)
     }
 
-    /// Keeps what a container wrote.
-    pub fn write_output(&self, job: u64, output: &Output) -> io::Result<()> {
-        let folder = self.folder_of(job);
-        write_whole(&folder, "stdout", &output.stdout)?;
-        write_whole(&folder, "stderr", &output.stderr)
+    /// Where what a job's container writes is kept; see [`Self::output`].
+    pub fn output_target(&self, job: u64, append: bool) -> CaptureTarget {
+        CaptureTarget {
+            folder: self.folder_of(job),
+            append,
+        }
     }
 
-    /// The result document of a finished task, byte for byte what its hash was taken of.
+    /// The result of a finished task as JSON.
     pub fn result_document(&self, job: u64) -> io::Result<Option<Vec<u8>>> {
         read_if_present(&self.folder_of(job).join("result.json"))
     }
 
-    /// The kept output of a finished task: standard output, then standard error.
+    /// What is kept of a container's output: standard output, then standard error.
     pub fn output(&self, job: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let folder = self.folder_of(job);
         let stdout = read_if_present(&folder.join("stdout"))?;
@@ -214,6 +223,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::engine::{Capture, OutputStream};
 
     #[test]
     fn notes_survive_and_belong_to_one_fingerprint() {
@@ -266,16 +276,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = JobStore::open(folder.path().to_owned()).unwrap();
         assert_eq!(store.result_document(1).unwrap(), None);
-        let output = Output {
-            stdout: b"out".to_vec(),
-            stderr: b"err".to_vec(),
-            truncated: false,
-        };
-        let files = ResultFiles {
-            document: b"{}".to_vec(),
-            output,
-        };
-        store.write_result(1, &files).unwrap();
+        store.write_result(1, b"{}").unwrap();
+        assert_eq!(store.output(1).unwrap(), None);
+        let mut capture = Capture::new(&store.output_target(1, false));
+        capture.take(OutputStream::Stdout, b"out");
+        capture.take(OutputStream::Stderr, b"err");
         assert_eq!(store.result_document(1).unwrap().unwrap(), b"{}");
         assert_eq!(
             store.output(1).unwrap().unwrap(),

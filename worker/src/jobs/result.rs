@@ -1,78 +1,84 @@
-//! The document that says how a task ended, and the hash by which the chain knows it.
+//! The file that shows a task's result, beside the hash by which the chain knows it.
 
+use assay_primitives::job::{ResultDocument, StdoutResult};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::engine::Output;
+/// Version of the format of [`ResultFile`], and of the bytes that the hash is taken of.
+pub const RESULT_VERSION: u32 = 2;
 
-/// How a task ended.
-///
-/// Its canonical form is JSON without spaces and with the keys in alphabetical order, which is the order of the fields
-/// here; the chain is given the Blake2-256 hash of exactly those bytes.
+/// A result as JSON: the parts of a [`ResultDocument`], from which anybody can compute its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ResultDocument {
+pub struct ResultFile {
     /// The container's exit code.
-    pub exit_code: i64,
+    pub exit_code: i32,
     /// The image that ran: `sha256:<hex>`.
     pub image_digest: String,
-    /// The job.
-    pub job: u64,
-    /// Whether an output stream was longer than what is kept of it.
-    pub output_truncated: bool,
-    /// Bytes kept of standard error.
-    pub stderr_bytes: u64,
-    /// SHA-256 of those bytes, hexadecimal.
-    pub stderr_sha256: String,
-    /// Bytes kept of standard output.
-    pub stdout_bytes: u64,
-    /// SHA-256 of those bytes, hexadecimal.
-    pub stdout_sha256: String,
-    /// Version of this format.
+    /// Blake2-256 hash of the manifest, hexadecimal.
+    pub manifest_hash: String,
+    /// Standard output; `null` where the manifest leaves it out.
+    pub stdout: Option<StdoutFile>,
+    /// [`RESULT_VERSION`].
     pub version: u32,
 }
 
-/// Version of the format of [`ResultDocument`].
-pub const RESULT_VERSION: u32 = 1;
-
-/// What is kept of a finished task.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResultFiles {
-    /// The canonical bytes of the [`ResultDocument`].
-    pub document: Vec<u8>,
-    /// What the container wrote.
-    pub output: Output,
+/// Standard output in a [`ResultFile`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StdoutFile {
+    /// BLAKE3 hash of it, hexadecimal.
+    pub blake3: String,
+    /// Whether it was longer than what a hash covers, so that the hash is of its beginning.
+    pub is_longer: bool,
 }
 
-impl ResultFiles {
-    /// Describes how a task's container ended.
-    pub fn new(
-        job: u64,
-        image_digest: [u8; 32],
-        exit_code: i64,
-        output: Output,
-    ) -> Result<Self, serde_json::Error> {
-        let document = ResultDocument {
-            exit_code,
-            image_digest: format!("sha256:{}", hex::encode(image_digest)),
-            job,
-            output_truncated: output.truncated,
-            stderr_bytes: output.stderr.len() as u64,
-            stderr_sha256: hex::encode(Sha256::digest(&output.stderr)),
-            stdout_bytes: output.stdout.len() as u64,
-            stdout_sha256: hex::encode(Sha256::digest(&output.stdout)),
-            version: RESULT_VERSION,
+impl From<&ResultDocument> for ResultFile {
+    fn from(document: &ResultDocument) -> Self {
+        let stdout = |hash: &[u8; 32], is_longer| {
+            Some(StdoutFile {
+                blake3: hex::encode(hash),
+                is_longer,
+            })
         };
-        Ok(Self {
-            document: serde_json::to_vec(&document)?,
-            output,
+        Self {
+            exit_code: document.exit_code,
+            image_digest: format!("sha256:{}", hex::encode(document.image_digest)),
+            manifest_hash: hex::encode(document.manifest_hash),
+            stdout: match &document.stdout {
+                StdoutResult::NotCaptured => None,
+                StdoutResult::Whole(hash) => stdout(hash, false),
+                StdoutResult::LongerThanLimit(hash) => stdout(hash, true),
+            },
+            version: RESULT_VERSION,
+        }
+    }
+}
+
+impl ResultFile {
+    /// The result that the file shows; `None` where it is of another version or not whole.
+    pub fn document(&self) -> Option<ResultDocument> {
+        let hash = |text: &str| {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(text, &mut hash).ok().map(|()| hash)
+        };
+        let stdout = match &self.stdout {
+            None => StdoutResult::NotCaptured,
+            Some(stdout) if stdout.is_longer => StdoutResult::LongerThanLimit(hash(&stdout.blake3)?),
+            Some(stdout) => StdoutResult::Whole(hash(&stdout.blake3)?),
+        };
+        (self.version == RESULT_VERSION).then_some(ResultDocument {
+            exit_code: self.exit_code,
+            image_digest: hash(self.image_digest.strip_prefix("sha256:")?)?,
+            manifest_hash: hash(&self.manifest_hash)?,
+            stdout,
         })
     }
+}
 
-    /// What the chain is given: the Blake2-256 hash of the document.
-    pub fn hash(&self) -> [u8; 32] {
-        sp_crypto_hashing::blake2_256(&self.document)
-    }
+/// The hash of the result that the bytes of a [`ResultFile`] show, if they show one.
+pub fn hash_of_file(bytes: &[u8]) -> Option<[u8; 32]> {
+    let file: ResultFile = serde_json::from_slice(bytes).ok()?;
+    Some(file.document()?.hash())
 }
 
 #[cfg(test)]
@@ -82,25 +88,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn document_is_canonical() {
-        let output = Output {
-            stdout: b"hello\n".to_vec(),
-            stderr: Vec::new(),
-            truncated: false,
+    fn file_shows_the_whole_document() {
+        for stdout in [
+            StdoutResult::NotCaptured,
+            StdoutResult::Whole([0xcd; 32]),
+            StdoutResult::LongerThanLimit([0xcd; 32]),
+        ] {
+            let document = ResultDocument {
+                exit_code: 3,
+                image_digest: [0xab; 32],
+                manifest_hash: [0xef; 32],
+                stdout,
+            };
+            let bytes = serde_json::to_vec(&ResultFile::from(&document)).unwrap();
+            let file: ResultFile = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(file.document(), Some(document));
+            assert_eq!(hash_of_file(&bytes), Some(document.hash()));
+        }
+    }
+
+    #[test]
+    fn file_is_pinned() {
+        let document = ResultDocument {
+            exit_code: 0,
+            image_digest: [0xab; 32],
+            manifest_hash: [0xef; 32],
+            stdout: StdoutResult::Whole([0xcd; 32]),
         };
-        let files = ResultFiles::new(7, [0xab; 32], 0, output).unwrap();
-        let expected = concat!(
-            r#"{"exit_code":0,"image_digest":"sha256:"#,
-            "abababababababababababababababababababababababababababababababab",
-            r#"","job":7,"output_truncated":false,"stderr_bytes":0,"stderr_sha256":""#,
-            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            r#"","stdout_bytes":6,"stdout_sha256":""#,
-            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
-            r#"","version":1}"#,
+        let expected = format!(
+            r#"{{"exit_code":0,"image_digest":"sha256:{}","manifest_hash":"{}","stdout":{{"blake3":"{}","is_longer":false}},"version":2}}"#,
+            "ab".repeat(32),
+            "ef".repeat(32),
+            "cd".repeat(32)
         );
-        assert_eq!(String::from_utf8(files.document.clone()).unwrap(), expected);
-        let keys_in_order: serde_json::Value = serde_json::from_slice(&files.document).unwrap();
-        assert_eq!(serde_json::to_vec(&keys_in_order).unwrap(), files.document);
-        assert_eq!(files.hash(), sp_crypto_hashing::blake2_256(expected.as_bytes()));
+        assert_eq!(
+            serde_json::to_string(&ResultFile::from(&document)).unwrap(),
+            expected
+        );
+    }
+
+    #[test]
+    fn file_of_another_version_has_no_hash() {
+        assert_eq!(hash_of_file(b"{}"), None);
+        let text =
+            r#"{"exit_code":0,"image_digest":"sha256:00","manifest_hash":"00","stdout":null,"version":1}"#;
+        assert_eq!(hash_of_file(text.as_bytes()), None);
     }
 }

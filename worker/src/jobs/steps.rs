@@ -11,18 +11,23 @@ use assay_client::{
     manifest::JobManifest,
     types::{AccountId, Job, JobKind, Manifest, Verification},
 };
-use assay_primitives::job::{ResultStatement, result_message};
+use assay_primitives::{
+    job::{ResultDocument, ResultStatement, StdoutResult, result_message},
+    money::Balance,
+};
 use sp_crypto_hashing::blake2_256;
 
 use super::{
-    decision::Decision,
+    decision::{Decision, LossCause},
     notes::{JobNotes, JobStore},
-    result::ResultFiles,
+    result::ResultFile,
 };
 use crate::{
     chain::{WorkerCall, WorkerChain},
     config::SlotShare,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
+    preflight::{Preflight, PreflightError},
+    profit,
 };
 
 /// What every step needs.
@@ -41,6 +46,10 @@ pub(super) struct Workshop<C, E> {
     pub(super) worker: String,
     /// What one slot may use.
     pub(super) slot_share: SlotShare,
+    /// Looks at images before they are pulled.
+    pub(super) preflight: Preflight,
+    /// Least that a job must bring in after fees, in plancks.
+    pub(super) min_profit: Balance,
 }
 
 /// A job with everything that was known when the decision was made.
@@ -54,6 +63,12 @@ pub(super) struct Assignment {
     pub(super) notes: JobNotes,
     /// The engine's name of the container, where there is one.
     pub(super) container: Option<String>,
+    /// What the chain pays this machine for a slot and an hour, in plancks.
+    pub(super) price_per_slot_hour: Balance,
+    /// Longest time that the job runs here, in milliseconds of active time.
+    pub(super) max_duration_ms: u64,
+    /// Time until the job must be declined, in milliseconds; `None` once it runs.
+    pub(super) start_within_ms: Option<u64>,
 }
 
 /// What is left here of a job that is gone from the chain.
@@ -88,6 +103,22 @@ pub enum StepError {
     /// The job cannot be run as it was ordered; trying again changes nothing.
     #[error("{0}")]
     Refused(String),
+    /// What has to be known of the image cannot be found out now.
+    #[error("{0}")]
+    Preflight(String),
+    /// The step was broken off, because the job would not have run by its start deadline.
+    #[error("the step was broken off, because the start deadline is near")]
+    NotInTime,
+}
+
+impl From<PreflightError> for StepError {
+    fn from(error: PreflightError) -> Self {
+        match error {
+            PreflightError::Refused(reason) => Self::Refused(reason),
+            PreflightError::Unknown(reason) => Self::Preflight(reason),
+            PreflightError::Engine(error) => Self::Engine(error),
+        }
+    }
 }
 
 /// What tells a job from every other job, also from one with its number on a chain that was started anew.
@@ -130,8 +161,10 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             Decision::Prepare => self.prepare(on).await,
             Decision::StartContainer => self.start_container(on).await,
             Decision::RestartContainer => self.restart_container(on).await,
-            Decision::ReplaceContainer => self.replace_container(on).await,
-            Decision::Collect { exit_code } => self.collect(on, *exit_code).await,
+            Decision::ReplaceContainer(cause) => self.replace_container(on, *cause).await,
+            Decision::FollowContainer => self.follow_container(on).await,
+            Decision::UnpauseContainer => self.unpause_container(on).await,
+            Decision::Collect { exit_code, stdout } => self.collect(on, *exit_code, *stdout),
             Decision::RemoveContainer => self.remove_container(on).await,
             Decision::ReportStart => self.send(WorkerCall::Start { job }).await,
             Decision::SubmitResult(result_hash) => {
@@ -184,6 +217,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 .await
             }
             Decision::Abandon(_) => self.abandon(job).await,
+            Decision::ReportWorkloadEnded => self.send(WorkerCall::ReportWorkloadEnded { job }).await,
         }
     }
 
@@ -252,13 +286,27 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 hex::encode(ordered)
             ));
         }
+        if let Some(start_within_ms) = on.start_within_ms {
+            let fees = profit::fees_after_assignment(&self.chain, on.id, self.machine).await?;
+            let revenue = profit::revenue(on.price_per_slot_hour, on.job.slots, on.max_duration_ms);
+            if let Some(reason) = profit::refusal(revenue, fees, self.min_profit) {
+                return refused(reason);
+            }
+            self.preflight
+                .check(&*self.engine, &manifest.image, Some(start_within_ms))
+                .await?;
+        }
         let image = manifest.image.pull_reference();
         let verified = self.engine.pull(&image, ordered).await?;
         if verified != ordered {
             return refused(format!("the engine has another image under {image}"));
         }
         // Written before there is a container, so that notes of an earlier chain's job are gone by then.
-        self.store.write_notes(on.id, &on.notes)?;
+        let notes = JobNotes {
+            stdout_is_left_out: !manifest.capture_stdout,
+            ..on.notes.clone()
+        };
+        self.store.write_notes(on.id, &notes)?;
         self.engine
             .create(&self.container_of(on, image, manifest))
             .await?;
@@ -300,7 +348,8 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
-        Ok(self.engine.start(container).await?)
+        let output = self.store.output_target(on.id, false);
+        Ok(self.engine.start(container, output).await?)
     }
 
     async fn restart_container(&self, on: &Assignment) -> Result<(), StepError> {
@@ -309,35 +358,61 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         let notes = JobNotes {
             restarts: on.notes.restarts.saturating_add(1),
+            unpaused: false,
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
-        Ok(self.engine.start(container).await?)
+        let output = self.store.output_target(on.id, true);
+        Ok(self.engine.start(container, output).await?)
+    }
+
+    async fn follow_container(&self, on: &Assignment) -> Result<(), StepError> {
+        let Some(container) = &on.container else {
+            return Ok(());
+        };
+        let output = self.store.output_target(on.id, true);
+        Ok(self.engine.follow(container, output).await?)
+    }
+
+    async fn unpause_container(&self, on: &Assignment) -> Result<(), StepError> {
+        let Some(container) = &on.container else {
+            return Ok(());
+        };
+        let notes = JobNotes {
+            unpaused: true,
+            ..on.notes.clone()
+        };
+        self.store.write_notes(on.id, &notes)?;
+        Ok(self.engine.unpause(container).await?)
     }
 
     /// Makes another container of the same image. That the old one ran is forgotten first, so that whatever goes wrong
     /// on the way to the new one counts as one loss.
-    async fn replace_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn replace_container(&self, on: &Assignment, cause: LossCause) -> Result<(), StepError> {
         let notes = JobNotes {
             container_started: false,
             restarts: on.notes.restarts.saturating_add(1),
+            was_killed: cause == LossCause::Killed,
+            unpaused: false,
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
+        self.remove_container(on).await?;
         let on = Assignment { notes, ..on.clone() };
         self.prepare(&on).await
     }
 
-    async fn collect(&self, on: &Assignment, exit_code: i64) -> Result<(), StepError> {
-        let Some(container) = &on.container else {
-            return Ok(());
+    fn collect(&self, on: &Assignment, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+        let document = ResultDocument {
+            exit_code,
+            image_digest: on.job.image_digest,
+            manifest_hash: *on.job.manifest.hash(),
+            stdout,
         };
-        let output = self.engine.output(container).await?;
-        let files =
-            ResultFiles::new(on.id, on.job.image_digest, exit_code, output).map_err(io::Error::other)?;
-        self.store.write_result(on.id, &files)?;
+        let file = serde_json::to_vec(&ResultFile::from(&document)).map_err(io::Error::other)?;
+        self.store.write_result(on.id, &file)?;
         let notes = JobNotes {
-            result_hash: Some(files.hash()),
+            result_hash: Some(document.hash()),
             salt: is_replica(&on.job).then(random_salt).transpose()?,
             ..on.notes.clone()
         };
@@ -351,17 +426,14 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.remove(container).await?)
     }
 
-    /// Removes the container of a job that is gone from the chain, keeps what it wrote, and closes its notes.
+    /// Removes the container of a job that is gone from the chain, and closes its notes. What it wrote is
+    /// kept.
     pub(super) async fn clear_away(&self, what: &Leftover) -> Result<(), StepError> {
         let notes = self
             .store
             .stored_notes(what.job)?
             .filter(|notes| notes.fingerprint == what.fingerprint);
         if let Some(container) = &what.container {
-            // Without notes of its own the folder may be another job's.
-            if notes.is_some() && self.store.output(what.job)?.is_none() {
-                self.keep_output(what.job, container).await?;
-            }
             self.engine.remove(container).await?;
         }
         if let Some(notes) = notes {
@@ -374,14 +446,5 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             )?;
         }
         Ok(self.store.prune()?)
-    }
-
-    async fn keep_output(&self, id: u64, container: &str) -> Result<(), StepError> {
-        match self.engine.output(container).await {
-            Ok(output) => Ok(self.store.write_output(id, &output)?),
-            Err(error @ EngineError::Unreachable { .. }) => Err(error.into()),
-            // A container that never ran has none.
-            Err(_) => Ok(()),
-        }
     }
 }

@@ -4,6 +4,8 @@
 
 mod failures;
 mod losses;
+mod real_engine;
+mod runs;
 
 use std::sync::Mutex;
 
@@ -15,12 +17,15 @@ use assay_client::{
     },
 };
 
-use assay_primitives::job::ResultStatement;
+use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
 
 use super::*;
 use crate::{
     chain::WorkerCall,
-    engine::{ContainerSpec, EngineInfo, Output},
+    engine::{
+        Capture, CaptureTarget, ContainerSpec, ContainerState, EngineDisk, EngineInfo, Exit, OutputStream,
+        RunEnd, RunFact,
+    },
 };
 
 const IMAGE_DIGEST: [u8; 32] = [0xab; 32];
@@ -38,6 +43,8 @@ struct ChainState {
     /// Whether the node still shows evidence that has ended.
     shows_ended_evidence: bool,
     refusals: u32,
+    /// What a call costs.
+    fee: Balance,
 }
 
 /// A task that its consumer verifies.
@@ -107,6 +114,11 @@ impl WorkerChain for FakeChain {
         self.answer(|state| !state.evidence_ended || state.shows_ended_evidence)
     }
 
+    async fn fee(&self, call: WorkerCall) -> Result<Balance, ChainError> {
+        assert!(matches!(call, WorkerCall::Settle { .. }), "{call:?} is free");
+        self.answer(|state| state.fee)
+    }
+
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         signature_of(message)
     }
@@ -168,6 +180,7 @@ impl WorkerChain for FakeChain {
                     state.jobs.remove(&job);
                     events.push(slash_queued());
                 }
+                WorkerCall::ReportWorkloadEnded { job } => drop(state.jobs.remove(&job)),
                 WorkerCall::AcceptRequest { .. }
                 | WorkerCall::CommitResult { .. }
                 | WorkerCall::RevealResult { .. }
@@ -198,6 +211,13 @@ fn slash_queued() -> AssayEvent {
     })
 }
 
+/// What every container writes.
+const OUTPUT: &[u8] = b"done\n";
+
+fn done() -> StdoutResult {
+    StdoutResult::Whole(blake3::hash(OUTPUT).into())
+}
+
 #[derive(Default)]
 struct EngineInMemory {
     containers: Vec<Container>,
@@ -207,6 +227,9 @@ struct EngineInMemory {
     failing_lists: u32,
     failing_pulls: u32,
     start_error: Option<EngineError>,
+    /// Whether a pull goes on for ever.
+    pulls_hang: bool,
+    is_absent: bool,
 }
 
 /// An engine in memory whose containers run until a test ends them.
@@ -235,8 +258,24 @@ impl FakeEngine {
         })
     }
 
-    fn end_container(&self, exit_code: i64) {
-        self.change(|engine| engine.containers[0].state = ContainerState::Exited { exit_code });
+    fn end_container(&self, exit_code: i32) {
+        self.end_run(RunEnd {
+            exit: Exit::Clean(exit_code),
+            stdout: Some(done()),
+        });
+    }
+
+    /// The container ends, and this is what was seen of it.
+    fn end_run(&self, end: RunEnd) {
+        self.change(|engine| {
+            engine.containers[0].state = ContainerState::Exited;
+            engine.containers[0].run = RunFact::Ended(end);
+        });
+    }
+
+    /// Somebody changes what the container does.
+    fn set_state(&self, state: ContainerState) {
+        self.change(|engine| engine.containers[0].state = state);
     }
 
     /// Somebody else removes all containers.
@@ -264,7 +303,18 @@ impl ContainerEngine for FakeEngine {
         self.act("ping".into(), |_| Ok(info))
     }
 
+    async fn has_image(&self, _: &str, _: [u8; 32]) -> Result<bool, EngineError> {
+        Ok(self.change(|engine| !engine.is_absent))
+    }
+
+    async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
+        Ok(None)
+    }
+
     async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        if self.change(|engine| engine.pulls_hang) {
+            return std::future::pending().await;
+        }
         self.act(format!("pull {image}"), |engine| {
             if engine.failing_pulls > 0 {
                 engine.failing_pulls -= 1;
@@ -284,6 +334,7 @@ impl ContainerEngine for FakeEngine {
             job: spec.identity.job,
             fingerprint: spec.identity.fingerprint.clone(),
             state: ContainerState::Created,
+            run: RunFact::Unwatched,
         };
         let spec = spec.clone();
         self.act("create".into(), |engine| {
@@ -293,7 +344,7 @@ impl ContainerEngine for FakeEngine {
         })
     }
 
-    async fn start(&self, id: &str) -> Result<(), EngineError> {
+    async fn start(&self, id: &str, output: CaptureTarget) -> Result<(), EngineError> {
         self.act("start".into(), |engine| {
             if let Some(error) = &engine.start_error {
                 return Err(error.clone());
@@ -304,12 +355,27 @@ impl ContainerEngine for FakeEngine {
                 .find(|container| container.id == id)
                 .unwrap();
             container.state = ContainerState::Running;
+            container.run = RunFact::Watched;
+            let mut capture = Capture::new(&output);
+            capture.take(OutputStream::Stdout, OUTPUT);
             Ok(())
         })
     }
 
-    async fn wait(&self, _: &str) -> Result<i64, EngineError> {
-        std::future::pending().await
+    async fn follow(&self, id: &str, _: CaptureTarget) -> Result<(), EngineError> {
+        self.act("follow".into(), |engine| {
+            let mut containers = engine.containers.iter_mut();
+            containers.find(|container| container.id == id).unwrap().run = RunFact::Watched;
+            Ok(())
+        })
+    }
+
+    async fn unpause(&self, id: &str) -> Result<(), EngineError> {
+        self.act("unpause".into(), |engine| {
+            let mut containers = engine.containers.iter_mut();
+            containers.find(|container| container.id == id).unwrap().state = ContainerState::Running;
+            Ok(())
+        })
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
@@ -340,15 +406,6 @@ impl ContainerEngine for FakeEngine {
                 .cloned()
                 .collect())
         })
-    }
-
-    async fn output(&self, _: &str) -> Result<Output, EngineError> {
-        let output = Output {
-            stdout: b"done\n".to_vec(),
-            stderr: Vec::new(),
-            truncated: false,
-        };
-        self.act("output".into(), |_| Ok(output))
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
@@ -382,9 +439,19 @@ impl World {
         }
     }
 
-    /// What a crash leaves: everything but the supervisor.
-    fn restart(&mut self) {
+    /// What the loss of the connection leaves: everything but the supervisor.
+    fn reconnect(&mut self) {
         self.supervisor = supervisor(&self.chain, &self.engine, &self.folder, 0);
+    }
+
+    /// What a crash leaves: containers, and nobody who follows them.
+    fn restart(&mut self) {
+        self.engine.change(|engine| {
+            for container in &mut engine.containers {
+                container.run = RunFact::Unwatched;
+            }
+        });
+        self.reconnect();
     }
 
     fn store(&self) -> JobStore {
@@ -396,42 +463,7 @@ impl World {
     }
 
     fn deploy_manifest(&self, id: u64, kind: JobKind, manifest: &str) {
-        let reference = ManifestRef::of(manifest.as_bytes());
-        self.chain.change(|state| {
-            state
-                .manifests
-                .insert(reference.hash, manifest.as_bytes().to_vec());
-            let job = Job {
-                consumer: AccountId::from([1; 32]),
-                kind,
-                manifest: Manifest::Public(reference),
-                image_digest: IMAGE_DIGEST,
-                slots: 2,
-                nodes: 1,
-                max_price_per_slot_hour: 1,
-                max_duration_ms: 1_000_000,
-                auction: None,
-                open_places: 0,
-                assignments: 1,
-                ballot: None,
-                deposit: 1,
-                bounties: 1,
-                paid: 0,
-                created_at_ms: state.now_ms,
-            };
-            let part = Assignment {
-                provider: AccountId::from([2; 32]),
-                price_per_slot_hour: 1,
-                max_duration_ms: 1_000_000,
-                escrowed: 1,
-                earned: 0,
-                paid: 0,
-                state: AssignmentState::Starting {
-                    deadline_ms: state.now_ms + 600_000,
-                },
-            };
-            state.jobs.insert(id, AssignedJob { job, part });
-        });
+        deploy_on(&self.chain, id, kind, manifest, IMAGE_DIGEST);
     }
 
     /// A new block, and everything that follows from it until nothing is under way any more.
@@ -461,6 +493,46 @@ impl World {
     }
 }
 
+/// Has the chain give a job to the machine.
+fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_digest: [u8; 32]) {
+    let reference = ManifestRef::of(manifest.as_bytes());
+    chain.change(|state| {
+        state
+            .manifests
+            .insert(reference.hash, manifest.as_bytes().to_vec());
+        let job = Job {
+            consumer: AccountId::from([1; 32]),
+            kind,
+            manifest: Manifest::Public(reference),
+            image_digest,
+            slots: 2,
+            nodes: 1,
+            max_price_per_slot_hour: 1,
+            max_duration_ms: 1_000_000,
+            auction: None,
+            open_places: 0,
+            assignments: 1,
+            ballot: None,
+            deposit: 1,
+            bounties: 1,
+            paid: 0,
+            created_at_ms: state.now_ms,
+        };
+        let part = Assignment {
+            provider: AccountId::from([2; 32]),
+            price_per_slot_hour: 1,
+            max_duration_ms: 1_000_000,
+            escrowed: 1,
+            earned: 0,
+            paid: 0,
+            state: AssignmentState::Starting {
+                deadline_ms: state.now_ms + 600_000,
+            },
+        };
+        state.jobs.insert(id, AssignedJob { job, part });
+    });
+}
+
 fn supervisor(
     chain: &FakeChain,
     engine: &Arc<FakeEngine>,
@@ -470,14 +542,14 @@ fn supervisor(
     supervisor_of(chain, engine, folder, highest_block, [3; 32], Vec::new())
 }
 
-fn supervisor_of(
+fn supervisor_of<E: ContainerEngine>(
     chain: &FakeChain,
-    engine: &Arc<FakeEngine>,
+    engine: &Arc<E>,
     folder: &tempfile::TempDir,
     highest_block: u64,
     worker: [u8; 32],
     earlier_workers: Vec<String>,
-) -> Supervisor<FakeChain, FakeEngine> {
+) -> Supervisor<FakeChain, E> {
     Supervisor::new(SupervisorParts {
         chain: chain.clone(),
         engine: engine.clone(),
@@ -492,6 +564,8 @@ fn supervisor_of(
             processes: 10,
         },
         highest_block,
+        preflight: Preflight::new(true, 100),
+        min_profit: 0,
         metrics: Metrics::new().unwrap(),
     })
     .unwrap()
@@ -537,13 +611,22 @@ async fn task_runs_from_order_to_payment() {
 
     world.engine.end_container(0);
     world.block().await;
-    let document = world.store().result_document(7).unwrap().unwrap();
-    let result_hash = sp_crypto_hashing::blake2_256(&document);
+    let result = ResultDocument {
+        exit_code: 0,
+        image_digest: IMAGE_DIGEST,
+        manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash,
+        stdout: done(),
+    };
+    let file = world.store().result_document(7).unwrap().unwrap();
+    assert_eq!(hash_of_file(&file), Some(result.hash()));
     assert_eq!(
         world.chain.calls()[1],
-        WorkerCall::SubmitResult { job: 7, result_hash }
+        WorkerCall::SubmitResult {
+            job: 7,
+            result_hash: result.hash()
+        }
     );
-    assert_eq!(world.engine.trace(), ["output", "remove"]);
+    assert_eq!(world.engine.trace(), ["remove"]);
 
     world.block().await;
     assert_eq!(
@@ -552,7 +635,7 @@ async fn task_runs_from_order_to_payment() {
     );
     world.block().await;
     assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
-    assert_eq!(world.store().output(7).unwrap().unwrap().0, b"done\n");
+    assert_eq!(world.store().output(7).unwrap().unwrap().0, OUTPUT);
 }
 
 #[tokio::test(start_paused = true)]
@@ -562,7 +645,7 @@ async fn attested_task_is_vouched_for_and_paid() {
     world.block().await;
     world.engine.end_container(0);
     world.block().await;
-    let result_hash = sp_crypto_hashing::blake2_256(&world.store().result_document(7).unwrap().unwrap());
+    let result_hash = hash_of_file(&world.store().result_document(7).unwrap().unwrap()).unwrap();
     let statement = ResultStatement {
         job: 7,
         machine: 0,
@@ -680,28 +763,9 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
     world.engine.trace();
     world.chain.change(|state| state.jobs.clear());
     world.block().await;
-    assert_eq!(world.engine.trace(), ["output", "remove"]);
-    assert_eq!(world.store().output(1).unwrap().unwrap().0, b"done\n");
-}
-
-#[tokio::test(start_paused = true)]
-async fn service_that_keeps_ending_is_given_up() {
-    let mut world = World::new();
-    world.deploy(1, JobKind::Service);
-    world.block().await;
-    for _ in 0..MAX_RESTARTS {
-        world.engine.end_container(1);
-        tokio::time::advance(LONGEST_PAUSE).await;
-        world.block().await;
-        assert_eq!(world.engine.state(), Some(ContainerState::Running));
-    }
-    world.engine.end_container(1);
-    tokio::time::advance(LONGEST_PAUSE).await;
-    world.block().await;
-    assert_eq!(
-        world.chain.calls().last(),
-        Some(&WorkerCall::Abandon { job: 1, machine: 0 })
-    );
+    assert_eq!(world.engine.trace(), ["remove"]);
+    // Of both of its runs.
+    assert_eq!(world.store().output(1).unwrap().unwrap().0, OUTPUT.repeat(2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -716,44 +780,4 @@ async fn stable_service_is_forgiven_its_restarts() {
     tokio::time::advance(STABLE_RUN).await;
     world.block().await;
     assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn crash_after_any_step_starts_nothing_twice() {
-    for crash_after in 0..8 {
-        let mut world = World::new();
-        world.deploy(7, TASK);
-        let mut steps_done = 0;
-        let mut ended = false;
-        for _ in 0..60 {
-            let best_block = world.chain.change(|state| {
-                state.best_block += 1;
-                state.now_ms += 100;
-                state.best_block
-            });
-            world.supervisor.look_at_chain(best_block).await.unwrap();
-            world.supervisor.round().await.unwrap();
-            if !world.supervisor.busy.is_empty() {
-                world.supervisor.step_ended().await.unwrap();
-                steps_done += 1;
-            }
-            if steps_done == crash_after {
-                world.restart();
-            }
-            if !ended && starts(&world.chain.calls()) == 1 {
-                world.engine.end_container(0);
-                ended = true;
-            }
-        }
-        let trace = world.engine.trace();
-        for step in ["create", "start", "output"] {
-            let times = trace.iter().filter(|entry| *entry == step).count();
-            assert_eq!(times, 1, "{step} after a crash at step {crash_after}: {trace:?}");
-        }
-        let calls = world.chain.calls();
-        assert_eq!(starts(&calls), 1);
-        assert!(matches!(calls[1], WorkerCall::SubmitResult { .. }), "{calls:?}");
-        assert_eq!(calls[2..], [WorkerCall::Settle { job: 7, machine: 0 }]);
-        assert_eq!(world.engine.state(), None);
-    }
 }

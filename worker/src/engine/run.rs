@@ -1,0 +1,513 @@
+//! One run of a container, from its start to its end, as the worker saw it.
+//!
+//! ```text
+//! attach stream ── frames ──▶ Capture: BLAKE3 of standard output, beginnings in files ─┐
+//! wait ─────────── exit code ───────────────────────────────────────────────────────────┼─▶ RunEnd ─▶ result
+//! events ───────── killed by somebody? the engine gone? ────────────────────────────────┘
+//! ```
+//!
+//! All three are asked for on connections of their own, the first and the last before the container is
+//! started. Reading is what moves the bytes on: while the worker does not read, the container waits in its
+//! write.
+//!
+//! A run ended *cleanly* if the process of the engine that answered before the start still answers [`SETTLE`]
+//! after the end, says the same exit code twice, and told of nobody who killed or stopped the container. A
+//! reboot, an engine that was stopped or died, and a watcher (shim, `conmon`) that was killed all break one
+//! of these.
+
+use std::time::Duration;
+
+use assay_primitives::job::StdoutResult;
+use http_body_util::BodyExt;
+use hyper::{
+    Method,
+    body::{Bytes, Incoming},
+    upgrade::Upgraded,
+};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::{
+    Capture, Container, ContainerState, EngineEndpoint,
+    wire::{Frames, Wire, WireError, filters},
+};
+
+/// Time for which the engine must live on after a container's end. An engine or a host that is going down
+/// ends containers first and itself soon after.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Longest time that the last bytes may take after the container's end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest line of the engine's events that is understood, in bytes.
+const MAX_EVENT_BYTES: usize = 64 * 1_024;
+
+/// Exit codes of a first process that SIGKILL or SIGTERM ended: the memory limit's way, or that of somebody
+/// outside.
+const SIGNALLED: [i32; 2] = [137, 143];
+
+/// How a container's first process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, or by the signal that its own doing brought on it.
+    Clean(i32),
+    /// By SIGKILL or SIGTERM, perhaps of its own making and perhaps not: not every engine tells the memory
+    /// limit from others who kill.
+    Signalled(i32),
+    /// Unseen, or together with what watched it.
+    Unseen,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnd {
+    /// Its first process's end.
+    pub exit: Exit,
+    /// Standard output, where every byte of it was seen.
+    pub stdout: Option<StdoutResult>,
+}
+
+impl RunEnd {
+    /// A run whose end is not known.
+    pub const UNSEEN: Self = Self {
+        exit: Exit::Unseen,
+        stdout: None,
+    };
+}
+
+/// What this process knows of a container's present run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunFact {
+    /// Nothing: it was started before this process, or not at all.
+    Unwatched,
+    /// It is watched, and goes on or has just ended.
+    Watched,
+    /// It ended.
+    Ended(RunEnd),
+}
+
+/// The watch over one run, which goes on when nobody holds this.
+#[derive(Clone, Debug)]
+pub(super) struct Run(watch::Receiver<Option<RunEnd>>);
+
+impl Run {
+    pub(super) fn fact(&self) -> RunFact {
+        match *self.0.borrow() {
+            Some(end) => RunFact::Ended(end),
+            // A watch that was dropped, as at the end of the process, saw nothing.
+            None if self.0.has_changed().is_err() => RunFact::Ended(RunEnd::UNSEEN),
+            None => RunFact::Watched,
+        }
+    }
+
+    pub(super) async fn ended(mut self) -> RunEnd {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(end) => end.unwrap_or(RunEnd::UNSEEN),
+            Err(_) => RunEnd::UNSEEN,
+        }
+    }
+}
+
+/// Everything by which a run is followed, connected and ready before it begins.
+pub(super) struct Follower {
+    id: String,
+    wait: Wire,
+    events: Option<Events>,
+    /// `None` where a run that goes on cannot be attached to any more; its end can be waited for all the
+    /// same.
+    output: Option<Frames<TokioIo<Upgraded>>>,
+    /// Whether the output is followed from the first byte on.
+    from_the_start: bool,
+}
+
+impl Follower {
+    /// Connects everything. `from_the_start` says that the container does not run yet.
+    pub(super) async fn connect(
+        endpoint: &EngineEndpoint,
+        id: &str,
+        from_the_start: bool,
+    ) -> Result<Self, WireError> {
+        // Not every engine keeps events; one that does tells of its own end there, too.
+        let events = Events::listen(endpoint, id).await.ok();
+        let attached = Wire::open(endpoint)
+            .await?
+            .attach(&format!("/containers/{id}/attach?stream=1&stdout=1&stderr=1"))
+            .await;
+        let output = match attached {
+            Ok(output) => Some(output),
+            Err(_) if !from_the_start => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Self {
+            id: id.to_owned(),
+            wait: Wire::open(endpoint).await?,
+            events,
+            output,
+            from_the_start,
+        })
+    }
+
+    /// Notes that somebody else started the container, perhaps before this was connected: a start that was cut off
+    /// and repeated.
+    pub(super) fn came_late(&mut self) {
+        self.from_the_start = false;
+    }
+
+    /// Follows the run, which has begun, in a task of its own.
+    pub(super) fn follow(self, capture: Capture) -> Run {
+        let (tell, run) = watch::channel(None);
+        tokio::spawn(async move {
+            let id = self.id.clone();
+            let (end, reason) = self.to_its_end(capture).await;
+            if let Some(reason) = reason {
+                tracing::info!(
+                    container = id,
+                    reason,
+                    "a container's run was not seen to its end"
+                );
+            }
+            tell.send_replace(Some(end));
+            // Kept until nobody asks any more: a channel without a sender means that nothing was seen.
+            tell.closed().await;
+        });
+        Run(run)
+    }
+
+    /// The run's end, and where it was not seen, why.
+    async fn to_its_end(self, mut capture: Capture) -> (RunEnd, Option<String>) {
+        let Self {
+            id,
+            mut wait,
+            events,
+            output,
+            from_the_start,
+        } = self;
+        let mut events = events.unwrap_or_default();
+        let mut reading = std::pin::pin!(async move {
+            let mut output = output.ok_or_else(|| WireError::Broken("it was not attached to".into()))?;
+            while let Some((stream, bytes)) = output.next().await? {
+                capture.take(stream, bytes);
+            }
+            Ok(capture)
+        });
+        let mut read = None;
+        let waited = {
+            let path = format!("/containers/{id}/wait?condition=not-running");
+            let mut waiting = std::pin::pin!(wait.slow_json::<Waited>(Method::POST, &path));
+            loop {
+                tokio::select! {
+                    ended = &mut reading, if read.is_none() => read = Some(ended),
+                    answer = &mut waiting => break answer,
+                    () = events.watch(), if events.is_connected() => (),
+                }
+            }
+        };
+        let unseen = |reason: String| (RunEnd::UNSEEN, Some(reason));
+        let exit_code = match waited.map(Waited::exit_code) {
+            Ok(Ok(exit_code)) => exit_code,
+            Ok(Err(reason)) => return unseen(reason),
+            Err(error) => return unseen(error.to_string()),
+        };
+        let read = match read {
+            Some(read) => read,
+            None => tokio::time::timeout(DRAIN_TIMEOUT, reading)
+                .await
+                .unwrap_or_else(|_| Err(WireError::Broken("the output does not end".into()))),
+        };
+        // The engine lives on, and says who killed, or it does not and it is seen here.
+        let _ = tokio::time::timeout(SETTLE, events.watch_on()).await;
+        if let Some(reason) = events.fault() {
+            return unseen(reason);
+        }
+        match wait
+            .json::<Inspected>(Method::GET, &format!("/containers/{id}/json"))
+            .await
+        {
+            Ok(found) if found.is_end_by(exit_code) => (),
+            Ok(found) => {
+                return unseen(format!(
+                    "the container is {found:?} after it ended with {exit_code}"
+                ));
+            }
+            Err(error) => return unseen(error.to_string()),
+        }
+        let exit = if SIGNALLED.contains(&exit_code) {
+            Exit::Signalled(exit_code)
+        } else {
+            Exit::Clean(exit_code)
+        };
+        let (stdout, reason) = match read {
+            Ok(capture) => (from_the_start.then(|| capture.finish()), None),
+            Err(error) => (None, Some(format!("its output broke off: {error}"))),
+        };
+        (RunEnd { exit, stdout }, reason)
+    }
+}
+
+/// The engine's answer to `wait`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Waited {
+    status_code: i64,
+    error: Option<WaitFault>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WaitFault {
+    #[serde(default)]
+    message: String,
+}
+
+impl Waited {
+    fn exit_code(self) -> Result<i32, String> {
+        if let Some(fault) = self.error.filter(|fault| !fault.message.is_empty()) {
+            return Err(fault.message);
+        }
+        u8::try_from(self.status_code)
+            .map(i32::from)
+            .map_err(|_| format!("{} is no exit code", self.status_code))
+    }
+}
+
+/// What the engine says of a container on its own.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspected {
+    state: InspectedState,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedState {
+    status: String,
+    exit_code: i64,
+    #[serde(default)]
+    error: String,
+}
+
+impl Inspected {
+    fn is_end_by(&self, exit_code: i32) -> bool {
+        container_state(&self.state.status) == Some(ContainerState::Exited)
+            && self.state.exit_code == i64::from(exit_code)
+            && self.state.error.is_empty()
+    }
+}
+
+/// The engine's word for a container's state; `None` for one that is as good as gone.
+///
+/// Docker's and Podman's words, and any other as [`ContainerState::Stuck`]: one container in a state that
+/// nobody here knows must not hide the others.
+pub(super) fn container_state(word: &str) -> Option<ContainerState> {
+    match word {
+        "created" | "configured" | "initialized" => Some(ContainerState::Created),
+        "running" => Some(ContainerState::Running),
+        "paused" => Some(ContainerState::Paused),
+        "exited" | "stopped" => Some(ContainerState::Exited),
+        "removing" => None,
+        _ => Some(ContainerState::Stuck),
+    }
+}
+
+/// The engine's events of one container.
+#[derive(Default)]
+struct Events {
+    connection: Option<(Wire, Incoming)>,
+    line: Vec<u8>,
+    fault: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "Action", default)]
+    action: String,
+}
+
+impl Events {
+    async fn listen(endpoint: &EngineEndpoint, id: &str) -> Result<Self, WireError> {
+        let mut wire = Wire::open(endpoint).await?;
+        let body = wire
+            .stream(&format!("/events?filters={}", filters("container", id)))
+            .await?;
+        Ok(Self {
+            connection: Some((wire, body)),
+            ..Self::default()
+        })
+    }
+
+    fn is_connected(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    /// What speaks against a clean end.
+    fn fault(&self) -> Option<String> {
+        self.fault.clone()
+    }
+
+    /// Watches until the engine ends.
+    async fn watch_on(&mut self) {
+        while self.is_connected() {
+            self.watch().await;
+        }
+        std::future::pending().await
+    }
+
+    /// Takes the next piece of what the engine tells.
+    async fn watch(&mut self) {
+        let Some((_, body)) = &mut self.connection else {
+            return std::future::pending().await;
+        };
+        match body.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.take(&data);
+                }
+            }
+            Some(Err(_)) | None => {
+                self.connection = None;
+                self.fault.get_or_insert_with(|| "the engine ended".into());
+            }
+        }
+    }
+
+    fn take(&mut self, data: &Bytes) {
+        for byte in data {
+            if *byte != b'\n' {
+                // What is longer is no event of ours, and its end does not parse.
+                if self.line.len() < MAX_EVENT_BYTES {
+                    self.line.push(*byte);
+                }
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            let Ok(event) = serde_json::from_slice::<Event>(&line) else {
+                continue;
+            };
+            if matches!(event.action.as_str(), "kill" | "stop" | "restart") {
+                self.fault
+                    .get_or_insert_with(|| format!("the engine was told to {} the container", event.action));
+            }
+        }
+    }
+}
+
+/// A listed container in our own words; `None` for one whose labels are not ours to read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Listed {
+    id: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    labels: Option<std::collections::HashMap<String, String>>,
+}
+
+impl Listed {
+    pub(super) fn describe(&self, fact: impl FnOnce(&str) -> RunFact) -> Option<Container> {
+        let label = |name: &str| self.labels.as_ref()?.get(name);
+        Some(Container {
+            job: label(super::LABEL_JOB)?.parse().ok()?,
+            fingerprint: label(super::LABEL_FINGERPRINT)?.clone(),
+            state: container_state(&self.state)?,
+            run: fact(&self.id),
+            id: self.id.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_state_that_an_engine_has_is_understood() {
+        for (words, state) in [
+            (
+                &["created", "configured", "initialized"][..],
+                Some(ContainerState::Created),
+            ),
+            (&["running"], Some(ContainerState::Running)),
+            (&["paused"], Some(ContainerState::Paused)),
+            (&["exited", "stopped"], Some(ContainerState::Exited)),
+            (&["removing"], None),
+            (
+                &[
+                    "restarting",
+                    "stopping",
+                    "dead",
+                    "unknown",
+                    "",
+                    "a word of next year",
+                ],
+                Some(ContainerState::Stuck),
+            ),
+        ] {
+            for word in words {
+                assert_eq!(container_state(word), state, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn container_in_an_unknown_state_does_not_hide_the_others() {
+        let text = r#"[
+            {"Id":"a","State":"dreaming","Labels":{"assay.job":"1","assay.fingerprint":"x"}},
+            {"Id":"b","State":"running","Labels":{"assay.job":"2","assay.fingerprint":"y"},"Ports":null},
+            {"Id":"c","State":"running","Labels":null},
+            {"Id":"d","State":"removing","Labels":{"assay.job":"4","assay.fingerprint":"z"}}
+        ]"#;
+        let listed: Vec<Listed> = serde_json::from_str(text).unwrap();
+        let states: Vec<_> = listed
+            .iter()
+            .filter_map(|listed| listed.describe(|_| RunFact::Unwatched))
+            .map(|container| (container.id, container.job, container.state))
+            .collect();
+        assert_eq!(
+            states,
+            [
+                ("a".to_owned(), 1, ContainerState::Stuck),
+                ("b".to_owned(), 2, ContainerState::Running)
+            ]
+        );
+    }
+
+    #[test]
+    fn exit_code_is_one_of_a_process() {
+        let waited = |text: &str| serde_json::from_str::<Waited>(text).unwrap().exit_code();
+        assert_eq!(waited(r#"{"StatusCode":3}"#), Ok(3));
+        assert_eq!(waited(r#"{"StatusCode":137,"Error":null}"#), Ok(137));
+        assert_eq!(waited(r#"{"StatusCode":0,"Error":{"Message":""}}"#), Ok(0));
+        // What Podman says when the process that watched the container was killed.
+        assert!(waited(r#"{"StatusCode":0,"Error":{"Message":"no such exit code"}}"#).is_err());
+        assert!(waited(r#"{"StatusCode":-1}"#).is_err());
+        assert!(waited(r#"{"StatusCode":256}"#).is_err());
+    }
+
+    #[test]
+    fn kill_among_the_events_is_a_fault() {
+        let fault = |pieces: &[&str]| {
+            let mut events = Events::default();
+            for piece in pieces {
+                events.take(&Bytes::copy_from_slice(piece.as_bytes()));
+            }
+            events.fault()
+        };
+        assert_eq!(
+            fault(&["{\"Action\":\"start\"}\n{\"Action\":\"die\"}\n", "nonsense\n"]),
+            None
+        );
+        for action in ["kill", "stop", "restart"] {
+            let told = fault(&[
+                "{\"Action\":\"start\"}\n{\"Act",
+                &format!("ion\":\"{action}\"}}\n"),
+            ]);
+            assert_eq!(
+                told.unwrap(),
+                format!("the engine was told to {action} the container")
+            );
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Connections of our own to the engine, for what a pool of connections cannot tell: that one process of the
+//! engine answered from a container's start to its end. A connection ends with the process behind it.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+    header,
+    upgrade::Upgraded,
+};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    task::JoinHandle,
+};
+
+use super::{EngineEndpoint, OutputStream};
+
+/// Longest time that the engine has to take a connection, and to begin an answer that waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longest time that the engine has to do what it is told. Starting a container takes long on a busy host.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Longest answer that is read as a whole, in bytes: a list of a machine's containers, each with its labels
+/// and mounts.
+const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
+
+/// Most bytes of a frame that are in memory at once.
+const CHUNK_BYTES: usize = 64 * 1_024;
+
+/// Port of an engine whose address names none.
+const DEFAULT_PORT: u16 = 2375;
+
+/// A request that did not get an answer of use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    /// The connection cannot be made, or broke.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// The engine refused.
+    #[error("{message}")]
+    Status {
+        /// Its status code.
+        code: u16,
+        /// Its words.
+        message: String,
+    },
+    /// The answer is none that was expected.
+    #[error("the engine's answer cannot be read: {0}")]
+    Unreadable(String),
+}
+
+fn broken(error: impl std::fmt::Display) -> WireError {
+    WireError::Broken(error.to_string())
+}
+
+/// One connection.
+pub(super) struct Wire {
+    requests: SendRequest<Full<Bytes>>,
+    /// Moves the bytes; ends with the connection.
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Wire {
+    pub(super) async fn open(endpoint: &EngineEndpoint) -> Result<Self, WireError> {
+        let opening = async {
+            match endpoint {
+                EngineEndpoint::Socket(path) => {
+                    Self::over(UnixStream::connect(path).await.map_err(broken)?).await
+                }
+                EngineEndpoint::Http(address) => {
+                    let has_port = address
+                        .rsplit_once(':')
+                        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+                    let address = if has_port {
+                        address.clone()
+                    } else {
+                        format!("{address}:{DEFAULT_PORT}")
+                    };
+                    Self::over(TcpStream::connect(address).await.map_err(broken)?).await
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, opening).await.map_err(broken)?
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, WireError> {
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        let driver = tokio::spawn(async move {
+            // How it ends shows at the requests.
+            let _ = connection.with_upgrades().await;
+        });
+        Ok(Self { requests, driver })
+    }
+
+    /// Sends a request and returns the head of the answer with its body to come.
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, WireError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "engine");
+        if upgrade {
+            request = request
+                .header(header::CONNECTION, "Upgrade")
+                .header(header::UPGRADE, "tcp");
+        }
+        let request = request.body(Full::default()).map_err(broken)?;
+        self.requests.send_request(request).await.map_err(broken)
+    }
+
+    /// The answer as JSON, however long it takes to come.
+    pub(super) async fn slow_json<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, WireError> {
+        let response = self.ask(method, path, false).await?;
+        let code = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+            .collect()
+            .await
+            .map_err(broken)?
+            .to_bytes();
+        if !code.is_success() {
+            return Err(refused(code, &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| WireError::Unreadable(error.to_string()))
+    }
+
+    /// The answer as JSON, which must come soon.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+    ) -> Result<T, WireError> {
+        tokio::time::timeout(PATIENCE, self.slow_json(method, path))
+            .await
+            .map_err(broken)?
+    }
+
+    /// Tells the engine to do something; returns true if it did, and false if it was so already.
+    pub(super) async fn command(&mut self, path: &str) -> Result<bool, WireError> {
+        let commanding = async {
+            let response = self.ask(Method::POST, path, false).await?;
+            let code = response.status();
+            if code.is_success() || code == StatusCode::NOT_MODIFIED {
+                return Ok(code != StatusCode::NOT_MODIFIED);
+            }
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+                .collect()
+                .await;
+            Err(refused(
+                code,
+                &body.map(|body| body.to_bytes()).unwrap_or_default(),
+            ))
+        };
+        tokio::time::timeout(COMMAND_PATIENCE, commanding)
+            .await
+            .map_err(broken)?
+    }
+
+    /// An answer that goes on until the connection ends.
+    pub(super) async fn stream(&mut self, path: &str) -> Result<Incoming, WireError> {
+        let response = tokio::time::timeout(PATIENCE, self.ask(Method::GET, path, false))
+            .await
+            .map_err(broken)??;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            code => Err(refused(code, b"")),
+        }
+    }
+
+    /// Turns the connection into a stream of frames.
+    pub(super) async fn attach(mut self, path: &str) -> Result<Frames<TokioIo<Upgraded>>, WireError> {
+        let attaching = async {
+            let response = self.ask(Method::POST, path, true).await?;
+            let code = response.status();
+            if code != StatusCode::SWITCHING_PROTOCOLS {
+                let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+                    .collect()
+                    .await;
+                let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+                return Err(refused(code, &body));
+            }
+            let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
+            Ok(Frames::new(TokioIo::new(upgraded)))
+        };
+        tokio::time::timeout(PATIENCE, attaching).await.map_err(broken)?
+    }
+}
+
+/// Filters of a question, as the value of a URL's parameter: a map of one name to one value.
+pub(super) fn filters(name: &str, value: &str) -> String {
+    let text = serde_json::json!({ name: [value] }).to_string();
+    text.bytes()
+        .map(|byte| {
+            if byte.is_ascii_alphanumeric() {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
+}
+
+fn refused(code: StatusCode, body: &[u8]) -> WireError {
+    let words: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let message = words
+        .as_ref()
+        .and_then(|words| words.get("message"))
+        .and_then(serde_json::Value::as_str)
+        .map_or_else(|| format!("status {code}"), str::to_owned);
+    WireError::Status {
+        code: code.as_u16(),
+        message,
+    }
+}
+
+/// The two output streams of a container in one: frames of a head (stream, three zeros, length as 32 bits,
+/// big-endian) and so many bytes.
+pub(super) struct Frames<S> {
+    stream: S,
+    chunk: Vec<u8>,
+    current: OutputStream,
+    left_in_frame: usize,
+}
+
+impl<S: AsyncRead + Unpin> Frames<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            chunk: vec![0; CHUNK_BYTES],
+            current: OutputStream::Stdout,
+            left_in_frame: 0,
+        }
+    }
+
+    /// The next bytes, or `None` at an end between two frames.
+    ///
+    /// # Errors
+    /// An end anywhere else, and a head that is none: bytes are missing then.
+    pub(super) async fn next(&mut self) -> Result<Option<(OutputStream, &[u8])>, WireError> {
+        while self.left_in_frame == 0 {
+            let mut head = [0; 8];
+            if self.stream.read(&mut head[..1]).await.map_err(broken)? == 0 {
+                return Ok(None);
+            }
+            self.stream.read_exact(&mut head[1..]).await.map_err(broken)?;
+            let [stream, 0, 0, 0, length @ ..] = head else {
+                return Err(WireError::Unreadable("a frame's head is none".into()));
+            };
+            self.current = match stream {
+                1 => OutputStream::Stdout,
+                2 => OutputStream::Stderr,
+                other => return Err(WireError::Unreadable(format!("a frame of stream {other}"))),
+            };
+            self.left_in_frame = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        }
+        let wanted = self.left_in_frame.min(CHUNK_BYTES);
+        let read = self
+            .stream
+            .read(&mut self.chunk[..wanted])
+            .await
+            .map_err(broken)?;
+        if read == 0 {
+            return Err(broken("a frame ends too early"));
+        }
+        self.left_in_frame -= read;
+        Ok(Some((self.current, &self.chunk[..read])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    async fn read(bytes: &[u8]) -> Result<Vec<(OutputStream, Vec<u8>)>, WireError> {
+        let mut frames = Frames::new(bytes);
+        let mut seen = Vec::new();
+        while let Some((stream, bytes)) = frames.next().await? {
+            seen.push((stream, bytes.to_vec()));
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn filters_are_escaped() {
+        assert_eq!(
+            filters("label", "a b=\"1"),
+            "%7B%22label%22%3A%5B%22a%20b%3D%5C%221%22%5D%7D"
+        );
+    }
+
+    #[tokio::test]
+    async fn frames_are_taken_apart() {
+        let bytes =
+            b"\x01\0\0\0\0\0\0\x03a\xff\0\x02\0\0\0\0\0\0\x01e\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\x01b";
+        let expected = [
+            (OutputStream::Stdout, b"a\xff\0".to_vec()),
+            (OutputStream::Stderr, b"e".to_vec()),
+            (OutputStream::Stdout, b"b".to_vec()),
+        ];
+        assert_eq!(read(bytes).await.unwrap(), expected);
+        assert_eq!(read(b"").await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn end_inside_a_frame_is_no_end() {
+        let whole = b"\x01\0\0\0\0\0\0\x03abc";
+        for length in 1..whole.len() {
+            assert!(read(&whole[..length]).await.is_err(), "{length} bytes");
+        }
+        assert!(read(b"\x03\0\0\0\0\0\0\x01a").await.is_err());
+        assert!(read(b"\x01\x01\0\0\0\0\0\x01a").await.is_err());
+        assert!(read(b"hello there").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn frame_is_never_in_memory_as_a_whole() {
+        let length = 3 * CHUNK_BYTES + 5;
+        let mut bytes = vec![1, 0, 0, 0];
+        bytes.extend(u32::try_from(length).unwrap().to_be_bytes());
+        bytes.extend(vec![7; length]);
+        let pieces = read(&bytes).await.unwrap();
+        assert!(pieces.iter().all(|(_, piece)| piece.len() <= CHUNK_BYTES));
+        assert_eq!(pieces.iter().map(|(_, piece)| piece.len()).sum::<usize>(), length);
+    }
+}

@@ -1,0 +1,423 @@
+//! Asks image registries about an image, by the protocol that Docker and the OCI distribution specification
+//! share.
+
+use assay_client::manifest::ImageReference;
+use hyper::{
+    StatusCode, Uri,
+    header::{self, HeaderName},
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::attestation::{AddressPolicy, Answer, FetchError, HttpFetch};
+
+/// Longest manifest or configuration of an image, in bytes. Registries take manifests of up to 4 MiB.
+const MAX_DOCUMENT_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// Longest answer of a token service, in bytes.
+const MAX_TOKEN_BYTES: usize = 64 * 1_024;
+
+/// Most redirects that are followed to one document. Registries send clients to where their blobs are.
+const MAX_REDIRECTS: usize = 3;
+
+/// Most layers of an image; engines refuse more.
+const MAX_LAYERS: usize = 256;
+
+/// Kinds of documents that a manifest may be.
+const MANIFEST_KINDS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+                              application/vnd.docker.distribution.manifest.v2+json, \
+                              application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Why nothing is known of an image.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The registry was not reached, or not allowed to be.
+    #[error("the image's registry cannot be asked: {0}")]
+    Fetch(#[from] FetchError),
+    /// The registry refuses.
+    #[error("the registry answers {url} with status {code}")]
+    Status {
+        /// What was asked.
+        url: String,
+        /// The status.
+        code: u16,
+    },
+    /// The answer is none of the protocol, or of another image.
+    #[error("the registry's answer for {url} is of no use: {reason}")]
+    BadAnswer {
+        /// What was asked.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The image is for other machines.
+    #[error("the image is for {found}, and this machine is {wanted}")]
+    OtherPlatform {
+        /// For what it is.
+        found: String,
+        /// What this machine is.
+        wanted: String,
+    },
+}
+
+impl RegistryError {
+    /// Returns true if asking again changes nothing.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Fetch(error) => {
+                matches!(error, FetchError::NotPublic { .. } | FetchError::BadUrl { .. })
+            }
+            Self::Status { code, .. } => (400..500).contains(code) && !matches!(code, 408 | 425 | 429),
+            Self::BadAnswer { .. } | Self::OtherPlatform { .. } => true,
+        }
+    }
+}
+
+/// What a registry says of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Bytes of its layers as they are downloaded.
+    pub download_bytes: u64,
+}
+
+/// An operating system and a processor architecture, in the words of images.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(super) struct Platform {
+    #[serde(default)]
+    pub(super) os: String,
+    #[serde(default)]
+    pub(super) architecture: String,
+}
+
+impl Platform {
+    pub(super) fn of_this_machine() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            other => other,
+        };
+        Self {
+            os: "linux".into(),
+            architecture: architecture.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)
+    }
+}
+
+/// A manifest, or an index of manifests for several platforms.
+#[derive(Deserialize)]
+struct Document {
+    config: Option<Part>,
+    #[serde(default)]
+    layers: Vec<Part>,
+    manifests: Option<Vec<Part>>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    digest: String,
+    #[serde(default)]
+    size: u64,
+    platform: Option<Platform>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+#[derive(Clone)]
+pub(super) struct Registry {
+    fetch: HttpFetch,
+    policy: AddressPolicy,
+    platform: Platform,
+}
+
+/// One image's repository, and the token that it wants.
+struct Repository<'a> {
+    registry: &'a Registry,
+    base: String,
+    token: Option<String>,
+}
+
+impl Registry {
+    pub(super) fn new(policy: AddressPolicy, platform: Platform) -> Self {
+        Self {
+            fetch: HttpFetch::with_policy(policy),
+            policy,
+            platform,
+        }
+    }
+
+    /// What the registry says of an image, if it is for this platform.
+    pub(super) async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
+        let mut repository = Repository {
+            registry: self,
+            base: base_url(image, self.policy),
+            token: None,
+        };
+        let digest = image.digest_text();
+        let document = repository.manifest(&digest).await?;
+        let Some(entries) = document.manifests else {
+            return self.of_manifest(&mut repository, document, true).await;
+        };
+        let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
+        let Some(entry) = entries.iter().find(is_ours) else {
+            let found = entries.iter().filter_map(|part| part.platform.as_ref());
+            return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
+        };
+        let document = repository.manifest(&entry.digest).await?;
+        self.of_manifest(&mut repository, document, false).await
+    }
+
+    async fn of_manifest(
+        &self,
+        repository: &mut Repository<'_>,
+        document: Document,
+        asks_for_platform: bool,
+    ) -> Result<ImageFacts, RegistryError> {
+        let bad = |reason: &str| RegistryError::BadAnswer {
+            url: repository.base.clone(),
+            reason: reason.to_owned(),
+        };
+        let Some(config) = document.config else {
+            return Err(bad("a manifest without a configuration"));
+        };
+        if document.layers.len() > MAX_LAYERS {
+            return Err(bad("a manifest with too many layers"));
+        }
+        let download_bytes = document
+            .layers
+            .iter()
+            .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
+        if asks_for_platform {
+            let found: Platform = repository.json("blobs", &config.digest).await?;
+            if found != self.platform {
+                return Err(self.other_platform(found.to_string()));
+            }
+        }
+        Ok(ImageFacts { download_bytes })
+    }
+
+    fn other_platform(&self, found: String) -> RegistryError {
+        RegistryError::OtherPlatform {
+            found,
+            wanted: self.platform.to_string(),
+        }
+    }
+}
+
+/// The repository's URL. A reference without a registry is of Docker's, where one-word names are in
+/// `library`.
+fn base_url(image: &ImageReference, policy: AddressPolicy) -> String {
+    let repository = image.repository();
+    match image.registry() {
+        None | Some("docker.io" | "index.docker.io") => {
+            let folder = if repository.contains('/') { "" } else { "library/" };
+            format!("https://registry-1.docker.io/v2/{folder}{repository}")
+        }
+        Some(registry) => {
+            let host = registry.split(':').next().unwrap_or_default();
+            let is_local = host == "localhost" || host.starts_with("127.");
+            // As engines do: plain HTTP to the own host only.
+            let scheme = if policy == AddressPolicy::Any && is_local {
+                "http"
+            } else {
+                "https"
+            };
+            format!("{scheme}://{registry}/v2/{repository}")
+        }
+    }
+}
+
+impl Repository<'_> {
+    async fn manifest(&mut self, digest: &str) -> Result<Document, RegistryError> {
+        self.json("manifests", digest).await
+    }
+
+    /// A document of the repository by its digest, which is verified.
+    async fn json<T: serde::de::DeserializeOwned>(
+        &mut self,
+        kind: &str,
+        digest: &str,
+    ) -> Result<T, RegistryError> {
+        let url = format!("{}/{kind}/{digest}", self.base);
+        let bad = |reason: String| RegistryError::BadAnswer {
+            url: url.clone(),
+            reason,
+        };
+        let mut answer = self.follow(&url).await?;
+        if answer.code == StatusCode::UNAUTHORIZED
+            && self.token.is_none()
+            && let Some(token_url) = token_url(&answer)
+        {
+            self.token = Some(self.registry.token(&token_url).await?);
+            answer = self.follow(&url).await?;
+        }
+        if answer.code != StatusCode::OK {
+            return Err(RegistryError::Status {
+                url,
+                code: answer.code.as_u16(),
+            });
+        }
+        let found = format!("sha256:{}", hex::encode(Sha256::digest(&answer.body)));
+        if found != digest {
+            return Err(bad(format!("it has the digest {found}")));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| bad(error.to_string()))
+    }
+
+    /// The answer to a URL, behind redirects. Each of them leads to an address that may be asked or nowhere,
+    /// and the token is shown to the registry alone.
+    async fn follow(&self, url: &str) -> Result<Answer, RegistryError> {
+        let mut at = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers: Vec<(HeaderName, String)> = vec![(header::ACCEPT, MANIFEST_KINDS.to_owned())];
+            if let Some(token) = self.token.as_ref().filter(|_| at.starts_with(&self.base)) {
+                headers.push((header::AUTHORIZATION, format!("Bearer {token}")));
+            }
+            let answer = self.registry.fetch.ask(&at, &headers, MAX_DOCUMENT_BYTES).await?;
+            if !answer.code.is_redirection() {
+                return Ok(answer);
+            }
+            at = redirected(&at, &answer).ok_or_else(|| RegistryError::BadAnswer {
+                url: at.clone(),
+                reason: "a redirect to nowhere".into(),
+            })?;
+        }
+        Err(RegistryError::BadAnswer {
+            url: url.to_owned(),
+            reason: format!("more than {MAX_REDIRECTS} redirects"),
+        })
+    }
+}
+
+impl Registry {
+    async fn token(&self, url: &str) -> Result<String, RegistryError> {
+        let answer = self.fetch.ask(url, &[], MAX_TOKEN_BYTES).await?;
+        if answer.code != StatusCode::OK {
+            return Err(RegistryError::Status {
+                url: url.to_owned(),
+                code: answer.code.as_u16(),
+            });
+        }
+        let token: Option<Token> = serde_json::from_slice(&answer.body).ok();
+        token
+            .and_then(|token| token.token.or(token.access_token))
+            .ok_or_else(|| RegistryError::BadAnswer {
+                url: url.to_owned(),
+                reason: "no token".into(),
+            })
+    }
+}
+
+/// Where a redirect leads. From HTTPS to HTTP it leads nowhere.
+fn redirected(from: &str, answer: &Answer) -> Option<String> {
+    let location = answer.headers.get(header::LOCATION)?.to_str().ok()?;
+    let from: Uri = from.parse().ok()?;
+    if location.starts_with('/') {
+        return Some(format!(
+            "{}://{}{location}",
+            from.scheme_str()?,
+            from.authority()?
+        ));
+    }
+    let to: Uri = location.parse().ok()?;
+    match (from.scheme_str()?, to.scheme_str()?) {
+        (_, "https") | ("http", "http") => Some(location.to_owned()),
+        _ => None,
+    }
+}
+
+/// Where to ask for a token, as a refusal says: `Bearer realm="…",service="…",scope="…"`.
+fn token_url(answer: &Answer) -> Option<String> {
+    let challenge = answer.headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
+    let fields = challenge.strip_prefix("Bearer ")?;
+    let field = |name: &str| {
+        let (_, rest) = fields.split_once(&format!("{name}=\""))?;
+        let (value, _) = rest.split_once('"')?;
+        Some(value)
+    };
+    let realm = field("realm")?;
+    let parameters: Vec<String> = ["service", "scope"]
+        .into_iter()
+        .filter_map(|name| Some(format!("{name}={}", field(name)?)))
+        .collect();
+    let separator = if realm.contains('?') { '&' } else { '?' };
+    Some(format!("{realm}{separator}{}", parameters.join("&")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn image(name: &str) -> ImageReference {
+        format!("{name}@sha256:{}", "ab".repeat(32)).parse().unwrap()
+    }
+
+    fn answer(name: HeaderName, value: &str) -> Answer {
+        Answer {
+            code: StatusCode::UNAUTHORIZED,
+            headers: [(name, value.parse().unwrap())].into_iter().collect(),
+            body: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn repository_is_where_engines_look_for_it() {
+        for (name, url) in [
+            ("busybox", "https://registry-1.docker.io/v2/library/busybox"),
+            ("a/b", "https://registry-1.docker.io/v2/a/b"),
+            ("docker.io/a/b", "https://registry-1.docker.io/v2/a/b"),
+            ("ghcr.io/a/b", "https://ghcr.io/v2/a/b"),
+            (
+                "registry.example.org:5000/b",
+                "https://registry.example.org:5000/v2/b",
+            ),
+        ] {
+            for policy in [AddressPolicy::Public, AddressPolicy::Any] {
+                assert_eq!(base_url(&image(name), policy), url);
+            }
+        }
+        let local = image("127.0.0.1:5000/a");
+        assert_eq!(base_url(&local, AddressPolicy::Any), "http://127.0.0.1:5000/v2/a");
+        assert_eq!(
+            base_url(&local, AddressPolicy::Public),
+            "https://127.0.0.1:5000/v2/a"
+        );
+    }
+
+    #[test]
+    fn token_is_asked_for_where_the_registry_says() {
+        let challenge =
+            r#"Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull""#;
+        assert_eq!(
+            token_url(&answer(header::WWW_AUTHENTICATE, challenge)).unwrap(),
+            "https://auth.example/token?service=reg&scope=repository:a/b:pull"
+        );
+        assert_eq!(
+            token_url(&answer(header::WWW_AUTHENTICATE, "Basic realm=\"x\"")),
+            None
+        );
+    }
+
+    #[test]
+    fn redirects_stay_within_their_protection() {
+        let to = |from: &str, location: &str| redirected(from, &answer(header::LOCATION, location));
+        assert_eq!(to("https://a/v2/x", "/y").unwrap(), "https://a/y");
+        assert_eq!(to("https://a/v2/x", "https://b/y").unwrap(), "https://b/y");
+        assert_eq!(to("http://a/v2/x", "http://b/y").unwrap(), "http://b/y");
+        assert_eq!(to("https://a/v2/x", "http://b/y"), None);
+        assert_eq!(to("https://a/v2/x", "file:///etc/passwd"), None);
+    }
+}

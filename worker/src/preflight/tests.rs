@@ -1,0 +1,315 @@
+//! Preflight against a registry of the test's own, on the loopback address.
+
+#![allow(clippy::unwrap_used)]
+
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::{
+    attestation::fetch_tests::{Reply, Server},
+    engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo},
+};
+
+/// An engine that has no images, and so much room.
+struct Empty {
+    free_bytes: Option<u64>,
+    has_image: bool,
+}
+
+const EMPTY: Empty = Empty {
+    free_bytes: None,
+    has_image: false,
+};
+
+impl ContainerEngine for Empty {
+    async fn ping(&self) -> Result<EngineInfo, EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+
+    async fn has_image(&self, _: &str, _: [u8; 32]) -> Result<bool, EngineError> {
+        Ok(self.has_image)
+    }
+
+    async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
+        Ok(self.free_bytes.map(|free_bytes| EngineDisk { free_bytes }))
+    }
+
+    async fn pull(&self, _: &str, _: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        unreachable!("preflight pulls nothing")
+    }
+
+    async fn create(&self, _: &ContainerSpec) -> Result<String, EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+
+    async fn start(&self, _: &str, _: CaptureTarget) -> Result<(), EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+
+    async fn follow(&self, _: &str, _: CaptureTarget) -> Result<(), EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+
+    async fn unpause(&self, _: &str) -> Result<(), EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+
+    async fn list(&self, _: &str) -> Result<Vec<Container>, EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+
+    async fn remove(&self, _: &str) -> Result<(), EngineError> {
+        unreachable!("preflight starts nothing")
+    }
+}
+
+fn digest(text: &str) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(text)))
+}
+
+/// An image: its configuration, its manifest, and an index with the manifest in it.
+struct Image {
+    configuration: String,
+    manifest: String,
+    index: String,
+}
+
+fn image_of(platform: &Platform, layers: &[u64]) -> Image {
+    let platform = format!(
+        r#"{{"os":"{}","architecture":"{}"}}"#,
+        platform.os, platform.architecture
+    );
+    let configuration = platform.clone();
+    let layers: Vec<String> = layers
+        .iter()
+        .map(|size| format!(r#"{{"digest":"sha256:{}","size":{size}}}"#, "cd".repeat(32)))
+        .collect();
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":{}}},"layers":[{}]}}"#,
+        digest(&configuration),
+        configuration.len(),
+        layers.join(",")
+    );
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"digest":"{}","size":1,"platform":{platform}}}]}}"#,
+        digest(&manifest)
+    );
+    Image {
+        configuration,
+        manifest,
+        index,
+    }
+}
+
+/// A registry with these documents.
+async fn registry(documents: &[&str]) -> Server {
+    let documents: Vec<String> = documents.iter().map(|text| (*text).to_owned()).collect();
+    Server::start(move |path| {
+        let wanted = path.rsplit('/').next().unwrap_or_default();
+        documents
+            .iter()
+            .find(|text| digest(text) == wanted)
+            .map_or_else(|| Reply::status(404), Reply::ok)
+    })
+    .await
+}
+
+fn reference(server: &Server, digest: &str) -> ImageReference {
+    let host = server.url.strip_prefix("http://").unwrap();
+    format!("{host}/team/image@{digest}").parse().unwrap()
+}
+
+async fn refusal(
+    preflight: &Preflight,
+    engine: &Empty,
+    image: &ImageReference,
+    within_ms: Option<u64>,
+) -> String {
+    match preflight.check(engine, image, within_ms).await.unwrap_err() {
+        PreflightError::Refused(reason) => reason,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn download_takes_as_long_as_the_line_makes_it() {
+    assert_eq!(download_ms(0, 100), 0);
+    assert_eq!(download_ms(1, 100), 1);
+    // 100 Mbit/s are 12.5 MB/s.
+    assert_eq!(download_ms(12_500_000, 100), 1_000);
+    assert_eq!(download_ms(12_500_001, 100), 1_001);
+    // The image that nobody can pull in a start window: 40 GB on a line of 100 Mbit/s.
+    assert_eq!(download_ms(40_000_000_000, 100), 3_200_000);
+    assert_eq!(download_ms(u64::MAX, 1), u64::MAX.div_ceil(1_000));
+    assert_eq!(download_ms(1_000, 0), download_ms(1_000, 1));
+}
+
+#[tokio::test]
+async fn image_that_cannot_be_here_in_time_is_refused() {
+    let image = image_of(&Platform::of_this_machine(), &[20_000_000_000, 20_000_000_000]);
+    let server = registry(&[&image.configuration, &image.manifest, &image.index]).await;
+    let preflight = Preflight::new(true, 100);
+    for document in [&image.manifest, &image.index] {
+        let reference = reference(&server, &digest(document));
+        let reason = refusal(&preflight, &EMPTY, &reference, Some(540_000)).await;
+        assert!(
+            reason.contains("38147 MiB") && reason.contains("3201 s"),
+            "{reason}"
+        );
+        preflight
+            .check(&EMPTY, &reference, Some(3_201_000))
+            .await
+            .unwrap();
+        preflight.check(&EMPTY, &reference, None).await.unwrap();
+        let present = Empty {
+            has_image: true,
+            ..EMPTY
+        };
+        preflight.check(&present, &reference, Some(0)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn image_that_does_not_fit_on_the_disk_is_refused() {
+    let image = image_of(&Platform::of_this_machine(), &[1_000_000]);
+    let server = registry(&[&image.configuration, &image.manifest]).await;
+    let reference = reference(&server, &digest(&image.manifest));
+    let preflight = Preflight::new(true, 100);
+    let needed = (1_000_000 + image.configuration.len() as u64) * DISK_PER_DOWNLOAD + DISK_RESERVE_BYTES;
+    let with_room = |free_bytes| Empty {
+        free_bytes: Some(free_bytes),
+        ..EMPTY
+    };
+    let reason = refusal(&preflight, &with_room(needed - 1), &reference, None).await;
+    assert!(reason.contains("259 MiB"), "{reason}");
+    preflight
+        .check(&with_room(needed), &reference, None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn image_for_another_platform_is_refused() {
+    let other = Platform {
+        os: "linux".into(),
+        architecture: "s390x".into(),
+    };
+    let image = image_of(&other, &[5]);
+    let server = registry(&[&image.configuration, &image.manifest, &image.index]).await;
+    let preflight = Preflight::new(true, 100);
+    for document in [&image.manifest, &image.index] {
+        let reason = refusal(&preflight, &EMPTY, &reference(&server, &digest(document)), None).await;
+        let wanted = Platform::of_this_machine();
+        assert_eq!(
+            reason,
+            format!("the image is for linux/s390x, and this machine is {wanted}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn registry_at_a_private_address_is_refused_unless_it_is_allowed() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let server = registry(&[&image.configuration, &image.manifest]).await;
+    let reference = reference(&server, &digest(&image.manifest));
+    let reason = refusal(&Preflight::new(false, 100), &EMPTY, &reference, None).await;
+    assert!(
+        reason.contains("127.0.0.1, which is not an address of the public network"),
+        "{reason}"
+    );
+    assert_eq!(server.requests(), Vec::<String>::new(), "nothing was sent there");
+}
+
+#[tokio::test]
+async fn manifest_of_another_digest_is_refused() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let manifest = image.manifest.clone();
+    let server = Server::start(move |_| Reply::ok(&manifest)).await;
+    let reason = refusal(
+        &Preflight::new(true, 100),
+        &EMPTY,
+        &reference(&server, &digest("other")),
+        None,
+    )
+    .await;
+    assert!(reason.contains(&digest(&image.manifest)), "{reason}");
+}
+
+#[tokio::test]
+async fn registry_that_knows_no_such_image_is_believed_and_one_that_fails_is_asked_again() {
+    let preflight = Preflight::new(true, 100);
+    for (code, is_permanent) in [(404, true), (403, true), (429, false), (500, false), (503, false)] {
+        let server = Server::start(move |_| Reply::status(code)).await;
+        let error = preflight
+            .check(&EMPTY, &reference(&server, &digest("x")), None)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            matches!(error, PreflightError::Refused(_)),
+            is_permanent,
+            "{code}: {error}"
+        );
+    }
+    // Nobody listens there.
+    let nowhere: ImageReference = format!("127.0.0.1:9/x@{}", digest("x")).parse().unwrap();
+    let error = preflight.check(&EMPTY, &nowhere, None).await.unwrap_err();
+    assert!(matches!(error, PreflightError::Unknown(_)), "{error}");
+}
+
+#[tokio::test]
+async fn redirects_are_followed_so_far_and_no_further() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let (manifest, configuration) = (image.manifest.clone(), image.configuration.clone());
+    let name = digest(&image.configuration);
+    let server = Server::start(move |path| {
+        if path.contains("/manifests/") {
+            Reply::ok(&manifest)
+        } else if path.ends_with("/moved") {
+            Reply::ok(&configuration)
+        } else if path.ends_with(&name) {
+            Reply::status(307).header("Location", "/elsewhere/moved")
+        } else {
+            Reply::status(404)
+        }
+    })
+    .await;
+    let preflight = Preflight::new(true, 100);
+    preflight
+        .check(&EMPTY, &reference(&server, &digest(&image.manifest)), None)
+        .await
+        .unwrap();
+
+    let around = Server::start(|path| Reply::status(302).header("Location", path.to_owned())).await;
+    let reason = refusal(&preflight, &EMPTY, &reference(&around, &digest("x")), None).await;
+    assert!(reason.contains("more than 3 redirects"), "{reason}");
+    assert_eq!(around.requests().len(), 1 + 3);
+}
+
+#[tokio::test]
+async fn registry_that_wants_a_token_gets_one() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let (manifest, configuration) = (image.manifest.clone(), image.configuration.clone());
+    let issuer = Server::start(|_| Reply::ok(r#"{"token":"t0"}"#)).await;
+    let realm = issuer.url.clone();
+    let server = Server::start_seeing_heads(move |path, head| {
+        if !head.to_ascii_lowercase().contains("authorization: bearer t0") {
+            let challenge =
+                format!(r#"Bearer realm="{realm}/token",service="s",scope="repository:team/image:pull""#);
+            return Reply::status(401).header("WWW-Authenticate", challenge);
+        }
+        Reply::ok(if path.contains("/manifests/") {
+            &manifest
+        } else {
+            &configuration
+        })
+    })
+    .await;
+    Preflight::new(true, 100)
+        .check(&EMPTY, &reference(&server, &digest(&image.manifest)), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        issuer.requests(),
+        ["/token?service=s&scope=repository:team/image:pull"]
+    );
+}
