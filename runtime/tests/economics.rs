@@ -108,7 +108,8 @@ fn what_jobs_cost_is_as_the_page_says() {
             "the time beyond two minutes: {} for ten minutes",
             amount(beyond)
         ));
-        assert_eq!(<Runtime as Escrow>::MinDurationMs::get(), 60_000);
+        let shortest_ms: u64 = <Runtime as Escrow>::MinDurationMs::get();
+        assert_eq!(shortest_ms, 60_000);
         assert_says("the shortest order is a minute");
     });
 }

@@ -349,7 +349,6 @@ fn debt_to_dave(chain: &mut Chain) -> (u64, SlashId, Balance) {
         Beneficiaries::nobody(),
         Beneficiaries {
             consumer: Some((account(Dave), loss)),
-            reporter: Some(account(Dave)),
         },
     ] {
         assert_ok!(sudo(pallet_provider_staking::Call::slash {
