@@ -20,8 +20,9 @@ pub(crate) struct Cli {
 
     /// Keep what runtimes compile to in this folder, so that the next start need not compile them again.
     ///
-    /// It is made if it is not there. What is in it is executed: nobody else may be able to write into it, and the node
-    /// does not start if others can.
+    /// It is made if it is not there. What is in it is executed: the node does not start unless the folder, all that is
+    /// in it and every folder above it belong to the node's user or to root, and nobody else can write there. Folders
+    /// above it may be sticky, as /tmp is.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) compiled_runtimes: Option<PathBuf>,
 }

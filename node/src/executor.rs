@@ -1,17 +1,14 @@
 //! What runs the runtime's WebAssembly, and where the machine code that it compiles to is kept.
 
-use std::{
-    fs,
-    io::{Error, ErrorKind},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use polkadot_sdk::{
     sc_executor::{DEFAULT_HEAP_ALLOC_STRATEGY, HeapAllocStrategy, WasmExecutor},
     sc_service::{config::ExecutorConfiguration, error::Error as ServiceError},
     sp_io,
 };
+
+use crate::compiled_runtimes::own_folder;
 
 /// What the runtime may call of its host.
 #[cfg(not(feature = "runtime-benchmarks"))]
@@ -23,9 +20,6 @@ pub(crate) type HostFunctions = (
     sp_io::SubstrateHostFunctions,
     polkadot_sdk::frame_benchmarking::benchmarking::HostFunctions,
 );
-
-/// The mode bits with which others than a folder's owner can write into it.
-const OTHERS_WRITE: u32 = 0o022;
 
 /// An executor that keeps machine code in the folder `compiled_runtimes`, if there is one.
 ///
@@ -49,7 +43,7 @@ pub(crate) fn new_executor(
     if let Some(folder) = compiled_runtimes {
         let folder = own_folder(folder).map_err(|error| {
             ServiceError::Other(format!(
-                "compiled runtimes cannot be kept in {}: {error}",
+                "nothing can be kept in the folder of --compiled-runtimes, {}: {error}",
                 folder.display()
             ))
         })?;
@@ -58,55 +52,27 @@ pub(crate) fn new_executor(
     Ok(builder.build())
 }
 
-/// The folder's whole path, made if it is not there. Refused if others can write into it: what is in it is executed.
-fn own_folder(folder: &Path) -> Result<PathBuf, Error> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let folder = folder.canonicalize()?;
-    if folder.metadata()?.mode() & OTHERS_WRITE != 0 {
-        return Err(Error::new(
-            ErrorKind::PermissionDenied,
-            "others can write into it, and what is in it is executed; `chmod go-w` it, and empty it if you do not know \
-             who did",
-        ));
-    }
-    Ok(folder)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::os::unix::fs::PermissionsExt;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
     #[test]
-    fn folder_is_made_for_its_owner_alone() {
+    fn new_executor_keeps_nothing_in_a_folder_that_others_can_write_into() {
         let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join("a/b");
-        let whole = own_folder(&folder).unwrap();
-        assert_eq!(whole, folder.canonicalize().unwrap());
-        assert_eq!(whole.metadata().unwrap().mode() & 0o777, 0o700);
-        assert_eq!(own_folder(&folder).unwrap(), whole, "it may be there already");
-    }
-
-    #[test]
-    fn folder_that_others_can_write_into_is_refused() {
-        let home = tempfile::tempdir().unwrap();
-        for mode in [0o720, 0o702] {
-            fs::set_permissions(home.path(), fs::Permissions::from_mode(mode)).unwrap();
-            let error = new_executor(&ExecutorConfiguration::default(), Some(home.path()))
-                .err()
-                .unwrap();
-            assert!(error.to_string().contains("chmod go-w"), "{error}");
-        }
-        fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(own_folder(home.path()).is_ok(), "others may read it");
-    }
-
-    #[test]
-    fn file_is_no_folder() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        assert!(own_folder(file.path()).is_err());
+        let folder = home.path().join("compiled");
+        assert!(new_executor(&ExecutorConfiguration::default(), Some(&folder)).is_ok());
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = new_executor(&ExecutorConfiguration::default(), Some(&folder))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("--compiled-runtimes") && error.contains("chmod go-w"),
+            "{error}"
+        );
     }
 }

@@ -6,6 +6,7 @@
 mod chain_spec;
 mod cli;
 mod command;
+mod compiled_runtimes;
 mod executor;
 mod finality;
 mod missed;

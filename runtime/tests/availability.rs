@@ -499,7 +499,8 @@ fn assignments_come_in_pages() {
             pallet_provider_registry::Call::retire { machine: machines[1] }
         ));
         let unproven = register_machine(Bob, Alice, registration_of(Alice, 1)).expect("the machine is new");
-        chain.until_epoch(ChainClock::current_epoch() + 1);
+        // Until the last epoch in which it was is closed, validators watch the one that left.
+        chain.until_epoch(ChainClock::current_epoch() + 3);
 
         let mut seen = Vec::new();
         let mut from = Some(0);

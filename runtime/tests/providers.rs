@@ -429,9 +429,9 @@ fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
                 auto_stake: true
             }
         ));
-        // A whole epoch to earn something in, then a slash.
-        chain.until_epoch(ChainClock::current_epoch() + 2);
-        let (id, _) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+        // Some epochs to earn something in, then a slash that is no more than that.
+        chain.until_epoch(ChainClock::current_epoch() + 6);
+        let (id, _) = slash(machine, Permill::from_parts(1), Beneficiaries::nobody());
         chain.until_epoch(id.due_epoch);
         assert_eq!(status(machine), Some(Suspended(BondTooLow)));
 

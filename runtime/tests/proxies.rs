@@ -200,6 +200,7 @@ const DECISIONS: &[Decision] = &[
     ("JobEscrow", "reveal_result", "", WORKER),
     ("JobEscrow", "resolve", "", ANYBODY),
     ("JobEscrow", "submit_attested_result", "", WORKER),
+    ("JobEscrow", "report_workload_ended", "", WORKER),
     ("RewardEmission", "payout", "P", "pays where the principal said"),
     ("RewardEmission", "set_reward_destination", "", "can send rewards to anybody"),
     ("HardwareChallenge", "commit", "", UNSIGNED),

@@ -167,7 +167,7 @@ fn job_step() -> impl Strategy<Value = Step> {
         1..=2_u8,
         one_of(&[JobKind::Service, SHORT_TASK, SHORT_TASK]),
         // Some end before anybody does anything about them, some outlast the sequence.
-        one_of(&[1_u64, 2, 4, 20, 100]),
+        one_of(&[5_u64, 5, 6, 20, 100]),
     );
     prop_oneof![
         5 => order.prop_map(|(consumer, pick, slots, kind, dozens_of_seconds)| Step::Deploy {
