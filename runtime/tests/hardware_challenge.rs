@@ -14,15 +14,16 @@ use assay_primitives::{
         MachineStatus::{Active, Suspended, Unproven},
         SuspensionReason,
     },
-    money::Balance,
+    money::{ASY, Balance, MILLI_ASY},
+    offence::{Beneficiaries, Offence, ReportOffence},
 };
 use assay_proof::{
     Hash, SlotClaim, SlotProof,
     prover::{CpuProver, Prover},
 };
 use assay_runtime::{
-    ChainClock, Executive, FinalityView, HardwareChallenge, ProviderRegistry, Runtime, RuntimeCall, System,
-    UncheckedExtrinsic, transactions::general_transaction,
+    ChainClock, Executive, FinalityView, HardwareChallenge, ProviderRegistry, ProviderStaking, Runtime,
+    RuntimeCall, System, UncheckedExtrinsic, hardware_classes, transactions::general_transaction,
 };
 use common::*;
 use pallet_hardware_challenge::{LastAuditMs, NextRound, Proofs, Rounds, Schedule};
@@ -400,6 +401,39 @@ fn stake_stays_until_a_round_is_concluded() {
             );
         });
     }
+}
+
+/// The numbers of `docs/ECONOMICS.md`, for a machine with one H100 slot.
+#[test]
+fn silence_and_lies_cost_what_economics_says() {
+    with_chain("development", |_| {
+        assert_ok!(register_provider(Bob));
+        let mut registration = registration_of(Dave, 1);
+        registration.class = hardware_classes::catalogue()
+            .into_iter()
+            .find(|class| class.name == "NVIDIA_H100")
+            .unwrap()
+            .class;
+        let machine = register_machine(Bob, Dave, registration).unwrap();
+        let bond = minimum_bond(machine);
+        assert_eq!(bond, 1_499 * ASY);
+        let amount = bond;
+        assert_ok!(call_as(
+            &account(Bob),
+            pallet_provider_staking::Call::bond { machine, amount }
+        ));
+        let cost_of = |offence| {
+            let before = pending(machine);
+            assert_ok!(ProviderStaking::report_offence(
+                machine,
+                offence,
+                Beneficiaries::nobody()
+            ));
+            pending(machine) - before
+        };
+        assert_eq!(cost_of(Offence::ChallengeUnanswered), 14_990 * MILLI_ASY);
+        assert_eq!(cost_of(Offence::ChallengeWrong), 749_500 * MILLI_ASY);
+    });
 }
 
 /// The machine's worker sends other roots for a round in which it committed.

@@ -63,7 +63,7 @@ pub mod pallet {
         sp_runtime::traits::{One, Saturating, UniqueSaturatedInto},
     };
 
-    use crate::{RecentViews, WINDOW_BLOCKS, WeightInfo};
+    use crate::{RecentViews, WeightInfo};
 
     /// Version of the storage layout below.
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
@@ -130,10 +130,6 @@ pub mod pallet {
             assert!(
                 T::MaxLagBlocks::get() > 0,
                 "finality is always a block behind at least"
-            );
-            assert!(
-                WINDOW_BLOCKS % 2 == 1,
-                "the median of an even window is of no author's"
             );
         }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::{Call, Error, Event, InherentError, Recent, WINDOW_BLOCKS, mock::*};
 
 /// Least part of a window that is more than half of it.
-const MAJORITY: u64 = (WINDOW_BLOCKS as u64 + 1) / 2;
+const MAJORITY: u64 = (WINDOW_BLOCKS as u64).div_ceil(2);
 
 /// A window of a healthy chain.
 fn healthy_window() {

@@ -10,6 +10,11 @@ use scale_info::TypeInfo;
 /// minority to have half of it by luck, and the later a stall is seen.
 pub const WINDOW_BLOCKS: u32 = 41;
 
+const _: () = assert!(
+    WINDOW_BLOCKS % 2 == 1,
+    "the median of an even window is of no author's"
+);
+
 /// Views that the authors of recent blocks stated.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct RecentViews<BlockNumber> {
