@@ -8,8 +8,9 @@ mod common;
 use assay_primitives::{
     clock::ActiveClock,
     machine::{
-        MachineId,
+        MachineId, MachineInspect,
         MachineStatus::{Active, Draining, Retired, Suspended, Unproven},
+        OnProofChange,
         SuspensionReason::{BondTooLow, Condemned, InDebt, Offence as ForOffence, OwnRequest},
     },
     market::{FindError, Gap, Mismatch, Near, Requirements},
@@ -117,6 +118,13 @@ fn bond_extra(machine: MachineId, amount: Balance) {
     assert_ok!(call_as(&account(Bob), Staking::bond_extra { machine, amount }));
 }
 
+/// Waits until nothing of a retired machine can be reported any more, and has a stranger remove its record.
+fn forget_retired(chain: &mut Chain, machine: MachineId) {
+    chain.until_epoch(ChainClock::current_epoch() + 2);
+    assert_ok!(call_as(&account(Eve), Registry::refresh_machine { machine }));
+    assert_eq!(status(machine), None);
+}
+
 fn resume(machine: MachineId) {
     assert_ok!(call_as(&account(Bob), Registry::resume { machine }));
 }
@@ -136,8 +144,8 @@ fn a_provider_lives_its_whole_life_and_has_everything_back() {
             .unwrap()
             .class;
         let machine = register_machine(Bob, Dave, registration.clone()).unwrap();
-        // A slot of an H100 asks for 989 ASY and ten.
-        assert_eq!(minimum_bond(machine), (500 + 2 * 999) * ASY);
+        // A slot of an H100 asks for one and a half ASY for each of its 989 points.
+        assert_eq!(minimum_bond(machine), 2 * 989 * 3 * ASY / 2);
         assert!(found(&an_h100()).is_empty());
         assert_eq!(
             ProviderRegistry::explain(&an_h100(), machine),
@@ -285,27 +293,24 @@ fn the_market_answers_by_the_names_of_the_catalogue() {
 }
 
 #[test]
-fn an_abandoned_job_is_slashed_in_a_later_epoch() {
+fn an_offence_counts_at_once_and_is_slashed_in_a_later_epoch() {
     with_chain("development", |chain| {
         set_parameter(staking_parameter!(SlashDeferEpochs, 2));
         let machine = active_machine(Bob, Dave, 1);
         let minimum = minimum_bond(machine);
-        let job = running_job(machine, TASK);
         chain.next_block();
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job, machine }));
-
-        let (id, owed) = queued();
-        assert_eq!(owed, minimum * 2 / 100);
+        let (id, owed) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+        assert_eq!(owed, minimum / 100);
         assert_eq!(id.due_epoch, ChainClock::current_epoch() + 2);
         assert!(happened(|event| matches!(
             event,
             RuntimeEvent::ProviderStaking(Event::SlashQueued {
-                reason: SlashReason::Offence(Offence::JobAbandoned),
+                reason: SlashReason::Offence(Offence::ChallengeUnanswered),
                 ..
             })
         )));
-        // It goes on working until then, and spending everything saves nothing.
-        assert_eq!(status(machine), Some(Active));
+        // What is pending is lost already: it is out of the market, and spending everything saves nothing.
+        assert_eq!(status(machine), Some(Suspended(BondTooLow)));
         assert_eq!(bond_of(machine), minimum);
         give_all_away(Bob);
         assert_noop!(
@@ -324,7 +329,6 @@ fn an_abandoned_job_is_slashed_in_a_later_epoch() {
                 machine,
                 taken: owed,
                 to_consumer: 0,
-                to_reporter: 0,
                 burned: owed,
                 debt: 0
             }]
@@ -337,19 +341,78 @@ fn an_abandoned_job_is_slashed_in_a_later_epoch() {
             RegistryError::BondTooLow
         );
 
-        // Topped up it works again; the second time costs twice as much.
+        // Topped up it works again; the second time costs twice as much, and can be topped up before it is taken.
         assert_ok!(call_as(
             &account(Eve),
             pallet_balances::Call::<Runtime>::transfer_keep_alive {
                 dest: account(Bob).into(),
-                value: owed
+                value: 3 * owed
             }
         ));
         bond_extra(machine, owed);
         assert_eq!(status(machine), Some(Active));
+        let (_, owed_again) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+        assert_eq!(owed_again, 2 * owed);
+        assert_eq!(status(machine), Some(Suspended(BondTooLow)));
+        bond_extra(machine, owed_again);
+        assert_eq!(status(machine), Some(Active));
+    });
+}
+
+#[test]
+fn after_a_whole_bond_is_pending_no_offence_is_free() {
+    with_chain("development", |chain| {
+        slashes_fall_due_in_the_next_epoch();
+        let machine = active_machine(Bob, Dave, 1);
+        let minimum = minimum_bond(machine);
+        let (first, owed) = report(machine, Offence::ForgedEvidence, Beneficiaries::nobody());
+        assert_eq!(owed, minimum);
+        let further = [1, 2, 4].map(|percent| {
+            let (id, owed) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+            assert_eq!(owed, minimum * percent / 100);
+            (id, owed)
+        });
+        chain.until_epoch(first.due_epoch);
+        for (id, owed) in further {
+            let debt = pallet_provider_staking::Debts::<Runtime>::get(machine, id).unwrap();
+            assert_eq!(debt.total(), owed);
+        }
+        // The deposit of its record stays with the chain until all of it is paid.
+        assert_eq!(status(machine), Some(Retired));
+        assert_noop!(
+            call_as(&account(Bob), Registry::deregister_provider {}),
+            RegistryError::HasMachines
+        );
+    });
+}
+
+#[test]
+fn a_machine_that_is_leased_for_longer_than_its_proof_lives_keeps_its_bond() {
+    with_chain("development", |chain| {
+        let machine = active_machine(Bob, Dave, 1);
+        let amount = minimum_bond(machine);
         let job = running_job(machine, JobKind::Service);
-        assert_ok!(call_as(&account(Bob), Escrow::abandon { job, machine }));
-        assert_eq!(queued().1, minimum * 4 / 100);
+        pallet_hardware_challenge::Proofs::<Runtime>::remove(machine);
+        let _ = pallet_hardware_challenge::Expiries::<Runtime>::clear(u32::MAX, None);
+        ProviderRegistry::on_proof_change(machine);
+        assert_eq!(status(machine), Some(Unproven));
+
+        let unbond = |amount| call_as(&account(Bob), Staking::unbond { machine, amount });
+        for part in [1, amount] {
+            assert_noop!(unbond(part), StakingError::BelowMinimum);
+        }
+        assert!(ProviderRegistry::is_watched(machine));
+        assert_ok!(call_as(&account(Ferdie), Escrow::close { job }));
+        // What it did in this epoch can be reported in the next one.
+        let epoch = ChainClock::current_epoch();
+        for later in [0, 1] {
+            chain.until_epoch(epoch + later);
+            assert!(ProviderRegistry::is_watched(machine));
+            assert_noop!(unbond(amount), StakingError::BelowMinimum);
+        }
+        chain.until_epoch(epoch + 2);
+        assert!(!ProviderRegistry::is_watched(machine));
+        assert_ok!(unbond(amount));
     });
 }
 
@@ -367,9 +430,8 @@ fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
         ));
         // A whole epoch to earn something in, then a slash.
         chain.until_epoch(ChainClock::current_epoch() + 2);
-        let job = running_job(machine, TASK);
-        assert_ok!(call_as(&account(Bob), Escrow::abandon { job, machine }));
-        chain.until_epoch(queued().0.due_epoch);
+        let (id, _) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+        chain.until_epoch(id.due_epoch);
         assert_eq!(status(machine), Some(Suspended(BondTooLow)));
 
         let payout = || {
@@ -413,15 +475,13 @@ fn a_job_that_was_not_started_is_given_up_without_a_slash() {
 #[test]
 fn who_leaves_before_the_slash_falls_due_still_pays() {
     with_chain("development", |chain| {
-        set_parameter(staking_parameter!(UnbondingEpochs, 1));
+        set_parameter(staking_parameter!(UnbondingEpochs, 2));
         set_parameter(staking_parameter!(SlashDeferEpochs, 3));
         let bob = account(Bob);
         let before = wealth(&bob);
         let machine = active_machine(Bob, Dave, 1);
         let bonded = bond_of(machine);
-        let job = running_job(machine, TASK);
-        assert_ok!(call_as(&bob, Escrow::abandon { job, machine }));
-        let (id, owed) = queued();
+        let (id, owed) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
 
         assert_ok!(call_as(&bob, Registry::retire { machine }));
         assert_ok!(call_as(
@@ -431,7 +491,7 @@ fn who_leaves_before_the_slash_falls_due_still_pays() {
                 amount: bonded
             }
         ));
-        chain.until_epoch(ChainClock::current_epoch() + 1);
+        chain.until_epoch(ChainClock::current_epoch() + 2);
         assert_ok!(call_as(&bob, Staking::withdraw { machine }));
         assert_eq!(bond_of(machine), owed);
         assert_noop!(
@@ -457,9 +517,7 @@ fn governance_cancels_a_slash_before_it_falls_due() {
         set_parameter(staking_parameter!(SlashDeferEpochs, 2));
         let machine = active_machine(Bob, Dave, 1);
         let minimum = minimum_bond(machine);
-        let job = running_job(machine, TASK);
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job, machine }));
-        let (id, owed) = queued();
+        let (id, owed) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
         let issuance_before = issuance();
 
         chain.until_epoch(id.due_epoch - 1);
@@ -478,9 +536,9 @@ fn governance_cancels_a_slash_before_it_falls_due() {
         );
 
         // The strike is taken back with it: the next time is the first.
-        let job = running_job(machine, TASK);
-        assert_ok!(call_as(&account(Dave), Escrow::abandon { job, machine }));
-        assert_eq!(queued().1, owed);
+        assert_eq!(status(machine), Some(Active));
+        let (_, owed_again) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
+        assert_eq!(owed_again, owed);
     });
 }
 
@@ -518,11 +576,12 @@ fn spoofed_hardware_is_suspended_the_first_time_and_retired_the_second() {
         let (id, owed_again) = report(machine, Offence::ChallengeWrong, Beneficiaries::nobody());
         assert_eq!(owed_again, minimum);
         chain.until_epoch(id.due_epoch);
-        assert_eq!(status(machine), None, "retired, and nothing is left to withdraw");
+        assert_eq!(status(machine), Some(Retired));
         assert_eq!(
             pallet_provider_registry::WorkerKeys::<Runtime>::get(account(Dave)),
             None
         );
+        forget_retired(chain, machine);
         assert_ok!(call_as(&bob, Registry::deregister_provider {}));
         assert!(!is_anything_held(&bob));
         assert_eq!(wealth(&bob), before - owed - owed_again);
@@ -601,7 +660,8 @@ fn a_condemned_machine_retires_when_its_last_job_ends() {
         assert_ok!(call_as(&account(Ferdie), Escrow::close { job: first }));
         assert_eq!(status(machine), Some(Suspended(Condemned)));
         assert_ok!(call_as(&account(Ferdie), Escrow::close { job: second }));
-        assert_eq!(status(machine), None);
+        assert_eq!(status(machine), Some(Retired));
+        forget_retired(chain, machine);
         assert_ok!(call_as(&bob, Registry::deregister_provider {}));
         assert!(!is_anything_held(&bob));
     });
@@ -617,52 +677,34 @@ fn the_last_job_of_a_condemned_machine_can_be_abandoned() {
         chain.until_epoch(id.due_epoch);
         assert_eq!(status(machine), Some(Suspended(Condemned)));
 
-        // Nothing is bonded any more, so what this costs becomes a debt.
         assert_ok!(call_as(&account(Bob), Escrow::abandon { job, machine }));
-        let (id, owed) = queued();
         assert_eq!(status(machine), Some(Retired));
-        chain.until_epoch(id.due_epoch);
-        assert_ok!(call_as(&account(Bob), Staking::pay_debt { machine, id }));
-        assert_eq!(owed, minimum_bond_of_cpu(1) * 2 / 100);
-        assert_eq!(status(machine), None);
+        forget_retired(chain, machine);
         assert_ok!(call_as(&account(Bob), Registry::deregister_provider {}));
         assert!(!is_anything_held(&account(Bob)));
     });
 }
 
-/// What is to be bonded for a machine without GPUs.
-fn minimum_bond_of_cpu(slots: Balance) -> Balance {
-    (500 + 11 * slots) * ASY
-}
-
 #[test]
-fn the_consumers_loss_is_paid_first_and_the_reporters_share_after_it() {
+fn the_consumers_loss_is_paid_first_and_the_rest_is_burned() {
     with_chain("development", |chain| {
         slashes_fall_due_in_the_next_epoch();
-        let (consumer, reporter) = (account(Charlie), account(Ferdie));
+        let consumer = account(Charlie);
         let machine = active_machine(Bob, Dave, 1);
         bond_extra(machine, 12_345_678_901);
         let fraction = Permill::from_parts(333_333);
 
-        // A loss that leaves enough for the reporter, one that leaves less than its share, one that leaves nothing.
+        // A loss that leaves something to burn, and one that leaves nothing.
         for loss in [7 * ASY + 1, 150 * ASY, 10_000 * ASY] {
             let bonded = bond_of(machine);
-            let before = [&consumer, &reporter].map(wealth);
+            let before = wealth(&consumer);
             let issuance_before = issuance();
-            let (id, owed) = slash(
-                machine,
-                fraction,
-                Beneficiaries {
-                    consumer: Some((consumer.clone(), loss)),
-                    reporter: Some(reporter.clone()),
-                },
-            );
+            let (id, owed) = slash(machine, fraction, Beneficiaries::consumer(consumer.clone(), loss));
             assert_eq!(owed, bonded * 333_333 / 1_000_000);
             chain.until_epoch(id.due_epoch);
 
             let to_consumer = loss.min(owed);
-            let to_reporter = (owed / 10).min(owed - to_consumer);
-            let burned = owed - to_consumer - to_reporter;
+            let burned = owed - to_consumer;
             assert_eq!(
                 staking_events(),
                 [Event::Slashed {
@@ -670,13 +712,11 @@ fn the_consumers_loss_is_paid_first_and_the_reporters_share_after_it() {
                     machine,
                     taken: owed,
                     to_consumer,
-                    to_reporter,
                     burned,
                     debt: 0
                 }]
             );
-            assert_eq!(wealth(&consumer) - before[0], to_consumer);
-            assert_eq!(wealth(&reporter) - before[1], to_reporter);
+            assert_eq!(wealth(&consumer) - before, to_consumer);
             assert_eq!(issuance_before - issuance(), burned);
             assert_eq!(bond_of(machine), bonded - owed);
             bond_extra(machine, owed);
@@ -688,31 +728,25 @@ fn the_consumers_loss_is_paid_first_and_the_reporters_share_after_it() {
 fn a_debt_is_divided_as_its_slash_would_have_been() {
     with_chain("development", |chain| {
         slashes_fall_due_in_the_next_epoch();
-        let (consumer, reporter) = (account(Charlie), account(Ferdie));
+        let consumer = account(Charlie);
         let machine = active_machine(Bob, Dave, 1);
         let minimum = minimum_bond(machine);
-        // Of the second slash only the first 5 % of the bond are there, which is less than the consumer lost.
         let (first, _) = slash(machine, Permill::from_percent(95), Beneficiaries::nobody());
         let loss = minimum / 10;
         let (second, owed) = slash(
             machine,
             Permill::from_percent(20),
-            Beneficiaries {
-                consumer: Some((consumer.clone(), loss)),
-                reporter: Some(reporter.clone()),
-            },
+            Beneficiaries::consumer(consumer.clone(), loss),
         );
         assert_eq!(owed, minimum / 5);
-        let before = [&consumer, &reporter].map(wealth);
+        let before = wealth(&consumer);
         chain.until_epoch(first.due_epoch);
         let there = minimum - minimum * 95 / 100;
-        assert_eq!(wealth(&consumer) - before[0], there);
-        assert_eq!(wealth(&reporter), before[1]);
+        assert_eq!(wealth(&consumer) - before, there);
 
         let issuance_before = issuance();
         assert_ok!(call_as(&account(Eve), Staking::pay_debt { machine, id: second }));
-        assert_eq!(wealth(&consumer) - before[0], loss);
-        assert_eq!(wealth(&reporter) - before[1], owed / 10);
-        assert_eq!(issuance_before - issuance(), owed - loss - owed / 10);
+        assert_eq!(wealth(&consumer) - before, loss);
+        assert_eq!(issuance_before - issuance(), owed - loss);
     });
 }

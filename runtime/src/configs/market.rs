@@ -22,7 +22,7 @@ use super::{
 use crate::{
     AccountId, Attestation, Authorship, Availability, Balances, ChainClock, HardwareChallenge, Preimage,
     ProviderRegistry, ProviderStaking, RewardEmission, Runtime, RuntimeHoldReason, Signature, Timestamp,
-    parameters::dynamic,
+    parameters::bounded,
 };
 
 /// Most that active time advances in a block: four slots, so that a few missed slots still count and a standstill
@@ -42,6 +42,10 @@ pub const EMISSION_HISTORY_EPOCHS: u32 = 8 * 7 * 24;
 /// Most slashes that fall due in one epoch; more fall due in the next. An hour of blocks can apply many times as
 /// many.
 const MAX_SLASHES_PER_EPOCH: u32 = 4_096;
+
+/// Delay of a raised ask: 20 blocks of full slots. An order that a consumer sent before it saw the raise is in a block by
+/// then.
+const ASK_RAISE_DELAY_MS: Millis = 20 * SLOT_DURATION_MS;
 
 /// Longest job: a year of active time.
 const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
@@ -77,14 +81,16 @@ impl pallet_chain_clock::Config for Runtime {
 
 impl pallet_provider_registry::Config for Runtime {
     type AdminOrigin = EnsureRoot<AccountId>;
+    type AskRaiseDelayMs = ConstU64<ASK_RAISE_DELAY_MS>;
     type Attestations = Attestation;
+    type BondPerPoint = bounded::BondPerPoint;
     type Bonds = ProviderStaking;
     type Clock = ChainClock;
     type Currency = Balances;
     type HardwareProofs = HardwareChallenge;
-    // Its record, its worker key, its place among its provider's machines, two among the offers, what the stakes keep of
-    // it, where its rewards go, what it has proven and when that expires; `tests/deposits.rs` adds them up.
-    type MachineDeposit = ConstU128<{ storage_deposit(9, 1_750) }>;
+    // Its record, its worker key and that key's account, its place among its provider's machines, two among the offers, what
+    // the stakes keep of it, where its rewards go, what it has proven and when that expires; `tests/deposits.rs` adds them up.
+    type MachineDeposit = ConstU128<{ storage_deposit(10, 1_950) }>;
     type OnMachineRemoved = (ProviderStaking, (Availability, HardwareChallenge));
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
     type RewardWeights = RewardEmission;
@@ -99,19 +105,19 @@ parameter_types! {
 
 impl pallet_provider_staking::Config for Runtime {
     type AdminOrigin = EnsureRoot<AccountId>;
-    type BaseBond = dynamic::provider_staking::BaseBond;
+    type BaseBond = bounded::BaseBond;
     type Clock = ChainClock;
     type Currency = Balances;
     type Discipline = ProviderRegistry;
     type Machines = ProviderRegistry;
     type MaxServiceWeight = MaxSlashServiceWeight;
     type MaxSlashesPerEpoch = ConstU32<MAX_SLASHES_PER_EPOCH>;
-    type OffenceTable = dynamic::provider_staking::Offences;
+    type OffenceTable = bounded::Offences;
     type OnBondChange = ProviderRegistry;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type SlashDeferEpochs = dynamic::provider_staking::SlashDeferEpochs;
-    type StrikeMemoryEpochs = dynamic::provider_staking::StrikeMemoryEpochs;
-    type UnbondingEpochs = dynamic::provider_staking::UnbondingEpochs;
+    type SlashDeferEpochs = bounded::SlashDeferEpochs;
+    type StrikeMemoryEpochs = bounded::StrikeMemoryEpochs;
+    type UnbondingEpochs = bounded::UnbondingEpochs;
     type WeightInfo = pallet_provider_staking::weights::SubstrateWeight<Runtime>;
 }
 
@@ -131,11 +137,11 @@ impl pallet_job_escrow::Config for Runtime {
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = ();
     type BlockAuthor = BlockAuthor;
-    type Bounty = dynamic::job_escrow::Bounty;
+    type Bounty = bounded::Bounty;
     type Clock = ChainClock;
     type Currency = Balances;
     type Flywheel = RewardEmission;
-    type HoldBack = dynamic::job_escrow::HoldBack;
+    type HoldBack = bounded::HoldBack;
     // A job's record, and its place in its consumer's list.
     type JobDeposit = ConstU128<{ storage_deposit(2, 420) }>;
     type Machines = ProviderRegistry;
@@ -148,12 +154,12 @@ impl pallet_job_escrow::Config for Runtime {
     type MinDurationMs = ConstU64<1_000>;
     type Offences = ProviderStaking;
     type Preimages = Preimage;
-    type ProtocolFee = dynamic::job_escrow::ProtocolFee;
+    type ProtocolFee = bounded::ProtocolFee;
     // What an open order asks of machines.
     type RequestDeposit = ConstU128<{ storage_deposit(1, 150) }>;
-    type RevealWindowMs = dynamic::job_escrow::RevealWindowMs;
+    type RevealWindowMs = bounded::RevealWindowMs;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type StartWindowMs = dynamic::job_escrow::StartWindowMs;
+    type StartWindowMs = bounded::StartWindowMs;
     type StatementSignature = Signature;
     type TreasuryAccount = TreasuryAccount;
     type Uptime = Availability;
@@ -195,9 +201,9 @@ impl pallet_availability::Config for Runtime {
     type OnUptimeChange = ProviderRegistry;
     // Fixed before the session began, so that no author of a block can choose who watches whom.
     type Randomness = pallet_babe::RandomnessFromTwoEpochsAgo<Runtime>;
-    type RewardPerReport = dynamic::availability::RewardPerReport;
+    type RewardPerReport = bounded::RewardPerReport;
     type RewardPot = AvailabilityPot;
-    type UptimeMemoryEpochs = dynamic::availability::UptimeMemoryEpochs;
+    type UptimeMemoryEpochs = bounded::UptimeMemoryEpochs;
     type ValidatorsPerMachine = ConstU32<VALIDATORS_PER_MACHINE>;
     type WeightInfo = pallet_availability::weights::SubstrateWeight<Runtime>;
 }

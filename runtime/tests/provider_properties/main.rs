@@ -13,11 +13,14 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
-    machine::MachineStatus::{Active, Retired},
+    machine::{
+        MachineInspect,
+        MachineStatus::{Active, Retired},
+    },
     market::Requirements,
     offence::Beneficiaries,
 };
-use assay_runtime::{AccountId, ChainClock, ProviderRegistry, Runtime, System};
+use assay_runtime::{ChainClock, ProviderRegistry, Runtime, RuntimeCall, System};
 use common::*;
 use model::{Model, bond_of, debts, machines, parts, slashes};
 use pallet_job_escrow::{AssignmentState, Assignments, JobKind, Jobs};
@@ -73,6 +76,13 @@ fn check_bonds() {
             record.status != Active || bonded > 0,
             "machine {machine} works without a bond"
         );
+        if record.is_leased() {
+            assert!(
+                ProviderRegistry::is_watched(machine),
+                "machine {machine} is leased and not watched"
+            );
+            assert!(ProviderRegistry::is_accountable(machine));
+        }
     }
 }
 
@@ -82,8 +92,8 @@ fn prepare() {
         staking_parameter!(SlashDeferEpochs, 2),
         staking_parameter!(UnbondingEpochs, 3),
         staking_parameter!(StrikeMemoryEpochs, 10),
-        escrow_parameter!(StartWindowMs, 24_000),
-        escrow_parameter!(RevealWindowMs, 24_000),
+        escrow_parameter!(StartWindowMs, 60_000),
+        escrow_parameter!(RevealWindowMs, 60_000),
     ] {
         set_parameter(parameter);
     }
@@ -106,8 +116,6 @@ fn happen(chain: &mut Chain, model: &mut Model, step: Step) {
     let (shares, fraction) = match &step {
         Step::Slash(_, fraction, shares) => ((*shares).into(), *fraction),
         Step::Offence(_, _, shares) => ((*shares).into(), Permill::zero()),
-        // Who says that a machine was silent is its reporter.
-        Step::Expire(_) => (reported_by_alice(), Permill::zero()),
         _ => (Beneficiaries::nobody(), Permill::zero()),
     };
     match step {
@@ -134,13 +142,6 @@ fn pass_epochs(chain: &mut Chain, model: &mut Model, epochs: EpochIndex) {
     while ChainClock::current_epoch() < until {
         chain.next_block_after(EPOCH_MS / 2);
         model.follow(&Beneficiaries::nobody(), Permill::zero());
-    }
-}
-
-fn reported_by_alice() -> Beneficiaries<AccountId> {
-    Beneficiaries {
-        consumer: None,
-        reporter: Some(account(Alice)),
     }
 }
 
@@ -173,7 +174,7 @@ fn end_jobs(chain: &mut Chain, model: &mut Model) {
     for (job, machine) in parts().into_iter().filter(|part| runs(part).is_some()) {
         assert_ok!(call_as(&account(Alice), Escrow::expire { job, machine }));
     }
-    model.follow(&reported_by_alice(), Permill::zero());
+    model.follow(&Beneficiaries::nobody(), Permill::zero());
     while let Some((job, machine)) = parts().first().copied() {
         assert_ok!(call_as(&account(Alice), Escrow::settle { job, machine }));
     }
@@ -208,7 +209,12 @@ fn leave(chain: &mut Chain, model: &mut Model) {
     model.follow(&Beneficiaries::nobody(), Permill::zero());
     pass_epochs(chain, model, 5);
     for machine in machines() {
-        assert_ok!(call_as(&account(Alice), Staking::withdraw { machine }));
+        // A retired machine without a bond was kept by its last epoch alone.
+        let call: RuntimeCall = match Bonds::<Runtime>::contains_key(machine) {
+            true => Staking::withdraw { machine }.into(),
+            false => Registry::refresh_machine { machine }.into(),
+        };
+        assert_ok!(call_as(&account(Alice), call));
     }
     model.follow(&Beneficiaries::nobody(), Permill::zero());
     for provider in PROVIDERS.map(account) {

@@ -6,15 +6,13 @@ use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
     machine::{
         MachineId,
-        MachineStatus::{Retired, Suspended},
+        MachineStatus::{Active, Retired, Suspended},
         SuspensionReason::{Condemned, Offence as ForOffence},
     },
     money::Balance,
     offence::{Beneficiaries, Offence, SlashId},
 };
-use assay_runtime::{
-    AccountId, ChainClock, Runtime, RuntimeEvent, System, parameters::dynamic::provider_staking as parameters,
-};
+use assay_runtime::{AccountId, ChainClock, Runtime, RuntimeEvent, System, parameters::bounded};
 use pallet_job_escrow::{Assignments, Diversion, JobId};
 use pallet_provider_registry::Machines;
 use pallet_provider_staking::{Agenda, Bonds, Debts, SlashReason};
@@ -61,13 +59,13 @@ struct ExpectedSlash {
     machine: MachineId,
     reason: SlashReason,
     owed: Balance,
-    /// What is due to the consumer, to the reporter and to nobody, in the order in which it is paid.
-    dues: [Balance; 3],
+    /// Plancks due to the consumer and to nobody, in the order in which they are paid.
+    dues: [Balance; 2],
     ends_machine: bool,
 }
 
 /// Takes the first plancks of dues, and leaves the others.
-fn take(dues: &mut [Balance; 3], amount: Balance) -> [Balance; 3] {
+fn take(dues: &mut [Balance; 2], amount: Balance) -> [Balance; 2] {
     let mut left = amount;
     dues.each_mut().map(|due| {
         let part = left.min(*due);
@@ -85,7 +83,7 @@ pub(crate) struct Model {
     /// Slashes that were neither applied nor cancelled.
     pending: BTreeMap<SlashId, ExpectedSlash>,
     /// What slashes left outstanding.
-    debts: BTreeMap<(MachineId, SlashId), [Balance; 3]>,
+    debts: BTreeMap<(MachineId, SlashId), [Balance; 2]>,
     /// How often each machine committed each offence, and when last.
     strikes: BTreeMap<(MachineId, Offence), (u8, EpochIndex)>,
     /// Machines whose life in the market is over.
@@ -210,7 +208,6 @@ impl Model {
                 machine,
                 taken,
                 to_consumer,
-                to_reporter,
                 burned,
                 debt,
             } => {
@@ -224,7 +221,7 @@ impl Model {
                 assert_eq!(taken, slash.owed.min(*held), "a slash takes what there is");
                 *held -= taken;
                 let paid = take(&mut slash.dues, taken);
-                self.check_payout(id, paid, [to_consumer, to_reporter, burned]);
+                self.check_payout(id, paid, [to_consumer, burned]);
                 assert_eq!(debt, slash.owed - taken, "and the rest is owed");
                 if debt > 0 {
                     self.debts.insert((machine, id), slash.dues);
@@ -237,12 +234,11 @@ impl Model {
                 id,
                 machine,
                 to_consumer,
-                to_reporter,
                 burned,
                 ..
             } => {
                 let dues = self.debts.remove(&(machine, id)).unwrap();
-                self.check_payout(id, dues, [to_consumer, to_reporter, burned]);
+                self.check_payout(id, dues, [to_consumer, burned]);
             }
             StakingEvent::ShareBurned {
                 id,
@@ -265,7 +261,7 @@ impl Model {
             SlashReason::Governance => (fraction, false),
             SlashReason::Offence(offence) => {
                 let before = self.strike(machine, offence);
-                let penalty = parameters::Offences::get().penalty(offence);
+                let penalty = bounded::Offences::get().penalty(offence);
                 let ends_machine = match offence {
                     Offence::ForgedEvidence => true,
                     Offence::ChallengeWrong => before > 0,
@@ -276,16 +272,11 @@ impl Model {
         };
         let owed = fraction.mul_floor((*self.held(machine)).max(minimum_bond(machine)));
         let to_consumer = shares.consumer.as_ref().map_or(0, |(_, loss)| owed.min(*loss));
-        let share = parameters::ReporterShare::get().mul_floor(owed);
-        let to_reporter = shares
-            .reporter
-            .as_ref()
-            .map_or(0, |_| share.min(owed - to_consumer));
         ExpectedSlash {
             machine,
             reason,
             owed,
-            dues: [to_consumer, to_reporter, owed - to_consumer - to_reporter],
+            dues: [to_consumer, owed - to_consumer],
             ends_machine,
         }
     }
@@ -294,7 +285,7 @@ impl Model {
     fn strike(&mut self, machine: MachineId, offence: Offence) -> u8 {
         let epoch = ChainClock::current_epoch();
         let (count, last) = self.strikes.entry((machine, offence)).or_default();
-        if epoch - *last > parameters::StrikeMemoryEpochs::get() {
+        if epoch - *last > bounded::StrikeMemoryEpochs::get() {
             *count = 0;
         }
         *last = epoch;
@@ -302,17 +293,14 @@ impl Model {
         *count - 1
     }
 
-    /// Compares what was paid with what was due: a share that nobody could receive was burned.
-    fn check_payout(&mut self, id: SlashId, mut due: [Balance; 3], paid: [Balance; 3]) {
+    /// Compares what was paid with what was due: a share that the consumer could not receive was burned.
+    fn check_payout(&mut self, id: SlashId, mut due: [Balance; 2], paid: [Balance; 2]) {
         for (slash, _, amount) in std::mem::take(&mut self.burned_shares) {
-            assert_eq!(slash, id);
-            let share = usize::from(due[0] != amount || paid[0] != 0);
-            assert_eq!(due[share], amount);
-            due[share] = 0;
-            due[2] += amount;
+            assert_eq!((slash, amount), (id, due[0]));
+            due = [0, due[1] + amount];
         }
         assert_eq!(paid, due, "of {id:?}");
-        self.issuance -= paid[2];
+        self.issuance -= paid[1];
     }
 
     /// Compares the chain with what must be.
@@ -343,6 +331,11 @@ impl Model {
             );
         }
         for slash in self.pending.values() {
+            assert!(
+                status(slash.machine) != Some(Active)
+                    || bond_of(slash.machine).1 >= self.pending_of(slash.machine),
+                "a machine works although all that it has is lost already"
+            );
             let suspends = matches!(
                 slash.reason,
                 SlashReason::Offence(Offence::ChallengeWrong | Offence::ForgedEvidence)

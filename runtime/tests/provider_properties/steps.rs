@@ -83,7 +83,6 @@ pub(crate) enum Amount {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
     pub(crate) consumer: Option<(Recipient, Balance)>,
-    pub(crate) reporter: Option<Recipient>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -105,7 +104,6 @@ impl From<Shares> for Beneficiaries<AccountId> {
     fn from(shares: Shares) -> Self {
         Self {
             consumer: shares.consumer.map(|(who, loss)| (who.account(), loss)),
-            reporter: shares.reporter.map(Recipient::account),
         }
     }
 }

@@ -93,11 +93,7 @@ fn shares() -> impl Strategy<Value = Shares> {
         whole_asy(500).prop_map(|loss| loss + 1),
         whole_asy(5_000),
     ];
-    (
-        option::weighted(0.5, (recipient(), loss)),
-        option::weighted(0.5, recipient()),
-    )
-        .prop_map(|(consumer, reporter)| Shares { consumer, reporter })
+    option::weighted(0.5, (recipient(), loss)).prop_map(|consumer| Shares { consumer })
 }
 
 fn parameter() -> impl Strategy<Value = RuntimeParameters> {
@@ -106,12 +102,10 @@ fn parameter() -> impl Strategy<Value = RuntimeParameters> {
         2 => (0..4_u32).prop_map(|epochs| staking_parameter!(SlashDeferEpochs, epochs)),
         1 => (0..4_u32).prop_map(|epochs| staking_parameter!(UnbondingEpochs, epochs)),
         2 => asked(1_000).prop_map(|bond| staking_parameter!(BaseBond, bond)),
-        1 => (0..=1_000_000_u32)
-            .prop_map(|parts| staking_parameter!(ReporterShare, Permill::from_parts(parts))),
         1 => (0..20_u32).prop_map(|epochs| staking_parameter!(StrikeMemoryEpochs, epochs)),
         1 => (percent(), 0..4_u8, percent()).prop_map(|(first, factor, at_most)| {
             let offences = OffenceTable {
-                job_abandoned: OffencePenalty { first, factor, at_most },
+                challenge_unanswered: OffencePenalty { first, factor, at_most },
                 ..DEFAULT_OFFENCE_TABLE
             };
             staking_parameter!(Offences, offences)
