@@ -62,8 +62,8 @@ async fn required<V: DecodeAsType>(
         })
 }
 
-/// Returns the least that must be bonded for so many slots with these terms, as the chain asked when this client
-/// connected: its constants come with the metadata.
+/// Returns the least that must be bonded for so many slots with these terms, as the chain asked when this
+/// client connected: its constants come with the metadata.
 fn least_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, Error> {
     let constant = |pallet, name| {
         at.constants()

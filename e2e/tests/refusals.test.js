@@ -12,7 +12,7 @@ import { withNode } from '../lib/suite.js';
 const LIMIT_OF_SLOTS = 64;
 const YEAR_MS = 365n * 86_400_000n;
 
-const NOBODY = { consumer: null, reporter: null };
+const NOBODY = { consumer: null };
 
 let machine;
 let worker;

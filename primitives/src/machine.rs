@@ -129,8 +129,8 @@ pub enum SuspensionReason {
     Offence,
     /// It committed an offence that ends its life in the market. It retires when its last job ends.
     Condemned,
-    /// It neither started nor declined a job in time, although both are free. Its provider or its worker key brings it
-    /// back.
+    /// It neither started nor declined a job in time, although both are free. Its provider or its worker key
+    /// brings it back.
     #[codec(index = 5)]
     MissedStart,
 }
@@ -157,10 +157,10 @@ pub trait MachineInspect<AccountId> {
 
     /// Returns true for a machine that validators watch.
     ///
-    /// That is one in the market, even if it takes no jobs now; one of which a slot is leased, whatever its status, since
-    /// it is paid for its uptime; and one that was either in an epoch that is still open to reports, which it must not
-    /// erase by leaving. An unproven machine that was neither costs no bond: who could have thousands of them watched
-    /// could fill the reports.
+    /// That is one in the market, even if it takes no jobs now; one of which a slot is leased, whatever its
+    /// status, since it is paid for its uptime; and one that was either in an epoch that is still open to
+    /// reports, which it must not erase by leaving. An unproven machine that was neither costs no bond: who
+    /// could have thousands of them watched could fill the reports.
     fn is_watched(machine: MachineId) -> bool {
         match Self::status(machine) {
             Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
@@ -168,22 +168,22 @@ pub trait MachineInspect<AccountId> {
         }
     }
 
-    /// Returns true while a machine may still be found at fault for what it was leased for: a slot of it is leased, or an
-    /// epoch in which one was, or in which it left the market, is still open to reports.
+    /// Returns true while a machine may still be found at fault for what it was leased for: a slot of it is
+    /// leased, or an epoch in which one was, or in which it left the market, is still open to reports.
     fn is_accountable(_machine: MachineId) -> bool {
         false
     }
 
-    /// Returns what is asked to be bonded for all of the machine's slots, in plancks, in proportion to what they may weigh
-    /// in the emission. The stakes ask for a base bond at least.
+    /// Returns what is asked to be bonded for all of the machine's slots, in plancks, in proportion to what
+    /// they may weigh in the emission. The stakes ask for a base bond at least.
     fn class_stake(machine: MachineId) -> Option<Balance>;
 
     /// A machine that exists, is owned by `provider` and is not active, for benchmarks of other pallets.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_machine(provider: &AccountId, worker_key: &AccountId, slots: u8) -> MachineId;
 
-    /// Puts a machine of [`Self::benchmark_machine`] into the market, proven and with all of its slots free, whatever its
-    /// bond; for benchmarks of other pallets. A registry without a market has nothing to do.
+    /// Puts a machine of [`Self::benchmark_machine`] into the market, proven and with all of its slots free,
+    /// whatever its bond; for benchmarks of other pallets. A registry without a market has nothing to do.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_enter_market(_machine: MachineId) {}
 
@@ -215,7 +215,8 @@ pub enum LeaseEnd {
     Unresolved,
 }
 
-/// Number of leases of a machine that ended in each way, since it was registered. Each count stays at its maximum.
+/// Number of leases of a machine that ended in each way, since it was registered. Each count stays at its
+/// maximum.
 #[derive(
     Clone,
     Copy,

@@ -327,8 +327,8 @@ pub struct MachineView<AccountId> {
     /// Plancks per slot-hour.
     #[serde(with = "json::amount")]
     pub price_per_slot_hour: Balance,
-    /// Plancks per slot-hour from [`Self::next_price_from_ms`] on, where the provider announced a raise. Offers are in the
-    /// order of this price until then.
+    /// Plancks per slot-hour from [`Self::next_price_from_ms`] on, where the provider announced a raise.
+    /// Offers are in the order of this price until then.
     #[serde(with = "json::optional_amount", default)]
     pub next_price_per_slot_hour: Option<Balance>,
     /// Active time from which on the announced price holds.

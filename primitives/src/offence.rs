@@ -48,7 +48,8 @@ impl Offence {
 
 /// Recipient of a part of a slash; what is left is burned.
 ///
-/// Nobody earns by reporting an offence: a provider would report itself from another account and keep the share.
+/// Nobody earns by reporting an offence: a provider would report itself from another account and keep the
+/// share.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Beneficiaries<AccountId> {
     /// The consumer who was harmed, and the plancks that it lost by the offence: it is made whole first.

@@ -46,18 +46,19 @@ const ROWS: [Row; 15] = [
     (52, "AMD_MI250X",          128, 14_080,   383),
 ];
 
-/// Plancks to be bonded for each point of a slot's compute score, whatever its class, on a chain whose governance did not
-/// change it: 1,483.5 ASY for an H100.
+/// Plancks to be bonded for each point of a slot's compute score, whatever its class, on a chain whose
+/// governance did not change it: 1,483.5 ASY for an H100.
 pub const BOND_PER_POINT: Balance = 3 * ASY / 2;
 
 /// Plancks to be bonded for each slot of a machine without GPUs.
 ///
-/// As much as the base bond, so that no two slots share one: a challenge of 4 MiB shows that a processor is there, and not
-/// that it is there for this slot alone. A point of weight costs 333 times as much to bond as a GPU's does.
+/// As much as the base bond, so that no two slots share one: a challenge of 4 MiB shows that a processor is
+/// there, and not that it is there for this slot alone. A point of weight costs 333 times as much to bond as
+/// a GPU's does.
 pub const CPU_STAKE_PER_SLOT: Balance = 500 * ASY;
 
-/// The catalogue at genesis. A slot's stake is in proportion to its compute score, so that what a provider stands to lose
-/// grows with what it earns.
+/// The catalogue at genesis. A slot's stake is in proportion to its compute score, so that what a provider
+/// stands to lose grows with what it earns.
 pub fn catalogue() -> Vec<GenesisHardwareClass> {
     ROWS.iter()
         .map(

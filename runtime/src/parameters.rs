@@ -1,7 +1,9 @@
-//! Values that governance may change without a new runtime, each with the value it starts from and its bounds.
+//! Values that governance may change without a new runtime, each with the value it starts from and its
+//! bounds.
 //!
-//! A value is stored as governance sets it and clamped when a pallet reads it: pallets take theirs from [`bounded`], never
-//! from [`dynamic`]. The pallet that stores them offers no place to refuse a value, only an origin that sees its name.
+//! A value is stored as governance sets it and clamped when a pallet reads it: pallets take theirs from
+//! [`bounded`], never from [`dynamic`]. The pallet that stores them offers no place to refuse a value, only
+//! an origin that sees its name.
 
 use core::marker::PhantomData;
 
@@ -54,27 +56,31 @@ pub mod bounded {
         pub const Half: Permill = Permill::from_percent(50);
     }
 
-    /// 1 to 1,000,000 ASY. A machine that has nothing to lose must not work, and a bond that nobody has ends the market.
+    /// Least bond of a machine: 1 to 1,000,000 ASY. A machine that has nothing to lose must not work, and a
+    /// bond that nobody has ends the market.
     pub type BaseBond =
         Clamped<dynamic::provider_staking::BaseBond, ConstU128<ASY>, ConstU128<{ 1_000_000 * ASY }>>;
 
-    /// 0.1 to 1,000 ASY. Below, weight in the emission costs nothing to have; above, an H100 asks for a million ASY.
+    /// Bond of a point of weight: 0.1 to 1,000 ASY. Below, weight in the emission costs nothing to have;
+    /// above, an H100 asks for a million ASY.
     pub type BondPerPoint =
         Clamped<dynamic::provider_staking::BondPerPoint, ConstU128<{ ASY / 10 }>, ConstU128<{ 1_000 * ASY }>>;
 
-    /// Longer than anything that a machine did stays open to reports, so that what is on its way out can still be lost for
-    /// it; at most a year, after which a provider has its money back.
+    /// Wait for unbonded stake: longer than anything that a machine did stays open to reports, so that what
+    /// is on its way out can still be lost for it; at most a year, after which a provider has its money back.
     pub type UnbondingEpochs = Clamped<
         dynamic::provider_staking::UnbondingEpochs,
         ConstU32<{ REPORT_WINDOW_EPOCHS + 1 }>,
         ConstU32<YEAR_EPOCHS>,
     >;
 
-    /// 1 to 168: governance has an epoch at least to cancel a slash, and a harmed consumer waits a week at most.
+    /// Wait for a slash: 1 to 168 epochs. Governance has an epoch at least to cancel a slash, and a harmed
+    /// consumer waits a week at most.
     pub type SlashDeferEpochs =
         Clamped<dynamic::provider_staking::SlashDeferEpochs, ConstU32<1>, ConstU32<168>>;
 
-    /// No shorter than [`SlashDeferEpochs`], or cancelling a slash takes back a strike of another one; at most a year.
+    /// Memory of strikes: no shorter than [`SlashDeferEpochs`], or cancelling a slash takes back a strike of
+    /// another one; at most a year.
     pub type StrikeMemoryEpochs =
         Clamped<dynamic::provider_staking::StrikeMemoryEpochs, SlashDeferEpochs, ConstU32<YEAR_EPOCHS>>;
 
@@ -87,39 +93,44 @@ pub mod bounded {
         }
     }
 
-    /// At most a half: who works has the greater part of what is paid.
+    /// Share of payments that is the protocol's: at most a half. Who works has the greater part of what is
+    /// paid.
     pub type ProtocolFee = Clamped<dynamic::job_escrow::ProtocolFee, Nothing, Half>;
 
-    /// 20 blocks to a day. With less, a machine that is there cannot start or decline in time; with more, one that is not
-    /// holds a consumer's money for longer.
+    /// Time to start or decline: 20 blocks to a day. With less, a machine that is there cannot start or
+    /// decline in time; with more, one that is not holds a consumer's money for longer.
     pub type StartWindowMs =
         Clamped<dynamic::job_escrow::StartWindowMs, ConstU64<LEAST_WINDOW_MS>, ConstU64<MOST_WINDOW_MS>>;
 
-    /// 20 blocks to a day. With less, a replica that is there cannot reveal in time; with more, one that is not keeps its
-    /// peers unpaid for longer.
+    /// Time to reveal: 20 blocks to a day. With less, a replica that is there cannot reveal in time; with
+    /// more, one that is not keeps its peers unpaid for longer.
     pub type RevealWindowMs =
         Clamped<dynamic::job_escrow::RevealWindowMs, ConstU64<LEAST_WINDOW_MS>, ConstU64<MOST_WINDOW_MS>>;
 
-    /// At most a half of what a service earned: the rest pays for running it meanwhile.
+    /// Share of a service's pay that is held back: at most a half. The rest pays for running it meanwhile.
     pub type HoldBack = Clamped<dynamic::job_escrow::HoldBack, Nothing, Half>;
 
-    /// 0.01 to 10 ASY. Below the fee of a settlement nobody keeps a job going; each job holds as much as all of its
-    /// bounties can be.
+    /// Bounty of who keeps a job going: 0.01 to 10 ASY. Below the fee of a settlement nobody keeps a job
+    /// going; each job holds as much as all of its bounties can be.
     pub type Bounty =
         Clamped<dynamic::job_escrow::Bounty, ConstU128<{ 10 * MILLI_ASY }>, ConstU128<{ 10 * ASY }>>;
 
-    /// At most 1,000 ASY, so that a slip does not empty the pot in an epoch; nothing where reports are not paid for.
+    /// Pay of a report: at most 1,000 ASY, so that a slip does not empty the pot in an epoch; nothing where
+    /// reports are not paid for.
     pub type RewardPerReport =
         Clamped<dynamic::availability::RewardPerReport, ConstU128<0>, ConstU128<{ 1_000 * ASY }>>;
 
-    /// 2 to a year of one-hour epochs. With one, an average is the last epoch alone, and with none it is not defined.
+    /// Memory of average uptimes: 2 epochs to a year of one-hour epochs. With one, an average is the last
+    /// epoch alone, and with none it is not defined.
     pub type UptimeMemoryEpochs =
         Clamped<dynamic::availability::UptimeMemoryEpochs, ConstU32<2>, ConstU32<YEAR_EPOCHS>>;
 
     /// Returns a table in which each penalty grows from time to time, by a factor of 1 to 10, and which takes
     ///
-    /// - for a challenge that was not answered at most a tenth the first time, and a half at most: a power cut is no fraud;
-    /// - for one that was answered wrongly at least a tenth: an answer by other hardware must cost more than it earns;
+    /// - for a challenge that was not answered at most a tenth the first time, and a half at most: a power
+    ///   cut is no fraud;
+    /// - for one that was answered wrongly at least a tenth: an answer by other hardware must cost more than
+    ///   it earns;
     /// - for forged evidence at least a half.
     pub fn clamp_offences(table: OffenceTable) -> OffenceTable {
         let clamp = |penalty: OffencePenalty, least: Permill, most_first: Permill, most: Permill| {

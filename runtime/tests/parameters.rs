@@ -27,8 +27,8 @@ macro_rules! availability_parameter {
     };
 }
 
-/// Sets a parameter to nothing, to the most that its type holds and to a value within its bounds, and compares what the
-/// pallets read with what they must.
+/// Sets a parameter to nothing, to the most that its type holds and to a value within its bounds, and
+/// compares what the pallets read with what they must.
 macro_rules! holds_bounds {
     ($setter:ident, $name:ident, $nothing:expr => $least:expr, $everything:expr => $most:expr, $within:expr) => {
         for (set, effective) in [($nothing, $least), ($everything, $most), ($within, $within)] {

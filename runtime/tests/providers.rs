@@ -341,7 +341,8 @@ fn an_offence_counts_at_once_and_is_slashed_in_a_later_epoch() {
             RegistryError::BondTooLow
         );
 
-        // Topped up it works again; the second time costs twice as much, and can be topped up before it is taken.
+        // Topped up it works again; the second time costs twice as much, and can be topped up before it is
+        // taken.
         assert_ok!(call_as(
             &account(Eve),
             pallet_balances::Call::<Runtime>::transfer_keep_alive {
@@ -449,7 +450,7 @@ fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
 
         // It earns again, from the next epoch on.
         let bonded = bond_of(machine);
-        chain.until_epoch(ChainClock::current_epoch() + 2);
+        chain.until_epoch(ChainClock::current_epoch() + 3);
         assert_ok!(payout());
         assert!(bond_of(machine) > bonded);
     });

@@ -308,8 +308,8 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
     output.print(&json!({ "job": job }), format_args!("job {job}"))
 }
 
-/// Returns what a machine that can take a job of so many slots asks for; where a raise is announced, that, since it may
-/// come to hold first.
+/// Returns what a machine that can take a job of so many slots asks for; where a raise is announced, that,
+/// since it may come to hold first.
 async fn ask_of(client: &ChainClient, id: u64, slots: u8) -> anyhow::Result<u128> {
     let machine = client.machine(id).await?.with_context(|| {
         format!("there is no machine {id}; `assay machine find` shows those that can be had")

@@ -348,8 +348,9 @@ mod benches {
         assert_status::<T>(machine, MachineStatus::Draining);
     }
 
-    /// Of a machine that was never in the market and for which nothing is bonded: its record goes at once. One that
-    /// leaves the market keeps its record; the call's weight adds what that costs, as [`drain`] measures it.
+    /// Of a machine that was never in the market and for which nothing is bonded: its record goes at once.
+    /// One that leaves the market keeps its record; the call's weight adds what that costs, as [`drain`]
+    /// measures it.
     #[benchmark]
     fn retire() {
         let (provider, machine) = registered_machine::<T>();

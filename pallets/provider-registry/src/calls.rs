@@ -252,8 +252,8 @@ impl<T: Config> Pallet<T> {
 
     /// Returns true where `resume` is the worker key's, for a machine that missed a start, and would succeed.
     ///
-    /// Each of these calls undoes one missed start, which took an order that somebody paid for: they need no fee to be
-    /// few.
+    /// Each of these calls undoes one missed start, which took an order that somebody paid for: they need no
+    /// fee to be few.
     pub(crate) fn is_return_after_missed_start(origin: &OriginFor<T>, machine: MachineId) -> bool {
         ensure_signed(origin.clone()).is_ok_and(|who| {
             Machines::<T>::get(machine).is_some_and(|record| {

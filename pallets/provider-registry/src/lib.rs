@@ -13,10 +13,10 @@
 //! 2. A worker key serves one machine, and only with its own signature: nobody can register a key of somebody
 //!    else's. While it does, its account exists whatever it owns.
 //! 3. A deposit is held for as long as the bytes it pays for exist. A retired machine's record stays while
-//!    anything is held for the machine by the stakes, so that it is known whose it is, and until the last epoch in
-//!    which it was in the market or leased is closed, so that nobody erases a failure by leaving. It goes with its
-//!    deposit in the moment the last planck is withdrawn, or with `refresh_machine`; that of a machine that never
-//!    was in the market goes at once.
+//!    anything is held for the machine by the stakes, so that it is known whose it is, and until the last
+//!    epoch in which it was in the market or leased is closed, so that nobody erases a failure by leaving. It
+//!    goes with its deposit in the moment the last planck is withdrawn, or with `refresh_machine`; that of a
+//!    machine that never was in the market goes at once.
 //! 4. A change of the catalogue is O(1): machines keep a copy of what their class asks and is worth
 //!    ([`ClassTerms`]), which anybody may bring up to date, machine by machine, with `refresh_machine`.
 //! 5. The best offers are found without looking at the others: [`Offers`] is in the order in which the market shows
@@ -127,21 +127,22 @@ pub mod pallet {
         #[pallet::constant]
         type ProviderDeposit: Get<Balance>;
 
-        /// Plancks held for a machine. Covers its record, the entry and the account of its worker key, its entry
-        /// among the provider's machines, its two entries among the offers, and what other pallets keep of each
-        /// machine. A change counts for later registrations only.
+        /// Plancks held for a machine. Covers its record, the entry and the account of its worker key, its
+        /// entry among the provider's machines, its two entries among the offers, and what other pallets keep
+        /// of each machine. A change counts for later registrations only.
         #[pallet::constant]
         type MachineDeposit: Get<Balance>;
 
         /// Milliseconds of active time between the announcement of a higher ask and its validity. At least
-        /// [`MIN_ASK_RAISE_DELAY_MS`], so that an order that is under way finds the ask that its consumer saw, and at most
-        /// [`MAX_ASK_RAISE_DELAY_MS`], for as long as which a machine may be shown in a lower place than it has.
+        /// [`MIN_ASK_RAISE_DELAY_MS`], so that an order that is under way finds the ask that its consumer
+        /// saw, and at most [`MAX_ASK_RAISE_DELAY_MS`], for as long as which a machine may be shown in a
+        /// lower place than it has.
         #[pallet::constant]
         type AskRaiseDelayMs: Get<Millis>;
 
-        /// Least plancks to be bonded for each point of a slot's compute score, whatever its class asks: what the
-        /// cheapest weight in the emission costs to bond. A raise takes no machine out of the market by itself:
-        /// [`Pallet::refresh_machine`] does, machine by machine.
+        /// Least plancks to be bonded for each point of a slot's compute score, whatever its class asks: what
+        /// the cheapest weight in the emission costs to bond. A raise takes no machine out of the market by
+        /// itself: [`Pallet::refresh_machine`] does, machine by machine.
         #[pallet::constant]
         type BondPerPoint: Get<Balance>;
 
@@ -460,8 +461,9 @@ pub mod pallet {
 
         /// Changes what a machine asks. Running jobs keep the price they were given.
         ///
-        /// A cut holds at once. A raise holds [`Config::AskRaiseDelayMs`] later, so that nobody can set it in front of an
-        /// order that was sent already; it takes the place of one that was announced before and does not hold yet.
+        /// A cut holds at once. A raise holds [`Config::AskRaiseDelayMs`] later, so that nobody can set it in
+        /// front of an order that was sent already; it takes the place of one that was announced before and
+        /// does not hold yet.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `ask`: plancks per slot-hour of active time, above zero.
@@ -533,8 +535,8 @@ pub mod pallet {
 
         /// Brings a suspended or draining machine back: active, or unproven where its proof is not recent any more.
         ///
-        /// One that was suspended for an offence comes back only when the slash was applied or cancelled. One that
-        /// missed a start comes back for free by its worker key, which needs no balance for that.
+        /// One that was suspended for an offence comes back only when the slash was applied or cancelled. One
+        /// that missed a start comes back for free by its worker key, which needs no balance for that.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
@@ -566,15 +568,16 @@ pub mod pallet {
 
         /// Takes a machine out of the market for good and frees its worker key.
         ///
-        /// Its bond can then be unbonded whole. The record and its deposit go with the withdrawal of the last of the
-        /// bond; where nothing is bonded, with [`Pallet::refresh_machine`] once the machine's last epoch is closed, or
-        /// at once for a machine that never was in the market.
+        /// Its bond can then be unbonded whole. The record and its deposit go with the withdrawal of the last
+        /// of the bond; where nothing is bonded, with [`Pallet::refresh_machine`] once the machine's last
+        /// epoch is closed, or at once for a machine that never was in the market.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
         ///   [`Error::SlotsLeased`].
-        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] where nothing keeps the record.
+        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] where nothing keeps the
+        ///   record.
         #[pallet::call_index(8)]
         #[pallet::weight(T::WeightInfo::retire().saturating_add(T::WeightInfo::drain()))]
         pub fn retire(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
@@ -615,16 +618,16 @@ pub mod pallet {
             Self::do_deregister_provider(who)
         }
 
-        /// Brings a machine up to what the catalogue and the stakes' parameters ask now, or removes the record of a
-        /// retired one that nothing keeps any more.
+        /// Brings a machine up to what the catalogue and the stakes' parameters ask now, or removes the
+        /// record of a retired one that nothing keeps any more.
         ///
         /// The machine takes a new copy of its class's terms, and its status follows from whether its bond still
         /// suffices. Anybody may call it: who shares the emission with the machine has a reason to.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `machine`.
-        /// - Errors: [`Error::NoSuchMachine`]; [`Error::MachineRetired`] where something still keeps the record;
-        ///   [`Error::NothingToRefresh`].
+        /// - Errors: [`Error::NoSuchMachine`]; [`Error::MachineRetired`] where something still keeps the
+        ///   record; [`Error::NothingToRefresh`].
         /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each where it changed;
         ///   [`Event::MachineRemoved`].
         #[pallet::call_index(11)]

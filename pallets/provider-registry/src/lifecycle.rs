@@ -33,9 +33,9 @@ pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
 
 /// The status that follows from how a machine's bond stands and whether its hardware is proven.
 ///
-/// What somebody asked for is not undone: a machine suspended by request, for an offence or for a missed start, draining
-/// or retired stays so. An unproven machine that loses its bond stays unproven. A proof that grew too old takes no status away here, but in
-/// [`status_after_proof`].
+/// What somebody asked for is not undone: a machine suspended by request, for an offence or for a missed
+/// start, draining or retired stays so. An unproven machine that loses its bond stays unproven. A proof that
+/// grew too old takes no status away here, but in [`status_after_proof`].
 pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven: bool) -> MachineStatus {
     use BondStanding::{InDebt, Sufficient, TooLow};
     use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
@@ -70,8 +70,8 @@ pub(crate) fn status_after_proof(
 
 /// Returns the status of a machine after a lease ended.
 ///
-/// A machine that missed a start is taken out of the market, so that a dead one does not take order after order; one that
-/// takes no orders anyway keeps its status. A condemned machine retires with its last lease.
+/// A machine that missed a start is taken out of the market, so that a dead one does not take order after
+/// order; one that takes no orders anyway keeps its status. A condemned machine retires with its last lease.
 pub(crate) fn status_after_lease(status: MachineStatus, end: LeaseEnd, is_leased: bool) -> MachineStatus {
     use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
 
@@ -126,8 +126,9 @@ impl<T: Config> Pallet<T> {
 
     /// Removes the record of a retired machine and gives its deposit back, and returns whether it did.
     ///
-    /// A record stays while anything is held, owed or pending for the machine, and until the last epoch in which it was in
-    /// the market or leased is closed: so nobody erases a failure by leaving before it is reported.
+    /// A record stays while anything is held, owed or pending for the machine, and until the last epoch in
+    /// which it was in the market or leased is closed: so nobody erases a failure by leaving before it is
+    /// reported.
     pub(crate) fn remove_if_settled(machine: MachineId) -> bool {
         let Some(record) = Machines::<T>::get(machine) else {
             return false;

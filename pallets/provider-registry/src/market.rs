@@ -121,7 +121,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             free_slots: record.free_slots,
         });
         Ok(LeaseTerms {
-            price_per_slot_hour: record.ask_at(T::Clock::now_ms()),
+            price_per_slot_hour: Self::ask_now(&record),
             provider: record.provider,
         })
     }
@@ -154,7 +154,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
     fn extension_ask(machine: MachineId) -> Option<Balance> {
         let record = Machines::<T>::get(machine)?;
         match record.status {
-            MachineStatus::Active | MachineStatus::Unproven => Some(record.ask_at(T::Clock::now_ms())),
+            MachineStatus::Active | MachineStatus::Unproven => Some(Self::ask_now(&record)),
             MachineStatus::Suspended(_) | MachineStatus::Draining | MachineStatus::Retired => None,
         }
     }

@@ -6,6 +6,7 @@ use assay_primitives::{
     clock::ActiveClock,
     machine::{Attestations, MachineId, MachineStatus},
     market::{FindError, Gap, MachineMatching, MachineView, Mismatch, Requirements},
+    money::Balance,
 };
 
 use crate::{
@@ -62,6 +63,14 @@ impl<T: Config> Pallet<T> {
         let record = Machines::<T>::get(machine)?;
         let class = HardwareClasses::<T>::get(record.class)?;
         Some((record, class))
+    }
+
+    /// Returns the ask that holds now. Reads the clock only where a raise was announced.
+    pub(crate) fn ask_now(record: &MachineRecordOf<T>) -> Balance {
+        match record.raise {
+            Some(_) => record.ask_at(T::Clock::now_ms()),
+            None => record.ask,
+        }
     }
 
     /// Every requirement that the machine does not meet, but for the number of its provider's machines.
@@ -138,7 +147,7 @@ impl<T: Config> Pallet<T> {
                 }));
             }
         }
-        let ask = record.ask_at(T::Clock::now_ms());
+        let ask = Self::ask_now(record);
         if wanted.max_price_per_slot_hour.is_some_and(|price| ask > price) {
             found.push(Mismatch::MaxPricePerSlotHour { found: ask });
         }

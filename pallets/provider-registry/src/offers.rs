@@ -7,9 +7,10 @@
 //! class (2) · region (16; zeros: the whole world) · uptime bucket (1; 0 is best) · ask (16) · machine (8)
 //! ```
 //!
-//! The ask in a key is the one that was announced: a raise holds [`Config::AskRaiseDelayMs`] later, and the machine takes its
-//! lower place at once. So the order never shows a machine as cheaper than it will be, and for no longer than the delay as
-//! dearer than it is; a search with a highest price may pass it over meanwhile.
+//! The ask in a key is the one that was announced: a raise holds [`Config::AskRaiseDelayMs`] later, and the
+//! machine takes its lower place at once. So the order never shows a machine as cheaper than it will be, and
+//! for no longer than the delay as dearer than it is; a search with a highest price may pass it over
+//! meanwhile.
 //!
 //! Integers are big-endian and nothing is hashed, so walking a prefix from any place yields the next best offers, and
 //! the first page costs a page whatever the size of the network. The last three parts are a machine's
@@ -120,14 +121,17 @@ pub(crate) fn keys<T: Config>(machine: MachineId, record: &MachineRecordOf<T>) -
 pub(crate) struct MachineBook<T>(PhantomData<T>);
 
 impl<T: Config> MachineBook<T> {
-    /// Writes a machine's record, and its entries where they changed: four writes at most. Notes in the record when a
-    /// lease ended or the machine left the market, whoever brought that about.
+    /// Writes a machine's record, and its entries where they changed: four writes at most. Notes in the
+    /// record when a lease ended or the machine left the market, whoever brought that about.
     ///
     /// The challenge hears first of every change in what it may ask of the machine.
     pub(crate) fn put(machine: MachineId, record: &mut MachineRecordOf<T>) {
         let before = Machines::<T>::get(machine);
         if let Some(before) = &before {
-            record.note_duty(before, T::Clock::current_epoch());
+            // The clock is asked only where it matters: most of what is written is neither.
+            if record.gave_up_duty(before) {
+                record.last_duty_epoch = Some(T::Clock::current_epoch());
+            }
             if before.exposure() != record.exposure() {
                 T::HardwareProofs::before_exposure_change(machine, before.exposure());
             }

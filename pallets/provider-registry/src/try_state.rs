@@ -26,10 +26,10 @@ impl<T: Config> Pallet<T> {
     /// 2. A machine's class is in the catalogue and its identifier was given out.
     /// 3. A machine has 1 to [`MAX_SLOTS`] slots, of which not more are free than there are; of a retired one
     ///    all are.
-    /// 4. Worker keys and machines that are not retired name each other, one to one, and the account of each key has a
-    ///    sufficient reference.
-    /// 5. A retired machine's record is there only while something ties it to the stakes, or because it was in the market
-    ///    or leased; no epoch is to come in which that was.
+    /// 4. Worker keys and machines that are not retired name each other, one to one, and the account of each
+    ///    key has a sufficient reference.
+    /// 5. A retired machine's record is there only while something ties it to the stakes, or because it was
+    ///    in the market or leased; no epoch is to come in which that was.
     /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
     /// 7. The deposits on record are what is held, for each provider.
     /// 8. The offers list every machine that is on offer, twice and at its rank, and nothing else.

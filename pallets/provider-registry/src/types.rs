@@ -27,8 +27,8 @@ pub const MAX_HARDWARE_CLASSES: u32 = 256;
 /// to fail, worse than one that is known not to, so that starting anew never pays.
 pub const INITIAL_UPTIME_PPM: u32 = 950_000;
 
-/// Shortest delay of a raised ask, in milliseconds of active time: as long as a transaction takes from a consumer's look
-/// at the market into a block when blocks are full for a while.
+/// Shortest delay of a raised ask, in milliseconds of active time: as long as a transaction takes from a
+/// consumer's look at the market into a block when blocks are full for a while.
 pub const MIN_ASK_RAISE_DELAY_MS: Millis = 30_000;
 
 /// Longest delay of a raised ask, in milliseconds of active time.
@@ -51,8 +51,9 @@ pub struct HardwareClassRecord {
     pub cuda_cores: u32,
     /// The vendor's published dense BF16 TFLOPS (sparsity off), rounded.
     pub compute_score: u32,
-    /// Plancks to be bonded for each slot; at least [`Config::BondPerPoint`](crate::Config::BondPerPoint) for each point of
-    /// the compute score. More where a proof shows little, so that one device could stand for many slots.
+    /// Plancks to be bonded for each slot; at least [`Config::BondPerPoint`](crate::Config::BondPerPoint) for
+    /// each point of the compute score. More where a proof shows little, so that one device could stand for
+    /// many slots.
     pub stake_per_slot: Balance,
 }
 
@@ -82,8 +83,8 @@ pub struct ClassTerms {
 }
 
 impl ClassTerms {
-    /// Returns the least that a slot may have bonded, in plancks: `bond_per_point` for each point of its compute score.
-    /// Saturates.
+    /// Returns the least that a slot may have bonded, in plancks: `bond_per_point` for each point of its
+    /// compute score. Saturates.
     pub fn least_stake(&self, bond_per_point: Balance) -> Balance {
         bond_per_point.saturating_mul(self.compute_score.into())
     }
@@ -203,8 +204,8 @@ pub struct MachineRecord<AccountId> {
     pub service: ServiceRecord,
     /// What it is to the market.
     pub status: MachineStatus,
-    /// Latest epoch in which a lease of it ended or it left the market; `None` where neither happened yet. What it did in
-    /// that epoch can be reported until the epoch is closed.
+    /// Latest epoch in which a lease of it ended or it left the market; `None` where neither happened yet.
+    /// What it did in that epoch can be reported until the epoch is closed.
     pub last_duty_epoch: Option<EpochIndex>,
     /// When it was registered, in active time.
     pub registered_at_ms: Millis,
@@ -268,8 +269,8 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// Returns what is to be bonded for all slots, in plancks: for each slot what its class asks, but no less than
-    /// `bond_per_point` for each point of its compute score. Saturates.
+    /// Returns what is to be bonded for all slots, in plancks: for each slot what its class asks, but no less
+    /// than `bond_per_point` for each point of its compute score. Saturates.
     pub fn class_stake(&self, bond_per_point: Balance) -> Balance {
         self.terms
             .stake_per_slot
@@ -303,13 +304,14 @@ impl<AccountId> MachineRecord<AccountId> {
         self.raise.filter(|raise| now_ms < raise.from_ms)
     }
 
-    /// Returns the ask that holds once the announced raise does: what the machine is ranked by, so that its rank changes
-    /// only when its provider changes something.
+    /// Returns the ask that holds once the announced raise does: what the machine is ranked by, so that its
+    /// rank changes only when its provider changes something.
     pub fn announced_ask(&self) -> Balance {
         self.raise.map_or(self.ask, |raise| raise.ask)
     }
 
-    /// Changes the ask: at once where it is cut, `delay_ms` later where it is raised. Returns from when on it holds.
+    /// Changes the ask: at once where it is cut, `delay_ms` later where it is raised. Returns from when on it
+    /// holds.
     ///
     /// A raise that was announced before and does not hold yet is forgotten.
     pub(crate) fn change_ask(&mut self, ask: Balance, now_ms: Millis, delay_ms: Millis) -> Millis {
@@ -331,18 +333,17 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// Returns true while the latest epoch in which a lease ended or the machine left the market is open to reports.
+    /// Returns true while the latest epoch in which a lease ended or the machine left the market is open to
+    /// reports.
     pub fn has_open_epoch(&self, current_epoch: EpochIndex) -> bool {
         self.last_duty_epoch
             .is_some_and(|last| last.saturating_add(REPORT_WINDOW_EPOCHS) >= current_epoch)
     }
 
-    /// Notes the epoch in which a lease ended or the machine left the market, by comparison with its record before.
-    pub(crate) fn note_duty(&mut self, before: &Self, current_epoch: EpochIndex) {
+    /// Returns true where a lease ended or the machine left the market, by comparison with its record before.
+    pub(crate) fn gave_up_duty(&self, before: &Self) -> bool {
         let lease_ended = self.free_slots > before.free_slots;
-        if lease_ended || (before.is_on_duty() && !self.is_on_duty()) {
-            self.last_duty_epoch = Some(current_epoch);
-        }
+        lease_ended || (before.is_on_duty() && !self.is_on_duty())
     }
 
     /// Whether some slot is leased.

@@ -1,9 +1,10 @@
 //! Worker keys and the accounts that they speak by: two storages that always change together.
 //!
-//! A worker key needs no balance. While it serves a machine its account exists by a *sufficient* reference, so that the
-//! account's nonce is kept, and calls of which the fee is waived can be signed by a key that owns nothing. The machine's
-//! deposit pays for the storage item. An account that owns nothing goes when its key stops serving, and the nonce with
-//! it: a provider that means to use a key again lets it sign mortal transactions only.
+//! A worker key needs no balance. While it serves a machine its account exists by a *sufficient* reference,
+//! so that the account's nonce is kept, and calls of which the fee is waived can be signed by a key that owns
+//! nothing. The machine's deposit pays for the storage item. An account that owns nothing goes when its key
+//! stops serving, and the nonce with it: a provider that means to use a key again lets it sign mortal
+//! transactions only.
 
 use core::marker::PhantomData;
 

@@ -56,20 +56,17 @@ impl<T: Config> Pallet<T> {
         T::OnBondChange::on_bond_change(machine, Self::standing(machine));
     }
 
-    /// Whether a record must be kept. As long as the machine may work again its strikes count, so that nobody
-    /// loses them by taking the bond out and bonding anew.
+    /// Whether a record must be kept. As long as the registry knows the machine its strikes count, so that
+    /// nobody loses them by taking the bond out and bonding anew, and an offence of its last epoch is as dear
+    /// as any.
     pub(crate) fn says_something(machine: MachineId, record: &BondRecordOf<T>) -> bool {
-        !record.is_settled() || (record.has_strikes() && Self::is_in_market(machine))
-    }
-
-    fn is_in_market(machine: MachineId) -> bool {
-        T::Machines::status(machine).is_some_and(|status| status != MachineStatus::Retired)
+        !record.is_settled() || (record.has_strikes() && T::Machines::status(machine).is_some())
     }
 }
 
 impl<T: Config> BondInspect for Pallet<T> {
-    /// Slashes in the agenda count as taken: what is lost already is no reason to behave. A bond of nothing never
-    /// suffices, also where nothing is asked: a machine that works has something to lose.
+    /// Slashes in the agenda count as taken: what is lost already is no reason to behave. A bond of nothing
+    /// never suffices, also where nothing is asked: a machine that works has something to lose.
     fn standing(machine: MachineId) -> BondStanding {
         let (bonded, debt) =
             Bonds::<T>::get(machine).map_or((0, 0), |record| (record.unencumbered(), record.debt));

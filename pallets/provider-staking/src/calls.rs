@@ -156,11 +156,11 @@ impl<T: Config> Pallet<T> {
         Self::minimum_bond(machine).ok_or(Error::<T>::NoSuchMachine)
     }
 
-    /// Fails where a machine may not have only this record's bond when its provider takes a part out. What slashes in
-    /// the agenda will take of it does not count.
+    /// Fails where a machine may not have only this record's bond when its provider takes a part out. What
+    /// slashes in the agenda will take of it does not count.
     ///
-    /// A retired machine may take everything out at once: nobody leases it any more, and what is on its way out can be
-    /// lost for longer than anything that it did stays open to reports.
+    /// A retired machine may take everything out at once: nobody leases it any more, and what is on its way
+    /// out can be lost for longer than anything that it did stays open to reports.
     fn ensure_may_keep(machine: MachineId, record: &BondRecordOf<T>) -> Result<(), Error<T>> {
         let must_be_whole = match T::Machines::status(machine) {
             Some(MachineStatus::Active | MachineStatus::Draining) => true,

@@ -1,15 +1,16 @@
 //! What a provider stands to lose: a bond for each machine, and what takes it away.
 //!
-//! The bond is a hold on the provider's account. What is asked for the machine's slots must be bonded before the
-//! machine may work, which is in proportion to its weight in the emission, and [`Config::BaseBond`] at least; whether that is so is told to
-//! [`Config::OnBondChange`] after every change. What is unbonded leaves after [`Config::UnbondingEpochs`] and can
-//! be lost until it is withdrawn.
+//! The bond is a hold on the provider's account. What is asked for the machine's slots must be bonded before
+//! the machine may work, which is in proportion to its weight in the emission, and [`Config::BaseBond`] at
+//! least; whether that is so is told to [`Config::OnBondChange`] after every change. What is unbonded leaves
+//! after [`Config::UnbondingEpochs`] and can be lost until it is withdrawn.
 //!
 //! A slash costs a fraction of the bond, fixed when it is queued. It waits in the agenda for
-//! [`Config::SlashDeferEpochs`], in which governance may cancel it and what it costs stays held. Then it takes what
-//! there is: first the harmed consumer's loss, and the rest is burned. Nobody earns by reporting. What was not there
-//! is a debt, and a machine in debt takes no bond until somebody has paid it. A bond suffices only without what the
-//! slashes in the agenda will take of it, so that no offence is free because of one before it.
+//! [`Config::SlashDeferEpochs`], in which governance may cancel it and what it costs stays held. Then it
+//! takes what there is: first the harmed consumer's loss, and the rest is burned. Nobody earns by reporting.
+//! What was not there is a debt, and a machine in debt takes no bond until somebody has paid it. A bond
+//! suffices only without what the slashes in the agenda will take of it, so that no offence is free because
+//! of one before it.
 //!
 //! ```text
 //! report_offence ─┐            ┌─cancel_slash──▶ unlocked, strike taken back
@@ -21,19 +22,19 @@
 //!
 //! 1. What is held on a provider's account is the sum of its records, planck by planck, after every call.
 //! 2. A machine in the market keeps its minimum: only one that is suspended, unproven or retired may go below
-//!    it, and only an unproven or retired one may be unbonded whole. While a slot is leased, and until the epochs in
-//!    which one was are closed, an unproven or suspended machine keeps its minimum too.
+//!    it, and only an unproven or retired one may be unbonded whole. While a slot is leased, and until the
+//!    epochs in which one was are closed, an unproven or suspended machine keeps its minimum too.
 //! 3. Whatever was bonded and not slashed comes back: retire, unbond, wait, withdraw, and nothing is left over.
 //! 4. A slash always takes the smaller of what is owed and what is held, and the rest is owed: nothing is forgiven,
 //!    and nobody is left out because an account cannot receive.
-//! 5. No offence is free: what is pending counts as lost for whether a bond suffices, and what is owed beyond the bond
-//!    becomes a debt, however much was pending before.
-//! 6. No way out: unbonding, withdrawing, retiring, freezing or spending between the offence and its slash saves
-//!    nothing, and bonding anew wipes no strike.
-//! 7. No slash is dropped or applied twice: a full agenda moves it to a later epoch, and a full block to a later
-//!    block.
-//! 8. Bounded: one record for each machine, with at most [`MAX_UNLOCK_CHUNKS`] parts on their way out; a slash is
-//!    queued at O(1), and a block does no more than [`Config::MaxServiceWeight`].
+//! 5. No offence is free: what is pending counts as lost for whether a bond suffices, and what is owed beyond
+//!    the bond becomes a debt, however much was pending before.
+//! 6. No way out: unbonding, withdrawing, retiring, freezing or spending between the offence and its slash
+//!    saves nothing, and bonding anew wipes no strike.
+//! 7. No slash is dropped or applied twice: a full agenda moves it to a later epoch, and a full block to a
+//!    later block.
+//! 8. Bounded: one record for each machine, with at most [`MAX_UNLOCK_CHUNKS`] parts on their way out; a
+//!    slash is queued at O(1), and a block does no more than [`Config::MaxServiceWeight`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -113,8 +114,8 @@ pub mod pallet {
         /// Tells the epoch.
         type Clock: ActiveClock;
 
-        /// Least plancks to be bonded for any machine, however little its slots weigh. A raise takes no machine out of the market
-        /// by itself: the registry's `refresh_machine` does, machine by machine.
+        /// Least plancks to be bonded for any machine, however little its slots weigh. A raise takes no
+        /// machine out of the market by itself: the registry's `refresh_machine` does, machine by machine.
         #[pallet::constant]
         type BaseBond: Get<Balance>;
 
@@ -163,8 +164,8 @@ pub mod pallet {
         MachineBond,
     }
 
-    /// The bond of each machine for which something is held, owed or about to be slashed, or that is in the market
-    /// and has strikes.
+    /// The bond of each machine for which something is held, owed or about to be slashed, or that has
+    /// strikes.
     #[pallet::storage]
     pub type Bonds<T: Config> = StorageMap<_, Twox64Concat, MachineId, BondRecordOf<T>>;
 
@@ -388,9 +389,9 @@ pub mod pallet {
 
         /// Puts a part of a bond on its way out; it may be withdrawn after [`Config::UnbondingEpochs`].
         ///
-        /// A machine in the market must keep its minimum, and so must any that is leased, or was in an epoch that is
-        /// still open to reports. Otherwise one that is suspended may go below it but not to nothing, and one that is
-        /// unproven may be unbonded whole. One that is retired may be unbonded whole at once.
+        /// A machine in the market must keep its minimum, and so must any that is leased, or was in an epoch
+        /// that is still open to reports. Otherwise one that is suspended may go below it but not to nothing,
+        /// and one that is unproven may be unbonded whole. One that is retired may be unbonded whole at once.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `amount`: plancks, above zero.
@@ -408,7 +409,7 @@ pub mod pallet {
         /// Gives back to the provider what is due of a machine's bond.
         ///
         /// What slashes in the agenda cost stays held, as far as it is there, and stays due. The record goes with
-        /// the last of the bond, unless the machine has strikes and is in the market.
+        /// the last of the bond, unless the machine has strikes: then it goes with the machine.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `machine`.
@@ -481,7 +482,8 @@ pub mod pallet {
             Self::do_apply_slash(id)
         }
 
-        /// Pays the whole of what a slash left outstanding: the consumer first, and the rest is burned. With the last debt of a machine it may be bonded again.
+        /// Pays the whole of what a slash left outstanding: the consumer first, and the rest is burned. With
+        /// the last debt of a machine it may be bonded again.
         ///
         /// - Origin: signed by anybody, who pays out of the free balance and stays alive.
         /// - Parameters: `machine`; `id`: the slash.

@@ -24,8 +24,8 @@ impl<T: Config> Pallet<T> {
         Ok(Bonds::<T>::get(machine).unwrap_or_else(|| BondRecord::empty(provider)))
     }
 
-    /// Fixes what a slash costs and puts it in the agenda; stores the record. The caller tells who must know, since the
-    /// bond may not suffice any more.
+    /// Fixes what a slash costs and puts it in the agenda; stores the record. The caller tells who must know,
+    /// since the bond may not suffice any more.
     ///
     /// The fraction is one of what is held now, but at least of the minimum: who took the bond out before still
     /// owes as much as somebody who did not.

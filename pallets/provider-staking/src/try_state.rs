@@ -20,8 +20,7 @@ use crate::{
 impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
-    /// 1. A record says something: of plancks that are held, owed or about to be slashed, or of strikes of a machine
-    ///    in the market.
+    /// 1. A record says something: of plancks that are held, owed or about to be slashed, or of strikes.
     /// 2. No part on its way out is nothing, and no two fall due in the same epoch.
     /// 3. A machine that has a record is in the registry and belongs to the provider on whose account its bond is
     ///    held.

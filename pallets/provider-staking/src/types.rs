@@ -141,7 +141,8 @@ impl<AccountId> BondRecord<AccountId> {
             .fold(self.bonded, |total, chunk| total.saturating_add(chunk.amount))
     }
 
-    /// Plancks that will be bonded when the slashes in the agenda were applied, which take from the bond first.
+    /// Plancks that will be bonded when the slashes in the agenda were applied, which take from the bond
+    /// first.
     pub fn unencumbered(&self) -> Balance {
         self.bonded.saturating_sub(self.pending)
     }

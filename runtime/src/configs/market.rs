@@ -43,8 +43,8 @@ pub const EMISSION_HISTORY_EPOCHS: u32 = 8 * 7 * 24;
 /// many.
 const MAX_SLASHES_PER_EPOCH: u32 = 4_096;
 
-/// Delay of a raised ask: 20 blocks of full slots. An order that a consumer sent before it saw the raise is in a block by
-/// then.
+/// Delay of a raised ask: 20 blocks of full slots. An order that a consumer sent before it saw the raise is
+/// in a block by then.
 const ASK_RAISE_DELAY_MS: Millis = 20 * SLOT_DURATION_MS;
 
 /// Longest job: a year of active time.
@@ -88,8 +88,9 @@ impl pallet_provider_registry::Config for Runtime {
     type Clock = ChainClock;
     type Currency = Balances;
     type HardwareProofs = HardwareChallenge;
-    // Its record, its worker key and that key's account, its place among its provider's machines, two among the offers, what
-    // the stakes keep of it, where its rewards go, what it has proven and when that expires; `tests/deposits.rs` adds them up.
+    // Its record, its worker key and that key's account, its place among its provider's machines, two among
+    // the offers, what the stakes keep of it, where its rewards go, what it has proven and when that expires;
+    // `tests/deposits.rs` adds them up.
     type MachineDeposit = ConstU128<{ storage_deposit(10, 1_950) }>;
     type OnMachineRemoved = (ProviderStaking, (Availability, HardwareChallenge));
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;

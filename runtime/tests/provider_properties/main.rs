@@ -210,7 +210,7 @@ fn leave(chain: &mut Chain, model: &mut Model) {
     pass_epochs(chain, model, 5);
     for machine in machines() {
         // A retired machine without a bond was kept by its last epoch alone.
-        let call: RuntimeCall = match Bonds::<Runtime>::contains_key(machine) {
+        let call: RuntimeCall = match bond_of(machine).0 > 0 {
             true => Staking::withdraw { machine }.into(),
             false => Registry::refresh_machine { machine }.into(),
         };

@@ -193,7 +193,7 @@ fn slash_queued() -> AssayEvent {
             index: 0,
         },
         machine: 0,
-        reason: SlashReason::Offence(Offence::JobAbandoned),
+        reason: SlashReason::Offence(Offence::ChallengeUnanswered),
         owed: 12_000_000_000_000,
     })
 }

@@ -85,8 +85,8 @@ pub(crate) enum Options {
         /// The machine
         id: u64,
     },
-    /// Bring a machine up to the catalogue's terms, or remove the record of a retired one that nothing keeps any more;
-    /// anybody may do that for any machine
+    /// Bring a machine up to the catalogue's terms, or remove the record of a retired one that nothing keeps
+    /// any more; anybody may do that for any machine
     Refresh {
         /// The machine
         id: u64,

@@ -123,7 +123,8 @@ fn missed_start_takes_a_machine_out_of_the_market() {
         );
         assert_eq!(WeightsHeard::take(), [(machine, 0)]);
         assert_noop!(ProviderRegistry::lease(machine, 1), Error::<Test>::NotActive);
-        // Neither money nor a proof brings it back: only its provider's or its worker's word that it is there.
+        // Neither money nor a proof brings it back: only its provider's or its worker's word that it is
+        // there.
         change_bond(machine, 2 * ASY, Sufficient);
         ProviderRegistry::on_proof_change(machine);
         assert_eq!(status(machine), Some(Suspended(MissedStart)));

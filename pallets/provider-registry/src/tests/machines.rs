@@ -271,7 +271,8 @@ fn update_ask_raises_later() {
                 from_ms
             }]
         );
-        // An order that was sent before is filled at the price that its consumer saw, whichever comes first in a block.
+        // An order that was sent before is filled at the price that its consumer saw, whichever comes first
+        // in a block.
         let dearest = Requirements {
             max_price_per_slot_hour: Some(ASK),
             ..Requirements::default()

@@ -8,10 +8,7 @@ use assay_primitives::{
         Beneficiaries,
         Offence::{ChallengeUnanswered, ForgedEvidence},
     },
-    stake::{
-        BondInspect,
-        BondStanding::{Sufficient, TooLow},
-    },
+    stake::{BondInspect, BondStanding::TooLow},
 };
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
