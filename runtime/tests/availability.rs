@@ -323,7 +323,7 @@ fn the_registry_hears_how_reliable_a_machine_is() {
 #[test]
 fn an_average_leaves_with_its_machine() {
     with_chain("development", |chain| {
-        set_parameter(staking_parameter!(UnbondingEpochs, 1));
+        set_parameter(staking_parameter!(UnbondingEpochs, 2));
         let machine = active_machine(Bob, Dave, 1);
         let bonded = minimum_bond(machine);
         assert_ok!(call_as(
@@ -344,7 +344,7 @@ fn an_average_leaves_with_its_machine() {
         ] {
             assert_ok!(call_as(&account(Bob), call));
         }
-        chain.until_epoch(ChainClock::current_epoch() + 1);
+        chain.until_epoch(ChainClock::current_epoch() + 2);
         assert_ok!(call_as(
             &account(Eve),
             pallet_provider_staking::Call::withdraw { machine }
