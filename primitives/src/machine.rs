@@ -120,7 +120,7 @@ pub enum MachineStatus {
 pub enum SuspensionReason {
     /// Its provider or its worker asked for it (maintenance, heat).
     OwnRequest,
-    /// Less is bonded than its class and slots ask for.
+    /// Less is bonded than its class and slots ask for, without what pending slashes will take.
     BondTooLow,
     /// It owes a part of a slash.
     InDebt,

@@ -6,7 +6,8 @@ use scale_info::TypeInfo;
 
 use crate::{machine::MachineId, money::Balance};
 
-/// How a machine's bond stands to what is asked of it.
+/// Relation of a machine's bond to what is asked of it. What pending slashes will take of the bond counts as
+/// taken.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -15,7 +16,7 @@ pub enum BondStanding {
     Sufficient,
     /// Nothing or less than the minimum is bonded, and nothing is owed.
     TooLow,
-    /// A slash took more than there was; the rest is owed.
+    /// An applied slash took more than there was; the rest is owed.
     InDebt,
 }
 
@@ -57,7 +58,8 @@ impl BondInspect for () {
 /// Hears whether a machine's bond suffices. Implemented by `pallet-provider-registry`, called by
 /// `pallet-provider-staking`.
 pub trait OnBondChange {
-    /// Called after every change of the machine's bond or debt, with how it stands now.
+    /// Called after every change of the machine's bond, of what is pending or of its debt, with how it stands
+    /// now.
     fn on_bond_change(machine: MachineId, standing: BondStanding);
 }
 
