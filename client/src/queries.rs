@@ -12,8 +12,8 @@ use crate::{
     client::{AtBlock, ChainClient},
     error::{Error, from_subxt},
     types::{
-        AccountBalance, Assignment, Bond, ClassTerms, Clock, Debt, EpochRecord, HardwareClass, Job, JobId,
-        Machine, ManifestRef, Provider, Slash, SlashId,
+        AccountBalance, Assignment, Bond, ClassTerms, Clock, Debt, Emission, EpochRecord, HardwareClass, Job,
+        JobId, Machine, ManifestRef, Provider, Slash, SlashId,
     },
 };
 
@@ -295,6 +295,23 @@ impl ChainClient {
             active_time_ms: required(&at, "ChainClock", "ActiveTimeMs").await?,
             epoch: required(&at, "ChainClock", "CurrentEpoch").await?,
             epoch_duration_ms: required(&at, "ChainClock", "EpochDurationMs").await?,
+        })
+    }
+
+    /// Reads what is left to emit, what shares it, and how fast that may be.
+    pub async fn emission(&self) -> Result<Emission, Error> {
+        let at = self.at_best().await?;
+        let cap_per_weight = at
+            .constants()
+            .entry(subxt::dynamic::constant::<Balance>(
+                "RewardEmission",
+                "CapPerWeight",
+            ))
+            .map_err(from_subxt)?;
+        Ok(Emission {
+            remaining: required(&at, "RewardEmission", "RemainingEmission").await?,
+            total_weight: required(&at, "RewardEmission", "TotalWeight").await?,
+            cap_per_weight,
         })
     }
 

@@ -56,6 +56,20 @@ fn every_record_is_understood() {
     check::<u64>(&metadata, "ChainClock", "ActiveTimeMs");
     check::<u32>(&metadata, "ChainClock", "CurrentEpoch");
     check::<u64>(&metadata, "ChainClock", "EpochDurationMs");
+    check::<u128>(&metadata, "RewardEmission", "RemainingEmission");
+    check::<u128>(&metadata, "RewardEmission", "TotalWeight");
+}
+
+#[test]
+fn cap_of_the_emission_is_understood() {
+    let metadata = metadata();
+    let pallet = metadata.pallet_by_name("RewardEmission").unwrap();
+    let cap = pallet.constant_by_name("CapPerWeight").unwrap();
+    let plancks = u128::decode(&mut cap.value()).unwrap();
+    assert_eq!(
+        plancks * u128::from(assay_primitives::emission::WEIGHT_PARTS),
+        assay_runtime::configs::market::EMISSION_CAP_PER_POINT
+    );
 }
 
 #[test]

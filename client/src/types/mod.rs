@@ -185,6 +185,20 @@ pub struct EpochRecord {
     pub burned: Balance,
 }
 
+/// State of the emission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Emission {
+    /// Plancks that no epoch has released yet.
+    #[serde(serialize_with = "as_decimal")]
+    pub remaining: Balance,
+    /// Sum of the machines' weights in the current epoch.
+    #[serde(serialize_with = "as_decimal")]
+    pub total_weight: u128,
+    /// Plancks that an epoch releases at most for each unit of weight.
+    #[serde(serialize_with = "as_decimal")]
+    pub cap_per_weight: Balance,
+}
+
 /// What an account has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct AccountBalance {
