@@ -416,7 +416,7 @@ fn silence_and_lies_cost_what_economics_says() {
             .class;
         let machine = register_machine(Bob, Dave, registration).unwrap();
         let bond = minimum_bond(machine);
-        assert_eq!(bond, 1_499 * ASY);
+        assert_eq!(bond, 1_483_500 * MILLI_ASY);
         let amount = bond;
         assert_ok!(call_as(
             &account(Bob),
@@ -431,8 +431,8 @@ fn silence_and_lies_cost_what_economics_says() {
             ));
             pending(machine) - before
         };
-        assert_eq!(cost_of(Offence::ChallengeUnanswered), 14_990 * MILLI_ASY);
-        assert_eq!(cost_of(Offence::ChallengeWrong), 749_500 * MILLI_ASY);
+        assert_eq!(cost_of(Offence::ChallengeUnanswered), 14_835 * MILLI_ASY);
+        assert_eq!(cost_of(Offence::ChallengeWrong), 741_750 * MILLI_ASY);
     });
 }
 

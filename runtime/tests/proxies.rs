@@ -225,6 +225,7 @@ const DECISIONS: &[Decision] = &[
     ("Attestation", "unban_device", "", ROOT),
     ("Attestation", "condemn", "", ROOT),
     ("Availability", "report", "", UNSIGNED),
+    ("FinalityView", "state_finalized", "", UNSIGNED),
     ("Availability", "update_uptime", "P", OPERATION),
     ("Availability", "claim", "V", "pays the validator"),
 ];

@@ -183,7 +183,7 @@ fn job_step() -> impl Strategy<Value = Step> {
         2 => pick().prop_map(Step::Accept),
         1 => pick().prop_map(Step::Close),
         1 => pick().prop_map(Step::Settle),
-        1 => pick().prop_map(Step::Expire),
+        4 => pick().prop_map(Step::Expire),
         2 => pick().prop_map(Step::Abandon),
     ]
 }
