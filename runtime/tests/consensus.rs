@@ -7,7 +7,7 @@ mod common;
 
 use assay_primitives::money::{ASY, Balance};
 use assay_runtime::{
-    AccountId, Header, Historical, Runtime, RuntimeEvent, Staking,
+    AccountId, Header, Historical, Runtime, RuntimeEvent, SessionKeys, Staking,
     configs::{
         consensus::{EquivocationWeight, MAX_AUTHORITIES, ReportableSessions},
         market::EMISSION_HISTORY_EPOCHS,
@@ -24,7 +24,8 @@ use polkadot_sdk::{
         traits::{Get, KeyOwnerProofSystem},
         weights::Weight,
     },
-    pallet_babe, pallet_grandpa, pallet_offences, pallet_staking,
+    pallet_babe, pallet_grandpa, pallet_offences,
+    pallet_staking::{self, StakerStatus},
     sp_consensus_babe::{
         AuthorityId, BABE_ENGINE_ID, EquivocationProof, KEY_TYPE,
         digests::{PreDigest, SecondaryPlainPreDigest},
@@ -33,12 +34,13 @@ use polkadot_sdk::{
     sp_core::{H256, Pair},
     sp_keyring::{
         Ed25519Keyring,
-        Sr25519Keyring::{self, Alice, AliceStash, Bob, BobStash, CharlieStash, Ferdie},
+        Sr25519Keyring::{self, Alice, AliceStash, Bob, BobStash, CharlieStash, Dave, Ferdie},
     },
     sp_runtime::{Digest, DigestItem, DispatchError, Perbill},
     sp_session::MembershipProof,
     sp_staking::{EraIndex, offence::OffenceDetails},
 };
+use serde_json::json;
 
 type StakingCall = pallet_staking::Call<Runtime>;
 
@@ -237,6 +239,7 @@ fn a_report_is_refused_from_the_era_on_in_which_it_would_cost_nothing() {
             babe_equivocation(Alice),
             grandpa_equivocation(Ed25519Keyring::Bob),
         );
+        chain.shorten_eras();
         chain.until_era(2 + REPORT_ERAS);
         assert!(ReportableSessions::contains(session));
         chain.until_era(2 + REPORT_ERAS + 1);
@@ -261,6 +264,7 @@ fn governance_slashes_no_era_whose_slashes_are_past() {
             era,
             slash_fraction: Perbill::from_percent(10),
         };
+        chain.shorten_eras();
         chain.until_era(REPORT_ERAS + 3);
         // The oldest era that is known.
         let oldest = (0..active_era())
@@ -279,7 +283,8 @@ fn governance_slashes_no_era_whose_slashes_are_past() {
     });
 }
 
-/// `configs/staking.rs` asserts the windows of validators as it is compiled. These governance can move; so they start.
+/// `configs/staking.rs` asserts the windows of validators as it is compiled. These governance can move; so
+/// they start.
 #[test]
 fn the_market_s_windows_fit_into_each_other() {
     with_chain("development", |_| {
@@ -298,6 +303,94 @@ fn the_market_s_windows_fit_into_each_other() {
             unbonding < EMISSION_HISTORY_EPOCHS.into(),
             "a machine could leave unpaid"
         );
+    });
+}
+
+/// The preset `local` with six validators, of which one that equivocates costs a quarter and two cost all.
+fn with_six_validators(test: impl FnOnce(&mut Chain)) {
+    let validators: Vec<_> = Sr25519Keyring::well_known()
+        .take(6)
+        .zip(Ed25519Keyring::well_known())
+        .map(|(sr25519, ed25519)| {
+            let keys = SessionKeys {
+                babe: sr25519.public().into(),
+                grandpa: ed25519.public().into(),
+                availability: sr25519.public().into(),
+            };
+            (account(sr25519), keys)
+        })
+        .collect();
+    let keys: Vec<_> = validators
+        .iter()
+        .map(|(stash, keys)| json!([stash, stash, keys]))
+        .collect();
+    let stakers: Vec<_> = validators
+        .iter()
+        .map(|(stash, _)| {
+            json!([
+                stash,
+                stash,
+                VALIDATOR_STAKE,
+                StakerStatus::<AccountId>::Validator
+            ])
+        })
+        .collect();
+    let patch = json!({
+        "session": { "keys": keys },
+        "staking": { "stakers": stakers, "validatorCount": 6 }
+    });
+    with_patched_chain("local", patch, test);
+}
+
+#[test]
+fn all_slashes_of_a_validator_for_an_era_are_one() {
+    with_six_validators(|chain| {
+        let (alice, bob) = (account(Alice), account(Bob));
+        let nominator = account(Dave);
+        // Dave validates and cannot nominate: somebody else stands behind Alice.
+        let backer = account(Sr25519Keyring::AliceStash);
+        let payee = pallet_staking::RewardDestination::Stash;
+        assert_ok!(call_as(
+            &backer,
+            StakingCall::bond {
+                value: VALIDATOR_STAKE,
+                payee
+            }
+        ));
+        let targets = vec![alice.clone().into()];
+        assert_ok!(call_as(&backer, StakingCall::nominate { targets }));
+        chain.until_era(2);
+
+        let reports = [Alice, Bob].map(babe_equivocation);
+        let reporters = [account(Ferdie), nominator];
+        let pending = || pallet_staking::UnappliedSlashes::<Runtime>::get(2 + SLASH_DEFER_ERAS + 1);
+        let quarter = VALIDATOR_STAKE / 4;
+        assert_ok!(call_as(&reporters[0], reports[0].clone()));
+        let first = &pending()[0];
+        assert_eq!(
+            (pending().len(), first.own, &first.others),
+            (1, quarter, &vec![(backer.clone(), quarter)])
+        );
+
+        // Alice's has become dearer, for Bob did the same in the same slot.
+        assert_ok!(call_as(&reporters[1], reports[1].clone()));
+        let slashes = pending();
+        assert_eq!(
+            slashes
+                .iter()
+                .map(|slash| (&slash.validator, slash.own))
+                .collect::<Vec<_>>(),
+            [(&alice, VALIDATOR_STAKE), (&bob, VALIDATOR_STAKE)]
+        );
+        assert_eq!(slashes[0].others, [(backer.clone(), VALIDATOR_STAKE)]);
+        assert_eq!(slashes[0].reporters, reporters[..1]);
+        assert_eq!(slashes[1].reporters, reporters[1..]);
+
+        chain.shorten_eras();
+        chain.until_era(2 + SLASH_DEFER_ERAS + 1);
+        for stash in [alice, bob, backer] {
+            assert_eq!(Staking::ledger(stash.into()).unwrap().total, 0);
+        }
     });
 }
 

@@ -1,4 +1,5 @@
-//! What each proxy may do, call by call. A call that is in no line of the table fails: somebody has to decide.
+//! What each proxy may do, call by call. A call that is in no line of the table fails: somebody has to
+//! decide.
 
 #![allow(clippy::unwrap_used)]
 

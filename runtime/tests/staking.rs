@@ -212,6 +212,7 @@ fn a_full_list_of_candidates_stops_no_era_and_no_slash() {
             era: active_era(),
             slash_fraction: Perbill::from_percent(10)
         }));
+        chain.shorten_eras();
         until_era(chain, due - 3);
         for number in honest().len() as u32..MAX_CANDIDATES {
             let candidate = attacker(number);

@@ -7,11 +7,13 @@
 //!
 //! What filling the lists costs (`tests/staking.rs` computes it from these constants):
 //!
-//! | attack | cost | gain |
-//! |---|---|---|
-//! | every place of a candidate taken, so that nobody else can apply | [`MAX_CANDIDATES`] × [`MIN_VALIDATOR_BOND`] = 10,000,000 ASY locked | none: who validates is elected as before |
-//! | the vote of a validator with `s` of its own pushed out of the snapshot | more than [`MAX_ELECTING_VOTERS`] × `s` / 1.12, at least 8,900,000 ASY locked | its seat, if nobody votes for it otherwise |
-//! | a seat taken by a candidate that makes no blocks | keys that sign for it, and more stake than the weakest elected one | none |
+//! - Every place of a candidate taken, so that nobody else can apply: [`MAX_CANDIDATES`] ×
+//!   [`MIN_VALIDATOR_BOND`] = 10,000,000 ASY locked. No gain: who validates is elected as before.
+//! - The vote of a validator with `s` of its own pushed out of the snapshot: more than
+//!   [`MAX_ELECTING_VOTERS`] × `s` / 1.12 locked, at least 8,900,000 ASY. The gain is its seat, if nobody
+//!   else votes for it.
+//! - A seat taken by a candidate that makes no blocks: keys that sign for it, and more stake than the weakest
+//!   elected one has. No gain.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},

@@ -13,12 +13,17 @@
 //!
 //! What wraps calls and keeps the limits is allowed: each call within is looked at again.
 //!
-//! | deputy | attack | cost to the principal | what holds it |
-//! |---|---|---|---|
-//! | any limited one | pays a debt that names itself as the beneficiary | none; was its whole free balance | no call that pays |
-//! | `Provider` | rotates the machine to its own key and reports its offences | none; was 10 % of the bond | no call that appoints a key of a bonded machine, none that bonds |
-//! | `Provider` | rents the machine from itself at an ask of one planck | the income of its machines, until the principal looks | none: prices are what it is there for |
-//! | `Validation` | equivocates with session keys of its own and reports it | a slash, of which at most 5 % is the reporter's | none: who holds session keys can; what is at stake is the principal's choice |
+//! What a deputy could do without these lists, and what it can do even so:
+//!
+//! - Any limited one pays a debt that names itself as the beneficiary: it could take the whole free balance;
+//!   now it sends no call that pays.
+//! - `Provider` rotates the machine to its own key and reports its offences: 10 % of the bond was its own;
+//!   now it appoints no key of a bonded machine, and bonds nothing.
+//! - `Provider` rents the machine from itself at an ask of one planck: the principal loses the income until
+//!   it looks. Prices are what that deputy is there for.
+//! - `Validation` equivocates with session keys of its own and reports it: the principal loses the slash, of
+//!   which at most 5 % is the reporter's. Who holds session keys can; what is at stake is the principal's
+//!   choice.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{

@@ -150,6 +150,11 @@ impl Chain {
         assert_eq!(Session::current_index(), session + 1);
     }
 
+    /// Has eras last for one session from now on, so that many of them pass in few blocks.
+    pub(crate) fn shorten_eras(&self) {
+        assert_ok!(sudo(pallet_staking::Call::<Runtime>::force_new_era_always {}));
+    }
+
     /// Makes a block of each session until validators work in that era; panics where that takes longer than eras last.
     pub(crate) fn until_era(&mut self, era: EraIndex) {
         for _ in 0..era.saturating_sub(active_era()).saturating_add(1) * SESSIONS_PER_ERA {
