@@ -245,10 +245,7 @@ impl ChainClient {
                 block: number.to_string(),
                 reason: "the node has no such block".to_owned(),
             })?;
-        Ok(BlockId {
-            number,
-            hash: hash.0,
-        })
+        Ok(BlockId { number, hash: hash.0 })
     }
 
     /// The finalized blocks from now on, the newest one first.

@@ -275,9 +275,8 @@ mod tests {
             let node = TestNode::start().await;
             let client = ChainClient::connect(&node.url()).await.unwrap();
             let (sender, news) = mpsc::unbounded_channel();
-            let follower = tokio::spawn(async move {
-                follow(&client, LIMITS, |told| sender.send(told).unwrap()).await
-            });
+            let follower =
+                tokio::spawn(async move { follow(&client, LIMITS, |told| sender.send(told).unwrap()).await });
             Self { node, news, follower }
         }
 
@@ -304,9 +303,18 @@ mod tests {
         assert_eq!((first.best.number, first.finalized.number), (0, 0));
         let block = followed.node.make_block(1, b"a");
         let tip = followed.moved().await;
-        assert_eq!((tip.best, tip.finalized.number, tip.unfinalized_blocks()), (block, 0, 1));
+        assert_eq!(
+            (tip.best, tip.finalized.number, tip.unfinalized_blocks()),
+            (block, 0, 1)
+        );
         followed.node.finalize(block);
-        assert_eq!(followed.moved().await, Tip { best: block, finalized: block });
+        assert_eq!(
+            followed.moved().await,
+            Tip {
+                best: block,
+                finalized: block
+            }
+        );
     }
 
     #[tokio::test]

@@ -152,9 +152,9 @@ impl Submitted {
     async fn included_unbounded(&mut self, awaited: Awaited) -> Result<Included, Error> {
         loop {
             match self.next_status().await? {
-                TransactionStatus::InFinalizedBlock(block) => return self.read(&block).await,
+                TransactionStatus::InFinalizedBlock(block) => return read(self.account, &block).await,
                 TransactionStatus::InBestBlock(block) if awaited == Awaited::BestBlock => {
-                    match self.read(&block).await {
+                    match read(self.account, &block).await {
                         // It was replaced between the two answers; the transaction comes into another one.
                         Err(Error::BlockUnavailable { .. }) => (),
                         outcome => return outcome,
@@ -175,30 +175,30 @@ impl Submitted {
             }
         }
     }
+}
 
-    /// Reads what the transaction did in a block.
-    async fn read(
-        &self,
-        in_block: &TransactionInBlock<SubstrateConfig, AtSubmission>,
-    ) -> Result<Included, Error> {
-        let at = in_block
-            .at()
-            .await
-            .map_err(|error| at_block_error(in_block.block_hash(), error))?;
-        let events = in_block
-            .wait_for_success()
-            .await
-            .map_err(|error| outcome_error(self.account, error))?;
-        let mut assay_events = Vec::new();
-        for event in events.iter() {
-            assay_events.extend(AssayEvent::read(&event.map_err(from_subxt)?, at.metadata_ref())?);
-        }
-        Ok(Included {
-            block_number: at.block_number(),
-            block_hash: in_block.block_hash().0,
-            events: assay_events,
-        })
+/// Reads what an account's transaction did in a block.
+async fn read(
+    account: AccountId,
+    in_block: &TransactionInBlock<SubstrateConfig, AtSubmission>,
+) -> Result<Included, Error> {
+    let at = in_block
+        .at()
+        .await
+        .map_err(|error| at_block_error(in_block.block_hash(), error))?;
+    let events = in_block
+        .wait_for_success()
+        .await
+        .map_err(|error| outcome_error(account, error))?;
+    let mut assay_events = Vec::new();
+    for event in events.iter() {
+        assay_events.extend(AssayEvent::read(&event.map_err(from_subxt)?, at.metadata_ref())?);
     }
+    Ok(Included {
+        block_number: at.block_number(),
+        block_hash: in_block.block_hash().0,
+        events: assay_events,
+    })
 }
 
 fn ended() -> Error {
@@ -416,20 +416,29 @@ mod tests {
     async fn transaction_is_valid_however_far_finality_is_behind() {
         // Nothing became final for three quarters of an hour: counted from the final block, it would be outdated.
         let (node, client) = node_at(1_000, 100).await;
-        client.submit_and_watch(calls::start(7), &dev::bob()).await.unwrap();
+        client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
         let era = era_of(&node.pooled().await.bytes);
         assert_eq!(era.birth(1_000), 1_000 - DEEPEST_ANCHOR_BLOCKS);
         assert_eq!(era.death(1_000), era.birth(1_000) + MORTALITY_BLOCKS);
 
         let (node, client) = node_at(1_000, 998).await;
-        client.submit_and_watch(calls::start(7), &dev::bob()).await.unwrap();
+        client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
         assert_eq!(era_of(&node.pooled().await.bytes).birth(1_000), 998);
     }
 
     #[tokio::test]
     async fn inclusion_in_a_best_block_needs_no_finality() {
         let (node, client) = node_at(5, 5).await;
-        let mut submitted = client.submit_and_watch(calls::start(7), &dev::bob()).await.unwrap();
+        let mut submitted = client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
         let pooled = node.pooled().await;
         let block = node.make_block_with(6, &pooled);
         pooled.in_block(block);
@@ -437,7 +446,10 @@ mod tests {
         assert_eq!((included.block_number, included.block_hash), (6, block.hash));
 
         let error = submitted.finalized(Duration::from_millis(100)).await.unwrap_err();
-        assert!(matches!(error, Error::Undecided { awaited: "final", .. }), "{error}");
+        assert!(
+            matches!(error, Error::Undecided { awaited: "final", .. }),
+            "{error}"
+        );
         assert!(!error.is_connection_lost(), "the node answers");
         pooled.tell(json!({ "finalized": H256(block.hash) }));
         assert_eq!(submitted.finalized(WITHIN).await.unwrap(), included);
@@ -446,7 +458,10 @@ mod tests {
     #[tokio::test]
     async fn block_that_is_replaced_counts_for_nothing() {
         let (node, client) = node_at(5, 5).await;
-        let mut submitted = client.submit_and_watch(calls::start(7), &dev::bob()).await.unwrap();
+        let mut submitted = client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
         submitted.in_pool().await.unwrap();
         let pooled = node.pooled().await;
         let replaced = node.make_block_with(6, &pooled);
@@ -455,18 +470,29 @@ mod tests {
         pooled.tell(json!({ "retracted": H256(replaced.hash) }));
         let block = node.make_block_with(7, &pooled);
         pooled.in_block(block);
-        assert_eq!(submitted.in_best_block(WITHIN).await.unwrap().block_hash, block.hash);
+        assert_eq!(
+            submitted.in_best_block(WITHIN).await.unwrap().block_hash,
+            block.hash
+        );
     }
 
     #[tokio::test]
     async fn transaction_that_nothing_becomes_of_is_undecided() {
         let (node, client) = node_at(5, 5).await;
-        let mut submitted = client.submit_and_watch(calls::start(7), &dev::bob()).await.unwrap();
-        let error = submitted.in_best_block(Duration::from_millis(100)).await.unwrap_err();
+        let mut submitted = client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
+        let error = submitted
+            .in_best_block(Duration::from_millis(100))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("was not in a block after"), "{error}");
         assert!(!error.is_connection_lost(), "the node answers");
         // The pool forgets to watch it, and it may be in a block.
-        node.pooled().await.tell(json!({ "finalityTimeout": H256([1; 32]) }));
+        node.pooled()
+            .await
+            .tell(json!({ "finalityTimeout": H256([1; 32]) }));
         let error = submitted.finalized(WITHIN).await.unwrap_err();
         assert!(matches!(error, Error::Undecided { .. }), "{error}");
     }
@@ -479,7 +505,11 @@ mod tests {
         let later = node.make_block(6, b"later");
         assert_eq!(pinned.at_best().await.unwrap().block_hash().0, best.hash);
         assert_eq!(client.at_best().await.unwrap().block_hash().0, later.hash);
-        assert_eq!(pinned.best_block().await.unwrap(), later, "what moves is told as it is");
+        assert_eq!(
+            pinned.best_block().await.unwrap(),
+            later,
+            "what moves is told as it is"
+        );
         assert_eq!(client.finalized_block().await.unwrap().number, 3);
     }
 

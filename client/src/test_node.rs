@@ -187,15 +187,27 @@ fn methods(state: Arc<State>) -> RpcModule<State> {
     let answers: [(&'static str, fn(&State, Params<'_>) -> Value); 8] = [
         ("system_chain", |_, _| json!("Test")),
         ("system_accountNextIndex", |_, _| json!(7)),
-        ("chain_getFinalizedHead", |state, _| json!(*state.finalized.borrow())),
+        ("chain_getFinalizedHead", |state, _| {
+            json!(*state.finalized.borrow())
+        }),
         ("chain_getBlockHash", |state, params| {
             let number: Option<u64> = params.sequence().optional_next().unwrap_or_default();
             json!(number.map_or_else(|| *state.best.borrow(), |number| state.at(number)))
         }),
-        ("chain_getHeader", |state, params| json!(state.header(params.one().unwrap()))),
+        ("chain_getHeader", |state, params| {
+            json!(state.header(params.one().unwrap()))
+        }),
         ("chain_getBlock", |state, params| {
             let hash: H256 = params.one().unwrap();
-            let extrinsics: Vec<_> = state.bodies.lock().unwrap().get(&hash).into_iter().flatten().map(hexed).collect();
+            let extrinsics: Vec<_> = state
+                .bodies
+                .lock()
+                .unwrap()
+                .get(&hash)
+                .into_iter()
+                .flatten()
+                .map(hexed)
+                .collect();
             let block = |header| json!({ "block": { "header": header, "extrinsics": extrinsics }, "justifications": null });
             json!(state.header(hash).map(block))
         }),
@@ -217,9 +229,12 @@ fn methods(state: Arc<State>) -> RpcModule<State> {
             .register_method(name, move |params, state, _| answer(state, params))
             .unwrap();
     }
-    register_heads(&mut module, "chain_subscribeNewHeads", "chain_unsubscribeNewHeads", |state| {
-        state.best.subscribe()
-    });
+    register_heads(
+        &mut module,
+        "chain_subscribeNewHeads",
+        "chain_unsubscribeNewHeads",
+        |state| state.best.subscribe(),
+    );
     register_heads(
         &mut module,
         "chain_subscribeFinalizedHeads",
@@ -244,21 +259,26 @@ fn register_heads(
     heads: fn(&State) -> watch::Receiver<H256>,
 ) {
     module
-        .register_subscription(subscribe, subscribe, unsubscribe, move |_, pending, state, _| async move {
-            state.subscriptions.fetch_add(1, Ordering::SeqCst);
-            let mut heads = heads(&state);
-            heads.mark_changed();
-            let sink = pending.accept().await?;
-            while heads.changed().await.is_ok() {
-                let hash = *heads.borrow_and_update();
-                if state.is_silent.load(Ordering::SeqCst) {
-                    continue;
+        .register_subscription(
+            subscribe,
+            subscribe,
+            unsubscribe,
+            move |_, pending, state, _| async move {
+                state.subscriptions.fetch_add(1, Ordering::SeqCst);
+                let mut heads = heads(&state);
+                heads.mark_changed();
+                let sink = pending.accept().await?;
+                while heads.changed().await.is_ok() {
+                    let hash = *heads.borrow_and_update();
+                    if state.is_silent.load(Ordering::SeqCst) {
+                        continue;
+                    }
+                    let header = state.header(hash);
+                    sink.send(SubscriptionMessage::from_json(&header)?).await?;
                 }
-                let header = state.header(hash);
-                sink.send(SubscriptionMessage::from_json(&header)?).await?;
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
         .unwrap();
 }
 

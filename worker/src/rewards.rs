@@ -67,6 +67,10 @@ mod tests {
             unreachable!("rewards do not ask for jobs")
         }
 
+        async fn final_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
+            unreachable!("rewards do not ask for jobs")
+        }
+
         async fn manifest_bytes(&self, _: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
             unreachable!("rewards do not ask for manifests")
         }

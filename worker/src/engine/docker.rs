@@ -7,13 +7,12 @@ use bollard::{
     container::LogOutput,
     errors::Error as ApiError,
     models::{
-        ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum, HostConfig, HostConfigLogConfig,
-        ImageInspect, RestartPolicy, RestartPolicyNameEnum,
+        ContainerCreateBody, HostConfig, HostConfigLogConfig, ImageInspect, RestartPolicy,
+        RestartPolicyNameEnum,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-        LogsOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
-        WaitContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
     },
 };
 use futures::{StreamExt, TryStreamExt};
@@ -23,6 +22,7 @@ use super::{
     Container, ContainerEngine, ContainerIdentity, ContainerSpec, ContainerState, EngineEndpoint,
     EngineError, EngineInfo, LABEL_FINGERPRINT, LABEL_JOB, LABEL_MACHINE, LABEL_WORKER, MAX_OUTPUT_BYTES,
     Output, STOP_GRACE_SECONDS,
+    listing::{self, ListError, Listed},
 };
 
 /// Seconds that the engine has for the answer to one request.
@@ -91,6 +91,59 @@ impl DockerEngine {
             .map_err(|error| self.unreachable(&error))?;
         *connection = Some(docker.clone());
         Ok(docker)
+    }
+
+    /// A listed container in our own words; `None` for one that is gone or going. Where the engine's words for it are not
+    /// understood, it is there and nothing more is known.
+    async fn describe(&self, listed: Listed) -> Result<Option<Container>, EngineError> {
+        let Listed {
+            id,
+            job,
+            fingerprint,
+            state,
+        } = listed;
+        let state = match state.as_str() {
+            // Nothing can be done with it.
+            _ if id.is_empty() => ContainerState::Unknown,
+            "created" => ContainerState::Created,
+            "running" | "paused" | "restarting" | "stopping" => ContainerState::Running,
+            "exited" | "dead" => {
+                // The list does not tell the exit code.
+                let id = &id;
+                let inspect = |docker: Docker| async move {
+                    match docker.inspect_container(id, None).await {
+                        Err(error) if is_not_found(&error) => Ok(None),
+                        found => found.map(Some),
+                    }
+                };
+                match self.call("look at an ended container", inspect).await {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(found)) => ContainerState::Exited {
+                        exit_code: found.state.and_then(|state| state.exit_code).unwrap_or(-1),
+                    },
+                    Err(error @ EngineError::Unreachable { .. }) => return Err(error),
+                    Err(error) => {
+                        tracing::warn!(job, %error, "how a job's container ended is not known yet");
+                        ContainerState::Unknown
+                    }
+                }
+            }
+            "removing" => return Ok(None),
+            word => {
+                tracing::warn!(
+                    job,
+                    state = word,
+                    "a job's container is in a state that this worker does not know; it is left alone"
+                );
+                ContainerState::Unknown
+            }
+        };
+        Ok(Some(Container {
+            id,
+            job,
+            fingerprint,
+            state,
+        }))
     }
 
     fn unreachable(&self, error: &ApiError) -> EngineError {
@@ -288,20 +341,29 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        self.call("list containers", |docker| async move {
-            let filters = HashMap::from([("label", vec![format!("{LABEL_WORKER}={worker}")])]);
-            let options = ListContainersOptionsBuilder::new()
-                .all(true)
-                .filters(&filters)
-                .build();
-            let summaries = docker.list_containers(Some(options)).await?;
-            let mut containers = Vec::with_capacity(summaries.len());
-            for summary in &summaries {
-                containers.extend(describe(&docker, summary).await?);
+        let version = self.connected().await?.client_version();
+        let version = format!("{}.{}", version.major_version, version.minor_version);
+        let listed = match listing::containers(&self.endpoint, &version, worker).await {
+            Ok(listed) => listed,
+            Err(ListError::Unreachable(reason)) => {
+                *self.connection.lock().await = None;
+                return Err(EngineError::Unreachable {
+                    endpoint: self.endpoint.to_string(),
+                    reason,
+                });
             }
-            Ok(containers)
-        })
-        .await
+            Err(ListError::Unusable(reason)) => {
+                return Err(EngineError::Failed {
+                    action: "list containers".to_owned(),
+                    reason,
+                });
+            }
+        };
+        let mut containers = Vec::with_capacity(listed.len());
+        for one in listed {
+            containers.extend(self.describe(one).await?);
+        }
+        Ok(containers)
     }
 
     async fn output(&self, id: &str) -> Result<Output, EngineError> {
@@ -424,39 +486,4 @@ fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody 
         }),
         ..ContainerCreateBody::default()
     }
-}
-
-/// A listed container in our own words; `None` for one whose labels are not ours to read.
-async fn describe(docker: &Docker, summary: &ContainerSummary) -> Result<Option<Container>, ApiError> {
-    let label = |name: &str| {
-        summary
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(name))
-            .cloned()
-    };
-    let job = label(LABEL_JOB).and_then(|text| text.parse().ok());
-    let (Some(id), Some(job), Some(fingerprint)) = (summary.id.clone(), job, label(LABEL_FINGERPRINT)) else {
-        return Ok(None);
-    };
-    let state = match summary.state {
-        Some(ContainerSummaryStateEnum::CREATED) => ContainerState::Created,
-        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => {
-            // The list does not tell the exit code.
-            let exit_code = match docker.inspect_container(&id, None).await {
-                Ok(found) => found.state.and_then(|state| state.exit_code).unwrap_or(-1),
-                Err(error) if is_not_found(&error) => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            ContainerState::Exited { exit_code }
-        }
-        Some(ContainerSummaryStateEnum::REMOVING) => return Ok(None),
-        _ => ContainerState::Running,
-    };
-    Ok(Some(Container {
-        id,
-        job,
-        fingerprint,
-        state,
-    }))
 }

@@ -5,6 +5,7 @@
 
 mod docker;
 mod endpoint;
+mod listing;
 
 use std::future::Future;
 
@@ -99,6 +100,8 @@ pub enum ContainerState {
         /// The exit code; 128 plus the signal's number for a killed process.
         exit_code: i64,
     },
+    /// In a state that the engine has a word for and this worker has not.
+    Unknown,
 }
 
 /// A container of this worker that the engine has.

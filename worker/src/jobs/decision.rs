@@ -212,7 +212,7 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
         return Decision::Decline(AbandonCause::Refused(reason.clone()));
     }
     match facts.container {
-        ContainerFact::Unknown => Decision::Wait,
+        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Unknown) => Decision::Wait,
         ContainerFact::Absent => match make_container(facts.notes) {
             Decision::Abandon(cause) => Decision::Decline(cause),
             step => step,
@@ -254,7 +254,8 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
         return refusal;
     }
     match facts.container {
-        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => Decision::Wait,
+        ContainerFact::Unknown
+        | ContainerFact::Present(ContainerState::Running | ContainerState::Unknown) => Decision::Wait,
         ContainerFact::Absent => make_container(facts.notes),
         ContainerFact::Present(ContainerState::Created) => Decision::StartContainer,
         ContainerFact::Present(ContainerState::Exited { exit_code }) => Decision::Collect { exit_code },
@@ -281,7 +282,8 @@ fn decide_service(facts: &JobFacts<'_>, judged_until_ms: u64, run_ends_ms: u64) 
         ContainerFact::Absent => return make_container(facts.notes),
         ContainerFact::Present(ContainerState::Created) => return Decision::StartContainer,
         ContainerFact::Present(ContainerState::Exited { .. }) => return restart(facts.notes),
-        ContainerFact::Unknown | ContainerFact::Present(ContainerState::Running) => (),
+        ContainerFact::Unknown
+        | ContainerFact::Present(ContainerState::Running | ContainerState::Unknown) => (),
     }
     if judged_until_ms < run_ends_ms && is_payable(facts, judged_until_ms) {
         Decision::Settle

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod disks;
 mod failures;
+mod finality;
 mod losses;
 
 use std::sync::Mutex;
@@ -30,6 +32,8 @@ struct ChainState {
     best_block: u64,
     now_ms: u64,
     jobs: BTreeMap<u64, AssignedJob>,
+    /// The jobs by final blocks, where these are behind.
+    final_jobs: Option<BTreeMap<u64, AssignedJob>>,
     manifests: HashMap<[u8; 32], Vec<u8>>,
     calls: Vec<WorkerCall>,
     lost: bool,
@@ -97,6 +101,18 @@ impl WorkerChain for FakeChain {
 
     async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, ChainError> {
         self.answer(|state| state.jobs.clone().into_iter().collect())
+    }
+
+    async fn final_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, ChainError> {
+        self.answer(|state| {
+            state
+                .final_jobs
+                .as_ref()
+                .unwrap_or(&state.jobs)
+                .clone()
+                .into_iter()
+                .collect()
+        })
     }
 
     async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, ChainError> {
@@ -265,6 +281,7 @@ impl ContainerEngine for FakeEngine {
     }
 
     async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        assert!(!image.contains("/panic@"), "a bug");
         self.act(format!("pull {image}"), |engine| {
             if engine.failing_pulls > 0 {
                 engine.failing_pulls -= 1;
@@ -452,7 +469,7 @@ impl World {
                     .await
                     .unwrap();
             }
-            self.supervisor.round().await.unwrap();
+            self.supervisor.round().await;
             if self.supervisor.busy.is_empty() {
                 return;
             }
@@ -494,7 +511,6 @@ fn supervisor_of(
         highest_block,
         metrics: Metrics::new().unwrap(),
     })
-    .unwrap()
 }
 
 fn manifest(byte: &str) -> String {
@@ -608,7 +624,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
         );
         let refusals = world.chain.change(|state| state.refusals);
         assert_eq!(refusals > 0, shows_ended_evidence, "{refusals} calls cost a fee");
-        let jobs = world.supervisor.round().await.unwrap().unwrap();
+        let jobs = world.supervisor.round().await.unwrap();
         let problem = jobs[0].problem.clone().unwrap();
         assert!(problem.contains("new evidence"), "{problem}");
 
@@ -732,7 +748,7 @@ async fn crash_after_any_step_starts_nothing_twice() {
                 state.best_block
             });
             world.supervisor.look_at_chain(best_block).await.unwrap();
-            world.supervisor.round().await.unwrap();
+            world.supervisor.round().await;
             if !world.supervisor.busy.is_empty() {
                 world.supervisor.step_ended().await.unwrap();
                 steps_done += 1;
