@@ -225,7 +225,7 @@ impl ChainClient {
         let account = account_of(signer);
         let (pallet, name) = (call.pallet().to_owned(), call.name().to_owned());
         let at = self.at_best().await?;
-        let anchor = self.anchor(at.block_number()).await?;
+        let anchor = self.anchor_below(at.block_number()).await?;
         // The node counts transactions in its pool too, so one signer may submit several at once.
         let nonce = self
             .methods()
@@ -249,9 +249,14 @@ impl ChainClient {
         })
     }
 
-    /// The block that a new transaction's validity is counted from: the finalized one, or while that is far behind the
-    /// best one an ancestor of the latter that is hardly ever replaced.
-    async fn anchor(&self, best_number: u64) -> Result<BlockId, Error> {
+    /// A recent block to bind something to that the chain takes for some time only: the finalized one, or while that is
+    /// far behind the best one an ancestor of the latter that is hardly ever replaced.
+    pub async fn anchor(&self) -> Result<BlockId, Error> {
+        let best = self.best_block().await?;
+        self.anchor_below(best.number).await
+    }
+
+    async fn anchor_below(&self, best_number: u64) -> Result<BlockId, Error> {
         let finalized = self.finalized_block().await?;
         let shallowest = best_number.saturating_sub(DEEPEST_ANCHOR_BLOCKS);
         if finalized.number >= shallowest {
@@ -423,6 +428,11 @@ mod tests {
         let era = era_of(&node.pooled().await.bytes);
         assert_eq!(era.birth(1_000), 1_000 - DEEPEST_ANCHOR_BLOCKS);
         assert_eq!(era.death(1_000), era.birth(1_000) + MORTALITY_BLOCKS);
+
+        assert_eq!(
+            client.anchor().await.unwrap().number,
+            1_000 - DEEPEST_ANCHOR_BLOCKS
+        );
 
         let (node, client) = node_at(1_000, 998).await;
         client

@@ -46,7 +46,7 @@ async fn list(State(answers): State<Answers>, Query(query): Query<Vec<(String, S
     Json(answers.containers).into_response()
 }
 
-async fn inspect(Path((_, id)): Path<(String, String)>) -> Response {
+async fn inspect(Path(id): Path<String>) -> Response {
     match id.as_str() {
         "gone" => (
             StatusCode::NOT_FOUND,
@@ -70,9 +70,8 @@ impl Engine {
         let version = || async { Json(json!({ "Version": "99.0", "ApiVersion": "1.44" })) };
         let router = Router::new()
             .route("/version", get(version))
-            .route("/{api}/version", get(version))
             .route("/{api}/containers/json", get(list))
-            .route("/{api}/containers/{id}/json", get(inspect))
+            .route("/containers/{id}/json", get(inspect))
             .with_state(answers);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -62,6 +62,13 @@ pub(super) struct SentCall {
     at_block: u64,
 }
 
+impl SentCall {
+    /// Whether the pool may still bring it into another block, should its block be replaced.
+    pub(super) fn is_recent(&self, best_block: u64) -> bool {
+        best_block < self.at_block.saturating_add(RESEND_AFTER_BLOCKS)
+    }
+}
+
 /// A job's notes, and what is wrong with writing or reading them.
 pub(super) struct NotesInHand {
     pub(super) notes: JobNotes,
@@ -163,8 +170,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     /// Whether this very call was in a best block a moment ago: that block was replaced, and the node's pool brings the
     /// call into another one, or the state that was read is older. Sent again it would cost a fee for nothing.
     pub(super) fn was_just_sent(&self, job: u64, decision: &Decision) -> bool {
-        self.sent.get(&job).is_some_and(|sent| {
-            sent.decision == *decision && self.best_block < sent.at_block.saturating_add(RESEND_AFTER_BLOCKS)
-        })
+        self.sent
+            .get(&job)
+            .is_some_and(|sent| sent.decision == *decision && sent.is_recent(self.best_block))
     }
 }

@@ -339,8 +339,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
             statuses.push(self.decide_one(view, *id, job, &fingerprint, containers));
         }
-        self.sent
-            .retain(|job, _| view.jobs.iter().any(|(id, _)| id == job));
+        self.sent.retain(|_, sent| sent.is_recent(view.head.best_block));
         self.clear_leftovers(view, &open, containers);
         for state in STATES {
             let count = statuses.iter().filter(|status| status.state == state).count();

@@ -110,6 +110,23 @@ async fn call_of_a_replaced_block_is_left_to_the_pool_and_then_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn job_that_was_declined_in_a_replaced_block_is_declined_again() {
+    let mut world = World::new();
+    world.deploy_manifest(7, TASK, "{}");
+    let jobs = world.chain.change(|state| state.jobs.clone());
+    world.block().await;
+    assert_eq!(world.chain.calls(), [NOT_TAKEN]);
+    for _ in 0..2 {
+        world.chain.change(|state| state.jobs = jobs.clone());
+        world.block().await;
+        assert_eq!(world.chain.calls(), [NOT_TAKEN], "the pool has it");
+    }
+    world.chain.change(|state| state.jobs = jobs);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [NOT_TAKEN, NOT_TAKEN]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn result_of_a_replica_is_shown_when_its_reveal_is_final() {
     let mut world = World::new();
     world.deploy(7, QUORUM);
