@@ -32,7 +32,7 @@ pub const START_MARGIN_MS: u64 = 60_000;
 /// What the engine says of a job's container, and what was seen of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerFact {
-    /// The engine does not answer, so nothing is known.
+    /// Nothing is known: the engine does not answer, or has a word for the container's state that this worker has not.
     Unknown,
     /// The engine answers and has no such container.
     Absent,
@@ -61,6 +61,7 @@ impl ContainerFact {
             (ContainerState::Running, _) => Self::Unfollowed,
             (ContainerState::Paused, _) => Self::Paused,
             (ContainerState::Stuck, _) => Self::Stuck,
+            (ContainerState::Unknown, _) => Self::Unknown,
             (ContainerState::Exited, RunFact::Watched) => Self::Ending,
             (ContainerState::Exited, RunFact::Ended(end)) => Self::Ended(end),
             (ContainerState::Exited, RunFact::Unwatched) => Self::Ended(RunEnd::UNSEEN),
@@ -78,6 +79,11 @@ impl ContainerFact {
             Self::Stuck => "stuck",
             Self::Ending | Self::Ended(_) => "exited",
         }
+    }
+
+    /// Returns true for a container that was started, whatever became of it.
+    pub(super) fn has_run(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Absent | Self::Created)
     }
 
     fn is_present(self) -> bool {
@@ -269,7 +275,7 @@ impl std::fmt::Display for AbandonCause {
 /// The next step for an open job.
 pub fn decide(facts: &JobFacts<'_>) -> Decision {
     match *facts.state {
-        AssignmentState::Starting { deadline_ms } => decide_starting(facts, deadline_ms),
+        AssignmentState::Starting { deadline_ms, .. } => decide_starting(facts, deadline_ms),
         AssignmentState::Running {
             started_at_ms,
             judged_until_ms,
@@ -368,6 +374,8 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
 fn keep_task(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
+        // Whether its output belongs to the result is read anew with the manifest, for another run.
+        container if notes.made_up && container.has_run() => lose(notes, LossCause::Unseen),
         ContainerFact::Unfollowed if notes.container_started => {
             // Of what it wrote until now nothing is known.
             if notes.stdout_is_left_out {

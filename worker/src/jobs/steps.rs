@@ -92,8 +92,11 @@ pub enum StepError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The state folder refused.
-    #[error("the state folder cannot be written: {0}; check its disk and its owner")]
+    #[error(transparent)]
     Store(#[from] io::Error),
+    /// A bug of the worker's own.
+    #[error("the worker made a mistake: {0}; please report it")]
+    Panicked(String),
     /// The machine's evidence ended before its result.
     #[error(
         "the machine has no fresh evidence of its processor's TEE for its present keys, so the chain would not take the \
@@ -136,7 +139,7 @@ pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String
 }
 
 /// Whether a quorum verifies the job's result.
-fn is_replica(job: &Job) -> bool {
+pub(super) fn is_replica(job: &Job) -> bool {
     matches!(
         job.kind,
         JobKind::Task {
@@ -197,12 +200,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                     result_hash: *result_hash,
                     salt: *salt,
                 })
-                .await?;
-                let notes = JobNotes {
-                    revealed: true,
-                    ..on.notes.clone()
-                };
-                Ok(self.store.write_notes(job, &notes)?)
+                .await
             }
             Decision::Resolve => self.send(WorkerCall::Resolve { job }).await,
             Decision::Settle => self.send(WorkerCall::Settle { job, machine }).await,
