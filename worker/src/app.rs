@@ -33,6 +33,7 @@ use crate::{
         progress::{AnswerProgress, Tell},
         slots::SlotProvers,
     },
+    comeback,
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     jobs::{Supervisor, SupervisorParts},
@@ -526,7 +527,7 @@ impl App {
             )
         };
         let begin_attesting = || self.attest(chain.clone(), machine, client.genesis_hash());
-        // Who takes an order and cannot run it, or write down that it does, only declines it again.
+        // Who takes an order, or comes back for one, and cannot run it or write that down only declines it again.
         let is_ready = || {
             let status = self.status.read();
             status.engine.reachable && status.disk.writable
@@ -545,6 +546,8 @@ impl App {
             };
             orders::take_open_orders(taker, new_blocks.clone(), is_ready).await
         };
+        let begin_comebacks =
+            || comeback::return_after_missed_starts(chain.clone(), machine, new_blocks.clone(), is_ready);
         let tasks = &self.tasks;
         tokio::select! {
             ended = tasks.keep_going("jobs", |_: &AppError| false, begin_jobs) => ended,
@@ -558,6 +561,10 @@ impl App {
                 Ok(Ended::Stopped)
             }
             lost = tasks.keep_going("orders", passes, begin_orders) => {
+                lost?;
+                Ok(Ended::Stopped)
+            }
+            lost = tasks.keep_going("comeback", passes, begin_comebacks) => {
                 lost?;
                 Ok(Ended::Stopped)
             }

@@ -130,6 +130,11 @@ pub enum WorkerCall {
         /// The job.
         job: u64,
     },
+    /// The machine, which missed a start, takes jobs again.
+    Resume {
+        /// The machine.
+        machine: u64,
+    },
     /// Pay the machine's rewards of ended epochs.
     Payout {
         /// The machine.
@@ -166,6 +171,7 @@ impl From<WorkerCall> for calls::Call {
             } => calls::decline(job, machine, not_delivered),
             WorkerCall::Abandon { job, machine } => calls::abandon(job, machine),
             WorkerCall::ReportWorkloadEnded { job } => calls::report_workload_ended(job),
+            WorkerCall::Resume { machine } => calls::resume(machine),
             WorkerCall::Payout { machine, max_epochs } => calls::payout(machine, max_epochs),
         }
     }

@@ -29,6 +29,7 @@ pub mod attestation;
 pub mod chain;
 pub mod challenge;
 pub mod check;
+pub mod comeback;
 pub mod command_line;
 pub mod config;
 pub mod engine;
