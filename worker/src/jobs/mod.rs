@@ -55,7 +55,7 @@ pub const STABLE_RUN: Duration = Duration::from_secs(60);
 /// Times in a row that the engine may fail at a job before the job counts as one that cannot be run.
 const MAX_ENGINE_FAILURES: u32 = 5;
 
-/// The same for a job that runs already, which costs a part of the bond to give up: failures of about four minutes.
+/// The same for a job that runs already, which costs its pay to give up: failures of about four minutes.
 const MAX_ENGINE_FAILURES_RUNNING: u32 = 10;
 
 /// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that is being
@@ -422,6 +422,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                     price_per_slot_hour: part.price_per_slot_hour,
                     max_duration_ms: part.max_duration_ms,
                     start_within_ms,
+                    is_late_decline: decision::is_late_decline(&part.state, clock.active_time_ms),
                 },
                 matches!(part.state, AssignmentState::Running { .. }),
             );
@@ -432,13 +433,18 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     fn set_going(&mut self, decision: Decision, assignment: Assignment, runs: bool) {
         let job = assignment.id;
         match &decision {
+            Decision::Decline(cause) if assignment.is_late_decline => tracing::warn!(
+                job,
+                %cause,
+                "the job is not taken, and that late: a fifth of the start window is over, so its consumer pays for the rest"
+            ),
             Decision::Decline(cause) => {
                 tracing::warn!(job, %cause, "the job is not taken, which costs nothing")
             }
             Decision::Abandon(cause) => tracing::warn!(
                 job,
                 %cause,
-                "giving up a job that runs, an offence for which the chain takes a part of the machine's bond"
+                "giving up a job that runs: a task is not paid, a service loses its hold-back, and the machine's record counts it"
             ),
             Decision::ReplaceContainer(cause) => tracing::warn!(
                 job,
@@ -452,7 +458,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
             Decision::ReportWorkloadEnded => tracing::warn!(
                 job,
-                "the service's container ended again and again, so its run is ended, which is nobody's offence"
+                "the service's container ended again and again, so the chain is told that it ended by itself"
             ),
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }

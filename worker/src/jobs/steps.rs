@@ -7,7 +7,6 @@ use std::{io, sync::Arc};
 
 use assay_client::{
     Error as ChainError,
-    events::{AssayEvent, StakingEvent},
     manifest::JobManifest,
     types::{AccountId, Job, JobKind, Manifest, Verification},
 };
@@ -69,6 +68,8 @@ pub(super) struct Assignment {
     pub(super) max_duration_ms: u64,
     /// Time until the job must be declined, in milliseconds; `None` once it runs.
     pub(super) start_within_ms: Option<u64>,
+    /// Whether the job has waited for its start for so long that its consumer pays for a decline.
+    pub(super) is_late_decline: bool,
 }
 
 /// What is left here of a job that is gone from the chain.
@@ -214,7 +215,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 })
                 .await
             }
-            Decision::Abandon(_) => self.abandon(job).await,
+            Decision::Abandon(_) => self.send(WorkerCall::Abandon { job, machine }).await,
             Decision::ReportWorkloadEnded => self.send(WorkerCall::ReportWorkloadEnded { job }).await,
         }
     }
@@ -236,26 +237,6 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
 
     async fn send(&self, call: WorkerCall) -> Result<(), StepError> {
         self.chain.send(call).await?;
-        Ok(())
-    }
-
-    /// Gives a job up and says what the chain asks for that.
-    async fn abandon(&self, job: u64) -> Result<(), StepError> {
-        let machine = self.machine;
-        let events = self.chain.send(WorkerCall::Abandon { job, machine }).await?;
-        let slash = events.iter().find(|event| {
-            matches!(
-                event,
-                AssayEvent::ProviderStaking(StakingEvent::SlashQueued { .. })
-            )
-        });
-        match slash {
-            Some(slash) => tracing::warn!(job, "the job that was given up costs a part of the bond: {slash}"),
-            None => tracing::info!(
-                job,
-                "the job was given up, and the chain took nothing of the bond for it"
-            ),
-        }
         Ok(())
     }
 

@@ -12,11 +12,8 @@ mod runs;
 use std::sync::Mutex;
 
 use assay_client::{
-    events::{AssayEvent, StakingEvent},
-    types::{
-        AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Offence, Outcome, SlashId,
-        SlashReason, Verification,
-    },
+    events::AssayEvent,
+    types::{AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Outcome, Verification},
 };
 
 use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
@@ -158,7 +155,6 @@ impl WorkerChain for FakeChain {
             }
             state.calls.push(call);
             let now_ms = state.now_ms;
-            let mut events = Vec::new();
             match call {
                 WorkerCall::Start { job } => {
                     state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Running {
@@ -192,18 +188,17 @@ impl WorkerChain for FakeChain {
                 WorkerCall::Expire { job, .. } | WorkerCall::Decline { job, .. } => {
                     state.jobs.remove(&job);
                 }
-                WorkerCall::Abandon { job, .. } => {
-                    state.jobs.remove(&job);
-                    events.push(slash_queued());
+                WorkerCall::Abandon { job, .. } | WorkerCall::ReportWorkloadEnded { job } => {
+                    drop(state.jobs.remove(&job))
                 }
-                WorkerCall::ReportWorkloadEnded { job } => drop(state.jobs.remove(&job)),
                 WorkerCall::AcceptRequest { .. }
                 | WorkerCall::CommitResult { .. }
                 | WorkerCall::RevealResult { .. }
                 | WorkerCall::Resolve { .. }
+                | WorkerCall::Resume { .. }
                 | WorkerCall::Payout { .. } => (),
             }
-            Ok(events)
+            Ok(Vec::new())
         })?
     }
 }
@@ -212,19 +207,6 @@ impl WorkerChain for FakeChain {
 fn signature_of(message: &[u8]) -> [u8; 64] {
     let hash = sp_crypto_hashing::blake2_256(message);
     [hash, hash].concat().try_into().unwrap()
-}
-
-/// What the chain says when a job that runs is given up.
-fn slash_queued() -> AssayEvent {
-    AssayEvent::from(StakingEvent::SlashQueued {
-        id: SlashId {
-            due_epoch: 24,
-            index: 0,
-        },
-        machine: 0,
-        reason: SlashReason::Offence(Offence::ChallengeUnanswered),
-        owed: 12_000_000_000_000,
-    })
 }
 
 /// What every container writes.

@@ -594,3 +594,15 @@ fn replica_commits_then_reveals_then_has_the_votes_counted() {
     assert_eq!(decide_with(&revealed, 200, 2, Some(200)), Decision::Resolve);
     assert_eq!(decide_with(&revealed, 201, 1, Some(200)), Decision::Resolve);
 }
+
+#[test]
+fn decline_is_late_after_a_fifth_of_the_start_window() {
+    let state = AssignmentState::Starting {
+        assigned_at_ms: 1_000,
+        deadline_ms: 601_000,
+        risen_ms: 0,
+    };
+    assert!(!is_late_decline(&state, 121_000));
+    assert!(is_late_decline(&state, 121_001));
+    assert!(!is_late_decline(&RUNNING, 601_000));
+}
