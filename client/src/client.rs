@@ -2,52 +2,40 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use assay_evidence::EvidenceError;
-use codec::Decode;
 use subxt::{
     OnlineClient, SubstrateConfig,
     backend::LegacyBackend,
     client::{Blocks, OnlineClientAtBlock},
-    config::{DefaultExtrinsicParamsBuilder, RpcConfigFor, substrate::H256},
-    error::{
-        BackendError, DispatchError, ExtrinsicError, OnlineClientAtBlockError, RpcError, TokenError,
-        TransactionEventsError, TransactionProgressError, TransactionStatusError,
-    },
+    config::{Header, RpcConfigFor, substrate::H256},
+    error::OnlineClientAtBlockError,
     rpcs::{self, RpcClient, methods::legacy::LegacyRpcMethods},
 };
-use subxt_signer::sr25519::Keypair;
 
 use crate::{
-    calls::Call,
     error::{Error, chain, from_subxt},
     events::{AssayEvent, PALLETS},
-    keys::account_of,
-    types::AccountId,
 };
 
 /// Longest time that connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Blocks for which a transaction stays valid: about six minutes, counted from the finalized block.
-const MORTALITY_BLOCKS: u64 = 128;
-
 /// Pallets that Assay's programs call besides those of [`PALLETS`].
 const OTHER_PALLETS: [&str; 4] = ["System", "Balances", "Utility", "Preimage"];
-
-/// Code by which a node refuses an invalid transaction.
-const INVALID_TRANSACTION: i32 = 1_010;
 
 pub(crate) type AtBlock = OnlineClientAtBlock<SubstrateConfig>;
 
 /// A connection to one node of one Assay chain. Clones share the connection.
 ///
 /// Queries read the *best* block, the newest that the node knows: what a worker must act on at once. It may
-/// still be replaced by another, so a program that reports facts follows [`Self::subscribe_finalized`].
+/// still be replaced by another, so a program that reports facts follows [`Self::subscribe_finalized`], and one that
+/// decides by several answers asks them of one block by [`Self::at`]. [`crate::follow`] keeps up with both.
 /// A broken connection stays broken: every request then fails with an error for which
 /// [`Error::is_connection_lost`] holds, and the program connects anew.
 #[derive(Clone)]
 pub struct ChainClient {
     inner: Arc<Inner>,
+    /// The block that queries read; `None`: whichever is the best one.
+    pinned: Option<AtBlock>,
 }
 
 struct Inner {
@@ -73,17 +61,6 @@ pub struct BlockId {
     pub number: u64,
     /// Its hash.
     pub hash: [u8; 32],
-}
-
-/// Where a transaction went, and what it did.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Included {
-    /// Number of the finalized block that contains it.
-    pub block_number: u64,
-    /// Hash of that block.
-    pub block_hash: [u8; 32],
-    /// The events of Assay's pallets that it caused.
-    pub events: Vec<AssayEvent>,
 }
 
 /// The finalized blocks from now on, without gaps.
@@ -160,6 +137,7 @@ impl ChainClient {
                 api,
                 methods,
             }),
+            pinned: None,
         };
 
         let at = client.at_best().await?;
@@ -192,41 +170,82 @@ impl ChainClient {
         self.inner.methods.system_chain().await.map_err(from_subxt)
     }
 
+    /// The same connection, but queries read the state of this block.
+    ///
+    /// # Errors
+    /// [`Error::BlockUnavailable`] for a block that was replaced, or whose state the node forgot.
+    pub async fn at(&self, block: &BlockId) -> Result<Self, Error> {
+        let at = self
+            .inner
+            .api
+            .at_block_hash_and_number(H256(block.hash), block.number)
+            .await
+            .map_err(|error| at_block_error(block.number, error))?;
+        Ok(Self {
+            inner: self.inner.clone(),
+            pinned: Some(at),
+        })
+    }
+
     /// The newest block that the node knows.
     pub async fn best_block(&self) -> Result<BlockId, Error> {
-        let at = self.at_best().await?;
-        Ok(BlockId {
-            number: at.block_number(),
-            hash: at.block_hash().0,
-        })
+        let hash = self.best_hash().await?;
+        self.block_of_hash("best", hash).await
     }
 
     /// The newest block that cannot be replaced any more.
     pub async fn finalized_block(&self) -> Result<BlockId, Error> {
-        let at = self
+        let hash = self
             .inner
-            .api
-            .at_current_block()
+            .methods
+            .chain_get_finalized_head()
             .await
-            .map_err(|error| at_block_error("finalized", error))?;
+            .map_err(from_subxt)?;
+        self.block_of_hash("finalized", hash).await
+    }
+
+    async fn block_of_hash(&self, name: &str, hash: H256) -> Result<BlockId, Error> {
+        let header = self
+            .inner
+            .methods
+            .chain_get_header(Some(hash))
+            .await
+            .map_err(from_subxt)?
+            .ok_or_else(|| Error::BlockUnavailable {
+                block: name.to_owned(),
+                reason: "the node has not its header".to_owned(),
+            })?;
         Ok(BlockId {
-            number: at.block_number(),
-            hash: at.block_hash().0,
+            number: Header::number(&header),
+            hash: hash.0,
         })
+    }
+
+    async fn best_hash(&self) -> Result<H256, Error> {
+        self.inner
+            .methods
+            .chain_get_block_hash(None)
+            .await
+            .map_err(from_subxt)?
+            .ok_or_else(|| Error::BlockUnavailable {
+                block: "best".to_owned(),
+                reason: "the node names none".to_owned(),
+            })
     }
 
     /// The block with this number on the chain of the best block.
     pub async fn block(&self, number: u64) -> Result<BlockId, Error> {
-        let at = self
+        let hash = self
             .inner
-            .api
-            .at_block(number)
+            .methods
+            .chain_get_block_hash(Some(number.into()))
             .await
-            .map_err(|error| at_block_error(number, error))?;
-        Ok(BlockId {
-            number,
-            hash: at.block_hash().0,
-        })
+            .map_err(from_subxt)?
+            .ok_or_else(|| Error::BlockUnavailable {
+                block: number.to_string(),
+                reason: "the node has no such block".to_owned(),
+            })?;
+        Ok(BlockId { number, hash: hash.0 })
     }
 
     /// The finalized blocks from now on, the newest one first.
@@ -264,11 +283,17 @@ impl ChainClient {
         &self.inner.rpc
     }
 
-    /// Calls a function of the runtime on the state of the best block; arguments and answer as SCALE encodes them.
+    /// The methods that every node serves.
+    pub(crate) fn methods(&self) -> &LegacyRpcMethods<RpcConfigFor<SubstrateConfig>> {
+        &self.inner.methods
+    }
+
+    /// Calls a function of the runtime on the state that queries read; arguments and answer as SCALE encodes them.
     pub(crate) async fn call_runtime(&self, function: &str, arguments: &[u8]) -> Result<Vec<u8>, Error> {
+        let block = self.pinned.as_ref().map(AtBlock::block_hash);
         self.inner
             .methods
-            .state_call(function, Some(arguments), None)
+            .state_call(function, Some(arguments), block)
             .await
             .map_err(from_subxt)
     }
@@ -287,79 +312,21 @@ impl ChainClient {
         }
     }
 
+    /// The block that queries read.
     pub(crate) async fn at_best(&self) -> Result<AtBlock, Error> {
-        let hash = self
-            .inner
-            .methods
-            .chain_get_block_hash(None)
-            .await
-            .map_err(from_subxt)?
-            .ok_or_else(|| Error::BlockUnavailable {
-                block: "best".to_owned(),
-                reason: "the node names none".to_owned(),
-            })?;
+        if let Some(at) = &self.pinned {
+            return Ok(at.clone());
+        }
+        let hash = self.best_hash().await?;
         self.inner
             .api
             .at_block(hash)
             .await
             .map_err(|error| at_block_error("best", error))
     }
-
-    /// Signs and submits a call and waits until it is finalized.
-    ///
-    /// Safe to repeat after a lost connection only when the call itself is: the transaction may have reached
-    /// the pool and stays valid for some minutes.
-    pub async fn submit(&self, call: Call, signer: &Keypair) -> Result<Included, Error> {
-        let account = account_of(signer);
-        let (pallet, name) = (call.pallet().to_owned(), call.name().to_owned());
-        // The node counts transactions in its pool too, so one signer may submit several at once.
-        let nonce = self
-            .inner
-            .methods
-            .system_account_next_index(&account)
-            .await
-            .map_err(from_subxt)?;
-        let parameters = DefaultExtrinsicParamsBuilder::new()
-            .mortal(MORTALITY_BLOCKS)
-            .nonce(nonce)
-            .build();
-        let mut transactions = self
-            .inner
-            .api
-            .tx()
-            .await
-            .map_err(|error| at_block_error("finalized", error))?;
-        let progress = transactions
-            .sign_and_submit_then_watch(&call.into_payload(), signer, parameters)
-            .await
-            .map_err(|error| submission_error(account, error))?;
-        tracing::debug!(%pallet, call = %name, hash = %progress.extrinsic_hash(), "submitted");
-        let in_block = progress
-            .wait_for_finalized()
-            .await
-            .map_err(|error| progress_error(account, error))?;
-        let events = in_block
-            .wait_for_success()
-            .await
-            .map_err(|error| outcome_error(account, error))?;
-
-        let at = in_block
-            .at()
-            .await
-            .map_err(|error| at_block_error(in_block.block_hash(), error))?;
-        let mut assay_events = Vec::new();
-        for event in events.iter() {
-            assay_events.extend(AssayEvent::read(&event.map_err(from_subxt)?, at.metadata_ref())?);
-        }
-        Ok(Included {
-            block_number: at.block_number(),
-            block_hash: in_block.block_hash().0,
-            events: assay_events,
-        })
-    }
 }
 
-fn at_block_error(block: impl ToString, error: OnlineClientAtBlockError) -> Error {
+pub(crate) fn at_block_error(block: impl ToString, error: OnlineClientAtBlockError) -> Error {
     use OnlineClientAtBlockError::{BlockHeaderNotFound, BlockNotFound};
     if matches!(error, BlockNotFound { .. } | BlockHeaderNotFound { .. }) {
         return Error::BlockUnavailable {
@@ -380,164 +347,4 @@ pub(crate) fn state_error(block: impl ToString, error: subxt::Error) -> Error {
         };
     }
     from_subxt(error)
-}
-
-fn submission_error(account: AccountId, error: ExtrinsicError) -> Error {
-    match error {
-        ExtrinsicError::ErrorSubmittingTransaction(BackendError::Rpc(RpcError::ClientError(
-            subxt::rpcs::Error::User(user),
-        ))) => {
-            let detail = user.data.as_ref().map_or("", |data| data.get()).trim_matches('"');
-            rejected(account, user.code, &user.message, detail)
-        }
-        ExtrinsicError::PalletNameNotFound(_)
-        | ExtrinsicError::CallNameNotFound { .. }
-        | ExtrinsicError::EncodeError(_)
-        | ExtrinsicError::Params(_)
-        | ExtrinsicError::UnsupportedVersion => Error::Incompatible {
-            reason: chain(&error),
-        },
-        error => from_subxt(error),
-    }
-}
-
-/// A transaction that the pool did not take, with what to do about it where the reason is a known one.
-fn rejected(account: AccountId, code: i32, message: &str, detail: &str) -> Error {
-    if code == INVALID_TRANSACTION && detail.contains("Inability to pay") {
-        return Error::InsufficientFunds {
-            account,
-            reason: "it does not cover the fee".to_owned(),
-        };
-    }
-    let remedy = if detail.contains("outdated") || detail.contains("stale") || code == 1_014 {
-        "; another program signs with the same account, try again"
-    } else if detail.contains("exhaust") {
-        "; it does not fit into a block, make it smaller"
-    } else {
-        ""
-    };
-    let detail = if detail.is_empty() {
-        String::new()
-    } else {
-        format!(": {detail}")
-    };
-    Error::Rejected {
-        reason: format!("{message}{detail}{remedy}"),
-    }
-}
-
-fn progress_error(account: AccountId, error: TransactionProgressError) -> Error {
-    match error {
-        TransactionProgressError::TransactionStatusError(status) => {
-            let (TransactionStatusError::Error(message)
-            | TransactionStatusError::Invalid(message)
-            | TransactionStatusError::Dropped(message)) = &status
-            else {
-                return Error::Rejected {
-                    reason: status.to_string(),
-                };
-            };
-            rejected(account, 0, message, "")
-        }
-        TransactionProgressError::UnexpectedEndOfTransactionStatusStream => Error::ConnectionLost {
-            reason: "the node stopped telling of the transaction; it may still be included".to_owned(),
-        },
-        error => from_subxt(error),
-    }
-}
-
-fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
-    let TransactionEventsError::ExtrinsicFailed(dispatch) = error else {
-        return from_subxt(error);
-    };
-    match &dispatch {
-        DispatchError::Module(module) => match module.details() {
-            Ok(details) => {
-                let (pallet, error) = (details.pallet.name(), &details.variant.name);
-                let docs = details.variant.docs.join(" ").trim().to_owned();
-                Error::Dispatch {
-                    docs: refusal(pallet, error, module.bytes()).unwrap_or(docs),
-                    pallet: pallet.to_owned(),
-                    error: error.clone(),
-                }
-            }
-            Err(error) => Error::Incompatible {
-                reason: error.to_string(),
-            },
-        },
-        DispatchError::Token(
-            TokenError::FundsUnavailable | TokenError::NotExpendable | TokenError::Frozen,
-        ) => Error::InsufficientFunds {
-            account,
-            reason: dispatch.to_string(),
-        },
-        _ => Error::Dispatch {
-            pallet: "Runtime".to_owned(),
-            error: format!("{dispatch:?}"),
-            docs: dispatch.to_string(),
-        },
-    }
-}
-
-/// Why evidence was refused: the error of the pallet carries it behind its own two bytes.
-fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
-    if (pallet, error) != ("Attestation", "Refused") {
-        return None;
-    }
-    let [_, _, reason @ ..] = bytes;
-    let reason = EvidenceError::decode(&mut &reason[..]).ok()?;
-    Some(reason.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    #[test]
-    fn refused_evidence_says_why() {
-        let bytes = |error: EvidenceError| {
-            let mut bytes = [56, 5, 0, 0, 0];
-            let encoded = codec::Encode::encode(&error);
-            bytes[2..2 + encoded.len()].copy_from_slice(&encoded);
-            bytes
-        };
-        let error = EvidenceError::WrongBinding;
-        assert_eq!(
-            refusal("Attestation", "Refused", bytes(error)),
-            Some(error.to_string())
-        );
-        let longest = EvidenceError::UnsupportedVersion {
-            part: assay_evidence::Part::Quote,
-            version: 9,
-        };
-        assert_eq!(
-            refusal("Attestation", "Refused", bytes(longest)),
-            Some(longest.to_string())
-        );
-        assert_eq!(refusal("Attestation", "NoSuchKey", bytes(error)), None);
-        assert_eq!(refusal("Attestation", "Refused", [56, 5, 255, 0, 0]), None);
-    }
-
-    #[test]
-    fn rejected_names_the_remedy() {
-        let account = AccountId::from([1; 32]);
-        let error = rejected(
-            account,
-            INVALID_TRANSACTION,
-            "Invalid Transaction",
-            "Inability to pay some fees (e.g. account balance too low)",
-        );
-        assert!(matches!(error, Error::InsufficientFunds { .. }), "{error}");
-        let error = rejected(
-            account,
-            INVALID_TRANSACTION,
-            "Invalid Transaction",
-            "Transaction is outdated",
-        );
-        assert!(error.to_string().contains("try again"), "{error}");
-        let error = rejected(account, 0, "Dropped", "");
-        assert_eq!(error.to_string(), "the node refused the transaction: Dropped");
-    }
 }

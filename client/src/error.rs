@@ -114,6 +114,20 @@ pub enum Error {
         docs: String,
     },
 
+    /// A transaction that the node took was not seen in a block, or in a final one, in time.
+    #[error(
+        "the transaction 0x{transaction} was not {awaited} {waited}; it may still come to that, so look \
+         at the chain before sending it again"
+    )]
+    Undecided {
+        /// Hash of the transaction, in hex.
+        transaction: String,
+        /// The condition that was waited for: `in a block` or `final`.
+        awaited: &'static str,
+        /// Time that was waited, such as `after 60 seconds`.
+        waited: String,
+    },
+
     /// The node refused a search of the market as it was asked.
     #[error("the search cannot be made: {reason}")]
     SearchRefused {

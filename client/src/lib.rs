@@ -23,6 +23,7 @@
 //! |---|---|
 //! | [`calls`] | constructors of every call that Assay's programs make |
 //! | [`events`] | what happened in a block, typed, and in plain words |
+//! | [`follow`] | the best and the finalized block, as they move |
 //! | [`market`] | which machines meet a consumer's requirements, and why others do not |
 //! | [`manifest`] | what a job runs: the manifest and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
@@ -36,16 +37,21 @@ mod client;
 mod error;
 pub mod events;
 mod fees;
+pub mod follow;
 pub mod keys;
 pub mod manifest;
 pub mod market;
 mod queries;
 #[cfg(test)]
 mod runtime_tests;
+mod submission;
+#[cfg(test)]
+mod test_node;
 pub mod types;
 pub mod units;
 
-pub use client::{BlockId, ChainClient, FinalizedBlocks, Included};
+pub use client::{BlockId, ChainClient, FinalizedBlocks};
 pub use error::Error;
+pub use submission::{Included, Submitted};
 pub use subxt_signer::sr25519::Keypair;
 pub use types::AccountId;

@@ -21,6 +21,15 @@ export function nodeBinary() {
   return path;
 }
 
+/** Path of the worker's binary: `ASSAY_WORKER`, or where the scripts build it. */
+export function workerBinary() {
+  const path = process.env.ASSAY_WORKER ?? join(targetFolder(), 'debug', 'assay-worker');
+  if (!existsSync(path)) {
+    throw new Error(`there is no worker at ${path}: run scripts/test e2e, which builds it, or set ASSAY_WORKER`);
+  }
+  return path;
+}
+
 /** Runs a subcommand of the node to its end and gives what it printed. */
 export function runNode(...argumentsOfNode) {
   return new Promise((resolve, reject) => {

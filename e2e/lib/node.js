@@ -82,13 +82,13 @@ class RunningNode {
 
 /**
  * Starts a validator of the three-validator chain `local`: `alice`, `bob` or `charlie`. It finds the others through
- * `peers`, running nodes of the same chain; its own chain lives in `folder`.
+ * `peers`, running nodes of the same chain; its own chain lives in `folder`. `changes` are to the chain's preset.
  */
-export async function startLocalValidator(name, { folder, peers = [] }) {
+export async function startLocalValidator(name, { folder, peers = [], changes }) {
   const addresses = await Promise.all(peers.map((peer) => peer.address()));
   return startNode({
     folder,
-    network: ['--chain', await specification('local'), `--${name}`, '--unsafe-force-node-key-generation',
+    network: ['--chain', await specification('local', changes), `--${name}`, '--unsafe-force-node-key-generation',
       ...addresses.flatMap((address) => ['--bootnodes', address])],
   });
 }

@@ -1,7 +1,22 @@
-// The part of a worker that validators see: it answers probes, or does not.
+// The part of a worker that validators see: it answers probes, or does not. And real workers.
 
+import { spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { join } from 'node:path';
 import { bnToU8a, hexToU8a, stringToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
+
+import { workerBinary } from './binary.js';
+import { freePort } from './node.js';
+
+const STOP_LIMIT_MS = 30_000;
+
+// Workers that were started and not yet ended, so that a test process that dies takes them with it.
+const running = new Set();
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
 
 const PROBE_CONTEXT = stringToU8a('assay/probe/v1');
 const PROBE_PATH = '/v1/probe';
@@ -39,4 +54,50 @@ export async function startProbeResponder(api, worker) {
     server.close(resolve);
   });
   return responder;
+}
+
+/**
+ * Starts a real worker with its files in `folder`, for a node and a container engine. It registers its machine by itself, with
+ * the provider key of the development account `provider`.
+ */
+export async function startWorker({ folder, nodeUrl, engineSocket, provider, rewardAddress }) {
+  const port = await freePort();
+  const configuration = join(folder, 'worker.yaml');
+  await writeFile(configuration, [
+    'version: "3.2"',
+    'node_settings:', '  node_name: "a machine"', `  reward_address: "${rewardAddress}"`,
+    'shared_resources:', '  cpu_cores: 1', '  ram_gb: 1', '  storage_gb: 1',
+    'network_config:', '  max_upload_mbps: 100', '  max_download_mbps: 100', `  p2p_port: ${port}`, '  enable_tee: false',
+    'staking:', '  auto_stake_rewards: false',
+    'assay:', `  chain_url: "${nodeUrl}"`, '  ask: 1', '  slots: 1', '  region: "local"', `  engine: "${engineSocket}"`,
+    `  provider_key_uri: "//${provider}"`,
+  ].join('\n'));
+  const log = join(folder, 'worker.log');
+  const child = spawn(workerBinary(), ['--config', configuration], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  running.add(child);
+  const stream = createWriteStream(log, { flags: 'a' });
+  child.stdout.pipe(stream, { end: false });
+  child.stderr.pipe(stream, { end: false });
+  const ended = new Promise((resolve) => child.once('close', resolve));
+  return {
+    /** What the worker says of itself. */
+    async status() {
+      const response = await fetch(`http://127.0.0.1:${port}/status`, { signal: AbortSignal.timeout(5_000) });
+      return response.json();
+    },
+    /** The end of the worker's log, for the message of a failure. */
+    async tail(lines = 60) {
+      const text = await readFile(log, 'utf8').catch(() => '(no log)');
+      return text.split('\n').slice(-lines).join('\n');
+    },
+    async stop() {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill('SIGTERM');
+        const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
+        await ended;
+        clearTimeout(timer);
+      }
+      running.delete(child);
+    },
+  };
 }

@@ -1,12 +1,23 @@
 //! Puts the parts together and keeps them going: connects, registers, serves, and connects again.
+//!
+//! One place follows the chain, [`App::follow`], and tells all parts where its best and its final block are. The parts run
+//! beside each other, each kept going by [`TaskBoard`]: only a lost connection, or a rotation of the machine's keys, makes all
+//! of them begin anew.
 
 use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use assay_client::{ChainClient, Error as ChainError};
+use assay_client::{
+    ChainClient, Error as ChainError,
+    follow::{self, ChainNews, FollowLimits, Tip},
+};
 use tokio::{
+    net::TcpListener,
     sync::watch,
     time::{Instant, MissedTickBehavior, interval},
 };
@@ -14,9 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     api::{self, ApiContext, ListenError},
-    attestation::{
-        self, AmdCertificates, AttestationChain, AttestorParts, Collector, DevicePaths, HttpFetch, Survey,
-    },
+    attestation::{self, AmdCertificates, AttestationChain, AttestorParts, Collector, HttpFetch, Survey},
     chain::{ConnectedChain, WorkerChain, bounded},
     challenge::{
         self,
@@ -24,19 +33,22 @@ use crate::{
         progress::{AnswerProgress, Tell},
         slots::SlotProvers,
     },
+    comeback,
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
-    jobs::{StepError, Supervisor, SupervisorParts},
+    jobs::{Supervisor, SupervisorParts},
     keys::Keys,
     metrics::Metrics,
     orders::{self, OrderTaker},
     preflight::Preflight,
     registration::{self, Registration, RegistrationError},
     rewards,
-    sealing_store::{SealingError, SealingStore},
+    sealing_store::SealingError,
     standing::{Standing, has_other_worker},
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
+    surroundings::{find_devices, look_for_evidence},
+    tasks::TaskBoard,
 };
 
 /// How often the engine is looked at between blocks.
@@ -45,12 +57,14 @@ const ENGINE_INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time that the engine has to say what it is.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long finality may stand still before the connection is tried.
-const SILENCE_LIMIT: Duration = Duration::from_secs(60);
+/// Time for which the chain may have no new block before that is told.
+const STANDSTILL: Duration = Duration::from_secs(60);
 
-/// How often the newest block is asked for, which answers to probes name. By itself, because finality may stand still
-/// while there are blocks.
-const BEST_BLOCK_INTERVAL: Duration = Duration::from_secs(6);
+/// Pause between two looks at the disk that cannot be written, or whose trouble nobody may have noticed.
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Looks after which it is tried whether the disk can be written though nothing says that it cannot.
+const DISK_PROBE_EVERY: u32 = 6;
 
 /// Pause between two looks for what the provider has to do.
 const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
@@ -64,7 +78,7 @@ const LASTING_CONNECTION: Duration = Duration::from_secs(60);
 /// Time that steps under way have to end when the worker is stopped.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// Blocks between two notes of how far the chain was seen.
+/// Final blocks between two notes of how far the chain was seen, and best blocks between two looks at the balance.
 const NOTE_BLOCK_EVERY: u64 = 20;
 
 /// Why a worker ended, or never began.
@@ -85,9 +99,6 @@ pub enum AppError {
     /// The machine cannot be registered as it is configured.
     #[error(transparent)]
     Registration(RegistrationError),
-    /// The notes of a job cannot be read or written.
-    #[error(transparent)]
-    Step(#[from] StepError),
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -135,6 +146,7 @@ struct App {
     engine: Arc<DockerEngine>,
     metrics: Metrics,
     status: StatusBoard,
+    tasks: TaskBoard,
     devices: Arc<Devices>,
     /// What gives evidence, where the machine is to attest. As it was when the keys were chosen by it: a TEE that shows
     /// itself later must not vouch for a key that lies in a plain file.
@@ -146,7 +158,7 @@ struct App {
 pub async fn run(config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
     let (survey, store) = look_for_evidence(&config).await?;
-    let keys = Keys::load_or_create(&config.assay, &store)?;
+    let keys = Keys::load_or_create(&config.assay, &store, &state.known_worker_keys())?;
     let metrics = Metrics::new()?;
     let status = StatusBoard::new(&config, &keys);
     status.update(|status| {
@@ -168,8 +180,15 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         store: state.jobs().clone(),
         metrics: metrics.clone(),
     });
+    let tasks = task_board(&status, &metrics);
     let api_stop = CancellationToken::new();
-    let api = tokio::spawn(api::serve(listener, context, api_stop.clone().cancelled_owned()));
+    let api = tokio::spawn(keep_api(
+        tasks.clone(),
+        listener,
+        config.listen_on(),
+        context,
+        api_stop.clone(),
+    ));
 
     let devices = Arc::new(find_devices(&config).await?);
     let app = App {
@@ -179,75 +198,57 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         engine,
         metrics,
         status,
+        tasks,
         devices,
         survey,
         stop,
     };
-    let outcome = app.keep_going().await;
+    let outcome = tokio::select! {
+        outcome = app.keep_going() => outcome,
+        never = app.watch_disk() => match never {},
+    };
     api_stop.cancel();
     // Clients that never hang up do not hold the end up.
     let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
     outcome
 }
 
-/// Finds what answers the hardware challenge, and says so. A machine without goes on: it has jobs to look after.
-async fn find_devices(config: &Config) -> Result<Devices, std::io::Error> {
-    let (choice, gpus) = (config.assay.prover, config.gpu_count());
-    let find = move || Devices::find(choice, gpus > 0);
-    let devices = tokio::task::spawn_blocking(find)
-        .await
-        .map_err(std::io::Error::other)?;
-    for problem in &devices.problems {
-        tracing::warn!(problem, "cannot answer hardware challenges");
+/// Shows in the status which parts do not run.
+fn task_board(status: &StatusBoard, metrics: &Metrics) -> TaskBoard {
+    let status = status.clone();
+    TaskBoard {
+        show: Arc::new(move |part, reason| {
+            status.update(|status| {
+                match reason {
+                    Some(reason) => status.broken_parts.insert(part, reason),
+                    None => status.broken_parts.remove(part),
+                };
+            });
+        }),
+        metrics: metrics.clone(),
     }
-    for device in &devices.usable {
-        tracing::info!(device = device.name, "answers hardware challenges");
-    }
-    if devices.usable.is_empty() {
-        tracing::error!(
-            "nothing on this machine can answer hardware challenges; an active machine that does not answer loses a \
-             part of its bond"
-        );
-    } else if devices.are_fewer_than(gpus) {
-        tracing::error!(
-            devices = devices.usable.len(),
-            offered = gpus,
-            "fewer GPUs answer than the machine offers; those that do answer for the others too, and will hardly be in \
-             time"
-        );
-    }
-    Ok(devices)
 }
 
-/// What gives evidence, if the machine is to attest, and where its sealing key is kept by that.
-async fn look_for_evidence(config: &Config) -> Result<(Survey, SealingStore), AppError> {
-    let plain = config.assay.sealing_key_file.clone();
-    if !config.network.enable_tee {
-        return Ok((Survey::default(), SealingStore::File(plain)));
-    }
-    // Drivers block for as long as they like.
-    let looked = tokio::task::spawn_blocking(move || {
-        let paths = DevicePaths::of_linux();
-        let survey = Survey::of(&paths);
-        let store = SealingStore::choose(plain, survey.processor(), &paths);
-        (survey, store)
-    });
-    let (survey, store) = looked.await.map_err(std::io::Error::other)?;
-    if survey.sources.is_empty() {
-        let lacks: Vec<_> = survey.lacks.iter().map(ToString::to_string).collect();
-        tracing::warn!(
-            lacks = lacks.join("; "),
-            "`network_config.enable_tee` is set, but nothing here gives evidence; the machine works without attesting"
-        );
-    } else {
-        let names: Vec<_> = survey.sources.iter().map(|source| source.name()).collect();
-        tracing::info!(
-            sources = names.join(", "),
-            sealing_key = store.description(),
-            "the machine attests"
-        );
-    }
-    Ok((survey, store))
+/// Serves the HTTP interface until it is stopped; on a new listener where the first one broke off.
+async fn keep_api(
+    tasks: TaskBoard,
+    listener: TcpListener,
+    address: SocketAddr,
+    context: Arc<ApiContext>,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let mut first = Some(listener);
+    let serve = || {
+        let (listener, context, stop) = (first.take(), context.clone(), stop.clone());
+        async move {
+            let listener = match listener {
+                Some(listener) => listener,
+                None => api::listen(address).await.map_err(io::Error::other)?,
+            };
+            api::serve(listener, context, stop.cancelled_owned()).await
+        }
+    };
+    tasks.keep_going("api", |_| true, serve).await
 }
 
 /// A token that SIGINT and SIGTERM cancel.
@@ -351,6 +352,90 @@ impl App {
 
     /// Serves over one connection until the worker is stopped or the connection is lost.
     async fn serve(&self, client: &ChainClient) -> Result<(), AppError> {
+        let finalized = bounded(client.finalized_block()).await?;
+        let best = bounded(client.best_block()).await?;
+        let (tips, new_tips) = watch::channel(Tip { best, finalized });
+        let follow = || async { Err::<Infallible, _>(self.follow(client, &tips).await) };
+        tokio::select! {
+            lost = self.tasks.keep_going("chain", |_| false, follow) => match lost {
+                Err(error) => Err(AppError::Chain(error)),
+                Ok(never) => match never {},
+            },
+            served = self.serve_machines(client, new_tips) => served,
+        }
+    }
+
+    /// Follows the chain and tells its ends until the connection is lost.
+    async fn follow(&self, client: &ChainClient, tips: &watch::Sender<Tip>) -> ChainError {
+        follow::follow(client, FollowLimits::default(), |news| {
+            let tip = match news {
+                ChainNews::Moved(tip) => tip,
+                ChainNews::Resubscribed { silent_for, tip } => {
+                    tracing::warn!(
+                        silent_for_seconds = silent_for.as_secs(),
+                        best_block = tip.best.number,
+                        "the node's subscription told of no new blocks though there were some, and was made anew"
+                    );
+                    self.metrics.resubscriptions.inc();
+                    self.status.update(|status| status.chain.resubscriptions += 1);
+                    tip
+                }
+            };
+            self.note_tip(&tip);
+            tips.send_if_modified(|known| std::mem::replace(known, tip) != tip);
+        })
+        .await
+    }
+
+    /// Shows the ends of the chain, and says when blocks cease to become final or do so again.
+    fn note_tip(&self, tip: &Tip) {
+        let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
+        self.metrics.best_block.set(number(tip.best.number));
+        self.metrics.finalized_block.set(number(tip.finalized.number));
+        self.status.update(|status| {
+            if status.chain.note_tip(tip) {
+                match &status.chain.problem {
+                    Some(problem) => tracing::warn!(
+                        best_block = tip.best.number,
+                        finalized_block = tip.finalized.number,
+                        problem,
+                        "the chain finalizes no blocks"
+                    ),
+                    None => tracing::info!(
+                        finalized_block = tip.finalized.number,
+                        "blocks become final again"
+                    ),
+                }
+            }
+        });
+    }
+
+    /// Looks after the disk, for as long as the worker runs.
+    async fn watch_disk(&self) -> Infallible {
+        let watch = || async {
+            for look in 0u32.. {
+                let status = if look % DISK_PROBE_EVERY == 0 || self.state.disk().problem().is_some() {
+                    self.state.probe()
+                } else {
+                    self.state.disk().status()
+                };
+                self.metrics.disk_writable.set(status.writable.into());
+                let broken = i64::try_from(status.broken_files.len()).unwrap_or(i64::MAX);
+                self.metrics.broken_files.set(broken);
+                self.status.update(|worker| worker.disk = status);
+                tokio::time::sleep(DISK_INTERVAL).await;
+            }
+            Err::<Infallible, _>("it counted to its end")
+        };
+        loop {
+            if let Ok(never) = self.tasks.keep_going("disk", |_| true, watch).await {
+                match never {}
+            }
+        }
+    }
+
+    /// Serves one machine, and after a rotation of keys the next one, until the worker is stopped.
+    async fn serve_machines(&self, client: &ChainClient, tips: watch::Receiver<Tip>) -> Result<(), AppError> {
         loop {
             let highest_block = self.state.bind(client.genesis_hash())?;
             let machine = tokio::select! {
@@ -363,7 +448,7 @@ impl App {
                 status.phase = Phase::Serving;
             });
             tracing::info!(machine, "serving");
-            match self.serve_machine(client, machine, highest_block).await? {
+            match self.serve_machine(client, machine, highest_block, &tips).await? {
                 Ended::Stopped => return Ok(()),
                 Ended::KeysRotated => {
                     self.metrics.machine_takes_jobs.set(0);
@@ -384,78 +469,106 @@ impl App {
         client: &ChainClient,
         machine: u64,
         highest_block: u64,
+        tips: &watch::Receiver<Tip>,
     ) -> Result<Ended, AppError> {
         let worker = self.keys.worker_account().0;
-        let earlier_workers = self.state.note_worker_key(&worker)?;
+        let earlier_workers = self.state.note_worker_key(&worker);
         let chain = ConnectedChain::new(client.clone(), self.keys.worker.clone());
         let preflight = Preflight::new(
             self.config.assay.allow_private_registries,
             self.config.network.max_download_mbps,
         );
-        let supervisor = Supervisor::new(SupervisorParts {
-            chain: chain.clone(),
-            engine: self.engine.clone(),
-            store: self.state.jobs().clone(),
-            machine,
-            worker,
-            earlier_workers,
-            genesis_hash: client.genesis_hash(),
-            slot_share: self.config.slot_share(),
-            preflight: preflight.clone(),
-            min_profit: self.config.assay.min_profit,
-            highest_block,
-            metrics: self.metrics.clone(),
-        })?;
         let head = chain.head().await?;
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
         let (blocks, new_blocks) = watch::channel(head.best_block);
-        let payouts = rewards::pay_every_epoch(chain.clone(), machine, new_epochs, self.metrics.clone());
+        let passes = |error: &ChainError| !error.is_connection_lost();
+
+        let begin_jobs = || {
+            let supervisor = Supervisor::new(SupervisorParts {
+                chain: chain.clone(),
+                engine: self.engine.clone(),
+                store: self.state.jobs().clone(),
+                machine,
+                worker,
+                earlier_workers: earlier_workers.clone(),
+                genesis_hash: client.genesis_hash(),
+                slot_share: self.config.slot_share(),
+                preflight: preflight.clone(),
+                min_profit: self.config.assay.min_profit,
+                highest_block,
+                metrics: self.metrics.clone(),
+            });
+            self.run_jobs(client, machine, supervisor, tips.clone(), &epochs, highest_block)
+        };
+        let tell_blocks = async {
+            let mut tips = tips.clone();
+            while tips.changed().await.is_ok() {
+                blocks.send_replace(tips.borrow_and_update().best.number);
+            }
+        };
+        let begin_payouts =
+            || rewards::pay_every_epoch(chain.clone(), machine, new_epochs.clone(), self.metrics.clone());
         let provers = SlotProvers::new(self.config.prover_share(), self.devices.clone());
+        let provers = Arc::new(Mutex::new(provers));
         let tell: Tell = {
             let status = self.status.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| {
                 status.update(|status| status.challenge = progress.cloned());
             })
         };
-        let challenges = challenge::answer_challenges(
-            chain.clone(),
-            machine,
-            Arc::new(Mutex::new(provers)),
-            new_blocks.clone(),
-            self.metrics.clone(),
-            tell,
-        );
-        let attesting = self.attest(chain.clone(), machine, client.genesis_hash());
-        let orders = async {
+        let begin_challenges = || {
+            challenge::answer_challenges(
+                chain.clone(),
+                machine,
+                provers.clone(),
+                new_blocks.clone(),
+                self.metrics.clone(),
+                tell.clone(),
+            )
+        };
+        let begin_attesting = || self.attest(chain.clone(), machine, client.genesis_hash());
+        // Who takes an order, or comes back for one, and cannot run it or write that down only declines it again.
+        let is_ready = || {
+            let status = self.status.read();
+            status.engine.reachable && status.disk.writable
+        };
+        let begin_orders = || async {
             if !self.config.assay.take_open_orders {
                 return std::future::pending().await;
             }
-            let has_engine = || self.status.read().engine.reachable;
             let taker = OrderTaker {
-                book: chain,
+                book: chain.clone(),
                 machine,
                 store: self.state.jobs().clone(),
                 engine: self.engine.clone(),
-                preflight,
+                preflight: preflight.clone(),
                 min_profit: self.config.assay.min_profit,
             };
-            orders::take_open_orders(taker, new_blocks, has_engine).await
+            orders::take_open_orders(taker, new_blocks.clone(), is_ready).await
         };
+        let begin_comebacks =
+            || comeback::return_after_missed_starts(chain.clone(), machine, new_blocks.clone(), is_ready);
+        let tasks = &self.tasks;
         tokio::select! {
-            ended = self.run_jobs(client, machine, supervisor, epochs, blocks) => ended,
-            lost = payouts => {
+            ended = tasks.keep_going("jobs", |_: &AppError| false, begin_jobs) => ended,
+            () = tell_blocks => Ok(Ended::Stopped),
+            lost = tasks.keep_going("rewards", passes, begin_payouts) => {
                 lost?;
                 Ok(Ended::Stopped)
             }
-            lost = challenges => {
+            lost = tasks.keep_going("challenge", passes, begin_challenges) => {
                 lost?;
                 Ok(Ended::Stopped)
             }
-            lost = orders => {
+            lost = tasks.keep_going("orders", passes, begin_orders) => {
                 lost?;
                 Ok(Ended::Stopped)
             }
-            lost = attesting => {
+            lost = tasks.keep_going("comeback", passes, begin_comebacks) => {
+                lost?;
+                Ok(Ended::Stopped)
+            }
+            lost = tasks.keep_going("attestation", passes, begin_attesting) => {
                 lost?;
                 Ok(Ended::Stopped)
             }
@@ -527,62 +640,70 @@ impl App {
         client: &ChainClient,
         machine: u64,
         mut supervisor: Supervisor<ConnectedChain, DockerEngine>,
-        epochs: watch::Sender<u32>,
-        new_blocks: watch::Sender<u64>,
+        mut tips: watch::Receiver<Tip>,
+        epochs: &watch::Sender<u32>,
+        highest_block: u64,
     ) -> Result<Ended, AppError> {
-        let mut blocks = bounded(client.subscribe_finalized()).await?;
-        let mut best_block_ticks = interval(BEST_BLOCK_INTERVAL);
-        best_block_ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticks = interval(ENGINE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut finalized_block = 0;
-        let mut noted_block = 0;
-        let mut last_block_at = Instant::now();
+        let (mut noted_block, mut balance_block) = (highest_block, 0);
+        let mut is_machine_noted = false;
+        let mut tip = *tips.borrow();
+        let mut moved_at = Instant::now();
+        tips.mark_changed();
         loop {
             tokio::select! {
                 () = self.stop.cancelled() => {
                     self.status.update(|status| status.phase = Phase::Stopping);
                     supervisor.finish_steps(FAREWELL).await;
-                    self.state.note_block(client.genesis_hash(), finalized_block.max(noted_block))?;
+                    self.state.note_block(client.genesis_hash(), tip.finalized.number.max(noted_block));
                     return Ok(Ended::Stopped);
                 }
-                block = blocks.next() => {
-                    finalized_block = block?.number;
-                    last_block_at = Instant::now();
-                    let head = self.look_at_chain(&mut supervisor, finalized_block).await?;
-                    epochs.send_if_modified(|epoch| std::mem::replace(epoch, head) != head);
-                    new_blocks.send_replace(finalized_block);
+                Ok(()) = tips.changed() => {
+                    tip = *tips.borrow_and_update();
+                    moved_at = Instant::now();
+                    if let Some(epoch) = self.look_at_chain(&mut supervisor, &tip).await? {
+                        // An epoch that a replaced block began is no new one when it begins again.
+                        epochs.send_if_modified(|last| {
+                            let is_new = epoch > *last;
+                            *last = epoch.max(*last);
+                            is_new
+                        });
+                    }
                     // A node that is behind tells of a machine as it was.
-                    if !supervisor.needs_view() && !self.look_at_machine(client, machine).await? {
-                        supervisor.finish_steps(FAREWELL).await;
-                        return Ok(Ended::KeysRotated);
+                    if !supervisor.needs_view() {
+                        if !passing("machine", self.look_at_machine(client, machine).await)?.unwrap_or(true) {
+                            supervisor.finish_steps(FAREWELL).await;
+                            return Ok(Ended::KeysRotated);
+                        }
+                        if !is_machine_noted {
+                            let noted = registration::note_when_final(client, &self.keys, &self.state, machine).await;
+                            is_machine_noted = passing("registration", noted)?.unwrap_or(false);
+                        }
+                        if tip.finalized.number >= noted_block + NOTE_BLOCK_EVERY {
+                            noted_block = tip.finalized.number;
+                            self.state.note_block(client.genesis_hash(), noted_block);
+                        }
+                        if tip.best.number >= balance_block + NOTE_BLOCK_EVERY {
+                            balance_block = tip.best.number;
+                            passing("balance", self.note_balance(client).await)?;
+                        }
                     }
-                    if finalized_block >= noted_block + NOTE_BLOCK_EVERY && !supervisor.needs_view() {
-                        self.state.note_block(client.genesis_hash(), finalized_block)?;
-                        noted_block = finalized_block;
-                        self.note_balance(client).await?;
-                    }
-                }
-                _ = best_block_ticks.tick() => {
-                    let best_block = bounded(client.best_block()).await?;
-                    self.status
-                        .update(|status| status.chain.best_block_hash = Some(BlockHash(best_block.hash)));
                 }
                 _ = ticks.tick() => {
-                    if last_block_at.elapsed() > SILENCE_LIMIT {
-                        let best_block = bounded(client.best_block()).await?.number;
-                        tracing::warn!(best_block, finalized_block, "the node answers, but finalizes no blocks");
-                        last_block_at = Instant::now();
+                    if moved_at.elapsed() > STANDSTILL {
+                        tracing::warn!(best_block = tip.best.number, "the node answers, but there are no new blocks");
+                        moved_at = Instant::now();
                     }
                 }
                 ended = supervisor.step_ended() => {
                     ended?;
                     if supervisor.needs_view() {
-                        self.look_at_chain(&mut supervisor, finalized_block).await?;
+                        self.look_at_chain(&mut supervisor, &tip).await?;
                     }
                 }
             }
-            if let Some(jobs) = supervisor.round().await? {
+            if let Some(jobs) = supervisor.round().await {
                 let reachable = supervisor.engine_reachable();
                 self.status.update(|status| {
                     status.jobs = jobs;
@@ -592,26 +713,26 @@ impl App {
         }
     }
 
-    /// Has the supervisor look at the chain; returns the epoch.
+    /// Has the supervisor look at the chain; returns the epoch, where the node could tell.
     async fn look_at_chain(
         &self,
         supervisor: &mut Supervisor<ConnectedChain, DockerEngine>,
-        finalized_block: u64,
-    ) -> Result<u32, AppError> {
-        let head = supervisor.look_at_chain(finalized_block).await?;
-        self.metrics
-            .finalized_block
-            .set(i64::try_from(finalized_block).unwrap_or(i64::MAX));
-        self.status.update(|status| {
-            status.chain.finalized_block = finalized_block;
-            status.chain.active_time_ms = head.clock.active_time_ms;
-            status.chain.epoch = head.clock.epoch;
-        });
-        Ok(head.clock.epoch)
+        tip: &Tip,
+    ) -> Result<Option<u32>, ChainError> {
+        let looked = supervisor.look_at_chain(tip.finalized.number).await;
+        // A block may be replaced between two questions: the next one tells of the one in its place.
+        let head = passing("jobs", looked)?;
+        if let Some(head) = head {
+            self.status.update(|status| {
+                status.chain.active_time_ms = head.clock.active_time_ms;
+                status.chain.epoch = head.clock.epoch;
+            });
+        }
+        Ok(head.map(|head| head.clock.epoch))
     }
 
     /// Shows how the machine stands, and says so where it changed. Returns whether this worker still acts for it.
-    async fn look_at_machine(&self, client: &ChainClient, machine: u64) -> Result<bool, AppError> {
+    async fn look_at_machine(&self, client: &ChainClient, machine: u64) -> Result<bool, ChainError> {
         let record = bounded(client.machine(machine)).await?;
         let worker = self.keys.worker_account();
         if record
@@ -630,7 +751,7 @@ impl App {
     }
 
     /// Shows what the worker key has for fees, and says when that is little.
-    async fn note_balance(&self, client: &ChainClient) -> Result<(), AppError> {
+    async fn note_balance(&self, client: &ChainClient) -> Result<(), ChainError> {
         let worker = self.keys.worker_account();
         let free = bounded(client.balance(&worker.0)).await?.free;
         self.metrics
@@ -640,5 +761,17 @@ impl App {
             tracing::warn!(%worker, free, "the worker key has little left for fees; send it some ASY");
         }
         Ok(())
+    }
+}
+
+/// An answer of the chain; `None`, and a line in the log, for a failure that the next block may not have.
+fn passing<T>(question: &str, answer: Result<T, ChainError>) -> Result<Option<T>, ChainError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.is_connection_lost() => Err(error),
+        Err(error) => {
+            tracing::warn!(question, %error, "the node did not answer; the next block is asked");
+            Ok(None)
+        }
     }
 }

@@ -5,7 +5,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use assay_client::{
-    ChainClient, Error, Keypair, calls,
+    ChainClient, Error, Keypair, Submitted, calls,
     events::AssayEvent,
     types::{Assignment, Clock, Job, ManifestRef},
 };
@@ -15,10 +15,13 @@ use tokio::sync::Mutex;
 /// Longest time that the answer to one question may take.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longest time from submitting a transaction to its finality.
-const SUBMIT_TIMEOUT: Duration = Duration::from_secs(180);
+/// Longest time from submitting a transaction to a block of the best chain that contains it: twenty slots.
+pub(crate) const INCLUSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Time that a transaction has to reach the node's pool before the next one asks for its nonce.
+/// Longest time from submitting a transaction to its finality, where that is waited for.
+const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Longest time that the node has to say that its pool has a transaction before the next one asks for its nonce.
 const NONCE_HEAD_START: Duration = Duration::from_millis(750);
 
 /// The newest block and its time.
@@ -127,6 +130,11 @@ pub enum WorkerCall {
         /// The job.
         job: u64,
     },
+    /// The machine, which missed a start, takes jobs again.
+    Resume {
+        /// The machine.
+        machine: u64,
+    },
     /// Pay the machine's rewards of ended epochs.
     Payout {
         /// The machine.
@@ -163,18 +171,31 @@ impl From<WorkerCall> for calls::Call {
             } => calls::decline(job, machine, not_delivered),
             WorkerCall::Abandon { job, machine } => calls::abandon(job, machine),
             WorkerCall::ReportWorkloadEnded { job } => calls::report_workload_ended(job),
+            WorkerCall::Resume { machine } => calls::resume(machine),
             WorkerCall::Payout { machine, max_epochs } => calls::payout(machine, max_epochs),
         }
     }
 }
 
-/// What the supervisor and the rewards ask of a chain. Reads are of the best block.
+impl WorkerCall {
+    /// Whether the call counts when it is final only. All others are urgent, or are seen in the state when they are undone,
+    /// and then decided on anew.
+    fn counts_when_final(&self) -> bool {
+        matches!(self, Self::Payout { .. })
+    }
+}
+
+/// What the supervisor and the rewards ask of a chain. Reads are of the best block unless they say otherwise.
 pub trait WorkerChain: Clone + Send + Sync + 'static {
     /// The newest block and its time.
     fn head(&self) -> impl Future<Output = Result<Head, Error>> + Send;
 
     /// The jobs that a machine has a part in.
     fn open_jobs(&self, machine: u64) -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
+
+    /// The jobs that a machine has a part in by the newest final block.
+    fn final_jobs(&self, machine: u64)
+    -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
 
     /// The bytes of a manifest; `None` where nobody noted them.
     fn manifest_bytes(
@@ -191,7 +212,9 @@ pub trait WorkerChain: Clone + Send + Sync + 'static {
     /// Signs bytes with the worker key, apart from any transaction.
     fn sign(&self, message: &[u8]) -> [u8; 64];
 
-    /// Signs a call with the worker key, submits it, waits until it is finalized and returns what it did.
+    /// Signs a call with the worker key, submits it, waits until a block of the best chain has it and returns what it did
+    /// there. That block may be replaced, so what follows is for the state of later blocks to say. A call that pays is waited
+    /// for until it is final.
     fn send(&self, call: WorkerCall) -> impl Future<Output = Result<Vec<AssayEvent>, Error>> + Send;
 }
 
@@ -225,17 +248,38 @@ impl ConnectedChain {
 
     /// Signs a call with the worker key, submits it, waits until it is finalized and returns what it did.
     pub async fn submit_call(&self, call: calls::Call) -> Result<Vec<AssayEvent>, Error> {
-        submit_in_lane(&self.client, call, &self.worker, &self.lane).await
+        let mut submitted = submit_in_lane(&self.client, call, &self.worker, &self.lane).await?;
+        Ok(submitted.finalized(FINALITY_TIMEOUT).await?.events)
     }
+
+    /// Submits like [`Self::submit_call`] a call whose effect the caller looks for in the state: that it does not become final
+    /// in time, as while nothing does, is no failure.
+    pub async fn submit_and_settle(&self, call: calls::Call) -> Result<(), Error> {
+        match self.submit_call(call).await {
+            Ok(_) | Err(Error::Undecided { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The jobs that a machine has a part in, all by the block that the client reads.
+async fn jobs_at(client: &ChainClient, machine: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
+    let mut jobs = Vec::new();
+    for id in client.jobs_of_machine(machine).await? {
+        let job = client.job(id).await?;
+        let part = client.assignment(id, machine).await?;
+        jobs.extend(job.zip(part).map(|(job, part)| (id, AssignedJob { job, part })));
+    }
+    Ok(jobs)
 }
 
 impl WorkerChain for ConnectedChain {
     async fn head(&self) -> Result<Head, Error> {
         bounded(async {
-            let best_block = self.client.best_block().await?.number;
+            let best = self.client.best_block().await?;
             Ok(Head {
-                best_block,
-                clock: self.client.clock().await?,
+                best_block: best.number,
+                clock: self.client.at(&best).await?.clock().await?,
             })
         })
         .await
@@ -243,14 +287,16 @@ impl WorkerChain for ConnectedChain {
 
     async fn open_jobs(&self, machine: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
         bounded(async {
-            let mut jobs = Vec::new();
-            for id in self.client.jobs_of_machine(machine).await? {
-                let job = self.client.job(id).await?;
-                let part = self.client.assignment(id, machine).await?;
-                // One that closed between the questions is as good as closed before.
-                jobs.extend(job.zip(part).map(|(job, part)| (id, AssignedJob { job, part })));
-            }
-            Ok(jobs)
+            let best = self.client.best_block().await?;
+            jobs_at(&self.client.at(&best).await?, machine).await
+        })
+        .await
+    }
+
+    async fn final_jobs(&self, machine: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
+        bounded(async {
+            let finalized = self.client.finalized_block().await?;
+            jobs_at(&self.client.at(&finalized).await?, machine).await
         })
         .await
     }
@@ -273,7 +319,11 @@ impl WorkerChain for ConnectedChain {
     }
 
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
-        self.submit_call(call.into()).await
+        if call.counts_when_final() {
+            return self.submit_call(call.into()).await;
+        }
+        let mut submitted = submit_in_lane(&self.client, call.into(), &self.worker, &self.lane).await?;
+        Ok(submitted.in_best_block(INCLUSION_TIMEOUT).await?.events)
     }
 }
 
@@ -284,24 +334,19 @@ pub async fn bounded<T>(question: impl Future<Output = Result<T, Error>>) -> Res
         .unwrap_or_else(|_| Err(no_answer(QUERY_TIMEOUT)))
 }
 
-/// Submits a call so that several may wait for finality at once, but never ask for their nonces at once.
+/// Gives a call to the node so that several may be under way at once, but never ask for their nonces at once.
 async fn submit_in_lane(
     client: &ChainClient,
     call: calls::Call,
     signer: &Keypair,
     lane: &Mutex<()>,
-) -> Result<Vec<AssayEvent>, Error> {
-    let turn = lane.lock().await;
-    let mut submission = std::pin::pin!(client.submit(call, signer));
-    let early = tokio::time::timeout(NONCE_HEAD_START, &mut submission).await;
-    drop(turn);
-    let outcome = match early {
-        Ok(outcome) => outcome,
-        Err(_) => tokio::time::timeout(SUBMIT_TIMEOUT, submission)
-            .await
-            .unwrap_or_else(|_| Err(no_answer(SUBMIT_TIMEOUT))),
-    };
-    outcome.map(|included| included.events)
+) -> Result<Submitted, Error> {
+    let _turn = lane.lock().await;
+    let mut submitted = bounded(client.submit_and_watch(call, signer)).await?;
+    match tokio::time::timeout(NONCE_HEAD_START, submitted.in_pool()).await {
+        Ok(Err(error)) => Err(error),
+        Ok(Ok(())) | Err(_) => Ok(submitted),
+    }
 }
 
 fn no_answer(limit: Duration) -> Error {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -19,10 +20,11 @@ use crate::{
     challenge::devices::{Devices, TestedDevice},
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    files::Disk,
     keys::Keys,
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
     sealing_store::{Custody, SealingStore},
-    state,
+    state::{self, NotedMachine},
 };
 
 /// One thing that was looked at.
@@ -48,7 +50,9 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     findings.push(check_port(config).await);
     let (store, evidence) = check_evidence(config).await;
     findings.extend(evidence);
-    match Keys::load_or_create(&config.assay, &store) {
+    findings.extend(check_state_folder(&config.assay.state_dir));
+    let known = state::noted_worker_keys(&config.assay.state_dir);
+    match Keys::load_or_create(&config.assay, &store, &known) {
         Ok(keys) => {
             findings.push(Finding::Good(format!(
                 "keys: worker key {}",
@@ -81,6 +85,27 @@ fn print(findings: &[Finding], bad: usize, output: &mut impl Write) -> io::Resul
     } else {
         writeln!(output, "{bad} thing(s) to put right")
     }
+}
+
+/// Whether the worker's files can be read and written.
+fn check_state_folder(folder: &Path) -> Vec<Finding> {
+    if !folder.exists() {
+        return vec![Finding::Good(format!("state: {} will be made", folder.display()))];
+    }
+    let disk = Disk::default().probe(folder);
+    let mut findings = vec![match disk.problem {
+        Some(problem) => Finding::Bad(format!(
+            "state: {problem}; until then the worker takes no new jobs"
+        )),
+        None => Finding::Good(format!("state: {} can be written", folder.display())),
+    }];
+    findings.extend(state::broken_files(folder).iter().map(|path| {
+        Finding::Note(format!(
+            "state: {} was broken, so the worker goes on without it; restore it from a backup or delete it",
+            path.display()
+        ))
+    }));
+    findings
 }
 
 async fn check_engine(config: &Config) -> Vec<Finding> {
@@ -265,8 +290,12 @@ async fn check_machine(
         });
         return Ok(findings);
     }
-    if let Some(machine) = state::noted_machine(&config.assay.state_dir)? {
-        let lost = registration::lost_machine(client, keys, machine).await?;
+    let lost = match state::noted_machine(&config.assay.state_dir) {
+        NotedMachine::Known(machine) => Some(registration::lost_machine(client, keys, machine).await?),
+        NotedMachine::Lost { kept_as } => Some(NotedMachine::remedy(&kept_as)),
+        NotedMachine::None => None,
+    };
+    if let Some(lost) = lost {
         findings.push(Finding::Bad(format!("machine: {lost}")));
         return Ok(findings);
     }
@@ -319,7 +348,7 @@ fn status_finding(machine: u64, status: MachineStatus) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::challenge::devices::ProverChoice;
+    use crate::{challenge::devices::ProverChoice, files::tests::SmallDisk};
 
     fn texts(findings: &[Finding]) -> Vec<String> {
         findings
@@ -330,6 +359,22 @@ mod tests {
                 Finding::Bad(text) => format!("BAD {text}"),
             })
             .collect()
+    }
+
+    #[test]
+    fn full_disk_and_broken_files_are_told() {
+        let Some(small) = SmallDisk::mount() else { return };
+        assert_eq!(texts(&check_state_folder(small.path())).len(), 1);
+        std::fs::write(small.path().join("machine.broken-0"), "{").expect("there is room");
+        let found = texts(&check_state_folder(small.path()));
+        assert!(
+            found[1].starts_with("note state: ") && found[1].contains("machine.broken-0"),
+            "{found:?}"
+        );
+        small.fill();
+        let found = texts(&check_state_folder(small.path()));
+        assert!(found[0].starts_with("BAD state: cannot write "), "{found:?}");
+        assert!(found[0].contains("takes no new jobs"), "{found:?}");
     }
 
     #[test]

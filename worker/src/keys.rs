@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use assay_client::{AccountId, Keypair, keys as client_keys};
+use assay_client::{
+    AccountId, Keypair,
+    keys::{self as client_keys, KeyError},
+};
 use x25519_dalek::StaticSecret;
 
 use crate::{
@@ -43,13 +46,30 @@ impl Keys {
     }
 
     /// Loads the keys that the configuration names; the worker and sealing keys are made where they are missing.
-    pub fn load_or_create(settings: &AssaySettings, store: &SealingStore) -> Result<Self, SealingError> {
+    ///
+    /// A worker key is made only where none was used before: `known` are the public parts, hexadecimal, of those that the
+    /// state folder was used with. No key file is ever changed, moved or made anew in place of one that cannot be read.
+    pub fn load_or_create(
+        settings: &AssaySettings,
+        store: &SealingStore,
+        known: &[String],
+    ) -> Result<Self, SealingError> {
         let provider = match &settings.provider_key {
             Some(ProviderKey::File(path)) => Some(client_keys::load_key_file(path)?),
             Some(ProviderKey::Uri(uri)) => Some(client_keys::keypair_from_uri(uri)?),
             None => None,
         };
-        let worker = client_keys::load_or_create_key_file(&settings.worker_key_file)?;
+        let path = &settings.worker_key_file;
+        let worker = match (client_keys::load_key_file(path), known.last()) {
+            (Err(KeyError::Missing { .. }), Some(last)) => {
+                return Err(SealingError::WorkerKeyLost {
+                    path: path.clone(),
+                    last: last.clone(),
+                });
+            }
+            (Err(KeyError::Missing { .. }), None) => client_keys::load_or_create_key_file(path)?,
+            (loaded, _) => loaded?,
+        };
         let keys = Self::new(worker, store.load_or_create()?, provider);
         Ok(Self {
             sealing_custody: store.custody(),
@@ -88,7 +108,73 @@ impl Keys {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::{fs, path::Path};
+
     use super::*;
+    use crate::{config::Config, files::tests::SmallDisk};
+
+    /// Loads the keys of a state folder that was used with these worker keys.
+    fn load(folder: &Path, known: &[String]) -> Result<Keys, SealingError> {
+        let text = include_str!("../worker.example.yaml");
+        let mut settings = Config::parse(text, Path::new("worker.yaml")).unwrap().assay;
+        settings.provider_key = None;
+        settings.worker_key_file = folder.join("worker.key");
+        let store = SealingStore::File(folder.join("sealing.key"));
+        Keys::load_or_create(&settings, &store, known)
+    }
+
+    #[test]
+    fn lost_or_broken_worker_key_is_said_and_nothing_is_made_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker.key");
+        let keys = load(folder.path(), &[]).unwrap();
+        let known = [hex::encode(keys.worker_account().0)];
+        assert_eq!(
+            load(folder.path(), &known).unwrap().worker_account(),
+            keys.worker_account()
+        );
+
+        fs::write(&path, "0x12").unwrap();
+        let Err(error) = load(folder.path(), &known) else {
+            panic!("it is no key")
+        };
+        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"0x12", "it is left as it is");
+
+        fs::remove_file(&path).unwrap();
+        let Err(error) = load(folder.path(), &known) else {
+            panic!("there is none")
+        };
+        let error = error.to_string();
+        assert!(
+            error.contains(&*path.to_string_lossy()) && error.contains(&known[0]),
+            "{error}"
+        );
+        assert!(error.contains("Restore the file from a backup"), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn full_disk_leaves_no_half_key() {
+        let Some(small) = SmallDisk::mount() else { return };
+        let ballast = small.fill();
+        let Err(error) = load(small.path(), &[]) else {
+            panic!("there is no room")
+        };
+        assert!(
+            error
+                .to_string()
+                .contains("worker.key cannot be used: No space left"),
+            "{error}"
+        );
+        let left: Vec<_> = fs::read_dir(small.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert_eq!(left, std::slice::from_ref(&ballast));
+        fs::remove_file(ballast).unwrap();
+        load(small.path(), &[]).unwrap();
+    }
 
     #[test]
     fn agreement_with_a_provider_is_signed_once() {

@@ -3,6 +3,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`config`] | `worker.yaml`, strictly read |
+//! | [`files`] | the files that the worker keeps, and the disk that they are on |
 //! | [`keys`] | the machine's keys and their files |
 //! | [`registration`] | brings the machine onto the chain |
 //! | [`standing`] | how the machine stands on chain, in words |
@@ -16,6 +17,7 @@
 //! | [`sealing_store`] | how the key that consumers seal to is kept |
 //! | [`orders`] | takes open orders at the machine's ask |
 //! | [`rewards`] | has rewards paid at every epoch's end |
+//! | [`tasks`] | keeps the parts going, each by itself |
 //! | [`api`] | the HTTP interface |
 //! | [`app`] | puts it all together and keeps it going |
 //! | [`check`] | tells what would go wrong, before it does |
@@ -27,9 +29,11 @@ pub mod attestation;
 pub mod chain;
 pub mod challenge;
 pub mod check;
+pub mod comeback;
 pub mod command_line;
 pub mod config;
 pub mod engine;
+pub mod files;
 pub mod jobs;
 pub mod keys;
 pub mod metrics;
@@ -42,3 +46,5 @@ pub mod sealing_store;
 pub mod standing;
 pub mod state;
 pub mod status;
+mod surroundings;
+pub mod tasks;

@@ -14,8 +14,20 @@ pub struct Metrics {
     pub engine_reachable: IntGauge,
     /// One while the machine takes new jobs, zero otherwise.
     pub machine_takes_jobs: IntGauge,
+    /// Newest block that was seen.
+    pub best_block: IntGauge,
     /// Number of the newest finalized block that was seen.
     pub finalized_block: IntGauge,
+    /// Times that subscriptions to blocks were made anew.
+    pub resubscriptions: IntCounter,
+    /// 1 while the worker's files can be written.
+    pub disk_writable: IntGauge,
+    /// Files that were put aside.
+    pub broken_files: IntGauge,
+    /// Parts of the worker that broke off, by their names.
+    pub task_failures: IntCounterVec,
+    /// The same for a mistake of the worker's own.
+    pub task_panics: IntCounterVec,
     /// Open jobs by what the chain says of them (`starting`, `running`, `verifying`).
     pub jobs: IntGaugeVec,
     /// Steps done for jobs, by step.
@@ -48,7 +60,31 @@ impl Metrics {
             chain_connected: IntGauge::new("chain_connected", "1 while the chain answers")?,
             engine_reachable: IntGauge::new("engine_reachable", "1 while the container engine answers")?,
             machine_takes_jobs: IntGauge::new("machine_takes_jobs", "1 while the machine takes new jobs")?,
+            best_block: IntGauge::new("best_block", "Newest block that was seen")?,
             finalized_block: IntGauge::new("finalized_block", "Newest finalized block that was seen")?,
+            resubscriptions: IntCounter::new(
+                "chain_resubscriptions_total",
+                "Times that subscriptions to blocks were made anew because they had fallen silent",
+            )?,
+            disk_writable: IntGauge::new("disk_writable", "1 while the worker's files can be written")?,
+            broken_files: IntGauge::new(
+                "broken_files",
+                "Files that could not be understood and were put aside since the worker began",
+            )?,
+            task_failures: IntCounterVec::new(
+                Opts::new(
+                    "part_failures_total",
+                    "Parts of the worker that broke off and began again",
+                ),
+                &["part"],
+            )?,
+            task_panics: IntCounterVec::new(
+                Opts::new(
+                    "part_panics_total",
+                    "Parts of the worker that broke off by a mistake of its own",
+                ),
+                &["part"],
+            )?,
             jobs: IntGaugeVec::new(Opts::new("jobs", "Open jobs by their state on chain"), &["state"])?,
             steps: IntCounterVec::new(Opts::new("steps_total", "Steps done for jobs"), &["step"])?,
             step_failures: IntCounterVec::new(
@@ -83,7 +119,14 @@ impl Metrics {
             worker_balance_asy: Gauge::new("worker_balance_asy", "What the worker key has for fees, in ASY")?,
             registry,
         };
-        let collectors: [Box<dyn prometheus::core::Collector>; 15] = [
+        metrics.disk_writable.set(1);
+        let collectors: [Box<dyn prometheus::core::Collector>; 21] = [
+            Box::new(metrics.best_block.clone()),
+            Box::new(metrics.resubscriptions.clone()),
+            Box::new(metrics.disk_writable.clone()),
+            Box::new(metrics.broken_files.clone()),
+            Box::new(metrics.task_failures.clone()),
+            Box::new(metrics.task_panics.clone()),
             Box::new(metrics.chain_connected.clone()),
             Box::new(metrics.engine_reachable.clone()),
             Box::new(metrics.machine_takes_jobs.clone()),

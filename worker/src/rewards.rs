@@ -34,6 +34,9 @@ pub async fn pay_every_epoch<C: WorkerChain>(
             Err(error) if error.is_dispatch("RewardEmission", "NothingToPay") => {
                 tracing::debug!(machine, "no rewards are due");
             }
+            Err(error @ Error::Undecided { .. }) => {
+                tracing::warn!(machine, %error, "it is not sure yet that rewards are paid; the next epoch asks again");
+            }
             Err(error) => tracing::warn!(machine, %error, "rewards could not be paid; they stay due"),
         }
     }
@@ -64,6 +67,10 @@ mod tests {
         }
 
         async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
+            unreachable!("rewards do not ask for jobs")
+        }
+
+        async fn final_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
             unreachable!("rewards do not ask for jobs")
         }
 

@@ -30,7 +30,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
     attestation::{DevicePaths, SourceError, bounded, derived_key, own_report},
-    jobs::write_whole,
+    files::{put_aside, write_whole},
 };
 
 /// What a sealed file begins with; signed along, so that no other kind of file passes for one.
@@ -80,17 +80,25 @@ pub enum SealingError {
     /// The plain file is of no use.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The worker key is gone that the state folder was used with.
+    #[error(
+        "there is no key file at {}, but this worker served a machine with the key 0x{last}: a new key would not be the \
+         machine's. Restore the file from a backup; or, if the key is lost, write a new secret seed (0x and 64 hexadecimal \
+         digits) into it, and the worker says how the provider gives the machine that one",
+        path.display()
+    )]
+    WorkerKeyLost {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Public part of the last key that was used, hexadecimal.
+        last: String,
+    },
     /// The sealed file cannot be read.
     #[error(transparent)]
     Read(#[from] SourceError),
     /// The sealed file cannot be written.
-    #[error("the sealed key file {} cannot be used: {source}; check its folder", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("the sealing key cannot be kept: {0}")]
+    Io(#[from] io::Error),
     /// The key could not be sealed.
     #[error("the sealing key could not be sealed")]
     NotSealed,
@@ -219,13 +227,16 @@ impl SealingStore {
         if let Some(bytes) = found {
             match unseal(key, &bytes) {
                 Some(secret) => return Ok(StaticSecret::from(*secret)),
-                // Another version of the workload, or firmware, or a file that somebody changed: all the same, nobody can have
-                // it any more.
-                None => tracing::warn!(
-                    file = %path.display(),
-                    "the sealed key cannot be opened by this workload on this processor; a new one is made, and the \
-                     machine's keys have to be rotated to it"
-                ),
+                // Another version of the workload, or firmware, or a file that somebody changed. It is kept: the version
+                // before can still open it.
+                None => {
+                    let kept_as = put_aside(&path)?;
+                    tracing::warn!(
+                        file = %path.display(), kept_as = %kept_as.display(),
+                        "the sealed key cannot be opened by this workload on this processor; a new one is made, and the \
+                         machine's keys have to be rotated to it"
+                    );
+                }
             }
         }
         let secret = new_secret()?;
@@ -236,7 +247,7 @@ impl SealingStore {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        write_whole(&folder, &name, &sealed).map_err(|source| SealingError::Io { path, source })?;
+        write_whole(&folder, &name, &sealed)?;
         Ok(StaticSecret::from(*secret))
     }
 }
@@ -394,8 +405,11 @@ mod tests {
         let first = with(&[7; 16]).load_or_create().unwrap().to_bytes();
         let second = with(&[8; 16]).load_or_create().unwrap().to_bytes();
         assert_ne!(first, second);
-        // What was sealed by then is lost with its enclave.
         assert_eq!(with(&[8; 16]).load_or_create().unwrap().to_bytes(), second);
+        // The enclave before can have its key back.
+        let kept = folder.path().join("sealing.key.sealed.broken-0");
+        fs::rename(kept, folder.path().join("sealing.key.sealed")).unwrap();
+        assert_eq!(with(&[7; 16]).load_or_create().unwrap().to_bytes(), first);
     }
 
     #[test]

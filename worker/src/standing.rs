@@ -4,7 +4,7 @@
 
 use assay_client::{
     AccountId,
-    types::{Machine, MachineStatus},
+    types::{Machine, MachineStatus, SuspensionReason},
 };
 use serde::Serialize;
 
@@ -43,10 +43,16 @@ impl Standing {
                     hex::encode(sealing_public)
                 )
             });
+        let comes_back = (record.status == MachineStatus::Suspended(SuspensionReason::MissedStart)).then(|| {
+            "this worker does so by itself, and for free, once the container engine answers, its disk can be written and \
+             enough is bonded"
+                .to_owned()
+        });
         let problems: Vec<_> = record
             .status
             .remedy(machine)
             .into_iter()
+            .chain(comes_back)
             .chain(other_sealing_key)
             .collect();
         Self {
@@ -87,7 +93,7 @@ pub fn has_other_worker(record: &Machine, worker: &AccountId) -> bool {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use assay_client::types::{ClassTerms, Location, ServiceRecord, SuspensionReason};
+    use assay_client::types::{ClassTerms, Location, ServiceRecord};
 
     use super::*;
 
@@ -143,7 +149,7 @@ pub(crate) mod tests {
             (
                 SuspensionReason::MissedStart,
                 "suspended (missed a start)",
-                "resume 7",
+                "this worker does so by itself",
             ),
             (
                 SuspensionReason::BondTooLow,

@@ -10,21 +10,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::jobs::{JobStore, read_if_present, write_whole};
+use crate::{
+    files::{Disk, DiskStatus, Found, named, put_aside_of, read_if_present},
+    jobs::{JOB_FILES, JobStore},
+};
+
+/// File with the chain that the folder belongs to, and how far it was seen.
+const CHAIN: &str = "chain.json";
+
+/// File with the number of the machine that was once found registered.
+const MACHINE: &str = "machine";
+
+/// File with the public parts of all worker keys that served the machine from here.
+const WORKER_KEYS: &str = "worker_keys";
+
+/// File with the reward address that the chain was last told.
+const REWARD_ADDRESS: &str = "reward_address";
 
 /// A state folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The system refused.
-    #[error("the state folder {} cannot be used: {source}; check its owner, or name another with `assay.state_dir`", path.display())]
-    Io {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("the state folder cannot be used: {0}; check its owner, or name another with `assay.state_dir`")]
+    Io(#[from] io::Error),
     /// Another worker uses it.
     #[error(
         "the state folder {} belongs to a worker that runs already; stop that one, or give each machine its own \
@@ -59,10 +69,52 @@ struct SeenChain {
     highest_block: u64,
 }
 
+/// The machine that a state folder belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotedMachine {
+    /// None was found registered yet.
+    None,
+    /// This one.
+    Known(u64),
+    /// One whose number was lost: its file was broken.
+    Lost {
+        /// Where the broken file is kept.
+        kept_as: Vec<PathBuf>,
+    },
+}
+
+impl NotedMachine {
+    /// One whose number this file held.
+    fn lost(path: &Path) -> Self {
+        let mut kept_as = put_aside_of(path);
+        if path.exists() {
+            kept_as.insert(0, path.to_owned());
+        }
+        Self::Lost { kept_as }
+    }
+
+    /// What to do where the chain has no machine for the worker key and the number of the one before is lost.
+    ///
+    /// A machine that is registered once more is bonded once more, so the worker does not guess.
+    pub fn remedy(kept_as: &[PathBuf]) -> String {
+        let files: Vec<_> = kept_as.iter().map(|path| path.display().to_string()).collect();
+        format!(
+            "the file with the number of this worker's machine was broken (kept as {}), and the chain has no machine for \
+             the worker key, so the worker cannot tell whether it has one. If it had, write its number into the file \
+             `{MACHINE}` beside; if it never had, delete the broken one. The worker looks again every half minute",
+            files.join(", ")
+        )
+    }
+}
+
 /// A state folder that this process alone uses.
+///
+/// What cannot be written down is told in the log and in the status, and ends nothing: all of it can be learnt anew from the
+/// chain, or is asked of the provider again.
 pub struct StateFolder {
     path: PathBuf,
     jobs: JobStore,
+    disk: Disk,
     // Held open: the lock ends with the process, however that ends.
     _lock: fs::File,
 }
@@ -70,12 +122,9 @@ pub struct StateFolder {
 impl StateFolder {
     /// Takes a folder, which is created when absent, for this process.
     pub fn open(path: &Path) -> Result<Self, StateError> {
-        let failed = |source| StateError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        fs::create_dir_all(path).map_err(failed)?;
-        let lock = fs::File::create(path.join("lock")).map_err(failed)?;
+        fs::create_dir_all(path).map_err(|error| named("create", path, error))?;
+        let lock_path = path.join("lock");
+        let lock = open_lock(&lock_path).map_err(|error| named("open", &lock_path, error))?;
         match lock.try_lock() {
             Ok(()) => (),
             Err(fs::TryLockError::WouldBlock) => {
@@ -83,12 +132,14 @@ impl StateFolder {
                     path: path.to_owned(),
                 });
             }
-            Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+            Err(fs::TryLockError::Error(error)) => return Err(named("lock", &lock_path, error).into()),
         }
-        let jobs = JobStore::open(path.join("jobs")).map_err(failed)?;
+        let disk = Disk::default();
+        disk.probe(path);
         Ok(Self {
             path: path.to_owned(),
-            jobs,
+            jobs: JobStore::on(path.join("jobs"), disk.clone()),
+            disk,
             _lock: lock,
         })
     }
@@ -98,10 +149,20 @@ impl StateFolder {
         &self.jobs
     }
 
+    /// The disk that the folder is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Tries whether the folder can be written.
+    pub fn probe(&self) -> DiskStatus {
+        self.disk.probe(&self.path)
+    }
+
     /// Binds the folder to a chain, or checks that it belongs to it; returns the highest block that was ever seen.
     pub fn bind(&self, genesis_hash: [u8; 32]) -> Result<u64, StateError> {
         let found = hex::encode(genesis_hash);
-        match self.seen()? {
+        match self.read::<SeenChain>(CHAIN).whole() {
             Some(seen) if seen.genesis_hash == found => Ok(seen.highest_block),
             Some(seen) => Err(StateError::OtherChain {
                 path: self.path.clone(),
@@ -109,91 +170,134 @@ impl StateFolder {
                 found,
             }),
             None => {
-                self.note_block(genesis_hash, 0)?;
+                self.note_block(genesis_hash, 0);
                 Ok(0)
             }
         }
     }
 
     /// Notes how far the chain was seen.
-    pub fn note_block(&self, genesis_hash: [u8; 32], highest_block: u64) -> Result<(), StateError> {
-        let seen = SeenChain {
-            genesis_hash: hex::encode(genesis_hash),
-            highest_block,
-        };
-        let bytes = serde_json::to_vec(&seen).map_err(|error| self.failed(io::Error::other(error)))?;
-        write_whole(&self.path, "chain.json", &bytes).map_err(|error| self.failed(error))
+    pub fn note_block(&self, genesis_hash: [u8; 32], highest_block: u64) {
+        self.write_json(
+            CHAIN,
+            &SeenChain {
+                genesis_hash: hex::encode(genesis_hash),
+                highest_block,
+            },
+        );
     }
 
     /// The machine that this worker once found registered, if any.
-    pub fn registered_machine(&self) -> Result<Option<u64>, StateError> {
-        noted_machine(&self.path)
+    pub fn registered_machine(&self) -> NotedMachine {
+        match self.read(MACHINE) {
+            Found::Whole(machine) => NotedMachine::Known(machine),
+            Found::Broken => NotedMachine::lost(&self.path.join(MACHINE)),
+            Found::Nothing => NotedMachine::None,
+        }
     }
 
-    /// Notes that a machine is registered, so that it is not registered again when it is retired.
-    pub fn note_machine(&self, machine: u64) -> Result<(), StateError> {
-        if self.registered_machine()? == Some(machine) {
-            return Ok(());
+    /// Notes that a machine is registered, so that it is not registered again when it is retired. To be told only of a
+    /// machine in a final block: a registration that is undone has to be made again.
+    pub fn note_machine(&self, machine: u64) {
+        if self.read(MACHINE) != Found::Whole(machine) {
+            self.write_json(MACHINE, &machine);
         }
-        write_whole(&self.path, "machine", machine.to_string().as_bytes()).map_err(|error| self.failed(error))
+    }
+
+    /// The worker keys, hexadecimal, that served the machine from here, in the order in which they came.
+    pub fn known_worker_keys(&self) -> Vec<String> {
+        self.read(WORKER_KEYS).whole().unwrap_or_default()
     }
 
     /// Notes that a worker key serves the machine, and returns the hexadecimal public parts of those that did so before
     /// it: their containers are this machine's still.
-    pub fn note_worker_key(&self, public: &[u8; 32]) -> Result<Vec<String>, StateError> {
-        let bytes = read_if_present(&self.path.join("worker_keys")).map_err(|error| self.failed(error))?;
-        let mut keys: Vec<String> = bytes
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose()
-            .map_err(|error| self.failed(io::Error::other(format!("worker_keys: {error}"))))?
-            .unwrap_or_default();
+    pub fn note_worker_key(&self, public: &[u8; 32]) -> Vec<String> {
+        let mut keys = self.known_worker_keys();
         let key = hex::encode(public);
         if !keys.contains(&key) {
             keys.push(key.clone());
-            let bytes = serde_json::to_vec(&keys).map_err(|error| self.failed(io::Error::other(error)))?;
-            write_whole(&self.path, "worker_keys", &bytes).map_err(|error| self.failed(error))?;
+            self.write_json(WORKER_KEYS, &keys);
         }
         keys.retain(|known| *known != key);
-        Ok(keys)
+        keys
     }
 
     /// The reward address that the chain was last told, as `worker.yaml` spells addresses.
-    pub fn told_reward_address(&self) -> Result<Option<Vec<u8>>, StateError> {
-        read_if_present(&self.path.join("reward_address")).map_err(|error| self.failed(error))
+    pub fn told_reward_address(&self) -> Option<Vec<u8>> {
+        read_if_present(&self.path.join(REWARD_ADDRESS)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the chain is told the reward address again");
+            None
+        })
     }
 
     /// Notes the reward address that the chain was told.
-    pub fn note_reward_address(&self, address: &[u8]) -> Result<(), StateError> {
-        write_whole(&self.path, "reward_address", address).map_err(|error| self.failed(error))
+    pub fn note_reward_address(&self, address: &[u8]) {
+        self.disk.write_if_possible(&self.path, REWARD_ADDRESS, address);
     }
 
-    fn seen(&self) -> Result<Option<SeenChain>, StateError> {
-        let bytes = read_if_present(&self.path.join("chain.json")).map_err(|error| self.failed(error))?;
-        bytes
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose()
-            .map_err(|error| self.failed(io::Error::other(format!("chain.json: {error}"))))
+    /// A file, which counts as broken where the system does not give it.
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Found<T> {
+        self.disk
+            .read_json(&self.path.join(name))
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "the worker goes on without this file");
+                Found::Broken
+            })
     }
 
-    fn failed(&self, source: io::Error) -> StateError {
-        StateError::Io {
-            path: self.path.clone(),
-            source,
+    fn write_json(&self, name: &str, content: &impl Serialize) {
+        match serde_json::to_vec(content) {
+            Ok(bytes) => self.disk.write_if_possible(&self.path, name, &bytes),
+            Err(error) => tracing::error!(name, %error, "a state file cannot be spelled"),
         }
     }
 }
 
-/// The machine that the worker of a state folder once found registered, if any; the folder may be in use.
-pub fn noted_machine(folder: &Path) -> Result<Option<u64>, StateError> {
-    let failed = |source| StateError::Io {
-        path: folder.to_owned(),
-        source,
+/// Opens the lock file, which a disk that takes nothing may have already.
+fn open_lock(path: &Path) -> io::Result<fs::File> {
+    let opened = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path);
+    opened.or_else(|error| fs::File::open(path).map_err(|_| error))
+}
+
+/// The machine that the worker of a state folder once found registered, if any; the folder may be in use, and nothing in it
+/// is changed.
+pub fn noted_machine(folder: &Path) -> NotedMachine {
+    let path = folder.join(MACHINE);
+    match read_if_present(&path) {
+        Ok(None) if put_aside_of(&path).is_empty() => NotedMachine::None,
+        Ok(Some(bytes)) => {
+            serde_json::from_slice(&bytes).map_or_else(|_| NotedMachine::lost(&path), NotedMachine::Known)
+        }
+        Ok(None) | Err(_) => NotedMachine::lost(&path),
+    }
+}
+
+/// The worker keys, hexadecimal, that a state folder was used with; the folder may be in use, and nothing in it is changed.
+pub fn noted_worker_keys(folder: &Path) -> Vec<String> {
+    let bytes = read_if_present(&folder.join(WORKER_KEYS)).ok().flatten();
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
+}
+
+/// Files of a state folder that were put aside because they could not be understood.
+pub fn broken_files(folder: &Path) -> Vec<PathBuf> {
+    let of = |folder: &Path, names: &[&str]| -> Vec<PathBuf> {
+        names
+            .iter()
+            .flat_map(|name| put_aside_of(&folder.join(name)))
+            .collect()
     };
-    read_if_present(&folder.join("machine"))
-        .map_err(failed)?
-        .map(|bytes| serde_json::from_slice(&bytes))
-        .transpose()
-        .map_err(|error| failed(io::Error::other(format!("machine: {error}"))))
+    let mut broken = of(folder, &[CHAIN, MACHINE, WORKER_KEYS]);
+    let jobs = JobStore::on(folder.join("jobs"), Disk::default());
+    for job in jobs.known_jobs().unwrap_or_default() {
+        broken.extend(of(&jobs.folder_of(job), &JOB_FILES));
+    }
+    broken
 }
 
 #[cfg(test)]
@@ -201,6 +305,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::files::tests::SmallDisk;
 
     #[test]
     fn folder_has_one_user_at_a_time() {
@@ -219,25 +324,92 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
         assert_eq!(state.bind([1; 32]).unwrap(), 0);
-        state.note_block([1; 32], 9).unwrap();
+        state.note_block([1; 32], 9);
         assert_eq!(state.bind([1; 32]).unwrap(), 9);
         assert!(matches!(state.bind([2; 32]), Err(StateError::OtherChain { .. })));
-        assert_eq!(state.registered_machine().unwrap(), None);
-        state.note_machine(7).unwrap();
-        assert_eq!(state.registered_machine().unwrap(), Some(7));
-        assert_eq!(noted_machine(folder.path()).unwrap(), Some(7));
-        assert_eq!(state.told_reward_address().unwrap(), None);
-        state.note_reward_address(b"address").unwrap();
-        assert_eq!(state.told_reward_address().unwrap().unwrap(), b"address");
+        assert_eq!(state.registered_machine(), NotedMachine::None);
+        state.note_machine(7);
+        assert_eq!(state.registered_machine(), NotedMachine::Known(7));
+        assert_eq!(noted_machine(folder.path()), NotedMachine::Known(7));
+        assert_eq!(state.told_reward_address(), None);
+        state.note_reward_address(b"address");
+        assert_eq!(state.told_reward_address().unwrap(), b"address");
     }
 
     #[test]
     fn folder_remembers_earlier_worker_keys() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateFolder::open(folder.path()).unwrap();
-        assert!(state.note_worker_key(&[1; 32]).unwrap().is_empty());
-        assert!(state.note_worker_key(&[1; 32]).unwrap().is_empty());
-        assert_eq!(state.note_worker_key(&[2; 32]).unwrap(), ["01".repeat(32)]);
-        assert_eq!(state.note_worker_key(&[1; 32]).unwrap(), ["02".repeat(32)]);
+        assert!(state.note_worker_key(&[1; 32]).is_empty());
+        assert!(state.note_worker_key(&[1; 32]).is_empty());
+        assert_eq!(state.note_worker_key(&[2; 32]), ["01".repeat(32)]);
+        assert_eq!(state.note_worker_key(&[1; 32]), ["02".repeat(32)]);
+    }
+
+    #[test]
+    fn broken_files_end_nothing_and_are_not_guessed() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateFolder::open(folder.path()).unwrap();
+        state.bind([1; 32]).unwrap();
+        state.note_machine(7);
+        state.note_worker_key(&[1; 32]);
+        for name in [CHAIN, MACHINE, WORKER_KEYS] {
+            fs::write(folder.path().join(name), "{\"half").unwrap();
+        }
+        assert_eq!(
+            noted_machine(folder.path()),
+            NotedMachine::Lost {
+                kept_as: vec![folder.path().join(MACHINE)]
+            }
+        );
+        assert_eq!(state.bind([1; 32]).unwrap(), 0);
+        assert!(state.note_worker_key(&[2; 32]).is_empty());
+        let kept_as = vec![folder.path().join("machine.broken-0")];
+        let lost = NotedMachine::Lost {
+            kept_as: kept_as.clone(),
+        };
+        assert_eq!(state.registered_machine(), lost);
+        assert_eq!(noted_machine(folder.path()), lost, "also for who looks later");
+        assert!(NotedMachine::remedy(&kept_as).contains("machine.broken-0"));
+        assert_eq!(state.disk().status().broken_files.len(), 3);
+        assert_eq!(broken_files(folder.path()).len(), 3);
+        // The machine is found by its worker key, and then the number is known again.
+        state.note_machine(7);
+        assert_eq!(state.registered_machine(), NotedMachine::Known(7));
+    }
+
+    #[test]
+    fn full_or_read_only_disk_keeps_the_folder_usable() {
+        let Some(small) = SmallDisk::mount() else { return };
+        let folder = small.path().join("state");
+        let state = StateFolder::open(&folder).unwrap();
+        state.note_machine(7);
+        assert_eq!(state.bind([1; 32]).unwrap(), 0);
+        let ballast = small.fill();
+        // The file that is there has its block's room; a new one has none.
+        state.note_reward_address(&[b'a'; 8_192]);
+        assert!(!state.disk().status().writable);
+        assert_eq!(
+            state.told_reward_address(),
+            None,
+            "nothing is said to be written that is not"
+        );
+        assert_eq!(state.bind([1; 32]).unwrap(), 0);
+        drop(state);
+
+        small.make_read_only(true);
+        let state = StateFolder::open(&folder).unwrap();
+        assert!(state.disk().problem().is_some(), "known from the start");
+        assert_eq!(state.registered_machine(), NotedMachine::Known(7));
+        assert!(matches!(
+            StateFolder::open(&folder),
+            Err(StateError::Locked { .. })
+        ));
+        state.note_block([1; 32], 5);
+        small.make_read_only(false);
+        fs::remove_file(ballast).unwrap();
+        assert!(state.probe().writable);
+        state.note_block([1; 32], 6);
+        assert_eq!(state.bind([1; 32]).unwrap(), 6);
     }
 }

@@ -1,12 +1,18 @@
 //! What the worker knows of itself, as the HTTP interface shows it.
 
+use std::collections::BTreeMap;
+
+use assay_client::follow::Tip;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::{
     attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
-    jobs::JobStatus, keys::Keys, standing::Standing,
+    files::DiskStatus, jobs::JobStatus, keys::Keys, standing::Standing,
 };
+
+/// Blocks that may not be final yet before that is a problem: a minute's.
+const MAX_UNFINALIZED_BLOCKS: u64 = 20;
 
 /// Everything that `GET /status` says, before it is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,6 +33,10 @@ pub struct Status {
     pub waits_for_provider: Option<String>,
     /// The chain as it was last seen.
     pub chain: ChainStatus,
+    /// The disk with the worker's files.
+    pub disk: DiskStatus,
+    /// Parts of the worker that do not run well, and why. They begin again by themselves.
+    pub broken_parts: BTreeMap<&'static str, String>,
     /// The container engine as it was last seen.
     pub engine: EngineStatus,
     /// What the provider declared.
@@ -62,12 +72,36 @@ pub struct ChainStatus {
     pub genesis_hash: Option<BlockHash>,
     /// Hash of the newest block, which may yet be replaced by another.
     pub best_block_hash: Option<BlockHash>,
+    /// Number of the newest block.
+    pub best_block: u64,
     /// Number of the newest finalized block.
     pub finalized_block: u64,
+    /// Times that subscriptions to blocks were made anew because they had fallen silent.
+    pub resubscriptions: u64,
+    /// What is wrong with how the chain goes on, and what the worker does meanwhile.
+    pub problem: Option<String>,
     /// Active time in milliseconds.
     pub active_time_ms: u64,
     /// The current epoch of Assay.
     pub epoch: u32,
+}
+
+impl ChainStatus {
+    /// Notes the ends of the chain. Returns true where a problem came or went.
+    pub fn note_tip(&mut self, tip: &Tip) -> bool {
+        self.best_block_hash = Some(BlockHash(tip.best.hash));
+        self.best_block = tip.best.number;
+        self.finalized_block = tip.finalized.number;
+        let behind = tip.unfinalized_blocks();
+        let had_problem = self.problem.is_some();
+        self.problem = (behind > MAX_UNFINALIZED_BLOCKS).then(|| {
+            format!(
+                "the newest {behind} blocks are not final; jobs and challenges go on by the best block, and what cannot be \
+                 undone waits"
+            )
+        });
+        self.problem.is_some() != had_problem
+    }
 }
 
 /// The hash of a block; shown in hexadecimal.
@@ -129,6 +163,12 @@ impl StatusBoard {
             phase: Phase::Connecting,
             waits_for_provider: None,
             chain: ChainStatus::default(),
+            disk: DiskStatus {
+                writable: true,
+                problem: None,
+                broken_files: Vec::new(),
+            },
+            broken_parts: BTreeMap::new(),
             engine: EngineStatus::default(),
             declared: Declared {
                 node_name: config.node.node_name.clone(),
@@ -168,5 +208,37 @@ impl StatusBoard {
                 status.engine.version = Some(info.version.clone());
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_client::BlockId;
+
+    use super::*;
+
+    #[test]
+    fn blocks_that_do_not_become_final_are_a_problem() {
+        let block = |number| BlockId {
+            number,
+            hash: [number as u8; 32],
+        };
+        let tip = |best, finalized| Tip {
+            best: block(best),
+            finalized: block(finalized),
+        };
+        let mut chain = ChainStatus::default();
+        assert!(!chain.note_tip(&tip(30, 10)));
+        assert_eq!((chain.best_block, chain.finalized_block), (30, 10));
+        assert!(chain.note_tip(&tip(31, 10)), "it is news");
+        assert!(
+            chain
+                .problem
+                .as_ref()
+                .is_some_and(|problem| problem.contains("newest 21 blocks"))
+        );
+        assert!(!chain.note_tip(&tip(32, 10)), "and then it is none");
+        assert!(chain.note_tip(&tip(33, 30)));
+        assert_eq!(chain.problem, None);
     }
 }

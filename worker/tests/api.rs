@@ -59,7 +59,7 @@ async fn server() -> Server {
     let text = include_str!("../worker.example.yaml");
     let config = Config::parse(text, &folder.path().join("worker.yaml")).unwrap();
     let store = SealingStore::File(config.assay.sealing_key_file.clone());
-    let mut keys = Keys::load_or_create(&config.assay, &store).unwrap();
+    let mut keys = Keys::load_or_create(&config.assay, &store, &[]).unwrap();
     keys.worker = keys::keypair_from_uri("//Eve").unwrap();
     let status = StatusBoard::new(&config, &keys);
     let store = JobStore::open(folder.path().join("jobs")).unwrap();

@@ -190,19 +190,50 @@ fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(io_error)?;
     }
+    // Whole or not at all: a file that a crash or a full disk left empty would be no key, and would be kept as one.
+    let unfinished = unfinished_beside(path);
+    let _ = fs::remove_file(&unfinished);
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = match options.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(io_error(error)),
+    let write = || {
+        let mut file = options.open(&unfinished)?;
+        writeln!(file, "0x{}", hex::encode(secret))?;
+        file.sync_all()?;
+        // Unlike a rename this leaves a file alone that is there.
+        match fs::hard_link(&unfinished, path) {
+            // Not every file system has links.
+            Err(error) if is_without_links(&error) && !path.exists() => fs::rename(&unfinished, path),
+            linked => linked,
+        }
     };
-    writeln!(file, "0x{}", hex::encode(secret))
-        .and_then(|()| file.sync_all())
-        .map_err(io_error)?;
-    Ok(true)
+    let written = write();
+    let _ = fs::remove_file(&unfinished);
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.exists() => Ok(false),
+        Err(error) => Err(io_error(error)),
+    }
+}
+
+fn is_without_links(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+    )
+}
+
+/// Name of what is written of a file until it is whole: another one for each process and thread.
+fn unfinished_beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(
+        ".{}-{:?}.new",
+        std::process::id(),
+        std::thread::current().id()
+    ));
+    path.with_file_name(name)
 }
 
 #[cfg(unix)]

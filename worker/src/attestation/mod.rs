@@ -60,8 +60,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3_600);
 
 /// What is asked and told of the chain's evidence.
 pub trait AttestationChain: CollateralChain {
-    /// The newest block that cannot be replaced any more.
-    fn finalized_block(&self) -> impl Future<Output = Result<BlockId, Error>> + Send;
+    /// A recent block to bind evidence to, which is hardly ever replaced.
+    fn anchor(&self) -> impl Future<Output = Result<BlockId, Error>> + Send;
 
     /// The machine as the chain has it.
     fn machine(&self, machine: u64) -> impl Future<Output = Result<Option<Machine>, Error>> + Send;
@@ -72,7 +72,7 @@ pub trait AttestationChain: CollateralChain {
     /// Whether the chain keeps a key.
     fn keeps_key(&self, id: &KeyId) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Submits evidence, and waits until that is final.
+    /// Submits evidence, and waits until that is final; while nothing becomes final, for some minutes.
     fn submit(
         &self,
         machine: u64,
@@ -87,14 +87,13 @@ impl CollateralChain for ConnectedChain {
     }
 
     async fn bring(&self, collateral: Collateral) -> Result<(), Error> {
-        self.submit_call(calls::submit_collateral(collateral)).await?;
-        Ok(())
+        self.submit_and_settle(calls::submit_collateral(collateral)).await
     }
 }
 
 impl AttestationChain for ConnectedChain {
-    async fn finalized_block(&self) -> Result<BlockId, Error> {
-        in_time(self.client().finalized_block()).await
+    async fn anchor(&self) -> Result<BlockId, Error> {
+        in_time(self.client().anchor()).await
     }
 
     async fn machine(&self, machine: u64) -> Result<Option<Machine>, Error> {
@@ -110,9 +109,8 @@ impl AttestationChain for ConnectedChain {
     }
 
     async fn submit(&self, machine: u64, anchor: u64, evidence: Evidence) -> Result<(), Error> {
-        self.submit_call(calls::submit_evidence(machine, anchor, evidence))
-            .await?;
-        Ok(())
+        self.submit_and_settle(calls::submit_evidence(machine, anchor, evidence))
+            .await
     }
 }
 
@@ -408,7 +406,7 @@ impl<C: AttestationChain> Attestor<C> {
             return Ok(());
         };
         let source = track.source.clone();
-        let anchor = self.parts.chain.finalized_block().await?;
+        let anchor = self.parts.chain.anchor().await?;
         let binding = Binding {
             genesis_hash: self.parts.genesis_hash,
             machine_id: self.parts.machine,
@@ -435,8 +433,8 @@ impl<C: AttestationChain> Attestor<C> {
         self.bring_collateral(&ready, now_s).await?;
         self.submit(anchor.number, &ready).await?;
 
-        // Submissions follow each other, and each waits for its finality before the next one takes its anchor: so what was
-        // recorded for this anchor is this source's.
+        // Submissions follow each other, and each waits for its finality, or minutes, before the next one takes its anchor: so
+        // what was recorded for this anchor is this source's.
         let kind = source.kind();
         let recorded = self.counting().await?;
         let own = recorded

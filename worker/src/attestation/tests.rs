@@ -200,7 +200,7 @@ impl CollateralChain for FakeChain {
 }
 
 impl AttestationChain for FakeChain {
-    async fn finalized_block(&self) -> Result<BlockId, Error> {
+    async fn anchor(&self) -> Result<BlockId, Error> {
         self.ask(|state| BlockId {
             number: state.block,
             hash: hash_of(state.block),

@@ -385,7 +385,7 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        // Not through the library: it gives up the whole list for one state that it does not know.
+        // Not through the library, and each by itself: one that cannot be read must not hide the others.
         let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
         // Before the list: what is listed as running and followed must not have ended meanwhile.
         let facts: HashMap<String, RunFact> =
@@ -393,13 +393,17 @@ impl ContainerEngine for DockerEngine {
         let listing = async {
             let mut wire = Wire::open(&self.endpoint).await?;
             let path = format!("/containers/json?all=true&filters={filters}");
-            wire.json::<Vec<Listed>>(Method::GET, &path).await
+            wire.json::<Vec<serde_json::Value>>(Method::GET, &path).await
         };
         let listed = listing
             .await
             .map_err(|error| of_wire(&self.endpoint, "list containers", &error))?;
         let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
-        Ok(listed.iter().filter_map(|listed| listed.describe(fact)).collect())
+        Ok(listed
+            .into_iter()
+            .filter_map(Listed::read)
+            .filter_map(|listed| listed.describe(fact))
+            .collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {

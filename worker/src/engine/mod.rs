@@ -103,9 +103,10 @@ pub enum ContainerState {
     Paused,
     /// Ran and ended.
     Exited,
-    /// Being stopped or restarted, dead, or in a state that this worker does not know: it neither runs nor
-    /// ended.
+    /// Being stopped or restarted, or dead: it neither runs nor ended.
     Stuck,
+    /// In a state that the engine has a word for and this worker has not.
+    Unknown,
 }
 
 /// A container of this worker that the engine has.

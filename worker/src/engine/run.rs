@@ -26,10 +26,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
-    Capture, Container, ContainerState, EngineEndpoint,
+    Capture, Container, ContainerState, EngineEndpoint, LABEL_FINGERPRINT, LABEL_JOB,
     wire::{Frames, Wire, WireError, filters},
 };
 
@@ -297,16 +298,16 @@ impl Inspected {
 
 /// The engine's word for a container's state; `None` for one that is as good as gone.
 ///
-/// Docker's and Podman's words, and any other as [`ContainerState::Stuck`]: one container in a state that
-/// nobody here knows must not hide the others.
+/// Docker's and Podman's words, and any other as [`ContainerState::Unknown`].
 pub(super) fn container_state(word: &str) -> Option<ContainerState> {
     match word {
         "created" | "configured" | "initialized" => Some(ContainerState::Created),
         "running" => Some(ContainerState::Running),
         "paused" => Some(ContainerState::Paused),
         "exited" | "stopped" => Some(ContainerState::Exited),
+        "restarting" | "stopping" | "dead" | "unknown" => Some(ContainerState::Stuck),
         "removing" => None,
-        _ => Some(ContainerState::Stuck),
+        _ => Some(ContainerState::Unknown),
     }
 }
 
@@ -392,26 +393,57 @@ impl Events {
     }
 }
 
-/// A listed container in our own words; `None` for one whose labels are not ours to read.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
+/// A container as the engine lists it.
 pub(super) struct Listed {
+    /// The engine's name of it; empty where that cannot be read.
     id: String,
-    #[serde(default)]
+    job: u64,
+    fingerprint: String,
+    /// The engine's word for its state; empty where it has none.
     state: String,
-    #[serde(default)]
-    labels: Option<std::collections::HashMap<String, String>>,
 }
 
 impl Listed {
-    pub(super) fn describe(&self, fact: impl FnOnce(&str) -> RunFact) -> Option<Container> {
-        let label = |name: &str| self.labels.as_ref()?.get(name);
+    /// Reads an entry of the list, and no more of it than is needed; `None` for one whose labels do not say which job it
+    /// is of.
+    pub(super) fn read(entry: Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let label = |name| entry.get("Labels")?.get(name).and_then(text);
+        Some(Self {
+            id: entry.get("Id").and_then(text).unwrap_or_default(),
+            job: label(LABEL_JOB)?.parse().ok()?,
+            fingerprint: label(LABEL_FINGERPRINT)?,
+            state: entry.get("State").and_then(text).unwrap_or_default(),
+        })
+    }
+
+    /// The container in our own words; `None` for one that is going.
+    pub(super) fn describe(self, fact: impl FnOnce(&str) -> RunFact) -> Option<Container> {
+        let Self {
+            id,
+            job,
+            fingerprint,
+            state: word,
+        } = self;
+        let state = container_state(&word)?;
+        if state == ContainerState::Unknown {
+            tracing::warn!(
+                job,
+                state = word,
+                "a job's container is in a state that this worker does not know; it is left alone"
+            );
+        }
         Some(Container {
-            job: label(super::LABEL_JOB)?.parse().ok()?,
-            fingerprint: label(super::LABEL_FINGERPRINT)?.clone(),
-            state: container_state(&self.state)?,
-            run: fact(&self.id),
-            id: self.id.clone(),
+            // Nothing can be done with one that has no name.
+            state: if id.is_empty() {
+                ContainerState::Unknown
+            } else {
+                state
+            },
+            run: fact(&id),
+            id,
+            job,
+            fingerprint,
         })
     }
 }
@@ -434,16 +466,10 @@ mod tests {
             (&["exited", "stopped"], Some(ContainerState::Exited)),
             (&["removing"], None),
             (
-                &[
-                    "restarting",
-                    "stopping",
-                    "dead",
-                    "unknown",
-                    "",
-                    "a word of next year",
-                ],
+                &["restarting", "stopping", "dead", "unknown"],
                 Some(ContainerState::Stuck),
             ),
+            (&["", "a word of next year"], Some(ContainerState::Unknown)),
         ] {
             for word in words {
                 assert_eq!(container_state(word), state, "{word}");
@@ -459,16 +485,17 @@ mod tests {
             {"Id":"c","State":"running","Labels":null},
             {"Id":"d","State":"removing","Labels":{"assay.job":"4","assay.fingerprint":"z"}}
         ]"#;
-        let listed: Vec<Listed> = serde_json::from_str(text).unwrap();
-        let states: Vec<_> = listed
-            .iter()
+        let entries: Vec<Value> = serde_json::from_str(text).unwrap();
+        let states: Vec<_> = entries
+            .into_iter()
+            .filter_map(Listed::read)
             .filter_map(|listed| listed.describe(|_| RunFact::Unwatched))
             .map(|container| (container.id, container.job, container.state))
             .collect();
         assert_eq!(
             states,
             [
-                ("a".to_owned(), 1, ContainerState::Stuck),
+                ("a".to_owned(), 1, ContainerState::Unknown),
                 ("b".to_owned(), 2, ContainerState::Running)
             ]
         );

@@ -31,6 +31,9 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
 /// and mounts.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
+/// Most bytes of an answer that is no answer of an engine's that an error repeats.
+const MAX_WORDS_BYTES: usize = 512;
+
 /// Most bytes of a frame that are in memory at once.
 const CHUNK_BYTES: usize = 64 * 1_024;
 
@@ -226,7 +229,13 @@ fn refused(code: StatusCode, body: &[u8]) -> WireError {
         .as_ref()
         .and_then(|words| words.get("message"))
         .and_then(serde_json::Value::as_str)
-        .map_or_else(|| format!("status {code}"), str::to_owned);
+        .map_or_else(
+            || {
+                let text = String::from_utf8_lossy(&body[..body.len().min(MAX_WORDS_BYTES)]);
+                format!("status {code}: {text}")
+            },
+            str::to_owned,
+        );
     WireError::Status {
         code: code.as_u16(),
         message,

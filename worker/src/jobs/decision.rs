@@ -5,9 +5,9 @@
 //!
 //! A run whose end the worker did not see cleanly is lost, as is a container that is gone from the engine:
 //! another container of the same image takes its place. Consumers are told that a container may be started
-//! more than once, so that losing one costs time and not the job; and giving up a job that runs is an
-//! offence, which costs the provider a part of the machine's bond. A service's container that ends by itself
-//! again and again is no loss but the workload's own end, and nobody's offence.
+//! more than once, so that losing one costs time and not the job; and giving up a job that runs costs the
+//! provider pay and is counted in public. A service's container that ends by itself again and again is no loss
+//! but the workload's own end.
 
 use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
 use assay_primitives::job::StdoutResult;
@@ -29,10 +29,30 @@ pub const MAX_RESTARTS: u32 = 5;
 /// engine that hangs holds a round up for [`super::LIST_TIMEOUT`], and the transaction takes a block or two.
 pub const START_MARGIN_MS: u64 = 60_000;
 
+/// Part of the start window after which a decline costs the job's consumer the time for which the machine was
+/// reserved: one in so many, the chain's rule. The worker looks at orders and images before it pulls, so that
+/// it mostly knows sooner.
+const FREE_DECLINE_DIVISOR: u64 = 5;
+
+/// Returns true where the machine has had a job for so long before its start that a decline is not free for the job's
+/// consumer.
+pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
+    let AssignmentState::Starting {
+        assigned_at_ms,
+        deadline_ms,
+        ..
+    } = *state
+    else {
+        return false;
+    };
+    let free_ms = deadline_ms.saturating_sub(assigned_at_ms) / FREE_DECLINE_DIVISOR;
+    now_ms > assigned_at_ms.saturating_add(free_ms)
+}
+
 /// What the engine says of a job's container, and what was seen of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerFact {
-    /// The engine does not answer, so nothing is known.
+    /// Nothing is known: the engine does not answer, or has a word for the container's state that this worker has not.
     Unknown,
     /// The engine answers and has no such container.
     Absent,
@@ -61,6 +81,7 @@ impl ContainerFact {
             (ContainerState::Running, _) => Self::Unfollowed,
             (ContainerState::Paused, _) => Self::Paused,
             (ContainerState::Stuck, _) => Self::Stuck,
+            (ContainerState::Unknown, _) => Self::Unknown,
             (ContainerState::Exited, RunFact::Watched) => Self::Ending,
             (ContainerState::Exited, RunFact::Ended(end)) => Self::Ended(end),
             (ContainerState::Exited, RunFact::Unwatched) => Self::Ended(RunEnd::UNSEEN),
@@ -78,6 +99,11 @@ impl ContainerFact {
             Self::Stuck => "stuck",
             Self::Ending | Self::Ended(_) => "exited",
         }
+    }
+
+    /// Returns true for a container that was started, whatever became of it.
+    pub(super) fn has_run(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Absent | Self::Created)
     }
 
     fn is_present(self) -> bool {
@@ -269,7 +295,7 @@ impl std::fmt::Display for AbandonCause {
 /// The next step for an open job.
 pub fn decide(facts: &JobFacts<'_>) -> Decision {
     match *facts.state {
-        AssignmentState::Starting { deadline_ms } => decide_starting(facts, deadline_ms),
+        AssignmentState::Starting { deadline_ms, .. } => decide_starting(facts, deadline_ms),
         AssignmentState::Running {
             started_at_ms,
             judged_until_ms,
@@ -334,8 +360,8 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
         Decision::Collect { .. } => Decision::ReportStart,
         Decision::Abandon(cause) => Decision::Decline(cause),
         Decision::ReportWorkloadEnded => Decision::Decline(AbandonCause::RestartsExhausted),
-        // Silence would be an offence, and a decline is none: whatever is still to be done would not be done
-        // in time.
+        // Silence would take the machine out of the market, and a decline does not: whatever is still to be
+        // done would not be done in time.
         _ if is_late => Decision::Decline(AbandonCause::NotInTime),
         step => step,
     }
@@ -368,6 +394,8 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
 fn keep_task(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
+        // Whether its output belongs to the result is read anew with the manifest, for another run.
+        container if notes.made_up && container.has_run() => lose(notes, LossCause::Unseen),
         ContainerFact::Unfollowed if notes.container_started => {
             // Of what it wrote until now nothing is known.
             if notes.stdout_is_left_out {

@@ -3,15 +3,19 @@
 //! All that it knows is read anew in every round. What it remembers between rounds (which steps are under way, how
 //! long to pause after a failure) may be lost at any time without losing a job or running one twice.
 
+mod care;
 mod decision;
 mod notes;
 mod result;
+mod status;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    any::Any,
     collections::{BTreeMap, HashMap, HashSet},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
@@ -21,16 +25,18 @@ use assay_client::{
     types::{AssignmentState, JobKind},
 };
 use assay_primitives::money::Balance;
-use serde::Serialize;
+use futures::FutureExt;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
+use care::{FinalView, SentCall};
 pub use decision::{
     AbandonCause, ContainerFact, Decision, JobFacts, LossCause, MAX_RESTARTS, START_MARGIN_MS, decide,
 };
+pub(crate) use notes::JOB_FILES;
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
-pub(crate) use notes::{read_if_present, write_whole};
 pub use result::{RESULT_VERSION, ResultFile, StdoutFile, hash_of_file};
+pub use status::JobStatus;
 pub use steps::StepError;
 use steps::{Assignment, Leftover, Workshop, fingerprint};
 
@@ -40,6 +46,7 @@ use crate::{
     engine::{Container, ContainerEngine, EngineError},
     metrics::Metrics,
     preflight::Preflight,
+    tasks::panic_text,
 };
 
 /// Time that a service's container must stay up for its earlier ends and losses to be forgotten.
@@ -48,7 +55,7 @@ pub const STABLE_RUN: Duration = Duration::from_secs(60);
 /// Times in a row that the engine may fail at a job before the job counts as one that cannot be run.
 const MAX_ENGINE_FAILURES: u32 = 5;
 
-/// The same for a job that runs already, which costs a part of the bond to give up: failures of about four minutes.
+/// The same for a job that runs already, which costs its pay to give up: failures of about four minutes.
 const MAX_ENGINE_FAILURES_RUNNING: u32 = 10;
 
 /// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that is being
@@ -76,34 +83,6 @@ const STATES: [&str; 6] = [
     "revealed",
     "ended",
 ];
-
-/// What there is to say about one open job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct JobStatus {
-    /// The job.
-    pub id: u64,
-    /// `service` or `task`.
-    pub kind: String,
-    /// What the chain says: `starting`, `running`, `verifying`, `committed`, `revealed` or `ended`.
-    pub state: String,
-    /// What the engine says: `unknown`, `absent`, `created`, `running`, `paused`, `stuck` or `exited`.
-    pub container: String,
-    /// Slots it has.
-    pub slots: u8,
-    /// Times that its container was started again.
-    pub restarts: u32,
-    /// Hash of its result document, hexadecimal, once there is one.
-    pub result_hash: Option<String>,
-    /// What went wrong last, while it is not overcome.
-    pub problem: Option<String>,
-}
-
-impl JobStatus {
-    /// Returns true for a job that the chain takes for running while its container does nothing.
-    pub fn is_halted(&self) -> bool {
-        self.state == "running" && matches!(self.container.as_str(), "paused" | "stuck")
-    }
-}
 
 /// What a supervisor is made of.
 pub struct SupervisorParts<C, E> {
@@ -159,6 +138,8 @@ struct Trouble {
     /// Whether the step that failed last was an urgent one.
     is_urgent: bool,
     problem: Option<String>,
+    /// Why the job cannot be run, where that could not be noted.
+    refused: Option<String>,
 }
 
 /// Runs the jobs of one machine over one connection to the chain.
@@ -169,6 +150,11 @@ pub struct Supervisor<C, E> {
     highest_block: u64,
     metrics: Metrics,
     view: Option<ChainView>,
+    final_view: FinalView,
+    /// Number of the best block that was looked at last.
+    best_block: u64,
+    /// The last call for each job that a best block has.
+    sent: HashMap<u64, SentCall>,
     steps: JoinSet<StepReport>,
     /// Jobs of which a step is under way, and what breaks it off.
     busy: HashMap<u64, CancellationToken>,
@@ -186,14 +172,9 @@ pub struct Supervisor<C, E> {
 
 impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     /// A supervisor that has looked at nothing yet.
-    pub fn new(parts: SupervisorParts<C, E>) -> std::io::Result<Self> {
-        let mut open_notes = BTreeMap::new();
-        for job in parts.store.known_jobs()? {
-            if let Some(notes) = parts.store.stored_notes(job)?.filter(|notes| !notes.closed) {
-                open_notes.insert(job, notes.fingerprint);
-            }
-        }
-        Ok(Self {
+    pub fn new(parts: SupervisorParts<C, E>) -> Self {
+        let open_notes = parts.store.open_jobs().into_iter().collect();
+        Self {
             workshop: Arc::new(Workshop {
                 chain: parts.chain,
                 engine: parts.engine,
@@ -210,6 +191,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             highest_block: parts.highest_block,
             metrics: parts.metrics,
             view: None,
+            final_view: FinalView::default(),
+            best_block: 0,
+            sent: HashMap::new(),
             steps: JoinSet::new(),
             busy: HashMap::new(),
             troubles: HashMap::new(),
@@ -219,7 +203,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             open_notes,
             engine_reachable: None,
             list_failures: 0,
-        })
+        }
     }
 
     /// Whether the chain has to be looked at before the next round can decide anything.
@@ -227,7 +211,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         self.view.is_none()
     }
 
-    /// Looks at the chain; returns its newest block, which also tells the epoch.
+    /// Looks at the chain: at the best block, and where there is a later final one, at that; returns the best one, which also
+    /// tells the epoch.
     pub async fn look_at_chain(&mut self, finalized_block: u64) -> Result<Head, ChainError> {
         let head = self.workshop.chain.head().await?;
         if head.best_block < self.highest_block {
@@ -241,7 +226,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return Ok(head);
         }
         self.highest_block = self.highest_block.max(finalized_block);
-        let jobs = self.workshop.chain.open_jobs(self.workshop.machine).await?;
+        let (chain, machine) = (&self.workshop.chain, self.workshop.machine);
+        if self.final_view.is_before(finalized_block) {
+            let jobs = chain.final_jobs(machine).await?;
+            self.final_view = FinalView::of(finalized_block, &self.genesis_hash, jobs);
+        }
+        let jobs = chain.open_jobs(machine).await?;
+        self.best_block = head.best_block;
         self.view = Some(ChainView {
             head,
             finalized_block,
@@ -252,14 +243,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// Decides for every job and sets the steps going. Returns what there is to say about each open job, or `None`
     /// while the chain has to be looked at first.
-    pub async fn round(&mut self) -> Result<Option<Vec<JobStatus>>, StepError> {
+    pub async fn round(&mut self) -> Option<Vec<JobStatus>> {
         let containers = self.containers().await;
-        let Some(view) = self.view.take() else {
-            return Ok(None);
-        };
+        let view = self.view.take()?;
         let statuses = self.decide_all(&view, containers.as_deref());
         self.view = Some(view);
-        statuses.map(Some)
+        Some(statuses)
     }
 
     /// Whether the engine answered when it was last asked.
@@ -339,11 +328,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         listed.ok()
     }
 
-    fn decide_all(
-        &mut self,
-        view: &ChainView,
-        containers: Option<&[Container]>,
-    ) -> Result<Vec<JobStatus>, StepError> {
+    fn decide_all(&mut self, view: &ChainView, containers: Option<&[Container]>) -> Vec<JobStatus> {
         let mut statuses = Vec::with_capacity(view.jobs.len());
         let mut open = HashSet::with_capacity(view.jobs.len());
         for (id, job) in &view.jobs {
@@ -352,14 +337,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             if !matches!(job.part.state, AssignmentState::Ended { .. }) {
                 open.insert((*id, fingerprint.clone()));
             }
-            statuses.push(self.decide_one(view, *id, job, &fingerprint, containers)?);
+            statuses.push(self.decide_one(view, *id, job, &fingerprint, containers));
         }
+        self.sent.retain(|_, sent| sent.is_recent(view.head.best_block));
         self.clear_leftovers(view, &open, containers);
         for state in STATES {
             let count = statuses.iter().filter(|status| status.state == state).count();
             self.metrics.jobs.with_label_values(&[state]).set(count as i64);
         }
-        Ok(statuses)
+        statuses
     }
 
     fn decide_one(
@@ -369,7 +355,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         assigned: &AssignedJob,
         fingerprint: &str,
         containers: Option<&[Container]>,
-    ) -> Result<JobStatus, StepError> {
+    ) -> JobStatus {
         let AssignedJob { job, part } = assigned;
         let is_ended = matches!(part.state, AssignmentState::Ended { .. });
         let found = containers.and_then(|all| {
@@ -381,10 +367,11 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             (Some(_), None) => ContainerFact::Absent,
             (Some(_), Some(container)) => ContainerFact::of(container),
         };
-        let mut notes = self.workshop.store.notes(id, fingerprint)?;
-        if !is_ended {
-            self.forgive_after_stable_run(id, job.kind, fact, &mut notes)?;
+        let mut in_hand = self.notes_in_hand(id, assigned, fingerprint, fact);
+        if !is_ended && in_hand.unreadable.is_none() {
+            self.forgive_after_stable_run(id, job.kind, fact, &mut in_hand.notes);
         }
+        let notes = &in_hand.notes;
         let clock = view.head.clock;
         let decision = decide(&JobFacts {
             kind: job.kind,
@@ -394,9 +381,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             now_ms: clock.active_time_ms,
             epoch_duration_ms: clock.epoch_duration_ms,
             container: fact,
-            notes: &notes,
+            notes,
         });
-        let status = self.describe(id, assigned, fact, &notes, &decision);
+        let decision = Self::allowed(decision, &in_hand);
+        let mut status = self.describe(id, assigned, fact, notes, &decision);
+        if let Some(error) = &in_hand.unreadable {
+            status.problem = Some(error.clone());
+        }
         if !is_ended {
             self.open_notes.insert(id, fingerprint.to_owned());
         }
@@ -406,16 +397,17 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             if decision == Decision::Decline(AbandonCause::NotInTime) {
                 step_under_way.cancel();
             }
-            return Ok(status);
+            return status;
         }
         let is_paused = self.troubles.get(&id).is_some_and(|trouble| {
             let holds_up = trouble.is_urgent || !decision.is_urgent();
             holds_up && trouble.pause_until.is_some_and(|until| Instant::now() < until)
         });
-        let waits = self.is_missed_briefly(id, &decision, &notes) || is_paused;
+        let waits =
+            self.is_missed_briefly(id, &decision, notes) || is_paused || self.was_just_sent(id, &decision);
         if decision != Decision::Wait && !waits {
             let start_within_ms = match part.state {
-                AssignmentState::Starting { deadline_ms } => {
+                AssignmentState::Starting { deadline_ms, .. } => {
                     Some(deadline_ms.saturating_sub(clock.active_time_ms.saturating_add(START_MARGIN_MS)))
                 }
                 _ => None,
@@ -425,28 +417,34 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 Assignment {
                     id,
                     job: job.clone(),
-                    notes,
+                    notes: in_hand.notes,
                     container: found.map(|container| container.id.clone()),
                     price_per_slot_hour: part.price_per_slot_hour,
                     max_duration_ms: part.max_duration_ms,
                     start_within_ms,
+                    is_late_decline: decision::is_late_decline(&part.state, clock.active_time_ms),
                 },
                 matches!(part.state, AssignmentState::Running { .. }),
             );
         }
-        Ok(status)
+        status
     }
 
     fn set_going(&mut self, decision: Decision, assignment: Assignment, runs: bool) {
         let job = assignment.id;
         match &decision {
+            Decision::Decline(cause) if assignment.is_late_decline => tracing::warn!(
+                job,
+                %cause,
+                "the job is not taken, and that late: a fifth of the start window is over, so its consumer pays for the rest"
+            ),
             Decision::Decline(cause) => {
                 tracing::warn!(job, %cause, "the job is not taken, which costs nothing")
             }
             Decision::Abandon(cause) => tracing::warn!(
                 job,
                 %cause,
-                "giving up a job that runs, an offence for which the chain takes a part of the machine's bond"
+                "giving up a job that runs: a task is not paid, a service loses its hold-back, and the machine's record counts it"
             ),
             Decision::ReplaceContainer(cause) => tracing::warn!(
                 job,
@@ -460,7 +458,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
             Decision::ReportWorkloadEnded => tracing::warn!(
                 job,
-                "the service's container ended again and again, so its run is ended, which is nobody's offence"
+                "the service's container ended again and again, so the chain is told that it ended by itself"
             ),
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }
@@ -468,10 +466,16 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let broken_off = CancellationToken::new();
         self.busy.insert(job, broken_off.clone());
         self.steps.spawn(async move {
-            let outcome = tokio::select! {
-                outcome = workshop.carry_out(&decision, &assignment) => outcome,
-                () = broken_off.cancelled(), if decision.is_of_container() => Err(StepError::NotInTime),
+            let step = async {
+                tokio::select! {
+                    outcome = workshop.carry_out(&decision, &assignment) => outcome,
+                    () = broken_off.cancelled(), if decision.is_of_container() => Err(StepError::NotInTime),
+                }
             };
+            let outcome = AssertUnwindSafe(step)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(broke_off);
             StepReport {
                 job,
                 decision: Some(decision),
@@ -483,8 +487,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// Clears away what is left of jobs that are gone from the chain.
     ///
-    /// Reads are of the best block, which may be replaced. So a job counts as gone only when the block at which it
-    /// was first missed, and so its end, cannot be replaced any more.
+    /// The best block may be replaced. So a job counts as gone only when the block at which it was first missed cannot be
+    /// replaced any more, and final blocks have not the job either: its end may be in a later one than where it was missed,
+    /// on another fork.
     fn clear_leftovers(
         &mut self,
         view: &ChainView,
@@ -498,7 +503,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             .map(|container| Leftover {
                 job: container.job,
                 fingerprint: container.fingerprint.clone(),
-                container: Some(container.id.clone()),
+                // Nothing can be done with one that has no name.
+                container: Some(container.id.clone()).filter(|id| !id.is_empty()),
             })
             .collect();
         for (job, fingerprint) in &self.open_notes {
@@ -519,7 +525,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 .left_over_since
                 .entry(leftover.clone())
                 .or_insert(view.head.best_block);
-            if view.finalized_block < since || self.busy.contains_key(&leftover.job) {
+            let may_come_back =
+                view.finalized_block < since || self.final_view.is_open(leftover.job, &leftover.fingerprint);
+            if may_come_back || self.busy.contains_key(&leftover.job) {
                 continue;
             }
             self.busy.insert(leftover.job, CancellationToken::new());
@@ -531,7 +539,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             self.missing_since.remove(&leftover.job);
             let workshop = self.workshop.clone();
             self.steps.spawn(async move {
-                let outcome = workshop.clear_away(&leftover).await;
+                let step = AssertUnwindSafe(workshop.clear_away(&leftover));
+                let outcome = step.catch_unwind().await.unwrap_or_else(broke_off);
                 StepReport {
                     job: leftover.job,
                     decision: None,
@@ -571,18 +580,20 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         kind: JobKind,
         fact: ContainerFact,
         notes: &mut JobNotes,
-    ) -> Result<(), StepError> {
+    ) {
         if fact != ContainerFact::Running {
             self.up_since.remove(&id);
-            return Ok(());
+            return;
         }
         let since = *self.up_since.entry(id).or_insert_with(Instant::now);
         let is_forgiven = kind == JobKind::Service && since.elapsed() >= STABLE_RUN;
         if notes.restarts > 0 && is_forgiven && !self.busy.contains_key(&id) {
             notes.restarts = 0;
-            self.workshop.store.write_notes(id, notes)?;
+            if let Err(error) = self.workshop.store.write_notes(id, notes) {
+                tracing::warn!(job = id, %error, "the restarts of a stable service stay noted for now");
+                self.up_since.insert(id, Instant::now());
+            }
         }
-        Ok(())
     }
 
     fn take_note(&mut self, report: StepReport) -> Result<(), ChainError> {
@@ -618,6 +629,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let is_container_step = decision.as_ref().is_some_and(Decision::starts_container);
         let refusal = match &error {
             StepError::Refused(reason) => Some(reason.clone()),
+            // Tried again it would most likely be the same.
+            StepError::Panicked(_) if is_container_step && !runs => Some(error.to_string()),
             StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {
                 Some(engine_error.to_string())
             }
@@ -660,12 +673,11 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 | Decision::Abandon(_)
                 | Decision::ReportWorkloadEnded,
             ) => {
-                tracing::info!(
-                    job,
-                    step = decision.map(Decision::name),
-                    "the step is final on chain"
-                );
+                tracing::info!(job, step = decision.map(Decision::name), "the step is on chain");
                 self.view = None;
+                if let Some(decision) = decision {
+                    self.note_sent(job, decision);
+                }
             }
             _ => (),
         }
@@ -699,7 +711,10 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         });
         match written {
             Ok(()) => tracing::warn!(job, reason, "the job cannot be run"),
-            Err(error) => self.pause(job, "refuse", false, error.to_string()),
+            Err(error) => {
+                self.troubles.entry(job).or_default().refused = Some(reason);
+                self.pause(job, "refuse", false, error.to_string());
+            }
         }
     }
 
@@ -722,33 +737,11 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         );
         trouble.problem = Some(problem);
     }
+}
 
-    fn describe(
-        &self,
-        id: u64,
-        assigned: &AssignedJob,
-        fact: ContainerFact,
-        notes: &JobNotes,
-        decision: &Decision,
-    ) -> JobStatus {
-        let problem = match decision {
-            Decision::Decline(cause) | Decision::Abandon(cause) => Some(cause.to_string()),
-            Decision::ReplaceContainer(cause) => Some(cause.to_string()),
-            Decision::UnpauseContainer => Some("its container is paused".to_owned()),
-            Decision::ReportWorkloadEnded => Some(AbandonCause::RestartsExhausted.to_string()),
-            _ => self.troubles.get(&id).and_then(|trouble| trouble.problem.clone()),
-        };
-        JobStatus {
-            id,
-            kind: assigned.job.kind.to_string(),
-            state: assigned.part.state.to_string(),
-            container: fact.name().to_owned(),
-            slots: assigned.job.slots,
-            restarts: notes.restarts,
-            result_hash: notes.result_hash.filter(|_| !notes.is_secret()).map(hex::encode),
-            problem,
-        }
-    }
+/// The end of a step that panicked: its job is tried again like after any failure, and other jobs go on.
+fn broke_off(panic: Box<dyn Any + Send>) -> Result<(), StepError> {
+    Err(StepError::Panicked(panic_text(&*panic)))
 }
 
 /// One second after the first failure, twice as long after each further one, up to [`LONGEST_PAUSE`].

@@ -1,18 +1,27 @@
 //! The little that the worker writes down of each job, so that a restart repeats nothing.
 //!
-//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and
-//! for a finished task `result.json`. Notes and result are replaced as a whole, so that a crash leaves the
-//! old or the new content and nothing between.
+//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and for a finished
+//! task `outcome.json` and `result.json`. Notes, outcome and result are replaced as a whole, so that a crash leaves the old
+//! or the new content and nothing between. Notes that a failing disk broke are put aside, and made up for as far as that
+//! harms nobody.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::CaptureTarget;
+use crate::{
+    engine::CaptureTarget,
+    files::{Disk, Found, named, read_if_present, remove_folder},
+};
+
+/// File of a job's notes.
+const NOTES: &str = "notes.json";
+
+/// File of what came of a task.
+const OUTCOME: &str = "outcome.json";
+
+/// Files of a job that are put aside when they are broken.
+pub(crate) const JOB_FILES: [&str; 2] = [NOTES, OUTCOME];
 
 /// Most finished jobs whose folders are kept; the oldest go first.
 pub const MAX_KEPT_JOBS: usize = 256;
@@ -49,6 +58,9 @@ pub struct JobNotes {
     /// The worker let the paused container run on.
     #[serde(default)]
     pub unpaused: bool,
+    /// The notes were lost, and these stand in their place until any are written.
+    #[serde(skip)]
+    pub made_up: bool,
     /// Why the job cannot be run, if so.
     pub refused: Option<String>,
     /// The job is gone from the chain and its container is removed.
@@ -56,6 +68,15 @@ pub struct JobNotes {
 }
 
 impl JobNotes {
+    /// Notes in place of lost ones: nothing says that what the job wrote may be shown.
+    pub(super) fn made_up() -> Self {
+        Self {
+            replica: true,
+            made_up: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether what the job wrote must stay here: another replica could copy it while it may still commit.
     pub fn is_secret(&self) -> bool {
         self.replica && !self.revealed && !self.closed
@@ -95,24 +116,66 @@ mod optional_hash {
     }
 }
 
+/// What came of a task, apart from the notes: should these be lost, a result that is on chain can still be revealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Outcome {
+    fingerprint: String,
+    #[serde(with = "optional_hash")]
+    result_hash: Option<[u8; 32]>,
+    #[serde(with = "optional_hash")]
+    salt: Option<[u8; 32]>,
+}
+
+impl Outcome {
+    fn of(notes: &JobNotes) -> Option<Self> {
+        notes.result_hash.map(|result_hash| Self {
+            fingerprint: notes.fingerprint.clone(),
+            result_hash: Some(result_hash),
+            salt: notes.salt,
+        })
+    }
+}
+
 /// The folder of all jobs' notes and results.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     folder: PathBuf,
+    disk: Disk,
 }
 
 impl JobStore {
     /// The store in a folder, which is created when absent.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(&folder)?;
-        Ok(Self { folder })
+        fs::create_dir_all(&folder).map_err(|error| named("create", &folder, error))?;
+        Ok(Self::on(folder, Disk::default()))
+    }
+
+    /// The store in a folder on a disk; what is absent is created when there is something to write.
+    pub fn on(folder: PathBuf, disk: Disk) -> Self {
+        Self { folder, disk }
+    }
+
+    /// The disk that this is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
     }
 
     /// What is noted of a job, or fresh notes. Notes of another job that had the number are dropped.
+    ///
+    /// Lost notes are made up for in the way that harms nobody: a container is looked for by its labels, where a service's
+    /// goes on and a task without a result begins anew; the result that was submitted is the one of [`Outcome`]; and what a
+    /// replica wrote is kept back, as nothing says that it may be shown.
     pub fn notes(&self, job: u64, fingerprint: &str) -> io::Result<JobNotes> {
         match self.stored_notes(job)? {
             Some(notes) if notes.fingerprint == fingerprint => return Ok(notes),
-            Some(_) => fs::remove_dir_all(self.folder_of(job))?,
+            Some(notes) if notes.fingerprint.is_empty() => {
+                return Ok(JobNotes {
+                    fingerprint: fingerprint.to_owned(),
+                    ..notes
+                });
+            }
+            Some(_) => remove_folder(&self.folder_of(job))?,
             None => (),
         }
         Ok(JobNotes {
@@ -121,23 +184,49 @@ impl JobStore {
         })
     }
 
-    /// What is noted under a number, if anything.
+    /// What is noted under a number, if anything. Where the notes were lost, the fingerprint may be empty.
     pub fn stored_notes(&self, job: u64) -> io::Result<Option<JobNotes>> {
-        let Some(bytes) = read_if_present(&self.folder_of(job).join("notes.json"))? else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other)
+        match self.disk.read_json(&self.folder_of(job).join(NOTES))? {
+            Found::Whole(notes) => Ok(Some(notes)),
+            Found::Broken => self.made_up_for(job).map(Some),
+            Found::Nothing => Ok(None),
+        }
+    }
+
+    /// Notes in place of lost ones.
+    fn made_up_for(&self, job: u64) -> io::Result<JobNotes> {
+        let lost = JobNotes::made_up();
+        Ok(match self.outcome(job)? {
+            Some(outcome) => JobNotes {
+                fingerprint: outcome.fingerprint,
+                result_hash: outcome.result_hash,
+                salt: outcome.salt,
+                ..lost
+            },
+            None => lost,
+        })
+    }
+
+    fn outcome(&self, job: u64) -> io::Result<Option<Outcome>> {
+        Ok(self.disk.read_json(&self.folder_of(job).join(OUTCOME))?.whole())
     }
 
     /// Replaces a job's notes.
     pub fn write_notes(&self, job: u64, notes: &JobNotes) -> io::Result<()> {
-        let bytes = serde_json::to_vec(notes).map_err(io::Error::other)?;
-        write_whole(&self.folder_of(job), "notes.json", &bytes)
+        let outcome = Outcome::of(notes);
+        if outcome.is_some() && self.outcome(job)? != outcome {
+            self.write(
+                job,
+                OUTCOME,
+                &serde_json::to_vec(&outcome).map_err(io::Error::other)?,
+            )?;
+        }
+        self.write(job, NOTES, &serde_json::to_vec(notes).map_err(io::Error::other)?)
     }
 
     /// Keeps a finished task's result.
     pub fn write_result(&self, job: u64, document: &[u8]) -> io::Result<()> {
-        write_whole(&self.folder_of(job), "result.json", document)
+        self.write(job, "result.json", document)
     }
 
     /// Where what a job's container writes is kept; see [`Self::output`].
@@ -146,6 +235,10 @@ impl JobStore {
             folder: self.folder_of(job),
             append,
         }
+    }
+
+    fn write(&self, job: u64, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_whole(&self.folder_of(job), name, bytes)
     }
 
     /// The result of a finished task as JSON.
@@ -163,20 +256,47 @@ impl JobStore {
 
     /// The numbers of all jobs that anything is noted of, in order.
     pub fn known_jobs(&self) -> io::Result<Vec<u64>> {
-        let mut jobs = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            jobs.extend(
-                entry?
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<u64>().ok()),
-            );
-        }
+        let list = || {
+            let mut jobs = Vec::new();
+            for entry in fs::read_dir(&self.folder)? {
+                jobs.extend(
+                    entry?
+                        .file_name()
+                        .to_str()
+                        .and_then(|name| name.parse::<u64>().ok()),
+                );
+            }
+            Ok(jobs)
+        };
+        let mut jobs = match list() {
+            Err(error) if io::Error::kind(&error) == io::ErrorKind::NotFound => Vec::new(),
+            listed => listed.map_err(|error| named("list", &self.folder, error))?,
+        };
         jobs.sort_unstable();
         Ok(jobs)
     }
 
-    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`].
+    /// The jobs whose notes are not closed, with their fingerprints. What cannot be read is told in the log.
+    pub fn open_jobs(&self) -> Vec<(u64, String)> {
+        let jobs = self.known_jobs().unwrap_or_else(|error| {
+            tracing::error!(%error, "the jobs that were here before are not known; containers are found by their labels");
+            Vec::new()
+        });
+        jobs.into_iter()
+            .filter_map(|job| match self.stored_notes(job) {
+                Ok(notes) => notes
+                    .filter(|notes| !notes.closed)
+                    .map(|notes| (job, notes.fingerprint)),
+                Err(error) => {
+                    tracing::error!(job, %error, "the notes of a job cannot be read; other jobs go on");
+                    None
+                }
+            })
+            .collect()
+    }
+
+    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`]. One that cannot be removed stays, and is
+    /// told in the log.
     pub fn prune(&self) -> io::Result<()> {
         let jobs = self.known_jobs()?;
         let mut surplus = jobs.len().saturating_sub(MAX_KEPT_JOBS);
@@ -184,38 +304,25 @@ impl JobStore {
             if surplus == 0 {
                 break;
             }
-            if self.stored_notes(job)?.is_none_or(|notes| notes.closed) {
-                fs::remove_dir_all(self.folder_of(job))?;
-                surplus -= 1;
+            let removed = self.stored_notes(job).and_then(|notes| {
+                let goes = notes.is_none_or(|notes| notes.closed);
+                if goes {
+                    remove_folder(&self.folder_of(job))?;
+                }
+                Ok(goes)
+            });
+            match removed {
+                Ok(goes) => surplus -= usize::from(goes),
+                Err(error) => tracing::warn!(job, %error, "the files of an old job stay"),
             }
         }
         Ok(())
     }
 
-    fn folder_of(&self, job: u64) -> PathBuf {
+    /// A job's folder.
+    pub(crate) fn folder_of(&self, job: u64) -> PathBuf {
         self.folder.join(job.to_string())
     }
-}
-
-/// A file's content, or `None` where there is no such file.
-pub(crate) fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Writes a file so that a crash leaves either the old or the new content.
-pub(crate) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    let unfinished = folder.join(format!(".{name}.new"));
-    let mut file = fs::File::create(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, folder.join(name))?;
-    // The rename is safe only once the folder itself is on disk.
-    fs::File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -245,13 +352,90 @@ mod tests {
         assert_eq!(store.known_jobs().unwrap(), Vec::<u64>::new());
     }
 
+    /// What a failing disk leaves of a file.
+    fn tear(store: &JobStore, job: u64, name: &str) {
+        let path = store.folder_of(job).join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "{").unwrap();
+    }
+
     #[test]
-    fn torn_notes_are_an_error_and_not_fresh_notes() {
+    fn torn_notes_are_put_aside_and_others_go_on() {
         let folder = tempfile::tempdir().unwrap();
         let store = JobStore::open(folder.path().to_owned()).unwrap();
-        fs::create_dir(folder.path().join("3")).unwrap();
-        fs::write(folder.path().join("3/notes.json"), "{").unwrap();
-        assert!(store.notes(3, "aa").is_err());
+        tear(&store, 3, NOTES);
+        let mut whole = store.notes(4, "bb").unwrap();
+        whole.restarts = 2;
+        store.write_notes(4, &whole).unwrap();
+
+        assert_eq!(store.open_jobs(), [(3, String::new()), (4, "bb".to_owned())]);
+        let notes = store.notes(3, "aa").unwrap();
+        assert_eq!(notes.fingerprint, "aa");
+        assert!(notes.is_secret(), "nothing says that what it wrote may be shown");
+        assert!(folder.path().join("3/notes.json.broken-0").exists());
+        assert_eq!(store.notes(4, "bb").unwrap(), whole);
+
+        store
+            .write_notes(
+                3,
+                &JobNotes {
+                    closed: true,
+                    ..notes
+                },
+            )
+            .unwrap();
+        assert_eq!(store.open_jobs(), [(4, "bb".to_owned())]);
+        // Old jobs go with what was put aside of them.
+        for job in 5..5 + MAX_KEPT_JOBS as u64 {
+            let notes = JobNotes {
+                closed: true,
+                ..JobNotes::default()
+            };
+            store.write_notes(job, &notes).unwrap();
+        }
+        store.prune().unwrap();
+        assert!(!folder.path().join("3").exists());
+        assert!(folder.path().join("4").exists(), "an open job stays");
+    }
+
+    #[test]
+    fn committed_result_outlasts_its_notes() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = JobStore::open(folder.path().to_owned()).unwrap();
+        let notes = JobNotes {
+            container_started: true,
+            result_hash: Some([5; 32]),
+            salt: Some([6; 32]),
+            replica: true,
+            ..store.notes(3, "aa").unwrap()
+        };
+        store.write_notes(3, &notes).unwrap();
+        tear(&store, 3, NOTES);
+        let found = store.notes(3, "aa").unwrap();
+        assert_eq!((found.result_hash, found.salt), (Some([5; 32]), Some([6; 32])));
+        assert!(found.is_secret());
+
+        // Those of another chain's job of this number do not count for it.
+        tear(&store, 3, NOTES);
+        assert_eq!(store.notes(3, "bb").unwrap().result_hash, None);
+        assert!(!folder.path().join("3").exists());
+
+        store.write_notes(3, &notes).unwrap();
+        tear(&store, 3, NOTES);
+        tear(&store, 3, OUTCOME);
+        let found = store.notes(3, "aa").unwrap();
+        assert_eq!((found.result_hash, found.salt), (None, None));
+        assert!(found.is_secret());
+    }
+
+    #[test]
+    fn unreadable_file_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = JobStore::open(folder.path().to_owned()).unwrap();
+        let path = folder.path().join("3").join(NOTES);
+        fs::create_dir_all(&path).unwrap();
+        let error = store.notes(3, "aa").unwrap_err();
+        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
     }
 
     #[test]

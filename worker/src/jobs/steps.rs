@@ -7,7 +7,6 @@ use std::{io, sync::Arc};
 
 use assay_client::{
     Error as ChainError,
-    events::{AssayEvent, StakingEvent},
     manifest::JobManifest,
     types::{AccountId, Job, JobKind, Manifest, Verification},
 };
@@ -69,6 +68,8 @@ pub(super) struct Assignment {
     pub(super) max_duration_ms: u64,
     /// Time until the job must be declined, in milliseconds; `None` once it runs.
     pub(super) start_within_ms: Option<u64>,
+    /// Whether the job has waited for its start for so long that its consumer pays for a decline.
+    pub(super) is_late_decline: bool,
 }
 
 /// What is left here of a job that is gone from the chain.
@@ -92,8 +93,11 @@ pub enum StepError {
     #[error(transparent)]
     Engine(#[from] EngineError),
     /// The state folder refused.
-    #[error("the state folder cannot be written: {0}; check its disk and its owner")]
+    #[error(transparent)]
     Store(#[from] io::Error),
+    /// A bug of the worker's own.
+    #[error("the worker made a mistake: {0}; please report it")]
+    Panicked(String),
     /// The machine's evidence ended before its result.
     #[error(
         "the machine has no fresh evidence of its processor's TEE for its present keys, so the chain would not take the \
@@ -136,7 +140,7 @@ pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String
 }
 
 /// Whether a quorum verifies the job's result.
-fn is_replica(job: &Job) -> bool {
+pub(super) fn is_replica(job: &Job) -> bool {
     matches!(
         job.kind,
         JobKind::Task {
@@ -197,12 +201,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                     result_hash: *result_hash,
                     salt: *salt,
                 })
-                .await?;
-                let notes = JobNotes {
-                    revealed: true,
-                    ..on.notes.clone()
-                };
-                Ok(self.store.write_notes(job, &notes)?)
+                .await
             }
             Decision::Resolve => self.send(WorkerCall::Resolve { job }).await,
             Decision::Settle => self.send(WorkerCall::Settle { job, machine }).await,
@@ -216,7 +215,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 })
                 .await
             }
-            Decision::Abandon(_) => self.abandon(job).await,
+            Decision::Abandon(_) => self.send(WorkerCall::Abandon { job, machine }).await,
             Decision::ReportWorkloadEnded => self.send(WorkerCall::ReportWorkloadEnded { job }).await,
         }
     }
@@ -238,26 +237,6 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
 
     async fn send(&self, call: WorkerCall) -> Result<(), StepError> {
         self.chain.send(call).await?;
-        Ok(())
-    }
-
-    /// Gives a job up and says what the chain asks for that.
-    async fn abandon(&self, job: u64) -> Result<(), StepError> {
-        let machine = self.machine;
-        let events = self.chain.send(WorkerCall::Abandon { job, machine }).await?;
-        let slash = events.iter().find(|event| {
-            matches!(
-                event,
-                AssayEvent::ProviderStaking(StakingEvent::SlashQueued { .. })
-            )
-        });
-        match slash {
-            Some(slash) => tracing::warn!(job, "the job that was given up costs a part of the bond: {slash}"),
-            None => tracing::info!(
-                job,
-                "the job was given up, and the chain took nothing of the bond for it"
-            ),
-        }
         Ok(())
     }
 

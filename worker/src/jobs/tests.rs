@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod disks;
 mod failures;
+mod finality;
 mod losses;
 mod real_engine;
 mod runs;
@@ -10,11 +12,8 @@ mod runs;
 use std::sync::Mutex;
 
 use assay_client::{
-    events::{AssayEvent, StakingEvent},
-    types::{
-        AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Offence, Outcome, SlashId,
-        SlashReason, Verification,
-    },
+    events::AssayEvent,
+    types::{AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Outcome, Verification},
 };
 
 use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
@@ -35,6 +34,8 @@ struct ChainState {
     best_block: u64,
     now_ms: u64,
     jobs: BTreeMap<u64, AssignedJob>,
+    /// The jobs by final blocks, where these are behind.
+    final_jobs: Option<BTreeMap<u64, AssignedJob>>,
     manifests: HashMap<[u8; 32], Vec<u8>>,
     calls: Vec<WorkerCall>,
     lost: bool,
@@ -106,6 +107,18 @@ impl WorkerChain for FakeChain {
         self.answer(|state| state.jobs.clone().into_iter().collect())
     }
 
+    async fn final_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, ChainError> {
+        self.answer(|state| {
+            state
+                .final_jobs
+                .as_ref()
+                .unwrap_or(&state.jobs)
+                .clone()
+                .into_iter()
+                .collect()
+        })
+    }
+
     async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, ChainError> {
         self.answer(|state| state.manifests.get(&manifest.hash).cloned())
     }
@@ -142,7 +155,6 @@ impl WorkerChain for FakeChain {
             }
             state.calls.push(call);
             let now_ms = state.now_ms;
-            let mut events = Vec::new();
             match call {
                 WorkerCall::Start { job } => {
                     state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Running {
@@ -176,18 +188,17 @@ impl WorkerChain for FakeChain {
                 WorkerCall::Expire { job, .. } | WorkerCall::Decline { job, .. } => {
                     state.jobs.remove(&job);
                 }
-                WorkerCall::Abandon { job, .. } => {
-                    state.jobs.remove(&job);
-                    events.push(slash_queued());
+                WorkerCall::Abandon { job, .. } | WorkerCall::ReportWorkloadEnded { job } => {
+                    drop(state.jobs.remove(&job))
                 }
-                WorkerCall::ReportWorkloadEnded { job } => drop(state.jobs.remove(&job)),
                 WorkerCall::AcceptRequest { .. }
                 | WorkerCall::CommitResult { .. }
                 | WorkerCall::RevealResult { .. }
                 | WorkerCall::Resolve { .. }
+                | WorkerCall::Resume { .. }
                 | WorkerCall::Payout { .. } => (),
             }
-            Ok(events)
+            Ok(Vec::new())
         })?
     }
 }
@@ -196,19 +207,6 @@ impl WorkerChain for FakeChain {
 fn signature_of(message: &[u8]) -> [u8; 64] {
     let hash = sp_crypto_hashing::blake2_256(message);
     [hash, hash].concat().try_into().unwrap()
-}
-
-/// What the chain says when a job that runs is given up.
-fn slash_queued() -> AssayEvent {
-    AssayEvent::from(StakingEvent::SlashQueued {
-        id: SlashId {
-            due_epoch: 24,
-            index: 0,
-        },
-        machine: 0,
-        reason: SlashReason::Offence(Offence::ChallengeUnanswered),
-        owed: 12_000_000_000_000,
-    })
 }
 
 /// What every container writes.
@@ -312,6 +310,7 @@ impl ContainerEngine for FakeEngine {
     }
 
     async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        assert!(!image.contains("/panic@"), "a bug");
         if self.change(|engine| engine.pulls_hang) {
             return std::future::pending().await;
         }
@@ -484,7 +483,7 @@ impl World {
                     .await
                     .unwrap();
             }
-            self.supervisor.round().await.unwrap();
+            self.supervisor.round().await;
             if self.supervisor.busy.is_empty() {
                 return;
             }
@@ -526,7 +525,9 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
             earned: 0,
             paid: 0,
             state: AssignmentState::Starting {
+                assigned_at_ms: state.now_ms,
                 deadline_ms: state.now_ms + 600_000,
+                risen_ms: 0,
             },
         };
         state.jobs.insert(id, AssignedJob { job, part });
@@ -568,7 +569,6 @@ fn supervisor_of<E: ContainerEngine>(
         min_profit: 0,
         metrics: Metrics::new().unwrap(),
     })
-    .unwrap()
 }
 
 fn manifest(byte: &str) -> String {
@@ -691,7 +691,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
         );
         let refusals = world.chain.change(|state| state.refusals);
         assert_eq!(refusals > 0, shows_ended_evidence, "{refusals} calls cost a fee");
-        let jobs = world.supervisor.round().await.unwrap().unwrap();
+        let jobs = world.supervisor.round().await.unwrap();
         let problem = jobs[0].problem.clone().unwrap();
         assert!(problem.contains("new evidence"), "{problem}");
 
@@ -766,18 +766,4 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
     assert_eq!(world.engine.trace(), ["remove"]);
     // Of both of its runs.
     assert_eq!(world.store().output(1).unwrap().unwrap().0, OUTPUT.repeat(2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn stable_service_is_forgiven_its_restarts() {
-    let mut world = World::new();
-    world.deploy(1, JobKind::Service);
-    world.block().await;
-    world.engine.end_container(1);
-    world.block().await;
-    assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 1);
-    world.block().await;
-    tokio::time::advance(STABLE_RUN).await;
-    world.block().await;
-    assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 0);
 }

@@ -9,7 +9,8 @@ use assay_client::{
 };
 
 use super::{
-    LOW_WORKER_BALANCE, Registration, RegistrationError, WORKER_ENDOWMENT, sealing_key_problem, submit_batch,
+    LOW_WORKER_BALANCE, Registration, RegistrationError, WORKER_ENDOWMENT, note_told_address,
+    sealing_key_problem, submit_batch,
 };
 use crate::{
     chain::bounded,
@@ -102,7 +103,7 @@ pub(super) async fn complete(
     }
     let (destination, spelled) = reward_destination(config);
     let destination_is_told = state
-        .told_reward_address()?
+        .told_reward_address()
         .is_some_and(|told| told == spelled.as_bytes());
     if !destination_is_told {
         batch.push(calls::set_reward_destination(machine, destination));
@@ -121,7 +122,10 @@ pub(super) async fn complete(
             "bringing the machine's records up to date"
         );
         match submit_batch(client, batch, provider_key).await {
-            Ok(()) => (),
+            Ok(mut submitted) if !destination_is_told => {
+                note_told_address(&mut submitted, state, &spelled).await;
+            }
+            Ok(_) => (),
             // The next start tries again. Until then it is better to see jobs through than to wait.
             Err(error) if !error.is_connection_lost() && !is_newcomer(record) => {
                 tracing::error!(
@@ -133,9 +137,6 @@ pub(super) async fn complete(
             }
             Err(error) => return Err(error.into()),
         }
-    }
-    if !destination_is_told {
-        state.note_reward_address(spelled.as_bytes())?;
     }
     Ok(Registration::Ready { machine })
 }

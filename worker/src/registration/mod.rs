@@ -8,8 +8,10 @@
 mod completing;
 mod instructions;
 
+use std::time::Duration;
+
 use assay_client::{
-    AccountId, ChainClient, Error,
+    AccountId, ChainClient, Error, Submitted,
     calls::{self, Call, MachineRegistration},
     keys,
     types::{HardwareClass, Location, Machine, MachineStatus},
@@ -17,11 +19,11 @@ use assay_client::{
 };
 
 use crate::{
-    chain::bounded,
+    chain::{INCLUSION_TIMEOUT, bounded},
     config::Config,
     keys::Keys,
     standing::has_other_worker,
-    state::{StateError, StateFolder},
+    state::{NotedMachine, StateFolder},
 };
 use completing::{complete, newcomer_calls, reward_destination};
 use instructions::{registering, rotating, rotation_command};
@@ -31,6 +33,9 @@ pub const WORKER_ENDOWMENT: u128 = 10 * assay_primitives::money::ASY;
 
 /// When the worker key has less, it is endowed again.
 pub const LOW_WORKER_BALANCE: u128 = assay_primitives::money::ASY;
+
+/// Longest time that serving a machine waits for something to become final.
+const FINALITY_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a registration stands after it was looked after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +55,6 @@ pub enum RegistrationError {
     /// The chain refused, or is gone.
     #[error(transparent)]
     Chain(#[from] Error),
-    /// The state folder cannot be used.
-    #[error(transparent)]
-    State(#[from] StateError),
     /// The catalogue has no such hardware.
     #[error(
         "the chain's catalogue has none of the hardware classes {}; its classes are {}. Correct \
@@ -95,15 +97,37 @@ pub async fn ensure(
         None => None,
     };
     if let Some((machine, record)) = found {
-        state.note_machine(machine)?;
+        note_when_final(client, keys, state, machine).await?;
         return complete(client, config, keys, state, machine, &record).await;
     }
-    match state.registered_machine()? {
-        Some(machine) => Ok(Registration::WaitsForProvider(
+    match state.registered_machine() {
+        NotedMachine::Known(machine) => Ok(Registration::WaitsForProvider(
             lost_machine(client, keys, machine).await?,
         )),
-        None => register(client, config, keys, state).await,
+        NotedMachine::Lost { kept_as } => Ok(Registration::WaitsForProvider(NotedMachine::remedy(&kept_as))),
+        NotedMachine::None => register(client, config, keys, state).await,
     }
+}
+
+/// Notes that a machine is registered once final blocks say so, and returns whether they do. By a best block, which may be
+/// replaced, the worker would wait for ever for a machine that never came to be.
+pub async fn note_when_final(
+    client: &ChainClient,
+    keys: &Keys,
+    state: &StateFolder,
+    machine: u64,
+) -> Result<bool, Error> {
+    let worker = keys.worker_account().0;
+    let final_machine = bounded(async {
+        let finalized = client.finalized_block().await?;
+        client.at(&finalized).await?.machine_of_worker(&worker).await
+    })
+    .await?;
+    let is_final = final_machine == Some(machine);
+    if is_final {
+        state.note_machine(machine);
+    }
+    Ok(is_final)
 }
 
 /// Why this worker does not serve the machine any more that it once served, and what to do.
@@ -236,12 +260,12 @@ async fn register(
     let next = bounded(client.next_machine_id()).await?;
     let whole = [batch.clone(), newcomer_calls(config, next, bond)].concat();
     match submit_batch(client, whole, provider_key).await {
-        Ok(()) => {
+        Ok(mut submitted) => {
             let (_, spelled) = reward_destination(config);
-            state.note_reward_address(spelled.as_bytes())?;
+            note_told_address(&mut submitted, state, &spelled).await;
         }
         // Another machine took the number, or something else is wrong, which the parts will say.
-        Err(Error::Dispatch { .. }) => submit_batch(client, batch, provider_key).await?,
+        Err(Error::Dispatch { .. }) => drop(submit_batch(client, batch, provider_key).await?),
         Err(error) => return Err(error.into()),
     }
 
@@ -253,23 +277,35 @@ async fn register(
         None => None,
     };
     let Some((machine, record)) = record else {
-        // The transaction was final a moment ago: the node has changed its mind about its best block.
+        // The transaction was in a block a moment ago: the node has changed its mind about its best block.
         return Err(Error::ConnectionLost {
             reason: "the node lost the registration from sight".into(),
         }
         .into());
     };
-    state.note_machine(machine)?;
+    note_when_final(client, keys, state, machine).await?;
     tracing::info!(machine, %provider, "the machine is registered");
     complete(client, config, keys, state, machine, &record).await
 }
 
+/// Submits calls, all of them or none, and waits until a block of the best chain has them.
 async fn submit_batch(
     client: &ChainClient,
     batch: Vec<Call>,
     signer: &assay_client::Keypair,
-) -> Result<(), Error> {
-    client.submit(calls::batch_all(batch), signer).await.map(|_| ())
+) -> Result<Submitted, Error> {
+    let mut submitted = bounded(client.submit_and_watch(calls::batch_all(batch), signer)).await?;
+    submitted.in_best_block(INCLUSION_TIMEOUT).await?;
+    Ok(submitted)
+}
+
+/// Notes the reward address once it is final that the chain was told of it. While nothing becomes final the worker goes on,
+/// and its next start tells the address again.
+async fn note_told_address(submitted: &mut Submitted, state: &StateFolder, spelled: &str) {
+    match submitted.finalized(FINALITY_PATIENCE).await {
+        Ok(_) => state.note_reward_address(spelled.as_bytes()),
+        Err(error) => tracing::warn!(%error, "it is not sure yet that the chain knows the reward address"),
+    }
 }
 
 fn registration_of(config: &Config, keys: &Keys, class: u16) -> MachineRegistration {

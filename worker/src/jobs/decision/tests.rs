@@ -18,7 +18,9 @@ const ATTESTED: JobKind = JobKind::Task {
 const DEADLINE_MS: u64 = 10 * START_MARGIN_MS;
 
 const STARTING: AssignmentState = AssignmentState::Starting {
+    assigned_at_ms: 0,
     deadline_ms: DEADLINE_MS,
+    risen_ms: 0,
 };
 const RUNNING: AssignmentState = AssignmentState::Running {
     started_at_ms: 100,
@@ -129,6 +131,7 @@ fn facts_of_a_container_follow_from_its_state_and_from_what_was_seen() {
         ),
         (Paused, [ContainerFact::Paused; 3]),
         (Stuck, [ContainerFact::Stuck; 3]),
+        (Unknown, [ContainerFact::Unknown; 3]),
         (Exited, [UNSEEN, ContainerFact::Ending, ContainerFact::Ended(end)]),
     ] {
         for (run, fact) in [
@@ -572,6 +575,7 @@ fn replica_commits_then_reveals_then_has_the_votes_counted() {
                 committed: 2,
                 revealed,
                 reveal_ends_ms,
+                fill_until_ms: None,
             }),
             max_duration_ms: 1_000,
             now_ms,
@@ -589,4 +593,16 @@ fn replica_commits_then_reveals_then_has_the_votes_counted() {
     assert_eq!(decide_with(&revealed, 200, 1, Some(200)), Decision::Wait);
     assert_eq!(decide_with(&revealed, 200, 2, Some(200)), Decision::Resolve);
     assert_eq!(decide_with(&revealed, 201, 1, Some(200)), Decision::Resolve);
+}
+
+#[test]
+fn decline_is_late_after_a_fifth_of_the_start_window() {
+    let state = AssignmentState::Starting {
+        assigned_at_ms: 1_000,
+        deadline_ms: 601_000,
+        risen_ms: 0,
+    };
+    assert!(!is_late_decline(&state, 121_000));
+    assert!(is_late_decline(&state, 121_001));
+    assert!(!is_late_decline(&RUNNING, 601_000));
 }

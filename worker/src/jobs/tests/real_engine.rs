@@ -136,7 +136,7 @@ impl RealWorld {
                 state.best_block
             });
             self.supervisor.look_at_chain(best_block).await.unwrap();
-            let statuses = self.supervisor.round().await.unwrap().unwrap_or_default();
+            let statuses = self.supervisor.round().await.unwrap_or_default();
             if holds(&self.chain.calls(), &statuses) {
                 return;
             }

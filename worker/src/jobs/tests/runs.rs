@@ -14,7 +14,7 @@ async fn run_through(world: &mut World, interrupt_after: u32, interrupt: impl Fn
         });
         tokio::time::advance(LONGEST_PAUSE).await;
         world.supervisor.look_at_chain(best_block).await.unwrap();
-        world.supervisor.round().await.unwrap();
+        world.supervisor.round().await;
         if !world.supervisor.busy.is_empty() {
             world.supervisor.step_ended().await.unwrap();
             steps_done += 1;
@@ -192,6 +192,20 @@ async fn service_that_keeps_ending_is_reported_as_ended_and_not_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn stable_service_is_forgiven_its_restarts() {
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    world.engine.end_container(1);
+    world.block().await;
+    assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 1);
+    world.block().await;
+    tokio::time::advance(STABLE_RUN).await;
+    world.block().await;
+    assert_eq!(world.store().stored_notes(1).unwrap().unwrap().restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn paused_container_is_told_to_run_on_once_and_then_replaced() {
     for kind in [TASK, JobKind::Service] {
         let mut world = World::new();
@@ -199,7 +213,7 @@ async fn paused_container_is_told_to_run_on_once_and_then_replaced() {
         world.block().await;
         world.engine.trace();
         world.engine.set_state(ContainerState::Paused);
-        let round = world.supervisor.round().await.unwrap().unwrap();
+        let round = world.supervisor.round().await.unwrap();
         assert_eq!(round[0].container, "paused");
         assert!(round[0].is_halted());
         assert_eq!(round[0].problem.as_deref(), Some("its container is paused"));
@@ -249,11 +263,11 @@ async fn job_is_declined_while_its_image_is_still_being_pulled() {
     world.engine.change(|engine| engine.pulls_hang = true);
     world.deploy(7, TASK);
     world.supervisor.look_at_chain(0).await.unwrap();
-    world.supervisor.round().await.unwrap();
+    world.supervisor.round().await;
     assert!(world.supervisor.busy.contains_key(&7), "the pull goes on");
     move_to(&world, START_MARGIN_MS);
     world.supervisor.look_at_chain(0).await.unwrap();
-    world.supervisor.round().await.unwrap();
+    world.supervisor.round().await;
     tokio::task::yield_now().await;
     assert_eq!(world.chain.calls(), [], "there is time yet");
     world.block().await;

@@ -1,0 +1,571 @@
+//! Transactions: made, given to the node's pool, and followed into a best block or a final one.
+
+use std::{fmt, time::Duration};
+
+use assay_evidence::EvidenceError;
+use codec::Decode;
+use subxt::{
+    SubstrateConfig,
+    client::OnlineClientAtBlockImpl,
+    config::{DefaultExtrinsicParamsBuilder, substrate::H256},
+    error::{
+        BackendError, DispatchError, ExtrinsicError, RpcError, TokenError, TransactionEventsError,
+        TransactionProgressError, TransactionStatusError,
+    },
+    transactions::{TransactionInBlock, TransactionProgress, TransactionStatus},
+};
+use subxt_signer::sr25519::Keypair;
+
+use crate::{
+    calls::Call,
+    client::{BlockId, ChainClient, at_block_error},
+    error::{Error, chain, from_subxt},
+    events::AssayEvent,
+    keys::account_of,
+    types::AccountId,
+};
+
+/// Blocks for which a transaction stays valid, counted from its anchor: about six minutes.
+const MORTALITY_BLOCKS: u64 = 128;
+
+/// Deepest ancestor of the best block that a transaction's validity is counted from. The finalized block is the anchor
+/// while it is nearer. A reorganisation that goes deeper than the anchor makes the transaction invalid; the deeper
+/// the anchor, the sooner the transaction expires.
+const DEEPEST_ANCHOR_BLOCKS: u64 = 16;
+
+/// Code by which a node refuses an invalid transaction.
+const INVALID_TRANSACTION: i32 = 1_010;
+
+/// Message of the transport for a transaction that the pool stopped watching because nothing became final.
+const FINALITY_TIMEOUT: &str = "Finality timeout";
+
+type AtSubmission = OnlineClientAtBlockImpl<SubstrateConfig>;
+
+/// Where a transaction went, and what it did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Included {
+    /// Number of the block that contains it.
+    pub block_number: u64,
+    /// Hash of that block.
+    pub block_hash: [u8; 32],
+    /// The events of Assay's pallets that it caused.
+    pub events: Vec<AssayEvent>,
+}
+
+/// A transaction that the node's pool took. Dropping this stops watching it; the transaction stays in the pool.
+///
+/// ```no_run
+/// # use std::time::Duration;
+/// # use assay_client::{ChainClient, calls, keys};
+/// # async fn example(client: ChainClient) -> Result<(), Box<dyn std::error::Error>> {
+/// let worker = keys::keypair_from_uri("//Bob")?;
+/// let mut submitted = client.submit_and_watch(calls::start(7), &worker).await?;
+/// // The machine has told that it runs the job: enough to go on with it.
+/// submitted.in_best_block(Duration::from_secs(60)).await?;
+/// // Nothing can undo it any more.
+/// submitted.finalized(Duration::from_secs(180)).await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Submitted {
+    account: AccountId,
+    progress: TransactionProgress<SubstrateConfig, AtSubmission>,
+    /// A status that was heard and not looked at.
+    heard: Option<TransactionStatus<SubstrateConfig, AtSubmission>>,
+}
+
+impl fmt::Debug for Submitted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Submitted")
+            .field("hash", &self.progress.extrinsic_hash())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Inclusion that a caller waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Awaited {
+    BestBlock,
+    FinalBlock,
+}
+
+impl Submitted {
+    /// Waits until the node said anything of the transaction: its pool counts it then when it is asked for the
+    /// account's next nonce.
+    pub async fn in_pool(&mut self) -> Result<(), Error> {
+        if self.heard.is_none() {
+            self.heard = Some(self.next_status().await?);
+        }
+        Ok(())
+    }
+
+    async fn next_status(&mut self) -> Result<TransactionStatus<SubstrateConfig, AtSubmission>, Error> {
+        if let Some(status) = self.heard.take() {
+            return Ok(status);
+        }
+        match self.progress.next().await {
+            Some(Ok(status)) => Ok(status),
+            Some(Err(error)) => Err(progress_error(self.account, error)),
+            None => Err(ended()),
+        }
+    }
+
+    /// Waits until the transaction is in a block of the best chain, and says what it did there.
+    ///
+    /// The block may yet be replaced. The node then includes the transaction again, if it is still valid; so what
+    /// follows from it must be decided anew by the state of later blocks, and nothing irrevocable be done.
+    ///
+    /// # Errors
+    /// [`Error::Undecided`] when it is in no block within the time, [`Error::Dispatch`] when the call failed there.
+    pub async fn in_best_block(&mut self, within: Duration) -> Result<Included, Error> {
+        self.included(Awaited::BestBlock, within).await
+    }
+
+    /// Waits until the transaction is in a block that cannot be replaced any more, and says what it did.
+    ///
+    /// # Errors
+    /// [`Error::Undecided`] when it is not final within the time, as while the chain finalizes nothing;
+    /// [`Error::Dispatch`] when the call failed.
+    pub async fn finalized(&mut self, within: Duration) -> Result<Included, Error> {
+        self.included(Awaited::FinalBlock, within).await
+    }
+
+    async fn included(&mut self, awaited: Awaited, within: Duration) -> Result<Included, Error> {
+        let undecided = self.undecided(awaited, format!("after {} seconds", within.as_secs()));
+        tokio::time::timeout(within, self.included_unbounded(awaited))
+            .await
+            .unwrap_or(Err(undecided))
+    }
+
+    fn undecided(&self, awaited: Awaited, waited: String) -> Error {
+        Error::Undecided {
+            transaction: hex::encode(self.progress.extrinsic_hash().0),
+            awaited: match awaited {
+                Awaited::BestBlock => "in a block",
+                Awaited::FinalBlock => "final",
+            },
+            waited,
+        }
+    }
+
+    async fn included_unbounded(&mut self, awaited: Awaited) -> Result<Included, Error> {
+        loop {
+            match self.next_status().await? {
+                TransactionStatus::InFinalizedBlock(block) => return read(self.account, &block).await,
+                TransactionStatus::InBestBlock(block) if awaited == Awaited::BestBlock => {
+                    match read(self.account, &block).await {
+                        // It was replaced between the two answers; the transaction comes into another one.
+                        Err(Error::BlockUnavailable { .. }) => (),
+                        outcome => return outcome,
+                    }
+                }
+                TransactionStatus::Dropped { message } if message == FINALITY_TIMEOUT => {
+                    return Err(self.undecided(awaited, "for as long as the node watches it".to_owned()));
+                }
+                TransactionStatus::Error { message }
+                | TransactionStatus::Invalid { message }
+                | TransactionStatus::Dropped { message } => {
+                    return Err(rejected(self.account, 0, &message, ""));
+                }
+                TransactionStatus::Validated
+                | TransactionStatus::Broadcasted
+                | TransactionStatus::NoLongerInBestBlock
+                | TransactionStatus::InBestBlock(_) => (),
+            }
+        }
+    }
+}
+
+/// Reads what an account's transaction did in a block.
+async fn read(
+    account: AccountId,
+    in_block: &TransactionInBlock<SubstrateConfig, AtSubmission>,
+) -> Result<Included, Error> {
+    let at = in_block
+        .at()
+        .await
+        .map_err(|error| at_block_error(in_block.block_hash(), error))?;
+    let events = in_block
+        .wait_for_success()
+        .await
+        .map_err(|error| outcome_error(account, error))?;
+    let mut assay_events = Vec::new();
+    for event in events.iter() {
+        assay_events.extend(AssayEvent::read(&event.map_err(from_subxt)?, at.metadata_ref())?);
+    }
+    Ok(Included {
+        block_number: at.block_number(),
+        block_hash: in_block.block_hash().0,
+        events: assay_events,
+    })
+}
+
+fn ended() -> Error {
+    Error::ConnectionLost {
+        reason: "the node stopped telling of the transaction; it may still be included".to_owned(),
+    }
+}
+
+impl ChainClient {
+    /// Signs and submits a call and waits until it is finalized, however long that takes.
+    ///
+    /// Safe to repeat after a lost connection only when the call itself is: the transaction may have reached
+    /// the pool and stays valid for some minutes.
+    pub async fn submit(&self, call: Call, signer: &Keypair) -> Result<Included, Error> {
+        let mut submitted = self.submit_and_watch(call, signer).await?;
+        submitted.included_unbounded(Awaited::FinalBlock).await
+    }
+
+    /// Signs a call and gives it to the node's pool; the answer follows it into a block.
+    ///
+    /// The transaction is valid for 128 blocks from its anchor on, which is near the best block whether or not
+    /// anything becomes final.
+    pub async fn submit_and_watch(&self, call: Call, signer: &Keypair) -> Result<Submitted, Error> {
+        let account = account_of(signer);
+        let (pallet, name) = (call.pallet().to_owned(), call.name().to_owned());
+        let at = self.at_best().await?;
+        let anchor = self.anchor_below(at.block_number()).await?;
+        // The node counts transactions in its pool too, so one signer may submit several at once.
+        let nonce = self
+            .methods()
+            .system_account_next_index(&account)
+            .await
+            .map_err(from_subxt)?;
+        let parameters = DefaultExtrinsicParamsBuilder::new()
+            .mortal_from_unchecked(MORTALITY_BLOCKS, anchor.number, H256(anchor.hash))
+            .nonce(nonce)
+            .build();
+        let progress = at
+            .transactions()
+            .sign_and_submit_then_watch(&call.into_payload(), signer, parameters)
+            .await
+            .map_err(|error| submission_error(account, error))?;
+        tracing::debug!(%pallet, call = %name, hash = %progress.extrinsic_hash(), "submitted");
+        Ok(Submitted {
+            account,
+            progress,
+            heard: None,
+        })
+    }
+
+    /// A recent block to bind something to that the chain takes for some time only: the finalized one, or while that is
+    /// far behind the best one an ancestor of the latter that is hardly ever replaced.
+    pub async fn anchor(&self) -> Result<BlockId, Error> {
+        let best = self.best_block().await?;
+        self.anchor_below(best.number).await
+    }
+
+    async fn anchor_below(&self, best_number: u64) -> Result<BlockId, Error> {
+        let finalized = self.finalized_block().await?;
+        let shallowest = best_number.saturating_sub(DEEPEST_ANCHOR_BLOCKS);
+        if finalized.number >= shallowest {
+            return Ok(finalized);
+        }
+        self.block(shallowest).await
+    }
+}
+
+fn submission_error(account: AccountId, error: ExtrinsicError) -> Error {
+    match error {
+        ExtrinsicError::ErrorSubmittingTransaction(BackendError::Rpc(RpcError::ClientError(
+            subxt::rpcs::Error::User(user),
+        ))) => {
+            let detail = user.data.as_ref().map_or("", |data| data.get()).trim_matches('"');
+            rejected(account, user.code, &user.message, detail)
+        }
+        ExtrinsicError::PalletNameNotFound(_)
+        | ExtrinsicError::CallNameNotFound { .. }
+        | ExtrinsicError::EncodeError(_)
+        | ExtrinsicError::Params(_)
+        | ExtrinsicError::UnsupportedVersion => Error::Incompatible {
+            reason: chain(&error),
+        },
+        error => from_subxt(error),
+    }
+}
+
+/// A transaction that the pool did not take, with what to do about it where the reason is a known one.
+fn rejected(account: AccountId, code: i32, message: &str, detail: &str) -> Error {
+    if code == INVALID_TRANSACTION && detail.contains("Inability to pay") {
+        return Error::InsufficientFunds {
+            account,
+            reason: "it does not cover the fee".to_owned(),
+        };
+    }
+    let remedy = if detail.contains("outdated") || detail.contains("stale") || code == 1_014 {
+        "; another program signs with the same account, try again"
+    } else if detail.contains("exhaust") {
+        "; it does not fit into a block, make it smaller"
+    } else {
+        ""
+    };
+    let detail = if detail.is_empty() {
+        String::new()
+    } else {
+        format!(": {detail}")
+    };
+    Error::Rejected {
+        reason: format!("{message}{detail}{remedy}"),
+    }
+}
+
+fn progress_error(account: AccountId, error: TransactionProgressError) -> Error {
+    match error {
+        TransactionProgressError::TransactionStatusError(status) => {
+            let (TransactionStatusError::Error(message)
+            | TransactionStatusError::Invalid(message)
+            | TransactionStatusError::Dropped(message)) = &status
+            else {
+                return Error::Rejected {
+                    reason: status.to_string(),
+                };
+            };
+            rejected(account, 0, message, "")
+        }
+        TransactionProgressError::UnexpectedEndOfTransactionStatusStream => Error::ConnectionLost {
+            reason: "the node stopped telling of the transaction; it may still be included".to_owned(),
+        },
+        error => from_subxt(error),
+    }
+}
+
+fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
+    let error_text = error.to_string();
+    let dispatch = match error {
+        TransactionEventsError::ExtrinsicFailed(dispatch) => dispatch,
+        // The block was replaced meanwhile.
+        TransactionEventsError::BlockNotFound { block_hash } => {
+            return Error::BlockUnavailable {
+                block: block_hash.to_string(),
+                reason: error_text,
+            };
+        }
+        error => return from_subxt(error),
+    };
+    match &dispatch {
+        DispatchError::Module(module) => match module.details() {
+            Ok(details) => {
+                let (pallet, error) = (details.pallet.name(), &details.variant.name);
+                let docs = details.variant.docs.join(" ").trim().to_owned();
+                Error::Dispatch {
+                    docs: refusal(pallet, error, module.bytes()).unwrap_or(docs),
+                    pallet: pallet.to_owned(),
+                    error: error.clone(),
+                }
+            }
+            Err(error) => Error::Incompatible {
+                reason: error.to_string(),
+            },
+        },
+        DispatchError::Token(
+            TokenError::FundsUnavailable | TokenError::NotExpendable | TokenError::Frozen,
+        ) => Error::InsufficientFunds {
+            account,
+            reason: dispatch.to_string(),
+        },
+        _ => Error::Dispatch {
+            pallet: "Runtime".to_owned(),
+            error: format!("{dispatch:?}"),
+            docs: dispatch.to_string(),
+        },
+    }
+}
+
+/// Why evidence was refused: the error of the pallet carries it behind its own two bytes.
+fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
+    if (pallet, error) != ("Attestation", "Refused") {
+        return None;
+    }
+    let [_, _, reason @ ..] = bytes;
+    let reason = EvidenceError::decode(&mut &reason[..]).ok()?;
+    Some(reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use assay_runtime::{Address, UncheckedExtrinsic};
+    use polkadot_sdk::sp_runtime::generic::{Era, Preamble};
+    use serde_json::json;
+    use subxt_signer::sr25519::dev;
+
+    use super::*;
+    use crate::{calls, test_node::TestNode};
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    /// A node whose best and finalized blocks have these numbers, and a client of it.
+    async fn node_at(best: u64, finalized: u64) -> (TestNode, ChainClient) {
+        let node = TestNode::start().await;
+        let client = ChainClient::connect(&node.url()).await.unwrap();
+        let final_block = node.make_block(finalized, b"final");
+        node.finalize(final_block);
+        if best > finalized {
+            node.make_block(best, b"best");
+        }
+        (node, client)
+    }
+
+    /// The era of a transaction as the runtime reads it.
+    fn era_of(bytes: &[u8]) -> Era {
+        let transaction = UncheckedExtrinsic::decode(&mut &bytes[..]).unwrap();
+        let Preamble::Signed(Address::Id(_), _, extensions) = transaction.preamble else {
+            panic!("it is signed by an account");
+        };
+        extensions.5.0
+    }
+
+    #[tokio::test]
+    async fn transaction_is_valid_however_far_finality_is_behind() {
+        // Nothing became final for three quarters of an hour: counted from the final block, it would be outdated.
+        let (node, client) = node_at(1_000, 100).await;
+        client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
+        let era = era_of(&node.pooled().await.bytes);
+        assert_eq!(era.birth(1_000), 1_000 - DEEPEST_ANCHOR_BLOCKS);
+        assert_eq!(era.death(1_000), era.birth(1_000) + MORTALITY_BLOCKS);
+
+        assert_eq!(
+            client.anchor().await.unwrap().number,
+            1_000 - DEEPEST_ANCHOR_BLOCKS
+        );
+
+        let (node, client) = node_at(1_000, 998).await;
+        client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
+        assert_eq!(era_of(&node.pooled().await.bytes).birth(1_000), 998);
+    }
+
+    #[tokio::test]
+    async fn inclusion_in_a_best_block_needs_no_finality() {
+        let (node, client) = node_at(5, 5).await;
+        let mut submitted = client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
+        let pooled = node.pooled().await;
+        let block = node.make_block_with(6, &pooled);
+        pooled.in_block(block);
+        let included = submitted.in_best_block(WITHIN).await.unwrap();
+        assert_eq!((included.block_number, included.block_hash), (6, block.hash));
+
+        let error = submitted.finalized(Duration::from_millis(100)).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Undecided { awaited: "final", .. }),
+            "{error}"
+        );
+        assert!(!error.is_connection_lost(), "the node answers");
+        pooled.tell(json!({ "finalized": H256(block.hash) }));
+        assert_eq!(submitted.finalized(WITHIN).await.unwrap(), included);
+    }
+
+    #[tokio::test]
+    async fn block_that_is_replaced_counts_for_nothing() {
+        let (node, client) = node_at(5, 5).await;
+        let mut submitted = client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
+        submitted.in_pool().await.unwrap();
+        let pooled = node.pooled().await;
+        let replaced = node.make_block_with(6, &pooled);
+        node.forget(replaced);
+        pooled.in_block(replaced);
+        pooled.tell(json!({ "retracted": H256(replaced.hash) }));
+        let block = node.make_block_with(7, &pooled);
+        pooled.in_block(block);
+        assert_eq!(
+            submitted.in_best_block(WITHIN).await.unwrap().block_hash,
+            block.hash
+        );
+    }
+
+    #[tokio::test]
+    async fn transaction_that_nothing_becomes_of_is_undecided() {
+        let (node, client) = node_at(5, 5).await;
+        let mut submitted = client
+            .submit_and_watch(calls::start(7), &dev::bob())
+            .await
+            .unwrap();
+        let error = submitted
+            .in_best_block(Duration::from_millis(100))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("was not in a block after"), "{error}");
+        assert!(!error.is_connection_lost(), "the node answers");
+        // The pool forgets to watch it, and it may be in a block.
+        node.pooled()
+            .await
+            .tell(json!({ "finalityTimeout": H256([1; 32]) }));
+        let error = submitted.finalized(WITHIN).await.unwrap_err();
+        assert!(matches!(error, Error::Undecided { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn queries_can_be_asked_of_one_block() {
+        let (node, client) = node_at(5, 3).await;
+        let best = client.best_block().await.unwrap();
+        let pinned = client.at(&best).await.unwrap();
+        let later = node.make_block(6, b"later");
+        assert_eq!(pinned.at_best().await.unwrap().block_hash().0, best.hash);
+        assert_eq!(client.at_best().await.unwrap().block_hash().0, later.hash);
+        assert_eq!(
+            pinned.best_block().await.unwrap(),
+            later,
+            "what moves is told as it is"
+        );
+        assert_eq!(client.finalized_block().await.unwrap().number, 3);
+    }
+
+    #[test]
+    fn refused_evidence_says_why() {
+        let bytes = |error: EvidenceError| {
+            let mut bytes = [56, 5, 0, 0, 0];
+            let encoded = codec::Encode::encode(&error);
+            bytes[2..2 + encoded.len()].copy_from_slice(&encoded);
+            bytes
+        };
+        let error = EvidenceError::WrongBinding;
+        assert_eq!(
+            refusal("Attestation", "Refused", bytes(error)),
+            Some(error.to_string())
+        );
+        let longest = EvidenceError::UnsupportedVersion {
+            part: assay_evidence::Part::Quote,
+            version: 9,
+        };
+        assert_eq!(
+            refusal("Attestation", "Refused", bytes(longest)),
+            Some(longest.to_string())
+        );
+        assert_eq!(refusal("Attestation", "NoSuchKey", bytes(error)), None);
+        assert_eq!(refusal("Attestation", "Refused", [56, 5, 255, 0, 0]), None);
+    }
+
+    #[test]
+    fn rejected_names_the_remedy() {
+        let account = AccountId::from([1; 32]);
+        let error = rejected(
+            account,
+            INVALID_TRANSACTION,
+            "Invalid Transaction",
+            "Inability to pay some fees (e.g. account balance too low)",
+        );
+        assert!(matches!(error, Error::InsufficientFunds { .. }), "{error}");
+        let error = rejected(
+            account,
+            INVALID_TRANSACTION,
+            "Invalid Transaction",
+            "Transaction is outdated",
+        );
+        assert!(error.to_string().contains("try again"), "{error}");
+        let error = rejected(account, 0, "Dropped", "");
+        assert_eq!(error.to_string(), "the node refused the transaction: Dropped");
+    }
+}

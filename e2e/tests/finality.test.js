@@ -1,0 +1,153 @@
+// Finality stalls while blocks go on: a real worker starts a job and answers a challenge by best blocks, since their deadlines
+// go on too; and nothing that it did is lost when finality is back.
+//
+// `scripts/test e2e` starts a container engine and tells it and an image in `ASSAY_TEST_ENGINE_SOCKET` and
+// `ASSAY_TEST_IMAGE`. Where they are unset, nothing is tested.
+
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+
+import { stringToU8a, u8aToHex } from '@polkadot/util';
+
+import { awaitEvent, connect, eventOf, eventually, fieldsOf, succeed, wellKnownAccounts } from '../lib/chain.js';
+import { deploy } from '../lib/market.js';
+import { startLocalValidator } from '../lib/node.js';
+import { startWorker } from '../lib/worker.js';
+
+const { ASSAY_TEST_ENGINE_SOCKET: engineSocket, ASSAY_TEST_IMAGE: image } = process.env;
+const options = { skip: engineSocket && image ? false : 'no engine: set ASSAY_TEST_ENGINE_SOCKET and ASSAY_TEST_IMAGE' };
+
+const NAMES = ['alice', 'bob', 'charlie'];
+const LIMIT_MS = 180_000;
+// Two of three validators make two blocks in three slots. Rounds are short enough for all that are open to have room.
+const CHANGES = {
+  epochDurationMs: 60_000,
+  newcomerIntervalMs: 9_000,
+  commitWindowMs: 24_000,
+  proveWindowMs: 30_000,
+  meanAuditIntervalMs: 30_000,
+  maxAuditIntervalMs: 60_000,
+  reportWindowMs: 30_000,
+  maxProofAgeMs: 3_600_000,
+  items: 2 ** 14,
+  lanesLog2: 11,
+  steps: 32,
+  deadlineMs: 24_000,
+};
+
+let folder;
+let accounts;
+let worker;
+let machine;
+const nodes = {};
+let api;
+
+async function start(name) {
+  const peers = Object.values(nodes);
+  nodes[name] = await startLocalValidator(name, { folder: join(folder, name), peers, changes: CHANGES });
+}
+
+before(async () => {
+  if (options.skip) return;
+  folder = await mkdtemp(join(tmpdir(), 'assay-e2e-'));
+  accounts = await wellKnownAccounts();
+  for (const name of NAMES) await start(name);
+  api = await connect(nodes.alice.url);
+  worker = await startWorker({
+    folder, nodeUrl: nodes.alice.url, engineSocket, provider: 'Bob', rewardAddress: accounts.bob.address,
+  });
+});
+
+after(async () => {
+  await worker?.stop();
+  await api?.disconnect();
+  for (const node of Object.values(nodes)) await node.stop({ keepFolder: true });
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+async function finalHeight() {
+  const hash = await api.rpc.chain.getFinalizedHead();
+  return (await api.rpc.chain.getHeader(hash)).number.toNumber();
+}
+
+async function bestHeight() {
+  return (await api.rpc.chain.getHeader()).number.toNumber();
+}
+
+/** Waits for the next audit, and gives its round and the block that it opened in. */
+function nextAudit() {
+  return new Promise((resolve, reject) => {
+    let unsubscribe;
+    const timer = setTimeout(() => reject(new Error('no audit opened')), LIMIT_MS);
+    api.query.system.events((records) => {
+      const opened = records
+        .map(({ event }) => event)
+        .find((event) => api.events.hardwareChallenge.RoundOpened.is(event) && fieldsOf(event).kind === 'Audit');
+      if (!opened) return;
+      clearTimeout(timer);
+      unsubscribe?.();
+      resolve(fieldsOf(opened).round);
+    }).then((stop) => { unsubscribe = stop; }, reject);
+  });
+}
+
+async function withLog(what, work) {
+  try {
+    return await work();
+  } catch (error) {
+    error.message = `${what}: ${error.message}\nthe end of the worker's log:\n${await worker.tail()}`;
+    throw error;
+  }
+}
+
+test('a worker joins a chain whose blocks become final', options, async () => {
+  await withLog('joining', async () => {
+    const serving = await eventually('a machine', LIMIT_MS, () => worker.status().catch(() => ({})),
+      (status) => status.standing?.takes_jobs === true);
+    machine = BigInt(serving.machine);
+    await eventually('finality', LIMIT_MS, finalHeight, (height) => height >= 6);
+  });
+});
+
+test('without finality a challenge is answered and a job is started', options, async () => {
+  const round = await nextAudit();
+  const from = await bestHeight();
+  await nodes.charlie.kill();
+  delete nodes.charlie;
+
+  await withLog('the challenge', async () => {
+    const isOurs = (fields) => fields.machine === machine && fields.round === round;
+    await awaitEvent(api, from, 'hardwareChallenge', 'MachineProven', isOurs, LIMIT_MS);
+  });
+  const stood = await finalHeight();
+
+  await withLog('the job', async () => {
+    const text = JSON.stringify({ image, command: ['/bin/sleep', '600'], env: {}, network: false });
+    const ordered = await succeed(api, deploy(api, machine, {
+      manifest: u8aToHex(stringToU8a(text)),
+      imageDigest: `0x${image.split('@sha256:')[1]}`,
+      kind: 'Service',
+    }), accounts.ferdie);
+    const { job } = eventOf(ordered, 'jobEscrow', 'JobOrdered');
+    await awaitEvent(api, ordered.blockNumber, 'jobEscrow', 'JobStarted', (fields) => fields.job === job, LIMIT_MS);
+  });
+  assert.ok((await finalHeight()) <= stood + 1, 'all of that was without finality');
+  const { chain } = await worker.status();
+  assert.ok(chain.best_block > chain.finalized_block + 3, JSON.stringify(chain));
+});
+
+test('what the worker did stays when blocks become final again', options, async () => {
+  const height = await bestHeight();
+  await start('charlie');
+  await eventually('finality', LIMIT_MS, finalHeight, (final) => final > height);
+  const final = await api.at(await api.rpc.chain.getFinalizedHead());
+  const jobs = await final.query.jobEscrow.machineJobs.keys(machine);
+  assert.equal(jobs.length, 1);
+  const [, job] = jobs[0].args;
+  const { state } = (await final.query.jobEscrow.assignments(job, machine)).unwrap();
+  assert.ok(state.isRunning, state.type);
+  await eventually('the worker to see it', 30_000, () => worker.status(), ({ chain }) => chain.problem === null);
+});
