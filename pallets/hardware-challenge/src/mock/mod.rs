@@ -125,7 +125,7 @@ parameter_types! {
     /// How often the registry was asked what a machine claims.
     pub static ClaimsRead: u32 = 0;
     /// Offences that were reported, in order.
-    pub static Reported: Vec<(MachineId, Offence, Option<AccountId>)> = Vec::new();
+    pub static Reported: Vec<(MachineId, Offence)> = Vec::new();
     /// Machines whose proof changed, and how many slots they had proven then, in order.
     pub static ProofChanges: Vec<(MachineId, u8)> = Vec::new();
     /// Finality is far behind.
@@ -260,7 +260,7 @@ impl ReportOffence<AccountId> for MockStakes {
     ) -> Result<SlashId, DispatchError> {
         assert_eq!(beneficiaries.consumer, None);
         Machines::get().get(&machine).ok_or(DispatchError::CannotLookup)?;
-        Reported::mutate(|reported| reported.push((machine, offence, beneficiaries.reporter)));
+        Reported::mutate(|reported| reported.push((machine, offence)));
         if offence == Offence::ChallengeWrong {
             set_status(machine, MachineStatus::Suspended(SuspensionReason::Offence));
         }

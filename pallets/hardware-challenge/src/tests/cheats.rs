@@ -29,7 +29,7 @@ fn assert_caught(round: RoundId, machine: MachineId, proofs: &[SlotProof], slot:
             slash: slash_id(number)
         }]
     );
-    assert_eq!(Reported::get().last(), Some(&(machine, ChallengeWrong, None)));
+    assert_eq!(Reported::get().last(), Some(&(machine, ChallengeWrong)));
     assert_eq!(status(machine), Suspended(SuspensionReason::Offence));
     assert_eq!(proven_slots(machine), 0);
     assert_eq!(Answers::<Test>::get(round, machine), Some(Answer::Wrong));
@@ -281,7 +281,7 @@ fn a_newcomer_that_answers_wrongly_is_no_newcomer_any_more() {
         let round = newcomer_round();
         commit_roots(round, machine, &[[7; 32]]);
         send(signed_prove(round, machine, 0, &[SlotProof::default()]));
-        assert_eq!(Reported::get(), [(machine, ChallengeWrong, None)]);
+        assert_eq!(Reported::get(), [(machine, ChallengeWrong)]);
         let next = newcomer_round();
         assert_eq!(due_in(next, machine), None);
         // It may show what it has with all the others.
@@ -304,7 +304,7 @@ fn a_newcomer_that_does_not_like_its_openings_cannot_try_again() {
         let next = newcomer_round();
         assert_eq!(due_in(next, machine), None);
         until_concluded(round);
-        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, None)]);
+        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered)]);
     });
 }
 

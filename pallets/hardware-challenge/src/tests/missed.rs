@@ -53,7 +53,7 @@ fn a_silent_machine_is_reported_and_punished_when_the_round_is_over() {
         // Whether that was its fault is decided when nobody can be reported any more.
         assert_eq!(Reported::get(), []);
         until_concluded(round);
-        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, None)]);
+        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered)]);
         let of_round: Vec<Event<Test>> = take_events()
             .into_iter()
             .filter(|event| {
@@ -254,7 +254,7 @@ fn a_report_has_nothing_that_another_could_put_its_name_to() {
         // Its provider reports itself through another account, ahead of everybody: that account gets nothing.
         assert_ok!(report_missed(round, machine));
         until_concluded(round);
-        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered, None)]);
+        assert_eq!(Reported::get(), [(machine, ChallengeUnanswered)]);
     });
 }
 
@@ -330,7 +330,7 @@ fn a_machine_that_is_gone_when_the_round_is_concluded_holds_nothing_up() {
         }
         remove(leaving);
         until_concluded(round);
-        assert_eq!(Reported::get(), [(staying, ChallengeUnanswered, None)]);
+        assert_eq!(Reported::get(), [(staying, ChallengeUnanswered)]);
     });
 }
 
@@ -357,7 +357,7 @@ fn a_third_that_is_silent_at_once_is_not_punished() {
             let expected: Vec<_> = match outcome {
                 RoundOutcome::Punished => machines
                     .iter()
-                    .map(|machine| (*machine, ChallengeUnanswered, None))
+                    .map(|machine| (*machine, ChallengeUnanswered))
                     .collect(),
                 _ => Vec::new(),
             };
@@ -396,7 +396,7 @@ fn wrong_answers_count_as_answers_and_stay_punished_in_a_mass_silence() {
             }
         );
         until_concluded(round);
-        assert_eq!(Reported::get(), [(wrong, ChallengeWrong, None)]);
+        assert_eq!(Reported::get(), [(wrong, ChallengeWrong)]);
     });
 }
 
@@ -426,7 +426,7 @@ fn machines_that_owe_nothing_cannot_make_a_mass_silence() {
             }
         );
         until_concluded(round);
-        let punished: Vec<MachineId> = Reported::get().into_iter().map(|(machine, ..)| machine).collect();
+        let punished: Vec<MachineId> = Reported::get().into_iter().map(|(machine, _)| machine).collect();
         assert_eq!(punished.len(), 6);
         assert!(
             strangers

@@ -161,7 +161,7 @@ impl Model {
         let of = |offence| -> Vec<MachineId> {
             Reported::get()
                 .into_iter()
-                .filter(|(_, of, _)| *of == offence)
+                .filter(|(_, of)| *of == offence)
                 .map(|(machine, ..)| machine)
                 .collect()
         };

@@ -145,7 +145,7 @@ fn answers_in_a_stall_prove_and_wrong_ones_are_punished() {
             Some(Answer::Proven { slots: 1 })
         );
         // It signed that this was right: no stall makes it say so.
-        assert_eq!(Reported::get(), [(wrong, ChallengeWrong, None)]);
+        assert_eq!(Reported::get(), [(wrong, ChallengeWrong)]);
         assert_eq!(status(wrong), Suspended(ForOffence));
         assert_eq!(status(honest), Active);
     });
