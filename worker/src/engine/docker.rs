@@ -393,13 +393,16 @@ impl ContainerEngine for DockerEngine {
         let listing = async {
             let mut wire = Wire::open(&self.endpoint).await?;
             let path = format!("/containers/json?all=true&filters={filters}");
-            wire.json::<Vec<Listed>>(Method::GET, &path).await
+            wire.json::<Vec<serde_json::Value>>(Method::GET, &path).await
         };
         let listed = listing
             .await
             .map_err(|error| of_wire(&self.endpoint, "list containers", &error))?;
         let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
-        Ok(listed.iter().filter_map(|listed| listed.describe(fact)).collect())
+        Ok(listed
+            .into_iter()
+            .filter_map(|entry| Listed::read(entry)?.describe(fact))
+            .collect())
     }
 
     async fn remove(&self, id: &str) -> Result<(), EngineError> {

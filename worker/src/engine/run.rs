@@ -404,6 +404,11 @@ pub(super) struct Listed {
 }
 
 impl Listed {
+    /// Reads one entry of the engine's list by itself, so that one that is broken does not hide the others.
+    pub(super) fn read(entry: serde_json::Value) -> Option<Self> {
+        serde_json::from_value(entry).ok()
+    }
+
     pub(super) fn describe(&self, fact: impl FnOnce(&str) -> RunFact) -> Option<Container> {
         let label = |name: &str| self.labels.as_ref()?.get(name);
         Some(Container {
@@ -457,12 +462,14 @@ mod tests {
             {"Id":"a","State":"dreaming","Labels":{"assay.job":"1","assay.fingerprint":"x"}},
             {"Id":"b","State":"running","Labels":{"assay.job":"2","assay.fingerprint":"y"},"Ports":null},
             {"Id":"c","State":"running","Labels":null},
+            {"Id":7,"State":[],"Labels":"none"},
+            null,
             {"Id":"d","State":"removing","Labels":{"assay.job":"4","assay.fingerprint":"z"}}
         ]"#;
-        let listed: Vec<Listed> = serde_json::from_str(text).unwrap();
+        let listed: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
         let states: Vec<_> = listed
-            .iter()
-            .filter_map(|listed| listed.describe(|_| RunFact::Unwatched))
+            .into_iter()
+            .filter_map(|entry| Listed::read(entry)?.describe(|_| RunFact::Unwatched))
             .map(|container| (container.id, container.job, container.state))
             .collect();
         assert_eq!(
