@@ -80,6 +80,11 @@ impl ContainerFact {
         }
     }
 
+    /// Returns true for a container that was started.
+    pub fn has_begun(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Absent | Self::Created)
+    }
+
     fn is_present(self) -> bool {
         !matches!(self, Self::Unknown | Self::Absent)
     }
@@ -368,7 +373,7 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
 fn keep_task(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
-        ContainerFact::Unfollowed if notes.container_started => {
+        ContainerFact::Unfollowed if !notes.replacing => {
             // Of what it wrote until now nothing is known.
             if notes.stdout_is_left_out {
                 Decision::FollowContainer
@@ -376,7 +381,7 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
                 lose(notes, LossCause::Unseen)
             }
         }
-        ContainerFact::Ended(end) if notes.container_started => collect(notes, end),
+        ContainerFact::Ended(end) if !notes.replacing => collect(notes, end),
         _ => keep_container(facts),
     }
 }
@@ -406,8 +411,8 @@ fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
 fn keep_service(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
-        ContainerFact::Unfollowed if notes.container_started => Decision::FollowContainer,
-        ContainerFact::Ended(end) if notes.container_started => {
+        ContainerFact::Unfollowed if !notes.replacing => Decision::FollowContainer,
+        ContainerFact::Ended(end) if !notes.replacing => {
             if notes.restarts < MAX_RESTARTS {
                 Decision::RestartContainer
             } else if end.exit == Exit::Unseen {
@@ -430,8 +435,8 @@ fn keep_container(facts: &JobFacts<'_>) -> Decision {
         // no further loss.
         ContainerFact::Absent if !notes.container_started => Decision::Prepare,
         ContainerFact::Absent => lose(notes, LossCause::Gone),
-        // The same, before the old one was removed.
-        _ if !notes.container_started => Decision::RemoveContainer,
+        // The worker stopped after it noted the loss, and before it removed the old one.
+        _ if notes.replacing => Decision::RemoveContainer,
         ContainerFact::Paused if !notes.unpaused => Decision::UnpauseContainer,
         ContainerFact::Paused => lose(notes, LossCause::Paused),
         ContainerFact::Stuck => lose(notes, LossCause::Stuck),

@@ -43,6 +43,9 @@ pub struct JobNotes {
     /// The manifest leaves standard output out of the result.
     #[serde(default)]
     pub stdout_is_left_out: bool,
+    /// The container was lost, and another takes its place; until that one is started.
+    #[serde(default)]
+    pub replacing: bool,
     /// The run before was killed, see [`super::LossCause::Killed`].
     #[serde(default)]
     pub was_killed: bool,

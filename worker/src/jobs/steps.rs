@@ -344,6 +344,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         let notes = JobNotes {
             container_started: true,
+            replacing: false,
             replica: is_replica(&on.job),
             ..on.notes.clone()
         };
@@ -391,6 +392,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
     async fn replace_container(&self, on: &Assignment, cause: LossCause) -> Result<(), StepError> {
         let notes = JobNotes {
             container_started: false,
+            replacing: true,
             restarts: on.notes.restarts.saturating_add(1),
             was_killed: cause == LossCause::Killed,
             unpaused: false,

@@ -307,6 +307,7 @@ fn task_that_was_killed_runs_once_more_and_then_that_is_its_result() {
 #[test]
 fn container_that_is_being_replaced_is_made_without_counting_again() {
     let replacing = JobNotes {
+        replacing: true,
         restarts: MAX_RESTARTS,
         ..JobNotes::default()
     };
@@ -318,6 +319,22 @@ fn container_that_is_being_replaced_is_made_without_counting_again() {
             expected[2] = Decision::StartContainer;
             assert_eq!(table(kind, &state, &replacing), expected);
         }
+    }
+}
+
+#[test]
+fn container_that_runs_without_notes_is_left_alone() {
+    // Its notes were lost.
+    let fresh = JobNotes::default();
+    for kind in [TASK, JobKind::Service] {
+        assert_eq!(
+            table(kind, &RUNNING, &fresh)[3..],
+            table(kind, &RUNNING, &started())[3..]
+        );
+        assert_eq!(
+            table(kind, &STARTING, &fresh)[3..],
+            table(kind, &STARTING, &started())[3..]
+        );
     }
 }
 

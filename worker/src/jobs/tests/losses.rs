@@ -243,15 +243,6 @@ impl Write for Log {
 
 #[tokio::test(start_paused = true)]
 async fn log_says_what_it_costs_to_give_a_job_up() {
-    // Once unheard: a place in the code that another test is just the first to log from does not know of a listener that
-    // comes at the same moment.
-    let mut unheard = World::new();
-    unheard.deploy(7, TASK);
-    unheard.block().await;
-    lose_until_given_up(&mut unheard).await;
-    unheard.deploy_manifest(8, TASK, "{}");
-    unheard.block().await;
-
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
