@@ -483,13 +483,14 @@ mod tests {
             {"Id":"a","State":"dreaming","Labels":{"assay.job":"1","assay.fingerprint":"x"}},
             {"Id":"b","State":"running","Labels":{"assay.job":"2","assay.fingerprint":"y"},"Ports":null},
             {"Id":"c","State":"running","Labels":null},
+            {"Id":7,"State":[],"Labels":"none"},
+            null,
             {"Id":"d","State":"removing","Labels":{"assay.job":"4","assay.fingerprint":"z"}}
         ]"#;
         let entries: Vec<Value> = serde_json::from_str(text).unwrap();
         let states: Vec<_> = entries
             .into_iter()
-            .filter_map(Listed::read)
-            .filter_map(|listed| listed.describe(|_| RunFact::Unwatched))
+            .filter_map(|entry| Listed::read(entry)?.describe(|_| RunFact::Unwatched))
             .map(|container| (container.id, container.job, container.state))
             .collect();
         assert_eq!(

@@ -86,16 +86,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         fact: ContainerFact,
     ) -> NotesInHand {
         let (mut notes, unreadable) = match self.workshop.store.notes(id, fingerprint) {
-            // What lost notes said of the container is read off the container, once it is known.
-            Ok(notes) if notes.made_up && fact == ContainerFact::Unknown => (notes, None),
-            Ok(notes) => {
-                let container_started = notes.container_started || (notes.made_up && fact.has_run());
-                let notes = JobNotes {
-                    container_started,
-                    ..notes
-                };
-                (self.settled(id, assigned, notes), None)
-            }
+            Ok(notes) => (self.settled(id, assigned, notes), None),
             Err(error) => (
                 JobNotes {
                     fingerprint: fingerprint.to_owned(),
@@ -104,7 +95,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 Some(error.to_string()),
             ),
         };
-        let has_begun = notes.container_started || fact.has_run();
+        let has_begun = notes.container_started || fact.has_begun();
         if matches!(assigned.part.state, AssignmentState::Starting { .. }) && !has_begun {
             let refused = self.troubles.get(&id).and_then(|trouble| trouble.refused.clone());
             let obstacle = refused

@@ -101,8 +101,8 @@ impl ContainerFact {
         }
     }
 
-    /// Returns true for a container that was started, whatever became of it.
-    pub(super) fn has_run(self) -> bool {
+    /// Returns true for a container that was started.
+    pub fn has_begun(self) -> bool {
         !matches!(self, Self::Unknown | Self::Absent | Self::Created)
     }
 
@@ -395,8 +395,10 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
         // Whether its output belongs to the result is read anew with the manifest, for another run.
-        container if notes.made_up && container.has_run() => lose(notes, LossCause::Unseen),
-        ContainerFact::Unfollowed if notes.container_started => {
+        container if notes.made_up && !notes.replacing && container.has_begun() => {
+            lose(notes, LossCause::Unseen)
+        }
+        ContainerFact::Unfollowed if !notes.replacing => {
             // Of what it wrote until now nothing is known.
             if notes.stdout_is_left_out {
                 Decision::FollowContainer
@@ -404,7 +406,7 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
                 lose(notes, LossCause::Unseen)
             }
         }
-        ContainerFact::Ended(end) if notes.container_started => collect(notes, end),
+        ContainerFact::Ended(end) if !notes.replacing => collect(notes, end),
         _ => keep_container(facts),
     }
 }
@@ -434,8 +436,8 @@ fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
 fn keep_service(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
-        ContainerFact::Unfollowed if notes.container_started => Decision::FollowContainer,
-        ContainerFact::Ended(end) if notes.container_started => {
+        ContainerFact::Unfollowed if !notes.replacing => Decision::FollowContainer,
+        ContainerFact::Ended(end) if !notes.replacing => {
             if notes.restarts < MAX_RESTARTS {
                 Decision::RestartContainer
             } else if end.exit == Exit::Unseen {
@@ -458,8 +460,8 @@ fn keep_container(facts: &JobFacts<'_>) -> Decision {
         // no further loss.
         ContainerFact::Absent if !notes.container_started => Decision::Prepare,
         ContainerFact::Absent => lose(notes, LossCause::Gone),
-        // The same, before the old one was removed.
-        _ if !notes.container_started => Decision::RemoveContainer,
+        // The worker stopped after it noted the loss, and before it removed the old one.
+        _ if notes.replacing => Decision::RemoveContainer,
         ContainerFact::Paused if !notes.unpaused => Decision::UnpauseContainer,
         ContainerFact::Paused => lose(notes, LossCause::Paused),
         ContainerFact::Stuck => lose(notes, LossCause::Stuck),

@@ -52,14 +52,17 @@ pub struct JobNotes {
     /// The manifest leaves standard output out of the result.
     #[serde(default)]
     pub stdout_is_left_out: bool,
+    /// The container was lost, and another takes its place; until that one is started.
+    #[serde(default)]
+    pub replacing: bool,
     /// The run before was killed, see [`super::LossCause::Killed`].
     #[serde(default)]
     pub was_killed: bool,
     /// The worker let the paused container run on.
     #[serde(default)]
     pub unpaused: bool,
-    /// The notes were lost, and these stand in their place until any are written.
-    #[serde(skip)]
+    /// The notes were lost, and the manifest was not read since.
+    #[serde(default)]
     pub made_up: bool,
     /// Why the job cannot be run, if so.
     pub refused: Option<String>,

@@ -283,6 +283,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         // Written before there is a container, so that notes of an earlier chain's job are gone by then.
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
+            made_up: false,
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
@@ -323,6 +324,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         let notes = JobNotes {
             container_started: true,
+            replacing: false,
             replica: is_replica(&on.job),
             ..on.notes.clone()
         };
@@ -370,6 +372,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
     async fn replace_container(&self, on: &Assignment, cause: LossCause) -> Result<(), StepError> {
         let notes = JobNotes {
             container_started: false,
+            replacing: true,
             restarts: on.notes.restarts.saturating_add(1),
             was_killed: cause == LossCause::Killed,
             unpaused: false,

@@ -241,16 +241,29 @@ impl Write for Log {
     }
 }
 
+/// Gives a job up, declines one at once, and one late.
+async fn give_up_and_decline() {
+    let mut world = World::new();
+    world.deploy(7, TASK);
+    world.block().await;
+    lose_until_given_up(&mut world).await;
+    world.deploy_manifest(8, TASK, "{}");
+    world.block().await;
+    world.engine.change(|engine| engine.pulls_hang = true);
+    world.deploy(9, TASK);
+    world.supervisor.look_at_chain(0).await.unwrap();
+    world.supervisor.round().await;
+    world
+        .chain
+        .change(|state| state.now_ms += 600_000 - START_MARGIN_MS);
+    world.block().await;
+}
+
 #[tokio::test(start_paused = true)]
-async fn log_says_what_it_costs_to_give_a_job_up() {
+async fn log_says_what_it_costs_to_give_a_job_up_or_to_decline_it() {
     // Once unheard: a place in the code that another test is just the first to log from does not know of a listener that
     // comes at the same moment.
-    let mut unheard = World::new();
-    unheard.deploy(7, TASK);
-    unheard.block().await;
-    lose_until_given_up(&mut unheard).await;
-    unheard.deploy_manifest(8, TASK, "{}");
-    unheard.block().await;
+    give_up_and_decline().await;
 
     let log = Log::default();
     let writer = log.clone();
@@ -260,37 +273,20 @@ async fn log_says_what_it_costs_to_give_a_job_up() {
         .finish();
     // Tests of this kind run on one thread, so that all of it is heard.
     let _guard = tracing::subscriber::set_default(subscriber);
-
-    let mut world = World::new();
-    world.deploy(7, TASK);
-    world.block().await;
-    lose_until_given_up(&mut world).await;
+    give_up_and_decline().await;
     let text = log.text();
-    for sentence in [
-        "giving up a job that runs: a task is not paid, a service loses its hold-back",
-        "its container is gone from the engine, after 5 restarts",
+    for (sentence, job) in [
+        (
+            "giving up a job that runs: a task is not paid, a service loses its hold-back",
+            7,
+        ),
+        ("its container is gone from the engine, after 5 restarts", 7),
+        ("the job is not taken, which costs nothing", 8),
+        ("the job is not taken, and that late", 9),
     ] {
-        assert!(text.contains(sentence), "{sentence:?} is not in\n{text}");
+        let is_said = text
+            .lines()
+            .any(|line| line.contains(sentence) && line.contains(&format!("job={job} ")));
+        assert!(is_said, "{sentence:?} is not said of job {job} in\n{text}");
     }
-
-    // One that never started costs nothing.
-    world.deploy_manifest(8, TASK, "{}");
-    world.block().await;
-    let text = log.text();
-    assert!(
-        text.contains("the job is not taken, which costs nothing"),
-        "{text}"
-    );
-
-    // Later it costs the consumer.
-    world.engine.change(|engine| engine.pulls_hang = true);
-    world.deploy(9, TASK);
-    world.supervisor.look_at_chain(0).await.unwrap();
-    world.supervisor.round().await;
-    world
-        .chain
-        .change(|state| state.now_ms += 600_000 - START_MARGIN_MS);
-    world.block().await;
-    let text = log.text();
-    assert!(text.contains("the job is not taken, and that late"), "{text}");
 }
