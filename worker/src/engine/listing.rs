@@ -1,8 +1,8 @@
 //! The engine's list of containers, read one by one.
 //!
-//! A client that knows all words of one version of the engine's interface fails at the first new one, and then sees no
-//! container at all. Here each is read by itself, and no more of it than is needed: one in a state that nobody told this
-//! worker of is there, and the others are what they are.
+//! A client that knows all words of one version of the engine's interface fails at the first new one, and
+//! then sees no container at all. Here each is read by itself, and no more of it than is needed: one in a
+//! state that nobody told this worker of is there, and the others are what they are.
 
 use std::time::Duration;
 
