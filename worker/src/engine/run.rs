@@ -149,8 +149,8 @@ impl Follower {
         })
     }
 
-    /// Notes that somebody else started the container, perhaps before this was connected: a start that was cut off
-    /// and repeated.
+    /// Notes that somebody else started the container, perhaps before this was connected: a start that was
+    /// cut off and repeated.
     pub(super) fn came_late(&mut self) {
         self.from_the_start = false;
     }
@@ -404,8 +404,8 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Reads an entry of the list, and no more of it than is needed; `None` for one whose labels do not say which job it
-    /// is of.
+    /// Reads an entry of the list, and no more of it than is needed; `None` for one whose labels do not say
+    /// which job it is of.
     pub(super) fn read(entry: Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let label = |name| entry.get("Labels")?.get(name).and_then(text);

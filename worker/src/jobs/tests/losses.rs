@@ -1,6 +1,6 @@
 //! Containers that vanish from the engine, and what is done about it.
 
-use std::io::Write;
+use std::{cell::RefCell, io::Write, sync::Once};
 
 use super::*;
 
@@ -97,8 +97,8 @@ async fn container_that_is_missed_for_a_moment_is_left_alone() {
     assert_eq!(noted_restarts(&world, 7), 0);
 }
 
-/// Loses the job's containers as often as they come, and tells the seconds that each was missing before another ran
-/// or the job was given up.
+/// Loses the job's containers as often as they come, and tells the seconds that each was missing before
+/// another ran or the job was given up.
 async fn lose_until_given_up(world: &mut World) -> Vec<u64> {
     let mut seconds_missing = Vec::new();
     while world.chain.change(|state| !state.jobs.is_empty()) {
@@ -221,24 +221,35 @@ async fn registry_that_does_not_answer_for_minutes_ends_no_running_job() {
     }
 }
 
-/// What is logged while it is there.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+thread_local! {
+    /// What was logged on this thread; each test has one of its own.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Has everything logged, each thread for itself.
+///
+/// For the whole process and before any job is looked at: a place in the code that a test without a listener
+/// is the first to log from stays silent for all tests.
+pub(super) fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(|| Log)
+            .init();
+    });
 }
 
 /// Gives a job up, declines one at once, and one late.
@@ -261,20 +272,9 @@ async fn give_up_and_decline() {
 
 #[tokio::test(start_paused = true)]
 async fn log_says_what_it_costs_to_give_a_job_up_or_to_decline_it() {
-    // Once unheard: a place in the code that another test is just the first to log from does not know of a listener that
-    // comes at the same moment.
     give_up_and_decline().await;
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    // Tests of this kind run on one thread, so that all of it is heard.
-    let _guard = tracing::subscriber::set_default(subscriber);
-    give_up_and_decline().await;
-    let text = log.text();
+    // Tests of this kind run on one thread.
+    let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
     for (sentence, job) in [
         (
             "giving up a job that runs: a task is not paid, a service loses its hold-back",
