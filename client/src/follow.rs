@@ -1,9 +1,10 @@
 //! Follows the chain: the best block for what is urgent, the finalized one for what cannot be undone.
 //!
-//! Two subscriptions tell of new blocks. Beside them the node is asked for both blocks every few seconds, since a
-//! subscription may fall silent while everything else of the node goes on answering. One that tells nothing of blocks that
-//! the node has is made anew; until then the answers stand in for it, so the chain is followed all the time. When the
-//! node does not answer, or subscriptions made anew stay silent, the connection counts as lost.
+//! Two subscriptions tell of new blocks. Beside them the node is asked for both blocks every few seconds,
+//! since a subscription may fall silent while everything else of the node goes on answering. One that tells
+//! nothing of blocks that the node has is made anew; until then the answers stand in for it, so the chain is
+//! followed all the time. When the node does not answer, or subscriptions made anew stay silent, the
+//! connection counts as lost.
 
 use std::time::{Duration, Instant};
 
@@ -150,7 +151,8 @@ impl Heard {
 pub async fn follow(client: &ChainClient, limits: FollowLimits, mut tell: impl FnMut(ChainNews)) -> Error {
     match follow_until_lost(client, limits, &mut tell).await {
         Err(error) if error.is_connection_lost() => error,
-        // A node that answers this way again and again is of no use either: connecting anew is all that can help.
+        // A node that answers this way again and again is of no use either: connecting anew is all that can
+        // help.
         Err(error) => Error::ConnectionLost {
             reason: error.to_string(),
         },
@@ -191,7 +193,8 @@ async fn follow_until_lost(
                 ask_at = tokio::time::Instant::now() + limits.ask_every;
                 let node = in_time(within, ask(client)).await?;
                 let best_silence = best_heard.silent_for(node.best);
-                // A best block that replaced one with a greater number is told by the subscription, where it speaks.
+                // A best block that replaced one with a greater number is told by the subscription, where it
+                // speaks.
                 if node.best.number > tip.best.number || best_silence > limits.silence {
                     tip.best = node.best;
                 }

@@ -28,9 +28,9 @@ use crate::{
 /// Blocks for which a transaction stays valid, counted from its anchor: about six minutes.
 const MORTALITY_BLOCKS: u64 = 128;
 
-/// Deepest ancestor of the best block that a transaction's validity is counted from. The finalized block is the anchor
-/// while it is nearer. A reorganisation that goes deeper than the anchor makes the transaction invalid; the deeper
-/// the anchor, the sooner the transaction expires.
+/// Deepest ancestor of the best block that a transaction's validity is counted from. The finalized block is
+/// the anchor while it is nearer. A reorganisation that goes deeper than the anchor makes the transaction
+/// invalid; the deeper the anchor, the sooner the transaction expires.
 const DEEPEST_ANCHOR_BLOCKS: u64 = 16;
 
 /// Code by which a node refuses an invalid transaction.
@@ -52,7 +52,8 @@ pub struct Included {
     pub events: Vec<AssayEvent>,
 }
 
-/// A transaction that the node's pool took. Dropping this stops watching it; the transaction stays in the pool.
+/// A transaction that the node's pool took. Dropping this stops watching it; the transaction stays in the
+/// pool.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -91,8 +92,8 @@ enum Awaited {
 }
 
 impl Submitted {
-    /// Waits until the node said anything of the transaction: its pool counts it then when it is asked for the
-    /// account's next nonce.
+    /// Waits until the node said anything of the transaction: its pool counts it then when it is asked for
+    /// the account's next nonce.
     pub async fn in_pool(&mut self) -> Result<(), Error> {
         if self.heard.is_none() {
             self.heard = Some(self.next_status().await?);
@@ -113,11 +114,13 @@ impl Submitted {
 
     /// Waits until the transaction is in a block of the best chain, and says what it did there.
     ///
-    /// The block may yet be replaced. The node then includes the transaction again, if it is still valid; so what
-    /// follows from it must be decided anew by the state of later blocks, and nothing irrevocable be done.
+    /// The block may yet be replaced. The node then includes the transaction again, if it is still valid; so
+    /// what follows from it must be decided anew by the state of later blocks, and nothing irrevocable be
+    /// done.
     ///
     /// # Errors
-    /// [`Error::Undecided`] when it is in no block within the time, [`Error::Dispatch`] when the call failed there.
+    /// [`Error::Undecided`] when it is in no block within the time, [`Error::Dispatch`] when the call failed
+    /// there.
     pub async fn in_best_block(&mut self, within: Duration) -> Result<Included, Error> {
         self.included(Awaited::BestBlock, within).await
     }
@@ -219,8 +222,8 @@ impl ChainClient {
 
     /// Signs a call and gives it to the node's pool; the answer follows it into a block.
     ///
-    /// The transaction is valid for 128 blocks from its anchor on, which is near the best block whether or not
-    /// anything becomes final.
+    /// The transaction is valid for 128 blocks from its anchor on, which is near the best block whether or
+    /// not anything becomes final.
     pub async fn submit_and_watch(&self, call: Call, signer: &Keypair) -> Result<Submitted, Error> {
         let account = account_of(signer);
         let (pallet, name) = (call.pallet().to_owned(), call.name().to_owned());
@@ -249,8 +252,8 @@ impl ChainClient {
         })
     }
 
-    /// A recent block to bind something to that the chain takes for some time only: the finalized one, or while that is
-    /// far behind the best one an ancestor of the latter that is hardly ever replaced.
+    /// A recent block to bind something to that the chain takes for some time only: the finalized one, or
+    /// while that is far behind the best one an ancestor of the latter that is hardly ever replaced.
     pub async fn anchor(&self) -> Result<BlockId, Error> {
         let best = self.best_block().await?;
         self.anchor_below(best.number).await
@@ -419,7 +422,8 @@ mod tests {
 
     #[tokio::test]
     async fn transaction_is_valid_however_far_finality_is_behind() {
-        // Nothing became final for three quarters of an hour: counted from the final block, it would be outdated.
+        // Nothing became final for three quarters of an hour: counted from the final block, it would be
+        // outdated.
         let (node, client) = node_at(1_000, 100).await;
         client
             .submit_and_watch(calls::start(7), &dev::bob())

@@ -1,5 +1,6 @@
-//! A node that does what a test says: it serves the JSON-RPC methods that this client uses, with the metadata of the
-//! runtime of the same source tree, and its blocks, its silence and the fate of transactions are the test's.
+//! A node that does what a test says: it serves the JSON-RPC methods that this client uses, with the metadata
+//! of the runtime of the same source tree, and its blocks, its silence and the fate of transactions are the
+//! test's.
 
 #![allow(clippy::unwrap_used)]
 
@@ -78,7 +79,8 @@ impl State {
         self.headers.lock().unwrap().get(&hash).cloned()
     }
 
-    /// The block with this number below the best one; a chain without gaps is not kept, so there is one for each number.
+    /// The block with this number below the best one; a chain without gaps is not kept, so there is one for
+    /// each number.
     fn at(&self, number: u64) -> H256 {
         if number == 0 {
             return self.genesis;

@@ -1,8 +1,8 @@
 //! Puts the parts together and keeps them going: connects, registers, serves, and connects again.
 //!
-//! One place follows the chain, [`App::follow`], and tells all parts where its best and its final block are. The parts run
-//! beside each other, each kept going by [`TaskBoard`]: only a lost connection, or a rotation of the machine's keys, makes all
-//! of them begin anew.
+//! One place follows the chain, [`App::follow`], and tells all parts where its best and its final block are.
+//! The parts run beside each other, each kept going by [`TaskBoard`]: only a lost connection, or a rotation
+//! of the machine's keys, makes all of them begin anew.
 
 use std::{
     convert::Infallible,
@@ -78,7 +78,8 @@ const LASTING_CONNECTION: Duration = Duration::from_secs(60);
 /// Time that steps under way have to end when the worker is stopped.
 const FAREWELL: Duration = Duration::from_secs(20);
 
-/// Final blocks between two notes of how far the chain was seen, and best blocks between two looks at the balance.
+/// Final blocks between two notes of how far the chain was seen, and best blocks between two looks at the
+/// balance.
 const NOTE_BLOCK_EVERY: u64 = 20;
 
 /// Why a worker ended, or never began.
@@ -148,8 +149,8 @@ struct App {
     status: StatusBoard,
     tasks: TaskBoard,
     devices: Arc<Devices>,
-    /// What gives evidence, where the machine is to attest. As it was when the keys were chosen by it: a TEE that shows
-    /// itself later must not vouch for a key that lies in a plain file.
+    /// What gives evidence, where the machine is to attest. As it was when the keys were chosen by it: a TEE
+    /// that shows itself later must not vouch for a key that lies in a plain file.
     survey: Survey,
     stop: CancellationToken,
 }
@@ -527,7 +528,8 @@ impl App {
             )
         };
         let begin_attesting = || self.attest(chain.clone(), machine, client.genesis_hash());
-        // Who takes an order, or comes back for one, and cannot run it or write that down only declines it again.
+        // Who takes an order, or comes back for one, and cannot run it or write that down only declines it
+        // again.
         let is_ready = || {
             let status = self.status.read();
             status.engine.reachable && status.disk.writable
@@ -731,7 +733,8 @@ impl App {
         Ok(head.map(|head| head.clock.epoch))
     }
 
-    /// Shows how the machine stands, and says so where it changed. Returns whether this worker still acts for it.
+    /// Shows how the machine stands, and says so where it changed. Returns whether this worker still acts for
+    /// it.
     async fn look_at_machine(&self, client: &ChainClient, machine: u64) -> Result<bool, ChainError> {
         let record = bounded(client.machine(machine)).await?;
         let worker = self.keys.worker_account();

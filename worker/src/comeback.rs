@@ -1,8 +1,8 @@
 //! Brings a machine back into the market that missed a start.
 //!
-//! The chain takes a machine out of the market that neither started nor declined a job in time: it looks like one that is
-//! off. Its worker says that it is not, which is free. It says so once for each time, and only when it could run a job:
-//! otherwise the next start would be missed, too.
+//! The chain takes a machine out of the market that neither started nor declined a job in time: it looks like
+//! one that is off. Its worker says that it is not, which is free. It says so once for each time, and only
+//! when it could run a job: otherwise the next start would be missed, too.
 
 use assay_client::{
     Error,
@@ -12,8 +12,8 @@ use tokio::sync::watch;
 
 use crate::chain::{ConnectedChain, WorkerCall, WorkerChain, bounded};
 
-/// Blocks after which the machine is brought back again where the chain does not show it: the call failed, or its block
-/// was replaced and the pool had it not.
+/// Blocks after which the machine is brought back again where the chain does not show it: the call failed, or
+/// its block was replaced and the pool had it not.
 const AGAIN_AFTER_BLOCKS: u64 = 20;
 
 /// A machine's place in the market, and the way back to it.
@@ -46,8 +46,9 @@ impl Market for ConnectedChain {
     }
 }
 
-/// Looks at the machine at every new block that `blocks` tells, and brings it back where it missed a start, while `is_ready`
-/// says that jobs can be run; ends when the connection is lost or nobody tells blocks any more.
+/// Looks at the machine at every new block that `blocks` tells, and brings it back where it missed a start,
+/// while `is_ready` says that jobs can be run; ends when the connection is lost or nobody tells blocks any
+/// more.
 pub async fn return_after_missed_starts<M: Market>(
     market: M,
     machine: u64,

@@ -1,8 +1,9 @@
 //! The files that the worker keeps: read leniently, written whole, and named in every error.
 //!
-//! A file that cannot be understood is put aside as `NAME.broken-<n>`, and the worker goes on without it: what that means
-//! is for whoever reads it to say. Keys are never put aside, see [`crate::keys`]. A disk that is full or read-only ends
-//! nothing: [`Disk`] remembers it, so that no new jobs are taken, and tries from time to time whether it is over.
+//! A file that cannot be understood is put aside as `NAME.broken-<n>`, and the worker goes on without it:
+//! what that means is for whoever reads it to say. Keys are never put aside, see [`crate::keys`]. A disk that
+//! is full or read-only ends nothing: [`Disk`] remembers it, so that no new jobs are taken, and tries from
+//! time to time whether it is over.
 
 use std::{
     collections::BTreeSet,
@@ -102,7 +103,8 @@ pub(crate) fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes a file so that a crash leaves either the old or the new content. The folder is made where it is missing.
+/// Writes a file so that a crash leaves either the old or the new content. The folder is made where it is
+/// missing.
 pub(crate) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let path = folder.join(name);
     let unfinished = folder.join(format!(".{name}.new"));
@@ -222,7 +224,8 @@ impl Disk {
         self.state().problem.clone()
     }
 
-    /// Writes a file so that a crash leaves either the old or the new content; remembers a disk that takes nothing.
+    /// Writes a file so that a crash leaves either the old or the new content; remembers a disk that takes
+    /// nothing.
     pub(crate) fn write_whole(&self, folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
         let written = write_whole(folder, name, bytes);
         if let Err(error) = &written {

@@ -13,7 +13,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause before a part begins again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Time after which a part counts as running well: the pauses begin small again, and the status forgets its failure.
+/// Time after which a part counts as running well: the pauses begin small again, and the status forgets its
+/// failure.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
 /// Shows that a part does not run, and why; or that it runs well.

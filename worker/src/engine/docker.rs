@@ -401,8 +401,7 @@ impl ContainerEngine for DockerEngine {
         let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
         Ok(listed
             .into_iter()
-            .filter_map(Listed::read)
-            .filter_map(|listed| listed.describe(fact))
+            .filter_map(|entry| Listed::read(entry)?.describe(fact))
             .collect())
     }
 

@@ -149,8 +149,8 @@ impl Follower {
         })
     }
 
-    /// Notes that somebody else started the container, perhaps before this was connected: a start that was cut off
-    /// and repeated.
+    /// Notes that somebody else started the container, perhaps before this was connected: a start that was
+    /// cut off and repeated.
     pub(super) fn came_late(&mut self) {
         self.from_the_start = false;
     }
@@ -404,8 +404,8 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Reads an entry of the list, and no more of it than is needed; `None` for one whose labels do not say which job it
-    /// is of.
+    /// Reads an entry of the list, and no more of it than is needed; `None` for one whose labels do not say
+    /// which job it is of.
     pub(super) fn read(entry: Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let label = |name| entry.get("Labels")?.get(name).and_then(text);
@@ -483,13 +483,14 @@ mod tests {
             {"Id":"a","State":"dreaming","Labels":{"assay.job":"1","assay.fingerprint":"x"}},
             {"Id":"b","State":"running","Labels":{"assay.job":"2","assay.fingerprint":"y"},"Ports":null},
             {"Id":"c","State":"running","Labels":null},
+            {"Id":7,"State":[],"Labels":"none"},
+            null,
             {"Id":"d","State":"removing","Labels":{"assay.job":"4","assay.fingerprint":"z"}}
         ]"#;
         let entries: Vec<Value> = serde_json::from_str(text).unwrap();
         let states: Vec<_> = entries
             .into_iter()
-            .filter_map(Listed::read)
-            .filter_map(|listed| listed.describe(|_| RunFact::Unwatched))
+            .filter_map(|entry| Listed::read(entry)?.describe(|_| RunFact::Unwatched))
             .map(|container| (container.id, container.job, container.state))
             .collect();
         assert_eq!(

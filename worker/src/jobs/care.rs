@@ -1,8 +1,10 @@
-//! What the supervisor does by best blocks and what by final ones, and how it goes on with notes that are lost.
+//! What the supervisor does by best blocks and what by final ones, and how it goes on with notes that are
+//! lost.
 //!
-//! Decisions follow the best block, because deadlines go on whether or not anything becomes final. A best block may be
-//! replaced, so nothing that cannot be undone follows from one: a job counts as gone, and a result as revealed, when final
-//! blocks say so, and a call that was sent is not sent again while the chain may still come to it.
+//! Decisions follow the best block, because deadlines go on whether or not anything becomes final. A best
+//! block may be replaced, so nothing that cannot be undone follows from one: a job counts as gone, and a
+//! result as revealed, when final blocks say so, and a call that was sent is not sent again while the chain
+//! may still come to it.
 
 use std::collections::HashMap;
 
@@ -11,8 +13,8 @@ use assay_client::types::AssignmentState;
 use super::{AssignedJob, ContainerFact, Decision, JobNotes, Supervisor, fingerprint, steps::is_replica};
 use crate::{chain::WorkerChain, engine::ContainerEngine};
 
-/// Blocks after which a call is sent again that the state does not show. A transaction whose block was replaced is in the
-/// next one or the one after, as the node's pool takes it back.
+/// Blocks after which a call is sent again that the state does not show. A transaction whose block was
+/// replaced is in the next one or the one after, as the node's pool takes it back.
 const RESEND_AFTER_BLOCKS: u64 = 3;
 
 /// The jobs by the newest final block that was looked at.
@@ -69,15 +71,16 @@ impl SentCall {
 /// A job's notes, and what is wrong with writing or reading them.
 pub(super) struct NotesInHand {
     pub(super) notes: JobNotes,
-    /// Why the notes cannot be read. They are made up then, and nothing is done that they would have to allow.
+    /// Why the notes cannot be read. They are made up then, and nothing is done that they would have to
+    /// allow.
     pub(super) unreadable: Option<String>,
 }
 
 impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     /// The notes by which a job is decided on.
     ///
-    /// A job that has not begun is declined where its notes could not be written, which costs nothing, while silence until
-    /// the deadline would.
+    /// A job that has not begun is declined where its notes could not be written, which costs nothing, while
+    /// silence until the deadline would.
     pub(super) fn notes_in_hand(
         &self,
         id: u64,
@@ -86,16 +89,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         fact: ContainerFact,
     ) -> NotesInHand {
         let (mut notes, unreadable) = match self.workshop.store.notes(id, fingerprint) {
-            // What lost notes said of the container is read off the container, once it is known.
-            Ok(notes) if notes.made_up && fact == ContainerFact::Unknown => (notes, None),
-            Ok(notes) => {
-                let container_started = notes.container_started || (notes.made_up && fact.has_run());
-                let notes = JobNotes {
-                    container_started,
-                    ..notes
-                };
-                (self.settled(id, assigned, notes), None)
-            }
+            Ok(notes) => (self.settled(id, assigned, notes), None),
             Err(error) => (
                 JobNotes {
                     fingerprint: fingerprint.to_owned(),
@@ -104,7 +98,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 Some(error.to_string()),
             ),
         };
-        let has_begun = notes.container_started || fact.has_run();
+        let has_begun = notes.container_started || fact.has_begun();
         if matches!(assigned.part.state, AssignmentState::Starting { .. }) && !has_begun {
             let refused = self.troubles.get(&id).and_then(|trouble| trouble.refused.clone());
             let obstacle = refused
@@ -168,8 +162,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         self.sent.insert(job, sent);
     }
 
-    /// Whether this very call was in a best block a moment ago: that block was replaced, and the node's pool brings the
-    /// call into another one, or the state that was read is older. Sent again it would cost a fee for nothing.
+    /// Whether this very call was in a best block a moment ago: that block was replaced, and the node's pool
+    /// brings the call into another one, or the state that was read is older. Sent again it would cost a fee
+    /// for nothing.
     pub(super) fn was_just_sent(&self, job: u64, decision: &Decision) -> bool {
         self.sent
             .get(&job)

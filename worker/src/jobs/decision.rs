@@ -1,13 +1,13 @@
 //! What to do next with one job: a pure function of what the chain, the engine and the notes say.
 //!
-//! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision. The
-//! machine's status is no part of it: jobs go on while the machine is suspended or draining.
+//! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision.
+//! The machine's status is no part of it: jobs go on while the machine is suspended or draining.
 //!
 //! A run whose end the worker did not see cleanly is lost, as is a container that is gone from the engine:
 //! another container of the same image takes its place. Consumers are told that a container may be started
 //! more than once, so that losing one costs time and not the job; and giving up a job that runs costs the
-//! provider pay and is counted in public. A service's container that ends by itself again and again is no loss
-//! but the workload's own end.
+//! provider pay and is counted in public. A service's container that ends by itself again and again is no
+//! loss but the workload's own end.
 
 use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
 use assay_primitives::job::StdoutResult;
@@ -15,11 +15,11 @@ use assay_primitives::job::StdoutResult;
 use super::notes::JobNotes;
 use crate::engine::{Container, ContainerState, Exit, RunEnd, RunFact};
 
-/// Most times that a job's container is started again, because it ended though the service goes on or because it was
-/// lost, before the job is given up.
+/// Most times that a job's container is started again, because it ended though the service goes on or because
+/// it was lost, before the job is given up.
 ///
-/// A service's count is forgotten when a container stayed up for [`super::STABLE_RUN`]. A task's is not: it begins
-/// anew each time, and one that is lost after hours, again and again, comes to no end.
+/// A service's count is forgotten when a container stayed up for [`super::STABLE_RUN`]. A task's is not: it
+/// begins anew each time, and one that is lost after hours, again and again, comes to no end.
 pub const MAX_RESTARTS: u32 = 5;
 
 /// Time before the start deadline, in milliseconds of active time, at which a job that does not run yet is
@@ -34,8 +34,8 @@ pub const START_MARGIN_MS: u64 = 60_000;
 /// it mostly knows sooner.
 const FREE_DECLINE_DIVISOR: u64 = 5;
 
-/// Returns true where the machine has had a job for so long before its start that a decline is not free for the job's
-/// consumer.
+/// Returns true where the machine has had a job for so long before its start that a decline is not free for
+/// the job's consumer.
 pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
     let AssignmentState::Starting {
         assigned_at_ms,
@@ -52,7 +52,8 @@ pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
 /// What the engine says of a job's container, and what was seen of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerFact {
-    /// Nothing is known: the engine does not answer, or has a word for the container's state that this worker has not.
+    /// Nothing is known: the engine does not answer, or has a word for the container's state that this worker
+    /// has not.
     Unknown,
     /// The engine answers and has no such container.
     Absent,
@@ -101,8 +102,8 @@ impl ContainerFact {
         }
     }
 
-    /// Returns true for a container that was started, whatever became of it.
-    pub(super) fn has_run(self) -> bool {
+    /// Returns true for a container that was started.
+    pub fn has_begun(self) -> bool {
         !matches!(self, Self::Unknown | Self::Absent | Self::Created)
     }
 
@@ -376,8 +377,8 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
                 },
                 Some(salt),
             ) => Decision::CommitResult { result_hash, salt },
-            // Whether the machine is still attested is for the chain to say: evidence can be renewed until the task's time
-            // is over.
+            // Whether the machine is still attested is for the chain to say: evidence can be renewed until
+            // the task's time is over.
             (
                 JobKind::Task {
                     verification: Verification::Attested,
@@ -395,8 +396,10 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
         // Whether its output belongs to the result is read anew with the manifest, for another run.
-        container if notes.made_up && container.has_run() => lose(notes, LossCause::Unseen),
-        ContainerFact::Unfollowed if notes.container_started => {
+        container if notes.made_up && !notes.replacing && container.has_begun() => {
+            lose(notes, LossCause::Unseen)
+        }
+        ContainerFact::Unfollowed if !notes.replacing => {
             // Of what it wrote until now nothing is known.
             if notes.stdout_is_left_out {
                 Decision::FollowContainer
@@ -404,7 +407,7 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
                 lose(notes, LossCause::Unseen)
             }
         }
-        ContainerFact::Ended(end) if notes.container_started => collect(notes, end),
+        ContainerFact::Ended(end) if !notes.replacing => collect(notes, end),
         _ => keep_container(facts),
     }
 }
@@ -434,8 +437,8 @@ fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
 fn keep_service(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
-        ContainerFact::Unfollowed if notes.container_started => Decision::FollowContainer,
-        ContainerFact::Ended(end) if notes.container_started => {
+        ContainerFact::Unfollowed if !notes.replacing => Decision::FollowContainer,
+        ContainerFact::Ended(end) if !notes.replacing => {
             if notes.restarts < MAX_RESTARTS {
                 Decision::RestartContainer
             } else if end.exit == Exit::Unseen {
@@ -458,8 +461,8 @@ fn keep_container(facts: &JobFacts<'_>) -> Decision {
         // no further loss.
         ContainerFact::Absent if !notes.container_started => Decision::Prepare,
         ContainerFact::Absent => lose(notes, LossCause::Gone),
-        // The same, before the old one was removed.
-        _ if !notes.container_started => Decision::RemoveContainer,
+        // The worker stopped after it noted the loss, and before it removed the old one.
+        _ if notes.replacing => Decision::RemoveContainer,
         ContainerFact::Paused if !notes.unpaused => Decision::UnpauseContainer,
         ContainerFact::Paused => lose(notes, LossCause::Paused),
         ContainerFact::Stuck => lose(notes, LossCause::Stuck),
@@ -506,7 +509,8 @@ fn is_payable(facts: &JobFacts<'_>, moment_ms: u64) -> bool {
     epoch_of(moment_ms).saturating_add(1) < epoch_of(facts.now_ms)
 }
 
-/// What there is to do while others decide: the container of a task that gave its result is not needed any more.
+/// What there is to do while others decide: the container of a task that gave its result is not needed any
+/// more.
 fn tidy(facts: &JobFacts<'_>) -> Decision {
     if facts.container.is_present() {
         Decision::RemoveContainer

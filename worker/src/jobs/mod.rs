@@ -1,7 +1,7 @@
 //! The supervisor: looks at the chain, the engine and the notes, decides for every job, and acts.
 //!
-//! All that it knows is read anew in every round. What it remembers between rounds (which steps are under way, how
-//! long to pause after a failure) may be lost at any time without losing a job or running one twice.
+//! All that it knows is read anew in every round. What it remembers between rounds (which steps are under
+//! way, how long to pause after a failure) may be lost at any time without losing a job or running one twice.
 
 mod care;
 mod decision;
@@ -58,8 +58,8 @@ const MAX_ENGINE_FAILURES: u32 = 5;
 /// The same for a job that runs already, which costs its pay to give up: failures of about four minutes.
 const MAX_ENGINE_FAILURES_RUNNING: u32 = 10;
 
-/// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that is being
-/// removed makes some engines fail once.
+/// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that
+/// is being removed makes some engines fail once.
 const MAX_LIST_FAILURES: u32 = 5;
 
 /// Longest time that the engine has to list its containers.
@@ -96,8 +96,8 @@ pub struct SupervisorParts<C, E> {
     pub machine: u64,
     /// The worker key's public part.
     pub worker: [u8; 32],
-    /// Public parts, hexadecimal, of the worker keys that served the machine before this one was given to it. Their
-    /// containers are found and seen through like its own.
+    /// Public parts, hexadecimal, of the worker keys that served the machine before this one was given to it.
+    /// Their containers are found and seen through like its own.
     pub earlier_workers: Vec<String>,
     /// Hash of the chain's first block.
     pub genesis_hash: [u8; 32],
@@ -211,8 +211,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         self.view.is_none()
     }
 
-    /// Looks at the chain: at the best block, and where there is a later final one, at that; returns the best one, which also
-    /// tells the epoch.
+    /// Looks at the chain: at the best block, and where there is a later final one, at that; returns the best
+    /// one, which also tells the epoch.
     pub async fn look_at_chain(&mut self, finalized_block: u64) -> Result<Head, ChainError> {
         let head = self.workshop.chain.head().await?;
         if head.best_block < self.highest_block {
@@ -241,8 +241,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         Ok(head)
     }
 
-    /// Decides for every job and sets the steps going. Returns what there is to say about each open job, or `None`
-    /// while the chain has to be looked at first.
+    /// Decides for every job and sets the steps going. Returns what there is to say about each open job, or
+    /// `None` while the chain has to be looked at first.
     pub async fn round(&mut self) -> Option<Vec<JobStatus>> {
         let containers = self.containers().await;
         let view = self.view.take()?;
@@ -487,9 +487,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// Clears away what is left of jobs that are gone from the chain.
     ///
-    /// The best block may be replaced. So a job counts as gone only when the block at which it was first missed cannot be
-    /// replaced any more, and final blocks have not the job either: its end may be in a later one than where it was missed,
-    /// on another fork.
+    /// The best block may be replaced. So a job counts as gone only when the block at which it was first
+    /// missed cannot be replaced any more, and final blocks have not the job either: its end may be in a
+    /// later one than where it was missed, on another fork.
     fn clear_leftovers(
         &mut self,
         view: &ChainView,

@@ -1,9 +1,9 @@
 //! The little that the worker writes down of each job, so that a restart repeats nothing.
 //!
-//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and for a finished
-//! task `outcome.json` and `result.json`. Notes, outcome and result are replaced as a whole, so that a crash leaves the old
-//! or the new content and nothing between. Notes that a failing disk broke are put aside, and made up for as far as that
-//! harms nobody.
+//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and
+//! for a finished task `outcome.json` and `result.json`. Notes, outcome and result are replaced as a whole,
+//! so that a crash leaves the old or the new content and nothing between. Notes that a failing disk broke are
+//! put aside, and made up for as far as that harms nobody.
 
 use std::{fs, io, path::PathBuf};
 
@@ -32,10 +32,11 @@ pub const MAX_KEPT_JOBS: usize = 256;
 pub struct JobNotes {
     /// Tells apart jobs of one number on a chain that was started anew.
     pub fingerprint: String,
-    /// The container was about to be started; set before the engine is asked to, and taken back when it is to be
-    /// replaced.
+    /// The container was about to be started; set before the engine is asked to, and taken back when it is to
+    /// be replaced.
     pub container_started: bool,
-    /// How often the container was started again, or replaced, since it last stayed up: see [`super::MAX_RESTARTS`].
+    /// How often the container was started again, or replaced, since it last stayed up: see
+    /// [`super::MAX_RESTARTS`].
     pub restarts: u32,
     /// Hash of the result document, once it is written.
     #[serde(with = "optional_hash")]
@@ -52,14 +53,17 @@ pub struct JobNotes {
     /// The manifest leaves standard output out of the result.
     #[serde(default)]
     pub stdout_is_left_out: bool,
+    /// The container was lost, and another takes its place; until that one is started.
+    #[serde(default)]
+    pub replacing: bool,
     /// The run before was killed, see [`super::LossCause::Killed`].
     #[serde(default)]
     pub was_killed: bool,
     /// The worker let the paused container run on.
     #[serde(default)]
     pub unpaused: bool,
-    /// The notes were lost, and these stand in their place until any are written.
-    #[serde(skip)]
+    /// The notes were lost, and the manifest was not read since.
+    #[serde(default)]
     pub made_up: bool,
     /// Why the job cannot be run, if so.
     pub refused: Option<String>,
@@ -116,7 +120,8 @@ mod optional_hash {
     }
 }
 
-/// What came of a task, apart from the notes: should these be lost, a result that is on chain can still be revealed.
+/// What came of a task, apart from the notes: should these be lost, a result that is on chain can still be
+/// revealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Outcome {
@@ -163,9 +168,9 @@ impl JobStore {
 
     /// What is noted of a job, or fresh notes. Notes of another job that had the number are dropped.
     ///
-    /// Lost notes are made up for in the way that harms nobody: a container is looked for by its labels, where a service's
-    /// goes on and a task without a result begins anew; the result that was submitted is the one of [`Outcome`]; and what a
-    /// replica wrote is kept back, as nothing says that it may be shown.
+    /// Lost notes are made up for in the way that harms nobody: a container is looked for by its labels,
+    /// where a service's goes on and a task without a result begins anew; the result that was submitted is
+    /// the one of [`Outcome`]; and what a replica wrote is kept back, as nothing says that it may be shown.
     pub fn notes(&self, job: u64, fingerprint: &str) -> io::Result<JobNotes> {
         match self.stored_notes(job)? {
             Some(notes) if notes.fingerprint == fingerprint => return Ok(notes),
@@ -295,8 +300,8 @@ impl JobStore {
             .collect()
     }
 
-    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`]. One that cannot be removed stays, and is
-    /// told in the log.
+    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`]. One that cannot be removed
+    /// stays, and is told in the log.
     pub fn prune(&self) -> io::Result<()> {
         let jobs = self.known_jobs()?;
         let mut surplus = jobs.len().saturating_sub(MAX_KEPT_JOBS);

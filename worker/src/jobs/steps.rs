@@ -1,7 +1,7 @@
 //! Carries out one decision for one job.
 //!
-//! Every step may be cut off at any point and done again: what happened is read off the chain, the engine and the
-//! notes before the next decision.
+//! Every step may be cut off at any point and done again: what happened is read off the chain, the engine and
+//! the notes before the next decision.
 
 use std::{io, sync::Arc};
 
@@ -222,8 +222,9 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
 
     /// Signs what was run and what came of it.
     ///
-    /// The order is the one that was run whatever the node says of it now: the result is in notes that are of this manifest
-    /// alone, by their fingerprint, and the manifest names the image, which was compared with the order's.
+    /// The order is the one that was run whatever the node says of it now: the result is in notes that are of
+    /// this manifest alone, by their fingerprint, and the manifest names the image, which was compared with
+    /// the order's.
     fn vouch(&self, on: &Assignment, result_hash: [u8; 32]) -> [u8; 64] {
         let statement = ResultStatement {
             job: on.id,
@@ -283,6 +284,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         // Written before there is a container, so that notes of an earlier chain's job are gone by then.
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
+            made_up: false,
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
@@ -323,6 +325,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         let notes = JobNotes {
             container_started: true,
+            replacing: false,
             replica: is_replica(&on.job),
             ..on.notes.clone()
         };
@@ -365,11 +368,12 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.unpause(container).await?)
     }
 
-    /// Makes another container of the same image. That the old one ran is forgotten first, so that whatever goes wrong
-    /// on the way to the new one counts as one loss.
+    /// Makes another container of the same image. That the old one ran is forgotten first, so that whatever
+    /// goes wrong on the way to the new one counts as one loss.
     async fn replace_container(&self, on: &Assignment, cause: LossCause) -> Result<(), StepError> {
         let notes = JobNotes {
             container_started: false,
+            replacing: true,
             restarts: on.notes.restarts.saturating_add(1),
             was_killed: cause == LossCause::Killed,
             unpaused: false,

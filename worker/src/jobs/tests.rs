@@ -551,6 +551,7 @@ fn supervisor_of<E: ContainerEngine>(
     worker: [u8; 32],
     earlier_workers: Vec<String>,
 ) -> Supervisor<FakeChain, E> {
+    losses::listen();
     Supervisor::new(SupervisorParts {
         chain: chain.clone(),
         engine: engine.clone(),

@@ -310,6 +310,7 @@ fn task_that_was_killed_runs_once_more_and_then_that_is_its_result() {
 #[test]
 fn container_that_is_being_replaced_is_made_without_counting_again() {
     let replacing = JobNotes {
+        replacing: true,
         restarts: MAX_RESTARTS,
         ..JobNotes::default()
     };
@@ -322,6 +323,43 @@ fn container_that_is_being_replaced_is_made_without_counting_again() {
             assert_eq!(table(kind, &state, &replacing), expected);
         }
     }
+}
+
+#[test]
+fn container_that_runs_without_notes_is_left_alone() {
+    // Its notes were lost.
+    let fresh = JobNotes::default();
+    for kind in [TASK, JobKind::Service] {
+        assert_eq!(
+            table(kind, &RUNNING, &fresh)[3..],
+            table(kind, &RUNNING, &started())[3..]
+        );
+        assert_eq!(
+            table(kind, &STARTING, &fresh)[3..],
+            table(kind, &STARTING, &started())[3..]
+        );
+    }
+}
+
+#[test]
+fn task_begins_anew_where_notes_that_were_made_up_do_not_say_what_belongs_to_its_result() {
+    let made_up = JobNotes::made_up();
+    let lost = Decision::ReplaceContainer(LossCause::Unseen);
+    for state in [STARTING, RUNNING] {
+        assert_eq!(table(TASK, &state, &made_up)[3..], all(lost.clone())[3..]);
+        assert_eq!(
+            table(JobKind::Service, &state, &made_up),
+            table(JobKind::Service, &state, &JobNotes::default())
+        );
+    }
+    let replacing = JobNotes {
+        replacing: true,
+        ..made_up
+    };
+    assert_eq!(
+        table(TASK, &RUNNING, &replacing)[3..],
+        all(Decision::RemoveContainer)[3..]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Containers that vanish from the engine, and what is done about it.
 
-use std::io::Write;
+use std::{cell::RefCell, io::Write, sync::Once};
 
 use super::*;
 
@@ -97,8 +97,8 @@ async fn container_that_is_missed_for_a_moment_is_left_alone() {
     assert_eq!(noted_restarts(&world, 7), 0);
 }
 
-/// Loses the job's containers as often as they come, and tells the seconds that each was missing before another ran
-/// or the job was given up.
+/// Loses the job's containers as often as they come, and tells the seconds that each was missing before
+/// another ran or the job was given up.
 async fn lose_until_given_up(world: &mut World) -> Vec<u64> {
     let mut seconds_missing = Vec::new();
     while world.chain.change(|state| !state.jobs.is_empty()) {
@@ -221,19 +221,16 @@ async fn registry_that_does_not_answer_for_minutes_ends_no_running_job() {
     }
 }
 
-/// What is logged while it is there.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
+thread_local! {
+    /// What was logged on this thread; each test has one of its own.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
+
+struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -241,48 +238,28 @@ impl Write for Log {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn log_says_what_it_costs_to_give_a_job_up() {
-    // Once unheard: a place in the code that another test is just the first to log from does not know of a listener that
-    // comes at the same moment.
-    let mut unheard = World::new();
-    unheard.deploy(7, TASK);
-    unheard.block().await;
-    lose_until_given_up(&mut unheard).await;
-    unheard.deploy_manifest(8, TASK, "{}");
-    unheard.block().await;
+/// Has everything logged, each thread for itself.
+///
+/// For the whole process and before any job is looked at: a place in the code that a test without a listener
+/// is the first to log from stays silent for all tests.
+pub(super) fn listen() {
+    static LISTENING: Once = Once::new();
+    LISTENING.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(|| Log)
+            .init();
+    });
+}
 
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    // Tests of this kind run on one thread, so that all of it is heard.
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+/// Gives a job up, declines one at once, and one late.
+async fn give_up_and_decline() {
     let mut world = World::new();
     world.deploy(7, TASK);
     world.block().await;
     lose_until_given_up(&mut world).await;
-    let text = log.text();
-    for sentence in [
-        "giving up a job that runs: a task is not paid, a service loses its hold-back",
-        "its container is gone from the engine, after 5 restarts",
-    ] {
-        assert!(text.contains(sentence), "{sentence:?} is not in\n{text}");
-    }
-
-    // One that never started costs nothing.
     world.deploy_manifest(8, TASK, "{}");
     world.block().await;
-    let text = log.text();
-    assert!(
-        text.contains("the job is not taken, which costs nothing"),
-        "{text}"
-    );
-
-    // Later it costs the consumer.
     world.engine.change(|engine| engine.pulls_hang = true);
     world.deploy(9, TASK);
     world.supervisor.look_at_chain(0).await.unwrap();
@@ -291,6 +268,25 @@ async fn log_says_what_it_costs_to_give_a_job_up() {
         .chain
         .change(|state| state.now_ms += 600_000 - START_MARGIN_MS);
     world.block().await;
-    let text = log.text();
-    assert!(text.contains("the job is not taken, and that late"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn log_says_what_it_costs_to_give_a_job_up_or_to_decline_it() {
+    give_up_and_decline().await;
+    // Tests of this kind run on one thread.
+    let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
+    for (sentence, job) in [
+        (
+            "giving up a job that runs: a task is not paid, a service loses its hold-back",
+            7,
+        ),
+        ("its container is gone from the engine, after 5 restarts", 7),
+        ("the job is not taken, which costs nothing", 8),
+        ("the job is not taken, and that late", 9),
+    ] {
+        let is_said = text
+            .lines()
+            .any(|line| line.contains(sentence) && line.contains(&format!("job={job} ")));
+        assert!(is_said, "{sentence:?} is not said of job {job} in\n{text}");
+    }
 }
