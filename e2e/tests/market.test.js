@@ -10,7 +10,7 @@ import { proveHardware } from '../lib/challenge.js';
 import { checkPayment, ledger } from '../lib/ledger.js';
 import {
   activeMachine, commitmentTo, cost, deploy, manifestBytes, minimumBond, orderFor, quorum, registerMachine,
-  registrationOf, untilClosed,
+  registrationOf, splitOf, untilClosed,
 } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 import { startProbeResponder } from '../lib/worker.js';
@@ -202,7 +202,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
   });
 });
 
-test('a job that was not started is taken back without cost', async () => {
+test('a job that was not started is taken back for the price of the time for which its machine was reserved', async () => {
   const { api, accounts } = suite;
   const order = deploy(api, machine, { manifest: manifestBytes('taken back') });
   const deployed = await succeed(api, order, accounts.charlie);
@@ -210,10 +210,29 @@ test('a job that was not started is taken back without cost', async () => {
   const closed = await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
   assert.equal(eventOf(closed, 'jobEscrow', 'AssignmentClosed').outcome, 'Cancelled');
   const event = eventOf(closed, 'jobEscrow', 'JobClosed');
-  assert.deepEqual([event.paid, event.depositReturned], [0n, deposit]);
+  const reservedMs = (await activeTimeAt(api, closed.blockHash)) - (await activeTimeAt(api, deployed.blockHash));
+  const reserved = cost(price, 1, reservedMs);
+  assert.ok(reserved > 0n);
+  assert.deepEqual([event.paid, event.depositReturned], [reserved, deposit]);
+  const split = splitOf(reserved);
   const { before, after } = await ledger(suite, closed);
-  assert.equal(after.consumer.free - before.consumer.free, escrowed + deposit - closed.fee);
-  assert.equal(before.issuance, after.issuance);
+  assert.equal(after.consumer.free - before.consumer.free, escrowed + deposit - reserved - closed.fee);
+  assert.equal(after.provider.free - before.provider.free, split.provider);
+  assert.equal(before.issuance - after.issuance, split.burned);
+});
+
+test('a worker key that owns nothing speaks for its machine, and pays nothing for it', async () => {
+  const { api, accounts } = suite;
+  await succeed(api, api.tx.balances.transferAll(accounts.bob.address, false), worker);
+  assert.equal((await balanceOf(api, worker.address)).free, 0n);
+  const order = deploy(api, machine, { manifest: manifestBytes('for a poor worker') });
+  const { job } = eventOf(await succeed(api, order, accounts.charlie), 'jobEscrow', 'JobOrdered');
+  const declined = await succeed(api, api.tx.jobEscrow.decline(job, machine, 'CannotRun'), worker);
+  assert.equal(eventOf(declined, 'jobEscrow', 'AssignmentClosed').outcome, 'Declined');
+  assert.equal(declined.fee, 0n);
+  // What would fail is not free, and cannot be paid for.
+  await assert.rejects(api.tx.jobEscrow.start(job).signAndSend(worker), /Inability to pay|Payment|1010/);
+  await succeed(api, api.tx.balances.transferKeepAlive(worker.address, 10n * ASY), accounts.bob);
 });
 
 /** Orders a service by an auction; gives the transaction, and the job. */
@@ -267,7 +286,7 @@ test('a node lists the open orders that pay what a machine asks for', async () =
   assert.deepEqual((await openOrders()).orders, []);
 });
 
-test('a liar among three replicas is outvoted and slashed', async () => {
+test('a liar among three replicas is outvoted and not paid, and nobody is slashed', async () => {
   const { api, accounts } = suite;
   const others = [accounts.ferdie, accounts.eve].map((provider, index) => ({
     provider, worker: accounts.fresh(WORKERS[index + 1]), responder: responders[index + 1],
@@ -303,9 +322,10 @@ test('a liar among three replicas is outvoted and slashed', async () => {
   assert.deepEqual([resultHash, votes], [truth, 2n]);
   const outvoted = eventOf(resolved, 'jobEscrow', 'AssignmentClosed');
   assert.deepEqual([outvoted.machine, outvoted.outcome, outvoted.paid], [replicas[1].machine, 'Outvoted', 0n]);
-  const slash = eventOf(resolved, 'providerStaking', 'SlashQueued');
-  assert.deepEqual([slash.machine, slash.reason], [replicas[1].machine, 'Offence(AgainstQuorum)']);
-  assert.equal(slash.owed, (await minimumBond(api, replicas[1].machine)) / 10n);
+  const forfeited = eventOf(resolved, 'jobEscrow', 'EarningsForfeited');
+  assert.equal(forfeited.machine, replicas[1].machine);
+  assert.ok(forfeited.amount > 0n, 'its work is paid for, and not to it');
+  assert.ok(!resolved.events.some((event) => event.method === 'SlashQueued'));
   await untilClosed(api);
   for (const replica of [replicas[0], replicas[2]]) {
     const settled = await succeed(api, api.tx.jobEscrow.settle(job, replica.machine), replica.worker);
