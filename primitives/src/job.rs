@@ -12,6 +12,16 @@ use crate::{clock::Millis, json, machine::MachineId, money::Balance};
 /// Identifies a job; given in order of creation and never used again.
 pub type JobId = u64;
 
+/// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a worker to look
+/// at the size, the platform and the address of an image.
+const START_GRACE_DIVISOR: Millis = 5;
+
+/// Returns for how long after its assignment a machine may decline at no cost to the job's consumer, in milliseconds of
+/// active time: a fifth of the time in which it may start, rounded down.
+pub fn start_grace_ms(assigned_at_ms: Millis, start_deadline_ms: Millis) -> Millis {
+    start_deadline_ms.saturating_sub(assigned_at_ms) / START_GRACE_DIVISOR
+}
+
 /// Most orders on a page of open orders.
 pub const MAX_PAGE_ORDERS: u32 = 100;
 

@@ -2,6 +2,7 @@
 
 use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},
+    job::start_grace_ms,
     machine::{LeaseEnd, MachineId},
     market::{MAX_NODES, Requirements},
     money::Balance,
@@ -25,10 +26,6 @@ pub const MAX_REPLICAS: u8 = 16;
 /// Most machines of which an auction remembers that they gave a place back. Those that are more may take a place again, at
 /// the price at which they gave it back: the price needs no memory of them.
 pub const MAX_REFUSALS: u32 = 16;
-
-/// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a worker to look
-/// at the size, the platform and the address of an image.
-const START_GRACE_DIVISOR: Millis = 5;
 
 /// Epochs whose pay is held back of a running service at most, however long it runs: a day of one-hour epochs. Bounds what
 /// a machine can lose by an outage that somebody else brought about.
@@ -639,10 +636,7 @@ impl<AccountId> AssignmentRecord<AccountId> {
                 assigned_at_ms,
                 deadline_ms,
                 ..
-            } => deadline_ms
-                .saturating_sub(assigned_at_ms)
-                .checked_div(START_GRACE_DIVISOR)
-                .unwrap_or(0),
+            } => start_grace_ms(assigned_at_ms, deadline_ms),
             _ => 0,
         }
     }

@@ -10,7 +10,7 @@
 //! loss but the workload's own end.
 
 use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
-use assay_primitives::job::StdoutResult;
+use assay_primitives::job::{StdoutResult, start_grace_ms};
 
 use super::notes::JobNotes;
 use crate::engine::{Container, ContainerState, Exit, RunEnd, RunFact};
@@ -29,13 +29,8 @@ pub const MAX_RESTARTS: u32 = 5;
 /// engine that hangs holds a round up for [`super::LIST_TIMEOUT`], and the transaction takes a block or two.
 pub const START_MARGIN_MS: u64 = 60_000;
 
-/// Part of the start window after which a decline costs the job's consumer the time for which the machine was
-/// reserved: one in so many, the chain's rule. The worker looks at orders and images before it pulls, so that
-/// it mostly knows sooner.
-const FREE_DECLINE_DIVISOR: u64 = 5;
-
 /// Returns true where the machine has had a job for so long before its start that a decline is not free for
-/// the job's consumer.
+/// the job's consumer. The worker looks at orders and images before it pulls, so that it mostly knows sooner.
 pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
     let AssignmentState::Starting {
         assigned_at_ms,
@@ -45,7 +40,7 @@ pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
     else {
         return false;
     };
-    let free_ms = deadline_ms.saturating_sub(assigned_at_ms) / FREE_DECLINE_DIVISOR;
+    let free_ms = start_grace_ms(assigned_at_ms, deadline_ms);
     now_ms > assigned_at_ms.saturating_add(free_ms)
 }
 

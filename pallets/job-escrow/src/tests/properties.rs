@@ -19,6 +19,7 @@ use polkadot_sdk::{
     sp_runtime::{DispatchResult, Permill},
 };
 
+use super::dice::Dice;
 use crate::{
     AssignmentState, Assignments, AuctionTerms, DeclineReason, Diversion, Error, Event, JobId, JobKind,
     JobOrder, Jobs, Manifest, ManifestRef, Outcome, Verification, mock::*,
@@ -31,35 +32,6 @@ const STEPS: usize = 200;
 const CONSUMERS: [AccountId; 3] = [CONSUMER, OTHER_CONSUMER, OTHER_CONSUMER + 1];
 const DEAD_AUTHOR: AccountId = AUTHOR + 1;
 const TRUTH: H256 = H256::repeat_byte(1);
-
-/// Numbers that look random and come of a seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `end`.
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn one_in(&mut self, end: u64) -> bool {
-        self.below(end) == 0
-    }
-
-    fn pick<Item: Copy>(&mut self, items: &[Item]) -> Option<Item> {
-        if items.is_empty() {
-            return None;
-        }
-        items.get(self.below(items.len() as u64) as usize).copied()
-    }
-}
 
 /// What the model knows of a machine's part in a job.
 #[derive(Clone, Default)]
