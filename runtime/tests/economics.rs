@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::{collections::BTreeSet, fs, path::Path};
+
 use assay_primitives::money::{ASY, Balance};
 use assay_runtime::{Runtime, parameters::bounded};
 use common::with_chain;
@@ -112,4 +114,48 @@ fn what_jobs_cost_is_as_the_page_says() {
         assert_eq!(shortest_ms, 60_000);
         assert_says("the shortest order is a minute");
     });
+}
+
+/// Adds the names of all functions in the Rust files below a folder.
+fn collect_functions(folder: &Path, functions: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_functions(&path, functions);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let source = fs::read_to_string(&path).unwrap();
+            let names = source.split("fn ").skip(1).map(|rest| {
+                rest.chars()
+                    .take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_')
+                    .collect()
+            });
+            functions.extend(names);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_page_names_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut functions = BTreeSet::new();
+    for folder in ["node/src", "pallets", "runtime/tests", "worker/src"] {
+        collect_functions(&root.join(folder), &mut functions);
+    }
+    // Test names are the only words of the page in code's letters that are so long.
+    let named: Vec<_> = PAGE
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|word| word.rsplit("::").next())
+        .filter(|word| {
+            word.len() > 22
+                && word
+                    .chars()
+                    .all(|letter| letter.is_ascii_lowercase() || letter == '_')
+        })
+        .collect();
+    assert!(named.len() > 60, "{} names were read", named.len());
+    for name in named {
+        assert!(functions.contains(name), "there is no test {name}");
+    }
 }
