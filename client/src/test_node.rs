@@ -184,9 +184,12 @@ fn header(number: u64, contents: &[u8]) -> SubstrateHeader<H256> {
     }
 }
 
+/// Answer of the node to a call, given its state and the call's parameters.
+type Answer = fn(&State, Params<'_>) -> Value;
+
 fn methods(state: Arc<State>) -> RpcModule<State> {
     let mut module = RpcModule::from_arc(state);
-    let answers: [(&'static str, fn(&State, Params<'_>) -> Value); 8] = [
+    let answers: [(&'static str, Answer); 8] = [
         ("system_chain", |_, _| json!("Test")),
         ("system_accountNextIndex", |_, _| json!(7)),
         ("chain_getFinalizedHead", |state, _| {

@@ -1,5 +1,7 @@
 //! What the node may ask the runtime about the market, and about a validator's duty to watch it.
 
+// The macro gives each function two parameters more than it declares.
+#![allow(clippy::too_many_arguments)]
 // The macro writes items that cannot be documented here, and repeats the bounds of a parameter that an argument has.
 #![allow(missing_docs, clippy::multiple_bound_locations)]
 

@@ -300,7 +300,7 @@ fn the_market_s_windows_fit_into_each_other() {
             "a strike would be forgotten before its bond is free"
         );
         assert!(
-            unbonding < EMISSION_HISTORY_EPOCHS.into(),
+            unbonding < EMISSION_HISTORY_EPOCHS,
             "a machine could leave unpaid"
         );
     });

@@ -14,7 +14,7 @@ use assay_primitives::{
         MachineStatus::{Active, Suspended, Unproven},
         SuspensionReason,
     },
-    money::{ASY, Balance, MILLI_ASY},
+    money::{Balance, MILLI_ASY},
     offence::{Beneficiaries, Offence, ReportOffence},
 };
 use assay_proof::{

@@ -348,9 +348,8 @@ pub(crate) mod tests {
             let path = self.path().join("ballast");
             let mut file = fs::File::create(&path).unwrap();
             let full = loop {
-                match file.write(&[1; 512]) {
-                    Ok(_) => (),
-                    Err(error) => break error,
+                if let Err(error) = file.write_all(&[1; 512]) {
+                    break error;
                 }
             };
             assert_eq!(full.kind(), ErrorKind::StorageFull);

@@ -87,6 +87,8 @@ pub const NOT_ASSIGNED: u8 = 3;
 /// Code by which a transaction pool hears of a part that does not follow the last one of its report.
 pub const NOT_NEXT_PART: u8 = 4;
 
+// The macro names the type of each closure that authorizes a call.
+#[allow(clippy::type_complexity)]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use assay_primitives::{

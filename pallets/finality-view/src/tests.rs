@@ -194,7 +194,7 @@ fn importers_refuse_a_block_without_a_statement() {
 
 #[test]
 fn integrity_test_works() {
-    ExtBuilder::build_and_execute(|| <FinalityView as Hooks<_>>::integrity_test());
+    ExtBuilder::build_and_execute(<FinalityView as Hooks<_>>::integrity_test);
 }
 
 proptest! {

@@ -138,6 +138,8 @@ pub const OTHER_RANDOMNESS: u8 = 7;
 /// reported.
 pub const FINALITY_STALLED: u8 = 8;
 
+// The macro names the type of each closure that authorizes a call.
+#[allow(clippy::type_complexity)]
 #[polkadot_sdk::frame_support::pallet]
 pub mod pallet {
     use alloc::vec::Vec;

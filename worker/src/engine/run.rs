@@ -160,7 +160,7 @@ impl Follower {
         let (tell, run) = watch::channel(None);
         tokio::spawn(async move {
             let id = self.id.clone();
-            let (end, reason) = self.to_its_end(capture).await;
+            let (end, reason) = self.follow_to_end(capture).await;
             if let Some(reason) = reason {
                 tracing::info!(
                     container = id,
@@ -176,7 +176,7 @@ impl Follower {
     }
 
     /// The run's end, and where it was not seen, why.
-    async fn to_its_end(self, mut capture: Capture) -> (RunEnd, Option<String>) {
+    async fn follow_to_end(self, mut capture: Capture) -> (RunEnd, Option<String>) {
         let Self {
             id,
             mut wait,

@@ -189,7 +189,7 @@ impl WorkerChain for FakeChain {
                     state.jobs.remove(&job);
                 }
                 WorkerCall::Abandon { job, .. } | WorkerCall::ReportWorkloadEnded { job } => {
-                    drop(state.jobs.remove(&job))
+                    state.jobs.remove(&job);
                 }
                 WorkerCall::AcceptRequest { .. }
                 | WorkerCall::CommitResult { .. }

@@ -253,7 +253,7 @@ fn epochs_tell_what_machines_weighed_until_they_are_paid() {
 
 #[test]
 fn integrity_test_works() {
-    ExtBuilder::default().build_and_execute(|| <RewardEmission as Hooks<_>>::integrity_test());
+    ExtBuilder::default().build_and_execute(<RewardEmission as Hooks<_>>::integrity_test);
 }
 
 #[test]

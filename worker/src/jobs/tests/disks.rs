@@ -45,7 +45,9 @@ async fn torn_notes_cost_no_job_and_give_no_false_result() {
     world.deploy(7, JobKind::Service);
     world.deploy(8, TASK);
     world.block().await;
-    world.chain.change(|state| drop(state.jobs.remove(&8)));
+    world.chain.change(|state| {
+        state.jobs.remove(&8);
+    });
     world.block().await;
     assert!(world.store().stored_notes(8).unwrap().unwrap().closed);
     world.engine.trace();
