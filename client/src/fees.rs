@@ -1,4 +1,4 @@
-//! What the chain charges for a call.
+//! Fees that the chain charges for a call.
 
 use assay_primitives::money::Balance;
 use subxt::config::DefaultExtrinsicParamsBuilder;

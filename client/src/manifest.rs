@@ -310,7 +310,7 @@ pub struct JobManifest {
     /// Whether the container may use the network; it may not unless it asks.
     #[serde(default)]
     pub network: bool,
-    /// Whether a task's standard output is part of its result, byte for byte as it was written; says nothing
+    /// Makes a task's standard output part of its result, byte for byte as it was written; says nothing
     /// to a service.
     ///
     /// Default: true, since results always covered what a task wrote, and a task that shows its answer there

@@ -41,7 +41,7 @@ const FINALITY_TIMEOUT: &str = "Finality timeout";
 
 type AtSubmission = OnlineClientAtBlockImpl<SubstrateConfig>;
 
-/// Where a transaction went, and what it did.
+/// Block that a transaction is in, and the events that it made there.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Included {
     /// Number of the block that contains it.

@@ -149,12 +149,12 @@ impl TestNode {
         self.state.finalized.send_replace(H256(block.hash));
     }
 
-    /// Whether subscriptions to blocks tell nothing from now on.
+    /// Silences subscriptions to blocks, or lets them speak again.
     pub(crate) fn silence(&self, is_silent: bool) {
         self.state.is_silent.store(is_silent, Ordering::SeqCst);
     }
 
-    /// How many subscriptions to blocks there have been.
+    /// Number of subscriptions to blocks so far.
     pub(crate) fn subscriptions(&self) -> usize {
         self.state.subscriptions.load(Ordering::SeqCst)
     }

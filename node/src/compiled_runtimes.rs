@@ -40,7 +40,7 @@ pub(crate) enum FolderError {
     System {
         /// Where.
         path: PathBuf,
-        /// What it said.
+        /// Cause.
         source: io::Error,
     },
 
@@ -51,7 +51,7 @@ pub(crate) enum FolderError {
         path.display()
     )]
     ForeignOwner {
-        /// What is theirs.
+        /// Path of another owner.
         path: PathBuf,
         /// The owner's number.
         owner: u32,
@@ -71,7 +71,7 @@ pub(crate) enum FolderError {
     /// The path, or a part of it, is no folder.
     #[error("{} is not a folder; name another, or remove it", path.display())]
     NotFolder {
-        /// What is there.
+        /// Path of what is there.
         path: PathBuf,
     },
 
@@ -85,7 +85,7 @@ pub(crate) enum FolderError {
     /// Something in the folder is neither a file nor a folder: a link, for one.
     #[error("{} is neither a file nor a folder, and the node made nothing else there; remove it", path.display())]
     NotFile {
-        /// What is there.
+        /// Path of what is there.
         path: PathBuf,
     },
 

@@ -187,7 +187,7 @@ pub enum EscrowEvent {
         /// Where it ran.
         machine: MachineId,
     },
-    /// What neither side is shown to deserve went to the treasury.
+    /// The treasury got what neither side is shown to deserve.
     EarningsForfeited {
         /// The job.
         job: JobId,
