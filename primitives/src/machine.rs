@@ -191,6 +191,11 @@ pub trait MachineInspect<AccountId> {
     /// of other pallets. A registry whose machines never retire has nothing to do.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_retire(_machine: MachineId) {}
+
+    /// Opens as many audits as can live at once, so that the next change of what a machine has free is noted
+    /// for the newest of them; for benchmarks of other pallets. A registry that is not audited has nothing to do.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_audit() {}
 }
 
 /// End of a lease of slots, as far as the chain can tell. Nobody is slashed for any of them: the market counts them.
@@ -362,6 +367,10 @@ pub trait HardwareProofs {
     /// Has a machine hold a proof of all of its slots, for longer than any benchmark lasts.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_prove(_machine: MachineId) {}
+
+    /// Opens as many audits as can live at once, of which none has noted anything of any machine.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_audit() {}
 }
 
 /// Every machine counts as proven: what a chain without the hardware challenge knows.

@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_runtime::DispatchError;
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,8 @@ use crate::{
     clock::Millis,
     json,
     machine::{
-        ClassName, Endpoint, HardwareClassId, Location, MachineId, MachineStatus, Region, ServiceRecord,
+        ClassName, Endpoint, HardwareClassId, LeaseTerms, Location, MachineId, MachineLease, MachineStatus,
+        Region, ServiceRecord,
     },
     money::Balance,
 };
@@ -418,6 +420,31 @@ pub trait MachineMatching {
     ///
     /// Says the same as [`explain`](crate::api::ComputeMarketApi), which also says why.
     fn meets(requirements: &Requirements, machine: MachineId) -> bool;
+
+    /// Requirements that the machine meets, with everything set that costs something to check but a TEE; for
+    /// benchmarks of other pallets.
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_requirements(_machine: MachineId) -> Requirements {
+        Requirements::default()
+    }
+}
+
+/// Leases machines that meet requirements. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
+pub trait MatchingLease<AccountId>: MachineLease<AccountId> + MachineMatching {
+    /// Takes `slots` free slots of a machine that meets requirements which [`MachineMatching::check`] accepted.
+    /// Returns `None`, and changes nothing, where the machine does not meet them.
+    ///
+    /// A registry that has both in one record reads it once.
+    fn lease_matching(
+        machine: MachineId,
+        slots: u8,
+        requirements: &Requirements,
+    ) -> Result<Option<LeaseTerms<AccountId>>, DispatchError> {
+        if !Self::meets(requirements, machine) {
+            return Ok(None);
+        }
+        Self::lease(machine, slots).map(Some)
+    }
 }
 
 /// Every machine meets everything; for tests.

@@ -58,6 +58,9 @@ const PARAMS: ChallengeParams = ChallengeParams {
     deadline_ms: 1_000,
 };
 
+/// Time between two expiries of a machine's proofs, in milliseconds.
+const PROOF_STEP_MS: Millis = 100_000;
+
 /// What opens the lanes.
 const OPENINGS: DrawnOpenings = DrawnOpenings {
     randomness: [2; 32],
@@ -110,9 +113,21 @@ where
     (public.0.into(), public)
 }
 
-/// An active machine, registered before all rounds, with as many proofs as can be, the next of which expires when the
-/// audit opens. Its class has as many versions as can be, and the oldest of them counts for the audit.
+/// An active machine of [`unproven_machine`].
 fn active_machine<T: Config>(worker_key: &T::AccountId, slots: u8) -> MachineId
+where
+    T::Machines: MachineLease<T::AccountId>,
+{
+    let machine = unproven_machine::<T>(worker_key, slots);
+    let proofs = Proofs::<T>::get(machine);
+    T::Machines::benchmark_activate(machine);
+    Proofs::<T>::set(machine, proofs);
+    machine
+}
+
+/// A bonded machine, registered before all rounds, with as many proofs as can be, the next of which expires when the
+/// audit opens. Its class has as many versions as can be, and the oldest of them counts for the audit.
+fn unproven_machine<T: Config>(worker_key: &T::AccountId, slots: u8) -> MachineId
 where
     T::Machines: MachineLease<T::AccountId>,
 {
@@ -120,7 +135,6 @@ where
     let provider: T::AccountId = account("provider", 0, 0);
     let machine = T::Machines::benchmark_machine(&provider, worker_key, slots);
     T::Bonds::benchmark_bond(machine);
-    T::Machines::benchmark_activate(machine);
 
     let class = T::Machines::hardware_claim(machine).unwrap().class;
     let versions: Vec<ClassVersion> = (0..MAX_CLASS_VERSIONS)
@@ -134,7 +148,7 @@ where
     let steps: Vec<ProofStep> = (0..MAX_SLOTS)
         .map(|step| ProofStep {
             slots: MAX_SLOTS - step,
-            expires_at_ms: OPENED_MS + 100_000 * Millis::from(step),
+            expires_at_ms: OPENED_MS + PROOF_STEP_MS * Millis::from(step),
         })
         .collect();
     Proofs::<T>::insert(
@@ -183,6 +197,7 @@ fn root_and_proof(worker_key: &sr25519::Public, machine: MachineId, slot: u8) ->
 /// A machine that committed for so many slots, and their proofs, at the time at which they can be proven.
 fn committed<T: Config>(
     slots: u32,
+    is_active: bool,
 ) -> (
     MachineId,
     sr25519::Public,
@@ -193,7 +208,11 @@ where
     T::AccountId: From<[u8; 32]>,
 {
     let (worker_key, public) = worker::<T>();
-    let machine = active_machine::<T>(&worker_key, slots as u8);
+    let machine = if is_active {
+        active_machine::<T>(&worker_key, slots as u8)
+    } else {
+        unproven_machine::<T>(&worker_key, slots as u8)
+    };
     open_audits::<T>(MAX_LIVE_AUDITS, Some(OPENINGS));
     let (roots, proofs): (Vec<Hash>, Vec<SlotProof>) = (0..slots as u8)
         .map(|slot| root_and_proof(&public, machine, slot))
@@ -255,19 +274,15 @@ where
 {
     let (worker_key, _) = worker::<T>();
     let machine = active_machine::<T>(&worker_key, MAX_SLOTS);
+    // None of them has noted what the machine had free: all are read, and its suspension is noted for the newest.
     open_audits::<T>(MAX_LIVE_AUDITS, Some(OPENINGS));
-    let exposure = Exposure {
-        free_slots: 1,
-        is_active: true,
-    };
-    Exposures::<T>::insert(ROUND + MAX_LIVE_AUDITS - 1, machine, exposure);
     // Finality stalled before the audit.
     LastStalledMs::<T>::put(1);
     set_time::<T>(13_001);
     machine
 }
 
-/// A machine of whose proofs one has expired, and the hook did not see it yet.
+/// An active machine whose proofs have all expired, which the hook did not see yet.
 fn expired_machine<T: Config>() -> MachineId
 where
     T::Machines: MachineLease<T::AccountId>,
@@ -275,7 +290,8 @@ where
 {
     let (worker_key, _) = worker::<T>();
     let machine = active_machine::<T>(&worker_key, MAX_SLOTS);
-    set_time::<T>(1);
+    open_audits::<T>(MAX_LIVE_AUDITS, None);
+    set_time::<T>(PROOF_STEP_MS * Millis::from(MAX_SLOTS));
     machine
 }
 
@@ -317,10 +333,10 @@ mod benches {
         assert!(validity.unwrap().is_ok());
     }
 
-    /// Of all slots of a machine, with lanes that cost next to nothing.
+    /// Of all slots of a machine, which enters the market by it, with lanes that cost next to nothing.
     #[benchmark]
     fn prove(s: Linear<1, { T::MaxSlotsPerProof::get() }>) {
-        let (machine, public, proofs) = committed::<T>(s);
+        let (machine, public, proofs) = committed::<T>(s, false);
         let signature = signature(&public, b"checked before");
 
         #[extrinsic_call]
@@ -340,10 +356,10 @@ mod benches {
         );
     }
 
-    /// As [`prove`], but that the last sibling of the last slot is wrong.
+    /// Of an active machine, which is suspended: the last sibling of the last slot is wrong.
     #[benchmark]
     fn prove_wrong(s: Linear<1, { T::MaxSlotsPerProof::get() }>) {
-        let (machine, public, proofs) = committed::<T>(s);
+        let (machine, public, proofs) = committed::<T>(s, true);
         let mut proofs = proofs.into_inner();
         let mut openings = proofs.pop().unwrap().openings.into_inner();
         let mut last = openings.pop().unwrap();
@@ -372,7 +388,7 @@ mod benches {
 
     #[benchmark]
     fn authorize_prove(s: Linear<1, { T::MaxSlotsPerProof::get() }>) {
-        let (machine, public, proofs) = committed::<T>(s);
+        let (machine, public, proofs) = committed::<T>(s, true);
         let genesis_hash = Pallet::<T>::genesis_hash();
         let Some(Answer::Committed(commitment)) = Answers::<T>::get(ROUND, machine) else {
             panic!("the machine committed");
@@ -588,7 +604,7 @@ mod benches {
         assert_eq!(Audits::<T>::get().len(), MAX_LIVE_AUDITS as usize);
     }
 
-    /// Of an active machine that has as many proofs as can be, and keeps all but one.
+    /// Of an active machine that had as many proofs as can be, and leaves the market with the last of them.
     #[benchmark]
     fn hook_expire() {
         let machine = expired_machine::<T>();
@@ -600,10 +616,7 @@ mod benches {
             Pallet::<T>::expire(machine);
         }
 
-        assert_eq!(
-            Proofs::<T>::get(machine).unwrap().steps.len(),
-            usize::from(MAX_SLOTS) - 1
-        );
+        assert_eq!(Proofs::<T>::get(machine).unwrap().steps.len(), 0);
     }
 
     #[benchmark]

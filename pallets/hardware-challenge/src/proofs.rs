@@ -124,6 +124,16 @@ impl<T: Config> HardwareProofs for Pallet<T> {
         });
         Self::put_proof(machine, &before, after);
     }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_audit() {
+        use crate::{Audits, LiveAudits, MAX_LIVE_AUDITS};
+
+        let first = NextRound::<T>::get();
+        let next = first + MAX_LIVE_AUDITS;
+        Audits::<T>::put(LiveAudits::truncate_from((first..next).collect()));
+        NextRound::<T>::put(next);
+    }
 }
 
 impl<T: Config> OnMachineRemoved for Pallet<T> {

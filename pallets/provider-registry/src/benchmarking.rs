@@ -28,8 +28,9 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Call, Config, Event, HardwareClassRecord, MachineRecord, MachineRegistration, MachineRegistrationOf,
-    Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys, offers::MachineBook,
+    Call, Config, Event, HardwareClassRecord, HardwareClasses, MachineRecord, MachineRegistration,
+    MachineRegistrationOf, Machines, Pallet, ProviderName, ProviderRecord, Providers, WorkerKeys,
+    offers::MachineBook,
 };
 
 /// Type of the worker keys that benchmarks make in the keystore.
@@ -119,6 +120,16 @@ fn registered_machine<T: Config>() -> (T::AccountId, MachineId) {
     (provider, machine)
 }
 
+/// A registered machine in a status that its call changes, while audits live that have noted nothing of it.
+fn audited_machine<T: Config>(status: MachineStatus) -> (T::AccountId, MachineId) {
+    let (provider, machine) = registered_machine::<T>();
+    T::Bonds::benchmark_bond(machine);
+    T::HardwareProofs::benchmark_prove(machine);
+    force_status::<T>(machine, status);
+    T::HardwareProofs::benchmark_audit();
+    (provider, machine)
+}
+
 /// A registration with the signature of a worker key that the keystore just made.
 fn signed_registration<T: Config>(provider: &T::AccountId) -> (MachineRegistrationOf<T>, sr25519::Signature) {
     let public = sp_io::crypto::sr25519_generate(WORKER_KEY_TYPE, None);
@@ -145,6 +156,34 @@ pub(crate) fn insert_machine<T: Config>(
     record.machines += 1;
     let registration = registration::<T>(worker_key.clone(), slots);
     Pallet::<T>::insert_machine(provider.clone(), record, registration, &class, 0).unwrap()
+}
+
+/// What [`assay_primitives::market::MachineMatching::benchmark_requirements`] says. The center of the circle lies
+/// away from the machine, so that the distance has to be worked out.
+pub(crate) fn strictest_requirements<T: Config>(machine: MachineId) -> Requirements {
+    let record = Machines::<T>::get(machine).unwrap();
+    let class = HardwareClasses::<T>::get(record.class).unwrap();
+    Requirements {
+        gpu_type: Some(class.name),
+        min_vram_mib: class.vram_mib,
+        min_cuda_cores: class.cuda_cores,
+        min_compute_score: class.compute_score,
+        min_cpu_cores: 1,
+        min_ram_mib: 1,
+        min_disk_gib: 1,
+        min_upload_mbps: record.upload_mbps,
+        min_download_mbps: record.download_mbps,
+        region: Some(record.region),
+        near: Some(Near {
+            center: Location::default(),
+            within_km: u32::MAX,
+        }),
+        max_price_per_slot_hour: None,
+        tee: None,
+        min_uptime_ppm: 0,
+        min_free_slots: 1,
+        min_nodes: 0,
+    }
 }
 
 /// Gives a machine a status, whatever its bond and proofs.
@@ -263,8 +302,7 @@ mod benches {
     /// Of a machine on offer: its place among the offers changes.
     #[benchmark]
     fn update_ask() {
-        let (provider, machine) = registered_machine::<T>();
-        force_status::<T>(machine, MachineStatus::Active);
+        let (provider, machine) = audited_machine::<T>(MachineStatus::Active);
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine, 2 * ASY);
@@ -289,8 +327,7 @@ mod benches {
     /// Of a machine on offer, to a key that served nobody.
     #[benchmark]
     fn rotate_keys() {
-        let (provider, machine) = registered_machine::<T>();
-        force_status::<T>(machine, MachineStatus::Active);
+        let (provider, machine) = audited_machine::<T>(MachineStatus::Active);
         let (registration, signature) = signed_registration::<T>(&provider);
         let worker_key = registration.worker_key;
 
@@ -314,8 +351,7 @@ mod benches {
     /// Of an active machine, which loses its weight in the emission.
     #[benchmark]
     fn suspend_self() {
-        let (provider, machine) = registered_machine::<T>();
-        force_status::<T>(machine, MachineStatus::Active);
+        let (provider, machine) = audited_machine::<T>(MachineStatus::Active);
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine);
@@ -326,10 +362,8 @@ mod benches {
     /// Of a bonded machine, which becomes active and weighs something in the emission.
     #[benchmark]
     fn resume() {
-        let (provider, machine) = registered_machine::<T>();
-        T::Bonds::benchmark_bond(machine);
-        T::HardwareProofs::benchmark_prove(machine);
-        force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::OwnRequest));
+        let (provider, machine) =
+            audited_machine::<T>(MachineStatus::Suspended(SuspensionReason::OwnRequest));
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine);
@@ -339,8 +373,7 @@ mod benches {
 
     #[benchmark]
     fn drain() {
-        let (provider, machine) = registered_machine::<T>();
-        force_status::<T>(machine, MachineStatus::Active);
+        let (provider, machine) = audited_machine::<T>(MachineStatus::Active);
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine);
@@ -390,10 +423,8 @@ mod benches {
     /// Of a bonded machine that is suspended for its bond: new terms, a new status and a new weight.
     #[benchmark]
     fn refresh_machine() {
-        let (provider, machine) = registered_machine::<T>();
-        T::Bonds::benchmark_bond(machine);
-        T::HardwareProofs::benchmark_prove(machine);
-        force_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::BondTooLow));
+        let (provider, machine) =
+            audited_machine::<T>(MachineStatus::Suspended(SuspensionReason::BondTooLow));
         Pallet::<T>::put_class(CLASS, class_record::<T>(1_979)).unwrap();
 
         #[extrinsic_call]

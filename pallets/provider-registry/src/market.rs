@@ -7,6 +7,7 @@ use assay_primitives::{
         HardwareClaim, HardwareClaims, HardwareProofs, LeaseEnd, LeaseTerms, MachineId, MachineInspect,
         MachineLease, MachineStatus,
     },
+    market::{MatchingLease, Requirements},
     money::Balance,
 };
 use polkadot_sdk::{
@@ -15,8 +16,8 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    Config, Error, Event, Machines, NextMachineId, Pallet, WorkerKeys, lifecycle::status_after_lease,
-    offers::MachineBook,
+    Config, Error, Event, MachineRecordOf, Machines, NextMachineId, Pallet, WorkerKeys,
+    lifecycle::status_after_lease, offers::MachineBook,
 };
 
 impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
@@ -61,6 +62,11 @@ impl<T: Config> MachineInspect<T::AccountId> for Pallet<T> {
     fn benchmark_retire(machine: MachineId) {
         crate::benchmarking::force_status::<T>(machine, MachineStatus::Retired);
     }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_audit() {
+        T::HardwareProofs::benchmark_audit();
+    }
 }
 
 impl<T: Config> HardwareClaims<T::AccountId> for Pallet<T> {
@@ -102,19 +108,24 @@ impl<T: Config> MachineIdentities<T::AccountId> for Pallet<T> {
     }
 }
 
-impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
-    fn lease(machine: MachineId, slots: u8) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
+impl<T: Config> Pallet<T> {
+    /// Takes free slots of a machine whose record was read already.
+    fn take_slots(
+        machine: MachineId,
+        before: MachineRecordOf<T>,
+        slots: u8,
+    ) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
         ensure!(slots > 0, Error::<T>::BadSlots);
-        let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
-        ensure!(record.status == MachineStatus::Active, Error::<T>::NotActive);
+        ensure!(before.status == MachineStatus::Active, Error::<T>::NotActive);
         // The block that finds a proof too old may be late.
         ensure!(T::HardwareProofs::is_proven(machine), Error::<T>::ProofTooOld);
+        let mut record = before.clone();
         record.free_slots = record
             .free_slots
             .checked_sub(slots)
             .ok_or(Error::<T>::TooFewFreeSlots)?;
 
-        MachineBook::<T>::put(machine, &mut record);
+        MachineBook::<T>::replace(machine, Some(&before), &mut record);
         Self::deposit_event(Event::SlotsLeased {
             machine,
             slots,
@@ -125,10 +136,33 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             provider: record.provider,
         })
     }
+}
+
+impl<T: Config> MatchingLease<T::AccountId> for Pallet<T> {
+    fn lease_matching(
+        machine: MachineId,
+        slots: u8,
+        requirements: &Requirements,
+    ) -> Result<Option<LeaseTerms<T::AccountId>>, DispatchError> {
+        match Self::machine_and_class(machine) {
+            Some((record, class)) if Self::mismatches(requirements, machine, &record, &class).is_empty() => {
+                Self::take_slots(machine, record, slots).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
+    fn lease(machine: MachineId, slots: u8) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
+        let record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        Self::take_slots(machine, record, slots)
+    }
 
     fn release(machine: MachineId, slots: u8, end: LeaseEnd) -> DispatchResult {
         ensure!(slots > 0, Error::<T>::BadSlots);
-        let mut record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        let before = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
+        let mut record = before.clone();
         record.free_slots = record
             .free_slots
             .checked_add(slots)
@@ -146,7 +180,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
         match status_after_lease(record.status, end, record.is_leased()) {
             MachineStatus::Retired => Self::leave_market(machine, record),
             to if to != record.status => Self::set_status(machine, record, to),
-            _ => MachineBook::<T>::put(machine, &mut record),
+            _ => MachineBook::<T>::replace(machine, Some(&before), &mut record),
         }
         Ok(())
     }

@@ -216,6 +216,11 @@ impl<T: Config> MachineMatching for Pallet<T> {
                 Self::mismatches(requirements, machine, &record, &class).is_empty()
             })
     }
+
+    #[cfg(feature = "runtime-benchmarks")]
+    fn benchmark_requirements(machine: MachineId) -> Requirements {
+        crate::benchmarking::strictest_requirements::<T>(machine)
+    }
 }
 
 /// What some of a host's slots share of the whole, rounded down.

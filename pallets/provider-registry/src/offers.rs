@@ -127,7 +127,16 @@ impl<T: Config> MachineBook<T> {
     /// The challenge hears first of every change in what it may ask of the machine.
     pub(crate) fn put(machine: MachineId, record: &mut MachineRecordOf<T>) {
         let before = Machines::<T>::get(machine);
-        if let Some(before) = &before {
+        Self::replace(machine, before.as_ref(), record);
+    }
+
+    /// Does the same as [`Self::put`] for a caller that has read the record which is stored now.
+    pub(crate) fn replace(
+        machine: MachineId,
+        before: Option<&MachineRecordOf<T>>,
+        record: &mut MachineRecordOf<T>,
+    ) {
+        if let Some(before) = before {
             // The clock is asked only where it matters: most of what is written is neither.
             if record.gave_up_duty(before) {
                 record.last_duty_epoch = Some(T::Clock::current_epoch());
@@ -136,7 +145,7 @@ impl<T: Config> MachineBook<T> {
                 T::HardwareProofs::before_exposure_change(machine, before.exposure());
             }
         }
-        let before = before.and_then(|record| keys::<T>(machine, &record));
+        let before = before.and_then(|record| keys::<T>(machine, record));
         Self::change(before, keys::<T>(machine, record));
         Machines::<T>::insert(machine, record);
     }

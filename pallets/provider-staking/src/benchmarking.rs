@@ -123,6 +123,7 @@ fn machine_to_end<T: Config>() -> (SlashId, MachineId, Balance) {
     let chunks = Balance::from(MAX_UNLOCK_CHUNKS).saturating_mul(ASY);
     T::Currency::hold(&HoldReason::MachineBond.into(), &provider, chunks).unwrap();
     Bonds::<T>::insert(machine, record);
+    T::Machines::benchmark_audit();
     let (id, owed) = insert_due_slash::<T>(machine, true);
     (id, machine, owed)
 }
@@ -234,6 +235,7 @@ mod benches {
         insert_bond::<T>(&provider, machine, minimum, MAX_UNLOCK_CHUNKS);
         // Its bond does not suffice any more: it leaves the market.
         T::Machines::benchmark_enter_market(machine);
+        T::Machines::benchmark_audit();
         let due_epoch = T::Clock::current_epoch().saturating_add(T::SlashDeferEpochs::get());
         let last_epoch = due_epoch.saturating_add(1);
         for epoch in [due_epoch, last_epoch] {
