@@ -32,78 +32,67 @@ use polkadot_sdk::{
     },
 };
 
-use crate::{AssignmentRecordOf, Config, Error, Event, JobId, JobKind, JobRecordOf, Outcome, Pallet};
+use crate::{Config, Error, Event, JobId, JobKind, JobRecordOf, Outcome, Pallet, book::OpenAssignment};
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_submit_attested_result(
         worker: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         result_hash: H256,
         signature: &T::StatementSignature,
     ) -> DispatchResult {
-        let (machine, mut record, assignment, keys) =
-            Self::check_attested_result(worker, job, result_hash, signature)?;
-        let now_ms = T::Clock::now_ms();
+        let (open, keys) = Self::check_attested_result(worker, job_id, result_hash, signature)?;
         Self::deposit_event(Event::ResultAttested {
-            job,
-            machine,
+            job: job_id,
+            machine: open.machine,
             result_hash,
             worker_key: keys.worker_key,
             evidence_until_s: keys.until_s,
         });
-        Self::end_run(job, &mut record, machine, assignment, now_ms, Outcome::Completed)?;
-        Self::put_or_close(job, record)
+        open.end_run(T::Clock::now_ms(), Outcome::Completed)?.save()
     }
 
-    /// Part of a worker in an attested task whose result it may give now by this statement, and the keys of its evidence.
-    #[allow(clippy::type_complexity)]
+    /// Returns the assignment of a worker's machine, and the keys of its evidence, if it may give the result of its
+    /// attested task now by this statement.
     pub(crate) fn check_attested_result(
         worker: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         result_hash: H256,
         signature: &T::StatementSignature,
-    ) -> Result<
-        (
-            MachineId,
-            JobRecordOf<T>,
-            AssignmentRecordOf<T>,
-            AttestedKeys<T::AccountId>,
-        ),
-        DispatchError,
-    > {
-        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
-        ensure!(record.kind != JobKind::Service, Error::<T>::NotTask);
-        ensure!(record.kind.is_attested(), Error::<T>::OtherVerification);
-        Self::running(&assignment)?;
-        let keys = T::AttestedSigners::attested_keys(machine)
+    ) -> Result<(OpenAssignment<T>, AttestedKeys<T::AccountId>), DispatchError> {
+        let open = OpenAssignment::<T>::load_of_worker(worker, job_id)?;
+        ensure!(open.job.kind != JobKind::Service, Error::<T>::NotTask);
+        ensure!(open.job.kind.is_attested(), Error::<T>::OtherVerification);
+        open.running()?;
+        let keys = T::AttestedSigners::attested_keys(open.machine)
             .filter(|keys| keys.worker_key == *worker)
             .ok_or(Error::<T>::EvidenceEnded)?;
-        let message = Self::statement_of_result(job, machine, &record, result_hash);
+        let message = Self::statement_of_result(job_id, open.machine, &open.job, result_hash);
         ensure!(
             signature.verify(message.as_slice(), worker),
             Error::<T>::BadStatement
         );
-        Ok((machine, record, assignment, keys))
+        Ok((open, keys))
     }
 
-    /// Whether a machine is attested, where a job needs that.
-    pub(crate) fn may_run(record: &JobRecordOf<T>, machine: MachineId) -> bool {
-        !record.kind.is_attested() || T::AttestedSigners::attested_keys(machine).is_some()
+    /// Returns true unless the job needs an attested machine and this one is not.
+    pub(crate) fn may_run(job: &JobRecordOf<T>, machine: MachineId) -> bool {
+        !job.kind.is_attested() || T::AttestedSigners::attested_keys(machine).is_some()
     }
 
-    /// What a machine's worker key has to sign for its result to be this one.
+    /// Returns the bytes that a machine's worker key signs for its result to be this one.
     pub(crate) fn statement_of_result(
-        job: JobId,
+        job_id: JobId,
         machine: MachineId,
-        record: &JobRecordOf<T>,
+        job: &JobRecordOf<T>,
         result_hash: H256,
     ) -> Vec<u8> {
         let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
         let statement = ResultStatement {
-            job,
+            job: job_id,
             machine,
-            image_digest: record.image_digest.0,
-            manifest_hash: record.manifest.hash().0,
+            image_digest: job.image_digest.0,
+            manifest_hash: job.manifest.hash().0,
             result_hash: result_hash.0,
         };
         statement.message(genesis_hash.as_ref())

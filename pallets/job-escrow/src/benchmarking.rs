@@ -8,8 +8,8 @@ use assay_primitives::{
     attestation::AttestedSigners,
     clock::{ActiveClock, EpochIndex, Millis},
     emission::EpochUptime,
-    machine::{Location, MachineId, MachineInspect, MachineLease},
-    market::{MAX_NODES, Near, Requirements},
+    machine::{MachineId, MachineInspect, MachineLease},
+    market::{MAX_NODES, MachineMatching, TeeKind},
     money::ASY,
 };
 use polkadot_sdk::{
@@ -34,13 +34,16 @@ const FIRST_EPOCH: EpochIndex = 10;
 /// Type of the worker keys that benchmarks make in the keystore.
 const WORKER_KEY_TYPE: KeyTypeId = KeyTypeId(*b"work");
 
-/// Makes worker keys that sign.
+/// Makes worker keys that sign, and the author who has a part in payments.
 pub trait BenchmarkHelper<AccountId, Signature> {
     /// The account of a new key.
     fn worker() -> AccountId;
 
     /// The signature of such a key.
     fn sign(worker: &AccountId, message: &[u8]) -> Signature;
+
+    /// Makes an account the author of the block at hand.
+    fn set_author(_author: &AccountId) {}
 }
 
 /// Keys of sr25519, in the keystore.
@@ -83,19 +86,23 @@ fn set_up<T: Config>() -> T::AccountId {
         &T::TreasuryAccount::get(),
         1_000_000 * ASY
     ));
+    T::BenchmarkHelper::set_author(&funded::<T>("author", 0));
     T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH));
     funded::<T>("consumer", 0)
+}
+
+/// A machine of one slot whose provider and average uptime are as good as can be.
+fn machine<T: Config>(provider: &T::AccountId, worker: T::AccountId) -> Party<T::AccountId> {
+    let machine = T::Machines::benchmark_machine(provider, &worker, 1);
+    T::Machines::benchmark_activate(machine);
+    T::Uptime::benchmark_reliable(machine);
+    Party { machine, worker }
 }
 
 /// Machines of one slot, each of a provider of its own.
 fn machines<T: Config>(count: u32) -> Vec<Party<T::AccountId>> {
     (0..count)
-        .map(|index| {
-            let (provider, worker) = (funded::<T>("provider", index), funded::<T>("worker", index));
-            let machine = T::Machines::benchmark_machine(&provider, &worker, 1);
-            T::Machines::benchmark_activate(machine);
-            Party { machine, worker }
-        })
+        .map(|index| machine::<T>(&funded::<T>("provider", index), funded::<T>("worker", index)))
         .collect()
 }
 
@@ -128,8 +135,14 @@ fn quorum(replicas: u8) -> JobKind {
     }
 }
 
-/// An order for so many epochs, whose manifest is as long as may be, and whose circle on the map has to be measured.
-fn order<T: Config>(kind: JobKind, epochs: u32) -> JobOrder {
+/// An order for so many epochs, whose manifest is as long as may be, and whose requirements these machines meet and
+/// cost most to check; evidence among them where a TEE vouches for the result.
+fn order<T: Config>(kind: JobKind, epochs: u32, parties: &[Party<T::AccountId>]) -> JobOrder {
+    let mut requirements = parties
+        .first()
+        .map(|party| T::Matching::benchmark_requirements(party.machine))
+        .unwrap_or_default();
+    requirements.tee = kind.is_attested().then_some(TeeKind::NvidiaGpu);
     let bytes = vec![b' '; T::MaxManifestBytes::get() as usize];
     let length_bytes = T::MaxManifestBytes::get();
     let hash = T::Preimages::note(bytes.into()).unwrap();
@@ -137,13 +150,7 @@ fn order<T: Config>(kind: JobKind, epochs: u32) -> JobOrder {
         kind,
         manifest: Manifest::Public(ManifestRef { hash, length_bytes }),
         image_digest: H256::repeat_byte(1),
-        requirements: Requirements {
-            near: Some(Near {
-                center: Location::default(),
-                within_km: u32::MAX,
-            }),
-            ..Default::default()
-        },
+        requirements,
         slots: 1,
         max_duration_ms: epoch_ms::<T>(epochs).clamp(T::MinDurationMs::get(), T::MaxDurationMs::get()),
         // So dear that every part of a payment arrives, and that everybody can pay.
@@ -196,9 +203,10 @@ fn run<T: Config>(
 ) -> (T::AccountId, Vec<Party<T::AccountId>>, JobOrder, JobId) {
     let consumer = set_up::<T>();
     let parties = machines::<T>(nodes);
-    let order = order::<T>(kind, epochs);
+    let order = order::<T>(kind, epochs, &parties);
     let job = deploy_to::<T>(&consumer, &order, &parties);
     start_all::<T>(job, &parties);
+    T::Machines::benchmark_audit();
     (consumer, parties, order, job)
 }
 
@@ -229,8 +237,10 @@ mod benchmarks {
     #[benchmark]
     fn deploy(n: Linear<1, { MAX_NODES as u32 }>) {
         let consumer = set_up::<T>();
-        let chosen: Vec<_> = machines::<T>(n).into_iter().map(|party| party.machine).collect();
-        let order = order::<T>(task(1_000), 1);
+        let parties = machines::<T>(n);
+        let order = order::<T>(task(1_000), 1, &parties);
+        let chosen: Vec<_> = parties.into_iter().map(|party| party.machine).collect();
+        T::Machines::benchmark_audit();
 
         #[extrinsic_call]
         _(RawOrigin::Signed(consumer), order, chosen.try_into().unwrap());
@@ -247,7 +257,7 @@ mod benchmarks {
         let job = NextJobId::<T>::get();
         assert_ok!(Pallet::<T>::request(
             RawOrigin::Signed(consumer).into(),
-            order::<T>(JobKind::Service, 1),
+            order::<T>(JobKind::Service, 1, &parties),
             1,
             auction(),
         ));
@@ -295,8 +305,9 @@ mod benchmarks {
         // Machines that were reserved and have not started: each is paid for that, and the job closes with the last.
         let consumer = set_up::<T>();
         let parties = machines::<T>(n);
-        let order = order::<T>(JobKind::Service, 1);
+        let order = order::<T>(JobKind::Service, 1, &parties);
         let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 
         #[extrinsic_call]
@@ -307,6 +318,28 @@ mod benchmarks {
 
     #[benchmark]
     fn settle(e: Linear<1, { T::MaxEpochsPerSettle::get() }>) {
+        // A service that goes on, for its own provider, who has no bounty of it: what is paid is one payment.
+        let consumer = set_up::<T>();
+        let provider = funded::<T>("provider", 0);
+        let parties = [machine::<T>(&provider, funded::<T>("worker", 0))];
+        let machine = parties[0].machine;
+        let order = order::<T>(JobKind::Service, e + 2, &parties);
+        let job = deploy_to::<T>(&consumer, &order, &parties);
+        start_all::<T>(job, &parties);
+        for epoch in FIRST_EPOCH..FIRST_EPOCH + e {
+            T::Uptime::benchmark_watch(machine, epoch);
+        }
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e));
+
+        #[extrinsic_call]
+        _(RawOrigin::Signed(provider), job, machine);
+
+        let part = Assignments::<T>::get(job, machine).unwrap();
+        assert!(part.paid > 0 && part.earned > part.paid);
+    }
+
+    #[benchmark]
+    fn settle_last(e: Linear<1, { T::MaxEpochsPerSettle::get() }>) {
         let (consumer, parties, order, job) = run::<T>(JobKind::Service, 1, e);
         let machine = parties[0].machine;
         for epoch in FIRST_EPOCH..FIRST_EPOCH + e {
@@ -327,7 +360,7 @@ mod benchmarks {
         let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(stranger), job, machine);
+        settle(RawOrigin::Signed(stranger), job, machine);
 
         assert_closed::<T>(&order, job);
     }
@@ -337,8 +370,9 @@ mod benchmarks {
         // A machine that did not start: its failure is counted, its part goes back, and the job closes.
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
-        let order = order::<T>(JobKind::Service, 1);
+        let order = order::<T>(JobKind::Service, 1, &parties);
         let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get() + 1);
         let stranger = funded::<T>("stranger", 0);
 
@@ -378,7 +412,7 @@ mod benchmarks {
     #[benchmark]
     fn request() {
         let consumer = set_up::<T>();
-        let order = order::<T>(task(1_000), 1);
+        let order = order::<T>(task(1_000), 1, &machines::<T>(1));
 
         #[extrinsic_call]
         _(RawOrigin::Signed(consumer), order, MAX_NODES, auction());
@@ -396,7 +430,7 @@ mod benchmarks {
         let job = NextJobId::<T>::get();
         assert_ok!(Pallet::<T>::request(
             RawOrigin::Signed(consumer).into(),
-            order::<T>(quorum(MAX_REPLICAS), 1),
+            order::<T>(quorum(MAX_REPLICAS), 1, &parties),
             MAX_REPLICAS,
             auction(),
         ));
@@ -408,6 +442,7 @@ mod benchmarks {
             ));
         }
         let party = &parties[0];
+        T::Machines::benchmark_audit();
 
         #[extrinsic_call]
         _(RawOrigin::Signed(party.worker.clone()), job, party.machine);
@@ -417,18 +452,40 @@ mod benchmarks {
 
     #[benchmark]
     fn decline() {
-        // An undelivered manifest, which costs the reserved time and a bounty, and closes the job.
+        // Late, so that the reserved time is paid for; the job closes and its manifest goes.
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
-        let mut order = order::<T>(JobKind::Service, 1);
-        order.manifest = Manifest::Sealed {
-            hash: H256::repeat_byte(3),
-        };
+        let order = order::<T>(JobKind::Service, 1, &parties);
         let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 
         #[extrinsic_call]
         _(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            parties[0].machine,
+            DeclineReason::CannotRun,
+        );
+
+        assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn decline_undelivered() {
+        // The same of a sealed manifest, for which a bounty is due besides.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(1);
+        let mut order = order::<T>(JobKind::Service, 1, &parties);
+        order.manifest = Manifest::Sealed {
+            hash: H256::repeat_byte(3),
+        };
+        let job = deploy_to::<T>(&consumer, &order, &parties);
+        T::Machines::benchmark_audit();
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
+
+        #[extrinsic_call]
+        decline(
             RawOrigin::Signed(parties[0].worker.clone()),
             job,
             parties[0].machine,
@@ -441,7 +498,7 @@ mod benchmarks {
     #[benchmark]
     fn expire_request() {
         let consumer = set_up::<T>();
-        let order = order::<T>(JobKind::Service, 1);
+        let order = order::<T>(JobKind::Service, 1, &machines::<T>(1));
         let job = NextJobId::<T>::get();
         assert_ok!(Pallet::<T>::request(
             RawOrigin::Signed(consumer).into(),
@@ -556,8 +613,9 @@ mod benchmarks {
     fn deploy_attested(n: Linear<1, { MAX_NODES as u32 }>) {
         let consumer = set_up::<T>();
         let parties = attested_machines::<T>(n);
+        let order = order::<T>(ATTESTED, 1, &parties);
         let chosen: Vec<_> = parties.into_iter().map(|party| party.machine).collect();
-        let order = order::<T>(ATTESTED, 1);
+        T::Machines::benchmark_audit();
 
         #[extrinsic_call]
         deploy(RawOrigin::Signed(consumer), order, chosen.try_into().unwrap());
@@ -573,11 +631,12 @@ mod benchmarks {
         let job = NextJobId::<T>::get();
         assert_ok!(Pallet::<T>::request(
             RawOrigin::Signed(consumer).into(),
-            order::<T>(ATTESTED, 1),
+            order::<T>(ATTESTED, 1, &parties),
             MAX_NODES,
             auction(),
         ));
         let party = &parties[0];
+        T::Machines::benchmark_audit();
 
         #[extrinsic_call]
         accept_request(RawOrigin::Signed(party.worker.clone()), job, party.machine);
@@ -590,15 +649,12 @@ mod benchmarks {
         // After half of the time, so that a part of the escrow goes back.
         let consumer = set_up::<T>();
         let worker = T::BenchmarkHelper::worker();
-        let machine = T::Machines::benchmark_machine(&funded::<T>("provider", 0), &worker, 1);
-        T::Machines::benchmark_activate(machine);
+        let parties = [machine::<T>(&funded::<T>("provider", 0), worker.clone())];
+        let machine = parties[0].machine;
         T::AttestedSigners::benchmark_attest(machine);
-        let parties = [Party {
-            machine,
-            worker: worker.clone(),
-        }];
-        let job = deploy_to::<T>(&consumer, &order::<T>(ATTESTED, 2), &parties);
+        let job = deploy_to::<T>(&consumer, &order::<T>(ATTESTED, 2, &parties), &parties);
         start_all::<T>(job, &parties);
+        T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + 1));
         let result_hash = H256::repeat_byte(2);
         let record = Jobs::<T>::get(job).unwrap();

@@ -17,18 +17,21 @@ use assay_primitives::{
 };
 use polkadot_sdk::{
     frame_support::{
+        ensure,
         storage::with_storage_layer,
         traits::{
-            Get,
-            fungible::{Inspect, hold::Mutate},
+            Get, Imbalance,
+            fungible::{Balanced, Credit, Inspect, hold::Balanced as _, hold::Mutate},
             tokens::{DepositConsequence, Fortitude, Precision, Provenance, Restriction},
         },
     },
+    frame_system,
     sp_runtime::{ArithmeticError, DispatchError, DispatchResult, Permill, Rounding},
 };
 
 use crate::{
     AssignmentRecordOf, Config, Diversion, Event, HoldBack, HoldReason, JobId, JobKind, JobRecordOf, Pallet,
+    book::{OpenAssignment, OpenJob},
     types::{MAX_HOLD_BACK_EPOCHS, cost},
 };
 
@@ -37,6 +40,9 @@ const BOUNTIES_PER_JOB: u32 = 2;
 
 /// Bounties that each place's calls may pay, without those for judging many epochs: its end, and the last payment.
 const BOUNTIES_PER_PLACE: u32 = 2;
+
+/// A part of a payment on its way to a recipient.
+type CreditOf<T> = Credit<<T as frame_system::Config>::AccountId, <T as Config>::Currency>;
 
 /// How one payment is divided.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,17 +115,17 @@ impl<T: Config> Pallet<T> {
     }
 
     /// What is held back of what an assignment earns: of a service only, and no more than a day's pay.
-    pub(crate) fn hold_back(record: &JobRecordOf<T>, assignment: &AssignmentRecordOf<T>) -> HoldBack {
+    pub(crate) fn hold_back(job: &JobRecordOf<T>, assignment: &AssignmentRecordOf<T>) -> HoldBack {
         let longest_ms = T::Clock::epoch_duration_ms().saturating_mul(MAX_HOLD_BACK_EPOCHS);
-        let part = match record.kind {
-            JobKind::Service => record.hold_back,
+        let part = match job.kind {
+            JobKind::Service => job.hold_back,
             JobKind::Task { .. } => Permill::zero(),
         };
         HoldBack {
             part,
             at_most: cost(
                 assignment.price_per_slot_hour,
-                record.slots,
+                job.slots,
                 longest_ms,
                 Rounding::Up,
             )
@@ -135,76 +141,10 @@ impl<T: Config> Pallet<T> {
         T::Currency::hold(&reason.into(), consumer, amount)
     }
 
-    /// Whether the provider would receive its part of `amount`.
-    pub(crate) fn can_receive(provider: &T::AccountId, amount: Balance) -> bool {
-        let consequence =
-            T::Currency::can_deposit(provider, Self::split(amount).provider, Provenance::Extant);
+    /// Returns true if the provider would receive its part of a payment.
+    pub(crate) fn can_receive(provider: &T::AccountId, payment: PaymentSplit) -> bool {
+        let consequence = T::Currency::can_deposit(provider, payment.provider, Provenance::Extant);
         consequence == DepositConsequence::Success
-    }
-
-    /// Pays `amount` out of an assignment's escrow and notes it in the records, which the caller stores or drops.
-    pub(crate) fn pay(
-        job: JobId,
-        order: &mut JobRecordOf<T>,
-        machine: MachineId,
-        record: &mut AssignmentRecordOf<T>,
-        amount: Balance,
-    ) -> DispatchResult {
-        if amount == 0 {
-            return Ok(());
-        }
-        Self::take_escrow(record, amount)?;
-        record.paid = record.paid.checked_add(amount).ok_or(ArithmeticError::Overflow)?;
-        order.paid = order.paid.checked_add(amount).ok_or(ArithmeticError::Overflow)?;
-
-        let split = Self::split(amount);
-        let treasury = T::TreasuryAccount::get();
-        let author = T::BlockAuthor::get().unwrap_or_else(|| treasury.clone());
-        let reason = HoldReason::Escrow;
-        Self::burn(reason, &order.consumer, split.burned)?;
-        let provider_amount = Self::deliver(job, reason, &order.consumer, &record.provider, split.provider)?;
-        Self::deliver(job, reason, &order.consumer, &treasury, split.treasury)?;
-        Self::deliver(job, reason, &order.consumer, &author, split.author)?;
-
-        T::Flywheel::note_fee(split.fee, split.burned);
-        Self::deposit_event(Event::PaymentSettled {
-            job,
-            machine,
-            provider_amount,
-            fee: split.fee,
-            burned: split.burned,
-        });
-        Ok(())
-    }
-
-    /// Sends to the treasury what neither side may have.
-    pub(crate) fn forfeit(
-        job: JobId,
-        order: &JobRecordOf<T>,
-        machine: MachineId,
-        record: &mut AssignmentRecordOf<T>,
-        amount: Balance,
-    ) -> DispatchResult {
-        if amount == 0 {
-            return Ok(());
-        }
-        Self::take_escrow(record, amount)?;
-        let treasury = T::TreasuryAccount::get();
-        Self::deliver(job, HoldReason::Escrow, &order.consumer, &treasury, amount)?;
-        Self::deposit_event(Event::EarningsForfeited { job, machine, amount });
-        Ok(())
-    }
-
-    /// Gives back what an assignment has in escrow above `keep`.
-    pub(crate) fn return_excess(
-        job: JobId,
-        order: &JobRecordOf<T>,
-        record: &mut AssignmentRecordOf<T>,
-        keep: Balance,
-    ) -> DispatchResult {
-        let excess = record.escrowed.saturating_sub(keep);
-        Self::take_escrow(record, excess)?;
-        Self::return_escrow(job, &order.consumer, excess)
     }
 
     /// Gives back a part of the escrow that is in no record any more.
@@ -215,52 +155,9 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Gives back what a closing job has left of its deposit, and tells how much the consumer got.
-    pub(crate) fn return_deposit(job: JobId, order: &JobRecordOf<T>) -> Result<Balance, DispatchError> {
-        let amount = order
-            .deposit
-            .checked_add(order.bounties)
-            .ok_or(ArithmeticError::Overflow)?;
-        Self::give_back(job, HoldReason::Deposit, &order.consumer, amount)
-    }
-
-    /// Pays a bounty to who made a call, unless it takes part in the job.
-    pub(crate) fn pay_caller(
-        job: JobId,
-        order: &mut JobRecordOf<T>,
-        caller: &T::AccountId,
-        machine: MachineId,
-        provider: &T::AccountId,
-    ) {
-        if *caller != order.consumer && !Self::acts_for(caller, machine, provider) {
-            Self::pay_bounty(job, order, caller);
-        }
-    }
-
-    /// Pays a bounty, if one is left and can be received.
-    pub(crate) fn pay_bounty(job: JobId, order: &mut JobRecordOf<T>, recipient: &T::AccountId) {
-        let amount = order.bounty.min(order.bounties);
-        if amount > 0 && Self::transfer(HoldReason::Deposit, &order.consumer, recipient, amount).is_ok() {
-            order.bounties = order.bounties.saturating_sub(amount);
-            Self::deposit_event(Event::BountyPaid {
-                job,
-                recipient: recipient.clone(),
-                amount,
-            });
-        }
-    }
-
-    /// Whether an account is a machine's provider, or its worker.
+    /// Returns true for a machine's provider and its worker key.
     pub(crate) fn acts_for(who: &T::AccountId, machine: MachineId, provider: &T::AccountId) -> bool {
         who == provider || T::Machines::machine_of_worker(who) == Some(machine)
-    }
-
-    fn take_escrow(record: &mut AssignmentRecordOf<T>, amount: Balance) -> DispatchResult {
-        record.escrowed = record
-            .escrowed
-            .checked_sub(amount)
-            .ok_or(ArithmeticError::Underflow)?;
-        Ok(())
     }
 
     /// Frees held money, and tells how much of it the consumer got: all or nothing.
@@ -284,6 +181,30 @@ impl<T: Config> Pallet<T> {
                 Ok(0)
             }
         }
+    }
+
+    /// Gives a part of a payment to `recipient`, or to the treasury where the recipient cannot receive it, or burns it.
+    /// Returns how much arrived at the recipient: all or nothing.
+    fn credit(job: JobId, recipient: &T::AccountId, credit: CreditOf<T>) -> Balance {
+        let amount = credit.peek();
+        if amount == 0 {
+            return 0;
+        }
+        let Err(refused) = T::Currency::resolve(recipient, credit) else {
+            return amount;
+        };
+        let destination = match T::Currency::resolve(&T::TreasuryAccount::get(), refused) {
+            Ok(()) => Diversion::Treasury,
+            // Dropped here, which burns it.
+            Err(_) => Diversion::Burned,
+        };
+        Self::deposit_event(Event::PaymentDiverted {
+            job,
+            recipient: recipient.clone(),
+            amount,
+            destination,
+        });
+        0
     }
 
     /// Moves `amount` of the consumer's hold to `recipient`, and tells how much of it arrived there: all or
@@ -365,5 +286,115 @@ impl<T: Config> Pallet<T> {
             Fortitude::Force,
         )
         .map(|_| ())
+    }
+}
+
+impl<T: Config> OpenAssignment<T> {
+    /// Makes a payment out of the escrow, and notes it in the records.
+    ///
+    /// The whole payment leaves the consumer's hold at once: each access to a hold costs as much as a credit.
+    pub(crate) fn pay(&mut self, split: PaymentSplit) -> DispatchResult {
+        let amount = split.provider.saturating_add(split.fee);
+        if amount == 0 {
+            return Ok(());
+        }
+        self.take_escrow(amount)?;
+        let add = |paid: Balance| paid.checked_add(amount).ok_or(ArithmeticError::Overflow);
+        self.assignment.paid = add(self.assignment.paid)?;
+        self.job.paid = add(self.job.paid)?;
+
+        let job_id = self.job_id;
+        let (mut payment, missing) =
+            T::Currency::slash(&HoldReason::Escrow.into(), &self.job.consumer, amount);
+        ensure!(missing == 0, ArithmeticError::Underflow);
+        let provider_part = payment.extract(split.provider);
+        let provider_amount = Pallet::<T>::credit(job_id, &self.assignment.provider, provider_part);
+        let treasury = T::TreasuryAccount::get();
+        match T::BlockAuthor::get() {
+            Some(author) => {
+                Pallet::<T>::credit(job_id, &treasury, payment.extract(split.treasury));
+                Pallet::<T>::credit(job_id, &author, payment.extract(split.author));
+            }
+            None => {
+                let both = split.treasury.saturating_add(split.author);
+                Pallet::<T>::credit(job_id, &treasury, payment.extract(both));
+            }
+        }
+        // The burned part is left: dropping it takes it out of the issuance.
+        drop(payment);
+
+        T::Flywheel::note_fee(split.fee, split.burned);
+        Pallet::<T>::deposit_event(Event::PaymentSettled {
+            job: job_id,
+            machine: self.machine,
+            provider_amount,
+            fee: split.fee,
+            burned: split.burned,
+        });
+        Ok(())
+    }
+
+    /// Sends to the treasury what neither side may have.
+    pub(crate) fn forfeit(&mut self, amount: Balance) -> DispatchResult {
+        if amount == 0 {
+            return Ok(());
+        }
+        self.take_escrow(amount)?;
+        let treasury = T::TreasuryAccount::get();
+        Pallet::<T>::deliver(
+            self.job_id,
+            HoldReason::Escrow,
+            &self.job.consumer,
+            &treasury,
+            amount,
+        )?;
+        Pallet::<T>::deposit_event(Event::EarningsForfeited {
+            job: self.job_id,
+            machine: self.machine,
+            amount,
+        });
+        Ok(())
+    }
+
+    /// Gives back what the assignment has in escrow above `keep`.
+    pub(crate) fn return_excess(&mut self, keep: Balance) -> DispatchResult {
+        let excess = self.assignment.escrowed.saturating_sub(keep);
+        self.take_escrow(excess)?;
+        Pallet::<T>::return_escrow(self.job_id, &self.job.consumer, excess)
+    }
+
+    fn take_escrow(&mut self, amount: Balance) -> DispatchResult {
+        self.assignment.escrowed = self
+            .assignment
+            .escrowed
+            .checked_sub(amount)
+            .ok_or(ArithmeticError::Underflow)?;
+        Ok(())
+    }
+}
+
+impl<T: Config> OpenJob<T> {
+    /// Pays a bounty, if one is left and can be received.
+    pub(crate) fn pay_bounty(&mut self, recipient: &T::AccountId) {
+        let amount = self.job.bounty.min(self.job.bounties);
+        let reason = HoldReason::Deposit;
+        if amount > 0 && Pallet::<T>::transfer(reason, &self.job.consumer, recipient, amount).is_ok() {
+            self.job.bounties = self.job.bounties.saturating_sub(amount);
+            Pallet::<T>::deposit_event(Event::BountyPaid {
+                job: self.job_id,
+                recipient: recipient.clone(),
+                amount,
+            });
+        }
+    }
+
+    /// Gives back what a closing job has left of its deposit. Returns how much of it the consumer got.
+    pub(crate) fn return_deposit(&self) -> Result<Balance, DispatchError> {
+        let amount = self
+            .job
+            .deposit
+            .checked_add(self.job.bounties)
+            .ok_or(ArithmeticError::Overflow)?;
+        Pallet::<T>::give_back(self.job_id, HoldReason::Deposit, &self.job.consumer, amount)
     }
 }

@@ -37,6 +37,7 @@ mod assignments;
 mod attested;
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarking;
+mod book;
 mod escrow;
 #[cfg(test)]
 mod mock;
@@ -69,7 +70,7 @@ pub mod pallet {
         clock::{ActiveClock, Millis},
         emission::{EpochUptime, FlywheelLedger},
         machine::{MachineId, MachineInspect, MachineLease},
-        market::{MAX_NODES, MachineMatching, Requirements},
+        market::{MAX_NODES, MatchingLease, Requirements},
         money::Balance,
     };
     use polkadot_sdk::{
@@ -88,7 +89,7 @@ pub mod pallet {
     use super::{
         AssignmentRecordOf, AuctionTerms, ChosenMachines, DeclineReason, Diversion, JobId, JobKind, JobOrder,
         JobRecordOf, Outcome, RefusedMachines, WeightInfo,
-        types::{MAX_REPLICAS, PlaceCheck, cost},
+        types::{MAX_REPLICAS, PlaceCheck, Settled, cost},
     };
 
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
@@ -103,6 +104,8 @@ pub mod pallet {
     pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
         /// The token that jobs are paid in.
         type Currency: fungible::Mutate<Self::AccountId, Balance = Balance>
+            + fungible::Balanced<Self::AccountId, Balance = Balance>
+            + fungible::hold::Balanced<Self::AccountId>
             + fungible::hold::Mutate<Self::AccountId, Reason = Self::RuntimeHoldReason>;
 
         /// The runtime's reasons to hold money.
@@ -111,8 +114,8 @@ pub mod pallet {
         /// Gives and takes back the slots of machines.
         type Machines: MachineLease<Self::AccountId>;
 
-        /// Holds machines against an order's requirements.
-        type Matching: MachineMatching;
+        /// Holds machines against an order's requirements, and leases those that meet them.
+        type Matching: MatchingLease<Self::AccountId>;
 
         /// Tells which machines are attested, and until when.
         type AttestedSigners: AttestedSigners<Self::AccountId>;
@@ -586,7 +589,7 @@ pub mod pallet {
         /// # Events
         /// [`Event::MachineAssigned`] for each machine, [`Event::JobOrdered`].
         #[pallet::call_index(0)]
-        #[pallet::weight(if order.kind.is_attested() {
+        #[pallet::weight(if order.needs_evidence() {
             T::WeightInfo::deploy_attested(machines.len() as u32)
         } else {
             T::WeightInfo::deploy(machines.len() as u32)
@@ -674,11 +677,11 @@ pub mod pallet {
         /// [`Event::PlacesCancelled`], [`Event::AssignmentEnded`] and [`Event::AssignmentClosed`] for what there was;
         /// [`Event::EscrowReturned`]; [`Event::JobClosed`] where nothing is left to be paid.
         #[pallet::call_index(4)]
-        #[pallet::weight(Pallet::<T>::close_weight(MAX_NODES.into()))]
+        #[pallet::weight(T::WeightInfo::close(MAX_NODES.into()))]
         pub fn close(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
             let consumer = ensure_signed(origin)?;
             let nodes = Self::do_close(&consumer, job)?;
-            Ok(Some(Self::close_weight(nodes)).into())
+            Ok(Some(T::WeightInfo::close(nodes)).into())
         }
 
         /// Judges closed epochs of a machine's part in a job and pays what may be paid; accepts for a consumer that
@@ -697,11 +700,11 @@ pub mod pallet {
         /// [`Event::PaymentSettled`] where something was paid; [`Event::AssignmentClosed`] and [`Event::JobClosed`]
         /// with the last of it; [`Event::BountyPaid`].
         #[pallet::call_index(5)]
-        #[pallet::weight(Pallet::<T>::settle_weight(T::MaxEpochsPerSettle::get()))]
+        #[pallet::weight(Settled::max_weight::<T>())]
         pub fn settle(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResultWithPostInfo {
             let caller = ensure_signed(origin)?;
-            let epochs = Self::do_settle(&caller, job, machine)?;
-            Ok(Some(Self::settle_weight(epochs)).into())
+            let settled = Self::do_settle(&caller, job, machine)?;
+            Ok(Some(settled.weight::<T::WeightInfo>()).into())
         }
 
         /// Ends a machine's part in a job whose time to start or to run is over.
@@ -720,7 +723,7 @@ pub mod pallet {
         /// [`Event::AssignmentEnded`], [`Event::AssignmentClosed`] or [`Event::PlaceReopened`];
         /// [`Event::EscrowReturned`], [`Event::BountyPaid`], [`Event::JobClosed`].
         #[pallet::call_index(6)]
-        #[pallet::weight(T::WeightInfo::expire().saturating_add(T::WeightInfo::submit_result()))]
+        #[pallet::weight(T::WeightInfo::expire())]
         pub fn expire(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
             let caller = ensure_signed(origin)?;
             Self::do_expire(&caller, job, machine)
@@ -739,7 +742,7 @@ pub mod pallet {
         /// # Events
         /// [`Event::AssignmentEnded`] or [`Event::AssignmentClosed`]; [`Event::EscrowReturned`].
         #[pallet::call_index(7)]
-        #[pallet::weight(T::WeightInfo::abandon().saturating_add(T::WeightInfo::submit_result()))]
+        #[pallet::weight(T::WeightInfo::abandon())]
         #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId, machine: &MachineId| -> bool {
             Pallet::<T>::is_from_worker(origin, |worker| {
                 Pallet::<T>::check_abandon(worker, *job, *machine).is_ok()
@@ -817,7 +820,10 @@ pub mod pallet {
         /// [`Event::PlaceReopened`], or [`Event::AssignmentClosed`] and [`Event::EscrowReturned`], and
         /// [`Event::EarningsForfeited`] for reserved time.
         #[pallet::call_index(10)]
-        #[pallet::weight(T::WeightInfo::decline().saturating_add(T::WeightInfo::reject()))]
+        #[pallet::weight(match reason {
+            DeclineReason::CannotRun => T::WeightInfo::decline(),
+            DeclineReason::NotDelivered => T::WeightInfo::decline_undelivered(),
+        })]
         #[pallet::feeless_if(
             |origin: &OriginFor<T>, job: &JobId, machine: &MachineId, reason: &DeclineReason| -> bool {
                 Pallet::<T>::is_from_worker(origin, |worker| {
@@ -915,7 +921,7 @@ pub mod pallet {
         /// # Events
         /// [`Event::ResultCommitted`]; [`Event::RevealOpened`] where it was the last.
         #[pallet::call_index(14)]
-        #[pallet::weight(T::WeightInfo::commit_result().saturating_add(T::WeightInfo::submit_result()))]
+        #[pallet::weight(T::WeightInfo::commit_result())]
         #[pallet::feeless_if(|origin: &OriginFor<T>, job: &JobId, _: &H256| -> bool {
             Pallet::<T>::is_from_worker(origin, |worker| Pallet::<T>::check_commit(worker, *job).is_ok())
         })]
@@ -968,11 +974,11 @@ pub mod pallet {
         /// [`Event::QuorumResolved`]; [`Event::AssignmentEnded`] for who is paid, [`Event::AssignmentClosed`] for who
         /// is not; [`Event::EscrowReturned`], [`Event::EarningsForfeited`], [`Event::BountyPaid`].
         #[pallet::call_index(16)]
-        #[pallet::weight(Pallet::<T>::resolve_weight(MAX_REPLICAS.into()))]
+        #[pallet::weight(T::WeightInfo::resolve(MAX_REPLICAS.into()))]
         pub fn resolve(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
             let caller = ensure_signed(origin)?;
             let replicas = Self::do_resolve(&caller, job)?;
-            Ok(Some(Self::resolve_weight(replicas)).into())
+            Ok(Some(T::WeightInfo::resolve(replicas)).into())
         }
 
         /// Gives the result of an attested task, which stands: the machine is free, and [`Pallet::settle`] pays it.
@@ -1074,32 +1080,6 @@ pub mod pallet {
         fn is_from_worker(origin: &OriginFor<T>, check: impl Fn(&T::AccountId) -> bool) -> bool {
             ensure_signed(origin.clone())
                 .is_ok_and(|who| T::Machines::machine_of_worker(&who).is_some() && check(&who))
-        }
-
-        // What follows was measured before these calls paid for reserved time, sent to the treasury what neither side
-        // deserves, freed machines and counted failures. Until it is measured anew each has the weight of a measured
-        // call that does as much, and more, on top.
-
-        /// Weight of closing a job whose machines are all paid for the time for which they were reserved.
-        fn close_weight(nodes: u32) -> Weight {
-            let payment = Self::with_author(T::WeightInfo::settle(1));
-            T::WeightInfo::close(nodes).saturating_add(payment.saturating_mul(nodes.into()))
-        }
-
-        /// Weight of counting replicas of which none is paid.
-        fn resolve_weight(replicas: u32) -> Weight {
-            let forfeit = T::WeightInfo::reject();
-            T::WeightInfo::resolve(replicas).saturating_add(forfeit.saturating_mul(replicas.into()))
-        }
-
-        /// Weight of judging so many epochs and of a hold-back that is lost with the last.
-        fn settle_weight(epochs: u32) -> Weight {
-            Self::with_author(T::WeightInfo::settle(epochs)).saturating_add(T::WeightInfo::reject())
-        }
-
-        /// Adds the author's account to a weight: benchmarks run in blocks that have no author.
-        fn with_author(weight: Weight) -> Weight {
-            weight.saturating_add(T::DbWeight::get().reads_writes(1, 1))
         }
     }
 }

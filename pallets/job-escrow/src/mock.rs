@@ -8,7 +8,7 @@ use assay_primitives::{
     emission::{EpochUptime, FlywheelLedger},
     job::ResultStatement,
     machine::{LeaseEnd, LeaseTerms, MachineId, MachineInspect, MachineLease, MachineStatus},
-    market::{FindError, MachineMatching, Requirements},
+    market::{FindError, MachineMatching, MatchingLease, Requirements},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
 };
 use codec::{Decode, Encode, MaxEncodedLen};
@@ -381,6 +381,8 @@ impl MachineMatching for MockRegistry {
         })
     }
 }
+
+impl MatchingLease<AccountId> for MockRegistry {}
 
 /// Adds an active machine.
 pub(crate) fn add_machine(

@@ -8,12 +8,12 @@
 //! Who takes an order back pays each machine for the time for which it was reserved. An order is extended only as far as its
 //! machines' asks of the moment allow: a cheap minute does not buy a year.
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::collections::BTreeSet;
 
 use assay_primitives::{
     clock::{ActiveClock, Millis},
     machine::{LeaseTerms, MachineId, MachineInspect, MachineLease},
-    market::{MAX_NODES, MachineMatching, Requirements},
+    market::{MAX_NODES, MachineMatching, MatchingLease, Requirements},
     money::Balance,
 };
 use polkadot_sdk::{
@@ -26,10 +26,23 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentRecord, AssignmentState, Assignments, Auction, AuctionTerms, Ballot, ChosenMachines, Config,
-    ConsumerJobs, Error, Event, HoldReason, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Jobs,
-    MachineJobs, Manifest, NextJobId, Outcome, Pallet, Refusals, Requests, Verification,
+    Error, Event, HoldReason, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest, Outcome, Pallet,
+    Refusals, Requests, Verification,
+    book::{JobBook, OpenJob},
     types::{MAX_REPLICAS, PlaceCheck, cost},
 };
+
+/// Terms on which a machine gets an assignment.
+struct AssignmentTerms<AccountId> {
+    /// Provider and price.
+    lease: LeaseTerms<AccountId>,
+    /// Plancks held for it.
+    escrowed: Balance,
+    /// Time for which the price of its auction had risen, in milliseconds.
+    risen_ms: Millis,
+    /// Time that the machine has to start or decline, in milliseconds.
+    start_window_ms: Millis,
+}
 
 impl<T: Config> Pallet<T> {
     pub(crate) fn do_deploy(
@@ -38,26 +51,34 @@ impl<T: Config> Pallet<T> {
         machines: ChosenMachines,
     ) -> DispatchResult {
         let nodes = u8::try_from(machines.len()).unwrap_or(u8::MAX);
-        let (job, mut record) = Self::new_job(consumer, &order, nodes, None)?;
+        let mut open = Self::new_job(consumer, &order, nodes, None)?;
         let requirements = Self::requirements_of_place(&order);
 
         let mut escrowed: Balance = 0;
-        let mut providers = BTreeSet::new();
+        let (mut chosen, mut providers) = (BTreeSet::new(), BTreeSet::new());
+        let start_window_ms = T::StartWindowMs::get();
         for machine in machines {
-            let terms = Self::lease(job, &record, &requirements, machine)?;
-            let price = terms.price_per_slot_hour;
+            // The job is new, so that only this call can have given it an assignment.
+            ensure!(chosen.insert(machine), Error::<T>::AlreadyAssigned);
+            let lease = Self::lease(&open.job, &requirements, machine)?;
+            let price = lease.price_per_slot_hour;
             ensure!(price <= order.max_price_per_slot_hour, Error::<T>::PriceTooLow);
-            let is_new = providers.insert(terms.provider.clone());
-            ensure!(
-                is_new || record.kind.quorum_threshold().is_none(),
-                Error::<T>::ProviderNotDistinct
-            );
+            if open.job.kind.quorum_threshold().is_some() {
+                let is_new = providers.insert(lease.provider.clone());
+                ensure!(is_new, Error::<T>::ProviderNotDistinct);
+            }
             let place = cost(price, order.slots, order.max_duration_ms, Rounding::Up)
                 .ok_or(ArithmeticError::Overflow)?;
             escrowed = escrowed.checked_add(place).ok_or(ArithmeticError::Overflow)?;
-            Self::assign(job, &mut record, machine, terms.provider, price, place, 0)?;
+            let terms = AssignmentTerms {
+                lease,
+                escrowed: place,
+                risen_ms: 0,
+                start_window_ms,
+            };
+            Self::assign(&mut open, machine, terms)?;
         }
-        Self::open(job, record, escrowed)
+        Self::open(open, None, escrowed)
     }
 
     pub(crate) fn do_request(
@@ -75,105 +96,111 @@ impl<T: Config> Pallet<T> {
             Error::<T>::BadOpenTime
         );
         let auction = Auction::new(terms, T::Clock::now_ms());
-        let (job, mut record) = Self::new_job(consumer, &order, nodes, Some(auction))?;
-        record.open_places = nodes;
-        let escrowed = record
+        let mut open = Self::new_job(consumer, &order, nodes, Some(auction))?;
+        open.job.open_places = nodes;
+        let escrowed = open
+            .job
             .open_place_price()
             .and_then(|price| price.checked_mul(nodes.into()))
             .ok_or(ArithmeticError::Overflow)?;
-        Requests::<T>::insert(job, Self::requirements_of_place(&order));
-        Self::open(job, record, escrowed)
+        Self::open(open, Some(Self::requirements_of_place(&order)), escrowed)
     }
 
-    /// Gives a place to a machine, and says what it looked at for that.
+    /// Gives a place to a machine. Returns what was read for that.
     pub(crate) fn do_accept_request(
         who: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         machine: MachineId,
     ) -> Result<PlaceCheck, DispatchError> {
-        let mut record = Self::job(job)?;
+        let mut open = OpenJob::<T>::load(job_id)?;
         ensure!(
             T::Machines::provider_of(machine).is_some_and(|provider| Self::acts_for(who, machine, &provider)),
             Error::<T>::NotProvider
         );
-        ensure!(record.open_places > 0, Error::<T>::NoOpenPlace);
+        ensure!(open.job.open_places > 0, Error::<T>::NoOpenPlace);
         let now_ms = T::Clock::now_ms();
-        ensure!(record.is_open_at(now_ms), Error::<T>::TooLate);
-        let auction = record.auction.ok_or(Error::<T>::NoOpenPlace)?;
+        ensure!(open.job.is_open_at(now_ms), Error::<T>::TooLate);
+        let auction = open.job.auction.ok_or(Error::<T>::NoOpenPlace)?;
         ensure!(
-            !Refusals::<T>::get(job).contains(&machine),
+            !Refusals::<T>::get(job_id).contains(&machine),
             Error::<T>::GaveItBack
         );
-        let requirements = Requests::<T>::get(job).ok_or(Error::<T>::NoOpenPlace)?;
+        let requirements = Requests::<T>::get(job_id).ok_or(Error::<T>::NoOpenPlace)?;
+        ensure!(
+            !Assignments::<T>::contains_key(job_id, machine),
+            Error::<T>::AlreadyAssigned
+        );
 
-        let terms = Self::lease(job, &record, &requirements, machine)?;
+        let mut lease = Self::lease(&open.job, &requirements, machine)?;
         let mut replicas = 0;
-        if record.kind.quorum_threshold().is_some() {
-            for other in Assignments::<T>::iter_prefix_values(job) {
+        if open.job.kind.quorum_threshold().is_some() {
+            for other in Assignments::<T>::iter_prefix_values(job_id) {
                 replicas += 1;
-                ensure!(other.provider != terms.provider, Error::<T>::ProviderNotDistinct);
+                ensure!(other.provider != lease.provider, Error::<T>::ProviderNotDistinct);
             }
         }
-        let price = auction.price_at(now_ms, record.max_price_per_slot_hour);
-        // All of what is held for the place stays with it until the machine starts: it may need another machine.
-        let place = record.open_place_price().ok_or(ArithmeticError::Overflow)?;
-        record.open_places = record.open_places.saturating_sub(1);
-        let risen_ms = auction.risen_ms(now_ms);
-        Self::assign(job, &mut record, machine, terms.provider, price, place, risen_ms)?;
-        let check = if record.kind.is_attested() {
-            PlaceCheck::Evidence
-        } else {
-            PlaceCheck::Replicas(replicas)
+        lease.price_per_slot_hour = auction.price_at(now_ms, open.job.max_price_per_slot_hour);
+        let terms = AssignmentTerms {
+            lease,
+            // All of what is held for the place stays with it until the machine starts: it may need another machine.
+            escrowed: open.job.open_place_price().ok_or(ArithmeticError::Overflow)?,
+            risen_ms: auction.risen_ms(now_ms),
+            start_window_ms: T::StartWindowMs::get(),
         };
-        Jobs::<T>::insert(job, record);
+        open.job.open_places = open.job.open_places.saturating_sub(1);
+        Self::assign(&mut open, machine, terms)?;
+        let check = PlaceCheck {
+            replicas,
+            evidence: open.job.kind.is_attested() || requirements.tee.is_some(),
+        };
+        open.save()?;
         Ok(check)
     }
 
-    pub(crate) fn do_expire_request(caller: &T::AccountId, job: JobId) -> DispatchResult {
-        let mut record = Self::job(job)?;
-        ensure!(record.open_places > 0, Error::<T>::NoOpenPlace);
-        ensure!(!record.is_open_at(T::Clock::now_ms()), Error::<T>::TooEarly);
-        Self::cancel_open_places(job, &mut record)?;
-        if *caller != record.consumer {
-            Self::pay_bounty(job, &mut record, caller);
+    pub(crate) fn do_expire_request(caller: &T::AccountId, job_id: JobId) -> DispatchResult {
+        let mut open = OpenJob::<T>::load(job_id)?;
+        ensure!(open.job.open_places > 0, Error::<T>::NoOpenPlace);
+        ensure!(!open.job.is_open_at(T::Clock::now_ms()), Error::<T>::TooEarly);
+        Self::cancel_open_places(&mut open)?;
+        if *caller != open.job.consumer {
+            open.pay_bounty(caller);
         }
-        Self::put_or_close(job, record)
+        open.save()
     }
 
-    /// Extends a job, and says how many machines have it.
+    /// Extends a job. Returns the number of its assignments.
     pub(crate) fn do_top_up(
         consumer: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         additional_ms: Millis,
     ) -> Result<u32, DispatchError> {
-        let mut record = Self::job(job)?;
-        ensure!(record.consumer == *consumer, Error::<T>::NotConsumer);
-        let max_duration_ms = record.max_duration_ms.saturating_add(additional_ms);
+        let mut open = OpenJob::<T>::load_for(consumer, job_id)?;
+        let max_duration_ms = open.job.max_duration_ms.saturating_add(additional_ms);
         ensure!(
             additional_ms > 0 && max_duration_ms <= T::MaxDurationMs::get(),
             Error::<T>::BadDuration
         );
-        Self::check_kind(record.kind, record.nodes, max_duration_ms)?;
+        Self::check_kind(open.job.kind, open.job.nodes, max_duration_ms)?;
+        let (slots, before_ms) = (open.job.slots, open.job.max_duration_ms);
         let more = |price: Balance| -> Result<Balance, DispatchError> {
-            let total = |duration_ms| cost(price, record.slots, duration_ms, Rounding::Up);
+            let total = |duration_ms| cost(price, slots, duration_ms, Rounding::Up);
             total(max_duration_ms)
-                .zip(total(record.max_duration_ms))
+                .zip(total(before_ms))
                 .map(|(after, before)| after.saturating_sub(before))
                 .ok_or_else(|| ArithmeticError::Overflow.into())
         };
-        let more_at_most = more(record.max_price_per_slot_hour)?;
+        let more_at_most = more(open.job.max_price_per_slot_hour)?;
 
         let now_ms = T::Clock::now_ms();
-        let mut machines = 0_u32;
-        let mut extended = u32::from(record.open_places);
+        let mut extended = u32::from(open.job.open_places);
         let mut escrowed = more_at_most
-            .checked_mul(record.open_places.into())
+            .checked_mul(open.job.open_places.into())
             .ok_or(ArithmeticError::Overflow)?;
-        let assignments: Vec<_> = Assignments::<T>::iter_prefix(job).collect();
-        for (machine, mut assignment) in assignments {
-            machines += 1;
+        let assignments = open.assignments();
+        let count = assignments.len() as u32;
+        for (machine, assignment) in assignments {
             let place = match assignment.state {
-                AssignmentState::Starting { .. } if record.auction.is_some() => more_at_most,
+                AssignmentState::Starting { .. } if open.job.auction.is_some() => more_at_most,
                 AssignmentState::Starting { .. } => more(assignment.price_per_slot_hour)?,
                 AssignmentState::Running { started_at_ms, .. }
                     if now_ms <= assignment.run_ends_ms(started_at_ms) =>
@@ -186,61 +213,58 @@ impl<T: Config> Pallet<T> {
             ensure!(ask <= assignment.price_per_slot_hour, Error::<T>::PriceTooLow);
             extended += 1;
             escrowed = escrowed.checked_add(place).ok_or(ArithmeticError::Overflow)?;
-            assignment.escrowed = assignment
+            let mut extension = open.with(machine, assignment);
+            extension.assignment.escrowed = extension
+                .assignment
                 .escrowed
                 .checked_add(place)
                 .ok_or(ArithmeticError::Overflow)?;
-            assignment.max_duration_ms = max_duration_ms;
-            Assignments::<T>::insert(job, machine, assignment);
+            extension.assignment.max_duration_ms = max_duration_ms;
+            open = extension.keep();
         }
         ensure!(extended > 0, Error::<T>::TooLate);
 
-        let bounties = Self::bounties(record.nodes, max_duration_ms)
-            .saturating_sub(Self::bounties(record.nodes, record.max_duration_ms));
-        let deposit = bounties.saturating_mul(record.bounty);
+        let bounties = Self::bounties(open.job.nodes, max_duration_ms)
+            .saturating_sub(Self::bounties(open.job.nodes, before_ms));
+        let deposit = bounties.saturating_mul(open.job.bounty);
         Self::hold(HoldReason::Escrow, consumer, escrowed)?;
         Self::hold(HoldReason::Deposit, consumer, deposit)?;
-        record.bounties = record
+        open.job.bounties = open
+            .job
             .bounties
             .checked_add(deposit)
             .ok_or(ArithmeticError::Overflow)?;
-        record.max_duration_ms = max_duration_ms;
-        Jobs::<T>::insert(job, record);
+        open.job.max_duration_ms = max_duration_ms;
+        open.save()?;
         Self::deposit_event(Event::JobExtended {
-            job,
+            job: job_id,
             additional_ms,
             escrowed,
             deposit,
         });
-        Ok(machines)
+        Ok(count)
     }
 
-    /// Ends a job for its consumer, and says how many machines had it.
-    pub(crate) fn do_close(consumer: &T::AccountId, job: JobId) -> Result<u32, DispatchError> {
-        let mut record = Self::job(job)?;
-        ensure!(record.consumer == *consumer, Error::<T>::NotConsumer);
+    /// Ends a job for its consumer. Returns the number of its assignments.
+    pub(crate) fn do_close(consumer: &T::AccountId, job_id: JobId) -> Result<u32, DispatchError> {
+        let mut open = OpenJob::<T>::load_for(consumer, job_id)?;
         let now_ms = T::Clock::now_ms();
-        let assignments: Vec<_> = Assignments::<T>::iter_prefix(job).collect();
-        let machines = assignments.len() as u32;
-        let (mut did_something, mut runs_task) = (record.open_places > 0, false);
-        Self::cancel_open_places(job, &mut record)?;
-        for (machine, mut assignment) in assignments {
-            match (assignment.state, record.kind) {
+        let assignments = open.assignments();
+        let count = assignments.len() as u32;
+        let (mut did_something, mut runs_task) = (open.job.open_places > 0, false);
+        Self::cancel_open_places(&mut open)?;
+        for (machine, assignment) in assignments {
+            open = match (assignment.state, open.job.kind) {
                 (AssignmentState::Starting { .. }, _) => {
-                    let reserved = assignment.reserved_worth(record.slots, now_ms, 0);
-                    Self::pay(job, &mut record, machine, &mut assignment, reserved)?;
-                    Self::close_place(job, &mut record, machine, assignment, Outcome::Cancelled)?;
+                    let reserved = assignment.reserved_worth(open.job.slots, now_ms, 0);
+                    let mut cancelled = open.with(machine, assignment);
+                    cancelled.pay(Self::split(reserved))?;
+                    cancelled.close(Outcome::Cancelled)?
                 }
                 (AssignmentState::Running { started_at_ms, .. }, JobKind::Service) => {
                     let ended_at_ms = now_ms.min(assignment.run_ends_ms(started_at_ms));
-                    Self::end_run(
-                        job,
-                        &mut record,
-                        machine,
-                        assignment,
-                        ended_at_ms,
-                        Outcome::ClosedByConsumer,
-                    )?;
+                    open.with(machine, assignment)
+                        .end_run(ended_at_ms, Outcome::ClosedByConsumer)?
                 }
                 (AssignmentState::Ended { .. }, _) => continue,
                 // A task ends with its result or with its time; what of the job has not started is closed all the same.
@@ -248,74 +272,34 @@ impl<T: Config> Pallet<T> {
                     runs_task = true;
                     continue;
                 }
-            }
+            };
             did_something = true;
         }
         ensure!(did_something || !runs_task, Error::<T>::TaskRunning);
         ensure!(did_something, Error::<T>::WrongState);
-        Self::put_or_close(job, record)?;
-        Ok(machines)
+        open.save()?;
+        Ok(count)
     }
 
-    pub(crate) fn job(job: JobId) -> Result<JobRecordOf<T>, DispatchError> {
-        Jobs::<T>::get(job).ok_or_else(|| Error::<T>::NoSuchJob.into())
-    }
-
-    /// Stores the record of a job, or closes it where nothing is left of it; lets replicas reveal where no place can
-    /// bring a commitment any more.
-    pub(crate) fn put_or_close(job: JobId, mut record: JobRecordOf<T>) -> DispatchResult {
-        if record.open_places > 0 || record.assignments > 0 {
-            if let Some(ballot) = &mut record.ballot
-                && ballot.undecided == 0
-                && ballot.reveal_ends_ms.is_none()
-            {
-                let reveal_ends_ms = T::Clock::now_ms().saturating_add(T::RevealWindowMs::get());
-                ballot.reveal_ends_ms = Some(reveal_ends_ms);
-                Self::deposit_event(Event::RevealOpened { job, reveal_ends_ms });
-            }
-            Jobs::<T>::insert(job, record);
-            return Ok(());
-        }
-        let deposit_returned = Self::return_deposit(job, &record)?;
-        Jobs::<T>::remove(job);
-        ConsumerJobs::<T>::remove(&record.consumer, job);
-        if record.auction.is_some() {
-            Requests::<T>::remove(job);
-            Refusals::<T>::remove(job);
-        }
-        if let Manifest::Public(manifest) = &record.manifest {
-            T::Preimages::unrequest(&manifest.hash);
-        }
-        Self::deposit_event(Event::JobClosed {
-            job,
-            paid: record.paid,
-            deposit_returned,
-        });
-        Ok(())
-    }
-
-    /// Notes that places will bring no commitment, whatever happens.
-    pub(crate) fn decide_places(record: &mut JobRecordOf<T>, places: u8) {
-        if let Some(ballot) = &mut record.ballot {
-            ballot.undecided = ballot.undecided.saturating_sub(places);
-        }
-    }
-
-    fn cancel_open_places(job: JobId, record: &mut JobRecordOf<T>) -> DispatchResult {
-        let places = core::mem::take(&mut record.open_places);
+    fn cancel_open_places(open: &mut OpenJob<T>) -> DispatchResult {
+        let places = core::mem::take(&mut open.job.open_places);
         if places == 0 {
             return Ok(());
         }
-        Self::decide_places(record, places);
-        Self::deposit_event(Event::PlacesCancelled { job, places });
-        let held = record
+        open.decide_places(places);
+        Self::deposit_event(Event::PlacesCancelled {
+            job: open.job_id,
+            places,
+        });
+        let held = open
+            .job
             .open_place_price()
             .and_then(|price| price.checked_mul(places.into()))
             .ok_or(ArithmeticError::Overflow)?;
-        Self::return_escrow(job, &record.consumer, held)
+        Self::return_escrow(open.job_id, &open.job.consumer, held)
     }
 
-    /// What the registry's matcher is asked: the order's own slots, and neither price nor nodes.
+    /// Returns what the registry's matcher is asked: the order's own slots, and neither price nor nodes.
     ///
     /// A machine's ask is held against the order's price at a deployment; who accepts an order has seen its price.
     fn requirements_of_place(order: &JobOrder) -> Requirements {
@@ -327,13 +311,13 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Checks an order, and makes the record of a job that has no place yet.
+    /// Checks an order, and makes a job that has no place yet.
     fn new_job(
         consumer: T::AccountId,
         order: &JobOrder,
         nodes: u8,
         auction: Option<Auction>,
-    ) -> Result<(JobId, JobRecordOf<T>), DispatchError> {
+    ) -> Result<OpenJob<T>, DispatchError> {
         ensure!(order.slots > 0, Error::<T>::NoSlots);
         ensure!((1..=MAX_NODES).contains(&nodes), Error::<T>::BadNodes);
         ensure!(
@@ -353,8 +337,7 @@ impl<T: Config> Pallet<T> {
             );
         }
 
-        let job = NextJobId::<T>::get();
-        NextJobId::<T>::put(job.checked_add(1).ok_or(ArithmeticError::Overflow)?);
+        let job_id = JobBook::<T>::next_id()?;
         let bounty = T::Bounty::get();
         let ballot = order.kind.quorum_threshold().map(|_| Ballot {
             undecided: nodes,
@@ -363,7 +346,7 @@ impl<T: Config> Pallet<T> {
             reveal_ends_ms: None,
             fill_until_ms: None,
         });
-        let record = JobRecord {
+        let job = JobRecord {
             consumer,
             kind: order.kind,
             manifest: order.manifest,
@@ -383,7 +366,7 @@ impl<T: Config> Pallet<T> {
             paid: 0,
             created_at_ms: T::Clock::now_ms(),
         };
-        Ok((job, record))
+        Ok(OpenJob { job_id, job })
     }
 
     fn check_kind(kind: JobKind, nodes: u8, max_duration_ms: Millis) -> DispatchResult {
@@ -417,83 +400,71 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Holds what a new job needs, and stores it.
-    fn open(job: JobId, record: JobRecordOf<T>, escrowed: Balance) -> DispatchResult {
-        let deposit = record
+    fn open(open: OpenJob<T>, requirements: Option<Requirements>, escrowed: Balance) -> DispatchResult {
+        let OpenJob { job_id, job } = open;
+        let deposit = job
             .deposit
-            .checked_add(record.bounties)
+            .checked_add(job.bounties)
             .ok_or(ArithmeticError::Overflow)?;
-        Self::hold(HoldReason::Escrow, &record.consumer, escrowed)?;
-        Self::hold(HoldReason::Deposit, &record.consumer, deposit)?;
-        if let Manifest::Public(manifest) = &record.manifest {
+        Self::hold(HoldReason::Escrow, &job.consumer, escrowed)?;
+        Self::hold(HoldReason::Deposit, &job.consumer, deposit)?;
+        if let Manifest::Public(manifest) = &job.manifest {
             T::Preimages::request(&manifest.hash);
         }
-        ConsumerJobs::<T>::insert(&record.consumer, job, ());
         Self::deposit_event(Event::JobOrdered {
-            job,
-            consumer: record.consumer.clone(),
-            kind: record.kind,
-            nodes: record.nodes,
-            slots: record.slots,
+            job: job_id,
+            consumer: job.consumer.clone(),
+            kind: job.kind,
+            nodes: job.nodes,
+            slots: job.slots,
             escrowed,
             deposit,
-            closes_at_ms: record.closes_at_ms(),
+            closes_at_ms: job.closes_at_ms(),
         });
-        Jobs::<T>::insert(job, record);
+        JobBook::<T>::add_job(job_id, job, requirements);
         Ok(())
     }
 
-    /// Takes the slots of a machine that meets the requirements and has no part in the job yet.
+    /// Takes the slots of a machine that meets the requirements.
     fn lease(
-        job: JobId,
-        record: &JobRecordOf<T>,
+        job: &JobRecordOf<T>,
         requirements: &Requirements,
         machine: MachineId,
     ) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
-        ensure!(
-            !Assignments::<T>::contains_key(job, machine),
-            Error::<T>::AlreadyAssigned
-        );
-        ensure!(T::Matching::meets(requirements, machine), Error::<T>::NotEligible);
-        ensure!(Self::may_run(record, machine), Error::<T>::NotAttested);
-        T::Machines::lease(machine, record.slots)
+        let lease = T::Matching::lease_matching(machine, job.slots, requirements)?;
+        let lease = lease.ok_or(Error::<T>::NotEligible)?;
+        ensure!(Self::may_run(job, machine), Error::<T>::NotAttested);
+        Ok(lease)
     }
 
     /// Makes the assignment of a machine whose slots are leased.
     fn assign(
-        job: JobId,
-        record: &mut JobRecordOf<T>,
+        open: &mut OpenJob<T>,
         machine: MachineId,
-        provider: T::AccountId,
-        price_per_slot_hour: Balance,
-        escrowed: Balance,
-        risen_ms: Millis,
+        terms: AssignmentTerms<T::AccountId>,
     ) -> DispatchResult {
+        let LeaseTerms {
+            provider,
+            price_per_slot_hour,
+        } = terms.lease;
         let assigned_at_ms = T::Clock::now_ms();
-        let start_deadline_ms = assigned_at_ms.saturating_add(T::StartWindowMs::get());
-        record.assignments = record
-            .assignments
-            .checked_add(1)
-            .ok_or(ArithmeticError::Overflow)?;
-        Assignments::<T>::insert(
-            job,
-            machine,
-            AssignmentRecord {
-                provider: provider.clone(),
-                price_per_slot_hour,
-                max_duration_ms: record.max_duration_ms,
-                escrowed,
-                earned: 0,
-                paid: 0,
-                state: AssignmentState::Starting {
-                    assigned_at_ms,
-                    deadline_ms: start_deadline_ms,
-                    risen_ms,
-                },
+        let start_deadline_ms = assigned_at_ms.saturating_add(terms.start_window_ms);
+        let assignment = AssignmentRecord {
+            provider: provider.clone(),
+            price_per_slot_hour,
+            max_duration_ms: open.job.max_duration_ms,
+            escrowed: terms.escrowed,
+            earned: 0,
+            paid: 0,
+            state: AssignmentState::Starting {
+                assigned_at_ms,
+                deadline_ms: start_deadline_ms,
+                risen_ms: terms.risen_ms,
             },
-        );
-        MachineJobs::<T>::insert(machine, job, ());
+        };
+        open.add(machine, assignment)?;
         Self::deposit_event(Event::MachineAssigned {
-            job,
+            job: open.job_id,
             machine,
             provider,
             price_per_slot_hour,

@@ -14,7 +14,7 @@
 //! machine is free as soon as it committed. Once one has, places that are still open are cancelled after the start window, so
 //! that it does not wait for replicas that nobody takes.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::collections::BTreeMap;
 
 use assay_primitives::{
     clock::ActiveClock,
@@ -32,84 +32,82 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AssignmentRecordOf, AssignmentState, Assignments, Ballot, Config, Error, Event, JobId, JobKind,
-    JobRecordOf, Outcome, Pallet,
+    AssignmentState, Ballot, Config, Error, Event, JobId, JobKind, JobRecordOf, Outcome, Pallet,
+    book::{OpenAssignment, OpenJob},
 };
 
 impl<T: Config> Pallet<T> {
-    pub(crate) fn do_commit_result(worker: &T::AccountId, job: JobId, commitment: H256) -> DispatchResult {
-        let (machine, mut record, mut assignment) = Self::check_commit(worker, job)?;
-        let (started_at_ms, now_ms) = Self::running(&assignment)?;
-        Self::give_slots_back(&record, machine, LeaseEnd::Fulfilled);
-
-        assignment.state = AssignmentState::Committed {
+    pub(crate) fn do_commit_result(worker: &T::AccountId, job_id: JobId, commitment: H256) -> DispatchResult {
+        let mut open = Self::check_commit(worker, job_id)?;
+        let (started_at_ms, now_ms) = open.running()?;
+        open.release_machine(LeaseEnd::Fulfilled);
+        open.assignment.state = AssignmentState::Committed {
             started_at_ms,
             ended_at_ms: now_ms,
             commitment,
         };
-        Assignments::<T>::insert(job, machine, assignment);
-        Self::decide_places(&mut record, 1);
-        if let Some(ballot) = &mut record.ballot {
+        if let Some(ballot) = &mut open.job.ballot {
             ballot.committed = ballot.committed.saturating_add(1);
             ballot
                 .fill_until_ms
                 .get_or_insert(now_ms.saturating_add(T::StartWindowMs::get()));
         }
         Self::deposit_event(Event::ResultCommitted {
-            job,
-            machine,
+            job: job_id,
+            machine: open.machine,
             commitment,
         });
-        Self::put_or_close(job, record)
+        let mut open = open.keep();
+        open.decide_places(1);
+        open.save()
     }
 
     pub(crate) fn do_reveal_result(
         worker: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         result_hash: H256,
         salt: [u8; 32],
     ) -> DispatchResult {
-        let (machine, mut record, mut assignment) = Self::check_reveal(worker, job, result_hash, salt)?;
+        let mut open = Self::check_reveal(worker, job_id, result_hash, salt)?;
         let AssignmentState::Committed {
             started_at_ms,
             ended_at_ms,
             ..
-        } = assignment.state
+        } = open.assignment.state
         else {
             return Err(Error::<T>::WrongState.into());
         };
-        assignment.state = AssignmentState::Revealed {
+        open.assignment.state = AssignmentState::Revealed {
             started_at_ms,
             ended_at_ms,
             result_hash,
         };
-        if let Some(ballot) = &mut record.ballot {
+        if let Some(ballot) = &mut open.job.ballot {
             ballot.revealed = ballot.revealed.saturating_add(1);
         }
-        Assignments::<T>::insert(job, machine, assignment);
         Self::deposit_event(Event::ResultRevealed {
-            job,
-            machine,
+            job: job_id,
+            machine: open.machine,
             result_hash,
         });
-        Self::put_or_close(job, record)
+        open.keep().save()
     }
 
-    /// Counts the replicas, and says how many they were.
-    pub(crate) fn do_resolve(caller: &T::AccountId, job: JobId) -> Result<u32, DispatchError> {
-        let mut record = Self::job(job)?;
-        let Some((ballot, threshold)) = record.ballot.zip(record.kind.quorum_threshold()) else {
+    /// Counts the replicas. Returns their number.
+    pub(crate) fn do_resolve(caller: &T::AccountId, job_id: JobId) -> Result<u32, DispatchError> {
+        let mut open = OpenJob::<T>::load(job_id)?;
+        let Some((ballot, threshold)) = open.job.ballot.zip(open.job.kind.quorum_threshold()) else {
             return Err(Error::<T>::WrongState.into());
         };
         Self::ensure_revealed(&ballot)?;
 
-        let replicas: Vec<_> = Assignments::<T>::iter_prefix(job).collect();
+        let replicas = open.assignments();
         let count = replicas.len() as u32;
         let votes = votes(replicas.iter().map(|(_, assignment)| assignment.state));
         // More than half have to agree, so that no second result can.
         let winner = votes.iter().find(|(_, count)| **count >= threshold);
         Self::deposit_event(Event::QuorumResolved {
-            job,
+            job: job_id,
             result_hash: winner.map(|(result_hash, _)| *result_hash),
             votes: winner.map_or(0, |(_, votes)| *votes),
         });
@@ -119,36 +117,37 @@ impl<T: Config> Pallet<T> {
             (None, _) => None,
         };
         let machine_of_caller = T::Machines::machine_of_worker(caller);
-        let mut takes_part = *caller == record.consumer;
+        let mut takes_part = *caller == open.job.consumer;
         for (machine, assignment) in replicas {
             takes_part |= assignment.provider == *caller || machine_of_caller == Some(machine);
-            Self::resolve_replica(job, &mut record, machine, assignment, paid)?;
+            open = Self::resolve_replica(open.with(machine, assignment), paid)?;
         }
-        record.ballot = None;
+        open.job.ballot = None;
         if !takes_part {
-            Self::pay_bounty(job, &mut record, caller);
+            open.pay_bounty(caller);
         }
-        Self::put_or_close(job, record)?;
+        open.save()?;
         Ok(count)
     }
 
-    /// What a machine's worker commits to by a result and a salt.
+    /// Returns the commitment of a machine's worker to a result by a salt.
     pub(crate) fn commitment_to(job: JobId, machine: MachineId, result_hash: H256, salt: [u8; 32]) -> H256 {
         let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
         let message = result_message(genesis_hash.as_ref(), job, machine, &result_hash.0, &salt);
         BlakeTwo256::hash(&message)
     }
 
-    fn ensure_quorum(record: &JobRecordOf<T>) -> DispatchResult {
-        ensure!(record.kind != JobKind::Service, Error::<T>::NotTask);
+    /// Fails for a job that no quorum verifies.
+    fn ensure_quorum(job: &JobRecordOf<T>) -> DispatchResult {
+        ensure!(job.kind != JobKind::Service, Error::<T>::NotTask);
         ensure!(
-            record.kind.quorum_threshold().is_some(),
+            job.kind.quorum_threshold().is_some(),
             Error::<T>::OtherVerification
         );
         Ok(())
     }
 
-    /// Whether nothing more will be revealed.
+    /// Fails as long as a result may still be revealed.
     fn ensure_revealed(ballot: &Ballot) -> DispatchResult {
         let reveal_ends_ms = ballot.reveal_ends_ms.ok_or(Error::<T>::TooEarly)?;
         ensure!(
@@ -158,15 +157,9 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Pays one replica, or sends what it earned to the treasury.
-    fn resolve_replica(
-        job: JobId,
-        record: &mut JobRecordOf<T>,
-        machine: MachineId,
-        mut assignment: AssignmentRecordOf<T>,
-        paid: Option<H256>,
-    ) -> DispatchResult {
-        let (started_at_ms, ended_at_ms, outcome) = match assignment.state {
+    /// Ends the run of a replica that is paid, or sends what it earned to the treasury.
+    fn resolve_replica(mut open: OpenAssignment<T>, paid: Option<H256>) -> Result<OpenJob<T>, DispatchError> {
+        let (started_at_ms, ended_at_ms, outcome) = match open.assignment.state {
             AssignmentState::Revealed {
                 started_at_ms,
                 ended_at_ms,
@@ -179,7 +172,7 @@ impl<T: Config> Pallet<T> {
                 };
                 (started_at_ms, ended_at_ms, outcome)
             }
-            // Who sees that it will be outvoted must not get off more cheaply by saying nothing.
+            // A replica that sees that it will be outvoted must not get off more cheaply by saying nothing.
             AssignmentState::Committed {
                 started_at_ms,
                 ended_at_ms,
@@ -189,47 +182,49 @@ impl<T: Config> Pallet<T> {
             _ => return Err(Error::<T>::WrongState.into()),
         };
         if outcome == Outcome::Completed {
-            return Self::end_run(job, record, machine, assignment, ended_at_ms, outcome);
+            return open.end_run(ended_at_ms, outcome);
         }
-        let worth = assignment.worth(record.slots, started_at_ms, started_at_ms, ended_at_ms);
-        Self::forfeit(job, record, machine, &mut assignment, worth)?;
-        Self::close_place(job, record, machine, assignment, outcome)
+        let worth = open
+            .assignment
+            .worth(open.job.slots, started_at_ms, started_at_ms, ended_at_ms);
+        open.forfeit(worth)?;
+        open.close(outcome)
     }
 
-    /// Part of a worker in a task whose result it may commit to now.
+    /// Returns the assignment of a worker's machine if it may commit to the result of its task now.
     pub(crate) fn check_commit(
         worker: &T::AccountId,
-        job: JobId,
-    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
-        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
-        Self::ensure_quorum(&record)?;
-        Self::running(&assignment)?;
-        Ok((machine, record, assignment))
+        job_id: JobId,
+    ) -> Result<OpenAssignment<T>, DispatchError> {
+        let open = OpenAssignment::<T>::load_of_worker(worker, job_id)?;
+        Self::ensure_quorum(&open.job)?;
+        open.running()?;
+        Ok(open)
     }
 
-    /// Part of a worker in a task of which it may reveal this result now.
+    /// Returns the assignment of a worker's machine if it may reveal this result of its task now.
     pub(crate) fn check_reveal(
         worker: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         result_hash: H256,
         salt: [u8; 32],
-    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
-        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
-        let AssignmentState::Committed { commitment, .. } = assignment.state else {
+    ) -> Result<OpenAssignment<T>, DispatchError> {
+        let open = OpenAssignment::<T>::load_of_worker(worker, job_id)?;
+        let AssignmentState::Committed { commitment, .. } = open.assignment.state else {
             return Err(Error::<T>::WrongState.into());
         };
-        let ballot = record.ballot.ok_or(Error::<T>::WrongState)?;
+        let ballot = open.job.ballot.ok_or(Error::<T>::WrongState)?;
         let reveal_ends_ms = ballot.reveal_ends_ms.ok_or(Error::<T>::TooEarly)?;
         ensure!(T::Clock::now_ms() <= reveal_ends_ms, Error::<T>::TooLate);
         ensure!(
-            Self::commitment_to(job, machine, result_hash, salt) == commitment,
+            Self::commitment_to(job_id, open.machine, result_hash, salt) == commitment,
             Error::<T>::CommitmentMismatch
         );
-        Ok((machine, record, assignment))
+        Ok(open)
     }
 }
 
-/// How many replicas revealed each result.
+/// Counts the replicas that revealed each result.
 fn votes(states: impl Iterator<Item = AssignmentState>) -> BTreeMap<H256, u8> {
     let mut votes: BTreeMap<H256, u8> = BTreeMap::new();
     for state in states {

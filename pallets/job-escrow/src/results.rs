@@ -15,105 +15,113 @@ use polkadot_sdk::{
 };
 
 use crate::{
-    AssignmentRecordOf, AssignmentState, Assignments, Config, Error, Event, JobId, JobKind, JobRecordOf,
-    Outcome, Pallet, Verification,
+    AssignmentState, Config, Error, Event, JobId, JobKind, Outcome, Pallet, Verification,
+    book::OpenAssignment,
 };
 
 impl<T: Config> Pallet<T> {
-    pub(crate) fn do_submit_result(worker: &T::AccountId, job: JobId, result_hash: H256) -> DispatchResult {
-        let (machine, record, mut assignment, window_ms) = Self::check_result(worker, job)?;
-        let (started_at_ms, now_ms) = Self::running(&assignment)?;
-
-        let window_ends_ms = now_ms.saturating_add(window_ms);
-        assignment.state = AssignmentState::Verifying {
+    pub(crate) fn do_submit_result(
+        worker: &T::AccountId,
+        job_id: JobId,
+        result_hash: H256,
+    ) -> DispatchResult {
+        let mut open = Self::check_result(worker, job_id)?;
+        let (started_at_ms, now_ms) = open.running()?;
+        let window_ends_ms = now_ms.saturating_add(Self::consumer_window_ms(open.job.kind)?);
+        open.release_machine(LeaseEnd::Fulfilled);
+        open.assignment.state = AssignmentState::Verifying {
             started_at_ms,
             ended_at_ms: now_ms,
             window_ends_ms,
             result_hash,
         };
-        Self::give_slots_back(&record, machine, LeaseEnd::Fulfilled);
-        Assignments::<T>::insert(job, machine, assignment);
         Self::deposit_event(Event::ResultSubmitted {
-            job,
-            machine,
+            job: job_id,
+            machine: open.machine,
             result_hash,
             window_ends_ms,
         });
+        // The job's own record stays as it is.
+        open.keep();
         Ok(())
     }
 
-    pub(crate) fn do_accept(consumer: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
-        let (mut record, assignment) = Self::assignment_for(consumer, job, machine)?;
-        let AssignmentState::Verifying { ended_at_ms, .. } = assignment.state else {
+    pub(crate) fn do_accept(consumer: &T::AccountId, job_id: JobId, machine: MachineId) -> DispatchResult {
+        let open = OpenAssignment::<T>::load_for(consumer, job_id, machine)?;
+        let AssignmentState::Verifying { ended_at_ms, .. } = open.assignment.state else {
             return Err(Error::<T>::WrongState.into());
         };
-        Self::end_run(
-            job,
-            &mut record,
-            machine,
-            assignment,
-            ended_at_ms,
-            Outcome::Completed,
-        )?;
-        Self::put_or_close(job, record)
+        open.end_run(ended_at_ms, Outcome::Completed)?.save()
     }
 
-    pub(crate) fn do_reject(consumer: &T::AccountId, job: JobId, machine: MachineId) -> DispatchResult {
-        let (mut record, mut assignment) = Self::assignment_for(consumer, job, machine)?;
-        let (started_at_ms, ended_at_ms, window_ends_ms) = match &mut assignment.state {
-            AssignmentState::Verifying {
-                started_at_ms,
-                ended_at_ms,
-                window_ends_ms,
-                ..
-            } => (*started_at_ms, *ended_at_ms, *window_ends_ms),
+    pub(crate) fn do_reject(consumer: &T::AccountId, job_id: JobId, machine: MachineId) -> DispatchResult {
+        let open = OpenAssignment::<T>::load_for(consumer, job_id, machine)?;
+        match open.assignment.state {
+            AssignmentState::Verifying { .. } => Self::reject_result(open),
             AssignmentState::Ended {
-                outcome,
-                ended_at_ms,
-                judged_until_ms,
+                outcome: Outcome::WorkloadEnded,
                 ..
-            } if *outcome == Outcome::WorkloadEnded => {
-                ensure!(*judged_until_ms < *ended_at_ms, Error::<T>::TooLate);
-                *outcome = Outcome::Disputed;
-                Assignments::<T>::insert(job, machine, assignment);
-                Self::deposit_event(Event::EndDisputed { job, machine });
-                return Ok(());
-            }
-            _ => return Err(Error::<T>::WrongState.into()),
+            } => Self::dispute_end(open),
+            _ => Err(Error::<T>::WrongState.into()),
+        }
+    }
+
+    /// Sends what a task earned to the treasury, and closes its assignment.
+    fn reject_result(mut open: OpenAssignment<T>) -> DispatchResult {
+        let AssignmentState::Verifying {
+            started_at_ms,
+            ended_at_ms,
+            window_ends_ms,
+            ..
+        } = open.assignment.state
+        else {
+            return Err(Error::<T>::WrongState.into());
         };
         ensure!(T::Clock::now_ms() <= window_ends_ms, Error::<T>::TooLate);
-        let worth = assignment.worth(record.slots, started_at_ms, started_at_ms, ended_at_ms);
-        Self::forfeit(job, &record, machine, &mut assignment, worth)?;
-        Self::close_place(job, &mut record, machine, assignment, Outcome::Rejected)?;
-        Self::put_or_close(job, record)
+        let worth = open
+            .assignment
+            .worth(open.job.slots, started_at_ms, started_at_ms, ended_at_ms);
+        open.forfeit(worth)?;
+        open.close(Outcome::Rejected)?.save()
     }
 
-    /// Part of a worker in a task whose result its consumer judges and that may be given now, and the time that the consumer
-    /// has for that.
-    #[allow(clippy::type_complexity)]
+    /// Notes that a consumer disputes that a service's workload ended by itself. Its last settlement acts on it.
+    fn dispute_end(mut open: OpenAssignment<T>) -> DispatchResult {
+        let is_judged = open.assignment.is_judged();
+        let AssignmentState::Ended { outcome, .. } = &mut open.assignment.state else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        ensure!(!is_judged, Error::<T>::TooLate);
+        *outcome = Outcome::Disputed;
+        Self::deposit_event(Event::EndDisputed {
+            job: open.job_id,
+            machine: open.machine,
+        });
+        // The job's own record stays as it is.
+        open.keep();
+        Ok(())
+    }
+
+    /// Returns the assignment of a worker's machine if it may give the result of its task to the consumer now.
     pub(crate) fn check_result(
         worker: &T::AccountId,
-        job: JobId,
-    ) -> Result<(MachineId, JobRecordOf<T>, AssignmentRecordOf<T>, Millis), DispatchError> {
-        let (machine, record, assignment) = Self::assignment_of_worker(worker, job)?;
-        let window_ms = match record.kind {
-            JobKind::Service => return Err(Error::<T>::NotTask.into()),
-            JobKind::Task {
-                verification: Verification::Consumer { window_ms },
-            } => window_ms,
-            JobKind::Task { .. } => return Err(Error::<T>::OtherVerification.into()),
-        };
-        Self::running(&assignment)?;
-        Ok((machine, record, assignment, window_ms))
+        job_id: JobId,
+    ) -> Result<OpenAssignment<T>, DispatchError> {
+        let open = OpenAssignment::<T>::load_of_worker(worker, job_id)?;
+        Self::consumer_window_ms(open.job.kind)?;
+        open.running()?;
+        Ok(open)
     }
 
-    /// A job and a machine's part in it, for the job's consumer.
-    fn assignment_for(
-        consumer: &T::AccountId,
-        job: JobId,
-        machine: MachineId,
-    ) -> Result<(JobRecordOf<T>, AssignmentRecordOf<T>), DispatchError> {
-        ensure!(Self::job(job)?.consumer == *consumer, Error::<T>::NotConsumer);
-        Self::assignment(job, machine)
+    /// Returns the time that a consumer has to look at a result, in milliseconds. Fails for a job of which no consumer
+    /// judges a result.
+    fn consumer_window_ms(kind: JobKind) -> Result<Millis, Error<T>> {
+        match kind {
+            JobKind::Service => Err(Error::<T>::NotTask),
+            JobKind::Task {
+                verification: Verification::Consumer { window_ms },
+            } => Ok(window_ms),
+            JobKind::Task { .. } => Err(Error::<T>::OtherVerification),
+        }
     }
 }

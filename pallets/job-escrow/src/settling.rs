@@ -22,87 +22,102 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentRecordOf, AssignmentState, Assignments, Config, Error, JobId, JobKind, JobRecordOf, Jobs,
-    Outcome, Pallet,
+    Outcome, Pallet, book::OpenAssignment, types::Settled,
 };
 
 impl<T: Config> Pallet<T> {
-    /// Judges and pays, and says how many epochs were judged.
+    /// Judges closed epochs and pays for them, or accepts a result for a silent consumer. Returns what work that was.
     pub(crate) fn do_settle(
         caller: &T::AccountId,
-        job: JobId,
+        job_id: JobId,
         machine: MachineId,
-    ) -> Result<u32, DispatchError> {
-        let (mut record, mut assignment) = Self::assignment(job, machine)?;
-        let provider = assignment.provider.clone();
-        match (assignment.state, record.kind) {
-            (AssignmentState::Ended { .. }, _) | (AssignmentState::Running { .. }, JobKind::Service) => {}
-            (
-                AssignmentState::Verifying {
-                    ended_at_ms,
-                    window_ends_ms,
-                    ..
-                },
-                _,
-            ) => {
-                ensure!(T::Clock::now_ms() > window_ends_ms, Error::<T>::TooEarly);
-                Self::end_run(
-                    job,
-                    &mut record,
-                    machine,
-                    assignment,
-                    ended_at_ms,
-                    Outcome::Completed,
-                )?;
-                Self::pay_caller(job, &mut record, caller, machine, &provider);
-                Self::put_or_close(job, record)?;
-                return Ok(0);
+    ) -> Result<Settled, DispatchError> {
+        let open = OpenAssignment::<T>::load(job_id, machine)?;
+        match (open.assignment.state, open.job.kind) {
+            (AssignmentState::Verifying { .. }, _) => Self::accept_in_silence(caller, open),
+            (AssignmentState::Ended { .. }, _) | (AssignmentState::Running { .. }, JobKind::Service) => {
+                Self::settle_epochs(caller, open)
             }
-            _ => return Err(Error::<T>::WrongState.into()),
+            _ => Err(Error::<T>::WrongState.into()),
         }
-
-        let epochs = Self::judge(&record, machine, &mut assignment);
-        let hold_back = Self::hold_back(&record, &assignment);
-        let due = assignment.payable(hold_back).saturating_sub(assignment.paid);
-        let is_last = assignment.is_judged();
-        // A stream can wait for an account to come to life; only the end cannot.
-        let pays = due > 0 && (is_last || Self::can_receive(&provider, due));
-        ensure!(epochs > 0 || pays || is_last, Error::<T>::NothingDue);
-        if pays {
-            Self::pay(job, &mut record, machine, &mut assignment, due)?;
-        }
-        match assignment.state {
-            AssignmentState::Ended { outcome, .. } if is_last => {
-                if matches!(outcome, Outcome::Disputed | Outcome::WentDown) {
-                    let lost = assignment.earned.saturating_sub(assignment.paid);
-                    Self::forfeit(job, &record, machine, &mut assignment, lost)?;
-                }
-                Self::close_place(job, &mut record, machine, assignment, outcome)?;
-            }
-            _ => Assignments::<T>::insert(job, machine, assignment),
-        }
-        if is_last || epochs >= T::MaxEpochsPerSettle::get() {
-            Self::pay_caller(job, &mut record, caller, machine, &provider);
-        }
-        Self::put_or_close(job, record)?;
-        Ok(epochs)
     }
 
-    /// Judges closed epochs that an assignment ran in, as many as one call may, and says how many they were.
+    /// Accepts a result of which its consumer said nothing in its time.
+    fn accept_in_silence(caller: &T::AccountId, open: OpenAssignment<T>) -> Result<Settled, DispatchError> {
+        let AssignmentState::Verifying {
+            ended_at_ms,
+            window_ends_ms,
+            ..
+        } = open.assignment.state
+        else {
+            return Err(Error::<T>::WrongState.into());
+        };
+        ensure!(T::Clock::now_ms() > window_ends_ms, Error::<T>::TooEarly);
+        let is_stranger = open.is_stranger(caller);
+        let mut open = open.end_run(ended_at_ms, Outcome::Completed)?;
+        if is_stranger {
+            open.pay_bounty(caller);
+        }
+        open.save()?;
+        Ok(Settled {
+            epochs: 0,
+            is_whole: true,
+        })
+    }
+
+    /// Judges as many closed epochs as one call may and pays what is due. Closes the assignment after the last of them.
+    fn settle_epochs(caller: &T::AccountId, mut open: OpenAssignment<T>) -> Result<Settled, DispatchError> {
+        let epochs = Self::judge(&open.job, open.machine, &mut open.assignment);
+        let hold_back = Self::hold_back(&open.job, &open.assignment);
+        let due = open
+            .assignment
+            .payable(hold_back)
+            .saturating_sub(open.assignment.paid);
+        let payment = Self::split(due);
+        let is_last = open.assignment.is_judged();
+        // A stream can wait for an account to come to life; only the end cannot.
+        let pays = due > 0 && (is_last || Self::can_receive(&open.assignment.provider, payment));
+        ensure!(epochs > 0 || pays || is_last, Error::<T>::NothingDue);
+        if pays {
+            open.pay(payment)?;
+        }
+
+        let is_whole = is_last || epochs >= T::MaxEpochsPerSettle::get();
+        let earns_bounty = is_whole && open.is_stranger(caller);
+        let mut open = match open.assignment.state {
+            AssignmentState::Ended { outcome, .. } if is_last => {
+                if matches!(outcome, Outcome::Disputed | Outcome::WentDown) {
+                    let lost = open.assignment.earned.saturating_sub(open.assignment.paid);
+                    open.forfeit(lost)?;
+                }
+                open.close(outcome)?
+            }
+            _ => open.keep(),
+        };
+        if earns_bounty {
+            open.pay_bounty(caller);
+        }
+        open.save()?;
+        Ok(Settled { epochs, is_whole })
+    }
+
+    /// Judges closed epochs that an assignment ran in, as many as one call may. Returns their number.
     ///
     /// Each is worth its part of the running total, in proportion to the machine's uptime in it, rounded down.
     pub(crate) fn judge(
-        record: &JobRecordOf<T>,
+        job: &JobRecordOf<T>,
         machine: MachineId,
         assignment: &mut AssignmentRecordOf<T>,
     ) -> u32 {
+        let epoch_ms = T::Clock::epoch_duration_ms();
         let (started_at_ms, mut judged_until_ms, until_ms) = match assignment.state {
             AssignmentState::Running {
                 started_at_ms,
                 judged_until_ms,
-            } if record.kind == JobKind::Service => {
+            } if job.kind == JobKind::Service => {
                 // The last epoch waits for the end: only then is it known whether its hold-back is lost.
-                let last_epoch = Self::epoch_of(assignment.run_ends_ms(started_at_ms).saturating_sub(1));
-                let until_ms = Millis::from(last_epoch).saturating_mul(T::Clock::epoch_duration_ms());
+                let last_epoch = epoch_of(assignment.run_ends_ms(started_at_ms).saturating_sub(1), epoch_ms);
+                let until_ms = Millis::from(last_epoch).saturating_mul(epoch_ms);
                 (started_at_ms, judged_until_ms, until_ms)
             }
             AssignmentState::Ended {
@@ -113,16 +128,17 @@ impl<T: Config> Pallet<T> {
             } => (started_at_ms, judged_until_ms, ended_at_ms),
             _ => return 0,
         };
-        // An epoch that has not ended cannot be closed, whatever who watches says.
+        // An epoch that has not ended cannot be closed, whatever the uptime source reports.
         let first_open = T::Uptime::first_open_epoch().min(T::Clock::current_epoch());
         let (mut epochs, mut was_down) = (0, false);
         while judged_until_ms < until_ms && epochs < T::MaxEpochsPerSettle::get() {
-            let epoch = Self::epoch_of(judged_until_ms);
+            let epoch = epoch_of(judged_until_ms, epoch_ms);
             if epoch >= first_open {
                 break;
             }
-            let to_ms = Self::epoch_end_ms(epoch).min(until_ms);
-            let worth = assignment.worth(record.slots, started_at_ms, judged_until_ms, to_ms);
+            let epoch_end_ms = Millis::from(epoch).saturating_add(1).saturating_mul(epoch_ms);
+            let to_ms = epoch_end_ms.min(until_ms);
+            let worth = assignment.worth(job.slots, started_at_ms, judged_until_ms, to_ms);
             let uptime_ppm = T::Uptime::uptime_ppm(machine, epoch);
             was_down = uptime_ppm < FULL_PPM / 2;
             let earned = share_of(worth, uptime_ppm);
@@ -142,7 +158,7 @@ impl<T: Config> Pallet<T> {
             } => {
                 *until = judged_until_ms;
                 let is_last = judged_until_ms >= until_ms;
-                if record.kind == JobKind::Service && is_last && was_down && !outcome.loses_hold_back() {
+                if job.kind == JobKind::Service && is_last && was_down && !outcome.loses_hold_back() {
                     *outcome = Outcome::WentDown;
                 }
             }
@@ -151,26 +167,19 @@ impl<T: Config> Pallet<T> {
         epochs
     }
 
-    /// What settling would pay now.
-    pub(crate) fn due(job: JobId, machine: MachineId) -> Option<Balance> {
-        let (record, mut assignment) = (Jobs::<T>::get(job)?, Assignments::<T>::get(job, machine)?);
-        Self::judge(&record, machine, &mut assignment);
-        let hold_back = Self::hold_back(&record, &assignment);
+    /// Returns what a settlement would pay now.
+    pub(crate) fn due(job_id: JobId, machine: MachineId) -> Option<Balance> {
+        let (job, mut assignment) = (Jobs::<T>::get(job_id)?, Assignments::<T>::get(job_id, machine)?);
+        Self::judge(&job, machine, &mut assignment);
+        let hold_back = Self::hold_back(&job, &assignment);
         Some(assignment.payable(hold_back).saturating_sub(assignment.paid))
     }
+}
 
-    /// The epoch that a moment lies in.
-    fn epoch_of(moment_ms: Millis) -> EpochIndex {
-        let epoch = moment_ms.checked_div(T::Clock::epoch_duration_ms()).unwrap_or(0);
-        EpochIndex::try_from(epoch).unwrap_or(EpochIndex::MAX)
-    }
-
-    /// The first moment after an epoch.
-    fn epoch_end_ms(epoch: EpochIndex) -> Millis {
-        Millis::from(epoch)
-            .saturating_add(1)
-            .saturating_mul(T::Clock::epoch_duration_ms())
-    }
+/// Returns the epoch that a moment lies in.
+fn epoch_of(moment_ms: Millis, epoch_ms: Millis) -> EpochIndex {
+    let epoch = moment_ms.checked_div(epoch_ms).unwrap_or(0);
+    EpochIndex::try_from(epoch).unwrap_or(EpochIndex::MAX)
 }
 
 /// So many parts per million of an amount, rounded down; never more than all of it.

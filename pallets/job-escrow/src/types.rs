@@ -9,14 +9,14 @@ use assay_primitives::{
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
-    frame_support::{BoundedVec, weights::Weight},
+    frame_support::{BoundedVec, traits::Get, weights::Weight},
     frame_system,
     sp_core::H256,
     sp_runtime::{Permill, Rounding, helpers_128bit::multiply_by_rational_with_rounding, traits::ConstU32},
 };
 use scale_info::TypeInfo;
 
-use crate::WeightInfo;
+use crate::{Config, WeightInfo};
 
 pub use assay_primitives::job::JobId;
 
@@ -180,6 +180,13 @@ pub struct JobOrder {
     pub max_duration_ms: Millis,
     /// The most to be paid, in plancks per slot and hour.
     pub max_price_per_slot_hour: Balance,
+}
+
+impl JobOrder {
+    /// Returns true if a machine's evidence decides whether it may have the job.
+    pub fn needs_evidence(&self) -> bool {
+        self.kind.is_attested() || self.requirements.tee.is_some()
+    }
 }
 
 /// How the price of an open order rises: linearly by active time, from a floor to the order's maximum.
@@ -658,29 +665,63 @@ impl<AccountId> AssignmentRecord<AccountId> {
     }
 }
 
-/// What was looked at to give a place to a machine, besides the machine itself.
+/// Records that were read to give a place to a machine, besides those of every acceptance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum PlaceCheck {
-    /// So many other replicas, because of their providers.
-    Replicas(u32),
-    /// The machine's evidence.
-    Evidence,
+pub(crate) struct PlaceCheck {
+    /// Other replicas, because of their providers.
+    pub(crate) replicas: u32,
+    /// True if the machine's evidence was.
+    pub(crate) evidence: bool,
 }
 
 impl PlaceCheck {
-    /// What it costs to take the place.
+    /// Weight of taking the place.
     pub(crate) fn weight<W: WeightInfo>(self) -> Weight {
-        match self {
-            Self::Replicas(replicas) => W::accept_request(replicas),
-            Self::Evidence => W::accept_attested_request(),
+        let weight = W::accept_request(self.replicas);
+        if !self.evidence {
+            return weight;
+        }
+        let evidence = W::accept_attested_request().saturating_sub(W::accept_request(0));
+        weight.saturating_add(evidence)
+    }
+
+    /// Weight of taking the dearest place.
+    pub(crate) fn max_weight<W: WeightInfo>() -> Weight {
+        Self {
+            replicas: MAX_REPLICAS.into(),
+            evidence: true,
+        }
+        .weight::<W>()
+    }
+}
+
+/// Work that a settlement did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Settled {
+    /// Number of epochs that were judged.
+    pub(crate) epochs: u32,
+    /// True if it may have closed the job or paid a bounty: the last payment, an acceptance, or as many epochs as
+    /// one call judges.
+    pub(crate) is_whole: bool,
+}
+
+impl Settled {
+    /// Weight of that work.
+    pub(crate) fn weight<W: WeightInfo>(self) -> Weight {
+        if self.is_whole {
+            W::settle_last(self.epochs)
+        } else {
+            W::settle(self.epochs)
         }
     }
 
-    /// The most that it can cost.
-    pub(crate) fn max_weight<W: WeightInfo>() -> Weight {
-        Self::Replicas(MAX_REPLICAS.into())
-            .weight::<W>()
-            .max(Self::Evidence.weight::<W>())
+    /// Weight of the most work that one call does.
+    pub(crate) fn max_weight<T: Config>() -> Weight {
+        let most = |is_whole| {
+            let epochs = T::MaxEpochsPerSettle::get();
+            Self { epochs, is_whole }.weight::<T::WeightInfo>()
+        };
+        most(true).max(most(false))
     }
 }
 

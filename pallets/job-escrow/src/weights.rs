@@ -26,11 +26,13 @@ pub trait WeightInfo {
     fn accept() -> Weight;
     fn close(n: u32) -> Weight;
     fn settle(e: u32) -> Weight;
+    fn settle_last(e: u32) -> Weight;
     fn expire() -> Weight;
     fn abandon() -> Weight;
     fn request() -> Weight;
     fn accept_request(n: u32) -> Weight;
     fn decline() -> Weight;
+    fn decline_undelivered() -> Weight;
     fn expire_request() -> Weight;
     fn top_up(n: u32) -> Weight;
     fn reject() -> Weight;
@@ -319,7 +321,12 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
             .saturating_add(T::DbWeight::get().reads(18_u64))
             .saturating_add(T::DbWeight::get().writes(15_u64))
     }
-    // Not measured yet: that of `abandon`, which does the same and more.
+    fn settle_last(e: u32) -> Weight {
+        Self::settle(e)
+    }
+    fn decline_undelivered() -> Weight {
+        Self::decline()
+    }
     fn report_workload_ended() -> Weight {
         Self::abandon()
     }
@@ -747,6 +754,12 @@ impl WeightInfo for () {
     fn abandon() -> Weight {
         Weight::from_parts(391_302_000, 11150)
             .saturating_add(ParityDbWeight::get().reads_writes(18_u64, 15_u64))
+    }
+    fn settle_last(e: u32) -> Weight {
+        Self::settle(e)
+    }
+    fn decline_undelivered() -> Weight {
+        Self::decline()
     }
     fn report_workload_ended() -> Weight {
         Self::abandon()

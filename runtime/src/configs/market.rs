@@ -155,12 +155,34 @@ impl Get<Option<AccountId>> for BlockAuthor {
     }
 }
 
+/// Worker keys of sr25519, and an author written to where `pallet-authorship` keeps the block's.
+#[cfg(feature = "runtime-benchmarks")]
+pub struct EscrowBenchmarkHelper;
+
+#[cfg(feature = "runtime-benchmarks")]
+impl pallet_job_escrow::BenchmarkHelper<AccountId, Signature> for EscrowBenchmarkHelper {
+    fn worker() -> AccountId {
+        <() as pallet_job_escrow::BenchmarkHelper<AccountId, Signature>>::worker()
+    }
+
+    fn sign(worker: &AccountId, message: &[u8]) -> Signature {
+        <() as pallet_job_escrow::BenchmarkHelper<AccountId, Signature>>::sign(worker, message)
+    }
+
+    fn set_author(author: &AccountId) {
+        use polkadot_sdk::frame_support::storage::{storage_prefix, unhashed};
+
+        unhashed::put(&storage_prefix(b"Authorship", b"Author"), author);
+        assert_eq!(BlockAuthor::get().as_ref(), Some(author));
+    }
+}
+
 impl pallet_job_escrow::Config for Runtime {
     // An assignment's record, and its place in its machine's list; `tests/deposits.rs` adds them up.
     type AssignmentDeposit = ConstU128<{ storage_deposit(2, 270) }>;
     type AttestedSigners = Attestation;
     #[cfg(feature = "runtime-benchmarks")]
-    type BenchmarkHelper = ();
+    type BenchmarkHelper = EscrowBenchmarkHelper;
     type BlockAuthor = BlockAuthor;
     type Bounty = bounded::Bounty;
     type Clock = ChainClock;
