@@ -7,7 +7,7 @@ mod attestation;
 
 use assay_primitives::{
     clock::Millis,
-    machine::{self, HardwareClassId, MachineId},
+    machine::{HardwareClassId, MachineId},
     market::Requirements,
     money::Balance,
 };
@@ -146,7 +146,7 @@ impl MachineRegistration {
             ("disk_gib", number(self.disk_gib)),
             ("upload_mbps", number(self.upload_mbps)),
             ("download_mbps", number(self.download_mbps)),
-            ("location", location(&self.location.into())),
+            ("location", location(&self.location)),
             ("region", Value::from_bytes(self.region)),
             ("endpoint", Value::from_bytes(self.endpoint)),
             ("ask", number(self.ask)),
@@ -220,7 +220,7 @@ fn manifest(manifest: Manifest) -> Value<()> {
     }
 }
 
-fn location(location: &machine::Location) -> Value<()> {
+fn location(location: &Location) -> Value<()> {
     record([
         (
             "latitude_microdegrees",

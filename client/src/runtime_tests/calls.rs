@@ -83,7 +83,7 @@ fn every_requirement() -> Requirements {
         gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().unwrap()),
         region: Some(b"us-east".to_vec().try_into().unwrap()),
         near: Some(Near {
-            center: assay_primitives::machine::Location {
+            center: Location {
                 latitude_microdegrees: -1,
                 longitude_microdegrees: 2,
             },

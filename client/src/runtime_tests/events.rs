@@ -236,25 +236,25 @@ fn events_of_attestation_are_read_as_they_were_deposited() {
 
 #[test]
 fn every_status_is_understood() {
-    use assay_primitives::machine::{MachineStatus as OnChain, SuspensionReason as Reason};
+    use types::SuspensionReason as Reason;
 
     let metadata = metadata();
     for status in [
-        OnChain::Unproven,
-        OnChain::Active,
-        OnChain::Suspended(Reason::OwnRequest),
-        OnChain::Suspended(Reason::BondTooLow),
-        OnChain::Suspended(Reason::InDebt),
-        OnChain::Suspended(Reason::Offence),
-        OnChain::Suspended(Reason::Condemned),
-        OnChain::Draining,
-        OnChain::Retired,
+        MachineStatus::Unproven,
+        MachineStatus::Active,
+        MachineStatus::Suspended(Reason::OwnRequest),
+        MachineStatus::Suspended(Reason::BondTooLow),
+        MachineStatus::Suspended(Reason::InDebt),
+        MachineStatus::Suspended(Reason::Offence),
+        MachineStatus::Suspended(Reason::Condemned),
+        MachineStatus::Draining,
+        MachineStatus::Retired,
     ] {
         let bytes = event_bytes(
             &metadata,
             "ProviderRegistry",
             "MachineStatusChanged",
-            (7_u64, OnChain::Unproven, status),
+            (7_u64, MachineStatus::Unproven, status),
         );
         let read = read_event(&metadata, "ProviderRegistry", &bytes).unwrap();
         assert_eq!(
@@ -263,7 +263,7 @@ fn every_status_is_understood() {
                 RegistryEvent::MachineStatusChanged {
                     machine: 7,
                     from: MachineStatus::Unproven,
-                    to: MachineStatus::from(status),
+                    to: status,
                 }
                 .into()
             )

@@ -18,6 +18,7 @@ use assay_primitives::{
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
+pub use assay_primitives::job::JobId;
 pub use attestation::{
     Collateral, CollateralId, EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, IntelTee, KeyId,
     KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest, tee_name,
@@ -28,7 +29,7 @@ pub use job::{
     ManifestRef, Outcome, Verification,
 };
 pub use machine::{
-    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, ServiceRecord, SuspensionReason,
+    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, Remedy, ServiceRecord, SuspensionReason,
 };
 pub use stake::{
     Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,
@@ -36,9 +37,6 @@ pub use stake::{
 
 /// An account; displays and parses as an SS58 address, its 32 bytes are field `0`.
 pub type AccountId = subxt::utils::AccountId32;
-
-/// Identifies a job; given in order of deployment and never used again.
-pub type JobId = u64;
 
 /// Plancks as a decimal string: many readers of JSON keep no more than 53 bits of a number.
 pub(crate) fn as_decimal<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {

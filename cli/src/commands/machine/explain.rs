@@ -3,7 +3,7 @@
 use anyhow::Context;
 use assay_client::{
     market::{Gap, Mismatch, Requirements, TeeKind},
-    types::{MachineStatus, tee_name},
+    types::tee_name,
     units::{format_asy, format_ppm},
 };
 use clap::Args;
@@ -47,7 +47,7 @@ pub(super) async fn run(options: Options, connection: &Connection, output: &Outp
 pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match mismatch {
-        Mismatch::Status { found } => format!("it is {}", MachineStatus::from(*found)),
+        Mismatch::Status { found } => format!("it is {found}"),
         Mismatch::MinFreeSlots(Gap { wanted, found }) => {
             format!("{found} of its slots are free, {wanted} wanted")
         }

@@ -125,10 +125,7 @@ impl From<RequirementOptions> for Requirements {
             near: options
                 .near
                 .zip(options.within_km)
-                .map(|(center, within_km)| Near {
-                    center: center.into(),
-                    within_km,
-                }),
+                .map(|(center, within_km)| Near { center, within_km }),
             max_price_per_slot_hour: options.max_price,
             tee: options.tee.map(|tee| match tee {
                 Tee::Sgx => TeeKind::Sgx,
@@ -269,8 +266,7 @@ mod tests {
                 center: Location {
                     latitude_microdegrees: -33_868_800,
                     longitude_microdegrees: 151_209_300,
-                }
-                .into(),
+                },
                 within_km: 50,
             }),
             max_price_per_slot_hour: Some(2_500_000_000_000),

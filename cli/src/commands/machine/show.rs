@@ -1,7 +1,7 @@
 //! `assay machine show`
 
 use assay_client::{
-    types::{Bond, Debt, Machine, Slash, SlashId},
+    types::{Bond, Debt, Machine, Remedy, Slash, SlashId},
     units::{format_asy, format_ppm},
 };
 use serde_json::{Value, json};
