@@ -1,5 +1,5 @@
-//! Jobs, as far as more than their escrow knows of them: open orders, and the bytes behind a replica's commitment and an
-//! attested machine's signature.
+//! Jobs, as far as more than their escrow knows of them: kinds, states and outcomes, open orders, and the
+//! bytes behind a replica's commitment and an attested machine's signature.
 
 use alloc::vec::Vec;
 
@@ -22,17 +22,18 @@ use crate::{
 /// Identifies a job; given in order of creation and never used again.
 pub type JobId = u64;
 
-/// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a worker to look
-/// at the size, the platform and the address of an image.
+/// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a
+/// worker to look at the size, the platform and the address of an image.
 const START_GRACE_DIVISOR: Millis = 5;
 
-/// Returns for how long after its assignment a machine may decline at no cost to the job's consumer, in milliseconds of
-/// active time: a fifth of the time in which it may start, rounded down.
+/// Returns for how long after its assignment a machine may decline at no cost to the job's consumer, in
+/// milliseconds of active time: a fifth of the time in which it may start, rounded down.
 pub fn start_grace_ms(assigned_at_ms: Millis, start_deadline_ms: Millis) -> Millis {
     start_deadline_ms.saturating_sub(assigned_at_ms) / START_GRACE_DIVISOR
 }
 
-/// Returns the price of `slots` slots for `duration_ms` of active time, in plancks; `None` for more than any balance.
+/// Returns the price of `slots` slots for `duration_ms` of active time, in plancks; `None` for more than any
+/// balance.
 pub fn cost(
     price_per_slot_hour: Balance,
     slots: u8,
@@ -52,7 +53,7 @@ pub fn cost(
 /// Most machines that a quorum may ask: each acceptance looks at those before it.
 pub const MAX_REPLICAS: u8 = 16;
 
-/// Who says whether a task's result stands.
+/// Verification of a task: the judge of its result.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -60,8 +61,8 @@ pub const MAX_REPLICAS: u8 = 16;
 pub enum Verification {
     /// Its consumer, by accepting or rejecting it.
     ///
-    /// Silence accepts. What a rejected result earned goes to the treasury: the provider is not paid and the consumer
-    /// does not get it back, so that neither gains by lying.
+    /// Silence accepts. What a rejected result earned goes to the treasury: the provider is not paid and the
+    /// consumer does not get it back, so that neither gains by lying.
     #[codec(index = 0)]
     Consumer {
         /// Active time that the consumer has to look at a result, in milliseconds.
@@ -70,16 +71,16 @@ pub enum Verification {
     /// Machines of different providers, by giving the same result.
     #[codec(index = 1)]
     Quorum {
-        /// How many machines run the task: 2 to [`MAX_REPLICAS`], and as many as the order has nodes.
+        /// Number of machines that run the task: 2 to [`MAX_REPLICAS`], and as many as the order has nodes.
         replicas: u8,
-        /// How many of them have to agree: more than half of them, so that two results cannot both win.
+        /// Number of them that have to agree: more than half of them, so that two results cannot both win.
         threshold: u8,
     },
-    /// The machine itself, by a key that fresh evidence of a processor's TEE is bound to: only what is known to run in that
-    /// TEE can sign with it.
+    /// The machine itself, by a key that fresh evidence of a processor's TEE is bound to: only what is known
+    /// to run in that TEE can sign with it.
     ///
-    /// Only machines with such evidence get the task, and what they sign stands at once. A machine whose evidence has
-    /// ended has to renew it before it gives its result.
+    /// Only machines with such evidence get the task, and what they sign stands at once. A machine whose
+    /// evidence has ended has to renew it before it gives its result.
     #[codec(index = 2)]
     Attested,
     /// A proof of the computation. Refused until the chain can check it.
@@ -90,7 +91,7 @@ pub enum Verification {
     },
 }
 
-/// How a job ends and what is paid for it.
+/// Kind of a job: its end, and the time that is paid.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -102,7 +103,7 @@ pub enum JobKind {
     /// Ends by itself with a result, and is paid for once the result stands.
     #[codec(index = 1)]
     Task {
-        /// Who says whether it stands.
+        /// The judge of the result.
         verification: Verification,
     },
 }
@@ -115,7 +116,7 @@ impl JobKind {
         }
     }
 
-    /// How many replicas have to agree, for a task that is verified by a quorum.
+    /// Returns the number of replicas that have to agree, for a task that is verified by a quorum.
     pub fn quorum_threshold(&self) -> Option<u8> {
         match self {
             Self::Task {
@@ -125,7 +126,7 @@ impl JobKind {
         }
     }
 
-    /// Whether only an attested machine may run it and vouches for its result.
+    /// Returns true if only an attested machine may run it and vouches for its result.
     pub fn is_attested(&self) -> bool {
         matches!(
             self,
@@ -167,10 +168,12 @@ pub enum Manifest {
     /// Noted in the preimage store; anybody can read it.
     #[codec(index = 0)]
     Public(ManifestRef),
-    /// Brought to each assigned worker by the consumer, sealed to its machine's key. The chain knows the hash alone.
+    /// Brought to each assigned worker by the consumer, sealed to its machine's key. The chain knows the hash
+    /// alone.
     #[codec(index = 1)]
     Sealed {
-        /// Blake2-256 hash of the bytes before they are sealed. They should hold something that cannot be guessed.
+        /// Blake2-256 hash of the bytes before they are sealed. They should hold something that cannot be
+        /// guessed.
         hash: H256,
     },
 }
@@ -193,13 +196,14 @@ impl Manifest {
     }
 }
 
-/// How the price of an open order rises: linearly by active time, from a floor to the order's maximum.
+/// Terms by which the price of an open order rises: linearly by active time, from a floor to the order's
+/// maximum.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 #[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, Serialize))]
 pub struct AuctionTerms {
-    /// What is offered at first, in plancks per slot and hour.
+    /// First price offered, in plancks per slot and hour.
     #[cfg_attr(feature = "client", serde(serialize_with = "json::amount::serialize"))]
     pub floor_price_per_slot_hour: Balance,
     /// Active time in which the offer rises to the order's maximum, in milliseconds.
@@ -214,7 +218,7 @@ pub struct AuctionTerms {
 )]
 #[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, Serialize))]
 pub struct Auction {
-    /// How the price rises.
+    /// Terms by which the price rises.
     pub terms: AuctionTerms,
     /// Active time at which it began.
     pub opened_at_ms: Millis,
@@ -223,7 +227,7 @@ pub struct Auction {
 }
 
 impl Auction {
-    /// An auction that begins now.
+    /// Returns an auction that begins now.
     pub fn new(terms: AuctionTerms, now_ms: Millis) -> Self {
         Self {
             terms,
@@ -242,14 +246,15 @@ impl Auction {
         now_ms.saturating_sub(self.rising_since_ms)
     }
 
-    /// Goes on from where the price was when it had risen for `risen_ms`, if it rose since: who holds a place and gives it
-    /// back cannot have it, or any other place, for more by that.
+    /// Goes on from where the price was when it had risen for `risen_ms`, if it rose since: a machine that
+    /// holds a place and gives it back cannot have it, or any other place, for more by that.
     pub fn resume_from(&mut self, risen_ms: Millis, now_ms: Millis) {
         let risen_ms = risen_ms.min(self.risen_ms(now_ms));
         self.rising_since_ms = now_ms.saturating_sub(risen_ms);
     }
 
-    /// The price offered at `now_ms` if the order's maximum is `max_price`, in plancks per slot and hour: rounded down.
+    /// The price offered at `now_ms` if the order's maximum is `max_price`, in plancks per slot and hour:
+    /// rounded down.
     pub fn price_at(&self, now_ms: Millis, max_price: Balance) -> Balance {
         let floor = self.terms.floor_price_per_slot_hour;
         let risen_ms = self.risen_ms(now_ms);
@@ -267,7 +272,7 @@ impl Auction {
     }
 }
 
-/// How far the replicas of a task are.
+/// Progress of a task's replicas.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -277,7 +282,7 @@ pub struct Ballot {
     pub undecided: u8,
     /// Replicas that committed to a result.
     pub committed: u8,
-    /// Of those, how many revealed it.
+    /// Those of them that revealed it.
     pub revealed: u8,
     /// The last active time at which a result may be revealed; `None` while a place is undecided.
     pub reveal_ends_ms: Option<Millis>,
@@ -285,7 +290,7 @@ pub struct Ballot {
     pub fill_until_ms: Option<Millis>,
 }
 
-/// Where in its life an assignment is.
+/// State of an assignment.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -298,7 +303,8 @@ pub enum AssignmentState {
         assigned_at_ms: Millis,
         /// The last active time at which the machine may start or decline it.
         deadline_ms: Millis,
-        /// Time for which the price of its auction had risen then, in milliseconds; zero where its consumer chose it.
+        /// Time for which the price of its auction had risen then, in milliseconds; zero where its consumer
+        /// chose it.
         risen_ms: Millis,
     },
     /// The machine runs the job.
@@ -328,7 +334,7 @@ pub enum AssignmentState {
         started_at_ms: Millis,
         /// Active time of the commitment; what is paid ends here.
         ended_at_ms: Millis,
-        /// What it committed to; see [`result_message`].
+        /// Hash that it committed to; see [`result_message`].
         commitment: H256,
     },
     /// The replica revealed its result.
@@ -350,12 +356,12 @@ pub enum AssignmentState {
         ended_at_ms: Millis,
         /// Active time up to which epochs were judged.
         judged_until_ms: Millis,
-        /// How it ended.
+        /// Outcome of the assignment.
         outcome: Outcome,
     },
 }
 
-/// How an assignment ended.
+/// Outcome of an assignment.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -373,7 +379,8 @@ pub enum Outcome {
     /// The service's time was over.
     #[codec(index = 3)]
     Expired,
-    /// The machine neither started nor declined in time. Nothing is paid; the machine is out of the market until it speaks.
+    /// The machine neither started nor declined in time. Nothing is paid; the machine is out of the market
+    /// until it speaks.
     #[codec(index = 4)]
     NotStarted,
     /// The machine declined before it started, for no fault of the consumer's.
@@ -385,8 +392,8 @@ pub enum Outcome {
     /// The task gave no result in its time; nothing was paid.
     #[codec(index = 7)]
     NoResult,
-    /// The provider's side gave up a running job. A service is paid but for the hold-back, which its consumer gets; a task
-    /// not at all.
+    /// The provider's side gave up a running job. A service is paid but for the hold-back, which its consumer
+    /// gets; a task not at all.
     #[codec(index = 8)]
     Abandoned,
     /// The consumer rejected the result; what it earned went to the treasury.
@@ -413,7 +420,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether a service that ended so is not paid its hold-back.
+    /// Returns true if a service that ended so is not paid its hold-back.
     pub fn loses_hold_back(&self) -> bool {
         matches!(self, Self::Abandoned | Self::Disputed | Self::WentDown)
     }
@@ -436,7 +443,7 @@ impl Outcome {
     }
 }
 
-/// Why a machine declines a job before it started.
+/// Reason of a machine that declines a job before it started.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -449,7 +456,7 @@ pub enum DeclineReason {
     NotDelivered,
 }
 
-/// Where money went whose recipient could not receive it.
+/// Destination of money whose recipient could not receive it.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -477,7 +484,7 @@ pub const MAX_ORDERS_LOOKED_AT: u32 = 500;
 pub struct OpenOrder {
     /// The job.
     pub job: JobId,
-    /// What is offered now, in plancks per slot and hour; it never falls.
+    /// Price offered now, in plancks per slot and hour; it never falls.
     #[serde(with = "json::amount")]
     pub price_per_slot_hour: Balance,
     /// Slots that it takes.
@@ -486,7 +493,7 @@ pub struct OpenOrder {
     pub max_duration_ms: Millis,
     /// The last active time at which it can be taken.
     pub closes_at_ms: Millis,
-    /// Whether its consumer brings the manifest to the worker, instead of noting it on chain.
+    /// True if its consumer brings the manifest to the worker, instead of noting it on chain.
     pub is_sealed: bool,
 }
 
@@ -498,19 +505,20 @@ pub struct OpenOrder {
 pub struct OpenOrderPage {
     /// Orders that the machine can take.
     pub orders: Vec<OpenOrder>,
-    /// Where to go on. A page may be short, even empty, and still have a next one: so much is looked at for a page
-    /// and no more. `None` after the last.
+    /// Cursor of the next page. A page may be short, even empty, and still have a next one: so much is looked
+    /// at for a page and no more. `None` after the last.
     pub next: Option<JobId>,
 }
 
-/// First bytes of what a replica commits to.
+/// Domain separator of a replica's commitment.
 pub const RESULT_CONTEXT: &[u8] = b"assay/result/v1";
 
 /// The bytes whose Blake2-256 hash is a replica's commitment to its result:
 /// `context ‖ genesis hash ‖ job ‖ machine ‖ result hash ‖ salt`, the numbers as SCALE encodes them.
 ///
-/// The machine is part of it, so that who copies another's commitment has committed to something that it can never
-/// reveal. The salt must be random and kept until the reveal: without it, likely results could be tried out.
+/// The machine is part of it, so that a machine that copies another's commitment has committed to something
+/// that it can never reveal. The salt must be random and kept until the reveal: without it, likely results
+/// could be tried out.
 pub fn result_message(
     genesis_hash: &[u8],
     job: JobId,
@@ -524,10 +532,10 @@ pub fn result_message(
     message
 }
 
-/// First bytes of what an attested machine signs of a result.
+/// Domain separator of an attested machine's signature of a result.
 pub const ATTESTED_RESULT_CONTEXT: &[u8] = b"assay/attested-result/v1";
 
-/// What an attested machine vouches for: that it ran this image as this manifest has it, and that this came of it.
+/// Statement of an attested machine: it ran this image by this manifest, and this is the result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode)]
 pub struct ResultStatement {
     /// The job.
@@ -544,10 +552,11 @@ pub struct ResultStatement {
 
 impl ResultStatement {
     /// The bytes that the machine's worker key signs:
-    /// `context ‖ genesis hash ‖ job ‖ machine ‖ image digest ‖ manifest hash ‖ result hash`, the numbers as SCALE encodes
-    /// them.
+    /// `context ‖ genesis hash ‖ job ‖ machine ‖ image digest ‖ manifest hash ‖ result hash`, the numbers as
+    /// SCALE encodes them.
     ///
-    /// They say what was run and not only for which job, because a machine knows of jobs what its host's node tells it.
+    /// They name the image and the manifest and not only the job, because a machine knows of jobs only what
+    /// its host's node tells it.
     pub fn message(&self, genesis_hash: &[u8]) -> Vec<u8> {
         let mut message = ATTESTED_RESULT_CONTEXT.to_vec();
         message.extend_from_slice(genesis_hash);
@@ -556,7 +565,7 @@ impl ResultStatement {
     }
 }
 
-/// First bytes of what a result's hash is taken of.
+/// Domain separator of a result's hash.
 pub const RESULT_DOCUMENT_CONTEXT: &[u8] = b"assay/result/v2";
 
 /// Most bytes of standard output that a result's hash covers: 16 GiB.
@@ -576,7 +585,7 @@ pub enum StdoutResult {
     LongerThanLimit([u8; 32]),
 }
 
-/// How a task ended: what honest replicas of one job agree on, and nothing else.
+/// End of a task: everything that honest replicas of one job agree on, and nothing else.
 ///
 /// Nothing of standard error, of time, of the machine or of its engine is in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
