@@ -17,9 +17,6 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use subxt::config::{Hasher, substrate::BlakeTwo256};
-
-use crate::types::ManifestRef;
 
 /// Longest manifest, in bytes; the chain takes none that is longer.
 pub const MAX_MANIFEST_BYTES: usize = 16 * 1_024;
@@ -392,17 +389,6 @@ fn check_length(bytes: &[u8]) -> Result<(), ManifestError> {
     Ok(())
 }
 
-impl ManifestRef {
-    /// Names the bytes of a manifest as the chain does: by blake2-256 hash and length.
-    pub fn of(bytes: &[u8]) -> Self {
-        let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Self {
-            hash: BlakeTwo256.hash(bytes).0,
-            length_bytes,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -410,6 +396,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::ManifestRef;
 
     fn digest() -> String {
         "ab".repeat(32)

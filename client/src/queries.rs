@@ -266,7 +266,7 @@ impl ChainClient {
 
     /// The bytes of a manifest; `None` where nobody noted them.
     pub async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
-        let key = ((manifest.hash, manifest.length_bytes),);
+        let key = ((manifest.hash.0, manifest.length_bytes),);
         value(&self.at_best().await?, "Preimage", "PreimageFor", key).await
     }
 

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use crate::machine::{LeaseEnd, MachineStatus, ServiceRecord, SuspensionReason};
+use crate::{
+    job::{AssignmentState, Diversion, JobKind, Outcome},
+    machine::{LeaseEnd, MachineStatus, ServiceRecord, SuspensionReason},
+};
 
 impl fmt::Display for MachineStatus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,6 +43,60 @@ impl fmt::Display for ServiceRecord {
             "{} fulfilled, {} cancelled, {} not started, {} abandoned, {} unresolved",
             self.fulfilled, self.cancelled, self.not_started, self.abandoned, self.unresolved
         )
+    }
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Service => "service",
+            Self::Task { .. } => "task",
+        })
+    }
+}
+
+impl fmt::Display for AssignmentState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Starting { .. } => "starting",
+            Self::Running { .. } => "running",
+            Self::Verifying { .. } => "verifying",
+            Self::Committed { .. } => "committed",
+            Self::Revealed { .. } => "revealed",
+            Self::Ended { .. } => "ended",
+        })
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::ClosedByConsumer => "closed by its consumer",
+            Self::Expired => "ran its full time",
+            Self::NotStarted => "not started in time",
+            Self::Declined => "declined",
+            Self::NotDelivered => "its manifest was not delivered",
+            Self::NoResult => "no result in time",
+            Self::Abandoned => "abandoned",
+            Self::Rejected => "its result was rejected",
+            Self::Outvoted => "outvoted",
+            Self::NotRevealed => "did not reveal its result",
+            Self::NoQuorum => "no result had a quorum",
+            Self::WorkloadEnded => "its workload ended by itself",
+            Self::Disputed => "its end was disputed",
+            Self::WentDown => "its machine was down at the end",
+        })
+    }
+}
+
+impl fmt::Display for Diversion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Treasury => "went to the treasury",
+            Self::Burned => "was burned",
+        })
     }
 }
 

@@ -62,7 +62,7 @@ fn order() -> JobOrder {
     JobOrder {
         kind: JobKind::task(1),
         manifest: Manifest::Public(ManifestRef {
-            hash: [3; 32],
+            hash: [3; 32].into(),
             length_bytes: 4,
         }),
         image_digest: [5; 32],
@@ -133,7 +133,7 @@ fn every_call() -> Vec<Call> {
         calls::deploy(
             JobOrder {
                 kind: JobKind::Service,
-                manifest: Manifest::Sealed { hash: [3; 32] },
+                manifest: Manifest::Sealed { hash: [3; 32].into() },
                 requirements: every_requirement(),
                 ..order()
             },
@@ -159,7 +159,7 @@ fn every_call() -> Vec<Call> {
         calls::request(
             JobOrder {
                 kind: task(Verification::Proof {
-                    verifying_key: [6; 32],
+                    verifying_key: [6; 32].into(),
                 }),
                 ..order()
             },

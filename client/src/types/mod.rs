@@ -18,14 +18,13 @@ use assay_primitives::{
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
-pub use assay_primitives::job::JobId;
 pub use attestation::{
     Collateral, CollateralId, EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, IntelTee, KeyId,
     KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest, tee_name,
 };
 pub(crate) use attestation::{KeptCollateral, KeptKey, RawMachineEvidence};
 pub use job::{
-    Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobKind, Manifest,
+    Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobId, JobKind, Manifest,
     ManifestRef, Outcome, Verification,
 };
 pub use machine::{
