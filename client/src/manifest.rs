@@ -19,7 +19,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// Longest manifest, in bytes; the chain takes none that is longer.
-pub const MAX_MANIFEST_BYTES: usize = 16 * 1_024;
+pub const MAX_MANIFEST_BYTES: usize = assay_primitives::job::MAX_MANIFEST_BYTES as usize;
 
 /// Longest name of an image, registry included.
 const MAX_IMAGE_NAME_BYTES: usize = 255;

@@ -50,6 +50,9 @@ pub fn cost(
     )
 }
 
+/// Longest manifest of a job, in bytes. It is noted on chain whole, in one transaction.
+pub const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
+
 /// Most machines that a quorum may ask: each acceptance looks at those before it.
 pub const MAX_REPLICAS: u8 = 16;
 

@@ -8,7 +8,7 @@ use assay_client::{
     calls::{self, JobOrder},
     events::{AssayEvent, EscrowEvent},
     manifest::{ImageReference, JobManifest},
-    market::Requirements,
+    market::{MAX_NODES, Requirements},
     types::{
         Assignment, AssignmentState, AuctionTerms, JobKind, MachineStatus, Manifest, ManifestRef,
         Verification,
@@ -103,7 +103,12 @@ pub(crate) struct DeployOptions {
     machines: Vec<u64>,
 
     /// Instead of naming machines: so many, whichever first take the price that is offered
-    #[arg(long, value_name = "COUNT", conflicts_with = "machines", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        conflicts_with = "machines",
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES))
+    )]
     nodes: Option<u8>,
 
     /// What is offered at first in ASY per slot-hour; it rises to --max-price

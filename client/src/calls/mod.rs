@@ -17,6 +17,7 @@ use subxt::{
     tx::DynamicPayload,
 };
 
+pub use assay_primitives::{emission::MAX_EPOCHS_PER_PAYOUT, machine::MAX_PROVIDER_NAME_BYTES};
 pub(crate) use attestation::intel_tee;
 pub use attestation::{submit_collateral, submit_evidence, withdraw_evidence};
 
@@ -270,7 +271,7 @@ fn requirements(wanted: Requirements) -> Value<()> {
     ])
 }
 
-/// Makes the signer a provider.
+/// Makes the signer a provider. Its name has at most [`MAX_PROVIDER_NAME_BYTES`].
 pub fn register_provider(name: &str) -> Call {
     Call::new(
         "ProviderRegistry",
@@ -616,7 +617,8 @@ pub fn report_workload_ended(job: JobId) -> Call {
     Call::new("JobEscrow", "report_workload_ended", [("job", number(job))])
 }
 
-/// Mints what a machine earned in its oldest `max_epochs` unpaid epochs; signed by anybody.
+/// Mints what a machine earned in its oldest `max_epochs` unpaid epochs, at most [`MAX_EPOCHS_PER_PAYOUT`];
+/// signed by anybody.
 pub fn payout(machine: MachineId, max_epochs: u32) -> Call {
     Call::new(
         "RewardEmission",

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use assay_client::{
     ChainClient, Error,
-    market::{ClassName, Near, Region, Requirements, TeeKind},
+    market::{ClassName, MAX_NODES, Near, Region, Requirements, TeeKind},
     types::Location,
     units::parse_asy,
 };
@@ -104,7 +104,7 @@ pub(crate) struct RequirementOptions {
     slots: u8,
 
     /// Machines of one provider that meet all of this, at most 64
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     nodes: u8,
 }
 
