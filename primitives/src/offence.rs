@@ -1,4 +1,4 @@
-//! What providers are punished for, and who is told of it.
+//! Offences of machines and their slashes.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_runtime::DispatchError;
@@ -6,11 +6,11 @@ use scale_info::TypeInfo;
 
 use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
 
-/// A way in which a machine breaks its word, such that the chain can tell that it was this machine. What each costs is a
-/// parameter of governance.
+/// A way in which a machine breaks its word, such that the chain can tell that it was this machine. What each
+/// costs is a parameter of governance.
 ///
-/// Nothing that happens in a job is an offence: whether an image could be had, a workload crashed or a result is wrong
-/// may be its consumer's doing.
+/// Nothing that happens in a job is an offence: whether an image could be had, a workload crashed or a result
+/// is wrong may be its consumer's doing.
 #[derive(
     Clone,
     Copy,
@@ -25,6 +25,7 @@ use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
     MaxEncodedLen,
     TypeInfo,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
 pub enum Offence {
     /// A hardware challenge was not answered in time.
     #[codec(index = 0)]
@@ -44,6 +45,20 @@ impl Offence {
         Self::ChallengeWrong,
         Self::ForgedEvidence,
     ];
+}
+
+/// Reason for a slash.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub enum SlashReason {
+    /// It committed an offence.
+    #[codec(index = 0)]
+    Offence(Offence),
+    /// Governance decided so.
+    #[codec(index = 1)]
+    Governance,
 }
 
 /// Recipient of a part of a slash; what is left is burned.
@@ -85,6 +100,7 @@ impl<AccountId> Beneficiaries<AccountId> {
     MaxEncodedLen,
     TypeInfo,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
 pub struct SlashId {
     /// First epoch in which it is applied.
     pub due_epoch: EpochIndex,
@@ -92,10 +108,11 @@ pub struct SlashId {
     pub index: u32,
 }
 
-/// Punishes machines. Implemented by `pallet-provider-staking`, used by whoever sees a machine break its word.
+/// Punishes machines. Implemented by `pallet-provider-staking`, used by pallets that see a machine break its
+/// word.
 pub trait ReportOffence<AccountId> {
-    /// Queues the slash that the offence costs this machine, given how often it did the same before, and locks
-    /// the money until then. Offences that take a machine out of the market do so at once.
+    /// Queues the slash that the offence costs this machine, given how often it did the same before, and
+    /// locks the money until then. Offences that take a machine out of the market do so at once.
     ///
     /// Fails for a machine that does not exist, and changes nothing then.
     fn report_offence(

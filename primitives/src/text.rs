@@ -1,10 +1,12 @@
 //! Short names of values, as people read them. Sentences and remedies are the client's.
 
+use alloc::format;
 use core::fmt;
 
 use crate::{
     job::{AssignmentState, Diversion, JobKind, Outcome},
     machine::{LeaseEnd, MachineStatus, ServiceRecord, SuspensionReason},
+    offence::{Offence, SlashId, SlashReason},
 };
 
 impl fmt::Display for MachineStatus {
@@ -97,6 +99,32 @@ impl fmt::Display for Diversion {
             Self::Treasury => "went to the treasury",
             Self::Burned => "was burned",
         })
+    }
+}
+
+impl fmt::Display for Offence {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::ChallengeUnanswered => "a hardware challenge not answered",
+            Self::ChallengeWrong => "a hardware challenge answered wrongly",
+            Self::ForgedEvidence => "forged evidence of a TEE",
+        })
+    }
+}
+
+impl fmt::Display for SlashReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Offence(offence) => fmt::Display::fmt(offence, formatter),
+            Self::Governance => formatter.pad("a decision of governance"),
+        }
+    }
+}
+
+/// Displays as `EPOCH/INDEX`.
+impl fmt::Display for SlashId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&format!("{}/{}", self.due_epoch, self.index))
     }
 }
 
