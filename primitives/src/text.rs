@@ -4,6 +4,7 @@ use alloc::format;
 use core::fmt;
 
 use crate::{
+    challenge::{RoundKind, RoundOutcome},
     job::{AssignmentState, Diversion, JobKind, Outcome},
     machine::{LeaseEnd, MachineStatus, ServiceRecord, SuspensionReason},
     offence::{Offence, SlashId, SlashReason},
@@ -125,6 +126,25 @@ impl fmt::Display for SlashReason {
 impl fmt::Display for SlashId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(&format!("{}/{}", self.due_epoch, self.index))
+    }
+}
+
+impl fmt::Display for RoundKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Newcomers => "newcomers",
+            Self::Audit => "an audit",
+        })
+    }
+}
+
+impl fmt::Display for RoundOutcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Punished => "silence is punished",
+            Self::FinalityStalled => "nobody is punished for silence, since finality stalled",
+            Self::MassSilence => "nobody is punished, since so many were silent at once",
+        })
     }
 }
 
