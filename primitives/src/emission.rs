@@ -1,6 +1,10 @@
 //! Emission of rewards: weights, and what other pallets tell and ask it.
 
-use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_core::U256;
+use scale_info::TypeInfo;
+
+use crate::{clock::EpochIndex, machine::MachineId, market::FULL_PPM, money::Balance};
 
 /// Weight of a machine in the sharing of an epoch's emission.
 ///
@@ -16,6 +20,68 @@ pub const WEIGHT_PARTS: RewardWeight = 4;
 
 /// Weight of an attested machine's slot for each point: a quarter more, exactly.
 pub const ATTESTED_WEIGHT_PARTS: RewardWeight = 5;
+
+/// The accounts of one epoch.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub struct EpochRecord {
+    /// Plancks that the epoch's machines may share; zero until the epoch has ended. At most the cap for each
+    /// unit of the total weight.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::json::amount::serialize"))]
+    pub pool: Balance,
+    /// Plancks that the cap kept out of the pool. They are still to be emitted, by later epochs.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::json::amount::serialize"))]
+    pub withheld: Balance,
+    /// Sum of the weights that share the pool; zero until the epoch has ended.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::json::amount::serialize"))]
+    pub total_weight: u128,
+    /// Plancks minted so far for work in this epoch; never more than the pool.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::json::amount::serialize"))]
+    pub minted: Balance,
+    /// Plancks taken as protocol fees while the epoch was running, burned ones included.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::json::amount::serialize"))]
+    pub fees: Balance,
+    /// Plancks of those fees that left the total issuance.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::json::amount::serialize"))]
+    pub burned: Balance,
+}
+
+impl EpochRecord {
+    /// Returns the plancks that a machine of `weight` earned that was up for `uptime_ppm` of the epoch.
+    ///
+    /// Rounded down once, at the end, so that the shares of all machines never sum up to more than the pool.
+    pub fn reward(&self, weight: RewardWeight, uptime_ppm: u32) -> Balance {
+        let uptime_ppm = uptime_ppm.min(FULL_PPM);
+        // 128 + 64 + 20 bits above and 128 + 20 below: neither product can overflow 256.
+        let earned = U256::from(self.pool) * U256::from(weight) * U256::from(uptime_ppm);
+        let shared_by = U256::from(self.total_weight) * U256::from(FULL_PPM);
+        // A machine's weight is part of the total, so the cap is a second lock on the same door.
+        earned
+            .checked_div(shared_by)
+            .unwrap_or_default()
+            .min(self.pool.into())
+            .low_u128()
+    }
+}
+
+/// Destination of a machine's rewards.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub enum RewardDestination<AccountId> {
+    /// To the account that owns the machine.
+    #[default]
+    Provider,
+    /// To another account.
+    Account(AccountId),
+    /// To the account that `pallet-revive` maps this Ethereum-style address to.
+    Ethereum(#[cfg_attr(feature = "client", serde(serialize_with = "crate::json::key::serialize"))] [u8; 20]),
+    /// Into the machine's bond.
+    Bond,
+}
 
 /// Hears what a machine may earn. Implemented by `pallet-reward-emission`, called by
 /// `pallet-provider-registry` at every change of status or slots.

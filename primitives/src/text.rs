@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::{
     challenge::{RoundKind, RoundOutcome},
+    emission::RewardDestination,
     job::{AssignmentState, Diversion, JobKind, Outcome},
     machine::{LeaseEnd, MachineStatus, ServiceRecord, SuspensionReason},
     offence::{Offence, SlashId, SlashReason},
@@ -145,6 +146,22 @@ impl fmt::Display for RoundOutcome {
             Self::FinalityStalled => "nobody is punished for silence, since finality stalled",
             Self::MassSilence => "nobody is punished, since so many were silent at once",
         })
+    }
+}
+
+impl<AccountId: fmt::Display> fmt::Display for RewardDestination<AccountId> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider => formatter.pad("to the provider"),
+            Self::Account(account) => write!(formatter, "to {account}"),
+            Self::Ethereum(address) => {
+                formatter.write_str("to 0x")?;
+                address
+                    .iter()
+                    .try_for_each(|byte| write!(formatter, "{byte:02x}"))
+            }
+            Self::Bond => formatter.pad("into the bond"),
+        }
     }
 }
 
