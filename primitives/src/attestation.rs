@@ -1,6 +1,106 @@
 //! Evidence of TEEs and GPUs: the identity that it is bound to, and what it means to other pallets.
 
-use crate::{machine::MachineId, market::TeeKinds};
+use alloc::vec::Vec;
+
+use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
+use polkadot_sdk::sp_core::H256;
+use scale_info::TypeInfo;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    machine::MachineId,
+    market::{TeeKind, TeeKinds},
+};
+
+/// Seconds from one moment at which evidence can end to the next: its end is rounded down to such a moment,
+/// so that the evidence that ends is found without looking at any other.
+pub const EXPIRY_SLOT_S: u64 = 600;
+
+/// Domain separator of the hash that names a verified key.
+pub const KEY_CONTEXT: &[u8; 24] = b"assay/attestation/key/v1";
+
+/// Domain separator of the hash of a machine's keys.
+pub const KEYS_CONTEXT: &[u8; 25] = b"assay/attestation/keys/v1";
+
+/// Hash of a device's identity.
+pub type DeviceHash = H256;
+
+/// Vendor of roots: each of AMD's products has its own.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Encode,
+    Decode,
+    DecodeWithMemTracking,
+    MaxEncodedLen,
+    TypeInfo,
+    Serialize,
+    Deserialize,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
+#[serde(rename_all = "camelCase")]
+pub enum Vendor {
+    /// Intel: SGX and TDX.
+    #[codec(index = 0)]
+    Intel,
+    /// AMD's EPYC 7003.
+    #[codec(index = 1)]
+    AmdMilan,
+    /// AMD's EPYC 9004 and 8004.
+    #[codec(index = 2)]
+    AmdGenoa,
+    /// AMD's EPYC 9005.
+    #[codec(index = 3)]
+    AmdTurin,
+    /// NVIDIA: GPUs.
+    #[codec(index = 4)]
+    Nvidia,
+}
+
+/// Vendor of a key that signs evidence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeyVendor {
+    /// Key of an Intel platform's quoting enclave.
+    Intel = 0,
+    /// Key of an AMD chip, or of a cloud for its chips.
+    Amd = 1,
+    /// Key of an NVIDIA GPU.
+    Nvidia = 2,
+}
+
+/// Returns the bytes whose Blake2-256 hash names a verified key: `context ‖ vendor ‖ point on the curve`, as
+/// SCALE encodes them.
+pub fn key_message(vendor: KeyVendor, key: &[u8]) -> Vec<u8> {
+    (KEY_CONTEXT, vendor as u8, key).encode()
+}
+
+/// Returns the bytes whose Blake2-256 hash is compared when a machine's keys change:
+/// `context ‖ worker key ‖ sealing key`.
+pub fn keys_message(worker_key: &[u8; 32], sealing_key: &[u8; 32]) -> Vec<u8> {
+    (KEYS_CONTEXT, worker_key, sealing_key).encode()
+}
+
+/// Names a piece of a machine's evidence: a processor may have some of SGX and some of TDX.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, Serialize))]
+pub struct EvidenceId {
+    /// The device that signed.
+    pub device: DeviceHash,
+    /// Kind of TEE that it signed as.
+    pub kind: TeeKind,
+}
+
+impl EvidenceId {
+    /// Returns true if a processor signed, and so vouches for the software that runs on it and for its keys.
+    pub fn is_of_processor(&self) -> bool {
+        self.kind != TeeKind::NvidiaGpu
+    }
+}
 
 /// Identity that evidence of a machine has to be bound to, and how much of it makes the machine attested.
 #[derive(Clone, PartialEq, Eq, Debug)]

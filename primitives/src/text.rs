@@ -4,10 +4,12 @@ use alloc::format;
 use core::fmt;
 
 use crate::{
+    attestation::{EvidenceId, Vendor},
     challenge::{RoundKind, RoundOutcome},
     emission::RewardDestination,
     job::{AssignmentState, Diversion, JobKind, Outcome},
     machine::{LeaseEnd, MachineStatus, ServiceRecord, SuspensionReason},
+    market::TeeKind,
     offence::{Offence, SlashId, SlashReason},
 };
 
@@ -162,6 +164,41 @@ impl<AccountId: fmt::Display> fmt::Display for RewardDestination<AccountId> {
             }
             Self::Bond => formatter.pad("into the bond"),
         }
+    }
+}
+
+impl TeeKind {
+    /// Returns the name by which people know the TEE.
+    pub const fn full_name(self) -> &'static str {
+        match self {
+            Self::Sgx => "Intel SGX",
+            Self::Tdx => "Intel TDX",
+            Self::SevSnp => "AMD SEV-SNP",
+            Self::NvidiaGpu => "NVIDIA confidential computing",
+        }
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Intel => "Intel",
+            Self::AmdMilan => "AMD Milan",
+            Self::AmdGenoa => "AMD Genoa",
+            Self::AmdTurin => "AMD Turin",
+            Self::Nvidia => "NVIDIA",
+        })
+    }
+}
+
+impl fmt::Display for EvidenceId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} of device 0x{:x}",
+            self.kind.full_name(),
+            self.device
+        )
     }
 }
 

@@ -267,13 +267,13 @@ impl fmt::Display for AttestationEvent {
 
 #[cfg(test)]
 mod tests {
-    use assay_primitives::market::TeeKind;
+    use assay_primitives::{attestation::DeviceHash, market::TeeKind};
 
     use super::*;
     use crate::types::{IntelTee, TcbInfoId};
 
     const ID: EvidenceId = EvidenceId {
-        device: [0xab; 32],
+        device: DeviceHash::repeat_byte(0xab),
         kind: TeeKind::SevSnp,
     };
 

@@ -235,7 +235,7 @@ mod tests {
             json(AttestationEvent::EvidenceAccepted {
                 machine: 7,
                 id: EvidenceId {
-                    device: [0xab; 32],
+                    device: [0xab; 32].into(),
                     kind: TeeKind::SevSnp,
                 },
                 workload: [0xab; 32],

@@ -219,7 +219,7 @@ fn every_call() -> Vec<Call> {
         calls::withdraw_evidence(
             1,
             EvidenceId {
-                device: [2; 32],
+                device: [2; 32].into(),
                 kind: TeeKind::SevSnp,
             },
         ),

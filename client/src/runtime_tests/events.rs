@@ -159,7 +159,7 @@ fn events_of_attestation_are_read_as_they_were_deposited() {
             AttestationEvent::EvidenceAccepted {
                 machine: 7,
                 id: EvidenceId {
-                    device: [1; 32],
+                    device: [1; 32].into(),
                     kind,
                 },
                 workload: [2; 32],

@@ -165,7 +165,7 @@ fn evidence_is_read_as_it_was_recorded() {
         let [read] = <[_; 1]>::try_from(read.records).ok().unwrap();
         let expected = EvidenceRecord {
             id: EvidenceId {
-                device: [1; 32],
+                device: [1; 32].into(),
                 kind,
             },
             workload: [2; 32],

@@ -23,7 +23,7 @@ use serde::{Serialize, Serializer};
 pub use assay_primitives::emission::EpochRecord;
 pub use attestation::{
     Collateral, CollateralId, EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, IntelTee, KeyId,
-    KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest, tee_name,
+    KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest,
 };
 pub(crate) use attestation::{KeptCollateral, KeptKey, RawMachineEvidence};
 pub use job::{

@@ -3,7 +3,6 @@
 use anyhow::Context;
 use assay_client::{
     market::{Gap, Mismatch, Requirements, TeeKind},
-    types::tee_name,
     units::{format_asy, format_ppm},
 };
 use clap::Args;
@@ -107,11 +106,11 @@ pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
             let has: Vec<_> = TeeKind::ALL
                 .into_iter()
                 .filter(|kind| found.contains(*kind))
-                .map(tee_name)
+                .map(TeeKind::full_name)
                 .collect();
             format!(
                 "it has no fresh evidence of {}{}",
-                wanted.tee.map_or("that TEE", tee_name),
+                wanted.tee.map_or("that TEE", TeeKind::full_name),
                 if has.is_empty() {
                     String::new()
                 } else {

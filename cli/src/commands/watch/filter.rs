@@ -122,7 +122,7 @@ mod tests {
             AssayEvent::from(AttestationEvent::EvidenceExpired {
                 machine,
                 id: EvidenceId {
-                    device: [1; 32],
+                    device: [1; 32].into(),
                     kind: TeeKind::Tdx,
                 },
             })
