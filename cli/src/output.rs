@@ -5,7 +5,7 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use assay_client::Included;
+use assay_client::{Included, json};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -17,7 +17,8 @@ pub(crate) const GLOBAL: &str = "Global options";
 enum Format {
     /// Text for people
     Human,
-    /// One JSON object per line, amounts in plancks as strings; an event is named by its `pallet` and its `event`
+    /// One JSON object per line, names in snake_case, amounts in plancks as strings; an event is named by its
+    /// `pallet` and its `event`
     Json,
 }
 
@@ -56,7 +57,7 @@ impl Output {
     /// Prints a transaction that went through.
     pub(crate) fn included(&self, included: &Included) -> anyhow::Result<()> {
         for event in &included.events {
-            let mut object = serde_json::to_value(event)?;
+            let mut object = json::to_value(event)?;
             object["block"] = included.block_number.into();
             self.print(&object, format_args!("block {}: {event}", included.block_number))?;
         }

@@ -24,6 +24,7 @@
 //! | [`calls`] | constructors of every call that Assay's programs make |
 //! | [`events`] | what happened in a block, typed, and in plain words |
 //! | [`follow`] | the best and the finalized block, as they move |
+//! | [`json`] | JSON as Assay's programs print it |
 //! | [`market`] | which machines meet a consumer's requirements, and why others do not |
 //! | [`manifest`] | what a job runs: the manifest and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
@@ -38,6 +39,7 @@ mod error;
 pub mod events;
 mod fees;
 pub mod follow;
+pub mod json;
 pub mod keys;
 pub mod manifest;
 pub mod market;

@@ -7,6 +7,7 @@ use assay_client::{
     ChainClient,
     calls::{self, JobOrder},
     events::{AssayEvent, EscrowEvent},
+    json,
     manifest::{ImageReference, JobManifest},
     market::{MAX_NODES, Requirements},
     types::{
@@ -377,7 +378,7 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
     };
     let manifest = manifest.map(|bytes| JobManifest::from_bytes(&bytes));
 
-    let mut object = serde_json::to_value(&job)?;
+    let mut object = json::to_value(&job)?;
     object["id"] = id.into();
     object["manifest_content"] = match &manifest {
         Some(Ok(manifest)) => json!(manifest),
@@ -386,7 +387,7 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
     let parts: Vec<_> = assignments
         .iter()
         .map(|(machine, assignment)| {
-            let mut part = serde_json::to_value(assignment)?;
+            let mut part = json::to_value(assignment)?;
             part["machine"] = (*machine).into();
             Ok(part)
         })

@@ -258,7 +258,7 @@ mod tests {
             "machine 7 lost 12 ASY to slash 30/1: 4 ASY to the consumer, 8 ASY burned; it owes 0.5 ASY more"
         );
         assert_eq!(
-            serde_json::to_value(&event).unwrap()["id"],
+            crate::json::to_value(&event).unwrap()["id"],
             serde_json::json!({ "due_epoch": 30, "index": 1 })
         );
     }

@@ -8,6 +8,7 @@ use super::{ZEROS, metadata};
 use crate::{
     error::Error,
     events::{AssayEvent, AttestationEvent, AvailabilityEvent, PALLETS, RegistryEvent},
+    json,
     types::{self, AccountId, CollateralId, EvidenceId, MachineStatus, TcbInfoId, Vendor},
 };
 
@@ -45,11 +46,12 @@ fn every_event_is_understood() {
                 .unwrap_or_else(|error| panic!("{pallet}::{name}: {error}"))
                 .unwrap_or_else(|| panic!("{pallet}::{name} is not known"));
 
-            let serde_json::Value::Object(mut object) = serde_json::to_value(&event).unwrap() else {
+            let serde_json::Value::Object(mut object) = json::to_value(&event).unwrap() else {
                 panic!("{event:?} is no object")
             };
-            assert_eq!(object.remove("pallet"), Some(pallet.into()), "{name}");
-            assert_eq!(object.remove("event"), Some(name.as_str().into()), "{pallet}");
+            let (shown_pallet, shown_event) = (json::snake_case(pallet), json::snake_case(name));
+            assert_eq!(object.remove("pallet"), Some(shown_pallet.into()), "{name}");
+            assert_eq!(object.remove("event"), Some(shown_event.into()), "{pallet}");
             let number = |field: &str| object.get(field).and_then(serde_json::Value::as_u64);
             assert_eq!(event.machine(), number("machine"), "{pallet}::{name}");
             assert_eq!(event.job(), number("job"), "{pallet}::{name}");

@@ -141,9 +141,9 @@ mod tests {
                 }
             )]
         );
-        let json = serde_json::to_value(&bond).unwrap();
-        assert_eq!(json["strikes"]["ChallengeUnanswered"]["count"], 1);
-        assert_eq!(json["strikes"]["ChallengeWrong"]["count"], 0);
+        let json = crate::json::to_value(&bond).unwrap();
+        assert_eq!(json["strikes"]["challenge_unanswered"]["count"], 1);
+        assert_eq!(json["strikes"]["challenge_wrong"]["count"], 0);
         assert_eq!(json["debt"], "3");
     }
 

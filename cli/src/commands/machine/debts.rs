@@ -3,11 +3,12 @@
 use anyhow::{bail, ensure};
 use assay_client::{
     calls::{self, Call},
+    json,
     types::{Debt, SlashId},
     units::format_asy,
 };
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::existing;
 use crate::{connection::Connection, output::Output};
@@ -76,9 +77,9 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
 
 /// A debt for programs.
 pub(super) fn object(machine: u64, slash: SlashId, debt: &Debt) -> anyhow::Result<Value> {
-    let mut object = serde_json::to_value(debt)?;
+    let mut object = json::to_value(debt)?;
     object["machine"] = machine.into();
-    object["slash"] = json!(slash);
+    object["slash"] = json::to_value(&slash)?;
     object["total"] = debt.total().to_string().into();
     Ok(object)
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use assay_client::{
+    json,
     market::{Gap, Mismatch, Requirements, TeeKind},
     units::{format_asy, format_ppm},
 };
@@ -39,7 +40,10 @@ pub(super) async fn run(options: Options, connection: &Connection, output: &Outp
         let lines: Vec<_> = reasons.map(|reason| format!("\n  {reason}")).collect();
         format!("machine {id} is passed over:{}", lines.concat())
     };
-    output.print(&json!({ "machine": id, "mismatches": mismatches }), text)
+    output.print(
+        &json!({ "machine": id, "mismatches": json::to_value(&mismatches)? }),
+        text,
+    )
 }
 
 /// A requirement that a machine does not meet, as a sentence about the machine.

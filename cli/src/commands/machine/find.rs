@@ -1,7 +1,7 @@
 //! `assay machine find`
 
 use assay_client::{
-    AccountId,
+    AccountId, json,
     market::{Cursor, FindOptions, FoundMachines, MAX_PAGE_OFFERS, MachineView, Requirements, ServiceRecord},
     units::{format_asy, format_ppm},
 };
@@ -91,8 +91,7 @@ impl Printer<'_> {
                 self.output.line(self.header())?;
             }
             self.offers += 1;
-            self.output
-                .print(&serde_json::to_value(offer)?, self.row(offer))?;
+            self.output.print(&json::to_value(offer)?, self.row(offer))?;
         }
         for passed_over in &page.passed_over {
             let reasons: Vec<_> = passed_over
@@ -105,7 +104,7 @@ impl Printer<'_> {
                 passed_over.machine,
                 reasons.join("; ")
             );
-            self.output.print(&serde_json::to_value(passed_over)?, text)?;
+            self.output.print(&json::to_value(passed_over)?, text)?;
         }
         Ok(())
     }

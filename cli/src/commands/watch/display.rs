@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use assay_client::events::AssayEvent;
+use assay_client::{events::AssayEvent, json};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ impl<'a> Display<'a> {
     pub(crate) fn event(&self, event: &AssayEvent, steps: &[Step], block: u64) -> anyhow::Result<()> {
         let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
         if self.output.is_json() {
-            let mut object = serde_json::to_value(event)?;
+            let mut object = json::to_value(event)?;
             object["block"] = block.into();
             object["steps"] = json!(names);
             object["text"] = event.to_string().into();
