@@ -1,4 +1,4 @@
-//! What the commands print, for people or for programs.
+//! Output of the commands, for people or for programs.
 
 use std::{
     fmt::Display,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// Heading of the options that every command has.
 pub(crate) const GLOBAL: &str = "Global options";
 
-/// For whom the output is.
+/// Format of the output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Format {
     /// Text for people
@@ -22,7 +22,7 @@ enum Format {
     Json,
 }
 
-/// How results are printed.
+/// Output options.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
     /// Format of what is printed
@@ -35,12 +35,12 @@ impl Output {
         self.output == Format::Json
     }
 
-    /// Whether a progress display may move about the screen.
+    /// Returns true if a progress display may move about the screen.
     pub(crate) fn is_interactive(&self) -> bool {
         !self.is_json() && io::stdout().is_terminal()
     }
 
-    /// Whether text may be coloured: on a terminal, unless `NO_COLOR` is set to anything.
+    /// Returns true if text may be coloured: on a terminal, unless `NO_COLOR` is set to anything.
     pub(crate) fn has_colour(&self) -> bool {
         self.is_interactive() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
@@ -68,7 +68,7 @@ impl Output {
         Ok(())
     }
 
-    /// Prints why the command failed, to standard error.
+    /// Prints the reason for a failure of the command, to standard error.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         let line = if self.is_json() {

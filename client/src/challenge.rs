@@ -1,4 +1,4 @@
-//! The hardware challenge as a worker meets it: what is due, and the answers.
+//! The hardware challenge as a worker meets it: answers that are due, and their submission.
 //!
 //! Answers are transactions that no account signs or pays for: the worker key's signature is inside, and the
 //! runtime itself says how they are put together.
@@ -15,7 +15,7 @@ use subxt_signer::sr25519::Keypair;
 
 use crate::{client::ChainClient, error::Error, queries};
 
-/// What a class is challenged with from a round on; nothing where its machines cannot be challenged.
+/// Parameters of a class from a round on; none where its machines cannot be challenged.
 #[derive(DecodeAsType)]
 pub(crate) struct ClassVersion {
     params: Option<ClassParams>,
@@ -54,7 +54,7 @@ impl From<ClassParams> for ChallengeParams {
 }
 
 impl ChainClient {
-    /// What a machine owes or may answer now, the oldest round first.
+    /// Answers that a machine owes or may give now, the oldest round first.
     pub async fn challenge_due(&self, machine: MachineId) -> Result<Vec<ChallengeDue>, Error> {
         let answer = self
             .call_runtime("HardwareChallengeApi_challenge_due", &machine.encode())

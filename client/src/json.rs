@@ -1,9 +1,9 @@
 //! JSON as Assay's programs print it: keys and names of variants in snake_case.
 //!
-//! Types that JSON-RPC carries are written in camelCase there, as is usual in the ecosystem, and the events of a
-//! pallet are named as in Rust. [`to_value`] writes the same types for `--output json`, so that no type needs a
-//! second definition. It converts names that types declare. Text, keys of maps and values that are JSON already
-//! stay as they are.
+//! Types that JSON-RPC carries are written in camelCase there, as is usual in the ecosystem, and the events
+//! of a pallet are named as in Rust. [`to_value`] writes the same types for `--output json`, so that no type
+//! needs a second definition. It converts names that types declare. Text, keys of maps and values that are
+//! JSON already stay as they are.
 
 use serde::{
     Serialize, Serializer,

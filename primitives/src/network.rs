@@ -1,4 +1,4 @@
-//! Which addresses belong to the public network, for programs that connect to what a stranger wrote down.
+//! Addresses of the public network, for programs that connect to an address that a stranger wrote down.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -60,7 +60,7 @@ pub enum ChallengeEvent {
         round: RoundId,
         /// The machine.
         machine: MachineId,
-        /// How many slots.
+        /// Number of slots.
         slots: u8,
     },
     /// A machine proved a slot wrongly: the hardware is not what it is said to be.

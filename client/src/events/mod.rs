@@ -1,7 +1,7 @@
-//! What happened in a block, typed, and in plain words.
+//! Events of a block, typed, and in plain words.
 //!
-//! Each pallet's events are an enum of their own, because a name such as `UptimeUpdated` is not one pallet's alone;
-//! [`AssayEvent`] is any of them.
+//! Each pallet's events are an enum of their own, because a name such as `UptimeUpdated` is not one pallet's
+//! alone; [`AssayEvent`] is any of them.
 
 mod attestation;
 mod availability;
@@ -43,9 +43,9 @@ macro_rules! events_by_pallet {
 
         /// An event of one of Assay's pallets.
         ///
-        /// Displays as a sentence in plain words. In JSON it is one flat object: `pallet` is the pallet's name,
-        /// `event` the event's, which may be another pallet's too, and the event's fields are beside them;
-        /// [`crate::json`] writes it with names in snake_case.
+        /// Displays as a sentence in plain words. In JSON it is one flat object: `pallet` is the pallet's
+        /// name, `event` the event's, which may be another pallet's too, and the event's fields are beside
+        /// them; [`crate::json`] writes it with names in snake_case.
         #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
         #[serde(tag = "pallet")]
         #[non_exhaustive]
@@ -68,8 +68,8 @@ macro_rules! events_by_pallet {
                 }
             }
 
-            /// Decodes a variant of a type as an event of a pallet; `None` where the pallet is none of [`PALLETS`], or has
-            /// no event of that name here.
+            /// Decodes a variant of a type as an event of a pallet; `None` where the pallet is none of
+            /// [`PALLETS`], or has no event of that name here.
             pub(crate) fn decode_as(
                 pallet: &str,
                 bytes: &[u8],

@@ -1,9 +1,9 @@
 //! The records that the chain keeps, as this client reads them.
 //!
-//! A record here is a view: the fields of the pallet's record that Assay's programs read, by their names there,
-//! with text and lists without bounds. Types of fields are those of `assay_primitives`, which documents them.
-//! Amounts are plancks, times are milliseconds of active time. In JSON, amounts are decimal strings and hashes
-//! are hex strings; [`crate::json`] writes the names.
+//! A record here is a view: the fields of the pallet's record that Assay's programs read, by their names
+//! there, with text and lists without bounds. Types of fields are those of `assay_primitives`, which
+//! documents them. Amounts are plancks, times are milliseconds of active time. In JSON, amounts are decimal
+//! strings and hashes are hex strings; [`crate::json`] writes the names.
 
 mod attestation;
 mod job;

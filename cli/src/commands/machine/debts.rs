@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::existing;
 use crate::{connection::Connection, output::Output};
 
-/// Which debts to pay.
+/// Debts to pay.
 #[derive(Debug, Args)]
 pub(crate) struct PayOptions {
     /// The machine
@@ -92,7 +92,7 @@ fn describe(debt: &Debt) -> String {
     consumer.into_iter().chain(burn).collect::<Vec<_>>().join(", ")
 }
 
-/// The call that pays, after having said what it pays.
+/// The call that pays; prints the amount first.
 pub(super) async fn pay(
     options: PayOptions,
     connection: &Connection,

@@ -1,4 +1,4 @@
-//! `assay machine explain`, and why machines are passed over in plain words.
+//! `assay machine explain`, and reasons for passing over machines in plain words.
 
 use anyhow::Context;
 use assay_client::{
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{connection::Connection, output::Output};
 
-/// Which machine to hold against which requirements.
+/// The machine to compare with the requirements.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The machine

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{connection::Connection, numbers::parse_hex, output::Output};
 
-/// What to find, and how much of it to show.
+/// Machines to find, and the number of them to show.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Most machines to show at once, at most 100
@@ -109,7 +109,7 @@ impl Printer<'_> {
         Ok(())
     }
 
-    /// Says how to go on.
+    /// Prints the command for the next page.
     fn end(&self, next: Option<Cursor>, explained: bool) -> anyhow::Result<()> {
         let text = match (self.offers, next) {
             (0, None) if explained => "no machine that can be had meets this".to_owned(),

@@ -1,4 +1,4 @@
-//! What a consumer asks of machines, as options of the command line.
+//! Requirements of a consumer for machines, as options of the command line.
 
 use anyhow::anyhow;
 use assay_client::{
@@ -29,7 +29,7 @@ enum Tee {
     NvidiaGpu,
 }
 
-/// What is asked of a machine; what is left out is not asked for.
+/// Requirements for a machine; those left out are not asked for.
 #[derive(Debug, Args)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct RequirementOptions {

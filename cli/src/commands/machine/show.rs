@@ -98,7 +98,7 @@ fn slash_object(slash: SlashId, record: &Slash) -> anyhow::Result<Value> {
     Ok(object)
 }
 
-/// What there is, separated by commas.
+/// Joins texts with commas; `none` where there are none.
 fn listed(texts: impl Iterator<Item = String>) -> String {
     let texts: Vec<_> = texts.collect();
     if texts.is_empty() {

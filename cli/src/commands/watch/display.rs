@@ -1,4 +1,4 @@
-//! How events are shown: plain lines, JSON lines, or on a terminal lines above a progress display.
+//! Display of events: plain lines, JSON lines, or on a terminal lines above a progress display.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl<'a> Display<'a> {
         Self { output, bar }
     }
 
-    /// Says what is waited for.
+    /// Shows the step that is waited for.
     pub(crate) fn waiting(&self, checklist: &Checklist, block: Option<u64>) {
         let Some(bar) = &self.bar else { return };
         let block = block.map_or_else(
@@ -79,7 +79,7 @@ impl<'a> Display<'a> {
         self.line(format!("{mark} {column}  #{block:<6} {event}"))
     }
 
-    /// Says something about the watching itself.
+    /// Shows a notice about the watch itself.
     pub(crate) fn notice(&self, text: &str) -> anyhow::Result<()> {
         if self.output.is_json() {
             return self.output.line(json!({ "notice": text }));

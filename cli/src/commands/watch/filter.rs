@@ -1,4 +1,4 @@
-//! Which events are of interest.
+//! Filter for the events of interest.
 
 use std::collections::BTreeSet;
 
