@@ -341,7 +341,7 @@ async fn machine_is_attested_and_renewed_at_half_of_its_life() {
     world.until_submissions(1).await;
     world.pass(60).await;
     let status = world.source(0);
-    assert_eq!((status.name.as_str(), status.kind), ("processor", "sev-snp"));
+    assert_eq!((status.name.as_str(), status.kind), ("processor", "sev_snp"));
     let until_s = status.until_s.unwrap();
     assert!(until_s >= BEGIN_S + LIFETIME_S && status.last_error.is_none());
     assert_eq!(world.metrics.attestations.get(), 1);
