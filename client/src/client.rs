@@ -26,7 +26,7 @@ pub(crate) type AtBlock = OnlineClientAtBlock<SubstrateConfig>;
 
 /// A connection to one node of one Assay chain. Clones share the connection.
 ///
-/// Queries read the *best* block, the newest that the node knows: what a worker must act on at once. It may
+/// Queries read the *best* block, the newest that the node knows: a worker must act on it at once. It may
 /// still be replaced by another, so a program that reports facts follows [`Self::subscribe_finalized`], and
 /// one that decides by several answers asks them of one block by [`Self::at`]. [`crate::follow`] keeps up
 /// with both. A broken connection stays broken: every request then fails with an error for which

@@ -298,7 +298,7 @@ impl ChainClient {
         })
     }
 
-    /// Reads what is left to emit, what shares it, and how fast that may be.
+    /// Reads the remaining emission, the weights that share it, and its cap.
     pub async fn emission(&self) -> Result<Emission, Error> {
         let at = self.at_best().await?;
         let cap_per_weight = at

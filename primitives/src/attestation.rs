@@ -137,7 +137,7 @@ pub trait Attestations {
     fn earns_premium(machine: MachineId) -> bool;
 }
 
-/// No machine has evidence of a TEE: what a chain without attestation knows.
+/// No machine has evidence of a TEE, as on a chain without attestation.
 impl Attestations for () {
     fn tee_kinds(_: MachineId) -> TeeKinds {
         TeeKinds::NONE

@@ -266,7 +266,7 @@ mod tests {
         }
     }
 
-    /// The subject's bytes, as whoever writes a worker anew has to make them.
+    /// The subject's bytes, written out for authors of other workers.
     fn subject_bytes() -> Vec<u8> {
         let mut bytes = vec![0x02, 0x01, 0, 0];
         bytes.extend([0xbb; 32]);

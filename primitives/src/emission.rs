@@ -117,7 +117,7 @@ pub trait EpochWeights {
     fn benchmark_weigh(_machine: MachineId, _epoch: EpochIndex, _weight: RewardWeight, _total: u128) {}
 }
 
-/// Nothing weighs anything: what a chain without an emission knows.
+/// Nothing weighs anything, as on a chain without an emission.
 impl EpochWeights for () {
     fn weight_in(_: MachineId, _: EpochIndex) -> RewardWeight {
         0
@@ -175,8 +175,8 @@ pub trait EpochUptime {
     fn benchmark_watch(_machine: MachineId, _epoch: EpochIndex) {}
 }
 
-/// Every machine was up all the time, and every epoch is closed as soon as it has ended: what a chain without
-/// availability reports knows.
+/// Every machine was up all the time, and every epoch is closed as soon as it has ended, as on a chain
+/// without availability reports.
 impl EpochUptime for () {
     fn uptime_ppm(_: MachineId, _: EpochIndex) -> u32 {
         1_000_000

@@ -190,7 +190,7 @@ impl Manifest {
         }
     }
 
-    /// Bytes that the preimage store keeps for a job with this manifest, whoever noted them.
+    /// Bytes that the preimage store keeps for a job with this manifest, by any account.
     pub fn kept_bytes(&self) -> u32 {
         match self {
             Self::Public(manifest) => manifest.length_bytes,
@@ -323,7 +323,7 @@ pub enum AssignmentState {
     Verifying {
         /// Active time of the start.
         started_at_ms: Millis,
-        /// Active time of the result; what is paid ends here.
+        /// Active time of the result and end of the time that is paid.
         ended_at_ms: Millis,
         /// The last active time of the consumer's window; later, silence counts as acceptance.
         window_ends_ms: Millis,
@@ -335,7 +335,7 @@ pub enum AssignmentState {
     Committed {
         /// Active time of the start.
         started_at_ms: Millis,
-        /// Active time of the commitment; what is paid ends here.
+        /// Active time of the commitment and end of the time that is paid.
         ended_at_ms: Millis,
         /// Hash that it committed to; see [`result_message`].
         commitment: H256,
@@ -345,12 +345,12 @@ pub enum AssignmentState {
     Revealed {
         /// Active time of the start.
         started_at_ms: Millis,
-        /// Active time of the commitment; what is paid ends here.
+        /// Active time of the commitment and end of the time that is paid.
         ended_at_ms: Millis,
         /// Hash of the result.
         result_hash: H256,
     },
-    /// The machine is free again; what it earned is paid as its epochs are closed.
+    /// The machine is free again; its earnings are paid as its epochs are closed.
     #[codec(index = 5)]
     Ended {
         /// Active time of the start.
@@ -399,16 +399,16 @@ pub enum Outcome {
     /// gets; a task not at all.
     #[codec(index = 8)]
     Abandoned,
-    /// The consumer rejected the result; what it earned went to the treasury.
+    /// The consumer rejected the result; the machine's earnings went to the treasury.
     #[codec(index = 9)]
     Rejected,
-    /// The quorum agreed on another result; what the replica earned went to the treasury.
+    /// The quorum agreed on another result; the replica's earnings went to the treasury.
     #[codec(index = 10)]
     Outvoted,
-    /// The replica did not reveal what it had committed to; what it earned went to the treasury.
+    /// The replica did not reveal its result; its earnings went to the treasury.
     #[codec(index = 11)]
     NotRevealed,
-    /// The replicas' results differ and none had a quorum; what the replica earned went to the treasury.
+    /// The replicas' results differ and none had a quorum; the replica's earnings went to the treasury.
     #[codec(index = 12)]
     NoQuorum,
     /// The service's workload ended by itself, says the machine. It is paid for its time.

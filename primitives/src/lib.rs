@@ -4,7 +4,8 @@
 //! chain's metadata, writes itself as JSON and displays as a short name.
 //!
 //! A pallet never imports another pallet for a thing that a trait of this crate can say. Each trait is
-//! named for the need it serves, documents who implements it, and has a `()` implementation for tests.
+//! named for the need it serves, names the pallet that implements it, and has a `()` implementation for
+//! tests.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 

@@ -398,7 +398,7 @@ pub trait HardwareProofs {
     fn benchmark_prove(_machine: MachineId) {}
 }
 
-/// Every machine counts as proven: what a chain without the hardware challenge knows.
+/// Every machine counts as proven, as on a chain without the hardware challenge.
 impl HardwareProofs for () {
     fn is_proven(_: MachineId) -> bool {
         true

@@ -254,7 +254,7 @@ pub enum Mismatch {
         #[serde(with = "json::text")]
         found: Region,
     },
-    /// It is too far away; kilometres, what was found rounded up.
+    /// It is too far away; kilometres, the distance rounded up.
     WithinKm(Gap),
     /// It asks for more.
     MaxPricePerSlotHour {
@@ -346,7 +346,7 @@ pub struct MachineView<AccountId> {
     pub service: ServiceRecord,
 }
 
-/// A place in the order of offers; what comes after it does not change when others come or go.
+/// A place in the order of offers; offers after it stay when others come or go.
 #[derive(
     Clone,
     Copy,

@@ -67,7 +67,7 @@ pub enum SlashReason {
 /// share.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Beneficiaries<AccountId> {
-    /// The consumer who was harmed, and the plancks that it lost by the offence: it is made whole first.
+    /// The consumer that was harmed, and the plancks that it lost by the offence: it is made whole first.
     pub consumer: Option<(AccountId, Balance)>,
 }
 

@@ -418,7 +418,7 @@ pub fn apply_slash(id: SlashId) -> Call {
     Call::new("ProviderStaking", "apply_slash", [("id", slash_id(id))])
 }
 
-/// Pays the whole of what a slash left outstanding; signed by anybody, who pays it.
+/// Pays the whole outstanding part of a slash; signed by any account, which pays it.
 pub fn pay_debt(machine: MachineId, id: SlashId) -> Call {
     Call::new(
         "ProviderStaking",
@@ -557,7 +557,7 @@ pub fn accept(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Rejects a task's result: what it earned goes to the treasury; signed by the consumer.
+/// Rejects a task's result: the machine's earnings go to the treasury; signed by the consumer.
 pub fn reject(job: JobId, machine: MachineId) -> Call {
     Call::new(
         "JobEscrow",

@@ -153,7 +153,7 @@ pub enum EscrowEvent {
         /// Number of replicas that gave it.
         votes: u8,
     },
-    /// A machine is free again; what it earned is paid as its epochs are closed.
+    /// A machine is free again; its earnings are paid as its epochs are closed.
     AssignmentEnded {
         /// The job.
         job: JobId,

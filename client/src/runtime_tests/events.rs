@@ -12,7 +12,7 @@ use crate::{
     types::{self, AccountId, CollateralId, EvidenceId, MachineStatus, TcbInfoId, Vendor},
 };
 
-/// Fields of events that the client does not carry: what rounds are drawn from, and what only provers read.
+/// Fields of events that the client does not carry: the randomness of rounds, and fields for provers only.
 const FIELDS_LEFT_OUT: [(&str, &str, &str); 5] = [
     ("HardwareChallenge", "RoundOpened", "randomness"),
     ("HardwareChallenge", "OpeningsDrawn", "randomness"),

@@ -1,5 +1,5 @@
 //! This client against the metadata of the runtime of the same source tree: a field that a pallet renamed is
-//! found here, not by the first person who needs it.
+//! found here, not by its first user.
 
 #![allow(clippy::unwrap_used)]
 

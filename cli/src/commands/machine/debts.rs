@@ -99,7 +99,7 @@ pub(super) async fn pay(
     output: &Output,
 ) -> anyhow::Result<Call> {
     let PayOptions { id, slash } = options;
-    // Before anything is read: whoever forgot the key hears of it at once.
+    // Before anything is read, so that a missing key is reported at once.
     connection.signer()?;
     let client = connection.client().await?;
     let mut debts = client.debts(id).await?;
