@@ -66,8 +66,14 @@ pub enum SlashReason {
 /// Nobody earns by reporting an offence: a provider would report itself from another account and keep the
 /// share.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(
+    feature = "client",
+    derive(scale_decode::DecodeAsType, serde::Serialize),
+    serde(bound = "AccountId: serde::Serialize")
+)]
 pub struct Beneficiaries<AccountId> {
     /// The consumer that was harmed, and the plancks that it lost by the offence: it is made whole first.
+    #[cfg_attr(feature = "client", serde(serialize_with = "as_share"))]
     pub consumer: Option<(AccountId, Balance)>,
 }
 
@@ -83,6 +89,26 @@ impl<AccountId> Beneficiaries<AccountId> {
             consumer: Some((account, loss)),
         }
     }
+}
+
+/// Writes an account and its plancks as an object with a name for each.
+#[cfg(feature = "client")]
+fn as_share<AccountId: serde::Serialize, S: serde::Serializer>(
+    share: &Option<(AccountId, Balance)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(serde::Serialize)]
+    struct Share<'a, AccountId> {
+        account: &'a AccountId,
+        #[serde(serialize_with = "crate::json::amount::serialize")]
+        amount: Balance,
+    }
+
+    let share = share.as_ref().map(|(account, amount)| Share {
+        account,
+        amount: *amount,
+    });
+    serde::Serialize::serialize(&share, serializer)
 }
 
 /// Names a slash: the epoch in which it falls due, and its place among those that do.
@@ -151,4 +177,26 @@ impl MachineDiscipline for () {
     fn suspend_for_offence(_: MachineId) {}
 
     fn condemn(_: MachineId) {}
+}
+
+#[cfg(all(test, feature = "client"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_an_object() {
+        let harmed = Beneficiaries::consumer(7_u64, Balance::MAX);
+        let amount = Balance::MAX.to_string();
+        assert_eq!(
+            to_value(&harmed).unwrap(),
+            json!({ "consumer": { "account": 7, "amount": amount } })
+        );
+        assert_eq!(
+            to_value(Beneficiaries::<u64>::nobody()).unwrap(),
+            json!({ "consumer": null })
+        );
+    }
 }

@@ -93,7 +93,7 @@ fn every_part_of_a_record_is_understood() {
     let bytes = (7_u64, reason, 9_u128, share(1, 2), true).encode();
     let slash = Slash::decode_as_type(&mut &bytes[..], agenda, metadata.types()).unwrap();
     assert_eq!(slash.reason, SlashReason::Offence(Offence::ForgedEvidence));
-    assert_eq!(slash.beneficiaries.consumer.unwrap().amount, 2);
+    assert_eq!(slash.beneficiaries.consumer.unwrap().1, 2);
     assert!(slash.ends_machine);
 
     let bonds = value_type("ProviderStaking", "Bonds");

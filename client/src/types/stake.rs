@@ -1,6 +1,6 @@
 //! Records of bonds, slashes and debts.
 
-use assay_primitives::{machine::MachineId, money::Balance};
+use assay_primitives::{machine::MachineId, money::Balance, offence};
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
@@ -67,11 +67,7 @@ pub struct Share {
 }
 
 /// Recipient of a part of a slash; the rest is burned.
-#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct Beneficiaries {
-    /// The consumer that was harmed, and the plancks that it lost.
-    pub consumer: Option<Share>,
-}
+pub type Beneficiaries = offence::Beneficiaries<AccountId>;
 
 /// A slash that was neither applied nor cancelled.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
