@@ -1,4 +1,4 @@
-//! How the commands reach the chain, and who signs.
+//! Connection of the commands to the chain, and their signer.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::output::GLOBAL;
 
-/// Where the chain is and who signs.
+/// Address of the chain, and the signer.
 #[derive(Debug, Args)]
 pub(crate) struct Connection {
     /// WebSocket URL of a node of the chain

@@ -1,27 +1,28 @@
-//! What the commands print, for people or for programs.
+//! Output of the commands, for people or for programs.
 
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
 };
 
-use assay_client::Included;
+use assay_client::{Included, json};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 /// Heading of the options that every command has.
 pub(crate) const GLOBAL: &str = "Global options";
 
-/// For whom the output is.
+/// Format of the output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Format {
     /// Text for people
     Human,
-    /// One JSON object per line, amounts in plancks as strings; an event is named by its `pallet` and its `event`
+    /// One JSON object per line, names in snake_case, amounts in plancks as strings; an event is named by its
+    /// `pallet` and its `event`
     Json,
 }
 
-/// How results are printed.
+/// Output options.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
     /// Format of what is printed
@@ -34,12 +35,12 @@ impl Output {
         self.output == Format::Json
     }
 
-    /// Whether a progress display may move about the screen.
+    /// Returns true if a progress display may move about the screen.
     pub(crate) fn is_interactive(&self) -> bool {
         !self.is_json() && io::stdout().is_terminal()
     }
 
-    /// Whether text may be coloured: on a terminal, unless `NO_COLOR` is set to anything.
+    /// Returns true if text may be coloured: on a terminal, unless `NO_COLOR` is set to anything.
     pub(crate) fn has_colour(&self) -> bool {
         self.is_interactive() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
@@ -56,7 +57,7 @@ impl Output {
     /// Prints a transaction that went through.
     pub(crate) fn included(&self, included: &Included) -> anyhow::Result<()> {
         for event in &included.events {
-            let mut object = serde_json::to_value(event)?;
+            let mut object = json::to_value(event)?;
             object["block"] = included.block_number.into();
             self.print(&object, format_args!("block {}: {event}", included.block_number))?;
         }
@@ -67,7 +68,7 @@ impl Output {
         Ok(())
     }
 
-    /// Prints why the command failed, to standard error.
+    /// Prints the reason for a failure of the command, to standard error.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let text = format!("{error:#}");
         let line = if self.is_json() {

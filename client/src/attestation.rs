@@ -1,4 +1,4 @@
-//! What the chain knows of machines' evidence, and what it judges evidence by.
+//! Queries of machines' evidence, and of the collateral by which the chain judges evidence.
 
 use assay_primitives::machine::MachineId;
 use subxt::dynamic::Value;
@@ -23,7 +23,7 @@ impl ChainClient {
             .collect())
     }
 
-    /// Whether the chain keeps a key, so that evidence needs no chain of certificates beside it.
+    /// Returns true if the chain keeps a key, so that evidence needs no chain of certificates beside it.
     pub async fn keeps_key(&self, id: &KeyId) -> Result<bool, Error> {
         let found: Option<KeptKey> =
             value(&self.at_best().await?, "Attestation", "VerifiedKeys", (*id,)).await?;

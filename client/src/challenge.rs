@@ -1,9 +1,7 @@
-//! The hardware challenge as a worker meets it: what is due, and the answers.
+//! The hardware challenge as a worker meets it: answers that are due, and their submission.
 //!
-//! Answers are transactions that no account signs or pays for: the worker key's signature is inside, and the runtime
-//! itself says how they are put together.
-
-use std::fmt;
+//! Answers are transactions that no account signs or pays for: the worker key's signature is inside, and the
+//! runtime itself says how they are put together.
 
 pub use assay_primitives::challenge::{AnswerSubject, ChallengeDue, ChallengePhase, RoundKind, RoundRef};
 use assay_primitives::{
@@ -13,12 +11,11 @@ use assay_primitives::{
 use assay_proof::{ChallengeParams, Hash, SlotProof};
 use codec::{DecodeAll, Encode};
 use scale_decode::DecodeAsType;
-use serde::Serialize;
 use subxt_signer::sr25519::Keypair;
 
 use crate::{client::ChainClient, error::Error, queries};
 
-/// What a class is challenged with from a round on; nothing where its machines cannot be challenged.
+/// Parameters of a class from a round on; none where its machines cannot be challenged.
 #[derive(DecodeAsType)]
 pub(crate) struct ClassVersion {
     params: Option<ClassParams>,
@@ -56,26 +53,8 @@ impl From<ClassParams> for ChallengeParams {
     }
 }
 
-/// Whom a round of the hardware challenge is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum ChallengedMachines {
-    /// Machines without proof.
-    Newcomers,
-    /// All that are in the market.
-    Audit,
-}
-
-impl fmt::Display for ChallengedMachines {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Newcomers => "newcomers",
-            Self::Audit => "an audit",
-        })
-    }
-}
-
 impl ChainClient {
-    /// What a machine owes or may answer now, the oldest round first.
+    /// Answers that a machine owes or may give now, the oldest round first.
     pub async fn challenge_due(&self, machine: MachineId) -> Result<Vec<ChallengeDue>, Error> {
         let answer = self
             .call_runtime("HardwareChallengeApi_challenge_due", &machine.encode())
@@ -83,8 +62,8 @@ impl ChainClient {
         decoded(&answer)
     }
 
-    /// The hardware classes whose machines are challenged, by their names, with what they are challenged with from the
-    /// next round on; in the order of the catalogue.
+    /// The hardware classes whose machines are challenged, by their names, with what they are challenged with
+    /// from the next round on; in the order of the catalogue.
     pub async fn challenged_classes(&self) -> Result<Vec<(String, ChallengeParams)>, Error> {
         let at = self.at_best().await?;
         let mut challenged = Vec::new();
@@ -146,7 +125,8 @@ impl ChainClient {
 
     async fn submit_answer(&self, function: &'static str, arguments: &[u8]) -> Result<(), Error> {
         let answer = self.call_runtime(function, arguments).await?;
-        // An optional transaction: one byte that says whether it is there, and its bytes as the pool takes them.
+        // An optional transaction: one byte that says whether it is there, and its bytes as the pool takes
+        // them.
         match answer.split_first() {
             Some((1, transaction)) => self.submit_bytes(transaction).await,
             Some((0, [])) => Err(Error::Rejected {

@@ -26,10 +26,10 @@ pub(crate) type AtBlock = OnlineClientAtBlock<SubstrateConfig>;
 
 /// A connection to one node of one Assay chain. Clones share the connection.
 ///
-/// Queries read the *best* block, the newest that the node knows: what a worker must act on at once. It may
-/// still be replaced by another, so a program that reports facts follows [`Self::subscribe_finalized`], and one that
-/// decides by several answers asks them of one block by [`Self::at`]. [`crate::follow`] keeps up with both.
-/// A broken connection stays broken: every request then fails with an error for which
+/// Queries read the *best* block, the newest that the node knows: a worker must act on it at once. It may
+/// still be replaced by another, so a program that reports facts follows [`Self::subscribe_finalized`], and
+/// one that decides by several answers asks them of one block by [`Self::at`]. [`crate::follow`] keeps up
+/// with both. A broken connection stays broken: every request then fails with an error for which
 /// [`Error::is_connection_lost`] holds, and the program connects anew.
 #[derive(Clone)]
 pub struct ChainClient {
@@ -254,7 +254,7 @@ impl ChainClient {
         Ok(FinalizedBlocks { blocks })
     }
 
-    /// What Assay's pallets did in a block, in order.
+    /// Events of Assay's pallets in a block, in order.
     ///
     /// Nodes forget the state of old blocks, unless they are archives; then this is
     /// [`Error::BlockUnavailable`].
@@ -288,7 +288,8 @@ impl ChainClient {
         &self.inner.methods
     }
 
-    /// Calls a function of the runtime on the state that queries read; arguments and answer as SCALE encodes them.
+    /// Calls a function of the runtime on the state that queries read; arguments and answer as SCALE encodes
+    /// them.
     pub(crate) async fn call_runtime(&self, function: &str, arguments: &[u8]) -> Result<Vec<u8>, Error> {
         let block = self.pinned.as_ref().map(AtBlock::block_hash);
         self.inner

@@ -1,4 +1,4 @@
-//! What can go wrong between a program and the chain.
+//! Errors between a program and the chain.
 
 use crate::types::AccountId;
 
@@ -17,7 +17,7 @@ pub enum Error {
     Unreachable {
         /// The URL that was tried.
         url: String,
-        /// What the connection said.
+        /// Reason that the connection gave.
         reason: String,
     },
 
@@ -59,7 +59,7 @@ pub enum Error {
     /// The connection broke off.
     #[error("the connection to the node broke off ({reason}); connect again when the node is back")]
     ConnectionLost {
-        /// What the connection said.
+        /// Reason that the connection gave.
         reason: String,
     },
 
@@ -69,7 +69,7 @@ pub enum Error {
          belongs to the chain's runtime"
     )]
     Incompatible {
-        /// What is missing or has another shape.
+        /// Part that is missing or has another shape.
         reason: String,
     },
 
@@ -80,7 +80,7 @@ pub enum Error {
     BlockUnavailable {
         /// Number or hash of the block.
         block: String,
-        /// What the node said.
+        /// Reason that the node gave.
         reason: String,
     },
 
@@ -92,14 +92,14 @@ pub enum Error {
     InsufficientFunds {
         /// The signer.
         account: AccountId,
-        /// What the chain said.
+        /// Reason that the chain gave.
         reason: String,
     },
 
     /// The node refused the transaction before it came into a block.
     #[error("the node refused the transaction: {reason}")]
     Rejected {
-        /// What the node said, and what to do where that is known.
+        /// Reason that the node gave, and the remedy where one is known.
         reason: String,
     },
 
@@ -131,7 +131,7 @@ pub enum Error {
     /// The node refused a search of the market as it was asked.
     #[error("the search cannot be made: {reason}")]
     SearchRefused {
-        /// What the node said: which requirement is wrong, and what would be right.
+        /// Reason that the node gave: the requirement that is wrong, and a right one.
         reason: String,
     },
 
@@ -143,7 +143,7 @@ pub enum Error {
     IncompatibleNode {
         /// The JSON-RPC method.
         method: String,
-        /// What the node said, or what of its answer was not understood.
+        /// Reason that the node gave, or the part of its answer that was not understood.
         reason: String,
     },
 
@@ -162,12 +162,12 @@ fn plain(docs: &str) -> String {
 }
 
 impl Error {
-    /// Whether the chain refused a call with this error of this pallet.
+    /// Returns true if the chain refused a call with this error of this pallet.
     pub fn is_dispatch(&self, pallet: &str, error: &str) -> bool {
         matches!(self, Self::Dispatch { pallet: p, error: e, .. } if p == pallet && e == error)
     }
 
-    /// Whether the connection is gone, so that the program should connect again and go on.
+    /// Returns true if the connection is gone, so that the program should connect again and go on.
     pub fn is_connection_lost(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::ConnectionLost { .. } => true,
@@ -214,7 +214,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text.replace("RPC error: ", "").replace("client error: ", "")
 }
 
-/// Whether the text of an error is one that a broken connection leaves.
+/// Returns true for an error text that a broken connection leaves.
 ///
 /// The transport wraps its errors in text, so the text is all there is to look at.
 fn looks_disconnected(text: &str) -> bool {

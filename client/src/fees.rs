@@ -14,7 +14,7 @@ impl ChainClient {
     /// The fee that a call of this signer would cost now, in plancks: zero for one that the chain does not
     /// charge.
     ///
-    /// An estimate: what is charged follows how full blocks are when the call comes, and calls that do less
+    /// An estimate: the chain charges more while blocks are fuller, and calls that do less
     /// than the most they might do are charged less.
     ///
     /// # Errors

@@ -266,7 +266,7 @@ mod tests {
         resubscriptions: 2,
     };
 
-    /// A node, somebody who follows it, and the news.
+    /// A node, its follower, and the news.
     struct Followed {
         node: TestNode,
         news: mpsc::UnboundedReceiver<ChainNews>,

@@ -2,8 +2,8 @@
 //!
 //! [`ChainClient`] connects to a node, reads the pallets' records and submits [`calls`]. The chain's own
 //! metadata, fetched at every connection, says how each call, record and event is encoded; the types of this
-//! crate say which fields are wanted. Fields are matched by name, so a chain that gained a field is understood
-//! by an older client, and one that lost a field is reported instead of misread.
+//! crate say which fields are wanted. Fields are matched by name, so a chain that gained a field is
+//! understood by an older client, and one that lost a field is reported instead of misread.
 //!
 //! ```no_run
 //! use assay_client::{ChainClient, calls, keys, units};
@@ -22,13 +22,14 @@
 //! | module | is |
 //! |---|---|
 //! | [`calls`] | constructors of every call that Assay's programs make |
-//! | [`events`] | what happened in a block, typed, and in plain words |
+//! | [`events`] | events of a block, typed, and in plain words |
 //! | [`follow`] | the best and the finalized block, as they move |
-//! | [`market`] | which machines meet a consumer's requirements, and why others do not |
-//! | [`manifest`] | what a job runs: the manifest and the image reference in it |
+//! | [`json`] | JSON as Assay's programs print it |
+//! | [`market`] | the search for machines that meet a consumer's requirements |
+//! | [`manifest`] | the manifest of a job and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
-//! | [`types`] | the records that the chain keeps |
+//! | [`types`] | views of the records that the chain keeps |
 
 mod attestation;
 pub mod calls;
@@ -38,6 +39,7 @@ mod error;
 pub mod events;
 mod fees;
 pub mod follow;
+pub mod json;
 pub mod keys;
 pub mod manifest;
 pub mod market;

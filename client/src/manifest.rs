@@ -1,4 +1,4 @@
-//! What a job runs: the manifest, and the image reference in it.
+//! The manifest of a job, and the image reference in it.
 //!
 //! A manifest is UTF-8 JSON, noted on chain as a preimage by the consumer:
 //!
@@ -8,21 +8,19 @@
 //!  "capture_stdout":true}
 //! ```
 //!
-//! The chain does not read it; the worker does, and refuses an image other than the one whose digest the order
-//! names. Manifests are public.
+//! The chain does not read it; the worker does, and refuses an image other than the one whose digest the
+//! order names. Manifests are public.
 //!
-//! A container may be started more than once: when a service's ended, and when the engine lost it before it ended. Each
-//! start is one from the beginning, so what a task does to the world outside must be safe to do twice.
+//! A container may be started more than once: when a service's ended, and when the engine lost it before it
+//! ended. Each start is one from the beginning, so what a task does to the world outside must be safe to do
+//! twice.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use subxt::config::{Hasher, substrate::BlakeTwo256};
-
-use crate::types::ManifestRef;
 
 /// Longest manifest, in bytes; the chain takes none that is longer.
-pub const MAX_MANIFEST_BYTES: usize = 16 * 1_024;
+pub const MAX_MANIFEST_BYTES: usize = assay_primitives::job::MAX_MANIFEST_BYTES as usize;
 
 /// Longest name of an image, registry included.
 const MAX_IMAGE_NAME_BYTES: usize = 255;
@@ -48,7 +46,7 @@ pub enum ManifestError {
         "the manifest is not valid: {reason}; it needs image, and may have command, env, network and capture_stdout"
     )]
     NotValid {
-        /// What the parser said.
+        /// Error of the parser.
         reason: String,
     },
     /// The image reference is wrong.
@@ -161,7 +159,8 @@ impl ImageReference {
         }
     }
 
-    /// What an engine pulls: name and digest, without the tag, which some engines refuse beside a digest.
+    /// Reference that an engine pulls: name and digest, without the tag, which some engines refuse beside a
+    /// digest.
     pub fn pull_reference(&self) -> String {
         format!("{}@{}", self.name(), self.digest_text())
     }
@@ -295,7 +294,7 @@ fn parse_digest(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// What a container is started with.
+/// Settings of a job's container.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobManifest {
@@ -307,7 +306,7 @@ pub struct JobManifest {
     /// Environment variables, added to those of the image.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Whether the container may use the network; it may not unless it asks.
+    /// True if the container may use the network; it may not unless it asks.
     #[serde(default)]
     pub network: bool,
     /// Makes a task's standard output part of its result, byte for byte as it was written; says nothing
@@ -392,17 +391,6 @@ fn check_length(bytes: &[u8]) -> Result<(), ManifestError> {
     Ok(())
 }
 
-impl ManifestRef {
-    /// Names the bytes of a manifest as the chain does: by blake2-256 hash and length.
-    pub fn of(bytes: &[u8]) -> Self {
-        let length_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        Self {
-            hash: BlakeTwo256.hash(bytes).0,
-            length_bytes,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -410,6 +398,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::types::ManifestRef;
 
     fn digest() -> String {
         "ab".repeat(32)

@@ -1,4 +1,5 @@
-//! The market's search: which machines meet a consumer's requirements, best first, and why others do not.
+//! The market's search: machines that meet a consumer's requirements, best first, and the reasons against
+//! others.
 //!
 //! The node searches, not this client, and only Assay's nodes do. Requirements and offers are those of
 //! `assay_primitives::market`, which also says how they are written in JSON.
@@ -59,7 +60,7 @@ const METHOD_NOT_FOUND: i32 = -32_601;
 /// Code by which a node refuses parameters.
 const INVALID_PARAMETERS: i32 = -32_602;
 
-/// How a search is answered.
+/// Options of a search.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FindOptions {
@@ -68,7 +69,7 @@ pub struct FindOptions {
     pub limit: Option<u32>,
     /// [`FoundMachines::next`] of the page before.
     pub cursor: Option<Cursor>,
-    /// Whether to tell which machines were passed over, and why.
+    /// True if the answer shall name machines that were passed over, with the reasons.
     pub explain: bool,
     /// Hash of the block whose state is searched; the best one when `None`.
     #[serde(
@@ -98,9 +99,11 @@ pub struct FoundMachines {
     pub at: [u8; 32],
     /// Machines that meet every requirement.
     pub offers: Vec<MachineView>,
-    /// Where to go on; `None` after the last page. A page may be short, even empty, and still have a next one.
+    /// Cursor of the next page; `None` after the last. A page may be short, even empty, and still have a next
+    /// one.
     pub next: Option<Cursor>,
-    /// Machines that were looked at and not offered, and why; none unless [`FindOptions::explain`] asks for them.
+    /// Machines that were looked at and not offered, with the reasons; none unless [`FindOptions::explain`]
+    /// asks for them.
     #[serde(default)]
     pub passed_over: Vec<PassedOver>,
 }
@@ -116,8 +119,8 @@ pub struct OfferPages {
 impl OfferPages {
     /// The next page; `None` after the last.
     ///
-    /// Nodes forget the state of old blocks: whoever waits for minutes between two pages may find that they are
-    /// [`Error::BlockUnavailable`].
+    /// Nodes forget the state of old blocks: a caller that waits for minutes between two pages may find that
+    /// they are [`Error::BlockUnavailable`].
     pub async fn next(&mut self) -> Result<Option<FoundMachines>, Error> {
         if self.is_over {
             return Ok(None);
@@ -155,7 +158,7 @@ impl ChainClient {
         ask(self.rpc(), "assay_machine", rpc_params![machine], None).await
     }
 
-    /// What a machine does not meet of the requirements: nothing when it would be offered. `None` where there is no
+    /// Requirements that a machine does not meet: none when it would be offered. `None` where there is no
     /// such machine.
     pub async fn explain(
         &self,
@@ -166,8 +169,8 @@ impl ChainClient {
         ask(self.rpc(), "assay_explain", parameters, None).await
     }
 
-    /// A page of open orders that a machine can take now, at its ask or more. `cursor`: [`OpenOrderPage::next`] of the
-    /// page before.
+    /// A page of open orders that a machine can take now, at its ask or more. `cursor`:
+    /// [`OpenOrderPage::next`] of the page before.
     pub async fn open_orders(
         &self,
         machine: MachineId,
@@ -397,6 +400,14 @@ mod tests {
         );
         assert_eq!((offer.service.fulfilled, offer.service.not_started), (5, 3));
         assert!(offer.tee_kinds.contains(TeeKind::SevSnp) && !offer.tee_kinds.contains(TeeKind::Tdx));
+        let printed = crate::json::to_value(offer).unwrap();
+        assert_eq!(
+            printed["worker_key"],
+            "5DAAnrj7VHTznn2AWBemMuyBwZWs6FNFjdyVXUeYum3PTXFy"
+        );
+        assert_eq!(printed["tee_kinds"], json!(["sev_snp"]));
+        assert_eq!(printed["service"]["not_started"], 3);
+        assert_eq!(printed["location"]["latitude_microdegrees"], -33_900_000);
         assert!(matches!(
             found.passed_over[0].mismatches[..],
             [

@@ -1,4 +1,4 @@
-//! What the chain can be asked. Every query reads the best block.
+//! Queries of the chain's state. Every query reads the best block.
 
 use assay_primitives::{
     clock::EpochIndex,
@@ -181,8 +181,8 @@ impl ChainClient {
         value(&self.at_best().await?, "ProviderStaking", "Bonds", (machine,)).await
     }
 
-    /// The slashes of a machine that were neither applied nor cancelled. Reads those of all machines, one page at a
-    /// time: ask only where [`Bond::pending_slashes`] says that there are some.
+    /// The slashes of a machine that were neither applied nor cancelled. Reads those of all machines, one
+    /// page at a time: ask only where [`Bond::pending_slashes`] says that there are some.
     pub async fn pending_slashes(&self, machine: MachineId) -> Result<Vec<(SlashId, Slash)>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(EpochIndex, u32), Slash>("ProviderStaking", "Agenda");
@@ -200,7 +200,7 @@ impl ChainClient {
         Ok(slashes)
     }
 
-    /// What slashes of a machine left outstanding.
+    /// Outstanding parts of a machine's slashes.
     pub async fn debts(&self, machine: MachineId) -> Result<Vec<(SlashId, Debt)>, Error> {
         let at = self.at_best().await?;
         // The second key is a record of two numbers, which a pair reads as well.
@@ -266,11 +266,11 @@ impl ChainClient {
 
     /// The bytes of a manifest; `None` where nobody noted them.
     pub async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
-        let key = ((manifest.hash, manifest.length_bytes),);
+        let key = ((manifest.hash.0, manifest.length_bytes),);
         value(&self.at_best().await?, "Preimage", "PreimageFor", key).await
     }
 
-    /// What an account has; zeros for one that the chain does not know.
+    /// Balances of an account; zeros for one that the chain does not know.
     pub async fn balance(&self, account: &[u8; 32]) -> Result<AccountBalance, Error> {
         let record: Option<AccountRecord> =
             value(&self.at_best().await?, "System", "Account", (*account,)).await?;
@@ -298,7 +298,7 @@ impl ChainClient {
         })
     }
 
-    /// Reads what is left to emit, what shares it, and how fast that may be.
+    /// Reads the remaining emission, the weights that share it, and its cap.
     pub async fn emission(&self) -> Result<Emission, Error> {
         let at = self.at_best().await?;
         let cap_per_weight = at

@@ -20,11 +20,11 @@ const DAYS_TO_1970: u64 = 719_468;
 pub struct AmountError {
     /// The text as it was given.
     pub text: String,
-    /// What is wrong with it.
+    /// Fault of the text.
     pub cause: AmountErrorCause,
 }
 
-/// What is wrong with an amount.
+/// Fault of a text that is no amount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum AmountErrorCause {
     /// There is no digit.
@@ -99,7 +99,8 @@ pub fn format_ppm(ppm: u32) -> String {
 /// Writes a moment, in seconds since 1970, as date and time to the minute, such as `2026-11-25 16:45 UTC`.
 pub fn format_time(seconds: u64) -> String {
     let (days, second_of_day) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
-    // Years begin with March here: so the leap day is the last of its year, and months have the same days in all years.
+    // Years begin with March here: so the leap day is the last of its year, and months have the same days in
+    // all years.
     let days = days + DAYS_TO_1970;
     let (cycle, day) = (days / DAYS_PER_CYCLE, days % DAYS_PER_CYCLE);
     // Of each leap day (every 1,461 days), less those of the centuries, plus that of the fourth century.

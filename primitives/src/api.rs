@@ -1,8 +1,9 @@
-//! What the node may ask the runtime about the market, and about a validator's duty to watch it.
+//! Runtime APIs of the market, of a validator's duty to watch it and of the hardware challenge.
 
 // The macro gives each function two parameters more than it declares.
 #![allow(clippy::too_many_arguments)]
-// The macro writes items that cannot be documented here, and repeats the bounds of a parameter that an argument has.
+// The macro writes items that cannot be documented here, and repeats the bounds of a parameter that an
+// argument has.
 #![allow(missing_docs, clippy::multiple_bound_locations)]
 
 use alloc::vec::Vec;
@@ -25,8 +26,8 @@ sp_api::decl_runtime_apis! {
     pub trait ComputeMarketApi<AccountId: Codec> {
         /// Machines that meet the requirements, best first: by uptime, then by price, then by identifier.
         ///
-        /// `limit`: most offers wanted, 1 to 100. `cursor`: where the page before ended. The work for a page is
-        /// bounded whatever the size of the network; see [`OfferPage::next`].
+        /// `limit`: most offers wanted, 1 to 100. `cursor`: [`OfferPage::next`] of the page before. The work
+        /// for a page is bounded whatever the size of the network; see [`OfferPage::next`].
         fn find_machines(
             requirements: Requirements,
             limit: u32,
@@ -36,8 +37,8 @@ sp_api::decl_runtime_apis! {
         /// One machine; `None` where there is no such machine.
         fn machine(machine: MachineId) -> Option<MachineView<AccountId>>;
 
-        /// What a machine does not meet of the requirements: nothing when it would be offered. `None` where there
-        /// is no such machine.
+        /// Requirements that a machine does not meet: none when it would be offered. `None` where there is no
+        /// such machine.
         fn explain(
             requirements: Requirements,
             machine: MachineId,
@@ -49,18 +50,20 @@ sp_api::decl_runtime_apis! {
         /// Open orders that a machine meets and whose price has reached its ask.
         ///
         /// `after`: [`OpenOrderPage::next`] of the page before. `limit`: most orders wanted, 1 to
-        /// [`MAX_PAGE_ORDERS`](crate::job::MAX_PAGE_ORDERS); what is out of that range is taken as its nearest end.
+        /// [`MAX_PAGE_ORDERS`](crate::job::MAX_PAGE_ORDERS); a number out of that range counts as its nearest
+        /// end.
         fn open_orders(machine: MachineId, after: Option<JobId>, limit: u32) -> OpenOrderPage;
     }
 
-    /// What a validator has to watch and to report. Answers from the state of one block and changes nothing.
+    /// Tells validators their duties to watch and to report. Answers from the state of one block and changes
+    /// nothing.
     pub trait AvailabilityApi<AccountId: Codec> {
-        /// What the holder of a key of type `aval` has to watch in the current epoch, page by page; `None` where it is
-        /// no validator of this epoch.
+        /// Machines that the holder of a key of type `aval` has to watch in the current epoch, page by page;
+        /// `None` where it is no validator of this epoch.
         ///
-        /// `from`: where the page before said that the next one starts, and zero for the first. `limit`: how many
-        /// machines to look at, 1 to [`MAX_ASSIGNMENT_PAGE`](crate::availability::MAX_ASSIGNMENT_PAGE); what is out of
-        /// that range is taken as its nearest end.
+        /// `from`: [`AssignmentPage::next`] of the page before, and zero for the first. `limit`: number of
+        /// machines to look at, 1 to [`MAX_ASSIGNMENT_PAGE`](crate::availability::MAX_ASSIGNMENT_PAGE); a
+        /// number out of that range counts as its nearest end.
         fn assignments(key: AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>>;
 
         /// The validator that holds the key in this session; `None` where nobody does.
@@ -70,8 +73,8 @@ sp_api::decl_runtime_apis! {
         /// of it, or was no validator then.
         fn report_due(key: AvailabilityId) -> Option<ReportDue>;
 
-        /// The transaction that carries a report, to be given to a transaction pool; `None` where it lists too many
-        /// failures. Whether the report is any good is for the pool to say.
+        /// The transaction that carries a report, to be given to a transaction pool; `None` where it lists
+        /// too many failures. The pool decides whether the report is valid.
         fn report_transaction(
             epoch: EpochIndex,
             validator_index: u32,
@@ -81,23 +84,24 @@ sp_api::decl_runtime_apis! {
         ) -> Option<Block::Extrinsic>;
     }
 
-    /// What a worker has to answer, and who failed to. Answers from the state of one block and changes nothing.
+    /// Tells workers the answers that they owe, and everybody the machines that owed one and gave none.
+    /// Answers from the state of one block and changes nothing.
     ///
-    /// Transactions are general ones, that no account signs or pays for, to be given to a transaction pool; whether
-    /// they are any good is for the pool to say. `None` where they hold more than a transaction may.
+    /// Transactions are general ones, that no account signs or pays for, to be given to a transaction pool,
+    /// which decides whether they are valid. `None` where they hold more than a transaction may.
     pub trait HardwareChallengeApi {
-        /// What the machine owes or may answer now, the oldest round first.
+        /// Answers that the machine owes or may give now, the oldest round first.
         fn challenge_due(machine: MachineId) -> Vec<ChallengeDue>;
 
         /// Rounds whose missing answers can be reported now, the oldest first.
         fn reportable_rounds() -> Vec<RoundId>;
 
-        /// Machines that owed an answer in a round and gave none, page by page; `None` where nothing of the round can
-        /// be reported now.
+        /// Machines that owed an answer in a round and gave none, page by page; `None` where nothing of the
+        /// round can be reported now.
         ///
-        /// `from`: where the page before said that the next one starts, and zero for the first. `limit`: how many
-        /// machines to look at, 1 to [`MAX_MISSED_PAGE`](crate::challenge::MAX_MISSED_PAGE); what is out of that
-        /// range is taken as its nearest end.
+        /// `from`: [`MissedPage::next`] of the page before, and zero for the first. `limit`: number of
+        /// machines to look at, 1 to [`MAX_MISSED_PAGE`](crate::challenge::MAX_MISSED_PAGE); a number out of
+        /// that range counts as its nearest end.
         fn missed(round: RoundId, from: MachineId, limit: u32) -> Option<MissedPage>;
 
         /// The transaction by which a machine commits its roots.

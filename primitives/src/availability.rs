@@ -1,5 +1,5 @@
-//! What validators say of the machines that they watch: the key they sign with, the bytes they sign, and what they
-//! ask the chain for.
+//! Reports of validators on the machines that they watch: the key that signs, the bytes that are signed, and
+//! the answers that the chain gives them.
 
 use alloc::vec::Vec;
 
@@ -33,26 +33,27 @@ pub type AvailabilitySignature = app::Signature;
 /// An availability key pair.
 pub type AvailabilityPair = app::Pair;
 
-/// First bytes of what a validator signs as its report.
+/// Domain separator of a validator's signature of its report.
 pub const REPORT_CONTEXT: &[u8] = b"assay/availability-report/v2";
 
-/// First bytes of what a worker signs as its answer to a probe.
+/// Domain separator of a worker's signature of its answer to a probe.
 pub const PROBE_CONTEXT: &[u8] = b"assay/probe/v1";
 
-/// Where a worker answers probes, below its machine's endpoint; `?nonce=` follows, with the nonce in hexadecimal.
+/// Path at which a worker answers probes, below its machine's endpoint; `?nonce=` follows, with the nonce in
+/// hexadecimal.
 pub const PROBE_PATH: &str = "/v1/probe";
 
 /// Length of a probe's nonce, in bytes.
 pub const PROBE_NONCE_BYTES: usize = 32;
 
-/// Blocks that the one which a worker names may be behind a validator's best: two minutes of full slots. A worker that
-/// is further behind does not see its orders in time.
+/// Blocks that the one which a worker names may be behind a validator's best: two minutes of full slots. A
+/// worker that is further behind does not see its orders in time.
 pub const MAX_PROBE_BLOCK_AGE: u32 = 40;
 
 /// Epochs after its end in which an epoch's reports are taken: the one that follows.
 ///
-/// What was seen in an epoch is final when so many more have ended, and not before. With more of them, providers wait
-/// longer for their rewards; with none, nobody could report.
+/// Observations of an epoch are final when so many more have ended, and not before. With more of them,
+/// providers wait longer for their rewards; with none, nobody could report.
 pub const REPORT_WINDOW_EPOCHS: EpochIndex = 1;
 
 /// Most validators that may be assigned to one machine in an epoch: a report's places are bits of 32.
@@ -109,7 +110,7 @@ pub struct AssignedMachine<AccountId> {
     pub worker_key: AccountId,
 }
 
-/// A part of what a validator has to watch in the current epoch.
+/// Page of the machines that a validator has to watch in the current epoch.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, TypeInfo)]
 pub struct AssignmentPage<AccountId> {
     /// The current epoch.
@@ -122,7 +123,7 @@ pub struct AssignmentPage<AccountId> {
     pub validator_index: u32,
     /// The machines of this page, by identifier. May be none although others follow.
     pub machines: Vec<AssignedMachine<AccountId>>,
-    /// Where the next page starts; `None`: this was the last one.
+    /// First machine of the next page; `None` after the last.
     pub next: Option<MachineId>,
 }
 

@@ -1,5 +1,5 @@
-//! What workers, validators and the chain say to each other about the hardware challenge: the rounds, what is owed in
-//! them, and the bytes that a worker signs.
+//! The hardware challenge between workers, validators and the chain: rounds, answers that are owed in them,
+//! and the bytes that a worker signs.
 
 use alloc::vec::Vec;
 
@@ -13,16 +13,19 @@ use crate::{clock::Millis, machine::MachineId};
 /// Numbers rounds in the order in which they opened, from zero; never used again.
 pub type RoundId = u32;
 
-/// First bytes of what a worker signs to commit its roots.
+/// Domain separator of a worker's signature that commits its roots.
 pub const COMMIT_CONTEXT: &[u8] = b"assay/challenge-commit/v2";
 
-/// First bytes of what a worker signs to prove its slots.
+/// Domain separator of a worker's signature that proves its slots.
 pub const PROVE_CONTEXT: &[u8] = b"assay/challenge-prove/v2";
 
 /// Most machines that a page of missing answers looks at.
 pub const MAX_MISSED_PAGE: u32 = 1_000;
 
-/// Whom a round is for.
+/// Misses of a round are no offences where they are at least one in so many of those that owed an answer.
+pub const MASS_SILENCE_PART: u64 = 3;
+
+/// Machines that a round is for.
 #[derive(
     Clone,
     Copy,
@@ -37,12 +40,13 @@ pub const MAX_MISSED_PAGE: u32 = 1_000;
     MaxEncodedLen,
     TypeInfo,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
 pub enum RoundKind {
     /// For machines that were never proven: they may answer, and nobody must.
     #[codec(index = 0)]
     Newcomers,
-    /// For the whole network at the same moment: every active machine must answer for every free slot, and any other
-    /// may.
+    /// For the whole network at the same moment: every active machine must answer for every free slot, and
+    /// any other may.
     #[codec(index = 1)]
     Audit,
 }
@@ -56,6 +60,57 @@ pub struct RoundRef {
     pub round: RoundId,
     /// Randomness that the round's seeds follow from.
     pub randomness: Hash,
+}
+
+/// Machines that owed an answer in a round, by whether they gave one. Machines that answered without owing it
+/// are in neither.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub struct Tally {
+    /// Machines that proved every slot, or proved one wrongly.
+    pub answered: u32,
+    /// Machines that were reported for their silence.
+    pub missed: u32,
+}
+
+impl Tally {
+    /// Counts a machine that answered.
+    pub fn count_answered(&mut self) {
+        self.answered = self.answered.saturating_add(1);
+    }
+
+    /// Counts a machine that was silent.
+    pub fn count_missed(&mut self) {
+        self.missed = self.missed.saturating_add(1);
+    }
+
+    /// Returns true where at least a third of those that owed an answer were silent at once.
+    ///
+    /// So many do not fail each for a reason of its own: the network or the chain is the likelier cause, and
+    /// nobody is slashed for that.
+    pub fn is_mass_silence(&self) -> bool {
+        let owed = u64::from(self.answered).saturating_add(self.missed.into());
+        self.missed > 0 && u64::from(self.missed).saturating_mul(MASS_SILENCE_PART) >= owed
+    }
+}
+
+/// Consequence of the misses of a round.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub enum RoundOutcome {
+    /// Each miss that was reported is an offence.
+    #[codec(index = 0)]
+    Punished,
+    /// Finality stalled while the round was under way: nobody is slashed.
+    #[codec(index = 1)]
+    FinalityStalled,
+    /// At least a third of those that owed an answer were silent: nobody is slashed.
+    #[codec(index = 2)]
+    MassSilence,
 }
 
 /// Everything but the openings that decides whether an answer is right.
@@ -75,7 +130,7 @@ pub struct AnswerSubject {
     pub params: ChallengeParams,
 }
 
-/// What a machine has to do next in a round. Times are active times, and inclusive.
+/// Next duty of a machine in a round. Times are active times, and inclusive.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -95,7 +150,7 @@ pub enum ChallengePhase {
     /// Prove the slots.
     #[codec(index = 2)]
     Prove {
-        /// What the opened lanes follow from.
+        /// Randomness that the opened lanes follow from.
         opening_randomness: Hash,
         /// The first slot that is not proven; proofs are given in the order of the slots.
         next_slot: u8,
@@ -104,16 +159,16 @@ pub enum ChallengePhase {
     },
 }
 
-/// What a machine owes or may answer in a round.
+/// Answer that a machine owes or may give in a round.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct ChallengeDue {
     /// The round.
     pub round: RoundId,
-    /// Whom it is for.
+    /// Machines that it is for.
     pub kind: RoundKind,
-    /// Whether silence costs the machine a part of its bond.
+    /// True if silence costs the machine a part of its bond.
     pub is_owed: bool,
-    /// What the seeds follow from.
+    /// Randomness that the seeds follow from.
     pub randomness: Hash,
     /// The worker key that the seeds follow from.
     pub worker_key: Hash,
@@ -123,11 +178,11 @@ pub struct ChallengeDue {
     pub slots: u8,
     /// The roots that the machine committed, one for each slot; none before it did.
     pub roots: Vec<Hash>,
-    /// What to do next.
+    /// Next duty.
     pub phase: ChallengePhase,
     /// Most slots that one transaction may prove.
     pub max_slots_per_proof: u8,
-    /// Active time at the block that this is said of.
+    /// Active time at the block that was asked.
     pub now_ms: Millis,
 }
 
@@ -151,7 +206,7 @@ impl ChallengeDue {
 pub struct MissedPage {
     /// The machines of this page, by identifier. May be none although others follow.
     pub machines: Vec<MachineId>,
-    /// Where the next page starts; `None`: this was the last one.
+    /// First machine of the next page; `None` after the last.
     pub next: Option<MachineId>,
 }
 
@@ -211,7 +266,7 @@ mod tests {
         }
     }
 
-    /// The subject's bytes, as whoever writes a worker anew has to make them.
+    /// The subject's bytes, written out for authors of other workers.
     fn subject_bytes() -> Vec<u8> {
         let mut bytes = vec![0x02, 0x01, 0, 0];
         bytes.extend([0xbb; 32]);

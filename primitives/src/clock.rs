@@ -50,8 +50,8 @@ impl ActiveClock for () {
 
 /// Tells the time of day, by which certificates are valid. Everything else goes by [`ActiveClock`].
 pub trait WallClock {
-    /// Seconds since 1970 at the current block; before the block's timestamp inherent ran, at its parent. Zero in
-    /// genesis.
+    /// Seconds since 1970 at the current block; before the block's timestamp inherent ran, at its parent.
+    /// Zero in genesis.
     fn now_s() -> u64;
 
     /// Makes [`Self::now_s`] answer `now_s`; for benchmarks of other pallets.

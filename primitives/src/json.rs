@@ -1,4 +1,4 @@
-//! How bounded bytes, amounts and keys are written in JSON; for `#[serde(with = "…")]`.
+//! JSON of bounded bytes, amounts and keys; for `#[serde(with = "…")]`.
 
 use alloc::{borrow::Cow, format, string::String, vec::Vec};
 use core::fmt::Write;
@@ -53,8 +53,8 @@ fn bounded<B: Get<u32>, E: Error>(text: String) -> Result<BoundedVec<u8, B>, E> 
         .map_err(|_| E::custom(format!("text of more than {} bytes", B::get())))
 }
 
-/// Plancks as a decimal string: many readers of JSON keep no more than 53 bits of a number. A number is understood
-/// too where it is small enough to be exact.
+/// Plancks as a decimal string: many readers of JSON keep no more than 53 bits of a number. A number is
+/// understood too where it is small enough to be exact.
 pub(crate) mod amount {
     use super::*;
 

@@ -1,7 +1,11 @@
-//! What Assay's pallets, node and clients say to each other: types and small traits, no logic.
+//! Vocabulary of Assay's pallets, node and clients: types and small traits, no logic.
+//!
+//! A type that the chain shows outside is defined here once. With the feature `client`, it decodes by the
+//! chain's metadata, writes itself as JSON and displays as a short name.
 //!
 //! A pallet never imports another pallet for a thing that a trait of this crate can say. Each trait is
-//! named for the need it serves, documents who implements it, and has a `()` implementation for tests.
+//! named for the need it serves, names the pallet that implements it, and has a `()` implementation for
+//! tests.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -22,3 +26,5 @@ pub mod money;
 pub mod network;
 pub mod offence;
 pub mod stake;
+#[cfg(feature = "client")]
+mod text;

@@ -5,7 +5,9 @@ use polkadot_sdk::sp_runtime::{BoundedVec, DispatchError, DispatchResult, traits
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Millis, market::TeeKinds, money::Balance};
+#[cfg(feature = "client")]
+use crate::json;
+use crate::{clock::Millis, money::Balance};
 
 /// Identifies a machine; given in order of registration and never used again.
 pub type MachineId = u64;
@@ -40,7 +42,7 @@ pub type Endpoint = BoundedVec<u8, ConstU32<MAX_ENDPOINT_BYTES>>;
 /// Prefix of the message by which a worker key agrees to serve a provider.
 pub const WORKER_KEY_CONTEXT: &[u8] = b"assay/worker-key/v1";
 
-/// Where a machine stands, in micro-degrees (a millionth of a degree; about 11 cm on the equator).
+/// Place of a machine, in micro-degrees (a millionth of a degree; about 11 cm on the equator).
 #[derive(
     Clone,
     Copy,
@@ -56,6 +58,7 @@ pub const WORKER_KEY_CONTEXT: &[u8] = b"assay/worker-key/v1";
     Serialize,
     Deserialize,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Location {
     /// North of the equator is positive; −90,000,000 to 90,000,000.
@@ -65,14 +68,14 @@ pub struct Location {
 }
 
 impl Location {
-    /// Whether both angles are in their range.
+    /// Returns true if both angles are in their range.
     pub fn is_on_earth(&self) -> bool {
         (-90_000_000..=90_000_000).contains(&self.latitude_microdegrees)
             && (-180_000_000..=180_000_000).contains(&self.longitude_microdegrees)
     }
 }
 
-/// What a machine is to the market.
+/// Status of a machine in the market.
 #[derive(
     Clone,
     Copy,
@@ -87,6 +90,7 @@ impl Location {
     Serialize,
     Deserialize,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
 #[serde(rename_all = "camelCase")]
 pub enum MachineStatus {
     /// Registered, but not (or not yet) bonded and proven. Earns nothing and takes no jobs.
@@ -101,7 +105,7 @@ pub enum MachineStatus {
     Retired,
 }
 
-/// Why a machine is suspended.
+/// Reason for a suspension.
 #[derive(
     Clone,
     Copy,
@@ -116,6 +120,7 @@ pub enum MachineStatus {
     Serialize,
     Deserialize,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
 #[serde(rename_all = "camelCase")]
 pub enum SuspensionReason {
     /// Its provider or its worker asked for it (maintenance, heat).
@@ -124,8 +129,8 @@ pub enum SuspensionReason {
     BondTooLow,
     /// It owes a part of a slash.
     InDebt,
-    /// It committed an offence that takes a machine out of the market. Its provider may bring it back when the
-    /// slash was applied or cancelled and its bond suffices.
+    /// It committed an offence that takes a machine out of the market. Its provider may bring it back when
+    /// the slash was applied or cancelled and its bond suffices.
     Offence,
     /// It committed an offence that ends its life in the market. It retires when its last job ends.
     Condemned,
@@ -135,10 +140,55 @@ pub enum SuspensionReason {
     MissedStart,
 }
 
+impl MachineStatus {
+    /// Returns true if the machine takes new jobs. Jobs that it has go on in every status.
+    pub fn takes_jobs(self) -> bool {
+        self == Self::Active
+    }
+}
+
+/// Terms of a machine's class: a copy that changes only when the machine is refreshed.
+///
+/// Machines keep their own copy so that a change of the catalogue costs the same for one machine of a class
+/// as for a million, and so that a machine's weight and stake never change in between two of its own updates.
+/// `refresh_machine`, open to anybody, brings a copy up to date.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, Serialize))]
+pub struct ClassTerms {
+    /// Compute score of one slot.
+    pub compute_score: u32,
+    /// Plancks to be bonded for each slot.
+    #[cfg_attr(feature = "client", serde(serialize_with = "json::amount::serialize"))]
+    pub stake_per_slot: Balance,
+}
+
+impl ClassTerms {
+    /// Returns the least that a slot may have bonded, in plancks: `bond_per_point` for each point of its
+    /// compute score. Saturates.
+    pub fn least_stake(&self, bond_per_point: Balance) -> Balance {
+        bond_per_point.saturating_mul(self.compute_score.into())
+    }
+}
+
+/// Announced raise of an ask.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, Serialize))]
+pub struct AskRaise {
+    /// Plancks per slot-hour of active time.
+    #[cfg_attr(feature = "client", serde(serialize_with = "json::amount::serialize"))]
+    pub ask: Balance,
+    /// Active time from which on it holds.
+    pub from_ms: Millis,
+}
+
 /// The terms on which a machine gives slots, as they stood when they were taken.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseTerms<AccountId> {
-    /// Who is paid.
+    /// Account that is paid.
     pub provider: AccountId,
     /// The machine's ask: plancks per slot and hour of active time.
     pub price_per_slot_hour: Balance,
@@ -157,10 +207,10 @@ pub trait MachineInspect<AccountId> {
 
     /// Returns true for a machine that validators watch.
     ///
-    /// That is one in the market, even if it takes no jobs now; one of which a slot is leased, whatever its
-    /// status, since it is paid for its uptime; and one that was either in an epoch that is still open to
-    /// reports, which it must not erase by leaving. An unproven machine that was neither costs no bond: who
-    /// could have thousands of them watched could fill the reports.
+    /// Watched are machines in the market, even if they take no jobs now; machines with a leased slot,
+    /// whatever their status, since they are paid for their uptime; and machines that were either in an epoch
+    /// that is still open to reports, which they must not erase by leaving. An unproven machine that was
+    /// neither costs no bond: a provider that could have thousands of them watched could fill the reports.
     fn is_watched(machine: MachineId) -> bool {
         match Self::status(machine) {
             Some(MachineStatus::Active | MachineStatus::Suspended(_) | MachineStatus::Draining) => true,
@@ -187,8 +237,8 @@ pub trait MachineInspect<AccountId> {
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_enter_market(_machine: MachineId) {}
 
-    /// Retires a machine of [`Self::benchmark_machine`] although something is still bonded for it; for benchmarks
-    /// of other pallets. A registry whose machines never retire has nothing to do.
+    /// Retires a machine of [`Self::benchmark_machine`] although something is still bonded for it; for
+    /// benchmarks of other pallets. A registry whose machines never retire has nothing to do.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_retire(_machine: MachineId) {}
 
@@ -198,10 +248,12 @@ pub trait MachineInspect<AccountId> {
     fn benchmark_audit() {}
 }
 
-/// End of a lease of slots, as far as the chain can tell. Nobody is slashed for any of them: the market counts them.
+/// End of a lease of slots, as far as the chain can tell. Nobody is slashed for any of them: the market
+/// counts them.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, Serialize))]
 pub enum LeaseEnd {
     /// The machine kept its word: a result, or a service until its consumer or its time ended it.
     #[codec(index = 0)]
@@ -215,7 +267,8 @@ pub enum LeaseEnd {
     /// The machine gave up what it ran.
     #[codec(index = 3)]
     Abandoned,
-    /// The workload ended by itself, gave no result in its time or was outvoted: whose fault it was nobody can tell.
+    /// The workload ended by itself, gave no result in its time or was outvoted: nobody can tell whose fault
+    /// it was.
     #[codec(index = 4)]
     Unresolved,
 }
@@ -237,6 +290,7 @@ pub enum LeaseEnd {
     Serialize,
     Deserialize,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceRecord {
     /// See [`LeaseEnd::Fulfilled`].
@@ -273,21 +327,21 @@ pub trait MachineLease<AccountId>: MachineInspect<AccountId> {
     /// Gives back slots that [`Self::lease`] took, and counts in public how the lease ended.
     fn release(machine: MachineId, slots: u8, end: LeaseEnd) -> DispatchResult;
 
-    /// Plancks per slot and hour at which the machine lets a job that it runs be extended: its ask now. `None` where it
-    /// takes nothing more: it drains, is suspended or has retired. A machine whose slots were leased for longer than its
-    /// proof lives is unproven by no fault of its own, and may be extended.
+    /// Plancks per slot and hour at which the machine lets a job that it runs be extended: its ask now.
+    /// `None` where it takes nothing more: it drains, is suspended or has retired. A machine whose slots were
+    /// leased for longer than its proof lives is unproven by no fault of its own, and may be extended.
     fn extension_ask(machine: MachineId) -> Option<Balance>;
 
-    /// Makes a machine of [`MachineInspect::benchmark_machine`] active with all of its slots free, whatever its
-    /// bond and proofs, so that [`Self::lease`] succeeds; for benchmarks of other pallets.
+    /// Makes a machine of [`MachineInspect::benchmark_machine`] active with all of its slots free, whatever
+    /// its bond and proofs, so that [`Self::lease`] succeeds; for benchmarks of other pallets.
     ///
     /// The machine's ask must be above zero afterwards, so that what a benchmark leases costs something.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_activate(machine: MachineId);
 }
 
-/// Hears that the registry forgot a machine. Implemented by `pallet-provider-staking` and `pallet-availability`,
-/// called by `pallet-provider-registry`.
+/// Hears that the registry forgot a machine. Implemented by `pallet-provider-staking` and
+/// `pallet-availability`, called by `pallet-provider-registry`.
 pub trait OnMachineRemoved {
     /// The machine's record is gone; nothing is held for it any more.
     fn on_machine_removed(machine: MachineId);
@@ -316,52 +370,32 @@ impl OnUptimeChange for () {
     fn on_uptime_change(_: MachineId, _: u32) {}
 }
 
-/// Tells what a machine has fresh evidence of. Implemented by `pallet-attestation`.
-pub trait Attestations {
-    /// The kinds of evidence that the chain verified and that has not expired.
-    fn tee_kinds(machine: MachineId) -> TeeKinds;
-
-    /// Whether the machine's work weighs as that of an attested one: it has fresh evidence of a processor's TEE, and of
-    /// as many GPUs as it has, all for its present keys.
-    fn earns_premium(machine: MachineId) -> bool;
-}
-
-/// No machine has evidence of a TEE: what a chain without attestation knows.
-impl Attestations for () {
-    fn tee_kinds(_: MachineId) -> TeeKinds {
-        TeeKinds::NONE
-    }
-
-    fn earns_premium(_: MachineId) -> bool {
-        false
-    }
-}
-
-/// What of a machine is open to a hardware challenge.
+/// Part of a machine that is open to a hardware challenge.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct Exposure {
     /// Slots that no job has leased: those that can answer.
     pub free_slots: u8,
-    /// Whether the machine takes jobs and earns, and so must answer.
+    /// True if the machine takes jobs and earns, and so must answer.
     pub is_active: bool,
 }
 
 /// Tells whether a machine's hardware is proven. Implemented by `pallet-hardware-challenge`, used by
 /// `pallet-provider-registry`.
 pub trait HardwareProofs {
-    /// Whether the machine holds a proof that is recent enough.
+    /// Returns true if the machine holds a proof that is recent enough.
     fn is_proven(machine: MachineId) -> bool;
 
-    /// Of how many of its `slots` the machine holds a proof that is recent enough.
+    /// Returns the number of its `slots` for which the machine holds a proof that is recent enough.
     fn proven_slots(machine: MachineId, slots: u8) -> u8 {
         if Self::is_proven(machine) { slots } else { 0 }
     }
 
-    /// Hears what of a machine was open to a challenge until now, in the moment before that changes.
+    /// Hears which part of a machine was open to a challenge until now, in the moment before that changes.
     ///
-    /// An audit opens without looking at machines; this is how it is known later what each of them had free then.
+    /// An audit opens without looking at machines; by these calls the pallet knows later what each of them
+    /// had free then.
     fn before_exposure_change(_machine: MachineId, _before: Exposure) {}
 
     /// Has a machine hold a proof of all of its slots, for longer than any benchmark lasts.
@@ -373,40 +407,40 @@ pub trait HardwareProofs {
     fn benchmark_audit() {}
 }
 
-/// Every machine counts as proven: what a chain without the hardware challenge knows.
+/// Every machine counts as proven, as on a chain without the hardware challenge.
 impl HardwareProofs for () {
     fn is_proven(_: MachineId) -> bool {
         true
     }
 }
 
-/// What a machine says of its hardware, as far as a challenge needs to know.
+/// Claim of a machine about its hardware, as far as a challenge needs to know it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HardwareClaim<AccountId> {
     /// The hot sr25519 key that answers for the machine, as an account.
     pub worker_key: AccountId,
     /// The class that the hardware is said to be of.
     pub class: HardwareClassId,
-    /// What the machine is to the market.
+    /// Status in the market.
     pub status: MachineStatus,
-    /// What of it is open to a challenge now.
+    /// Part of it that is open to a challenge now.
     pub exposure: Exposure,
     /// When it was registered, in active time.
     pub registered_at_ms: Millis,
 }
 
-/// Reads what machines say of their hardware. Implemented by `pallet-provider-registry`, used by
+/// Reads the claims of machines about their hardware. Implemented by `pallet-provider-registry`, used by
 /// `pallet-hardware-challenge`.
 pub trait HardwareClaims<AccountId> {
-    /// What the machine says; `None` where there is no such machine.
+    /// Returns the machine's claim; `None` where there is no such machine.
     fn hardware_claim(machine: MachineId) -> Option<HardwareClaim<AccountId>>;
 
     /// The identifier that the next machine will get: every machine has a smaller one.
     fn next_machine_id() -> MachineId;
 }
 
-/// Hears that a machine's proof came, was lost or grew too old. Implemented by `pallet-provider-registry`, called by
-/// `pallet-hardware-challenge`.
+/// Hears that a machine's proof came, was lost or grew too old. Implemented by `pallet-provider-registry`,
+/// called by `pallet-hardware-challenge`.
 pub trait OnProofChange {
     /// [`HardwareProofs`] may answer differently for the machine from now on.
     fn on_proof_change(machine: MachineId);

@@ -1,8 +1,8 @@
-//! What consumers ask of machines, and what the market answers.
+//! Requirements of consumers for machines, and the market's answers.
 //!
-//! The types travel twice: SCALE-encoded between node and runtime, and as JSON between node and people. In JSON
-//! names are in camelCase, text is text, amounts in plancks are decimal strings, and keys are hex digits behind
-//! `0x`. Unknown names are refused.
+//! The types travel twice: SCALE-encoded between node and runtime, and as JSON between node and people. In
+//! JSON names are in camelCase, text is text, amounts in plancks are decimal strings, and keys are hex digits
+//! behind `0x`. Unknown names are refused.
 
 use alloc::vec::Vec;
 
@@ -51,6 +51,7 @@ pub const FULL_PPM: u32 = 1_000_000;
     Serialize,
     Deserialize,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
 #[serde(rename_all = "camelCase")]
 pub enum TeeKind {
     /// Intel SGX: an enclave.
@@ -88,13 +89,13 @@ impl TeeKinds {
         Self(self.0 | 1 << kind as u8)
     }
 
-    /// Whether the kind is in the set.
+    /// Returns true if the kind is in the set.
     pub const fn contains(self, kind: TeeKind) -> bool {
         self.0 & 1 << kind as u8 != 0
     }
 
-    /// Whether a processor's kind is in the set: such evidence vouches for what runs there and for its keys, and a GPU's
-    /// does not.
+    /// Returns true if a processor's kind is in the set: such evidence vouches for the software that runs
+    /// there and for its keys, and a GPU's does not.
     pub const fn has_processor(self) -> bool {
         self.contains(TeeKind::Sgx) || self.contains(TeeKind::Tdx) || self.contains(TeeKind::SevSnp)
     }
@@ -136,7 +137,7 @@ pub struct Near {
     pub within_km: u32,
 }
 
-/// What a consumer asks of a machine. The default asks for one free slot of anything.
+/// Requirements of a consumer for a machine. The default asks for one free slot of anything.
 ///
 /// Minimums of zero and options without a value ask for nothing.
 #[derive(
@@ -177,7 +178,7 @@ pub struct Requirements {
     /// Region code, such as `us-east`.
     #[serde(with = "json::optional_text")]
     pub region: Option<Region>,
-    /// Where on the map.
+    /// Circle on the map.
     pub near: Option<Near>,
     /// The most to be paid, in plancks per slot-hour.
     #[serde(with = "json::optional_amount")]
@@ -199,14 +200,14 @@ impl Requirements {
     }
 }
 
-/// What a requirement wanted and what the machine has.
+/// Gap between a requirement and the machine.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
 )]
 pub struct Gap {
-    /// What was asked for.
+    /// The value asked for.
     pub wanted: u32,
-    /// What there is.
+    /// The value that the machine has.
     pub found: u32,
 }
 
@@ -222,7 +223,7 @@ pub struct Gap {
 pub enum Mismatch {
     /// The machine is not active.
     Status {
-        /// What it is.
+        /// Its status.
         found: MachineStatus,
     },
     /// Too few slots are free.
@@ -255,7 +256,7 @@ pub enum Mismatch {
         #[serde(with = "json::text")]
         found: Region,
     },
-    /// It is too far away; kilometres, what was found rounded up.
+    /// It is too far away; kilometres, the distance rounded up.
     WithinKm(Gap),
     /// It asks for more.
     MaxPricePerSlotHour {
@@ -289,7 +290,7 @@ pub struct MachineView<AccountId> {
     /// X25519 key that consumers encrypt to.
     #[serde(with = "json::key")]
     pub sealing_key: [u8; 32],
-    /// What it is to the market.
+    /// Status in the market.
     pub status: MachineStatus,
     /// Its hardware class.
     pub class: HardwareClassId,
@@ -319,7 +320,7 @@ pub struct MachineView<AccountId> {
     /// Region code.
     #[serde(with = "json::text")]
     pub region: Region,
-    /// Where it stands.
+    /// Place on the map.
     pub location: Location,
     /// Metres along the ground from the middle that the requirements name; `None` where they name none.
     pub distance_m: Option<u32>,
@@ -347,7 +348,7 @@ pub struct MachineView<AccountId> {
     pub service: ServiceRecord,
 }
 
-/// A place in the order of offers; what comes after it does not change when others come or go.
+/// A place in the order of offers; offers after it stay when others come or go.
 #[derive(
     Clone,
     Copy,
@@ -367,7 +368,7 @@ pub struct MachineView<AccountId> {
 #[serde(transparent)]
 pub struct Cursor(#[serde(with = "json::key")] pub [u8; CURSOR_BYTES]);
 
-/// A machine that was looked at and not offered, and why.
+/// A machine that the search looked at and did not offer, with the reasons.
 #[derive(
     Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
 )]
@@ -375,7 +376,7 @@ pub struct Cursor(#[serde(with = "json::key")] pub [u8; CURSOR_BYTES]);
 pub struct PassedOver {
     /// The machine.
     pub machine: MachineId,
-    /// What it does not meet.
+    /// Requirements that it does not meet.
     pub mismatches: Vec<Mismatch>,
 }
 
@@ -389,12 +390,12 @@ pub struct OfferPage<AccountId> {
     pub offers: Vec<MachineView<AccountId>>,
     /// Machines that were looked at for this page and do not; the first [`MAX_PASSED_OVER`].
     pub passed_over: Vec<PassedOver>,
-    /// Where to go on. A page may be short, even empty, and still have a next one: so much is looked at for a
-    /// page and no more. `None` after the last.
+    /// Cursor of the next page. A page may be short, even empty, and still have a next one: so much is looked
+    /// at for a page and no more. `None` after the last.
     pub next: Option<Cursor>,
 }
 
-/// Why a search could not be made.
+/// Reason why a search could not be made.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo, Serialize, Deserialize,
 )]
@@ -410,15 +411,16 @@ pub enum FindError {
     TooManyNodes,
 }
 
-/// Holds machines against requirements. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
+/// Matches machines with requirements. Implemented by `pallet-provider-registry`, used by
+/// `pallet-job-escrow`.
 pub trait MachineMatching {
-    /// Whether a machine could be held against these requirements at all.
+    /// Checks that the requirements make sense, whatever the machine.
     fn check(requirements: &Requirements) -> Result<(), FindError>;
 
-    /// Whether the machine is active and meets every requirement but [`Requirements::min_nodes`], which asks for
-    /// something of its provider.
+    /// Returns true if the machine is active and meets every requirement but [`Requirements::min_nodes`],
+    /// which asks for something of its provider.
     ///
-    /// Says the same as [`explain`](crate::api::ComputeMarketApi), which also says why.
+    /// Answers the same as [`explain`](crate::api::ComputeMarketApi), which also says why.
     fn meets(requirements: &Requirements, machine: MachineId) -> bool;
 
     /// Requirements that the machine meets, with everything set that costs something to check but a TEE; for

@@ -1,4 +1,4 @@
-//! Which addresses belong to the public network, for programs that connect to what a stranger wrote down.
+//! Addresses of the public network, for programs that connect to an address that a stranger wrote down.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -53,7 +53,7 @@ const fn ipv6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
 /// Returns true for an address of the public network: one that may be connected to because a stranger names
 /// it.
 ///
-/// All others may be the own host, its neighbours, or services that trust whoever reaches them.
+/// All others may be the own host, its neighbours, or services that trust every client.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !REFUSED_IPV4.iter().any(|net| net.contains(&address)),

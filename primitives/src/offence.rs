@@ -1,4 +1,4 @@
-//! What providers are punished for, and who is told of it.
+//! Offences of machines and their slashes.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_runtime::DispatchError;
@@ -6,11 +6,11 @@ use scale_info::TypeInfo;
 
 use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
 
-/// A way in which a machine breaks its word, such that the chain can tell that it was this machine. What each costs is a
-/// parameter of governance.
+/// A way in which a machine breaks its word, such that the chain can tell that it was this machine. What each
+/// costs is a parameter of governance.
 ///
-/// Nothing that happens in a job is an offence: whether an image could be had, a workload crashed or a result is wrong
-/// may be its consumer's doing.
+/// Nothing that happens in a job is an offence: whether an image could be had, a workload crashed or a result
+/// is wrong may be its consumer's doing.
 #[derive(
     Clone,
     Copy,
@@ -25,6 +25,7 @@ use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
     MaxEncodedLen,
     TypeInfo,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
 pub enum Offence {
     /// A hardware challenge was not answered in time.
     #[codec(index = 0)]
@@ -46,13 +47,33 @@ impl Offence {
     ];
 }
 
+/// Reason for a slash.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub enum SlashReason {
+    /// It committed an offence.
+    #[codec(index = 0)]
+    Offence(Offence),
+    /// Governance decided so.
+    #[codec(index = 1)]
+    Governance,
+}
+
 /// Recipient of a part of a slash; what is left is burned.
 ///
 /// Nobody earns by reporting an offence: a provider would report itself from another account and keep the
 /// share.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
+#[cfg_attr(
+    feature = "client",
+    derive(scale_decode::DecodeAsType, serde::Serialize),
+    serde(bound = "AccountId: serde::Serialize")
+)]
 pub struct Beneficiaries<AccountId> {
-    /// The consumer who was harmed, and the plancks that it lost by the offence: it is made whole first.
+    /// The consumer that was harmed, and the plancks that it lost by the offence: it is made whole first.
+    #[cfg_attr(feature = "client", serde(serialize_with = "as_share"))]
     pub consumer: Option<(AccountId, Balance)>,
 }
 
@@ -70,6 +91,26 @@ impl<AccountId> Beneficiaries<AccountId> {
     }
 }
 
+/// Writes an account and its plancks as an object with a name for each.
+#[cfg(feature = "client")]
+fn as_share<AccountId: serde::Serialize, S: serde::Serializer>(
+    share: &Option<(AccountId, Balance)>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    #[derive(serde::Serialize)]
+    struct Share<'a, AccountId> {
+        account: &'a AccountId,
+        #[serde(serialize_with = "crate::json::amount::serialize")]
+        amount: Balance,
+    }
+
+    let share = share.as_ref().map(|(account, amount)| Share {
+        account,
+        amount: *amount,
+    });
+    serde::Serialize::serialize(&share, serializer)
+}
+
 /// Names a slash: the epoch in which it falls due, and its place among those that do.
 #[derive(
     Clone,
@@ -85,6 +126,7 @@ impl<AccountId> Beneficiaries<AccountId> {
     MaxEncodedLen,
     TypeInfo,
 )]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
 pub struct SlashId {
     /// First epoch in which it is applied.
     pub due_epoch: EpochIndex,
@@ -92,10 +134,11 @@ pub struct SlashId {
     pub index: u32,
 }
 
-/// Punishes machines. Implemented by `pallet-provider-staking`, used by whoever sees a machine break its word.
+/// Punishes machines. Implemented by `pallet-provider-staking`, used by pallets that see a machine break its
+/// word.
 pub trait ReportOffence<AccountId> {
-    /// Queues the slash that the offence costs this machine, given how often it did the same before, and locks
-    /// the money until then. Offences that take a machine out of the market do so at once.
+    /// Queues the slash that the offence costs this machine, given how often it did the same before, and
+    /// locks the money until then. Offences that take a machine out of the market do so at once.
     ///
     /// Fails for a machine that does not exist, and changes nothing then.
     fn report_offence(
@@ -134,4 +177,26 @@ impl MachineDiscipline for () {
     fn suspend_for_offence(_: MachineId) {}
 
     fn condemn(_: MachineId) {}
+}
+
+#[cfg(all(test, feature = "client"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+
+    #[test]
+    fn a_share_is_an_object() {
+        let harmed = Beneficiaries::consumer(7_u64, Balance::MAX);
+        let amount = Balance::MAX.to_string();
+        assert_eq!(
+            to_value(&harmed).unwrap(),
+            json!({ "consumer": { "account": 7, "amount": amount } })
+        );
+        assert_eq!(
+            to_value(Beneficiaries::<u64>::nobody()).unwrap(),
+            json!({ "consumer": null })
+        );
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use assay_client::{
     ChainClient,
-    types::{MachineStatus, SuspensionReason},
+    types::{MachineStatus, Remedy, SuspensionReason},
     units::format_asy,
 };
 use assay_evidence::Binding;

@@ -4,7 +4,7 @@
 
 use assay_client::{
     AccountId,
-    types::{Machine, MachineStatus, SuspensionReason},
+    types::{Machine, MachineStatus, Remedy, SuspensionReason},
 };
 use serde::Serialize;
 

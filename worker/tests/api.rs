@@ -138,7 +138,7 @@ async fn status_tells_how_the_machine_attests() {
     server.status.update(|status| {
         status.attestation.sources.push(SourceStatus {
             name: "gpu-0".into(),
-            kind: "nvidia-gpu",
+            kind: "nvidia_gpu",
             until_s: Some(1_750_000_000),
             last_error: Some("no collateral".into()),
         });

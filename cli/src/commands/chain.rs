@@ -1,6 +1,6 @@
 //! `assay chain`
 
-use assay_client::units::format_asy;
+use assay_client::{json, units::format_asy};
 use serde_json::json;
 
 use crate::{connection::Connection, duration::format_milliseconds, output::Output};
@@ -19,7 +19,7 @@ pub(crate) async fn run(connection: &Connection, output: &Output) -> anyhow::Res
         "genesis": genesis,
         "best": { "number": best.number, "hash": format!("0x{}", hex::encode(best.hash)) },
         "finalized": { "number": finalized.number, "hash": format!("0x{}", hex::encode(finalized.hash)) },
-        "clock": clock,
+        "clock": json::to_value(&clock)?,
         "total_issuance": total_issuance.to_string(),
     });
     let text = format!(

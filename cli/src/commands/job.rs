@@ -7,8 +7,9 @@ use assay_client::{
     ChainClient,
     calls::{self, JobOrder},
     events::{AssayEvent, EscrowEvent},
+    json,
     manifest::{ImageReference, JobManifest},
-    market::Requirements,
+    market::{MAX_NODES, Requirements},
     types::{
         Assignment, AssignmentState, AuctionTerms, JobKind, MachineStatus, Manifest, ManifestRef,
         Verification,
@@ -25,13 +26,13 @@ use crate::{
     output::Output,
 };
 
-/// What to do about jobs.
+/// Commands about jobs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
     /// Run a container on machines; its highest cost is held in escrow
     ///
-    /// Should a machine lose the container before it ends, it is started again from the beginning: what it does to the
-    /// world outside must be safe to do twice.
+    /// Should a machine lose the container before it ends, it is started again from the beginning: what it
+    /// does to the world outside must be safe to do twice.
     Deploy(Box<DeployOptions>),
     /// Show a job that is not closed
     Show {
@@ -51,7 +52,7 @@ pub(crate) enum Options {
     TopUp {
         /// The job
         id: u64,
-        /// How much longer, such as 90s, 10m or 2h
+        /// Additional time, such as 90s, 10m or 2h
         #[arg(value_name = "TIME", value_parser = parse_duration)]
         by: Duration,
     },
@@ -77,7 +78,7 @@ pub(crate) struct Part {
     machine: Option<u64>,
 }
 
-/// What kind of job to deploy.
+/// Kind of job to deploy.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Kind {
     /// Ends with a result that the consumer accepts
@@ -86,16 +87,17 @@ enum Kind {
     Service,
 }
 
-/// Who says whether a task's result stands, where no quorum does.
+/// Judge of a task's result, where no quorum is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Verifier {
     /// The consumer, in the time of --window
     Consumer,
-    /// The machine, by a key that fresh evidence of its processor's TEE is bound to: only attested machines get the task
+    /// The machine, by a key that fresh evidence of its processor's TEE is bound to: only attested machines
+    /// get the task
     Attested,
 }
 
-/// What to deploy, and where.
+/// Job to deploy, and its machines.
 #[derive(Debug, Args)]
 pub(crate) struct DeployOptions {
     /// A machine to run it; may be repeated
@@ -103,10 +105,15 @@ pub(crate) struct DeployOptions {
     machines: Vec<u64>,
 
     /// Instead of naming machines: so many, whichever first take the price that is offered
-    #[arg(long, value_name = "COUNT", conflicts_with = "machines", value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        conflicts_with = "machines",
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES))
+    )]
     nodes: Option<u8>,
 
-    /// What is offered at first in ASY per slot-hour; it rises to --max-price
+    /// Price offered at first in ASY per slot-hour; it rises to --max-price
     #[arg(long, value_name = "ASY", requires = "nodes", default_value = "0", value_parser = parse_asy)]
     floor_price: u128,
 
@@ -122,7 +129,7 @@ pub(crate) struct DeployOptions {
     #[arg(long, value_name = "THRESHOLD")]
     quorum: Option<u8>,
 
-    /// Who says whether a task's result stands, where no --quorum does
+    /// Judge of a task's result, where no --quorum is
     #[arg(long, value_enum, default_value = "consumer", conflicts_with = "quorum")]
     verification: Verifier,
 
@@ -138,7 +145,7 @@ pub(crate) struct DeployOptions {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     slots: u8,
 
-    /// Whether it ends with a result or runs until closed
+    /// Task, which ends with a result, or service, which runs until closed
     #[arg(long, value_enum, default_value = "task")]
     kind: Kind,
 
@@ -220,7 +227,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How a job on so many machines ends.
+/// Kind of a job on so many machines.
 fn kind_of(options: &DeployOptions, nodes: u8) -> anyhow::Result<JobKind> {
     let verification = match (options.quorum, options.verification) {
         (Some(threshold), _) => Verification::Quorum {
@@ -372,7 +379,7 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
     };
     let manifest = manifest.map(|bytes| JobManifest::from_bytes(&bytes));
 
-    let mut object = serde_json::to_value(&job)?;
+    let mut object = json::to_value(&job)?;
     object["id"] = id.into();
     object["manifest_content"] = match &manifest {
         Some(Ok(manifest)) => json!(manifest),
@@ -381,7 +388,7 @@ async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Resu
     let parts: Vec<_> = assignments
         .iter()
         .map(|(machine, assignment)| {
-            let mut part = serde_json::to_value(assignment)?;
+            let mut part = json::to_value(assignment)?;
             part["machine"] = (*machine).into();
             Ok(part)
         })
@@ -481,7 +488,7 @@ mod tests {
         options: DeployOptions,
     }
 
-    /// What kind of job these options order on three machines.
+    /// Kind of job that these options order on three machines.
     fn kind(options: &[&str]) -> Result<JobKind, String> {
         let image = format!("--image=busybox@sha256:{}", "ab".repeat(32));
         let words = ["deploy", "--machine=1", image.as_str()]

@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 use crate::{connection::Connection, output::Output};
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the chain: its name, its newest blocks and its clock

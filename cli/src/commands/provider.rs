@@ -1,15 +1,12 @@
 //! `assay provider`
 
 use anyhow::ensure;
-use assay_client::calls;
+use assay_client::calls::{self, MAX_PROVIDER_NAME_BYTES};
 use clap::Subcommand;
 
 use crate::{connection::Connection, output::Output};
 
-/// Longest name of a provider, in bytes; the chain takes none that is longer.
-const MAX_NAME_BYTES: usize = 64;
-
-/// What a provider does.
+/// Commands of a provider.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
     /// Make the signer a provider; a deposit is held until it stops being one
@@ -24,8 +21,8 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Register { name } => {
             ensure!(!name.is_empty(), "the name is empty: give the provider one");
             ensure!(
-                name.len() <= MAX_NAME_BYTES,
-                "the name has {} bytes and may have {MAX_NAME_BYTES}: shorten it",
+                name.len() <= MAX_PROVIDER_NAME_BYTES as usize,
+                "the name has {} bytes and may have {MAX_PROVIDER_NAME_BYTES}: shorten it",
                 name.len()
             );
             output.included(&connection.submit(calls::register_provider(&name)).await?)

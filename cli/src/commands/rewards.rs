@@ -1,11 +1,11 @@
 //! `assay rewards`
 
-use assay_client::calls;
+use assay_client::calls::{self, MAX_EPOCHS_PER_PAYOUT};
 use clap::Subcommand;
 
 use crate::{connection::Connection, output::Output};
 
-/// What to do about rewards.
+/// Commands about rewards.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
     /// Mint what a machine earned in its oldest unpaid epochs; anybody may do that for any machine
@@ -14,7 +14,11 @@ pub(crate) enum Options {
         machine: u64,
 
         /// Most epochs to pay at once
-        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=32))]
+        #[arg(
+            long,
+            default_value_t = MAX_EPOCHS_PER_PAYOUT,
+            value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_EPOCHS_PER_PAYOUT))
+        )]
         max_epochs: u32,
     },
 }

@@ -6,8 +6,8 @@ use subxt::dynamic::Value;
 use super::{Call, number, optional, record, unit_variant};
 use crate::types::{Collateral, Evidence, EvidenceId, IntelTee, KeySource, SignedJson, Vendor};
 
-/// Submits evidence of a machine's processor or GPU, or renews it; signed by its worker key or its provider, whose money
-/// pays the deposits. `anchor`: the block that the evidence is bound to.
+/// Submits evidence of a machine's processor or GPU, or renews it; signed by its worker key or its provider,
+/// whose money pays the deposits. `anchor`: the block that the evidence is bound to.
 pub fn submit_evidence(machine: MachineId, anchor: u64, evidence: Evidence) -> Call {
     Call::new(
         "Attestation",
@@ -20,7 +20,8 @@ pub fn submit_evidence(machine: MachineId, anchor: u64, evidence: Evidence) -> C
     )
 }
 
-/// Takes evidence back, so that its device can belong to another machine; signed by the worker key or the provider.
+/// Takes evidence back, so that its device can belong to another machine; signed by the worker key or the
+/// provider.
 pub fn withdraw_evidence(machine: MachineId, id: EvidenceId) -> Call {
     let id = record([
         ("device", Value::from_bytes(id.device)),

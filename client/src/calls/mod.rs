@@ -7,7 +7,7 @@ mod attestation;
 
 use assay_primitives::{
     clock::Millis,
-    machine::{self, HardwareClassId, MachineId},
+    machine::{HardwareClassId, MachineId},
     market::Requirements,
     money::Balance,
 };
@@ -17,6 +17,7 @@ use subxt::{
     tx::DynamicPayload,
 };
 
+pub use assay_primitives::{emission::MAX_EPOCHS_PER_PAYOUT, machine::MAX_PROVIDER_NAME_BYTES};
 pub(crate) use attestation::intel_tee;
 pub use attestation::{submit_collateral, submit_evidence, withdraw_evidence};
 
@@ -103,7 +104,7 @@ fn slash_id(id: SlashId) -> Value<()> {
     record([("due_epoch", number(id.due_epoch)), ("index", number(id.index))])
 }
 
-/// What a provider says of a machine when it registers it.
+/// Registration of a machine by its provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MachineRegistration {
     /// The hot key that acts for the machine; serves one machine only.
@@ -146,7 +147,7 @@ impl MachineRegistration {
             ("disk_gib", number(self.disk_gib)),
             ("upload_mbps", number(self.upload_mbps)),
             ("download_mbps", number(self.download_mbps)),
-            ("location", location(&self.location.into())),
+            ("location", location(&self.location)),
             ("region", Value::from_bytes(self.region)),
             ("endpoint", Value::from_bytes(self.endpoint)),
             ("ask", number(self.ask)),
@@ -154,16 +155,16 @@ impl MachineRegistration {
     }
 }
 
-/// What a consumer orders.
+/// Order of a consumer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct JobOrder {
     /// Service or task.
     pub kind: JobKind,
-    /// What to run; a public one must be noted as a preimage before or in the same batch.
+    /// Manifest of the job; a public one must be noted as a preimage before or in the same batch.
     pub manifest: Manifest,
     /// sha256 digest of the image's manifest.
     pub image_digest: [u8; 32],
-    /// What every machine must be; slots, price and nodes are those of the order.
+    /// Requirements for every machine; slots, price and nodes are those of the order.
     pub requirements: Requirements,
     /// Slots to lease on each machine.
     pub slots: u8,
@@ -220,7 +221,7 @@ fn manifest(manifest: Manifest) -> Value<()> {
     }
 }
 
-fn location(location: &machine::Location) -> Value<()> {
+fn location(location: &Location) -> Value<()> {
     record([
         (
             "latitude_microdegrees",
@@ -270,7 +271,7 @@ fn requirements(wanted: Requirements) -> Value<()> {
     ])
 }
 
-/// Makes the signer a provider.
+/// Makes the signer a provider. Its name has at most [`MAX_PROVIDER_NAME_BYTES`].
 pub fn register_provider(name: &str) -> Call {
     Call::new(
         "ProviderRegistry",
@@ -317,8 +318,8 @@ pub fn update_endpoint(machine: MachineId, endpoint: &str) -> Call {
     )
 }
 
-/// Gives a machine other keys; jobs go on. `worker_signature` is [`crate::keys::sign_worker_key`]'s, made with the
-/// new worker key, which may be the present one.
+/// Gives a machine other keys; jobs go on. `worker_signature` is [`crate::keys::sign_worker_key`]'s, made
+/// with the new worker key, which may be the present one.
 pub fn rotate_keys(
     machine: MachineId,
     worker_key: &AccountId,
@@ -342,13 +343,14 @@ pub fn suspend_self(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "suspend_self", [("machine", number(machine))])
 }
 
-/// Takes no more jobs for an active machine, which finishes those it has; signed by its provider or its worker.
+/// Takes no more jobs for an active machine, which finishes those it has; signed by its provider or its
+/// worker.
 pub fn drain(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "drain", [("machine", number(machine))])
 }
 
-/// Ends [`suspend_self`] and [`drain`], and a suspension for an offence once its slash was applied or cancelled;
-/// signed by the machine's provider or its worker.
+/// Ends [`suspend_self`] and [`drain`], and a suspension for an offence once its slash was applied or
+/// cancelled; signed by the machine's provider or its worker.
 pub fn resume(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "resume", [("machine", number(machine))])
 }
@@ -416,7 +418,7 @@ pub fn apply_slash(id: SlashId) -> Call {
     Call::new("ProviderStaking", "apply_slash", [("id", slash_id(id))])
 }
 
-/// Pays the whole of what a slash left outstanding; signed by anybody, who pays it.
+/// Pays the whole outstanding part of a slash; signed by any account, which pays it.
 pub fn pay_debt(machine: MachineId, id: SlashId) -> Call {
     Call::new(
         "ProviderStaking",
@@ -470,8 +472,8 @@ pub fn start(job: JobId) -> Call {
     Call::new("JobEscrow", "start", [("job", number(job))])
 }
 
-/// Declines a job before it started; signed by the worker key or the provider. `not_delivered`: because no sealed
-/// manifest came.
+/// Declines a job before it started; signed by the worker key or the provider. `not_delivered`: because no
+/// sealed manifest came.
 pub fn decline(job: JobId, machine: MachineId, not_delivered: bool) -> Call {
     let reason = unit_variant(if not_delivered {
         "NotDelivered"
@@ -501,8 +503,8 @@ pub fn submit_result(job: JobId, result_hash: [u8; 32]) -> Call {
     )
 }
 
-/// Hands in the hash of an attested task's result, which stands then; signed by the worker key. `signature` is the same
-/// key's, of [`assay_primitives::job::ResultStatement::message`].
+/// Hands in the hash of an attested task's result, which stands then; signed by the worker key. `signature`
+/// is the same key's, of [`assay_primitives::job::ResultStatement::message`].
 pub fn submit_attested_result(job: JobId, result_hash: [u8; 32], signature: [u8; 64]) -> Call {
     let signature = Value::unnamed_variant("Sr25519", [Value::from_bytes(signature)]);
     Call::new(
@@ -555,7 +557,7 @@ pub fn accept(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Rejects a task's result: what it earned goes to the treasury; signed by the consumer.
+/// Rejects a task's result: the machine's earnings go to the treasury; signed by the consumer.
 pub fn reject(job: JobId, machine: MachineId) -> Call {
     Call::new(
         "JobEscrow",
@@ -616,7 +618,8 @@ pub fn report_workload_ended(job: JobId) -> Call {
     Call::new("JobEscrow", "report_workload_ended", [("job", number(job))])
 }
 
-/// Mints what a machine earned in its oldest `max_epochs` unpaid epochs; signed by anybody.
+/// Mints what a machine earned in its oldest `max_epochs` unpaid epochs, at most [`MAX_EPOCHS_PER_PAYOUT`];
+/// signed by anybody.
 pub fn payout(machine: MachineId, max_epochs: u32) -> Call {
     Call::new(
         "RewardEmission",

@@ -1,4 +1,4 @@
-//! Events of `attestation`: machines' evidence, and what evidence is judged by.
+//! Events of `attestation`: machines' evidence, and the collateral and policies that judge it.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::{
     units::format_time,
 };
 
-/// An event of machines' evidence, or of what the chain judges evidence by.
+/// An event of machines' evidence, or of the collateral and policies by which the chain judges evidence.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
@@ -20,33 +20,33 @@ pub enum AttestationEvent {
     EvidenceAccepted {
         /// The machine.
         machine: MachineId,
-        /// What signed.
+        /// Name of the evidence.
         id: EvidenceId,
-        /// Digest of what runs there.
+        /// Digest of the workload that runs there.
         #[serde(serialize_with = "as_hex")]
         workload: [u8; 32],
-        /// Until when it counts, in seconds since 1970.
+        /// End of the evidence, in seconds since 1970.
         until_s: u64,
     },
     /// The provider or worker took evidence back.
     EvidenceWithdrawn {
         /// The machine.
         machine: MachineId,
-        /// What had signed.
+        /// Name of the evidence.
         id: EvidenceId,
     },
     /// Evidence has ended.
     EvidenceExpired {
         /// The machine.
         machine: MachineId,
-        /// What had signed.
+        /// Name of the evidence.
         id: EvidenceId,
     },
     /// Governance removed evidence.
     EvidenceDropped {
         /// The machine.
         machine: MachineId,
-        /// What had signed.
+        /// Name of the evidence.
         id: EvidenceId,
     },
     /// A key's chain was verified, and it is kept.
@@ -54,12 +54,12 @@ pub enum AttestationEvent {
         /// The key.
         #[serde(serialize_with = "as_hex")]
         key: KeyId,
-        /// Who pays for it.
+        /// Account that pays for it.
         owner: AccountId,
         /// Until when its certificates are valid, in seconds since 1970.
         valid_until_s: u64,
     },
-    /// A key was removed; who wants to use it has to bring its chain again.
+    /// A key was removed; a machine that wants to use it has to bring its chain again.
     KeyRemoved {
         /// The key.
         #[serde(serialize_with = "as_hex")]
@@ -136,7 +136,7 @@ pub enum AttestationEvent {
         /// The device that signed, or seemed to.
         #[serde(serialize_with = "as_hex")]
         device: [u8; 32],
-        /// What it costs.
+        /// Slash that it costs.
         slash: SlashId,
     },
 }
@@ -267,13 +267,13 @@ impl fmt::Display for AttestationEvent {
 
 #[cfg(test)]
 mod tests {
-    use assay_primitives::market::TeeKind;
+    use assay_primitives::{attestation::DeviceHash, market::TeeKind};
 
     use super::*;
     use crate::types::{IntelTee, TcbInfoId};
 
     const ID: EvidenceId = EvidenceId {
-        device: [0xab; 32],
+        device: DeviceHash::repeat_byte(0xab),
         kind: TeeKind::SevSnp,
     };
 

@@ -1,4 +1,4 @@
-//! Events of `availability`: who watched the machines, and what became of it.
+//! Events of `availability`: validators' reports on machines, and their rewards.
 
 use std::fmt;
 
@@ -21,10 +21,10 @@ pub enum AvailabilityEvent {
     EpochWatched {
         /// The epoch.
         epoch: EpochIndex,
-        /// What its assignments are drawn from.
+        /// Seed that its assignments are drawn from.
         #[serde(serialize_with = "as_hex")]
         seed: [u8; 32],
-        /// How many validators watch.
+        /// Number of validators that watch.
         validators: u32,
     },
     /// A validator reported on an epoch, or sent a part of its report.
@@ -40,7 +40,7 @@ pub enum AvailabilityEvent {
     ReportAgainstMajority {
         /// The epoch.
         epoch: EpochIndex,
-        /// Who reported.
+        /// Validator that reported.
         validator: AccountId,
     },
     /// The rewards of an epoch's reports were credited.

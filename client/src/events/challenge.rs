@@ -1,20 +1,19 @@
-//! Events of `hardware-challenge`: rounds, and what machines showed in them.
+//! Events of `hardware-challenge`: rounds, and the answers of machines in them.
 
 use std::fmt;
 
 use assay_primitives::{
-    challenge::RoundId,
+    challenge::{RoundId, RoundKind},
     clock::Millis,
     machine::{HardwareClassId, MachineId},
 };
 use scale_decode::DecodeAsType;
 use serde::Serialize;
 
+pub use assay_primitives::challenge::{RoundOutcome, Tally};
+
 use super::text::count;
-use crate::{
-    challenge::ChallengedMachines,
-    types::{JobId, SlashId},
-};
+use crate::types::{JobId, SlashId};
 
 /// An event of the hardware challenge.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
@@ -25,8 +24,8 @@ pub enum ChallengeEvent {
     RoundOpened {
         /// The round.
         round: RoundId,
-        /// Whom it is for.
-        kind: ChallengedMachines,
+        /// Machines that it is for.
+        kind: RoundKind,
         /// Until when some class may commit, in active time.
         commits_until_ms: Millis,
     },
@@ -61,7 +60,7 @@ pub enum ChallengeEvent {
         round: RoundId,
         /// The machine.
         machine: MachineId,
-        /// How many slots.
+        /// Number of slots.
         slots: u8,
     },
     /// A machine proved a slot wrongly: the hardware is not what it is said to be.
@@ -72,7 +71,7 @@ pub enum ChallengeEvent {
         machine: MachineId,
         /// The slot.
         slot: u8,
-        /// What it costs.
+        /// Slash that it costs.
         slash: SlashId,
     },
     /// A machine owed an answer to a challenge and gave none in time; its proof ends.
@@ -116,36 +115,6 @@ pub enum ChallengeEvent {
         /// The slash that it costs.
         slash: SlashId,
     },
-}
-
-/// Machines that owed an answer in a round, by whether they gave one.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct Tally {
-    /// Machines that answered, rightly or wrongly.
-    pub answered: u32,
-    /// Machines that were reported for their silence.
-    pub missed: u32,
-}
-
-/// Consequence of the misses of a round.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum RoundOutcome {
-    /// Each miss that was reported is an offence.
-    Punished,
-    /// Finality stalled while the round was under way: nobody is slashed.
-    FinalityStalled,
-    /// At least a third of those that owed an answer were silent: nobody is slashed.
-    MassSilence,
-}
-
-impl fmt::Display for RoundOutcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Punished => "silence is punished",
-            Self::FinalityStalled => "nobody is punished for silence, since finality stalled",
-            Self::MassSilence => "nobody is punished, since so many were silent at once",
-        })
-    }
 }
 
 impl ChallengeEvent {

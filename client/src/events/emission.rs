@@ -43,14 +43,14 @@ pub enum EmissionEvent {
         amount: Balance,
         /// The account that has them.
         destination: AccountId,
-        /// Whether they were put into the machine's bond.
+        /// True if they were put into the machine's bond.
         bonded: bool,
     },
     /// A provider decided where a machine's rewards go.
     RewardDestinationSet {
         /// The machine.
         machine: MachineId,
-        /// Where they go from now on.
+        /// Their destination from now on.
         destination: RewardDestination,
     },
 }

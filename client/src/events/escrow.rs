@@ -21,7 +21,7 @@ pub enum EscrowEvent {
     JobOrdered {
         /// The job.
         job: JobId,
-        /// Who pays.
+        /// Account that pays.
         consumer: AccountId,
         /// Service or task.
         kind: JobKind,
@@ -44,12 +44,12 @@ pub enum EscrowEvent {
         job: JobId,
         /// Where it runs.
         machine: MachineId,
-        /// Who is paid.
+        /// Account that is paid.
         provider: AccountId,
         /// Plancks per slot-hour.
         #[serde(serialize_with = "as_decimal")]
         price_per_slot_hour: Balance,
-        /// When the worker is late.
+        /// Last active time of a start in time.
         start_deadline_ms: Millis,
     },
     /// A machine that was assigned will not run the job; another one is sought.
@@ -58,14 +58,14 @@ pub enum EscrowEvent {
         job: JobId,
         /// The machine.
         machine: MachineId,
-        /// Why.
+        /// Outcome of the assignment.
         outcome: Outcome,
     },
     /// No machine is sought any more for some of a job's places.
     PlacesCancelled {
         /// The job.
         job: JobId,
-        /// How many.
+        /// Number of places.
         places: u8,
     },
     /// The container runs.
@@ -122,7 +122,7 @@ pub enum EscrowEvent {
         job: JobId,
         /// Where it ran.
         machine: MachineId,
-        /// What it committed to.
+        /// Hash that it committed to.
         #[serde(serialize_with = "as_hex")]
         commitment: [u8; 32],
     },
@@ -150,16 +150,16 @@ pub enum EscrowEvent {
         /// Hash of the result that won.
         #[serde(serialize_with = "as_optional_hex")]
         result_hash: Option<[u8; 32]>,
-        /// How many replicas gave it.
+        /// Number of replicas that gave it.
         votes: u8,
     },
-    /// A machine is free again; what it earned is paid as its epochs are closed.
+    /// A machine is free again; its earnings are paid as its epochs are closed.
     AssignmentEnded {
         /// The job.
         job: JobId,
         /// Where it ran.
         machine: MachineId,
-        /// How it ended.
+        /// Outcome of the assignment.
         outcome: Outcome,
         /// When what is paid ends.
         ended_at_ms: Millis,
@@ -221,7 +221,7 @@ pub enum EscrowEvent {
     BountyPaid {
         /// The job.
         job: JobId,
-        /// Who has it.
+        /// Account that has it.
         recipient: AccountId,
         /// Plancks.
         #[serde(serialize_with = "as_decimal")]
@@ -233,7 +233,7 @@ pub enum EscrowEvent {
         job: JobId,
         /// The machine.
         machine: MachineId,
-        /// How it ended.
+        /// Outcome of the assignment.
         outcome: Outcome,
         /// Plancks paid for it in all, fee included.
         #[serde(serialize_with = "as_decimal")]

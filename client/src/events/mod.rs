@@ -1,7 +1,7 @@
-//! What happened in a block, typed, and in plain words.
+//! Events of a block, typed, and in plain words.
 //!
-//! Each pallet's events are an enum of their own, because a name such as `UptimeUpdated` is not one pallet's alone;
-//! [`AssayEvent`] is any of them.
+//! Each pallet's events are an enum of their own, because a name such as `UptimeUpdated` is not one pallet's
+//! alone; [`AssayEvent`] is any of them.
 
 mod attestation;
 mod availability;
@@ -43,8 +43,9 @@ macro_rules! events_by_pallet {
 
         /// An event of one of Assay's pallets.
         ///
-        /// Displays as a sentence in plain words. In JSON it is one flat object: `pallet` is the pallet's name, `event`
-        /// the event's, which may be another pallet's too, and the event's fields are beside them.
+        /// Displays as a sentence in plain words. In JSON it is one flat object: `pallet` is the pallet's
+        /// name, `event` the event's, which may be another pallet's too, and the event's fields are beside
+        /// them; [`crate::json`] writes it with names in snake_case.
         #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
         #[serde(tag = "pallet")]
         #[non_exhaustive]
@@ -67,8 +68,8 @@ macro_rules! events_by_pallet {
                 }
             }
 
-            /// Decodes a variant of a type as an event of a pallet; `None` where the pallet is none of [`PALLETS`], or has
-            /// no event of that name here.
+            /// Decodes a variant of a type as an event of a pallet; `None` where the pallet is none of
+            /// [`PALLETS`], or has no event of that name here.
             pub(crate) fn decode_as(
                 pallet: &str,
                 bytes: &[u8],
@@ -177,7 +178,7 @@ mod tests {
     use crate::types::{CollateralId, EvidenceId, IntelTee, TcbInfoId, Vendor};
 
     fn json(event: impl Into<AssayEvent>) -> String {
-        serde_json::to_string(&event.into()).unwrap()
+        crate::json::to_value(&event.into()).unwrap().to_string()
     }
 
     #[test]
@@ -195,11 +196,11 @@ mod tests {
         assert_ne!(told, averaged);
         assert_eq!(
             json(told.clone()),
-            r#"{"pallet":"ProviderRegistry","event":"UptimeUpdated","machine":7,"uptime_ppm":995000}"#
+            r#"{"pallet":"provider_registry","event":"uptime_updated","machine":7,"uptime_ppm":995000}"#
         );
         assert_eq!(
             json(averaged.clone()),
-            r#"{"pallet":"Availability","event":"UptimeUpdated","machine":7,"first_epoch":3,"last_epoch":5,"average_ppm":995000}"#
+            r#"{"pallet":"availability","event":"uptime_updated","machine":7,"first_epoch":3,"last_epoch":5,"average_ppm":995000}"#
         );
         for event in [told, averaged] {
             assert_eq!((event.machine(), event.job()), (Some(7), None));
@@ -216,15 +217,15 @@ mod tests {
                 fee: 50_000_000_000,
                 burned: 25_000_000_000,
             }),
-            r#"{"pallet":"JobEscrow","event":"PaymentSettled","job":3,"machine":7,"provider_amount":"950000000000","fee":"50000000000","burned":"25000000000"}"#
+            r#"{"pallet":"job_escrow","event":"payment_settled","job":3,"machine":7,"provider_amount":"950000000000","fee":"50000000000","burned":"25000000000"}"#
         );
         assert_eq!(
             json(AttestationEvent::PoliciesSet),
-            r#"{"pallet":"Attestation","event":"PoliciesSet"}"#
+            r#"{"pallet":"attestation","event":"policies_set"}"#
         );
         assert_eq!(
             json(ChallengeEvent::ScheduleSet {}),
-            r#"{"pallet":"HardwareChallenge","event":"ScheduleSet"}"#
+            r#"{"pallet":"hardware_challenge","event":"schedule_set"}"#
         );
     }
 
@@ -235,14 +236,14 @@ mod tests {
             json(AttestationEvent::EvidenceAccepted {
                 machine: 7,
                 id: EvidenceId {
-                    device: [0xab; 32],
+                    device: [0xab; 32].into(),
                     kind: TeeKind::SevSnp,
                 },
                 workload: [0xab; 32],
                 until_s: 600,
             }),
             format!(
-                r#"{{"pallet":"Attestation","event":"EvidenceAccepted","machine":7,"id":{{"device":"0x{digits}","kind":"sevSnp"}},"workload":"0x{digits}","until_s":600}}"#
+                r#"{{"pallet":"attestation","event":"evidence_accepted","machine":7,"id":{{"device":"0x{digits}","kind":"sev_snp"}},"workload":"0x{digits}","until_s":600}}"#
             )
         );
         assert_eq!(
@@ -253,14 +254,14 @@ mod tests {
                     pce_id: [0, 1],
                 }),
             }),
-            r#"{"pallet":"Attestation","event":"CollateralRenewed","collateral":{"TcbInfo":{"tee":"Tdx","fmspc":"0x90c06f000000","pce_id":"0x0001"}}}"#
+            r#"{"pallet":"attestation","event":"collateral_renewed","collateral":{"tcb_info":{"tee":"tdx","fmspc":"0x90c06f000000","pce_id":"0x0001"}}}"#
         );
         assert_eq!(
             json(AttestationEvent::CollateralRemoved {
                 collateral: CollateralId::RevocationList([0xab; 32]),
             }),
             format!(
-                r#"{{"pallet":"Attestation","event":"CollateralRemoved","collateral":{{"RevocationList":"0x{digits}"}}}}"#
+                r#"{{"pallet":"attestation","event":"collateral_removed","collateral":{{"revocation_list":"0x{digits}"}}}}"#
             )
         );
         assert_eq!(
@@ -269,10 +270,10 @@ mod tests {
                 fingerprint: [0xab; 32],
             }),
             format!(
-                r#"{{"pallet":"Attestation","event":"RootAdded","vendor":"AmdTurin","fingerprint":"0x{digits}"}}"#
+                r#"{{"pallet":"attestation","event":"root_added","vendor":"amd_turin","fingerprint":"0x{digits}"}}"#
             )
         );
-        let claimed = serde_json::to_value(AssayEvent::from(AvailabilityEvent::RewardClaimed {
+        let claimed = crate::json::to_value(&AssayEvent::from(AvailabilityEvent::RewardClaimed {
             validator: crate::AccountId::from([1; 32]),
             amount: u128::MAX,
             left: 0,

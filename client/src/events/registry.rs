@@ -78,9 +78,9 @@ pub enum RegistryEvent {
     MachineStatusChanged {
         /// The machine.
         machine: MachineId,
-        /// What it was.
+        /// Status before.
         from: MachineStatus,
-        /// What it is.
+        /// Status from now on.
         to: MachineStatus,
     },
     /// The record of a retired machine is gone.

@@ -50,7 +50,7 @@ pub enum StakingEvent {
     AutoStakeSet {
         /// The machine.
         machine: MachineId,
-        /// Whether they are.
+        /// True if they are.
         auto_stake: bool,
     },
     /// A slash was put in the agenda.
@@ -59,7 +59,7 @@ pub enum StakingEvent {
         id: SlashId,
         /// The machine.
         machine: MachineId,
-        /// Why.
+        /// Reason for the slash.
         reason: SlashReason,
         /// Plancks that it costs.
         #[serde(serialize_with = "as_decimal")]
@@ -91,13 +91,13 @@ pub enum StakingEvent {
         #[serde(serialize_with = "as_decimal")]
         debt: Balance,
     },
-    /// What a slash left outstanding was paid.
+    /// The outstanding part of a slash was paid.
     DebtPaid {
         /// The slash.
         id: SlashId,
         /// The machine.
         machine: MachineId,
-        /// Who paid.
+        /// Account that paid.
         payer: AccountId,
         /// Plancks that the harmed consumer received.
         #[serde(serialize_with = "as_decimal")]
@@ -110,7 +110,7 @@ pub enum StakingEvent {
     ShareBurned {
         /// The slash.
         id: SlashId,
-        /// Whose share it was.
+        /// Account that the share was for.
         recipient: AccountId,
         /// Plancks.
         #[serde(serialize_with = "as_decimal")]
@@ -258,7 +258,7 @@ mod tests {
             "machine 7 lost 12 ASY to slash 30/1: 4 ASY to the consumer, 8 ASY burned; it owes 0.5 ASY more"
         );
         assert_eq!(
-            serde_json::to_value(&event).unwrap()["id"],
+            crate::json::to_value(&event).unwrap()["id"],
             serde_json::json!({ "due_epoch": 30, "index": 1 })
         );
     }

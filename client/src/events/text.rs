@@ -1,4 +1,4 @@
-//! What sentences about events have in common.
+//! Parts that sentences about events have in common.
 
 use std::fmt;
 

@@ -1,8 +1,8 @@
 //! Keys: files that hold them, accounts that belong to them, and the worker key's agreement.
 //!
-//! A key file holds one line: an sr25519 secret seed (`0x` and 64 hex digits) or a mnemonic phrase, as the key
-//! tools of the node print them. A sealing key file holds the 32 bytes of an X25519 secret as `0x` and 64 hex digits.
-//! Both must be readable by their owner alone.
+//! A key file holds one line: an sr25519 secret seed (`0x` and 64 hex digits) or a mnemonic phrase, as the
+//! key tools of the node print them. A sealing key file holds the 32 bytes of an X25519 secret as `0x` and 64
+//! hex digits. Both must be readable by their owner alone.
 
 mod sealing;
 
@@ -38,7 +38,7 @@ pub enum KeyError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// Others than the owner may read the file.
@@ -58,7 +58,7 @@ pub enum KeyError {
     BadFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong; never a part of the content.
+        /// Fault; never a part of the content.
         reason: String,
     },
     /// The content is no sealing key.
@@ -70,7 +70,7 @@ pub enum KeyError {
     BadSealingFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong; never a part of the content.
+        /// Fault; never a part of the content.
         reason: String,
     },
     /// The text is no secret URI.
@@ -78,7 +78,7 @@ pub enum KeyError {
         "the key URI is not valid: {reason}; write a seed, a phrase, or for development a name like //Alice"
     )]
     BadUri {
-        /// What is wrong; never a part of the URI.
+        /// Fault; never a part of the URI.
         reason: String,
     },
     /// The text is no account.
@@ -92,7 +92,7 @@ pub enum KeyError {
     /// The operating system gave no randomness.
     #[error("no randomness for a new key: {reason}; try again")]
     NoRandomness {
-        /// What the operating system said.
+        /// Error of the operating system.
         reason: String,
     },
 }
@@ -180,8 +180,8 @@ fn new_secret() -> Result<[u8; 32], KeyError> {
     Ok(secret)
 }
 
-/// Writes a secret into a new file that its owner alone can read. Says whether it did: where another process was
-/// faster, its key is the key.
+/// Writes a secret into a new file that its owner alone can read. Says whether it did: where another process
+/// was faster, its key is the key.
 fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
     let io_error = |source| KeyError::Io {
         path: path.to_owned(),
@@ -190,7 +190,8 @@ fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(io_error)?;
     }
-    // Whole or not at all: a file that a crash or a full disk left empty would be no key, and would be kept as one.
+    // Whole or not at all: a file that a crash or a full disk left empty would be no key, and would be kept
+    // as one.
     let unfinished = unfinished_beside(path);
     let _ = fs::remove_file(&unfinished);
     let mut options = fs::OpenOptions::new();
@@ -287,7 +288,7 @@ pub fn parse_account(text: &str) -> Result<AccountId, KeyError> {
     AccountId::from_str(text).map_err(|_| bad())
 }
 
-/// What a worker key signs to agree to serve a provider on the chain with this genesis.
+/// Returns the bytes that a worker key signs to agree to serve a provider on the chain with this genesis.
 pub fn worker_key_message(genesis_hash: &[u8; 32], provider: &[u8; 32]) -> Vec<u8> {
     [WORKER_KEY_CONTEXT, genesis_hash, provider].concat()
 }

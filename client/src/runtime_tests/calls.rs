@@ -62,7 +62,7 @@ fn order() -> JobOrder {
     JobOrder {
         kind: JobKind::task(1),
         manifest: Manifest::Public(ManifestRef {
-            hash: [3; 32],
+            hash: [3; 32].into(),
             length_bytes: 4,
         }),
         image_digest: [5; 32],
@@ -83,7 +83,7 @@ fn every_requirement() -> Requirements {
         gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().unwrap()),
         region: Some(b"us-east".to_vec().try_into().unwrap()),
         near: Some(Near {
-            center: assay_primitives::machine::Location {
+            center: Location {
                 latitude_microdegrees: -1,
                 longitude_microdegrees: 2,
             },
@@ -133,7 +133,7 @@ fn every_call() -> Vec<Call> {
         calls::deploy(
             JobOrder {
                 kind: JobKind::Service,
-                manifest: Manifest::Sealed { hash: [3; 32] },
+                manifest: Manifest::Sealed { hash: [3; 32].into() },
                 requirements: every_requirement(),
                 ..order()
             },
@@ -159,7 +159,7 @@ fn every_call() -> Vec<Call> {
         calls::request(
             JobOrder {
                 kind: task(Verification::Proof {
-                    verifying_key: [6; 32],
+                    verifying_key: [6; 32].into(),
                 }),
                 ..order()
             },
@@ -219,7 +219,7 @@ fn every_call() -> Vec<Call> {
         calls::withdraw_evidence(
             1,
             EvidenceId {
-                device: [2; 32],
+                device: [2; 32].into(),
                 kind: TeeKind::SevSnp,
             },
         ),

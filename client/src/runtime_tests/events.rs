@@ -8,10 +8,11 @@ use super::{ZEROS, metadata};
 use crate::{
     error::Error,
     events::{AssayEvent, AttestationEvent, AvailabilityEvent, PALLETS, RegistryEvent},
+    json,
     types::{self, AccountId, CollateralId, EvidenceId, MachineStatus, TcbInfoId, Vendor},
 };
 
-/// Fields of events that the client does not carry: what rounds are drawn from, and what only provers read.
+/// Fields of events that the client does not carry: the randomness of rounds, and fields for provers only.
 const FIELDS_LEFT_OUT: [(&str, &str, &str); 5] = [
     ("HardwareChallenge", "RoundOpened", "randomness"),
     ("HardwareChallenge", "OpeningsDrawn", "randomness"),
@@ -45,11 +46,12 @@ fn every_event_is_understood() {
                 .unwrap_or_else(|error| panic!("{pallet}::{name}: {error}"))
                 .unwrap_or_else(|| panic!("{pallet}::{name} is not known"));
 
-            let serde_json::Value::Object(mut object) = serde_json::to_value(&event).unwrap() else {
+            let serde_json::Value::Object(mut object) = json::to_value(&event).unwrap() else {
                 panic!("{event:?} is no object")
             };
-            assert_eq!(object.remove("pallet"), Some(pallet.into()), "{name}");
-            assert_eq!(object.remove("event"), Some(name.as_str().into()), "{pallet}");
+            let (shown_pallet, shown_event) = (json::snake_case(pallet), json::snake_case(name));
+            assert_eq!(object.remove("pallet"), Some(shown_pallet.into()), "{name}");
+            assert_eq!(object.remove("event"), Some(shown_event.into()), "{pallet}");
             let number = |field: &str| object.get(field).and_then(serde_json::Value::as_u64);
             assert_eq!(event.machine(), number("machine"), "{pallet}::{name}");
             assert_eq!(event.job(), number("job"), "{pallet}::{name}");
@@ -159,7 +161,7 @@ fn events_of_attestation_are_read_as_they_were_deposited() {
             AttestationEvent::EvidenceAccepted {
                 machine: 7,
                 id: EvidenceId {
-                    device: [1; 32],
+                    device: [1; 32].into(),
                     kind,
                 },
                 workload: [2; 32],
@@ -236,25 +238,25 @@ fn events_of_attestation_are_read_as_they_were_deposited() {
 
 #[test]
 fn every_status_is_understood() {
-    use assay_primitives::machine::{MachineStatus as OnChain, SuspensionReason as Reason};
+    use types::SuspensionReason as Reason;
 
     let metadata = metadata();
     for status in [
-        OnChain::Unproven,
-        OnChain::Active,
-        OnChain::Suspended(Reason::OwnRequest),
-        OnChain::Suspended(Reason::BondTooLow),
-        OnChain::Suspended(Reason::InDebt),
-        OnChain::Suspended(Reason::Offence),
-        OnChain::Suspended(Reason::Condemned),
-        OnChain::Draining,
-        OnChain::Retired,
+        MachineStatus::Unproven,
+        MachineStatus::Active,
+        MachineStatus::Suspended(Reason::OwnRequest),
+        MachineStatus::Suspended(Reason::BondTooLow),
+        MachineStatus::Suspended(Reason::InDebt),
+        MachineStatus::Suspended(Reason::Offence),
+        MachineStatus::Suspended(Reason::Condemned),
+        MachineStatus::Draining,
+        MachineStatus::Retired,
     ] {
         let bytes = event_bytes(
             &metadata,
             "ProviderRegistry",
             "MachineStatusChanged",
-            (7_u64, OnChain::Unproven, status),
+            (7_u64, MachineStatus::Unproven, status),
         );
         let read = read_event(&metadata, "ProviderRegistry", &bytes).unwrap();
         assert_eq!(
@@ -263,7 +265,7 @@ fn every_status_is_understood() {
                 RegistryEvent::MachineStatusChanged {
                     machine: 7,
                     from: MachineStatus::Unproven,
-                    to: MachineStatus::from(status),
+                    to: status,
                 }
                 .into()
             )

@@ -1,5 +1,5 @@
 //! This client against the metadata of the runtime of the same source tree: a field that a pallet renamed is
-//! found here, not by the first person who needs it.
+//! found here, not by its first user.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,8 @@ use subxt::{
 const ZEROS: [u8; 1_024] = [0; 1_024];
 
 fn metadata() -> Metadata {
-    // Some constants are parameters that governance can change, so they are read from state; an empty one does.
+    // Some constants are parameters that governance can change, so they are read from state; an empty one
+    // does.
     let opaque = TestExternalities::default()
         .execute_with(|| Runtime::metadata_at_version(15))
         .unwrap();

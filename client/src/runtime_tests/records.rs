@@ -88,12 +88,12 @@ fn every_part_of_a_record_is_understood() {
     assert_eq!(debt.consumer.unwrap().account, AccountId::from([3; 32]));
 
     let agenda = value_type("ProviderStaking", "Agenda");
-    // The machine, an offence, what is owed, the consumer that lost something, and whether the machine ends.
+    // The machine, an offence, the plancks owed, the consumer's share, and a flag for the machine's end.
     let reason = (0_u8, assay_primitives::offence::Offence::ForgedEvidence);
     let bytes = (7_u64, reason, 9_u128, share(1, 2), true).encode();
     let slash = Slash::decode_as_type(&mut &bytes[..], agenda, metadata.types()).unwrap();
     assert_eq!(slash.reason, SlashReason::Offence(Offence::ForgedEvidence));
-    assert_eq!(slash.beneficiaries.consumer.unwrap().amount, 2);
+    assert_eq!(slash.beneficiaries.consumer.unwrap().1, 2);
     assert!(slash.ends_machine);
 
     let bonds = value_type("ProviderStaking", "Bonds");
@@ -165,7 +165,7 @@ fn evidence_is_read_as_it_was_recorded() {
         let [read] = <[_; 1]>::try_from(read.records).ok().unwrap();
         let expected = EvidenceRecord {
             id: EvidenceId {
-                device: [1; 32],
+                device: [1; 32].into(),
                 kind,
             },
             workload: [2; 32],

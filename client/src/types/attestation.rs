@@ -1,25 +1,23 @@
-//! Evidence of TEEs and GPUs: what is submitted, and what the chain keeps of it.
+//! Evidence of TEEs and GPUs: submissions, and the chain's records of them.
 
-use std::{fmt, marker::PhantomData};
+use std::fmt;
 
-use assay_primitives::market::TeeKind;
-use codec::Encode;
-use scale_decode::{
-    DecodeAsType, IntoVisitor, TypeResolver, Visitor,
-    visitor::{DecodeAsTypeResult, decode_with_visitor},
+use assay_primitives::{
+    attestation::{key_message, keys_message},
+    market::TeeKind,
 };
+use scale_decode::DecodeAsType;
 use serde::Serialize;
 use sp_crypto_hashing::blake2_256;
 
-use super::as_hex;
+pub use assay_primitives::attestation::{EXPIRY_SLOT_S, EvidenceId, KeyVendor, Vendor};
 
-/// Seconds from one moment at which evidence can end to the next.
-pub const EXPIRY_SLOT_S: u64 = 600;
+use super::as_hex;
 
 /// Names a verified key on chain, see [`key_id`].
 pub type KeyId = [u8; 32];
 
-/// Where the key comes from that signed a piece of evidence.
+/// Source of the key that signed a piece of evidence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeySource {
     /// It is on chain: an earlier submission brought its chain of certificates.
@@ -56,34 +54,7 @@ pub enum Evidence {
     },
 }
 
-/// Whose roots: each of AMD's products has its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum Vendor {
-    /// Intel: SGX and TDX.
-    Intel,
-    /// AMD's EPYC 7003.
-    AmdMilan,
-    /// AMD's EPYC 9004 and 8004.
-    AmdGenoa,
-    /// AMD's EPYC 9005.
-    AmdTurin,
-    /// NVIDIA: GPUs.
-    Nvidia,
-}
-
-impl fmt::Display for Vendor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Intel => "Intel",
-            Self::AmdMilan => "AMD Milan",
-            Self::AmdGenoa => "AMD Genoa",
-            Self::AmdTurin => "AMD Turin",
-            Self::Nvidia => "NVIDIA",
-        })
-    }
-}
-
-/// What a vendor publishes about its devices.
+/// Collateral: a vendor's publications about its devices.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Collateral {
     /// Intel's TCB info.
@@ -92,7 +63,7 @@ pub enum Collateral {
     QeIdentity(SignedJson),
     /// A list of revoked certificates.
     RevocationList {
-        /// Below whose root the issuer is.
+        /// Vendor whose root is above the issuer.
         vendor: Vendor,
         /// The list (DER).
         list: Vec<u8>,
@@ -101,7 +72,7 @@ pub enum Collateral {
     },
 }
 
-/// What Intel's service sends.
+/// Signed answer of Intel's service.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SignedJson {
     /// The JSON object, exactly as it was sent.
@@ -124,8 +95,8 @@ pub enum IntelTee {
 impl fmt::Display for IntelTee {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
-            Self::Sgx => tee_name(TeeKind::Sgx),
-            Self::Tdx => tee_name(TeeKind::Tdx),
+            Self::Sgx => TeeKind::Sgx.full_name(),
+            Self::Tdx => TeeKind::Tdx.full_name(),
         })
     }
 }
@@ -160,7 +131,7 @@ impl fmt::Display for CollateralId {
     }
 }
 
-/// What a TCB info is for.
+/// Subject of a TCB info.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct TcbInfoId {
     /// The TEE.
@@ -173,103 +144,29 @@ pub struct TcbInfoId {
     pub pce_id: [u8; 2],
 }
 
-/// As people know a TEE.
-pub const fn tee_name(kind: TeeKind) -> &'static str {
-    match kind {
-        TeeKind::Sgx => "Intel SGX",
-        TeeKind::Tdx => "Intel TDX",
-        TeeKind::SevSnp => "AMD SEV-SNP",
-        TeeKind::NvidiaGpu => "NVIDIA confidential computing",
-    }
-}
-
-/// Names a piece of a machine's evidence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct EvidenceId {
-    /// Hash of the device's identity.
-    #[serde(serialize_with = "as_hex")]
-    pub device: [u8; 32],
-    /// What it signed as.
-    pub kind: TeeKind,
-}
-
-impl fmt::Display for EvidenceId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} of device 0x{}",
-            tee_name(self.kind),
-            hex::encode(self.device)
-        )
-    }
-}
-
-/// Decodes an [`EvidenceId`]: the kinds are those of the market, which knows nothing of metadata.
-pub struct EvidenceIdVisitor<R>(PhantomData<R>);
-
-impl<R: TypeResolver> Visitor for EvidenceIdVisitor<R> {
-    type Value<'scale, 'resolver> = EvidenceId;
-    type Error = scale_decode::Error;
-    type TypeResolver = R;
-
-    fn unchecked_decode_as_type(
-        self,
-        input: &mut &[u8],
-        type_id: R::TypeId,
-        types: &R,
-    ) -> DecodeAsTypeResult<Self, Result<EvidenceId, Self::Error>> {
-        let raw = decode_with_visitor(input, type_id, types, RawEvidenceId::into_visitor());
-        DecodeAsTypeResult::Decoded(raw.map(EvidenceId::from))
-    }
-}
-
-impl IntoVisitor for EvidenceId {
-    type AnyVisitor<R: TypeResolver> = EvidenceIdVisitor<R>;
-
-    fn into_visitor<R: TypeResolver>() -> Self::AnyVisitor<R> {
-        EvidenceIdVisitor(PhantomData)
-    }
-}
-
 /// A piece of evidence that the chain has verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EvidenceRecord {
-    /// What signed.
+    /// The device that signed, and its kind.
     pub id: EvidenceId,
-    /// Digest of what runs there.
+    /// Digest of the workload that runs there.
     pub workload: [u8; 32],
     /// The keys that it is bound to, see [`keys_digest`]. It counts as long as they are the machine's.
     pub keys: [u8; 32],
     /// Number of the block that it is bound to.
     pub anchor: u64,
-    /// Until when it counts, in seconds since 1970.
+    /// End of the evidence, in seconds since 1970.
     pub until_s: u64,
 }
 
-/// Whose key signs evidence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum KeyVendor {
-    /// The quoting enclave's of an Intel platform.
-    Intel,
-    /// An AMD chip's, or a cloud's for its chips.
-    Amd,
-    /// An NVIDIA GPU's.
-    Nvidia,
-}
-
-/// What the chain calls a key that signs evidence, by its point on the curve.
+/// Returns the chain's name of a key that signs evidence, by its point on the curve.
 pub fn key_id(vendor: KeyVendor, key: &[u8]) -> KeyId {
-    let vendor = match vendor {
-        KeyVendor::Intel => 0_u8,
-        KeyVendor::Amd => 1,
-        KeyVendor::Nvidia => 2,
-    };
-    blake2_256(&(b"assay/attestation/key/v1", vendor, key).encode())
+    blake2_256(&key_message(vendor, key))
 }
 
-/// What evidence of a machine is compared by when the machine's keys change.
+/// Returns the digest by which evidence of a machine is compared when the machine's keys change.
 pub fn keys_digest(worker_key: &[u8; 32], sealing_key: &[u8; 32]) -> [u8; 32] {
-    blake2_256(&(b"assay/attestation/keys/v1", worker_key, sealing_key).encode())
+    blake2_256(&keys_message(worker_key, sealing_key))
 }
 
 /// The part of a machine's evidence that is read here.
@@ -287,34 +184,6 @@ pub(crate) struct RawEvidenceRecord {
     expires: u32,
 }
 
-#[derive(DecodeAsType)]
-struct RawEvidenceId {
-    device: [u8; 32],
-    kind: RawKind,
-}
-
-#[derive(DecodeAsType)]
-enum RawKind {
-    Sgx,
-    Tdx,
-    SevSnp,
-    NvidiaGpu,
-}
-
-impl From<RawEvidenceId> for EvidenceId {
-    fn from(raw: RawEvidenceId) -> Self {
-        Self {
-            device: raw.device,
-            kind: match raw.kind {
-                RawKind::Sgx => TeeKind::Sgx,
-                RawKind::Tdx => TeeKind::Tdx,
-                RawKind::SevSnp => TeeKind::SevSnp,
-                RawKind::NvidiaGpu => TeeKind::NvidiaGpu,
-            },
-        }
-    }
-}
-
 impl From<RawEvidenceRecord> for EvidenceRecord {
     fn from(raw: RawEvidenceRecord) -> Self {
         Self {
@@ -327,10 +196,10 @@ impl From<RawEvidenceRecord> for EvidenceRecord {
     }
 }
 
-/// That a key is kept.
+/// Proof that a key is kept.
 #[derive(DecodeAsType)]
 pub(crate) struct KeptKey {
-    #[allow(dead_code, reason = "that it is there is all that is asked")]
+    #[allow(dead_code, reason = "only its presence is asked for")]
     owner: super::AccountId,
 }
 

@@ -1,8 +1,9 @@
 //! The records that the chain keeps, as this client reads them.
 //!
-//! Names of types, fields and variants are those of the pallets; what a field means is documented there and
-//! here alike. Amounts are plancks, times are milliseconds of active time. In JSON, amounts are decimal strings
-//! and hashes are hex strings.
+//! A record here is a view: the fields of the pallet's record that Assay's programs read, by their names
+//! there, with text and lists without bounds. Types of fields are those of `assay_primitives`, which
+//! documents them. Amounts are plancks, times are milliseconds of active time. In JSON, amounts are decimal
+//! strings and hashes are hex strings; [`crate::json`] writes the names.
 
 mod attestation;
 mod job;
@@ -13,22 +14,24 @@ use std::fmt;
 
 use assay_primitives::{
     clock::{EpochIndex, Millis},
+    emission,
     money::Balance,
 };
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
+pub use assay_primitives::emission::EpochRecord;
 pub use attestation::{
     Collateral, CollateralId, EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, IntelTee, KeyId,
-    KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest, tee_name,
+    KeySource, KeyVendor, SignedJson, TcbInfoId, Vendor, key_id, keys_digest,
 };
 pub(crate) use attestation::{KeptCollateral, KeptKey, RawMachineEvidence};
 pub use job::{
-    Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobKind, Manifest,
+    Assignment, AssignmentState, Auction, AuctionTerms, Ballot, Diversion, Job, JobId, JobKind, Manifest,
     ManifestRef, Outcome, Verification,
 };
 pub use machine::{
-    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, ServiceRecord, SuspensionReason,
+    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, Remedy, ServiceRecord, SuspensionReason,
 };
 pub use stake::{
     Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,
@@ -36,9 +39,6 @@ pub use stake::{
 
 /// An account; displays and parses as an SS58 address, its 32 bytes are field `0`.
 pub type AccountId = subxt::utils::AccountId32;
-
-/// Identifies a job; given in order of deployment and never used again.
-pub type JobId = u64;
 
 /// Plancks as a decimal string: many readers of JSON keep no more than 53 bits of a number.
 pub(crate) fn as_decimal<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
@@ -115,7 +115,7 @@ impl fmt::Debug for Text {
 pub struct Provider {
     /// The name it gave itself.
     pub name: Text,
-    /// How many machines it has.
+    /// Number of its machines.
     pub machines: u32,
     /// Plancks held for its record.
     #[serde(serialize_with = "as_decimal")]
@@ -138,52 +138,8 @@ pub struct HardwareClass {
     pub stake_per_slot: Balance,
 }
 
-/// Where a machine's rewards go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum RewardDestination {
-    /// To the provider's account.
-    Provider,
-    /// To an account.
-    Account(AccountId),
-    /// To the account that belongs to an Ethereum-style address.
-    Ethereum([u8; 20]),
-    /// Into the machine's bond.
-    Bond,
-}
-
-impl fmt::Display for RewardDestination {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Provider => formatter.pad("to the provider"),
-            Self::Account(account) => write!(formatter, "to {account}"),
-            Self::Ethereum(address) => write!(formatter, "to 0x{}", hex::encode(address)),
-            Self::Bond => formatter.pad("into the bond"),
-        }
-    }
-}
-
-/// Accounts of one epoch.
-#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct EpochRecord {
-    /// Plancks that could be earned: at most the cap for each unit of weight.
-    #[serde(serialize_with = "as_decimal")]
-    pub pool: Balance,
-    /// Plancks that the cap kept for later epochs.
-    #[serde(serialize_with = "as_decimal")]
-    pub withheld: Balance,
-    /// Sum of the machines' weights.
-    #[serde(serialize_with = "as_decimal")]
-    pub total_weight: u128,
-    /// Plancks minted so far.
-    #[serde(serialize_with = "as_decimal")]
-    pub minted: Balance,
-    /// Protocol fees taken.
-    #[serde(serialize_with = "as_decimal")]
-    pub fees: Balance,
-    /// Part of the fees that was burned.
-    #[serde(serialize_with = "as_decimal")]
-    pub burned: Balance,
-}
+/// Destination of a machine's rewards.
+pub type RewardDestination = emission::RewardDestination<AccountId>;
 
 /// State of the emission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -199,7 +155,7 @@ pub struct Emission {
     pub cap_per_weight: Balance,
 }
 
-/// What an account has.
+/// Balances of an account.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct AccountBalance {
     /// Plancks it may spend or that are frozen.
@@ -208,7 +164,7 @@ pub struct AccountBalance {
     /// Plancks held: bonds, escrow, deposits.
     #[serde(serialize_with = "as_decimal")]
     pub held: Balance,
-    /// How much of `free` may not be spent.
+    /// Part of `free` that may not be spent.
     #[serde(serialize_with = "as_decimal")]
     pub frozen: Balance,
 }

@@ -1,24 +1,27 @@
-//! What providers stand to lose, and how they lose it.
+//! Records of bonds, slashes and debts.
 
-use std::fmt;
-
-use assay_primitives::{clock::EpochIndex, machine::MachineId, money::Balance};
+use assay_primitives::{machine::MachineId, money::Balance, offence};
 use scale_decode::DecodeAsType;
 use serde::{Serialize, Serializer};
 
+pub use assay_primitives::{
+    offence::{Offence, SlashId, SlashReason},
+    stake::{StrikeRecord as Strikes, UnlockChunk},
+};
+
 use super::{AccountId, as_decimal};
 
-/// What a provider stands to lose for one machine.
+/// Bond of a machine: plancks that its provider stands to lose.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Bond {
-    /// Whose plancks are held.
+    /// Account whose plancks are held.
     pub provider: AccountId,
     /// Plancks bonded.
     #[serde(serialize_with = "as_decimal")]
     pub bonded: Balance,
     /// Plancks on their way out.
     pub unlocking: Vec<UnlockChunk>,
-    /// Whether the machine's rewards are bonded.
+    /// True if the machine's rewards are bonded.
     pub auto_stake: bool,
     /// Plancks owed by slashes that took more than there was. While it is above zero nothing can be bonded.
     #[serde(serialize_with = "as_decimal")]
@@ -26,9 +29,9 @@ pub struct Bond {
     /// Plancks that the machine's pending slashes cost; they stay held.
     #[serde(serialize_with = "as_decimal")]
     pub pending: Balance,
-    /// How many slashes of the machine are pending.
+    /// Number of the machine's pending slashes.
     pub pending_slashes: u32,
-    /// How often the machine committed each offence, in the order of [`Offence::ALL`].
+    /// Strikes of the machine for each offence, in the order of [`Offence::ALL`].
     #[serde(serialize_with = "by_offence")]
     pub strikes: Vec<Strikes>,
 }
@@ -48,97 +51,15 @@ impl Bond {
     }
 }
 
-/// Strikes as an object with an entry for each offence.
+/// Writes strikes as an object with an entry for each offence.
 fn by_offence<S: Serializer>(strikes: &[Strikes], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(Offence::ALL.into_iter().zip(strikes))
 }
 
-/// A part of a bond on its way out.
-#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct UnlockChunk {
-    /// Plancks.
-    #[serde(serialize_with = "as_decimal")]
-    pub amount: Balance,
-    /// The epoch from which on it may be withdrawn.
-    pub due_epoch: EpochIndex,
-}
-
-/// How often a machine committed one offence, as far as it is remembered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, DecodeAsType, Serialize)]
-pub struct Strikes {
-    /// How often.
-    pub count: u8,
-    /// The epoch of the last time.
-    pub last_epoch: EpochIndex,
-}
-
-/// A way in which a machine breaks its word.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum Offence {
-    /// A hardware challenge was not answered in time.
-    ChallengeUnanswered,
-    /// A hardware challenge was answered wrongly.
-    ChallengeWrong,
-    /// Evidence of a TEE was forged, or relayed from another machine.
-    ForgedEvidence,
-}
-
-impl Offence {
-    /// Every offence, in the chain's order.
-    pub const ALL: [Self; 3] = [
-        Self::ChallengeUnanswered,
-        Self::ChallengeWrong,
-        Self::ForgedEvidence,
-    ];
-}
-
-impl fmt::Display for Offence {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::ChallengeUnanswered => "a hardware challenge not answered",
-            Self::ChallengeWrong => "a hardware challenge answered wrongly",
-            Self::ForgedEvidence => "forged evidence of a TEE",
-        })
-    }
-}
-
-/// Why a machine is slashed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum SlashReason {
-    /// It committed an offence.
-    Offence(Offence),
-    /// Governance decided so.
-    Governance,
-}
-
-impl fmt::Display for SlashReason {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Offence(offence) => fmt::Display::fmt(offence, formatter),
-            Self::Governance => formatter.pad("a decision of governance"),
-        }
-    }
-}
-
-/// Names a slash; displays as `EPOCH/INDEX`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, DecodeAsType, Serialize)]
-pub struct SlashId {
-    /// First epoch in which it is applied.
-    pub due_epoch: EpochIndex,
-    /// Its place in that epoch, from zero.
-    pub index: u32,
-}
-
-impl fmt::Display for SlashId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(&format!("{}/{}", self.due_epoch, self.index))
-    }
-}
-
-/// What somebody gets of a slash.
+/// Share of a slash.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Share {
-    /// Who.
+    /// Account that gets it.
     pub account: AccountId,
     /// Plancks.
     #[serde(serialize_with = "as_decimal")]
@@ -146,29 +67,25 @@ pub struct Share {
 }
 
 /// Recipient of a part of a slash; the rest is burned.
-#[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct Beneficiaries {
-    /// The consumer who was harmed, and what it lost.
-    pub consumer: Option<Share>,
-}
+pub type Beneficiaries = offence::Beneficiaries<AccountId>;
 
 /// A slash that was neither applied nor cancelled.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Slash {
     /// The machine.
     pub machine: MachineId,
-    /// Why.
+    /// Reason for the slash.
     pub reason: SlashReason,
     /// Plancks that it costs.
     #[serde(serialize_with = "as_decimal")]
     pub owed: Balance,
-    /// Who gets a share.
+    /// Accounts that get a share.
     pub beneficiaries: Beneficiaries,
-    /// Whether applying it takes the machine out of the market for good.
+    /// True if applying it takes the machine out of the market for good.
     pub ends_machine: bool,
 }
 
-/// What is outstanding of a slash, in the order in which it is paid.
+/// Outstanding part of a slash, in the order in which it is paid.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Debt {
     /// The harmed consumer's part.
@@ -179,7 +96,7 @@ pub struct Debt {
 }
 
 impl Debt {
-    /// All of it, in plancks.
+    /// Returns all of it, in plancks.
     pub fn total(&self) -> Balance {
         let to_consumer = self.consumer.map_or(0, |share| share.amount);
         self.burn.saturating_add(to_consumer)
@@ -191,13 +108,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn offences_are_in_the_chain_s_order() {
-        let ours = Offence::ALL.map(|offence| format!("{offence:?}"));
-        let chain = assay_primitives::offence::Offence::ALL.map(|offence| format!("{offence:?}"));
-        assert_eq!(ours, chain);
-    }
 
     #[test]
     fn strikes_name_their_offences() {
@@ -227,9 +137,9 @@ mod tests {
                 }
             )]
         );
-        let json = serde_json::to_value(&bond).unwrap();
-        assert_eq!(json["strikes"]["ChallengeUnanswered"]["count"], 1);
-        assert_eq!(json["strikes"]["ChallengeWrong"]["count"], 0);
+        let json = crate::json::to_value(&bond).unwrap();
+        assert_eq!(json["strikes"]["challenge_unanswered"]["count"], 1);
+        assert_eq!(json["strikes"]["challenge_wrong"]["count"], 0);
         assert_eq!(json["debt"], "3");
     }
 

@@ -22,7 +22,7 @@ use crate::{
     QeIdentities, RevocationLists, Supersede, TcbInfoId, TcbInfos, VerifiedKey, VerifiedKeys,
     book::EvidenceBook,
     deposits, keys_digest,
-    types::digest_to_allow,
+    types::{digest_to_allow, evidence_id},
     verify::{Verified, verify_evidence, verify_list, verify_qe, verify_tcb},
 };
 
@@ -39,7 +39,7 @@ impl<T: Config> Pallet<T> {
         let now_s = T::WallClock::now_s();
         let Verified { attestation, new_key } = verify_evidence::<T>(evidence, &binding, now_s)?;
 
-        let id = EvidenceId::of(&attestation);
+        let id = evidence_id(&attestation);
         ensure!(
             !BannedDevices::<T>::contains_key(id.device),
             Error::<T>::DeviceBanned

@@ -10,7 +10,8 @@ use polkadot_sdk::{frame_support::ensure, sp_core::H256, sp_runtime::DispatchRes
 
 use crate::{
     BannedDevices, CollateralId, Config, DeviceHash, Devices, Error, Event, EvidenceId, Pallet, QeIdentities,
-    References, RevocationLists, Roots, TcbInfos, Vendor, book::EvidenceBook, verify::roots_of,
+    References, RevocationLists, Roots, TcbInfos, Vendor, book::EvidenceBook, types::amd_product,
+    verify::roots_of,
 };
 
 impl<T: Config> Pallet<T> {
@@ -22,7 +23,7 @@ impl<T: Config> Pallet<T> {
             !roots_of(roots.clone(), vendor).contains(&root),
             Error::<T>::RootKnown
         );
-        let added = match vendor.amd_product() {
+        let added = match amd_product(vendor) {
             Some(product) => roots.amd.try_push(AmdRoot { product, root }).is_ok(),
             None if vendor == Vendor::Intel => roots.intel.try_push(root).is_ok(),
             None => roots.nvidia.try_push(root).is_ok(),
@@ -39,7 +40,7 @@ impl<T: Config> Pallet<T> {
         let count =
             |roots: &assay_evidence::TrustRoots| roots.amd.len() + roots.intel.len() + roots.nvidia.len();
         let before = count(&roots);
-        match vendor.amd_product() {
+        match amd_product(vendor) {
             Some(product) => roots
                 .amd
                 .retain(|amd| amd.product != product || is_other(&amd.root)),

@@ -7,9 +7,9 @@ use std::{collections::BTreeMap, sync::OnceLock};
 
 use assay_evidence::Binding;
 use assay_primitives::{
-    attestation::{MachineIdentities, MachineIdentity, OnAttestationChange},
+    attestation::{Attestations, MachineIdentities, MachineIdentity, OnAttestationChange},
     clock::WallClock,
-    machine::{Attestations, MachineId},
+    machine::MachineId,
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
     offence::{Beneficiaries, Offence, ReportOffence, SlashId},
 };

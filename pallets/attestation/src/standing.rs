@@ -1,9 +1,9 @@
 //! What other pallets are told of machines' evidence.
 
 use assay_primitives::{
-    attestation::{AttestedKeys, AttestedSigners, MachineIdentities, MachineIdentity},
+    attestation::{Attestations, AttestedKeys, AttestedSigners, MachineIdentities, MachineIdentity},
     clock::WallClock,
-    machine::{Attestations, MachineId},
+    machine::MachineId,
     market::{TeeKind, TeeKinds},
 };
 

@@ -12,7 +12,12 @@ use assay_evidence::{
     nvidia::{DeviceKey, MAX_REPORT_BYTES, NvidiaPolicy},
     snp::{ChipKey, Product, REPORT_BYTES, SnpFloor, SnpPolicy},
 };
-use assay_primitives::{attestation::MachineIdentity, machine::MAX_SLOTS, market::TeeKind, money::Balance};
+use assay_primitives::{
+    attestation::{KeyVendor, MachineIdentity, key_message, keys_message},
+    machine::MAX_SLOTS,
+    market::TeeKind,
+    money::Balance,
+};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
     frame_support::{
@@ -27,11 +32,9 @@ use polkadot_sdk::{
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::{Config, WeightInfo};
+pub use assay_primitives::attestation::{DeviceHash, EXPIRY_SLOT_S, EvidenceId, Vendor};
 
-/// Seconds from one [`ExpirySlot`] to the next. What evidence counts for is rounded down to them, so that the evidence that
-/// ends is found without looking at any other.
-pub const EXPIRY_SLOT_S: u64 = 600;
+use crate::{Config, WeightInfo};
 
 /// Most pieces of evidence of one machine: one of each kind for its processor, and one for each GPU.
 pub const MAX_EVIDENCE: u32 = MAX_SLOTS as u32 + 3;
@@ -41,9 +44,6 @@ pub const MAX_LIST_BYTES: u32 = 64 * 1_024;
 
 /// A moment at which evidence ends: seconds since 1970, divided by [`EXPIRY_SLOT_S`].
 pub type ExpirySlot = u32;
-
-/// Hash of a device's identity, as [`Attestation::device`] has it.
-pub type DeviceHash = H256;
 
 /// Names a verified key.
 pub type KeyId = H256;
@@ -57,49 +57,13 @@ pub type CertificateChain = BoundedVec<CertificateBytes, ConstU32<{ MAX_CHAIN_CE
 /// What a workload is called, for readers outside.
 pub type WorkloadName = BoundedVec<u8, ConstU32<64>>;
 
-/// Whose roots: each of AMD's products has its own.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Debug,
-    Encode,
-    Decode,
-    DecodeWithMemTracking,
-    MaxEncodedLen,
-    TypeInfo,
-    Serialize,
-    Deserialize,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum Vendor {
-    /// Intel: SGX and TDX.
-    #[codec(index = 0)]
-    Intel,
-    /// AMD's EPYC 7003.
-    #[codec(index = 1)]
-    AmdMilan,
-    /// AMD's EPYC 9004 and 8004.
-    #[codec(index = 2)]
-    AmdGenoa,
-    /// AMD's EPYC 9005.
-    #[codec(index = 3)]
-    AmdTurin,
-    /// NVIDIA: GPUs.
-    #[codec(index = 4)]
-    Nvidia,
-}
-
-impl Vendor {
-    /// The product of AMD's whose roots these are.
-    pub(crate) fn amd_product(self) -> Option<Product> {
-        match self {
-            Self::AmdMilan => Some(Product::Milan),
-            Self::AmdGenoa => Some(Product::Genoa),
-            Self::AmdTurin => Some(Product::Turin),
-            Self::Intel | Self::Nvidia => None,
-        }
+/// Returns the product of AMD's that has these roots.
+pub(crate) fn amd_product(vendor: Vendor) -> Option<Product> {
+    match vendor {
+        Vendor::AmdMilan => Some(Product::Milan),
+        Vendor::AmdGenoa => Some(Product::Genoa),
+        Vendor::AmdTurin => Some(Product::Turin),
+        Vendor::Intel | Vendor::Nvidia => None,
     }
 }
 
@@ -298,11 +262,11 @@ impl VerifiedKey {
     /// What it is called.
     pub fn id(&self) -> KeyId {
         let (vendor, key) = match self {
-            Self::Intel(key) => (0_u8, key.key.as_slice()),
-            Self::Amd(key) => (1, key.key.as_slice()),
-            Self::Nvidia(key) => (2, key.key.as_slice()),
+            Self::Intel(key) => (KeyVendor::Intel, key.key.as_slice()),
+            Self::Amd(key) => (KeyVendor::Amd, key.key.as_slice()),
+            Self::Nvidia(key) => (KeyVendor::Nvidia, key.key.as_slice()),
         };
-        blake2_256(&(b"assay/attestation/key/v1", vendor, key).encode()).into()
+        blake2_256(&key_message(vendor, key)).into()
     }
 
     /// Until when its certificates are valid, in seconds since 1970.
@@ -326,33 +290,16 @@ pub struct KeyRecord<AccountId> {
     pub deposit: Balance,
 }
 
-/// Names a piece of a machine's evidence: a processor may have some of SGX and some of TDX.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct EvidenceId {
-    /// The device that signed.
-    pub device: DeviceHash,
-    /// What it signed as.
-    pub kind: TeeKind,
-}
-
-impl EvidenceId {
-    pub(crate) fn of(attestation: &Attestation) -> Self {
-        Self {
-            device: attestation.device.into(),
-            kind: match attestation.platform {
-                Platform::Sgx => TeeKind::Sgx,
-                Platform::Tdx => TeeKind::Tdx,
-                Platform::SevSnp(_) => TeeKind::SevSnp,
-                Platform::NvidiaGpu => TeeKind::NvidiaGpu,
-            },
-        }
-    }
-
-    /// Whether a processor signed, and so vouches for what runs on it and for the keys that it has.
-    pub fn is_of_processor(&self) -> bool {
-        self.kind != TeeKind::NvidiaGpu
+/// Returns the name of a piece of evidence: its device, [`Attestation::device`], and its kind.
+pub(crate) fn evidence_id(attestation: &Attestation) -> EvidenceId {
+    EvidenceId {
+        device: attestation.device.into(),
+        kind: match attestation.platform {
+            Platform::Sgx => TeeKind::Sgx,
+            Platform::Tdx => TeeKind::Tdx,
+            Platform::SevSnp(_) => TeeKind::SevSnp,
+            Platform::NvidiaGpu => TeeKind::NvidiaGpu,
+        },
     }
 }
 
@@ -405,7 +352,7 @@ impl<AccountId, BlockNumber> MachineEvidence<AccountId, BlockNumber> {
 /// What evidence of a machine is compared by when its keys change.
 pub fn keys_digest<T: Config>(identity: &MachineIdentity<T::AccountId>) -> H256 {
     let worker_key: [u8; 32] = identity.worker_key.clone().into();
-    blake2_256(&(b"assay/attestation/keys/v1", worker_key, identity.sealing_key).encode()).into()
+    blake2_256(&keys_message(&worker_key, &identity.sealing_key)).into()
 }
 
 /// What is accepted, of each vendor.

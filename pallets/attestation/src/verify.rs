@@ -17,6 +17,7 @@ use polkadot_sdk::sp_core::H256;
 use crate::{
     CertificateChain, Config, CurrentPolicies, Error, Evidence, KeyId, KeySource, QeIdentities, References,
     Refusal, RevocationLists, Roots, SignedJson, TcbInfoId, TcbInfos, Vendor, VerifiedKey, VerifiedKeys,
+    types::amd_product,
 };
 
 impl<T> From<EvidenceError> for Error<T> {
@@ -243,7 +244,7 @@ pub(crate) fn verify_list<T: Config>(
 
 /// A vendor's roots.
 pub(crate) fn roots_of(roots: TrustRoots, vendor: Vendor) -> Vec<TrustRoot> {
-    match vendor.amd_product() {
+    match amd_product(vendor) {
         Some(product) => roots
             .amd
             .into_iter()

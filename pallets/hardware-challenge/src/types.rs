@@ -11,6 +11,8 @@ use polkadot_sdk::{frame_support::BoundedVec, sp_runtime::traits::ConstU32};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
+pub use assay_primitives::challenge::{MASS_SILENCE_PART, RoundOutcome, Tally};
+
 /// Most rounds of which anything is kept at the same time; while there are so many, none opens.
 pub const MAX_LIVE_ROUNDS: u32 = 64;
 
@@ -26,9 +28,6 @@ pub const MAX_PROOF_BYTES: u64 = 4 * 1_024;
 /// Fewest times that the lanes of a slot read its memory over: who stores nothing must recompute more than filling
 /// would have cost.
 pub const MIN_PASSES: u64 = 1;
-
-/// Misses of a round are no offences where they are at least one in so many of those that owed an answer.
-pub const MASS_SILENCE_PART: u64 = 3;
 
 /// Double rounds of the unit that verifications are weighed in.
 pub const DOUBLE_ROUNDS_PER_UNIT: u64 = 1_024;
@@ -175,55 +174,6 @@ pub struct RoundRecord {
     pub tally: Tally,
     /// Consequence of the misses; decided once, when none can be reported any more.
     pub outcome: Option<RoundOutcome>,
-}
-
-/// Machines that owed an answer in a round, by whether they gave one. Machines that answered without owing it
-/// are in neither.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct Tally {
-    /// Machines that proved every slot, or proved one wrongly.
-    pub answered: u32,
-    /// Machines that were reported for their silence.
-    pub missed: u32,
-}
-
-impl Tally {
-    /// Counts a machine that answered.
-    pub(crate) fn count_answered(&mut self) {
-        self.answered = self.answered.saturating_add(1);
-    }
-
-    /// Counts a machine that was silent.
-    pub(crate) fn count_missed(&mut self) {
-        self.missed = self.missed.saturating_add(1);
-    }
-
-    /// Returns true where at least a third of those that owed an answer were silent at once.
-    ///
-    /// So many do not fail each for a reason of its own: the network or the chain is the likelier cause, and
-    /// nobody is slashed for that.
-    pub fn is_mass_silence(&self) -> bool {
-        let owed = u64::from(self.answered).saturating_add(self.missed.into());
-        self.missed > 0 && u64::from(self.missed).saturating_mul(MASS_SILENCE_PART) >= owed
-    }
-}
-
-/// Consequence of the misses of a round.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub enum RoundOutcome {
-    /// Each miss that was reported is an offence.
-    #[codec(index = 0)]
-    Punished,
-    /// Finality stalled while the round was under way: nobody is slashed.
-    #[codec(index = 1)]
-    FinalityStalled,
-    /// At least a third of those that owed an answer were silent: nobody is slashed.
-    #[codec(index = 2)]
-    MassSilence,
 }
 
 impl RoundRecord {

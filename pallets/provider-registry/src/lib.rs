@@ -59,11 +59,12 @@ pub mod pallet {
     use alloc::vec::Vec;
 
     use assay_primitives::{
+        attestation::Attestations,
         clock::{ActiveClock, Millis},
         emission::RewardWeights,
         machine::{
-            Attestations, ClassName, Endpoint, HardwareClassId, HardwareProofs, LeaseEnd, MachineId,
-            MachineStatus, OnMachineRemoved,
+            ClassName, Endpoint, HardwareClassId, HardwareProofs, LeaseEnd, MachineId, MachineStatus,
+            OnMachineRemoved,
         },
         money::Balance,
         stake::BondInspect,

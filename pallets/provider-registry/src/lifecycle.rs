@@ -1,12 +1,12 @@
 //! The states of machines: who may be in which, and what follows from it.
 
 use assay_primitives::{
-    attestation::OnAttestationChange,
+    attestation::{Attestations, OnAttestationChange},
     clock::ActiveClock,
     emission::RewardWeights,
     machine::{
-        Attestations, HardwareProofs, LeaseEnd, MachineId, MachineStatus, OnMachineRemoved, OnProofChange,
-        OnUptimeChange, SuspensionReason,
+        HardwareProofs, LeaseEnd, MachineId, MachineStatus, OnMachineRemoved, OnProofChange, OnUptimeChange,
+        SuspensionReason,
     },
     market::FULL_PPM,
     offence::MachineDiscipline,

@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use assay_primitives::{
+    attestation::Attestations,
     clock::ActiveClock,
-    machine::{Attestations, MachineId, MachineStatus},
+    machine::{MachineId, MachineStatus},
     market::{FindError, Gap, MachineMatching, MachineView, Mismatch, Requirements},
     money::Balance,
 };

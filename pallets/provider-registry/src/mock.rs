@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 
 use assay_primitives::{
+    attestation::Attestations,
     clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
     emission::{RewardWeight, RewardWeights},
     machine::{
-        Attestations, Exposure, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus,
-        OnMachineRemoved,
+        Exposure, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus, OnMachineRemoved,
     },
     market::TeeKinds,
     money::{ASY, Balance, MILLI_ASY},

@@ -17,6 +17,8 @@ use polkadot_sdk::{frame_support::BoundedVec, frame_system, sp_runtime::traits::
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
+pub use assay_primitives::machine::{AskRaise, ClassTerms};
+
 /// Name that a provider gives itself; any bytes, so readers must not trust it to be text.
 pub type ProviderName = BoundedVec<u8, ConstU32<MAX_PROVIDER_NAME_BYTES>>;
 
@@ -64,29 +66,6 @@ impl HardwareClassRecord {
             compute_score: self.compute_score,
             stake_per_slot: self.stake_per_slot,
         }
-    }
-}
-
-/// What a class meant for a machine when the machine last took a copy of it.
-///
-/// Machines keep their own copy so that a change of the catalogue costs the same whether a class has one
-/// machine or a million, and so that a machine's weight and stake never change in between two of its own
-/// updates. `refresh_machine`, open to anybody, brings a copy up to date.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct ClassTerms {
-    /// Compute score of one slot.
-    pub compute_score: u32,
-    /// Plancks to be bonded for each slot.
-    pub stake_per_slot: Balance,
-}
-
-impl ClassTerms {
-    /// Returns the least that a slot may have bonded, in plancks: `bond_per_point` for each point of its
-    /// compute score. Saturates.
-    pub fn least_stake(&self, bond_per_point: Balance) -> Balance {
-        bond_per_point.saturating_mul(self.compute_score.into())
     }
 }
 
@@ -148,17 +127,6 @@ pub struct MachineRegistration<AccountId> {
     pub endpoint: Endpoint,
     /// Plancks per slot-hour of active time; above zero.
     pub ask: Balance,
-}
-
-/// A higher ask that was announced.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct AskRaise {
-    /// Plancks per slot-hour of active time.
-    pub ask: Balance,
-    /// Active time from which on it holds.
-    pub from_ms: Millis,
 }
 
 /// One host of a provider.

@@ -14,6 +14,11 @@ use polkadot_sdk::{
 };
 use scale_info::TypeInfo;
 
+pub use assay_primitives::{
+    offence::SlashReason,
+    stake::{StrikeRecord, UnlockChunk},
+};
+
 /// Most parts of one bond that are on their way out at the same time.
 ///
 /// Parts that fall due in the same epoch are one. Bounds the record and the work of a withdrawal or a slash.
@@ -52,50 +57,6 @@ pub type UnlockChunks = BoundedVec<UnlockChunk, ConstU32<MAX_UNLOCK_CHUNKS>>;
 
 /// A machine's strikes for each offence, in the order of [`Offence::ALL`].
 pub type Strikes = [StrikeRecord; Offence::ALL.len()];
-
-/// A part of a bond on its way out; still held, and still to lose.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct UnlockChunk {
-    /// Plancks.
-    pub amount: Balance,
-    /// The epoch from which on it may be withdrawn.
-    pub due_epoch: EpochIndex,
-}
-
-/// How often a machine committed one offence, as far as it is remembered.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct StrikeRecord {
-    /// How often; stays at 255, where no penalty grows any more.
-    pub count: u8,
-    /// The epoch of the last time; zero where there was none.
-    pub last_epoch: EpochIndex,
-}
-
-impl StrikeRecord {
-    /// Counts one more strike and returns how many there were before it, without those of a time before the
-    /// last `memory_epochs`.
-    fn add(&mut self, epoch: EpochIndex, memory_epochs: EpochIndex) -> u8 {
-        if epoch.saturating_sub(self.last_epoch) > memory_epochs {
-            self.count = 0;
-        }
-        let before = self.count;
-        self.count = before.saturating_add(1);
-        self.last_epoch = epoch;
-        before
-    }
-
-    /// Counts one strike less.
-    fn take_back(&mut self) {
-        self.count = self.count.saturating_sub(1);
-        if self.count == 0 {
-            *self = Self::default();
-        }
-    }
-}
 
 /// What a provider stands to lose for one machine, and what it lost already without having had it.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
@@ -300,19 +261,6 @@ pub(crate) fn ends_machine(offence: Offence, before: u8) -> bool {
         Offence::ChallengeWrong => before > 0,
         Offence::ChallengeUnanswered => false,
     }
-}
-
-/// Why a machine is slashed.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub enum SlashReason {
-    /// It committed an offence.
-    #[codec(index = 0)]
-    Offence(Offence),
-    /// Governance decided so.
-    #[codec(index = 1)]
-    Governance,
 }
 
 /// A slash that waits in the agenda. Nothing of it changes any more.

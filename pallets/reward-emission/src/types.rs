@@ -6,11 +6,10 @@ use assay_primitives::{
     money::{ASY, Balance},
 };
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
-use polkadot_sdk::{
-    frame_support::{BoundedVec, traits::ConstU32},
-    sp_core::U256,
-};
+use polkadot_sdk::frame_support::{BoundedVec, traits::ConstU32};
 use scale_info::TypeInfo;
+
+pub use assay_primitives::emission::{EpochRecord, RewardDestination};
 
 /// Everything that will ever be emitted on a chain whose genesis does not say: one thousand million ASY.
 pub const DEFAULT_EMISSION_CAP: Balance = 1_000_000_000 * ASY;
@@ -23,44 +22,6 @@ pub const MAX_WEIGHT_SEGMENTS: u32 = 8;
 
 /// A whole uptime, in parts per million.
 pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
-
-/// The accounts of one epoch.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct EpochRecord {
-    /// Plancks that the epoch's machines may share; zero until the epoch has ended. At most the cap for each
-    /// unit of the total weight.
-    pub pool: Balance,
-    /// Plancks that the cap kept out of the pool. They are still to be emitted, by later epochs.
-    pub withheld: Balance,
-    /// Sum of the weights that share the pool; zero until the epoch has ended.
-    pub total_weight: u128,
-    /// Plancks minted so far for work in this epoch; never more than the pool.
-    pub minted: Balance,
-    /// Plancks taken as protocol fees while the epoch was running, burned ones included.
-    pub fees: Balance,
-    /// Plancks of those fees that left the total issuance.
-    pub burned: Balance,
-}
-
-impl EpochRecord {
-    /// What a machine of `weight` that was up for `uptime_ppm` of the epoch earned in it.
-    ///
-    /// Rounded down once, at the end, so that the shares of all machines never sum up to more than the pool.
-    pub fn reward(&self, weight: RewardWeight, uptime_ppm: u32) -> Balance {
-        let uptime_ppm = uptime_ppm.min(FULL_UPTIME_PPM);
-        // 128 + 64 + 20 bits above and 128 + 20 below: neither product can overflow 256.
-        let earned = U256::from(self.pool) * U256::from(weight) * U256::from(uptime_ppm);
-        let shared_by = U256::from(self.total_weight) * U256::from(FULL_UPTIME_PPM);
-        // A machine's weight is part of the total, so the cap is a second lock on the same door.
-        earned
-            .checked_div(shared_by)
-            .unwrap_or_default()
-            .min(self.pool.into())
-            .low_u128()
-    }
-}
 
 /// A machine's weight from one epoch on, until the next segment begins.
 #[derive(
@@ -207,22 +168,6 @@ impl<AccountId> MachineWeightRecord<AccountId> {
             self.segments.remove(0);
         }
     }
-}
-
-/// Where a machine's rewards go.
-#[derive(
-    Clone, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub enum RewardDestination<AccountId> {
-    /// To the account that owns the machine.
-    #[default]
-    Provider,
-    /// To another account.
-    Account(AccountId),
-    /// To the account that `pallet-revive` maps this Ethereum-style address to.
-    Ethereum([u8; 20]),
-    /// Into the machine's bond.
-    Bond,
 }
 
 /// The account of an Ethereum-style address: its 20 bytes, filled up with `0xEE`, as `pallet-revive` maps it.

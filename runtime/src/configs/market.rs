@@ -3,7 +3,8 @@
 use assay_primitives::{
     availability::MAX_REPORT_PARTS,
     clock::{MILLIS_PER_HOUR, Millis, WallClock},
-    emission::WEIGHT_PARTS,
+    emission::{MAX_EPOCHS_PER_PAYOUT, WEIGHT_PARTS},
+    job::MAX_MANIFEST_BYTES,
     money::{ASY, Balance},
 };
 use polkadot_sdk::{
@@ -76,9 +77,6 @@ const MAX_OPEN_MS: Millis = 7 * 24 * MILLIS_PER_HOUR;
 
 /// Longest time for which a provider may have to wait for a result to be judged: a day of active time.
 const MAX_VERIFICATION_MS: Millis = 24 * MILLIS_PER_HOUR;
-
-/// Longest manifest of a job, in bytes.
-const MAX_MANIFEST_BYTES: u32 = 16 * 1_024;
 
 /// Validators that watch a machine. Each of 200 validators then watches 250 of 10,000 machines.
 pub const VALIDATORS_PER_MACHINE: u32 = 5;
@@ -221,7 +219,7 @@ impl pallet_reward_emission::Config for Runtime {
     type EmissionDivisor = ConstU128<EMISSION_DIVISOR>;
     type HistoryEpochs = ConstU32<EMISSION_HISTORY_EPOCHS>;
     type Machines = ProviderRegistry;
-    type MaxEpochsPerPayout = ConstU32<32>;
+    type MaxEpochsPerPayout = ConstU32<MAX_EPOCHS_PER_PAYOUT>;
     type Uptime = Availability;
     type WeightInfo = pallet_reward_emission::weights::SubstrateWeight<Runtime>;
 }

@@ -178,9 +178,12 @@ impl Track {
     fn own<'r>(&self, counting: &'r [EvidenceRecord]) -> Option<&'r EvidenceRecord> {
         let kind = self.source.kind();
         match self.device {
-            Some(device) => counting
-                .iter()
-                .find(|record| record.id == EvidenceId { device, kind }),
+            Some(device) => {
+                let device = device.into();
+                counting
+                    .iter()
+                    .find(|record| record.id == EvidenceId { device, kind })
+            }
             None if kind == TeeKind::NvidiaGpu => None,
             None => counting.iter().find(|record| record.id.kind == kind),
         }

@@ -231,7 +231,7 @@ pub fn kind_name(kind: TeeKind) -> &'static str {
     match kind {
         TeeKind::Sgx => "sgx",
         TeeKind::Tdx => "tdx",
-        TeeKind::SevSnp => "sev-snp",
-        TeeKind::NvidiaGpu => "nvidia-gpu",
+        TeeKind::SevSnp => "sev_snp",
+        TeeKind::NvidiaGpu => "nvidia_gpu",
     }
 }

@@ -251,7 +251,7 @@ impl AttestationChain for FakeChain {
                 return Ok(());
             }
             let id = EvidenceId {
-                device: sp_crypto_hashing::blake2_256(device),
+                device: sp_crypto_hashing::blake2_256(device).into(),
                 kind,
             };
             state.evidence.retain(|record| record.id != id);
@@ -341,7 +341,7 @@ async fn machine_is_attested_and_renewed_at_half_of_its_life() {
     world.until_submissions(1).await;
     world.pass(60).await;
     let status = world.source(0);
-    assert_eq!((status.name.as_str(), status.kind), ("processor", "sev-snp"));
+    assert_eq!((status.name.as_str(), status.kind), ("processor", "sev_snp"));
     let until_s = status.until_s.unwrap();
     assert!(until_s >= BEGIN_S + LIFETIME_S && status.last_error.is_none());
     assert_eq!(world.metrics.attestations.get(), 1);
@@ -442,7 +442,7 @@ async fn evidence_for_earlier_keys_does_not_count() {
     chain.change(|state| {
         state.evidence.push(EvidenceRecord {
             id: EvidenceId {
-                device: [1; 32],
+                device: [1; 32].into(),
                 kind: TeeKind::SevSnp,
             },
             workload: [7; 32],
@@ -461,7 +461,7 @@ async fn restart_goes_on_with_what_counts() {
     chain.change(|state| {
         state.evidence.push(EvidenceRecord {
             id: EvidenceId {
-                device: [1; 32],
+                device: [1; 32].into(),
                 kind: TeeKind::SevSnp,
             },
             workload: [7; 32],
@@ -493,7 +493,7 @@ async fn restart_knows_a_gpu_by_its_certificate() {
     chain.change(|state| {
         state.evidence.push(EvidenceRecord {
             id: EvidenceId {
-                device: device_of("NVIDIA:GH100:48B02D92494BADF4"),
+                device: device_of("NVIDIA:GH100:48B02D92494BADF4").into(),
                 kind: TeeKind::NvidiaGpu,
             },
             workload: [7; 32],

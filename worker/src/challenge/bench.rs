@@ -319,7 +319,7 @@ impl MeasuredDevice {
         } = &self.measurement;
         json!({
             "device": device,
-            "sample": commitment.params,
+            "sample": assay_client::json::to_value(&commitment.params).unwrap_or_default(),
             "fill_ms": commitment.fill_time.as_millis(),
             "walk_ms": commitment.walk_time.as_millis(),
             "open_ms": open_time.as_secs_f64() * 1e3,

@@ -132,7 +132,7 @@ pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String
         &genesis_hash[..],
         &id.to_le_bytes(),
         consumer,
-        job.manifest.hash(),
+        job.manifest.hash().as_bytes(),
         &job.created_at_ms.to_le_bytes(),
     ]
     .concat();
@@ -230,7 +230,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             job: on.id,
             machine: self.machine,
             image_digest: on.job.image_digest,
-            manifest_hash: *on.job.manifest.hash(),
+            manifest_hash: on.job.manifest.hash().0,
             result_hash,
         };
         self.chain.sign(&statement.message(&self.genesis_hash))
@@ -249,7 +249,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         let Some(bytes) = self.chain.manifest_bytes(&manifest).await? else {
             return refused("its manifest is not on chain".into());
         };
-        if blake2_256(&bytes) != manifest.hash {
+        if blake2_256(&bytes) != manifest.hash.0 {
             return refused(
                 "the manifest that the node returned has another hash than the order names".into(),
             );
@@ -389,7 +389,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         let document = ResultDocument {
             exit_code,
             image_digest: on.job.image_digest,
-            manifest_hash: *on.job.manifest.hash(),
+            manifest_hash: on.job.manifest.hash().0,
             stdout,
         };
         let file = serde_json::to_vec(&ResultFile::from(&document)).map_err(io::Error::other)?;

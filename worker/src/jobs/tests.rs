@@ -120,7 +120,7 @@ impl WorkerChain for FakeChain {
     }
 
     async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, ChainError> {
-        self.answer(|state| state.manifests.get(&manifest.hash).cloned())
+        self.answer(|state| state.manifests.get(&manifest.hash.0).cloned())
     }
 
     async fn is_attested(&self, _: u64) -> Result<bool, ChainError> {
@@ -167,7 +167,7 @@ impl WorkerChain for FakeChain {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         window_ends_ms: now_ms + 1_000,
-                        result_hash,
+                        result_hash: result_hash.into(),
                     };
                 }
                 WorkerCall::SubmitAttestedResult { job, .. } => {
@@ -498,7 +498,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
     chain.change(|state| {
         state
             .manifests
-            .insert(reference.hash, manifest.as_bytes().to_vec());
+            .insert(reference.hash.0, manifest.as_bytes().to_vec());
         let job = Job {
             consumer: AccountId::from([1; 32]),
             kind,
@@ -615,7 +615,7 @@ async fn task_runs_from_order_to_payment() {
     let result = ResultDocument {
         exit_code: 0,
         image_digest: IMAGE_DIGEST,
-        manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash,
+        manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash.0,
         stdout: done(),
     };
     let file = world.store().result_document(7).unwrap().unwrap();
@@ -651,7 +651,7 @@ async fn attested_task_is_vouched_for_and_paid() {
         job: 7,
         machine: 0,
         image_digest: IMAGE_DIGEST,
-        manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash,
+        manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash.0,
         result_hash,
     };
     assert_eq!(

@@ -52,8 +52,8 @@ pub(super) async fn unbond(id: u64, amount: Option<u128>, connection: &Connectio
     Ok(calls::unbond(id, amount))
 }
 
-/// Returns what has to be bonded to reach the machine's minimum. `counting`: what is bonded, without what
-/// pending slashes will take of it.
+/// Returns the plancks to bond up to the machine's minimum. `counting`: plancks bonded, without those that
+/// pending slashes will take.
 async fn missing_bond(client: &ChainClient, id: u64, counting: u128) -> anyhow::Result<u128> {
     let machine = existing(client, id).await?;
     let minimum = client.minimum_bond_of(&machine).await?;

@@ -3,16 +3,17 @@
 use anyhow::{bail, ensure};
 use assay_client::{
     calls::{self, Call},
+    json,
     types::{Debt, SlashId},
     units::format_asy,
 };
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::existing;
 use crate::{connection::Connection, output::Output};
 
-/// Which debts to pay.
+/// Debts to pay.
 #[derive(Debug, Args)]
 pub(crate) struct PayOptions {
     /// The machine
@@ -76,9 +77,9 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
 
 /// A debt for programs.
 pub(super) fn object(machine: u64, slash: SlashId, debt: &Debt) -> anyhow::Result<Value> {
-    let mut object = serde_json::to_value(debt)?;
+    let mut object = json::to_value(debt)?;
     object["machine"] = machine.into();
-    object["slash"] = json!(slash);
+    object["slash"] = json::to_value(&slash)?;
     object["total"] = debt.total().to_string().into();
     Ok(object)
 }
@@ -91,14 +92,14 @@ fn describe(debt: &Debt) -> String {
     consumer.into_iter().chain(burn).collect::<Vec<_>>().join(", ")
 }
 
-/// The call that pays, after having said what it pays.
+/// The call that pays; prints the amount first.
 pub(super) async fn pay(
     options: PayOptions,
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<Call> {
     let PayOptions { id, slash } = options;
-    // Before anything is read: whoever forgot the key hears of it at once.
+    // Before anything is read, so that a missing key is reported at once.
     connection.signer()?;
     let client = connection.client().await?;
     let mut debts = client.debts(id).await?;

@@ -1,9 +1,9 @@
-//! `assay machine explain`, and why machines are passed over in plain words.
+//! `assay machine explain`, and reasons for passing over machines in plain words.
 
 use anyhow::Context;
 use assay_client::{
+    json,
     market::{Gap, Mismatch, Requirements, TeeKind},
-    types::{MachineStatus, tee_name},
     units::{format_asy, format_ppm},
 };
 use clap::Args;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{connection::Connection, output::Output};
 
-/// Which machine to hold against which requirements.
+/// The machine to compare with the requirements.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The machine
@@ -40,14 +40,17 @@ pub(super) async fn run(options: Options, connection: &Connection, output: &Outp
         let lines: Vec<_> = reasons.map(|reason| format!("\n  {reason}")).collect();
         format!("machine {id} is passed over:{}", lines.concat())
     };
-    output.print(&json!({ "machine": id, "mismatches": mismatches }), text)
+    output.print(
+        &json!({ "machine": id, "mismatches": json::to_value(&mismatches)? }),
+        text,
+    )
 }
 
 /// A requirement that a machine does not meet, as a sentence about the machine.
 pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match mismatch {
-        Mismatch::Status { found } => format!("it is {}", MachineStatus::from(*found)),
+        Mismatch::Status { found } => format!("it is {found}"),
         Mismatch::MinFreeSlots(Gap { wanted, found }) => {
             format!("{found} of its slots are free, {wanted} wanted")
         }
@@ -107,11 +110,11 @@ pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
             let has: Vec<_> = TeeKind::ALL
                 .into_iter()
                 .filter(|kind| found.contains(*kind))
-                .map(tee_name)
+                .map(TeeKind::full_name)
                 .collect();
             format!(
                 "it has no fresh evidence of {}{}",
-                wanted.tee.map_or("that TEE", tee_name),
+                wanted.tee.map_or("that TEE", TeeKind::full_name),
                 if has.is_empty() {
                     String::new()
                 } else {

@@ -1,7 +1,7 @@
 //! `assay machine find`
 
 use assay_client::{
-    AccountId,
+    AccountId, json,
     market::{Cursor, FindOptions, FoundMachines, MAX_PAGE_OFFERS, MachineView, Requirements, ServiceRecord},
     units::{format_asy, format_ppm},
 };
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{connection::Connection, numbers::parse_hex, output::Output};
 
-/// What to find, and how much of it to show.
+/// Machines to find, and the number of them to show.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Most machines to show at once, at most 100
@@ -91,8 +91,7 @@ impl Printer<'_> {
                 self.output.line(self.header())?;
             }
             self.offers += 1;
-            self.output
-                .print(&serde_json::to_value(offer)?, self.row(offer))?;
+            self.output.print(&json::to_value(offer)?, self.row(offer))?;
         }
         for passed_over in &page.passed_over {
             let reasons: Vec<_> = passed_over
@@ -105,12 +104,12 @@ impl Printer<'_> {
                 passed_over.machine,
                 reasons.join("; ")
             );
-            self.output.print(&serde_json::to_value(passed_over)?, text)?;
+            self.output.print(&json::to_value(passed_over)?, text)?;
         }
         Ok(())
     }
 
-    /// Says how to go on.
+    /// Prints the command for the next page.
     fn end(&self, next: Option<Cursor>, explained: bool) -> anyhow::Result<()> {
         let text = match (self.offers, next) {
             (0, None) if explained => "no machine that can be had meets this".to_owned(),

@@ -14,13 +14,15 @@ use clap::Args;
 use super::existing;
 use crate::{connection::Connection, numbers::parse_hex};
 
-/// A machine's new keys: from the worker's files, or their public parts as a worker tells them that waits for this.
+/// A machine's new keys: from the worker's files, or their public parts as a worker tells them that waits for
+/// this.
 #[derive(Debug, Args)]
 pub(crate) struct RotateOptions {
     /// The machine
     id: u64,
 
-    /// File with the new worker key, as the worker keeps it (`assay.worker_key_file`); may hold the present key
+    /// File with the new worker key, as the worker keeps it (`assay.worker_key_file`); may hold the present
+    /// key
     #[arg(long, value_name = "FILE", required_unless_present = "worker_account")]
     worker_key: Option<PathBuf>,
 
@@ -42,7 +44,8 @@ pub(crate) struct RotateOptions {
     #[arg(long, value_name = "FILE", required_unless_present = "sealing_public_key")]
     sealing_key: Option<PathBuf>,
 
-    /// Instead of its file: the public part of the new sealing key. Never what the file holds: this goes on chain
+    /// Instead of its file: the public part of the new sealing key. Never what the file holds: this goes on
+    /// chain
     #[arg(long, value_name = "HEX", value_parser = parse_hex::<32>, conflicts_with = "sealing_key")]
     sealing_public_key: Option<[u8; 32]>,
 

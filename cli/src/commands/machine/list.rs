@@ -1,6 +1,6 @@
 //! `assay machine list`
 
-use assay_client::units::format_asy;
+use assay_client::{json, units::format_asy};
 
 use super::class_name;
 use crate::{connection::Connection, output::Output};
@@ -20,7 +20,7 @@ pub(super) async fn run(connection: &Connection, output: &Output) -> anyhow::Res
     let classes = client.hardware_classes().await?;
     for (id, machine) in machines {
         let class = class_name(&classes, machine.class);
-        let mut object = serde_json::to_value(&machine)?;
+        let mut object = json::to_value(&machine)?;
         object["id"] = id.into();
         object["class_name"] = class.as_str().into();
         let text = format!(

@@ -19,7 +19,7 @@ use clap::Subcommand;
 
 use crate::{connection::Connection, output::Output};
 
-/// What to do about machines.
+/// Commands about machines.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
     /// Find machines that can be had, best first: by uptime, then by price
@@ -68,7 +68,8 @@ pub(crate) enum Options {
         /// The machine
         id: u64,
     },
-    /// Take no new jobs for a machine and let it finish those it has. Signed by its provider or its worker key
+    /// Take no new jobs for a machine and let it finish those it has. Signed by its provider or its worker
+    /// key
     Drain {
         /// The machine
         id: u64,
@@ -114,7 +115,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     output.included(&connection.submit(call).await?)
 }
 
-/// What is said of a machine that is not there.
+/// Error text for a machine that is not there.
 fn no_machine(id: u64) -> String {
     format!("there is no machine {id}; `assay machine list` shows those there are")
 }

@@ -1,9 +1,9 @@
-//! What a consumer asks of machines, as options of the command line.
+//! Requirements of a consumer for machines, as options of the command line.
 
 use anyhow::anyhow;
 use assay_client::{
     ChainClient, Error,
-    market::{ClassName, Near, Region, Requirements, TeeKind},
+    market::{ClassName, MAX_NODES, Near, Region, Requirements, TeeKind},
     types::Location,
     units::parse_asy,
 };
@@ -29,7 +29,7 @@ enum Tee {
     NvidiaGpu,
 }
 
-/// What is asked of a machine; what is left out is not asked for.
+/// Requirements for a machine; those left out are not asked for.
 #[derive(Debug, Args)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct RequirementOptions {
@@ -104,7 +104,7 @@ pub(crate) struct RequirementOptions {
     slots: u8,
 
     /// Machines of one provider that meet all of this, at most 64
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     nodes: u8,
 }
 
@@ -125,10 +125,7 @@ impl From<RequirementOptions> for Requirements {
             near: options
                 .near
                 .zip(options.within_km)
-                .map(|(center, within_km)| Near {
-                    center: center.into(),
-                    within_km,
-                }),
+                .map(|(center, within_km)| Near { center, within_km }),
             max_price_per_slot_hour: options.max_price,
             tee: options.tee.map(|tee| match tee {
                 Tee::Sgx => TeeKind::Sgx,
@@ -269,8 +266,7 @@ mod tests {
                 center: Location {
                     latitude_microdegrees: -33_868_800,
                     longitude_microdegrees: 151_209_300,
-                }
-                .into(),
+                },
                 within_km: 50,
             }),
             max_price_per_slot_hour: Some(2_500_000_000_000),

@@ -1,7 +1,8 @@
 //! `assay machine show`
 
 use assay_client::{
-    types::{Bond, Debt, Machine, Slash, SlashId},
+    json,
+    types::{Bond, Debt, Machine, Remedy, Slash, SlashId},
     units::{format_asy, format_ppm},
 };
 use serde_json::{Value, json};
@@ -27,15 +28,15 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
         _ => Vec::new(),
     };
 
-    let mut object = serde_json::to_value(&machine)?;
+    let mut object = json::to_value(&machine)?;
     object["id"] = id.into();
     object["class_name"] = class.as_str().into();
-    object["bond"] = json!(bond);
+    object["bond"] = json::to_value(&bond)?;
     object["minimum_bond"] = minimum.to_string().into();
     object["pending_slashes"] = slashes
         .iter()
         .map(|(slash, record)| slash_object(*slash, record))
-        .collect();
+        .collect::<anyhow::Result<Value>>()?;
     object["debts"] = debts
         .iter()
         .map(|(slash, debt)| debts::object(id, *slash, debt))
@@ -91,13 +92,13 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
 }
 
 /// A pending slash for programs.
-fn slash_object(slash: SlashId, record: &Slash) -> Value {
-    let mut object = json!(record);
-    object["slash"] = json!(slash);
-    object
+fn slash_object(slash: SlashId, record: &Slash) -> anyhow::Result<Value> {
+    let mut object = json::to_value(record)?;
+    object["slash"] = json::to_value(&slash)?;
+    Ok(object)
 }
 
-/// What there is, separated by commas.
+/// Joins texts with commas; `none` where there are none.
 fn listed(texts: impl Iterator<Item = String>) -> String {
     let texts: Vec<_> = texts.collect();
     if texts.is_empty() {

@@ -1,8 +1,8 @@
-//! How events are shown: plain lines, JSON lines, or on a terminal lines above a progress display.
+//! Display of events: plain lines, JSON lines, or on a terminal lines above a progress display.
 
 use std::time::Duration;
 
-use assay_client::events::AssayEvent;
+use assay_client::{events::AssayEvent, json};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -31,7 +31,7 @@ impl<'a> Display<'a> {
         Self { output, bar }
     }
 
-    /// Says what is waited for.
+    /// Shows the step that is waited for.
     pub(crate) fn waiting(&self, checklist: &Checklist, block: Option<u64>) {
         let Some(bar) = &self.bar else { return };
         let block = block.map_or_else(
@@ -59,7 +59,7 @@ impl<'a> Display<'a> {
     pub(crate) fn event(&self, event: &AssayEvent, steps: &[Step], block: u64) -> anyhow::Result<()> {
         let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
         if self.output.is_json() {
-            let mut object = serde_json::to_value(event)?;
+            let mut object = json::to_value(event)?;
             object["block"] = block.into();
             object["steps"] = json!(names);
             object["text"] = event.to_string().into();
@@ -79,7 +79,7 @@ impl<'a> Display<'a> {
         self.line(format!("{mark} {column}  #{block:<6} {event}"))
     }
 
-    /// Says something about the watching itself.
+    /// Shows a notice about the watch itself.
     pub(crate) fn notice(&self, text: &str) -> anyhow::Result<()> {
         if self.output.is_json() {
             return self.output.line(json!({ "notice": text }));

@@ -1,4 +1,4 @@
-//! Which events are of interest.
+//! Filter for the events of interest.
 
 use std::collections::BTreeSet;
 
@@ -122,7 +122,7 @@ mod tests {
             AssayEvent::from(AttestationEvent::EvidenceExpired {
                 machine,
                 id: EvidenceId {
-                    device: [1; 32],
+                    device: [1; 32].into(),
                     kind: TeeKind::Tdx,
                 },
             })

@@ -1,4 +1,4 @@
-//! `assay watch`: what happens on chain, as it happens, in finalized blocks.
+//! `assay watch`: events of finalized blocks, as they come.
 
 mod display;
 mod filter;
@@ -20,13 +20,13 @@ use display::Display;
 use filter::Filter;
 use step::{Checklist, Step};
 
-/// How long the steps may take when nothing else is said.
+/// Time that named steps may take where no other is given.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Pause before another try to reach a node that went away.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
-/// What to watch, and until when.
+/// Events to watch, and the end of the watch.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Only events of this machine, of its jobs, and of the chain as a whole
@@ -45,7 +45,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 
-    /// Begin with this block instead of the newest finalized one; nodes that are no archives forget old blocks
+    /// Begin with this block instead of the newest finalized one; nodes that are no archives forget old
+    /// blocks
     #[arg(long, value_name = "NUMBER")]
     from_block: Option<u64>,
 }

@@ -90,7 +90,7 @@ impl Step {
         }
     }
 
-    /// What did not happen, and whom to ask.
+    /// Sentence about a step that did not happen, with a hint.
     fn complaint(self) -> &'static str {
         match self {
             Self::Provider => "no provider was registered; see what the worker says",
@@ -141,12 +141,12 @@ impl Checklist {
         self.steps.is_empty()
     }
 
-    /// Whether steps are named and all of them have happened.
+    /// Returns true if steps are named and all of them have happened.
     pub(crate) fn is_done(&self) -> bool {
         !self.steps.is_empty() && self.steps.iter().all(|(_, done)| *done)
     }
 
-    /// How many steps have happened, and how many there are.
+    /// Returns the number of steps that have happened, and of all steps.
     pub(crate) fn count(&self) -> (usize, usize) {
         (
             self.steps.iter().filter(|(_, done)| *done).count(),

@@ -1,7 +1,10 @@
 //! What somebody without the device, or with a bad one, might try.
 
 use assay_evidence::{EvidenceError, Part, TcbStatus, TrustRoot};
-use assay_primitives::{attestation::AttestedSigners, machine::Attestations, market::TeeKinds};
+use assay_primitives::{
+    attestation::{Attestations, AttestedSigners},
+    market::TeeKinds,
+};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     frame_system::BlockHash,

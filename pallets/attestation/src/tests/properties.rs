@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use assay_primitives::{
-    attestation::MachineIdentities,
-    machine::{Attestations, MachineId},
+    attestation::{Attestations, MachineIdentities},
+    machine::MachineId,
     market::TeeKind,
 };
 use polkadot_sdk::sp_runtime::DispatchResult;

@@ -1,8 +1,7 @@
 //! What other pallets are told.
 
 use assay_primitives::{
-    attestation::{AttestedKeys, AttestedSigners},
-    machine::Attestations,
+    attestation::{Attestations, AttestedKeys, AttestedSigners},
     market::{TeeKind, TeeKinds},
 };
 use polkadot_sdk::frame_support::assert_ok;

@@ -1,6 +1,6 @@
 //! `submit_evidence` and `withdraw_evidence`.
 
-use assay_primitives::{machine::Attestations, market::TeeKind};
+use assay_primitives::{attestation::Attestations, market::TeeKind};
 use polkadot_sdk::{
     frame_support::{assert_noop, assert_ok},
     sp_core::H256,

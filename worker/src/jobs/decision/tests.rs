@@ -78,7 +78,7 @@ fn verifying() -> AssignmentState {
         started_at_ms: 100,
         ended_at_ms: 150,
         window_ends_ms: 300,
-        result_hash: [7; 32],
+        result_hash: [7; 32].into(),
     }
 }
 
@@ -597,12 +597,12 @@ fn replica_commits_then_reveals_then_has_the_votes_counted() {
     let committed = AssignmentState::Committed {
         started_at_ms: 100,
         ended_at_ms: 120,
-        commitment: [7; 32],
+        commitment: [7; 32].into(),
     };
     let revealed = AssignmentState::Revealed {
         started_at_ms: 100,
         ended_at_ms: 120,
-        result_hash,
+        result_hash: result_hash.into(),
     };
     let decide_with = |state: &AssignmentState, now_ms, revealed, reveal_ends_ms| {
         decide(&JobFacts {

@@ -139,7 +139,7 @@ async fn result_of_a_replica_is_shown_when_its_reveal_is_final() {
     let committed = AssignmentState::Committed {
         started_at_ms: 0,
         ended_at_ms: 1,
-        commitment: [1; 32],
+        commitment: [1; 32].into(),
     };
     world.put(7, committed);
     world.chain.change(|state| {
@@ -167,7 +167,7 @@ async fn result_of_a_replica_is_shown_when_its_reveal_is_final() {
         AssignmentState::Revealed {
             started_at_ms: 0,
             ended_at_ms: 1,
-            result_hash,
+            result_hash: result_hash.into(),
         },
     );
     world.block().await;
