@@ -163,7 +163,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let metrics = Metrics::new()?;
     let status = StatusBoard::new(&config, &keys);
     status.update(|status| {
-        status.attestation.lacks = survey.lacks.iter().map(ToString::to_string).collect();
+        status.attestation.lacks = survey.missing.iter().map(ToString::to_string).collect();
     });
     let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
     let engine = Arc::new(DockerEngine::new(endpoint));

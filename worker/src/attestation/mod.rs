@@ -14,6 +14,7 @@ mod sev_guest;
 mod snp;
 mod source;
 mod status;
+mod survey;
 mod tdx_guest;
 
 use std::{
@@ -41,8 +42,9 @@ pub(crate) use fetch::tests as fetch_tests;
 pub use fetch::{AddressPolicy, Answer, FetchError, HttpFetch};
 pub(crate) use sev_guest::{derived_key, own_report};
 pub use snp::{AmdCertificates, ChainError};
-pub use source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError, Survey, kind_name};
+pub use source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError, kind_name};
 pub use status::{AttestationStatus, SourceStatus};
+pub use survey::Survey;
 
 use crate::{
     chain::{ConnectedChain, bounded as in_time},
