@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiContext, ListenError},
     attestation::{self, AmdCertificates, AttestationChain, AttestorParts, Collector, HttpFetch, Survey},
+    backoff::Backoff,
     chain::{ConnectedChain, WorkerChain, bounded},
     challenge::{
         self,
@@ -69,8 +70,11 @@ const DISK_PROBE_EVERY: u32 = 6;
 /// Pause between two looks for what the provider has to do.
 const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Longest pause before connecting again.
-const LONGEST_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
+/// Delays before connecting again.
+pub(crate) const RECONNECT_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(15),
+};
 
 /// A connection that lasted so long was a good one: the pauses begin small again.
 const LASTING_CONNECTION: Duration = Duration::from_secs(60);
@@ -273,7 +277,7 @@ fn stop_on_signals() -> Result<CancellationToken, std::io::Error> {
 impl App {
     /// One connection after the other.
     async fn keep_going(&self) -> Result<(), AppError> {
-        let mut pause = Duration::from_secs(1);
+        let mut failures = 0;
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
@@ -299,14 +303,15 @@ impl App {
                 Err(error) => return Err(error),
             };
             if begun.elapsed() > LASTING_CONNECTION {
-                pause = Duration::from_secs(1);
+                failures = 0;
             }
+            let pause = RECONNECT_BACKOFF.delay(failures);
+            failures = failures.saturating_add(1);
             tracing::warn!(%error, again_in_seconds = pause.as_secs(), "no chain; containers go on meanwhile");
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => (),
             }
-            pause = (pause * 2).min(LONGEST_RECONNECT_PAUSE);
         }
     }
 

@@ -47,6 +47,7 @@ pub use status::{AttestationStatus, SourceStatus};
 pub use survey::Survey;
 
 use crate::{
+    backoff::Backoff,
     chain::{ConnectedChain, bounded as in_time},
     metrics::Metrics,
 };
@@ -54,11 +55,11 @@ use crate::{
 /// Pause between two looks at what counts on chain.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Pause after the first failure; every further one doubles it. A refused submission costs its fee.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3_600);
+/// Delays between attempts that fail. A refused submission costs its fee.
+pub(crate) const ATTEMPT_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(60),
+    maximum: Duration::from_secs(2 * 3_600),
+};
 
 /// What is asked and told of the chain's evidence.
 pub trait AttestationChain: CollateralChain {
@@ -204,9 +205,7 @@ impl Track {
     }
 
     fn failed(&mut self, problem: String) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(LONGEST_PAUSE);
+        let pause = ATTEMPT_BACKOFF.delay(self.failures);
         tracing::warn!(
             source = self.source.name(),
             problem,

@@ -41,6 +41,7 @@ pub use steps::StepError;
 use steps::{Assignment, Leftover, Workshop, fingerprint};
 
 use crate::{
+    backoff::Backoff,
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
     engine::{Container, ContainerEngine, EngineError},
@@ -65,8 +66,11 @@ const MAX_LIST_FAILURES: u32 = 5;
 /// Longest time that the engine has to list its containers.
 const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Longest pause between two tries of a step.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Delays between attempts at a step, and before a container is restarted again or replaced.
+pub(crate) const STEP_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(60),
+};
 
 /// Pause between two tries of a step that must be on chain before a deadline: a block.
 const URGENT_PAUSE: Duration = Duration::from_secs(3);
@@ -565,7 +569,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return false;
         };
         let since = *self.missing_since.entry(id).or_insert_with(Instant::now);
-        let pause = pause_after(notes.restarts);
+        let pause = STEP_BACKOFF.delay(notes.restarts);
         since.elapsed()
             < match cause {
                 LossCause::Stuck => pause.max(STUCK_AFTER),
@@ -658,7 +662,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             Some(Decision::RestartContainer) => {
                 let restarts = self.stored_restarts(job);
                 let trouble = self.troubles.entry(job).or_default();
-                trouble.pause_until = Some(Instant::now() + pause_after(restarts));
+                trouble.pause_until = Some(Instant::now() + STEP_BACKOFF.delay(restarts));
             }
             Some(
                 Decision::ReportStart
@@ -723,7 +727,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let pause = if is_urgent {
             URGENT_PAUSE
         } else {
-            pause_after(trouble.failures)
+            STEP_BACKOFF.delay(trouble.failures)
         };
         trouble.is_urgent = is_urgent;
         trouble.failures = trouble.failures.saturating_add(1);
@@ -742,11 +746,4 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 /// The end of a step that panicked: its job is tried again like after any failure, and other jobs go on.
 fn broke_off(panic: Box<dyn Any + Send>) -> Result<(), StepError> {
     Err(StepError::Panicked(panic_text(&*panic)))
-}
-
-/// One second after the first failure, twice as long after each further one, up to [`LONGEST_PAUSE`].
-fn pause_after(failures: u32) -> Duration {
-    Duration::from_secs(1)
-        .saturating_mul(2u32.saturating_pow(failures))
-        .min(LONGEST_PAUSE)
 }

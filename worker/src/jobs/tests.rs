@@ -682,7 +682,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
             state.shows_ended_evidence = shows_ended_evidence;
         });
         for _ in 0..20 {
-            tokio::time::advance(LONGEST_PAUSE).await;
+            tokio::time::advance(STEP_BACKOFF.maximum).await;
             world.block().await;
         }
         assert_eq!(
@@ -697,7 +697,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
         assert!(problem.contains("new evidence"), "{problem}");
 
         world.chain.change(|state| state.evidence_ended = false);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert!(matches!(
             world.chain.calls()[1..],
@@ -754,7 +754,7 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
 
     // Two epochs, so that the one it started in is closed.
     world.chain.change(|state| state.now_ms += 120_000);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(
         world.chain.calls()[1..],
