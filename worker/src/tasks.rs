@@ -53,7 +53,7 @@ impl TaskBoard {
                 Err(panic) => {
                     self.metrics.task_panics.with_label_values(&[name]).inc();
                     format!(
-                        "the worker made a mistake: {}; please report it",
+                        "the worker panicked, which is a bug: {}; please report it",
                         panic_text(&*panic)
                     )
                 }

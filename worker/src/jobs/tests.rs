@@ -1,4 +1,4 @@
-//! Stories of jobs, with a chain and an engine that live in memory.
+//! Stories of jobs on a chain and an engine in memory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -34,39 +34,39 @@ struct ChainState {
     best_block: u64,
     now_ms: u64,
     jobs: BTreeMap<u64, AssignedJob>,
-    /// The jobs by final blocks, where these are behind.
+    /// Jobs at the finalized block, if that is behind the best one.
     final_jobs: Option<BTreeMap<u64, AssignedJob>>,
     manifests: HashMap<[u8; 32], Vec<u8>>,
     calls: Vec<WorkerCall>,
     lost: bool,
     refuse_next: bool,
     evidence_ended: bool,
-    /// Whether the node still shows evidence that has ended.
+    /// True if the node still returns evidence that has ended.
     shows_ended_evidence: bool,
     refusals: u32,
-    /// What a call costs.
+    /// Fee of a call, in plancks.
     fee: Balance,
 }
 
 /// A task that its consumer verifies.
 const TASK: JobKind = JobKind::task(1_000);
 
-/// A task whose machine vouches for its result.
+/// A task whose result the machine attests.
 const ATTESTED: JobKind = JobKind::Task {
     verification: Verification::Attested,
 };
 
-/// What the worker says of job 7 when it cannot run it.
+/// Call that declines job 7.
 const NOT_TAKEN: WorkerCall = WorkerCall::Decline {
     job: 7,
     machine: 0,
     not_delivered: false,
 };
 
-/// What the worker says of job 7 when it cannot go on with it.
+/// Call that abandons job 7.
 const GIVEN_UP: WorkerCall = WorkerCall::Abandon { job: 7, machine: 0 };
 
-/// A chain in memory that does what the job escrow does.
+/// A chain in memory that acts like the job escrow.
 #[derive(Clone, Default)]
 struct FakeChain(Arc<Mutex<ChainState>>);
 
@@ -203,13 +203,13 @@ impl WorkerChain for FakeChain {
     }
 }
 
-/// A signature that tells which bytes were signed.
+/// Makes a signature that contains the hash of the signed bytes.
 fn signature_of(message: &[u8]) -> [u8; 64] {
     let hash = sp_crypto_hashing::blake2_256(message);
     [hash, hash].concat().try_into().unwrap()
 }
 
-/// What every container writes.
+/// Output of every container.
 const OUTPUT: &[u8] = b"done\n";
 
 fn done() -> StdoutResult {
@@ -225,7 +225,7 @@ struct EngineInMemory {
     failing_lists: u32,
     failing_pulls: u32,
     start_error: Option<EngineError>,
-    /// Whether a pull goes on for ever.
+    /// True if pulls never end.
     pulls_hang: bool,
     is_absent: bool,
 }
@@ -263,7 +263,7 @@ impl FakeEngine {
         });
     }
 
-    /// The container ends, and this is what was seen of it.
+    /// Ends the container's run with the given observation.
     fn end_run(&self, end: RunEnd) {
         self.change(|engine| {
             engine.containers[0].state = ContainerState::Exited;
@@ -271,12 +271,12 @@ impl FakeEngine {
         });
     }
 
-    /// Somebody changes what the container does.
+    /// Sets the container's state, as somebody else at the engine could.
     fn set_state(&self, state: ContainerState) {
         self.change(|engine| engine.containers[0].state = state);
     }
 
-    /// Somebody else removes all containers.
+    /// Removes all containers, as somebody else at the engine could.
     fn lose_containers(&self) -> Vec<Container> {
         self.change(|engine| std::mem::take(&mut engine.containers))
     }
@@ -415,7 +415,7 @@ impl ContainerEngine for FakeEngine {
     }
 }
 
-/// A machine with its chain, engine and state folder; the supervisor can be started anew at any time.
+/// A machine with its chain, engine and state folder; the supervisor can be restarted at any time.
 struct World {
     chain: FakeChain,
     engine: Arc<FakeEngine>,
@@ -438,12 +438,12 @@ impl World {
         }
     }
 
-    /// What the loss of the connection leaves: everything but the supervisor.
+    /// Starts a new supervisor, as after a lost connection: everything else stays.
     fn reconnect(&mut self) {
         self.supervisor = supervisor(&self.chain, &self.engine, &self.folder, 0);
     }
 
-    /// What a crash leaves: containers, and nobody who follows them.
+    /// Starts a new supervisor, as after a crash: the containers stay, and nobody follows them.
     fn restart(&mut self) {
         self.engine.change(|engine| {
             for container in &mut engine.containers {
@@ -465,7 +465,7 @@ impl World {
         deploy_on(&self.chain, id, kind, manifest, IMAGE_DIGEST);
     }
 
-    /// A new block, and everything that follows from it until nothing is under way any more.
+    /// Adds a block, and runs rounds until no step is under way any more.
     async fn block(&mut self) {
         let best_block = self.chain.change(|state| {
             state.best_block += 1;
@@ -492,7 +492,7 @@ impl World {
     }
 }
 
-/// Has the chain give a job to the machine.
+/// Makes the chain assign a job to the machine.
 fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_digest: [u8; 32]) {
     let reference = ManifestRef::of(manifest.as_bytes());
     chain.change(|state| {
@@ -752,7 +752,7 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
         "an ended service is started again"
     );
 
-    // Two epochs, so that the one it started in is closed.
+    // Two epochs, so that the one in which the job started is closed.
     world.chain.change(|state| state.now_ms += 120_000);
     tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
@@ -765,6 +765,6 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
     world.chain.change(|state| state.jobs.clear());
     world.block().await;
     assert_eq!(world.engine.trace(), ["remove"]);
-    // Of both of its runs.
+    // The output of both of its runs.
     assert_eq!(world.store().output(1).unwrap().unwrap().0, OUTPUT.repeat(2));
 }

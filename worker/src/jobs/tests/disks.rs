@@ -1,4 +1,4 @@
-//! Notes that a disk lost, and disks that take nothing.
+//! Notes lost on a failing disk, and disks that take no writes.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ impl World {
         fs::write(self.store().folder_of(job).join("notes.json"), "{\"finger").unwrap();
     }
 
-    /// Puts something in the notes' place that cannot be read.
+    /// Puts something unreadable in the place of the notes.
     fn block_notes(&self, job: u64) {
         let path = self.store().folder_of(job).join("notes.json");
         let _ = fs::remove_file(&path);
@@ -52,7 +52,7 @@ async fn torn_notes_cost_no_job_and_give_no_false_result() {
     assert!(world.store().stored_notes(8).unwrap().unwrap().closed);
     world.engine.trace();
 
-    // Those of a closed job, too.
+    // The notes of a closed job are torn, too.
     world.tear_notes(7);
     world.tear_notes(8);
     world.restart();
@@ -188,7 +188,7 @@ async fn full_disk_declines_new_jobs_and_keeps_running_ones() {
 async fn disk_that_fills_while_a_job_is_prepared_has_it_declined() {
     let Some(small) = SmallDisk::mount() else { return };
     let mut world = World::on(&small);
-    // Nobody has noticed yet that the disk is full.
+    // The worker has not noticed yet that the disk is full.
     small.fill();
     world.deploy(7, TASK);
     world.block().await;
