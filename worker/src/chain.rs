@@ -39,7 +39,7 @@ pub struct AssignedJob {
     /// What was ordered.
     pub job: Job,
     /// What this machine has of it.
-    pub part: Assignment,
+    pub assignment: Assignment,
 }
 
 /// Everything that the worker key signs for jobs and rewards. What it signs for the machine's evidence goes through
@@ -267,8 +267,11 @@ async fn jobs_at(client: &ChainClient, machine: u64) -> Result<Vec<(u64, Assigne
     let mut jobs = Vec::new();
     for id in client.jobs_of_machine(machine).await? {
         let job = client.job(id).await?;
-        let part = client.assignment(id, machine).await?;
-        jobs.extend(job.zip(part).map(|(job, part)| (id, AssignedJob { job, part })));
+        let assignment = client.assignment(id, machine).await?;
+        let assigned = job
+            .zip(assignment)
+            .map(|(job, assignment)| AssignedJob { job, assignment });
+        jobs.extend(assigned.map(|assigned| (id, assigned)));
     }
     Ok(jobs)
 }

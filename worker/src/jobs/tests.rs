@@ -157,13 +157,13 @@ impl WorkerChain for FakeChain {
             let now_ms = state.now_ms;
             match call {
                 WorkerCall::Start { job } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Running {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Running {
                         started_at_ms: now_ms,
                         judged_until_ms: now_ms,
                     };
                 }
                 WorkerCall::SubmitResult { job, result_hash } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Verifying {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Verifying {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         window_ends_ms: now_ms + 1_000,
@@ -171,7 +171,7 @@ impl WorkerChain for FakeChain {
                     };
                 }
                 WorkerCall::SubmitAttestedResult { job, .. } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Ended {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Ended {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         judged_until_ms: now_ms,
@@ -180,7 +180,7 @@ impl WorkerChain for FakeChain {
                 }
                 WorkerCall::Settle { job, .. } => {
                     let record = state.jobs.get_mut(&job).unwrap();
-                    match &mut record.part.state {
+                    match &mut record.assignment.state {
                         AssignmentState::Running { judged_until_ms, .. } => *judged_until_ms = now_ms,
                         _ => drop(state.jobs.remove(&job)),
                     }
@@ -517,7 +517,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
             paid: 0,
             created_at_ms: state.now_ms,
         };
-        let part = Assignment {
+        let assignment = Assignment {
             provider: AccountId::from([2; 32]),
             price_per_slot_hour: 1,
             max_duration_ms: 1_000_000,
@@ -530,7 +530,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
                 risen_ms: 0,
             },
         };
-        state.jobs.insert(id, AssignedJob { job, part });
+        state.jobs.insert(id, AssignedJob { job, assignment });
     });
 }
 

@@ -30,7 +30,7 @@ impl World {
     }
 
     fn probe(&self) -> bool {
-        let disk = self.supervisor.workshop.store.disk();
+        let disk = self.supervisor.executor.store.disk();
         disk.probe(self.folder.path()).writable
     }
 }
