@@ -27,7 +27,7 @@ use crate::{
     api::{self, ApiContext, ListenError},
     attestation::{self, AmdCertificates, AttestationChain, AttestorParts, Collector, HttpFetch, Survey},
     backoff::Backoff,
-    chain::{ConnectedChain, WorkerChain, bounded},
+    chain::{ConnectedChain, JobReader, bounded},
     challenge::{
         self,
         devices::Devices,

@@ -20,7 +20,7 @@ use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
 
 use super::*;
 use crate::{
-    chain::WorkerCall,
+    chain::{CallSubmitter, FeeEstimator, JobReader, MessageSigner, WorkerCall},
     engine::{
         Capture, CaptureTarget, ContainerSpec, ContainerState, EngineDisk, EngineInfo, Exit, OutputStream,
         RunEnd, RunFact,
@@ -91,7 +91,7 @@ impl FakeChain {
     }
 }
 
-impl WorkerChain for FakeChain {
+impl JobReader for FakeChain {
     async fn head(&self) -> Result<Head, ChainError> {
         self.answer(|state| Head {
             best_block: state.best_block,
@@ -126,16 +126,22 @@ impl WorkerChain for FakeChain {
     async fn is_attested(&self, _: u64) -> Result<bool, ChainError> {
         self.answer(|state| !state.evidence_ended || state.shows_ended_evidence)
     }
+}
 
+impl FeeEstimator for FakeChain {
     async fn fee(&self, call: WorkerCall) -> Result<Balance, ChainError> {
         assert!(matches!(call, WorkerCall::Settle { .. }), "{call:?} is free");
         self.answer(|state| state.fee)
     }
+}
 
+impl MessageSigner for FakeChain {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         signature_of(message)
     }
+}
 
+impl CallSubmitter for FakeChain {
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, ChainError> {
         self.answer(|state| {
             if std::mem::take(&mut state.refuse_next) {
