@@ -31,7 +31,7 @@ use crate::{
     challenge::{
         self,
         devices::Devices,
-        progress::{AnswerProgress, Tell},
+        progress::{AnswerProgress, ProgressCallback},
         slots::SlotProvers,
     },
     comeback,
@@ -516,7 +516,7 @@ impl App {
             || rewards::pay_every_epoch(chain.clone(), machine, new_epochs.clone(), self.metrics.clone());
         let provers = SlotProvers::new(self.config.prover_share(), self.devices.clone());
         let provers = Arc::new(Mutex::new(provers));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let status = self.status.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| {
                 status.update(|status| status.challenge = progress.cloned());
@@ -529,7 +529,7 @@ impl App {
                 provers.clone(),
                 new_blocks.clone(),
                 self.metrics.clone(),
-                tell.clone(),
+                on_progress.clone(),
             )
         };
         let begin_attesting = || self.attest(chain.clone(), machine, client.genesis_hash());
