@@ -221,9 +221,9 @@ pub trait MessageSigner: Send + Sync + 'static {
 
 /// Submits the worker key's calls.
 pub trait CallSubmitter: Send + Sync + 'static {
-    /// Signs a call with the worker key, submits it, waits until a block of the best chain includes it, and returns its
-    /// events. That block may be replaced, so callers read the effect off the state of later blocks. A call that pays is
-    /// waited for until it is finalized.
+    /// Signs a call with the worker key, submits it, waits until a block of the best chain includes it, and
+    /// returns its events. That block may be replaced, so callers read the effect off the state of later
+    /// blocks. A call that pays is waited for until it is finalized.
     fn send(&self, call: WorkerCall) -> impl Future<Output = Result<Vec<AssayEvent>, Error>> + Send;
 }
 
