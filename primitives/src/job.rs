@@ -4,10 +4,16 @@
 use alloc::vec::Vec;
 
 use codec::{Decode, DecodeWithMemTracking, Encode};
+use polkadot_sdk::sp_runtime::{Rounding, helpers_128bit::multiply_by_rational_with_rounding};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Millis, json, machine::MachineId, money::Balance};
+use crate::{
+    clock::{MILLIS_PER_HOUR, Millis},
+    json,
+    machine::MachineId,
+    money::Balance,
+};
 
 /// Identifies a job; given in order of creation and never used again.
 pub type JobId = u64;
@@ -20,6 +26,23 @@ const START_GRACE_DIVISOR: Millis = 5;
 /// active time: a fifth of the time in which it may start, rounded down.
 pub fn start_grace_ms(assigned_at_ms: Millis, start_deadline_ms: Millis) -> Millis {
     start_deadline_ms.saturating_sub(assigned_at_ms) / START_GRACE_DIVISOR
+}
+
+/// Returns the price of `slots` slots for `duration_ms` of active time, in plancks; `None` for more than any balance.
+pub fn cost(
+    price_per_slot_hour: Balance,
+    slots: u8,
+    duration_ms: Millis,
+    rounding: Rounding,
+) -> Option<Balance> {
+    // A u8 times a u64 always fits.
+    let slot_millis = u128::from(slots).saturating_mul(u128::from(duration_ms));
+    multiply_by_rational_with_rounding(
+        price_per_slot_hour,
+        slot_millis,
+        u128::from(MILLIS_PER_HOUR),
+        rounding,
+    )
 }
 
 /// Most orders on a page of open orders.
@@ -187,6 +210,16 @@ impl ResultDocument {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::money::ASY;
+
+    #[test]
+    fn cost_is_rounded_as_asked_and_refuses_what_no_balance_holds() {
+        assert_eq!(cost(ASY, 2, MILLIS_PER_HOUR, Rounding::Up), Some(2 * ASY));
+        assert_eq!(cost(1, 1, 1, Rounding::Up), Some(1));
+        assert_eq!(cost(1, 1, 1, Rounding::Down), Some(0));
+        assert_eq!(cost(0, 64, u64::MAX, Rounding::Up), Some(0));
+        assert_eq!(cost(Balance::MAX, 1, MILLIS_PER_HOUR + 1, Rounding::Down), None);
+    }
 
     #[test]
     fn result_document_has_its_layout() {

@@ -26,11 +26,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     api::{self, ApiContext, ListenError},
     attestation::{self, AmdCertificates, AttestationChain, AttestorParts, Collector, HttpFetch, Survey},
-    chain::{ConnectedChain, WorkerChain, bounded},
+    backoff::Backoff,
+    chain::{ConnectedChain, JobReader, bounded},
     challenge::{
         self,
         devices::Devices,
-        progress::{AnswerProgress, Tell},
+        progress::{AnswerProgress, ProgressCallback},
         slots::SlotProvers,
     },
     comeback,
@@ -69,8 +70,11 @@ const DISK_PROBE_EVERY: u32 = 6;
 /// Pause between two looks for what the provider has to do.
 const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Longest pause before connecting again.
-const LONGEST_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
+/// Delays before connecting again.
+pub(crate) const RECONNECT_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(15),
+};
 
 /// A connection that lasted so long was a good one: the pauses begin small again.
 const LASTING_CONNECTION: Duration = Duration::from_secs(60);
@@ -163,7 +167,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let metrics = Metrics::new()?;
     let status = StatusBoard::new(&config, &keys);
     status.update(|status| {
-        status.attestation.lacks = survey.lacks.iter().map(ToString::to_string).collect();
+        status.attestation.lacks = survey.missing.iter().map(ToString::to_string).collect();
     });
     let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
     let engine = Arc::new(DockerEngine::new(endpoint));
@@ -273,7 +277,7 @@ fn stop_on_signals() -> Result<CancellationToken, std::io::Error> {
 impl App {
     /// One connection after the other.
     async fn keep_going(&self) -> Result<(), AppError> {
-        let mut pause = Duration::from_secs(1);
+        let mut failures = 0;
         loop {
             let begun = Instant::now();
             let ended = tokio::select! {
@@ -299,14 +303,15 @@ impl App {
                 Err(error) => return Err(error),
             };
             if begun.elapsed() > LASTING_CONNECTION {
-                pause = Duration::from_secs(1);
+                failures = 0;
             }
+            let pause = RECONNECT_BACKOFF.delay(failures);
+            failures = failures.saturating_add(1);
             tracing::warn!(%error, again_in_seconds = pause.as_secs(), "no chain; containers go on meanwhile");
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => (),
             }
-            pause = (pause * 2).min(LONGEST_RECONNECT_PAUSE);
         }
     }
 
@@ -511,7 +516,7 @@ impl App {
             || rewards::pay_every_epoch(chain.clone(), machine, new_epochs.clone(), self.metrics.clone());
         let provers = SlotProvers::new(self.config.prover_share(), self.devices.clone());
         let provers = Arc::new(Mutex::new(provers));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let status = self.status.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| {
                 status.update(|status| status.challenge = progress.cloned());
@@ -524,7 +529,7 @@ impl App {
                 provers.clone(),
                 new_blocks.clone(),
                 self.metrics.clone(),
-                tell.clone(),
+                on_progress.clone(),
             )
         };
         let begin_attesting = || self.attest(chain.clone(), machine, client.genesis_hash());

@@ -1,6 +1,6 @@
 //! The chain as the worker uses it once its machine is registered.
 //!
-//! A small trait stands between, so that tests can put a chain of their own behind the supervisor.
+//! A trait stands for each use, so that a test's own chain implements only what the tested code calls.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ pub struct AssignedJob {
     /// What was ordered.
     pub job: Job,
     /// What this machine has of it.
-    pub part: Assignment,
+    pub assignment: Assignment,
 }
 
 /// Everything that the worker key signs for jobs and rewards. What it signs for the machine's evidence goes through
@@ -185,38 +185,52 @@ impl WorkerCall {
     }
 }
 
-/// What the supervisor and the rewards ask of a chain. Reads are of the best block unless they say otherwise.
-pub trait WorkerChain: Clone + Send + Sync + 'static {
-    /// The newest block and its time.
+/// Reads what the supervisor decides by. Reads are of the best block unless a method says otherwise.
+pub trait JobReader: Send + Sync + 'static {
+    /// Returns the best block's number and time.
     fn head(&self) -> impl Future<Output = Result<Head, Error>> + Send;
 
-    /// The jobs that a machine has a part in.
+    /// Returns the jobs that are assigned to a machine.
     fn open_jobs(&self, machine: u64) -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
 
-    /// The jobs that a machine has a part in by the newest final block.
+    /// Returns the jobs that are assigned to a machine by the newest finalized block.
     fn final_jobs(&self, machine: u64)
     -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
 
-    /// The bytes of a manifest; `None` where nobody noted them.
+    /// Returns the bytes of a manifest; `None` if it is not on chain.
     fn manifest_bytes(
         &self,
         manifest: &ManifestRef,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
 
-    /// Whether a machine has evidence now by which it can vouch for results.
+    /// Returns true if a machine has fresh evidence by which it can vouch for results.
     fn is_attested(&self, machine: u64) -> impl Future<Output = Result<bool, Error>> + Send;
+}
 
-    /// What the chain would charge for a call of the worker key now, in plancks.
+/// Estimates the fees of the worker key's calls.
+pub trait FeeEstimator: Send + Sync + 'static {
+    /// Returns the fee that the chain would charge for a call of the worker key now, in plancks.
     fn fee(&self, call: WorkerCall) -> impl Future<Output = Result<Balance, Error>> + Send;
+}
 
-    /// Signs bytes with the worker key, apart from any transaction.
+/// Signs messages with the worker key, apart from any transaction.
+pub trait MessageSigner: Send + Sync + 'static {
+    /// Returns the worker key's signature of a message.
     fn sign(&self, message: &[u8]) -> [u8; 64];
+}
 
-    /// Signs a call with the worker key, submits it, waits until a block of the best chain has it and returns what it did
-    /// there. That block may be replaced, so what follows is for the state of later blocks to say. A call that pays is waited
-    /// for until it is final.
+/// Submits the worker key's calls.
+pub trait CallSubmitter: Send + Sync + 'static {
+    /// Signs a call with the worker key, submits it, waits until a block of the best chain includes it, and returns its
+    /// events. That block may be replaced, so callers read the effect off the state of later blocks. A call that pays is
+    /// waited for until it is finalized.
     fn send(&self, call: WorkerCall) -> impl Future<Output = Result<Vec<AssayEvent>, Error>> + Send;
 }
+
+/// The chain as the supervisor uses it: all of the above.
+pub trait WorkerChain: JobReader + FeeEstimator + MessageSigner + CallSubmitter + Clone {}
+
+impl<T: JobReader + FeeEstimator + MessageSigner + CallSubmitter + Clone> WorkerChain for T {}
 
 /// A connection to a node, with the worker key.
 #[derive(Clone)]
@@ -267,13 +281,16 @@ async fn jobs_at(client: &ChainClient, machine: u64) -> Result<Vec<(u64, Assigne
     let mut jobs = Vec::new();
     for id in client.jobs_of_machine(machine).await? {
         let job = client.job(id).await?;
-        let part = client.assignment(id, machine).await?;
-        jobs.extend(job.zip(part).map(|(job, part)| (id, AssignedJob { job, part })));
+        let assignment = client.assignment(id, machine).await?;
+        let assigned = job
+            .zip(assignment)
+            .map(|(job, assignment)| AssignedJob { job, assignment });
+        jobs.extend(assigned.map(|assigned| (id, assigned)));
     }
     Ok(jobs)
 }
 
-impl WorkerChain for ConnectedChain {
+impl JobReader for ConnectedChain {
     async fn head(&self) -> Result<Head, Error> {
         bounded(async {
             let best = self.client.best_block().await?;
@@ -309,15 +326,21 @@ impl WorkerChain for ConnectedChain {
         let view = bounded(self.client.machine_view(machine)).await?;
         Ok(view.is_some_and(|view| view.tee_kinds.has_processor()))
     }
+}
 
+impl FeeEstimator for ConnectedChain {
     async fn fee(&self, call: WorkerCall) -> Result<Balance, Error> {
         bounded(self.client.fee(call.into(), &self.worker)).await
     }
+}
 
+impl MessageSigner for ConnectedChain {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.worker.sign(message).0
     }
+}
 
+impl CallSubmitter for ConnectedChain {
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
         if call.counts_when_final() {
             return self.submit_call(call.into()).await;

@@ -221,8 +221,8 @@ fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
             Err(error) => Finding::Note(format!("attestation: {name} ({kind}): {error}")),
         });
     }
-    for lack in &survey.lacks {
-        findings.push(Finding::Note(format!("attestation: {lack}")));
+    for missing in &survey.missing {
+        findings.push(Finding::Note(format!("attestation: {missing}")));
     }
     match (wished, survey.sources.is_empty()) {
         (true, true) => findings.push(Finding::Note(

@@ -10,7 +10,7 @@ use assay_client::{
 };
 use tokio::sync::watch;
 
-use crate::chain::{ConnectedChain, WorkerCall, WorkerChain, bounded};
+use crate::chain::{CallSubmitter, ConnectedChain, WorkerCall, bounded};
 
 /// Blocks after which the machine is brought back again where the chain does not show it: the call failed, or
 /// its block was replaced and the pool had it not.

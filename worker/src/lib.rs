@@ -17,6 +17,7 @@
 //! | [`sealing_store`] | how the key that consumers seal to is kept |
 //! | [`orders`] | takes open orders at the machine's ask |
 //! | [`rewards`] | has rewards paid at every epoch's end |
+//! | `backoff` | the delays between attempts that fail |
 //! | [`tasks`] | keeps the parts going, each by itself |
 //! | [`api`] | the HTTP interface |
 //! | [`app`] | puts it all together and keeps it going |
@@ -26,6 +27,7 @@ pub mod address;
 pub mod api;
 pub mod app;
 pub mod attestation;
+mod backoff;
 pub mod chain;
 pub mod challenge;
 pub mod check;

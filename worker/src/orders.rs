@@ -19,7 +19,7 @@ use assay_primitives::money::Balance;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    chain::{ConnectedChain, WorkerCall, WorkerChain, bounded},
+    chain::{CallSubmitter, ConnectedChain, JobReader, WorkerCall, bounded},
     engine::ContainerEngine,
     jobs::{JobStore, START_MARGIN_MS},
     preflight::{Preflight, PreflightError},

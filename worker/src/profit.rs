@@ -3,7 +3,7 @@
 use assay_client::{Error, units::format_asy};
 use assay_primitives::{job::JobId, machine::MachineId, money::Balance};
 
-use crate::chain::{WorkerCall, WorkerChain};
+use crate::chain::{FeeEstimator, WorkerCall};
 
 /// Share of each payment that is the protocol's, in millionths: what governance sets it to when a chain
 /// begins.
@@ -28,7 +28,7 @@ pub fn revenue(price_per_slot_hour: Balance, slots: u8, max_duration_ms: u64) ->
 
 /// What the chain will charge the worker key for a job that it has already, in plancks. Starting it and
 /// giving its result are free for the machine that does so; having it paid is not.
-pub async fn fees_after_assignment<C: WorkerChain>(
+pub async fn fees_after_assignment<C: FeeEstimator>(
     chain: &C,
     job: JobId,
     machine: MachineId,
@@ -37,7 +37,7 @@ pub async fn fees_after_assignment<C: WorkerChain>(
 }
 
 /// The same for a job that is still to be accepted.
-pub async fn fees_with_acceptance<C: WorkerChain>(
+pub async fn fees_with_acceptance<C: FeeEstimator>(
     chain: &C,
     job: JobId,
     machine: MachineId,

@@ -4,7 +4,7 @@ use assay_client::Error;
 use tokio::sync::watch;
 
 use crate::{
-    chain::{WorkerCall, WorkerChain},
+    chain::{CallSubmitter, WorkerCall},
     metrics::Metrics,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 pub const MAX_EPOCHS_AT_ONCE: u32 = 32;
 
 /// Pays at every new epoch that `epochs` tells; ends when the connection is lost or nobody tells epochs any more.
-pub async fn pay_every_epoch<C: WorkerChain>(
+pub async fn pay_every_epoch<C: CallSubmitter>(
     chain: C,
     machine: u64,
     mut epochs: watch::Receiver<u32>,
@@ -49,10 +49,9 @@ mod tests {
 
     use std::sync::{Arc, Mutex};
 
-    use assay_client::{events::AssayEvent, types::ManifestRef};
+    use assay_client::events::AssayEvent;
 
     use super::*;
-    use crate::chain::{AssignedJob, Head};
 
     /// Answers calls with what a test lined up, and with success afterwards.
     #[derive(Clone, Default)]
@@ -61,35 +60,7 @@ mod tests {
         failures: Arc<Mutex<Vec<Error>>>,
     }
 
-    impl WorkerChain for FakeChain {
-        async fn head(&self) -> Result<Head, Error> {
-            unreachable!("rewards do not ask for the head")
-        }
-
-        async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
-            unreachable!("rewards do not ask for jobs")
-        }
-
-        async fn final_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
-            unreachable!("rewards do not ask for jobs")
-        }
-
-        async fn manifest_bytes(&self, _: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
-            unreachable!("rewards do not ask for manifests")
-        }
-
-        async fn is_attested(&self, _: u64) -> Result<bool, Error> {
-            unreachable!("rewards do not ask for evidence")
-        }
-
-        async fn fee(&self, _: WorkerCall) -> Result<assay_primitives::money::Balance, Error> {
-            unreachable!("rewards do not ask for fees")
-        }
-
-        fn sign(&self, _: &[u8]) -> [u8; 64] {
-            unreachable!("rewards are not vouched for")
-        }
-
+    impl CallSubmitter for FakeChain {
         async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
             self.calls.lock().unwrap().push(call);
             self.failures.lock().unwrap().pop().map_or(Ok(Vec::new()), Err)

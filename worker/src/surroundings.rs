@@ -53,9 +53,9 @@ pub(crate) async fn look_for_evidence(config: &Config) -> io::Result<(Survey, Se
     });
     let (survey, store) = looked.await.map_err(io::Error::other)?;
     if survey.sources.is_empty() {
-        let lacks: Vec<_> = survey.lacks.iter().map(ToString::to_string).collect();
+        let missing: Vec<_> = survey.missing.iter().map(ToString::to_string).collect();
         tracing::warn!(
-            lacks = lacks.join("; "),
+            lacks = missing.join("; "),
             "`network_config.enable_tee` is set, but nothing here gives evidence; the machine works without attesting"
         );
     } else {

@@ -5,13 +5,13 @@ use std::{any::Any, fmt::Display, panic::AssertUnwindSafe, pin::pin, sync::Arc, 
 use futures::FutureExt;
 use tokio::time::Instant;
 
-use crate::metrics::Metrics;
+use crate::{backoff::Backoff, metrics::Metrics};
 
-/// Pause before a part begins again after its first failure; twice as long after each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Longest pause before a part begins again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Delays before a part begins again.
+pub(crate) const RESTART_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(60),
+};
 
 /// Time after which a part counts as running well: the pauses begin small again, and the status forgets its
 /// failure.
@@ -43,7 +43,7 @@ impl TaskBoard {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
             let begun = Instant::now();
             let reason = match self.run_once(name, begin()).await {
@@ -59,8 +59,10 @@ impl TaskBoard {
                 }
             };
             if begun.elapsed() >= WELL_AFTER {
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
+            let pause = RESTART_BACKOFF.delay(failures);
+            failures = failures.saturating_add(1);
             tracing::error!(
                 part = name,
                 reason,
@@ -70,7 +72,6 @@ impl TaskBoard {
             self.metrics.task_failures.with_label_values(&[name]).inc();
             (self.show)(name, Some(reason));
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

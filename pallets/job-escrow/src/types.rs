@@ -1,7 +1,7 @@
 //! What a job and its assignments are, and what they cost.
 
 use assay_primitives::{
-    clock::{MILLIS_PER_HOUR, Millis},
+    clock::Millis,
     job::start_grace_ms,
     machine::{LeaseEnd, MachineId},
     market::{MAX_NODES, Requirements},
@@ -18,7 +18,7 @@ use scale_info::TypeInfo;
 
 use crate::WeightInfo;
 
-pub use assay_primitives::job::JobId;
+pub use assay_primitives::job::{JobId, cost};
 
 /// Most machines that a quorum may ask: each acceptance looks at those before it.
 pub const MAX_REPLICAS: u8 = 16;
@@ -682,21 +682,4 @@ impl PlaceCheck {
             .weight::<W>()
             .max(Self::Evidence.weight::<W>())
     }
-}
-
-/// Price of `slots` slots for `duration_ms`, in plancks; `None` if that is more than any balance.
-pub fn cost(
-    price_per_slot_hour: Balance,
-    slots: u8,
-    duration_ms: Millis,
-    rounding: Rounding,
-) -> Option<Balance> {
-    // A u8 times a u64 always fits.
-    let slot_millis = u128::from(slots).saturating_mul(u128::from(duration_ms));
-    multiply_by_rational_with_rounding(
-        price_per_slot_hour,
-        slot_millis,
-        u128::from(MILLIS_PER_HOUR),
-        rounding,
-    )
 }

@@ -20,7 +20,7 @@ use assay_primitives::market::TeeKind;
 use super::{
     bounded,
     snp::{MAX_TABLE_BYTES, certificates_of_table},
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "configfs-tsm (TDX, SEV-SNP)";
@@ -49,14 +49,14 @@ struct Configfs {
 }
 
 /// Returns the kernel as a source of reports, with the TEE that they are of.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     look_with(paths, Folders::default()).map(|source| Arc::new(source) as Arc<dyn EvidenceSource>)
 }
 
-fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
+fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, MissingSource> {
     let reports = &paths.tsm_reports;
     if !reports.is_dir() {
-        return Err(Lack::new(
+        return Err(MissingSource::new(
             WHAT,
             format!(
                 "{} is not there; run the worker in a TDX trust domain or a SEV-SNP guest with a kernel of 6.7 or later \
@@ -70,7 +70,7 @@ fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
         Ok("tdx_guest") => TeeKind::Tdx,
         Ok("sev_guest") => TeeKind::SevSnp,
         Ok(other) => {
-            return Err(Lack::new(
+            return Err(MissingSource::new(
                 WHAT,
                 format!(
                     "the kernel's reports come from {other:?}; the chain verifies those of tdx_guest and sev_guest"
@@ -78,7 +78,7 @@ fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
             ));
         }
         Err(SourceError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(Lack::new(
+            return Err(MissingSource::new(
                 WHAT,
                 format!(
                     "making a report below {} is not allowed; run the worker as root, or give its user the right to it",
@@ -87,7 +87,7 @@ fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
             ));
         }
         Err(error) => {
-            return Err(Lack::new(
+            return Err(MissingSource::new(
                 WHAT,
                 format!(
                     "{error}; no driver serves reports here: load tdx_guest or sev_guest in a confidential guest"
@@ -317,7 +317,7 @@ mod tests {
             }
         }
 
-        fn source(&self, kernel: Kernel) -> Result<Configfs, Lack> {
+        fn source(&self, kernel: Kernel) -> Result<Configfs, MissingSource> {
             look_with(&self.paths, self.folders(kernel))
         }
 
@@ -438,16 +438,16 @@ mod tests {
 
     #[test]
     fn every_missing_piece_says_what_to_do() {
-        let lack = |result: Result<Configfs, Lack>| result.map(|_| ()).unwrap_err().to_string();
+        let missing = |result: Result<Configfs, MissingSource>| result.map(|_| ()).unwrap_err().to_string();
         let world = World::new();
         let other = Kernel {
             provider: "arm_cca_guest",
             ..TDX
         };
-        let text = lack(world.source(other));
+        let text = missing(world.source(other));
         assert!(text.contains("\"arm_cca_guest\""), "{text}");
         // A kernel without a driver refuses to create the folder.
-        let text = lack(look_with(
+        let text = missing(look_with(
             &world.paths,
             Folders {
                 make: Box::new(|_| Err(io::Error::from_raw_os_error(6))),
@@ -455,7 +455,7 @@ mod tests {
             },
         ));
         assert!(text.contains("load tdx_guest or sev_guest"), "{text}");
-        let text = lack(look_with(
+        let text = missing(look_with(
             &world.paths,
             Folders {
                 make: Box::new(|_| Err(io::ErrorKind::PermissionDenied.into())),
@@ -464,11 +464,11 @@ mod tests {
         ));
         assert!(text.contains("run the worker as root"), "{text}");
         // Folders that are no reports stay empty, and are removed.
-        let text = lack(look_with(&world.paths, Folders::default()));
+        let text = missing(look_with(&world.paths, Folders::default()));
         assert!(text.contains("provider"), "{text}");
         assert!(world.is_clean());
         fs::remove_dir_all(&world.paths.tsm_reports).unwrap();
-        let text = lack(look_with(&world.paths, Folders::default()));
+        let text = missing(look_with(&world.paths, Folders::default()));
         assert!(text.contains("6.7"), "{text}");
     }
 }

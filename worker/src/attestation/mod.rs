@@ -15,6 +15,7 @@ mod sev_guest;
 mod snp;
 mod source;
 mod status;
+mod survey;
 mod tdx_guest;
 
 use std::{
@@ -42,10 +43,12 @@ pub(crate) use fetch::tests as fetch_tests;
 pub use fetch::{AddressPolicy, Answer, FetchError, HttpFetch};
 pub(crate) use sev_guest::{derived_key, own_report};
 pub use snp::{AmdCertificates, ChainError};
-pub use source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError, Survey, kind_name};
+pub use source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError, kind_name};
 pub use status::{AttestationStatus, SourceStatus};
+pub use survey::Survey;
 
 use crate::{
+    backoff::Backoff,
     chain::{ConnectedChain, bounded as in_time},
     metrics::Metrics,
 };
@@ -53,11 +56,11 @@ use crate::{
 /// Pause between two reads of the valid evidence.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Backoff after the first failure, doubled after each further one. A refused submission costs its fee.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Maximum backoff between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3_600);
+/// Backoff between failed attempts. A refused submission costs its fee.
+pub(crate) const ATTEMPT_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(60),
+    maximum: Duration::from_secs(2 * 3_600),
+};
 
 /// The chain, as far as attestation needs it.
 pub trait AttestationChain: CollateralChain {
@@ -204,9 +207,7 @@ impl Track {
     }
 
     fn failed(&mut self, problem: String) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(LONGEST_PAUSE);
+        let pause = ATTEMPT_BACKOFF.delay(self.failures);
         tracing::warn!(
             source = self.source.name(),
             problem,

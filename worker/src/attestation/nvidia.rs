@@ -9,7 +9,7 @@ use assay_evidence::{
 use assay_primitives::market::TeeKind;
 use nvml_wrapper::{Nvml, error::NvmlError};
 
-use super::source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError};
+use super::source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError};
 
 const WHAT: &str = "NVIDIA GPU";
 
@@ -23,21 +23,21 @@ struct Gpu {
 }
 
 /// Returns the GPUs of this machine that can attest.
-pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, Lack> {
+pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, MissingSource> {
     let nvml = load(&paths.nvml)?;
-    let lack = |reason: String| Lack::new(WHAT, reason);
+    let missing = |reason: String| MissingSource::new(WHAT, reason);
     let count = nvml
         .device_count()
-        .map_err(|error| lack(format!("NVIDIA's driver does not list its GPUs: {error}")))?;
+        .map_err(|error| missing(format!("NVIDIA's driver does not list its GPUs: {error}")))?;
     if count == 0 {
-        return Err(lack("NVIDIA's driver has no GPU".to_owned()));
+        return Err(missing("NVIDIA's driver has no GPU".to_owned()));
     }
     if count > MAX_GPUS {
-        return Err(lack(format!(
+        return Err(missing(format!(
             "the driver has {count} GPUs, and a machine has no more than {MAX_GPUS}"
         )));
     }
-    is_confidential(&nvml).map_err(lack)?;
+    is_confidential(&nvml).map_err(missing)?;
     let nvml = Arc::new(nvml);
     Ok((0..count)
         .map(|index| {
@@ -50,7 +50,7 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, 
         .collect())
 }
 
-fn load(library: &Path) -> Result<Nvml, Lack> {
+fn load(library: &Path) -> Result<Nvml, MissingSource> {
     let outcome = Nvml::builder().lib_path(library.as_os_str()).init();
     outcome.map_err(|error| {
         let reason = match &error {
@@ -66,7 +66,7 @@ fn load(library: &Path) -> Result<Nvml, Lack> {
             }
             error => format!("initializing NVIDIA's library failed: {error}"),
         };
-        Lack::new(WHAT, reason)
+        MissingSource::new(WHAT, reason)
     })
 }
 
@@ -239,7 +239,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
         (folder, paths)
     }
 
-    fn lack(driver: &Driver<'_>) -> String {
+    fn missing(driver: &Driver<'_>) -> String {
         let (_folder, paths) = install(driver);
         look(&paths).map(|_| ()).unwrap_err().reason
     }
@@ -334,8 +334,8 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
             (Driver { count: 65, ..DRIVER }, "has 65 GPUs"),
             (Driver { feature: 0, ..DRIVER }, "--set-cc-mode=on"),
         ] {
-            let lack = lack(&driver);
-            assert!(lack.contains(expected), "{lack}");
+            let missing = missing(&driver);
+            assert!(missing.contains(expected), "{missing}");
         }
     }
 }

@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     snp::certificates_of_table,
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "SEV-SNP";
@@ -226,10 +226,10 @@ struct SevGuest {
 }
 
 /// Returns the guest device as a source of evidence, if this is a SEV-SNP guest.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     let path = &paths.sev_guest;
     if !path.exists() {
-        return Err(Lack::new(
+        return Err(MissingSource::new(
             WHAT,
             format!(
                 "{} is not there; run the worker in a SEV-SNP guest, with the driver sev-guest loaded",
@@ -239,7 +239,7 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>
     }
     match Device::open(path) {
         Ok(_) => Ok(Arc::new(SevGuest { path: path.clone() })),
-        Err(error) => Err(Lack::new(WHAT, error.to_string())),
+        Err(error) => Err(MissingSource::new(WHAT, error.to_string())),
     }
 }
 

@@ -1,15 +1,12 @@
-//! What evidence can come from, and what a machine lacks where none can.
+//! The interface to a source of evidence, and the reason why a machine lacks one.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use assay_evidence::Binding;
 use assay_primitives::market::TeeKind;
-
-use super::{configfs, gramine, nvidia, sev_guest, tdx_guest};
 
 /// Where the devices are that give evidence. Tests put files of their own there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,77 +149,27 @@ impl SourceError {
     }
 }
 
-/// What a machine lacks for a kind of evidence, and what would give it.
+/// A source of evidence that a machine does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
-    /// What was looked for.
-    pub what: &'static str,
-    /// What is missing, and what to do about it.
+pub struct MissingSource {
+    /// Name of the source that was looked for.
+    pub name: &'static str,
+    /// The reason why it is missing, and the remedy.
     pub reason: String,
 }
 
-impl Lack {
-    pub(super) fn new(what: &'static str, reason: impl Into<String>) -> Self {
+impl MissingSource {
+    pub(super) fn new(name: &'static str, reason: impl Into<String>) -> Self {
         Self {
-            what,
+            name,
             reason: reason.into(),
         }
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for MissingSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.what, self.reason)
-    }
-}
-
-/// Looks for the evidence of a processor.
-type Look = fn(&DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>;
-
-/// Every source of evidence of a machine, and what it lacks for more.
-#[derive(Clone, Default)]
-pub struct Survey {
-    /// What is there: at most one for the processor, and one for each GPU.
-    pub sources: Vec<Arc<dyn EvidenceSource>>,
-    /// What is not there. Nothing about processors where a source for the processor was found.
-    pub lacks: Vec<Lack>,
-}
-
-impl Survey {
-    /// Looks at the machine. Blocks for as long as drivers take to answer.
-    pub fn of(paths: &DevicePaths) -> Self {
-        let mut survey = Self::default();
-        let processors: [Look; 4] = [
-            // Inside an enclave nothing else is to be seen.
-            gramine::look,
-            // The kernel's own way, where it has one.
-            configfs::look,
-            sev_guest::look,
-            tdx_guest::look,
-        ];
-        for look in processors {
-            match look(paths) {
-                Ok(source) => {
-                    survey.sources.push(source);
-                    survey.lacks.clear();
-                    break;
-                }
-                Err(lack) => survey.lacks.push(lack),
-            }
-        }
-        match nvidia::look(paths) {
-            Ok(gpus) => survey.sources.extend(gpus),
-            Err(lack) => survey.lacks.push(lack),
-        }
-        survey
-    }
-
-    /// What the processor signs as, where it signs.
-    pub fn processor(&self) -> Option<TeeKind> {
-        self.sources
-            .iter()
-            .map(|source| source.kind())
-            .find(|kind| *kind != TeeKind::NvidiaGpu)
+        write!(formatter, "{}: {}", self.name, self.reason)
     }
 }
 

@@ -26,7 +26,7 @@ use rustix::net::{
 
 use super::{
     bounded,
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "TDX";
@@ -94,20 +94,20 @@ struct TdxGuest {
 }
 
 /// Returns the trust domain as a source of quotes, if its host makes them other than through the kernel.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
-    let lack = |reason: String| Err(Lack::new(WHAT, reason));
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
+    let missing = |reason: String| Err(MissingSource::new(WHAT, reason));
     if !paths.tdx_guest.exists() {
-        return lack(format!(
+        return missing(format!(
             "{} is not there; run the worker in a trust domain of a machine with TDX",
             paths.tdx_guest.display()
         ));
     }
     let config = match bounded::read_if_present(&paths.tdx_attest_config, MAX_CONFIG_BYTES) {
         Ok(config) => config.unwrap_or_default(),
-        Err(error) => return lack(error.to_string()),
+        Err(error) => return missing(error.to_string()),
     };
     let Some(port) = port_in(&String::from_utf8_lossy(&config)) else {
-        return lack(format!(
+        return missing(format!(
             "this is a trust domain, but {} alone gives reports that only this machine can verify; run a kernel of 6.7 or \
              later with CONFIG_TSM_REPORTS, so that {} serves quotes, or write `port=4050`, or whichever the host's quote \
              generation service has, into {}",
@@ -374,10 +374,10 @@ mod tests {
     fn every_missing_piece_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let paths = DevicePaths::below(folder.path());
-        let lack = |paths: &DevicePaths| look(paths).map(|_| ()).unwrap_err().to_string();
-        assert!(lack(&paths).contains("is not there"));
+        let missing = |paths: &DevicePaths| look(paths).map(|_| ()).unwrap_err().to_string();
+        assert!(missing(&paths).contains("is not there"));
         std::fs::write(&paths.tdx_guest, "").unwrap();
-        assert!(lack(&paths).contains("6.7") && lack(&paths).contains("port=4050"));
+        assert!(missing(&paths).contains("6.7") && missing(&paths).contains("port=4050"));
         std::fs::write(&paths.tdx_attest_config, "port=4050").unwrap();
         // A regular file is no device.
         let source = look(&paths).unwrap();

@@ -420,7 +420,7 @@ fn longest_pause_is_bounded() {
         last_error: None,
     };
     track.failed("again".into());
-    assert!(track.not_before.unwrap() <= Instant::now() + LONGEST_PAUSE);
+    assert!(track.not_before.unwrap() <= Instant::now() + ATTEMPT_BACKOFF.maximum);
     track.succeeded();
     assert_eq!((track.failures, track.last_error), (0, None));
 }

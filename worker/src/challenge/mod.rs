@@ -41,7 +41,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     chain::{ConnectedChain, bounded},
     challenge::{
-        progress::{AnswerWatch, Tell},
+        progress::{AnswerWatch, ProgressCallback},
         slots::{AnswerError, SlotProvers},
     },
     metrics::Metrics,
@@ -209,7 +209,7 @@ enum Computed {
 }
 
 /// An answer that is being computed; dropping it stops the provers.
-struct Work {
+struct AnswerTask {
     answer: Answer,
     task: JoinHandle<Result<Computed, AnswerError>>,
     watch: Arc<AnswerWatch>,
@@ -218,7 +218,7 @@ struct Work {
     left_ms: u64,
 }
 
-impl Work {
+impl AnswerTask {
     fn took_ms(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -239,14 +239,14 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for AnswerTask {
     fn drop(&mut self) {
         self.watch.stop();
     }
 }
 
 /// An answer that was sent.
-struct Sent {
+struct SentAnswer {
     answer: Answer,
     computed: Computed,
     /// Number of reads of the due answers since then.
@@ -254,7 +254,7 @@ struct Sent {
 }
 
 /// An answer that the machine could not give truthfully.
-struct Unsaid {
+struct FailedAnswer {
     answer: Answer,
     tries: u32,
 }
@@ -267,17 +267,17 @@ pub async fn answer_challenges<C: ChallengeChain>(
     provers: Arc<Mutex<SlotProvers>>,
     mut blocks: watch::Receiver<u64>,
     metrics: Metrics,
-    tell: Tell,
+    on_progress: ProgressCallback,
 ) -> Result<(), Error> {
     let mut responder = Responder {
         chain,
         machine,
         provers,
         metrics,
-        tell,
+        on_progress,
         work: None,
         sent: None,
-        unsaid: None,
+        failed: None,
     };
     // A due answer must not wait for the next block.
     blocks.mark_unchanged();
@@ -299,21 +299,21 @@ pub async fn answer_challenges<C: ChallengeChain>(
 }
 
 /// Reason why an answer was not computed.
-struct Problem {
+struct ComputeError {
     text: String,
     is_untruth: bool,
 }
 
-async fn computed(work: &mut Option<Work>) -> Result<Computed, Problem> {
+async fn computed(work: &mut Option<AnswerTask>) -> Result<Computed, ComputeError> {
     let Some(work) = work else {
         return std::future::pending().await;
     };
     match (&mut work.task).await {
-        Ok(computed) => computed.map_err(|error| Problem {
+        Ok(computed) => computed.map_err(|error| ComputeError {
             text: error.to_string(),
             is_untruth: error.is_untruth(),
         }),
-        Err(error) => Err(Problem {
+        Err(error) => Err(ComputeError {
             text: format!("the prover failed: {error}"),
             is_untruth: false,
         }),
@@ -325,10 +325,10 @@ struct Responder<C> {
     machine: u64,
     provers: Arc<Mutex<SlotProvers>>,
     metrics: Metrics,
-    tell: Tell,
-    work: Option<Work>,
-    sent: Option<Sent>,
-    unsaid: Option<Unsaid>,
+    on_progress: ProgressCallback,
+    work: Option<AnswerTask>,
+    sent: Option<SentAnswer>,
+    failed: Option<FailedAnswer>,
 }
 
 impl<C: ChallengeChain> Responder<C> {
@@ -366,8 +366,8 @@ impl<C: ChallengeChain> Responder<C> {
 
     /// Returns true if the machine has repeatedly failed to give this answer truthfully.
     fn is_given_up(&self, due: &ChallengeDue) -> bool {
-        self.unsaid.as_ref().is_some_and(|unsaid| {
-            unsaid.tries >= TRIES && Answer::to(self.machine, due).as_ref() == Some(&unsaid.answer)
+        self.failed.as_ref().is_some_and(|failed| {
+            failed.tries >= TRIES && Answer::to(self.machine, due).as_ref() == Some(&failed.answer)
         })
     }
 
@@ -387,7 +387,7 @@ impl<C: ChallengeChain> Responder<C> {
              (`assay-worker challenge bench` says which classes this machine can hold), or another fork became the \
              best one and asks for another answer"
         );
-        (self.tell)(None);
+        (self.on_progress)(None);
     }
 
     /// Frees the provers' memory if no committed root waits for its proof.
@@ -429,7 +429,13 @@ impl<C: ChallengeChain> Responder<C> {
         };
         // Stops the answer under way: another one is more urgent.
         self.work = None;
-        let watch = Arc::new(AnswerWatch::new(round, kind, what, due.slots, self.tell.clone()));
+        let watch = Arc::new(AnswerWatch::new(
+            round,
+            kind,
+            what,
+            due.slots,
+            self.on_progress.clone(),
+        ));
         let (machine, provers, left_ms) = (self.machine, self.provers.clone(), left_ms(&due));
         let watched = watch.clone();
         let task = tokio::task::spawn_blocking(move || {
@@ -441,7 +447,7 @@ impl<C: ChallengeChain> Responder<C> {
                 provers.open(machine, &due, &watched).map(Computed::Proofs)
             }
         });
-        self.work = Some(Work {
+        self.work = Some(AnswerTask {
             answer,
             task,
             watch,
@@ -451,15 +457,15 @@ impl<C: ChallengeChain> Responder<C> {
     }
 
     /// Sends the computed answer.
-    async fn finish(&mut self, computed: Result<Computed, Problem>) -> Result<(), Error> {
+    async fn finish(&mut self, computed: Result<Computed, ComputeError>) -> Result<(), Error> {
         let Some(work) = self.work.take() else {
             return Ok(());
         };
-        (self.tell)(None);
+        (self.on_progress)(None);
         match computed {
             Ok(computed) => {
                 work.report();
-                self.sent = Some(Sent {
+                self.sent = Some(SentAnswer {
                     answer: work.answer.clone(),
                     computed,
                     looks: 0,
@@ -473,10 +479,10 @@ impl<C: ChallengeChain> Responder<C> {
                     "answering the challenge failed; an active machine that does not answer loses a part of its bond"
                 );
                 if problem.is_untruth {
-                    let before = self.unsaid.take_if(|unsaid| unsaid.answer == work.answer);
-                    self.unsaid = Some(Unsaid {
+                    let before = self.failed.take_if(|failed| failed.answer == work.answer);
+                    self.failed = Some(FailedAnswer {
                         answer: work.answer.clone(),
-                        tries: before.map_or(0, |unsaid| unsaid.tries).saturating_add(1),
+                        tries: before.map_or(0, |failed| failed.tries).saturating_add(1),
                     });
                 }
                 Ok(())

@@ -61,13 +61,13 @@ impl From<Stage> for SlotStage {
 }
 
 /// Callback for progress; called with `None` when an answer is finished or cancelled.
-pub type Tell = Arc<dyn Fn(Option<&AnswerProgress>) + Send + Sync>;
+pub type ProgressCallback = Arc<dyn Fn(Option<&AnswerProgress>) + Send + Sync>;
 
 /// Watch over the provers of one answer.
 pub struct AnswerWatch {
     is_stopped: AtomicBool,
     shown: Mutex<Shown>,
-    tell: Tell,
+    on_progress: ProgressCallback,
 }
 
 struct Shown {
@@ -77,7 +77,13 @@ struct Shown {
 
 impl AnswerWatch {
     /// Creates a watch with all slots waiting.
-    pub fn new(round: u32, kind: &'static str, answer: &'static str, slots: u8, tell: Tell) -> Self {
+    pub fn new(
+        round: u32,
+        kind: &'static str,
+        answer: &'static str,
+        slots: u8,
+        on_progress: ProgressCallback,
+    ) -> Self {
         let waiting = SlotProgress {
             stage: SlotStage::Waiting,
             percent: 0,
@@ -88,14 +94,14 @@ impl AnswerWatch {
             answer,
             slots: vec![waiting; slots.into()],
         };
-        tell(Some(&progress));
+        on_progress(Some(&progress));
         Self {
             is_stopped: AtomicBool::new(false),
             shown: Mutex::new(Shown {
                 progress,
                 logged_at: Instant::now(),
             }),
-            tell,
+            on_progress,
         }
     }
 
@@ -131,7 +137,7 @@ impl AnswerWatch {
             tracing::info!(round, slot, ?stage, percent = now.percent, "answering");
         }
         // Called under the lock, so that reports keep their order.
-        (self.tell)(Some(&shown.progress));
+        (self.on_progress)(Some(&shown.progress));
     }
 }
 
@@ -160,13 +166,13 @@ mod tests {
     #[test]
     fn every_percent_is_told_once() {
         let told = Arc::new(Mutex::new(Vec::new()));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let told = told.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| {
                 told.lock().unwrap().push(progress.cloned());
             })
         };
-        let watch = AnswerWatch::new(7, "audit", "roots", 2, tell);
+        let watch = AnswerWatch::new(7, "audit", "roots", 2, on_progress);
         let slot = watch.slot(1);
         for done in [0, 1, 2, 500, 1_000] {
             slot.progress(Progress {
@@ -205,11 +211,11 @@ mod tests {
     #[test]
     fn stopping_an_answer_stops_every_slot_and_silences_it() {
         let told = Arc::new(AtomicBool::new(false));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let told = told.clone();
             Arc::new(move |_: Option<&AnswerProgress>| told.store(true, Ordering::Relaxed))
         };
-        let watch = AnswerWatch::new(7, "audit", "roots", 2, tell);
+        let watch = AnswerWatch::new(7, "audit", "roots", 2, on_progress);
         assert!(told.swap(false, Ordering::Relaxed) && !watch.slot(0).is_cancelled());
         watch.stop();
         assert!(watch.slot(0).is_cancelled() && watch.slot(1).is_cancelled());

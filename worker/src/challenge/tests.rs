@@ -204,7 +204,7 @@ impl World {
         let metrics = Metrics::new().unwrap();
         let devices = Arc::new(Devices::find(ProverChoice::Auto, false));
         let told = Arc::new(Mutex::new(Vec::new()));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let told = told.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| told.lock().unwrap().push(progress.cloned()))
         };
@@ -214,7 +214,7 @@ impl World {
             Arc::new(Mutex::new(SlotProvers::new(share, devices))),
             new_blocks,
             metrics.clone(),
-            tell,
+            on_progress,
         ));
         Self {
             chain,

@@ -4,8 +4,8 @@
 //! It reads all of its inputs anew in every round. The state that it keeps between rounds (steps under way,
 //! pauses after failures) may be lost at any time without losing a job or running one twice.
 
-mod care;
 mod decision;
+mod finality;
 mod notes;
 mod result;
 mod status;
@@ -30,18 +30,19 @@ use futures::FutureExt;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use care::{FinalView, SentCall};
 pub use decision::{
     AbandonCause, ContainerFact, Decision, JobFacts, LossCause, MAX_RESTARTS, START_MARGIN_MS, decide,
 };
+use finality::{FinalView, SentCall};
 pub(crate) use notes::JOB_FILES;
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
 pub use result::{RESULT_VERSION, ResultFile, StdoutFile, hash_of_file};
 pub use status::JobStatus;
 pub use steps::StepError;
-use steps::{Assignment, Leftover, Workshop, fingerprint};
+use steps::{Leftover, StepContext, StepExecutor, fingerprint};
 
 use crate::{
+    backoff::Backoff,
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
     engine::{Container, ContainerEngine, EngineError},
@@ -67,8 +68,11 @@ const MAX_LIST_FAILURES: u32 = 5;
 /// Timeout of listing the engine's containers.
 const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Maximum backoff between two attempts of a step.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Delays between attempts at a step, and before a container is restarted again or replaced.
+pub(crate) const STEP_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(60),
+};
 
 /// Pause between two attempts of a step that must be on chain before a deadline: one block.
 const URGENT_PAUSE: Duration = Duration::from_secs(3);
@@ -133,7 +137,7 @@ struct StepReport {
 
 /// Backoff of a job after a failure.
 #[derive(Default)]
-struct Trouble {
+struct RetryState {
     pause_until: Option<Instant>,
     failures: u32,
     engine_failures: u32,
@@ -146,7 +150,7 @@ struct Trouble {
 
 /// Runs the jobs of one machine over one connection to the chain.
 pub struct Supervisor<C, E> {
-    workshop: Arc<Workshop<C, E>>,
+    executor: Arc<StepExecutor<C, E>>,
     earlier_workers: Vec<String>,
     genesis_hash: [u8; 32],
     highest_block: u64,
@@ -160,7 +164,7 @@ pub struct Supervisor<C, E> {
     steps: JoinSet<StepReport>,
     /// Jobs with a step under way, each with the token that cancels it.
     busy: HashMap<u64, CancellationToken>,
-    troubles: HashMap<u64, Trouble>,
+    retries: HashMap<u64, RetryState>,
     /// Best block at which each leftover was first seen.
     left_over_since: HashMap<Leftover, u64>,
     up_since: HashMap<u64, Instant>,
@@ -178,7 +182,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     pub fn new(parts: SupervisorParts<C, E>) -> Self {
         let open_notes = parts.store.open_jobs().into_iter().collect();
         Self {
-            workshop: Arc::new(Workshop {
+            executor: Arc::new(StepExecutor {
                 chain: parts.chain,
                 engine: parts.engine,
                 store: parts.store,
@@ -199,7 +203,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             sent: HashMap::new(),
             steps: JoinSet::new(),
             busy: HashMap::new(),
-            troubles: HashMap::new(),
+            retries: HashMap::new(),
             left_over_since: HashMap::new(),
             up_since: HashMap::new(),
             missing_since: HashMap::new(),
@@ -217,7 +221,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     /// Reads the best block, and the finalized one if there is a newer one. Returns the best block's head,
     /// which also tells the epoch.
     pub async fn look_at_chain(&mut self, finalized_block: u64) -> Result<Head, ChainError> {
-        let head = self.workshop.chain.head().await?;
+        let head = self.executor.chain.head().await?;
         if head.best_block < self.highest_block {
             self.view = None;
             tracing::warn!(
@@ -229,7 +233,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return Ok(head);
         }
         self.highest_block = self.highest_block.max(finalized_block);
-        let (chain, machine) = (&self.workshop.chain, self.workshop.machine);
+        let (chain, machine) = (&self.executor.chain, self.executor.machine);
         if self.final_view.is_before(finalized_block) {
             let jobs = chain.final_jobs(machine).await?;
             self.final_view = FinalView::of(finalized_block, &self.genesis_hash, jobs);
@@ -294,11 +298,11 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// Lists the engine's containers; `None` while the engine does not answer.
     async fn containers(&mut self) -> Option<Vec<Container>> {
-        let workers = std::iter::once(&self.workshop.worker).chain(&self.earlier_workers);
+        let workers = std::iter::once(&self.executor.worker).chain(&self.earlier_workers);
         let listing = async {
             let mut containers = Vec::new();
             for worker in workers {
-                containers.extend(self.workshop.engine.list(worker).await?);
+                containers.extend(self.executor.engine.list(worker).await?);
             }
             Ok::<_, EngineError>(containers)
         };
@@ -338,7 +342,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             let fingerprint = fingerprint(&self.genesis_hash, *id, &job.job);
             // An ended job only waits for its payment: its container is removed like that of a job that is
             // gone.
-            if !matches!(job.part.state, AssignmentState::Ended { .. }) {
+            if !matches!(job.assignment.state, AssignmentState::Ended { .. }) {
                 open.insert((*id, fingerprint.clone()));
             }
             statuses.push(self.decide_one(view, *id, job, &fingerprint, containers));
@@ -360,8 +364,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         fingerprint: &str,
         containers: Option<&[Container]>,
     ) -> JobStatus {
-        let AssignedJob { job, part } = assigned;
-        let is_ended = matches!(part.state, AssignmentState::Ended { .. });
+        let AssignedJob { job, assignment } = assigned;
+        let is_ended = matches!(assignment.state, AssignmentState::Ended { .. });
         let found = containers.and_then(|all| {
             all.iter()
                 .find(|container| container.job == id && container.fingerprint == fingerprint)
@@ -371,25 +375,25 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             (Some(_), None) => ContainerFact::Absent,
             (Some(_), Some(container)) => ContainerFact::of(container),
         };
-        let mut in_hand = self.notes_in_hand(id, assigned, fingerprint, fact);
-        if !is_ended && in_hand.unreadable.is_none() {
-            self.forgive_after_stable_run(id, job.kind, fact, &mut in_hand.notes);
+        let mut loaded = self.load_notes(id, assigned, fingerprint, fact);
+        if !is_ended && loaded.unreadable.is_none() {
+            self.forgive_after_stable_run(id, job.kind, fact, &mut loaded.notes);
         }
-        let notes = &in_hand.notes;
+        let notes = &loaded.notes;
         let clock = view.head.clock;
         let decision = decide(&JobFacts {
             kind: job.kind,
-            state: &part.state,
+            state: &assignment.state,
             ballot: job.ballot,
-            max_duration_ms: part.max_duration_ms,
+            max_duration_ms: assignment.max_duration_ms,
             now_ms: clock.active_time_ms,
             epoch_duration_ms: clock.epoch_duration_ms,
             container: fact,
             notes,
         });
-        let decision = Self::allowed(decision, &in_hand);
+        let decision = Self::allowed(decision, &loaded);
         let mut status = self.describe(id, assigned, fact, notes, &decision);
-        if let Some(error) = &in_hand.unreadable {
+        if let Some(error) = &loaded.unreadable {
             status.problem = Some(error.clone());
         }
         if !is_ended {
@@ -403,14 +407,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
             return status;
         }
-        let is_paused = self.troubles.get(&id).is_some_and(|trouble| {
-            let holds_up = trouble.is_urgent || !decision.is_urgent();
-            holds_up && trouble.pause_until.is_some_and(|until| Instant::now() < until)
+        let is_paused = self.retries.get(&id).is_some_and(|retry| {
+            let holds_up = retry.is_urgent || !decision.is_urgent();
+            holds_up && retry.pause_until.is_some_and(|until| Instant::now() < until)
         });
         let waits =
             self.is_missed_briefly(id, &decision, notes) || is_paused || self.was_just_sent(id, &decision);
         if decision != Decision::Wait && !waits {
-            let start_within_ms = match part.state {
+            let start_within_ms = match assignment.state {
                 AssignmentState::Starting { deadline_ms, .. } => {
                     Some(deadline_ms.saturating_sub(clock.active_time_ms.saturating_add(START_MARGIN_MS)))
                 }
@@ -418,26 +422,26 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             };
             self.set_going(
                 decision,
-                Assignment {
+                StepContext {
                     id,
                     job: job.clone(),
-                    notes: in_hand.notes,
+                    notes: loaded.notes,
                     container: found.map(|container| container.id.clone()),
-                    price_per_slot_hour: part.price_per_slot_hour,
-                    max_duration_ms: part.max_duration_ms,
+                    price_per_slot_hour: assignment.price_per_slot_hour,
+                    max_duration_ms: assignment.max_duration_ms,
                     start_within_ms,
-                    is_late_decline: decision::is_late_decline(&part.state, clock.active_time_ms),
+                    is_late_decline: decision::is_late_decline(&assignment.state, clock.active_time_ms),
                 },
-                matches!(part.state, AssignmentState::Running { .. }),
+                matches!(assignment.state, AssignmentState::Running { .. }),
             );
         }
         status
     }
 
-    fn set_going(&mut self, decision: Decision, assignment: Assignment, runs: bool) {
-        let job = assignment.id;
+    fn set_going(&mut self, decision: Decision, context: StepContext, runs: bool) {
+        let job = context.id;
         match &decision {
-            Decision::Decline(cause) if assignment.is_late_decline => tracing::warn!(
+            Decision::Decline(cause) if context.is_late_decline => tracing::warn!(
                 job,
                 %cause,
                 "declining the job late: a fifth of the start window is over, so its consumer pays for the rest"
@@ -453,7 +457,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             Decision::ReplaceContainer(cause) => tracing::warn!(
                 job,
                 %cause,
-                restarts = assignment.notes.restarts,
+                restarts = context.notes.restarts,
                 at_most = MAX_RESTARTS,
                 "the job's container is lost; creating another from its image"
             ),
@@ -466,13 +470,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             ),
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }
-        let workshop = self.workshop.clone();
+        let executor = self.executor.clone();
         let broken_off = CancellationToken::new();
         self.busy.insert(job, broken_off.clone());
         self.steps.spawn(async move {
             let step = async {
                 tokio::select! {
-                    outcome = workshop.carry_out(&decision, &assignment) => outcome,
+                    outcome = executor.carry_out(&decision, &context) => outcome,
                     () = broken_off.cancelled(), if decision.is_of_container() => Err(StepError::NotInTime),
                 }
             };
@@ -541,9 +545,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             );
             self.open_notes.remove(&leftover.job);
             self.missing_since.remove(&leftover.job);
-            let workshop = self.workshop.clone();
+            let executor = self.executor.clone();
             self.steps.spawn(async move {
-                let step = AssertUnwindSafe(workshop.clear_away(&leftover));
+                let step = AssertUnwindSafe(executor.clear_away(&leftover));
                 let outcome = step.catch_unwind().await.unwrap_or_else(broke_off);
                 StepReport {
                     job: leftover.job,
@@ -569,7 +573,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return false;
         };
         let since = *self.missing_since.entry(id).or_insert_with(Instant::now);
-        let pause = pause_after(notes.restarts);
+        let pause = STEP_BACKOFF.delay(notes.restarts);
         since.elapsed()
             < match cause {
                 LossCause::Stuck => pause.max(STUCK_AFTER),
@@ -593,7 +597,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let is_forgiven = kind == JobKind::Service && since.elapsed() >= STABLE_RUN;
         if notes.restarts > 0 && is_forgiven && !self.busy.contains_key(&id) {
             notes.restarts = 0;
-            if let Err(error) = self.workshop.store.write_notes(id, notes) {
+            if let Err(error) = self.executor.store.write_notes(id, notes) {
                 tracing::warn!(job = id, %error, "resetting the restart count of a stable service failed; trying again later");
                 self.up_since.insert(id, Instant::now());
             }
@@ -629,7 +633,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return Ok(());
         }
         let is_urgent = decision.as_ref().is_some_and(Decision::is_urgent);
-        let trouble = self.troubles.entry(job).or_default();
+        let retry = self.retries.entry(job).or_default();
         let is_container_step = decision.as_ref().is_some_and(Decision::starts_container);
         let refusal = match &error {
             StepError::Refused(reason) => Some(reason.clone()),
@@ -639,13 +643,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 Some(engine_error.to_string())
             }
             StepError::Engine(engine_error @ EngineError::Failed { .. }) if is_container_step => {
-                trouble.engine_failures += 1;
+                retry.engine_failures += 1;
                 let at_most = if runs {
                     MAX_ENGINE_FAILURES_RUNNING
                 } else {
                     MAX_ENGINE_FAILURES
                 };
-                (trouble.engine_failures >= at_most).then(|| engine_error.to_string())
+                (retry.engine_failures >= at_most).then(|| engine_error.to_string())
             }
             _ => None,
         };
@@ -657,12 +661,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     }
 
     fn step_succeeded(&mut self, job: u64, decision: Option<&Decision>) {
-        self.troubles.remove(&job);
+        self.retries.remove(&job);
         match decision {
             Some(Decision::RestartContainer) => {
                 let restarts = self.stored_restarts(job);
-                let trouble = self.troubles.entry(job).or_default();
-                trouble.pause_until = Some(Instant::now() + pause_after(restarts));
+                let retry = self.retries.entry(job).or_default();
+                retry.pause_until = Some(Instant::now() + STEP_BACKOFF.delay(restarts));
             }
             Some(
                 Decision::ReportStart
@@ -688,7 +692,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     }
 
     fn stored_restarts(&self, job: u64) -> u32 {
-        self.workshop
+        self.executor
             .store
             .stored_notes(job)
             .ok()
@@ -698,7 +702,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 
     /// Writes to the notes that a job cannot run, so that the job is given up even after a restart.
     fn note_refusal(&mut self, job: u64, reason: String) {
-        let store = &self.workshop.store;
+        let store = &self.executor.store;
         let written = store.stored_notes(job).and_then(|notes| {
             let fingerprint = self.open_notes.get(&job).cloned().unwrap_or_default();
             let notes = notes.unwrap_or(JobNotes {
@@ -716,22 +720,22 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         match written {
             Ok(()) => tracing::warn!(job, reason, "the job cannot be run"),
             Err(error) => {
-                self.troubles.entry(job).or_default().refused = Some(reason);
+                self.retries.entry(job).or_default().refused = Some(reason);
                 self.pause(job, "refuse", false, error.to_string());
             }
         }
     }
 
     fn pause(&mut self, job: u64, step: &str, is_urgent: bool, problem: String) {
-        let trouble = self.troubles.entry(job).or_default();
+        let retry = self.retries.entry(job).or_default();
         let pause = if is_urgent {
             URGENT_PAUSE
         } else {
-            pause_after(trouble.failures)
+            STEP_BACKOFF.delay(retry.failures)
         };
-        trouble.is_urgent = is_urgent;
-        trouble.failures = trouble.failures.saturating_add(1);
-        trouble.pause_until = Some(Instant::now() + pause);
+        retry.is_urgent = is_urgent;
+        retry.failures = retry.failures.saturating_add(1);
+        retry.pause_until = Some(Instant::now() + pause);
         tracing::warn!(
             job,
             step,
@@ -739,7 +743,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             again_in_seconds = pause.as_secs(),
             "the step failed"
         );
-        trouble.problem = Some(problem);
+        retry.problem = Some(problem);
     }
 }
 
@@ -747,12 +751,4 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
 /// jobs go on.
 fn broke_off(panic: Box<dyn Any + Send>) -> Result<(), StepError> {
     Err(StepError::Panicked(panic_text(&*panic)))
-}
-
-/// Returns the backoff: one second after the first failure, doubled after each further one, up to
-/// [`LONGEST_PAUSE`].
-fn pause_after(failures: u32) -> Duration {
-    Duration::from_secs(1)
-        .saturating_mul(2u32.saturating_pow(failures))
-        .min(LONGEST_PAUSE)
 }

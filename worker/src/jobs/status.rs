@@ -48,12 +48,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             Decision::ReplaceContainer(cause) => Some(cause.to_string()),
             Decision::UnpauseContainer => Some("its container is paused".to_owned()),
             Decision::ReportWorkloadEnded => Some(AbandonCause::RestartsExhausted.to_string()),
-            _ => self.troubles.get(&id).and_then(|trouble| trouble.problem.clone()),
+            _ => self.retries.get(&id).and_then(|retry| retry.problem.clone()),
         };
         JobStatus {
             id,
             kind: assigned.job.kind.to_string(),
-            state: assigned.part.state.to_string(),
+            state: assigned.assignment.state.to_string(),
             container: fact.name().to_owned(),
             slots: assigned.job.slots,
             restarts: notes.restarts,

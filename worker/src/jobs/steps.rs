@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// Dependencies of every step.
-pub(super) struct Workshop<C, E> {
+pub(super) struct StepExecutor<C, E> {
     /// The chain.
     pub(super) chain: C,
     /// The container engine.
@@ -53,7 +53,7 @@ pub(super) struct Workshop<C, E> {
 
 /// A job with all facts of the moment at which the decision was made.
 #[derive(Clone, Debug)]
-pub(super) struct Assignment {
+pub(super) struct StepContext {
     /// Number of the job.
     pub(super) id: u64,
     /// The job on chain.
@@ -157,9 +157,9 @@ fn random_salt() -> io::Result<[u8; 32]> {
     Ok(salt)
 }
 
-impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
+impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
     /// Carries out a decision.
-    pub(super) async fn carry_out(&self, what: &Decision, on: &Assignment) -> Result<(), StepError> {
+    pub(super) async fn carry_out(&self, what: &Decision, on: &StepContext) -> Result<(), StepError> {
         let (job, machine) = (on.id, self.machine);
         match what {
             Decision::Wait => Ok(()),
@@ -228,7 +228,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
     /// The order in the statement is the one that ran, even if the node now returns another: by their
     /// fingerprint the notes with the result belong to this manifest alone, and the manifest names the image,
     /// whose digest was compared with the order's.
-    fn vouch(&self, on: &Assignment, result_hash: [u8; 32]) -> [u8; 64] {
+    fn vouch(&self, on: &StepContext, result_hash: [u8; 32]) -> [u8; 64] {
         let statement = ResultStatement {
             job: on.id,
             machine: self.machine,
@@ -244,7 +244,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(())
     }
 
-    async fn prepare(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn prepare(&self, on: &StepContext) -> Result<(), StepError> {
         let refused = |reason: String| Err(StepError::Refused(reason));
         let Manifest::Public(manifest) = on.job.manifest else {
             return refused("its manifest is sealed, and this worker accepts public manifests only".into());
@@ -295,7 +295,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(())
     }
 
-    fn container_of(&self, on: &Assignment, image: String, manifest: JobManifest) -> ContainerSpec {
+    fn container_of(&self, on: &StepContext, image: String, manifest: JobManifest) -> ContainerSpec {
         let slots = u32::from(on.job.slots);
         ContainerSpec {
             identity: ContainerIdentity {
@@ -320,7 +320,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         }
     }
 
-    async fn start_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn start_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -335,7 +335,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.start(container, output).await?)
     }
 
-    async fn restart_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn restart_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -349,7 +349,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.start(container, output).await?)
     }
 
-    async fn follow_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn follow_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -357,7 +357,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.follow(container, output).await?)
     }
 
-    async fn unpause_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn unpause_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -371,7 +371,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
 
     /// Replaces the container by another one of the same image. The notes first drop that the old one ran, so
     /// that any failure on the way to the new one counts as part of the same loss.
-    async fn replace_container(&self, on: &Assignment, cause: LossCause) -> Result<(), StepError> {
+    async fn replace_container(&self, on: &StepContext, cause: LossCause) -> Result<(), StepError> {
         let notes = JobNotes {
             container_started: false,
             replacing: true,
@@ -382,11 +382,11 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         self.store.write_notes(on.id, &notes)?;
         self.remove_container(on).await?;
-        let on = Assignment { notes, ..on.clone() };
+        let on = StepContext { notes, ..on.clone() };
         self.prepare(&on).await
     }
 
-    fn collect(&self, on: &Assignment, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+    fn collect(&self, on: &StepContext, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
         let document = ResultDocument {
             exit_code,
             image_digest: on.job.image_digest,
@@ -403,7 +403,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.store.write_notes(on.id, &notes)?)
     }
 
-    async fn remove_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn remove_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };

@@ -20,7 +20,7 @@ use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
 
 use super::*;
 use crate::{
-    chain::WorkerCall,
+    chain::{CallSubmitter, FeeEstimator, JobReader, MessageSigner, WorkerCall},
     engine::{
         Capture, CaptureTarget, ContainerSpec, ContainerState, EngineDisk, EngineInfo, Exit, OutputStream,
         RunEnd, RunFact,
@@ -91,7 +91,7 @@ impl FakeChain {
     }
 }
 
-impl WorkerChain for FakeChain {
+impl JobReader for FakeChain {
     async fn head(&self) -> Result<Head, ChainError> {
         self.answer(|state| Head {
             best_block: state.best_block,
@@ -126,16 +126,22 @@ impl WorkerChain for FakeChain {
     async fn is_attested(&self, _: u64) -> Result<bool, ChainError> {
         self.answer(|state| !state.evidence_ended || state.shows_ended_evidence)
     }
+}
 
+impl FeeEstimator for FakeChain {
     async fn fee(&self, call: WorkerCall) -> Result<Balance, ChainError> {
         assert!(matches!(call, WorkerCall::Settle { .. }), "{call:?} is free");
         self.answer(|state| state.fee)
     }
+}
 
+impl MessageSigner for FakeChain {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         signature_of(message)
     }
+}
 
+impl CallSubmitter for FakeChain {
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, ChainError> {
         self.answer(|state| {
             if std::mem::take(&mut state.refuse_next) {
@@ -157,13 +163,13 @@ impl WorkerChain for FakeChain {
             let now_ms = state.now_ms;
             match call {
                 WorkerCall::Start { job } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Running {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Running {
                         started_at_ms: now_ms,
                         judged_until_ms: now_ms,
                     };
                 }
                 WorkerCall::SubmitResult { job, result_hash } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Verifying {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Verifying {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         window_ends_ms: now_ms + 1_000,
@@ -171,7 +177,7 @@ impl WorkerChain for FakeChain {
                     };
                 }
                 WorkerCall::SubmitAttestedResult { job, .. } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Ended {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Ended {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         judged_until_ms: now_ms,
@@ -180,7 +186,7 @@ impl WorkerChain for FakeChain {
                 }
                 WorkerCall::Settle { job, .. } => {
                     let record = state.jobs.get_mut(&job).unwrap();
-                    match &mut record.part.state {
+                    match &mut record.assignment.state {
                         AssignmentState::Running { judged_until_ms, .. } => *judged_until_ms = now_ms,
                         _ => drop(state.jobs.remove(&job)),
                     }
@@ -517,7 +523,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
             paid: 0,
             created_at_ms: state.now_ms,
         };
-        let part = Assignment {
+        let assignment = Assignment {
             provider: AccountId::from([2; 32]),
             price_per_slot_hour: 1,
             max_duration_ms: 1_000_000,
@@ -530,7 +536,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
                 risen_ms: 0,
             },
         };
-        state.jobs.insert(id, AssignedJob { job, part });
+        state.jobs.insert(id, AssignedJob { job, assignment });
     });
 }
 
@@ -682,7 +688,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
             state.shows_ended_evidence = shows_ended_evidence;
         });
         for _ in 0..20 {
-            tokio::time::advance(LONGEST_PAUSE).await;
+            tokio::time::advance(STEP_BACKOFF.maximum).await;
             world.block().await;
         }
         assert_eq!(
@@ -697,7 +703,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
         assert!(problem.contains("new evidence"), "{problem}");
 
         world.chain.change(|state| state.evidence_ended = false);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert!(matches!(
             world.chain.calls()[1..],
@@ -754,7 +760,7 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
 
     // Two epochs, so that the one in which the job started is closed.
     world.chain.change(|state| state.now_ms += 120_000);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(
         world.chain.calls()[1..],

@@ -40,7 +40,7 @@ async fn container_that_cannot_start_is_given_up() {
     world.deploy(7, TASK);
     for _ in 0..MAX_ENGINE_FAILURES {
         assert_eq!(world.chain.calls(), []);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
     assert_eq!(world.chain.calls(), [NOT_TAKEN]);
@@ -91,7 +91,7 @@ async fn refused_call_is_decided_anew_after_a_pause() {
     world.chain.change(|state| state.refuse_next = true);
     world.block().await;
     assert_eq!(world.chain.calls(), []);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
 }

@@ -26,7 +26,7 @@ impl World {
     /// Sets the job's state, as after a reorganization.
     fn put(&self, job: u64, state: AssignmentState) {
         self.chain
-            .change(|chain| chain.jobs.get_mut(&job).unwrap().part.state = state);
+            .change(|chain| chain.jobs.get_mut(&job).unwrap().assignment.state = state);
     }
 }
 
@@ -89,7 +89,7 @@ async fn job_that_final_blocks_still_have_is_not_gone() {
 async fn call_of_a_replaced_block_is_left_to_the_pool_and_then_sent_again() {
     let mut world = World::new();
     world.deploy(7, TASK);
-    let starting = world.chain.change(|state| state.jobs[&7].part.state);
+    let starting = world.chain.change(|state| state.jobs[&7].assignment.state);
     world.block().await;
     assert_eq!(starts(&world.chain.calls()), 1);
     world.put(7, starting);

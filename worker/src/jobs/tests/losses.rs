@@ -35,7 +35,7 @@ async fn container_that_vanished_is_replaced_by_one_of_the_same_image() {
             "it may be back at once"
         );
 
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.trace(), replacement());
         let created = world.engine.change(|engine| engine.created.clone());
@@ -66,7 +66,7 @@ async fn container_that_vanished_before_the_chain_heard_of_it_is_replaced_and_re
     world.engine.trace();
     world.restart();
     world.block().await;
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(world.engine.trace(), replacement());
     assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
@@ -82,14 +82,14 @@ async fn container_that_is_missed_for_a_moment_is_left_alone() {
         let containers = world.engine.lose_containers();
         world.block().await;
         world.engine.change(|engine| engine.containers = containers);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
     // An engine that does not answer counts as no loss either.
     world.engine.lose_containers();
     world.block().await;
     world.engine.change(|engine| engine.dead = true);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     world.engine.change(|engine| engine.dead = false);
     world.block().await;
@@ -138,7 +138,7 @@ async fn losses_of_a_stable_service_are_forgiven_and_those_of_a_task_are_not() {
         world.block().await;
         world.engine.lose_containers();
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(noted_restarts(&world, 7), 1);
         tokio::time::advance(STABLE_RUN).await;
@@ -162,12 +162,12 @@ async fn crash_while_a_container_is_replaced_counts_one_loss() {
             // Crash between writing the notes and creating the container.
             1 => {
                 world.engine.change(|engine| engine.failing_pulls = 1);
-                tokio::time::advance(LONGEST_PAUSE).await;
+                tokio::time::advance(STEP_BACKOFF.maximum).await;
                 world.block().await;
                 assert_eq!(noted_restarts(&world, 7), 1);
             }
             _ => {
-                tokio::time::advance(LONGEST_PAUSE).await;
+                tokio::time::advance(STEP_BACKOFF.maximum).await;
                 world
                     .supervisor
                     .look_at_chain(world.chain.change(|state| state.best_block))
@@ -180,7 +180,7 @@ async fn crash_while_a_container_is_replaced_counts_one_loss() {
         }
         world.restart();
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.state(), Some(ContainerState::Running));
         assert_eq!(noted_restarts(&world, 7), 1);
@@ -214,7 +214,7 @@ async fn registry_that_does_not_answer_for_minutes_ends_no_running_job() {
         world.engine.change(|engine| engine.failing_pulls = failures);
         for _ in 0..failures + 3 {
             world.block().await;
-            tokio::time::advance(LONGEST_PAUSE).await;
+            tokio::time::advance(STEP_BACKOFF.maximum).await;
         }
         world.block().await;
         assert_eq!(calls_but_settlements(&world), calls);

@@ -12,7 +12,7 @@ async fn run_through(world: &mut World, interrupt_after: u32, interrupt: impl Fn
             state.now_ms += 100;
             state.best_block
         });
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.supervisor.look_at_chain(best_block).await.unwrap();
         world.supervisor.round().await;
         if !world.supervisor.busy.is_empty() {
@@ -136,7 +136,7 @@ async fn task_whose_end_was_not_seen_runs_again_and_gives_the_result_of_the_run_
         world.engine.trace();
         world.engine.end_run(end);
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         let image = format!("pull localhost:5000/a@sha256:{}", "ab".repeat(32));
         assert_eq!(
@@ -161,7 +161,7 @@ async fn engine_that_has_not_told_the_end_yet_is_waited_for() {
     world.engine.trace();
     world.engine.set_state(ContainerState::Exited);
     for _ in 0..3 {
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
     assert_eq!(world.engine.trace(), Vec::<String>::new());
@@ -175,12 +175,12 @@ async fn service_that_keeps_ending_is_reported_as_ended_and_not_given_up() {
     world.block().await;
     for _ in 0..MAX_RESTARTS {
         world.engine.end_container(1);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.state(), Some(ContainerState::Running));
     }
     world.engine.end_container(1);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     let calls = world.chain.calls();
     assert_eq!(calls.last(), Some(&WorkerCall::ReportWorkloadEnded { job: 1 }));
@@ -223,7 +223,7 @@ async fn paused_container_is_told_to_run_on_once_and_then_replaced() {
 
         world.engine.set_state(ContainerState::Paused);
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.trace()[0], "remove");
         assert_eq!(world.engine.state(), Some(ContainerState::Running));

@@ -34,7 +34,7 @@ impl FinalView {
     pub(super) fn of(finalized_block: u64, genesis_hash: &[u8; 32], jobs: Vec<(u64, AssignedJob)>) -> Self {
         let state_of = |(id, assigned): (u64, AssignedJob)| {
             let fingerprint = fingerprint(genesis_hash, id, &assigned.job);
-            ((id, fingerprint), assigned.part.state)
+            ((id, fingerprint), assigned.assignment.state)
         };
         Self {
             block: Some(finalized_block),
@@ -67,7 +67,7 @@ impl SentCall {
 }
 
 /// A job's notes, together with the error of reading them.
-pub(super) struct NotesInHand {
+pub(super) struct LoadedNotes {
     pub(super) notes: JobNotes,
     /// Error of reading the notes. `notes` are then made up, and no decision is carried out that depends on
     /// them.
@@ -79,14 +79,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     ///
     /// A job that has not begun and whose notes cannot be written is declined: a decline costs nothing,
     /// silence until the deadline does.
-    pub(super) fn notes_in_hand(
+    pub(super) fn load_notes(
         &self,
         id: u64,
         assigned: &AssignedJob,
         fingerprint: &str,
         fact: ContainerFact,
-    ) -> NotesInHand {
-        let (mut notes, unreadable) = match self.workshop.store.notes(id, fingerprint) {
+    ) -> LoadedNotes {
+        let (mut notes, unreadable) = match self.executor.store.notes(id, fingerprint) {
             Ok(notes) => (self.settled(id, assigned, notes), None),
             Err(error) => (
                 JobNotes {
@@ -97,14 +97,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             ),
         };
         let has_begun = notes.container_started || fact.has_begun();
-        if matches!(assigned.part.state, AssignmentState::Starting { .. }) && !has_begun {
-            let refused = self.troubles.get(&id).and_then(|trouble| trouble.refused.clone());
+        if matches!(assigned.assignment.state, AssignmentState::Starting { .. }) && !has_begun {
+            let refused = self.retries.get(&id).and_then(|retry| retry.refused.clone());
             let obstacle = refused
                 .or_else(|| unreadable.clone())
-                .or_else(|| self.workshop.store.disk().problem());
+                .or_else(|| self.executor.store.disk().problem());
             notes.refused = notes.refused.or(obstacle);
         }
-        NotesInHand { notes, unreadable }
+        LoadedNotes { notes, unreadable }
     }
 
     /// Updates the notes from the chain's state: whether the job's result must still be kept from others.
@@ -122,10 +122,10 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             revealed: is_final,
             ..notes.clone()
         };
-        if told == notes || self.workshop.store.disk().problem().is_some() {
+        if told == notes || self.executor.store.disk().problem().is_some() {
             return notes;
         }
-        match self.workshop.store.write_notes(id, &told) {
+        match self.executor.store.write_notes(id, &told) {
             Ok(()) => told,
             Err(error) => {
                 tracing::warn!(job = id, %error, "noting that the job's result may be shown failed; it stays secret for now");
@@ -135,7 +135,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     }
 
     /// Returns the decision if it may be carried out with these notes, otherwise [`Decision::Wait`].
-    pub(super) fn allowed(decision: Decision, in_hand: &NotesInHand) -> Decision {
+    pub(super) fn allowed(decision: Decision, loaded: &LoadedNotes) -> Decision {
         let needs_none = matches!(
             decision,
             Decision::ReportStart
@@ -144,7 +144,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 | Decision::Expire
                 | Decision::Decline(_)
         );
-        if in_hand.unreadable.is_some() && !needs_none {
+        if loaded.unreadable.is_some() && !needs_none {
             Decision::Wait
         } else {
             decision
