@@ -1,8 +1,8 @@
-//! The kernel's reports: configfs-tsm, which serves TDX and SEV-SNP alike.
+//! The kernel's report interface configfs-tsm, for TDX and SEV-SNP.
 //!
-//! Source: Linux, `Documentation/ABI/testing/configfs-tsm-report`. A folder made below `report/` is a report: what is
-//! written to `inblob` is signed along in what `outblob` then reads. `generation` counts the writes, so that who made the
-//! folder sees whether somebody else wrote meanwhile.
+//! Source: Linux, `Documentation/ABI/testing/configfs-tsm-report`. A folder created below `report/` is a
+//! report: the data written to `inblob` is signed as part of the report that `outblob` returns. `generation`
+//! counts the writes, so that the creator of the folder notices a concurrent write.
 
 use std::{
     fs, io,
@@ -27,7 +27,7 @@ const WHAT: &str = "configfs-tsm (TDX, SEV-SNP)";
 
 type FolderCall = Box<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
 
-/// How report folders are made and removed: the kernel fills and empties them by itself.
+/// Calls that create and remove report folders: the kernel fills and empties them by itself.
 struct Folders {
     make: FolderCall,
     remove: FolderCall,
@@ -48,7 +48,7 @@ struct Configfs {
     kind: TeeKind,
 }
 
-/// Whether the kernel makes reports, and for which TEE.
+/// Returns the kernel as a source of reports, with the TEE that they are of.
 pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     look_with(paths, Folders::default()).map(|source| Arc::new(source) as Arc<dyn EvidenceSource>)
 }
@@ -115,7 +115,7 @@ impl EvidenceSource for Configfs {
         let entry = Entry::make(&self.reports, &self.folders)?;
         let generation = entry.generation()?;
         let mut writes = 0;
-        // A guest below the most privileged level may only ask for its own or a lower one.
+        // A guest below the most privileged level may only request its own or a lower level.
         if let Some(floor) = entry.privilege_floor()?
             && floor > 0
         {
@@ -144,7 +144,7 @@ impl EvidenceSource for Configfs {
         let certificates = certificates_of_table(&table.unwrap_or_default()).unwrap_or_else(|problem| {
             tracing::warn!(
                 problem,
-                "the host's certificates cannot be read; AMD is asked for them"
+                "reading the host's certificates failed; requesting them from AMD"
             );
             Vec::new()
         });
@@ -155,7 +155,7 @@ impl EvidenceSource for Configfs {
     }
 }
 
-/// A report of our own; its folder goes with it.
+/// A report folder of our own, removed on drop.
 struct Entry<'a> {
     path: PathBuf,
     folders: &'a Folders,
@@ -168,7 +168,7 @@ impl<'a> Entry<'a> {
         let path = reports.join(format!("assay-{}-{count}", process::id()));
         match (folders.make)(&path) {
             Ok(()) => (),
-            // A worker with the same process number, as in containers, broke off here.
+            // Left by a worker with the same process id that was killed here, as happens in containers.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 (folders.remove)(&path).map_err(|error| SourceError::io("remove", &path, error))?;
                 (folders.make)(&path).map_err(|error| SourceError::io("make", &path, error))?;
@@ -196,7 +196,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The most privileged level that this guest may ask for; `None` where there are no levels.
+    /// Returns the most privileged level that this guest may request; `None` if there are no levels.
     fn privilege_floor(&self) -> Result<Option<u32>, SourceError> {
         let bytes = bounded::read_if_present(&self.file("privlevel_floor"), 64)?;
         Ok(bytes.and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok()))
@@ -206,7 +206,7 @@ impl<'a> Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if let Err(error) = (self.folders.remove)(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a report's folder could not be removed");
+            tracing::warn!(path = %self.path.display(), %error, "removing a report's folder failed");
         }
     }
 }
@@ -222,15 +222,15 @@ mod tests {
         *,
     };
 
-    /// What a kernel answers with.
+    /// Behaviour of a kernel.
     #[derive(Clone)]
     struct Kernel {
         provider: &'static str,
-        /// What the report says, given what was asked with.
+        /// Returns the report for the data in `inblob`.
         answer: fn(&[u8]) -> Vec<u8>,
         aux: Option<Vec<u8>>,
         floor: Option<&'static str>,
-        /// Somebody else writes while the report is made.
+        /// True if another program writes while the report is made.
         raced: bool,
     }
 
@@ -252,7 +252,7 @@ mod tests {
         raced: false,
     };
 
-    /// A folder in configfs's place, with a kernel behind it; and the folders that were removed.
+    /// A folder in place of configfs with a kernel behind it, and a record of the removed folders.
     struct World {
         _folder: tempfile::TempDir,
         paths: DevicePaths,
@@ -273,7 +273,8 @@ mod tests {
             }
         }
 
-        /// Makes report folders as a kernel does, which fills them at once and signs when `outblob` is read.
+        /// Creates report folders as a kernel does, which fills them at once and signs when `outblob` is
+        /// read.
         fn folders(&self, kernel: Kernel) -> Folders {
             let (removed, written) = (self.removed.clone(), self.written.clone());
             let make = move |path: &Path| {
@@ -288,7 +289,7 @@ mod tests {
                     fs::write(path.join("privlevel_floor"), floor)?;
                     fs::write(path.join("privlevel"), "")?;
                 }
-                // Who opens the pipe waits for the thread at its other end, as for a kernel.
+                // Opening the pipe blocks until the thread opens its other end, as with a kernel.
                 let out = path.join("outblob");
                 assert!(Command::new("mkfifo").arg(&out).status()?.success());
                 let (kernel, path, written) = (kernel.clone(), path.to_owned(), written.clone());
@@ -334,7 +335,7 @@ mod tests {
             source.collect(&BINDING).unwrap(),
             Collected::Quote(echo(&BINDING.report_data()))
         );
-        // One for the look at the provider, one for the report.
+        // One folder for reading the provider, one for the report.
         assert_eq!(world.removed.lock().unwrap().len(), 2);
         assert!(world.is_clean());
     }
@@ -445,7 +446,7 @@ mod tests {
         };
         let text = missing(world.source(other));
         assert!(text.contains("\"arm_cca_guest\""), "{text}");
-        // A kernel without a driver for it refuses the folder.
+        // A kernel without a driver refuses to create the folder.
         let text = missing(look_with(
             &world.paths,
             Folders {

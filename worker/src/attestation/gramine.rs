@@ -1,7 +1,7 @@
-//! SGX enclaves under Gramine, which shows attestation as pseudo-files.
+//! SGX enclaves under Gramine, which offers attestation as pseudo-files.
 //!
-//! Source: Gramine's documentation, *Attestation and Secret Provisioning*: 64 bytes are written to `user_report_data`, then
-//! `quote` is read. `attestation_type` says whether there are quotes at all.
+//! Source: Gramine's documentation, *Attestation and Secret Provisioning*: 64 bytes are written to
+//! `user_report_data`, then `quote` is read. `attestation_type` says whether the enclave can make quotes.
 
 use std::{
     path::PathBuf,
@@ -20,11 +20,11 @@ const WHAT: &str = "SGX (Gramine)";
 
 struct Gramine {
     folder: PathBuf,
-    /// There is one report data for the whole enclave.
+    /// Serializes requests: the enclave has a single `user_report_data`.
     turn: Mutex<()>,
 }
 
-/// Whether this runs in an enclave of Gramine's that gives DCAP quotes.
+/// Returns Gramine as a source of DCAP quotes, if the worker runs in an enclave that makes them.
 pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     let folder = &paths.gramine;
     if !folder.join("quote").exists() {

@@ -1,8 +1,9 @@
-//! Keeps the machine attested: collects evidence, brings it to the chain, and renews it before it ends.
+//! Keeps the machine attested: collects evidence, submits it, and renews it before it ends.
 //!
-//! What counts is read off the chain at every look, so a worker that restarts goes on where it was, and evidence that the
-//! chain forgot or that the machine's keys were rotated away from is brought anew. Each source, the processor and every
-//! GPU, goes its own way: what one lacks keeps no other from attesting.
+//! The valid evidence is read from the chain in every round, so a restarted worker goes on where it was, and
+//! evidence that the chain dropped or that a rotation of the machine's keys invalidated is submitted anew.
+//! The sources, the processor and each GPU, are independent: the failure of one keeps no other from
+//! attesting.
 
 pub(crate) mod bounded;
 mod collateral;
@@ -52,30 +53,30 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Pause between two looks at what counts on chain.
+/// Pause between two reads of the valid evidence.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Delays between attempts that fail. A refused submission costs its fee.
+/// Backoff between failed attempts. A refused submission costs its fee.
 pub(crate) const ATTEMPT_BACKOFF: Backoff = Backoff {
     initial: Duration::from_secs(60),
     maximum: Duration::from_secs(2 * 3_600),
 };
 
-/// What is asked and told of the chain's evidence.
+/// The chain, as far as attestation needs it.
 pub trait AttestationChain: CollateralChain {
-    /// A recent block to bind evidence to, which is hardly ever replaced.
+    /// Returns a recent block to bind evidence to, one that is hardly ever replaced.
     fn anchor(&self) -> impl Future<Output = Result<BlockId, Error>> + Send;
 
-    /// The machine as the chain has it.
+    /// Returns the machine's record.
     fn machine(&self, machine: u64) -> impl Future<Output = Result<Option<Machine>, Error>> + Send;
 
-    /// The machine's evidence.
+    /// Returns the machine's evidence.
     fn evidence_of(&self, machine: u64) -> impl Future<Output = Result<Vec<EvidenceRecord>, Error>> + Send;
 
-    /// Whether the chain keeps a key.
+    /// Returns true if the chain has a key.
     fn keeps_key(&self, id: &KeyId) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Submits evidence, and waits until that is final; while nothing becomes final, for some minutes.
+    /// Submits evidence, and waits until it is finalized; while finality stalls, for some minutes.
     fn submit(
         &self,
         machine: u64,
@@ -117,43 +118,43 @@ impl AttestationChain for ConnectedChain {
     }
 }
 
-/// Takes how each source stands, and what keeps all of them from attesting.
+/// Callback for the status of each source, and for a problem that keeps all of them from attesting.
 pub type Show = Box<dyn Fn(Vec<SourceStatus>, Option<String>) + Send + Sync>;
 
-/// What a machine attests with.
+/// Dependencies of [`keep_attested`].
 pub struct AttestorParts<C> {
     /// The chain.
     pub chain: C,
-    /// The machine.
+    /// Number of the machine.
     pub machine: u64,
-    /// Hash of the chain's first block.
+    /// Hash of the genesis block.
     pub genesis_hash: [u8; 32],
     /// Public part of this worker's key.
     pub worker_key: [u8; 32],
-    /// The key that consumers seal to and this worker can open.
+    /// Key that consumers seal to and this worker can open.
     pub sealing_key: [u8; 32],
-    /// What gives evidence; none twice.
+    /// Sources of evidence, each once.
     pub sources: Vec<Arc<dyn EvidenceSource>>,
-    /// Brings collateral; `None` where the configuration leaves that to others.
+    /// Submits collateral; `None` if the configuration leaves that to others.
     pub collector: Option<Collector>,
-    /// Finds certificates of AMD's chips.
+    /// Finds the certificates of AMD's chips.
     pub amd: AmdCertificates,
-    /// Shown how each source stands, after every look.
+    /// Called with the status of each source after every round.
     pub show: Show,
-    /// Counts.
+    /// Metrics that count the attestations.
     pub metrics: Metrics,
-    /// The time in seconds since 1970.
+    /// Returns the time in seconds since 1970.
     pub now_s: fn() -> u64,
 }
 
-/// The system's time in seconds since 1970.
+/// Returns the system time in seconds since 1970.
 pub fn system_time_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
 
-/// Attests for as long as the connection holds.
+/// Attests until the connection is lost.
 pub async fn keep_attested<C: AttestationChain>(parts: AttestorParts<C>) -> Result<(), Error> {
     let mut attestor = Attestor::new(parts);
     loop {
@@ -162,14 +163,14 @@ pub async fn keep_attested<C: AttestationChain>(parts: AttestorParts<C>) -> Resu
     }
 }
 
-/// How a source stands.
+/// State of one source.
 struct Track {
     source: Arc<dyn EvidenceSource>,
-    /// The device behind it, once that is known. A machine has one processor, so only GPUs need it to be told apart.
+    /// Identifier of the device, once known. A machine has one processor, so only GPUs need it.
     device: Option<[u8; 32]>,
-    /// Until when its evidence counts; `None` where it has none that counts.
+    /// End of its valid evidence, in seconds since 1970; `None` if it has none.
     until_s: Option<u64>,
-    /// From when on it is renewed.
+    /// Time from which on the evidence is renewed, in seconds since 1970.
     renew_at_s: u64,
     failures: u32,
     not_before: Option<Instant>,
@@ -177,7 +178,7 @@ struct Track {
 }
 
 impl Track {
-    /// The source's own evidence among what counts.
+    /// Returns the source's own evidence among the machine's valid evidence.
     fn own<'r>(&self, counting: &'r [EvidenceRecord]) -> Option<&'r EvidenceRecord> {
         let kind = self.source.kind();
         match self.device {
@@ -189,7 +190,8 @@ impl Track {
         }
     }
 
-    /// Notes what counts on chain. New evidence is renewed when half of what it then has is over.
+    /// Updates the state from the valid evidence on chain. New evidence is renewed at half of its remaining
+    /// lifetime.
     fn observe(&mut self, counting: &[EvidenceRecord], now_s: u64) {
         let until_s = self.own(counting).map(|record| record.until_s);
         if until_s != self.until_s {
@@ -210,7 +212,7 @@ impl Track {
             source = self.source.name(),
             problem,
             again_in_seconds = pause.as_secs(),
-            "no new evidence"
+            "collecting or submitting evidence failed"
         );
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(Instant::now() + pause);
@@ -224,7 +226,7 @@ impl Track {
     }
 }
 
-/// Why an attempt came to nothing.
+/// Reason why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
     #[error(transparent)]
@@ -237,14 +239,14 @@ enum AttemptError {
     Collateral(#[from] CollateralError),
     #[error("the evidence cannot be read: {0}")]
     Evidence(#[from] assay_evidence::EvidenceError),
-    #[error("the driver broke off: {0}")]
+    #[error("the driver's task failed: {0}")]
     BrokeOff(#[from] tokio::task::JoinError),
-    #[error("the chain took the evidence and does not show it; it is looked for again")]
+    #[error("the chain accepted the evidence and does not show it; looking for it again")]
     NotShown,
 }
 
 impl AttemptError {
-    /// The chain's error, where the connection is gone.
+    /// Returns the chain's error if the connection is lost, otherwise the error itself.
     fn lost(self) -> Result<Error, Self> {
         match self {
             Self::Chain(error) | Self::Collateral(CollateralError::Chain(error))
@@ -257,14 +259,14 @@ impl AttemptError {
     }
 }
 
-/// Evidence with what it takes to submit it.
+/// Evidence together with the data that its submission needs.
 struct Ready {
     collected: Collected,
-    /// The chain of the key that signed, if the evidence has one.
+    /// Certificate chain of the signing key, if the evidence has one.
     certificates: Vec<Vec<u8>>,
-    /// What the chain calls that key, where the chain of certificates tells it.
+    /// The chain's identifier of the signing key, if the certificates tell it.
     key: Option<KeyId>,
-    /// The device, where only that tells sources apart.
+    /// Identifier of the device, where sources of the same kind must be distinguished.
     device: Option<[u8; 32]>,
 }
 
@@ -310,7 +312,7 @@ impl<C: AttestationChain> Attestor<C> {
         Self { parts, tracks }
     }
 
-    /// One look at the chain, and what follows from it. The error is a lost connection.
+    /// Reads the chain and attests with each source that is due. The error is a lost connection.
     async fn round(&mut self) -> Result<(), Error> {
         let problem = match self.look().await {
             Ok(problem) => problem,
@@ -318,7 +320,7 @@ impl<C: AttestationChain> Attestor<C> {
             Err(error) => Some(error.to_string()),
         };
         if let Some(problem) = &problem {
-            tracing::warn!(problem, "nothing is attested meanwhile");
+            tracing::warn!(problem, "attestation is paused");
         }
         let sources = self
             .tracks
@@ -346,7 +348,8 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(())
     }
 
-    /// Attests whatever is due; says what keeps all of it from attesting.
+    /// Attests with each source that is due; returns the problem that keeps all of them from attesting, if
+    /// there is one.
     async fn look(&mut self) -> Result<Option<String>, Error> {
         let machine = self.parts.machine;
         let Some(record) = self.parts.chain.machine(machine).await? else {
@@ -355,7 +358,7 @@ impl<C: AttestationChain> Attestor<C> {
         if record.status == MachineStatus::Retired {
             return Ok(Some("the machine has left the market".to_owned()));
         }
-        // Evidence vouches that the keys are here: for others it would be a lie.
+        // Evidence certifies that this machine holds the keys: for other keys that would be false.
         if record.worker_key.0 != self.parts.worker_key || record.sealing_key != self.parts.sealing_key {
             return Ok(Some(format!(
                 "the machine's keys on chain are not this worker's: rotate them to the worker key 0x{} and the sealing key \
@@ -392,7 +395,7 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(None)
     }
 
-    /// The machine's evidence that counts now, for the keys of this worker.
+    /// Returns the machine's evidence that is valid now, for the keys of this worker.
     async fn counting(&self) -> Result<Vec<EvidenceRecord>, Error> {
         let keys = keys_digest(&self.parts.worker_key, &self.parts.sealing_key);
         let now_s = (self.parts.now_s)();
@@ -401,7 +404,7 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(records)
     }
 
-    /// Collects evidence of a source and brings it to the chain.
+    /// Collects evidence from a source and submits it.
     async fn attempt(&mut self, place: usize, counting: &[EvidenceRecord]) -> Result<(), AttemptError> {
         let Some(track) = self.tracks.get(place) else {
             return Ok(());
@@ -420,7 +423,7 @@ impl<C: AttestationChain> Attestor<C> {
         let now_s = (self.parts.now_s)();
         let ready = self.ready(collected, now_s).await?;
 
-        // A GPU is known by its certificate: perhaps it has evidence since before this worker was started.
+        // A GPU is identified by its certificate: it may have evidence from before this worker was started.
         if let Some(track) = self.tracks.get_mut(place)
             && ready.device.is_some()
             && track.device != ready.device
@@ -434,8 +437,8 @@ impl<C: AttestationChain> Attestor<C> {
         self.bring_collateral(&ready, now_s).await?;
         self.submit(anchor.number, &ready).await?;
 
-        // Submissions follow each other, and each waits for its finality, or minutes, before the next one takes its anchor: so
-        // what was recorded for this anchor is this source's.
+        // Submissions are sequential, and each waits for finality, or some minutes, before the next one takes
+        // its anchor: so the evidence recorded for this anchor is this source's.
         let kind = source.kind();
         let recorded = self.counting().await?;
         let own = recorded
@@ -458,10 +461,10 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(())
     }
 
-    /// Looks at the certificates of evidence: whose key signed, and what it is called on chain.
+    /// Reads the certificates of evidence for the signing key and its identifier on chain.
     async fn ready(&self, collected: Collected, now_s: u64) -> Result<Ready, AttemptError> {
-        // With the vendors' own roots. Where governance trusts others the key just has no name here, and its chain goes along
-        // every time.
+        // With the vendors' own roots. If governance trusts other roots, the key has no identifier here, and
+        // its certificate chain is sent every time.
         let roots = vendor_roots()?;
         match &collected {
             Collected::Quote(bytes) => {
@@ -507,14 +510,14 @@ impl<C: AttestationChain> Attestor<C> {
         }
     }
 
-    /// Sees to it that the chain can judge the evidence.
+    /// Submits the collateral that the chain needs to judge the evidence.
     async fn bring_collateral(&self, ready: &Ready, now_s: u64) -> Result<(), AttemptError> {
         let Some(collector) = &self.parts.collector else {
             return Ok(());
         };
         let (chain, certificates) = (&self.parts.chain, &ready.certificates);
         let (outcome, is_required) = match &ready.collected {
-            // Without its chain nobody can tell which.
+            // Without certificates the needed collateral is unknown.
             Collected::Quote(_) if certificates.is_empty() => return Ok(()),
             Collected::Quote(quote) => (
                 collector.bring_for_quote(chain, quote, certificates, now_s).await,
@@ -528,17 +531,18 @@ impl<C: AttestationChain> Attestor<C> {
             Err(error) => match AttemptError::from(error).lost() {
                 Ok(lost) => Err(lost.into()),
                 Err(error) if is_required => Err(error),
-                // Whether lists are required is the chain's policy, so the chain has the last word.
+                // The chain's policy decides whether lists are required, so a missing list is no failure
+                // here.
                 Err(error) => {
-                    tracing::warn!(%error, "a list of revoked certificates could not be brought");
+                    tracing::warn!(%error, "submitting a list of revoked certificates failed");
                     Ok(())
                 }
             },
         }
     }
 
-    /// Submits evidence by the key that the chain keeps; with its chain of certificates where it keeps none, or where what
-    /// it keeps does not fit any more.
+    /// Submits evidence by the key that the chain has; with its certificate chain if the chain lacks the key,
+    /// or if the chain's entry no longer matches.
     async fn submit(&self, anchor: u64, ready: &Ready) -> Result<(), Error> {
         let (chain, machine) = (&self.parts.chain, self.parts.machine);
         let known = match ready.key {
@@ -547,14 +551,14 @@ impl<C: AttestationChain> Attestor<C> {
         };
         let outcome = chain.submit(machine, anchor, ready.evidence(known)).await;
         let Err(error) = outcome else { return Ok(()) };
-        // After an update of its firmware, a platform has new certificates of the same key.
+        // After a firmware update a platform has new certificates of the same key.
         let may_be_outdated = error.is_dispatch("Attestation", "Refused")
             || error.is_dispatch("Attestation", "NoSuchKey")
             || error.is_dispatch("Attestation", "ExpiresTooSoon");
         if known.is_none() || !may_be_outdated {
             return Err(error);
         }
-        tracing::info!(%error, "the key that the chain keeps does not fit; its certificates are brought anew");
+        tracing::info!(%error, "the chain's entry of the key does not match; sending its certificates again");
         chain.submit(machine, anchor, ready.evidence(None)).await
     }
 }

@@ -13,7 +13,7 @@ use super::source::{Collected, DevicePaths, EvidenceSource, MissingSource, Sourc
 
 const WHAT: &str = "NVIDIA GPU";
 
-/// Most GPUs of a machine that are looked at: as many as a machine has slots.
+/// Maximum number of a machine's GPUs: the maximum number of its slots.
 const MAX_GPUS: u32 = crate::config::MAX_SLOTS as u32;
 
 struct Gpu {
@@ -22,13 +22,13 @@ struct Gpu {
     name: String,
 }
 
-/// The GPUs of this machine that attest, or what is lacking.
+/// Returns the GPUs of this machine that can attest.
 pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, MissingSource> {
     let nvml = load(&paths.nvml)?;
     let missing = |reason: String| MissingSource::new(WHAT, reason);
     let count = nvml
         .device_count()
-        .map_err(|error| missing(format!("NVIDIA's driver does not tell its GPUs: {error}")))?;
+        .map_err(|error| missing(format!("NVIDIA's driver does not list its GPUs: {error}")))?;
     if count == 0 {
         return Err(missing("NVIDIA's driver has no GPU".to_owned()));
     }
@@ -62,15 +62,16 @@ fn load(library: &Path) -> Result<Nvml, MissingSource> {
                 "NVIDIA's library is there, but the driver is not loaded".to_owned()
             }
             NvmlError::NoPermission => {
-                "NVIDIA's driver does not talk to this user; give it the right to /dev/nvidia*".to_owned()
+                "this user may not use NVIDIA's driver; give it access to /dev/nvidia*".to_owned()
             }
-            error => format!("NVIDIA's library does not start: {error}"),
+            error => format!("initializing NVIDIA's library failed: {error}"),
         };
         MissingSource::new(WHAT, reason)
     })
 }
 
-/// Whether the GPUs attest. Their development mode does, too, but measures otherwise, which no reference has.
+/// Checks that the GPUs can attest. Their development mode attests, too, but with other measurements, which
+/// no reference values match.
 fn is_confidential(nvml: &Nvml) -> Result<(), String> {
     let device = nvml
         .device_by_index(0)
@@ -83,10 +84,10 @@ fn is_confidential(nvml: &Nvml) -> Result<(), String> {
                 .to_owned(),
         ),
         Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => Err(
-            "these GPUs or their driver know no confidential computing; H100 and later do, with a driver of 550 or later"
+            "these GPUs or their driver do not support confidential computing; H100 and later do, with a driver of 550 or later"
                 .to_owned(),
         ),
-        Err(error) => Err(format!("the driver does not tell whether confidential computing is on: {error}")),
+        Err(error) => Err(format!("reading the state of confidential computing failed: {error}")),
     }
 }
 
@@ -118,7 +119,7 @@ impl EvidenceSource for Gpu {
         if *read.nonce() != nonce {
             return Err(SourceError::refused(
                 &*self.name,
-                "the report answers another question than the one that was asked",
+                "the report does not contain the nonce of the request",
             ));
         }
         let text = device
@@ -142,7 +143,7 @@ mod tests {
         *,
     };
 
-    /// A library in place of NVIDIA's, with the structures of its interface.
+    /// C source of a library in place of NVIDIA's, with the structs of its interface.
     const LIBRARY: &str = r#"
 #include <string.h>
 #include <stdio.h>
@@ -215,7 +216,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
         chain: &[],
     };
 
-    /// Builds such a library.
+    /// Compiles such a library.
     fn install(driver: &Driver<'_>) -> (tempfile::TempDir, DevicePaths) {
         let folder = tempfile::tempdir().unwrap();
         let paths = DevicePaths::below(folder.path());
@@ -243,7 +244,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
         look(&paths).map(|_| ()).unwrap_err().reason
     }
 
-    /// A report of one measurement, without a signature that anybody would accept.
+    /// Makes a report of one measurement, with an invalid signature.
     fn small_report() -> Vec<u8> {
         let mut report = vec![0x11, 0xe0, 1, 0xff];
         report.extend([0; 32 + 1]);
@@ -289,7 +290,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
             .collect(&BINDING)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("another question"), "{error}");
+        assert!(error.contains("the nonce of the request"), "{error}");
     }
 
     #[test]
