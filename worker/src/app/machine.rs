@@ -236,7 +236,7 @@ impl MachineSession {
                 .bring_collateral
                 .then(|| Collector::new(fetch.clone(), settings.urls.clone())),
             amd: AmdCertificates::new(fetch, &settings.urls.amd, settings.amd_certificate_file.clone()),
-            show: Box::new(move |sources, problem| {
+            on_status: Box::new(move |sources, problem| {
                 status.update(|status| {
                     status.attestation.sources = sources;
                     status.attestation.problem = problem;
