@@ -437,7 +437,7 @@ impl App {
                     self.metrics.machine_takes_jobs.set(0);
                     self.status.update(|status| {
                         status.machine = None;
-                        status.standing = None;
+                        status.market_status = None;
                         status.jobs = Vec::new();
                         status.phase = Phase::Registering;
                     });

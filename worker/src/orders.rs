@@ -92,12 +92,12 @@ impl OrderBook for ConnectedChain {
 
 /// What was tried, so that it is not tried again too soon.
 #[derive(Default)]
-struct Memory {
+struct SeenOrders {
     had: BTreeSet<u64>,
     refused_at: BTreeMap<u64, Instant>,
 }
 
-impl Memory {
+impl SeenOrders {
     fn forget_old(&mut self) {
         self.refused_at
             .retain(|_, since| since.elapsed() < PAUSE_AFTER_REFUSAL);
@@ -134,9 +134,9 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
     mut blocks: watch::Receiver<u64>,
     is_ready: impl Fn() -> bool + Send,
 ) -> Result<(), Error> {
-    let mut memory = Memory::default();
+    let mut seen = SeenOrders::default();
     while blocks.changed().await.is_ok() {
-        memory.forget_old();
+        seen.forget_old();
         if !is_ready() {
             continue;
         }
@@ -149,17 +149,17 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
                 continue;
             }
         };
-        let Some(order) = best(orders, |job| memory.knows(job) || was_here(&taker.store, job)) else {
+        let Some(order) = best(orders, |job| seen.knows(job) || was_here(&taker.store, job)) else {
             continue;
         };
         if let Some(reason) = taker.objection(&order).await? {
-            memory.refused_at.insert(order.job, Instant::now());
+            seen.refused_at.insert(order.job, Instant::now());
             tracing::info!(job = order.job, reason, "an open order is left to others");
             continue;
         }
         match book.take(order.job, machine).await {
             Ok(()) => {
-                memory.had.insert(order.job);
+                seen.had.insert(order.job);
                 tracing::info!(
                     job = order.job,
                     slots = order.slots,
@@ -168,7 +168,7 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
             }
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
-                memory.refused_at.insert(order.job, Instant::now());
+                seen.refused_at.insert(order.job, Instant::now());
                 tracing::info!(job = order.job, %error, "an open order could not be taken");
             }
         }

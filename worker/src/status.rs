@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
-    files::DiskStatus, jobs::JobStatus, keys::Keys, standing::Standing,
+    files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
 };
 
 /// Blocks that may not be final yet before that is a problem: a minute's.
@@ -26,7 +26,8 @@ pub struct Status {
     /// The machine's number, once it is registered.
     pub machine: Option<u64>,
     /// How the machine stands on chain as it was last seen: whether it takes new jobs, and if not, what to do.
-    pub standing: Option<Standing>,
+    #[serde(rename = "standing")]
+    pub market_status: Option<MarketStatus>,
     /// What the worker is doing as a whole.
     pub phase: Phase,
     /// What the provider has to do before this worker can serve a machine.
@@ -159,7 +160,7 @@ impl StatusBoard {
             worker_key: keys.worker_account().to_string(),
             sealing_key: format!("0x{}", hex::encode(keys.sealing_public())),
             machine: None,
-            standing: None,
+            market_status: None,
             phase: Phase::Connecting,
             waits_for_provider: None,
             chain: ChainStatus::default(),

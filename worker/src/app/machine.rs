@@ -34,10 +34,10 @@ use crate::{
     comeback,
     engine::DockerEngine,
     jobs::{Supervisor, SupervisorParts},
+    market_status::{MarketStatus, has_other_worker},
     orders::{self, OrderTaker},
     preflight::Preflight,
     registration, rewards,
-    standing::{Standing, has_other_worker},
     status::Phase,
     tasks::{PartError, PartSet},
 };
@@ -372,11 +372,14 @@ impl MachineSession {
         {
             return Ok(false);
         }
-        let standing = Standing::of(self.machine, record.as_ref(), &app.keys.sealing_public());
-        app.metrics.machine_takes_jobs.set(standing.takes_jobs.into());
-        if app.status.read().standing.as_ref() != Some(&standing) {
-            standing.log(self.machine);
-            app.status.update(|status| status.standing = Some(standing));
+        let market_status = MarketStatus::of(self.machine, record.as_ref(), &app.keys.sealing_public());
+        app.metrics
+            .machine_takes_jobs
+            .set(market_status.takes_jobs.into());
+        if app.status.read().market_status.as_ref() != Some(&market_status) {
+            market_status.log(self.machine);
+            app.status
+                .update(|status| status.market_status = Some(market_status));
         }
         Ok(true)
     }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Mutex};
 use assay_client::AccountId;
 
 use super::{fetch::tests::Server, *};
-use crate::standing::tests::machine as machine_record;
+use crate::market_status::tests::machine as machine_record;
 
 const MACHINE: u64 = 3;
 const WORKER: [u8; 32] = [2; 32];
