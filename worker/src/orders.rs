@@ -15,7 +15,7 @@ use std::{
 };
 
 use assay_client::{Error, manifest::JobManifest, market::OpenOrder, types::Manifest};
-use assay_primitives::money::Balance;
+use assay_primitives::{job::DEFAULT_START_WINDOW_MS, money::Balance};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -25,10 +25,6 @@ use crate::{
     preflight::{Preflight, PreflightError},
     profit,
 };
-
-/// Time that the chain gives to start an accepted job, in milliseconds of active time: what governance sets
-/// it to when a chain begins. The worker goes by the deadline itself once it has the job.
-const START_WINDOW_MS: u64 = 600_000;
 
 /// Time for which an order that could not be taken is left alone.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
@@ -189,7 +185,8 @@ impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
             let Some(manifest) = self.book.manifest(order.job).await? else {
                 return Ok(Some("its manifest is not to be had, or not valid".into()));
             };
-            let within_ms = START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
+            // Once the worker has the job, it goes by the deadline itself.
+            let within_ms = DEFAULT_START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
             let looked = self
                 .preflight
                 .check(&*self.engine, &manifest.image, Some(within_ms))

@@ -1,29 +1,29 @@
 //! What a job brings in, and what the chain charges for it.
 
 use assay_client::{Error, units::format_asy};
-use assay_primitives::{job::JobId, machine::MachineId, money::Balance};
+use assay_primitives::{
+    clock::MILLIS_PER_HOUR,
+    job::{self, DEFAULT_PROTOCOL_FEE_PPM, JobId},
+    machine::MachineId,
+    money::{Balance, Rounding},
+};
 
 use crate::chain::{FeeEstimator, WorkerCall};
 
-/// Share of each payment that is the protocol's, in millionths: what governance sets it to when a chain
-/// begins.
-const PROTOCOL_FEE_PPM: u128 = 50_000;
-
 const FULL_PPM: u128 = 1_000_000;
 
-const MS_PER_HOUR: u128 = 3_600_000;
+/// Highest price that is reckoned with, in plancks: more than all ASY, and small enough to be multiplied with
+/// a share in parts per million.
+const MAX_PRICE: Balance = Balance::MAX / MILLIS_PER_HOUR as Balance;
 
 /// The most that a job brings the provider, in plancks: its price for all its slots and its longest time,
 /// less the protocol's fee; rounded down.
 ///
 /// A task that is done earlier brings less, but nobody knows that beforehand.
 pub fn revenue(price_per_slot_hour: Balance, slots: u8, max_duration_ms: u64) -> Balance {
-    let price = price_per_slot_hour
-        .saturating_mul(slots.into())
-        .saturating_mul(max_duration_ms.into())
-        / MS_PER_HOUR;
-    // Fits, because the price was divided by more than this multiplies it with.
-    price * (FULL_PPM - PROTOCOL_FEE_PPM) / FULL_PPM
+    let price = job::cost(price_per_slot_hour, slots, max_duration_ms, Rounding::Down)
+        .map_or(MAX_PRICE, |price| price.min(MAX_PRICE));
+    price * (FULL_PPM - u128::from(DEFAULT_PROTOCOL_FEE_PPM)) / FULL_PPM
 }
 
 /// What the chain will charge the worker key for a job that it has already, in plancks. Starting it and
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(revenue(3_600_000, 1, 1), 0);
         assert_eq!(
             revenue(u128::MAX, 64, u64::MAX),
-            u128::MAX / MS_PER_HOUR * 950_000 / FULL_PPM
+            u128::MAX / 3_600_000 * 950_000 / FULL_PPM
         );
     }
 

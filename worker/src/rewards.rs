@@ -1,6 +1,7 @@
 //! Has the chain pay the machine's rewards whenever an epoch has ended.
 
 use assay_client::Error;
+use assay_primitives::emission::MAX_EPOCHS_PER_PAYOUT;
 use tokio::sync::watch;
 
 use crate::{
@@ -8,12 +9,9 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Epochs that are asked to be paid at once; the chain's own limit.
-///
-/// One payout at each epoch's end also works off the backlog of an absence, 31 epochs at a time.
-pub const MAX_EPOCHS_AT_ONCE: u32 = 32;
-
-/// Pays at every new epoch that `epochs` tells; ends when the connection is lost or nobody tells epochs any more.
+/// Pays at every new epoch that `epochs` tells; ends when the connection is lost or nobody tells epochs any
+/// more. A payout is for as many epochs as the chain allows, so that the one at each epoch's end also works off
+/// the backlog of an absence.
 pub async fn pay_every_epoch<C: CallSubmitter>(
     chain: C,
     machine: u64,
@@ -23,7 +21,7 @@ pub async fn pay_every_epoch<C: CallSubmitter>(
     while epochs.changed().await.is_ok() {
         let call = WorkerCall::Payout {
             machine,
-            max_epochs: MAX_EPOCHS_AT_ONCE,
+            max_epochs: MAX_EPOCHS_PER_PAYOUT,
         };
         match chain.send(call).await {
             Ok(_) => {
@@ -100,7 +98,7 @@ mod tests {
         assert!(payouts.await.unwrap().unwrap_err().is_connection_lost());
         let payout = WorkerCall::Payout {
             machine: 3,
-            max_epochs: MAX_EPOCHS_AT_ONCE,
+            max_epochs: MAX_EPOCHS_PER_PAYOUT,
         };
         assert_eq!(*chain.calls.lock().unwrap(), [payout, payout]);
     }
