@@ -1,27 +1,27 @@
 //! The provider's binary: registers a machine, runs consumers' containers, reports results, collects rewards.
 //!
-//! | module | is |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | `worker.yaml`, strictly read |
-//! | [`files`] | the files that the worker keeps, and the disk that they are on |
+//! | [`files`] | the files that the worker keeps, and their disk |
 //! | [`keys`] | the machine's keys and their files |
-//! | [`registration`] | brings the machine onto the chain |
-//! | [`market_status`] | how the machine stands on chain, in words |
+//! | [`registration`] | registers the machine on chain |
+//! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
-//! | [`preflight`] | looks at images before they are pulled |
-//! | [`profit`] | what a job brings in, and what the chain charges for it |
-//! | [`jobs`] | the supervisor: decides for every job, and acts |
+//! | [`preflight`] | checks images before they are pulled |
+//! | [`profit`] | a job's revenue and the chain's fees for it |
+//! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
 //! | [`challenge`] | answers the hardware challenge |
 //! | [`attestation`] | keeps the machine attested |
-//! | [`sealing_store`] | how the key that consumers seal to is kept |
+//! | [`sealing_store`] | storage of the key that consumers seal to |
 //! | [`orders`] | takes open orders at the machine's ask |
-//! | [`rewards`] | has rewards paid at every epoch's end |
-//! | `backoff` | the delays between attempts that fail |
-//! | [`tasks`] | keeps the parts going, each by itself |
+//! | [`rewards`] | has rewards paid at the end of every epoch |
+//! | `backoff` | the delays between failed attempts |
+//! | [`tasks`] | runs the worker's parts independently of each other |
 //! | [`api`] | the HTTP interface |
-//! | [`app`] | puts it all together and keeps it going |
-//! | [`check`] | tells what would go wrong, before it does |
+//! | [`app`] | starts all parts and keeps them running |
+//! | [`check`] | checks the configuration and the host |
 
 pub mod address;
 pub mod api;

@@ -1,4 +1,4 @@
-//! Has the chain pay the machine's rewards whenever an epoch has ended.
+//! Has the machine's rewards paid at the end of every epoch.
 
 use assay_client::Error;
 use assay_primitives::emission::MAX_EPOCHS_PER_PAYOUT;
@@ -9,9 +9,11 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Pays at every new epoch that `epochs` tells; ends when the connection is lost or nobody tells epochs any
-/// more. A payout is for as many epochs as the chain allows, so that the one at each epoch's end also works off
-/// the backlog of an absence.
+/// Pays at every new epoch from `epochs`. Ends when the connection is lost or the sender of `epochs` is
+/// dropped.
+///
+/// A payout pays as many epochs as the chain allows: the one at the end of each epoch also works off the backlog
+/// of an absence.
 pub async fn pay_every_epoch<C: CallSubmitter>(
     chain: C,
     machine: u64,
@@ -26,16 +28,16 @@ pub async fn pay_every_epoch<C: CallSubmitter>(
         match chain.send(call).await {
             Ok(_) => {
                 metrics.payouts.inc();
-                tracing::info!(machine, "the rewards of ended epochs are paid");
+                tracing::info!(machine, "paid the rewards of ended epochs");
             }
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) if error.is_dispatch("RewardEmission", "NothingToPay") => {
                 tracing::debug!(machine, "no rewards are due");
             }
             Err(error @ Error::Undecided { .. }) => {
-                tracing::warn!(machine, %error, "it is not sure yet that rewards are paid; the next epoch asks again");
+                tracing::warn!(machine, %error, "the payout of rewards is not finalized yet; the next epoch repeats it");
             }
-            Err(error) => tracing::warn!(machine, %error, "rewards could not be paid; they stay due"),
+            Err(error) => tracing::warn!(machine, %error, "paying rewards failed; they stay due"),
         }
     }
     Ok(())
@@ -51,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers calls with what a test lined up, and with success afterwards.
+    /// A chain that answers calls with the errors of a test, and with success afterwards.
     #[derive(Clone, Default)]
     struct FakeChain {
         calls: Arc<Mutex<Vec<WorkerCall>>>,

@@ -90,7 +90,7 @@ impl PartRunner {
                 part = name,
                 reason,
                 again_in_seconds = pause.as_secs(),
-                "a part of the worker broke off; the others go on"
+                "a part of the worker failed; the others go on"
             );
             self.metrics.task_failures.with_label_values(&[name]).inc();
             (self.on_change)(name, Some(reason));

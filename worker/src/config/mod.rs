@@ -130,11 +130,11 @@ pub struct AssaySettings {
     pub allow_private_registries: bool,
     /// `region`: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: `unspecified`.
     pub region: String,
-    /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Given together with `longitude`.
+    /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Needs `longitude`.
     pub latitude_microdegrees: i32,
     /// `longitude`: degrees east with at most 6 decimals, −180 to 180. Default: 0.
     pub longitude_microdegrees: i32,
-    /// `hardware_class`: a name of the chain's catalogue. Default: the model of the GPUs, or `CPU` without any.
+    /// `hardware_class`: name in the catalogue. Default: the model of the GPUs, or `CPU` without any.
     pub hardware_class: Option<String>,
     /// `slots`: slots of a machine without GPUs, 1 to 64; one per GPU otherwise. Default: 1.
     pub slots: u8,
