@@ -12,6 +12,7 @@ use assay_client::{
     units::format_asy,
 };
 use assay_evidence::Binding;
+use assay_primitives::money::Balance;
 
 use crate::{
     api,
@@ -287,13 +288,7 @@ async fn check_machine(
                 findings.push(Finding::Bad(format!("keys: {problem}")));
             }
         }
-        let free = bounded(client.balance(&worker.0)).await?.free;
-        let text = format!("fees: the worker key has {}", format_asy(free));
-        findings.push(if free < LOW_WORKER_BALANCE {
-            Finding::Bad(format!("{text}; send it {}", format_asy(WORKER_ENDOWMENT)))
-        } else {
-            Finding::Good(text)
-        });
+        findings.push(balance_finding(bounded(client.balance(&worker.0)).await?.free));
         return Ok(findings);
     }
     let lost = match state::noted_machine(&config.assay.state_dir) {
@@ -352,6 +347,20 @@ fn status_finding(machine: u64, status: MachineStatus) -> Finding {
     }
 }
 
+/// Reports the worker key's balance. A low one is a note: starting, finishing and giving up jobs, coming back
+/// after a missed start and answering the hardware challenge are free.
+fn balance_finding(free: Balance) -> Finding {
+    let text = format!("fees: the worker key has {}", format_asy(free));
+    if free >= LOW_WORKER_BALANCE {
+        return Finding::Good(text);
+    }
+    Finding::Note(format!(
+        "{text}; running assigned jobs is free, but the key pays the fees for taking open orders, settling jobs, paying \
+         out rewards and submitting evidence. Send it {} for these",
+        format_asy(WORKER_ENDOWMENT)
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,6 +391,19 @@ mod tests {
         let found = texts(&check_state_folder(small.path()));
         assert!(found[0].starts_with("BAD state: cannot write "), "{found:?}");
         assert!(found[0].contains("takes no new jobs"), "{found:?}");
+    }
+
+    #[test]
+    fn poor_worker_key_is_a_note_about_what_costs_fees() {
+        let found = texts(&[balance_finding(LOW_WORKER_BALANCE), balance_finding(0)]);
+        assert_eq!(found[0], "ok fees: the worker key has 1 ASY");
+        assert!(
+            found[1].starts_with("note fees: the worker key has 0 ASY; "),
+            "{found:?}"
+        );
+        for expected in ["open orders", "settling", "rewards", "evidence", "Send it 10 ASY"] {
+            assert!(found[1].contains(expected), "{expected}: {found:?}");
+        }
     }
 
     #[test]
