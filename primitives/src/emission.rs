@@ -1,17 +1,20 @@
-//! What other pallets tell the emission of rewards.
+//! Emission of rewards: weights, and what other pallets tell and ask it.
 
 use crate::{clock::EpochIndex, machine::MachineId, money::Balance};
 
 /// Weight of a machine in the sharing of an epoch's emission.
 ///
-/// The compute score of its class times its proven slots, in parts of [`WEIGHT_PARTS`] or [`ATTESTED_WEIGHT_PARTS`]; at most
-/// 2^32 × 64 × 5, so sums of 2^23 machines fit 64 bits.
+/// The compute score of its class times its proven slots, in parts of [`WEIGHT_PARTS`] or
+/// [`ATTESTED_WEIGHT_PARTS`]; at most 2^32 × 64 × 5, so sums of 2^23 machines fit 64 bits.
 pub type RewardWeight = u64;
 
-/// What a slot weighs for each point of its compute score.
+/// Most epochs that one payout of a machine's rewards pays.
+pub const MAX_EPOCHS_PER_PAYOUT: u32 = 32;
+
+/// Weight of a slot for each point of its compute score.
 pub const WEIGHT_PARTS: RewardWeight = 4;
 
-/// What a slot of an attested machine weighs for each point: a quarter more, exactly.
+/// Weight of an attested machine's slot for each point: a quarter more, exactly.
 pub const ATTESTED_WEIGHT_PARTS: RewardWeight = 5;
 
 /// Hears what a machine may earn. Implemented by `pallet-reward-emission`, called by
@@ -70,28 +73,29 @@ impl FlywheelLedger for () {
     fn note_fee(_: Balance, _: Balance) {}
 }
 
-/// How much of an epoch a machine was seen up. Implemented by `pallet-availability`.
+/// Tells for how much of an epoch a machine was seen up. Implemented by `pallet-availability`.
 pub trait EpochUptime {
     /// The machine's uptime in a closed epoch, in parts per million.
     ///
     /// Whole where nobody watched, which is not the provider's fault; nothing for an epoch that fell out of
-    /// history, so that nobody gains by asking late. For an epoch that is not closed the answer may still change.
+    /// history, so that nobody gains by asking late. For an epoch that is not closed the answer may still
+    /// change.
     fn uptime_ppm(machine: MachineId, epoch: EpochIndex) -> u32;
 
     /// The oldest epoch that is not closed: reports of it, and of every later one, may still come.
     fn first_open_epoch() -> EpochIndex;
 
-    /// Whether what was seen in the epoch is final. Only closed epochs may be paid for.
+    /// Returns true if the reports of the epoch are final. Only closed epochs may be paid for.
     fn is_closed(epoch: EpochIndex) -> bool {
         epoch < Self::first_open_epoch()
     }
 
-    /// The machine was paid for so many closed epochs: brings its average uptime up to date by as many at most. So a
-    /// provider cannot have its rewards without the market learning how reliable its machine is.
+    /// The machine was paid for so many closed epochs: brings its average uptime up to date by as many at
+    /// most. So a provider cannot have its rewards without the market learning how reliable its machine is.
     fn count_epochs(_machine: MachineId, _max_epochs: u32) {}
 
-    /// The machine failed a consumer in a way that no consumer can bring about: lowers its average uptime by as much as
-    /// one epoch in which it was down. What it is paid for does not change.
+    /// The machine failed a consumer in a way that no consumer can bring about: lowers its average uptime by
+    /// as much as one epoch in which it was down. What it is paid for does not change.
     fn count_failure(_machine: MachineId) {}
 
     /// Gives the machine the best average uptime, so that [`Self::count_failure`] costs its most; for

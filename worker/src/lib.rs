@@ -6,7 +6,7 @@
 //! | [`files`] | the files that the worker keeps, and their disk |
 //! | [`keys`] | the machine's keys and their files |
 //! | [`registration`] | registers the machine on chain |
-//! | [`standing`] | the machine's status on chain, in words |
+//! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`preflight`] | checks images before they are pulled |
@@ -38,6 +38,7 @@ pub mod engine;
 pub mod files;
 pub mod jobs;
 pub mod keys;
+pub mod market_status;
 pub mod metrics;
 pub mod orders;
 pub mod preflight;
@@ -45,7 +46,6 @@ pub mod profit;
 pub mod registration;
 pub mod rewards;
 pub mod sealing_store;
-pub mod standing;
 pub mod state;
 pub mod status;
 mod surroundings;

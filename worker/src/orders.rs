@@ -15,7 +15,7 @@ use std::{
 };
 
 use assay_client::{Error, manifest::JobManifest, market::OpenOrder, types::Manifest};
-use assay_primitives::money::Balance;
+use assay_primitives::{job::DEFAULT_START_WINDOW_MS, money::Balance};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -25,10 +25,6 @@ use crate::{
     preflight::{Preflight, PreflightError},
     profit,
 };
-
-/// Start window of an accepted job, in milliseconds of active time: the value at genesis, which governance
-/// may change. Once the worker has the job it uses the job's deadline.
-const START_WINDOW_MS: u64 = 600_000;
 
 /// Pause before an order that could not be taken is tried again.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
@@ -92,12 +88,12 @@ impl OrderBook for ConnectedChain {
 
 /// Orders that were tried, so that they are not tried again too soon.
 #[derive(Default)]
-struct Memory {
+struct SeenOrders {
     had: BTreeSet<u64>,
     refused_at: BTreeMap<u64, Instant>,
 }
 
-impl Memory {
+impl SeenOrders {
     fn forget_old(&mut self) {
         self.refused_at
             .retain(|_, since| since.elapsed() < PAUSE_AFTER_REFUSAL);
@@ -135,9 +131,9 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
     mut blocks: watch::Receiver<u64>,
     is_ready: impl Fn() -> bool + Send,
 ) -> Result<(), Error> {
-    let mut memory = Memory::default();
+    let mut seen = SeenOrders::default();
     while blocks.changed().await.is_ok() {
-        memory.forget_old();
+        seen.forget_old();
         if !is_ready() {
             continue;
         }
@@ -150,17 +146,17 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
                 continue;
             }
         };
-        let Some(order) = best(orders, |job| memory.knows(job) || was_here(&taker.store, job)) else {
+        let Some(order) = best(orders, |job| seen.knows(job) || was_here(&taker.store, job)) else {
             continue;
         };
         if let Some(reason) = taker.objection(&order).await? {
-            memory.refused_at.insert(order.job, Instant::now());
+            seen.refused_at.insert(order.job, Instant::now());
             tracing::info!(job = order.job, reason, "skipping an open order");
             continue;
         }
         match book.take(order.job, machine).await {
             Ok(()) => {
-                memory.had.insert(order.job);
+                seen.had.insert(order.job);
                 tracing::info!(
                     job = order.job,
                     slots = order.slots,
@@ -169,7 +165,7 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
             }
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
-                memory.refused_at.insert(order.job, Instant::now());
+                seen.refused_at.insert(order.job, Instant::now());
                 tracing::info!(job = order.job, %error, "taking an open order failed");
             }
         }
@@ -190,7 +186,8 @@ impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
             let Some(manifest) = self.book.manifest(order.job).await? else {
                 return Ok(Some("its manifest is missing or invalid".into()));
             };
-            let within_ms = START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
+            // Once the worker has the job, it goes by the deadline itself.
+            let within_ms = DEFAULT_START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
             let looked = self
                 .preflight
                 .check(&*self.engine, &manifest.image, Some(within_ms))

@@ -1,28 +1,29 @@
 //! Revenue of a job, and the chain's fees for it.
 
 use assay_client::{Error, units::format_asy};
-use assay_primitives::{job::JobId, machine::MachineId, money::Balance};
+use assay_primitives::{
+    clock::MILLIS_PER_HOUR,
+    job::{self, DEFAULT_PROTOCOL_FEE_PPM, JobId},
+    machine::MachineId,
+    money::{Balance, Rounding},
+};
 
 use crate::chain::{FeeEstimator, WorkerCall};
 
-/// The protocol's share of each payment, in millionths: the value at genesis, which governance may change.
-const PROTOCOL_FEE_PPM: u128 = 50_000;
-
 const FULL_PPM: u128 = 1_000_000;
 
-const MS_PER_HOUR: u128 = 3_600_000;
+/// Maximum price in the computation, in plancks: more than all ASY, and small enough that a multiplication by
+/// parts per million does not overflow.
+const MAX_PRICE: Balance = Balance::MAX / MILLIS_PER_HOUR as Balance;
 
 /// Returns the provider's maximum revenue of a job, in plancks: the price for all of its slots and its
 /// maximum time, less the protocol's fee; rounded down.
 ///
 /// A task that ends earlier earns less, but its duration is not known beforehand.
 pub fn revenue(price_per_slot_hour: Balance, slots: u8, max_duration_ms: u64) -> Balance {
-    let price = price_per_slot_hour
-        .saturating_mul(slots.into())
-        .saturating_mul(max_duration_ms.into())
-        / MS_PER_HOUR;
-    // Does not overflow: the division of the price above outweighs this multiplication.
-    price * (FULL_PPM - PROTOCOL_FEE_PPM) / FULL_PPM
+    let price = job::cost(price_per_slot_hour, slots, max_duration_ms, Rounding::Down)
+        .map_or(MAX_PRICE, |price| price.min(MAX_PRICE));
+    price * (FULL_PPM - u128::from(DEFAULT_PROTOCOL_FEE_PPM)) / FULL_PPM
 }
 
 /// Returns the worker key's fees for a job that is already assigned, in plancks. Reporting the start and
@@ -74,7 +75,7 @@ mod tests {
         assert_eq!(revenue(3_600_000, 1, 1), 0);
         assert_eq!(
             revenue(u128::MAX, 64, u64::MAX),
-            u128::MAX / MS_PER_HOUR * 950_000 / FULL_PPM
+            u128::MAX / 3_600_000 * 950_000 / FULL_PPM
         );
     }
 

@@ -1,6 +1,7 @@
 //! Has the machine's rewards paid at the end of every epoch.
 
 use assay_client::Error;
+use assay_primitives::emission::MAX_EPOCHS_PER_PAYOUT;
 use tokio::sync::watch;
 
 use crate::{
@@ -8,13 +9,9 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Number of epochs that one payout pays; the chain's limit.
-///
-/// One payout at the end of each epoch also works off the backlog of an absence, 31 epochs at a time.
-pub const MAX_EPOCHS_AT_ONCE: u32 = 32;
-
 /// Pays at every new epoch from `epochs`. Ends when the connection is lost or the sender of `epochs` is
-/// dropped.
+/// dropped. One payout covers the chain's maximum of epochs, so the payouts also work off the backlog of an
+/// absence.
 pub async fn pay_every_epoch<C: CallSubmitter>(
     chain: C,
     machine: u64,
@@ -24,7 +21,7 @@ pub async fn pay_every_epoch<C: CallSubmitter>(
     while epochs.changed().await.is_ok() {
         let call = WorkerCall::Payout {
             machine,
-            max_epochs: MAX_EPOCHS_AT_ONCE,
+            max_epochs: MAX_EPOCHS_PER_PAYOUT,
         };
         match chain.send(call).await {
             Ok(_) => {
@@ -101,7 +98,7 @@ mod tests {
         assert!(payouts.await.unwrap().unwrap_err().is_connection_lost());
         let payout = WorkerCall::Payout {
             machine: 3,
-            max_epochs: MAX_EPOCHS_AT_ONCE,
+            max_epochs: MAX_EPOCHS_PER_PAYOUT,
         };
         assert_eq!(*chain.calls.lock().unwrap(), [payout, payout]);
     }

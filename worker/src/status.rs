@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
-    files::DiskStatus, jobs::JobStatus, keys::Keys, standing::Standing,
+    files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
 };
 
 /// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
@@ -26,7 +26,8 @@ pub struct Status {
     /// Number of the machine, once it is registered.
     pub machine: Option<u64>,
     /// The machine's last known status on chain: whether it takes new jobs, and if not, the remedy.
-    pub standing: Option<Standing>,
+    #[serde(rename = "standing")]
+    pub market_status: Option<MarketStatus>,
     /// Phase of the worker as a whole.
     pub phase: Phase,
     /// Instructions for the provider, without which this worker cannot serve a machine.
@@ -159,7 +160,7 @@ impl StatusBoard {
             worker_key: keys.worker_account().to_string(),
             sealing_key: format!("0x{}", hex::encode(keys.sealing_public())),
             machine: None,
-            standing: None,
+            market_status: None,
             phase: Phase::Connecting,
             waits_for_provider: None,
             chain: ChainStatus::default(),

@@ -111,7 +111,7 @@ impl Fetched {
 }
 
 /// A response of any status.
-pub struct Answer {
+pub struct HttpResponse {
     /// HTTP status code.
     pub code: StatusCode,
     /// Headers of the response.
@@ -245,7 +245,7 @@ impl HttpFetch {
         url: &str,
         headers: &[(HeaderName, String)],
         limit: usize,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<HttpResponse, FetchError> {
         match tokio::time::timeout(PATIENCE, self.ask_unbounded(url, headers, limit)).await {
             Ok(answer) => answer,
             Err(_) => Err(FetchError::NoAnswer {
@@ -260,7 +260,7 @@ impl HttpFetch {
         url: &str,
         headers: &[(HeaderName, String)],
         limit: usize,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<HttpResponse, FetchError> {
         let bad = |reason: String| FetchError::BadUrl {
             url: url.to_owned(),
             reason,
@@ -314,7 +314,7 @@ impl HttpFetch {
                 });
             }
         };
-        Ok(Answer {
+        Ok(HttpResponse {
             code: head.status,
             headers: head.headers,
             body,

@@ -40,9 +40,9 @@ use tokio::time::Instant;
 pub use collateral::{CollateralChain, CollateralError, CollateralUrls, Collector};
 #[cfg(test)]
 pub(crate) use fetch::tests as fetch_tests;
-pub use fetch::{AddressPolicy, Answer, FetchError, HttpFetch};
+pub use fetch::{AddressPolicy, FetchError, HttpFetch, HttpResponse};
 pub(crate) use sev_guest::{derived_key, own_report};
-pub use snp::{AmdCertificates, ChainError};
+pub use snp::{AmdCertificates, CertificateError};
 pub use source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError, kind_name};
 pub use status::{AttestationStatus, SourceStatus};
 pub use survey::Survey;
@@ -119,7 +119,7 @@ impl AttestationChain for ConnectedChain {
 }
 
 /// Callback for the status of each source, and for a problem that keeps all of them from attesting.
-pub type Show = Box<dyn Fn(Vec<SourceStatus>, Option<String>) + Send + Sync>;
+pub type StatusCallback = Box<dyn Fn(Vec<SourceStatus>, Option<String>) + Send + Sync>;
 
 /// Dependencies of [`keep_attested`].
 pub struct AttestorParts<C> {
@@ -140,7 +140,7 @@ pub struct AttestorParts<C> {
     /// Finds the certificates of AMD's chips.
     pub amd: AmdCertificates,
     /// Called with the status of each source after every round.
-    pub show: Show,
+    pub on_status: StatusCallback,
     /// Metrics that count the attestations.
     pub metrics: Metrics,
     /// Returns the time in seconds since 1970.
@@ -164,7 +164,7 @@ pub async fn keep_attested<C: AttestationChain>(parts: AttestorParts<C>) -> Resu
 }
 
 /// State of one source.
-struct Track {
+struct TrackedSource {
     source: Arc<dyn EvidenceSource>,
     /// Identifier of the device, once known. A machine has one processor, so only GPUs need it.
     device: Option<[u8; 32]>,
@@ -177,7 +177,7 @@ struct Track {
     last_error: Option<String>,
 }
 
-impl Track {
+impl TrackedSource {
     /// Returns the source's own evidence among the machine's valid evidence.
     fn own<'r>(&self, counting: &'r [EvidenceRecord]) -> Option<&'r EvidenceRecord> {
         let kind = self.source.kind();
@@ -234,7 +234,7 @@ enum AttemptError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
-    Certificates(#[from] ChainError),
+    Certificates(#[from] CertificateError),
     #[error(transparent)]
     Collateral(#[from] CollateralError),
     #[error("the evidence cannot be read: {0}")]
@@ -260,7 +260,7 @@ impl AttemptError {
 }
 
 /// Evidence together with the data that its submission needs.
-struct Ready {
+struct PreparedEvidence {
     collected: Collected,
     /// Certificate chain of the signing key, if the evidence has one.
     certificates: Vec<Vec<u8>>,
@@ -270,7 +270,7 @@ struct Ready {
     device: Option<[u8; 32]>,
 }
 
-impl Ready {
+impl PreparedEvidence {
     fn evidence(&self, known: Option<KeyId>) -> Evidence {
         let chain = || known.map_or_else(|| KeySource::Chain(self.certificates.clone()), KeySource::Known);
         match &self.collected {
@@ -292,14 +292,14 @@ impl Ready {
 
 struct Attestor<C> {
     parts: AttestorParts<C>,
-    tracks: Vec<Track>,
+    tracked: Vec<TrackedSource>,
 }
 
 impl<C: AttestationChain> Attestor<C> {
     fn new(mut parts: AttestorParts<C>) -> Self {
-        let tracks = std::mem::take(&mut parts.sources)
+        let tracked = std::mem::take(&mut parts.sources)
             .into_iter()
-            .map(|source| Track {
+            .map(|source| TrackedSource {
                 source,
                 device: None,
                 until_s: None,
@@ -309,7 +309,7 @@ impl<C: AttestationChain> Attestor<C> {
                 last_error: None,
             })
             .collect();
-        Self { parts, tracks }
+        Self { parts, tracked }
     }
 
     /// Reads the chain and attests with each source that is due. The error is a lost connection.
@@ -323,28 +323,28 @@ impl<C: AttestationChain> Attestor<C> {
             tracing::warn!(problem, "attestation is paused");
         }
         let sources = self
-            .tracks
+            .tracked
             .iter()
-            .map(|track| {
+            .map(|tracked| {
                 let ends = self
                     .parts
                     .metrics
                     .attestation_ends
-                    .with_label_values(&[track.source.name(), kind_name(track.source.kind())]);
+                    .with_label_values(&[tracked.source.name(), kind_name(tracked.source.kind())]);
                 ends.set(
-                    track
+                    tracked
                         .until_s
                         .map_or(0, |until_s| i64::try_from(until_s).unwrap_or(i64::MAX)),
                 );
                 SourceStatus {
-                    name: track.source.name().to_owned(),
-                    kind: kind_name(track.source.kind()),
-                    until_s: track.until_s,
-                    last_error: track.last_error.clone(),
+                    name: tracked.source.name().to_owned(),
+                    kind: kind_name(tracked.source.kind()),
+                    until_s: tracked.until_s,
+                    last_error: tracked.last_error.clone(),
                 }
             })
             .collect();
-        (self.parts.show)(sources, problem);
+        (self.parts.on_status)(sources, problem);
         Ok(())
     }
 
@@ -367,27 +367,27 @@ impl<C: AttestationChain> Attestor<C> {
                 hex::encode(self.parts.sealing_key)
             )));
         }
-        for place in 0..self.tracks.len() {
+        for place in 0..self.tracked.len() {
             let counting = self.counting().await?;
             let now_s = (self.parts.now_s)();
-            let Some(track) = self.tracks.get_mut(place) else {
+            let Some(tracked) = self.tracked.get_mut(place) else {
                 continue;
             };
-            track.observe(&counting, now_s);
-            if !track.is_due(now_s) {
+            tracked.observe(&counting, now_s);
+            if !tracked.is_due(now_s) {
                 continue;
             }
             let outcome = self.attempt(place, &counting).await;
-            let Some(track) = self.tracks.get_mut(place) else {
+            let Some(tracked) = self.tracked.get_mut(place) else {
                 continue;
             };
             match outcome {
-                Ok(()) => track.succeeded(),
+                Ok(()) => tracked.succeeded(),
                 Err(error) => match error.lost() {
                     Ok(lost) => return Err(lost),
                     Err(error) => {
                         self.parts.metrics.attestation_failures.inc();
-                        track.failed(error.to_string());
+                        tracked.failed(error.to_string());
                     }
                 },
             }
@@ -406,10 +406,10 @@ impl<C: AttestationChain> Attestor<C> {
 
     /// Collects evidence from a source and submits it.
     async fn attempt(&mut self, place: usize, counting: &[EvidenceRecord]) -> Result<(), AttemptError> {
-        let Some(track) = self.tracks.get(place) else {
+        let Some(tracked) = self.tracked.get(place) else {
             return Ok(());
         };
-        let source = track.source.clone();
+        let source = tracked.source.clone();
         let anchor = self.parts.chain.anchor().await?;
         let binding = Binding {
             genesis_hash: self.parts.genesis_hash,
@@ -421,21 +421,21 @@ impl<C: AttestationChain> Attestor<C> {
         let asked = source.clone();
         let collected = tokio::task::spawn_blocking(move || asked.collect(&binding)).await??;
         let now_s = (self.parts.now_s)();
-        let ready = self.ready(collected, now_s).await?;
+        let prepared = self.prepare(collected, now_s).await?;
 
         // A GPU is identified by its certificate: it may have evidence from before this worker was started.
-        if let Some(track) = self.tracks.get_mut(place)
-            && ready.device.is_some()
-            && track.device != ready.device
+        if let Some(tracked) = self.tracked.get_mut(place)
+            && prepared.device.is_some()
+            && tracked.device != prepared.device
         {
-            track.device = ready.device;
-            track.observe(counting, now_s);
-            if !track.is_due(now_s) {
+            tracked.device = prepared.device;
+            tracked.observe(counting, now_s);
+            if !tracked.is_due(now_s) {
                 return Ok(());
             }
         }
-        self.bring_collateral(&ready, now_s).await?;
-        self.submit(anchor.number, &ready).await?;
+        self.bring_collateral(&prepared, now_s).await?;
+        self.submit(anchor.number, &prepared).await?;
 
         // Submissions are sequential, and each waits for finality, or some minutes, before the next one takes
         // its anchor: so the evidence recorded for this anchor is this source's.
@@ -446,9 +446,9 @@ impl<C: AttestationChain> Attestor<C> {
             .find(|record| record.id.kind == kind && record.anchor == anchor.number)
             .ok_or(AttemptError::NotShown)?;
         let now_s = (self.parts.now_s)();
-        if let Some(track) = self.tracks.get_mut(place) {
-            track.device = Some(own.id.device);
-            track.observe(&recorded, now_s);
+        if let Some(tracked) = self.tracked.get_mut(place) {
+            tracked.device = Some(own.id.device);
+            tracked.observe(&recorded, now_s);
         }
         self.parts.metrics.attestations.inc();
         tracing::info!(
@@ -462,7 +462,7 @@ impl<C: AttestationChain> Attestor<C> {
     }
 
     /// Reads the certificates of evidence for the signing key and its identifier on chain.
-    async fn ready(&self, collected: Collected, now_s: u64) -> Result<Ready, AttemptError> {
+    async fn prepare(&self, collected: Collected, now_s: u64) -> Result<PreparedEvidence, AttemptError> {
         // With the vendors' own roots. If governance trusts other roots, the key has no identifier here, and
         // its certificate chain is sent every time.
         let roots = vendor_roots()?;
@@ -474,7 +474,7 @@ impl<C: AttestationChain> Attestor<C> {
                     None => Vec::new(),
                 };
                 let key = Some(key_id(KeyVendor::Intel, quote.attestation_key()));
-                Ok(Ready {
+                Ok(PreparedEvidence {
                     collected,
                     certificates,
                     key,
@@ -490,7 +490,7 @@ impl<C: AttestationChain> Attestor<C> {
                 let key = verify_chip_key(&as_slices(&certificates), &roots, &[], false, now_s)
                     .ok()
                     .map(|key| key_id(KeyVendor::Amd, &key.key));
-                Ok(Ready {
+                Ok(PreparedEvidence {
                     collected,
                     certificates,
                     key,
@@ -500,7 +500,7 @@ impl<C: AttestationChain> Attestor<C> {
             Collected::Gpu { chain, .. } => {
                 let certificates = chain.clone();
                 let key = verify_device_key(&as_slices(&certificates), &roots, &[], false, now_s).ok();
-                Ok(Ready {
+                Ok(PreparedEvidence {
                     collected,
                     certificates,
                     device: key.as_ref().map(|key| key.device()),
@@ -511,12 +511,12 @@ impl<C: AttestationChain> Attestor<C> {
     }
 
     /// Submits the collateral that the chain needs to judge the evidence.
-    async fn bring_collateral(&self, ready: &Ready, now_s: u64) -> Result<(), AttemptError> {
+    async fn bring_collateral(&self, prepared: &PreparedEvidence, now_s: u64) -> Result<(), AttemptError> {
         let Some(collector) = &self.parts.collector else {
             return Ok(());
         };
-        let (chain, certificates) = (&self.parts.chain, &ready.certificates);
-        let (outcome, is_required) = match &ready.collected {
+        let (chain, certificates) = (&self.parts.chain, &prepared.certificates);
+        let (outcome, is_required) = match &prepared.collected {
             // Without certificates the needed collateral is unknown.
             Collected::Quote(_) if certificates.is_empty() => return Ok(()),
             Collected::Quote(quote) => (
@@ -543,13 +543,13 @@ impl<C: AttestationChain> Attestor<C> {
 
     /// Submits evidence by the key that the chain has; with its certificate chain if the chain lacks the key,
     /// or if the chain's entry no longer matches.
-    async fn submit(&self, anchor: u64, ready: &Ready) -> Result<(), Error> {
+    async fn submit(&self, anchor: u64, prepared: &PreparedEvidence) -> Result<(), Error> {
         let (chain, machine) = (&self.parts.chain, self.parts.machine);
-        let known = match ready.key {
+        let known = match prepared.key {
             Some(id) if chain.keeps_key(&id).await? => Some(id),
             _ => None,
         };
-        let outcome = chain.submit(machine, anchor, ready.evidence(known)).await;
+        let outcome = chain.submit(machine, anchor, prepared.evidence(known)).await;
         let Err(error) = outcome else { return Ok(()) };
         // After a firmware update a platform has new certificates of the same key.
         let may_be_outdated = error.is_dispatch("Attestation", "Refused")
@@ -559,7 +559,7 @@ impl<C: AttestationChain> Attestor<C> {
             return Err(error);
         }
         tracing::info!(%error, "the chain's entry of the key does not match; sending its certificates again");
-        chain.submit(machine, anchor, ready.evidence(None)).await
+        chain.submit(machine, anchor, prepared.evidence(None)).await
     }
 }
 

@@ -14,7 +14,7 @@ use super::source::{Collected, DevicePaths, EvidenceSource, MissingSource, Sourc
 const WHAT: &str = "NVIDIA GPU";
 
 /// Maximum number of a machine's GPUs: the maximum number of its slots.
-const MAX_GPUS: u32 = crate::config::MAX_SLOTS as u32;
+const MAX_GPUS: u32 = assay_primitives::machine::MAX_SLOTS as u32;
 
 struct Gpu {
     nvml: Arc<Nvml>,

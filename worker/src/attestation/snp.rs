@@ -95,7 +95,7 @@ fn one_certificate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
 
 /// Reason why the certificate chain of a report's key is not available.
 #[derive(Debug, thiserror::Error)]
-pub enum ChainError {
+pub enum CertificateError {
     /// The report cannot be read.
     #[error("the report cannot be read: {0}")]
     Report(#[from] assay_evidence::EvidenceError),
@@ -152,7 +152,7 @@ impl AmdCertificates {
         report: &[u8],
         mut given: Vec<Vec<u8>>,
         now_s: u64,
-    ) -> Result<Vec<Vec<u8>>, ChainError> {
+    ) -> Result<Vec<Vec<u8>>, CertificateError> {
         if is_outdated(report, &given, now_s) {
             tracing::warn!("the host's certificate of the chip is for another version of its firmware");
             given.clear();
@@ -172,12 +172,12 @@ impl AmdCertificates {
             // only.
             None => &[Product::Milan, Product::Genoa],
         };
-        let mut outcome = Err(ChainError::CloudKey);
+        let mut outcome = Err(CertificateError::CloudKey);
         for product in products {
             outcome = self.ask(report, *product, &given).await;
             let is_unknown = matches!(
                 &outcome,
-                Err(ChainError::Service(FetchError::Status { code: 404, .. }))
+                Err(CertificateError::Service(FetchError::Status { code: 404, .. }))
             );
             if !is_unknown {
                 break;
@@ -191,7 +191,7 @@ impl AmdCertificates {
         report: &[u8],
         product: Product,
         given: &[Vec<u8>],
-    ) -> Result<Vec<Vec<u8>>, ChainError> {
+    ) -> Result<Vec<Vec<u8>>, CertificateError> {
         let claims = ReportClaims::read(report, product)?;
         let asked = (claims.chip_id, claims.reported);
         if let Some((known, chain)) = &*self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -201,7 +201,7 @@ impl AmdCertificates {
         }
         let leaf = match given.first() {
             Some(leaf) => leaf.clone(),
-            None if claims.is_cloud_key => return Err(ChainError::CloudKey),
+            None if claims.is_cloud_key => return Err(CertificateError::CloudKey),
             None => {
                 let url = chip_url(&self.base_url, product, &claims.chip_id, &claims.reported);
                 self.fetch.get(&url, MAX_CERTIFICATE_BYTES).await?.body
@@ -213,7 +213,7 @@ impl AmdCertificates {
         let authority = certificates_of_pem(&authorities)?
             .into_iter()
             .next()
-            .ok_or(ChainError::CloudKey)?;
+            .ok_or(CertificateError::CloudKey)?;
         let chain = vec![leaf, authority];
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, chain.clone()));
         Ok(chain)
@@ -263,7 +263,7 @@ fn chip_url(base_url: &str, product: Product, chip_id: &[u8; 64], tcb: &SnpTcb) 
 }
 
 /// Reads the certificate chain in a file: PEM, the chip's or cloud's certificate first, then its authority's.
-fn chain_of_file(path: &Path) -> Result<Vec<Vec<u8>>, ChainError> {
+fn chain_of_file(path: &Path) -> Result<Vec<Vec<u8>>, CertificateError> {
     let read = || -> Result<Vec<Vec<u8>>, SourceError> {
         let text = bounded::read(path, MAX_FILE_BYTES)?;
         let chain = certificates_of_pem(&text)
@@ -279,7 +279,7 @@ fn chain_of_file(path: &Path) -> Result<Vec<Vec<u8>>, ChainError> {
             ),
         ))
     };
-    read().map_err(|error| ChainError::File(error.to_string()))
+    read().map_err(|error| CertificateError::File(error.to_string()))
 }
 
 #[cfg(test)]
@@ -474,7 +474,7 @@ pub(super) mod tests {
             .chain_of(&cloud, Vec::new(), NOW_S)
             .await
             .unwrap_err();
-        assert!(matches!(error, ChainError::CloudKey), "{error}");
+        assert!(matches!(error, CertificateError::CloudKey), "{error}");
     }
 
     #[tokio::test]

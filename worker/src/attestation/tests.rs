@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Mutex};
 use assay_client::AccountId;
 
 use super::{fetch::tests::Server, *};
-use crate::standing::tests::machine as machine_record;
+use crate::market_status::tests::machine as machine_record;
 
 const MACHINE: u64 = 3;
 const WORKER: [u8; 32] = [2; 32];
@@ -295,7 +295,7 @@ impl World {
             sources,
             collector: None,
             amd: AmdCertificates::new(HttpFetch::new(), "http://127.0.0.1:9", None),
-            show: Box::new(move |sources, problem| *board.lock().unwrap() = (sources, problem)),
+            on_status: Box::new(move |sources, problem| *board.lock().unwrap() = (sources, problem)),
             metrics: metrics.clone(),
             now_s,
         }));
@@ -410,7 +410,7 @@ async fn pauses_grow_while_the_chain_refuses() {
 #[test]
 fn longest_pause_is_bounded() {
     let source = snp();
-    let mut track = Track {
+    let mut tracked = TrackedSource {
         source,
         device: None,
         until_s: None,
@@ -419,10 +419,10 @@ fn longest_pause_is_bounded() {
         not_before: None,
         last_error: None,
     };
-    track.failed("again".into());
-    assert!(track.not_before.unwrap() <= Instant::now() + ATTEMPT_BACKOFF.maximum);
-    track.succeeded();
-    assert_eq!((track.failures, track.last_error), (0, None));
+    tracked.failed("again".into());
+    assert!(tracked.not_before.unwrap() <= Instant::now() + ATTEMPT_BACKOFF.maximum);
+    tracked.succeeded();
+    assert_eq!((tracked.failures, tracked.last_error), (0, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -594,14 +594,14 @@ fn attestor(chain: FakeChain) -> Attestor<FakeChain> {
         sources: Vec::new(),
         collector: None,
         amd: AmdCertificates::new(HttpFetch::new(), "http://127.0.0.1:9", None),
-        show: Box::new(|_, _| ()),
+        on_status: Box::new(|_, _| ()),
         metrics: Metrics::new().unwrap(),
         now_s,
     })
 }
 
-fn ready(key: Option<KeyId>) -> Ready {
-    Ready {
+fn prepared(key: Option<KeyId>) -> PreparedEvidence {
+    PreparedEvidence {
         collected: Collected::Snp {
             report: [b"chip", &BINDING.report_data()[..]].concat(),
             certificates: Vec::new(),
@@ -635,9 +635,9 @@ async fn chain_of_certificates_goes_along_until_the_chain_keeps_the_key() {
     };
     let whole = KeySource::Chain(vec![vec![1], vec![2]]);
     let attestor = attestor(chain.clone());
-    let _ = attestor.submit(100, &ready(Some([5; 32]))).await;
+    let _ = attestor.submit(100, &prepared(Some([5; 32]))).await;
     assert_eq!(keys(&chain), std::slice::from_ref(&whole));
-    let _ = attestor.submit(100, &ready(None)).await;
+    let _ = attestor.submit(100, &prepared(None)).await;
     assert_eq!(keys(&chain), std::slice::from_ref(&whole));
 
     chain.change(|state| state.kept_keys.push([5; 32]));
@@ -648,7 +648,7 @@ async fn chain_of_certificates_goes_along_until_the_chain_keeps_the_key() {
         ("DeviceTaken", vec![KeySource::Known([5; 32])]),
     ] {
         chain.change(|state| state.refusals = vec![refused(refusal)]);
-        let _ = attestor.submit(100, &ready(Some([5; 32]))).await;
+        let _ = attestor.submit(100, &prepared(Some([5; 32]))).await;
         assert_eq!(keys(&chain), expected, "{refusal}");
     }
 }
@@ -658,7 +658,7 @@ async fn real_evidence_is_named_as_the_chain_names_it() {
     let quote = sample("tdx_quote");
     let attestor = attestor(FakeChain::new());
     let found = attestor
-        .ready(Collected::Quote(quote.clone()), 1_750_809_600)
+        .prepare(Collected::Quote(quote.clone()), 1_750_809_600)
         .await
         .unwrap();
     assert_eq!(found.certificates.len(), 3);
@@ -677,14 +677,14 @@ async fn real_evidence_is_named_as_the_chain_names_it() {
         report: hex_sample("report_milan.hex"),
         certificates: vec![sample("vcek_milan.der"), authority],
     };
-    let found = attestor.ready(collected, 1_750_809_600).await.unwrap();
+    let found = attestor.prepare(collected, 1_750_809_600).await.unwrap();
     assert!(found.key.is_some() && found.device.is_none());
 
     let collected = Collected::Gpu {
         report: hex_sample("hopper_report.hex"),
         chain: pem_sample("hopper_chain.pem"),
     };
-    let found = attestor.ready(collected, 1_750_809_600).await.unwrap();
+    let found = attestor.prepare(collected, 1_750_809_600).await.unwrap();
     assert!(found.key.is_some());
     // The device id is the one that the verifier of evidence computes.
     assert_eq!(found.device, Some(device_of("NVIDIA:GH100:48B02D92494BADF4")));
@@ -704,7 +704,11 @@ async fn chip_without_certificates_is_an_error_that_says_what_to_do() {
         report: vec![0; assay_evidence::snp::REPORT_BYTES],
         certificates: Vec::new(),
     };
-    let error = attestor.ready(collected, BEGIN_S).await.map(|_| ()).unwrap_err();
+    let error = attestor
+        .prepare(collected, BEGIN_S)
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert!(
         error
             .to_string()

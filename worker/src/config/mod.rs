@@ -25,9 +25,6 @@ pub use error::{ConfigError, Problem};
 /// The only version of the format that this worker reads.
 pub const FORMAT_VERSION: &str = "3.2";
 
-/// Maximum number of slots of a machine; the chain's limit.
-pub const MAX_SLOTS: u8 = 64;
-
 /// A configuration with all values checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -89,10 +89,11 @@ impl Reader {
     }
 
     /// Reads text of 1 to `longest` bytes without control characters.
-    pub(super) fn text(&mut self, key: &str, text: &Text, longest: usize) -> String {
+    pub(super) fn text(&mut self, key: &str, text: &Text, longest: u32) -> String {
         self.with(key, text, |value| {
-            let usable =
-                !value.trim().is_empty() && value.len() <= longest && !value.chars().any(char::is_control);
+            let usable = !value.trim().is_empty()
+                && value.len() <= longest as usize
+                && !value.chars().any(char::is_control);
             if usable {
                 Ok(value.to_owned())
             } else {

@@ -6,27 +6,20 @@ use std::{
 };
 
 use assay_client::units;
-use assay_primitives::money::ASY;
+use assay_primitives::{
+    machine::{
+        MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MAX_SLOTS,
+    },
+    money::{ASY, EMISSION_CAP},
+};
 
 use super::{
-    AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, MAX_SLOTS, NetworkConfig,
-    NodeSettings, Problem, ProviderKey, RewardAddress, SharedResources, Staking,
+    AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, NetworkConfig, NodeSettings,
+    Problem, ProviderKey, RewardAddress, SharedResources, Staking,
     file::{self, ConfigFile, Text},
     reader::{Reader, parse_microdegrees},
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
-
-/// Maximum length of an endpoint URL on chain, in bytes.
-const MAX_ENDPOINT_BYTES: usize = 128;
-
-/// Maximum length of a region code on chain, in bytes.
-const MAX_REGION_BYTES: usize = 16;
-
-/// Maximum length of a hardware class's name on chain, in bytes.
-const MAX_CLASS_NAME_BYTES: usize = 32;
-
-/// Maximum length of a provider's name on chain, in bytes.
-const MAX_NAME_BYTES: usize = 64;
 
 /// Default of `assay.min_profit`, in plancks: 0.001 ASY, the price of a slot at the default ask for 3.6 s,
 /// which is about as long as a job occupies its slot without pay.
@@ -81,7 +74,11 @@ fn node(reader: &mut Reader, section: &file::NodeSettings) -> NodeSettings {
         }
     };
     NodeSettings {
-        node_name: reader.text("node_settings.node_name", &section.node_name, MAX_NAME_BYTES),
+        node_name: reader.text(
+            "node_settings.node_name",
+            &section.node_name,
+            MAX_PROVIDER_NAME_BYTES,
+        ),
         reward_address: address,
     }
 }
@@ -180,7 +177,7 @@ fn network(reader: &mut Reader, section: &file::NetworkConfig) -> NetworkConfig 
 
 fn staking(reader: &mut Reader, section: &file::Staking) -> Staking {
     /// Maximum supply of the emission, in whole tokens: nobody can bond more.
-    const ALL_TOKENS: u64 = 1_000_000_000;
+    const ALL_TOKENS: u64 = (EMISSION_CAP / ASY) as u64;
     let tokens = reader.number_or(
         "staking.min_stake_amount",
         section.min_stake_amount.as_ref(),
@@ -314,7 +311,7 @@ fn url(reader: &mut Reader, key: &str, text: Option<&Text>, schemes: &[&str]) ->
         reader.with(key, text, |value| {
             let scheme = schemes.iter().find(|scheme| value.starts_with(**scheme));
             let usable = scheme.is_some_and(|scheme| value.len() > scheme.len())
-                && value.len() <= MAX_ENDPOINT_BYTES
+                && value.len() <= MAX_ENDPOINT_BYTES as usize
                 && value.bytes().all(|byte| byte.is_ascii_graphic());
             if usable {
                 return Ok(value.to_owned());
@@ -365,7 +362,7 @@ fn min_profit(reader: &mut Reader, text: &Text) -> u128 {
 
 fn region(reader: &mut Reader, text: &Text) -> String {
     reader.with("assay.region", text, |value| {
-        let usable = (1..=MAX_REGION_BYTES).contains(&value.len())
+        let usable = (1..=MAX_REGION_BYTES as usize).contains(&value.len())
             && value
                 .bytes()
                 .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));

@@ -267,7 +267,7 @@ mod tests {
     use assay_primitives::money::ASY;
 
     use super::*;
-    use crate::standing::tests::machine;
+    use crate::market_status::tests::machine;
 
     fn config(changes: &[(&str, &str)]) -> Config {
         let mut text = include_str!("../../worker.example.yaml").to_owned();

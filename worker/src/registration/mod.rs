@@ -22,7 +22,7 @@ use crate::{
     chain::{INCLUSION_TIMEOUT, bounded},
     config::Config,
     keys::Keys,
-    standing::has_other_worker,
+    market_status::has_other_worker,
     state::{NotedMachine, StateFolder},
 };
 use completing::{complete, newcomer_calls, reward_destination};

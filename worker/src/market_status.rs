@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// How a machine stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Standing {
+pub struct MarketStatus {
     /// What it is to the market, such as `active` or `suspended (in debt)`.
     pub status: String,
     /// Whether it takes new jobs.
@@ -19,7 +19,7 @@ pub struct Standing {
     pub problem: Option<String>,
 }
 
-impl Standing {
+impl MarketStatus {
     /// How the machine stands by its record; `None` where the chain has none (any more).
     pub fn of(machine: u64, record: Option<&Machine>, sealing_public: &[u8; 32]) -> Self {
         let Some(record) = record else {
@@ -127,13 +127,13 @@ pub(crate) mod tests {
 
     #[test]
     fn active_machine_has_no_problem() {
-        let standing = Standing::of(7, Some(&machine(MachineStatus::Active)), &[3; 32]);
-        let expected = Standing {
+        let market_status = MarketStatus::of(7, Some(&machine(MachineStatus::Active)), &[3; 32]);
+        let expected = MarketStatus {
             status: "active".into(),
             takes_jobs: true,
             problem: None,
         };
-        assert_eq!(standing, expected);
+        assert_eq!(market_status, expected);
     }
 
     #[test]
@@ -158,18 +158,21 @@ pub(crate) mod tests {
             ),
         ] {
             let record = machine(MachineStatus::Suspended(reason));
-            let standing = Standing::of(7, Some(&record), &[3; 32]);
-            assert_eq!((standing.status.as_str(), standing.takes_jobs), (status, false));
-            assert!(standing.problem.unwrap().contains(remedy), "{status}");
+            let market_status = MarketStatus::of(7, Some(&record), &[3; 32]);
+            assert_eq!(
+                (market_status.status.as_str(), market_status.takes_jobs),
+                (status, false)
+            );
+            assert!(market_status.problem.unwrap().contains(remedy), "{status}");
         }
-        assert_eq!(Standing::of(7, None, &[3; 32]).status, "gone");
+        assert_eq!(MarketStatus::of(7, None, &[3; 32]).status, "gone");
     }
 
     #[test]
     fn another_sealing_key_is_a_problem_even_of_an_active_machine() {
-        let standing = Standing::of(7, Some(&machine(MachineStatus::Active)), &[4; 32]);
-        assert!(standing.takes_jobs);
-        assert!(standing.problem.unwrap().contains("assay.sealing_key_file"));
+        let market_status = MarketStatus::of(7, Some(&machine(MachineStatus::Active)), &[4; 32]);
+        assert!(market_status.takes_jobs);
+        assert!(market_status.problem.unwrap().contains("assay.sealing_key_file"));
     }
 
     #[test]
