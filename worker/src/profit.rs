@@ -12,8 +12,8 @@ use crate::chain::{FeeEstimator, WorkerCall};
 
 const FULL_PPM: u128 = 1_000_000;
 
-/// Maximum price that revenue is computed of, in plancks: more than all ASY, and small enough to multiply by
-/// parts per million without overflow.
+/// Maximum price in the computation, in plancks: more than all ASY, and small enough that a multiplication by
+/// parts per million does not overflow.
 const MAX_PRICE: Balance = Balance::MAX / MILLIS_PER_HOUR as Balance;
 
 /// Returns the provider's maximum revenue of a job, in plancks: the price for all of its slots and its

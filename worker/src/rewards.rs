@@ -10,10 +10,8 @@ use crate::{
 };
 
 /// Pays at every new epoch from `epochs`. Ends when the connection is lost or the sender of `epochs` is
-/// dropped.
-///
-/// A payout pays as many epochs as the chain allows: the one at the end of each epoch also works off the
-/// backlog of an absence.
+/// dropped. One payout covers the chain's maximum of epochs, so the payouts also work off the backlog of an
+/// absence.
 pub async fn pay_every_epoch<C: CallSubmitter>(
     chain: C,
     machine: u64,
