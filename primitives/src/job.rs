@@ -18,13 +18,6 @@ use crate::{
 /// Identifies a job; given in order of creation and never used again.
 pub type JobId = u64;
 
-/// Share of every payment that is the protocol's, in parts per million, unless governance sets another.
-pub const DEFAULT_PROTOCOL_FEE_PPM: u32 = 50_000;
-
-/// Active time in which a machine must start or decline a job that it was given, in milliseconds, unless
-/// governance sets another: ten minutes.
-pub const DEFAULT_START_WINDOW_MS: Millis = MILLIS_PER_HOUR / 6;
-
 /// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a worker to look
 /// at the size, the platform and the address of an image.
 const START_GRACE_DIVISOR: Millis = 5;
@@ -213,6 +206,13 @@ impl ResultDocument {
         blake3::hash(&self.to_bytes()).into()
     }
 }
+
+/// Share of every payment that is the protocol's, in parts per million, unless governance sets another.
+pub const DEFAULT_PROTOCOL_FEE_PPM: u32 = 50_000;
+
+/// Active time in which a machine must start or decline a job that it was given, in milliseconds, unless
+/// governance sets another: ten minutes.
+pub const DEFAULT_START_WINDOW_MS: Millis = MILLIS_PER_HOUR / 6;
 
 #[cfg(test)]
 mod tests {
