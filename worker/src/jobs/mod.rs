@@ -29,6 +29,7 @@ use assay_primitives::money::Balance;
 use futures::FutureExt;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 pub use decision::{
     AbandonCause, ContainerFact, Decision, JobFacts, LossCause, MAX_RESTARTS, START_MARGIN_MS, decide,
@@ -473,7 +474,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let executor = self.executor.clone();
         let broken_off = CancellationToken::new();
         self.busy.insert(job, broken_off.clone());
-        self.steps.spawn(async move {
+        let report = async move {
             let step = async {
                 tokio::select! {
                     outcome = executor.carry_out(&decision, &context) => outcome,
@@ -490,7 +491,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 runs,
                 outcome,
             }
-        });
+        };
+        self.steps.spawn(report.in_current_span());
     }
 
     /// Removes the container, and closes the notes, of jobs that are gone from the chain.
@@ -546,7 +548,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             self.open_notes.remove(&leftover.job);
             self.missing_since.remove(&leftover.job);
             let executor = self.executor.clone();
-            self.steps.spawn(async move {
+            let report = async move {
                 let step = AssertUnwindSafe(executor.clear_away(&leftover));
                 let outcome = step.catch_unwind().await.unwrap_or_else(broke_off);
                 StepReport {
@@ -555,7 +557,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                     runs: false,
                     outcome,
                 }
-            });
+            };
+            self.steps.spawn(report.in_current_span());
         }
     }
 
