@@ -1,4 +1,5 @@
-//! Puts the parts together and keeps them going: connects, registers, serves, and connects again.
+//! Starts the parts and keeps them running: connects to the chain, registers the machine, serves it, and
+//! reconnects.
 //!
 //! [`App::follow`] follows the chain for all parts, and tells them its best and its finalized block. The
 //! parts that act for the machine are in [`machine`], each in a task of its own, and [`PartRunner`] restarts
@@ -35,16 +36,16 @@ use crate::{
 };
 use machine::{MachineParts, MachineSession, SessionEnd};
 
-/// Longest time that the engine has to say what it is.
+/// Timeout of a ping to the container engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Pause between two looks at the disk that cannot be written, or whose trouble nobody may have noticed.
+/// Interval of looks at the disk's status.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks after which it is tried whether the disk can be written though nothing says that it cannot.
+/// Number of looks at the disk between two trial writes. A disk with a write error is tried at every look.
 const DISK_PROBE_EVERY: u32 = 6;
 
-/// Pause between two looks for what the provider has to do.
+/// Interval of attempts to register the machine, while the provider has something to do.
 const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Delays before connecting again.
@@ -53,22 +54,22 @@ pub(crate) const RECONNECT_BACKOFF: Backoff = Backoff {
     maximum: Duration::from_secs(15),
 };
 
-/// A connection that lasted so long was a good one: the pauses begin small again.
+/// Duration of a connection after which the backoff begins anew.
 const LASTING_CONNECTION: Duration = Duration::from_secs(60);
 
-/// Why a worker ended, or never began.
+/// Error that ends the worker, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// A key cannot be had.
+    /// A key cannot be read or made.
     #[error(transparent)]
     Keys(#[from] SealingError),
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The port cannot be had.
+    /// The port cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The chain is none that this worker can serve.
+    /// The connection is lost, or the chain is not one that this worker can serve.
     #[error(transparent)]
     Chain(ChainError),
     /// A part of the worker failed in a way that all of them need a new connection for.
@@ -80,13 +81,13 @@ pub enum AppError {
     /// The metrics cannot be set up.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// The system refused something that a program needs.
+    /// The operating system refused a resource that the worker needs.
     #[error("the system refused: {0}")]
     System(#[from] std::io::Error),
 }
 
 impl AppError {
-    /// Whether connecting again may help.
+    /// Returns true if connecting again may help.
     fn is_passing(&self) -> bool {
         let error = match self {
             Self::Chain(error) | Self::Registration(RegistrationError::Chain(error)) => error,
@@ -119,13 +120,13 @@ struct App {
     status: StatusBoard,
     runner: PartRunner,
     devices: Arc<Devices>,
-    /// What gives evidence, where the machine is to attest. As it was when the keys were chosen by it: a TEE
-    /// that shows itself later must not vouch for a key that lies in a plain file.
+    /// Sources of evidence, if the machine is to attest. As of the choice of the keys: a TEE that appears
+    /// later must not vouch for a key that lies in a plain file.
     survey: Survey,
     stop: CancellationToken,
 }
 
-/// Runs until it is stopped by a signal, or until something is wrong that time does not heal.
+/// Runs the worker until a signal stops it, or until an error that connecting again does not resolve.
 pub async fn run(config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
     let (survey, store) = look_for_evidence(&config).await?;
@@ -179,7 +180,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         never = app.watch_disk() => match never {},
     };
     api_stop.cancel();
-    // Clients that never hang up do not hold the end up.
+    // Clients that keep their connections open do not delay the end.
     let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
     outcome
 }
@@ -200,7 +201,7 @@ fn part_runner(status: &StatusBoard, metrics: &Metrics) -> PartRunner {
     }
 }
 
-/// Serves the HTTP interface until it is stopped; on a new listener where the first one broke off.
+/// Serves the HTTP interface until it is stopped; on a new listener after a failure of the first one.
 async fn keep_api(
     runner: PartRunner,
     listener: TcpListener,
@@ -222,7 +223,7 @@ async fn keep_api(
     runner.keep_going("api", |_| true, serve).await
 }
 
-/// A token that SIGINT and SIGTERM cancel.
+/// Returns a token that SIGINT and SIGTERM cancel.
 fn stop_on_signals() -> Result<CancellationToken, std::io::Error> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -241,7 +242,7 @@ fn stop_on_signals() -> Result<CancellationToken, std::io::Error> {
 }
 
 impl App {
-    /// One connection after the other.
+    /// Serves over one connection after the other, with a backoff between them.
     async fn keep_going(self: &Arc<Self>) -> Result<(), AppError> {
         let mut failures = 0;
         loop {
@@ -273,7 +274,11 @@ impl App {
             }
             let pause = RECONNECT_BACKOFF.delay(failures);
             failures = failures.saturating_add(1);
-            tracing::warn!(%error, again_in_seconds = pause.as_secs(), "no chain; containers go on meanwhile");
+            tracing::warn!(
+                %error,
+                again_in_seconds = pause.as_secs(),
+                "not connected to the chain; connecting again, and containers go on meanwhile"
+            );
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(pause) => (),
@@ -287,7 +292,7 @@ impl App {
             .await
             .unwrap_or_else(|_| {
                 Err(EngineError::Failed {
-                    action: "say what it is".into(),
+                    action: "answer".into(),
                     reason: format!("no answer within {} seconds", ENGINE_PATIENCE.as_secs()),
                 })
             });
@@ -296,7 +301,7 @@ impl App {
             Ok(info) => tracing::info!(
                 engine = info.version,
                 at = info.endpoint,
-                "the container engine is there"
+                "the container engine answers"
             ),
             Err(error) => tracing::error!(%error, "jobs wait until there is a container engine"),
         }
@@ -341,7 +346,7 @@ impl App {
         served
     }
 
-    /// Follows the chain and tells its ends until the connection is lost.
+    /// Follows the chain, and publishes its best and its finalized block, until the connection is lost.
     async fn follow(&self, client: &ChainClient, tips: &watch::Sender<Tip>) -> ChainError {
         follow::follow(client, FollowLimits::default(), |news| {
             let tip = match news {
@@ -350,7 +355,7 @@ impl App {
                     tracing::warn!(
                         silent_for_seconds = silent_for.as_secs(),
                         best_block = tip.best.number,
-                        "the node's subscription told of no new blocks though there were some, and was made anew"
+                        "the node's subscription missed new blocks; subscribed again"
                     );
                     self.metrics.resubscriptions.inc();
                     self.status.update(|status| status.chain.resubscriptions += 1);
@@ -363,7 +368,7 @@ impl App {
         .await
     }
 
-    /// Shows the ends of the chain, and says when blocks cease to become final or do so again.
+    /// Updates status and metrics of the chain, and logs when finality stalls or resumes.
     fn note_tip(&self, tip: &Tip) {
         let number = |number| i64::try_from(number).unwrap_or(i64::MAX);
         self.metrics.best_block.set(number(tip.best.number));
@@ -386,7 +391,7 @@ impl App {
         });
     }
 
-    /// Looks after the disk, for as long as the worker runs.
+    /// Watches the disk for as long as the worker runs.
     async fn watch_disk(&self) -> Infallible {
         let watch = || async {
             for look in 0u32.. {
@@ -401,7 +406,7 @@ impl App {
                 self.status.update(|worker| worker.disk = status);
                 tokio::time::sleep(DISK_INTERVAL).await;
             }
-            Err::<Infallible, _>("it counted to its end")
+            Err::<Infallible, _>("the counter of looks overflowed")
         };
         loop {
             if let Ok(never) = self.runner.keep_going("disk", |_| true, watch).await {
@@ -446,7 +451,7 @@ impl App {
         }
     }
 
-    /// Waits until the machine is registered, with the provider's help if need be.
+    /// Waits until the machine is registered, by the worker itself or by its provider.
     async fn registered_machine(&self, client: &ChainClient) -> Result<u64, AppError> {
         let mut said = String::new();
         loop {

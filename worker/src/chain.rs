@@ -1,6 +1,7 @@
 //! The chain as the worker uses it once its machine is registered.
 //!
-//! A trait stands for each use, so that a test's own chain implements only what the tested code calls.
+//! Each use has a trait of its own, so that a test's chain implements only the methods that the tested code
+//! calls.
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Keeps the parts of the worker going: one that fails, or panics, takes none of the others down.
+//! Runs the parts of the worker side by side: one that fails, or panics, ends none of the others.
 
 use std::{
     any::Any,
@@ -21,27 +21,28 @@ pub(crate) const RESTART_BACKOFF: Backoff = Backoff {
     maximum: Duration::from_secs(60),
 };
 
-/// Time after which a part counts as running well: the pauses begin small again, and the status forgets its
+/// Duration of a run after which a part counts as healthy: its backoff begins anew, and the status drops its
 /// failure.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
-/// Callback for a part that does not run, with the reason, or that runs well, with `None`.
+/// Callback for a part that failed, with the reason, or that is healthy again, with `None`.
 pub type PartCallback = Arc<dyn Fn(&'static str, Option<String>) + Send + Sync>;
 
 /// Restarts parts that fail, and reports how they do.
 #[derive(Clone)]
 pub struct PartRunner {
-    /// Called when a part fails, and when it runs well again.
+    /// Called when a part fails, and when it is healthy again.
     pub on_change: PartCallback,
     /// Counts failures and panics.
     pub metrics: Metrics,
 }
 
 impl PartRunner {
-    /// Runs a part, again after each failure that `is_passing`, until it ends by itself.
+    /// Runs a part until it ends by itself, and restarts it after each panic and each failure that
+    /// `is_passing`.
     ///
     /// # Errors
-    /// The first failure that does not pass, such as a lost connection, which all parts need anew.
+    /// The first failure that is not passing, such as a lost connection, which all parts need anew.
     pub async fn keep_going<T, E: Display, F>(
         &self,
         name: &'static str,
@@ -168,7 +169,7 @@ pub struct PartError<E> {
     pub source: E,
 }
 
-/// The message of a panic, where it has one.
+/// Returns the message of a panic, if it has one.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()

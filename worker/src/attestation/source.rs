@@ -8,7 +8,7 @@ use std::{
 use assay_evidence::Binding;
 use assay_primitives::market::TeeKind;
 
-/// Where the devices are that give evidence. Tests put files of their own there.
+/// Paths of the devices that give evidence. Tests put files of their own there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevicePaths {
     /// Folder of the kernel's reports: configfs-tsm.
@@ -17,7 +17,8 @@ pub struct DevicePaths {
     pub sev_guest: PathBuf,
     /// The device of a TDX trust domain.
     pub tdx_guest: PathBuf,
-    /// Says where the host of a trust domain serves quotes, for kernels that do not ask it themselves.
+    /// File that says where the host of a trust domain serves quotes, for kernels that do not ask it
+    /// themselves.
     pub tdx_attest_config: PathBuf,
     /// Folder of Gramine's pseudo-files in an SGX enclave.
     pub gramine: PathBuf,
@@ -26,7 +27,7 @@ pub struct DevicePaths {
 }
 
 impl DevicePaths {
-    /// Where Linux has them.
+    /// Returns the paths on Linux.
     pub fn of_linux() -> Self {
         Self {
             tsm_reports: "/sys/kernel/config/tsm/report".into(),
@@ -38,7 +39,7 @@ impl DevicePaths {
         }
     }
 
-    /// The same below a folder.
+    /// Returns the same paths below a folder.
     #[cfg(test)]
     pub(crate) fn below(folder: &Path) -> Self {
         Self {
@@ -52,7 +53,7 @@ impl DevicePaths {
     }
 }
 
-/// What a device gave. Nothing of it is verified.
+/// Evidence as a device gave it. Nothing of it is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Collected {
     /// An SGX or TDX quote.
@@ -73,29 +74,29 @@ pub enum Collected {
     },
 }
 
-/// Something that signs what it is asked with. One that exists was found present.
+/// A device that signs evidence. A value exists only for a device that was found.
 pub trait EvidenceSource: Send + Sync + 'static {
-    /// What it is, for people; no two of a machine have the same.
+    /// Returns the name for people; unique on its machine.
     fn name(&self) -> &str;
 
-    /// What it signs as.
+    /// Returns the kind of TEE that signs.
     fn kind(&self) -> TeeKind;
 
-    /// Asks for evidence that is bound to this. May take seconds, and blocks.
+    /// Collects evidence that is bound to `binding`. Blocks, for seconds at times.
     fn collect(&self, binding: &Binding) -> Result<Collected, SourceError>;
 }
 
-/// Evidence that could not be collected.
+/// Error of collecting evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The system refused.
     #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
     Io {
-        /// What was tried, such as `read`.
+        /// The action that failed, such as `read`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// More bytes than any genuine answer has.
@@ -106,7 +107,7 @@ pub enum SourceError {
         /// Most bytes that are read.
         limit: usize,
     },
-    /// Somebody else wrote into the same report.
+    /// Another program wrote into the same report.
     #[error(
         "another program wrote into {} while the report was made; it is asked for again",
         path.display()
@@ -115,12 +116,12 @@ pub enum SourceError {
         /// The report's folder.
         path: PathBuf,
     },
-    /// The device answered with something else than it should.
+    /// The device refused, or its answer is no evidence.
     #[error("{device} gave no evidence: {reason}")]
     Refused {
         /// The device.
         device: String,
-        /// What it said, and what to do where that is known.
+        /// Its answer, and the remedy if that is known.
         reason: String,
     },
 }
@@ -173,7 +174,7 @@ impl fmt::Display for MissingSource {
     }
 }
 
-/// How a kind of TEE is called in texts and metrics.
+/// Returns the name of a kind of TEE in texts and metrics.
 pub fn kind_name(kind: TeeKind) -> &'static str {
     match kind {
         TeeKind::Sgx => "sgx",
