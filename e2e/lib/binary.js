@@ -1,4 +1,5 @@
-// The node's binary, and what is made from it once: files that outlast a run of the tests and are made anew with the binary.
+// The node's binary, and files made with it, which outlast a test run and are made again when the binary
+// changes.
 
 import { spawn } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
@@ -6,13 +7,13 @@ import { mkdir, readFile, readdir, rename, rm, writeFile } from 'node:fs/promise
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** Where the scripts build. */
+/** Returns the folder in which the scripts build. */
 function targetFolder() {
   return process.env.CARGO_TARGET_DIR
     ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'assay', 'target');
 }
 
-/** Path of the node's binary: `ASSAY_NODE`, or where the scripts build it. */
+/** Returns the path of the node's binary: `ASSAY_NODE`, or the one that the scripts build. */
 export function nodeBinary() {
   const path = process.env.ASSAY_NODE ?? join(targetFolder(), 'debug', 'assay-node');
   if (!existsSync(path)) {
@@ -21,7 +22,7 @@ export function nodeBinary() {
   return path;
 }
 
-/** Path of the worker's binary: `ASSAY_WORKER`, or where the scripts build it. */
+/** Returns the path of the worker's binary: `ASSAY_WORKER`, or the one that the scripts build. */
 export function workerBinary() {
   const path = process.env.ASSAY_WORKER ?? join(targetFolder(), 'debug', 'assay-worker');
   if (!existsSync(path)) {
@@ -30,7 +31,7 @@ export function workerBinary() {
   return path;
 }
 
-/** Runs a subcommand of the node to its end and gives what it printed. */
+/** Runs a subcommand of the node to its end and returns its output. */
 export function runNode(...argumentsOfNode) {
   return new Promise((resolve, reject) => {
     const child = spawn(nodeBinary(), argumentsOfNode, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -43,13 +44,13 @@ export function runNode(...argumentsOfNode) {
   });
 }
 
-/** Path of what is kept in the target folder under this name for as long as the node's binary is the same. */
+/** Returns the path of a file in the target folder that is kept as long as the node's binary is the same. */
 export async function keptPath(name) {
   const { size, mtimeMs } = statSync(nodeBinary());
   const home = join(targetFolder(), 'e2e');
   const current = `${size}-${Math.trunc(mtimeMs)}`;
   if (!existsSync(join(home, current))) {
-    // Those of the binaries before.
+    // Folders of earlier binaries.
     const all = await readdir(home).catch(() => []);
     const old = all.filter((folder) => folder !== current);
     await Promise.all(old.map((folder) => rm(join(home, folder), { recursive: true, force: true })));
@@ -58,7 +59,10 @@ export async function keptPath(name) {
   return join(home, current, name);
 }
 
-/** Path of the file of this name with what `make` gives: made by whoever asks first, while the others wait. */
+/**
+ * Returns the path of a kept file with the content that `make` returns: the first caller makes it, the others
+ * wait.
+ */
 export async function keptFile(name, make) {
   const path = await keptPath(name);
   const lock = `${path}.lock`;
@@ -80,7 +84,10 @@ export async function keptFile(name, make) {
   return path;
 }
 
-/** Whether this process has the lock from now on. One whose process is gone is removed, for the next attempt. */
+/**
+ * Takes a lock; returns true if this process has it now. Removes the lock of a process that is gone, for the
+ * next attempt.
+ */
 async function take(lock) {
   try {
     await writeFile(lock, String(process.pid), { flag: 'wx' });
@@ -90,7 +97,7 @@ async function take(lock) {
   }
   const owner = Number(await readFile(lock, 'utf8').catch(() => ''));
   try {
-    // It may be taken, and not say by whom yet.
+    // The lock may exist without its owner's number yet.
     if (owner > 0) process.kill(owner, 0);
   } catch {
     await rm(lock, { force: true });

@@ -1,4 +1,4 @@
-// Speaks to a chain through polkadot.js: connects, signs, waits, and reads what happened.
+// Talks to a chain through polkadot.js: connects, signs, waits, and reads the results.
 
 import assert from 'node:assert/strict';
 import { ApiPromise, HttpProvider, Keyring, WsProvider } from '@polkadot/api';
@@ -15,19 +15,19 @@ export const ASY = 1_000_000_000_000n;
 /** Connects a polkadot.js client; fails instead of waiting for ever. */
 export async function connect(url) {
   const provider = new WsProvider(url, 500);
-  // The extensions that polkadot.js does not know carry no data, so there is nothing to tell it about them.
+  // The extensions that polkadot.js does not know carry no data, so it needs no definition of them.
   const api = await ApiPromise.create({ provider, noInitWarn: true, throwOnConnect: true });
   providers.set(api, provider);
   return api;
 }
 
-/** Calls one JSON-RPC method over HTTP, without any library's view of it. */
+/** Calls one JSON-RPC method over HTTP, without a library in between. */
 export async function rpc(url, method, ...parameters) {
   const provider = new HttpProvider(url.replace('ws://', 'http://'));
   return provider.send(method, parameters);
 }
 
-/** The well-known accounts of development chains. */
+/** Returns the well-known accounts of development chains. */
 export async function wellKnownAccounts() {
   await cryptoWaitReady();
   const keyring = new Keyring({ type: 'sr25519', ss58Format: 42 });
@@ -40,17 +40,17 @@ export async function wellKnownAccounts() {
     dave: account('//Dave'),
     eve: account('//Eve'),
     ferdie: account('//Ferdie'),
-    /** An account of its own, that owns nothing at genesis. */
+    /** Returns an account of its own, which owns nothing at genesis. */
     fresh: (name) => account(`//e2e//${name}`),
   };
 }
 
 /**
- * Signs and submits a call and waits until it is in a block, or in a final one.
+ * Signs and submits a call and waits until it is in a block, or in a finalized one.
  *
- * Gives the block's hash, number and parent, the call's own events, the fee that was paid (none for a word of a worker key
- * that takes its machine's part in a job a step on), and the dispatch error
- * as `Pallet.Error`, `Pallet.Error(Cause)` or `Kind.Reason` if the call failed.
+ * Returns the block's hash, number and parent, the call's own events, the fee that was paid (none for a
+ * worker key's call that takes its machine's assignment a step further), and the dispatch error as
+ * `Pallet.Error`, `Pallet.Error(Cause)` or `Kind.Reason` if the call failed.
  */
 export async function submit(api, call, signer, { finalized = false, nonce = -1 } = {}) {
   let unsubscribe;
@@ -84,8 +84,9 @@ export async function submit(api, call, signer, { finalized = false, nonce = -1 
 }
 
 /**
- * What a transaction did, of what the chain counts to it: what hooks do behind a block's inherents is counted to the first
- * transaction. Its own events begin with its fee. One that costs none says so at its end, and nobody can tell where it begins.
+ * Returns a transaction's own events. The chain attributes the events of hooks after a block's inherents to
+ * the first transaction, so the own events begin with the fee. A free transaction only marks its end, so its
+ * events may include others.
  */
 function ownEvents(api, events, signer) {
   if (events.some((event) => api.events.skipFeelessPayment.FeeSkipped.is(event))) return events;
@@ -102,7 +103,7 @@ export async function succeed(api, call, signer, options) {
   return included;
 }
 
-/** Has governance, whose key this is, make calls: all of them or none. */
+/** Makes governance, which has this key, submit calls: all of them or none. */
 export async function govern(api, calls, sudoKey) {
   const included = await succeed(api, api.tx.sudo.sudo(api.tx.utility.batchAll(calls)), sudoKey);
   const { sudoResult } = included.events.find((event) => api.events.sudo.Sudid.is(event)).data;
@@ -110,16 +111,20 @@ export async function govern(api, calls, sudoKey) {
   return included;
 }
 
-/** The call by which governance sets a parameter of a pallet, such as `('ProviderStaking', 'UnbondingEpochs', 1)`. */
+/**
+ * Returns the call with which governance sets a parameter, such as `('ProviderStaking', 'UnbondingEpochs',
+ * 1)`.
+ */
 export function setParameter(api, pallet, parameter, value) {
   return api.tx.parameters.setParameter({ [pallet]: { [parameter]: [null, value] } });
 }
 
 /**
- * Submits calls that must each be refused with its error, and checks that they left no trace: every storage entry of
- * Assay's pallets and of the preimage store is what it was, and the signers lost their fees and nothing else.
+ * Submits calls that must each be refused with its error, and checks that they left no trace: every storage
+ * entry of Assay's pallets and of the preimage store is unchanged, and the signers lost their fees and
+ * nothing else.
  *
- * The calls go into the chain together, since each is refused whatever the others do.
+ * The calls go into the chain together, because each is refused independently of the others.
  */
 export async function refuseAll(context, api, cases) {
   const nonces = new Map();
@@ -154,10 +159,10 @@ export async function refuseAll(context, api, cases) {
   });
 }
 
-/** Raw storage, key by key, of the pallets that a refused call of the market might have touched. */
+/** Reads the raw storage, key by key, of the pallets that a refused call of the market might have changed. */
 async function marketState(api, hash) {
   const state = {};
-  // How far the slashes and the ends of evidence were gone through moves with time, whatever is called.
+  // The cursors of the slashes and of the ends of evidence move with time, whatever is called.
   const moving = [api.query.providerStaking.nextSlash, api.query.attestation.nextExpirySlot].map((entry) => entry.key());
   for (const pallet of ['ProviderRegistry', 'ProviderStaking', 'JobEscrow', 'Attestation', 'Preimage']) {
     const prefix = xxhashAsHex(pallet, 128);
@@ -174,12 +179,12 @@ async function marketState(api, hash) {
   return state;
 }
 
-/** Sends one request through a client's own connection and gives the answer as it came. */
+/** Sends one request through a client's own connection and returns the raw response. */
 export function send(api, method, ...parameters) {
   return providers.get(api).send(method, parameters);
 }
 
-/** Follows a subscription of the JSON-RPC as it comes; gives the function that ends it. */
+/** Subscribes over JSON-RPC without decoding; returns the function that ends the subscription. */
 export async function subscribe(api, group, parameters, callback) {
   const provider = providers.get(api);
   const notification = `${group}_followEvent`;
@@ -189,14 +194,14 @@ export async function subscribe(api, group, parameters, callback) {
   return () => provider.unsubscribe(notification, `${group}_unfollow`, id);
 }
 
-/** An account's balance at a block, in plancks. */
+/** Returns an account's balance at a block, in plancks. */
 export async function balanceOf(api, address, hash) {
   const at = hash === undefined ? api : await api.at(hash);
   const [{ data }, holds] = await Promise.all([at.query.system.account(address), at.query.balances.holds(address)]);
   return {
     free: data.free.toBigInt(),
     reserved: data.reserved.toBigInt(),
-    /** Plancks held for one reason, such as `held('jobEscrow', 'Escrow')`. */
+    /** Returns the plancks held for one reason, such as `held('jobEscrow', 'Escrow')`. */
     held(pallet, reason) {
       const own = holds.filter(({ id }) => id.type.toLowerCase() === pallet.toLowerCase() && id.value.type === reason);
       return own.reduce((sum, { amount }) => sum + amount.toBigInt(), 0n);
@@ -204,30 +209,30 @@ export async function balanceOf(api, address, hash) {
   };
 }
 
-/** Everything that exists, in plancks, at a block. */
+/** Returns the total issuance at a block, in plancks. */
 export async function totalIssuance(api, hash) {
   const at = hash === undefined ? api : await api.at(hash);
   return (await at.query.balances.totalIssuance()).toBigInt();
 }
 
-/** Active time at a block, in milliseconds. */
+/** Returns the active time at a block, in milliseconds. */
 export async function activeTimeAt(api, hash) {
   return (await (await api.at(hash)).query.chainClock.activeTimeMs()).toBigInt();
 }
 
-/** The one event of this kind among a call's events, with its fields as plain values. */
+/** Returns the only event of this kind among a call's events, with its fields as plain values. */
 export function eventOf(included, section, method) {
   const found = eventsOf(included, section, method);
   assert.equal(found.length, 1, `${found.length} events ${section}.${method} where one was expected`);
   return found[0];
 }
 
-/** All events of this kind among a call's or a block's events, with their fields as plain values. */
+/** Returns all events of this kind among a call's or a block's events, with their fields as plain values. */
 export function eventsOf({ events }, section, method) {
   return events.filter((event) => event.section === section && event.method === method).map(fieldsOf);
 }
 
-/** What a read gives before and after a block. */
+/** Returns the results of a read before and after a block. */
 export function around({ parentHash, blockHash }, read) {
   return Promise.all([parentHash, blockHash].map((hash) => read(hash)));
 }
@@ -235,7 +240,7 @@ export function around({ parentHash, blockHash }, read) {
 /**
  * Waits for the first block from a height on that has an event of this kind whose fields `accepts` holds for.
  *
- * Gives the fields, and the block's hash, parent and events.
+ * Returns the fields, and the block's hash, parent and events.
  */
 export async function awaitEvent(api, from, section, method, accepts = () => true, limitMs = 60_000) {
   const started = Date.now();
@@ -254,7 +259,10 @@ export async function awaitEvent(api, from, section, method, accepts = () => tru
   }
 }
 
-/** An event's fields by name: numbers as bigint, enumerations as their variant's name, the rest as people read it. */
+/**
+ * Converts an event's fields, by name: numbers to bigint, enumerations to their variant's name, the rest to
+ * text.
+ */
 export function fieldsOf(event) {
   const names = event.meta.fields.map(({ name }) => camelCase(name.unwrap().toString()));
   return Object.fromEntries(event.data.map((value, index) => [names[index], plain(value)]));
@@ -273,7 +281,7 @@ function camelCase(name) {
   return name.replace(/_([a-z])/g, (_, letter) => letter.toUpperCase());
 }
 
-/** Waits until a read gives something that `accepts` holds for, and gives it. */
+/** Waits until a read returns a value that `accepts` holds for, and returns it. */
 export async function eventually(what, limitMs, read, accepts = Boolean) {
   const started = Date.now();
   for (;;) {
@@ -287,8 +295,8 @@ export async function eventually(what, limitMs, read, accepts = Boolean) {
 }
 
 /**
- * A dispatch error as `Pallet.Error`, or as `Kind.Reason` if it is none of a pallet's; with what it says besides, such as
- * `Pallet.Error(Cause)`.
+ * Describes a dispatch error as `Pallet.Error`, or as `Kind.Reason` if it is none of a pallet's; a cause
+ * inside the error is appended, as in `Pallet.Error(Cause)`.
  */
 function describeError(api, error) {
   if (error.isModule) {
@@ -301,9 +309,9 @@ function describeError(api, error) {
   return error.isBasic || error.value.type === undefined ? error.type : `${error.type}.${error.value.type}`;
 }
 
-/** A value of an error: an enumeration as its variant's name and what is in it, the rest as people read it. */
+/** Describes a value of an error: an enumeration by its variant's name and content, the rest as text. */
 function describeCause(value) {
-  // Structures have keys too, but no type.
+  // Structs have keys too, but no type.
   if (value.type === undefined || value.defKeys === undefined) return value.toString();
   return value.isNone ? value.type : `${value.type}(${describeCause(value.value)})`;
 }

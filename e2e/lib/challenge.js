@@ -1,4 +1,4 @@
-// A machine's side of the hardware challenge, as its worker plays it.
+// A machine's side of the hardware challenge, in place of its worker.
 
 import { bnToU8a, compactToU8a, stringToU8a, u8aConcat, u8aToHex } from '@polkadot/util';
 import { blake2AsU8a } from '@polkadot/util-crypto';
@@ -14,7 +14,7 @@ const integer = (bitLength) => (value) => bnToU8a(value, { bitLength, isLe: true
 const [u8, u16, u32, u64] = [8, 16, 32, 64].map(integer);
 const list = (items) => u8aConcat(compactToU8a(items.length), ...items);
 
-/** What a machine owes or may answer, the oldest round first, with plain values. */
+/** Returns the answers that a machine owes or may give, the oldest round first, with plain values. */
 export async function challengeDue(api, machine) {
   const due = await api.call.hardwareChallengeApi.challengeDue(machine);
   return due.map((one) => ({
@@ -38,17 +38,19 @@ export async function challengeDue(api, machine) {
   }));
 }
 
-/** Answers of all slots that are due in a round, for a machine and its worker key; `changes` are what a cheat lies about. */
+/**
+ * Computes the answers of all slots that are due in a round; `changes` are the inputs that a cheat falsifies.
+ */
 export function answersOf(due, machine, changes = {}) {
   const { randomness, workerKey, params, slots } = { ...due, ...changes };
   return Array.from({ length: slots }, (_, slot) =>
     new SlotAnswer(params, seedOf({ randomness, machine: changes.machine ?? machine, workerKey, slot })));
 }
 
-/** The round as its fork knows it. */
+/** Encodes the round of one fork. */
 const roundBytes = ({ round, randomness }) => u8aConcat(u32(round), randomness);
 
-/** All but the openings that decides whether an answer is right: a worker signs it with what it answers. */
+/** Encodes all inputs of an answer except the openings: a worker signs them together with its answer. */
 function subjectBytes(due, machine) {
   const { items, fillDoubleRounds, lanesLog2, steps, openings, deadlineMs } = due.params;
   return u8aConcat(
@@ -57,7 +59,7 @@ function subjectBytes(due, machine) {
   );
 }
 
-/** Commits roots, signed by the worker key; refused as the pool says. */
+/** Commits to roots, signed by the worker key; rejects with the pool's error. */
 export function commitRoots(api, due, machine, roots, worker) {
   const signature = worker.sign(u8aConcat(
     COMMIT_CONTEXT, api.genesisHash, subjectBytes(due, machine), list(roots),
@@ -66,7 +68,7 @@ export function commitRoots(api, due, machine, roots, worker) {
   return submitGeneral(api, 'HardwareChallengeApi_commit_transaction', call);
 }
 
-/** Proves all slots by the lanes that were opened. */
+/** Proves the opened lanes of all slots. */
 export function proveSlots(api, due, machine, answers, worker) {
   const { openings, lanesLog2 } = due.params;
   const proofs = list(answers.map((answer, slot) => {
@@ -82,20 +84,20 @@ export function proveSlots(api, due, machine, answers, worker) {
   return submitGeneral(api, 'HardwareChallengeApi_prove_transaction', call);
 }
 
-/** Has the runtime make a transaction that nobody signs, and gives it to the pool. */
+/** Makes the runtime build an unsigned transaction, and submits it to the pool. */
 async function submitGeneral(api, method, parameters) {
   const answer = await send(api, 'state_call', method, u8aToHex(parameters));
   if (!answer.startsWith('0x01')) throw new Error(`${method} made no transaction: ${answer.slice(0, 20)}`);
   return send(api, 'author_submitExtrinsic', `0x${answer.slice(4)}`);
 }
 
-/** A machine that answers whatever it is challenged with, each thing once. Cheats change how. */
+/** A machine that answers every challenge, once each. Cheats override parts of it. */
 export class Answerer {
   constructor(api, machine, worker) {
     Object.assign(this, { api, machine, worker, answers: new Map(), done: new Set() });
   }
 
-  /** Does what there is to do now. */
+  /** Does the next steps that are due. */
   async act() {
     const all = await challengeDue(this.api, this.machine);
     const proving = all.find(({ phase }) => phase === 'Prove');

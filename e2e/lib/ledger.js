@@ -1,11 +1,11 @@
-// Who has how much before and after a transaction, and what a payment does to it.
+// Balances before and after a transaction, and the effect of a payment on them.
 
 import assert from 'node:assert/strict';
 
 import { balanceOf, totalIssuance } from './chain.js';
 import { splitOf, TREASURY } from './market.js';
 
-/** Balances of everybody in the story, and everything that exists, before and after a transaction. */
+/** Reads the balances of all parties, and the total issuance, before and after a transaction. */
 export async function ledger({ api, accounts }, included) {
   const read = async (hash) => {
     const [provider, consumer, vault, author, issuance] = await Promise.all([
@@ -21,7 +21,7 @@ export async function ledger({ api, accounts }, included) {
   return { before, after };
 }
 
-/** Checks that a payment of this amount, and nothing else, happened in a transaction that `payer` sent. */
+/** Checks that a transaction sent by `payer` made a payment of this amount, and changed nothing else. */
 export async function checkPayment(suite, included, { amount, released, payer }) {
   const split = splitOf(amount);
   const { before, after } = await ledger(suite, included);

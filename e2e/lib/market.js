@@ -15,12 +15,12 @@ export const TREASURY = encodeAddress(u8aConcat(stringToU8a('modlasy/trsy'), new
 /** Digest of an image that no engine ever sees: these tests act for the worker themselves. */
 export const IMAGE_DIGEST = `0x${'ab'.repeat(32)}`;
 
-/** What a machine is registered with, unless a test says otherwise. */
+/** Returns the registration of a machine, with `changes` to the defaults. */
 export function registrationOf(worker, changes = {}) {
   return {
     workerKey: worker.address,
     sealingKey: `0x${'07'.repeat(32)}`,
-    // The class of machines without GPUs.
+    // Class of machines without GPUs.
     class: 0,
     slots: 2,
     cpuCores: 8,
@@ -36,18 +36,20 @@ export function registrationOf(worker, changes = {}) {
   };
 }
 
-/** The worker key's agreement to serve this provider on this chain. */
+/** Returns the worker key's agreement to serve this provider on this chain. */
 export function workerSignature(api, worker, provider) {
   return worker.sign(u8aConcat(WORKER_KEY_CONTEXT, api.genesisHash, decodeAddress(provider.address)));
 }
 
-/** The call that registers a machine. */
+/** Returns the call that registers a machine. */
 export function registerMachine(api, worker, provider, changes = {}) {
   const signature = workerSignature(api, worker, provider);
   return api.tx.providerRegistry.registerMachine(registrationOf(worker, changes), signature);
 }
 
-/** What the chain asks to be bonded for a machine: for each slot what its class and its score ask, and the base bond at least. */
+/**
+ * Returns a machine's minimum bond: the sum over its slots, by class and score, and at least the base bond.
+ */
 export async function minimumBond(api, machine) {
   const { terms, slots } = (await api.query.providerRegistry.machines(machine)).unwrap();
   const bigger = (left, right) => (left > right ? left : right);
@@ -56,13 +58,16 @@ export async function minimumBond(api, machine) {
   return bigger(api.consts.providerStaking.baseBond.toBigInt(), forSlots);
 }
 
-/** The call that gives a machine another worker key, which agrees, and another sealing key. */
+/** Returns the call that gives a machine another worker key, which agrees, and another sealing key. */
 export function rotateKeys(api, machine, worker, provider, sealingKey = `0x${'08'.repeat(32)}`) {
   const signature = workerSignature(api, worker, provider);
   return api.tx.providerRegistry.rotateKeys(machine, worker.address, sealingKey, signature);
 }
 
-/** Registers a provider with one machine, bonds it, and gives its identifier: what it lacks is a proof of its hardware. */
+/**
+ * Registers a provider with one machine, bonds it, and returns its number: it only lacks a proof of its
+ * hardware.
+ */
 export async function bondedMachine(api, provider, worker, changes = {}) {
   const registered = await succeed(
     api,
@@ -79,29 +84,32 @@ export async function bondedMachine(api, provider, worker, changes = {}) {
   return machine;
 }
 
-/** Registers a provider with one machine, bonds it, proves its hardware, and gives its identifier: it is active then. */
+/**
+ * Registers a provider with one machine, bonds it, proves its hardware, and returns its number: it is active
+ * then.
+ */
 export async function activeMachine(api, provider, worker, changes = {}) {
   const machine = await bondedMachine(api, provider, worker, changes);
   await proveHardware(api, machine, worker);
   return machine;
 }
 
-/** A manifest as a consumer writes it, as bytes in hexadecimal digits. */
+/** Encodes a consumer's manifest as hexadecimal. */
 export function manifestBytes(text = 'hello') {
   const image = `localhost:5000/small@sha256:${IMAGE_DIGEST.slice(2)}`;
   const manifest = { image, command: ['/bin/echo', text], env: {}, network: false };
   return u8aToHex(stringToU8a(JSON.stringify(manifest)));
 }
 
-/** A task whose consumer has an hour to look at its result. */
+/** A task whose consumer has an hour to verify its result. */
 export const TASK = { Task: { verification: { Consumer: { windowMs: 3_600_000n } } } };
 
-/** A task of which `threshold` of `replicas` machines must give the same result. */
+/** Returns a task for which `threshold` of `replicas` machines must give the same result. */
 export function quorum(replicas, threshold) {
   return { Task: { verification: { Quorum: { replicas, threshold } } } };
 }
 
-/** An order for a task with this manifest, unless a test says otherwise. */
+/** Returns an order for a task with this manifest, with `changes` to the defaults. */
 export function orderFor(manifest, changes = {}) {
   return {
     kind: TASK,
@@ -115,7 +123,7 @@ export function orderFor(manifest, changes = {}) {
   };
 }
 
-/** Notes the manifest and deploys to one machine or several, in one transaction. */
+/** Returns the transaction that notes the manifest and deploys to one machine or several. */
 export function deploy(api, machines, { manifest = manifestBytes(), ...changes } = {}) {
   return api.tx.utility.batchAll([
     api.tx.preimage.notePreimage(manifest),
@@ -123,7 +131,7 @@ export function deploy(api, machines, { manifest = manifestBytes(), ...changes }
   ]);
 }
 
-/** What a replica commits to: its result and a salt, bound to the chain, the job and the machine. */
+/** Returns a replica's commitment: its result and a salt, bound to the chain, the job and the machine. */
 export function commitmentTo(api, job, machine, resultHash, salt) {
   return blake2AsHex(u8aConcat(
     stringToU8a('assay/result/v1'),
@@ -135,13 +143,15 @@ export function commitmentTo(api, job, machine, resultHash, salt) {
   ));
 }
 
-/** Price of slots for a time, rounded down or up, as the escrow counts it. */
+/** Returns the price of slots for a duration, rounded down or up, as the escrow computes it. */
 export function cost(pricePerSlotHour, slots, durationMs, { roundUp = false } = {}) {
   const product = pricePerSlotHour * BigInt(slots) * BigInt(durationMs);
   return (product + (roundUp ? MILLIS_PER_HOUR - 1n : 0n)) / MILLIS_PER_HOUR;
 }
 
-/** How a payment is divided: 5 % are the protocol's, and of that half is burned, half of the rest the treasury's. */
+/**
+ * Splits a payment: 5 % are the protocol's; half of that is burned, and half of the rest is the treasury's.
+ */
 export function splitOf(amount) {
   const fee = (amount * 50_000n) / 1_000_000n;
   const shared = fee / 2n;
@@ -149,7 +159,7 @@ export function splitOf(amount) {
   return { provider: amount - fee, fee, burned: fee - shared, treasury: shared - author, author };
 }
 
-/** Waits until what validators saw of the current epoch is final, so that it can be paid for. */
+/** Waits until the validators' view of the current epoch is final, so that the epoch can be paid. */
 export async function untilClosed(api) {
   const epoch = async () => (await api.query.chainClock.currentEpoch()).toNumber();
   const until = (await epoch()) + 2;

@@ -1,4 +1,4 @@
-// Starts and ends real nodes. Each has its own ports on the loopback address and its own folder.
+// Starts and stops real nodes. Each has its own ports on the loopback address and its own folder.
 
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
@@ -10,11 +10,12 @@ import { join } from 'node:path';
 import { keptPath, nodeBinary } from './binary.js';
 import { specification } from './specification.js';
 
-// The first node compiles its runtime when it starts: seconds on an idle machine, a minute or more on a busy one.
+// The first node compiles its runtime when it starts: seconds on an idle machine, a minute or more on a busy
+// one.
 const START_LIMIT_MS = 180_000;
 const STOP_LIMIT_MS = 15_000;
 
-// Nodes that were started and not yet ended, so that a test process that dies takes them with it.
+// Nodes that were started and have not ended, so that a test process that dies takes them with it.
 const running = new Set();
 
 process.on('exit', () => {
@@ -24,7 +25,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => process.exit(1));
 }
 
-/** A TCP port of 127.0.0.1 that is free just now. */
+/** Returns a TCP port of 127.0.0.1 that is free at present. */
 export function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -48,26 +49,26 @@ class RunningNode {
     this.ended = new Promise((resolve) => child.once('close', resolve));
   }
 
-  /** Where other nodes reach this one. */
+  /** Returns the address at which other nodes reach this one. */
   async address() {
     const { result } = await request(this.url, 'system_localPeerId');
     return `/ip4/127.0.0.1/tcp/${this.networkPort}/p2p/${result}`;
   }
 
-  /** The end of the node's log, for the message of a failure. */
+  /** Returns the end of the node's log, for the message of a failure. */
   async tail(lines = 40) {
     const text = await readFile(this.log, 'utf8').catch(() => '(no log)');
     return text.split('\n').slice(-lines).join('\n');
   }
 
-  /** Ends the node at once, as a power cut would: no handler runs, nothing is flushed. */
+  /** Kills the node at once, like a power cut: no handler runs, nothing is flushed. */
   async kill() {
     this.child.kill('SIGKILL');
     await this.ended;
     running.delete(this.child);
   }
 
-  /** Asks the node to end, waits for it, and removes its folder unless it is wanted later. */
+  /** Asks the node to end, waits for it, and removes its folder unless that is kept for later. */
   async stop({ keepFolder = false } = {}) {
     if (this.child.exitCode === null && this.child.signalCode === null) {
       this.child.kill('SIGTERM');
@@ -81,8 +82,9 @@ class RunningNode {
 }
 
 /**
- * Starts a validator of the three-validator chain `local`: `alice`, `bob` or `charlie`. It finds the others through
- * `peers`, running nodes of the same chain; its own chain lives in `folder`. `changes` are to the chain's preset.
+ * Starts a validator of the three-validator chain `local`: `alice`, `bob` or `charlie`. It finds the others
+ * through `peers`, running nodes of the same chain; its own chain is stored in `folder`. `changes` are to the
+ * chain's preset.
  */
 export async function startLocalValidator(name, { folder, peers = [], changes }) {
   const addresses = await Promise.all(peers.map((peer) => peer.address()));
@@ -93,12 +95,13 @@ export async function startLocalValidator(name, { folder, peers = [], changes })
   });
 }
 
-/** A node looks for nobody: those of other test files run the same development chain. */
+/** Options of a node without peers: the nodes of other test files run the same development chain. */
 const NO_PEERS = ['--in-peers', '0', '--out-peers', '0'];
 
 /**
- * When machines are challenged on the tests' chains: a newcomer is proven within a few blocks, and nobody is audited unless a
- * test wants it. Audits come at random: the mean is so long that none comes in a test's minutes.
+ * Schedule of challenges on the tests' chains: a newcomer is proven within a few blocks, and no machine is
+ * audited unless a test wants it. Audits come at random: the mean is so long that none comes within a test's
+ * minutes.
  */
 const CALM = {
   newcomerIntervalMs: 3_000,
@@ -108,28 +111,28 @@ const CALM = {
   maxProofAgeMs: 2_000 * 3_600_000,
 };
 
-/** What machines of every class are challenged with: little enough to be answered in JavaScript, between two blocks. */
+/** Challenge parameters of every class: small enough to be answered in JavaScript between two blocks. */
 const SMALL = { items: 2 ** 14, lanesLog2: 11, steps: 32 };
 
-/** A chain of one validator, which is `--dev` but for the length of its epochs and its challenges. */
+/** Returns the options of a one-validator chain: `--dev` with other epochs and challenges. */
 async function alone({ epochMs = 60_000, challenges = CALM }) {
   const path = await specification('dev', {
     epochDurationMs: epochMs,
     ...challenges,
     ...SMALL,
-    // A class must be answered within the time that rounds give.
+    // A class must be answered within the round's window.
     deadlineMs: challenges.commitWindowMs,
   });
-  // What --dev stands for, which does not go with a specification of one's own.
+  // Replaces --dev, which excludes a specification of one's own.
   return ['--chain', path, '--alice', '--force-authoring', '--unsafe-force-node-key-generation', ...NO_PEERS];
 }
 
 /**
  * Starts a node of a chain of its own, or of another `network`, and waits until its JSON-RPC answers.
  *
- * With `folder` the chain lives there and outlasts the node; without it the chain is temporary. With `epochMs` epochs
- * have that length instead of a minute; 24 seconds are the shortest that the chain accepts. `challenges` says when
- * machines are challenged, if not as usual.
+ * With `folder` the chain is stored there and outlasts the node; without it the chain is temporary. With
+ * `epochMs` epochs have that length instead of a minute; 24 seconds are the shortest that the chain accepts.
+ * `challenges` replaces the usual schedule of challenges.
  */
 export async function startNode({ folder, epochMs, challenges, network, extraArguments = [] } = {}) {
   const persistent = folder !== undefined;
@@ -174,7 +177,7 @@ export async function startNode({ folder, epochMs, challenges, network, extraArg
   return node;
 }
 
-/** Whether the node's JSON-RPC answers a request. */
+/** Returns true if the node's JSON-RPC answers a request. */
 async function answers(url) {
   try {
     return (await request(url, 'system_chain')).result !== undefined;

@@ -1,5 +1,5 @@
-// The hardware challenge's prover, written anew from its description, so that the chain's verifier is held against
-// something else than its own crate.
+// The hardware challenge's prover, written independently from its description, so that the chain's verifier
+// is tested against more than its own crate.
 
 import { blake3 } from '@noble/hashes/blake3';
 import { bnToU8a, stringToU8a, u8aConcat } from '@polkadot/util';
@@ -30,7 +30,7 @@ function quarterRound(words, a, b, c, d) {
 
 const scratch = new Uint32Array(WORDS);
 
-/** So many double rounds of ChaCha over 16 words, in place, and then the words as they were added. */
+/** Applies this many ChaCha double rounds to 16 words, in place, and adds the words as they were before. */
 function permuteAdd(words, doubleRounds) {
   scratch.set(words);
   for (let round = 0; round < doubleRounds; round += 1) {
@@ -46,7 +46,10 @@ function permuteAdd(words, doubleRounds) {
   for (let index = 0; index < WORDS; index += 1) words[index] += scratch[index];
 }
 
-/** Words to little-endian bytes. Typed arrays have the machine's order, which is little-endian wherever Node.js runs. */
+/**
+ * Converts words to little-endian bytes. Typed arrays have the host's order: little-endian wherever Node.js
+ * runs.
+ */
 function bytesOf(words) {
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength).slice();
 }
@@ -58,14 +61,14 @@ function block(words, seedWords, domain, counter, doubleRounds) {
   permuteAdd(words, doubleRounds);
 }
 
-/** The seed of a slot in a round. */
+/** Returns the seed of a slot in a round. */
 export function seedOf({ randomness, machine, workerKey, slot }) {
   return blake2AsU8a(u8aConcat(
     SEED_CONTEXT, randomness, bnToU8a(machine, { bitLength: 64, isLe: true }), workerKey, [slot],
   ));
 }
 
-/** The lanes that a slot has to open. */
+/** Returns the lanes that a slot must open. */
 export function openedLanes({ openingRandomness, machine, slot, openings, lanesLog2 }) {
   return Array.from({ length: openings }, (_, opening) => {
     const hash = blake2AsU8a(u8aConcat(
@@ -75,7 +78,10 @@ export function openedLanes({ openingRandomness, machine, slot, openings, lanesL
   });
 }
 
-/** Answers one slot: fills the memory, walks the lanes, and keeps the tree. The root is the last level's only hash. */
+/**
+ * Answer of one slot: fills the memory, walks the lanes, and keeps the tree. The last level's only hash is
+ * the root.
+ */
 export class SlotAnswer {
   constructor({ items, fillDoubleRounds, lanesLog2, steps }, seed) {
     const seedWords = new Uint32Array(seed.slice().buffer);
@@ -88,7 +94,7 @@ export class SlotAnswer {
     for (let lane = 0; lane < 2 ** lanesLog2; lane += 1) {
       block(words, seedWords, LANE_DOMAIN, lane, WALK_DOUBLE_ROUNDS);
       for (let step = 0; step < steps; step += 1) {
-        // Exact: items are so few here that the product has less than 53 bits.
+        // Exact: with so few items the product has less than 53 bits.
         const item = Math.floor((words[0] * items) / 2 ** 32) * WORDS;
         for (let index = 0; index < WORDS; index += 1) words[index] ^= memory[item + index];
         permuteAdd(words, WALK_DOUBLE_ROUNDS);
@@ -111,7 +117,7 @@ export class SlotAnswer {
     return this.levels.at(-1)[0];
   }
 
-  /** The siblings of a lane, from the leaves upwards. */
+  /** Returns the siblings of a lane, from the leaves upwards. */
   siblings(lane) {
     return this.levels.slice(0, -1).map((level, height) => level[(lane >>> height) ^ 1]);
   }

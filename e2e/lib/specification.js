@@ -1,5 +1,6 @@
-// Specifications of the tests' chains. They hold the state of the first block, so that a node which starts from one has no
-// use for the runtime's preset; making a state takes seconds, for the runtime is compiled for it.
+// Specifications of the tests' chains. They contain the genesis state, so that a node that starts from one
+// does not need the runtime's preset; making that state takes seconds, because the runtime is compiled for
+// it.
 
 import { createHash } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -9,8 +10,8 @@ import { join } from 'node:path';
 import { keptFile, runNode } from './binary.js';
 
 /**
- * Path of the specification of the chain `dev` or `local`, with these fields of its preset changed: numbers, whose names
- * occur nowhere else with another meaning.
+ * Returns the path of the specification of the chain `dev` or `local`, with these fields of its preset
+ * changed. The fields are numbers whose names occur nowhere else with another meaning.
  */
 export async function specification(chain, changes = {}) {
   const kind = createHash('sha256').update(JSON.stringify(changes)).digest('hex').slice(0, 16);
@@ -35,7 +36,10 @@ async function build(chain, ...options) {
   return output;
 }
 
-/** Not by parsing it: to JSON.parse its amounts are floating-point numbers. */
+/**
+ * Changes fields in the text, without parsing it: JSON.parse would turn its amounts into floating-point
+ * numbers.
+ */
 function changed(text, changes) {
   let result = text;
   for (const [key, value] of Object.entries(changes)) {

@@ -1,4 +1,4 @@
-// What every test file begins with: a node of its own, a client, and both ended afterwards whatever happens.
+// Set-up of every test file: a node of its own and a client, both ended afterwards in any case.
 
 import { after, before } from 'node:test';
 
@@ -6,8 +6,8 @@ import { connect, wellKnownAccounts } from './chain.js';
 import { startNode } from './node.js';
 
 /**
- * Starts a node before a file's tests and then calls `prepare`. The fields of the returned object are set by then.
- * `options` are those of the node.
+ * Starts a node before a file's tests and then calls `prepare`. The fields of the returned object are set by
+ * then. `options` are those of the node.
  *
  * One hook for both: hooks of a file do not wait for each other.
  */

@@ -1,6 +1,6 @@
-// A vendor of processors with SEV-SNP, which is nobody: its certificates, lists and reports are those of AMD byte for byte,
-// but for the keys. Written anew from AMD's documents and what AMD publishes, so that the chain's verifier is held against
-// something else than the vendors of its own tests.
+// A fictitious vendor of SEV-SNP processors: its certificates, lists and reports are those of AMD byte for
+// byte, except for the keys. Written independently from AMD's documents and published data, so that the
+// chain's verifier is tested against more than the vendors of its own tests.
 
 import { createHash, constants, generateKeyPair, generateKeyPairSync, sign } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -8,15 +8,17 @@ import { promisify } from 'node:util';
 const MINUTE_MS = 60_000;
 const DAY_MS = 1_440 * MINUTE_MS;
 
-/** Bytes of a report, and those of them that are signed. */
+/** Length of a report in bytes, and of its signed part. */
 const REPORT_BYTES = 1_184;
 const SIGNED_BYTES = 672;
 
-/** Bytes of each number of a report's signature, which is little-endian with zeros behind it; P-384 has 48 bytes. */
+/**
+ * Length of each number of a report's signature, little-endian and padded with zeros; P-384 needs 48 bytes.
+ */
 const SIGNATURE_NUMBER_BYTES = 72;
 const SCALAR_BYTES = 48;
 
-/** Where things are in a report. */
+/** Offsets in a report. */
 const AT = {
   version: 0x00,
   policy: 0x08,
@@ -38,14 +40,14 @@ const AT = {
 /** Bits of a guest's policy. */
 export const POLICY = { SMT: 1n << 16n, ALWAYS_ONE: 1n << 17n, MIGRATION: 1n << 18n, DEBUG: 1n << 19n };
 
-/** Security versions of the firmware and microcode, and as reports have them. */
+/** Security versions of the firmware and microcode, and their encoding in reports. */
 const VERSIONS = { bootLoader: 3, tee: 0, snp: 8, microcode: 115 };
 const TCB = Buffer.from([VERSIONS.bootLoader, VERSIONS.tee, 0, 0, 0, 0, VERSIONS.snp, VERSIONS.microcode]);
 
-/** Measurement of what guests are started with. */
+/** Measurement of the guests at their start. */
 export const MEASUREMENT = createHash('sha384').update('the guest of the tests').digest();
 
-// DER: as much of it as certificates need.
+// DER, as far as certificates need it.
 
 function element(tag, ...parts) {
   const content = Buffer.concat(parts);
@@ -64,11 +66,11 @@ const ia5 = (text) => element(0x16, Buffer.from(text));
 const NULL = element(0x05);
 const TRUE = element(0x01, Buffer.from([0xff]));
 
-/** A number that is not negative. */
+/** Encodes a number that is not negative. */
 function integer(value) {
   const digits = BigInt(value).toString(16);
   const bytes = Buffer.from(digits.padStart(digits.length + (digits.length % 2), '0'), 'hex');
-  // Without the zero a set first bit would make it negative.
+  // Without the leading zero a set first bit would make it negative.
   return element(0x02, Buffer.from(bytes[0] & 0x80 ? [0] : []), bytes);
 }
 
@@ -82,7 +84,7 @@ function identifier(text) {
   return element(0x06, ...arcs);
 }
 
-/** A moment of the years 1950 to 2049, to the second. */
+/** Encodes a time between 1950 and 2049, to the second. */
 function time(date) {
   const digits = date.toISOString().replace(/[-:T]|\.\d+/g, '');
   return element(0x17, Buffer.from(digits.slice(2)));
@@ -112,12 +114,12 @@ const RSASSA_PSS_SHA_384 = sequence(
     explicit(0, SHA_384),
     explicit(1, sequence(identifier('1.2.840.113549.1.1.8'), SHA_384)),
     explicit(2, integer(PSS_SALT_BYTES)),
-    // The default, which AMD writes all the same.
+    // The default value, which AMD encodes nevertheless.
     explicit(3, integer(1)),
   ),
 );
 
-/** What is signed, the algorithm and the signature: a certificate or a list. */
+/** Encodes a signed structure, a certificate or a list: content, algorithm and signature. */
 function signed(content, { privateKey }) {
   const signature = sign('sha384', content, {
     key: privateKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: PSS_SALT_BYTES,
@@ -142,12 +144,14 @@ function keyInfo({ publicKey }) {
   return publicKey.export({ type: 'spki', format: 'der' });
 }
 
-/** What authorities name a key by. */
+/** Returns the identifier by which authorities name a key. */
 function keyIdentifier(keys) {
   return createHash('sha1').update(keys.publicKey.export({ type: 'pkcs1', format: 'der' })).digest();
 }
 
-/** The marks of an authority: what its key may do, and how many authorities may be below it. */
+/**
+ * Returns an authority's extensions: the usage of its key, and the number of authorities allowed below it.
+ */
 function authorityExtensions(keys, usageBits, unusedBits, below) {
   return [
     extension('2.5.29.15', bits(Buffer.from([usageBits]), unusedBits), { critical: true }),
@@ -156,9 +160,9 @@ function authorityExtensions(keys, usageBits, unusedBits, below) {
   ];
 }
 
-/** A vendor: its root (ARK), its authority (ASK), the list of the authorities that it revoked, and the chips it makes. */
+/** A vendor: its root (ARK), its authority (ASK), the list of revoked authorities, and its chips. */
 export class Vendor {
-  /** Makes the vendor's keys, which takes seconds. `product` is in its names. */
+  /** Creates the vendor's keys, which takes seconds. `product` is part of its names. */
   static async create(product = 'Milan') {
     const make = () => promisify(generateKeyPair)('rsa', { modulusLength: 4_096 });
     return new Vendor(product, ...await Promise.all([make(), make()]));
@@ -171,13 +175,13 @@ export class Vendor {
     const listPoint = extension('2.5.29.31', sequence(sequence(explicit(0, explicit(0, listUrl)))));
     const from = new Date('2020-10-22T17:23:05Z');
     const until = new Date('2045-10-22T17:23:05Z');
-    /** The root's certificate. */
+    /** Certificate of the root. */
     this.root = certificate({
       serial: 0x10000, issuer: rootName, subject: rootName, from, until, keys: rootKeys,
       extensions: [...authorityExtensions(rootKeys, 0x06, 1), listPoint],
     }, rootKeys);
     this.authoritySerial = 0x10001;
-    /** The authority's certificate. */
+    /** Certificate of the authority. */
     this.authority = certificate({
       serial: this.authoritySerial, issuer: rootName, subject: `SEV-${product}`, from, until, keys: authorityKeys,
       extensions: [
@@ -188,9 +192,9 @@ export class Vendor {
     }, rootKeys);
   }
 
-  /** The root's list of the certificates that it revoked, by their serial numbers; valid for half a year. */
+  /** Returns the root's list of the certificates that it revoked, by serial number; valid for half a year. */
   list({ number, revoked = [] }) {
-    // The chain's clock is that of its last block, which lies behind ours.
+    // The chain's clock is the time of its last block, which is behind ours.
     const issued = new Date(Date.now() - MINUTE_MS);
     const entries = revoked.map((serial) => sequence(integer(serial), time(issued)));
     return signed(sequence(
@@ -207,20 +211,20 @@ export class Vendor {
     ), this.rootKeys);
   }
 
-  /** A chip with this identifier, of 64 bytes. */
+  /** Creates a chip with this identifier of 64 bytes. */
   chip(id) {
     return new Chip(this, id);
   }
 }
 
-/** A processor of the vendor's: it has a key that its vendor vouches for, and signs reports with it. */
+/** A processor of the vendor: it signs reports with a key that the vendor certifies. */
 export class Chip {
   constructor(vendor, id) {
     Object.assign(this, { vendor, id: Buffer.from(id) });
     this.keys = generateKeyPairSync('ec', { namedCurve: 'P-384' });
     const version = (number, value) => extension(`1.3.6.1.4.1.3704.1.3.${number}`, integer(value));
     const from = new Date(Date.now() - 30 * DAY_MS);
-    /** The certificate of its key (VCEK). */
+    /** Certificate of its key (VCEK). */
     this.certificate = certificate({
       serial: 0, issuer: `SEV-${vendor.product}`, subject: 'SEV-VCEK',
       from, until: new Date(from.getTime() + 7 * 365 * DAY_MS), keys: this.keys,
@@ -232,26 +236,26 @@ export class Chip {
         ...[4, 5, 6, 7].map((reserved) => version(reserved, 0)),
         version(3, VERSIONS.snp),
         version(8, VERSIONS.microcode),
-        // These bytes are no DER: AMD writes the identifier as it is.
+        // These bytes are not DER: AMD writes the identifier without encoding.
         extension('1.3.6.1.4.1.3704.1.4', this.id),
       ],
     }, vendor.authorityKeys);
   }
 
-  /** Its certificate and those above it, with the root's. */
+  /** Returns its certificate chain, including the root's. */
   get chain() {
     return [this.certificate, this.vendor.authority, this.vendor.root];
   }
 
-  /** The point that is its public key: `x ‖ y`. */
+  /** Returns its public key as a point: `x ‖ y`. */
   get publicKey() {
     const { x, y } = this.keys.publicKey.export({ format: 'jwk' });
     return Buffer.concat([x, y].map((coordinate) => Buffer.from(coordinate, 'base64url')));
   }
 
   /**
-   * A signed report (version 3) of a guest that asked with these 64 bytes. The guest is a good one of a Milan, unless
-   * `changes` say otherwise.
+   * Returns a signed report (version 3) with these 64 bytes as report data. The guest is a valid one on a
+   * Milan, unless `changes` say otherwise.
    */
   report(reportData, changes = {}) {
     const {

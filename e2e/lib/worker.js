@@ -1,4 +1,4 @@
-// The part of a worker that validators see: it answers probes, or does not. And real workers.
+// The validators' view of a worker: a responder that answers probes, or does not. Also real workers.
 
 import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
@@ -12,7 +12,7 @@ import { freePort } from './node.js';
 
 const STOP_LIMIT_MS = 30_000;
 
-// Workers that were started and not yet ended, so that a test process that dies takes them with it.
+// Workers that were started and have not ended, so that a test process that dies takes them with it.
 const running = new Set();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
@@ -22,8 +22,8 @@ const PROBE_CONTEXT = stringToU8a('assay/probe/v1');
 const PROBE_PATH = '/v1/probe';
 
 /**
- * Answers probes on a port of the loopback address with a worker key, as the machine whose number is put into
- * `machine`. The object's `endpoint` is what to register the machine with; `probes` counts the questions.
+ * Answers probes on a port of the loopback address with a worker key, for the machine whose number is set as
+ * `machine`. The object's `endpoint` is the one to register the machine with; `probes` counts the requests.
  */
 export async function startProbeResponder(api, worker) {
   const responder = { machine: undefined, probes: 0 };
@@ -57,8 +57,8 @@ export async function startProbeResponder(api, worker) {
 }
 
 /**
- * Starts a real worker with its files in `folder`, for a node and a container engine. It registers its machine by itself, with
- * the provider key of the development account `provider`.
+ * Starts a real worker with its files in `folder`, for a node and a container engine. It registers its
+ * machine by itself, with the provider key of the development account `provider`.
  */
 export async function startWorker({ folder, nodeUrl, engineSocket, provider, rewardAddress }) {
   const port = await freePort();
@@ -80,12 +80,12 @@ export async function startWorker({ folder, nodeUrl, engineSocket, provider, rew
   child.stderr.pipe(stream, { end: false });
   const ended = new Promise((resolve) => child.once('close', resolve));
   return {
-    /** What the worker says of itself. */
+    /** Returns the worker's status. */
     async status() {
       const response = await fetch(`http://127.0.0.1:${port}/status`, { signal: AbortSignal.timeout(5_000) });
       return response.json();
     },
-    /** The end of the worker's log, for the message of a failure. */
+    /** Returns the end of the worker's log, for the message of a failure. */
     async tail(lines = 60) {
       const text = await readFile(log, 'utf8').catch(() => '(no log)');
       return text.split('\n').slice(-lines).join('\n');

@@ -1,4 +1,4 @@
-// What evidence of a TEE is worth: it counts for one machine, on one chain, with its present keys, down to a root that
+// Value of TEE evidence: it counts for one machine, on one chain, with its present keys, down to a root that
 // governance trusts; and then the machine earns a quarter more.
 
 import assert from 'node:assert/strict';
@@ -20,19 +20,19 @@ import { POLICY, Vendor } from '../lib/vendor.js';
 import { startProbeResponder } from '../lib/worker.js';
 
 const LIFETIME_S = 24n * 60n * 60n;
-/** What the end of evidence is rounded down to. */
+/** Step to which the end of evidence is rounded down. */
 const SLOT_S = 600n;
 
-/** A list of TEEs as the runtime has it: one bit for each, of which this one is AMD's. */
+/** The runtime's set of TEEs has one bit for each; this one is AMD's. */
 const SEV_SNP = 1 << 2;
 
-// Keys take seconds; the node starts meanwhile.
+// Making the keys takes seconds; the node starts meanwhile.
 const making = Promise.all([Vendor.create(), Vendor.create()]);
 let vendor;
 let lookAlike;
 let chip;
 
-/** Two machines that differ in nothing but the evidence: with `machine`, `provider` and `worker`. */
+/** Two machines that differ only in their evidence: each has `machine`, `provider` and `worker`. */
 const attested = {};
 const plain = {};
 const responders = [];
@@ -62,46 +62,46 @@ async function untilAfter(epoch) {
   await eventually(`the end of epoch ${epoch}`, 120_000, currentEpoch, (current) => current > epoch);
 }
 
-/** Evidence that a chip gives for a machine. */
+/** Collects a chip's evidence of a machine. */
 function evidenceFor({ machine }, changes = {}, by = chip) {
   return collect(suite.api, by, machine, changes);
 }
 
-/** The call by which a machine submits evidence. */
+/** Returns the call with which a machine submits evidence. */
 function submission({ machine }, evidence) {
   return submitEvidence(suite.api, machine, evidence);
 }
 
-/** The TEEs that a machine shows, at a block or now. */
+/** Returns the TEEs that a machine has, at a block or now. */
 async function teesOf({ machine }, hash) {
   const at = hash === undefined ? suite.api : await suite.api.at(hash);
   return (await at.call.computeMarketApi.machine(machine)).unwrap().teeKinds.toNumber();
 }
 
-/** The machines that a search finds, through the runtime's interface. */
+/** Returns the machines that a search through the runtime's interface finds. */
 async function found(requirements) {
   const page = await suite.api.call.computeMarketApi.findMachines(requirements, 10, null);
   return page.asOk.offers.map(({ machine }) => machine.toBigInt());
 }
 
-/** What everybody's work weighs now. */
+/** Returns the total weight of all machines at a block. */
 async function totalWeight(hash) {
   return (await (await suite.api.at(hash)).query.rewardEmission.totalWeight()).toBigInt();
 }
 
-/** Plancks held from an account for evidence and for keys. */
+/** Returns the plancks held from an account for evidence and for keys. */
 async function deposits({ address }, hash) {
   const balance = await balanceOf(suite.api, address, hash);
   const [evidence, key] = ['Evidence', 'Key'].map((reason) => balance.held('attestation', reason));
   return { evidence, key, free: balance.free };
 }
 
-/** A file of the crate that verifies evidence: a root as its vendor publishes it. */
+/** Reads a root as its vendor publishes it, from the crate that verifies evidence. */
 function publishedRoot(name) {
   return readFile(new URL(`../../evidence/roots/${name}.der`, import.meta.url));
 }
 
-/** A root certificate without its key, the name of its key and its signature. */
+/** Removes the key, its identifier and the signature from a root certificate. */
 function withoutKey(root) {
   const { publicKey } = new X509Certificate(root);
   const name = createHash('sha1').update(publicKey.export({ type: 'pkcs1', format: 'der' })).digest();
@@ -165,19 +165,20 @@ let sharedEpoch;
 test('evidence counts when governance trusts its root', async (context) => {
   const { api, accounts } = suite;
   const { alice, bob, eve } = accounts;
-  // The hardware is proven meanwhile. A failure is seen where it is awaited.
+  // The hardware is proven meanwhile. A failure is reported where the promise is awaited.
   const proving = Promise.all([attested, plain].map(({ machine, worker }) => proveHardware(api, machine, worker)));
   proving.catch(() => {});
 
   await context.test('governance trusts it, and accepts a workload', async () => {
-    // A client takes the newest finalized block for the beginning of a transaction's life, which must not be forgotten.
+    // A client starts a transaction's lifetime at the newest finalized block, whose hash the chain must still
+    // have.
     await eventually('the finality of block 2', 60_000, async () => {
       return (await api.rpc.chain.getHeader(await api.rpc.chain.getFinalizedHead())).number.toNumber();
     }, (finalized) => finalized >= 2);
     const governed = await govern(api, [
       api.tx.attestation.addRoot('AmdMilan', u8aToHex(vendor.root)),
       api.tx.attestation.allowWorkload(workloadOf(), 'the guest of the tests'),
-      // As time does to blocks of long ago.
+      // Stands for the passing of time, which removes the hashes of old blocks.
       api.tx.system.killStorage([api.query.system.blockHash.key(1)]),
     ], alice);
     assert.deepEqual(eventOf(governed, 'attestation', 'RootAdded'), {
@@ -232,7 +233,7 @@ test('evidence counts when governance trusts its root', async (context) => {
     const mismatches = await rpc(url, 'assay_explain', { tee: 'sevSnp' }, Number(plain.machine));
     assert.deepEqual(mismatches, [{ requirement: 'tee', found: [] }]);
   });
-  // The first epoch of which both weigh all that they can from its beginning.
+  // The first epoch in which both have their full weight from its beginning.
   sharedEpoch = (await currentEpoch()) + 1;
 });
 
@@ -246,7 +247,7 @@ test('nobody can use evidence for anything else', async (context) => {
   const guest = (report) => ({ report, key: known });
   const chain = (...certificates) => ({ key: chainOf(certificates) });
 
-  // Taken by somebody who asks the chip once, and then shows what it said as that of later blocks.
+  // Evidence of an earlier block, submitted as that of a later one.
   const earlier = await evidenceFor(attested, { anchor: evidence.anchor - 1 });
   const later = (await api.rpc.chain.getHeader()).number.toNumber();
   const altered = await evidenceFor(attested, { key: known });
@@ -315,7 +316,7 @@ test('a renewal names the key, and costs less', async () => {
 test('when the keys change, the evidence counts for nothing at once', async (context) => {
   const { api, accounts } = suite;
   const { bob, fresh } = accounts;
-  // Less weight counts for the whole of the epoch, and that one is to be shared with all of it.
+  // A loss of weight counts for the whole epoch, and the shared epoch must have the full weight.
   await untilAfter(sharedEpoch);
   const key = { Known: keyIdOf(chip) };
   const stale = await evidenceFor(attested, { key });
@@ -381,14 +382,14 @@ test('what the vendor revokes and governance distrusts vouches for nothing more'
 
 test('of two equal machines the attested one earned five parts where the other earned four', async (context) => {
   const { api, accounts } = suite;
-  // What validators saw in an epoch is final when the next one has ended.
+  // The validators' view of an epoch is final when the next epoch has ended.
   await untilAfter(sharedEpoch + 1);
   const record = await api.query.rewardEmission.epochRecords(sharedEpoch);
   const pool = record.pool.toBigInt();
   assert.equal(record.totalWeight.toBigInt(), 9n);
   assert.ok(pool > 0n);
 
-  /** Has a machine paid, epoch by epoch, and gives what came to its provider for the shared one. */
+  /** Has a machine paid, epoch by epoch, and returns its provider's payment for the shared epoch. */
   const paid = async ({ machine, provider }, payer) => {
     for (;;) {
       const included = await succeed(api, api.tx.rewardEmission.payout(machine, 1), payer);
@@ -401,7 +402,7 @@ test('of two equal machines the attested one earned five parts where the other e
       return amount;
     }
   };
-  // Anybody may ask for the payments.
+  // Anybody may request the payments.
   const [more, less] = await Promise.all([paid(attested, accounts.eve), paid(plain, accounts.ferdie)]);
 
   await context.test('each its part of the epoch\'s pool, to the planck', () => {

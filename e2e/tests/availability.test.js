@@ -1,4 +1,5 @@
-// Who was up: a validator's node asks every machine, reports who did not answer, and money follows.
+// Availability: a validator's node probes every machine and reports those that did not answer, which affects
+// payments.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -12,11 +13,11 @@ import { freePort } from '../lib/node.js';
 import { withNode } from '../lib/suite.js';
 import { startProbeResponder } from '../lib/worker.js';
 
-/** What reports are paid from: the account of the pallet's identity. */
+/** Account that pays for reports, from the pallet's identity. */
 const POT = encodeAddress(u8aConcat(stringToU8a('modlasy/aval'), new Uint8Array(20)), 42);
 
 const responders = [];
-// The shortest epochs that the chain takes.
+// The shortest epochs that the chain accepts.
 const suite = withNode(async ({ api, accounts }) => {
   for (const name of ['present', 'impostor']) {
     responders.push(await startProbeResponder(api, accounts.fresh(`worker of the ${name} machine`)));
@@ -38,7 +39,7 @@ test('machines are paid for what a validator saw of them', async (context) => {
   const [present, impostor] = responders;
   const workers = ['present', 'impostor', 'absent'].map((name) => accounts.fresh(`worker of the ${name} machine`));
   present.machine = await activeMachine(api, accounts.bob, workers[0], { endpoint: present.endpoint });
-  // Somebody answers there, but for the machine of somebody else.
+  // The responder at this endpoint answers for another provider's machine.
   const other = await activeMachine(api, accounts.dave, workers[1], { endpoint: impostor.endpoint });
   impostor.machine = present.machine;
   const absent = await activeMachine(api, accounts.charlie, workers[2], { endpoint: `http://127.0.0.1:${await freePort()}` });
@@ -67,7 +68,7 @@ test('machines are paid for what a validator saw of them', async (context) => {
     const share = (await api.query.rewardEmission.epochRecords(watched)).pool.toBigInt() / 3n;
     const paid = [];
     for (const machine of [present.machine, other, absent]) {
-      // Some became active before others, and are owed epochs before this one.
+      // Some machines became active earlier than others, and are owed earlier epochs, too.
       let reward;
       do {
         const included = await succeed(api, api.tx.rewardEmission.payout(machine, 1), accounts.eve);
@@ -90,7 +91,7 @@ test('machines are paid for what a validator saw of them', async (context) => {
     const included = await succeed(api, api.tx.availability.claim(accounts.aliceStash.address), accounts.eve);
     const { amount } = eventOf(included, 'availability', 'RewardClaimed');
     assert.ok(amount > 0n);
-    // By the pot: the validator also gets its part of the fees of the blocks that it makes.
+    // Checked on the pot's side: the validator also gets its share of the fees of its blocks.
     const [before, afterwards] = await Promise.all([included.parentHash, included.blockHash]
       .map((hash) => balanceOf(api, POT, hash)));
     assert.equal(before.free - afterwards.free, amount);

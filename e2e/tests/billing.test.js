@@ -1,5 +1,6 @@
-// A service is paid by the epochs that are closed, exact to the planck. In a file of its own, and with a name among the first,
-// because it lasts for several: files run in the order of their names, and what is long had better not run last.
+// A service is paid by closed epochs, exact to the planck. In a file of its own, with a name early in the
+// order, because it lasts for several epochs: files run in the order of their names, and a long one should
+// not run last.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -49,7 +50,7 @@ test('a service of several epochs is paid as they are closed, but for the hold-b
   const earned = cost(price, 1, (await activeTimeAt(api, closed.blockHash)) - startedAtMs);
   assert.equal(eventOf(closed, 'jobEscrow', 'EscrowReturned').amount, escrow - earned);
   await untilClosed(api);
-  // The last of it, with what was held back, pays a bounty to who has no part in it.
+  // The last payment, with the hold-back, pays a bounty to a caller that takes no part in the job.
   const last = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.dave);
   await checkPayment(suite, last, { amount: earned - paid, released: 0n, payer: 'somebody else' });
   const event = eventOf(last, 'jobEscrow', 'AssignmentClosed');

@@ -1,4 +1,4 @@
-// What the hardware challenge is worth: an honest machine earns, and whoever cheats in an audit loses a part of its bond.
+// Value of the hardware challenge: an honest machine earns, and a cheat loses a part of its bond in an audit.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -10,7 +10,7 @@ import { minimumBond, registerMachine } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 import { startProbeResponder } from '../lib/worker.js';
 
-// Long enough for a busy machine: what is computed in half of it is in a block before its end.
+// Long enough for a busy machine: an answer computed in half of it is in a block before its end.
 const COMMIT_WINDOW_MS = 24_000;
 const LIMIT_MS = 300_000;
 
@@ -39,7 +39,7 @@ after(async () => {
   await responder.stop();
 });
 
-/** Answers rightly in all rounds before the first in which it cheats. */
+/** Answers correctly in all rounds before the first in which it cheats. */
 class Cheat extends Answerer {
   firstRound = Infinity;
 
@@ -55,14 +55,14 @@ class Cheat extends Answerer {
   }
 }
 
-/** One device: what it computes for one machine, it does not compute for another at the same time. */
+/** A device that computes for one machine at a time. */
 class Device {
   turn = Promise.resolve();
 
   run(work) {
     this.turn = this.turn.then(async () => {
-      // More than half of the time that there is, as a device needs that was calibrated well; and so little that one
-      // answer reaches a block in time.
+      // More than half of the window, as on a device for which the class is well calibrated; and short enough
+      // that one answer reaches a block in time.
       await sleep(0.55 * COMMIT_WINDOW_MS);
       await work();
     });
@@ -74,20 +74,20 @@ const device = new Device();
 const players = {};
 const CHEATS = {
   honest: null,
-  // It has half of the memory that it claims, and makes do with it.
+  // A machine with half of the memory that it claims, which computes with that.
   half: async (due, self) => {
     const answers = answersOf(due, self.machine, { params: { ...due.params, items: due.params.items / 2 } });
     self.answers.set(due.round, answers);
     await commitRoots(self.api, due, self.machine, answers.map(({ root }) => root), self.worker);
   },
-  // Two machines with one device: it has the time for one of them.
+  // Two machines with one device, which has time for only one of them.
   shared: (due, self) => device.run(() => Answerer.prototype.commit.call(self, due)),
   sharing: (due, self) => device.run(() => Answerer.prototype.commit.call(self, due)),
   late: async (due, self) => {
     await sleep(COMMIT_WINDOW_MS + 4_000);
     await Answerer.prototype.commit.call(self, due);
   },
-  // It shows what somebody else found out, and proves what it has itself.
+  // A machine that commits to somebody else's roots, and proves its own.
   copying: async (due, self) => {
     const copied = await eventually('roots to copy', 5_000, () => players.honest.answers.get(due.round));
     self.answers.set(due.round, answersOf(due, self.machine));
@@ -96,11 +96,11 @@ const CHEATS = {
   silent: async () => {},
 };
 
-/** Lets everybody do what they do until the tests are over. */
+/** Lets all players act until the tests are over. */
 async function play() {
   while (!isOver) {
     for (const player of Object.values(players)) {
-      // Not waited for: one may be slow on purpose.
+      // Not awaited: a player may be slow on purpose.
       player.act().catch((error) => player.errors.push(error));
     }
     await sleep(1_000);
@@ -137,7 +137,7 @@ test('who cheats in an audit is caught and slashed', async (context) => {
   const { api } = suite;
   const from = (await api.rpc.chain.getHeader()).number.toNumber();
   const firstRound = (await api.query.hardwareChallenge.nextRound()).toNumber();
-  // Two of seven are silent, less than a third: that is their own fault. The others' turn is later.
+  // Two of seven are silent, less than a third, so silence is punished. The others cheat later.
   for (const name of ['half', 'copying', 'late', 'silent']) players[name].firstRound = firstRound;
 
   const caught = async (name, method) => {
@@ -161,7 +161,7 @@ test('who cheats in an audit is caught and slashed', async (context) => {
   }
   for (const name of ['late', 'silent']) {
     await context.test(`the ${name} machine gave no answer in time, and loses a part of its bond`, async () => {
-      // The validator's node says so by itself; what it costs is decided when the round is over.
+      // The validator's node reports it by itself; the punishment is decided when the round is concluded.
       const { round } = await caught(name, 'AnswerMissed');
       const { reason, owed } = await caught(name, 'MissPunished');
       assert.equal(reason, 'Offence(ChallengeUnanswered)');
@@ -189,7 +189,8 @@ test('of two machines with one device one gives no answer, and loses its proof',
   const isOther = ({ machine, round }) => machine === other && round === fields.round;
   await awaitEvent(api, from, 'hardwareChallenge', 'MachineProven', isOther, LIMIT_MS);
   assert.ok((await api.query.hardwareChallenge.proofs(fields.machine)).unwrap().steps.isEmpty);
-  // It was one of three that were left: so many may be silent for a reason that is not theirs, and none is slashed.
+  // One of the three remaining machines was silent: at that share silence may have another cause, and none is
+  // slashed.
   const isIt = ({ round }) => round === fields.round;
   const concluded = await awaitEvent(api, from, 'hardwareChallenge', 'RoundConcluded', isIt, LIMIT_MS);
   assert.equal(concluded.fields.outcome, 'MassSilence');
@@ -207,7 +208,8 @@ test('the honest machine answered every audit and earns', async () => {
   assert.deepEqual(errors.map(String), []);
   assert.ok((await api.query.providerRegistry.machines(machine)).unwrap().status.isActive);
   const paid = eventOf(await succeed(api, api.tx.rewardEmission.payout(machine, 32), accounts.eve), 'rewardEmission', 'RewardPaid');
-  // One slot of processors weighs four parts, and this small a network earns the cap for each.
+  // One slot of the CPU class weighs four quarters, and in a network this small each unit of weight earns the
+  // cap.
   const anEpoch = 4n * api.consts.rewardEmission.capPerWeight.toBigInt();
   const epochs = paid.lastEpoch - paid.firstEpoch + 1n;
   assert.ok(
@@ -225,7 +227,7 @@ test('nobody knows a round before it opens', async () => {
   const due = await challengeDue(api, players.honest.machine);
   const state = await Promise.all(due.map(async ({ round }) => (await api.query.hardwareChallenge.rounds(round)).unwrap()));
   for (const [index, record] of state.entries()) {
-    // Openings are drawn when no commit can be in a block any more.
+    // Openings are drawn once no block can include a commit any more.
     const isCommitting = due[index].phase === 'Commit';
     assert.ok(!isCommitting || record.openings.isNone);
   }

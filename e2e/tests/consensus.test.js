@@ -31,7 +31,7 @@ after(async () => {
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 
-/** Height of the best and of the newest final block. */
+/** Returns the heights of the best and of the newest finalized block. */
 async function heights() {
   const [best, final] = await Promise.all([
     api.rpc.chain.getHeader(),
@@ -40,7 +40,7 @@ async function heights() {
   return { best: best.number.toNumber(), final: final.number.toNumber() };
 }
 
-/** Timestamp and active time at a block, in milliseconds. */
+/** Returns the timestamp and the active time at a block, in milliseconds. */
 async function clockAt(number) {
   const at = await api.at(await api.rpc.chain.getBlockHash(number));
   const [timestamp, active] = await Promise.all([at.query.timestamp.now(), at.query.chainClock.activeTimeMs()]);
@@ -52,7 +52,7 @@ test('a block is made every three seconds', async () => {
   await eventually(`block ${last}`, 60_000, heights, ({ best }) => best >= last);
   const clocks = await Promise.all(Array.from({ length: last }, (_, index) => clockAt(index + 1)));
   const gaps = clocks.slice(1).map(({ timestampMs }, index) => Number(timestampMs - clocks[index].timestampMs));
-  // A busy machine may skip a slot or start one late; most blocks are three seconds apart all the same.
+  // A busy machine may skip a slot or start one late; most blocks are three seconds apart nevertheless.
   const median = gaps.toSorted((left, right) => left - right)[Math.floor(gaps.length / 2)];
   assert.ok(Math.abs(median - SLOT_MS) < 500, `gaps between blocks: ${gaps.join(', ')} ms`);
 });
@@ -110,7 +110,7 @@ test('a node that was killed continues its chain, and the time it stood still do
   assert.ok((await api.query.providerRegistry.providers(accounts.eve.address)).isSome);
   assert.equal(await totalIssuance(api), before.issuance);
 
-  // One gap between two blocks is as long as the node was gone; active time advanced four slots in it.
+  // One gap between two blocks is as long as the node was down; active time advanced by four slots in it.
   let gap;
   for (let number = before.final; number < after.best; number += 1) {
     const [left, right] = await Promise.all([clockAt(number), clockAt(number + 1)]);

@@ -1,4 +1,4 @@
-// The flywheel: an epoch ends, its pool is shared by weight, and anybody can have a machine paid.
+// The emission: an epoch ends, its pool is shared by weight, and anybody can have a machine paid.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -22,12 +22,12 @@ const EMISSION_CAP = 1_000_000_000n * 10n ** 12n;
 const EMISSION_DIVISOR = 50_586n;
 const ETHEREUM_ADDRESS = `0x${'c0ffee'.repeat(6)}c0ff`;
 
-/** The account that stands for a 20-byte address, as the SDK's contracts map it: padded with 0xEE. */
+/** Account of a 20-byte address, as the SDK's contracts map it: padded with 0xEE. */
 const MAPPED_ACCOUNT = encodeAddress(u8aConcat(hexToU8a(ETHEREUM_ADDRESS), new Uint8Array(12).fill(0xee)), 42);
 
 test('two machines share an epoch by their weight', async (context) => {
   const { api, accounts } = suite;
-  // One slot weighs four quarters, two slots eight: all of them are of the class whose compute score is one.
+  // One slot weighs four quarters, two slots eight: both are of the class whose compute score is one.
   const [small, large] = await Promise.all([['small', accounts.bob, 1], ['large', accounts.dave, 2]].map(
     async ([name, provider, slots], index) => {
       const { endpoint } = responders[index];
@@ -77,7 +77,7 @@ test('two machines share an epoch by their weight', async (context) => {
     ['the large machine is paid to its 20-byte address', large, 2n, MAPPED_ACCOUNT],
   ]) {
     await context.test(name, async () => {
-      // Anybody may ask for the payment; Eve has no part in it.
+      // Anybody may request the payment; Eve takes no part in it.
       const included = await succeed(api, api.tx.rewardEmission.payout(machine, 32), accounts.eve);
       const paid = eventOf(included, 'rewardEmission', 'RewardPaid');
       const share = (record.pool.toBigInt() * weight) / 3n;

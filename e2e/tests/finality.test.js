@@ -1,8 +1,8 @@
-// Finality stalls while blocks go on: a real worker starts a job and answers a challenge by best blocks, since their deadlines
-// go on too; and nothing that it did is lost when finality is back.
+// Finality stalls while blocks go on: a real worker starts a job and answers a challenge by best blocks,
+// because their deadlines go on too; and none of its acts is lost when finality is back.
 //
-// `scripts/test e2e` starts a container engine and tells it and an image in `ASSAY_TEST_ENGINE_SOCKET` and
-// `ASSAY_TEST_IMAGE`. Where they are unset, nothing is tested.
+// `scripts/test e2e` starts a container engine and passes it and an image in `ASSAY_TEST_ENGINE_SOCKET` and
+// `ASSAY_TEST_IMAGE`. If they are unset, nothing is tested.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -22,7 +22,7 @@ const options = { skip: engineSocket && image ? false : 'no engine: set ASSAY_TE
 
 const NAMES = ['alice', 'bob', 'charlie'];
 const LIMIT_MS = 180_000;
-// Two of three validators make two blocks in three slots. Rounds are short enough for all that are open to have room.
+// Two of three validators make two blocks in three slots. Rounds are so short that all open ones fit.
 const CHANGES = {
   epochDurationMs: 60_000,
   newcomerIntervalMs: 9_000,
@@ -77,7 +77,7 @@ async function bestHeight() {
   return (await api.rpc.chain.getHeader()).number.toNumber();
 }
 
-/** Waits for the next audit, and gives its round and the block that it opened in. */
+/** Waits for the next audit, and returns its round and the block in which it opened. */
 function nextAudit() {
   return new Promise((resolve, reject) => {
     let unsubscribe;

@@ -1,4 +1,5 @@
-// Three validators on one machine: all of them make blocks, agree on what is final, and lose nothing when one dies.
+// Three validators on one machine: all make blocks, agree on the finalized chain, and lose nothing when one
+// dies.
 
 import assert from 'node:assert/strict';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -34,7 +35,7 @@ after(async () => {
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 
-/** Height of a node's newest final block. */
+/** Returns the height of a node's newest finalized block. */
 async function finalHeight(name) {
   const hash = await apis[name].rpc.chain.getFinalizedHead();
   return (await apis[name].rpc.chain.getHeader(hash)).number.toNumber();
@@ -44,7 +45,7 @@ async function bestHeight(name) {
   return (await apis[name].rpc.chain.getHeader()).number.toNumber();
 }
 
-/** Index of the validator that made a block: BABE's digest begins with a kind and this number. */
+/** Returns the index of the validator that made a block: BABE's digest begins with a kind and this number. */
 async function authorOf(name, height) {
   const hash = await apis[name].rpc.chain.getBlockHash(height);
   const header = await apis[name].rpc.chain.getHeader(hash);
@@ -62,7 +63,7 @@ test('all three validators make blocks, and all agree on what is final', async (
   );
   assert.equal(new Set(hashes).size, 1, `block ${height} is ${hashes.join(', ')}`);
 
-  // Who makes a block is drawn by lot, so one may have to wait for some time.
+  // Authors are drawn by lot, so it may take some time until each has made a block.
   const authors = new Set();
   let seen = 0;
   await eventually('a block of every validator', 180_000, async () => {
@@ -92,14 +93,14 @@ test('without a third of the votes nothing becomes final, and it all does when t
   delete apis.charlie;
   delete nodes.charlie;
 
-  // Votes that were under way still count; then finality stands while blocks go on.
+  // Votes under way still count; then finality stalls while blocks go on.
   await new Promise((resolve) => setTimeout(resolve, 6_000));
   const stood = await finalHeight('alice');
   const hash = (await apis.alice.rpc.chain.getBlockHash(stood)).toHex();
   const best = await bestHeight('alice');
   await eventually('blocks of two validators', 90_000, () => bestHeight('alice'), (height) => height >= best + 3);
   assert.equal(await finalHeight('alice'), stood, 'two of three votes finalize nothing');
-  // The chain itself knows: each author states how far its parent is ahead of what is final.
+  // The chain itself shows it: each author states how far its parent is ahead of the finalized block.
   const { hash: head, number } = await apis.alice.rpc.chain.getHeader();
   const { lags } = await (await apis.alice.at(head)).query.finalityView.recent();
   assert.equal(lags.at(-1).toNumber(), number.toNumber() - 1 - stood);

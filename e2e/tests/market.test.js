@@ -1,6 +1,6 @@
 // The main story: a machine joins, a consumer's job runs on it, and money moves, exact to the planck.
 //
-// The worker's part is played by its key alone; that containers really run is the demo's matter.
+// The tests act with the worker's key alone; the demo shows that containers really run.
 
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -15,7 +15,7 @@ import {
 import { withNode } from '../lib/suite.js';
 import { startProbeResponder } from '../lib/worker.js';
 
-// The shortest epochs that the chain accepts: a job is paid two of them after it ran.
+// The shortest epochs that the chain accepts: a job is paid two epochs after it ran.
 const WORKERS = ['worker of the market', 'worker of replica 0', 'worker of replica 1'];
 const responders = [];
 const suite = withNode(async ({ api, accounts }) => {
@@ -36,7 +36,7 @@ async function jobRecord(job) {
   return (await suite.api.query.jobEscrow.jobs(job)).unwrap();
 }
 
-/** The machine's part in a job. */
+/** Returns the machine's assignment of a job. */
 async function part(job, of = machine) {
   return (await suite.api.query.jobEscrow.assignments(job, of)).unwrap();
 }
@@ -230,12 +230,12 @@ test('a worker key that owns nothing speaks for its machine, and pays nothing fo
   const declined = await succeed(api, api.tx.jobEscrow.decline(job, machine, 'CannotRun'), worker);
   assert.equal(eventOf(declined, 'jobEscrow', 'AssignmentClosed').outcome, 'Declined');
   assert.equal(declined.fee, 0n);
-  // What would fail is not free, and cannot be paid for.
+  // A call that would fail is not free, and the worker cannot pay for it.
   await assert.rejects(api.tx.jobEscrow.start(job).signAndSend(worker), /Inability to pay|Payment|1010/);
   await succeed(api, api.tx.balances.transferKeepAlive(worker.address, 10n * ASY), accounts.bob);
 });
 
-/** Orders a service by an auction; gives the transaction, and the job. */
+/** Orders a service by an auction; returns the transaction and the job. */
 async function request(text, auction) {
   const { api, accounts } = suite;
   const manifest = manifestBytes(text);
@@ -246,7 +246,7 @@ async function request(text, auction) {
   return { requested, ...eventOf(requested, 'jobEscrow', 'JobOrdered') };
 }
 
-/** The open orders that the machine can take, as the node lists them. */
+/** Returns the open orders that the machine can take, as the node lists them. */
 async function openOrders(...options) {
   return send(suite.api, 'assay_openOrders', Number(machine), ...options);
 }
@@ -338,7 +338,7 @@ test('a dapp that subscribes to events sees each of them once', async () => {
   const { api, accounts } = suite;
   const seen = [];
   const blocks = [];
-  // The first call tells the events of the block that is the newest when the subscription begins.
+  // The first callback has the events of the newest block at the start of the subscription.
   const stop = await api.query.system.events((records) => {
     blocks.push(records);
     if (blocks.length === 1) return;
@@ -352,7 +352,7 @@ test('a dapp that subscribes to events sees each of them once', async () => {
   await eventually('the last event', 10_000, () => seen.length >= 3);
   stop();
   assert.deepEqual(seen, ['AskUpdated', 'MachineStatusChanged', 'MachineStatusChanged']);
-  // A raise is announced, and holds a minute later.
+  // A raise is announced, and takes effect a minute later.
   const { ask, raise } = await machineRecord();
   assert.deepEqual([ask.toBigInt(), raise.unwrap().ask.toBigInt()], [price, price + 1n]);
 });

@@ -1,4 +1,4 @@
-// What a dapp, a wallet or an explorer finds when it meets the chain for the first time.
+// The metadata and interfaces that a dapp, a wallet or an explorer finds on the chain.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -20,17 +20,17 @@ const ASSAY_PALLETS = {
   Availability: 57,
   FinalityView: 58,
 };
-/** Below are the pallets of the SDK. */
+/** Index of the first pallet of Assay; lower ones are the SDK's. */
 const FIRST_INDEX = 50;
 
 const suite = withNode();
 
-/** Assay's pallets as the metadata describes them. */
+/** Returns Assay's pallets from the metadata. */
 function assayPallets() {
   return suite.api.runtimeMetadata.asLatest.pallets.filter(({ index }) => index.toNumber() >= FIRST_INDEX);
 }
 
-/** The variants of an enumeration that a pallet may or may not have. */
+/** Returns the variants of a pallet's enumeration; none if the pallet lacks it. */
 function variants(pallet, what) {
   if (pallet[what].isNone) return [];
   const type = suite.api.registry.lookup.getSiType(pallet[what].unwrap().type);
@@ -139,7 +139,7 @@ test('a transaction that commits to the metadata is accepted, as hardware wallet
   });
   assert.equal((await balanceOf(api, accounts.fresh('metadata').address)).free, ASY);
 
-  // The same transaction that commits to another metadata is no valid transaction of this chain.
+  // The same transaction with a commitment to other metadata is invalid on this chain.
   const wrong = { ...committed, metadataHash: `0x${'11'.repeat(32)}` };
   await assert.rejects(
     api.tx.balances.transferKeepAlive(accounts.fresh('metadata').address, ASY).signAndSend(accounts.dave, wrong),
@@ -191,7 +191,7 @@ test('a fee is told before it is paid, and is the fee that is paid', async () =>
   const included = await succeed(api, call, accounts.eve);
   const after = await balanceOf(api, accounts.eve.address, included.blockHash);
   assert.equal(before.free - after.free, ASY + included.fee);
-  // What is told is the most that it can be: what the call did not use is given back.
+  // The estimate is the maximum: the unused part of the call's weight is refunded.
   assert.ok(included.fee > 0n && included.fee <= told, `${included.fee} was paid, ${told} was told`);
 });
 
@@ -242,7 +242,7 @@ test('the hardware catalogue is there, with the class of machines without GPUs',
 
 test('a bad JSON-RPC request gets an error and the node goes on', async () => {
   await assert.rejects(send(suite.api, 'no_such_method'), /Method not found/);
-  // Bytes that are no transaction: the runtime refuses them, and the node reports that as a failed check.
+  // Bytes that are no transaction: the runtime refuses them, and the node reports a failed check.
   await assert.rejects(send(suite.api, 'author_submitExtrinsic', '0x00'), /100[0-9]|1010/);
   assert.equal((await suite.api.rpc.system.health()).isSyncing.isTrue, false);
 });

@@ -1,4 +1,4 @@
-// The tests' own prover gives the answers that the challenge's vectors have.
+// The tests' own prover computes the answers of the challenge's test vectors.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';

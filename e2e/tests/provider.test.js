@@ -1,5 +1,5 @@
-// A provider's whole life, as somebody lives it by hand: three machines join, are found, work, break their word, pay
-// for it, and leave; and the provider has back what it brought but for fees and slashes, to the planck.
+// A provider's whole life, step by step: three machines join, are found, work, offend, pay for it, and leave;
+// and the provider has its money back except for fees and slashes, to the planck.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -12,7 +12,8 @@ import { proveHardware } from '../lib/challenge.js';
 import { minimumBond, registerMachine, registrationOf, rotateKeys } from '../lib/market.js';
 import { withNode } from '../lib/suite.js';
 
-// The shortest epochs that the chain accepts: a slash falls due with the next one, and a bond unlocks with the one after it.
+// The shortest epochs that the chain accepts: a slash falls due with the next one, and a bond unlocks with
+// the one after it.
 const EPOCH_MS = 24_000;
 const EPOCH_LIMIT_MS = 4 * EPOCH_MS;
 
@@ -29,18 +30,18 @@ const suite = withNode(async ({ api, accounts }) => {
   ], accounts.alice);
 }, { epochMs: EPOCH_MS });
 
-// The machines, cheapest first at the start: one in New York, one with a GPU, and one that will have to pay.
+// The machines, cheapest first at the start: one in New York, one with a GPU, and one that will be slashed.
 const york = {};
 const gpu = {};
 const home = {};
 
-// What the provider had before it became one, and where its money went since.
+// The provider's balance before it became one, and its expenses since.
 let atFirst;
 let fees = 0n;
 let givenAway = 0n;
 let lost = 0n;
 
-/** Sends a call of the provider's, which must succeed. */
+/** Sends a call of the provider that must succeed. */
 async function byProvider(...calls) {
   const { api, accounts } = suite;
   const included = await succeed(api, calls.length === 1 ? calls[0] : api.tx.utility.batchAll(calls), accounts.bob);
@@ -48,7 +49,7 @@ async function byProvider(...calls) {
   return included;
 }
 
-/** Sends a call of the provider's, which must be refused with this error. */
+/** Sends a call of the provider that must be refused with this error. */
 async function refusedToProvider(call, expected) {
   const { error, fee } = await submit(suite.api, call, suite.accounts.bob);
   assert.equal(error, expected);
@@ -59,7 +60,7 @@ function find(requirements, options) {
   return rpc(suite.node.url, 'assay_findMachines', requirements, options);
 }
 
-/** The machines that the market offers, in its order. */
+/** Returns the machines that the market offers, in its order. */
 async function found(requirements = {}, options = undefined) {
   const { offers } = await find(requirements, options);
   return offers.map(({ machine }) => [york, gpu, home].find(({ id }) => Number(id) === machine));
@@ -77,7 +78,7 @@ async function status(machine) {
   return (await view(machine)).status;
 }
 
-/** Plancks held for a machine. */
+/** Returns the plancks held for a machine. */
 async function bondOf({ id }) {
   const record = await suite.api.query.providerStaking.bonds(id);
   if (record.isNone) return 0n;
@@ -85,7 +86,7 @@ async function bondOf({ id }) {
   return unlocking.reduce((sum, { amount }) => sum + amount.toBigInt(), bonded.toBigInt());
 }
 
-/** Waits until a slash is applied, and checks that what it burned, and no more, is gone. */
+/** Waits until a slash is applied, and checks that exactly the burned amount left the issuance. */
 async function applied({ id }, from) {
   const { api } = suite;
   const isIt = (fields) => fields.id.dueEpoch === id.dueEpoch && fields.id.index === id.index;
@@ -191,7 +192,7 @@ test('the market is searched over JSON-RPC', async (context) => {
       pricePerSlotHour: String(30n * ASY),
       nextPricePerSlotHour: null,
       nextPriceFromMs: null,
-      // The price by 165 TFLOPS, rounded up.
+      // Price divided by 165 TFLOPS, rounded up.
       pricePerTflopsHour: String((30n * ASY + 164n) / 165n),
       uptimePpm: 950_000,
       teeKinds: [],
@@ -267,7 +268,7 @@ test('what a machine asks, where it is reached and who acts for it can be change
   assert.equal(changed.workerKey, home.nextWorker.address);
   assert.equal(changed.sealingKey, `0x${'08'.repeat(32)}`);
 
-  // A raise holds a minute later, and is announced meanwhile.
+  // A raise takes effect a minute later, and is announced meanwhile.
   await byProvider(api.tx.providerRegistry.updateAsk(home.id, 11n * ASY));
   const announced = await view(home);
   assert.equal(announced.pricePerSlotHour, String(10n * ASY));
@@ -328,7 +329,7 @@ test('who breaks its word is slashed in the next epoch', async (context) => {
     const defer = (epochs) => setParameter(api, 'ProviderStaking', 'SlashDeferEpochs', epochs);
     const [drained, queued] = await Promise.all([
       byProvider(api.tx.providerRegistry.drain(gpu.id)),
-      // With time to think about it.
+      // A long deferral leaves time to cancel.
       govern(api, [defer(50), slash(gpu.id, 500_000, NOBODY), defer(1)], alice),
     ]);
     assert.equal(eventOf(drained, 'providerRegistry', 'MachineStatusChanged').to, 'Draining');
@@ -372,7 +373,7 @@ test('who breaks its word is slashed in the next epoch', async (context) => {
     const { bond, bondExtra, payDebt } = api.tx.providerStaking;
     await refusedToProvider(bond(york.id, york.bond), 'providerStaking.InDebt');
     const [extra, paid] = await Promise.all([
-      // The machine that is only short of a part works again with that part.
+      // The machine that only lacks a part of its bond works again with that part.
       byProvider(bondExtra(home.id, home.slash.owed)),
       succeed(api, payDebt(york.id, york.secondSlash.id), eve),
     ]);

@@ -1,4 +1,5 @@
-// Bad input gets its own error and loses nothing: refused calls leave the state as it was and cost their fees.
+// Invalid input gets its own error and loses nothing: refused calls leave the state unchanged and cost their
+// fees.
 
 import { test } from 'node:test';
 
@@ -16,7 +17,7 @@ const NOBODY = { consumer: null };
 
 let machine;
 let worker;
-// A machine of the same provider's that has no bond, and its worker key.
+// A machine of the same provider without a bond, and its worker key.
 let unbonded;
 let idle;
 
@@ -28,7 +29,7 @@ const suite = withNode(async ({ api, accounts }) => {
   unbonded = eventOf(registered, 'providerRegistry', 'MachineRegistered').machine;
 });
 
-// First, because the machine earns something as soon as its first whole epoch is over.
+// First, because the machine earns rewards as soon as its first whole epoch is over.
 test('rewards', async (context) => {
   const { api, accounts } = suite;
   const { payout, setRewardDestination } = api.tx.rewardEmission;
@@ -148,7 +149,7 @@ test('slashing', async (context) => {
     ['a debt of a machine that is not there', payDebt(999, id), dave, 'providerStaking.NoSuchDebt'],
   ]);
 
-  // What is pending keeps the record of a machine that leaves.
+  // A pending slash keeps the record of a machine that leaves.
   await succeed(api, retire(unbonded), bob);
   const minimum = await minimumBond(api, unbonded);
   await context.test('of a machine that retired', (nested) => refuseAll(nested, api, [

@@ -637,6 +637,13 @@ impl ResultDocument {
     }
 }
 
+/// Share of every payment that is the protocol's, in parts per million, unless governance sets another.
+pub const DEFAULT_PROTOCOL_FEE_PPM: u32 = 50_000;
+
+/// Active time in which a machine must start or decline a job that it was given, in milliseconds, unless
+/// governance sets another: ten minutes.
+pub const DEFAULT_START_WINDOW_MS: Millis = MILLIS_PER_HOUR / 6;
+
 #[cfg(test)]
 mod tests {
     use super::*;

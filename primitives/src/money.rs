@@ -1,5 +1,7 @@
 //! The token's units.
 
+pub use polkadot_sdk::sp_runtime::Rounding;
+
 /// An amount in plancks, the indivisible unit of ASY.
 pub type Balance = u128;
 
@@ -11,6 +13,9 @@ pub const TOKEN_SYMBOL: &str = "ASY";
 
 /// One ASY, in plancks.
 pub const ASY: Balance = 1_000_000_000_000;
+
+/// Total of all plancks that the emission ever mints: one thousand million ASY.
+pub const EMISSION_CAP: Balance = 1_000_000_000 * ASY;
 
 /// One thousandth of an ASY, in plancks.
 pub const MILLI_ASY: Balance = ASY / 1_000;

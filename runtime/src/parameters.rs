@@ -10,6 +10,7 @@ use core::marker::PhantomData;
 use assay_primitives::{
     availability::REPORT_WINDOW_EPOCHS,
     clock::{EpochIndex, MILLIS_PER_HOUR, Millis},
+    job::{DEFAULT_PROTOCOL_FEE_PPM, DEFAULT_START_WINDOW_MS},
     money::{ASY, Balance, MILLI_ASY},
 };
 use pallet_provider_staking::{DEFAULT_OFFENCE_TABLE, OffencePenalty, OffenceTable};
@@ -195,11 +196,11 @@ pub mod dynamic {
     pub mod job_escrow {
         /// Share of every payment that is the protocol's.
         #[codec(index = 0)]
-        pub static ProtocolFee: Permill = Permill::from_percent(5);
+        pub static ProtocolFee: Permill = Permill::from_parts(DEFAULT_PROTOCOL_FEE_PPM);
 
         /// Active time in which a machine must start or decline a job that it was given.
         #[codec(index = 1)]
-        pub static StartWindowMs: Millis = MILLIS_PER_HOUR / 6;
+        pub static StartWindowMs: Millis = DEFAULT_START_WINDOW_MS;
 
         /// Active time in which replicas must reveal the results that they committed to.
         #[codec(index = 2)]

@@ -6,6 +6,7 @@ mod common;
 
 use assay_primitives::{
     clock::MILLIS_PER_HOUR,
+    job::{DEFAULT_PROTOCOL_FEE_PPM, DEFAULT_START_WINDOW_MS},
     money::{ASY, Balance, MILLI_ASY},
     offence::Offence,
 };
@@ -59,6 +60,20 @@ fn every_parameter_keeps_its_bounds_whatever_governance_sets() {
 
         holds_bounds!(availability_parameter, RewardPerReport, 0 => 0, Balance::MAX => 1_000 * ASY, ASY);
         holds_bounds!(availability_parameter, UptimeMemoryEpochs, 0 => 2, u32::MAX => 8_766, 24);
+    });
+}
+
+/// Workers reckon with these: what an order earns, and whether its image can be pulled in time.
+#[test]
+fn defaults_that_workers_rely_on_are_those_of_the_runtime() {
+    with_chain("development", |_| {
+        assert_eq!(
+            bounded::ProtocolFee::get(),
+            Permill::from_parts(DEFAULT_PROTOCOL_FEE_PPM)
+        );
+        assert_eq!(bounded::ProtocolFee::get(), Permill::from_percent(5));
+        assert_eq!(bounded::StartWindowMs::get(), DEFAULT_START_WINDOW_MS);
+        assert_eq!(bounded::StartWindowMs::get(), MILLIS_PER_HOUR / 6);
     });
 }
 

@@ -283,8 +283,13 @@ write_engine_settings() {
 # prepare_own_podman: puts into OWN_PODMAN the command that is Podman with our settings and our storage.
 #
 # An array rather than a function: started in the background, the command's own id is the one that bash tells.
+# It runs in the temp folder: conmon, which inherits its current directory, creates an empty file `oom` there when the
+# kernel kills a container for its memory.
 prepare_own_podman() {
-    OWN_PODMAN=(env -u DOCKER_HOST -u CONTAINER_HOST "CONTAINERS_REGISTRIES_CONF=$ENGINE_FOLDER/registries.conf")
+    OWN_PODMAN=(
+        env "--chdir=$ENGINE_FOLDER" -u DOCKER_HOST -u CONTAINER_HOST
+        "CONTAINERS_REGISTRIES_CONF=$ENGINE_FOLDER/registries.conf"
+    )
     if [[ -f "$ENGINE_FOLDER/containers.conf" ]]; then
         OWN_PODMAN+=("CONTAINERS_CONF=$ENGINE_FOLDER/containers.conf")
     fi

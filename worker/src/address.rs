@@ -1,25 +1,25 @@
-//! Addresses as people copy them: refused when a copying error shows.
+//! Parses addresses that people copy, and refuses those with a visible copying error.
 
 use assay_client::AccountId;
 
-/// A text that is no address.
+/// Reason why a text is not a valid address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Not an SS58 address with a right checksum.
+    /// Not an SS58 address with a correct checksum.
     #[error("an SS58 address of this chain (prefix 42, begins with 5) copied whole")]
     NotSs58,
-    /// An SS58 address of another chain: the key may be one that only that chain's wallet holds.
+    /// An SS58 address of another chain: perhaps only that chain's wallet has the key.
     #[error("an SS58 address of this chain (prefix 42, begins with 5); this one is of another chain")]
     OtherChain,
     /// Not `0x` and 40 hexadecimal digits.
     #[error("0x and 40 hexadecimal digits")]
     NotEthereum,
-    /// Mixed upper and lower case that does not agree with the digits.
+    /// Mixed upper and lower case that does not match the checksum.
     #[error("0x and 40 hexadecimal digits; the upper and lower case of this one says that a digit is wrong")]
     EthereumChecksum,
 }
 
-/// The 32 bytes of an SS58 address of this chain.
+/// Parses an SS58 address of this chain into its 32 bytes.
 pub fn parse_ss58(text: &str) -> Result<[u8; 32], AddressError> {
     let account: AccountId = text.parse().map_err(|_| AddressError::NotSs58)?;
     if account.to_string() != text {
@@ -28,7 +28,8 @@ pub fn parse_ss58(text: &str) -> Result<[u8; 32], AddressError> {
     Ok(account.0)
 }
 
-/// The 20 bytes of an Ethereum-style address. One in mixed case must satisfy the checksum of EIP-55.
+/// Parses an Ethereum-style address into its 20 bytes. An address in mixed case must satisfy the checksum of
+/// EIP-55.
 pub fn parse_ethereum(text: &str) -> Result<[u8; 20], AddressError> {
     let digits = text.strip_prefix("0x").ok_or(AddressError::NotEthereum)?;
     let mut address = [0; 20];
@@ -40,7 +41,7 @@ pub fn parse_ethereum(text: &str) -> Result<[u8; 20], AddressError> {
     Ok(address)
 }
 
-/// The digits of an address with EIP-55's upper and lower case.
+/// Returns the digits of an address in EIP-55's upper and lower case.
 fn with_checksum(address: &[u8; 20]) -> String {
     let digits = hex::encode(address);
     let hash = sp_crypto_hashing::keccak_256(digits.as_bytes());
@@ -76,7 +77,7 @@ mod tests {
             hex::encode(parse_ss58(alice).unwrap()),
             "d43593c715fdd31c61141abd04a99fd6822c8558854ccde39a5684e7a56da27d"
         );
-        // The same account as Polkadot writes it.
+        // The same account with Polkadot's prefix.
         let polkadot = "15oF4uVJwmo4TdGW7VfQxNLavjCXviqxT9S1MgbjMNHr6Sp5";
         assert_eq!(parse_ss58(polkadot), Err(AddressError::OtherChain));
         let last_letter_wrong = "5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQX";
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn ethereum_address_in_mixed_case_is_checked() {
-        // The example of EIP-55.
+        // Example of EIP-55.
         let right = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
         let address = parse_ethereum(right).unwrap();
         assert_eq!(parse_ethereum(&right.to_lowercase()).unwrap(), address);

@@ -1,16 +1,18 @@
 //! The worker's HTTP interface.
 //!
-//! | path | is |
+//! | path | response |
 //! |---|---|
-//! | `GET /status` | the status as JSON, signed with the worker key; `?nonce=<text>` comes back inside |
+//! | `GET /status` | the status as JSON, signed with the worker key, including the nonce of `?nonce=<text>` |
 //! | `GET /health` | 200 while the worker can run jobs, 503 and the reasons otherwise |
-//! | `GET /jobs/{id}` | what is known of one job |
+//! | `GET /jobs/{id}` | the status and notes of one job |
 //! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
-//! | `GET /jobs/{id}/result` | a finished task's result, part by part, and its hash in a header |
+//! | `GET /jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
 //! | `GET /metrics` | Prometheus' text format |
-//! | `GET /v1/probe?nonce=<64 hexadecimal digits>` | the answer to a validator's probe, signed; 503 and the reasons while the worker cannot run jobs |
+//! | `GET /v1/probe?nonce=<NONCE>` | the signed answer to a validator's probe; or 503 as for `/health` |
 //!
-//! Everything here can be read by anybody who reaches the port, as the manifests of the jobs can be.
+//! `<NONCE>` has 64 hexadecimal digits.
+//!
+//! Anybody who reaches the port can read everything here, just as the manifests of the jobs are public.
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -34,56 +36,56 @@ use crate::{
     status::{BlockHash, Phase, Status, StatusBoard},
 };
 
-/// Carries the hexadecimal sr25519 signature over the exact bytes of the body.
+/// Header with the hexadecimal sr25519 signature over the exact bytes of the body.
 pub const SIGNATURE_HEADER: HeaderName = HeaderName::from_static("x-assay-signature");
 
-/// Carries the hexadecimal public part of the worker key.
+/// Header with the hexadecimal public part of the worker key.
 pub const WORKER_KEY_HEADER: HeaderName = HeaderName::from_static("x-assay-worker-key");
 
-/// Carries the hexadecimal hash of a result, as the chain has it.
+/// Header with the hexadecimal hash of a result, as on chain.
 pub const RESULT_HASH_HEADER: HeaderName = HeaderName::from_static("x-assay-result-hash");
 
-/// Longest nonce that a caller may have signed, in bytes.
+/// Maximum length of a caller's nonce, in bytes.
 pub const MAX_NONCE_BYTES: usize = 64;
 
-/// Most requests that are answered at once; more are turned away.
+/// Maximum number of concurrent requests; further ones are refused.
 const MAX_REQUESTS: usize = 64;
 
-/// What the handlers share.
+/// State that the handlers share.
 pub struct ApiContext {
-    /// The status that is shown.
+    /// The status to show.
     pub status: StatusBoard,
-    /// Signs the status.
+    /// Key that signs the status.
     pub worker: Keypair,
-    /// The worker key's public part, hexadecimal.
+    /// Public part of the worker key, hexadecimal.
     pub worker_hex: String,
-    /// Notes and results.
+    /// Store of notes and results.
     pub store: JobStore,
-    /// Rendered for Prometheus.
+    /// Metrics for Prometheus.
     pub metrics: Metrics,
 }
 
-/// An HTTP interface that cannot be opened.
+/// Error of opening the HTTP interface.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {address}: {source}; change `network_config.p2p_port` or `assay.listen_address`, or stop the \
      program that has the port"
 )]
 pub struct ListenError {
-    /// Where it should listen.
+    /// Address to listen on.
     pub address: SocketAddr,
-    /// What the system said.
+    /// Error of the system.
     pub source: io::Error,
 }
 
-/// Takes the port, so that a port in use is an error before anything else happens.
+/// Binds the port, so that a port in use is an error before anything else happens.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ListenError { address, source })
 }
 
-/// Answers requests until `stop` is ready.
+/// Answers requests until `stop` completes.
 pub async fn serve(
     listener: TcpListener,
     context: Arc<ApiContext>,
@@ -94,7 +96,7 @@ pub async fn serve(
         .await
 }
 
-/// The paths and who answers them.
+/// Returns the routes with their handlers.
 pub fn router(context: Arc<ApiContext>) -> Router {
     let seats = Arc::new(Semaphore::new(MAX_REQUESTS));
     Router::new()
@@ -129,10 +131,10 @@ fn refusal(code: StatusCode, error: &str) -> Response {
 }
 
 fn failure(error: &dyn std::error::Error) -> Response {
-    tracing::error!(%error, "a request could not be answered");
+    tracing::error!(%error, "answering a request failed");
     refusal(
         StatusCode::INTERNAL_SERVER_ERROR,
-        "the worker could not read what was asked for; its log says why",
+        "the worker could not read the requested data; its log says why",
     )
 }
 
@@ -143,7 +145,7 @@ struct StatusQuery {
 
 #[derive(Serialize)]
 struct SignedStatus {
-    /// What the caller sent, so that an old answer cannot pass for a new one.
+    /// Nonce of the caller, which prevents the replay of an old response.
     nonce: Option<String>,
     #[serde(flatten)]
     status: Status,
@@ -190,7 +192,7 @@ fn with_headers<const N: usize>(
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     for (name, value) in headers {
-        // Hexadecimal text always is a header value.
+        // Hexadecimal text is always a valid header value.
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(name, value);
         }
@@ -204,7 +206,7 @@ struct Health {
     reasons: Vec<&'static str>,
 }
 
-/// Why the worker cannot run jobs now; nothing while it can.
+/// Returns the reasons why the worker cannot run jobs now; none while it can.
 fn ailments(status: &Status) -> Vec<&'static str> {
     [
         (!status.chain.connected, "no connection to the chain"),
@@ -237,7 +239,7 @@ struct ProbeQuery {
     nonce: String,
 }
 
-/// What a validator checks; `signature` is over [`probe_message`].
+/// Response that a validator checks; `signature` is over [`probe_message`].
 #[derive(Serialize)]
 struct ProbeAnswer {
     machine: u64,
@@ -245,10 +247,10 @@ struct ProbeAnswer {
     signature: String,
 }
 
-/// Says, so that nobody else can say it, that this machine is here, knows the chain and can run jobs.
+/// Proves that this machine is here, knows the chain and can run jobs.
 ///
-/// Whoever asks may have anything of 32 bytes signed, but only between a context of its own and the machine's number,
-/// so that the signature is of no use for anything else.
+/// The caller chooses 32 bytes of the signed message, but they stand between a domain separator and the
+/// machine's number, so the signature cannot serve another purpose.
 async fn probe(State(context): State<Arc<ApiContext>>, Query(query): Query<ProbeQuery>) -> Response {
     let mut nonce = [0; PROBE_NONCE_BYTES];
     if hex::decode_to_slice(&query.nonce, &mut nonce).is_err() {
@@ -291,9 +293,9 @@ async fn metrics(State(context): State<Arc<ApiContext>>) -> Response {
 #[derive(Serialize)]
 struct JobView {
     id: u64,
-    /// What is known while the job is open.
+    /// Status while the job is open.
     open: Option<JobStatus>,
-    /// What was noted, also after its end.
+    /// Notes on the job, also after its end.
     notes: Option<JobNotes>,
 }
 
@@ -309,12 +311,12 @@ async fn job(State(context): State<Arc<ApiContext>>, Path(id): Path<u64>) -> Res
     }
 }
 
-/// Refuses what another replica of the job could copy.
+/// Refuses to show output that another replica of the job could copy.
 fn refuse_secret(store: &JobStore, id: u64) -> Option<Response> {
     match store.stored_notes(id) {
         Ok(Some(notes)) if notes.is_secret() => Some(refusal(
             StatusCode::FORBIDDEN,
-            "what a replica wrote is kept back until its result is revealed on chain",
+            "a replica's output is secret until its result is revealed on chain",
         )),
         Ok(_) => None,
         Err(error) => Some(failure(&error)),
@@ -370,7 +372,7 @@ async fn result(State(context): State<Arc<ApiContext>>, Path(id): Path<u64>) -> 
                 [(RESULT_HASH_HEADER, hex::encode(hash))],
                 document,
             ),
-            // Of an earlier version of this worker, whose results were the bytes themselves.
+            // Result of an earlier version of this worker, which stored the bytes themselves.
             None => with_headers("application/json", [], document),
         },
         Ok(None) => refusal(StatusCode::NOT_FOUND, "this machine has no result of such a job"),

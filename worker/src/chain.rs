@@ -1,6 +1,7 @@
 //! The chain as the worker uses it once its machine is registered.
 //!
-//! A small trait stands between, so that tests can put a chain of their own behind the supervisor.
+//! Each use has a trait of its own, so that a test's chain implements only the methods that the tested code
+//! calls.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -12,19 +13,19 @@ use assay_client::{
 use assay_primitives::money::Balance;
 use tokio::sync::Mutex;
 
-/// Longest time that the answer to one question may take.
+/// Timeout of one query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Longest time from submitting a transaction to a block of the best chain that contains it: twenty slots.
+/// Timeout from submitting a transaction to a best block that includes it: twenty slots.
 pub(crate) const INCLUSION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest time from submitting a transaction to its finality, where that is waited for.
+/// Timeout from submitting a transaction to its finality, for calls that wait for it.
 const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Longest time that the node has to say that its pool has a transaction before the next one asks for its nonce.
+/// Maximum time to wait for the node's pool to accept a transaction before the next one queries its nonce.
 const NONCE_HEAD_START: Duration = Duration::from_millis(750);
 
-/// The newest block and its time.
+/// The best block's number and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Number of the best block.
@@ -33,113 +34,113 @@ pub struct Head {
     pub clock: Clock,
 }
 
-/// A job, and this machine's part in it.
+/// A job, and its assignment to this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssignedJob {
-    /// What was ordered.
+    /// The job on chain.
     pub job: Job,
-    /// What this machine has of it.
-    pub part: Assignment,
+    /// The assignment to this machine.
+    pub assignment: Assignment,
 }
 
-/// Everything that the worker key signs for jobs and rewards. What it signs for the machine's evidence goes through
+/// Calls that the worker key signs for jobs and rewards. Calls for the machine's evidence go through
 /// [`ConnectedChain::submit_call`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkerCall {
-    /// The job runs.
+    /// Report that the job runs.
     Start {
-        /// The job.
+        /// Number of the job.
         job: u64,
     },
-    /// The task ended with this result.
+    /// Submit the task's result.
     SubmitResult {
-        /// The job.
+        /// Number of the job.
         job: u64,
         /// Hash of the result document.
         result_hash: [u8; 32],
     },
-    /// The attested task ended with this result, for which the machine vouches.
+    /// Submit the result of the attested task, signed by the machine.
     SubmitAttestedResult {
-        /// The job.
+        /// Number of the job.
         job: u64,
         /// Hash of the result document.
         result_hash: [u8; 32],
-        /// The worker key's, of what was run and came of it.
+        /// Signature of the worker key over the statement of what ran and of its result.
         signature: [u8; 64],
     },
-    /// The replica commits to its result.
+    /// Commit to the replica's result.
     CommitResult {
-        /// The job.
+        /// Number of the job.
         job: u64,
-        /// What it commits to.
+        /// Hash of the result and the salt.
         commitment: [u8; 32],
     },
-    /// The replica reveals its result.
+    /// Reveal the replica's result.
     RevealResult {
-        /// The job.
+        /// Number of the job.
         job: u64,
         /// Hash of the result document.
         result_hash: [u8; 32],
-        /// What was hashed with it.
+        /// Salt of the commitment.
         salt: [u8; 32],
     },
-    /// Count the replicas.
+    /// Count the replicas' results.
     Resolve {
-        /// The job.
+        /// Number of the job.
         job: u64,
     },
-    /// Pay what is due.
+    /// Pay the amount due.
     Settle {
-        /// The job.
+        /// Number of the job.
         job: u64,
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
     },
-    /// The job's time is over.
+    /// Close the job, whose time is over.
     Expire {
-        /// The job.
+        /// Number of the job.
         job: u64,
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
     },
-    /// Take a place of an open order.
+    /// Accept an open order.
     AcceptRequest {
-        /// The job.
+        /// Number of the job.
         job: u64,
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
     },
-    /// The job is not taken.
+    /// Decline the job.
     Decline {
-        /// The job.
+        /// Number of the job.
         job: u64,
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
-        /// Because no sealed manifest came.
+        /// True if no sealed manifest was delivered.
         not_delivered: bool,
     },
-    /// The running job is given up.
+    /// Give up the running job.
     Abandon {
-        /// The job.
+        /// Number of the job.
         job: u64,
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
     },
-    /// The service's container ended by itself, again and again.
+    /// Report that the service's container repeatedly ended by itself.
     ReportWorkloadEnded {
-        /// The job.
+        /// Number of the job.
         job: u64,
     },
-    /// The machine, which missed a start, takes jobs again.
+    /// Bring a machine that missed a start back into the market.
     Resume {
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
     },
     /// Pay the machine's rewards of ended epochs.
     Payout {
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
-        /// Most epochs to pay at once.
+        /// Maximum number of epochs to pay at once.
         max_epochs: u32,
     },
 }
@@ -178,45 +179,59 @@ impl From<WorkerCall> for calls::Call {
 }
 
 impl WorkerCall {
-    /// Whether the call counts when it is final only. All others are urgent, or are seen in the state when they are undone,
-    /// and then decided on anew.
+    /// Returns true if the call counts only once it is finalized. All other calls are urgent, or their
+    /// reversal shows in the state and is decided on again.
     fn counts_when_final(&self) -> bool {
         matches!(self, Self::Payout { .. })
     }
 }
 
-/// What the supervisor and the rewards ask of a chain. Reads are of the best block unless they say otherwise.
-pub trait WorkerChain: Clone + Send + Sync + 'static {
-    /// The newest block and its time.
+/// Reads what the supervisor decides by. Reads are of the best block unless a method says otherwise.
+pub trait JobReader: Send + Sync + 'static {
+    /// Returns the best block's number and time.
     fn head(&self) -> impl Future<Output = Result<Head, Error>> + Send;
 
-    /// The jobs that a machine has a part in.
+    /// Returns the jobs that are assigned to a machine.
     fn open_jobs(&self, machine: u64) -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
 
-    /// The jobs that a machine has a part in by the newest final block.
+    /// Returns the jobs that are assigned to a machine by the newest finalized block.
     fn final_jobs(&self, machine: u64)
     -> impl Future<Output = Result<Vec<(u64, AssignedJob)>, Error>> + Send;
 
-    /// The bytes of a manifest; `None` where nobody noted them.
+    /// Returns the bytes of a manifest; `None` if it is not on chain.
     fn manifest_bytes(
         &self,
         manifest: &ManifestRef,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, Error>> + Send;
 
-    /// Whether a machine has evidence now by which it can vouch for results.
+    /// Returns true if a machine has fresh evidence with which it can attest results.
     fn is_attested(&self, machine: u64) -> impl Future<Output = Result<bool, Error>> + Send;
+}
 
-    /// What the chain would charge for a call of the worker key now, in plancks.
+/// Estimates the fees of the worker key's calls.
+pub trait FeeEstimator: Send + Sync + 'static {
+    /// Returns the fee that the chain would charge for a call of the worker key now, in plancks.
     fn fee(&self, call: WorkerCall) -> impl Future<Output = Result<Balance, Error>> + Send;
+}
 
-    /// Signs bytes with the worker key, apart from any transaction.
+/// Signs messages with the worker key, apart from any transaction.
+pub trait MessageSigner: Send + Sync + 'static {
+    /// Returns the worker key's signature of a message.
     fn sign(&self, message: &[u8]) -> [u8; 64];
+}
 
-    /// Signs a call with the worker key, submits it, waits until a block of the best chain has it and returns what it did
-    /// there. That block may be replaced, so what follows is for the state of later blocks to say. A call that pays is waited
-    /// for until it is final.
+/// Submits the worker key's calls.
+pub trait CallSubmitter: Send + Sync + 'static {
+    /// Signs a call with the worker key, submits it, waits until a block of the best chain includes it, and
+    /// returns its events. That block may be replaced, so callers read the effect off the state of later
+    /// blocks. A call that pays is waited for until it is finalized.
     fn send(&self, call: WorkerCall) -> impl Future<Output = Result<Vec<AssayEvent>, Error>> + Send;
 }
+
+/// The chain as the supervisor uses it: all of the above.
+pub trait WorkerChain: JobReader + FeeEstimator + MessageSigner + CallSubmitter + Clone {}
+
+impl<T: JobReader + FeeEstimator + MessageSigner + CallSubmitter + Clone> WorkerChain for T {}
 
 /// A connection to a node, with the worker key.
 #[derive(Clone)]
@@ -227,7 +242,7 @@ pub struct ConnectedChain {
 }
 
 impl ConnectedChain {
-    /// The chain behind a connection, acted on with a worker key.
+    /// Creates a chain from a connection and a worker key.
     pub fn new(client: ChainClient, worker: Keypair) -> Self {
         Self {
             client,
@@ -236,24 +251,24 @@ impl ConnectedChain {
         }
     }
 
-    /// The worker key.
+    /// Returns the worker key.
     pub fn worker(&self) -> &Keypair {
         &self.worker
     }
 
-    /// The connection.
+    /// Returns the connection.
     pub fn client(&self) -> &ChainClient {
         &self.client
     }
 
-    /// Signs a call with the worker key, submits it, waits until it is finalized and returns what it did.
+    /// Signs a call with the worker key, submits it, waits until it is finalized, and returns its events.
     pub async fn submit_call(&self, call: calls::Call) -> Result<Vec<AssayEvent>, Error> {
         let mut submitted = submit_in_lane(&self.client, call, &self.worker, &self.lane).await?;
         Ok(submitted.finalized(FINALITY_TIMEOUT).await?.events)
     }
 
-    /// Submits like [`Self::submit_call`] a call whose effect the caller looks for in the state: that it does not become final
-    /// in time, as while nothing does, is no failure.
+    /// Submits like [`Self::submit_call`], for callers that read the call's effect from the state: succeeds
+    /// even if the call is not finalized in time, as during a stall of finality.
     pub async fn submit_and_settle(&self, call: calls::Call) -> Result<(), Error> {
         match self.submit_call(call).await {
             Ok(_) | Err(Error::Undecided { .. }) => Ok(()),
@@ -262,18 +277,21 @@ impl ConnectedChain {
     }
 }
 
-/// The jobs that a machine has a part in, all by the block that the client reads.
+/// Returns the jobs that are assigned to a machine, all at the block that the client reads.
 async fn jobs_at(client: &ChainClient, machine: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
     let mut jobs = Vec::new();
     for id in client.jobs_of_machine(machine).await? {
         let job = client.job(id).await?;
-        let part = client.assignment(id, machine).await?;
-        jobs.extend(job.zip(part).map(|(job, part)| (id, AssignedJob { job, part })));
+        let assignment = client.assignment(id, machine).await?;
+        let assigned = job
+            .zip(assignment)
+            .map(|(job, assignment)| AssignedJob { job, assignment });
+        jobs.extend(assigned.map(|assigned| (id, assigned)));
     }
     Ok(jobs)
 }
 
-impl WorkerChain for ConnectedChain {
+impl JobReader for ConnectedChain {
     async fn head(&self) -> Result<Head, Error> {
         bounded(async {
             let best = self.client.best_block().await?;
@@ -309,15 +327,21 @@ impl WorkerChain for ConnectedChain {
         let view = bounded(self.client.machine_view(machine)).await?;
         Ok(view.is_some_and(|view| view.tee_kinds.has_processor()))
     }
+}
 
+impl FeeEstimator for ConnectedChain {
     async fn fee(&self, call: WorkerCall) -> Result<Balance, Error> {
         bounded(self.client.fee(call.into(), &self.worker)).await
     }
+}
 
+impl MessageSigner for ConnectedChain {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.worker.sign(message).0
     }
+}
 
+impl CallSubmitter for ConnectedChain {
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
         if call.counts_when_final() {
             return self.submit_call(call.into()).await;
@@ -327,14 +351,14 @@ impl WorkerChain for ConnectedChain {
     }
 }
 
-/// Bounds a question's time: a node that does not answer is as good as gone.
+/// Limits a query's time: a node that does not answer counts as a lost connection.
 pub async fn bounded<T>(question: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::time::timeout(QUERY_TIMEOUT, question)
         .await
         .unwrap_or_else(|_| Err(no_answer(QUERY_TIMEOUT)))
 }
 
-/// Gives a call to the node so that several may be under way at once, but never ask for their nonces at once.
+/// Submits a call such that several may be under way at once, but none query their nonces at once.
 async fn submit_in_lane(
     client: &ChainClient,
     call: calls::Call,

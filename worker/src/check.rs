@@ -1,4 +1,4 @@
-//! `assay-worker check`: tells what would go wrong, before it does. Changes nothing on chain.
+//! `assay-worker check`: finds problems before the worker runs. Changes nothing on chain.
 
 use std::{
     io::{self, Write},
@@ -12,6 +12,7 @@ use assay_client::{
     units::format_asy,
 };
 use assay_evidence::Binding;
+use assay_primitives::money::Balance;
 
 use crate::{
     api,
@@ -27,17 +28,17 @@ use crate::{
     state::{self, NotedMachine},
 };
 
-/// One thing that was looked at.
+/// Result of one check.
 enum Finding {
-    /// As it should be.
+    /// In order.
     Good(String),
-    /// Works, but deserves a look.
+    /// Works, but deserves attention.
     Note(String),
-    /// Would keep the worker from its work; says the remedy.
+    /// Would keep the worker from running; the text has the remedy.
     Bad(String),
 }
 
-/// Looks at everything and prints what it finds; fails when anything would keep the worker from its work.
+/// Runs all checks and prints their results; fails if any of them would keep the worker from running.
 pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     let mut findings = vec![Finding::Good(format!(
         "configuration: {} offers {} slot(s) at {} per slot-hour",
@@ -81,16 +82,19 @@ fn print(findings: &[Finding], bad: usize, output: &mut impl Write) -> io::Resul
         }
     }
     if bad == 0 {
-        writeln!(output, "nothing keeps this worker from its work")
+        writeln!(output, "Ready: all checks passed")
     } else {
-        writeln!(output, "{bad} thing(s) to put right")
+        writeln!(output, "Not ready: {bad} problem(s) to fix")
     }
 }
 
-/// Whether the worker's files can be read and written.
+/// Checks that the worker's files can be read and written.
 fn check_state_folder(folder: &Path) -> Vec<Finding> {
     if !folder.exists() {
-        return vec![Finding::Good(format!("state: {} will be made", folder.display()))];
+        return vec![Finding::Good(format!(
+            "state: {} will be created",
+            folder.display()
+        ))];
     }
     let disk = Disk::default().probe(folder);
     let mut findings = vec![match disk.problem {
@@ -101,7 +105,7 @@ fn check_state_folder(folder: &Path) -> Vec<Finding> {
     }];
     findings.extend(state::broken_files(folder).iter().map(|path| {
         Finding::Note(format!(
-            "state: {} was broken, so the worker goes on without it; restore it from a backup or delete it",
+            "state: {} was corrupted, so the worker goes on without it; restore it from a backup or delete it",
             path.display()
         ))
     }));
@@ -125,7 +129,7 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
             info.cpu_cores
         )));
     }
-    // A host keeps some of its memory for itself: a promise rounded up to whole GiB is fine.
+    // A host reserves some of its memory: a value rounded up to whole GiB is fine.
     let promised = u64::from(config.resources.ram_mib);
     if info.memory_mib > 0 && promised > info.memory_mib + 1_024 {
         findings.push(Finding::Bad(format!(
@@ -142,12 +146,12 @@ async fn check_provers(config: &Config) -> Vec<Finding> {
     match tokio::task::spawn_blocking(move || Devices::find(choice, gpus > 0)).await {
         Ok(devices) => prover_findings(&devices, gpus),
         Err(error) => vec![Finding::Bad(format!(
-            "prover: looking for devices broke off: {error}"
+            "prover: searching for devices failed: {error}"
         ))],
     }
 }
 
-/// What answers the hardware challenge of a machine that offers so many GPUs.
+/// Checks the devices that answer the hardware challenge of a machine with `gpus` GPUs.
 fn prover_findings(devices: &Devices, gpus: u8) -> Vec<Finding> {
     let problem = |text: &String| {
         let text = format!("prover: {text}");
@@ -175,11 +179,11 @@ fn prover_findings(devices: &Devices, gpus: u8) -> Vec<Finding> {
     findings
 }
 
-/// What evidence the machine can give, what it lacks, and how the sealing key is kept by that.
+/// Checks the machine's sources of evidence, and the storage of the sealing key that follows from them.
 async fn check_evidence(config: &Config) -> (SealingStore, Vec<Finding>) {
     let plain = config.assay.sealing_key_file.clone();
     let wished = config.network.enable_tee;
-    // Drivers block for as long as they like.
+    // Drivers may block for any time.
     let looked = tokio::task::spawn_blocking(move || {
         let paths = DevicePaths::of_linux();
         let survey = Survey::of(&paths);
@@ -191,7 +195,9 @@ async fn check_evidence(config: &Config) -> (SealingStore, Vec<Finding>) {
         Ok(found) => found,
         Err(error) => (
             SealingStore::File(config.assay.sealing_key_file.clone()),
-            vec![Finding::Bad(format!("attestation: a driver broke off: {error}"))],
+            vec![Finding::Bad(format!(
+                "attestation: a driver's task failed: {error}"
+            ))],
         ),
     };
     if wished {
@@ -203,7 +209,7 @@ async fn check_evidence(config: &Config) -> (SealingStore, Vec<Finding>) {
     (store, findings)
 }
 
-/// Asks every source once, for nothing in particular.
+/// Requests evidence from every source once, with an empty binding.
 fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
     let nobody = Binding {
         genesis_hash: [0; 32],
@@ -221,12 +227,13 @@ fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
             Err(error) => Finding::Note(format!("attestation: {name} ({kind}): {error}")),
         });
     }
-    for lack in &survey.lacks {
-        findings.push(Finding::Note(format!("attestation: {lack}")));
+    for missing in &survey.missing {
+        findings.push(Finding::Note(format!("attestation: {missing}")));
     }
     match (wished, survey.sources.is_empty()) {
         (true, true) => findings.push(Finding::Note(
-            "attestation: `network_config.enable_tee` is set, but nothing here gives evidence: the machine works without it"
+            "attestation: `network_config.enable_tee` is set, but no device gives evidence: the machine works without \
+             attesting"
                 .into(),
         )),
         (false, false) => findings.push(Finding::Note(
@@ -273,7 +280,7 @@ async fn check_machine(
     if let Some(machine) = registered {
         if let Some(record) = bounded(client.machine(machine)).await? {
             findings.push(status_finding(machine, record.status));
-            // One that is kept in memory is new at every start, this one among them.
+            // A key in memory is new at every start, including this one.
             let is_lasting = keys.sealing_custody != Custody::Memory;
             if let Some(problem) = registration::sealing_key_problem(client, keys, machine, &record)
                 && is_lasting
@@ -281,13 +288,7 @@ async fn check_machine(
                 findings.push(Finding::Bad(format!("keys: {problem}")));
             }
         }
-        let free = bounded(client.balance(&worker.0)).await?.free;
-        let text = format!("fees: the worker key has {}", format_asy(free));
-        findings.push(if free < LOW_WORKER_BALANCE {
-            Finding::Bad(format!("{text}; send it {}", format_asy(WORKER_ENDOWMENT)))
-        } else {
-            Finding::Good(text)
-        });
+        findings.push(balance_finding(bounded(client.balance(&worker.0)).await?.free));
         return Ok(findings);
     }
     let lost = match state::noted_machine(&config.assay.state_dir) {
@@ -323,7 +324,8 @@ async fn check_machine(
     Ok(findings)
 }
 
-/// How the machine stands; bad where something has to be done for it to take jobs again that nobody asked to stop.
+/// Returns the machine's status; bad if it is out of the market against the provider's will and needs a
+/// remedy.
 fn status_finding(machine: u64, status: MachineStatus) -> Finding {
     let text = format!("machine: number {machine}, {status}");
     let Some(remedy) = status.remedy(machine) else {
@@ -343,6 +345,20 @@ fn status_finding(machine: u64, status: MachineStatus) -> Finding {
         | MachineStatus::Suspended(SuspensionReason::OwnRequest | SuspensionReason::MissedStart)
         | MachineStatus::Draining => Finding::Note(text),
     }
+}
+
+/// Reports the worker key's balance. A low one is a note: starting, finishing and giving up jobs, coming back
+/// after a missed start and answering the hardware challenge are free.
+fn balance_finding(free: Balance) -> Finding {
+    let text = format!("fees: the worker key has {}", format_asy(free));
+    if free >= LOW_WORKER_BALANCE {
+        return Finding::Good(text);
+    }
+    Finding::Note(format!(
+        "{text}; running assigned jobs is free, but the key pays the fees for taking open orders, settling jobs, paying \
+         out rewards and submitting evidence. Send it {} for these",
+        format_asy(WORKER_ENDOWMENT)
+    ))
 }
 
 #[cfg(test)]
@@ -378,12 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn poor_worker_key_is_a_note_about_what_costs_fees() {
+        let found = texts(&[balance_finding(LOW_WORKER_BALANCE), balance_finding(0)]);
+        assert_eq!(found[0], "ok fees: the worker key has 1 ASY");
+        assert!(
+            found[1].starts_with("note fees: the worker key has 0 ASY; "),
+            "{found:?}"
+        );
+        for expected in ["open orders", "settling", "rewards", "evidence", "Send it 10 ASY"] {
+            assert!(found[1].contains(expected), "{expected}: {found:?}");
+        }
+    }
+
+    #[test]
     fn what_answers_challenges_is_told() {
         let cpu = Devices::find(ProverChoice::Auto, false);
         let found = texts(&prover_findings(&cpu, 0));
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("ok prover: CPU, "), "{found:?}");
-        // A machine with GPUs whose CPU answers is told so.
+        // A machine with GPUs whose CPU answers gets a note.
         let found = texts(&prover_findings(&cpu, 2));
         assert!(found[1].starts_with("note prover: the CPU answers"), "{found:?}");
     }
@@ -420,6 +449,6 @@ mod tests {
             assert!(said, "{expected}: {notes:?}");
         }
         assert_eq!(notes.len(), 5);
-        assert!(texts(true)[5].contains("the machine works without it"));
+        assert!(texts(true)[5].contains("the machine works without attesting"));
     }
 }

@@ -1,8 +1,8 @@
-//! Brings a machine back into the market that missed a start.
+//! Brings a machine that missed a start back into the market.
 //!
-//! The chain takes a machine out of the market that neither started nor declined a job in time: it looks like
-//! one that is off. Its worker says that it is not, which is free. It says so once for each time, and only
-//! when it could run a job: otherwise the next start would be missed, too.
+//! The chain takes a machine that neither started nor declined a job in time out of the market, because it
+//! may be off. Its worker resumes it, which is free: once per missed start, and only while it could run a
+//! job, because otherwise the next start would be missed, too.
 
 use assay_client::{
     Error,
@@ -10,18 +10,18 @@ use assay_client::{
 };
 use tokio::sync::watch;
 
-use crate::chain::{ConnectedChain, WorkerCall, WorkerChain, bounded};
+use crate::chain::{CallSubmitter, ConnectedChain, WorkerCall, bounded};
 
-/// Blocks after which the machine is brought back again where the chain does not show it: the call failed, or
-/// its block was replaced and the pool had it not.
+/// Number of blocks after which the machine is resumed again if the chain does not show it: the call failed,
+/// or its block was replaced and the pool dropped it.
 const AGAIN_AFTER_BLOCKS: u64 = 20;
 
-/// A machine's place in the market, and the way back to it.
+/// The chain, as far as a machine's place in the market needs it.
 pub trait Market: Clone + Send + Sync + 'static {
-    /// Whether a machine is out of the market because it missed a start, and for nothing else.
+    /// Returns true if a machine is out of the market only because it missed a start.
     fn has_missed_start(&self, machine: u64) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Brings it back.
+    /// Brings the machine back.
     fn resume(&self, machine: u64) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -34,7 +34,7 @@ impl Market for ConnectedChain {
         if record.status != MachineStatus::Suspended(SuspensionReason::MissedStart) {
             return Ok(false);
         }
-        // A call that the chain refuses is not free.
+        // A call that the chain refuses costs a fee.
         let minimum = bounded(client.minimum_bond_of(&record)).await?;
         let bond = bounded(client.bond(machine)).await?;
         Ok(bond.is_some_and(|bond| bond.debt == 0 && bond.unencumbered() >= minimum))
@@ -46,16 +46,15 @@ impl Market for ConnectedChain {
     }
 }
 
-/// Looks at the machine at every new block that `blocks` tells, and brings it back where it missed a start,
-/// while `is_ready` says that jobs can be run; ends when the connection is lost or nobody tells blocks any
-/// more.
+/// Checks the machine at every new block from `blocks`, and brings it back after a missed start while
+/// `is_ready` says that jobs can run. Ends when the connection is lost or the sender of `blocks` is dropped.
 pub async fn return_after_missed_starts<M: Market>(
     market: M,
     machine: u64,
     mut blocks: watch::Receiver<u64>,
     is_ready: impl Fn() -> bool + Send,
 ) -> Result<(), Error> {
-    // The best block at which the machine was brought back last, until the chain shows it.
+    // Best block at which the machine was last resumed, until the chain shows it.
     let mut asked_at = None;
     while blocks.changed().await.is_ok() {
         let block = *blocks.borrow_and_update();
@@ -63,7 +62,7 @@ pub async fn return_after_missed_starts<M: Market>(
             Ok(has_missed) => has_missed,
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
-                tracing::debug!(machine, %error, "the machine cannot be looked at");
+                tracing::debug!(machine, %error, "reading the machine's record failed");
                 continue;
             }
         };
@@ -79,13 +78,13 @@ pub async fn return_after_missed_starts<M: Market>(
         match market.resume(machine).await {
             Ok(()) => tracing::warn!(
                 machine,
-                "the machine had missed the start of a job, and so took no more of them; this worker brought it back"
+                "brought the machine back into the market, which it had left for a missed start"
             ),
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => tracing::warn!(
                 machine, %error,
                 again_in_blocks = AGAIN_AFTER_BLOCKS,
-                "the machine missed the start of a job and could not be brought back"
+                "bringing the machine back after a missed start failed"
             ),
         }
     }
@@ -110,7 +109,7 @@ mod tests {
     struct State {
         is_out: bool,
         refuses: bool,
-        /// Whether the call has no effect, as one of a replaced block.
+        /// True if the call has no effect, as when its block is replaced.
         is_undone: bool,
         lost: bool,
         calls: u32,
@@ -178,7 +177,7 @@ mod tests {
             }
         }
 
-        /// So many blocks one by one; returns how often the machine was brought back until then.
+        /// Adds blocks one by one; returns how often the machine was brought back by then.
         async fn calls_after(&self, blocks: u64) -> u32 {
             for _ in 0..blocks {
                 self.blocks.send_modify(|block| *block += 1);

@@ -1,4 +1,4 @@
-//! What can be said to the worker when it is started.
+//! The worker's command line.
 
 use std::path::PathBuf;
 
@@ -9,52 +9,52 @@ use crate::challenge::bench::BenchArguments;
 
 /// Offers this machine on Assay: registers it, runs consumers' containers, reports results, collects rewards.
 ///
-/// Containers outlive the worker: stopping it (SIGINT, SIGTERM) leaves jobs running, and the next start takes them up
-/// where they are.
+/// Containers outlive the worker: stopping it (SIGINT, SIGTERM) leaves jobs running, and the next start
+/// continues them.
 #[derive(Debug, Parser)]
 #[command(name = "assay-worker", version)]
 pub struct CommandLine {
-    /// The configuration file.
+    /// Path of the configuration file.
     #[arg(long, value_name = "PATH", default_value = "worker.yaml", global = true)]
     pub config: PathBuf,
 
-    /// How log lines look. What is logged is set by the variable RUST_LOG (default: info).
+    /// Format of log lines. The variable RUST_LOG sets the log level (default: info).
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
 
-    /// What to do.
+    /// Command to run.
     #[command(subcommand)]
     pub action: Option<Action>,
 }
 
-/// What to do.
+/// Command of the worker.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Action {
     /// Run until stopped; the default.
     Run,
-    /// Check configuration, keys, engine, provers and chain, print what is wrong with the remedy, and change nothing on
-    /// chain.
+    /// Check configuration, keys, engine, provers and chain, print each problem with its remedy, and change
+    /// nothing on chain.
     Check,
-    /// The hardware challenge.
+    /// Commands for the hardware challenge.
     #[command(subcommand)]
     Challenge(ChallengeAction),
 }
 
-/// What to do about the hardware challenge.
+/// Command for the hardware challenge.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ChallengeAction {
-    /// Measure how fast each device of this machine fills and walks its memory, beside what the hardware can do, and say
-    /// which hardware classes it can hold in time. Needs no configuration file, and takes all of the machine: jobs slow
-    /// down meanwhile.
+    /// Measure how fast each device of this machine fills and walks its memory, compare it with the
+    /// hardware's limits, and list the hardware classes that it can hold in time. Needs no configuration
+    /// file. Uses the whole machine: jobs are slower meanwhile.
     Bench(BenchArguments),
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum LogFormat {
-    /// One line of text each, for people.
+    /// One line of text for each event, for people.
     Text,
-    /// One JSON object each, for machines.
+    /// One JSON object for each event, for machines.
     Json,
 }
 

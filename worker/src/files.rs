@@ -1,9 +1,9 @@
-//! The files that the worker keeps: read leniently, written whole, and named in every error.
+//! The worker's files: read leniently, written atomically, and named in every error.
 //!
-//! A file that cannot be understood is put aside as `NAME.broken-<n>`, and the worker goes on without it:
-//! what that means is for whoever reads it to say. Keys are never put aside, see [`crate::keys`]. A disk that
-//! is full or read-only ends nothing: [`Disk`] remembers it, so that no new jobs are taken, and tries from
-//! time to time whether it is over.
+//! A corrupted file is put aside as `NAME.broken-<n>`, and the worker goes on without it; the reader decides
+//! on the consequences. Keys are never put aside, see [`crate::keys`]. A full or read-only disk ends nothing:
+//! [`Disk`] remembers it, so that the worker takes no new jobs, and tests from time to time whether it
+//! recovered.
 
 use std::{
     collections::BTreeSet,
@@ -16,19 +16,19 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-/// Most bytes that are read of a file of the worker's own: more than twice the longest, an output stream.
+/// Maximum length of a file that is read, in bytes: more than twice the longest, an output stream.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Most files of one name that are put aside; the last one is replaced then.
+/// Maximum number of files put aside under one name; further ones replace the last.
 const MAX_PUT_ASIDE: u32 = 8;
 
-/// Least bytes that must find room for a disk to count as writable: any notes have fewer.
+/// Free space that a disk needs to count as writable, in bytes: more than any notes take.
 const MIN_ROOM_BYTES: usize = 16 * 1024;
 
-/// Name of the file by which room is looked for.
+/// Name of the file with which free space is tested.
 const PROBE: &str = ".probe";
 
-/// A failure of the system with the file that it is about.
+/// An error of the system, with the action and the file that it concerns.
 #[derive(Debug)]
 struct Named {
     action: &'static str,
@@ -42,8 +42,8 @@ impl fmt::Display for Named {
         write!(formatter, "cannot {action} {}: {source}", path.display())?;
         formatter.write_str(match source.kind() {
             kind if is_out_of_room(kind) => "; make room on its disk, the worker goes on by itself then",
-            ErrorKind::ReadOnlyFilesystem => "; mount its disk so that it can be written",
-            ErrorKind::PermissionDenied => "; give the worker's user the right to it",
+            ErrorKind::ReadOnlyFilesystem => "; mount its disk writable",
+            ErrorKind::PermissionDenied => "; give the worker's user access to it",
             _ => "",
         })
     }
@@ -55,7 +55,7 @@ impl Error for Named {
     }
 }
 
-/// The same failure, naming its file.
+/// Wraps an error with its file.
 pub(crate) fn named(action: &'static str, path: &Path, source: io::Error) -> io::Error {
     let kind = source.kind();
     io::Error::new(
@@ -68,7 +68,7 @@ pub(crate) fn named(action: &'static str, path: &Path, source: io::Error) -> io:
     )
 }
 
-/// Returns true for failures that room on the disk would heal.
+/// Returns true for errors that free space would resolve.
 fn is_out_of_room(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -76,12 +76,12 @@ fn is_out_of_room(kind: ErrorKind) -> bool {
     )
 }
 
-/// Returns true for failures of writing that are the disk's and not one file's.
+/// Returns true for write errors that concern the disk and not a single file.
 fn is_of_disk(kind: ErrorKind) -> bool {
     is_out_of_room(kind) || matches!(kind, ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
 }
 
-/// A file's content, or `None` where there is no such file.
+/// Reads a file; `None` if it does not exist.
 ///
 /// # Errors
 /// Also for a file that is longer than any that the worker writes.
@@ -103,8 +103,8 @@ pub(crate) fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes a file so that a crash leaves either the old or the new content. The folder is made where it is
-/// missing.
+/// Writes a file atomically: after a crash it has either the old or the new content. Creates the folder if it
+/// is missing.
 pub(crate) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let path = folder.join(name);
     let unfinished = folder.join(format!(".{name}.new"));
@@ -114,17 +114,17 @@ pub(crate) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
-        // The rename is safe only once the folder itself is on disk.
+        // The rename is durable only once the folder itself is on disk.
         fs::File::open(folder)?.sync_all()
     };
     write().map_err(|error| {
-        // What was begun takes room that others need.
+        // An unfinished file occupies space.
         let _ = fs::remove_file(&unfinished);
         named("write", &path, error)
     })
 }
 
-/// Removes a folder with all that is in it; one that is gone is fine.
+/// Removes a folder with its content; succeeds if it does not exist.
 pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(named("remove", path, error)),
@@ -132,7 +132,7 @@ pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The files beside this one that were put aside under its name.
+/// Returns the files that were put aside under this file's name.
 pub(crate) fn put_aside_of(path: &Path) -> Vec<PathBuf> {
     (0..MAX_PUT_ASIDE)
         .map(|number| aside(path, number))
@@ -140,7 +140,7 @@ pub(crate) fn put_aside_of(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Renames a file that is of no use where it is, and returns its new name.
+/// Renames an unusable file, and returns its new name.
 pub(crate) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let number = (0..MAX_PUT_ASIDE)
         .find(|number| !aside(path, *number).exists())
@@ -156,30 +156,30 @@ fn aside(path: &Path, number: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// How the disk with the worker's files is, as the status shows it.
+/// Status of the disk with the worker's files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DiskStatus {
-    /// Whether files can be written. While they cannot, no new jobs are taken.
+    /// True if files can be written. Otherwise the worker takes no new jobs.
     pub writable: bool,
-    /// The failure that showed it, with the remedy.
+    /// The write error, with the remedy.
     pub problem: Option<String>,
-    /// Files that could not be understood and were put aside since the worker began.
+    /// Corrupted files that were put aside since the worker started.
     pub broken_files: Vec<String>,
 }
 
-/// A file as it was found.
+/// Outcome of reading a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Found<T> {
-    /// There is none, and never was a broken one.
+    /// The file does not exist, and none was put aside.
     Nothing,
-    /// It was broken, now or earlier, and none has been written in its place.
+    /// The file was corrupted, now or earlier, and has not been written again.
     Broken,
-    /// It could be understood.
+    /// Content of a valid file.
     Whole(T),
 }
 
 impl<T> Found<T> {
-    /// The content, where it could be understood.
+    /// Returns the content if the file was valid.
     pub(crate) fn whole(self) -> Option<T> {
         match self {
             Self::Whole(content) => Some(content),
@@ -191,12 +191,12 @@ impl<T> Found<T> {
 #[derive(Debug, Default)]
 struct State {
     problem: Option<String>,
-    /// Bytes of the largest write that failed: so much must find room for the problem to be over.
+    /// Length of the largest failed write, in bytes: this much must fit for the problem to be over.
     wanted: usize,
     broken: BTreeSet<PathBuf>,
 }
 
-/// The disk that the worker's files are on; clones are the same one.
+/// The disk with the worker's files; clones share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
@@ -205,7 +205,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How the disk is.
+    /// Returns the disk's status.
     pub fn status(&self) -> DiskStatus {
         let state = self.state();
         DiskStatus {
@@ -219,13 +219,12 @@ impl Disk {
         }
     }
 
-    /// Why nothing can be written, if so.
+    /// Returns the reason why files cannot be written, if they cannot.
     pub fn problem(&self) -> Option<String> {
         self.state().problem.clone()
     }
 
-    /// Writes a file so that a crash leaves either the old or the new content; remembers a disk that takes
-    /// nothing.
+    /// Writes a file atomically; records a disk that takes no writes.
     pub(crate) fn write_whole(&self, folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
         let written = write_whole(folder, name, bytes);
         if let Err(error) = &written {
@@ -234,14 +233,14 @@ impl Disk {
         written
     }
 
-    /// Writes like [`Self::write_whole`]; a failure is told in the log and in the status, and nowhere else.
+    /// Writes like [`Self::write_whole`]; a failure is only logged and shown in the status.
     pub(crate) fn write_if_possible(&self, folder: &Path, name: &str, bytes: &[u8]) {
         if let Err(error) = self.write_whole(folder, name, bytes) {
-            tracing::error!(%error, "the worker goes on without writing this down");
+            tracing::error!(%error, "writing a state file failed; going on without it");
         }
     }
 
-    /// Remembers a failure of writing so many bytes, where it is the disk's.
+    /// Records a failed write of `bytes` bytes, if the disk caused it.
     fn note_failure(&self, error: &io::Error, bytes: usize) {
         if !is_of_disk(error.kind()) {
             return;
@@ -249,12 +248,12 @@ impl Disk {
         let mut state = self.state();
         state.wanted = state.wanted.max(bytes);
         if state.problem.is_none() {
-            tracing::error!(%error, "nothing can be written, so no new jobs are taken until that is over");
+            tracing::error!(%error, "the disk takes no writes; taking no new jobs until it does");
         }
         state.problem = Some(error.to_string());
     }
 
-    /// Tries whether a folder's disk can be written, and has room for what did not fit before.
+    /// Tests whether a folder's disk can be written, and has room for the largest write that failed.
     pub(crate) fn probe(&self, folder: &Path) -> DiskStatus {
         let wanted = self.state().wanted.clamp(MIN_ROOM_BYTES, MAX_FILE_BYTES as usize);
         let written = self.write_whole(folder, PROBE, &vec![0; wanted]);
@@ -263,16 +262,16 @@ impl Disk {
             let mut state = self.state();
             state.wanted = 0;
             if state.problem.take().is_some() {
-                tracing::info!(folder = %folder.display(), "files can be written again");
+                tracing::info!(folder = %folder.display(), "the disk takes writes again");
             }
         }
         self.status()
     }
 
-    /// Reads a JSON file; one that is broken is put aside.
+    /// Reads a JSON file; a corrupted one is put aside.
     ///
     /// # Errors
-    /// Those of the system, which say nothing about the content.
+    /// Errors of the system, which say nothing about the content.
     pub(crate) fn read_json<T: DeserializeOwned>(&self, path: &Path) -> io::Result<Found<T>> {
         let bytes = match read_if_present(path) {
             Ok(Some(bytes)) => bytes,
@@ -290,7 +289,7 @@ impl Disk {
         ))
     }
 
-    /// Puts a file aside that could not be understood, and says so once.
+    /// Puts a corrupted file aside, and logs it once.
     fn put_aside(&self, path: &Path, reason: &str) {
         let moved = put_aside(path);
         let is_new = self.state().broken.insert(match &moved {
@@ -300,13 +299,13 @@ impl Disk {
         match moved {
             Ok(target) => tracing::error!(
                 file = %path.display(), kept_as = %target.display(), reason,
-                "a file cannot be understood and was put aside; the worker goes on without it. Restore it from a backup \
-                 if there is one, and look after the disk"
+                "a corrupted file was put aside; going on without it. Restore it from a backup \
+                 if there is one, and check the disk"
             ),
-            // A disk that takes nothing: it is met again at every look.
+            // A disk that takes no writes: the file is found corrupted again at every read.
             Err(error) if is_new => tracing::error!(
                 file = %path.display(), reason, %error,
-                "a file cannot be understood, nor put aside; the worker goes on without it"
+                "putting a corrupted file aside failed; going on without it"
             ),
             Err(_) => (),
         }
@@ -321,7 +320,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A file system of 64 KiB, where the tests may mount one.
+    /// A file system of 64 KiB, if the tests may mount one.
     pub(crate) struct SmallDisk(tempfile::TempDir);
 
     impl SmallDisk {
@@ -343,7 +342,7 @@ pub(crate) mod tests {
             self.0.path()
         }
 
-        /// Takes all the room that there is, until the file is removed.
+        /// Fills the disk until the returned file is removed.
         pub(crate) fn fill(&self) -> PathBuf {
             let path = self.path().join("ballast");
             let mut file = fs::File::create(&path).unwrap();
@@ -466,7 +465,7 @@ pub(crate) mod tests {
         let error = disk.write_whole(small.path(), "notes", b"1").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
         assert!(disk.problem().unwrap().contains("mount its disk"));
-        // What cannot be put aside is left alone, and does not count.
+        // A file that cannot be put aside stays, and does not count.
         assert_eq!(
             disk.read_json::<u64>(&small.path().join("torn")).unwrap(),
             Found::Broken

@@ -1,4 +1,4 @@
-//! The keys of a machine: the hot worker key, the sealing key, and perhaps the provider's own key.
+//! The keys of a machine: the hot worker key, the sealing key, and optionally the provider's own key.
 
 use std::{
     collections::BTreeMap,
@@ -16,25 +16,25 @@ use crate::{
     sealing_store::{Custody, SealingError, SealingStore},
 };
 
-/// Every key that this worker holds.
+/// The keys that this worker holds.
 #[derive(Clone)]
 pub struct Keys {
-    /// Signs what the machine does on chain, and its status.
+    /// Signs the machine's calls on chain, and its status.
     pub worker: Keypair,
-    /// Opens what consumers seal to the machine.
+    /// Decrypts data that consumers seal to the machine.
     pub sealing: StaticSecret,
-    /// Registers and bonds the machine, where the provider entrusts it to this host.
+    /// Registers and bonds the machine, if the provider entrusts it to this host.
     pub provider: Option<Keypair>,
-    /// How the sealing key is kept.
+    /// Storage of the sealing key.
     pub sealing_custody: Custody,
     agreements: Agreements,
 }
 
-/// Signatures by genesis hash and provider.
+/// Cache of signatures, by genesis hash and provider.
 type Agreements = Arc<Mutex<BTreeMap<[[u8; 32]; 2], [u8; 64]>>>;
 
 impl Keys {
-    /// These keys, the sealing key of a plain file.
+    /// Creates the set from these keys, with a sealing key from a plain file.
     pub fn new(worker: Keypair, sealing: StaticSecret, provider: Option<Keypair>) -> Self {
         Self {
             worker,
@@ -45,10 +45,11 @@ impl Keys {
         }
     }
 
-    /// Loads the keys that the configuration names; the worker and sealing keys are made where they are missing.
+    /// Loads the configured keys; creates the worker key and the sealing key if they are missing.
     ///
-    /// A worker key is made only where none was used before: `known` are the public parts, hexadecimal, of those that the
-    /// state folder was used with. No key file is ever changed, moved or made anew in place of one that cannot be read.
+    /// A worker key is created only if none was used before: `known` are the public parts, hexadecimal, of
+    /// the keys that the state folder was used with. No key file is ever changed, moved, or replaced because
+    /// it cannot be read.
     pub fn load_or_create(
         settings: &AssaySettings,
         store: &SealingStore,
@@ -77,20 +78,20 @@ impl Keys {
         })
     }
 
-    /// The account of the worker key.
+    /// Returns the account of the worker key.
     pub fn worker_account(&self) -> AccountId {
         client_keys::account_of(&self.worker)
     }
 
-    /// The key that consumers encrypt to.
+    /// Returns the public key that consumers encrypt to.
     pub fn sealing_public(&self) -> [u8; 32] {
         client_keys::sealing_public_key(&self.sealing)
     }
 
-    /// The worker key's agreement to serve a provider.
+    /// Returns the worker key's agreement to serve a provider.
     ///
-    /// Two signatures of the same message differ. This is the same one however often it is asked for, so that a text
-    /// with it changes only when something else does.
+    /// sr25519 signatures are randomized. This one is cached, so that a text with it changes only if another
+    /// part of the text does.
     pub fn agreement(&self, genesis_hash: [u8; 32], provider: [u8; 32]) -> [u8; 64] {
         let mut agreements = self.agreements.lock().unwrap_or_else(PoisonError::into_inner);
         *agreements
@@ -98,7 +99,7 @@ impl Keys {
             .or_insert_with(|| client_keys::sign_worker_key(&self.worker, &genesis_hash, &provider))
     }
 
-    /// The account of the provider key.
+    /// Returns the account of the provider key.
     pub fn provider_account(&self) -> Option<AccountId> {
         self.provider.as_ref().map(client_keys::account_of)
     }

@@ -1,31 +1,33 @@
 //! The provider's binary: registers a machine, runs consumers' containers, reports results, collects rewards.
 //!
-//! | module | is |
+//! | module | contents |
 //! |---|---|
 //! | [`config`] | `worker.yaml`, strictly read |
-//! | [`files`] | the files that the worker keeps, and the disk that they are on |
+//! | [`files`] | the files that the worker keeps, and their disk |
 //! | [`keys`] | the machine's keys and their files |
-//! | [`registration`] | brings the machine onto the chain |
-//! | [`standing`] | how the machine stands on chain, in words |
+//! | [`registration`] | registers the machine on chain |
+//! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
-//! | [`preflight`] | looks at images before they are pulled |
-//! | [`profit`] | what a job brings in, and what the chain charges for it |
-//! | [`jobs`] | the supervisor: decides for every job, and acts |
+//! | [`preflight`] | checks images before they are pulled |
+//! | [`profit`] | a job's revenue and the chain's fees for it |
+//! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
 //! | [`challenge`] | answers the hardware challenge |
 //! | [`attestation`] | keeps the machine attested |
-//! | [`sealing_store`] | how the key that consumers seal to is kept |
+//! | [`sealing_store`] | storage of the key that consumers seal to |
 //! | [`orders`] | takes open orders at the machine's ask |
-//! | [`rewards`] | has rewards paid at every epoch's end |
-//! | [`tasks`] | keeps the parts going, each by itself |
+//! | [`rewards`] | has rewards paid at the end of every epoch |
+//! | `backoff` | the delays between failed attempts |
+//! | [`tasks`] | runs the worker's parts independently of each other |
 //! | [`api`] | the HTTP interface |
-//! | [`app`] | puts it all together and keeps it going |
-//! | [`check`] | tells what would go wrong, before it does |
+//! | [`app`] | starts all parts and keeps them running |
+//! | [`check`] | checks the configuration and the host |
 
 pub mod address;
 pub mod api;
 pub mod app;
 pub mod attestation;
+mod backoff;
 pub mod chain;
 pub mod challenge;
 pub mod check;
@@ -36,6 +38,7 @@ pub mod engine;
 pub mod files;
 pub mod jobs;
 pub mod keys;
+pub mod market_status;
 pub mod metrics;
 pub mod orders;
 pub mod preflight;
@@ -43,7 +46,6 @@ pub mod profit;
 pub mod registration;
 pub mod rewards;
 pub mod sealing_store;
-pub mod standing;
 pub mod state;
 pub mod status;
 mod surroundings;

@@ -30,7 +30,7 @@ fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error>> {
         Action::Run => runtime.block_on(app::run(Config::load(&path)?))?,
         Action::Check => return Ok(runtime.block_on(check::run(&Config::load(&path)?, &mut stdout()))),
         Action::Challenge(ChallengeAction::Bench(arguments)) => {
-            // For machines too that are not set up yet; a file that there is counts, and has to be right.
+            // The bench also runs on machines without a configuration; an existing file must be valid.
             let config = path.exists().then(|| Config::load(&path)).transpose()?;
             runtime.block_on(bench::run(arguments, config.as_ref(), &mut stdout()))?;
         }

@@ -1,4 +1,4 @@
-//! What Prometheus can read of a worker.
+//! The worker's metrics for Prometheus.
 
 use prometheus::{
     Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -14,75 +14,72 @@ pub struct Metrics {
     pub engine_reachable: IntGauge,
     /// One while the machine takes new jobs, zero otherwise.
     pub machine_takes_jobs: IntGauge,
-    /// Newest block that was seen.
+    /// Number of the best block.
     pub best_block: IntGauge,
-    /// Number of the newest finalized block that was seen.
+    /// Number of the newest finalized block.
     pub finalized_block: IntGauge,
-    /// Times that subscriptions to blocks were made anew.
+    /// Number of block subscriptions that were renewed because they fell silent.
     pub resubscriptions: IntCounter,
-    /// 1 while the worker's files can be written.
+    /// One while the worker's files can be written, zero otherwise.
     pub disk_writable: IntGauge,
-    /// Files that were put aside.
+    /// Number of corrupted files that were put aside.
     pub broken_files: IntGauge,
-    /// Parts of the worker that broke off, by their names.
+    /// Failures of the worker's parts, by part.
     pub task_failures: IntCounterVec,
-    /// The same for a mistake of the worker's own.
+    /// Panics of the worker's parts, by part.
     pub task_panics: IntCounterVec,
-    /// Open jobs by what the chain says of them (`starting`, `running`, `verifying`).
+    /// Number of open jobs by their state on chain, such as `starting`, `running` or `verifying`.
     pub jobs: IntGaugeVec,
-    /// Steps done for jobs, by step.
+    /// Completed steps for jobs, by step.
     pub steps: IntCounterVec,
-    /// Steps that failed and are tried again, by step.
+    /// Failed steps that are retried, by step.
     pub step_failures: IntCounterVec,
-    /// Connections to the chain that were made.
+    /// Number of connections made to the chain.
     pub connections: IntCounter,
-    /// Payouts of rewards that were made.
+    /// Number of payouts of rewards.
     pub payouts: IntCounter,
-    /// Answers to hardware challenges that the node took.
+    /// Number of answers to hardware challenges that the node accepted.
     pub challenge_answers: IntCounter,
-    /// Hardware challenges that could not be answered.
+    /// Number of failed answers to hardware challenges.
     pub challenge_failures: IntCounter,
-    /// Submissions of evidence that the chain took.
+    /// Number of submissions of evidence that the chain accepted.
     pub attestations: IntCounter,
-    /// Attempts to attest that came to nothing.
+    /// Number of failed attempts to attest.
     pub attestation_failures: IntCounter,
-    /// When evidence ends, in seconds since 1970, by source and kind of TEE; zero where there is none.
+    /// End of the evidence, in seconds since 1970, by source and kind of TEE; zero if there is none.
     pub attestation_ends: IntGaugeVec,
-    /// What the worker key has for fees, in ASY.
+    /// Balance of the worker key, in ASY.
     pub worker_balance_asy: Gauge,
 }
 
 impl Metrics {
-    /// Fresh metrics in a registry of their own.
+    /// Creates the metrics in a registry of their own.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("assay_worker".into()), None)?;
         let metrics = Self {
             chain_connected: IntGauge::new("chain_connected", "1 while the chain answers")?,
             engine_reachable: IntGauge::new("engine_reachable", "1 while the container engine answers")?,
             machine_takes_jobs: IntGauge::new("machine_takes_jobs", "1 while the machine takes new jobs")?,
-            best_block: IntGauge::new("best_block", "Newest block that was seen")?,
-            finalized_block: IntGauge::new("finalized_block", "Newest finalized block that was seen")?,
+            best_block: IntGauge::new("best_block", "Number of the best block")?,
+            finalized_block: IntGauge::new("finalized_block", "Number of the newest finalized block")?,
             resubscriptions: IntCounter::new(
                 "chain_resubscriptions_total",
-                "Times that subscriptions to blocks were made anew because they had fallen silent",
+                "Block subscriptions that were renewed because they fell silent",
             )?,
             disk_writable: IntGauge::new("disk_writable", "1 while the worker's files can be written")?,
             broken_files: IntGauge::new(
                 "broken_files",
-                "Files that could not be understood and were put aside since the worker began",
+                "Corrupted files that were put aside since the worker started",
             )?,
             task_failures: IntCounterVec::new(
                 Opts::new(
                     "part_failures_total",
-                    "Parts of the worker that broke off and began again",
+                    "Failures of the worker's parts, which restarted",
                 ),
                 &["part"],
             )?,
             task_panics: IntCounterVec::new(
-                Opts::new(
-                    "part_panics_total",
-                    "Parts of the worker that broke off by a mistake of its own",
-                ),
+                Opts::new("part_panics_total", "Panics of the worker's parts"),
                 &["part"],
             )?,
             jobs: IntGaugeVec::new(Opts::new("jobs", "Open jobs by their state on chain"), &["state"])?,
@@ -95,28 +92,28 @@ impl Metrics {
             payouts: IntCounter::new("payouts_total", "Payouts of rewards")?,
             challenge_answers: IntCounter::new(
                 "challenge_answers_total",
-                "Answers to hardware challenges that the node took",
+                "Answers to hardware challenges that the node accepted",
             )?,
             challenge_failures: IntCounter::new(
                 "challenge_failures_total",
-                "Hardware challenges that could not be answered",
+                "Failed answers to hardware challenges",
             )?,
             attestations: IntCounter::new(
                 "attestations_total",
-                "Submissions of evidence that the chain took",
+                "Submissions of evidence that the chain accepted",
             )?,
-            attestation_failures: IntCounter::new(
-                "attestation_failures_total",
-                "Attempts to attest that came to nothing",
-            )?,
+            attestation_failures: IntCounter::new("attestation_failures_total", "Failed attempts to attest")?,
             attestation_ends: IntGaugeVec::new(
                 Opts::new(
                     "attestation_ends_seconds",
-                    "When evidence ends, in seconds since 1970; 0 without any",
+                    "End of the evidence, in seconds since 1970; 0 without any",
                 ),
                 &["source", "kind"],
             )?,
-            worker_balance_asy: Gauge::new("worker_balance_asy", "What the worker key has for fees, in ASY")?,
+            worker_balance_asy: Gauge::new(
+                "worker_balance_asy",
+                "Balance of the worker key for fees, in ASY",
+            )?,
             registry,
         };
         metrics.disk_writable.set(1);
@@ -149,7 +146,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Everything in Prometheus' text format.
+    /// Encodes all metrics in Prometheus' text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;

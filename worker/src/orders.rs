@@ -1,11 +1,11 @@
-//! Takes open orders that the machine meets, once the price that they offer has reached its ask.
+//! Takes open orders that the machine meets, once their price has reached its ask.
 //!
-//! The node says which orders these are: what an order asks of a machine, such as a TEE or, for an attested
-//! task, fresh evidence for its present keys, is judged by the same code as when the order is taken. The
-//! worker looks at two things more: an order must bring in more than its fees (see [`crate::profit`]), and
-//! its image must be one that can run here in time (see [`crate::preflight`]). What is tried is tried once in
-//! a while only, because a call that the chain refuses costs a fee; and an order that this machine had before
-//! is left to others.
+//! The node selects these orders: it judges an order's requirements, such as a TEE or, for an attested task,
+//! fresh evidence for the machine's present keys, by the same code as the call that takes the order. The
+//! worker checks two more conditions: the order must earn more than its fees (see [`crate::profit`]), and its
+//! image must be able to run here in time (see [`crate::preflight`]). An order that failed is retried only
+//! after a pause, because a call that the chain refuses costs a fee; and the worker leaves an order that this
+//! machine had before to others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,42 +15,38 @@ use std::{
 };
 
 use assay_client::{Error, manifest::JobManifest, market::OpenOrder, types::Manifest};
-use assay_primitives::money::Balance;
+use assay_primitives::{job::DEFAULT_START_WINDOW_MS, money::Balance};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    chain::{ConnectedChain, WorkerCall, WorkerChain, bounded},
+    chain::{CallSubmitter, ConnectedChain, JobReader, WorkerCall, bounded},
     engine::ContainerEngine,
     jobs::{JobStore, START_MARGIN_MS},
     preflight::{Preflight, PreflightError},
     profit,
 };
 
-/// Time that the chain gives to start an accepted job, in milliseconds of active time: what governance sets
-/// it to when a chain begins. The worker goes by the deadline itself once it has the job.
-const START_WINDOW_MS: u64 = 600_000;
-
-/// Time for which an order that could not be taken is left alone.
+/// Pause before an order that could not be taken is tried again.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 
-/// Most pages that are read of open orders at once.
+/// Maximum number of pages of open orders that are read at once.
 const MAX_PAGES: u32 = 8;
 
-/// Most orders that are remembered as had before; the oldest are forgotten.
+/// Maximum number of orders that are remembered as had before; the oldest are forgotten.
 const MAX_REMEMBERED: usize = 1_024;
 
-/// Open orders, and the way to take one.
+/// The chain, as far as open orders need it.
 pub trait OrderBook: Clone + Send + Sync + 'static {
-    /// Orders that a machine can take now, at its ask or more.
+    /// Returns the orders that a machine can take now, at its ask or more.
     fn open_orders(&self, machine: u64) -> impl Future<Output = Result<Vec<OpenOrder>, Error>> + Send;
 
-    /// What the chain charges for having an order from its acceptance on, in plancks.
+    /// Returns the chain's fees for an order from its acceptance on, in plancks.
     fn fees(&self, job: u64, machine: u64) -> impl Future<Output = Result<Balance, Error>> + Send;
 
-    /// The manifest of an order; `None` where it is not to be had or not valid.
+    /// Returns the manifest of an order; `None` if it is missing or invalid.
     fn manifest(&self, job: u64) -> impl Future<Output = Result<Option<JobManifest>, Error>> + Send;
 
-    /// Takes a place of an order for a machine; done when that is final.
+    /// Accepts an order for a machine.
     fn take(&self, job: u64, machine: u64) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
@@ -90,14 +86,14 @@ impl OrderBook for ConnectedChain {
     }
 }
 
-/// What was tried, so that it is not tried again too soon.
+/// Orders that were tried, so that they are not tried again too soon.
 #[derive(Default)]
-struct Memory {
+struct SeenOrders {
     had: BTreeSet<u64>,
     refused_at: BTreeMap<u64, Instant>,
 }
 
-impl Memory {
+impl SeenOrders {
     fn forget_old(&mut self) {
         self.refused_at
             .retain(|_, since| since.elapsed() < PAUSE_AFTER_REFUSAL);
@@ -111,32 +107,33 @@ impl Memory {
     }
 }
 
-/// What taking orders needs, besides the orders.
+/// Dependencies of [`take_open_orders`].
 pub struct OrderTaker<B, E> {
-    /// The orders.
+    /// Source of the orders.
     pub book: B,
-    /// The machine.
+    /// Number of the machine.
     pub machine: u64,
-    /// Notes of jobs that were here before.
+    /// Notes on the jobs that were here before.
     pub store: JobStore,
-    /// Runs the containers, and has some images already.
+    /// Engine that runs the containers, and may already have an order's image.
     pub engine: Arc<E>,
-    /// Looks at images.
+    /// Checks of images before they are pulled.
     pub preflight: Preflight,
-    /// Least that an order must bring in after fees, in plancks.
+    /// Minimum that an order must earn after fees, in plancks.
     pub min_profit: Balance,
 }
 
-/// Looks at the open orders at every new block that `blocks` tells, and takes the best; ends when the connection is lost
-/// or nobody tells blocks any more. Takes nothing while `is_ready` says that containers cannot be run.
+/// Reads the open orders at every new block from `blocks`, and takes the best one; takes none while
+/// `is_ready` says that containers cannot run. Ends when the connection is lost or the sender of `blocks` is
+/// dropped.
 pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
     taker: OrderTaker<B, E>,
     mut blocks: watch::Receiver<u64>,
     is_ready: impl Fn() -> bool + Send,
 ) -> Result<(), Error> {
-    let mut memory = Memory::default();
+    let mut seen = SeenOrders::default();
     while blocks.changed().await.is_ok() {
-        memory.forget_old();
+        seen.forget_old();
         if !is_ready() {
             continue;
         }
@@ -145,21 +142,21 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
             Ok(orders) => orders,
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
-                tracing::debug!(%error, "the open orders cannot be read");
+                tracing::debug!(%error, "reading the open orders failed");
                 continue;
             }
         };
-        let Some(order) = best(orders, |job| memory.knows(job) || was_here(&taker.store, job)) else {
+        let Some(order) = best(orders, |job| seen.knows(job) || was_here(&taker.store, job)) else {
             continue;
         };
         if let Some(reason) = taker.objection(&order).await? {
-            memory.refused_at.insert(order.job, Instant::now());
-            tracing::info!(job = order.job, reason, "an open order is left to others");
+            seen.refused_at.insert(order.job, Instant::now());
+            tracing::info!(job = order.job, reason, "skipping an open order");
             continue;
         }
         match book.take(order.job, machine).await {
             Ok(()) => {
-                memory.had.insert(order.job);
+                seen.had.insert(order.job);
                 tracing::info!(
                     job = order.job,
                     slots = order.slots,
@@ -168,8 +165,8 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
             }
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
-                memory.refused_at.insert(order.job, Instant::now());
-                tracing::info!(job = order.job, %error, "an open order could not be taken");
+                seen.refused_at.insert(order.job, Instant::now());
+                tracing::info!(job = order.job, %error, "taking an open order failed");
             }
         }
     }
@@ -177,8 +174,8 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
 }
 
 impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
-    /// Why an order is not taken; `None` for one that is. What cannot be found out speaks against it: an
-    /// order that is taken and does not start costs the machine its slot meanwhile.
+    /// Returns the reason not to take an order; `None` if it should be taken. A check that fails counts as a
+    /// reason: an order that is taken and does not start costs the machine its slot meanwhile.
     async fn objection(&self, order: &OpenOrder) -> Result<Option<String>, Error> {
         let asked = async {
             let fees = self.book.fees(order.job, self.machine).await?;
@@ -187,9 +184,10 @@ impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
                 return Ok(Some(reason));
             }
             let Some(manifest) = self.book.manifest(order.job).await? else {
-                return Ok(Some("its manifest is not to be had, or not valid".into()));
+                return Ok(Some("its manifest is missing or invalid".into()));
             };
-            let within_ms = START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
+            // Once the worker has the job, it uses the job's deadline.
+            let within_ms = DEFAULT_START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
             let looked = self
                 .preflight
                 .check(&*self.engine, &manifest.image, Some(within_ms))
@@ -207,14 +205,14 @@ impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
     }
 }
 
-/// Whether notes say that the job was here before: it was then declined, or given up.
+/// Returns true if the notes show that the job was here before: it was then declined or given up.
 fn was_here(store: &JobStore, job: u64) -> bool {
-    // Notes that cannot be read are no reason to try a job again.
+    // Unreadable notes count as notes: the job is not tried again.
     !matches!(store.stored_notes(job), Ok(None))
 }
 
-/// The order that pays most for its slots; of equals the one with the most slots, then the oldest. Sealed ones are
-/// passed over: nothing can be brought to this worker.
+/// Returns the order that pays most for its slots; among equals the one with the most slots, then the oldest.
+/// Skips sealed orders: nothing can be delivered to this worker.
 fn best(orders: Vec<OpenOrder>, is_known: impl Fn(u64) -> bool) -> Option<OpenOrder> {
     orders
         .into_iter()

@@ -1,20 +1,18 @@
-//! Has the chain pay the machine's rewards whenever an epoch has ended.
+//! Has the machine's rewards paid at the end of every epoch.
 
 use assay_client::Error;
+use assay_primitives::emission::MAX_EPOCHS_PER_PAYOUT;
 use tokio::sync::watch;
 
 use crate::{
-    chain::{WorkerCall, WorkerChain},
+    chain::{CallSubmitter, WorkerCall},
     metrics::Metrics,
 };
 
-/// Epochs that are asked to be paid at once; the chain's own limit.
-///
-/// One payout at each epoch's end also works off the backlog of an absence, 31 epochs at a time.
-pub const MAX_EPOCHS_AT_ONCE: u32 = 32;
-
-/// Pays at every new epoch that `epochs` tells; ends when the connection is lost or nobody tells epochs any more.
-pub async fn pay_every_epoch<C: WorkerChain>(
+/// Pays at every new epoch from `epochs`. Ends when the connection is lost or the sender of `epochs` is
+/// dropped. One payout covers the chain's maximum of epochs, so the payouts also work off the backlog of an
+/// absence.
+pub async fn pay_every_epoch<C: CallSubmitter>(
     chain: C,
     machine: u64,
     mut epochs: watch::Receiver<u32>,
@@ -23,21 +21,21 @@ pub async fn pay_every_epoch<C: WorkerChain>(
     while epochs.changed().await.is_ok() {
         let call = WorkerCall::Payout {
             machine,
-            max_epochs: MAX_EPOCHS_AT_ONCE,
+            max_epochs: MAX_EPOCHS_PER_PAYOUT,
         };
         match chain.send(call).await {
             Ok(_) => {
                 metrics.payouts.inc();
-                tracing::info!(machine, "the rewards of ended epochs are paid");
+                tracing::info!(machine, "paid the rewards of ended epochs");
             }
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) if error.is_dispatch("RewardEmission", "NothingToPay") => {
                 tracing::debug!(machine, "no rewards are due");
             }
             Err(error @ Error::Undecided { .. }) => {
-                tracing::warn!(machine, %error, "it is not sure yet that rewards are paid; the next epoch asks again");
+                tracing::warn!(machine, %error, "the payout of rewards is not finalized yet; the next epoch repeats it");
             }
-            Err(error) => tracing::warn!(machine, %error, "rewards could not be paid; they stay due"),
+            Err(error) => tracing::warn!(machine, %error, "paying rewards failed; they stay due"),
         }
     }
     Ok(())
@@ -49,47 +47,18 @@ mod tests {
 
     use std::sync::{Arc, Mutex};
 
-    use assay_client::{events::AssayEvent, types::ManifestRef};
+    use assay_client::events::AssayEvent;
 
     use super::*;
-    use crate::chain::{AssignedJob, Head};
 
-    /// Answers calls with what a test lined up, and with success afterwards.
+    /// A chain that answers calls with the errors of a test, and with success afterwards.
     #[derive(Clone, Default)]
     struct FakeChain {
         calls: Arc<Mutex<Vec<WorkerCall>>>,
         failures: Arc<Mutex<Vec<Error>>>,
     }
 
-    impl WorkerChain for FakeChain {
-        async fn head(&self) -> Result<Head, Error> {
-            unreachable!("rewards do not ask for the head")
-        }
-
-        async fn open_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
-            unreachable!("rewards do not ask for jobs")
-        }
-
-        async fn final_jobs(&self, _: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
-            unreachable!("rewards do not ask for jobs")
-        }
-
-        async fn manifest_bytes(&self, _: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
-            unreachable!("rewards do not ask for manifests")
-        }
-
-        async fn is_attested(&self, _: u64) -> Result<bool, Error> {
-            unreachable!("rewards do not ask for evidence")
-        }
-
-        async fn fee(&self, _: WorkerCall) -> Result<assay_primitives::money::Balance, Error> {
-            unreachable!("rewards do not ask for fees")
-        }
-
-        fn sign(&self, _: &[u8]) -> [u8; 64] {
-            unreachable!("rewards are not vouched for")
-        }
-
+    impl CallSubmitter for FakeChain {
         async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, Error> {
             self.calls.lock().unwrap().push(call);
             self.failures.lock().unwrap().pop().map_or(Ok(Vec::new()), Err)
@@ -129,7 +98,7 @@ mod tests {
         assert!(payouts.await.unwrap().unwrap_err().is_connection_lost());
         let payout = WorkerCall::Payout {
             machine: 3,
-            max_epochs: MAX_EPOCHS_AT_ONCE,
+            max_epochs: MAX_EPOCHS_PER_PAYOUT,
         };
         assert_eq!(*chain.calls.lock().unwrap(), [payout, payout]);
     }

@@ -1,16 +1,19 @@
-//! How the key that consumers seal to is kept.
+//! Storage of the key that consumers seal to.
 //!
-//! Evidence of a processor says that only what runs in its TEE has the machine's keys. So where the machine is to attest and
-//! has such a processor, the sealing key is made here and never written where the host could read it:
+//! Evidence of a processor certifies that only the workload in its TEE has the machine's keys. So if the
+//! machine attests with such a processor, the sealing key is created here and never written where the host
+//! could read it:
 //!
-//! | TEE | the key is |
+//! | TEE | storage of the key |
 //! |---|---|
-//! | SGX (Gramine) | sealed, by a key that only this enclave on this processor gets (`/dev/attestation/keys/_sgx_mrenclave`) |
-//! | SEV-SNP | sealed, by a key that the firmware derives for this workload on this chip (`/dev/sev-guest`) |
-//! | TDX, or where the two above give no key | in memory alone: every start makes another one, which the machine's keys have to be rotated to |
-//! | none, or not to attest | in a plain file, readable by its owner |
+//! | SGX (Gramine) | sealed with a key that only this enclave on this processor gets |
+//! | SEV-SNP | sealed with a key that the firmware derives for this workload on this chip |
+//! | TDX, or a failure of the two above | in memory: every start creates a new key |
+//! | none, or no attestation | in a plain file, readable by its owner |
 //!
-//! A plain file that is found where one of the first three applies is not used: whoever could read the disk has that key.
+//! Gramine's key is `/dev/attestation/keys/_sgx_mrenclave`, the firmware's comes from `/dev/sev-guest`. After
+//! a start with a new key in memory, the machine's keys must be rotated to it. In the first three cases an
+//! existing plain file is not used: whoever could read the disk has that key.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -33,21 +36,21 @@ use crate::{
     files::{put_aside, write_whole},
 };
 
-/// What a sealed file begins with; signed along, so that no other kind of file passes for one.
+/// First bytes of a sealed file; authenticated with the key, so that no other kind of file passes for one.
 const SEALED_MAGIC: &[u8] = b"assay/sealing-key/sealed/v1\n";
 
-/// What keys of files are derived under.
+/// Domain separator for deriving the keys of files.
 const FILE_KEY_DOMAIN: &[u8] = b"assay/sealing-key/file-key/v1";
 
 const NONCE_BYTES: usize = 24;
 
-/// Longest sealed file that is read: the magic, the nonce, the key and its tag have fewer.
+/// Maximum length of a sealed file, in bytes; more than the magic, the nonce, the key and its tag take.
 const MAX_SEALED_BYTES: usize = 256;
 
-/// Bytes of the keys that Gramine gives.
+/// Length of Gramine's keys, in bytes.
 const GRAMINE_KEY_BYTES: usize = 16;
 
-/// How a sealing key is kept.
+/// Kind of storage of a sealing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Custody {
     /// In a file that its owner, and so the host, can read.
@@ -59,7 +62,7 @@ pub enum Custody {
 }
 
 impl Custody {
-    /// Its name in the status.
+    /// Returns the name in the status.
     pub fn name(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -68,27 +71,27 @@ impl Custody {
         }
     }
 
-    /// Whether the key never was outside a TEE.
+    /// Returns true if the key never left a TEE.
     pub fn is_inside(self) -> bool {
         self != Self::File
     }
 }
 
-/// A sealing key that cannot be had.
+/// Reason why a sealing key is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum SealingError {
-    /// The plain file is of no use.
+    /// The plain file is unusable.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The worker key is gone that the state folder was used with.
+    /// The worker key with which the state folder was used is missing.
     #[error(
         "there is no key file at {}, but this worker served a machine with the key 0x{last}: a new key would not be the \
          machine's. Restore the file from a backup; or, if the key is lost, write a new secret seed (0x and 64 hexadecimal \
-         digits) into it, and the worker says how the provider gives the machine that one",
+         digits) into it, and the worker prints how the provider gives the machine the new key",
         path.display()
     )]
     WorkerKeyLost {
-        /// Where it was looked for.
+        /// Path of the missing file.
         path: PathBuf,
         /// Public part of the last key that was used, hexadecimal.
         last: String,
@@ -97,35 +100,35 @@ pub enum SealingError {
     #[error(transparent)]
     Read(#[from] SourceError),
     /// The sealed file cannot be written.
-    #[error("the sealing key cannot be kept: {0}")]
+    #[error("storing the sealing key failed: {0}")]
     Io(#[from] io::Error),
     /// The key could not be sealed.
-    #[error("the sealing key could not be sealed")]
+    #[error("sealing the sealing key failed")]
     NotSealed,
-    /// The operating system gave no randomness.
+    /// The operating system provided no random bytes.
     #[error("no randomness for a new sealing key: {reason}; try again")]
     NoRandomness {
-        /// What the operating system said.
+        /// Error of the operating system.
         reason: String,
     },
 }
 
-/// Where the sealing key is kept.
+/// Storage of the sealing key.
 pub enum SealingStore {
     /// In a plain file.
     File(PathBuf),
     /// In a file that only the TEE can open.
     Sealed {
-        /// Where a plain one would be.
+        /// Path that a plain file would have.
         plain: PathBuf,
-        /// What the TEE gives to seal with.
+        /// Sealing key of the TEE.
         key: Zeroizing<[u8; 32]>,
     },
     /// In memory.
     Memory {
-        /// Where a plain one would be.
+        /// Path that a plain file would have.
         plain: PathBuf,
-        /// Why it is not sealed.
+        /// Reason why the key is not sealed.
         reason: String,
     },
 }
@@ -141,13 +144,14 @@ impl fmt::Debug for SealingStore {
 }
 
 impl SealingStore {
-    /// Chooses by what the machine's processor is: `processor` is what it attests as, if it is to attest and can.
+    /// Chooses the storage by the machine's processor: `processor` is the TEE that the machine attests with,
+    /// if it does.
     pub fn choose(plain: PathBuf, processor: Option<TeeKind>, paths: &DevicePaths) -> Self {
         let secret = match processor {
             None | Some(TeeKind::NvidiaGpu) => return Self::File(plain),
             Some(TeeKind::Sgx) => gramine_secret(paths),
             Some(TeeKind::SevSnp) => snp_secret(paths),
-            Some(TeeKind::Tdx) => Err("TDX gives no key to seal with".to_owned()),
+            Some(TeeKind::Tdx) => Err("TDX provides no sealing key".to_owned()),
         };
         match secret {
             Ok(secret) => Self::Sealed { plain, key: secret },
@@ -155,7 +159,7 @@ impl SealingStore {
         }
     }
 
-    /// How the key is kept.
+    /// Returns the kind of storage.
     pub fn custody(&self) -> Custody {
         match self {
             Self::File(_) => Custody::File,
@@ -164,7 +168,7 @@ impl SealingStore {
         }
     }
 
-    /// What that means, for people.
+    /// Describes the storage for people.
     pub fn description(&self) -> String {
         match self {
             Self::File(path) => format!("in the plain file {}", path.display()),
@@ -173,12 +177,12 @@ impl SealingStore {
                 self.sealed_file().display()
             ),
             Self::Memory { reason, .. } => format!(
-                "in memory alone ({reason}): every start makes a new one, to which the machine's keys have to be rotated"
+                "in memory only ({reason}): every start creates a new one, to which the machine's keys must be rotated"
             ),
         }
     }
 
-    /// The key, made where there is none.
+    /// Returns the key, and creates it if there is none.
     pub fn load_or_create(&self) -> Result<StaticSecret, SealingError> {
         match self {
             Self::File(path) => Ok(load_or_create_sealing_key_file(path)?),
@@ -192,7 +196,7 @@ impl SealingStore {
                 tracing::warn!(
                     reason,
                     public = hex::encode(sealing_public_key(&secret)),
-                    "a new sealing key was made, and is kept in memory alone; the machine's keys have to be rotated to it"
+                    "created a new sealing key, kept in memory only; the machine's keys must be rotated to it"
                 );
                 Ok(secret)
             }
@@ -204,12 +208,12 @@ impl SealingStore {
             tracing::warn!(
                 file = %plain.display(),
                 "this plain sealing key is not used while the machine attests: whoever could read the disk has it. Delete it \
-                 once the machine's keys were rotated and no job needs it"
+                 once the machine's keys are rotated and no job needs it"
             );
         }
     }
 
-    /// Beside the place of the plain file.
+    /// Returns the path of the sealed file, beside that of the plain one.
     fn sealed_file(&self) -> PathBuf {
         let (Self::File(plain) | Self::Sealed { plain, .. } | Self::Memory { plain, .. }) = self;
         let mut name = plain.file_name().unwrap_or_default().to_owned();
@@ -220,21 +224,21 @@ impl SealingStore {
     fn load_or_create_sealed(&self, key: &[u8; 32]) -> Result<StaticSecret, SealingError> {
         let path = self.sealed_file();
         let found = match bounded::read_if_present(&path, MAX_SEALED_BYTES) {
-            // What is too long for a sealed key is none.
+            // A file too long for a sealed key is not one.
             Err(SourceError::TooLong { .. }) => Some(Vec::new()),
             read => read?,
         };
         if let Some(bytes) = found {
             match unseal(key, &bytes) {
                 Some(secret) => return Ok(StaticSecret::from(*secret)),
-                // Another version of the workload, or firmware, or a file that somebody changed. It is kept: the version
-                // before can still open it.
+                // Sealed by another version of the workload or firmware, or modified. The file is kept,
+                // because that version can still open it.
                 None => {
                     let kept_as = put_aside(&path)?;
                     tracing::warn!(
                         file = %path.display(), kept_as = %kept_as.display(),
-                        "the sealed key cannot be opened by this workload on this processor; a new one is made, and the \
-                         machine's keys have to be rotated to it"
+                        "this workload on this processor cannot open the sealed key; creating a new one, to which the \
+                         machine's keys must be rotated"
                     );
                 }
             }
@@ -292,7 +296,7 @@ fn unseal(key: &[u8; 32], bytes: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
     Some(secret)
 }
 
-/// The key of files from what a TEE gives: from nothing else, and for nothing else.
+/// Derives the key of files from a TEE's secret, for this purpose only.
 fn file_key(parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let mut bytes = [&[FILE_KEY_DOMAIN][..], parts].concat().concat();
     let key = Zeroizing::new(blake2_256(&bytes));
@@ -300,10 +304,10 @@ fn file_key(parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     key
 }
 
-/// What Gramine gives to this enclave, by its measurement.
+/// Returns Gramine's key for this enclave's measurement.
 fn gramine_secret(paths: &DevicePaths) -> Result<Zeroizing<[u8; 32]>, String> {
     let path = paths.gramine.join("keys/_sgx_mrenclave");
-    let unusable = |reason: String| format!("{} gives no key: {reason}", path.display());
+    let unusable = |reason: String| format!("{} provides no key: {reason}", path.display());
     let bytes = bounded::read_if_present(&path, GRAMINE_KEY_BYTES)
         .map_err(|error| unusable(error.to_string()))?
         .map(Zeroizing::new)
@@ -311,15 +315,15 @@ fn gramine_secret(paths: &DevicePaths) -> Result<Zeroizing<[u8; 32]>, String> {
     if bytes.len() != GRAMINE_KEY_BYTES {
         return Err(unusable(format!("it has {} bytes", bytes.len())));
     }
-    // A key that everybody can guess is none.
+    // A key that everybody can guess must not be used.
     if bytes.iter().all(|byte| *byte == 0) {
         return Err(unusable("it is empty".to_owned()));
     }
     Ok(file_key(&[b"sgx", &bytes]))
 }
 
-/// What the firmware derives for this workload; mixed with how the host says that it started it, which the measurement
-/// does not cover: the same workload started otherwise gets another key.
+/// Returns the key that the firmware derives for this workload, mixed with the start parameters in the
+/// report, which the measurement does not cover: the same workload started differently gets another key.
 fn snp_secret(paths: &DevicePaths) -> Result<Zeroizing<[u8; 32]>, String> {
     let derive = || -> Result<Zeroizing<[u8; 32]>, SourceError> {
         let key = derived_key(&paths.sev_guest)?;
@@ -327,11 +331,11 @@ fn snp_secret(paths: &DevicePaths) -> Result<Zeroizing<[u8; 32]>, String> {
         snp_file_key(&key, &report)
             .map_err(|error| SourceError::refused(paths.sev_guest.display().to_string(), error.to_string()))
     };
-    derive().map_err(|error| format!("no key to seal with: {error}"))
+    derive().map_err(|error| format!("no sealing key: {error}"))
 }
 
 fn snp_file_key(key: &[u8; 32], report: &[u8]) -> Result<Zeroizing<[u8; 32]>, EvidenceError> {
-    // These fields lie at the same place whatever the product.
+    // These fields have the same offsets for all products.
     let claims = ReportClaims::read(report, Product::Milan)?;
     Ok(file_key(&[
         b"sev-snp",
@@ -350,7 +354,7 @@ mod tests {
 
     use super::*;
 
-    /// A machine with an enclave that has this key.
+    /// Creates the files of an enclave that has this key.
     fn enclave(folder: &Path, key: &[u8]) -> DevicePaths {
         let paths = DevicePaths::below(folder);
         fs::create_dir_all(paths.gramine.join("keys")).unwrap();
@@ -383,7 +387,7 @@ mod tests {
         let secret = store().load_or_create().unwrap().to_bytes();
         assert_eq!(store().load_or_create().unwrap().to_bytes(), secret);
 
-        // Neither the key nor its digits are in anything that was written.
+        // Neither the key nor its hexadecimal digits appear in any file.
         let written = files(&state);
         let names: Vec<_> = written.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["sealing.key.sealed"]);
@@ -406,7 +410,7 @@ mod tests {
         let second = with(&[8; 16]).load_or_create().unwrap().to_bytes();
         assert_ne!(first, second);
         assert_eq!(with(&[8; 16]).load_or_create().unwrap().to_bytes(), second);
-        // The enclave before can have its key back.
+        // The earlier version of the enclave can open its key again.
         let kept = folder.path().join("sealing.key.sealed.broken-0");
         fs::rename(kept, folder.path().join("sealing.key.sealed")).unwrap();
         assert_eq!(with(&[7; 16]).load_or_create().unwrap().to_bytes(), first);
@@ -440,7 +444,7 @@ mod tests {
             assert_ne!(store.load_or_create().unwrap().to_bytes(), found, "{kind:?}");
         }
         assert_eq!(fs::read(&plain).unwrap(), before);
-        // Without a TEE it is what it was.
+        // Without a TEE the plain file is used as before.
         for kind in [None, Some(TeeKind::NvidiaGpu)] {
             let store = SealingStore::choose(plain.clone(), kind, &paths);
             assert_eq!(store.custody(), Custody::File);
@@ -484,7 +488,7 @@ mod tests {
         let plain = key_for(1, &report);
         assert_eq!(key_for(1, &report), plain);
         assert_ne!(key_for(2, &report), plain);
-        // Host data, the identity's key and its author's; and not what it was asked with.
+        // Host data, and the digests of the ID key and the author key; but not the report data.
         for (at, changes) in [(0xc0, true), (0xe0, true), (0x110, true), (0x50, false)] {
             report[at] ^= 1;
             assert_eq!(key_for(1, &report) != plain, changes, "{at:#x}");

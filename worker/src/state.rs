@@ -1,9 +1,9 @@
-//! The folder in which the worker keeps what must survive it.
+//! The folder with the worker's persistent state.
 //!
-//! `lock` keeps a second worker out; `chain.json` says which chain the folder belongs to and how far that chain was
-//! seen; `machine` is its number, `worker_keys` are those that served it from here, and `reward_address` is what the
-//! chain was last told; `jobs/` holds the notes and results of jobs. Keys lie there too unless the configuration says
-//! otherwise.
+//! `lock` keeps a second worker out; `chain.json` names the chain that the folder belongs to and the highest
+//! block seen; `machine` is the machine's number, `worker_keys` are the keys that served it from here, and
+//! `reward_address` is the address last sent to the chain; `jobs/` holds the notes and results of jobs. Keys
+//! are there too unless the configuration says otherwise.
 
 use std::{
     fs, io,
@@ -17,51 +17,51 @@ use crate::{
     jobs::{JOB_FILES, JobStore},
 };
 
-/// File with the chain that the folder belongs to, and how far it was seen.
+/// File with the chain that the folder belongs to, and the highest block seen.
 const CHAIN: &str = "chain.json";
 
-/// File with the number of the machine that was once found registered.
+/// File with the number of the registered machine.
 const MACHINE: &str = "machine";
 
 /// File with the public parts of all worker keys that served the machine from here.
 const WORKER_KEYS: &str = "worker_keys";
 
-/// File with the reward address that the chain was last told.
+/// File with the reward address last sent to the chain.
 const REWARD_ADDRESS: &str = "reward_address";
 
-/// A state folder that cannot be used.
+/// Reason why a state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The system refused.
+    /// The system refused to read or write it.
     #[error("the state folder cannot be used: {0}; check its owner, or name another with `assay.state_dir`")]
     Io(#[from] io::Error),
-    /// Another worker uses it.
+    /// Another worker uses the folder.
     #[error(
         "the state folder {} belongs to a worker that runs already; stop that one, or give each machine its own \
          `assay.state_dir`",
         path.display()
     )]
     Locked {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
-    /// It was used with another chain.
+    /// The folder belongs to another chain.
     #[error(
         "the state folder {} belongs to the chain with genesis 0x{recorded}, and the node's chain has 0x{found}; \
          correct `assay.chain_url`, or name another folder with `assay.state_dir`",
         path.display()
     )]
     OtherChain {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// The genesis hash that the folder belongs to, hexadecimal.
+        /// Genesis hash of the folder's chain, hexadecimal.
         recorded: String,
-        /// The genesis hash of the node's chain, hexadecimal.
+        /// Genesis hash of the node's chain, hexadecimal.
         found: String,
     },
 }
 
-/// How far a chain was seen.
+/// A chain and the highest block seen of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SeenChain {
@@ -72,19 +72,19 @@ struct SeenChain {
 /// The machine that a state folder belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NotedMachine {
-    /// None was found registered yet.
+    /// No machine was registered yet.
     None,
-    /// This one.
+    /// Number of the registered machine.
     Known(u64),
-    /// One whose number was lost: its file was broken.
+    /// The number was lost, because its file is corrupted.
     Lost {
-        /// Where the broken file is kept.
+        /// Paths at which the corrupted file is kept.
         kept_as: Vec<PathBuf>,
     },
 }
 
 impl NotedMachine {
-    /// One whose number this file held.
+    /// Creates the value for a corrupted file.
     fn lost(path: &Path) -> Self {
         let mut kept_as = put_aside_of(path);
         if path.exists() {
@@ -93,15 +93,16 @@ impl NotedMachine {
         Self::Lost { kept_as }
     }
 
-    /// What to do where the chain has no machine for the worker key and the number of the one before is lost.
+    /// Returns the instructions if the chain has no machine for the worker key and the number of an earlier
+    /// one is lost.
     ///
-    /// A machine that is registered once more is bonded once more, so the worker does not guess.
+    /// Registering once more would bond once more, so the worker does not guess.
     pub fn remedy(kept_as: &[PathBuf]) -> String {
         let files: Vec<_> = kept_as.iter().map(|path| path.display().to_string()).collect();
         format!(
             "the file with the number of this worker's machine was broken (kept as {}), and the chain has no machine for \
              the worker key, so the worker cannot tell whether it has one. If it had, write its number into the file \
-             `{MACHINE}` beside; if it never had, delete the broken one. The worker looks again every half minute",
+             `{MACHINE}` beside; if it never had, delete the broken one. The worker checks again every half minute",
             files.join(", ")
         )
     }
@@ -109,18 +110,18 @@ impl NotedMachine {
 
 /// A state folder that this process alone uses.
 ///
-/// What cannot be written down is told in the log and in the status, and ends nothing: all of it can be learnt anew from the
-/// chain, or is asked of the provider again.
+/// A failed write is reported in the log and in the status, and ends nothing: every fact is read again from
+/// the chain, or requested again from the provider.
 pub struct StateFolder {
     path: PathBuf,
     jobs: JobStore,
     disk: Disk,
-    // Held open: the lock ends with the process, however that ends.
+    // Held open: the lock ends with the process, even after a crash.
     _lock: fs::File,
 }
 
 impl StateFolder {
-    /// Takes a folder, which is created when absent, for this process.
+    /// Locks a folder for this process, and creates it if it is missing.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         fs::create_dir_all(path).map_err(|error| named("create", path, error))?;
         let lock_path = path.join("lock");
@@ -144,22 +145,22 @@ impl StateFolder {
         })
     }
 
-    /// The notes and results of jobs.
+    /// Returns the store of the jobs' notes and results.
     pub fn jobs(&self) -> &JobStore {
         &self.jobs
     }
 
-    /// The disk that the folder is on.
+    /// Returns the folder's disk.
     pub fn disk(&self) -> &Disk {
         &self.disk
     }
 
-    /// Tries whether the folder can be written.
+    /// Tests whether the folder can be written.
     pub fn probe(&self) -> DiskStatus {
         self.disk.probe(&self.path)
     }
 
-    /// Binds the folder to a chain, or checks that it belongs to it; returns the highest block that was ever seen.
+    /// Binds the folder to a chain, or checks that it belongs to it; returns the highest block ever seen.
     pub fn bind(&self, genesis_hash: [u8; 32]) -> Result<u64, StateError> {
         let found = hex::encode(genesis_hash);
         match self.read::<SeenChain>(CHAIN).whole() {
@@ -176,7 +177,7 @@ impl StateFolder {
         }
     }
 
-    /// Notes how far the chain was seen.
+    /// Notes the highest block seen.
     pub fn note_block(&self, genesis_hash: [u8; 32], highest_block: u64) {
         self.write_json(
             CHAIN,
@@ -187,7 +188,7 @@ impl StateFolder {
         );
     }
 
-    /// The machine that this worker once found registered, if any.
+    /// Returns the machine that this worker once found registered.
     pub fn registered_machine(&self) -> NotedMachine {
         match self.read(MACHINE) {
             Found::Whole(machine) => NotedMachine::Known(machine),
@@ -196,21 +197,21 @@ impl StateFolder {
         }
     }
 
-    /// Notes that a machine is registered, so that it is not registered again when it is retired. To be told only of a
-    /// machine in a final block: a registration that is undone has to be made again.
+    /// Notes that a machine is registered, so that it is not registered again after it was retired. Call it
+    /// only for a machine in a finalized block: a registration that is reverted must be made again.
     pub fn note_machine(&self, machine: u64) {
         if self.read(MACHINE) != Found::Whole(machine) {
             self.write_json(MACHINE, &machine);
         }
     }
 
-    /// The worker keys, hexadecimal, that served the machine from here, in the order in which they came.
+    /// Returns the worker keys, hexadecimal, that served the machine from here, in chronological order.
     pub fn known_worker_keys(&self) -> Vec<String> {
         self.read(WORKER_KEYS).whole().unwrap_or_default()
     }
 
-    /// Notes that a worker key serves the machine, and returns the hexadecimal public parts of those that did so before
-    /// it: their containers are this machine's still.
+    /// Notes that a worker key serves the machine, and returns the hexadecimal public parts of the earlier
+    /// keys, whose containers still belong to this machine.
     pub fn note_worker_key(&self, public: &[u8; 32]) -> Vec<String> {
         let mut keys = self.known_worker_keys();
         let key = hex::encode(public);
@@ -222,25 +223,25 @@ impl StateFolder {
         keys
     }
 
-    /// The reward address that the chain was last told, as `worker.yaml` spells addresses.
+    /// Returns the reward address last sent to the chain, as spelled in `worker.yaml`.
     pub fn told_reward_address(&self) -> Option<Vec<u8>> {
         read_if_present(&self.path.join(REWARD_ADDRESS)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the chain is told the reward address again");
+            tracing::warn!(%error, "reading the noted reward address failed; sending it to the chain again");
             None
         })
     }
 
-    /// Notes the reward address that the chain was told.
+    /// Notes the reward address that was sent to the chain.
     pub fn note_reward_address(&self, address: &[u8]) {
         self.disk.write_if_possible(&self.path, REWARD_ADDRESS, address);
     }
 
-    /// A file, which counts as broken where the system does not give it.
+    /// Reads a file; it counts as corrupted if the system cannot read it.
     fn read<T: DeserializeOwned>(&self, name: &str) -> Found<T> {
         self.disk
             .read_json(&self.path.join(name))
             .unwrap_or_else(|error| {
-                tracing::error!(%error, "the worker goes on without this file");
+                tracing::error!(%error, "reading a state file failed; going on without it");
                 Found::Broken
             })
     }
@@ -248,12 +249,12 @@ impl StateFolder {
     fn write_json(&self, name: &str, content: &impl Serialize) {
         match serde_json::to_vec(content) {
             Ok(bytes) => self.disk.write_if_possible(&self.path, name, &bytes),
-            Err(error) => tracing::error!(name, %error, "a state file cannot be spelled"),
+            Err(error) => tracing::error!(name, %error, "encoding a state file failed"),
         }
     }
 }
 
-/// Opens the lock file, which a disk that takes nothing may have already.
+/// Opens the lock file; read-only if it exists already on a disk that takes no writes.
 fn open_lock(path: &Path) -> io::Result<fs::File> {
     let opened = fs::OpenOptions::new()
         .write(true)
@@ -263,8 +264,8 @@ fn open_lock(path: &Path) -> io::Result<fs::File> {
     opened.or_else(|error| fs::File::open(path).map_err(|_| error))
 }
 
-/// The machine that the worker of a state folder once found registered, if any; the folder may be in use, and nothing in it
-/// is changed.
+/// Returns the machine that the worker of a state folder once found registered. The folder may be in use;
+/// nothing in it is changed.
 pub fn noted_machine(folder: &Path) -> NotedMachine {
     let path = folder.join(MACHINE);
     match read_if_present(&path) {
@@ -276,7 +277,8 @@ pub fn noted_machine(folder: &Path) -> NotedMachine {
     }
 }
 
-/// The worker keys, hexadecimal, that a state folder was used with; the folder may be in use, and nothing in it is changed.
+/// Returns the worker keys, hexadecimal, that a state folder was used with. The folder may be in use; nothing
+/// in it is changed.
 pub fn noted_worker_keys(folder: &Path) -> Vec<String> {
     let bytes = read_if_present(&folder.join(WORKER_KEYS)).ok().flatten();
     bytes
@@ -284,7 +286,7 @@ pub fn noted_worker_keys(folder: &Path) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Files of a state folder that were put aside because they could not be understood.
+/// Returns the files of a state folder that were put aside as corrupted.
 pub fn broken_files(folder: &Path) -> Vec<PathBuf> {
     let of = |folder: &Path, names: &[&str]| -> Vec<PathBuf> {
         names
@@ -373,7 +375,7 @@ mod tests {
         assert!(NotedMachine::remedy(&kept_as).contains("machine.broken-0"));
         assert_eq!(state.disk().status().broken_files.len(), 3);
         assert_eq!(broken_files(folder.path()).len(), 3);
-        // The machine is found by its worker key, and then the number is known again.
+        // The machine is found by its worker key, and then its number is known again.
         state.note_machine(7);
         assert_eq!(state.registered_machine(), NotedMachine::Known(7));
     }

@@ -1,4 +1,4 @@
-//! What the worker knows of itself, as the HTTP interface shows it.
+//! The worker's status, as the HTTP interface shows it.
 
 use std::collections::BTreeMap;
 
@@ -8,77 +8,78 @@ use tokio::sync::watch;
 
 use crate::{
     attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
-    files::DiskStatus, jobs::JobStatus, keys::Keys, standing::Standing,
+    files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
 };
 
-/// Blocks that may not be final yet before that is a problem: a minute's.
+/// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
 const MAX_UNFINALIZED_BLOCKS: u64 = 20;
 
-/// Everything that `GET /status` says, before it is signed.
+/// Content of `GET /status`, before it is signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// Version of the worker.
     pub version: &'static str,
-    /// The worker key's account, whose signature goes with this.
+    /// Account of the worker key, which signs the status.
     pub worker_key: String,
-    /// The key that consumers encrypt to, hexadecimal.
+    /// Key that consumers encrypt to, hexadecimal.
     pub sealing_key: String,
-    /// The machine's number, once it is registered.
+    /// Number of the machine, once it is registered.
     pub machine: Option<u64>,
-    /// How the machine stands on chain as it was last seen: whether it takes new jobs, and if not, what to do.
-    pub standing: Option<Standing>,
-    /// What the worker is doing as a whole.
+    /// The machine's last known status on chain: whether it takes new jobs, and if not, the remedy.
+    #[serde(rename = "standing")]
+    pub market_status: Option<MarketStatus>,
+    /// Phase of the worker as a whole.
     pub phase: Phase,
-    /// What the provider has to do before this worker can serve a machine.
+    /// Instructions for the provider, without which this worker cannot serve a machine.
     pub waits_for_provider: Option<String>,
-    /// The chain as it was last seen.
+    /// Last known state of the chain.
     pub chain: ChainStatus,
     /// The disk with the worker's files.
     pub disk: DiskStatus,
-    /// Parts of the worker that do not run well, and why. They begin again by themselves.
+    /// Parts of the worker that failed, with their errors. They restart by themselves.
     pub broken_parts: BTreeMap<&'static str, String>,
-    /// The container engine as it was last seen.
+    /// Last known state of the container engine.
     pub engine: EngineStatus,
-    /// What the provider declared.
+    /// The provider's declarations.
     pub declared: Declared,
-    /// The answer to a hardware challenge that is being made, if one is.
+    /// Progress of the answer to a hardware challenge, while one is computed.
     pub challenge: Option<AnswerProgress>,
-    /// How the machine's attestation stands.
+    /// Status of the machine's attestation.
     pub attestation: AttestationStatus,
     /// The open jobs.
     pub jobs: Vec<JobStatus>,
 }
 
-/// What the worker is doing as a whole.
+/// Phase of the worker as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Looks for the chain.
+    /// Connects to the chain.
     Connecting,
-    /// Brings its machine onto the chain, or waits until the provider does.
+    /// Registers its machine, or waits for the provider to do it.
     Registering,
     /// Runs jobs.
     Serving,
-    /// Ends; containers go on.
+    /// Shuts down; containers go on.
     Stopping,
 }
 
-/// The chain as it was last seen.
+/// Last known state of the chain.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ChainStatus {
-    /// Whether there is a connection.
+    /// True while there is a connection.
     pub connected: bool,
-    /// Hash of the first block.
+    /// Hash of the genesis block.
     pub genesis_hash: Option<BlockHash>,
-    /// Hash of the newest block, which may yet be replaced by another.
+    /// Hash of the best block, which may yet be replaced.
     pub best_block_hash: Option<BlockHash>,
-    /// Number of the newest block.
+    /// Number of the best block.
     pub best_block: u64,
     /// Number of the newest finalized block.
     pub finalized_block: u64,
-    /// Times that subscriptions to blocks were made anew because they had fallen silent.
+    /// Number of block subscriptions that were renewed because they fell silent.
     pub resubscriptions: u64,
-    /// What is wrong with how the chain goes on, and what the worker does meanwhile.
+    /// Problem of the chain's progress, and the worker's reaction.
     pub problem: Option<String>,
     /// Active time in milliseconds.
     pub active_time_ms: u64,
@@ -87,7 +88,7 @@ pub struct ChainStatus {
 }
 
 impl ChainStatus {
-    /// Notes the ends of the chain. Returns true where a problem came or went.
+    /// Records the chain's tip. Returns true if a problem came or went.
     pub fn note_tip(&mut self, tip: &Tip) -> bool {
         self.best_block_hash = Some(BlockHash(tip.best.hash));
         self.best_block = tip.best.number;
@@ -96,15 +97,15 @@ impl ChainStatus {
         let had_problem = self.problem.is_some();
         self.problem = (behind > MAX_UNFINALIZED_BLOCKS).then(|| {
             format!(
-                "the newest {behind} blocks are not final; jobs and challenges go on by the best block, and what cannot be \
-                 undone waits"
+                "the newest {behind} blocks are not finalized; jobs and challenges go on by the best block, \
+                 irreversible steps wait"
             )
         });
         self.problem.is_some() != had_problem
     }
 }
 
-/// The hash of a block; shown in hexadecimal.
+/// Hash of a block; shown in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockHash(pub [u8; 32]);
 
@@ -114,44 +115,44 @@ impl Serialize for BlockHash {
     }
 }
 
-/// The container engine as it was last seen.
+/// Last known state of the container engine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EngineStatus {
-    /// Whether it answers.
+    /// True if it answers.
     pub reachable: bool,
     /// Name and version.
     pub version: Option<String>,
 }
 
-/// What the provider declared in `worker.yaml`.
+/// The provider's declarations in `worker.yaml`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Declared {
-    /// The provider's name.
+    /// Name of the provider.
     pub node_name: String,
-    /// Slots offered.
+    /// Number of slots offered.
     pub slots: u8,
-    /// CPU cores shared by all slots.
+    /// Number of CPU cores shared by all slots.
     pub cpu_cores: u16,
     /// Memory shared by all slots, in MiB.
     pub ram_mib: u32,
     /// Disk shared by all slots, in GiB.
     pub disk_gib: u32,
-    /// The GPUs' model, where there are any.
+    /// Model of the GPUs, if there are any.
     pub gpu_model: Option<String>,
-    /// Whether the GPUs may be overclocked.
+    /// True if the GPUs may be overclocked.
     pub gpu_overclock_allowed: bool,
-    /// Whether the provider wishes to attest; says nothing about having attested.
+    /// True if the provider wants to attest; says nothing about evidence.
     pub tee_wished: bool,
-    /// The region code.
+    /// Region code.
     pub region: String,
 }
 
-/// The one place in which the status is kept; clones share it.
+/// Shared storage of the status; clones share it.
 #[derive(Clone)]
 pub struct StatusBoard(watch::Sender<Status>);
 
 impl StatusBoard {
-    /// The status of a worker that has just begun.
+    /// Creates the status of a worker that has just started.
     pub fn new(config: &Config, keys: &Keys) -> Self {
         let gpus = config.resources.gpus.as_ref();
         Self(watch::Sender::new(Status {
@@ -159,7 +160,7 @@ impl StatusBoard {
             worker_key: keys.worker_account().to_string(),
             sealing_key: format!("0x{}", hex::encode(keys.sealing_public())),
             machine: None,
-            standing: None,
+            market_status: None,
             phase: Phase::Connecting,
             waits_for_provider: None,
             chain: ChainStatus::default(),
@@ -190,7 +191,7 @@ impl StatusBoard {
         }))
     }
 
-    /// The status as it is now.
+    /// Returns the current status.
     pub fn read(&self) -> Status {
         self.0.borrow().clone()
     }
@@ -200,7 +201,7 @@ impl StatusBoard {
         self.0.send_modify(change);
     }
 
-    /// Notes what the engine says of itself.
+    /// Records the engine's description; `None` if it does not answer.
     pub fn note_engine(&self, info: Option<&EngineInfo>) {
         self.update(|status| {
             status.engine.reachable = info.is_some();

@@ -1,4 +1,4 @@
-//! What the worker finds on its host when it starts: devices that answer challenges, and sources of evidence.
+//! Survey of the host at the start: devices that answer challenges, and sources of evidence.
 
 use std::io;
 
@@ -9,7 +9,8 @@ use crate::{
     sealing_store::SealingStore,
 };
 
-/// Finds what answers the hardware challenge, and says so. A machine without goes on: it has jobs to look after.
+/// Finds the devices that answer the hardware challenge, and logs them. A machine without any goes on, for
+/// its jobs.
 pub(crate) async fn find_devices(config: &Config) -> io::Result<Devices> {
     let (choice, gpus) = (config.assay.prover, config.gpu_count());
     let find = move || Devices::find(choice, gpus > 0);
@@ -24,27 +25,26 @@ pub(crate) async fn find_devices(config: &Config) -> io::Result<Devices> {
     }
     if devices.usable.is_empty() {
         tracing::error!(
-            "nothing on this machine can answer hardware challenges; an active machine that does not answer loses a \
+            "no device can answer hardware challenges; an active machine that does not answer loses a \
              part of its bond"
         );
     } else if devices.are_fewer_than(gpus) {
         tracing::error!(
             devices = devices.usable.len(),
             offered = gpus,
-            "fewer GPUs answer than the machine offers; those that do answer for the others too, and will hardly be in \
-             time"
+            "fewer GPUs answer than the machine offers; each answers for several slots, and will hardly be in time"
         );
     }
     Ok(devices)
 }
 
-/// What gives evidence, if the machine is to attest, and where its sealing key is kept by that.
+/// Finds the sources of evidence if the machine is to attest, and chooses the storage of its sealing key.
 pub(crate) async fn look_for_evidence(config: &Config) -> io::Result<(Survey, SealingStore)> {
     let plain = config.assay.sealing_key_file.clone();
     if !config.network.enable_tee {
         return Ok((Survey::default(), SealingStore::File(plain)));
     }
-    // Drivers block for as long as they like.
+    // Drivers may block for any time.
     let looked = tokio::task::spawn_blocking(move || {
         let paths = DevicePaths::of_linux();
         let survey = Survey::of(&paths);
@@ -53,10 +53,10 @@ pub(crate) async fn look_for_evidence(config: &Config) -> io::Result<(Survey, Se
     });
     let (survey, store) = looked.await.map_err(io::Error::other)?;
     if survey.sources.is_empty() {
-        let lacks: Vec<_> = survey.lacks.iter().map(ToString::to_string).collect();
+        let missing: Vec<_> = survey.missing.iter().map(ToString::to_string).collect();
         tracing::warn!(
-            lacks = lacks.join("; "),
-            "`network_config.enable_tee` is set, but nothing here gives evidence; the machine works without attesting"
+            lacks = missing.join("; "),
+            "`network_config.enable_tee` is set, but no device gives evidence; the machine works without attesting"
         );
     } else {
         let names: Vec<_> = survey.sources.iter().map(|source| source.name()).collect();

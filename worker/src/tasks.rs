@@ -1,40 +1,64 @@
-//! Keeps the parts of the worker going: one that fails, or panics, takes none of the others down.
+//! Runs the parts of the worker side by side: one that fails, or panics, ends none of the others.
 
-use std::{any::Any, fmt::Display, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt::Display,
+    panic::{self, AssertUnwindSafe},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::FutureExt;
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
+use tracing::Instrument;
 
-use crate::metrics::Metrics;
+use crate::{backoff::Backoff, metrics::Metrics};
 
-/// Pause before a part begins again after its first failure; twice as long after each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Delays before a part begins again.
+pub(crate) const RESTART_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(60),
+};
 
-/// Longest pause before a part begins again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// Time after which a part counts as running well: the pauses begin small again, and the status forgets its
+/// Duration of a run after which a part counts as healthy: its backoff begins anew, and the status drops its
 /// failure.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
-/// Shows that a part does not run, and why; or that it runs well.
-pub type ShowPart = Arc<dyn Fn(&'static str, Option<String>) + Send + Sync>;
+/// Callback for a part that failed, with the reason, or that is healthy again, with `None`.
+pub type PartCallback = Arc<dyn Fn(&'static str, Option<String>) + Send + Sync>;
 
-/// Keeps parts going and tells how they do.
+/// Restarts parts that fail, and reports how they do.
 #[derive(Clone)]
-pub struct TaskBoard {
-    /// Where it is shown.
-    pub show: ShowPart,
-    /// Where failures and panics are counted.
+pub struct PartRunner {
+    /// Called when a part fails, and when it is healthy again.
+    pub on_change: PartCallback,
+    /// Counts failures and panics.
     pub metrics: Metrics,
 }
 
-impl TaskBoard {
-    /// Runs a part, again after each failure that `is_passing`, until it ends by itself.
+impl PartRunner {
+    /// Runs a part until it ends by itself, and restarts it after each panic and each failure that
+    /// `is_passing`.
     ///
     /// # Errors
-    /// The first failure that does not pass, such as a lost connection, which all parts need anew.
+    /// The first failure that is not passing, such as a lost connection, which all parts need anew.
     pub async fn keep_going<T, E: Display, F>(
+        &self,
+        name: &'static str,
+        is_passing: impl Fn(&E) -> bool,
+        begin: impl FnMut() -> F,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let span = tracing::info_span!("part", name);
+        self.restart_on_failure(name, is_passing, begin)
+            .instrument(span)
+            .await
+    }
+
+    async fn restart_on_failure<T, E: Display, F>(
         &self,
         name: &'static str,
         is_passing: impl Fn(&E) -> bool,
@@ -43,7 +67,7 @@ impl TaskBoard {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0;
         loop {
             let begun = Instant::now();
             let reason = match self.run_once(name, begin()).await {
@@ -53,24 +77,25 @@ impl TaskBoard {
                 Err(panic) => {
                     self.metrics.task_panics.with_label_values(&[name]).inc();
                     format!(
-                        "the worker made a mistake: {}; please report it",
+                        "the worker panicked, which is a bug: {}; please report it",
                         panic_text(&*panic)
                     )
                 }
             };
             if begun.elapsed() >= WELL_AFTER {
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
+            let pause = RESTART_BACKOFF.delay(failures);
+            failures = failures.saturating_add(1);
             tracing::error!(
                 part = name,
                 reason,
                 again_in_seconds = pause.as_secs(),
-                "a part of the worker broke off; the others go on"
+                "a part of the worker failed; the others go on"
             );
             self.metrics.task_failures.with_label_values(&[name]).inc();
-            (self.show)(name, Some(reason));
+            (self.on_change)(name, Some(reason));
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -83,12 +108,68 @@ impl TaskBoard {
         if let Ok(ended) = tokio::time::timeout(WELL_AFTER, &mut part).await {
             return ended;
         }
-        (self.show)(name, None);
+        (self.on_change)(name, None);
         part.await
     }
 }
 
-/// The message of a panic, where it has one.
+/// Parts that run side by side, each in a task of its own. Dropping the set stops them.
+pub struct PartSet<T, E> {
+    tasks: JoinSet<(&'static str, Result<T, E>)>,
+}
+
+impl<T: Send + 'static, E: Send + 'static> PartSet<T, E> {
+    /// Creates a set without parts.
+    pub fn new() -> Self {
+        Self {
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts a part.
+    pub fn spawn(&mut self, name: &'static str, part: impl Future<Output = Result<T, E>> + Send + 'static) {
+        self.tasks.spawn(async move { (name, part.await) });
+    }
+
+    /// Waits until the first part ends, and returns its outcome; pending while the set has no part. The
+    /// others go on until [`Self::stop`].
+    ///
+    /// # Errors
+    /// The error of the part that ended.
+    ///
+    /// # Panics
+    /// Resumes the panic of a part.
+    pub async fn first_ended(&mut self) -> Result<T, PartError<E>> {
+        match self.tasks.join_next().await {
+            Some(Ok((part, outcome))) => outcome.map_err(|source| PartError { part, source }),
+            Some(Err(error)) if error.is_panic() => panic::resume_unwind(error.into_panic()),
+            Some(Err(_)) | None => std::future::pending().await,
+        }
+    }
+
+    /// Stops all parts, and waits until every one of them has stopped.
+    pub async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> Default for PartSet<T, E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Error that ended a part of the worker.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's part `{part}` failed: {source}")]
+pub struct PartError<E> {
+    /// Name of the part.
+    pub part: &'static str,
+    /// Error of the part.
+    pub source: E,
+}
+
+/// Returns the message of a panic, if it has one.
 pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
@@ -101,29 +182,38 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::{cell::Cell, collections::BTreeMap, convert::Infallible, sync::Mutex};
+    use std::{
+        cell::Cell,
+        collections::BTreeMap,
+        convert::Infallible,
+        io,
+        sync::{
+            Mutex,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
 
     use super::*;
 
     type Shown = Arc<Mutex<BTreeMap<&'static str, String>>>;
 
-    fn board() -> (TaskBoard, Shown) {
+    fn runner() -> (PartRunner, Shown) {
         let shown = Shown::default();
         let broken = shown.clone();
-        let board = TaskBoard {
-            show: Arc::new(move |name, reason| {
+        let runner = PartRunner {
+            on_change: Arc::new(move |name, reason| {
                 let mut broken = broken.lock().unwrap();
                 broken.remove(name);
                 broken.extend(reason.map(|reason| (name, reason)));
             }),
             metrics: Metrics::new().unwrap(),
         };
-        (board, shown)
+        (runner, shown)
     }
 
     #[tokio::test(start_paused = true)]
     async fn part_that_panics_begins_again_and_others_go_on() {
-        let (board, shown) = board();
+        let (runner, shown) = runner();
         let begun = Cell::new(0);
         let begin = || async {
             begun.set(begun.get() + 1);
@@ -142,20 +232,20 @@ mod tests {
         };
         let since = Instant::now();
         let ended: Result<i32, _> = tokio::select! {
-            ended = board.keep_going("jobs", |_| true, begin) => ended,
+            ended = runner.keep_going("jobs", |_| true, begin) => ended,
             () = other => unreachable!("it never ends"),
         };
         assert_eq!(ended.unwrap(), 3);
         assert_eq!(since.elapsed(), Duration::from_secs(3), "a second, then two");
         assert!(ticks.get() >= 5, "{} ticks", ticks.get());
-        assert_eq!(board.metrics.task_panics.with_label_values(&["jobs"]).get(), 2);
+        assert_eq!(runner.metrics.task_panics.with_label_values(&["jobs"]).get(), 2);
         let said = shown.lock().unwrap()["jobs"].clone();
         assert!(said.contains("time 2"), "{said}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn failure_that_passes_is_shown_until_the_part_runs_well() {
-        let (board, shown) = board();
+        let (runner, shown) = runner();
         let begun = Cell::new(0);
         let begin = || async {
             begun.set(begun.get() + 1);
@@ -174,22 +264,84 @@ mod tests {
             tokio::time::sleep(WELL_AFTER).await;
             (before, shown.lock().unwrap().clone())
         };
-        let (ended, (before, after)) = tokio::join!(board.keep_going("rewards", |_| true, begin), look);
+        let (ended, (before, after)) = tokio::join!(runner.keep_going("rewards", |_| true, begin), look);
         ended.unwrap();
         assert_eq!(before["rewards"], "full");
         assert!(after.is_empty(), "{after:?}");
         assert_eq!(
-            board.metrics.task_failures.with_label_values(&["rewards"]).get(),
+            runner.metrics.task_failures.with_label_values(&["rewards"]).get(),
             1
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn failure_that_does_not_pass_ends_it() {
-        let ended: Result<(), _> = board()
+        let ended: Result<(), _> = runner()
             .0
             .keep_going("rewards", |error| *error != "lost", || async { Err("lost") })
             .await;
         assert_eq!(ended, Err("lost"));
+    }
+
+    /// A part that takes its time to stop, and says when it has.
+    struct SlowToStop(Arc<AtomicU32>);
+
+    impl Drop for SlowToStop {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(50));
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A set with two parts that run until they are stopped, and the number of those that have stopped.
+    fn endless_parts<E: Send + 'static>() -> (PartSet<u32, E>, Arc<AtomicU32>) {
+        let (mut parts, stopped) = (PartSet::new(), Arc::new(AtomicU32::new(0)));
+        for name in ["challenge", "orders"] {
+            let part = SlowToStop(stopped.clone());
+            parts.spawn(name, async move {
+                let _part = part;
+                std::future::pending().await
+            });
+        }
+        (parts, stopped)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn error_of_one_part_ends_the_set_with_its_name() {
+        let (mut parts, stopped) = endless_parts();
+        parts.spawn("rewards", async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            Err(io::Error::other("unplugged"))
+        });
+        let error = parts.first_ended().await.unwrap_err();
+        assert_eq!(error.part, "rewards");
+        assert_eq!(error.to_string(), "the worker's part `rewards` failed: unplugged");
+        assert_eq!(
+            stopped.load(Ordering::SeqCst),
+            0,
+            "the others go on until they are stopped"
+        );
+        parts.stop().await;
+        assert_eq!(stopped.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn stopping_waits_for_all_parts() {
+        let (mut parts, stopped) = endless_parts::<Infallible>();
+        parts.spawn("jobs", async { Ok(7) });
+        assert_eq!(parts.first_ended().await.unwrap(), 7);
+        parts.stop().await;
+        assert_eq!(stopped.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "a bug")]
+    async fn panic_of_a_part_is_resumed() {
+        let (mut parts, _) = endless_parts::<Infallible>();
+        fn bug() -> Result<u32, Infallible> {
+            panic!("a bug");
+        }
+        parts.spawn("blocks", async { bug() });
+        let _ = parts.first_ended().await;
     }
 }

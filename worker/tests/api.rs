@@ -1,4 +1,4 @@
-//! The HTTP interface as a client on the network sees it.
+//! The HTTP interface from the point of view of a client on the network.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,7 +25,7 @@ use tokio::{
     net::TcpStream,
 };
 
-/// An answer, taken apart.
+/// A parsed response.
 struct Answer {
     code: u16,
     headers: String,
@@ -53,7 +53,7 @@ struct Server {
     _folder: tempfile::TempDir,
 }
 
-/// A worker's interface with the worker key `//Eve`.
+/// Starts the interface of a worker with the worker key `//Eve`.
 async fn server() -> Server {
     let folder = tempfile::tempdir().unwrap();
     let text = include_str!("../worker.example.yaml");
@@ -150,7 +150,7 @@ async fn status_tells_how_the_machine_attests() {
     assert_eq!(told["lacks"][0], "TDX: no device");
 }
 
-/// A worker that serves machine 7, with everything that it needs.
+/// Starts a worker that serves machine 7 and is healthy.
 async fn healthy_server() -> Server {
     let server = server().await;
     server.status.update(|status| {
@@ -287,7 +287,7 @@ async fn health_names_its_reasons() {
     );
 }
 
-/// Keeps a result of job 5 and what it wrote.
+/// Stores a result of job 5, and its output.
 fn keep_result(store: &JobStore) -> ResultDocument {
     let mut capture = Capture::new(&store.output_target(5, false));
     capture.take(OutputStream::Stdout, b"out\n");
@@ -386,6 +386,6 @@ async fn port_in_use_is_named_with_the_remedy() {
 
 #[test]
 fn example_file_loads_from_disk() {
-    // Tests start in the folder of their crate.
+    // The working directory of tests is the folder of their crate.
     Config::load(Path::new("worker.example.yaml")).unwrap();
 }

@@ -1,9 +1,9 @@
 //! The engine against a real Docker Engine API.
 //!
 //! `scripts/test` sets `ASSAY_TEST_ENGINE_SOCKET` to the socket of a Docker or Podman service, and
-//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. Where they
-//! are unset, each test says so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, a word a line,
-//! of a Podman that a test may start a service of its own with, to kill it.
+//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. If they are
+//! unset, each test prints so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, one word per
+//! line, of a Podman with which a test may start a service of its own, in order to kill it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -69,10 +69,10 @@ impl Fixture {
         self.image.pull_reference()
     }
 
-    /// A container of its own for each test: tests run side by side on one engine.
+    /// Specifies a container for one test only: tests run in parallel on one engine.
     fn spec(&self, command: &[&str]) -> ContainerSpec {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // A container's name has the first letters of both.
+        // A container's name contains the first characters of both.
         let unique = format!("{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id());
         ContainerSpec {
             identity: ContainerIdentity {
@@ -93,7 +93,7 @@ impl Fixture {
         }
     }
 
-    /// Where a container's output goes.
+    /// Returns the target of a container's output.
     fn target(&self, spec: &ContainerSpec) -> CaptureTarget {
         CaptureTarget {
             folder: self.folder.path().join(&spec.identity.fingerprint),
@@ -101,7 +101,7 @@ impl Fixture {
         }
     }
 
-    /// Makes and starts a container that runs a shell line.
+    /// Creates and starts a container that runs a shell line.
     async fn begin(&self, line: &str) -> (ContainerSpec, String) {
         let spec = self.spec(&["/bin/busybox", "sh", "-c", line]);
         self.engine
@@ -113,8 +113,7 @@ impl Fixture {
         (spec, id)
     }
 
-    /// Runs a shell line to its end; returns how it ended, and what is kept of standard output and standard
-    /// error.
+    /// Runs a shell line to its end; returns the run's end, and the kept standard output and standard error.
     async fn run(&self, line: &str) -> (RunEnd, Vec<u8>, Vec<u8>) {
         let (spec, id) = self.begin(line).await;
         let end = self.engine.run_end(&id).await;
@@ -130,7 +129,7 @@ impl Fixture {
         (end, kept("stdout"), kept("stderr"))
     }
 
-    /// Has the engine do something with a container that the worker never asks for.
+    /// Makes the engine act on a container in a way that the worker never requests.
     async fn tell(&self, id: &str, verb: &str) {
         let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
         let mut stream = UnixStream::connect(socket).await.unwrap();
@@ -143,7 +142,7 @@ impl Fixture {
         assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     }
 
-    /// What is listed of a container.
+    /// Returns the listed state of a container.
     async fn listed(&self, spec: &ContainerSpec) -> (ContainerState, RunFact) {
         let listed = self.engine.list(&spec.identity.worker).await.unwrap();
         assert_eq!(listed.len(), 1);
@@ -151,7 +150,7 @@ impl Fixture {
     }
 }
 
-/// The end of a run that was seen, with this exit code and this standard output.
+/// Makes the end of a run that was seen, with this exit code and standard output.
 fn clean(exit_code: i32, stdout: &[u8]) -> RunEnd {
     RunEnd {
         exit: Exit::Clean(exit_code),
@@ -223,7 +222,7 @@ fn standard_error_changes_nothing_of_a_result() {
 fn empty_output_has_a_hash_too() {
     with_engine(|fixture| async move {
         assert_eq!(fixture.run("exit 0").await, (clean(0, b""), vec![], vec![]));
-        // One that closes its output goes on by itself.
+        // A container that closes its output runs on.
         assert_eq!(
             fixture.run("exec >&- 2>&-; sleep 1; exit 4").await.0,
             clean(4, b"")
@@ -241,7 +240,7 @@ fn container_that_ended_is_started_again_and_followed_again() {
             ..fixture.target(&spec)
         };
         fixture.engine.start(&id, again.clone()).await.unwrap();
-        // The hash is of the second run alone; what is kept is of both.
+        // The hash covers the second run alone; the kept output is of both.
         assert_eq!(fixture.engine.run_end(&id).await, clean(1, b"run\n"));
         assert_eq!(std::fs::read(again.folder.join("stdout")).unwrap(), b"run\nrun\n");
         fixture.engine.remove(&id).await.unwrap();
@@ -257,7 +256,7 @@ fn killed_container_does_not_end_cleanly() {
             (ContainerState::Running, RunFact::Watched)
         );
         fixture.tell(&id, "kill").await;
-        // Seen not to be its own doing, and not only by the exit code.
+        // Recognised as a kill from outside, and not only by the exit code.
         assert_eq!(fixture.engine.run_end(&id).await, RunEnd::UNSEEN);
         fixture.engine.remove(&id).await.unwrap();
     });
@@ -280,7 +279,7 @@ fn paused_container_is_seen_and_runs_on() {
 fn run_that_is_followed_late_has_an_end_and_no_hash() {
     with_engine(|fixture| async move {
         let (spec, id) = fixture.begin("echo a; sleep 3; echo b; exit 5").await;
-        // Another process of the worker.
+        // Stands for another process of the worker.
         let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
         let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
         let listed = engine.list(&spec.identity.worker).await.unwrap();
@@ -342,7 +341,7 @@ fn run_is_lost_with_the_engine_that_told_of_it() {
         engine.start(&id, fixture.target(&spec)).await.unwrap();
         service.kill();
         assert_eq!(engine.run_end(&id).await, RunEnd::UNSEEN);
-        // The container ends with 0 all the same, and the engine that is there again says so.
+        // The container ends with 0 all the same, and the restarted engine reports that.
         let ended = async {
             while fixture.listed(&spec).await.0 != ContainerState::Exited {
                 tokio::time::sleep(Duration::from_millis(200)).await;
@@ -403,7 +402,7 @@ fn container_has_no_network_no_capabilities_and_no_writable_root() {
 #[test]
 fn container_is_killed_at_its_memory_limit() {
     with_engine(|fixture| async move {
-        // `tail` of a line that never ends keeps all of it in memory.
+        // `tail` of an endless line keeps the whole line in memory.
         let (end, ..) = fixture.run("exec /bin/busybox tail /dev/zero").await;
         assert_eq!(end.exit, Exit::Signalled(137));
     });
@@ -425,7 +424,7 @@ fn container_is_found_again_and_created_once() {
             "the same again is the same container"
         );
         let state = || async {
-            // A connection of its own, as after a restart of the worker.
+            // A new connection, as after a restart of the worker.
             let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
             let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
             let listed = engine.list(&spec.identity.worker).await.unwrap();
@@ -494,7 +493,7 @@ fn container_that_is_gone_fails_to_start_and_is_not_refused() {
             .await
             .unwrap_err();
         assert!(!error.is_permanent(), "{error}");
-        // Another of the same identity takes its place.
+        // Another container of the same identity takes its place.
         let other = fixture.engine.create(&spec).await.unwrap();
         assert_ne!(other, id);
         fixture.engine.start(&other, fixture.target(&spec)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Lists of containers as engines give them, also such as this worker's libraries have no words for.
+//! Container lists as engines return them, including states that this worker's libraries do not know.
 
 #![allow(clippy::unwrap_used)]
 

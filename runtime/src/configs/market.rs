@@ -33,7 +33,7 @@ use crate::{
 pub const MAX_ADVANCE_MS: Millis = 4 * SLOT_DURATION_MS;
 
 /// Everything that the emission will ever mint.
-pub const EMISSION_CAP: Balance = 1_000_000_000 * ASY;
+pub const EMISSION_CAP: Balance = assay_primitives::money::EMISSION_CAP;
 
 /// An epoch's pool is this fraction of what is left: with one-hour epochs half of it is minted in four years
 /// (`4 × 8,766 h / ln 2`).

@@ -1,4 +1,4 @@
-//! Reads of pseudo-files, which may be as long as their maker likes.
+//! Bounded reads of pseudo-files, whose length their provider controls.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,14 +8,14 @@ use std::{
 
 use super::source::SourceError;
 
-/// Longest line of text that a pseudo-file is read for.
+/// Maximum number of bytes of a pseudo-file with one line of text.
 const MAX_TEXT_BYTES: usize = 256;
 
-/// All bytes of a file, if they are no more than this.
+/// Reads a file of at most `limit` bytes.
 pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, SourceError> {
     let file = File::open(path).map_err(|error| SourceError::io("read", path, error))?;
     let mut bytes = Vec::new();
-    // One more than allowed tells what is too long from what just fits.
+    // One byte more distinguishes a file that is too long from one that just fits.
     file.take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| SourceError::io("read", path, error))?;
@@ -28,7 +28,7 @@ pub(crate) fn read(path: &Path, limit: usize) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-/// Like [`read`]; `None` where there is no such file.
+/// Reads like [`read`]; `None` if the file does not exist.
 pub(crate) fn read_if_present(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, SourceError> {
     match read(path, limit) {
         Err(SourceError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
@@ -36,13 +36,13 @@ pub(crate) fn read_if_present(path: &Path, limit: usize) -> Result<Option<Vec<u8
     }
 }
 
-/// The text of a file, without the space around it.
+/// Reads a file as text, without surrounding whitespace.
 pub(crate) fn read_text(path: &Path) -> Result<String, SourceError> {
     let bytes = read(path, MAX_TEXT_BYTES)?;
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// Writes bytes into a file that is there, at once: pseudo-files take what one write brings.
+/// Writes to an existing file in a single write, as pseudo-files require.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), SourceError> {
     let write = || {
         let mut file = OpenOptions::new().write(true).open(path)?;
@@ -72,7 +72,7 @@ mod tests {
             read(&path, 9),
             Err(SourceError::TooLong { limit: 9, .. })
         ));
-        // What never ends is not read to its end.
+        // An endless file is not read to its end.
         assert!(matches!(
             read(Path::new("/dev/zero"), 1_000),
             Err(SourceError::TooLong { .. })

@@ -1,10 +1,11 @@
-//! What vendors publish about their devices, brought to the chain where it lacks it or has it no longer than for two days.
+//! Vendors' collateral, brought to the chain where it is missing there or ends within two days.
 //!
-//! Anybody may bring it, and the chain takes only what is signed and newer, so nothing is verified here. What evidence is
-//! judged by is known from its certificates: their issuers' lists of revoked ones, and for Intel's platforms the verdicts
-//! of their family and the identity of the quoting enclave. Sources: Intel, *SGX and TDX Provisioning Certification
-//! Service API, version 4*; AMD, *VCEK Certificate and KDS Interface Specification*; the addresses of NVIDIA's lists are
-//! in its certificates.
+//! Anybody may submit collateral, and the chain accepts only signed and newer pieces, so nothing is verified
+//! here. The certificates of evidence tell which collateral it is judged by: the revocation lists of their
+//! issuers, and for Intel's platforms also the TCB info of their family and the identity of the quoting
+//! enclave. Sources: Intel, *SGX and TDX Provisioning Certification Service API, version 4*; AMD, *VCEK
+//! Certificate and KDS Interface Specification*; NVIDIA's certificates contain the addresses of NVIDIA's
+//! lists.
 
 use std::future::Future;
 
@@ -27,27 +28,28 @@ use super::{
     snp::product_name,
 };
 
-/// Collateral that ends sooner than this is brought anew: evidence counts no longer than what it is judged by.
+/// Remaining lifetime below which collateral is renewed, in seconds: evidence counts no longer than the
+/// collateral that it is judged by.
 const MARGIN_S: u64 = 2 * 24 * 3_600;
 
-/// Bytes of the longest list that the chain takes.
+/// Maximum length of a revocation list that the chain accepts, in bytes.
 const MAX_LIST_BYTES: usize = 64 * 1_024;
 
-/// Where vendors publish.
+/// Base URLs of the vendors' services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CollateralUrls {
-    /// Intel's provisioning certification service, or a cache of it (PCCS).
+    /// URL of Intel's provisioning certification service, or of a cache of it (PCCS).
     pub intel: String,
-    /// AMD's key distribution service.
+    /// URL of AMD's key distribution service.
     pub amd: String,
-    /// In place of the scheme and host that NVIDIA's certificates name; `None` for those.
+    /// Replaces scheme and host of the URLs in NVIDIA's certificates; `None` keeps these.
     pub nvidia: Option<String>,
 }
 
-/// Intel's own service.
+/// URL of Intel's own service.
 const INTEL_URL: &str = "https://api.trustedservices.intel.com";
 
-/// Where Intel has its root's list, as its root certificate says. Caches have it beside the others.
+/// URL of the list of Intel's root, from its root certificate. Caches serve it beside the other lists.
 const INTEL_ROOT_LIST_URL: &str = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der";
 
 impl Default for CollateralUrls {
@@ -60,39 +62,40 @@ impl Default for CollateralUrls {
     }
 }
 
-/// What is asked and told of the chain's collateral.
+/// The chain, as far as collateral needs it.
 pub trait CollateralChain: Clone + Send + Sync + 'static {
-    /// When a piece has to be replaced, in seconds since 1970; `None` where there is none.
+    /// Returns the time at which a piece must be replaced, in seconds since 1970; `None` if the chain lacks
+    /// it.
     fn collateral_ends_s(&self, id: &CollateralId)
     -> impl Future<Output = Result<Option<u64>, Error>> + Send;
 
-    /// Brings a piece.
+    /// Submits a piece of collateral.
     fn bring(&self, collateral: Collateral) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// Collateral that could not be had.
+/// Reason why collateral is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum CollateralError {
-    /// The vendor's service did not give it.
+    /// The vendor's service did not return it.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// What the service gave is not what it should be.
-    #[error("the answer of {url} is not what was asked for: {reason}")]
+    /// The service's response is not in the expected format.
+    #[error("the response of {url} is not what was requested: {reason}")]
     Unexpected {
-        /// What was asked.
+        /// URL of the request.
         url: String,
-        /// What is wrong.
+        /// Fault of the response.
         reason: String,
     },
-    /// The evidence does not say what it is to be judged by.
+    /// The certificates of the evidence do not tell its collateral.
     #[error("the certificates of the evidence cannot be read: {0}")]
     Evidence(#[from] EvidenceError),
-    /// The chain did not take it, or is gone.
+    /// The chain refused the call, or is unreachable.
     #[error(transparent)]
     Chain(#[from] Error),
 }
 
-/// A piece that evidence is judged by, and where it is published.
+/// A piece of collateral that evidence is judged by, with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Needed {
     id: CollateralId,
@@ -114,7 +117,7 @@ enum Origin {
     },
 }
 
-/// Brings what the chain lacks.
+/// Submits the collateral that the chain lacks.
 #[derive(Clone)]
 pub struct Collector {
     fetch: HttpFetch,
@@ -122,7 +125,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A collector that asks at these addresses.
+    /// Creates a collector for these URLs.
     pub fn new(fetch: HttpFetch, urls: CollateralUrls) -> Self {
         let trimmed = |url: &str| url.trim_end_matches('/').to_owned();
         Self {
@@ -135,7 +138,8 @@ impl Collector {
         }
     }
 
-    /// Brings what a quote is judged by, so far as the chain lacks it. `chain` is the quote's own.
+    /// Submits the collateral for a quote that the chain lacks. `certificates` is the certificate chain of
+    /// the quote.
     pub async fn bring_for_quote(
         &self,
         chain: &impl CollateralChain,
@@ -152,7 +156,7 @@ impl Collector {
         self.bring(chain, needed, now_s).await
     }
 
-    /// Brings what a SEV-SNP report is judged by, so far as the chain lacks it.
+    /// Submits the collateral for a SEV-SNP report that the chain lacks.
     pub async fn bring_for_chip(
         &self,
         chain: &impl CollateralChain,
@@ -163,7 +167,7 @@ impl Collector {
         self.bring(chain, needed, now_s).await
     }
 
-    /// Brings what a GPU's report is judged by, so far as the chain lacks it.
+    /// Submits the collateral for a GPU's report that the chain lacks.
     pub async fn bring_for_gpu(
         &self,
         chain: &impl CollateralChain,
@@ -174,7 +178,8 @@ impl Collector {
         self.bring(chain, needed, now_s).await
     }
 
-    /// Lists come first, the root's before those of its authorities: what comes later is held against them.
+    /// Returns the collateral for a quote: first the lists, the root's before those of its authorities,
+    /// because later pieces are checked against earlier ones.
     fn needed_for_quote(
         &self,
         tee: IntelTee,
@@ -186,7 +191,7 @@ impl Collector {
         let issuers = issuers_of(certificates, &vendor_roots()?.intel)?;
         let base = &self.urls.intel;
         let (fmspc, pce_id) = platform_of_certificate(leaf)?;
-        // Intel has one authority for single processors and one for platforms of several; each has its list.
+        // Intel has one authority for single-socket and one for multi-socket platforms; each has its list.
         let ca = if contains(authority, b"Intel SGX PCK Platform CA") {
             "platform"
         } else {
@@ -235,12 +240,13 @@ impl Collector {
         Ok(needed)
     }
 
-    /// AMD has one list for each product: of its root, which names authorities only.
+    /// Returns the collateral for a chip. AMD has one list for each product: its root's, which lists
+    /// authorities only.
     fn needed_for_chip(&self, certificates: &[Vec<u8>]) -> Result<Vec<Needed>, CollateralError> {
         let below_root = certificates.get(..2).ok_or(EvidenceError::WrongChainLength)?;
         for amd in &vendor_roots()?.amd {
             let issuers = issuers_of(below_root, [&amd.root])?;
-            // The authority's and, if the chain is of this product, the root's.
+            // First the authority's issuer and then, if the chain is of this product, the root's.
             let Some(issuer) = issuers.get(1) else { continue };
             let vendor = match amd.product {
                 Product::Milan => Vendor::AmdMilan,
@@ -259,7 +265,8 @@ impl Collector {
         Ok(Vec::new())
     }
 
-    /// NVIDIA has lists of the root and of each chip family, whose addresses are in the certificates that they could name.
+    /// Returns the collateral for a GPU. NVIDIA has lists of the root and of each chip family; their
+    /// addresses are in the certificates that these lists may revoke.
     fn needed_for_gpu(&self, certificates: &[Vec<u8>]) -> Result<Vec<Needed>, CollateralError> {
         let [_, _, provisioner, family, ..] = certificates else {
             return Err(EvidenceError::WrongChainLength.into());
@@ -288,7 +295,7 @@ impl Collector {
         Ok(needed)
     }
 
-    /// Brings each piece that the chain has not, or not for long any more; returns how many.
+    /// Submits each piece that the chain lacks or that ends soon; returns their number.
     async fn bring(
         &self,
         chain: &impl CollateralChain,
@@ -311,12 +318,12 @@ impl Collector {
                     brought += 1;
                 }
                 Err(CollateralError::Chain(error)) if error.is_connection_lost() => return Err(error.into()),
-                // Somebody was faster, or the vendor has nothing newer yet.
+                // Somebody else was faster, or the vendor has no newer piece yet.
                 Err(CollateralError::Chain(error))
                     if error.is_dispatch("Attestation", "CollateralNotNewer") => {}
-                // What there is still holds.
+                // The chain's piece is still valid.
                 Err(error) if ends_s.is_some_and(|ends_s| ends_s > now_s) => {
-                    tracing::warn!(collateral = ?id, %error, "collateral ends soon and could not be renewed");
+                    tracing::warn!(collateral = ?id, %error, "renewing collateral that ends soon failed");
                 }
                 Err(error) => return Err(error),
             }
@@ -327,11 +334,11 @@ impl Collector {
     async fn fetched(&self, origin: &Origin) -> Result<Collateral, CollateralError> {
         match origin {
             Origin::List { vendor, url, issuer } => {
-                // A cache writes Intel's lists in hexadecimal digits, which are twice as long.
+                // A cache encodes Intel's lists in hexadecimal, which is twice as long.
                 let body = self.fetch.get(url, MAX_LIST_BYTES * 2).await?.body;
                 let list = hex::decode(body.trim_ascii()).unwrap_or(body);
                 if list.len() > MAX_LIST_BYTES {
-                    return Err(unexpected(url, "the list is longer than the chain takes"));
+                    return Err(unexpected(url, "the list is longer than the chain accepts"));
                 }
                 Ok(Collateral::RevocationList {
                     vendor: *vendor,
@@ -355,7 +362,7 @@ impl Collector {
     }
 }
 
-/// What is signed has to stay byte for byte as it is.
+/// The signed part is kept byte for byte.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct TcbInfoAnswer<'a> {
@@ -398,7 +405,7 @@ fn signed(
 ) -> Result<SignedJson, CollateralError> {
     let json = json.get().as_bytes().to_vec();
     if json.len() > MAX_COLLATERAL_BYTES {
-        return Err(unexpected(url, "it is longer than the chain takes"));
+        return Err(unexpected(url, "it is longer than the chain accepts"));
     }
     let mut bytes = [0; 64];
     hex::decode_to_slice(signature, &mut bytes)
@@ -410,7 +417,7 @@ fn signed(
     })
 }
 
-/// The issuers of a chain's certificates, from the lowest to the root's.
+/// Returns the issuers in a certificate chain, from the lowest to the root.
 fn issuers_of<'r>(
     certificates: &[Vec<u8>],
     roots: impl IntoIterator<Item = &'r TrustRoot>,
@@ -423,7 +430,7 @@ fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
     bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// The address of a list in a certificate's distribution point: text that begins with `http` and ends with `.crl`.
+/// Returns the address of a list in a certificate's distribution point: text from `http` to `.crl`.
 fn list_url(certificate: &[u8]) -> Option<String> {
     let (begin, _) = certificate.windows(4).enumerate().find(|(at, window)| {
         *window == b"http"
@@ -434,7 +441,7 @@ fn list_url(certificate: &[u8]) -> Option<String> {
     certificate.get(begin..).map(|rest| text_at(rest).to_owned())
 }
 
-/// The printable text that bytes begin with, up to the end of `.crl`.
+/// Returns the printable text at the start of `bytes`, up to and including `.crl`.
 fn text_at(bytes: &[u8]) -> &str {
     let length = bytes
         .iter()
@@ -450,7 +457,7 @@ fn text_at(bytes: &[u8]) -> &str {
         .unwrap_or(text)
 }
 
-/// Everything behind the scheme and host of a URL.
+/// Returns the part of a URL after its scheme and host.
 fn path_of(url: &str) -> &str {
     url.split_once("://")
         .and_then(|(_, rest)| rest.find('/').and_then(|at| rest.get(at..)))

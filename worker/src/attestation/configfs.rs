@@ -1,8 +1,8 @@
-//! The kernel's reports: configfs-tsm, which serves TDX and SEV-SNP alike.
+//! The kernel's report interface configfs-tsm, for TDX and SEV-SNP.
 //!
-//! Source: Linux, `Documentation/ABI/testing/configfs-tsm-report`. A folder made below `report/` is a report: what is
-//! written to `inblob` is signed along in what `outblob` then reads. `generation` counts the writes, so that who made the
-//! folder sees whether somebody else wrote meanwhile.
+//! Source: Linux, `Documentation/ABI/testing/configfs-tsm-report`. A folder created below `report/` is a
+//! report: the data written to `inblob` is signed as part of the report that `outblob` returns. `generation`
+//! counts the writes, so that the creator of the folder notices a concurrent write.
 
 use std::{
     fs, io,
@@ -20,14 +20,14 @@ use assay_primitives::market::TeeKind;
 use super::{
     bounded,
     snp::{MAX_TABLE_BYTES, certificates_of_table},
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "configfs-tsm (TDX, SEV-SNP)";
 
 type FolderCall = Box<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
 
-/// How report folders are made and removed: the kernel fills and empties them by itself.
+/// Calls that create and remove report folders: the kernel fills and empties them by itself.
 struct Folders {
     make: FolderCall,
     remove: FolderCall,
@@ -48,15 +48,15 @@ struct Configfs {
     kind: TeeKind,
 }
 
-/// Whether the kernel makes reports, and for which TEE.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
+/// Returns the kernel as a source of reports, with the TEE that they are of.
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     look_with(paths, Folders::default()).map(|source| Arc::new(source) as Arc<dyn EvidenceSource>)
 }
 
-fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
+fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, MissingSource> {
     let reports = &paths.tsm_reports;
     if !reports.is_dir() {
-        return Err(Lack::new(
+        return Err(MissingSource::new(
             WHAT,
             format!(
                 "{} is not there; run the worker in a TDX trust domain or a SEV-SNP guest with a kernel of 6.7 or later \
@@ -70,7 +70,7 @@ fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
         Ok("tdx_guest") => TeeKind::Tdx,
         Ok("sev_guest") => TeeKind::SevSnp,
         Ok(other) => {
-            return Err(Lack::new(
+            return Err(MissingSource::new(
                 WHAT,
                 format!(
                     "the kernel's reports come from {other:?}; the chain verifies those of tdx_guest and sev_guest"
@@ -78,7 +78,7 @@ fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
             ));
         }
         Err(SourceError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            return Err(Lack::new(
+            return Err(MissingSource::new(
                 WHAT,
                 format!(
                     "making a report below {} is not allowed; run the worker as root, or give its user the right to it",
@@ -87,7 +87,7 @@ fn look_with(paths: &DevicePaths, folders: Folders) -> Result<Configfs, Lack> {
             ));
         }
         Err(error) => {
-            return Err(Lack::new(
+            return Err(MissingSource::new(
                 WHAT,
                 format!(
                     "{error}; no driver serves reports here: load tdx_guest or sev_guest in a confidential guest"
@@ -115,7 +115,7 @@ impl EvidenceSource for Configfs {
         let entry = Entry::make(&self.reports, &self.folders)?;
         let generation = entry.generation()?;
         let mut writes = 0;
-        // A guest below the most privileged level may only ask for its own or a lower one.
+        // A guest below the most privileged level may only request its own or a lower level.
         if let Some(floor) = entry.privilege_floor()?
             && floor > 0
         {
@@ -144,7 +144,7 @@ impl EvidenceSource for Configfs {
         let certificates = certificates_of_table(&table.unwrap_or_default()).unwrap_or_else(|problem| {
             tracing::warn!(
                 problem,
-                "the host's certificates cannot be read; AMD is asked for them"
+                "reading the host's certificates failed; requesting them from AMD"
             );
             Vec::new()
         });
@@ -155,7 +155,7 @@ impl EvidenceSource for Configfs {
     }
 }
 
-/// A report of our own; its folder goes with it.
+/// A report folder of our own, removed on drop.
 struct Entry<'a> {
     path: PathBuf,
     folders: &'a Folders,
@@ -168,7 +168,7 @@ impl<'a> Entry<'a> {
         let path = reports.join(format!("assay-{}-{count}", process::id()));
         match (folders.make)(&path) {
             Ok(()) => (),
-            // A worker with the same process number, as in containers, broke off here.
+            // Left by a worker with the same process id that was killed here, as happens in containers.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 (folders.remove)(&path).map_err(|error| SourceError::io("remove", &path, error))?;
                 (folders.make)(&path).map_err(|error| SourceError::io("make", &path, error))?;
@@ -196,7 +196,7 @@ impl<'a> Entry<'a> {
         })
     }
 
-    /// The most privileged level that this guest may ask for; `None` where there are no levels.
+    /// Returns the most privileged level that this guest may request; `None` if there are no levels.
     fn privilege_floor(&self) -> Result<Option<u32>, SourceError> {
         let bytes = bounded::read_if_present(&self.file("privlevel_floor"), 64)?;
         Ok(bytes.and_then(|bytes| String::from_utf8_lossy(&bytes).trim().parse().ok()))
@@ -206,7 +206,7 @@ impl<'a> Entry<'a> {
 impl Drop for Entry<'_> {
     fn drop(&mut self) {
         if let Err(error) = (self.folders.remove)(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "a report's folder could not be removed");
+            tracing::warn!(path = %self.path.display(), %error, "removing a report's folder failed");
         }
     }
 }
@@ -222,15 +222,15 @@ mod tests {
         *,
     };
 
-    /// What a kernel answers with.
+    /// Behaviour of a kernel.
     #[derive(Clone)]
     struct Kernel {
         provider: &'static str,
-        /// What the report says, given what was asked with.
+        /// Returns the report for the data in `inblob`.
         answer: fn(&[u8]) -> Vec<u8>,
         aux: Option<Vec<u8>>,
         floor: Option<&'static str>,
-        /// Somebody else writes while the report is made.
+        /// True if another program writes while the report is made.
         raced: bool,
     }
 
@@ -252,7 +252,7 @@ mod tests {
         raced: false,
     };
 
-    /// A folder in configfs's place, with a kernel behind it; and the folders that were removed.
+    /// A folder in place of configfs with a kernel behind it, and a record of the removed folders.
     struct World {
         _folder: tempfile::TempDir,
         paths: DevicePaths,
@@ -273,7 +273,8 @@ mod tests {
             }
         }
 
-        /// Makes report folders as a kernel does, which fills them at once and signs when `outblob` is read.
+        /// Creates report folders as a kernel does, which fills them at once and signs when `outblob` is
+        /// read.
         fn folders(&self, kernel: Kernel) -> Folders {
             let (removed, written) = (self.removed.clone(), self.written.clone());
             let make = move |path: &Path| {
@@ -288,7 +289,7 @@ mod tests {
                     fs::write(path.join("privlevel_floor"), floor)?;
                     fs::write(path.join("privlevel"), "")?;
                 }
-                // Who opens the pipe waits for the thread at its other end, as for a kernel.
+                // Opening the pipe blocks until the thread opens its other end, as with a kernel.
                 let out = path.join("outblob");
                 assert!(Command::new("mkfifo").arg(&out).status()?.success());
                 let (kernel, path, written) = (kernel.clone(), path.to_owned(), written.clone());
@@ -316,7 +317,7 @@ mod tests {
             }
         }
 
-        fn source(&self, kernel: Kernel) -> Result<Configfs, Lack> {
+        fn source(&self, kernel: Kernel) -> Result<Configfs, MissingSource> {
             look_with(&self.paths, self.folders(kernel))
         }
 
@@ -334,7 +335,7 @@ mod tests {
             source.collect(&BINDING).unwrap(),
             Collected::Quote(echo(&BINDING.report_data()))
         );
-        // One for the look at the provider, one for the report.
+        // One folder for reading the provider, one for the report.
         assert_eq!(world.removed.lock().unwrap().len(), 2);
         assert!(world.is_clean());
     }
@@ -437,16 +438,16 @@ mod tests {
 
     #[test]
     fn every_missing_piece_says_what_to_do() {
-        let lack = |result: Result<Configfs, Lack>| result.map(|_| ()).unwrap_err().to_string();
+        let missing = |result: Result<Configfs, MissingSource>| result.map(|_| ()).unwrap_err().to_string();
         let world = World::new();
         let other = Kernel {
             provider: "arm_cca_guest",
             ..TDX
         };
-        let text = lack(world.source(other));
+        let text = missing(world.source(other));
         assert!(text.contains("\"arm_cca_guest\""), "{text}");
-        // A kernel without a driver for it refuses the folder.
-        let text = lack(look_with(
+        // A kernel without a driver refuses to create the folder.
+        let text = missing(look_with(
             &world.paths,
             Folders {
                 make: Box::new(|_| Err(io::Error::from_raw_os_error(6))),
@@ -454,7 +455,7 @@ mod tests {
             },
         ));
         assert!(text.contains("load tdx_guest or sev_guest"), "{text}");
-        let text = lack(look_with(
+        let text = missing(look_with(
             &world.paths,
             Folders {
                 make: Box::new(|_| Err(io::ErrorKind::PermissionDenied.into())),
@@ -463,11 +464,11 @@ mod tests {
         ));
         assert!(text.contains("run the worker as root"), "{text}");
         // Folders that are no reports stay empty, and are removed.
-        let text = lack(look_with(&world.paths, Folders::default()));
+        let text = missing(look_with(&world.paths, Folders::default()));
         assert!(text.contains("provider"), "{text}");
         assert!(world.is_clean());
         fs::remove_dir_all(&world.paths.tsm_reports).unwrap();
-        let text = lack(look_with(&world.paths, Folders::default()));
+        let text = missing(look_with(&world.paths, Folders::default()));
         assert!(text.contains("6.7"), "{text}");
     }
 }

@@ -1,7 +1,7 @@
-//! Asks vendors' services and image registries over HTTP, with bounds on time and size.
+//! HTTP client for vendors' services and image registries, bounded in time and size.
 //!
-//! Nothing that comes from here is believed: certificates and collateral are verified on chain, by their
-//! signatures, and images by their digests.
+//! Its responses are not trusted: the chain verifies certificates and collateral by their signatures, and
+//! images are verified by their digests.
 
 use std::{
     error::Error,
@@ -32,77 +32,77 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 
-/// Longest time from asking to the last byte of the answer.
+/// Timeout from sending the request to the last byte of the response.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Longest head of an answer, in bytes. Intel's has a chain of certificates in it.
+/// Maximum length of a response's head, in bytes. Intel's contains a certificate chain.
 const MAX_HEAD_BYTES: usize = 32 * 1_024;
 
-/// Who asks, for the services' logs.
+/// Name of this client, for the services' logs.
 const USER_AGENT: &str = concat!("assay-worker/", env!("CARGO_PKG_VERSION"));
 
-/// An answer that did not come, or none that is of use.
+/// Reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The URL is none.
-    #[error("{url:?} is no URL: {reason}")]
+    /// The URL is invalid.
+    #[error("{url:?} is not a URL: {reason}")]
     BadUrl {
         /// The URL.
         url: String,
-        /// What is wrong.
+        /// Fault of the URL.
         reason: String,
     },
-    /// No answer came, or none in time.
+    /// No response within the timeout.
     #[error("{url} does not answer: {reason}")]
     NoAnswer {
-        /// What was asked.
+        /// URL of the request.
         url: String,
-        /// Why.
+        /// Error of the attempt.
         reason: String,
     },
-    /// The URL leads to an address that a stranger must not send this host to.
+    /// The URL leads to an address outside the public network, to which a stranger must not direct this host.
     #[error("{url} leads to {address}, which is not an address of the public network")]
     NotPublic {
         /// The URL.
         url: String,
-        /// Where it leads.
+        /// Address that the URL leads to.
         address: IpAddr,
     },
-    /// The answer is a refusal.
+    /// The response has an error status.
     #[error("{url} answered with status {code}{}", explain(*code))]
     Status {
-        /// What was asked.
+        /// URL of the request.
         url: String,
-        /// The status.
+        /// HTTP status code.
         code: u16,
     },
-    /// The answer is too long or breaks off.
-    #[error("the answer of {url} cannot be read: {reason}")]
+    /// The response is too long or incomplete.
+    #[error("the response of {url} cannot be read: {reason}")]
     Unreadable {
-        /// What was asked.
+        /// URL of the request.
         url: String,
-        /// Why.
+        /// Error of reading.
         reason: String,
     },
 }
 
 fn explain(code: u16) -> &'static str {
     match code {
-        404 => " (it knows nothing of that)",
-        429 => " (too many questions; it is asked again later)",
+        404 => " (not found there)",
+        429 => " (too many requests; trying again later)",
         _ => "",
     }
 }
 
-/// An answer.
+/// A successful response.
 pub struct Fetched {
-    /// Its body.
+    /// Body of the response.
     pub body: Vec<u8>,
     headers: HeaderMap,
 }
 
 impl Fetched {
-    /// The text of a header, with its `%` escapes undone.
+    /// Returns the text of a header, with `%` escapes decoded.
     pub fn header(&self, name: &str) -> Option<Vec<u8>> {
         self.headers
             .get(name)
@@ -110,22 +110,22 @@ impl Fetched {
     }
 }
 
-/// An answer of whatever status.
-pub struct Answer {
-    /// Its status.
+/// A response of any status.
+pub struct HttpResponse {
+    /// HTTP status code.
     pub code: StatusCode,
-    /// Its headers.
+    /// Headers of the response.
     pub headers: HeaderMap,
-    /// Its body.
+    /// Body of the response.
     pub body: Vec<u8>,
 }
 
-/// Which addresses may be connected to.
+/// Addresses to which connections are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// Only those of the public network: for URLs that a stranger wrote.
+    /// Public addresses only: for URLs that a stranger wrote.
     Public,
-    /// Any: for URLs that are configured, and for development.
+    /// All addresses: for configured URLs, and for development.
     Any,
 }
 
@@ -135,14 +135,13 @@ impl AddressPolicy {
     }
 }
 
-/// A name or an address that leads nowhere but into the own network.
+/// A name or an address outside the public network.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("{0} is not an address of the public network")]
 struct NotPublic(IpAddr);
 
-/// Resolves names with the system's resolver and keeps only addresses that may be connected to. Connections
-/// are made to what comes out of this and to nothing else, so a name that changes its mind between two
-/// questions gains nothing.
+/// DNS resolver that returns only allowed addresses. Connections are made to its results alone, so a name
+/// that resolves differently the next time gains nothing (DNS rebinding).
 #[derive(Clone)]
 struct PolicedResolver(AddressPolicy);
 
@@ -158,7 +157,7 @@ impl tower_service::Service<Name> for PolicedResolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let policy = self.0;
         Box::pin(async move {
-            // The port is the connector's to set.
+            // The connector sets the port.
             let (allowed, others): (Vec<_>, Vec<_>) = tokio::net::lookup_host((name.as_str(), 0))
                 .await?
                 .partition(|address| policy.allows(address.ip()));
@@ -173,7 +172,7 @@ impl tower_service::Service<Name> for PolicedResolver {
     }
 }
 
-/// Asks by GET. Follows no redirects, keeps no connections.
+/// HTTP client for GET requests. Follows no redirects, keeps no connections.
 #[derive(Clone)]
 pub struct HttpFetch {
     client: Client<HttpsConnector<HttpConnector<PolicedResolver>>, Empty<Bytes>>,
@@ -188,17 +187,17 @@ impl Default for HttpFetch {
 }
 
 impl HttpFetch {
-    /// A client with the system's root certificates that connects to any address.
+    /// Creates a client with the system's root certificates that may connect to any address.
     pub fn new() -> Self {
         Self::with_policy(AddressPolicy::Any)
     }
 
-    /// A client with the system's root certificates.
+    /// Creates a client with the system's root certificates.
     pub fn with_policy(policy: AddressPolicy) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let has_roots = !roots.is_empty();
-        // Named, so that it does not depend on what other crates make of the library.
+        // Set explicitly, so that it does not depend on the default that other crates install.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -224,7 +223,7 @@ impl HttpFetch {
         }
     }
 
-    /// The answer to a URL, if its body has no more bytes than this.
+    /// Returns the response of a URL, if its status is 200 and its body has at most `limit` bytes.
     pub async fn get(&self, url: &str, limit: usize) -> Result<Fetched, FetchError> {
         let answer = self.ask(url, &[], limit).await?;
         if answer.code != StatusCode::OK {
@@ -239,14 +238,14 @@ impl HttpFetch {
         })
     }
 
-    /// The answer to a URL with headers of one's own, whatever its status. The body of one that is not 200 is
-    /// read as far as it fits.
+    /// Returns the response to a request with additional headers, whatever its status. If the status is not
+    /// 200, a body that exceeds the limit is dropped.
     pub async fn ask(
         &self,
         url: &str,
         headers: &[(HeaderName, String)],
         limit: usize,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<HttpResponse, FetchError> {
         match tokio::time::timeout(PATIENCE, self.ask_unbounded(url, headers, limit)).await {
             Ok(answer) => answer,
             Err(_) => Err(FetchError::NoAnswer {
@@ -261,7 +260,7 @@ impl HttpFetch {
         url: &str,
         headers: &[(HeaderName, String)],
         limit: usize,
-    ) -> Result<Answer, FetchError> {
+    ) -> Result<HttpResponse, FetchError> {
         let bad = |reason: String| FetchError::BadUrl {
             url: url.to_owned(),
             reason,
@@ -276,7 +275,7 @@ impl HttpFetch {
                 "this machine has no root certificates; install the package ca-certificates".to_owned(),
             ));
         }
-        // An address that is written out is connected to without asking a resolver.
+        // The connector does not resolve a literal address, so it is checked here.
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
         if let Ok(address) = host.parse()
             && !self.policy.allows(address)
@@ -315,7 +314,7 @@ impl HttpFetch {
                 });
             }
         };
-        Ok(Answer {
+        Ok(HttpResponse {
             code: head.status,
             headers: head.headers,
             body,
@@ -323,7 +322,7 @@ impl HttpFetch {
     }
 }
 
-/// The address that the resolver refused, if that is what went wrong.
+/// Returns the address that the resolver refused, if that caused the error.
 fn not_public(error: &(dyn Error + 'static)) -> Option<NotPublic> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -339,7 +338,7 @@ fn not_public(error: &(dyn Error + 'static)) -> Option<NotPublic> {
     None
 }
 
-/// An error with everything that caused it: the outermost alone says little.
+/// Returns an error's text with all of its sources: the outermost text alone says little.
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -350,7 +349,7 @@ fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// Bytes with `%` and two hexadecimal digits for some of them; what is no escape stays as it is.
+/// Decodes `%` escapes; an invalid escape stays as it is.
 fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -383,12 +382,12 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// What a service of the tests answers.
+    /// Response of a test service.
     pub(crate) struct Reply {
         code: u16,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
-        /// Bytes that the head promises; the body may be shorter.
+        /// Length in the response's head; the body may be shorter.
         length: Option<usize>,
     }
 
@@ -412,7 +411,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// A service on this machine, and what it was asked.
+    /// A service on this machine, with a record of its requests.
     pub(crate) struct Server {
         pub(crate) url: String,
         requests: Arc<Mutex<Vec<String>>>,
@@ -423,7 +422,7 @@ pub(crate) mod tests {
             Self::start_seeing_heads(move |path, _| answer(path)).await
         }
 
-        /// The same, for answers that depend on more than the path.
+        /// Starts a service whose responses depend on more than the path.
         pub(crate) async fn start_seeing_heads(
             answer: impl Fn(&str, &str) -> Reply + Send + Sync + 'static,
         ) -> Self {
@@ -455,7 +454,7 @@ pub(crate) mod tests {
             Self { url, requests }
         }
 
-        /// The paths that were asked for, in order.
+        /// Returns the requested paths, in order.
         pub(crate) fn requests(&self) -> Vec<String> {
             self.requests.lock().unwrap().clone()
         }

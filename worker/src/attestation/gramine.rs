@@ -1,7 +1,7 @@
-//! SGX enclaves under Gramine, which shows attestation as pseudo-files.
+//! SGX enclaves under Gramine, which offers attestation as pseudo-files.
 //!
-//! Source: Gramine's documentation, *Attestation and Secret Provisioning*: 64 bytes are written to `user_report_data`, then
-//! `quote` is read. `attestation_type` says whether there are quotes at all.
+//! Source: Gramine's documentation, *Attestation and Secret Provisioning*: 64 bytes are written to
+//! `user_report_data`, then `quote` is read. `attestation_type` says whether the enclave can make quotes.
 
 use std::{
     path::PathBuf,
@@ -13,22 +13,22 @@ use assay_primitives::market::TeeKind;
 
 use super::{
     bounded,
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "SGX (Gramine)";
 
 struct Gramine {
     folder: PathBuf,
-    /// There is one report data for the whole enclave.
+    /// Serializes requests: the enclave has a single `user_report_data`.
     turn: Mutex<()>,
 }
 
-/// Whether this runs in an enclave of Gramine's that gives DCAP quotes.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
+/// Returns Gramine as a source of DCAP quotes, if the worker runs in an enclave that makes them.
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     let folder = &paths.gramine;
     if !folder.join("quote").exists() {
-        return Err(Lack::new(
+        return Err(MissingSource::new(
             WHAT,
             format!(
                 "{} is not there; run the worker in an SGX enclave by Gramine, with `sgx.remote_attestation = \"dcap\"` in \
@@ -42,14 +42,14 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>
             folder: folder.clone(),
             turn: Mutex::default(),
         })),
-        Ok(kind) => Err(Lack::new(
+        Ok(kind) => Err(MissingSource::new(
             WHAT,
             format!(
                 "the enclave attests by {kind:?}, and the chain verifies DCAP quotes; write \
                  `sgx.remote_attestation = \"dcap\"` into its manifest"
             ),
         )),
-        Err(error) => Err(Lack::new(WHAT, error.to_string())),
+        Err(error) => Err(MissingSource::new(WHAT, error.to_string())),
     }
 }
 
@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn enclave_without_quotes_says_what_to_do() {
         let (_folder, paths) = enclave("none");
-        let lack = look(&paths).map(|_| ()).unwrap_err().to_string();
-        assert!(lack.contains("sgx.remote_attestation"), "{lack}");
+        let missing = look(&paths).map(|_| ()).unwrap_err().to_string();
+        assert!(missing.contains("sgx.remote_attestation"), "{missing}");
         fs::remove_dir_all(&paths.gramine).unwrap();
-        let lack = look(&paths).map(|_| ()).unwrap_err().to_string();
-        assert!(lack.contains("is not there"), "{lack}");
+        let missing = look(&paths).map(|_| ()).unwrap_err().to_string();
+        assert!(missing.contains("is not there"), "{missing}");
     }
 }

@@ -1,8 +1,9 @@
-//! Keeps the machine attested: collects evidence, brings it to the chain, and renews it before it ends.
+//! Keeps the machine attested: collects evidence, submits it, and renews it before it ends.
 //!
-//! What counts is read off the chain at every look, so a worker that restarts goes on where it was, and evidence that the
-//! chain forgot or that the machine's keys were rotated away from is brought anew. Each source, the processor and every
-//! GPU, goes its own way: what one lacks keeps no other from attesting.
+//! The valid evidence is read from the chain in every round, so a restarted worker goes on where it was, and
+//! evidence that the chain dropped or that a rotation of the machine's keys invalidated is submitted anew.
+//! The sources, the processor and each GPU, are independent: the failure of one keeps no other from
+//! attesting.
 
 pub(crate) mod bounded;
 mod collateral;
@@ -14,6 +15,7 @@ mod sev_guest;
 mod snp;
 mod source;
 mod status;
+mod survey;
 mod tdx_guest;
 
 use std::{
@@ -38,41 +40,43 @@ use tokio::time::Instant;
 pub use collateral::{CollateralChain, CollateralError, CollateralUrls, Collector};
 #[cfg(test)]
 pub(crate) use fetch::tests as fetch_tests;
-pub use fetch::{AddressPolicy, Answer, FetchError, HttpFetch};
+pub use fetch::{AddressPolicy, FetchError, HttpFetch, HttpResponse};
 pub(crate) use sev_guest::{derived_key, own_report};
-pub use snp::{AmdCertificates, ChainError};
-pub use source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError, Survey, kind_name};
+pub use snp::{AmdCertificates, CertificateError};
+pub use source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError, kind_name};
 pub use status::{AttestationStatus, SourceStatus};
+pub use survey::Survey;
 
 use crate::{
+    backoff::Backoff,
     chain::{ConnectedChain, bounded as in_time},
     metrics::Metrics,
 };
 
-/// Pause between two looks at what counts on chain.
+/// Pause between two reads of the valid evidence.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Pause after the first failure; every further one doubles it. A refused submission costs its fee.
-const FIRST_PAUSE: Duration = Duration::from_secs(60);
+/// Backoff between failed attempts. A refused submission costs its fee.
+pub(crate) const ATTEMPT_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(60),
+    maximum: Duration::from_secs(2 * 3_600),
+};
 
-/// Longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 3_600);
-
-/// What is asked and told of the chain's evidence.
+/// The chain, as far as attestation needs it.
 pub trait AttestationChain: CollateralChain {
-    /// A recent block to bind evidence to, which is hardly ever replaced.
+    /// Returns a recent block to bind evidence to, one that is hardly ever replaced.
     fn anchor(&self) -> impl Future<Output = Result<BlockId, Error>> + Send;
 
-    /// The machine as the chain has it.
+    /// Returns the machine's record.
     fn machine(&self, machine: u64) -> impl Future<Output = Result<Option<Machine>, Error>> + Send;
 
-    /// The machine's evidence.
+    /// Returns the machine's evidence.
     fn evidence_of(&self, machine: u64) -> impl Future<Output = Result<Vec<EvidenceRecord>, Error>> + Send;
 
-    /// Whether the chain keeps a key.
+    /// Returns true if the chain has a key.
     fn keeps_key(&self, id: &KeyId) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Submits evidence, and waits until that is final; while nothing becomes final, for some minutes.
+    /// Submits evidence, and waits until it is finalized; while finality stalls, for some minutes.
     fn submit(
         &self,
         machine: u64,
@@ -114,43 +118,43 @@ impl AttestationChain for ConnectedChain {
     }
 }
 
-/// Takes how each source stands, and what keeps all of them from attesting.
-pub type Show = Box<dyn Fn(Vec<SourceStatus>, Option<String>) + Send + Sync>;
+/// Callback for the status of each source, and for a problem that keeps all of them from attesting.
+pub type StatusCallback = Box<dyn Fn(Vec<SourceStatus>, Option<String>) + Send + Sync>;
 
-/// What a machine attests with.
+/// Dependencies of [`keep_attested`].
 pub struct AttestorParts<C> {
     /// The chain.
     pub chain: C,
-    /// The machine.
+    /// Number of the machine.
     pub machine: u64,
-    /// Hash of the chain's first block.
+    /// Hash of the genesis block.
     pub genesis_hash: [u8; 32],
     /// Public part of this worker's key.
     pub worker_key: [u8; 32],
-    /// The key that consumers seal to and this worker can open.
+    /// Key that consumers seal to and this worker can open.
     pub sealing_key: [u8; 32],
-    /// What gives evidence; none twice.
+    /// Sources of evidence, each once.
     pub sources: Vec<Arc<dyn EvidenceSource>>,
-    /// Brings collateral; `None` where the configuration leaves that to others.
+    /// Submits collateral; `None` if the configuration leaves that to others.
     pub collector: Option<Collector>,
-    /// Finds certificates of AMD's chips.
+    /// Finds the certificates of AMD's chips.
     pub amd: AmdCertificates,
-    /// Shown how each source stands, after every look.
-    pub show: Show,
-    /// Counts.
+    /// Called with the status of each source after every round.
+    pub on_status: StatusCallback,
+    /// Metrics that count the attestations.
     pub metrics: Metrics,
-    /// The time in seconds since 1970.
+    /// Returns the time in seconds since 1970.
     pub now_s: fn() -> u64,
 }
 
-/// The system's time in seconds since 1970.
+/// Returns the system time in seconds since 1970.
 pub fn system_time_s() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
 
-/// Attests for as long as the connection holds.
+/// Attests until the connection is lost.
 pub async fn keep_attested<C: AttestationChain>(parts: AttestorParts<C>) -> Result<(), Error> {
     let mut attestor = Attestor::new(parts);
     loop {
@@ -159,22 +163,22 @@ pub async fn keep_attested<C: AttestationChain>(parts: AttestorParts<C>) -> Resu
     }
 }
 
-/// How a source stands.
-struct Track {
+/// State of one source.
+struct TrackedSource {
     source: Arc<dyn EvidenceSource>,
-    /// The device behind it, once that is known. A machine has one processor, so only GPUs need it to be told apart.
+    /// Identifier of the device, once known. A machine has one processor, so only GPUs need it.
     device: Option<[u8; 32]>,
-    /// Until when its evidence counts; `None` where it has none that counts.
+    /// End of its valid evidence, in seconds since 1970; `None` if it has none.
     until_s: Option<u64>,
-    /// From when on it is renewed.
+    /// Time from which on the evidence is renewed, in seconds since 1970.
     renew_at_s: u64,
     failures: u32,
     not_before: Option<Instant>,
     last_error: Option<String>,
 }
 
-impl Track {
-    /// The source's own evidence among what counts.
+impl TrackedSource {
+    /// Returns the source's own evidence among the machine's valid evidence.
     fn own<'r>(&self, counting: &'r [EvidenceRecord]) -> Option<&'r EvidenceRecord> {
         let kind = self.source.kind();
         match self.device {
@@ -189,7 +193,8 @@ impl Track {
         }
     }
 
-    /// Notes what counts on chain. New evidence is renewed when half of what it then has is over.
+    /// Updates the state from the valid evidence on chain. New evidence is renewed at half of its remaining
+    /// lifetime.
     fn observe(&mut self, counting: &[EvidenceRecord], now_s: u64) {
         let until_s = self.own(counting).map(|record| record.until_s);
         if until_s != self.until_s {
@@ -205,14 +210,12 @@ impl Track {
     }
 
     fn failed(&mut self, problem: String) {
-        let pause = FIRST_PAUSE
-            .saturating_mul(2_u32.saturating_pow(self.failures))
-            .min(LONGEST_PAUSE);
+        let pause = ATTEMPT_BACKOFF.delay(self.failures);
         tracing::warn!(
             source = self.source.name(),
             problem,
             again_in_seconds = pause.as_secs(),
-            "no new evidence"
+            "collecting or submitting evidence failed"
         );
         self.failures = self.failures.saturating_add(1);
         self.not_before = Some(Instant::now() + pause);
@@ -226,7 +229,7 @@ impl Track {
     }
 }
 
-/// Why an attempt came to nothing.
+/// Reason why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 enum AttemptError {
     #[error(transparent)]
@@ -234,19 +237,19 @@ enum AttemptError {
     #[error(transparent)]
     Source(#[from] SourceError),
     #[error(transparent)]
-    Certificates(#[from] ChainError),
+    Certificates(#[from] CertificateError),
     #[error(transparent)]
     Collateral(#[from] CollateralError),
     #[error("the evidence cannot be read: {0}")]
     Evidence(#[from] assay_evidence::EvidenceError),
-    #[error("the driver broke off: {0}")]
+    #[error("the driver's task failed: {0}")]
     BrokeOff(#[from] tokio::task::JoinError),
-    #[error("the chain took the evidence and does not show it; it is looked for again")]
+    #[error("the chain accepted the evidence and does not show it; looking for it again")]
     NotShown,
 }
 
 impl AttemptError {
-    /// The chain's error, where the connection is gone.
+    /// Returns the chain's error if the connection is lost, otherwise the error itself.
     fn lost(self) -> Result<Error, Self> {
         match self {
             Self::Chain(error) | Self::Collateral(CollateralError::Chain(error))
@@ -259,18 +262,18 @@ impl AttemptError {
     }
 }
 
-/// Evidence with what it takes to submit it.
-struct Ready {
+/// Evidence together with the data that its submission needs.
+struct PreparedEvidence {
     collected: Collected,
-    /// The chain of the key that signed, if the evidence has one.
+    /// Certificate chain of the signing key, if the evidence has one.
     certificates: Vec<Vec<u8>>,
-    /// What the chain calls that key, where the chain of certificates tells it.
+    /// The chain's identifier of the signing key, if the certificates tell it.
     key: Option<KeyId>,
-    /// The device, where only that tells sources apart.
+    /// Identifier of the device, where sources of the same kind must be distinguished.
     device: Option<[u8; 32]>,
 }
 
-impl Ready {
+impl PreparedEvidence {
     fn evidence(&self, known: Option<KeyId>) -> Evidence {
         let chain = || known.map_or_else(|| KeySource::Chain(self.certificates.clone()), KeySource::Known);
         match &self.collected {
@@ -292,14 +295,14 @@ impl Ready {
 
 struct Attestor<C> {
     parts: AttestorParts<C>,
-    tracks: Vec<Track>,
+    tracked: Vec<TrackedSource>,
 }
 
 impl<C: AttestationChain> Attestor<C> {
     fn new(mut parts: AttestorParts<C>) -> Self {
-        let tracks = std::mem::take(&mut parts.sources)
+        let tracked = std::mem::take(&mut parts.sources)
             .into_iter()
-            .map(|source| Track {
+            .map(|source| TrackedSource {
                 source,
                 device: None,
                 until_s: None,
@@ -309,10 +312,10 @@ impl<C: AttestationChain> Attestor<C> {
                 last_error: None,
             })
             .collect();
-        Self { parts, tracks }
+        Self { parts, tracked }
     }
 
-    /// One look at the chain, and what follows from it. The error is a lost connection.
+    /// Reads the chain and attests with each source that is due. The error is a lost connection.
     async fn round(&mut self) -> Result<(), Error> {
         let problem = match self.look().await {
             Ok(problem) => problem,
@@ -320,35 +323,36 @@ impl<C: AttestationChain> Attestor<C> {
             Err(error) => Some(error.to_string()),
         };
         if let Some(problem) = &problem {
-            tracing::warn!(problem, "nothing is attested meanwhile");
+            tracing::warn!(problem, "attestation is paused");
         }
         let sources = self
-            .tracks
+            .tracked
             .iter()
-            .map(|track| {
+            .map(|tracked| {
                 let ends = self
                     .parts
                     .metrics
                     .attestation_ends
-                    .with_label_values(&[track.source.name(), kind_name(track.source.kind())]);
+                    .with_label_values(&[tracked.source.name(), kind_name(tracked.source.kind())]);
                 ends.set(
-                    track
+                    tracked
                         .until_s
                         .map_or(0, |until_s| i64::try_from(until_s).unwrap_or(i64::MAX)),
                 );
                 SourceStatus {
-                    name: track.source.name().to_owned(),
-                    kind: kind_name(track.source.kind()),
-                    until_s: track.until_s,
-                    last_error: track.last_error.clone(),
+                    name: tracked.source.name().to_owned(),
+                    kind: kind_name(tracked.source.kind()),
+                    until_s: tracked.until_s,
+                    last_error: tracked.last_error.clone(),
                 }
             })
             .collect();
-        (self.parts.show)(sources, problem);
+        (self.parts.on_status)(sources, problem);
         Ok(())
     }
 
-    /// Attests whatever is due; says what keeps all of it from attesting.
+    /// Attests with each source that is due; returns the problem that keeps all of them from attesting, if
+    /// there is one.
     async fn look(&mut self) -> Result<Option<String>, Error> {
         let machine = self.parts.machine;
         let Some(record) = self.parts.chain.machine(machine).await? else {
@@ -357,7 +361,7 @@ impl<C: AttestationChain> Attestor<C> {
         if record.status == MachineStatus::Retired {
             return Ok(Some("the machine has left the market".to_owned()));
         }
-        // Evidence vouches that the keys are here: for others it would be a lie.
+        // Evidence certifies that this machine holds the keys: for other keys that would be false.
         if record.worker_key.0 != self.parts.worker_key || record.sealing_key != self.parts.sealing_key {
             return Ok(Some(format!(
                 "the machine's keys on chain are not this worker's: rotate them to the worker key 0x{} and the sealing key \
@@ -366,27 +370,27 @@ impl<C: AttestationChain> Attestor<C> {
                 hex::encode(self.parts.sealing_key)
             )));
         }
-        for place in 0..self.tracks.len() {
+        for place in 0..self.tracked.len() {
             let counting = self.counting().await?;
             let now_s = (self.parts.now_s)();
-            let Some(track) = self.tracks.get_mut(place) else {
+            let Some(tracked) = self.tracked.get_mut(place) else {
                 continue;
             };
-            track.observe(&counting, now_s);
-            if !track.is_due(now_s) {
+            tracked.observe(&counting, now_s);
+            if !tracked.is_due(now_s) {
                 continue;
             }
             let outcome = self.attempt(place, &counting).await;
-            let Some(track) = self.tracks.get_mut(place) else {
+            let Some(tracked) = self.tracked.get_mut(place) else {
                 continue;
             };
             match outcome {
-                Ok(()) => track.succeeded(),
+                Ok(()) => tracked.succeeded(),
                 Err(error) => match error.lost() {
                     Ok(lost) => return Err(lost),
                     Err(error) => {
                         self.parts.metrics.attestation_failures.inc();
-                        track.failed(error.to_string());
+                        tracked.failed(error.to_string());
                     }
                 },
             }
@@ -394,7 +398,7 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(None)
     }
 
-    /// The machine's evidence that counts now, for the keys of this worker.
+    /// Returns the machine's evidence that is valid now, for the keys of this worker.
     async fn counting(&self) -> Result<Vec<EvidenceRecord>, Error> {
         let keys = keys_digest(&self.parts.worker_key, &self.parts.sealing_key);
         let now_s = (self.parts.now_s)();
@@ -403,12 +407,12 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(records)
     }
 
-    /// Collects evidence of a source and brings it to the chain.
+    /// Collects evidence from a source and submits it.
     async fn attempt(&mut self, place: usize, counting: &[EvidenceRecord]) -> Result<(), AttemptError> {
-        let Some(track) = self.tracks.get(place) else {
+        let Some(tracked) = self.tracked.get(place) else {
             return Ok(());
         };
-        let source = track.source.clone();
+        let source = tracked.source.clone();
         let anchor = self.parts.chain.anchor().await?;
         let binding = Binding {
             genesis_hash: self.parts.genesis_hash,
@@ -420,24 +424,24 @@ impl<C: AttestationChain> Attestor<C> {
         let asked = source.clone();
         let collected = tokio::task::spawn_blocking(move || asked.collect(&binding)).await??;
         let now_s = (self.parts.now_s)();
-        let ready = self.ready(collected, now_s).await?;
+        let prepared = self.prepare(collected, now_s).await?;
 
-        // A GPU is known by its certificate: perhaps it has evidence since before this worker was started.
-        if let Some(track) = self.tracks.get_mut(place)
-            && ready.device.is_some()
-            && track.device != ready.device
+        // A GPU is identified by its certificate: it may have evidence from before this worker was started.
+        if let Some(tracked) = self.tracked.get_mut(place)
+            && prepared.device.is_some()
+            && tracked.device != prepared.device
         {
-            track.device = ready.device;
-            track.observe(counting, now_s);
-            if !track.is_due(now_s) {
+            tracked.device = prepared.device;
+            tracked.observe(counting, now_s);
+            if !tracked.is_due(now_s) {
                 return Ok(());
             }
         }
-        self.bring_collateral(&ready, now_s).await?;
-        self.submit(anchor.number, &ready).await?;
+        self.bring_collateral(&prepared, now_s).await?;
+        self.submit(anchor.number, &prepared).await?;
 
-        // Submissions follow each other, and each waits for its finality, or minutes, before the next one takes its anchor: so
-        // what was recorded for this anchor is this source's.
+        // Submissions are sequential, and each waits for finality, or some minutes, before the next one takes
+        // its anchor: so the evidence recorded for this anchor is this source's.
         let kind = source.kind();
         let recorded = self.counting().await?;
         let own = recorded
@@ -445,9 +449,9 @@ impl<C: AttestationChain> Attestor<C> {
             .find(|record| record.id.kind == kind && record.anchor == anchor.number)
             .ok_or(AttemptError::NotShown)?;
         let now_s = (self.parts.now_s)();
-        if let Some(track) = self.tracks.get_mut(place) {
-            track.device = Some(own.id.device);
-            track.observe(&recorded, now_s);
+        if let Some(tracked) = self.tracked.get_mut(place) {
+            tracked.device = Some(own.id.device);
+            tracked.observe(&recorded, now_s);
         }
         self.parts.metrics.attestations.inc();
         tracing::info!(
@@ -460,10 +464,10 @@ impl<C: AttestationChain> Attestor<C> {
         Ok(())
     }
 
-    /// Looks at the certificates of evidence: whose key signed, and what it is called on chain.
-    async fn ready(&self, collected: Collected, now_s: u64) -> Result<Ready, AttemptError> {
-        // With the vendors' own roots. Where governance trusts others the key just has no name here, and its chain goes along
-        // every time.
+    /// Reads the certificates of evidence for the signing key and its identifier on chain.
+    async fn prepare(&self, collected: Collected, now_s: u64) -> Result<PreparedEvidence, AttemptError> {
+        // With the vendors' own roots. If governance trusts other roots, the key has no identifier here, and
+        // its certificate chain is sent every time.
         let roots = vendor_roots()?;
         match &collected {
             Collected::Quote(bytes) => {
@@ -473,7 +477,7 @@ impl<C: AttestationChain> Attestor<C> {
                     None => Vec::new(),
                 };
                 let key = Some(key_id(KeyVendor::Intel, quote.attestation_key()));
-                Ok(Ready {
+                Ok(PreparedEvidence {
                     collected,
                     certificates,
                     key,
@@ -489,7 +493,7 @@ impl<C: AttestationChain> Attestor<C> {
                 let key = verify_chip_key(&as_slices(&certificates), &roots, &[], false, now_s)
                     .ok()
                     .map(|key| key_id(KeyVendor::Amd, &key.key));
-                Ok(Ready {
+                Ok(PreparedEvidence {
                     collected,
                     certificates,
                     key,
@@ -499,7 +503,7 @@ impl<C: AttestationChain> Attestor<C> {
             Collected::Gpu { chain, .. } => {
                 let certificates = chain.clone();
                 let key = verify_device_key(&as_slices(&certificates), &roots, &[], false, now_s).ok();
-                Ok(Ready {
+                Ok(PreparedEvidence {
                     collected,
                     certificates,
                     device: key.as_ref().map(|key| key.device()),
@@ -509,14 +513,14 @@ impl<C: AttestationChain> Attestor<C> {
         }
     }
 
-    /// Sees to it that the chain can judge the evidence.
-    async fn bring_collateral(&self, ready: &Ready, now_s: u64) -> Result<(), AttemptError> {
+    /// Submits the collateral that the chain needs to judge the evidence.
+    async fn bring_collateral(&self, prepared: &PreparedEvidence, now_s: u64) -> Result<(), AttemptError> {
         let Some(collector) = &self.parts.collector else {
             return Ok(());
         };
-        let (chain, certificates) = (&self.parts.chain, &ready.certificates);
-        let (outcome, is_required) = match &ready.collected {
-            // Without its chain nobody can tell which.
+        let (chain, certificates) = (&self.parts.chain, &prepared.certificates);
+        let (outcome, is_required) = match &prepared.collected {
+            // Without certificates the needed collateral is unknown.
             Collected::Quote(_) if certificates.is_empty() => return Ok(()),
             Collected::Quote(quote) => (
                 collector.bring_for_quote(chain, quote, certificates, now_s).await,
@@ -530,34 +534,35 @@ impl<C: AttestationChain> Attestor<C> {
             Err(error) => match AttemptError::from(error).lost() {
                 Ok(lost) => Err(lost.into()),
                 Err(error) if is_required => Err(error),
-                // Whether lists are required is the chain's policy, so the chain has the last word.
+                // The chain's policy decides whether lists are required, so a missing list is no failure
+                // here.
                 Err(error) => {
-                    tracing::warn!(%error, "a list of revoked certificates could not be brought");
+                    tracing::warn!(%error, "submitting a list of revoked certificates failed");
                     Ok(())
                 }
             },
         }
     }
 
-    /// Submits evidence by the key that the chain keeps; with its chain of certificates where it keeps none, or where what
-    /// it keeps does not fit any more.
-    async fn submit(&self, anchor: u64, ready: &Ready) -> Result<(), Error> {
+    /// Submits evidence by the key that the chain has; with its certificate chain if the chain lacks the key,
+    /// or if the chain's entry no longer matches.
+    async fn submit(&self, anchor: u64, prepared: &PreparedEvidence) -> Result<(), Error> {
         let (chain, machine) = (&self.parts.chain, self.parts.machine);
-        let known = match ready.key {
+        let known = match prepared.key {
             Some(id) if chain.keeps_key(&id).await? => Some(id),
             _ => None,
         };
-        let outcome = chain.submit(machine, anchor, ready.evidence(known)).await;
+        let outcome = chain.submit(machine, anchor, prepared.evidence(known)).await;
         let Err(error) = outcome else { return Ok(()) };
-        // After an update of its firmware, a platform has new certificates of the same key.
+        // After a firmware update a platform has new certificates of the same key.
         let may_be_outdated = error.is_dispatch("Attestation", "Refused")
             || error.is_dispatch("Attestation", "NoSuchKey")
             || error.is_dispatch("Attestation", "ExpiresTooSoon");
         if known.is_none() || !may_be_outdated {
             return Err(error);
         }
-        tracing::info!(%error, "the key that the chain keeps does not fit; its certificates are brought anew");
-        chain.submit(machine, anchor, ready.evidence(None)).await
+        tracing::info!(%error, "the chain's entry of the key does not match; sending its certificates again");
+        chain.submit(machine, anchor, prepared.evidence(None)).await
     }
 }
 

@@ -9,12 +9,12 @@ use assay_evidence::{
 use assay_primitives::market::TeeKind;
 use nvml_wrapper::{Nvml, error::NvmlError};
 
-use super::source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError};
+use super::source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError};
 
 const WHAT: &str = "NVIDIA GPU";
 
-/// Most GPUs of a machine that are looked at: as many as a machine has slots.
-const MAX_GPUS: u32 = crate::config::MAX_SLOTS as u32;
+/// Maximum number of a machine's GPUs: the maximum number of its slots.
+const MAX_GPUS: u32 = assay_primitives::machine::MAX_SLOTS as u32;
 
 struct Gpu {
     nvml: Arc<Nvml>,
@@ -22,22 +22,22 @@ struct Gpu {
     name: String,
 }
 
-/// The GPUs of this machine that attest, or what is lacking.
-pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, Lack> {
+/// Returns the GPUs of this machine that can attest.
+pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, MissingSource> {
     let nvml = load(&paths.nvml)?;
-    let lack = |reason: String| Lack::new(WHAT, reason);
+    let missing = |reason: String| MissingSource::new(WHAT, reason);
     let count = nvml
         .device_count()
-        .map_err(|error| lack(format!("NVIDIA's driver does not tell its GPUs: {error}")))?;
+        .map_err(|error| missing(format!("NVIDIA's driver does not list its GPUs: {error}")))?;
     if count == 0 {
-        return Err(lack("NVIDIA's driver has no GPU".to_owned()));
+        return Err(missing("NVIDIA's driver has no GPU".to_owned()));
     }
     if count > MAX_GPUS {
-        return Err(lack(format!(
+        return Err(missing(format!(
             "the driver has {count} GPUs, and a machine has no more than {MAX_GPUS}"
         )));
     }
-    is_confidential(&nvml).map_err(lack)?;
+    is_confidential(&nvml).map_err(missing)?;
     let nvml = Arc::new(nvml);
     Ok((0..count)
         .map(|index| {
@@ -50,7 +50,7 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, 
         .collect())
 }
 
-fn load(library: &Path) -> Result<Nvml, Lack> {
+fn load(library: &Path) -> Result<Nvml, MissingSource> {
     let outcome = Nvml::builder().lib_path(library.as_os_str()).init();
     outcome.map_err(|error| {
         let reason = match &error {
@@ -62,15 +62,16 @@ fn load(library: &Path) -> Result<Nvml, Lack> {
                 "NVIDIA's library is there, but the driver is not loaded".to_owned()
             }
             NvmlError::NoPermission => {
-                "NVIDIA's driver does not talk to this user; give it the right to /dev/nvidia*".to_owned()
+                "this user may not use NVIDIA's driver; give it access to /dev/nvidia*".to_owned()
             }
-            error => format!("NVIDIA's library does not start: {error}"),
+            error => format!("initializing NVIDIA's library failed: {error}"),
         };
-        Lack::new(WHAT, reason)
+        MissingSource::new(WHAT, reason)
     })
 }
 
-/// Whether the GPUs attest. Their development mode does, too, but measures otherwise, which no reference has.
+/// Checks that the GPUs can attest. Their development mode attests, too, but with other measurements, which
+/// no reference values match.
 fn is_confidential(nvml: &Nvml) -> Result<(), String> {
     let device = nvml
         .device_by_index(0)
@@ -83,10 +84,10 @@ fn is_confidential(nvml: &Nvml) -> Result<(), String> {
                 .to_owned(),
         ),
         Err(NvmlError::NotSupported | NvmlError::FailedToLoadSymbol(_)) => Err(
-            "these GPUs or their driver know no confidential computing; H100 and later do, with a driver of 550 or later"
+            "these GPUs or their driver do not support confidential computing; H100 and later do, with a driver of 550 or later"
                 .to_owned(),
         ),
-        Err(error) => Err(format!("the driver does not tell whether confidential computing is on: {error}")),
+        Err(error) => Err(format!("reading the state of confidential computing failed: {error}")),
     }
 }
 
@@ -118,7 +119,7 @@ impl EvidenceSource for Gpu {
         if *read.nonce() != nonce {
             return Err(SourceError::refused(
                 &*self.name,
-                "the report answers another question than the one that was asked",
+                "the report does not contain the nonce of the request",
             ));
         }
         let text = device
@@ -142,7 +143,7 @@ mod tests {
         *,
     };
 
-    /// A library in place of NVIDIA's, with the structures of its interface.
+    /// C source of a library in place of NVIDIA's, with the structs of its interface.
     const LIBRARY: &str = r#"
 #include <string.h>
 #include <stdio.h>
@@ -215,7 +216,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
         chain: &[],
     };
 
-    /// Builds such a library.
+    /// Compiles such a library.
     fn install(driver: &Driver<'_>) -> (tempfile::TempDir, DevicePaths) {
         let folder = tempfile::tempdir().unwrap();
         let paths = DevicePaths::below(folder.path());
@@ -238,12 +239,12 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
         (folder, paths)
     }
 
-    fn lack(driver: &Driver<'_>) -> String {
+    fn missing(driver: &Driver<'_>) -> String {
         let (_folder, paths) = install(driver);
         look(&paths).map(|_| ()).unwrap_err().reason
     }
 
-    /// A report of one measurement, without a signature that anybody would accept.
+    /// Makes a report of one measurement, with an invalid signature.
     fn small_report() -> Vec<u8> {
         let mut report = vec![0x11, 0xe0, 1, 0xff];
         report.extend([0; 32 + 1]);
@@ -289,7 +290,7 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
             .collect(&BINDING)
             .unwrap_err()
             .to_string();
-        assert!(error.contains("another question"), "{error}");
+        assert!(error.contains("the nonce of the request"), "{error}");
     }
 
     #[test]
@@ -333,8 +334,8 @@ int nvmlDeviceGetConfComputeGpuCertificate(void *device, Certificate *certificat
             (Driver { count: 65, ..DRIVER }, "has 65 GPUs"),
             (Driver { feature: 0, ..DRIVER }, "--set-cc-mode=on"),
         ] {
-            let lack = lack(&driver);
-            assert!(lack.contains(expected), "{lack}");
+            let missing = missing(&driver);
+            assert!(missing.contains(expected), "{missing}");
         }
     }
 }

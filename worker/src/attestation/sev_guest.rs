@@ -1,8 +1,8 @@
-//! SEV-SNP guests whose kernel has no configfs-tsm, and the key that a guest's firmware derives for it.
+//! SEV-SNP guests whose kernel has no configfs-tsm, and the key that the firmware derives for a guest.
 //!
-//! Source: Linux, `include/uapi/linux/sev-guest.h`; AMD, *SEV Secure Nested Paging Firmware ABI Specification* (56860),
-//! `MSG_REPORT_REQ` and `MSG_KEY_REQ`. The compiler cannot check three requests to the kernel, each by a structure that it
-//! says it wants.
+//! Source: Linux, `include/uapi/linux/sev-guest.h`; AMD, *SEV Secure Nested Paging Firmware ABI
+//! Specification* (56860), `MSG_REPORT_REQ` and `MSG_KEY_REQ`. Three ioctls are unsafe: the kernel defines
+//! their structs.
 
 use std::{fs::File, io, path::Path, path::PathBuf, sync::Arc};
 
@@ -12,26 +12,27 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     snp::certificates_of_table,
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "SEV-SNP";
 
-/// Bytes for certificates: as many as the kernel takes.
+/// Length of the buffer for certificates, in bytes: the kernel's maximum.
 const TABLE_BYTES: usize = 16 * 1_024;
 
-/// The version of messages to the firmware.
+/// Version of the messages to the firmware.
 const MESSAGE_VERSION: u8 = 1;
 
-/// The host needs another length for its certificates.
+/// Status of a host that needs a buffer of another length for its certificates.
 const HOST_INVALID_LENGTH: u64 = 1;
 
-/// The firmware's answer: status, length, 24 unused bytes, then the report.
+/// Length of the head of the firmware's response, in bytes: status, length, 24 unused bytes; the report
+/// follows.
 const RESPONSE_HEAD_BYTES: usize = 32;
 
-/// What a derived key is mixed with. The *measurement*, so that only this workload has it; and the guest's *policy*, since a
-/// host could start the same workload with debugging allowed and read its memory. Not the versions of the firmware: with
-/// every update there would be another key.
+/// Guest fields that are mixed into the derived key. The *measurement*, so that only this workload gets the
+/// key; and the guest's *policy*, because a host could start the same workload with debugging allowed and
+/// read its memory. Not the firmware's versions: every update would change the key.
 const KEY_FIELDS: u64 = GUEST_POLICY | MEASUREMENT;
 const GUEST_POLICY: u64 = 1 << 0;
 const MEASUREMENT: u64 = 1 << 3;
@@ -82,11 +83,11 @@ struct GuestRequest {
     msg_version: u8,
     req_data: u64,
     resp_data: u64,
-    /// What went wrong: the firmware's number in the lower half, the host's in the upper one.
+    /// Error of the request: the firmware's code in the lower half, the host's in the upper one.
     exit_info: u64,
 }
 
-// The kernel has these lengths in its own interface.
+// Sizes that the kernel's interface defines.
 const _: () = {
     assert!(size_of::<ReportRequest>() == 96);
     assert!(size_of::<ExtendedReportRequest>() == 112);
@@ -97,7 +98,7 @@ const _: () = {
     assert!(REPORT_BYTES + RESPONSE_HEAD_BYTES <= 4_000);
 };
 
-/// A request that the kernel did not serve.
+/// An ioctl that the kernel refused.
 #[derive(Debug)]
 struct RequestError {
     error: io::Error,
@@ -118,28 +119,28 @@ impl RequestError {
     }
 }
 
-/// What answers requests: the kernel, or a test in its place.
+/// The guest interface: the kernel, or a fake in tests.
 trait Guest: Send + Sync {
-    /// A report with the host's certificates behind it.
+    /// Returns a report with the host's certificates.
     fn extended_report(
         &self,
         request: &ReportRequest,
         table: &mut [u8; TABLE_BYTES],
     ) -> Result<ReportResponse, RequestError>;
 
-    /// A report.
+    /// Returns a report.
     fn report(&self, request: &ReportRequest) -> Result<ReportResponse, RequestError>;
 
-    /// A key of this guest's own.
+    /// Returns a key that is derived for this guest.
     fn derived_key(&self, request: &DerivedKeyRequest) -> Result<DerivedKeyResponse, RequestError>;
 }
 
-/// The kernel's device.
+/// The kernel's device file.
 struct Device(File);
 
 impl Device {
     fn open(path: &Path) -> Result<Self, SourceError> {
-        // Requests are writes to the kernel.
+        // The ioctls need write access.
         File::options()
             .read(true)
             .write(true)
@@ -151,8 +152,8 @@ impl Device {
     /// Sends one request.
     ///
     /// # Safety
-    /// `Request` and `Response` must be the structures that the kernel expects for this number, and every address inside
-    /// `request` must be valid for as many bytes as it says.
+    /// `Request` and `Response` must be the structs that the kernel expects for this opcode, and every
+    /// address in `request` must be valid for the length that is given with it.
     #[allow(unsafe_code, reason = "there is no other way to ask this device")]
     unsafe fn send<const OPCODE: rustix::ioctl::Opcode, Request, Response>(
         &self,
@@ -165,8 +166,8 @@ impl Device {
             resp_data: std::ptr::from_mut(response).expose_provenance() as u64,
             exit_info: 0,
         };
-        // SAFETY: the structure is that of the kernel's interface, and the caller vouches for what it points to, which is
-        // borrowed until the call is over.
+        // SAFETY: the struct is that of the kernel's interface, and the caller guarantees the structs that it
+        // points to, which are borrowed until the call returns.
         let outcome = unsafe {
             let updater = rustix::ioctl::Updater::<OPCODE, GuestRequest>::new(&mut call);
             rustix::ioctl::ioctl(&self.0, updater)
@@ -199,21 +200,22 @@ impl Guest for Device {
             certs_len: TABLE_BYTES as u32,
         };
         let mut response = ReportResponse { data: [0; 4_000] };
-        // SAFETY: these are the structures of SNP_GET_EXT_REPORT, and the table is borrowed for as many bytes as said.
+        // SAFETY: these are the structs of SNP_GET_EXT_REPORT, and the table is borrowed for the whole given
+        // length.
         unsafe { self.send::<GET_EXTENDED_REPORT, _, _>(&request, &mut response) }?;
         Ok(response)
     }
 
     fn report(&self, request: &ReportRequest) -> Result<ReportResponse, RequestError> {
         let mut response = ReportResponse { data: [0; 4_000] };
-        // SAFETY: these are the structures of SNP_GET_REPORT, without addresses inside.
+        // SAFETY: these are the structs of SNP_GET_REPORT, without addresses in them.
         unsafe { self.send::<GET_REPORT, _, _>(request, &mut response) }?;
         Ok(response)
     }
 
     fn derived_key(&self, request: &DerivedKeyRequest) -> Result<DerivedKeyResponse, RequestError> {
         let mut response = DerivedKeyResponse { data: [0; 64] };
-        // SAFETY: these are the structures of SNP_GET_DERIVED_KEY, without addresses inside.
+        // SAFETY: these are the structs of SNP_GET_DERIVED_KEY, without addresses in them.
         unsafe { self.send::<GET_DERIVED_KEY, _, _>(request, &mut response) }?;
         Ok(response)
     }
@@ -223,11 +225,11 @@ struct SevGuest {
     path: PathBuf,
 }
 
-/// Whether this is a SEV-SNP guest.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
+/// Returns the guest device as a source of evidence, if this is a SEV-SNP guest.
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
     let path = &paths.sev_guest;
     if !path.exists() {
-        return Err(Lack::new(
+        return Err(MissingSource::new(
             WHAT,
             format!(
                 "{} is not there; run the worker in a SEV-SNP guest, with the driver sev-guest loaded",
@@ -237,7 +239,7 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>
     }
     match Device::open(path) {
         Ok(_) => Ok(Arc::new(SevGuest { path: path.clone() })),
-        Err(error) => Err(Lack::new(WHAT, error.to_string())),
+        Err(error) => Err(MissingSource::new(WHAT, error.to_string())),
     }
 }
 
@@ -265,10 +267,11 @@ fn collect(guest: &impl Guest, binding: &Binding, path: &Path) -> Result<Collect
     let mut table = Box::new([0; TABLE_BYTES]);
     let (response, table) = match guest.extended_report(&request, &mut table) {
         Ok(response) => (response, &table[..]),
-        // Some hosts serve no certificates, or more of them than the kernel takes: the report is there without them.
+        // Some hosts provide no certificates, or more than the kernel's maximum: request the report without
+        // them.
         Err(error) => {
             if error.exit_info >> 32 == HOST_INVALID_LENGTH {
-                tracing::warn!("the host has more certificates than fit; AMD is asked for them");
+                tracing::warn!("the host has more certificates than fit; requesting them from AMD");
             }
             let response = guest
                 .report(&request)
@@ -280,14 +283,14 @@ fn collect(guest: &impl Guest, binding: &Binding, path: &Path) -> Result<Collect
     let certificates = certificates_of_table(table).unwrap_or_else(|problem| {
         tracing::warn!(
             problem,
-            "the host's certificates cannot be read; AMD is asked for them"
+            "reading the host's certificates failed; requesting them from AMD"
         );
         Vec::new()
     });
     Ok(Collected::Snp { report, certificates })
 }
 
-/// The report of the firmware's answer.
+/// Extracts the report from the firmware's response.
 fn report_of(response: &ReportResponse) -> Result<Vec<u8>, String> {
     let (head, rest) = response.data.split_at(RESPONSE_HEAD_BYTES);
     let number = |at: usize| {
@@ -301,7 +304,7 @@ fn report_of(response: &ReportResponse) -> Result<Vec<u8>, String> {
     }
     if length as usize != REPORT_BYTES {
         return Err(format!(
-            "the firmware's report has {length} bytes, and reports have {REPORT_BYTES}"
+            "the firmware's report has {length} bytes instead of {REPORT_BYTES}"
         ));
     }
     rest.get(..REPORT_BYTES)
@@ -309,12 +312,13 @@ fn report_of(response: &ReportResponse) -> Result<Vec<u8>, String> {
         .ok_or_else(|| "the firmware's report is cut off".to_owned())
 }
 
-/// A secret that the firmware gives to this workload on this chip only, and its own report, which says how it was started.
+/// Returns a secret that the firmware derives for this workload on this chip only, and the workload's own
+/// report, which shows how it was started.
 pub(crate) fn derived_key(path: &Path) -> Result<Zeroizing<[u8; 32]>, SourceError> {
     derived_key_of(&Device::open(path)?, path)
 }
 
-/// A report without certificates, asked with nothing: what the guest says of itself.
+/// Returns a report without certificates and with empty report data: the guest's statement about itself.
 pub(crate) fn own_report(path: &Path) -> Result<Vec<u8>, SourceError> {
     let request = ReportRequest {
         user_data: [0; 64],
@@ -331,7 +335,7 @@ pub(crate) fn own_report(path: &Path) -> Result<Vec<u8>, SourceError> {
 fn derived_key_of(guest: &impl Guest, path: &Path) -> Result<Zeroizing<[u8; 32]>, SourceError> {
     let device = || path.display().to_string();
     let request = DerivedKeyRequest {
-        // From the chip's own key.
+        // Root: the chip's own key (VCEK).
         root_key_select: 0,
         reserved: 0,
         guest_field_select: KEY_FIELDS,
@@ -355,7 +359,7 @@ fn derived_key_of(guest: &impl Guest, path: &Path) -> Result<Zeroizing<[u8; 32]>
             format!("the firmware derived no key: status {status:#x}"),
         ));
     }
-    // A key that everybody can guess is none.
+    // A key that everybody can guess must not be used.
     if *key == [0; 32] {
         return Err(SourceError::refused(device(), "the firmware derived no key"));
     }
@@ -371,12 +375,12 @@ mod tests {
         *,
     };
 
-    /// A firmware with its host.
+    /// A fake firmware with its host.
     struct Fake {
         status: u32,
         length: u32,
         table: Vec<u8>,
-        /// What the host says instead of certificates.
+        /// The host's status in place of certificates.
         refusal: Option<u64>,
     }
 
@@ -491,7 +495,7 @@ mod tests {
 
     #[test]
     fn requests_have_the_numbers_of_the_kernels_interface() {
-        // _IOWR('S', n, 32 bytes).
+        // `_IOWR('S', n, 32 bytes)`.
         assert_eq!(GET_REPORT, 0xc020_5300);
         assert_eq!(GET_DERIVED_KEY, 0xc020_5301);
         assert_eq!(GET_EXTENDED_REPORT, 0xc020_5302);

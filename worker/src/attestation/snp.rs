@@ -1,9 +1,10 @@
-//! What SEV-SNP needs beside a report: the certificates of the key that signed it.
+//! Certificates of the key that signed a SEV-SNP report.
 //!
-//! They come from the host, as a table beside the report; else from a file that the configuration names; else from AMD's
-//! service (KDS), by the chip's id and the versions of its firmware. Source of the table: AMD, *SEV-ES Guest-Hypervisor
-//! Communication Block Standardization* (56421), extended guest requests; of the service: AMD, *VCEK Certificate and KDS
-//! Interface Specification* (57230) and *VLEK Certificate and KDS Interface Specification*.
+//! They come from the host, as a table beside the report; else from the file in the configuration; else from
+//! AMD's key distribution service (KDS), by the chip's id and the versions of its firmware. Source of the
+//! table: AMD, *SEV-ES Guest-Hypervisor Communication Block Standardization* (56421), extended guest
+//! requests; of the service: AMD, *VCEK Certificate and KDS Interface Specification* (57230) and *VLEK
+//! Certificate and KDS Interface Specification*.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,19 +23,19 @@ use super::{
     source::SourceError,
 };
 
-/// Bytes of the longest table of certificates that is read; kernels take no more than 16 KiB.
+/// Maximum length of a certificate table, in bytes; kernels accept at most 16 KiB.
 pub(super) const MAX_TABLE_BYTES: usize = 64 * 1_024;
 
-/// Bytes of an entry of the table: what it is, where it lies, and how long it is.
+/// Length of an entry of the table, in bytes: kind (GUID), offset and length.
 const ENTRY_BYTES: usize = 24;
 
-/// Most entries that are looked at. Five kinds are known.
+/// Maximum number of entries. Five kinds are known.
 const MAX_ENTRIES: usize = 32;
 
-/// Bytes of the longest file with certificates that is read: three of them as PEM.
+/// Maximum length of a file with certificates, in bytes: three of them as PEM.
 const MAX_FILE_BYTES: usize = 16 * 1_024;
 
-/// Kinds of certificates by their GUIDs, as the table has them.
+/// GUIDs of the kinds of certificates in the table.
 mod guid {
     pub(super) const VCEK: [u8; 16] = 0x63da758d_e664_4564_adc5_f4b93be8accd_u128.to_be_bytes();
     pub(super) const VLEK: [u8; 16] = 0xa8074bc2_a25a_483e_aae6_39c045a0b8a1_u128.to_be_bytes();
@@ -42,8 +43,8 @@ mod guid {
     pub(super) const END: [u8; 16] = [0; 16];
 }
 
-/// The certificates of a table: the chip's or the cloud's, then its authority's, as far as they are there. Nothing for an
-/// empty table. The root's is left out: the chain has its own.
+/// Returns the certificates of a table: the chip's or the cloud's, then its authority's, as far as they are
+/// present. None for an empty table. The root's is left out: the chain has its own.
 pub(super) fn certificates_of_table(table: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     const CUT: &str = "the table of certificates ends within an entry";
     const OUTSIDE: &str = "an entry of the table of certificates lies outside it";
@@ -76,11 +77,11 @@ pub(super) fn certificates_of_table(table: &[u8]) -> Result<Vec<Vec<u8>>, &'stat
     Err("the table of certificates does not end")
 }
 
-/// Some hosts write certificates as PEM.
+/// Reads one certificate. Some hosts encode it as PEM.
 fn one_certificate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     if bytes.starts_with(b"-----BEGIN") {
         let mut certificates =
-            certificates_of_pem(bytes).map_err(|_| "a certificate of the table is no PEM")?;
+            certificates_of_pem(bytes).map_err(|_| "a certificate of the table is not valid PEM")?;
         return match certificates.len() {
             1 => certificates.pop().ok_or("an entry has no certificate"),
             _ => Err("an entry of the table has more than one certificate"),
@@ -92,49 +93,49 @@ fn one_certificate(bytes: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(bytes.to_vec())
 }
 
-/// The chain of the key that signed a report, or why it cannot be had.
+/// Reason why the certificate chain of a report's key is not available.
 #[derive(Debug, thiserror::Error)]
-pub enum ChainError {
+pub enum CertificateError {
     /// The report cannot be read.
     #[error("the report cannot be read: {0}")]
     Report(#[from] assay_evidence::EvidenceError),
-    /// The configured file is of no use.
+    /// The configured file is unusable.
     #[error(
-        "the file with the chip's certificates is of no use: {0}; correct `assay.attestation.amd_certificate_file`"
+        "the file with the chip's certificates is unusable: {0}; correct `assay.attestation.amd_certificate_file`"
     )]
     File(String),
-    /// AMD's service did not give them.
+    /// AMD's service did not return the certificates.
     #[error(
-        "the host gives no certificate of the chip, and AMD's service does not either: {0}; have the host give them, or \
+        "neither the host nor AMD's service has the chip's certificates: {0}; configure the host to provide them, or \
          name a file with `assay.attestation.amd_certificate_file`"
     )]
     Service(#[from] FetchError),
-    /// A cloud's key can only come from the cloud.
+    /// A VLEK signed the report, and only the cloud that owns it has its certificate.
     #[error(
-        "a key of the cloud's (VLEK) signed the report, and its host gives no certificate of it; put it into a file and name \
+        "a key of the cloud (VLEK) signed the report, and its host provides no certificate of it; put it into a file and name \
          that with `assay.attestation.amd_certificate_file`"
     )]
     CloudKey,
 }
 
-/// Where the certificates of chips come from.
+/// Source of the chips' certificates.
 #[derive(Clone)]
 pub struct AmdCertificates {
     fetch: HttpFetch,
     base_url: String,
     file: Option<PathBuf>,
-    /// What the service gave: it answers few questions of one asker.
+    /// Cached response of the service, which limits the rate of requests.
     known: Arc<Mutex<Option<Known>>>,
 }
 
-/// What the service's answer depends on: the chip and its versions.
+/// Key of the cache: the chip's id and its firmware's versions.
 type Asked = ([u8; 64], SnpTcb);
 
-/// A chain, and what it was asked for by.
+/// A certificate chain with its key.
 type Known = (Asked, Vec<Vec<u8>>);
 
 impl AmdCertificates {
-    /// From a file, where one is named, else from the service at this URL.
+    /// Uses a file if one is named, else the service at this URL.
     pub fn new(fetch: HttpFetch, base_url: &str, file: Option<PathBuf>) -> Self {
         Self {
             fetch,
@@ -144,14 +145,14 @@ impl AmdCertificates {
         }
     }
 
-    /// The chain of the key that signed a report: the chip's or cloud's certificate, then its authority's. `given` is what
-    /// the host gave.
+    /// Returns the certificate chain of the key that signed a report: the chip's or cloud's certificate, then
+    /// its authority's. `given` are the certificates from the host.
     pub async fn chain_of(
         &self,
         report: &[u8],
         mut given: Vec<Vec<u8>>,
         now_s: u64,
-    ) -> Result<Vec<Vec<u8>>, ChainError> {
+    ) -> Result<Vec<Vec<u8>>, CertificateError> {
         if is_outdated(report, &given, now_s) {
             tracing::warn!("the host's certificate of the chip is for another version of its firmware");
             given.clear();
@@ -167,15 +168,16 @@ impl AmdCertificates {
             Some(Product::Milan) => &[Product::Milan],
             Some(Product::Genoa) => &[Product::Genoa],
             Some(Product::Turin) => &[Product::Turin],
-            // Older firmware does not say it. AMD knows each chip under its own product only.
+            // Older firmware does not state its product. AMD's service finds a chip under its own product
+            // only.
             None => &[Product::Milan, Product::Genoa],
         };
-        let mut outcome = Err(ChainError::CloudKey);
+        let mut outcome = Err(CertificateError::CloudKey);
         for product in products {
             outcome = self.ask(report, *product, &given).await;
             let is_unknown = matches!(
                 &outcome,
-                Err(ChainError::Service(FetchError::Status { code: 404, .. }))
+                Err(CertificateError::Service(FetchError::Status { code: 404, .. }))
             );
             if !is_unknown {
                 break;
@@ -189,7 +191,7 @@ impl AmdCertificates {
         report: &[u8],
         product: Product,
         given: &[Vec<u8>],
-    ) -> Result<Vec<Vec<u8>>, ChainError> {
+    ) -> Result<Vec<Vec<u8>>, CertificateError> {
         let claims = ReportClaims::read(report, product)?;
         let asked = (claims.chip_id, claims.reported);
         if let Some((known, chain)) = &*self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -199,7 +201,7 @@ impl AmdCertificates {
         }
         let leaf = match given.first() {
             Some(leaf) => leaf.clone(),
-            None if claims.is_cloud_key => return Err(ChainError::CloudKey),
+            None if claims.is_cloud_key => return Err(CertificateError::CloudKey),
             None => {
                 let url = chip_url(&self.base_url, product, &claims.chip_id, &claims.reported);
                 self.fetch.get(&url, MAX_CERTIFICATE_BYTES).await?.body
@@ -211,15 +213,15 @@ impl AmdCertificates {
         let authority = certificates_of_pem(&authorities)?
             .into_iter()
             .next()
-            .ok_or(ChainError::CloudKey)?;
+            .ok_or(CertificateError::CloudKey)?;
         let chain = vec![leaf, authority];
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, chain.clone()));
         Ok(chain)
     }
 }
 
-/// Whether certificates are for other versions than the report's: a host has to fetch new ones after an update of its
-/// firmware. What cannot be verified here is for the chain to judge.
+/// Returns true if the certificates are for other firmware versions than the report's: after a firmware
+/// update a host must fetch new ones. The chain judges certificates that cannot be verified here.
 fn is_outdated(report: &[u8], chain: &[Vec<u8>], now_s: u64) -> bool {
     let slices: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
     let Ok(key) = vendor_roots().and_then(|roots| verify_chip_key(&slices, &roots, &[], false, now_s)) else {
@@ -228,7 +230,7 @@ fn is_outdated(report: &[u8], chain: &[Vec<u8>], now_s: u64) -> bool {
     ReportClaims::read(report, key.product).is_ok_and(|claims| claims.reported != key.tcb)
 }
 
-/// How AMD's service calls a product.
+/// Returns the name of a product in AMD's service.
 pub(super) fn product_name(product: Product) -> &'static str {
     match product {
         Product::Milan => "Milan",
@@ -237,7 +239,7 @@ pub(super) fn product_name(product: Product) -> &'static str {
     }
 }
 
-/// Where AMD's service has a chip's certificate.
+/// Returns the URL of a chip's certificate at AMD's service.
 fn chip_url(base_url: &str, product: Product, chip_id: &[u8; 64], tcb: &SnpTcb) -> String {
     let SnpTcb {
         fmc,
@@ -249,7 +251,7 @@ fn chip_url(base_url: &str, product: Product, chip_id: &[u8; 64], tcb: &SnpTcb) 
     let versions = format!("blSPL={boot_loader:02}&teeSPL={tee:02}&snpSPL={snp:02}&ucodeSPL={microcode:02}");
     let name = product_name(product);
     match product {
-        // A Turin chip's id has eight bytes, with zeros behind them in reports.
+        // A Turin chip's id has eight bytes, padded with zeros in reports.
         Product::Turin => {
             let id = hex::encode(chip_id.first_chunk::<8>().map_or(&chip_id[..], |id| &id[..]));
             format!("{base_url}/vcek/v1/{name}/{id}?fmcSPL={fmc:02}&{versions}")
@@ -260,8 +262,8 @@ fn chip_url(base_url: &str, product: Product, chip_id: &[u8; 64], tcb: &SnpTcb) 
     }
 }
 
-/// The chain in a file: PEM, the chip's or cloud's certificate first, then its authority's.
-fn chain_of_file(path: &Path) -> Result<Vec<Vec<u8>>, ChainError> {
+/// Reads the certificate chain in a file: PEM, the chip's or cloud's certificate first, then its authority's.
+fn chain_of_file(path: &Path) -> Result<Vec<Vec<u8>>, CertificateError> {
     let read = || -> Result<Vec<Vec<u8>>, SourceError> {
         let text = bounded::read(path, MAX_FILE_BYTES)?;
         let chain = certificates_of_pem(&text)
@@ -272,12 +274,12 @@ fn chain_of_file(path: &Path) -> Result<Vec<Vec<u8>>, ChainError> {
         Err(SourceError::refused(
             path.display().to_string(),
             format!(
-                "it has {} certificate(s), and has to have the chip's and its authority's (ASK), in this order, as PEM",
+                "it has {} certificate(s); it must have the chip's and its authority's (ASK), in this order, as PEM",
                 chain.len()
             ),
         ))
     };
-    read().map_err(|error| ChainError::File(error.to_string()))
+    read().map_err(|error| CertificateError::File(error.to_string()))
 }
 
 #[cfg(test)]
@@ -294,10 +296,10 @@ pub(super) mod tests {
         *,
     };
 
-    /// When the real certificates are valid, in seconds since 1970.
+    /// Time at which the real certificates are valid, in seconds since 1970.
     const NOW_S: u64 = 1_750_809_600;
 
-    /// A table with these entries, the bytes of each behind it.
+    /// Makes a table of these entries, followed by the bytes of each.
     fn table_of(entries: &[([u8; 16], &[u8])]) -> Vec<u8> {
         let mut offset = (entries.len() + 1) * ENTRY_BYTES;
         let mut table = Vec::new();
@@ -314,7 +316,7 @@ pub(super) mod tests {
 
     const ARK: [u8; 16] = 0xc0b406a4_a803_4952_9743_3fb6014cd0ae_u128.to_be_bytes();
 
-    /// A table as hosts give it.
+    /// Makes a table as hosts provide it.
     pub(in crate::attestation) fn table() -> Vec<u8> {
         table_of(&[
             (ARK, b"the root's"),
@@ -352,7 +354,7 @@ pub(super) mod tests {
                 table_of(&[(guid::ASK, &[1; MAX_CERTIFICATE_BYTES + 1])]),
                 "empty or too long",
             ),
-            (table_of(&[(guid::ASK, b"-----BEGIN NOTHING")]), "no PEM"),
+            (table_of(&[(guid::ASK, b"-----BEGIN NOTHING")]), "not valid PEM"),
         ] {
             let error = certificates_of_table(&table).unwrap_err();
             assert!(error.contains(problem), "{error}");
@@ -405,7 +407,7 @@ pub(super) mod tests {
         );
     }
 
-    /// A report of a product by its processor's numbers; version 2 does not say them.
+    /// Makes a report with the family and model of a processor; version 2 has no such fields.
     fn report(version: u8, family: u8, model: u8) -> Vec<u8> {
         let mut report = vec![0; assay_evidence::snp::REPORT_BYTES];
         report[0] = version;
@@ -431,13 +433,13 @@ pub(super) mod tests {
         })
         .await;
         let certificates = AmdCertificates::new(HttpFetch::new(), &format!("{}/", server.url), None);
-        // The report of a Genoa that says so, and one that does not.
+        // A Genoa's report that states its product, and one that does not.
         for report in [report(3, 0x19, 0x11), report(2, 0, 0)] {
             let chain = certificates.chain_of(&report, Vec::new(), NOW_S).await.unwrap();
             assert_eq!(chain, [b"the chip's".to_vec(), vec![1, 2, 3]]);
         }
         let asked = server.requests();
-        // Milan was tried for the second one before what is known was looked at.
+        // For the second report, Milan was tried before the cache was checked for Genoa.
         assert_eq!(
             asked.iter().filter(|path| path.contains("Genoa")).count(),
             2,
@@ -463,7 +465,7 @@ pub(super) mod tests {
             .unwrap();
         assert_eq!(chain, whole);
         assert!(server.requests().is_empty());
-        // The authority of a cloud's key is another one.
+        // A VLEK has another authority.
         let mut cloud = report(3, 0x19, 1);
         cloud[0x48] = 1 << 2;
         let chain = certificates.chain_of(&cloud, vec![vec![7]], NOW_S).await.unwrap();
@@ -472,7 +474,7 @@ pub(super) mod tests {
             .chain_of(&cloud, Vec::new(), NOW_S)
             .await
             .unwrap_err();
-        assert!(matches!(error, ChainError::CloudKey), "{error}");
+        assert!(matches!(error, CertificateError::CloudKey), "{error}");
     }
 
     #[tokio::test]
@@ -519,7 +521,7 @@ pub(super) mod tests {
             .await
             .unwrap();
         assert_eq!(chain, given);
-        // The host was updated: the microcode's version, as reported.
+        // Firmware update of the host: another microcode version in the report.
         report[0x187] += 1;
         let chain = certificates.chain_of(&report, given, NOW_S).await.unwrap();
         assert_eq!(chain, [b"the new one".to_vec(), vec![1, 2, 3]]);

@@ -1,17 +1,14 @@
-//! What evidence can come from, and what a machine lacks where none can.
+//! The interface to a source of evidence, and the reason why a machine lacks one.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use assay_evidence::Binding;
 use assay_primitives::market::TeeKind;
 
-use super::{configfs, gramine, nvidia, sev_guest, tdx_guest};
-
-/// Where the devices are that give evidence. Tests put files of their own there.
+/// Paths of the devices that give evidence. Tests put files of their own there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DevicePaths {
     /// Folder of the kernel's reports: configfs-tsm.
@@ -20,7 +17,8 @@ pub struct DevicePaths {
     pub sev_guest: PathBuf,
     /// The device of a TDX trust domain.
     pub tdx_guest: PathBuf,
-    /// Says where the host of a trust domain serves quotes, for kernels that do not ask it themselves.
+    /// File that says where the host of a trust domain serves quotes, for kernels that do not ask it
+    /// themselves.
     pub tdx_attest_config: PathBuf,
     /// Folder of Gramine's pseudo-files in an SGX enclave.
     pub gramine: PathBuf,
@@ -29,7 +27,7 @@ pub struct DevicePaths {
 }
 
 impl DevicePaths {
-    /// Where Linux has them.
+    /// Returns the paths on Linux.
     pub fn of_linux() -> Self {
         Self {
             tsm_reports: "/sys/kernel/config/tsm/report".into(),
@@ -41,7 +39,7 @@ impl DevicePaths {
         }
     }
 
-    /// The same below a folder.
+    /// Returns the same paths below a folder.
     #[cfg(test)]
     pub(crate) fn below(folder: &Path) -> Self {
         Self {
@@ -55,7 +53,7 @@ impl DevicePaths {
     }
 }
 
-/// What a device gave. Nothing of it is verified.
+/// Evidence as a device gave it. Nothing of it is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Collected {
     /// An SGX or TDX quote.
@@ -76,29 +74,29 @@ pub enum Collected {
     },
 }
 
-/// Something that signs what it is asked with. One that exists was found present.
+/// A device that signs evidence. A value exists only for a device that was found.
 pub trait EvidenceSource: Send + Sync + 'static {
-    /// What it is, for people; no two of a machine have the same.
+    /// Returns the name for people; unique on its machine.
     fn name(&self) -> &str;
 
-    /// What it signs as.
+    /// Returns the kind of TEE that signs.
     fn kind(&self) -> TeeKind;
 
-    /// Asks for evidence that is bound to this. May take seconds, and blocks.
+    /// Collects evidence that is bound to `binding`. Blocks, for seconds at times.
     fn collect(&self, binding: &Binding) -> Result<Collected, SourceError>;
 }
 
-/// Evidence that could not be collected.
+/// Error of collecting evidence.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The system refused.
     #[error("cannot {action} {}: {source}{}", path.display(), remedy(source))]
     Io {
-        /// What was tried, such as `read`.
+        /// The action that failed, such as `read`.
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: io::Error,
     },
     /// More bytes than any genuine answer has.
@@ -109,7 +107,7 @@ pub enum SourceError {
         /// Most bytes that are read.
         limit: usize,
     },
-    /// Somebody else wrote into the same report.
+    /// Another program wrote into the same report.
     #[error(
         "another program wrote into {} while the report was made; it is asked for again",
         path.display()
@@ -118,12 +116,12 @@ pub enum SourceError {
         /// The report's folder.
         path: PathBuf,
     },
-    /// The device answered with something else than it should.
+    /// The device refused, or its answer is no evidence.
     #[error("{device} gave no evidence: {reason}")]
     Refused {
         /// The device.
         device: String,
-        /// What it said, and what to do where that is known.
+        /// Its answer, and the remedy if that is known.
         reason: String,
     },
 }
@@ -152,81 +150,31 @@ impl SourceError {
     }
 }
 
-/// What a machine lacks for a kind of evidence, and what would give it.
+/// A source of evidence that a machine does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lack {
-    /// What was looked for.
-    pub what: &'static str,
-    /// What is missing, and what to do about it.
+pub struct MissingSource {
+    /// Name of the source that was looked for.
+    pub name: &'static str,
+    /// The reason why it is missing, and the remedy.
     pub reason: String,
 }
 
-impl Lack {
-    pub(super) fn new(what: &'static str, reason: impl Into<String>) -> Self {
+impl MissingSource {
+    pub(super) fn new(name: &'static str, reason: impl Into<String>) -> Self {
         Self {
-            what,
+            name,
             reason: reason.into(),
         }
     }
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for MissingSource {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.what, self.reason)
+        write!(formatter, "{}: {}", self.name, self.reason)
     }
 }
 
-/// Looks for the evidence of a processor.
-type Look = fn(&DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>;
-
-/// Every source of evidence of a machine, and what it lacks for more.
-#[derive(Clone, Default)]
-pub struct Survey {
-    /// What is there: at most one for the processor, and one for each GPU.
-    pub sources: Vec<Arc<dyn EvidenceSource>>,
-    /// What is not there. Nothing about processors where a source for the processor was found.
-    pub lacks: Vec<Lack>,
-}
-
-impl Survey {
-    /// Looks at the machine. Blocks for as long as drivers take to answer.
-    pub fn of(paths: &DevicePaths) -> Self {
-        let mut survey = Self::default();
-        let processors: [Look; 4] = [
-            // Inside an enclave nothing else is to be seen.
-            gramine::look,
-            // The kernel's own way, where it has one.
-            configfs::look,
-            sev_guest::look,
-            tdx_guest::look,
-        ];
-        for look in processors {
-            match look(paths) {
-                Ok(source) => {
-                    survey.sources.push(source);
-                    survey.lacks.clear();
-                    break;
-                }
-                Err(lack) => survey.lacks.push(lack),
-            }
-        }
-        match nvidia::look(paths) {
-            Ok(gpus) => survey.sources.extend(gpus),
-            Err(lack) => survey.lacks.push(lack),
-        }
-        survey
-    }
-
-    /// What the processor signs as, where it signs.
-    pub fn processor(&self) -> Option<TeeKind> {
-        self.sources
-            .iter()
-            .map(|source| source.kind())
-            .find(|kind| *kind != TeeKind::NvidiaGpu)
-    }
-}
-
-/// How a kind of TEE is called in texts and metrics.
+/// Returns the name of a kind of TEE in texts and metrics.
 pub fn kind_name(kind: TeeKind) -> &'static str {
     match kind {
         TeeKind::Sgx => "sgx",

@@ -1,29 +1,29 @@
-//! How the machine's attestation stands, as the HTTP interface shows it.
+//! Status of the machine's attestation, as the HTTP interface shows it.
 
 use serde::Serialize;
 
-/// How the machine's attestation stands.
+/// Status of the machine's attestation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AttestationStatus {
-    /// How the key that consumers seal to is kept: `file`, `sealed` by the TEE, or in `memory`.
+    /// Storage of the key that consumers seal to: `file`, `sealed` by the TEE, or in `memory`.
     pub sealing_key: &'static str,
-    /// What gives evidence.
+    /// Status of each source of evidence.
     pub sources: Vec<SourceStatus>,
-    /// What the machine lacks for more.
+    /// Sources that the machine lacks, with the remedy.
     pub lacks: Vec<String>,
-    /// What keeps all of it from attesting.
+    /// Problem that keeps all sources from attesting.
     pub problem: Option<String>,
 }
 
-/// How a source of evidence stands.
+/// Status of a source of evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceStatus {
-    /// What it is.
+    /// Name of the source.
     pub name: String,
-    /// The kind of TEE.
+    /// Kind of the TEE.
     pub kind: &'static str,
-    /// Until when its evidence counts on chain, in seconds since 1970; nothing where it has none.
+    /// End of its valid evidence on chain, in seconds since 1970; nothing if it has none.
     pub until_s: Option<u64>,
-    /// Why the last attempt came to nothing; nothing after one that succeeded.
+    /// Error of the last attempt; nothing if that succeeded.
     pub last_error: Option<String>,
 }

@@ -1,10 +1,11 @@
 //! TDX trust domains whose kernel has no configfs-tsm.
 //!
-//! `/dev/tdx_guest` gives a TDREPORT, which only the same machine can verify. A service on the host, next to its quoting
-//! enclave, makes a quote of it; it listens on vsock, at the port that `/etc/tdx-attest.conf` names. Sources: Linux,
-//! `include/uapi/linux/tdx-guest.h` and `vm_sockets.h`; Intel's `qgs_msg_lib.h`, and QEMU's `tdx-quote-generator.c`, which
-//! speaks the same protocol: a length of four bytes, most significant first, then a message whose numbers are least
-//! significant first. The compiler cannot check one request to the kernel and the form of an address.
+//! `/dev/tdx_guest` returns a TDREPORT, which only the same machine can verify. A service on the host, next
+//! to its quoting enclave, makes a quote of it; it listens on vsock, at the port that `/etc/tdx-attest.conf`
+//! names. Sources: Linux, `include/uapi/linux/tdx-guest.h` and `vm_sockets.h`; Intel's `qgs_msg_lib.h`, and
+//! QEMU's `tdx-quote-generator.c`, which speaks the same protocol: a big-endian length of four bytes, then a
+//! message of little-endian numbers. One ioctl and one socket address are unsafe: the kernel defines their
+//! structs.
 
 use std::{
     fs::File,
@@ -25,29 +26,29 @@ use rustix::net::{
 
 use super::{
     bounded,
-    source::{Collected, DevicePaths, EvidenceSource, Lack, SourceError},
+    source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError},
 };
 
 const WHAT: &str = "TDX";
 
-/// Bytes of the longest configuration file that is read.
+/// Maximum length of the configuration file, in bytes.
 const MAX_CONFIG_BYTES: usize = 4_096;
 
-/// Bytes of a TDREPORT.
+/// Length of a TDREPORT, in bytes.
 const REPORT_BYTES: usize = 1_024;
 
-/// Longest time that the service has for each part of its answer.
+/// Timeout of each read and write.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The host, as a trust domain's vsock calls it.
+/// Context id (CID) of the host on vsock.
 const HOST_CID: u32 = 2;
 
-/// Version of the protocol, and the numbers of its messages.
+/// Version of the protocol, and the types of its messages.
 const VERSION: [u8; 4] = [1, 0, 1, 0];
 const GET_QUOTE_REQUEST: u32 = 0;
 const GET_QUOTE_RESPONSE: u32 = 1;
 
-/// Version, kind, length and error of a message.
+/// Length of a message's head, in bytes: version, type, length and error.
 const HEAD_BYTES: usize = 16;
 
 /// `struct tdx_report_req`.
@@ -67,7 +68,7 @@ struct VsockAddress {
     zero: [u8; 4],
 }
 
-// The kernel has these lengths in its own interface.
+// Sizes that the kernel's interface defines.
 const _: () = {
     assert!(size_of::<ReportRequest>() == 1_088);
     assert!(size_of::<VsockAddress>() == 16);
@@ -76,8 +77,8 @@ const _: () = {
 const GET_REPORT: rustix::ioctl::Opcode = rustix::ioctl::opcode::read_write::<ReportRequest>(b'T', 1);
 
 #[allow(unsafe_code, reason = "the library has no address of this kind")]
-// SAFETY: the pointer is to the whole address, which lives for as long as the call, and has the form that the kernel gives to
-// addresses of this family.
+// SAFETY: the pointer is to the whole address, which lives for the duration of the call, and has the kernel's
+// format for addresses of this family.
 unsafe impl SocketAddrArg for VsockAddress {
     unsafe fn with_sockaddr<R>(&self, call: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R) -> R {
         call(
@@ -92,21 +93,21 @@ struct TdxGuest {
     port: u32,
 }
 
-/// Whether this is a trust domain whose host makes quotes for it, other than through the kernel.
-pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack> {
-    let lack = |reason: String| Err(Lack::new(WHAT, reason));
+/// Returns the trust domain as a source of quotes, if its host makes them other than through the kernel.
+pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, MissingSource> {
+    let missing = |reason: String| Err(MissingSource::new(WHAT, reason));
     if !paths.tdx_guest.exists() {
-        return lack(format!(
+        return missing(format!(
             "{} is not there; run the worker in a trust domain of a machine with TDX",
             paths.tdx_guest.display()
         ));
     }
     let config = match bounded::read_if_present(&paths.tdx_attest_config, MAX_CONFIG_BYTES) {
         Ok(config) => config.unwrap_or_default(),
-        Err(error) => return lack(error.to_string()),
+        Err(error) => return missing(error.to_string()),
     };
     let Some(port) = port_in(&String::from_utf8_lossy(&config)) else {
-        return lack(format!(
+        return missing(format!(
             "this is a trust domain, but {} alone gives reports that only this machine can verify; run a kernel of 6.7 or \
              later with CONFIG_TSM_REPORTS, so that {} serves quotes, or write `port=4050`, or whichever the host's quote \
              generation service has, into {}",
@@ -121,7 +122,7 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Arc<dyn EvidenceSource>, Lack>
     }))
 }
 
-/// The port that a configuration names: a line `port = number`; what follows a `#` is for people.
+/// Returns the port in a configuration: a line `port = number`; `#` starts a comment.
 fn port_in(config: &str) -> Option<u32> {
     config.lines().find_map(|line| {
         let (line, _) = line.split_once('#').unwrap_or((line, ""));
@@ -150,7 +151,7 @@ impl EvidenceSource for TdxGuest {
     }
 }
 
-/// The report that only this machine can verify.
+/// Returns the TDREPORT, which only this machine can verify.
 #[allow(unsafe_code, reason = "there is no other way to ask this device")]
 fn local_report(device: &Path, binding: &Binding) -> Result<[u8; REPORT_BYTES], SourceError> {
     let file = File::options()
@@ -162,7 +163,7 @@ fn local_report(device: &Path, binding: &Binding) -> Result<[u8; REPORT_BYTES], 
         report_data: binding.report_data(),
         report: [0; REPORT_BYTES],
     };
-    // SAFETY: this is the structure of TDX_CMD_GET_REPORT0, without addresses inside.
+    // SAFETY: this is the struct of TDX_CMD_GET_REPORT0, without addresses in it.
     let outcome = unsafe {
         let updater = rustix::ioctl::Updater::<GET_REPORT, ReportRequest>::new(&mut request);
         rustix::ioctl::ioctl(&file, updater)
@@ -171,7 +172,7 @@ fn local_report(device: &Path, binding: &Binding) -> Result<[u8; REPORT_BYTES], 
     Ok(request.report)
 }
 
-/// A connection to the host that gives up on silence.
+/// Connects to the host, with a timeout for each read and write.
 fn connected(port: u32) -> io::Result<File> {
     let socket = socket_with(
         AddressFamily::VSOCK,
@@ -193,16 +194,16 @@ fn connected(port: u32) -> io::Result<File> {
     Ok(File::from(socket))
 }
 
-/// Has the service make a quote of a report.
+/// Requests a quote of a report from the service.
 fn quote_of(stream: &mut (impl Read + Write), report: &[u8; REPORT_BYTES]) -> Result<Vec<u8>, String> {
-    let broken = |error: io::Error| format!("the connection broke off: {error}");
+    let broken = |error: io::Error| format!("the connection failed: {error}");
     let length = HEAD_BYTES + 8 + REPORT_BYTES;
     let mut message = Vec::with_capacity(4 + length);
     message.extend((length as u32).to_be_bytes());
     message.extend(VERSION);
     message.extend(GET_QUOTE_REQUEST.to_le_bytes());
     message.extend((length as u32).to_le_bytes());
-    // No error, the report's length, and no wish for a quoting enclave in particular.
+    // No error, the report's length, and no choice of a quoting enclave.
     message.extend(0_u32.to_le_bytes());
     message.extend((REPORT_BYTES as u32).to_le_bytes());
     message.extend(0_u32.to_le_bytes());
@@ -220,20 +221,20 @@ fn quote_of(stream: &mut (impl Read + Write), report: &[u8; REPORT_BYTES]) -> Re
     quote_in(&answer)
 }
 
-/// The quote in an answer of the service's.
+/// Extracts the quote from a response of the service.
 fn quote_in(answer: &[u8]) -> Result<Vec<u8>, String> {
     let number = |at: usize| -> Option<u32> {
         let bytes = answer.get(at..at.checked_add(4)?)?;
         Some(u32::from_le_bytes(bytes.try_into().ok()?))
     };
-    let cut = || "its answer is cut off".to_owned();
+    let cut = || "its response is cut off".to_owned();
     let (kind, length, error) = (
         number(4).ok_or_else(cut)?,
         number(8).ok_or_else(cut)?,
         number(12).ok_or_else(cut)?,
     );
     if !answer.starts_with(&[1, 0]) || kind != GET_QUOTE_RESPONSE {
-        return Err("it answers in another protocol".to_owned());
+        return Err("it responds in another protocol".to_owned());
     }
     if error != 0 {
         return Err(format!(
@@ -241,7 +242,7 @@ fn quote_in(answer: &[u8]) -> Result<Vec<u8>, String> {
         ));
     }
     if length as usize != answer.len() {
-        return Err("its answer has another length than it says".to_owned());
+        return Err("its response does not have the length that it states".to_owned());
     }
     let id_length = number(16).ok_or_else(cut)? as usize;
     let quote_length = number(20).ok_or_else(cut)? as usize;
@@ -252,7 +253,7 @@ fn quote_in(answer: &[u8]) -> Result<Vec<u8>, String> {
         {
             Ok(quote.to_vec())
         }
-        _ => Err("its answer has another length than it says".to_owned()),
+        _ => Err("its response does not have the length that it states".to_owned()),
     }
 }
 
@@ -268,7 +269,7 @@ mod tests {
 
     const REPORT: [u8; REPORT_BYTES] = [7; REPORT_BYTES];
 
-    /// An answer with these parts, as the service writes it.
+    /// Makes a response with these parts, as the service encodes it.
     fn answer(kind: u32, error: u32, id: &[u8], quote: &[u8]) -> Vec<u8> {
         let mut answer = VERSION.to_vec();
         answer.extend(kind.to_le_bytes());
@@ -281,7 +282,7 @@ mod tests {
         answer
     }
 
-    /// Asks a service that answers with these bytes; gives what it was asked, too.
+    /// Sends a request to a service that responds with these bytes; also returns the request.
     fn ask(bytes: Vec<u8>) -> (Result<Vec<u8>, String>, Vec<u8>) {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         let service = thread::spawn(move || {
@@ -304,7 +305,7 @@ mod tests {
             let answer = answer(GET_QUOTE_RESPONSE, 0, id, b"the quote");
             let (quote, asked) = ask(framed(&answer));
             assert_eq!(quote.unwrap(), b"the quote");
-            // Length; version 1.1, request, length, no error; the report's length, no list.
+            // Length; version 1.1, type, length, no error; the report's length, no list.
             let expected = "00000418 01000100 00000000 18040000 00000000 00040000 00000000";
             let head = hex::encode(&asked[..28]);
             assert_eq!(head, expected.replace(' ', ""));
@@ -322,13 +323,16 @@ mod tests {
                 framed(&answer(GET_QUOTE_RESPONSE, 0x11001, b"", b"")),
                 "error 0x11001",
             ),
-            (framed(&answer(GET_QUOTE_RESPONSE, 0, b"", b"")), "another length"),
+            (
+                framed(&answer(GET_QUOTE_RESPONSE, 0, b"", b"")),
+                "does not have the length",
+            ),
             (framed(&answer(3, 0, b"", b"quote")), "another protocol"),
-            (framed(&longer), "another length"),
+            (framed(&longer), "does not have the length"),
             (framed(&good[..10]), "cut off"),
             (u32::MAX.to_be_bytes().to_vec(), "more than any quote has"),
-            (framed(&good)[..20].to_vec(), "broke off"),
-            (Vec::new(), "broke off"),
+            (framed(&good)[..20].to_vec(), "connection failed"),
+            (Vec::new(), "connection failed"),
         ] {
             let error = ask(bytes).0.unwrap_err();
             assert!(error.contains(expected), "{expected}: {error}");
@@ -370,12 +374,12 @@ mod tests {
     fn every_missing_piece_says_what_to_do() {
         let folder = tempfile::tempdir().unwrap();
         let paths = DevicePaths::below(folder.path());
-        let lack = |paths: &DevicePaths| look(paths).map(|_| ()).unwrap_err().to_string();
-        assert!(lack(&paths).contains("is not there"));
+        let missing = |paths: &DevicePaths| look(paths).map(|_| ()).unwrap_err().to_string();
+        assert!(missing(&paths).contains("is not there"));
         std::fs::write(&paths.tdx_guest, "").unwrap();
-        assert!(lack(&paths).contains("6.7") && lack(&paths).contains("port=4050"));
+        assert!(missing(&paths).contains("6.7") && missing(&paths).contains("port=4050"));
         std::fs::write(&paths.tdx_attest_config, "port=4050").unwrap();
-        // A file is no device.
+        // A regular file is no device.
         let source = look(&paths).unwrap();
         assert_eq!((source.name(), source.kind()), ("tdx-guest", TeeKind::Tdx));
         let error = source.collect(&BINDING).unwrap_err();

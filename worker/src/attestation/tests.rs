@@ -1,4 +1,4 @@
-//! A machine with devices, and a chain that judges them.
+//! A machine with devices, and a chain that judges their evidence.
 
 #![allow(clippy::unwrap_used)]
 
@@ -7,18 +7,18 @@ use std::{path::PathBuf, sync::Mutex};
 use assay_client::AccountId;
 
 use super::{fetch::tests::Server, *};
-use crate::standing::tests::machine as machine_record;
+use crate::market_status::tests::machine as machine_record;
 
 const MACHINE: u64 = 3;
 const WORKER: [u8; 32] = [2; 32];
 const SEALING: [u8; 32] = [3; 32];
 const GENESIS: [u8; 32] = [9; 32];
 
-/// When the tests begin, in seconds since 1970.
+/// Start time of the tests, in seconds since 1970.
 const BEGIN_S: u64 = 1_750_000_000;
 const LIFETIME_S: u64 = 24 * 3_600;
 
-/// What tests of sources ask them with.
+/// Binding that tests of sources use.
 pub(super) const BINDING: Binding = Binding {
     genesis_hash: GENESIS,
     machine_id: MACHINE,
@@ -27,8 +27,8 @@ pub(super) const BINDING: Binding = Binding {
     anchor_hash: [4; 32],
 };
 
-/// Real evidence, which `scripts/evidence-samples` fetches: from `ASSAY_EVIDENCE_SAMPLES`, or from the folder of that name in
-/// the target folder that this program lies in.
+/// Reads real evidence, which `scripts/evidence-samples` downloads: from `ASSAY_EVIDENCE_SAMPLES`, or from
+/// the folder of that name in the target folder of this program.
 pub(super) fn sample(name: &str) -> Vec<u8> {
     const FOLDER: &str = "evidence-samples";
     let folder = std::env::var_os("ASSAY_EVIDENCE_SAMPLES").map(PathBuf::from);
@@ -48,19 +48,19 @@ pub(super) fn sample(name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The bytes that a sample spells in hexadecimal digits.
+/// Reads a sample that is encoded in hexadecimal.
 pub(super) fn hex_sample(name: &str) -> Vec<u8> {
     hex::decode(sample(name).trim_ascii()).unwrap()
 }
 
-/// The certificates of a sample.
+/// Reads the certificates of a sample.
 pub(super) fn pem_sample(name: &str) -> Vec<Vec<u8>> {
     certificates_of_pem(&sample(name)).unwrap()
 }
 
 // --- a clock that goes with tokio's ---
 
-/// The time that has gone by in a test whose time is tokio's.
+/// Returns the start time plus the time that has passed on tokio's clock.
 fn now_s() -> u64 {
     thread_local! {
         static BEGIN: Instant = Instant::now();
@@ -70,13 +70,13 @@ fn now_s() -> u64 {
 
 // --- devices ---
 
-/// A device that signs by writing down what it was asked with.
+/// A device that signs by repeating the requested data.
 struct Device {
     name: &'static str,
     kind: TeeKind,
-    /// A GPU's chain of certificates; its name where that is all the same.
+    /// Certificate chain of a GPU; its name if the content does not matter.
     chain: Option<Vec<Vec<u8>>>,
-    /// What it says instead.
+    /// Error that it returns instead of evidence.
     refusal: Mutex<Option<&'static str>>,
 }
 
@@ -131,12 +131,12 @@ struct State {
     evidence: Vec<EvidenceRecord>,
     kept_keys: Vec<KeyId>,
     submissions: Vec<Evidence>,
-    /// When, in seconds since the beginning.
+    /// Times of the submissions, in seconds since the start.
     times_s: Vec<u64>,
-    /// What the next submissions are answered with, the last one first.
+    /// Errors of the next submissions, the last one first.
     refusals: Vec<Error>,
     lost: bool,
-    /// Takes evidence and does not show it.
+    /// True if the chain accepts evidence and does not show it.
     forgets: bool,
 }
 
@@ -231,7 +231,7 @@ impl AttestationChain for FakeChain {
         self.ask(|state| {
             state.submissions.push(evidence.clone());
             state.times_s.push(now_s() - BEGIN_S);
-            // Whatever it comes to, there are new blocks.
+            // New blocks come whatever the outcome.
             state.block += 3;
             if let Some(error) = state.refusals.pop() {
                 return Err(error);
@@ -295,7 +295,7 @@ impl World {
             sources,
             collector: None,
             amd: AmdCertificates::new(HttpFetch::new(), "http://127.0.0.1:9", None),
-            show: Box::new(move |sources, problem| *board.lock().unwrap() = (sources, problem)),
+            on_status: Box::new(move |sources, problem| *board.lock().unwrap() = (sources, problem)),
             metrics: metrics.clone(),
             now_s,
         }));
@@ -307,12 +307,12 @@ impl World {
         }
     }
 
-    /// Lets time go by. It stands still while devices answer on threads of their own.
+    /// Lets time pass. The paused clock does not advance while devices run on their own threads.
     async fn pass(&self, seconds: u64) {
         tokio::time::sleep(Duration::from_secs(seconds)).await;
     }
 
-    /// Waits for so many submissions; the time that it takes is short beside every pause.
+    /// Waits for a number of submissions; the time that this takes is short compared with every pause.
     async fn until_submissions(&self, count: usize) {
         for _ in 0..5_000 {
             if self.chain.submissions() >= count {
@@ -353,7 +353,7 @@ async fn machine_is_attested_and_renewed_at_half_of_its_life() {
         (LIFETIME_S / 2 - 60..=LIFETIME_S / 2 + 120).contains(&waited_s),
         "{waited_s}"
     );
-    // The anchor is a later one.
+    // The new anchor is a later block.
     world.pass(60).await;
     let record = world.chain.change(|state| state.evidence[0]);
     assert_eq!(record.anchor, 103);
@@ -375,7 +375,7 @@ async fn every_source_goes_its_own_way() {
     assert!(error.contains("fallen off the bus"), "{error}");
     assert!(world.source(0).until_s.is_some() && world.source(2).until_s.is_some());
     assert_eq!(world.source(1).until_s, None);
-    // Two GPUs are two devices, and come back by themselves.
+    // Two GPUs are two devices, and each recovers by itself.
     *broken.refusal.lock().unwrap() = None;
     world.until_submissions(3).await;
     world.pass(60).await;
@@ -410,7 +410,7 @@ async fn pauses_grow_while_the_chain_refuses() {
 #[test]
 fn longest_pause_is_bounded() {
     let source = snp();
-    let mut track = Track {
+    let mut tracked = TrackedSource {
         source,
         device: None,
         until_s: None,
@@ -419,10 +419,10 @@ fn longest_pause_is_bounded() {
         not_before: None,
         last_error: None,
     };
-    track.failed("again".into());
-    assert!(track.not_before.unwrap() <= Instant::now() + LONGEST_PAUSE);
-    track.succeeded();
-    assert_eq!((track.failures, track.last_error), (0, None));
+    tracked.failed("again".into());
+    assert!(tracked.not_before.unwrap() <= Instant::now() + ATTEMPT_BACKOFF.maximum);
+    tracked.succeeded();
+    assert_eq!((tracked.failures, tracked.last_error), (0, None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -502,7 +502,7 @@ async fn restart_knows_a_gpu_by_its_certificate() {
             until_s: BEGIN_S + 4_000,
         });
     });
-    // The other one has none yet.
+    // The other GPU has no evidence yet.
     let known = gpu("gpu-0", Some(pem_sample("hopper_chain.pem")));
     let world = World::on(chain, vec![known, gpu("gpu-1", None)]);
     world.pass(1_900).await;
@@ -523,7 +523,7 @@ async fn nothing_is_attested_for_keys_that_are_not_here() {
     assert_eq!(world.chain.submissions(), 0);
     let problem = world.shown.lock().unwrap().1.clone().unwrap();
     assert!(problem.contains(&hex::encode(SEALING)), "{problem}");
-    // Once they are rotated, it begins.
+    // After the rotation, attestation starts.
     world
         .chain
         .change(|state| state.machine.as_mut().unwrap().sealing_key = SEALING);
@@ -583,7 +583,7 @@ async fn evidence_that_is_not_shown_is_no_success() {
     assert_eq!(world.metrics.attestations.get(), 0);
 }
 
-/// An attestor that has not begun, for what it does in one step.
+/// Creates an attestor that has not started, for tests of one step.
 fn attestor(chain: FakeChain) -> Attestor<FakeChain> {
     Attestor::new(AttestorParts {
         chain,
@@ -594,14 +594,14 @@ fn attestor(chain: FakeChain) -> Attestor<FakeChain> {
         sources: Vec::new(),
         collector: None,
         amd: AmdCertificates::new(HttpFetch::new(), "http://127.0.0.1:9", None),
-        show: Box::new(|_, _| ()),
+        on_status: Box::new(|_, _| ()),
         metrics: Metrics::new().unwrap(),
         now_s,
     })
 }
 
-fn ready(key: Option<KeyId>) -> Ready {
-    Ready {
+fn prepared(key: Option<KeyId>) -> PreparedEvidence {
+    PreparedEvidence {
         collected: Collected::Snp {
             report: [b"chip", &BINDING.report_data()[..]].concat(),
             certificates: Vec::new(),
@@ -623,7 +623,7 @@ fn key_of(evidence: &Evidence) -> &KeySource {
 #[tokio::test]
 async fn chain_of_certificates_goes_along_until_the_chain_keeps_the_key() {
     let chain = FakeChain::new();
-    // The fake refuses the binding's anchor, which is all the same here.
+    // The fake refuses the anchor of the binding, which does not matter here.
     let keys = |chain: &FakeChain| -> Vec<KeySource> {
         chain.change(|state| {
             state
@@ -635,20 +635,20 @@ async fn chain_of_certificates_goes_along_until_the_chain_keeps_the_key() {
     };
     let whole = KeySource::Chain(vec![vec![1], vec![2]]);
     let attestor = attestor(chain.clone());
-    let _ = attestor.submit(100, &ready(Some([5; 32]))).await;
+    let _ = attestor.submit(100, &prepared(Some([5; 32]))).await;
     assert_eq!(keys(&chain), std::slice::from_ref(&whole));
-    let _ = attestor.submit(100, &ready(None)).await;
+    let _ = attestor.submit(100, &prepared(None)).await;
     assert_eq!(keys(&chain), std::slice::from_ref(&whole));
 
     chain.change(|state| state.kept_keys.push([5; 32]));
-    // What the chain keeps may be outdated: it is said once more, with the certificates.
+    // The chain's entry may be outdated: the evidence is sent again, with the certificates.
     for (refusal, expected) in [
         ("Refused", vec![KeySource::Known([5; 32]), whole.clone()]),
         ("NoSuchKey", vec![KeySource::Known([5; 32]), whole.clone()]),
         ("DeviceTaken", vec![KeySource::Known([5; 32])]),
     ] {
         chain.change(|state| state.refusals = vec![refused(refusal)]);
-        let _ = attestor.submit(100, &ready(Some([5; 32]))).await;
+        let _ = attestor.submit(100, &prepared(Some([5; 32]))).await;
         assert_eq!(keys(&chain), expected, "{refusal}");
     }
 }
@@ -658,7 +658,7 @@ async fn real_evidence_is_named_as_the_chain_names_it() {
     let quote = sample("tdx_quote");
     let attestor = attestor(FakeChain::new());
     let found = attestor
-        .ready(Collected::Quote(quote.clone()), 1_750_809_600)
+        .prepare(Collected::Quote(quote.clone()), 1_750_809_600)
         .await
         .unwrap();
     assert_eq!(found.certificates.len(), 3);
@@ -677,20 +677,20 @@ async fn real_evidence_is_named_as_the_chain_names_it() {
         report: hex_sample("report_milan.hex"),
         certificates: vec![sample("vcek_milan.der"), authority],
     };
-    let found = attestor.ready(collected, 1_750_809_600).await.unwrap();
+    let found = attestor.prepare(collected, 1_750_809_600).await.unwrap();
     assert!(found.key.is_some() && found.device.is_none());
 
     let collected = Collected::Gpu {
         report: hex_sample("hopper_report.hex"),
         chain: pem_sample("hopper_chain.pem"),
     };
-    let found = attestor.ready(collected, 1_750_809_600).await.unwrap();
+    let found = attestor.prepare(collected, 1_750_809_600).await.unwrap();
     assert!(found.key.is_some());
-    // The device is the one that the verifier of evidence names.
+    // The device id is the one that the verifier of evidence computes.
     assert_eq!(found.device, Some(device_of("NVIDIA:GH100:48B02D92494BADF4")));
 }
 
-/// The hash of a GPU's identity, written out.
+/// Computes the hash of a GPU's identity.
 fn device_of(identity: &str) -> [u8; 32] {
     sp_crypto_hashing::blake2_256(format!("assay/evidence/device/v1/nvidia/{identity}").as_bytes())
 }
@@ -704,7 +704,11 @@ async fn chip_without_certificates_is_an_error_that_says_what_to_do() {
         report: vec![0; assay_evidence::snp::REPORT_BYTES],
         certificates: Vec::new(),
     };
-    let error = attestor.ready(collected, BEGIN_S).await.map(|_| ()).unwrap_err();
+    let error = attestor
+        .prepare(collected, BEGIN_S)
+        .await
+        .map(|_| ())
+        .unwrap_err();
     assert!(
         error
             .to_string()

@@ -1,4 +1,4 @@
-//! `assay-worker challenge bench`: how fast this machine answers, and which classes it can hold.
+//! `assay-worker challenge bench`: measures how fast this machine answers, and which classes it can hold.
 
 use std::{
     cell::Cell,
@@ -21,37 +21,38 @@ use serde_json::{Value, json};
 
 use crate::{chain::bounded, config::Config};
 
-/// What to measure, and which classes to judge.
+/// Measurements to make, and classes to judge.
 #[derive(Clone, Debug, Args)]
 pub struct BenchArguments {
     /// Measure only this back end: cpu, wgpu or cuda. May be given several times. Default: all.
     #[arg(long = "prover", value_name = "BACK_END")]
     pub back_ends: Vec<BackEnd>,
 
-    /// Seconds that filling and walking take each, about.
+    /// Approximate duration of filling and of walking, in seconds each.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub seconds: u64,
 
-    /// Also answer in full, and time, the challenge of every class that the memory suffices for.
+    /// Also answer and time the full challenge of every class that fits into the memory.
     #[arg(long)]
     pub full: bool,
 
     /// A class to judge: its name in the chain's catalogue, or
-    /// NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS, which needs no chain. May be given several times.
-    /// Default: every class of the catalogue.
+    /// NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS, which needs no chain. May be given several
+    /// times. Default: every class of the catalogue.
     #[arg(long = "class", value_name = "CLASS")]
     pub classes: Vec<String>,
 
-    /// WebSocket URL of a node whose chain's catalogue counts. Default: the one in the configuration file, if there is one.
+    /// WebSocket URL of a node of the chain whose catalogue is used. Default: the URL in the configuration
+    /// file, if there is one.
     #[arg(long, value_name = "URL")]
     pub chain: Option<String>,
 
-    /// How the figures are printed.
+    /// Output format.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
 }
 
-/// How figures are printed.
+/// Format of the figures.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Output {
     /// A table for people.
@@ -60,44 +61,44 @@ pub enum Output {
     Json,
 }
 
-/// Why nothing was measured.
+/// Reason why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// A class is neither a name nor parameters.
+    /// A class is neither a name nor a list of parameters.
     #[error(transparent)]
     BadClass(#[from] BadClass),
-    /// The chain does not say what classes are challenged with.
+    /// The chain's catalogue cannot be read.
     #[error("the chain's catalogue cannot be read: {0}")]
     Chain(#[from] assay_client::Error),
-    /// The catalogue has no such class.
+    /// The catalogue does not have the class.
     #[error("the chain challenges no class '{name}'; it challenges {known}")]
     UnknownClass {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The names that there are.
+        /// The names in the catalogue.
         known: String,
     },
-    /// Names need a catalogue.
+    /// A class is given by name, and there is no chain whose catalogue has it.
     #[error(
-        "the class '{name}' is a name, and there is no chain to look it up on; give `--chain URL`, a configuration \
+        "no chain is configured to look up the class '{name}'; give `--chain URL`, a configuration \
          file with `--config`, or the class as NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS"
     )]
     NoChain {
-        /// What was asked for.
+        /// The requested name.
         name: String,
     },
     /// No device could be measured.
     #[error("no device could be measured")]
     NothingMeasured,
-    /// The figures cannot be printed.
+    /// The figures cannot be written.
     #[error("the figures cannot be printed: {0}")]
     Output(#[from] io::Error),
-    /// The measurement broke off.
-    #[error("the measurement broke off: {0}")]
+    /// The task of the measurement panicked or was cancelled.
+    #[error("the measurement failed: {0}")]
     BrokeOff(#[from] tokio::task::JoinError),
 }
 
-/// Measures every device and prints what it can hold.
+/// Measures every device and prints the classes that it can hold.
 pub async fn run(
     arguments: BenchArguments,
     config: Option<&Config>,
@@ -136,7 +137,7 @@ pub async fn run(
     }
 }
 
-/// The classes that were named, or all that the chain challenges; none where there is no chain to ask.
+/// Returns the named classes, or else all classes that the chain challenges; none if no chain is configured.
 async fn classes(
     arguments: &BenchArguments,
     config: Option<&Config>,
@@ -191,7 +192,7 @@ async fn classes(
     Ok(classes)
 }
 
-/// What is done with every device.
+/// Measurements to make on every device.
 struct Bench {
     stage_time: Duration,
     full: bool,
@@ -206,7 +207,7 @@ impl Bench {
         MeasuredBackEnd { back_end, devices }
     }
 
-    /// What went wrong with one device keeps no other from being measured.
+    /// Measures one device; an error of one device does not keep the others from being measured.
     fn device(&self, device: &FoundDevice) -> Result<MeasuredDevice, String> {
         let mut prover = device
             .start(&DetectOptions::default())
@@ -237,7 +238,7 @@ impl Bench {
     }
 }
 
-/// Shows on a terminal how far a prover is, on one line that is written again and again.
+/// Returns a watch that shows a prover's progress in one terminal line.
 fn progress_line(what: String) -> WatchWith<impl Fn(Progress)> {
     let is_terminal = io::stderr().is_terminal();
     let shown = Cell::new(None);
@@ -246,7 +247,7 @@ fn progress_line(what: String) -> WatchWith<impl Fn(Progress)> {
             let percent = u128::from(progress.done) * 100 / u128::from(progress.total.max(1));
             let now = Some((progress.stage, percent));
             if is_terminal && shown.replace(now) != now {
-                // Whoever watches the terminal loses nothing else when it cannot be written to.
+                // The line is for display only: an error of writing it is ignored.
                 let _ = write!(io::stderr(), "\r\x1b[2K{what}: {:?} {percent} %", progress.stage);
                 if progress.done == progress.total {
                     let _ = write!(io::stderr(), "\r\x1b[2K");
@@ -257,10 +258,10 @@ fn progress_line(what: String) -> WatchWith<impl Fn(Progress)> {
     }
 }
 
-/// A back end with its devices, or why there are none.
+/// A back end with its devices, or the reason why it has none.
 struct MeasuredBackEnd {
     back_end: BackEnd,
-    /// Each device, or what is wrong with it.
+    /// Each device, or its problem.
     devices: Result<Vec<Result<MeasuredDevice, String>>, String>,
 }
 
@@ -347,7 +348,7 @@ impl fmt::Display for MeasuredDevice {
     }
 }
 
-/// What a class's judgement is in JSON.
+/// Converts a class's judgement to JSON.
 fn judgement_json(judgement: &Judgement) -> Value {
     let mut value = json!({
         "class": judgement.class.name,
@@ -385,7 +386,7 @@ fn judgement_json(judgement: &Judgement) -> Value {
     value
 }
 
-/// The classes that some device can hold, best summed up in a sentence.
+/// Sums up in a sentence the classes that some device can hold.
 fn summary(report: &[MeasuredBackEnd], classes: &[HardwareClass]) -> String {
     if classes.is_empty() {
         return "No class was judged: name a chain with `--chain` or `--config`, or a class with `--class`."
@@ -422,7 +423,7 @@ mod tests {
 
     use super::*;
 
-    /// So small that everything holds it, and so large that nothing does in a millisecond.
+    /// One class that every machine holds, and one that none holds within a millisecond.
     const SMALL: &str = "SMALL:1024:4:4:1:600000";
     const LARGE: &str = "LARGE:4294967295:4:4:1:1";
 

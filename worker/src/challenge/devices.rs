@@ -1,15 +1,15 @@
-//! Which devices answer for the machine's slots.
+//! The devices that answer for the machine's slots.
 
 use assay_proof::prover::{Prover, self_test};
 use assay_provers::{AnyProver, BackEnd, DetectOptions, FoundDevice};
 
-/// Which back end answers.
+/// Choice of the back end that answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ProverChoice {
-    /// For a machine with GPUs CUDA, then wgpu, then the CPU; for one without, the CPU.
+    /// CUDA, then wgpu, then the CPU on a machine with GPUs; the CPU on a machine without.
     #[default]
     Auto,
-    /// This one, or none.
+    /// This back end only.
     Only(BackEnd),
 }
 
@@ -23,16 +23,16 @@ impl ProverChoice {
     }
 }
 
-/// A device that gave right answers to the self-test.
+/// A device that passed the self-test.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TestedDevice {
     device: FoundDevice,
-    /// The device and how it is driven, for people to read.
+    /// Name of the device and its back end, for people.
     pub name: String,
 }
 
 impl TestedDevice {
-    /// Starts it and compares its answers with the right ones.
+    /// Starts the device and compares its answers with known ones.
     fn test(device: FoundDevice) -> Result<Self, String> {
         let mut prover = device
             .start(&DetectOptions::default())
@@ -49,17 +49,17 @@ impl TestedDevice {
     }
 }
 
-/// The devices that answer, all of one back end, and what was found wanting on the way to them.
+/// The devices that answer, all of one back end, and the problems met in the search.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Devices {
-    /// What answers, best first; empty where nothing can.
+    /// The devices, best first; empty if none can answer.
     pub usable: Vec<TestedDevice>,
-    /// What cannot be used although it was looked for, with the remedy.
+    /// Back ends and devices that were tried and cannot be used, with the remedy.
     pub problems: Vec<String>,
 }
 
 impl Devices {
-    /// Looks for the first back end that has devices, and tests them. Blocks, for up to seconds where there are GPUs.
+    /// Finds the first back end that has devices, and tests these. Blocks, for up to seconds with GPUs.
     pub fn find(choice: ProverChoice, has_gpus: bool) -> Self {
         let mut problems = Vec::new();
         for back_end in choice.candidates(has_gpus) {
@@ -72,7 +72,7 @@ impl Devices {
             };
             let mut usable = Vec::new();
             for device in found {
-                // The CPU's own prover is faster than a GPU that the CPU plays.
+                // The CPU's own prover is faster than a GPU emulated by the CPU.
                 if device.is_software && choice == ProverChoice::Auto {
                     problems.push(format!("{back_end}: its GPU {} is software", device.index));
                     continue;
@@ -92,20 +92,20 @@ impl Devices {
         }
     }
 
-    /// Whether it is the computer's own cores that answer.
+    /// Returns true if the host's CPU answers.
     pub fn are_cpu(&self) -> bool {
         self.usable
             .iter()
             .any(|tested| tested.device.back_end == BackEnd::Cpu)
     }
 
-    /// Whether a machine that offers so many GPUs has fewer devices to answer with: then some of its slots wait for
-    /// each other, and will hardly be in time.
+    /// Returns true if a machine that offers `gpus` GPUs has fewer devices to answer with: some slots then
+    /// wait for each other, and will hardly be in time.
     pub fn are_fewer_than(&self, gpus: u8) -> bool {
         !self.are_cpu() && self.usable.len() < gpus.into()
     }
 
-    /// The slots that each device answers for: one each, as long as there are as many devices.
+    /// Returns the slots of each device: one each while there are enough devices.
     pub(super) fn for_slots(&self, slots: u8) -> Vec<(&TestedDevice, Vec<u8>)> {
         let count = self.usable.len();
         self.usable

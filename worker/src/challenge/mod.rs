@@ -1,22 +1,22 @@
-//! Answers the hardware challenge: commits and proves whenever something is due.
+//! Answers the hardware challenge: commits and proves whenever an answer is due.
 //!
-//! What is due is asked of the best block, at every block that is told and every few seconds without one,
-//! since a stall of finality stops no deadline. Nothing is remembered that could not be had again: roots and
-//! proofs follow from the round, so a worker that restarts goes on where it was. The work itself is done
-//! beside the loop, one answer at a time, by the GPUs of the free slots or by as many threads as those have
-//! of the host. It stops as soon as the chain does not want it any more: a deadline is the chain's, and
-//! stands still with it.
+//! The responder reads the due answers from the best block, at every new block and every few seconds without
+//! one, because a stall of finality stops no deadline. It keeps no state that cannot be rebuilt: roots and
+//! proofs follow from the round, so a restarted worker goes on where it was. Provers run beside the loop, one
+//! answer at a time, on the GPUs of the free slots or on as many of the host's threads as belong to these
+//! slots. They stop as soon as the chain no longer accepts the answer: the deadline is in the chain's time,
+//! and stands still with the chain.
 //!
-//! The best block may be replaced, and the node may lie. An answer is therefore known by all that it depends
-//! on ([`AnswerSubject`]), is made anew where any of that changed, and is signed together with it, so that a
-//! chain that has it otherwise refuses it. Proofs are verified before they are signed. Where the chain has a
-//! root that this machine cannot prove, it says nothing: silence costs less than a wrong answer.
+//! The best block may be replaced, and the node may lie. So an answer is identified by all of its inputs
+//! ([`AnswerSubject`]), is computed anew if any of them changes, and is signed together with them: a chain
+//! with other inputs refuses it. Proofs are verified before they are signed. If the chain has a root that
+//! this machine cannot prove, the worker stays silent: silence costs less than a wrong answer.
 //!
-//! | module | is |
+//! | module | contents |
 //! |---|---|
-//! | [`devices`] | which devices answer |
+//! | [`devices`] | the devices that answer |
 //! | [`slots`] | a prover for each slot |
-//! | [`progress`] | how far an answer is, and stopping it |
+//! | [`progress`] | progress and cancellation of an answer |
 //! | [`bench`] | `assay-worker challenge bench` |
 
 pub mod bench;
@@ -41,34 +41,34 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     chain::{ConnectedChain, bounded},
     challenge::{
-        progress::{AnswerWatch, Tell},
+        progress::{AnswerWatch, ProgressCallback},
         slots::{AnswerError, SlotProvers},
     },
     metrics::Metrics,
 };
 
-/// Longest time between two looks at what is due: about a block's.
+/// Maximum time between two reads of the due answers: about one block.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// Looks after which an answer that is in no block is sent again.
+/// Number of reads after which an answer that is in no block is sent again.
 const RESEND_AFTER_LOOKS: u32 = 3;
 
-/// Attempts at an answer of which the machine can say nothing true.
+/// Maximum number of attempts at an answer that the machine cannot give truthfully.
 const TRIES: u32 = 2;
 
-/// What is asked and told of the challenge.
+/// The chain, as far as the challenge needs it.
 pub trait ChallengeChain: Clone + Send + Sync + 'static {
-    /// What the machine owes or may answer now, the oldest round first.
+    /// Returns the answers that the machine owes or may give now, the oldest round first.
     fn challenge_due(&self, machine: u64) -> impl Future<Output = Result<Vec<ChallengeDue>, Error>> + Send;
 
-    /// Commits roots.
+    /// Commits to roots.
     fn commit(
         &self,
         subject: &AnswerSubject,
         roots: &[Hash],
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Proves slots from one on, against the openings and the committed roots.
+    /// Proves slots from `first_slot` on, against the openings and the committed roots.
     fn prove(
         &self,
         subject: &AnswerSubject,
@@ -108,7 +108,7 @@ impl ChallengeChain for ConnectedChain {
     }
 }
 
-/// One answer, which is the same however often it is made: all that it follows from.
+/// An answer, identified by all of its inputs: it is the same however often it is computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
     Roots {
@@ -124,7 +124,7 @@ enum Answer {
 }
 
 impl Answer {
-    /// The answer to what is due; `None` while there is nothing to do but to wait.
+    /// Returns the answer that is due; `None` while the openings are awaited.
     fn to(machine: u64, due: &ChallengeDue) -> Option<Self> {
         let subject = due.subject(machine);
         match due.phase {
@@ -146,8 +146,9 @@ impl Answer {
         }
     }
 
-    /// What is to be answered next: what was committed before anything else, then what is owed, the most urgent first,
-    /// and at last what may be answered. A newcomer begins no second round before the first one is over.
+    /// Returns the next answer: first a proof of committed roots, then a commit that is owed, the most urgent
+    /// first, and last a commit that is optional. A newcomer begins no second round before the first one is
+    /// over.
     fn next(machine: u64, due: &[ChallengeDue]) -> Option<(Self, &ChallengeDue)> {
         let proof = due
             .iter()
@@ -168,7 +169,7 @@ impl Answer {
             .iter()
             .any(|due| matches!(due.phase, ChallengePhase::AwaitOpenings { .. }));
         let welcome = || {
-            // The one that leaves the most time.
+            // The round with the most time left.
             commits()
                 .filter(|(_, due)| !due.is_owed && !is_under_way)
                 .max_by_key(|(deadline_ms, _)| *deadline_ms)
@@ -184,14 +185,14 @@ impl Answer {
         }
     }
 
-    /// Returns true where the chain would still take it.
+    /// Returns true if the chain still accepts the answer.
     fn is_wanted(&self, machine: u64, due: &[ChallengeDue]) -> bool {
         due.iter()
             .any(|due| Self::to(machine, due).as_ref() == Some(self))
     }
 }
 
-/// Milliseconds of active time that are left for what is due.
+/// Returns the time left for an answer, in milliseconds of active time.
 fn left_ms(due: &ChallengeDue) -> u64 {
     match due.phase {
         ChallengePhase::Commit { deadline_ms } | ChallengePhase::Prove { deadline_ms, .. } => {
@@ -201,84 +202,84 @@ fn left_ms(due: &ChallengeDue) -> u64 {
     }
 }
 
-/// What was computed.
+/// Result of a computation.
 enum Computed {
     Roots(Vec<Hash>),
     Proofs(Vec<SlotProof>),
 }
 
-/// An answer that is being made; dropping it stops the work.
-struct Work {
+/// An answer that is being computed; dropping it stops the provers.
+struct AnswerTask {
     answer: Answer,
     task: JoinHandle<Result<Computed, AnswerError>>,
     watch: Arc<AnswerWatch>,
     begun: Instant,
-    /// Milliseconds of active time that were left when it began.
+    /// Time left when the computation began, in milliseconds of active time.
     left_ms: u64,
 }
 
-impl Work {
+impl AnswerTask {
     fn took_ms(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Says how long a finished answer took, and warns where the next one may be late.
+    /// Logs the duration of a finished answer, with a warning if the next one may be late.
     fn report(&self) {
         let (round, took_ms, left_ms) = (self.answer.round(), self.took_ms(), self.left_ms);
-        tracing::info!(round, took_ms, left_ms, "answered");
+        tracing::info!(round, took_ms, left_ms, "challenge answer computed");
         let with_margin = took_ms.saturating_mul((100 + DEFAULT_MARGIN_PERCENT).into()) / 100;
         if with_margin > left_ms {
             tracing::warn!(
                 round,
                 took_ms,
                 left_ms,
-                "the answer was hardly in time; `assay-worker challenge bench` says which classes this machine can hold"
+                "the answer was almost late; `assay-worker challenge bench` says which classes this machine can hold"
             );
         }
     }
 }
 
-impl Drop for Work {
+impl Drop for AnswerTask {
     fn drop(&mut self) {
         self.watch.stop();
     }
 }
 
 /// An answer that was sent.
-struct Sent {
+struct SentAnswer {
     answer: Answer,
     computed: Computed,
-    /// Looks at what is due since then.
+    /// Number of reads of the due answers since then.
     looks: u32,
 }
 
-/// An answer of which the machine could say nothing true.
-struct Unsaid {
+/// An answer that the machine could not give truthfully.
+struct FailedAnswer {
     answer: Answer,
     tries: u32,
 }
 
-/// Answers whatever is due, at every new block that `blocks` tells and every few seconds without one; ends
-/// when the connection is lost or nobody tells blocks any more.
+/// Gives all due answers, at every new block from `blocks` and every few seconds without one. Ends when the
+/// connection is lost or the sender of `blocks` is dropped.
 pub async fn answer_challenges<C: ChallengeChain>(
     chain: C,
     machine: u64,
     provers: Arc<Mutex<SlotProvers>>,
     mut blocks: watch::Receiver<u64>,
     metrics: Metrics,
-    tell: Tell,
+    on_progress: ProgressCallback,
 ) -> Result<(), Error> {
     let mut responder = Responder {
         chain,
         machine,
         provers,
         metrics,
-        tell,
+        on_progress,
         work: None,
         sent: None,
-        unsaid: None,
+        failed: None,
     };
-    // What is due may not wait for the next block.
+    // A due answer must not wait for the next block.
     blocks.mark_unchanged();
     responder.look().await?;
     loop {
@@ -297,23 +298,23 @@ pub async fn answer_challenges<C: ChallengeChain>(
     }
 }
 
-/// Reason for which nothing was computed.
-struct Problem {
+/// Reason why an answer was not computed.
+struct ComputeError {
     text: String,
     is_untruth: bool,
 }
 
-async fn computed(work: &mut Option<Work>) -> Result<Computed, Problem> {
+async fn computed(work: &mut Option<AnswerTask>) -> Result<Computed, ComputeError> {
     let Some(work) = work else {
         return std::future::pending().await;
     };
     match (&mut work.task).await {
-        Ok(computed) => computed.map_err(|error| Problem {
+        Ok(computed) => computed.map_err(|error| ComputeError {
             text: error.to_string(),
             is_untruth: error.is_untruth(),
         }),
-        Err(error) => Err(Problem {
-            text: format!("the prover broke off: {error}"),
+        Err(error) => Err(ComputeError {
+            text: format!("the prover failed: {error}"),
             is_untruth: false,
         }),
     }
@@ -324,20 +325,20 @@ struct Responder<C> {
     machine: u64,
     provers: Arc<Mutex<SlotProvers>>,
     metrics: Metrics,
-    tell: Tell,
-    work: Option<Work>,
-    sent: Option<Sent>,
-    unsaid: Option<Unsaid>,
+    on_progress: ProgressCallback,
+    work: Option<AnswerTask>,
+    sent: Option<SentAnswer>,
+    failed: Option<FailedAnswer>,
 }
 
 impl<C: ChallengeChain> Responder<C> {
-    /// Asks what is due and sets the answer going, or sends it again.
+    /// Reads the due answers, and starts or resends the next one.
     async fn look(&mut self) -> Result<(), Error> {
         let mut due = match self.chain.challenge_due(self.machine).await {
             Ok(due) => due,
             Err(error) if error.is_connection_lost() => return Err(error),
             Err(error) => {
-                tracing::warn!(%error, "the chain does not say what the machine has to prove");
+                tracing::warn!(%error, "reading the due challenge answers failed; trying again");
                 return Ok(());
             }
         };
@@ -363,14 +364,14 @@ impl<C: ChallengeChain> Responder<C> {
         Ok(())
     }
 
-    /// Returns true where the machine found again and again that it can say nothing true.
+    /// Returns true if the machine has repeatedly failed to give this answer truthfully.
     fn is_given_up(&self, due: &ChallengeDue) -> bool {
-        self.unsaid.as_ref().is_some_and(|unsaid| {
-            unsaid.tries >= TRIES && Answer::to(self.machine, due).as_ref() == Some(&unsaid.answer)
+        self.failed.as_ref().is_some_and(|failed| {
+            failed.tries >= TRIES && Answer::to(self.machine, due).as_ref() == Some(&failed.answer)
         })
     }
 
-    /// Stops work that the chain would not take any more.
+    /// Stops the computation of an answer that the chain no longer accepts.
     fn give_up_what_is_late(&mut self, due: &[ChallengeDue]) {
         let machine = self.machine;
         let Some(work) = self.work.take_if(|work| !work.answer.is_wanted(machine, due)) else {
@@ -382,20 +383,20 @@ impl<C: ChallengeChain> Responder<C> {
             round = work.answer.round(),
             after_ms = work.took_ms(),
             left_ms = work.left_ms,
-            "a challenge is given up: the chain does not take its answer any more. Either the time was too short \
+            "giving up a challenge: the chain no longer accepts its answer. Either the time was too short \
              (`assay-worker challenge bench` says which classes this machine can hold), or another fork became the \
              best one and asks for another answer"
         );
-        (self.tell)(None);
+        (self.on_progress)(None);
     }
 
-    /// Gives the memory back when nothing is committed that is not proven.
+    /// Frees the provers' memory if no committed root waits for its proof.
     fn rest(&mut self, due: &[ChallengeDue]) {
         if !due.is_empty() || self.work.is_some() {
             return;
         }
         self.sent = None;
-        // A prover that was stopped may still be at it: then it is the next block that finds it done.
+        // A cancelled prover may still be running: then its memory is freed at a later block.
         match self.provers.try_lock() {
             Ok(mut provers) => provers.release(),
             Err(TryLockError::Poisoned(provers)) => provers.into_inner().release(),
@@ -422,17 +423,23 @@ impl<C: ChallengeChain> Responder<C> {
                 "roots"
             }
             Answer::Proofs { first_slot, .. } => {
-                tracing::info!(round, kind, first_slot, "proving what was committed");
+                tracing::info!(round, kind, first_slot, "proving the committed roots");
                 "proofs"
             }
         };
-        // What is under way is stopped: something is more urgent.
+        // Stops the answer under way: another one is more urgent.
         self.work = None;
-        let watch = Arc::new(AnswerWatch::new(round, kind, what, due.slots, self.tell.clone()));
+        let watch = Arc::new(AnswerWatch::new(
+            round,
+            kind,
+            what,
+            due.slots,
+            self.on_progress.clone(),
+        ));
         let (machine, provers, left_ms) = (self.machine, self.provers.clone(), left_ms(&due));
         let watched = watch.clone();
         let task = tokio::task::spawn_blocking(move || {
-            // What a prover that broke off left is made anew.
+            // State that a panicked prover left behind is rebuilt.
             let mut provers = provers.lock().unwrap_or_else(PoisonError::into_inner);
             if is_commit {
                 provers.commit(machine, &due, &watched).map(Computed::Roots)
@@ -440,7 +447,7 @@ impl<C: ChallengeChain> Responder<C> {
                 provers.open(machine, &due, &watched).map(Computed::Proofs)
             }
         });
-        self.work = Some(Work {
+        self.work = Some(AnswerTask {
             answer,
             task,
             watch,
@@ -449,16 +456,16 @@ impl<C: ChallengeChain> Responder<C> {
         });
     }
 
-    /// Sends what was computed.
-    async fn finish(&mut self, computed: Result<Computed, Problem>) -> Result<(), Error> {
+    /// Sends the computed answer.
+    async fn finish(&mut self, computed: Result<Computed, ComputeError>) -> Result<(), Error> {
         let Some(work) = self.work.take() else {
             return Ok(());
         };
-        (self.tell)(None);
+        (self.on_progress)(None);
         match computed {
             Ok(computed) => {
                 work.report();
-                self.sent = Some(Sent {
+                self.sent = Some(SentAnswer {
                     answer: work.answer.clone(),
                     computed,
                     looks: 0,
@@ -469,13 +476,13 @@ impl<C: ChallengeChain> Responder<C> {
                 self.metrics.challenge_failures.inc();
                 tracing::error!(
                     problem = problem.text,
-                    "the challenge cannot be answered; an active machine that does not loses a part of its bond"
+                    "answering the challenge failed; an active machine that does not answer loses a part of its bond"
                 );
                 if problem.is_untruth {
-                    let before = self.unsaid.take_if(|unsaid| unsaid.answer == work.answer);
-                    self.unsaid = Some(Unsaid {
+                    let before = self.failed.take_if(|failed| failed.answer == work.answer);
+                    self.failed = Some(FailedAnswer {
                         answer: work.answer.clone(),
-                        tries: before.map_or(0, |unsaid| unsaid.tries).saturating_add(1),
+                        tries: before.map_or(0, |failed| failed.tries).saturating_add(1),
                     });
                 }
                 Ok(())
@@ -483,7 +490,7 @@ impl<C: ChallengeChain> Responder<C> {
         }
     }
 
-    /// Gives the node what was computed last. What it refuses is sent again if it is still due.
+    /// Sends the last answer to the node. An answer that the node refuses is sent again if it is still due.
     async fn send(&mut self) -> Result<(), Error> {
         let Some(sent) = &self.sent else {
             return Ok(());
@@ -514,7 +521,7 @@ impl<C: ChallengeChain> Responder<C> {
             }
             Err(error) if error.is_connection_lost() => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "an answer to a challenge was not taken");
+                tracing::warn!(%error, "the node refused an answer to a challenge");
                 Ok(())
             }
         }

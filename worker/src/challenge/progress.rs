@@ -1,4 +1,4 @@
-//! How far an answer is, and stopping it.
+//! Progress and cancellation of an answer.
 
 use std::{
     sync::{
@@ -11,42 +11,42 @@ use std::{
 use assay_proof::prover::{Progress, Stage, Watch};
 use serde::Serialize;
 
-/// Pause between two lines in the log about one answer.
+/// Interval between two log lines about one answer.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
-/// An answer that is being made, as the status shows it.
+/// An answer that is being computed, as the status shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AnswerProgress {
-    /// The round.
+    /// Number of the round.
     pub round: u32,
-    /// Whom the round is for: `newcomers` or `audit`.
+    /// Kind of the round: `newcomers` or `audit`.
     pub kind: &'static str,
-    /// What is made: `roots` or `proofs`.
+    /// Kind of the answer: `roots` or `proofs`.
     pub answer: &'static str,
-    /// How far each slot is, by its number.
+    /// Progress of each slot, by its number.
     pub slots: Vec<SlotProgress>,
 }
 
-/// How far a slot is.
+/// Progress of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct SlotProgress {
-    /// What its prover is doing.
+    /// Stage of the slot's prover.
     pub stage: SlotStage,
-    /// How much of that is done.
+    /// Progress within the stage, in percent.
     pub percent: u8,
 }
 
-/// What a slot's prover is doing.
+/// Stage of a slot's prover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotStage {
-    /// Nothing yet: another slot has the device.
+    /// Not started: another slot uses the device.
     Waiting,
     /// Fills the memory.
     Fill,
     /// Walks the lanes.
     Walk,
-    /// Makes paths for opened lanes.
+    /// Makes the Merkle paths of opened lanes.
     Open,
 }
 
@@ -60,14 +60,14 @@ impl From<Stage> for SlotStage {
     }
 }
 
-/// Who hears of progress; of nothing when an answer is done or given up.
-pub type Tell = Arc<dyn Fn(Option<&AnswerProgress>) + Send + Sync>;
+/// Callback for progress; called with `None` when an answer is finished or cancelled.
+pub type ProgressCallback = Arc<dyn Fn(Option<&AnswerProgress>) + Send + Sync>;
 
-/// Watches the provers of one answer.
+/// Watch over the provers of one answer.
 pub struct AnswerWatch {
     is_stopped: AtomicBool,
     shown: Mutex<Shown>,
-    tell: Tell,
+    on_progress: ProgressCallback,
 }
 
 struct Shown {
@@ -76,8 +76,14 @@ struct Shown {
 }
 
 impl AnswerWatch {
-    /// Begins with all slots waiting.
-    pub fn new(round: u32, kind: &'static str, answer: &'static str, slots: u8, tell: Tell) -> Self {
+    /// Creates a watch with all slots waiting.
+    pub fn new(
+        round: u32,
+        kind: &'static str,
+        answer: &'static str,
+        slots: u8,
+        on_progress: ProgressCallback,
+    ) -> Self {
         let waiting = SlotProgress {
             stage: SlotStage::Waiting,
             percent: 0,
@@ -88,24 +94,24 @@ impl AnswerWatch {
             answer,
             slots: vec![waiting; slots.into()],
         };
-        tell(Some(&progress));
+        on_progress(Some(&progress));
         Self {
             is_stopped: AtomicBool::new(false),
             shown: Mutex::new(Shown {
                 progress,
                 logged_at: Instant::now(),
             }),
-            tell,
+            on_progress,
         }
     }
 
-    /// Stops all provers of the answer; nothing more is told of it.
+    /// Stops all provers of the answer; no further progress is reported.
     pub fn stop(&self) {
         let _told_last = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         self.is_stopped.store(true, Ordering::Relaxed);
     }
 
-    /// What watches the prover of a slot.
+    /// Returns the watch for the prover of a slot.
     pub fn slot(&self, slot: u8) -> SlotWatch<'_> {
         SlotWatch { answer: self, slot }
     }
@@ -114,7 +120,7 @@ impl AnswerWatch {
         let done = u128::from(progress.done) * 100;
         let now = SlotProgress {
             stage: progress.stage.into(),
-            // More is never done than there is to do.
+            // Never above 100.
             percent: u8::try_from(done / u128::from(progress.total.max(1))).unwrap_or(100),
         };
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,12 +136,12 @@ impl AnswerWatch {
             let (round, stage) = (shown.progress.round, now.stage);
             tracing::info!(round, slot, ?stage, percent = now.percent, "answering");
         }
-        // Told in order: the lock is held meanwhile.
-        (self.tell)(Some(&shown.progress));
+        // Called under the lock, so that reports keep their order.
+        (self.on_progress)(Some(&shown.progress));
     }
 }
 
-/// Watches the prover of one slot.
+/// Watch over the prover of one slot.
 pub struct SlotWatch<'a> {
     answer: &'a AnswerWatch,
     slot: u8,
@@ -160,13 +166,13 @@ mod tests {
     #[test]
     fn every_percent_is_told_once() {
         let told = Arc::new(Mutex::new(Vec::new()));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let told = told.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| {
                 told.lock().unwrap().push(progress.cloned());
             })
         };
-        let watch = AnswerWatch::new(7, "audit", "roots", 2, tell);
+        let watch = AnswerWatch::new(7, "audit", "roots", 2, on_progress);
         let slot = watch.slot(1);
         for done in [0, 1, 2, 500, 1_000] {
             slot.progress(Progress {
@@ -175,7 +181,7 @@ mod tests {
                 total: 1_000,
             });
         }
-        // A slot that there is not is nobody's.
+        // Progress of a slot that does not exist is ignored.
         watch.slot(9).progress(Progress {
             stage: Stage::Fill,
             done: 1,
@@ -205,15 +211,15 @@ mod tests {
     #[test]
     fn stopping_an_answer_stops_every_slot_and_silences_it() {
         let told = Arc::new(AtomicBool::new(false));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let told = told.clone();
             Arc::new(move |_: Option<&AnswerProgress>| told.store(true, Ordering::Relaxed))
         };
-        let watch = AnswerWatch::new(7, "audit", "roots", 2, tell);
+        let watch = AnswerWatch::new(7, "audit", "roots", 2, on_progress);
         assert!(told.swap(false, Ordering::Relaxed) && !watch.slot(0).is_cancelled());
         watch.stop();
         assert!(watch.slot(0).is_cancelled() && watch.slot(1).is_cancelled());
-        // The prover finds out at its next piece of work; by then somebody else may have told of the next answer.
+        // A prover stops only at its next unit of work; the next answer may have been reported by then.
         watch.slot(0).progress(Progress {
             stage: Stage::Fill,
             done: 1,

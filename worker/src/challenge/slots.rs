@@ -1,4 +1,4 @@
-//! The provers of a machine's slots, and what they hold between a commit and its openings.
+//! The provers of a machine's slots, and their state between a commit and its openings.
 
 use std::{num::NonZeroUsize, sync::Arc, thread};
 
@@ -15,37 +15,37 @@ use super::{
     progress::AnswerWatch,
 };
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AnswerError {
-    /// Nothing here can answer.
-    #[error("nothing on this machine can answer: {problems}; see `assay-worker check`")]
+    /// No device can answer.
+    #[error("no device of this machine can answer: {problems}; see `assay-worker check`")]
     NoDevice {
-        /// What was looked for and is lacking.
+        /// The devices and back ends that were tried, and their problems.
         problems: String,
     },
-    /// A device answered the self-test and does not start now.
-    #[error("{device} does not start: {source}")]
+    /// A device that passed the self-test does not start now.
+    #[error("starting {device} failed: {source}")]
     NotStarted {
-        /// Which.
+        /// Name of the device.
         device: String,
-        /// Why.
+        /// Error of the back end.
         source: Absent,
     },
-    /// A device gave no answer.
+    /// A device failed to compute the answer.
     #[error("{device}: {source}")]
     Prover {
-        /// Which.
+        /// Name of the device.
         device: String,
-        /// Why.
+        /// Error of the prover.
         source: ProverError,
     },
     /// A prover's thread panicked.
-    #[error("the prover broke off")]
+    #[error("the prover panicked")]
     BrokeOff,
-    /// The chain has another root than this machine computes, twice.
+    /// The root on chain is not the one that this machine computes, even after computing it again.
     #[error(
-        "the root of slot {slot} on chain is not what this machine computes for it: nothing is signed, since a missing \
+        "the root of slot {slot} on chain is not the one that this machine computes: nothing is signed, since a missing \
          answer costs less than a wrong one. Does another worker run with the same key? Else see `assay-worker check`"
     )]
     OtherCommitment {
@@ -53,11 +53,13 @@ pub enum AnswerError {
         slot: u8,
     },
     /// A device made a proof that the verifier refuses.
-    #[error("{device} proves slot {slot} wrongly: {source}; nothing is signed, see `assay-worker check`")]
+    #[error(
+        "{device} made a wrong proof of slot {slot}: {source}; nothing is signed, see `assay-worker check`"
+    )]
     WrongProof {
-        /// Which device.
+        /// Name of the device.
         device: String,
-        /// Which slot.
+        /// Number of the slot.
         slot: u8,
         /// The verifier's reason.
         source: VerifyError,
@@ -65,7 +67,7 @@ pub enum AnswerError {
 }
 
 impl AnswerError {
-    /// Returns true where all that the machine could say would be false: trying again will hardly help.
+    /// Returns true if the machine cannot give the answer truthfully; another attempt will hardly help.
     pub fn is_untruth(&self) -> bool {
         matches!(self, Self::OtherCommitment { .. } | Self::WrongProof { .. })
     }
@@ -81,18 +83,18 @@ impl AnswerError {
     }
 }
 
-/// What the provers may use of the host.
+/// The provers' share of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProverShare {
-    /// Slots of the machine.
+    /// Number of slots of the machine.
     pub slots: u8,
-    /// Threads of the host that all slots share.
+    /// Number of the host's threads that all slots share.
     pub threads: NonZeroUsize,
 }
 
 impl ProverShare {
-    /// Threads for so many free slots: as much of the host as belongs to them, so that the jobs on the other slots
-    /// keep theirs.
+    /// Returns the number of threads for `free_slots`: their share of the host's threads, so that the jobs on
+    /// the other slots keep theirs.
     pub fn threads_for(&self, free_slots: u8) -> NonZeroUsize {
         let threads = self
             .threads
@@ -103,8 +105,8 @@ impl ProverShare {
         NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN)
     }
 
-    /// How a GPU is driven for so many free slots: all of the time where each slot has one of its own, and else as
-    /// much of it as belongs to them.
+    /// Returns the pace of a GPU for `free_slots`: all of its time if each slot has a GPU of its own,
+    /// otherwise the share of the free slots.
     pub fn pace_for(&self, free_slots: u8, devices: usize) -> Pace {
         if devices >= self.slots.into() {
             return Pace::default();
@@ -120,24 +122,24 @@ impl ProverShare {
 
 /// A prover for each slot of a round.
 ///
-/// Every slot has its own, since each holds what its openings need until they are known. Devices work side by side;
-/// slots of the same device one after the other, since each has all of it. Between rounds there is no prover: a GPU's
-/// memory is the jobs'.
+/// Each slot has its own prover, because a prover holds the data for the openings until these are known.
+/// Devices work in parallel; slots of the same device one after the other, because each needs the whole
+/// device. Between rounds there is no prover: a GPU's memory belongs to the jobs.
 pub struct SlotProvers {
     share: ProverShare,
     devices: Arc<Devices>,
     held: Option<Held>,
 }
 
-/// Work that is held by what it was done for, not by the number of its round: another fork numbers alike what
-/// it asks otherwise.
+/// Commitments, identified by their inputs and not by the number of the round: another fork gives the same
+/// number to a round with other inputs.
 struct Held {
     params: ChallengeParams,
     slots: Vec<HeldSlot>,
 }
 
 impl Held {
-    /// Returns true where this is the work for all slots that are due.
+    /// Returns true if these are the commitments of all slots in `due`.
     fn is_for(&self, machine: u64, due: &ChallengeDue) -> bool {
         self.params == due.params
             && self.slots.len() == usize::from(due.slots)
@@ -151,7 +153,7 @@ impl Held {
     }
 }
 
-/// The seed of a slot that is due.
+/// Returns the seed of a slot.
 fn seed_of(machine: u64, slot: u8, due: &ChallengeDue) -> Hash {
     seed(&due.randomness, machine, &due.worker_key, slot)
 }
@@ -163,7 +165,7 @@ struct HeldSlot {
 }
 
 impl SlotProvers {
-    /// Provers that hold nothing yet.
+    /// Creates provers without commitments.
     pub fn new(share: ProverShare, devices: Arc<Devices>) -> Self {
         Self {
             share,
@@ -172,8 +174,7 @@ impl SlotProvers {
         }
     }
 
-    /// The roots of all slots that are due, by their numbers. What was held for other seeds is given back
-    /// first.
+    /// Returns the roots of all slots in `due`, by slot number. Commitments of other seeds are freed first.
     pub fn commit(
         &mut self,
         machine: u64,
@@ -196,8 +197,8 @@ impl SlotProvers {
         Ok(roots)
     }
 
-    /// All slots at once, as far as there are devices. The first that fails stops the others: the chain takes the roots
-    /// of all slots or none.
+    /// Commits all slots in parallel, as far as there are devices. The first failure stops the others: the
+    /// chain accepts the roots of all slots or none.
     fn commit_slots(
         &self,
         machine: u64,
@@ -245,7 +246,7 @@ impl SlotProvers {
         for outcome in outcomes {
             match outcome {
                 Ok(slots) => committed.extend(slots),
-                // What stopped the others says more than that they were stopped.
+                // The error that stopped the others says more than their cancellation.
                 Err(error) if failure.as_ref().is_none_or(AnswerError::is_cancelled) => failure = Some(error),
                 Err(_) => (),
             }
@@ -257,11 +258,11 @@ impl SlotProvers {
         Ok(committed.into_iter().map(|(_, held)| held).collect())
     }
 
-    /// Proofs of the slots from the first that is not proven on, as many as one transaction takes; none where nothing
-    /// is to be proven. What is not held any more, as after a restart, is made again.
+    /// Returns proofs of the slots from the first unproven one on, as many as one transaction holds; none if
+    /// no proof is due. Commitments that are no longer held, as after a restart, are computed again.
     ///
-    /// Each is verified against the committed root and the openings, as the chain will: what is given back is
-    /// right wherever those are as `due` says.
+    /// Each proof is verified against the committed root and the openings, as the chain does: it is right on
+    /// every chain whose root and openings are those of `due`.
     pub fn open(
         &mut self,
         machine: u64,
@@ -277,8 +278,7 @@ impl SlotProvers {
             return Ok(Vec::new());
         };
         if self.commit(machine, due, watch)? != due.roots {
-            // What is held may have been damaged; what is made anew says whether the chain has something
-            // else.
+            // The held commitments may be damaged. If fresh ones differ too, the chain has other roots.
             self.release();
             let roots = self.commit(machine, due, watch)?;
             if roots != due.roots {
@@ -327,7 +327,7 @@ impl SlotProvers {
         proofs
     }
 
-    /// Gives all memory back.
+    /// Frees all memory.
     pub fn release(&mut self) {
         self.held = None;
     }
@@ -461,7 +461,7 @@ mod tests {
     fn work_is_kept_by_its_seeds_and_not_by_the_number_of_its_round() {
         let mut provers = provers();
         let first = provers.commit(MACHINE, &to_commit(), &silent()).unwrap();
-        // The same round of another fork.
+        // The same round on another fork.
         let mut other = to_commit();
         other.randomness = [8; 32];
         let second = provers.commit(MACHINE, &other, &silent()).unwrap();
@@ -515,7 +515,7 @@ mod tests {
                 println!("skipped {back_end}: {}", devices.problems.join("; "));
                 continue;
             }
-            // Fewer devices than slots, as a rule: slots then wait for each other.
+            // Usually fewer devices than slots: slots then wait for each other.
             let mut provers = SlotProvers::new(share(), Arc::new(devices));
             assert_eq!(
                 provers.commit(MACHINE, &to_commit(), &silent()).unwrap(),

@@ -54,7 +54,7 @@ fn prove_from(next_slot: u8) -> ChallengePhase {
 
 const AWAIT: ChallengePhase = ChallengePhase::AwaitOpenings { not_before_ms: 0 };
 
-/// The machine committed these roots, and has to prove them from a slot on.
+/// Makes a round in which the machine has committed these roots and must prove them from `next_slot` on.
 fn to_prove(round: u32, roots: &[Hash], next_slot: u8) -> ChallengeDue {
     ChallengeDue {
         roots: roots.to_vec(),
@@ -77,7 +77,7 @@ fn most_urgent_answer_comes_first() {
     assert_eq!(next(&[welcome.clone(), late.clone(), early.clone()]), roots(2));
     let proving = due(5, true, prove_from(1));
     assert_eq!(next(&[early.clone(), proving]), Some((5, false)));
-    // One that waits for its openings begins nothing that it does not owe.
+    // A machine that waits for its openings starts no answer that it does not owe.
     let waiting = due(6, true, AWAIT);
     assert_eq!(next(&[waiting.clone(), welcome]), None);
     assert_eq!(next(&[waiting, early]), roots(2));
@@ -90,11 +90,11 @@ struct State {
     proofs: Vec<SentProofs>,
     refuses: bool,
     lost: bool,
-    /// Looks at what is due so far.
+    /// Number of reads of the due answers so far.
     looks: u32,
 }
 
-/// Proofs with all that they were signed together with.
+/// Proofs with all inputs that were signed together with them.
 #[derive(Clone)]
 struct SentProofs {
     subject: AnswerSubject,
@@ -105,7 +105,7 @@ struct SentProofs {
 }
 
 impl SentProofs {
-    /// Verdict of a chain that has all of that as it was signed; any other refuses it.
+    /// Returns the verdict of a chain that has the signed inputs; any other chain refuses the signature.
     fn verifies(&self) -> bool {
         let AnswerSubject {
             round,
@@ -204,7 +204,7 @@ impl World {
         let metrics = Metrics::new().unwrap();
         let devices = Arc::new(Devices::find(ProverChoice::Auto, false));
         let told = Arc::new(Mutex::new(Vec::new()));
-        let tell: Tell = {
+        let on_progress: ProgressCallback = {
             let told = told.clone();
             Arc::new(move |progress: Option<&AnswerProgress>| told.lock().unwrap().push(progress.cloned()))
         };
@@ -214,7 +214,7 @@ impl World {
             Arc::new(Mutex::new(SlotProvers::new(share, devices))),
             new_blocks,
             metrics.clone(),
-            tell,
+            on_progress,
         ));
         Self {
             chain,
@@ -229,7 +229,7 @@ impl World {
         self.blocks.send_modify(|block| *block += 1);
     }
 
-    /// Waits until something is so; provers work on threads of their own.
+    /// Waits until a condition holds; provers run on threads of their own.
     async fn until(&self, mut is_so: impl FnMut(&mut State) -> bool) {
         for _ in 0..2_000 {
             if self.chain.change(&mut is_so) {
@@ -241,7 +241,7 @@ impl World {
     }
 }
 
-/// Has the machine answer the round until its roots are on the way. Returns them.
+/// Makes the machine answer the round until it sends its roots, and returns them.
 async fn committed(world: &World, due: ChallengeDue) -> Vec<Hash> {
     let count = world.chain.change(|state| {
         state.due = vec![due];
@@ -274,14 +274,14 @@ async fn challenge_is_committed_to_and_proven() {
     assert_eq!((sent.opening_randomness, &sent.roots), ([9; 32], &roots));
     assert!(sent.verifies());
     assert_eq!(world.metrics.challenge_answers.get(), 2);
-    // What was told of the roots began with two slots that wait, and ended.
+    // The reports about the roots began with two waiting slots, and ended with `None`.
     let told = world.told.lock().unwrap().clone();
     let first = told[0].as_ref().unwrap();
     assert_eq!((first.round, first.kind, first.answer), (7, "audit", "roots"));
     assert_eq!(first.slots.len(), 2);
     assert!(told.contains(&None));
 
-    // What was proven by an earlier transaction is not proven again.
+    // Slots proven by an earlier transaction are not proven again.
     world
         .chain
         .change(|state| state.due = vec![to_prove(7, &roots, 1)]);
@@ -296,7 +296,7 @@ async fn challenge_is_committed_to_and_proven() {
 async fn reorganisation_that_changes_the_randomness_is_answered_anew() {
     let world = World::new();
     let roots = committed(&world, due(7, true, commit_until(9))).await;
-    // The same round, of a fork that drew something else.
+    // The same round on a fork with another randomness.
     let mut other = due(7, true, commit_until(9));
     other.randomness = [88; 32];
     let of_other = committed(&world, other.clone()).await;
@@ -304,7 +304,7 @@ async fn reorganisation_that_changes_the_randomness_is_answered_anew() {
     world
         .chain
         .change(|state| assert_eq!(state.commits[1].0, other.subject(MACHINE)));
-    // And proven so.
+    // The fork's roots are proven on it.
     other.phase = prove_from(0);
     other.roots = of_other;
     world.chain.change(|state| state.due = vec![other]);
@@ -337,7 +337,7 @@ async fn reorganisation_that_changes_the_openings_is_proven_anew() {
     assert!(sent.iter().all(SentProofs::verifies));
 }
 
-/// A node lies about the round; whatever the worker signs names the lie, and is right by it.
+/// A node lies about the round; the worker's signature covers the lie, and its answer is right for the lie.
 #[tokio::test]
 async fn what_a_lying_node_makes_the_worker_sign_is_true_of_the_lie_only() {
     let world = World::new();
@@ -352,7 +352,7 @@ async fn what_a_lying_node_makes_the_worker_sign_is_true_of_the_lie_only() {
     for lie in lies {
         let mut told = truth.clone();
         lie(&mut told);
-        // Consistent with itself: the node tells what the machine would have committed then.
+        // Consistent lie: the node also returns the roots that the machine would have committed for it.
         let of_lie = committed(&world, told.clone()).await;
         told.roots = of_lie;
         told.phase = prove_from(0);
@@ -370,7 +370,7 @@ async fn what_a_lying_node_makes_the_worker_sign_is_true_of_the_lie_only() {
             truth.subject(MACHINE),
             "the true chain refuses the signature"
         );
-        // A lie that does not fit what the machine committed: it says nothing.
+        // A lie that does not match the machine's commitment: the machine stays silent.
         told.roots = roots.clone();
         let failures = world.metrics.challenge_failures.get();
         world.chain.change(|state| state.due = vec![told]);
@@ -394,7 +394,7 @@ async fn commitment_that_the_machine_cannot_prove_is_left_unproven_and_keeps_not
     world
         .chain
         .change(|state| state.due = vec![foreign.clone(), next.clone()]);
-    // It tries as often as it may, and goes on with what it can answer.
+    // The machine tries as often as it may, and answers other rounds meanwhile.
     for tries in 1..=u64::from(TRIES) {
         world.block();
         world
@@ -414,7 +414,7 @@ async fn commitment_that_the_machine_cannot_prove_is_left_unproven_and_keeps_not
 async fn answers_do_not_wait_for_blocks_to_be_final() {
     let world = World::new();
     world.until(|state| state.looks > 0).await;
-    // Nobody tells a block any more; the best one goes on.
+    // No further block is reported, but the best block goes on.
     world
         .chain
         .change(|state| state.due = vec![due(7, true, commit_until(9))]);
@@ -464,7 +464,7 @@ fn answers_are_wanted_as_long_as_the_chain_takes_them() {
         &[due(7, true, AWAIT), due(8, true, commit_until(9))]
     ));
     assert!(!is_wanted(&roots, &[]));
-    // Another fork numbers alike what it asks otherwise.
+    // Another fork gives the same number to a round with other inputs.
     let mut of_other_fork = due(7, true, commit_until(9));
     of_other_fork.randomness = [88; 32];
     assert!(!is_wanted(&roots, &[of_other_fork]));
@@ -473,7 +473,7 @@ fn answers_are_wanted_as_long_as_the_chain_takes_them() {
 #[tokio::test]
 async fn work_that_the_chain_does_not_take_any_more_is_given_up() {
     let world = World::new();
-    // More than any test waits for.
+    // A challenge longer than any test waits.
     let mut endless = due(7, true, commit_until(9));
     endless.params.items = 1 << 18;
     endless.params.fill_double_rounds = 2_048;
@@ -491,7 +491,7 @@ async fn work_that_the_chain_does_not_take_any_more_is_given_up() {
         .await
         .unwrap();
     assert_eq!(world.told.lock().unwrap().last(), Some(&None));
-    // The next round is answered, and not behind what was given up.
+    // The next round is answered without waiting for the cancelled one.
     world
         .chain
         .change(|state| state.due = vec![due(8, true, commit_until(9))]);

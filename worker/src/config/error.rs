@@ -1,20 +1,20 @@
-//! What is wrong with a `worker.yaml`, by line, with what is allowed instead.
+//! Problems of a `worker.yaml`: the line, and the values that are allowed instead.
 
 use std::{fmt, path::PathBuf};
 
 use serde_saphyr::Location;
 
-/// One thing that is wrong, and where.
+/// One problem and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Line counted from one; `None` where the problem has no place of its own.
+    /// Line counted from one; `None` if the problem has no place of its own.
     pub line: Option<u64>,
-    /// The sentence to show.
+    /// Text of the message.
     pub message: String,
 }
 
 impl Problem {
-    /// A problem at a place of the file.
+    /// Creates a problem at a place of the file.
     pub(super) fn at(location: Location, message: String) -> Self {
         let line = (location != Location::UNKNOWN).then(|| location.line());
         Self { line, message }
@@ -30,7 +30,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why no configuration could be had.
+/// Reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -38,10 +38,10 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// Error of the system.
         source: std::io::Error,
     },
-    /// The file is read but says something that is not allowed; every such place is listed.
+    /// The file has invalid values; every problem is listed.
     #[error("{} is not usable:{}", path.display(), list(problems))]
     Invalid {
         /// The file.
@@ -55,7 +55,7 @@ fn list(problems: &[Problem]) -> String {
     problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
-/// Puts an error of the YAML reader into words that a provider can act on.
+/// Translates an error of the YAML reader into a message that a provider can act on.
 pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
     use serde_saphyr::Error;
 

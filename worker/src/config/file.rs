@@ -1,7 +1,7 @@
-//! The YAML of `worker.yaml` as it is written, before any value is looked at.
+//! The YAML of `worker.yaml` as written, before any value is checked.
 //!
-//! Every scalar is read as text together with its place, so that a bad value is reported by the key's full
-//! name, its line, and what is allowed there. What the keys mean and what they default to is documented on
+//! Every scalar is read as text together with its place, so that a bad value is reported with the key's full
+//! name, its line, and the allowed values. Meanings and defaults of the keys are documented on
 //! [`super::Config`] and its parts, which have the same names.
 
 use serde::Deserialize;

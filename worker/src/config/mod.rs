@@ -1,7 +1,7 @@
 //! `worker.yaml`: the published "DePIN Node Configuration" 3.2 plus the optional `assay` section.
 //!
-//! The file is read strictly. Unknown keys and bad values are errors that name the line and what is allowed,
-//! and all of them are reported at once.
+//! The file is read strictly. Unknown keys and bad values are errors that name the line and the allowed
+//! values, and all of them are reported at once.
 
 mod error;
 mod file;
@@ -22,13 +22,10 @@ use crate::{
 
 pub use error::{ConfigError, Problem};
 
-/// The one version of the format that is understood.
+/// The only version of the format that this worker reads.
 pub const FORMAT_VERSION: &str = "3.2";
 
-/// Most slots that one machine may offer; the chain's own limit.
-pub const MAX_SLOTS: u8 = 64;
-
-/// A configuration whose every value was checked.
+/// A configuration with all values checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// `node_settings`; required.
@@ -43,16 +40,16 @@ pub struct Config {
     pub assay: AssaySettings,
 }
 
-/// `node_settings`: who the provider is.
+/// `node_settings`: identity of the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
     /// `node_name`: the provider's name on chain, 1 to 64 bytes. No default.
     pub node_name: String,
-    /// `reward_address`: where rewards go. No default.
+    /// `reward_address`: account that receives the rewards. No default.
     pub reward_address: RewardAddress,
 }
 
-/// An account that rewards are paid to.
+/// Account that receives the rewards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RewardAddress {
     /// An account of this chain, by its 32 bytes; written as an SS58 address.
@@ -61,7 +58,7 @@ pub enum RewardAddress {
     Ethereum([u8; 20]),
 }
 
-/// `shared_resources`: what of the host is offered.
+/// `shared_resources`: resources of the host that are offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedResources {
     /// `cpu_cores`: cores shared by all slots, 1 to 65,535. No default.
@@ -74,18 +71,19 @@ pub struct SharedResources {
     pub gpus: Option<Gpus>,
 }
 
-/// The GPUs of a machine; they are of one model because a machine has one hardware class.
+/// GPUs of a machine; all of one model, because a machine has one hardware class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gpus {
     /// `model`: with or without the vendor's prefix, such as `RTX_4090` or `NVIDIA_RTX_4090`.
     pub model: String,
-    /// `count`: how many, 1 to 64 together. Default: 1 for each entry.
+    /// `count`: number of GPUs, 1 to 64 in total. Default: 1 for each entry.
     pub count: u8,
-    /// `allow_overclock`: whether every entry allows it. Default: false. Reported in the status; changes no clock.
+    /// `allow_overclock`: true if every entry allows overclocking. Default: false. Reported in the status;
+    /// changes no clock.
     pub allow_overclock: bool,
 }
 
-/// `network_config`: how the machine is connected.
+/// `network_config`: the machine's network connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkConfig {
     /// `max_upload_mbps`: 1 to 4,294,967,295 Mbit/s. No default.
@@ -94,21 +92,21 @@ pub struct NetworkConfig {
     pub max_download_mbps: u32,
     /// `p2p_port`: TCP port of the worker's HTTP interface, 1 to 65,535. Default: 4001.
     pub p2p_port: u16,
-    /// `enable_tee`: the wish to attest; earns nothing by itself. Default: false.
+    /// `enable_tee`: attest the machine; earns nothing by itself. Default: false.
     pub enable_tee: bool,
 }
 
-/// `staking`: what is bonded.
+/// `staking`: the machine's bond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Staking {
     /// `auto_stake_rewards`: bond rewards instead of paying them to the reward address. Default: false.
     pub auto_stake_rewards: bool,
-    /// `min_stake_amount`: whole tokens to bond at least, here in plancks. Default: 0, which bonds what the chain
-    /// asks for.
+    /// `min_stake_amount`: minimum to bond, in the file in whole tokens, here in plancks. Default: 0, which
+    /// bonds the chain's minimum.
     pub min_stake: u128,
 }
 
-/// `assay`: what the published format does not say.
+/// `assay`: settings beyond the published format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AssaySettings {
     /// `chain_url`: WebSocket URL of a node. Default: `ws://127.0.0.1:9944`.
@@ -120,59 +118,62 @@ pub struct AssaySettings {
     pub endpoint: String,
     /// `ask`: price per slot and hour, in ASY with at most 12 decimals; here in plancks. Default: 1.
     pub ask_per_slot_hour: u128,
-    /// `take_open_orders`: take open orders that the machine meets, once their price has reached the ask. Default: true.
+    /// `take_open_orders`: take open orders that the machine meets once their price has reached the ask.
+    /// Default: true.
     pub take_open_orders: bool,
-    /// `min_profit`: least that a job must bring in after fees, in ASY with at most 12 decimals; here in
-    /// plancks. Jobs that bring less are not accepted, and declined where the consumer chose this machine.
+    /// `min_profit`: minimum that a job must earn after fees, in ASY with at most 12 decimals; here in
+    /// plancks. Jobs that earn less are not accepted, and declined if the consumer chose this machine.
     /// Default: 0.001.
     pub min_profit: u128,
-    /// `allow_private_registries`: pull images from registries at addresses that are not of the public
-    /// network, such as this host; for development. Default: false.
+    /// `allow_private_registries`: pull images from registries at addresses outside the public network, such
+    /// as this host; for development. Default: false.
     pub allow_private_registries: bool,
     /// `region`: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: `unspecified`.
     pub region: String,
-    /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Given together with `longitude`.
+    /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Needs `longitude`.
     pub latitude_microdegrees: i32,
     /// `longitude`: degrees east with at most 6 decimals, −180 to 180. Default: 0.
     pub longitude_microdegrees: i32,
-    /// `hardware_class`: a name of the chain's catalogue. Default: the model of the GPUs, or `CPU` without any.
+    /// `hardware_class`: name in the catalogue. Default: the model of the GPUs, or `CPU` without any.
     pub hardware_class: Option<String>,
     /// `slots`: slots of a machine without GPUs, 1 to 64; one per GPU otherwise. Default: 1.
     pub slots: u8,
     /// `engine`: socket path, `unix://` or `http://` URL of a Docker Engine API. Default: `DOCKER_HOST`, then
     /// Docker's socket, then Podman's sockets.
     pub engine: Option<String>,
-    /// `prover`: what answers the hardware challenge: `auto`, `cuda`, `wgpu` or `cpu`. Default: `auto`.
+    /// `prover`: back end that answers the hardware challenge: `auto`, `cuda`, `wgpu` or `cpu`. Default:
+    /// `auto`.
     pub prover: ProverChoice,
     /// `state_dir`: folder of keys, job notes and results. Default: `assay-worker-state` beside the file.
     pub state_dir: PathBuf,
-    /// `provider_account`: SS58 address of a provider whose key is elsewhere. Default: the account of the provider
-    /// key, if one is given.
+    /// `provider_account`: SS58 address of a provider whose key is elsewhere. Default: the account of the
+    /// provider key, if one is given.
     pub provider_account: Option<[u8; 32]>,
-    /// `provider_key_file` or `provider_key_uri`: key by which the worker registers and bonds its machine. Default:
-    /// none; then the worker prints what the provider must do, and waits.
+    /// `provider_key_file` or `provider_key_uri`: key with which the worker registers and bonds its machine.
+    /// Default: none; then the worker prints the provider's instructions, and waits.
     pub provider_key: Option<ProviderKey>,
-    /// `worker_key_file`: the machine's hot key, created when absent. Default: `worker.key` in `state_dir`.
+    /// `worker_key_file`: the machine's hot key, created if missing. Default: `worker.key` in `state_dir`.
     pub worker_key_file: PathBuf,
-    /// `sealing_key_file`: the machine's X25519 key, created when absent. Default: `sealing.key` in `state_dir`.
+    /// `sealing_key_file`: the machine's X25519 key, created if missing. Default: `sealing.key` in
+    /// `state_dir`.
     pub sealing_key_file: PathBuf,
     /// `limits`: bounds of one slot's container. Optional, its keys have defaults.
     pub limits: Limits,
-    /// `attestation`: where what evidence needs comes from. Optional, its keys have defaults.
+    /// `attestation`: sources of certificates and collateral. Optional, its keys have defaults.
     pub attestation: AttestationSettings,
 }
 
-/// `assay.attestation`: where certificates and collateral come from. Whether the machine attests is
-/// `network_config.enable_tee`.
+/// `assay.attestation`: sources of certificates and collateral. `network_config.enable_tee` says whether the
+/// machine attests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttestationSettings {
-    /// `bring_collateral`: bring to the chain what it lacks of the vendors' collateral. Default: true.
+    /// `bring_collateral`: submit the vendors' collateral that the chain lacks. Default: true.
     pub bring_collateral: bool,
-    /// `intel_url`, `amd_url`, `nvidia_url`: where the vendors publish. Defaults: Intel's and AMD's own services, and where
-    /// NVIDIA's certificates say.
+    /// `intel_url`, `amd_url`, `nvidia_url`: base URLs of the vendors' services. Defaults: Intel's and AMD's
+    /// own services, and the URLs in NVIDIA's certificates.
     pub urls: CollateralUrls,
-    /// `amd_certificate_file`: the certificates of this machine's AMD chip and of its authority, in this order, as PEM.
-    /// Default: none; the host is asked, then AMD.
+    /// `amd_certificate_file`: the certificates of this machine's AMD chip and of its authority, in this
+    /// order, as PEM. Default: none; then the certificates come from the host, else from AMD.
     pub amd_certificate_file: Option<PathBuf>,
 }
 
@@ -186,10 +187,10 @@ impl Default for AttestationSettings {
     }
 }
 
-/// Where the provider's key is.
+/// Source of the provider's key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ProviderKey {
-    /// A key file.
+    /// Path of a key file.
     File(PathBuf),
     /// A secret URI such as `//Bob`; for development.
     Uri(String),
@@ -199,21 +200,22 @@ impl fmt::Debug for ProviderKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
-            // A secret URI is a secret: it must not reach a log.
+            // A secret URI must not reach a log.
             Self::Uri(_) => formatter.write_str("Uri(…)"),
         }
     }
 }
 
-/// `assay.limits`: what a slot's container is never less, or more, than.
+/// `assay.limits`: limits of a slot's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// `minimum_memory_mib`: the least memory that a slot may come to, 8 or more. Default: 64.
+    /// `minimum_memory_mib`: minimum memory of a slot in MiB, 8 or more. Default: 64.
     pub minimum_memory_mib: u32,
-    /// `minimum_cpu_millis`: the least processor time that a slot may come to, in thousandths of a core, 10 or more.
-    /// Default: 100.
+    /// `minimum_cpu_millis`: minimum processor time of a slot in thousandths of a core, 10 or more. Default:
+    /// 100.
     pub minimum_cpu_millis: u32,
-    /// `processes_per_slot`: most processes and threads of a slot's container, 16 or more. Default: 1024.
+    /// `processes_per_slot`: maximum number of processes and threads of a slot's container, 16 or more.
+    /// Default: 1024.
     pub processes_per_slot: u32,
 }
 
@@ -227,19 +229,19 @@ impl Default for Limits {
     }
 }
 
-/// What one slot's container may use of the host.
+/// Limits of one slot's container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotShare {
     /// Memory in MiB.
     pub memory_mib: u32,
     /// Processor time in thousandths of a core.
     pub cpu_millis: u32,
-    /// Most processes and threads.
+    /// Maximum number of processes and threads.
     pub processes: u32,
 }
 
 impl Config {
-    /// Reads and checks a file. Relative paths in it count from its folder.
+    /// Reads and checks a file. Relative paths in it are relative to its folder.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
             path: path.to_owned(),
@@ -248,10 +250,10 @@ impl Config {
         Self::parse(&text, path)
     }
 
-    /// Checks the text of a file that lies at `path`.
+    /// Checks the text of a file at `path`.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut options = serde_saphyr::Options::default();
-        // `yes` and `on` are other people's booleans; the places that want one say `true` or `false`.
+        // YAML 1.1 spells booleans `yes` and `on`, too; here only `true` and `false` are valid.
         options.strict_booleans = true;
         let invalid = |problems| ConfigError::Invalid {
             path: path.to_owned(),
@@ -266,7 +268,7 @@ impl Config {
         resolve::resolve(&file, folder).map_err(invalid)
     }
 
-    /// Slots of the machine: one per GPU, or what the file says for a machine without.
+    /// Returns the number of slots: one per GPU, or the configured number without GPUs.
     pub fn slots(&self) -> u8 {
         self.resources
             .gpus
@@ -274,7 +276,8 @@ impl Config {
             .map_or(self.assay.slots, |gpus| gpus.count)
     }
 
-    /// Names under which the machine's hardware class may stand in the chain's catalogue, best guess first.
+    /// Returns the names that the machine's hardware class may have in the chain's catalogue, best guess
+    /// first.
     pub fn class_candidates(&self) -> Vec<String> {
         if let Some(name) = &self.assay.hardware_class {
             return vec![name.clone()];
@@ -299,7 +302,7 @@ impl Config {
             .collect()
     }
 
-    /// The equal share of the host that one slot is.
+    /// Returns one slot's equal share of the host.
     pub fn slot_share(&self) -> SlotShare {
         let slots = u32::from(self.slots().max(1));
         SlotShare {
@@ -309,12 +312,13 @@ impl Config {
         }
     }
 
-    /// GPUs that the machine offers.
+    /// Returns the number of GPUs that the machine offers.
     pub fn gpu_count(&self) -> u8 {
         self.resources.gpus.as_ref().map_or(0, |gpus| gpus.count)
     }
 
-    /// What the hardware challenge may use of the host: the cores that are offered, as far as there are so many.
+    /// Returns the share of the host for the hardware challenge: the offered cores, as far as the host has
+    /// them.
     pub fn prover_share(&self) -> ProverShare {
         let offered = NonZeroUsize::new(self.resources.cpu_cores.into()).unwrap_or(NonZeroUsize::MIN);
         let present = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
@@ -324,7 +328,7 @@ impl Config {
         }
     }
 
-    /// Where the HTTP interface listens.
+    /// Returns the address on which the HTTP interface listens.
     pub fn listen_on(&self) -> SocketAddr {
         SocketAddr::new(self.assay.listen_address, self.network.p2p_port)
     }

@@ -1,4 +1,4 @@
-//! Reads single values, and collects what is wrong with them instead of stopping at the first.
+//! Reads single values, and collects their problems instead of stopping at the first.
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
@@ -6,25 +6,25 @@ use serde_saphyr::Location;
 
 use super::{error::Problem, file::Text};
 
-/// Collects problems while values are read; a bad value yields a harmless stand-in that never gets used.
+/// Collects problems while values are read; a bad value yields a placeholder that is never used.
 #[derive(Default)]
 pub(super) struct Reader {
     problems: Vec<Problem>,
 }
 
 impl Reader {
-    /// The problems in the order of the file.
+    /// Returns the problems in the order of the file.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
     }
 
-    /// Notes a problem at a place.
+    /// Records a problem at a place.
     pub(super) fn problem(&mut self, location: Location, message: String) {
         self.problems.push(Problem::at(location, message));
     }
 
-    /// Notes that a value is not allowed.
+    /// Records that a value is not allowed.
     pub(super) fn bad(&mut self, key: &str, text: &Text, allowed: impl Display) {
         self.problem(
             text.referenced,
@@ -32,7 +32,7 @@ impl Reader {
         );
     }
 
-    /// A value that `parse` takes or refuses with a sentence on what is allowed.
+    /// Reads a value with `parse`, whose error says which values are allowed.
     pub(super) fn with<T: Default>(
         &mut self,
         key: &str,
@@ -48,7 +48,7 @@ impl Reader {
         }
     }
 
-    /// A whole number in a range.
+    /// Reads a whole number in a range.
     pub(super) fn number<N>(&mut self, key: &str, text: &Text, range: RangeInclusive<N>) -> N
     where
         N: FromStr + PartialOrd + Display + Default + Copy,
@@ -63,7 +63,7 @@ impl Reader {
         })
     }
 
-    /// A whole number in a range, or its default.
+    /// Reads a whole number in a range, or returns the default.
     pub(super) fn number_or<N>(
         &mut self,
         key: &str,
@@ -77,7 +77,7 @@ impl Reader {
         text.map_or(default, |text| self.number(key, text, range))
     }
 
-    /// `true` or `false`, or the default `false`.
+    /// Reads `true` or `false`; false if the key is missing.
     pub(super) fn flag(&mut self, key: &str, text: Option<&Text>) -> bool {
         text.is_some_and(|text| {
             self.with(key, text, |value| match value.to_ascii_lowercase().as_str() {
@@ -88,11 +88,12 @@ impl Reader {
         })
     }
 
-    /// Text of 1 to `longest` bytes without control characters.
-    pub(super) fn text(&mut self, key: &str, text: &Text, longest: usize) -> String {
+    /// Reads text of 1 to `longest` bytes without control characters.
+    pub(super) fn text(&mut self, key: &str, text: &Text, longest: u32) -> String {
         self.with(key, text, |value| {
-            let usable =
-                !value.trim().is_empty() && value.len() <= longest && !value.chars().any(char::is_control);
+            let usable = !value.trim().is_empty()
+                && value.len() <= longest as usize
+                && !value.chars().any(char::is_control);
             if usable {
                 Ok(value.to_owned())
             } else {
@@ -102,7 +103,7 @@ impl Reader {
     }
 }
 
-/// A value as an error shows it: enough to recognise it.
+/// Shortens a value for an error message to a length at which it is still recognisable.
 fn shorten(value: &str) -> String {
     const LONGEST_CHARS: usize = 80;
     if value.chars().count() <= LONGEST_CHARS {
@@ -111,7 +112,7 @@ fn shorten(value: &str) -> String {
     value.chars().take(LONGEST_CHARS).chain(['…']).collect()
 }
 
-/// Degrees with at most six decimals, as micro-degrees.
+/// Parses degrees with at most six decimals, and returns micro-degrees.
 pub(super) fn parse_microdegrees(text: &str, limit_degrees: u32) -> Result<i32, String> {
     let allowed = || format!("degrees from -{limit_degrees} to {limit_degrees} with at most 6 decimals");
     let (negative, digits) = match text.strip_prefix('-') {

@@ -1,4 +1,4 @@
-//! From the file as written to a configuration with every value checked and every default filled in.
+//! Turns the file as written into a configuration with every value checked and every default filled in.
 
 use std::{
     net::IpAddr,
@@ -6,33 +6,26 @@ use std::{
 };
 
 use assay_client::units;
-use assay_primitives::money::ASY;
+use assay_primitives::{
+    machine::{
+        MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MAX_SLOTS,
+    },
+    money::{ASY, EMISSION_CAP},
+};
 
 use super::{
-    AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, MAX_SLOTS, NetworkConfig,
-    NodeSettings, Problem, ProviderKey, RewardAddress, SharedResources, Staking,
+    AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, NetworkConfig, NodeSettings,
+    Problem, ProviderKey, RewardAddress, SharedResources, Staking,
     file::{self, ConfigFile, Text},
     reader::{Reader, parse_microdegrees},
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
 
-/// Longest endpoint URL that the chain keeps, in bytes.
-const MAX_ENDPOINT_BYTES: usize = 128;
-
-/// Longest region code that the chain keeps, in bytes.
-const MAX_REGION_BYTES: usize = 16;
-
-/// Longest name of a hardware class that the chain keeps, in bytes.
-const MAX_CLASS_NAME_BYTES: usize = 32;
-
-/// Longest provider name that the chain keeps, in bytes.
-const MAX_NAME_BYTES: usize = 64;
-
-/// Least that a job brings in after fees where the file does not say, in plancks: 0.001 ASY, the price of a
-/// slot at the usual ask for 3.6 s, which is about as long as a job keeps its slot for nothing.
+/// Default of `assay.min_profit`, in plancks: 0.001 ASY, the price of a slot at the default ask for 3.6 s,
+/// which is about as long as a job occupies its slot without pay.
 const DEFAULT_MIN_PROFIT: u128 = ASY / 1_000;
 
-/// Checks everything; `folder` is what relative paths count from.
+/// Checks the whole file; `folder` is the base of relative paths.
 pub(super) fn resolve(file: &ConfigFile, folder: &Path) -> Result<Config, Vec<Problem>> {
     let mut reader = Reader::default();
     if file.version.value != FORMAT_VERSION {
@@ -81,7 +74,11 @@ fn node(reader: &mut Reader, section: &file::NodeSettings) -> NodeSettings {
         }
     };
     NodeSettings {
-        node_name: reader.text("node_settings.node_name", &section.node_name, MAX_NAME_BYTES),
+        node_name: reader.text(
+            "node_settings.node_name",
+            &section.node_name,
+            MAX_PROVIDER_NAME_BYTES,
+        ),
         reward_address: address,
     }
 }
@@ -179,8 +176,8 @@ fn network(reader: &mut Reader, section: &file::NetworkConfig) -> NetworkConfig 
 }
 
 fn staking(reader: &mut Reader, section: &file::Staking) -> Staking {
-    /// The emission's cap, in whole tokens: nobody can bond more.
-    const ALL_TOKENS: u64 = 1_000_000_000;
+    /// Maximum supply of the emission, in whole tokens: nobody can bond more.
+    const ALL_TOKENS: u64 = (EMISSION_CAP / ASY) as u64;
     let tokens = reader.number_or(
         "staking.min_stake_amount",
         section.min_stake_amount.as_ref(),
@@ -308,13 +305,13 @@ fn attestation(reader: &mut Reader, section: &file::Attestation, folder: &Path) 
     }
 }
 
-/// A URL of printable ASCII with one of the schemes; `None` where it is absent.
+/// Reads a URL of printable ASCII with one of the schemes; `None` if the key is missing.
 fn url(reader: &mut Reader, key: &str, text: Option<&Text>, schemes: &[&str]) -> Option<String> {
     text.map(|text| {
         reader.with(key, text, |value| {
             let scheme = schemes.iter().find(|scheme| value.starts_with(**scheme));
             let usable = scheme.is_some_and(|scheme| value.len() > scheme.len())
-                && value.len() <= MAX_ENDPOINT_BYTES
+                && value.len() <= MAX_ENDPOINT_BYTES as usize
                 && value.bytes().all(|byte| byte.is_ascii_graphic());
             if usable {
                 return Ok(value.to_owned());
@@ -365,7 +362,7 @@ fn min_profit(reader: &mut Reader, text: &Text) -> u128 {
 
 fn region(reader: &mut Reader, text: &Text) -> String {
     reader.with("assay.region", text, |value| {
-        let usable = (1..=MAX_REGION_BYTES).contains(&value.len())
+        let usable = (1..=MAX_REGION_BYTES as usize).contains(&value.len())
             && value
                 .bytes()
                 .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'));
@@ -456,10 +453,10 @@ fn limits(reader: &mut Reader, section: &file::Limits) -> Limits {
     }
 }
 
-/// A slot must come to at least the configured minimum, or no container runs sensibly in it.
+/// Checks that a slot gets at least the configured minimum, below which containers do not run sensibly.
 fn slot_is_large_enough(reader: &mut Reader, file: &ConfigFile, config: &Config) {
     let (share, limits, slots) = (config.slot_share(), config.assay.limits, config.slots());
-    // A zero is the stand-in of a value that was already reported.
+    // Zero is the placeholder of a value whose problem is already reported.
     if (1..limits.minimum_memory_mib).contains(&share.memory_mib) {
         let message = format!(
             "`shared_resources.ram_gb` gives each of {slots} slots {} MiB; allowed: at least \

@@ -1,4 +1,4 @@
-//! Golden messages of everything that a `worker.yaml` can get wrong, and the published file as it stands.
+//! Golden messages for every fault of a `worker.yaml`, and the published file unchanged.
 
 #![allow(clippy::unwrap_used)]
 
@@ -34,7 +34,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Path::new("/etc/assay/worker.yaml"))
 }
 
-/// The error for the published file with one text replaced, without its first line.
+/// Returns the errors of the published file with one text replaced, without their first line.
 fn errors(from: &str, to: &str) -> Vec<String> {
     assert_eq!(PUBLISHED.matches(from).count(), 1, "{from} must occur once");
     errors_of(&PUBLISHED.replace(from, to))
@@ -47,7 +47,8 @@ fn errors_of(text: &str) -> Vec<String> {
     }
 }
 
-/// The errors for the published file without GPUs and with these lines in the `assay` section, the first of which is line 18.
+/// Returns the errors of the published file without GPUs and with these lines in the `assay` section, the
+/// first of which is line 18.
 fn assay_errors(lines: &str) -> Vec<String> {
     errors_of(&with_assay(lines))
 }
@@ -214,7 +215,7 @@ fn example_file_is_valid() {
     let config = parse(text).unwrap();
     assert_eq!(config.class_candidates(), ["CPU"]);
     assert_eq!(config.assay.limits, Limits::default());
-    // Every key that is commented out is one that exists: with its mark removed, the file still is understood.
+    // Every commented-out key exists: with the comment mark removed, the file is still valid.
     let commented = [
         "endpoint",
         "latitude",
@@ -242,7 +243,7 @@ fn example_file_is_valid() {
         all = all.replace(&marked, &format!("  {key}: "));
     }
     let settings = parse(&all).unwrap().assay.attestation;
-    // What the comments show is what holds without them, where there is a default.
+    // The commented-out values are the defaults, where there is one.
     assert_eq!(settings.urls.intel, CollateralUrls::default().intel);
     assert_eq!(settings.urls.amd, CollateralUrls::default().amd);
     assert!(settings.urls.nvidia.is_some() && settings.amd_certificate_file.is_some());

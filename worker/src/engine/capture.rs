@@ -1,7 +1,7 @@
-//! The bytes that a container writes: hashed as they come, and their beginning kept in files.
+//! A container's output: hashed as it arrives, with the beginning kept in files.
 //!
-//! They come from the engine's attach stream, never from its log: log drivers rotate, rewrite what is not
-//! UTF-8, and put both streams into one order. A file that cannot be written costs the file and not the hash.
+//! The bytes come from the engine's attach stream, never from its log: log drivers rotate, rewrite invalid
+//! UTF-8, and merge both streams. If a file cannot be written, only the file is lost and not the hash.
 
 use std::{
     fs::{self, File},
@@ -13,7 +13,7 @@ use assay_primitives::job::{MAX_RESULT_STDOUT_BYTES, StdoutResult};
 
 use super::MAX_OUTPUT_BYTES;
 
-/// One of the two streams that a container writes to.
+/// Output stream of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputStream {
     /// Standard output.
@@ -22,22 +22,22 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Where a run's output goes.
+/// Destination of a run's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureTarget {
-    /// Folder of the files `stdout` and `stderr`; made when absent.
+    /// Folder of the files `stdout` and `stderr`; created if missing.
     pub folder: PathBuf,
-    /// Whether what the files have already stays in front, as for a service that is started again.
+    /// True if the output is appended to the existing files, as for a restarted service.
     pub append: bool,
 }
 
-/// Takes the output of one run.
+/// Captures the output of one run.
 ///
 /// Memory: a hasher and two file handles. Disk: at most [`MAX_OUTPUT_BYTES`] for each stream.
 #[derive(Debug)]
 pub struct Capture {
     hasher: blake3::Hasher,
-    /// Bytes of standard output that the hash still takes.
+    /// Number of bytes of standard output that still go into the hash.
     hash_room: u64,
     is_longer: bool,
     stdout: Spool,
@@ -45,7 +45,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Begins with nothing.
+    /// Creates an empty capture.
     pub fn new(target: &CaptureTarget) -> Self {
         Self::with_limit(target, MAX_RESULT_STDOUT_BYTES)
     }
@@ -60,7 +60,7 @@ impl Capture {
         }
     }
 
-    /// Takes the next bytes of a stream.
+    /// Adds the next bytes of a stream.
     pub fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
         match stream {
             OutputStream::Stderr => self.stderr.keep(bytes),
@@ -76,7 +76,7 @@ impl Capture {
         }
     }
 
-    /// What a result says of standard output, if what was taken is all of it.
+    /// Returns the result's entry for standard output, provided that all of it was added.
     pub fn finish(self) -> StdoutResult {
         let hash = self.hasher.finalize().into();
         if self.is_longer {
@@ -87,7 +87,7 @@ impl Capture {
     }
 }
 
-/// The beginning of one stream, in a file.
+/// File with the beginning of one stream.
 #[derive(Debug)]
 struct Spool {
     file: Option<File>,
@@ -140,7 +140,7 @@ fn given_up(path: &Path, error: &io::Error) {
     tracing::warn!(
         path = %path.display(),
         %error,
-        "what a container writes cannot be kept for its consumer; its result is not touched by that"
+        "writing a container's output failed; its consumer cannot read it, but the result is not affected"
     );
 }
 

@@ -1,4 +1,4 @@
-//! The Docker Engine API, spoken to Docker and to Podman alike.
+//! The Docker Engine API, for both Docker and Podman.
 
 use std::{
     collections::HashMap,
@@ -32,29 +32,29 @@ use super::{
     wire::{Wire, WireError, filters},
 };
 
-/// Seconds that the engine has for the answer to one request.
+/// Timeout of one request, in seconds.
 const REQUEST_TIMEOUT_SECONDS: u64 = 120;
 
-/// Longest time that one image may take to arrive.
+/// Timeout of pulling one image.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Bytes of a MiB.
+/// Number of bytes in a MiB.
 const MIB: i64 = 1024 * 1024;
 
-/// An engine behind a socket or an HTTP address; connects when first used, and again after a failure.
+/// An engine behind a Unix socket or an HTTP address; connects on first use, and again after a failure.
 ///
 /// Clones share the connection and the runs.
 #[derive(Clone)]
 pub struct DockerEngine {
     endpoint: EngineEndpoint,
     connection: Arc<Mutex<Option<Docker>>>,
-    /// Runs that were started or taken up by this process, by the engine's name of the container. Here,
+    /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
     runs: Arc<SyncMutex<HashMap<String, Run>>>,
 }
 
 impl DockerEngine {
-    /// An engine at an endpoint. Nothing is dialled yet: an engine that is started later is fine.
+    /// Creates an engine at an endpoint without connecting, so that the engine may be started later.
     pub fn new(endpoint: EngineEndpoint) -> Self {
         Self {
             endpoint,
@@ -63,7 +63,7 @@ impl DockerEngine {
         }
     }
 
-    /// Waits until the run of a container that this process started has ended, and tells how.
+    /// Waits for the end of a container's run that this process started, and returns it.
     pub async fn run_end(&self, id: &str) -> RunEnd {
         let run = self.change_runs(|runs| runs.get(id).cloned());
         match run {
@@ -76,8 +76,8 @@ impl DockerEngine {
         change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Follows a run from its start, or one that goes on. A task of its own does so, lest a caller that is
-    /// cut off leaves a run behind that nobody follows.
+    /// Follows a run from its start, or one already under way. Runs in a task of its own, so that a cancelled
+    /// caller does not leave a run behind that nobody follows.
     async fn followed(&self, id: &str, output: CaptureTarget, starts: bool) -> Result<(), EngineError> {
         let action = "follow the container";
         let (engine, id) = (self.clone(), id.to_owned());
@@ -100,7 +100,7 @@ impl DockerEngine {
         })
     }
 
-    /// Does one thing with the connection, and translates what goes wrong.
+    /// Makes one request over the connection, and translates its error.
     async fn call<T, F>(&self, action: &str, request: impl FnOnce(Docker) -> F) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, ApiError>>,
@@ -118,7 +118,7 @@ impl DockerEngine {
         }
     }
 
-    /// The connection, negotiated to an API version that the engine speaks.
+    /// Returns the connection, negotiated to an API version that the engine speaks.
     async fn connected(&self) -> Result<Docker, EngineError> {
         let mut connection = self.connection.lock().await;
         if let Some(docker) = &*connection {
@@ -141,7 +141,7 @@ impl DockerEngine {
         Ok(docker)
     }
 
-    /// Starts a container; returns false for one that ran already.
+    /// Starts a container; returns false if it already ran.
     async fn start_only(&self, id: &str) -> Result<bool, EngineError> {
         let action = "start the container";
         let starting = async {
@@ -170,7 +170,7 @@ impl DockerEngine {
                 }
             })
             .await?;
-        // A container that is gone says nothing about the next one.
+        // The failure of a container that is gone does not concern the next one.
         Err(if is_gone {
             EngineError::Failed { action, reason }
         } else {
@@ -191,7 +191,7 @@ impl DockerEngine {
             ApiError::DockerResponseServerError { status_code, message } => {
                 let reason = message.trim().to_owned();
                 match *status_code {
-                    // 409: the container is just being removed, or started, or whatever else passes.
+                    // 409 is temporary: for example, the container is just being removed or started.
                     408 | 409 | 425 | 429 => EngineError::Failed { action, reason },
                     400..=499 => EngineError::Refused { action, reason },
                     _ => EngineError::Failed { action, reason },
@@ -209,14 +209,14 @@ impl DockerEngine {
     }
 }
 
-/// What a connection of our own says, in the words of all others.
+/// Translates an error of one of our own connections.
 fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
     match error {
         WireError::Broken(reason) => EngineError::Unreachable {
             endpoint: endpoint.to_string(),
             reason: reason.clone(),
         },
-        // A container that cannot be attached to now may be so later, or its start says more.
+        // Temporary: a later attempt to attach may succeed, or the container's start gives a better reason.
         other => EngineError::Failed {
             action: action.to_owned(),
             reason: other.to_string(),
@@ -224,7 +224,7 @@ fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> Engine
     }
 }
 
-/// An error with everything that caused it: the outermost text alone often says nothing.
+/// Returns an error's text with all of its sources: the outermost text alone often says nothing.
 fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -239,7 +239,7 @@ fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What in the end caused an error: of a connection, everything around that says nothing.
+/// Returns the text of an error's innermost source: the outer ones of a connection error say nothing.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -248,7 +248,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     cause.to_string()
 }
 
-/// Whether the engine said that there is no such thing.
+/// Returns true for a 404 from the engine.
 fn is_not_found(error: &ApiError) -> bool {
     matches!(
         error,
@@ -259,7 +259,7 @@ fn is_not_found(error: &ApiError) -> bool {
 impl ContainerEngine for DockerEngine {
     async fn ping(&self) -> Result<EngineInfo, EngineError> {
         let (version, info) = self
-            .call("say what it is", |docker| async move {
+            .call("describe itself", |docker| async move {
                 docker.ping().await?;
                 Ok((docker.version().await?, docker.info().await?))
             })
@@ -294,7 +294,7 @@ impl ContainerEngine for DockerEngine {
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
         let info = self
-            .call("say where it keeps images", |docker| async move {
+            .call("report where it keeps images", |docker| async move {
                 docker.info().await
             })
             .await?;
@@ -325,7 +325,10 @@ impl ContainerEngine for DockerEngine {
             .await
             .map_err(|_| EngineError::Failed {
                 action: action.clone(),
-                reason: format!("it did not arrive within {} minutes", PULL_TIMEOUT.as_secs() / 60),
+                reason: format!(
+                    "the image did not arrive within {} minutes",
+                    PULL_TIMEOUT.as_secs() / 60
+                ),
             })??;
         let found = self
             .call(&action, |docker| async move { docker.inspect_image(image).await })
@@ -355,7 +358,7 @@ impl ContainerEngine for DockerEngine {
             .await;
         let refused = match created {
             Err(error @ EngineError::Refused { .. }) => error,
-            // Podman answers a name that is taken with 500.
+            // Podman answers 500 if the name is taken.
             Err(error @ EngineError::Failed { .. }) => error,
             other => return other,
         };
@@ -378,16 +381,17 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn unpause(&self, id: &str) -> Result<(), EngineError> {
-        self.call("let the container run on", |docker| async move {
+        self.call("resume the container", |docker| async move {
             docker.unpause_container(id).await
         })
         .await
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        // Not through the library, and each by itself: one that cannot be read must not hide the others.
+        // A request of our own that reads each entry by itself: an unreadable entry must not hide the others.
         let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
-        // Before the list: what is listed as running and followed must not have ended meanwhile.
+        // Read before the list: a container that is listed as running and followed must not have ended in
+        // between.
         let facts: HashMap<String, RunFact> =
             self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
         let listing = async {
@@ -412,7 +416,7 @@ impl ContainerEngine for DockerEngine {
                 .build();
             match docker.stop_container(id, Some(stop)).await {
                 Err(error) if is_not_found(&error) => return Ok(()),
-                // One that cannot be stopped is removed by force below.
+                // A container that cannot be stopped is removed by force below.
                 _ => (),
             }
             let remove = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
@@ -427,9 +431,9 @@ impl ContainerEngine for DockerEngine {
     }
 }
 
-/// The digest that the engine recorded for the image under this name, if it is the one that is wanted.
+/// Returns the digest that the engine recorded for the image under this name, if it is `digest`.
 ///
-/// Docker and Podman hash a manifest that they fetch by digest and keep it only when the hash agrees.
+/// Docker and Podman hash a manifest that they fetch by digest, and keep it only if the hash matches.
 fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
     let wanted = format!("sha256:{}", hex::encode(digest));
     let recorded = image.repo_digests.as_deref().unwrap_or_default();
@@ -448,7 +452,8 @@ fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result
     })
 }
 
-/// What the engine is told to make. `volumes` are the paths that the image wants to write to.
+/// Returns the request body that creates a container. `volumes` are the paths that the image declares as
+/// writable.
 fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody {
     let ContainerIdentity {
         job,
@@ -457,7 +462,7 @@ fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody 
         fingerprint,
     } = &spec.identity;
     let memory_bytes = i64::from(spec.share.memory_mib) * MIB;
-    // The root is read-only, so what a container can write is memory, and the memory limit bounds it.
+    // The root is read-only, so a container writes only to memory, which the memory limit bounds.
     let scratch = format!("rw,nosuid,nodev,size={}", memory_bytes / 2);
     let writable = ["/tmp", "/run", "/var/tmp"]
         .into_iter()
@@ -477,7 +482,7 @@ fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody 
         tty: Some(false),
         host_config: Some(HostConfig {
             memory: Some(memory_bytes),
-            // The same as memory: no swap on top of it.
+            // Equal to the memory limit: no swap on top of it.
             memory_swap: Some(memory_bytes),
             nano_cpus: Some(i64::from(spec.share.cpu_millis) * 1_000_000),
             pids_limit: Some(i64::from(spec.share.processes)),
@@ -491,7 +496,7 @@ fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody 
                 name: Some(RestartPolicyNameEnum::NO),
                 maximum_retry_count: None,
             }),
-            // Output is taken from the attach stream. A log would only fill the host's disk with it again.
+            // The output is taken from the attach stream. A log would only fill the host's disk with a copy.
             log_config: Some(HostConfigLogConfig {
                 typ: Some("none".to_owned()),
                 config: None,

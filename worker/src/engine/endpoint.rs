@@ -1,25 +1,26 @@
-//! Where the container engine is.
+//! Address of the container engine.
 
 use std::{fmt, path::Path};
 
-/// Docker's own socket.
+/// Path of Docker's socket.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
-/// The socket of a Podman that runs as root.
+/// Path of the socket of a Podman that runs as root.
 const PODMAN_SOCKET: &str = "/run/podman/podman.sock";
 
-/// The address of a Docker Engine API.
+/// Address of a Docker Engine API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EngineEndpoint {
-    /// A Unix socket, by its path.
+    /// Path of a Unix socket.
     Socket(String),
-    /// Plain HTTP, by host and port.
+    /// Host and port of plain HTTP.
     Http(String),
 }
 
 impl EngineEndpoint {
-    /// The configured endpoint; else `DOCKER_HOST`; else the first that exists of Docker's socket, the socket of
-    /// this user's Podman and the socket of root's Podman; else Docker's socket, so that an error names it.
+    /// Returns the configured endpoint; else `DOCKER_HOST`; else the first that exists of Docker's socket,
+    /// the socket of this user's Podman and the socket of root's Podman; else Docker's socket, so that an
+    /// error names it.
     pub fn resolve(configured: Option<&str>) -> Self {
         Self::resolve_with(configured, |name| std::env::var(name).ok(), |path| path.exists())
     }

@@ -6,14 +6,14 @@
 //! events ───────── killed by somebody? the engine gone? ────────────────────────────────┘
 //! ```
 //!
-//! All three are asked for on connections of their own, the first and the last before the container is
-//! started. Reading is what moves the bytes on: while the worker does not read, the container waits in its
-//! write.
+//! Each of the three has a connection of its own; the attach stream and the events are open before the
+//! container is started. The container is subject to backpressure: while the worker does not read, the
+//! container blocks in its write.
 //!
-//! A run ended *cleanly* if the process of the engine that answered before the start still answers [`SETTLE`]
-//! after the end, says the same exit code twice, and told of nobody who killed or stopped the container. A
-//! reboot, an engine that was stopped or died, and a watcher (shim, `conmon`) that was killed all break one
-//! of these.
+//! A run ended *cleanly* if the engine process that answered before the start still answers [`SETTLE`] after
+//! the end, reports the same exit code twice, and reported nobody who killed or stopped the container. A
+//! reboot, an engine that was stopped or died, and a killed monitor process (shim, `conmon`) each break one
+//! of these conditions.
 
 use std::time::Duration;
 
@@ -34,61 +34,61 @@ use super::{
     wire::{Frames, Wire, WireError, filters},
 };
 
-/// Time for which the engine must live on after a container's end. An engine or a host that is going down
-/// ends containers first and itself soon after.
+/// Time for which the engine must stay alive after a container's end. An engine or a host that is shutting
+/// down ends containers first and itself soon after.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Longest time that the last bytes may take after the container's end.
+/// Timeout of reading the rest of the output after the container's end.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Longest line of the engine's events that is understood, in bytes.
+/// Maximum length of a line of the engine's events that is parsed, in bytes.
 const MAX_EVENT_BYTES: usize = 64 * 1_024;
 
-/// Exit codes of a first process that SIGKILL or SIGTERM ended: the memory limit's way, or that of somebody
+/// Exit codes of a first process that SIGKILL or SIGTERM ended, sent for the memory limit or by somebody
 /// outside.
 const SIGNALLED: [i32; 2] = [137, 143];
 
-/// How a container's first process ended.
+/// End of a container's first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, or by the signal that its own doing brought on it.
+    /// The process ended by itself, or by a signal that it caused.
     Clean(i32),
-    /// By SIGKILL or SIGTERM, perhaps of its own making and perhaps not: not every engine tells the memory
-    /// limit from others who kill.
+    /// SIGKILL or SIGTERM ended the process. Its own fault is possible but not certain: not every engine
+    /// distinguishes the memory limit from other kills.
     Signalled(i32),
-    /// Unseen, or together with what watched it.
+    /// The end was not seen, or the process that monitored the container ended with it.
     Unseen,
 }
 
-/// How a run ended.
+/// End of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunEnd {
-    /// Its first process's end.
+    /// End of the first process.
     pub exit: Exit,
-    /// Standard output, where every byte of it was seen.
+    /// Standard output, if every byte of it was seen.
     pub stdout: Option<StdoutResult>,
 }
 
 impl RunEnd {
-    /// A run whose end is not known.
+    /// End of a run that was not seen.
     pub const UNSEEN: Self = Self {
         exit: Exit::Unseen,
         stdout: None,
     };
 }
 
-/// What this process knows of a container's present run.
+/// This process's observation of a container's present run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunFact {
-    /// Nothing: it was started before this process, or not at all.
+    /// The run was started before this process, or not at all.
     Unwatched,
-    /// It is watched, and goes on or has just ended.
+    /// The run is followed, and goes on or has just ended.
     Watched,
-    /// It ended.
+    /// The run ended.
     Ended(RunEnd),
 }
 
-/// The watch over one run, which goes on when nobody holds this.
+/// Handle of the task that follows a run; the task goes on without it.
 #[derive(Clone, Debug)]
 pub(super) struct Run(watch::Receiver<Option<RunEnd>>);
 
@@ -96,7 +96,7 @@ impl Run {
     pub(super) fn fact(&self) -> RunFact {
         match *self.0.borrow() {
             Some(end) => RunFact::Ended(end),
-            // A watch that was dropped, as at the end of the process, saw nothing.
+            // A follower that was dropped, as at the end of the process, saw nothing.
             None if self.0.has_changed().is_err() => RunFact::Ended(RunEnd::UNSEEN),
             None => RunFact::Watched,
         }
@@ -110,26 +110,26 @@ impl Run {
     }
 }
 
-/// Everything by which a run is followed, connected and ready before it begins.
+/// Connections by which a run is followed, open before it starts.
 pub(super) struct Follower {
     id: String,
     wait: Wire,
     events: Option<Events>,
-    /// `None` where a run that goes on cannot be attached to any more; its end can be waited for all the
+    /// `None` if it is no longer possible to attach to a run under way; its end can be waited for all the
     /// same.
     output: Option<Frames<TokioIo<Upgraded>>>,
-    /// Whether the output is followed from the first byte on.
+    /// True if the output is followed from the first byte on.
     from_the_start: bool,
 }
 
 impl Follower {
-    /// Connects everything. `from_the_start` says that the container does not run yet.
+    /// Opens the connections. `from_the_start` is true if the container does not run yet.
     pub(super) async fn connect(
         endpoint: &EngineEndpoint,
         id: &str,
         from_the_start: bool,
     ) -> Result<Self, WireError> {
-        // Not every engine keeps events; one that does tells of its own end there, too.
+        // Not every engine has events; one that has them ends that stream when it ends itself.
         let events = Events::listen(endpoint, id).await.ok();
         let attached = Wire::open(endpoint)
             .await?
@@ -149,13 +149,13 @@ impl Follower {
         })
     }
 
-    /// Notes that somebody else started the container, perhaps before this was connected: a start that was
-    /// cut off and repeated.
+    /// Records that somebody else started the container, perhaps before these connections were open: a start
+    /// that was cancelled and repeated.
     pub(super) fn came_late(&mut self) {
         self.from_the_start = false;
     }
 
-    /// Follows the run, which has begun, in a task of its own.
+    /// Follows the run, which has started, in a task of its own.
     pub(super) fn follow(self, capture: Capture) -> Run {
         let (tell, run) = watch::channel(None);
         tokio::spawn(async move {
@@ -169,13 +169,13 @@ impl Follower {
                 );
             }
             tell.send_replace(Some(end));
-            // Kept until nobody asks any more: a channel without a sender means that nothing was seen.
+            // Kept until no receiver is left: a channel without a sender means that the end was not seen.
             tell.closed().await;
         });
         Run(run)
     }
 
-    /// The run's end, and where it was not seen, why.
+    /// Returns the run's end, and the reason if it was not seen.
     async fn follow_to_end(self, mut capture: Capture) -> (RunEnd, Option<String>) {
         let Self {
             id,
@@ -186,7 +186,7 @@ impl Follower {
         } = self;
         let mut events = events.unwrap_or_default();
         let mut reading = std::pin::pin!(async move {
-            let mut output = output.ok_or_else(|| WireError::Broken("it was not attached to".into()))?;
+            let mut output = output.ok_or_else(|| WireError::Broken("the output is not attached".into()))?;
             while let Some((stream, bytes)) = output.next().await? {
                 capture.take(stream, bytes);
             }
@@ -216,7 +216,7 @@ impl Follower {
                 .await
                 .unwrap_or_else(|_| Err(WireError::Broken("the output does not end".into()))),
         };
-        // The engine lives on, and says who killed, or it does not and it is seen here.
+        // Either the engine lives on and reports who killed the container, or its end is seen here.
         let _ = tokio::time::timeout(SETTLE, events.watch_on()).await;
         if let Some(reason) = events.fault() {
             return unseen(reason);
@@ -240,13 +240,13 @@ impl Follower {
         };
         let (stdout, reason) = match read {
             Ok(capture) => (from_the_start.then(|| capture.finish()), None),
-            Err(error) => (None, Some(format!("its output broke off: {error}"))),
+            Err(error) => (None, Some(format!("its output ended early: {error}"))),
         };
         (RunEnd { exit, stdout }, reason)
     }
 }
 
-/// The engine's answer to `wait`.
+/// Response to `wait`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Waited {
@@ -272,7 +272,7 @@ impl Waited {
     }
 }
 
-/// What the engine says of a container on its own.
+/// Response to the inspection of a container.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Inspected {
@@ -296,9 +296,9 @@ impl Inspected {
     }
 }
 
-/// The engine's word for a container's state; `None` for one that is as good as gone.
+/// Translates the engine's name of a container's state; `None` for a container that is being removed.
 ///
-/// Docker's and Podman's words, and any other as [`ContainerState::Unknown`].
+/// Knows the names of Docker and Podman; any other is [`ContainerState::Unknown`].
 pub(super) fn container_state(word: &str) -> Option<ContainerState> {
     match word {
         "created" | "configured" | "initialized" => Some(ContainerState::Created),
@@ -311,7 +311,7 @@ pub(super) fn container_state(word: &str) -> Option<ContainerState> {
     }
 }
 
-/// The engine's events of one container.
+/// Event stream of one container.
 #[derive(Default)]
 struct Events {
     connection: Option<(Wire, Incoming)>,
@@ -341,12 +341,12 @@ impl Events {
         self.connection.is_some()
     }
 
-    /// What speaks against a clean end.
+    /// Returns the reason against a clean end, if there is one.
     fn fault(&self) -> Option<String> {
         self.fault.clone()
     }
 
-    /// Watches until the engine ends.
+    /// Reads events until the engine ends.
     async fn watch_on(&mut self) {
         while self.is_connected() {
             self.watch().await;
@@ -354,7 +354,7 @@ impl Events {
         std::future::pending().await
     }
 
-    /// Takes the next piece of what the engine tells.
+    /// Reads the next chunk of the event stream.
     async fn watch(&mut self) {
         let Some((_, body)) = &mut self.connection else {
             return std::future::pending().await;
@@ -375,7 +375,7 @@ impl Events {
     fn take(&mut self, data: &Bytes) {
         for byte in data {
             if *byte != b'\n' {
-                // What is longer is no event of ours, and its end does not parse.
+                // A longer line is no event of interest, and its rest does not parse.
                 if self.line.len() < MAX_EVENT_BYTES {
                     self.line.push(*byte);
                 }
@@ -393,19 +393,18 @@ impl Events {
     }
 }
 
-/// A container as the engine lists it.
+/// A container in the engine's list.
 pub(super) struct Listed {
-    /// The engine's name of it; empty where that cannot be read.
+    /// The engine's identifier of the container; empty if unreadable.
     id: String,
     job: u64,
     fingerprint: String,
-    /// The engine's word for its state; empty where it has none.
+    /// The engine's name of the state; empty if missing.
     state: String,
 }
 
 impl Listed {
-    /// Reads an entry of the list, and no more of it than is needed; `None` for one whose labels do not say
-    /// which job it is of.
+    /// Reads only the needed fields of a list entry; `None` if its labels name no job.
     pub(super) fn read(entry: Value) -> Option<Self> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let label = |name| entry.get("Labels")?.get(name).and_then(text);
@@ -417,7 +416,7 @@ impl Listed {
         })
     }
 
-    /// The container in our own words; `None` for one that is going.
+    /// Translates the entry; `None` for a container that is being removed.
     pub(super) fn describe(self, fact: impl FnOnce(&str) -> RunFact) -> Option<Container> {
         let Self {
             id,
@@ -430,11 +429,11 @@ impl Listed {
             tracing::warn!(
                 job,
                 state = word,
-                "a job's container is in a state that this worker does not know; it is left alone"
+                "a job's container is in a state that this worker does not know; leaving it alone"
             );
         }
         Some(Container {
-            // Nothing can be done with one that has no name.
+            // A container without a name cannot be addressed.
             state: if id.is_empty() {
                 ContainerState::Unknown
             } else {
@@ -508,7 +507,7 @@ mod tests {
         assert_eq!(waited(r#"{"StatusCode":3}"#), Ok(3));
         assert_eq!(waited(r#"{"StatusCode":137,"Error":null}"#), Ok(137));
         assert_eq!(waited(r#"{"StatusCode":0,"Error":{"Message":""}}"#), Ok(0));
-        // What Podman says when the process that watched the container was killed.
+        // Podman's answer after the process that monitored the container was killed.
         assert!(waited(r#"{"StatusCode":0,"Error":{"Message":"no such exit code"}}"#).is_err());
         assert!(waited(r#"{"StatusCode":-1}"#).is_err());
         assert!(waited(r#"{"StatusCode":256}"#).is_err());

@@ -1,5 +1,5 @@
-//! Connections of our own to the engine, for what a pool of connections cannot tell: that one process of the
-//! engine answered from a container's start to its end. A connection ends with the process behind it.
+//! Our own connections to the engine. They show what a connection pool hides: that a single engine process
+//! answered from a container's start to its end. A connection ends with the process behind it.
 
 use std::time::Duration;
 
@@ -21,40 +21,40 @@ use tokio::{
 
 use super::{EngineEndpoint, OutputStream};
 
-/// Longest time that the engine has to take a connection, and to begin an answer that waits for nothing.
+/// Timeout of connecting, and of the head of a response that does not wait for an event.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longest time that the engine has to do what it is told. Starting a container takes long on a busy host.
+/// Timeout of a command. Starting a container takes long on a busy host.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Longest answer that is read as a whole, in bytes: a list of a machine's containers, each with its labels
-/// and mounts.
+/// Maximum length of a response that is read as a whole, in bytes: a list of a machine's containers, each
+/// with its labels and mounts.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
-/// Most bytes of an answer that is no answer of an engine's that an error repeats.
+/// Maximum number of bytes that an error quotes from an unexpected response.
 const MAX_WORDS_BYTES: usize = 512;
 
-/// Most bytes of a frame that are in memory at once.
+/// Maximum number of bytes of a frame in memory at once.
 const CHUNK_BYTES: usize = 64 * 1_024;
 
-/// Port of an engine whose address names none.
+/// Port of an engine whose address has none.
 const DEFAULT_PORT: u16 = 2375;
 
-/// A request that did not get an answer of use.
+/// Reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WireError {
-    /// The connection cannot be made, or broke.
+    /// The connection could not be made, or broke.
     #[error("the connection broke: {0}")]
     Broken(String),
     /// The engine refused.
     #[error("{message}")]
     Status {
-        /// Its status code.
+        /// HTTP status code.
         code: u16,
-        /// Its words.
+        /// The engine's message.
         message: String,
     },
-    /// The answer is none that was expected.
+    /// The response is not in the expected format.
     #[error("the engine's answer cannot be read: {0}")]
     Unreadable(String),
 }
@@ -63,10 +63,10 @@ fn broken(error: impl std::fmt::Display) -> WireError {
     WireError::Broken(error.to_string())
 }
 
-/// One connection.
+/// One HTTP connection.
 pub(super) struct Wire {
     requests: SendRequest<Full<Bytes>>,
-    /// Moves the bytes; ends with the connection.
+    /// Task that drives the connection; ends with it.
     driver: JoinHandle<()>,
 }
 
@@ -102,13 +102,13 @@ impl Wire {
     async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self, WireError> {
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(async move {
-            // How it ends shows at the requests.
+            // The requests report how the connection ended.
             let _ = connection.with_upgrades().await;
         });
         Ok(Self { requests, driver })
     }
 
-    /// Sends a request and returns the head of the answer with its body to come.
+    /// Sends a request, and returns the head of the response with its body still to come.
     async fn ask(
         &mut self,
         method: Method,
@@ -128,7 +128,7 @@ impl Wire {
         self.requests.send_request(request).await.map_err(broken)
     }
 
-    /// The answer as JSON, however long it takes to come.
+    /// Returns the response as JSON, however long it takes.
     pub(super) async fn slow_json<T: DeserializeOwned>(
         &mut self,
         method: Method,
@@ -147,7 +147,7 @@ impl Wire {
         serde_json::from_slice(&body).map_err(|error| WireError::Unreadable(error.to_string()))
     }
 
-    /// The answer as JSON, which must come soon.
+    /// Returns the response as JSON, which must arrive within the timeout.
     pub(super) async fn json<T: DeserializeOwned>(
         &mut self,
         method: Method,
@@ -158,7 +158,7 @@ impl Wire {
             .map_err(broken)?
     }
 
-    /// Tells the engine to do something; returns true if it did, and false if it was so already.
+    /// Sends a command; returns true if the engine carried it out, false if the state was so already.
     pub(super) async fn command(&mut self, path: &str) -> Result<bool, WireError> {
         let commanding = async {
             let response = self.ask(Method::POST, path, false).await?;
@@ -179,7 +179,7 @@ impl Wire {
             .map_err(broken)?
     }
 
-    /// An answer that goes on until the connection ends.
+    /// Returns a response that goes on until the connection ends.
     pub(super) async fn stream(&mut self, path: &str) -> Result<Incoming, WireError> {
         let response = tokio::time::timeout(PATIENCE, self.ask(Method::GET, path, false))
             .await
@@ -190,7 +190,7 @@ impl Wire {
         }
     }
 
-    /// Turns the connection into a stream of frames.
+    /// Upgrades the connection to a stream of frames.
     pub(super) async fn attach(mut self, path: &str) -> Result<Frames<TokioIo<Upgraded>>, WireError> {
         let attaching = async {
             let response = self.ask(Method::POST, path, true).await?;
@@ -209,7 +209,7 @@ impl Wire {
     }
 }
 
-/// Filters of a question, as the value of a URL's parameter: a map of one name to one value.
+/// Encodes a filter, a map of one name to one value, as the value of a URL parameter.
 pub(super) fn filters(name: &str, value: &str) -> String {
     let text = serde_json::json!({ name: [value] }).to_string();
     text.bytes()
@@ -242,8 +242,8 @@ fn refused(code: StatusCode, body: &[u8]) -> WireError {
     }
 }
 
-/// The two output streams of a container in one: frames of a head (stream, three zeros, length as 32 bits,
-/// big-endian) and so many bytes.
+/// Multiplexed output streams of a container: frames of a header (stream, three zeros, length as 32 bits,
+/// big-endian) and that many bytes.
 pub(super) struct Frames<S> {
     stream: S,
     chunk: Vec<u8>,
@@ -261,10 +261,10 @@ impl<S: AsyncRead + Unpin> Frames<S> {
         }
     }
 
-    /// The next bytes, or `None` at an end between two frames.
+    /// Returns the next bytes, or `None` if the stream ends between two frames.
     ///
     /// # Errors
-    /// An end anywhere else, and a head that is none: bytes are missing then.
+    /// The stream ends within a frame, or a header is invalid: bytes are missing.
     pub(super) async fn next(&mut self) -> Result<Option<(OutputStream, &[u8])>, WireError> {
         while self.left_in_frame == 0 {
             let mut head = [0; 8];
@@ -273,12 +273,16 @@ impl<S: AsyncRead + Unpin> Frames<S> {
             }
             self.stream.read_exact(&mut head[1..]).await.map_err(broken)?;
             let [stream, 0, 0, 0, length @ ..] = head else {
-                return Err(WireError::Unreadable("a frame's head is none".into()));
+                return Err(WireError::Unreadable("a frame's header is invalid".into()));
             };
             self.current = match stream {
                 1 => OutputStream::Stdout,
                 2 => OutputStream::Stderr,
-                other => return Err(WireError::Unreadable(format!("a frame of stream {other}"))),
+                other => {
+                    return Err(WireError::Unreadable(format!(
+                        "a frame is of the unknown stream {other}"
+                    )));
+                }
             };
             self.left_in_frame = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         }

@@ -1,13 +1,13 @@
-//! What to do next with one job: a pure function of what the chain, the engine and the notes say.
+//! The next step for one job: a pure function of the states of the chain, the engine and the notes.
 //!
-//! Nothing here remembers anything, so a restart of the worker, the engine or the node changes no decision.
-//! The machine's status is no part of it: jobs go on while the machine is suspended or draining.
+//! Nothing here has a memory, so a restart of the worker, the engine or the node changes no decision. The
+//! machine's status is no input: jobs go on while the machine is suspended or draining.
 //!
-//! A run whose end the worker did not see cleanly is lost, as is a container that is gone from the engine:
-//! another container of the same image takes its place. Consumers are told that a container may be started
-//! more than once, so that losing one costs time and not the job; and giving up a job that runs costs the
-//! provider pay and is counted in public. A service's container that ends by itself again and again is no
-//! loss but the workload's own end.
+//! A run is lost if the worker did not see its end cleanly, or if its container is gone from the engine;
+//! another container of the same image then takes its place. Consumers know that a container may be started
+//! more than once, so a loss costs time and not the job. Giving up a running job costs the provider pay and
+//! is counted in public. If a service's container repeatedly ends by itself, that is the end of the workload
+//! and no loss.
 
 use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
 use assay_primitives::job::{StdoutResult, start_grace_ms};
@@ -15,22 +15,23 @@ use assay_primitives::job::{StdoutResult, start_grace_ms};
 use super::notes::JobNotes;
 use crate::engine::{Container, ContainerState, Exit, RunEnd, RunFact};
 
-/// Most times that a job's container is started again, because it ended though the service goes on or because
-/// it was lost, before the job is given up.
+/// Maximum number of restarts of a job's container, whether a service's container ended or a container was
+/// lost, before the job is given up.
 ///
-/// A service's count is forgotten when a container stayed up for [`super::STABLE_RUN`]. A task's is not: it
-/// begins anew each time, and one that is lost after hours, again and again, comes to no end.
+/// A service's count is reset once a container stayed up for [`super::STABLE_RUN`]. A task's is not: the task
+/// starts from the beginning each time, and would never finish if it were lost after hours again and again.
 pub const MAX_RESTARTS: u32 = 5;
 
 /// Time before the start deadline, in milliseconds of active time, at which a job that does not run yet is
 /// declined: 20 blocks.
 ///
-/// The decline must be in a block by the deadline. The worker sees the time of a block some seconds late, an
-/// engine that hangs holds a round up for [`super::LIST_TIMEOUT`], and the transaction takes a block or two.
+/// The decline must be in a block by the deadline. The worker sees a block's time some seconds late, an
+/// engine that hangs delays a round by [`super::LIST_TIMEOUT`], and the transaction takes one or two blocks.
 pub const START_MARGIN_MS: u64 = 60_000;
 
-/// Returns true where the machine has had a job for so long before its start that a decline is not free for
-/// the job's consumer. The worker looks at orders and images before it pulls, so that it mostly knows sooner.
+/// Returns true if a decline is no longer free for the job's consumer, because the machine has had the job
+/// for too long without starting it. The worker checks orders and images before it pulls, so it mostly
+/// declines sooner.
 pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
     let AssignmentState::Starting {
         assigned_at_ms,
@@ -44,32 +45,31 @@ pub(super) fn is_late_decline(state: &AssignmentState, now_ms: u64) -> bool {
     now_ms > assigned_at_ms.saturating_add(free_ms)
 }
 
-/// What the engine says of a job's container, and what was seen of its run.
+/// State of a job's container at the engine, and of the worker's observation of its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContainerFact {
-    /// Nothing is known: the engine does not answer, or has a word for the container's state that this worker
-    /// has not.
+    /// The engine does not answer, or reports a state that this worker does not know.
     Unknown,
     /// The engine answers and has no such container.
     Absent,
-    /// It is made and never ran.
+    /// The container exists and has never run.
     Created,
-    /// It runs, and the worker follows it.
+    /// The container runs, and the worker follows its output.
     Running,
-    /// It runs, and its beginning was not seen: the worker was restarted, or the engine's service was.
+    /// The container runs, and its beginning was not seen: the worker or the engine's service was restarted.
     Unfollowed,
-    /// It is paused.
+    /// The container is paused.
     Paused,
-    /// It neither runs nor ended, see [`ContainerState::Stuck`].
+    /// The container neither runs nor has ended, see [`ContainerState::Stuck`].
     Stuck,
-    /// It ended a moment ago, and how is not known yet.
+    /// The container ended a moment ago, and its exit is not known yet.
     Ending,
-    /// It ended.
+    /// The container ended.
     Ended(RunEnd),
 }
 
 impl ContainerFact {
-    /// The fact about a container that the engine has.
+    /// Derives the fact from a container that the engine lists.
     pub fn of(container: &Container) -> Self {
         match (container.state, container.run) {
             (ContainerState::Created, _) => Self::Created,
@@ -84,7 +84,7 @@ impl ContainerFact {
         }
     }
 
-    /// A word for the container's state, as the status has it.
+    /// Returns the name of the container's state, as the status shows it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -97,7 +97,7 @@ impl ContainerFact {
         }
     }
 
-    /// Returns true for a container that was started.
+    /// Returns true for a container that has been started.
     pub fn has_begun(self) -> bool {
         !matches!(self, Self::Unknown | Self::Absent | Self::Created)
     }
@@ -107,31 +107,31 @@ impl ContainerFact {
     }
 }
 
-/// Everything that a decision about an open job depends on.
+/// Inputs of the decision on an open job.
 #[derive(Clone, Copy, Debug)]
 pub struct JobFacts<'a> {
-    /// How the job ends.
+    /// Kind of the job.
     pub kind: JobKind,
-    /// Where the chain says the job is.
+    /// State of the assignment on chain.
     pub state: &'a AssignmentState,
-    /// How far the replicas are, where a quorum verifies.
+    /// Progress of the replicas, if a quorum verifies.
     pub ballot: Option<Ballot>,
-    /// Longest time the job may run, in milliseconds of active time.
+    /// Maximum time that the job may run, in milliseconds of active time.
     pub max_duration_ms: u64,
-    /// Active time of the block that was looked at.
+    /// Active time of the best block, in milliseconds.
     pub now_ms: u64,
-    /// Length of an epoch, in milliseconds of active time. An epoch is paid for when the next one has ended.
+    /// Length of an epoch, in milliseconds of active time. An epoch is paid for once the next one has ended.
     pub epoch_duration_ms: u64,
-    /// What the engine says.
+    /// State of the container.
     pub container: ContainerFact,
-    /// What the worker noted.
+    /// The worker's notes on the job.
     pub notes: &'a JobNotes,
 }
 
 /// The next step for a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nothing: something else has to happen first.
+    /// Wait for something else to happen first.
     Wait,
     /// Fetch the manifest, pull and verify the image, create the container.
     Prepare,
@@ -139,57 +139,57 @@ pub enum Decision {
     StartContainer,
     /// Tell the chain that the job runs.
     ReportStart,
-    /// Start the service's container again; it ended though the job goes on.
+    /// Restart the service's container, which ended before the job did.
     RestartContainer,
     /// Make another container of the same image in place of one that was lost.
     ReplaceContainer(LossCause),
-    /// Follow a container that runs already.
+    /// Follow a container that already runs.
     FollowContainer,
-    /// Let a paused container run on.
+    /// Resume a paused container.
     UnpauseContainer,
     /// Write the result document of the task whose container ended.
     Collect {
         /// The container's exit code.
         exit_code: i32,
-        /// What the result says of standard output.
+        /// Entry for standard output in the result.
         stdout: StdoutResult,
     },
-    /// Give the chain the result's hash.
+    /// Submit the result's hash.
     SubmitResult([u8; 32]),
-    /// Give the chain the result's hash, and vouch for it.
+    /// Submit the result's hash with a signature that attests it.
     SubmitAttestedResult([u8; 32]),
-    /// Commit to the result's hash by a salt.
+    /// Commit to the result's hash with a salt.
     CommitResult {
         /// Hash of the result document.
         result_hash: [u8; 32],
-        /// What is hashed with it.
+        /// Salt of the commitment.
         salt: [u8; 32],
     },
-    /// Reveal what was committed to.
+    /// Reveal the result that was committed to.
     RevealResult {
         /// Hash of the result document.
         result_hash: [u8; 32],
-        /// What was hashed with it.
+        /// Salt of the commitment.
         salt: [u8; 32],
     },
-    /// Have the chain count the replicas.
+    /// Make the chain count the replicas' results.
     Resolve,
-    /// Remove the container; its result is kept.
+    /// Remove the container; the result is kept.
     RemoveContainer,
-    /// Have the chain pay what is due.
+    /// Make the chain pay the amount due.
     Settle,
-    /// Have the chain close a job whose time is over.
+    /// Make the chain close a job whose time is over.
     Expire,
-    /// Do not take the job.
+    /// Decline the job.
     Decline(AbandonCause),
-    /// Give the running job up.
+    /// Give up the running job.
     Abandon(AbandonCause),
-    /// Tell the chain that the service's container ended by itself, for good.
+    /// Report that the service's container ended by itself, for good.
     ReportWorkloadEnded,
 }
 
 impl Decision {
-    /// A word for the step, as logs and metrics have it.
+    /// Returns the name of the step, as logs and metrics show it.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Wait => "wait",
@@ -223,30 +223,30 @@ impl Decision {
         )
     }
 
-    /// Returns true for a step that the engine does, and not the chain.
+    /// Returns true for a step that the engine carries out, not the chain.
     pub fn is_of_container(&self) -> bool {
         self.starts_container() || matches!(self, Self::FollowContainer | Self::UnpauseContainer)
     }
 
-    /// Returns true for a step that must be on chain before a deadline that is near: it does not wait for
-    /// what went wrong with another.
+    /// Returns true for a step that must be on chain before a near deadline. It does not wait out the backoff
+    /// of a failed step that is not urgent.
     pub fn is_urgent(&self) -> bool {
         matches!(self, Self::Decline(_) | Self::ReportStart)
     }
 }
 
-/// Why a container does not count as the job's run any more.
+/// Reason why a container no longer counts as the job's run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossCause {
-    /// It is gone from the engine.
+    /// The container is gone from the engine.
     Gone,
-    /// It ended, or lost a part of its output, and the worker did not see how.
+    /// The container ended, or a part of its output was lost, without the worker seeing it.
     Unseen,
-    /// It was killed, and perhaps not by its own doing.
+    /// The container was killed, perhaps from outside.
     Killed,
-    /// It was paused again after the worker had let it run on.
+    /// The container was paused again after the worker had resumed it.
     Paused,
-    /// It neither runs nor ends.
+    /// The container neither runs nor ends.
     Stuck,
 }
 
@@ -262,16 +262,16 @@ impl std::fmt::Display for LossCause {
     }
 }
 
-/// Why a job is given up.
+/// Reason why a job is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AbandonCause {
-    /// It cannot be run as it was ordered.
+    /// The job cannot be run as ordered.
     Refused(String),
-    /// Its container is lost again and again.
+    /// The container was lost too often.
     ContainerLost(LossCause),
-    /// Its container keeps ending.
+    /// The container ended too often.
     RestartsExhausted,
-    /// It cannot run by the start deadline.
+    /// The job cannot run by the start deadline.
     NotInTime,
 }
 
@@ -288,7 +288,7 @@ impl std::fmt::Display for AbandonCause {
     }
 }
 
-/// The next step for an open job.
+/// Returns the next step for an open job.
 pub fn decide(facts: &JobFacts<'_>) -> Decision {
     match *facts.state {
         AssignmentState::Starting { deadline_ms, .. } => decide_starting(facts, deadline_ms),
@@ -328,7 +328,7 @@ pub fn decide(facts: &JobFacts<'_>) -> Decision {
             judged_until_ms,
             ..
         } => {
-            // All at once: each call costs a fee.
+            // One settlement for all epochs: each call costs a fee.
             if judged_until_ms >= ended_at_ms || is_payable(facts, ended_at_ms) {
                 Decision::Settle
             } else {
@@ -352,12 +352,12 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
     };
     match step {
         Decision::Wait if facts.container != ContainerFact::Unknown => Decision::ReportStart,
-        // A short task may be done before the chain hears of its start.
+        // A short task may end before its start is reported.
         Decision::Collect { .. } => Decision::ReportStart,
         Decision::Abandon(cause) => Decision::Decline(cause),
         Decision::ReportWorkloadEnded => Decision::Decline(AbandonCause::RestartsExhausted),
-        // Silence would take the machine out of the market, and a decline does not: whatever is still to be
-        // done would not be done in time.
+        // Silence would take the machine out of the market, and a decline does not. Any other step would
+        // finish too late.
         _ if is_late => Decision::Decline(AbandonCause::NotInTime),
         step => step,
     }
@@ -372,8 +372,8 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
                 },
                 Some(salt),
             ) => Decision::CommitResult { result_hash, salt },
-            // Whether the machine is still attested is for the chain to say: evidence can be renewed until
-            // the task's time is over.
+            // The chain decides whether the machine is still attested: evidence can be renewed until the
+            // task's time is over.
             (
                 JobKind::Task {
                     verification: Verification::Attested,
@@ -386,16 +386,17 @@ fn decide_task(facts: &JobFacts<'_>) -> Decision {
     refusal(facts.notes).unwrap_or_else(|| keep_task(facts))
 }
 
-/// What a task's container needs; nothing while it runs or how it ended is not known yet.
+/// Returns the step that a task's container needs; [`Decision::Wait`] while it runs or its exit is not known
+/// yet.
 fn keep_task(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
-        // Whether its output belongs to the result is read anew with the manifest, for another run.
+        // The manifest says whether the output belongs to the result; it is read again for another run.
         container if notes.made_up && !notes.replacing && container.has_begun() => {
             lose(notes, LossCause::Unseen)
         }
         ContainerFact::Unfollowed if !notes.replacing => {
-            // Of what it wrote until now nothing is known.
+            // The output until now was not seen.
             if notes.stdout_is_left_out {
                 Decision::FollowContainer
             } else {
@@ -407,12 +408,13 @@ fn keep_task(facts: &JobFacts<'_>) -> Decision {
     }
 }
 
-/// The result of a task whose container ended, if all that belongs to it was seen.
+/// Returns the step that collects an ended task's result if everything that belongs to it was seen, otherwise
+/// the step after a loss.
 fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
     let exit_code = match end.exit {
         Exit::Unseen => return lose(notes, LossCause::Unseen),
-        // Once may have been the host's doing. Twice in a row is the program's own: one that ends so whenever
-        // it runs must not cost its provider the job.
+        // The host may have killed it once. Twice in a row is the program's own doing: a program that always
+        // ends this way must not cost its provider the job.
         Exit::Signalled(_) if !notes.was_killed && notes.restarts < MAX_RESTARTS => {
             return lose(notes, LossCause::Killed);
         }
@@ -428,7 +430,7 @@ fn collect(notes: &JobNotes, end: RunEnd) -> Decision {
     }
 }
 
-/// What a service's container needs; nothing while it runs.
+/// Returns the step that a service's container needs; [`Decision::Wait`] while it runs.
 fn keep_service(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
@@ -446,17 +448,17 @@ fn keep_service(facts: &JobFacts<'_>) -> Decision {
     }
 }
 
-/// What a container needs that is the same for tasks and services.
+/// Returns the step that a container needs for tasks and services alike.
 fn keep_container(facts: &JobFacts<'_>) -> Decision {
     let notes = facts.notes;
     match facts.container {
         ContainerFact::Unknown => Decision::Wait,
         ContainerFact::Created => Decision::StartContainer,
-        // One that was to be replaced may be missing because the worker stopped in the middle of it: that is
-        // no further loss.
+        // A container that is being replaced may be absent because the worker stopped halfway: this is no
+        // further loss.
         ContainerFact::Absent if !notes.container_started => Decision::Prepare,
         ContainerFact::Absent => lose(notes, LossCause::Gone),
-        // The worker stopped after it noted the loss, and before it removed the old one.
+        // The worker stopped after it noted the loss and before it removed the old container.
         _ if notes.replacing => Decision::RemoveContainer,
         ContainerFact::Paused if !notes.unpaused => Decision::UnpauseContainer,
         ContainerFact::Paused => lose(notes, LossCause::Paused),
@@ -468,7 +470,7 @@ fn keep_container(facts: &JobFacts<'_>) -> Decision {
     }
 }
 
-/// Another container instead of a lost one, while restarts last.
+/// Returns the step after a loss: another container while restarts are left, otherwise giving up.
 fn lose(notes: &JobNotes, cause: LossCause) -> Decision {
     if notes.restarts >= MAX_RESTARTS {
         Decision::Abandon(AbandonCause::ContainerLost(cause))
@@ -484,7 +486,7 @@ fn decide_committed(facts: &JobFacts<'_>) -> Decision {
     match (facts.notes.result_hash, facts.notes.salt) {
         _ if facts.now_ms > end_ms => Decision::Resolve,
         (Some(result_hash), Some(salt)) => Decision::RevealResult { result_hash, salt },
-        // Notes that were lost cannot be made up for.
+        // Without the notes there is nothing to reveal.
         _ => Decision::Wait,
     }
 }
@@ -498,14 +500,14 @@ fn decide_service(facts: &JobFacts<'_>, judged_until_ms: u64, run_ends_ms: u64) 
     }
 }
 
-/// Whether the epoch that a moment lies in is closed: it and the next one have ended.
+/// Returns true if the epoch of a moment is closed: that epoch and the next one have ended.
 fn is_payable(facts: &JobFacts<'_>, moment_ms: u64) -> bool {
     let epoch_of = |moment_ms: u64| moment_ms.checked_div(facts.epoch_duration_ms).unwrap_or(0);
     epoch_of(moment_ms).saturating_add(1) < epoch_of(facts.now_ms)
 }
 
-/// What there is to do while others decide: the container of a task that gave its result is not needed any
-/// more.
+/// Returns the step for a job that waits for others: a task that has submitted its result no longer needs its
+/// container.
 fn tidy(facts: &JobFacts<'_>) -> Decision {
     if facts.container.is_present() {
         Decision::RemoveContainer

@@ -1,10 +1,11 @@
-//! The supervisor: looks at the chain, the engine and the notes, decides for every job, and acts.
+//! The supervisor: reads the chain, the engine and the notes, decides on every job, and carries out the
+//! steps.
 //!
-//! All that it knows is read anew in every round. What it remembers between rounds (which steps are under
-//! way, how long to pause after a failure) may be lost at any time without losing a job or running one twice.
+//! It reads all of its inputs anew in every round. The state that it keeps between rounds (steps under way,
+//! pauses after failures) may be lost at any time without losing a job or running one twice.
 
-mod care;
 mod decision;
+mod finality;
 mod notes;
 mod result;
 mod status;
@@ -28,19 +29,21 @@ use assay_primitives::money::Balance;
 use futures::FutureExt;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
-use care::{FinalView, SentCall};
 pub use decision::{
     AbandonCause, ContainerFact, Decision, JobFacts, LossCause, MAX_RESTARTS, START_MARGIN_MS, decide,
 };
+use finality::{FinalView, SentCall};
 pub(crate) use notes::JOB_FILES;
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
 pub use result::{RESULT_VERSION, ResultFile, StdoutFile, hash_of_file};
 pub use status::JobStatus;
 pub use steps::StepError;
-use steps::{Assignment, Leftover, Workshop, fingerprint};
+use steps::{Leftover, StepContext, StepExecutor, fingerprint};
 
 use crate::{
+    backoff::Backoff,
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
     engine::{Container, ContainerEngine, EngineError},
@@ -49,32 +52,36 @@ use crate::{
     tasks::panic_text,
 };
 
-/// Time that a service's container must stay up for its earlier ends and losses to be forgotten.
+/// Uptime of a service's container after which its earlier restarts are forgotten.
 pub const STABLE_RUN: Duration = Duration::from_secs(60);
 
-/// Times in a row that the engine may fail at a job before the job counts as one that cannot be run.
+/// Consecutive engine failures after which a job counts as one that cannot run.
 const MAX_ENGINE_FAILURES: u32 = 5;
 
-/// The same for a job that runs already, which costs its pay to give up: failures of about four minutes.
+/// Limit of [`MAX_ENGINE_FAILURES`] for a job that already runs, where giving up costs its pay: about four
+/// minutes of failures.
 const MAX_ENGINE_FAILURES_RUNNING: u32 = 10;
 
-/// Times in a row that the engine may fail to list its containers before it counts as not reachable: one that
-/// is being removed makes some engines fail once.
+/// Consecutive failed listings after which the engine counts as unreachable. Some engines fail once while a
+/// container is being removed.
 const MAX_LIST_FAILURES: u32 = 5;
 
-/// Longest time that the engine has to list its containers.
+/// Timeout of listing the engine's containers.
 const LIST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Longest pause between two tries of a step.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Delays between attempts at a step, and before a container is restarted again or replaced.
+pub(crate) const STEP_BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(60),
+};
 
-/// Pause between two tries of a step that must be on chain before a deadline: a block.
+/// Pause between two attempts of a step that must be on chain before a deadline: one block.
 const URGENT_PAUSE: Duration = Duration::from_secs(3);
 
-/// Time that a container may be on its way from one state to another. Engines need some seconds to stop one.
+/// Maximum time that a container may take to change its state. Engines need some seconds to stop one.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Words for where a job can be.
+/// Names of the states of a job, as the metrics label them.
 const STATES: [&str; 6] = [
     "starting",
     "running",
@@ -84,85 +91,86 @@ const STATES: [&str; 6] = [
     "ended",
 ];
 
-/// What a supervisor is made of.
+/// Dependencies of [`Supervisor`].
 pub struct SupervisorParts<C, E> {
     /// The chain.
     pub chain: C,
     /// The container engine.
     pub engine: Arc<E>,
-    /// Notes and results.
+    /// Store of the jobs' notes and results.
     pub store: JobStore,
-    /// This machine.
+    /// Number of this machine.
     pub machine: u64,
-    /// The worker key's public part.
+    /// Public part of the worker key.
     pub worker: [u8; 32],
-    /// Public parts, hexadecimal, of the worker keys that served the machine before this one was given to it.
-    /// Their containers are found and seen through like its own.
+    /// Public parts, hexadecimal, of the worker keys that served the machine before the present one. The
+    /// supervisor finds their containers and runs them to their end like its own.
     pub earlier_workers: Vec<String>,
-    /// Hash of the chain's first block.
+    /// Hash of the genesis block.
     pub genesis_hash: [u8; 32],
-    /// What one slot may use.
+    /// Limits of one slot.
     pub slot_share: SlotShare,
-    /// Looks at images before they are pulled.
+    /// Checks of images before they are pulled.
     pub preflight: Preflight,
-    /// Least that a job must bring in after fees, in plancks.
+    /// Minimum that a job must earn after fees, in plancks.
     pub min_profit: Balance,
-    /// Number of the highest block that this worker ever saw finalized.
+    /// Number of the highest finalized block that this worker has ever seen.
     pub highest_block: u64,
-    /// Where steps are counted.
+    /// Metrics that count the steps.
     pub metrics: Metrics,
 }
 
-/// What the chain said when it was last looked at.
+/// Snapshot of the chain at the last look.
 struct ChainView {
     head: Head,
     finalized_block: u64,
     jobs: Vec<(u64, AssignedJob)>,
 }
 
-/// How a step ended.
+/// Outcome of a step.
 struct StepReport {
     job: u64,
     decision: Option<Decision>,
-    /// Whether the chain knew that the job runs.
+    /// True if the chain already had the job as running.
     runs: bool,
     outcome: Result<(), StepError>,
 }
 
-/// Why a job is left alone for a while.
+/// Backoff of a job after a failure.
 #[derive(Default)]
-struct Trouble {
+struct RetryState {
     pause_until: Option<Instant>,
     failures: u32,
     engine_failures: u32,
-    /// Whether the step that failed last was an urgent one.
+    /// True if the step that failed last was urgent.
     is_urgent: bool,
     problem: Option<String>,
-    /// Why the job cannot be run, where that could not be noted.
+    /// Reason why the job cannot run, while writing it to the notes fails.
     refused: Option<String>,
 }
 
 /// Runs the jobs of one machine over one connection to the chain.
 pub struct Supervisor<C, E> {
-    workshop: Arc<Workshop<C, E>>,
+    executor: Arc<StepExecutor<C, E>>,
     earlier_workers: Vec<String>,
     genesis_hash: [u8; 32],
     highest_block: u64,
     metrics: Metrics,
     view: Option<ChainView>,
     final_view: FinalView,
-    /// Number of the best block that was looked at last.
+    /// Number of the best block at the last look.
     best_block: u64,
-    /// The last call for each job that a best block has.
+    /// Last call for each job that is in a best block.
     sent: HashMap<u64, SentCall>,
     steps: JoinSet<StepReport>,
-    /// Jobs of which a step is under way, and what breaks it off.
+    /// Jobs with a step under way, each with the token that cancels it.
     busy: HashMap<u64, CancellationToken>,
-    troubles: HashMap<u64, Trouble>,
-    /// Best block at which something was first seen to be left over.
+    retries: HashMap<u64, RetryState>,
+    /// Best block at which each leftover was first seen.
     left_over_since: HashMap<Leftover, u64>,
     up_since: HashMap<u64, Instant>,
-    /// When a container that ran was first found lost, of those that still are.
+    /// Time at which a container that had started was first found lost; entries of containers that are lost
+    /// still.
     missing_since: HashMap<u64, Instant>,
     /// Fingerprints of jobs whose notes are not closed.
     open_notes: BTreeMap<u64, String>,
@@ -171,11 +179,11 @@ pub struct Supervisor<C, E> {
 }
 
 impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
-    /// A supervisor that has looked at nothing yet.
+    /// Creates a supervisor that has not read the chain yet.
     pub fn new(parts: SupervisorParts<C, E>) -> Self {
         let open_notes = parts.store.open_jobs().into_iter().collect();
         Self {
-            workshop: Arc::new(Workshop {
+            executor: Arc::new(StepExecutor {
                 chain: parts.chain,
                 engine: parts.engine,
                 store: parts.store,
@@ -196,7 +204,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             sent: HashMap::new(),
             steps: JoinSet::new(),
             busy: HashMap::new(),
-            troubles: HashMap::new(),
+            retries: HashMap::new(),
             left_over_since: HashMap::new(),
             up_since: HashMap::new(),
             missing_since: HashMap::new(),
@@ -206,27 +214,27 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         }
     }
 
-    /// Whether the chain has to be looked at before the next round can decide anything.
+    /// Returns true if the chain must be read before the next round can decide anything.
     pub fn needs_view(&self) -> bool {
         self.view.is_none()
     }
 
-    /// Looks at the chain: at the best block, and where there is a later final one, at that; returns the best
-    /// one, which also tells the epoch.
+    /// Reads the best block, and the finalized one if there is a newer one. Returns the best block's head,
+    /// which also tells the epoch.
     pub async fn look_at_chain(&mut self, finalized_block: u64) -> Result<Head, ChainError> {
-        let head = self.workshop.chain.head().await?;
+        let head = self.executor.chain.head().await?;
         if head.best_block < self.highest_block {
             self.view = None;
             tracing::warn!(
                 node_block = head.best_block,
                 seen_block = self.highest_block,
-                "the node is behind what this worker has seen, so nothing is decided until it has caught up; if the \
+                "the node is behind the highest block that this worker has seen; jobs wait until it has caught up; if the \
                  chain was started anew, give the worker another `assay.state_dir`"
             );
             return Ok(head);
         }
         self.highest_block = self.highest_block.max(finalized_block);
-        let (chain, machine) = (&self.workshop.chain, self.workshop.machine);
+        let (chain, machine) = (&self.executor.chain, self.executor.machine);
         if self.final_view.is_before(finalized_block) {
             let jobs = chain.final_jobs(machine).await?;
             self.final_view = FinalView::of(finalized_block, &self.genesis_hash, jobs);
@@ -241,8 +249,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         Ok(head)
     }
 
-    /// Decides for every job and sets the steps going. Returns what there is to say about each open job, or
-    /// `None` while the chain has to be looked at first.
+    /// Decides on every job and starts the steps. Returns a status for each open job, or `None` while the
+    /// chain must be read first.
     pub async fn round(&mut self) -> Option<Vec<JobStatus>> {
         let containers = self.containers().await;
         let view = self.view.take()?;
@@ -251,15 +259,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         Some(statuses)
     }
 
-    /// Whether the engine answered when it was last asked.
+    /// Returns true if the engine answered the last request.
     pub fn engine_reachable(&self) -> bool {
         self.engine_reachable == Some(true)
     }
 
-    /// Waits until a step has ended and takes note of how; pending while no step is under way.
+    /// Waits until a step has ended and records its outcome; pending while no step is under way.
     ///
     /// # Errors
-    /// A lost connection to the chain ends the session.
+    /// A lost connection to the chain, which ends the session.
     pub async fn step_ended(&mut self) -> Result<(), ChainError> {
         let Some(joined) = self.steps.join_next().await else {
             return std::future::pending().await;
@@ -267,35 +275,35 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         match joined {
             Ok(report) => self.take_note(report),
             Err(error) => {
-                // A step that panicked left its job marked as busy; the next session begins afresh.
+                // A step that panicked leaves its job marked as busy; the next session starts afresh.
                 Err(ChainError::ConnectionLost {
-                    reason: format!("a step of a job broke off: {error}"),
+                    reason: format!("the task of a job's step ended: {error}"),
                 })
             }
         }
     }
 
-    /// Waits for the steps that are under way, at most for a time.
+    /// Waits for the steps under way, for `at_most` at the longest.
     pub async fn finish_steps(&mut self, at_most: Duration) {
         let all = async {
             while let Some(joined) = self.steps.join_next().await {
                 if let Ok(report) = joined
                     && let Err(error) = self.take_note(report)
                 {
-                    tracing::warn!(%error, "a step could not be finished before the end");
+                    tracing::warn!(%error, "a step failed during shutdown");
                 }
             }
         };
         let _ = tokio::time::timeout(at_most, all).await;
     }
 
-    /// The engine's containers, or `None` while it does not answer.
+    /// Lists the engine's containers; `None` while the engine does not answer.
     async fn containers(&mut self) -> Option<Vec<Container>> {
-        let workers = std::iter::once(&self.workshop.worker).chain(&self.earlier_workers);
+        let workers = std::iter::once(&self.executor.worker).chain(&self.earlier_workers);
         let listing = async {
             let mut containers = Vec::new();
             for worker in workers {
-                containers.extend(self.workshop.engine.list(worker).await?);
+                containers.extend(self.executor.engine.list(worker).await?);
             }
             Ok::<_, EngineError>(containers)
         };
@@ -318,9 +326,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             match &listed {
                 Ok(_) => tracing::info!("the container engine answers"),
                 Err(error) if !reachable => {
-                    tracing::error!(%error, "jobs wait until the container engine answers");
+                    tracing::error!(%error, "the container engine is unreachable; jobs wait until it answers");
                 }
-                Err(error) => tracing::warn!(%error, "the containers could not be listed; trying again"),
+                Err(error) => tracing::warn!(%error, "listing the containers failed; trying again"),
             }
             self.engine_reachable = Some(reachable);
         }
@@ -333,8 +341,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let mut open = HashSet::with_capacity(view.jobs.len());
         for (id, job) in &view.jobs {
             let fingerprint = fingerprint(&self.genesis_hash, *id, &job.job);
-            // What has ended is only to be paid: its container goes as that of a job that is gone.
-            if !matches!(job.part.state, AssignmentState::Ended { .. }) {
+            // An ended job only waits for its payment: its container is removed like that of a job that is
+            // gone.
+            if !matches!(job.assignment.state, AssignmentState::Ended { .. }) {
                 open.insert((*id, fingerprint.clone()));
             }
             statuses.push(self.decide_one(view, *id, job, &fingerprint, containers));
@@ -356,8 +365,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         fingerprint: &str,
         containers: Option<&[Container]>,
     ) -> JobStatus {
-        let AssignedJob { job, part } = assigned;
-        let is_ended = matches!(part.state, AssignmentState::Ended { .. });
+        let AssignedJob { job, assignment } = assigned;
+        let is_ended = matches!(assignment.state, AssignmentState::Ended { .. });
         let found = containers.and_then(|all| {
             all.iter()
                 .find(|container| container.job == id && container.fingerprint == fingerprint)
@@ -367,25 +376,25 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             (Some(_), None) => ContainerFact::Absent,
             (Some(_), Some(container)) => ContainerFact::of(container),
         };
-        let mut in_hand = self.notes_in_hand(id, assigned, fingerprint, fact);
-        if !is_ended && in_hand.unreadable.is_none() {
-            self.forgive_after_stable_run(id, job.kind, fact, &mut in_hand.notes);
+        let mut loaded = self.load_notes(id, assigned, fingerprint, fact);
+        if !is_ended && loaded.unreadable.is_none() {
+            self.forgive_after_stable_run(id, job.kind, fact, &mut loaded.notes);
         }
-        let notes = &in_hand.notes;
+        let notes = &loaded.notes;
         let clock = view.head.clock;
         let decision = decide(&JobFacts {
             kind: job.kind,
-            state: &part.state,
+            state: &assignment.state,
             ballot: job.ballot,
-            max_duration_ms: part.max_duration_ms,
+            max_duration_ms: assignment.max_duration_ms,
             now_ms: clock.active_time_ms,
             epoch_duration_ms: clock.epoch_duration_ms,
             container: fact,
             notes,
         });
-        let decision = Self::allowed(decision, &in_hand);
+        let decision = Self::allowed(decision, &loaded);
         let mut status = self.describe(id, assigned, fact, notes, &decision);
-        if let Some(error) = &in_hand.unreadable {
+        if let Some(error) = &loaded.unreadable {
             status.problem = Some(error.clone());
         }
         if !is_ended {
@@ -393,20 +402,20 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         }
 
         if let Some(step_under_way) = self.busy.get(&id) {
-            // What still goes on, such as a pull, would come too late.
+            // A step still under way, such as a pull, would finish too late.
             if decision == Decision::Decline(AbandonCause::NotInTime) {
                 step_under_way.cancel();
             }
             return status;
         }
-        let is_paused = self.troubles.get(&id).is_some_and(|trouble| {
-            let holds_up = trouble.is_urgent || !decision.is_urgent();
-            holds_up && trouble.pause_until.is_some_and(|until| Instant::now() < until)
+        let is_paused = self.retries.get(&id).is_some_and(|retry| {
+            let holds_up = retry.is_urgent || !decision.is_urgent();
+            holds_up && retry.pause_until.is_some_and(|until| Instant::now() < until)
         });
         let waits =
             self.is_missed_briefly(id, &decision, notes) || is_paused || self.was_just_sent(id, &decision);
         if decision != Decision::Wait && !waits {
-            let start_within_ms = match part.state {
+            let start_within_ms = match assignment.state {
                 AssignmentState::Starting { deadline_ms, .. } => {
                     Some(deadline_ms.saturating_sub(clock.active_time_ms.saturating_add(START_MARGIN_MS)))
                 }
@@ -414,61 +423,61 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             };
             self.set_going(
                 decision,
-                Assignment {
+                StepContext {
                     id,
                     job: job.clone(),
-                    notes: in_hand.notes,
+                    notes: loaded.notes,
                     container: found.map(|container| container.id.clone()),
-                    price_per_slot_hour: part.price_per_slot_hour,
-                    max_duration_ms: part.max_duration_ms,
+                    price_per_slot_hour: assignment.price_per_slot_hour,
+                    max_duration_ms: assignment.max_duration_ms,
                     start_within_ms,
-                    is_late_decline: decision::is_late_decline(&part.state, clock.active_time_ms),
+                    is_late_decline: decision::is_late_decline(&assignment.state, clock.active_time_ms),
                 },
-                matches!(part.state, AssignmentState::Running { .. }),
+                matches!(assignment.state, AssignmentState::Running { .. }),
             );
         }
         status
     }
 
-    fn set_going(&mut self, decision: Decision, assignment: Assignment, runs: bool) {
-        let job = assignment.id;
+    fn set_going(&mut self, decision: Decision, context: StepContext, runs: bool) {
+        let job = context.id;
         match &decision {
-            Decision::Decline(cause) if assignment.is_late_decline => tracing::warn!(
+            Decision::Decline(cause) if context.is_late_decline => tracing::warn!(
                 job,
                 %cause,
-                "the job is not taken, and that late: a fifth of the start window is over, so its consumer pays for the rest"
+                "declining the job late: a fifth of the start window is over, so its consumer pays for the rest"
             ),
             Decision::Decline(cause) => {
-                tracing::warn!(job, %cause, "the job is not taken, which costs nothing")
+                tracing::warn!(job, %cause, "declining the job, which costs nothing")
             }
             Decision::Abandon(cause) => tracing::warn!(
                 job,
                 %cause,
-                "giving up a job that runs: a task is not paid, a service loses its hold-back, and the machine's record counts it"
+                "giving up a running job: a task is not paid, a service loses its hold-back, and the machine's record counts it"
             ),
             Decision::ReplaceContainer(cause) => tracing::warn!(
                 job,
                 %cause,
-                restarts = assignment.notes.restarts,
+                restarts = context.notes.restarts,
                 at_most = MAX_RESTARTS,
-                "the job's container is lost, so another is made of its image"
+                "the job's container is lost; creating another from its image"
             ),
             Decision::UnpauseContainer => {
-                tracing::warn!(job, "somebody paused the job's container; it is told to run on")
+                tracing::warn!(job, "the job's container was paused from outside; resuming it")
             }
             Decision::ReportWorkloadEnded => tracing::warn!(
                 job,
-                "the service's container ended again and again, so the chain is told that it ended by itself"
+                "the service's container keeps ending; reporting to the chain that it ended by itself"
             ),
             other => tracing::info!(job, step = other.name(), "next step of the job"),
         }
-        let workshop = self.workshop.clone();
+        let executor = self.executor.clone();
         let broken_off = CancellationToken::new();
         self.busy.insert(job, broken_off.clone());
-        self.steps.spawn(async move {
+        let report = async move {
             let step = async {
                 tokio::select! {
-                    outcome = workshop.carry_out(&decision, &assignment) => outcome,
+                    outcome = executor.carry_out(&decision, &context) => outcome,
                     () = broken_off.cancelled(), if decision.is_of_container() => Err(StepError::NotInTime),
                 }
             };
@@ -482,14 +491,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 runs,
                 outcome,
             }
-        });
+        };
+        self.steps.spawn(report.in_current_span());
     }
 
-    /// Clears away what is left of jobs that are gone from the chain.
+    /// Removes the container, and closes the notes, of jobs that are gone from the chain.
     ///
-    /// The best block may be replaced. So a job counts as gone only when the block at which it was first
-    /// missed cannot be replaced any more, and final blocks have not the job either: its end may be in a
-    /// later one than where it was missed, on another fork.
+    /// The best block may be replaced. So a job counts as gone only once the block at which it was first
+    /// missed is finalized, and the finalized state lacks the job too: on another fork the job may end in a
+    /// later block than the one at which it was missed.
     fn clear_leftovers(
         &mut self,
         view: &ChainView,
@@ -503,7 +513,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             .map(|container| Leftover {
                 job: container.job,
                 fingerprint: container.fingerprint.clone(),
-                // Nothing can be done with one that has no name.
+                // A container without a name cannot be addressed.
                 container: Some(container.id.clone()).filter(|id| !id.is_empty()),
             })
             .collect();
@@ -533,13 +543,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             self.busy.insert(leftover.job, CancellationToken::new());
             tracing::info!(
                 job = leftover.job,
-                "the job is closed; clearing away what is left of it"
+                "the job is closed; removing its container and closing its notes"
             );
             self.open_notes.remove(&leftover.job);
             self.missing_since.remove(&leftover.job);
-            let workshop = self.workshop.clone();
-            self.steps.spawn(async move {
-                let step = AssertUnwindSafe(workshop.clear_away(&leftover));
+            let executor = self.executor.clone();
+            let report = async move {
+                let step = AssertUnwindSafe(executor.clear_away(&leftover));
                 let outcome = step.catch_unwind().await.unwrap_or_else(broke_off);
                 StepReport {
                     job: leftover.job,
@@ -547,15 +557,16 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                     runs: false,
                     outcome,
                 }
-            });
+            };
+            self.steps.spawn(report.in_current_span());
         }
     }
 
-    /// Returns true while a container that ran is lost for too short a time to act on it.
+    /// Returns true while a container that had started has been lost for too short a time to act on it.
     ///
-    /// An engine that is just coming up may list it again, and the job must not run twice at once for that;
-    /// one that is being stopped takes its time. And a container that is lost again and again is replaced
-    /// ever later, the last time giving up the job.
+    /// An engine that is just starting may list the container again, and the job must not run twice at once;
+    /// an engine that is being stopped takes some time. The pause doubles with each loss, and the last one
+    /// ends with giving up the job.
     fn is_missed_briefly(&mut self, id: u64, decision: &Decision, notes: &JobNotes) -> bool {
         let (Decision::ReplaceContainer(cause)
         | Decision::Decline(AbandonCause::ContainerLost(cause))
@@ -565,7 +576,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return false;
         };
         let since = *self.missing_since.entry(id).or_insert_with(Instant::now);
-        let pause = pause_after(notes.restarts);
+        let pause = STEP_BACKOFF.delay(notes.restarts);
         since.elapsed()
             < match cause {
                 LossCause::Stuck => pause.max(STUCK_AFTER),
@@ -573,7 +584,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             }
     }
 
-    /// Forgets a service's earlier ends and losses once its container has stayed up.
+    /// Resets a service's restart count once its container has stayed up for [`STABLE_RUN`].
     fn forgive_after_stable_run(
         &mut self,
         id: u64,
@@ -589,8 +600,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         let is_forgiven = kind == JobKind::Service && since.elapsed() >= STABLE_RUN;
         if notes.restarts > 0 && is_forgiven && !self.busy.contains_key(&id) {
             notes.restarts = 0;
-            if let Err(error) = self.workshop.store.write_notes(id, notes) {
-                tracing::warn!(job = id, %error, "the restarts of a stable service stay noted for now");
+            if let Err(error) = self.executor.store.write_notes(id, notes) {
+                tracing::warn!(job = id, %error, "resetting the restart count of a stable service failed; trying again later");
                 self.up_since.insert(id, Instant::now());
             }
         }
@@ -615,7 +626,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             if error.is_connection_lost() {
                 return Err(error);
             }
-            // What the chain refused was decided on a view that no longer holds.
+            // The chain refused a call that was decided on an outdated view.
             self.view = None;
             let is_urgent = decision.as_ref().is_some_and(Decision::is_urgent);
             self.pause(job, step, is_urgent, error.to_string());
@@ -625,23 +636,23 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             return Ok(());
         }
         let is_urgent = decision.as_ref().is_some_and(Decision::is_urgent);
-        let trouble = self.troubles.entry(job).or_default();
+        let retry = self.retries.entry(job).or_default();
         let is_container_step = decision.as_ref().is_some_and(Decision::starts_container);
         let refusal = match &error {
             StepError::Refused(reason) => Some(reason.clone()),
-            // Tried again it would most likely be the same.
+            // Another attempt would most likely panic again.
             StepError::Panicked(_) if is_container_step && !runs => Some(error.to_string()),
             StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {
                 Some(engine_error.to_string())
             }
             StepError::Engine(engine_error @ EngineError::Failed { .. }) if is_container_step => {
-                trouble.engine_failures += 1;
+                retry.engine_failures += 1;
                 let at_most = if runs {
                     MAX_ENGINE_FAILURES_RUNNING
                 } else {
                     MAX_ENGINE_FAILURES
                 };
-                (trouble.engine_failures >= at_most).then(|| engine_error.to_string())
+                (retry.engine_failures >= at_most).then(|| engine_error.to_string())
             }
             _ => None,
         };
@@ -653,12 +664,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     }
 
     fn step_succeeded(&mut self, job: u64, decision: Option<&Decision>) {
-        self.troubles.remove(&job);
+        self.retries.remove(&job);
         match decision {
             Some(Decision::RestartContainer) => {
                 let restarts = self.stored_restarts(job);
-                let trouble = self.troubles.entry(job).or_default();
-                trouble.pause_until = Some(Instant::now() + pause_after(restarts));
+                let retry = self.retries.entry(job).or_default();
+                retry.pause_until = Some(Instant::now() + STEP_BACKOFF.delay(restarts));
             }
             Some(
                 Decision::ReportStart
@@ -684,7 +695,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     }
 
     fn stored_restarts(&self, job: u64) -> u32 {
-        self.workshop
+        self.executor
             .store
             .stored_notes(job)
             .ok()
@@ -692,9 +703,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             .map_or(0, |notes| notes.restarts)
     }
 
-    /// Notes that a job cannot be run, so that it is given up, also after a restart.
+    /// Writes to the notes that a job cannot run, so that the job is given up even after a restart.
     fn note_refusal(&mut self, job: u64, reason: String) {
-        let store = &self.workshop.store;
+        let store = &self.executor.store;
         let written = store.stored_notes(job).and_then(|notes| {
             let fingerprint = self.open_notes.get(&job).cloned().unwrap_or_default();
             let notes = notes.unwrap_or(JobNotes {
@@ -712,22 +723,22 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         match written {
             Ok(()) => tracing::warn!(job, reason, "the job cannot be run"),
             Err(error) => {
-                self.troubles.entry(job).or_default().refused = Some(reason);
+                self.retries.entry(job).or_default().refused = Some(reason);
                 self.pause(job, "refuse", false, error.to_string());
             }
         }
     }
 
     fn pause(&mut self, job: u64, step: &str, is_urgent: bool, problem: String) {
-        let trouble = self.troubles.entry(job).or_default();
+        let retry = self.retries.entry(job).or_default();
         let pause = if is_urgent {
             URGENT_PAUSE
         } else {
-            pause_after(trouble.failures)
+            STEP_BACKOFF.delay(retry.failures)
         };
-        trouble.is_urgent = is_urgent;
-        trouble.failures = trouble.failures.saturating_add(1);
-        trouble.pause_until = Some(Instant::now() + pause);
+        retry.is_urgent = is_urgent;
+        retry.failures = retry.failures.saturating_add(1);
+        retry.pause_until = Some(Instant::now() + pause);
         tracing::warn!(
             job,
             step,
@@ -735,18 +746,12 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             again_in_seconds = pause.as_secs(),
             "the step failed"
         );
-        trouble.problem = Some(problem);
+        retry.problem = Some(problem);
     }
 }
 
-/// The end of a step that panicked: its job is tried again like after any failure, and other jobs go on.
+/// Converts the panic of a step into an error: the supervisor retries the job as after any failure, and other
+/// jobs go on.
 fn broke_off(panic: Box<dyn Any + Send>) -> Result<(), StepError> {
     Err(StepError::Panicked(panic_text(&*panic)))
-}
-
-/// One second after the first failure, twice as long after each further one, up to [`LONGEST_PAUSE`].
-fn pause_after(failures: u32) -> Duration {
-    Duration::from_secs(1)
-        .saturating_mul(2u32.saturating_pow(failures))
-        .min(LONGEST_PAUSE)
 }

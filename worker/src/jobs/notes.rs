@@ -1,9 +1,9 @@
-//! The little that the worker writes down of each job, so that a restart repeats nothing.
+//! The worker's notes on each job, which keep a restart from repeating a step.
 //!
-//! A job's folder `jobs/<id>/` holds `notes.json`, what its container writes in `stdout` and `stderr`, and
-//! for a finished task `outcome.json` and `result.json`. Notes, outcome and result are replaced as a whole,
-//! so that a crash leaves the old or the new content and nothing between. Notes that a failing disk broke are
-//! put aside, and made up for as far as that harms nobody.
+//! A job's folder `jobs/<id>/` holds `notes.json`, the container's output in `stdout` and `stderr`, and for a
+//! finished task `outcome.json` and `result.json`. Notes, outcome and result are replaced atomically: after a
+//! crash a file has either the old or the new content. Notes that a failing disk has corrupted are put aside,
+//! and replaced by made-up ones as far as that harms nobody.
 
 use std::{fs, io, path::PathBuf};
 
@@ -14,65 +14,65 @@ use crate::{
     files::{Disk, Found, named, read_if_present, remove_folder},
 };
 
-/// File of a job's notes.
+/// Name of the file of a job's notes.
 const NOTES: &str = "notes.json";
 
-/// File of what came of a task.
+/// Name of the file of a task's outcome.
 const OUTCOME: &str = "outcome.json";
 
-/// Files of a job that are put aside when they are broken.
+/// Files of a job that are put aside when corrupted.
 pub(crate) const JOB_FILES: [&str; 2] = [NOTES, OUTCOME];
 
-/// Most finished jobs whose folders are kept; the oldest go first.
+/// Maximum number of finished jobs whose folders are kept; the oldest are removed first.
 pub const MAX_KEPT_JOBS: usize = 256;
 
-/// What was noted of one job.
+/// The notes on one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobNotes {
-    /// Tells apart jobs of one number on a chain that was started anew.
+    /// Fingerprint that distinguishes jobs of the same number on a chain that was started anew.
     pub fingerprint: String,
-    /// The container was about to be started; set before the engine is asked to, and taken back when it is to
-    /// be replaced.
+    /// True once the container is about to be started: set before the engine is asked to start it, cleared
+    /// before it is replaced.
     pub container_started: bool,
-    /// How often the container was started again, or replaced, since it last stayed up: see
-    /// [`super::MAX_RESTARTS`].
+    /// Number of restarts and replacements since the container last stayed up; see [`super::MAX_RESTARTS`].
     pub restarts: u32,
-    /// Hash of the result document, once it is written.
+    /// Hash of the result document, once that is written.
     #[serde(with = "optional_hash")]
     pub result_hash: Option<[u8; 32]>,
-    /// What a replica's result is committed to with; drawn when the result document is written.
+    /// Salt of a replica's commitment to its result; drawn when the result document is written.
     #[serde(with = "optional_hash", default)]
     pub salt: Option<[u8; 32]>,
-    /// The job is one of several replicas, whose results nobody may see before they are revealed.
+    /// True if the job is one of several replicas, whose results must stay secret until they are revealed.
     #[serde(default)]
     pub replica: bool,
-    /// The replica's result was revealed.
+    /// True once the replica's result is revealed.
     #[serde(default)]
     pub revealed: bool,
-    /// The manifest leaves standard output out of the result.
+    /// True if the manifest leaves standard output out of the result.
     #[serde(default)]
     pub stdout_is_left_out: bool,
-    /// The container was lost, and another takes its place; until that one is started.
+    /// True while a lost container is being replaced: until the new one is started.
     #[serde(default)]
     pub replacing: bool,
-    /// The run before was killed, see [`super::LossCause::Killed`].
+    /// True if the previous run was killed, see [`super::LossCause::Killed`].
     #[serde(default)]
     pub was_killed: bool,
-    /// The worker let the paused container run on.
+    /// True once the worker has resumed the paused container.
     #[serde(default)]
     pub unpaused: bool,
-    /// The notes were lost, and the manifest was not read since.
+    /// True if the notes were lost and the manifest has not been read since.
     #[serde(default)]
     pub made_up: bool,
-    /// Why the job cannot be run, if so.
+    /// Reason why the job cannot run.
     pub refused: Option<String>,
-    /// The job is gone from the chain and its container is removed.
+    /// True once the job is gone from the chain and its container is removed.
     pub closed: bool,
 }
 
 impl JobNotes {
-    /// Notes in place of lost ones: nothing says that what the job wrote may be shown.
+    /// Creates notes in place of lost ones. They keep the job's output secret, because nothing permits
+    /// showing it.
     pub(super) fn made_up() -> Self {
         Self {
             replica: true,
@@ -81,12 +81,13 @@ impl JobNotes {
         }
     }
 
-    /// Whether what the job wrote must stay here: another replica could copy it while it may still commit.
+    /// Returns true while the job's output must stay on this machine: another replica could copy it as long
+    /// as it can still commit.
     pub fn is_secret(&self) -> bool {
         self.replica && !self.revealed && !self.closed
     }
 
-    /// The notes as anybody may see them.
+    /// Returns the notes without the fields that are secret at present.
     #[must_use]
     pub fn for_everybody(self) -> Self {
         Self {
@@ -120,8 +121,8 @@ mod optional_hash {
     }
 }
 
-/// What came of a task, apart from the notes: should these be lost, a result that is on chain can still be
-/// revealed.
+/// Outcome of a task, kept apart from the notes: if these are lost, a result that is committed on chain can
+/// still be revealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Outcome {
@@ -142,7 +143,7 @@ impl Outcome {
     }
 }
 
-/// The folder of all jobs' notes and results.
+/// Folder of all jobs' notes and results.
 #[derive(Clone, Debug)]
 pub struct JobStore {
     folder: PathBuf,
@@ -150,27 +151,27 @@ pub struct JobStore {
 }
 
 impl JobStore {
-    /// The store in a folder, which is created when absent.
+    /// Opens the store in a folder, and creates the folder if it is missing.
     pub fn open(folder: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&folder).map_err(|error| named("create", &folder, error))?;
         Ok(Self::on(folder, Disk::default()))
     }
 
-    /// The store in a folder on a disk; what is absent is created when there is something to write.
+    /// Creates a store in a folder on a disk. The folder is created by the first write.
     pub fn on(folder: PathBuf, disk: Disk) -> Self {
         Self { folder, disk }
     }
 
-    /// The disk that this is on.
+    /// Returns the store's disk.
     pub fn disk(&self) -> &Disk {
         &self.disk
     }
 
-    /// What is noted of a job, or fresh notes. Notes of another job that had the number are dropped.
+    /// Returns the notes on a job, or fresh ones. Notes of another job with the same number are removed.
     ///
-    /// Lost notes are made up for in the way that harms nobody: a container is looked for by its labels,
-    /// where a service's goes on and a task without a result begins anew; the result that was submitted is
-    /// the one of [`Outcome`]; and what a replica wrote is kept back, as nothing says that it may be shown.
+    /// Lost notes are replaced in the way that harms nobody. The container is found by its labels: a
+    /// service's goes on, a task without a result starts again. The submitted result is read from
+    /// [`Outcome`]. A replica's output stays secret, because nothing permits showing it.
     pub fn notes(&self, job: u64, fingerprint: &str) -> io::Result<JobNotes> {
         match self.stored_notes(job)? {
             Some(notes) if notes.fingerprint == fingerprint => return Ok(notes),
@@ -189,7 +190,8 @@ impl JobStore {
         })
     }
 
-    /// What is noted under a number, if anything. Where the notes were lost, the fingerprint may be empty.
+    /// Returns the notes under a job's number, if there are any. If the notes were lost, the fingerprint may
+    /// be empty.
     pub fn stored_notes(&self, job: u64) -> io::Result<Option<JobNotes>> {
         match self.disk.read_json(&self.folder_of(job).join(NOTES))? {
             Found::Whole(notes) => Ok(Some(notes)),
@@ -198,7 +200,7 @@ impl JobStore {
         }
     }
 
-    /// Notes in place of lost ones.
+    /// Creates notes in place of lost ones, with the task's outcome if that is readable.
     fn made_up_for(&self, job: u64) -> io::Result<JobNotes> {
         let lost = JobNotes::made_up();
         Ok(match self.outcome(job)? {
@@ -229,12 +231,12 @@ impl JobStore {
         self.write(job, NOTES, &serde_json::to_vec(notes).map_err(io::Error::other)?)
     }
 
-    /// Keeps a finished task's result.
+    /// Writes a finished task's result.
     pub fn write_result(&self, job: u64, document: &[u8]) -> io::Result<()> {
         self.write(job, "result.json", document)
     }
 
-    /// Where what a job's container writes is kept; see [`Self::output`].
+    /// Returns the target of the output of a job's container; see [`Self::output`].
     pub fn output_target(&self, job: u64, append: bool) -> CaptureTarget {
         CaptureTarget {
             folder: self.folder_of(job),
@@ -246,12 +248,12 @@ impl JobStore {
         self.disk.write_whole(&self.folder_of(job), name, bytes)
     }
 
-    /// The result of a finished task as JSON.
+    /// Returns the result of a finished task as JSON.
     pub fn result_document(&self, job: u64) -> io::Result<Option<Vec<u8>>> {
         read_if_present(&self.folder_of(job).join("result.json"))
     }
 
-    /// What is kept of a container's output: standard output, then standard error.
+    /// Returns the kept output of a container: standard output, then standard error.
     pub fn output(&self, job: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let folder = self.folder_of(job);
         let stdout = read_if_present(&folder.join("stdout"))?;
@@ -259,7 +261,7 @@ impl JobStore {
         Ok(stdout.zip(stderr))
     }
 
-    /// The numbers of all jobs that anything is noted of, in order.
+    /// Returns the numbers of all jobs that have a folder, in ascending order.
     pub fn known_jobs(&self) -> io::Result<Vec<u64>> {
         let list = || {
             let mut jobs = Vec::new();
@@ -281,10 +283,11 @@ impl JobStore {
         Ok(jobs)
     }
 
-    /// The jobs whose notes are not closed, with their fingerprints. What cannot be read is told in the log.
+    /// Returns the jobs whose notes are not closed, with their fingerprints. Logs an error for notes that it
+    /// cannot read.
     pub fn open_jobs(&self) -> Vec<(u64, String)> {
         let jobs = self.known_jobs().unwrap_or_else(|error| {
-            tracing::error!(%error, "the jobs that were here before are not known; containers are found by their labels");
+            tracing::error!(%error, "listing the earlier jobs failed; their containers are still found by their labels");
             Vec::new()
         });
         jobs.into_iter()
@@ -293,15 +296,15 @@ impl JobStore {
                     .filter(|notes| !notes.closed)
                     .map(|notes| (job, notes.fingerprint)),
                 Err(error) => {
-                    tracing::error!(job, %error, "the notes of a job cannot be read; other jobs go on");
+                    tracing::error!(job, %error, "reading the notes of a job failed; other jobs go on");
                     None
                 }
             })
             .collect()
     }
 
-    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`]. One that cannot be removed
-    /// stays, and is told in the log.
+    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`]. Logs a warning for a folder
+    /// that it cannot remove.
     pub fn prune(&self) -> io::Result<()> {
         let jobs = self.known_jobs()?;
         let mut surplus = jobs.len().saturating_sub(MAX_KEPT_JOBS);
@@ -318,13 +321,13 @@ impl JobStore {
             });
             match removed {
                 Ok(goes) => surplus -= usize::from(goes),
-                Err(error) => tracing::warn!(job, %error, "the files of an old job stay"),
+                Err(error) => tracing::warn!(job, %error, "removing the files of an old job failed"),
             }
         }
         Ok(())
     }
 
-    /// A job's folder.
+    /// Returns a job's folder.
     pub(crate) fn folder_of(&self, job: u64) -> PathBuf {
         self.folder.join(job.to_string())
     }
@@ -357,7 +360,7 @@ mod tests {
         assert_eq!(store.known_jobs().unwrap(), Vec::<u64>::new());
     }
 
-    /// What a failing disk leaves of a file.
+    /// Writes a file as a failing disk leaves it.
     fn tear(store: &JobStore, job: u64, name: &str) {
         let path = store.folder_of(job).join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -390,7 +393,7 @@ mod tests {
             )
             .unwrap();
         assert_eq!(store.open_jobs(), [(4, "bb".to_owned())]);
-        // Old jobs go with what was put aside of them.
+        // Pruning an old job also removes the files of it that were put aside.
         for job in 5..5 + MAX_KEPT_JOBS as u64 {
             let notes = JobNotes {
                 closed: true,
@@ -420,7 +423,7 @@ mod tests {
         assert_eq!((found.result_hash, found.salt), (Some([5; 32]), Some([6; 32])));
         assert!(found.is_secret());
 
-        // Those of another chain's job of this number do not count for it.
+        // The outcome belongs to another chain's job of this number, and does not count.
         tear(&store, 3, NOTES);
         assert_eq!(store.notes(3, "bb").unwrap().result_hash, None);
         assert!(!folder.path().join("3").exists());

@@ -1,18 +1,18 @@
-//! The file that shows a task's result, beside the hash by which the chain knows it.
+//! The file that documents a task's result; the chain has the hash of that result.
 
 use assay_primitives::job::{ResultDocument, StdoutResult};
 use serde::{Deserialize, Serialize};
 
-/// Version of the format of [`ResultFile`], and of the bytes that the hash is taken of.
+/// Version of the format of [`ResultFile`], and of the bytes that are hashed.
 pub const RESULT_VERSION: u32 = 2;
 
-/// A result as JSON: the parts of a [`ResultDocument`], from which anybody can compute its hash.
+/// A result as JSON: the fields of a [`ResultDocument`], from which anybody can compute its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResultFile {
     /// The container's exit code.
     pub exit_code: i32,
-    /// The image that ran: `sha256:<hex>`.
+    /// Digest of the image that ran: `sha256:<hex>`.
     pub image_digest: String,
     /// Blake2-256 hash of the manifest, hexadecimal.
     pub manifest_hash: String,
@@ -26,9 +26,9 @@ pub struct ResultFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutFile {
-    /// BLAKE3 hash of it, hexadecimal.
+    /// BLAKE3 hash of standard output, hexadecimal.
     pub blake3: String,
-    /// Whether it was longer than what a hash covers, so that the hash is of its beginning.
+    /// True if the output exceeds the hashed length, so that the hash covers only its beginning.
     pub is_longer: bool,
 }
 
@@ -55,7 +55,7 @@ impl From<&ResultDocument> for ResultFile {
 }
 
 impl ResultFile {
-    /// The result that the file shows; `None` where it is of another version or not whole.
+    /// Returns the document in the file; `None` if the file is incomplete or of another version.
     pub fn document(&self) -> Option<ResultDocument> {
         let hash = |text: &str| {
             let mut hash = [0; 32];
@@ -75,7 +75,7 @@ impl ResultFile {
     }
 }
 
-/// The hash of the result that the bytes of a [`ResultFile`] show, if they show one.
+/// Returns the hash of the result in the bytes of a [`ResultFile`], if they hold a valid one.
 pub fn hash_of_file(bytes: &[u8]) -> Option<[u8; 32]> {
     let file: ResultFile = serde_json::from_slice(bytes).ok()?;
     Some(file.document()?.hash())

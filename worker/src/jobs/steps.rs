@@ -1,7 +1,7 @@
 //! Carries out one decision for one job.
 //!
-//! Every step may be cut off at any point and done again: what happened is read off the chain, the engine and
-//! the notes before the next decision.
+//! Every step may be interrupted at any point and repeated: before the next decision the supervisor reads
+//! from the chain, the engine and the notes how far the step came.
 
 use std::{io, sync::Arc};
 
@@ -29,89 +29,89 @@ use crate::{
     profit,
 };
 
-/// What every step needs.
-pub(super) struct Workshop<C, E> {
+/// Dependencies of every step.
+pub(super) struct StepExecutor<C, E> {
     /// The chain.
     pub(super) chain: C,
     /// The container engine.
     pub(super) engine: Arc<E>,
-    /// Notes and results.
+    /// Store of notes and results.
     pub(super) store: JobStore,
-    /// This machine.
+    /// Number of this machine.
     pub(super) machine: u64,
-    /// Hash of the chain's first block.
+    /// Hash of the genesis block.
     pub(super) genesis_hash: [u8; 32],
-    /// The worker key's public part, hexadecimal.
+    /// Public part of the worker key, hexadecimal.
     pub(super) worker: String,
-    /// What one slot may use.
+    /// Limits of one slot.
     pub(super) slot_share: SlotShare,
-    /// Looks at images before they are pulled.
+    /// Checks of images before they are pulled.
     pub(super) preflight: Preflight,
-    /// Least that a job must bring in after fees, in plancks.
+    /// Minimum that a job must earn after fees, in plancks.
     pub(super) min_profit: Balance,
 }
 
-/// A job with everything that was known when the decision was made.
+/// A job with all facts of the moment at which the decision was made.
 #[derive(Clone, Debug)]
-pub(super) struct Assignment {
-    /// The job's number.
+pub(super) struct StepContext {
+    /// Number of the job.
     pub(super) id: u64,
-    /// The chain's records.
+    /// The job on chain.
     pub(super) job: Job,
-    /// The worker's notes.
+    /// The worker's notes on the job.
     pub(super) notes: JobNotes,
-    /// The engine's name of the container, where there is one.
+    /// The engine's identifier of the container, if there is one.
     pub(super) container: Option<String>,
-    /// What the chain pays this machine for a slot and an hour, in plancks.
+    /// Price that the chain pays this machine for a slot and an hour, in plancks.
     pub(super) price_per_slot_hour: Balance,
-    /// Longest time that the job runs here, in milliseconds of active time.
+    /// Maximum time that the job runs here, in milliseconds of active time.
     pub(super) max_duration_ms: u64,
-    /// Time until the job must be declined, in milliseconds; `None` once it runs.
+    /// Time until the job must be declined, in milliseconds of active time; `None` once it runs.
     pub(super) start_within_ms: Option<u64>,
-    /// Whether the job has waited for its start for so long that its consumer pays for a decline.
+    /// True if the start window is so far gone that the job's consumer pays for a decline.
     pub(super) is_late_decline: bool,
 }
 
-/// What is left here of a job that is gone from the chain.
+/// The remains on this machine of a job that is gone from the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Leftover {
-    /// The job's number.
+    /// Number of the job.
     pub(super) job: u64,
-    /// The job's fingerprint.
+    /// Fingerprint of the job.
     pub(super) fingerprint: String,
-    /// The engine's name of the container, where there is one.
+    /// The engine's identifier of the container, if there is one.
     pub(super) container: Option<String>,
 }
 
-/// Why a step did not get done.
+/// Reason why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
-    /// The chain refused, or is gone.
+    /// The chain refused the call, or is unreachable.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// The engine failed, or is gone.
+    /// The engine failed, or is unreachable.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The state folder refused.
+    /// Reading or writing the state folder failed.
     #[error(transparent)]
     Store(#[from] io::Error),
-    /// A bug of the worker's own.
-    #[error("the worker made a mistake: {0}; please report it")]
+    /// The step panicked: a bug of the worker.
+    #[error("the worker panicked, which is a bug: {0}; please report it")]
     Panicked(String),
-    /// The machine's evidence ended before its result.
+    /// The machine's evidence ended before the result was submitted.
     #[error(
-        "the machine has no fresh evidence of its processor's TEE for its present keys, so the chain would not take the \
-         result that it vouches for; submit new evidence before the task's time is over, and the result follows"
+        "the machine has no fresh evidence of its processor's TEE for its present keys, so the chain would refuse the \
+         attested result; submit new evidence before the task's time is over, and the result follows"
     )]
     EvidenceEnded,
-    /// The job cannot be run as it was ordered; trying again changes nothing.
+    /// The job cannot be run as ordered; another attempt would fail the same way.
     #[error("{0}")]
     Refused(String),
-    /// What has to be known of the image cannot be found out now.
+    /// The image cannot be checked at present.
     #[error("{0}")]
     Preflight(String),
-    /// The step was broken off, because the job would not have run by its start deadline.
-    #[error("the step was broken off, because the start deadline is near")]
+    /// The step was cancelled, because the job would not have run by its start deadline.
+    #[error("the step was cancelled, because the start deadline is near")]
     NotInTime,
 }
 
@@ -125,7 +125,8 @@ impl From<PreflightError> for StepError {
     }
 }
 
-/// What tells a job from every other job, also from one with its number on a chain that was started anew.
+/// Returns the fingerprint that distinguishes a job from every other one, even from a job with its number on
+/// a chain that was started anew.
 pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String {
     let AccountId { 0: consumer } = &job.consumer;
     let identity = [
@@ -139,7 +140,7 @@ pub(super) fn fingerprint(genesis_hash: &[u8; 32], id: u64, job: &Job) -> String
     hex::encode(&blake2_256(&identity)[..16])
 }
 
-/// Whether a quorum verifies the job's result.
+/// Returns true if a quorum verifies the job's result.
 pub(super) fn is_replica(job: &Job) -> bool {
     matches!(
         job.kind,
@@ -149,16 +150,16 @@ pub(super) fn is_replica(job: &Job) -> bool {
     )
 }
 
-/// A salt that nobody can guess.
+/// Draws an unpredictable salt.
 fn random_salt() -> io::Result<[u8; 32]> {
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).map_err(|error| io::Error::other(error.to_string()))?;
     Ok(salt)
 }
 
-impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
+impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
     /// Carries out a decision.
-    pub(super) async fn carry_out(&self, what: &Decision, on: &Assignment) -> Result<(), StepError> {
+    pub(super) async fn carry_out(&self, what: &Decision, on: &StepContext) -> Result<(), StepError> {
         let (job, machine) = (on.id, self.machine);
         match what {
             Decision::Wait => Ok(()),
@@ -179,7 +180,8 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
                 .await
             }
             Decision::SubmitAttestedResult(result_hash) => {
-                // What is known to be refused costs no fee. Where the node cannot tell, the chain does.
+                // A call that would be refused must not cost a fee. If the node cannot tell, the chain
+                // decides.
                 if let Ok(false) = self.chain.is_attested(machine).await {
                     return Err(StepError::EvidenceEnded);
                 }
@@ -206,7 +208,8 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
             Decision::Resolve => self.send(WorkerCall::Resolve { job }).await,
             Decision::Settle => self.send(WorkerCall::Settle { job, machine }).await,
             Decision::Expire => self.send(WorkerCall::Expire { job, machine }).await,
-            // Nothing can be brought to this worker yet, so it does not say that its consumer failed to.
+            // Nothing can be delivered to this worker yet, so it never reports that the consumer failed to
+            // deliver.
             Decision::Decline(_) => {
                 self.send(WorkerCall::Decline {
                     job,
@@ -220,12 +223,12 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         }
     }
 
-    /// Signs what was run and what came of it.
+    /// Signs the statement of what ran and of its result.
     ///
-    /// The order is the one that was run whatever the node says of it now: the result is in notes that are of
-    /// this manifest alone, by their fingerprint, and the manifest names the image, which was compared with
-    /// the order's.
-    fn vouch(&self, on: &Assignment, result_hash: [u8; 32]) -> [u8; 64] {
+    /// The order in the statement is the one that ran, even if the node now returns another: by their
+    /// fingerprint the notes with the result belong to this manifest alone, and the manifest names the image,
+    /// whose digest was compared with the order's.
+    fn vouch(&self, on: &StepContext, result_hash: [u8; 32]) -> [u8; 64] {
         let statement = ResultStatement {
             job: on.id,
             machine: self.machine,
@@ -241,18 +244,16 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(())
     }
 
-    async fn prepare(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn prepare(&self, on: &StepContext) -> Result<(), StepError> {
         let refused = |reason: String| Err(StepError::Refused(reason));
         let Manifest::Public(manifest) = on.job.manifest else {
-            return refused("its manifest is sealed, and this worker takes public ones only".into());
+            return refused("its manifest is sealed, and this worker accepts public manifests only".into());
         };
         let Some(bytes) = self.chain.manifest_bytes(&manifest).await? else {
             return refused("its manifest is not on chain".into());
         };
         if blake2_256(&bytes) != manifest.hash.0 {
-            return refused(
-                "the manifest that the node returned has another hash than the order names".into(),
-            );
+            return refused("the manifest from the node does not have the hash that the order names".into());
         }
         let manifest = match JobManifest::from_bytes(&bytes) {
             Ok(manifest) => manifest,
@@ -281,7 +282,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         if verified != ordered {
             return refused(format!("the engine has another image under {image}"));
         }
-        // Written before there is a container, so that notes of an earlier chain's job are gone by then.
+        // Written before the container exists, so that the notes of an earlier chain's job are gone by then.
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
             made_up: false,
@@ -294,7 +295,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(())
     }
 
-    fn container_of(&self, on: &Assignment, image: String, manifest: JobManifest) -> ContainerSpec {
+    fn container_of(&self, on: &StepContext, image: String, manifest: JobManifest) -> ContainerSpec {
         let slots = u32::from(on.job.slots);
         ContainerSpec {
             identity: ContainerIdentity {
@@ -319,7 +320,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         }
     }
 
-    async fn start_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn start_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -334,7 +335,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.start(container, output).await?)
     }
 
-    async fn restart_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn restart_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -348,7 +349,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.start(container, output).await?)
     }
 
-    async fn follow_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn follow_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -356,7 +357,7 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.follow(container, output).await?)
     }
 
-    async fn unpause_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn unpause_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
@@ -368,9 +369,9 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.engine.unpause(container).await?)
     }
 
-    /// Makes another container of the same image. That the old one ran is forgotten first, so that whatever
-    /// goes wrong on the way to the new one counts as one loss.
-    async fn replace_container(&self, on: &Assignment, cause: LossCause) -> Result<(), StepError> {
+    /// Replaces the container by another one of the same image. The notes first drop that the old one ran, so
+    /// that any failure on the way to the new one counts as part of the same loss.
+    async fn replace_container(&self, on: &StepContext, cause: LossCause) -> Result<(), StepError> {
         let notes = JobNotes {
             container_started: false,
             replacing: true,
@@ -381,11 +382,11 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         };
         self.store.write_notes(on.id, &notes)?;
         self.remove_container(on).await?;
-        let on = Assignment { notes, ..on.clone() };
+        let on = StepContext { notes, ..on.clone() };
         self.prepare(&on).await
     }
 
-    fn collect(&self, on: &Assignment, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+    fn collect(&self, on: &StepContext, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
         let document = ResultDocument {
             exit_code,
             image_digest: on.job.image_digest,
@@ -402,15 +403,14 @@ impl<C: WorkerChain, E: ContainerEngine> Workshop<C, E> {
         Ok(self.store.write_notes(on.id, &notes)?)
     }
 
-    async fn remove_container(&self, on: &Assignment) -> Result<(), StepError> {
+    async fn remove_container(&self, on: &StepContext) -> Result<(), StepError> {
         let Some(container) = &on.container else {
             return Ok(());
         };
         Ok(self.engine.remove(container).await?)
     }
 
-    /// Removes the container of a job that is gone from the chain, and closes its notes. What it wrote is
-    /// kept.
+    /// Removes the container of a job that is gone from the chain, and closes its notes. The output is kept.
     pub(super) async fn clear_away(&self, what: &Leftover) -> Result<(), StepError> {
         let notes = self
             .store

@@ -1,4 +1,4 @@
-//! Stories of jobs, with a chain and an engine that live in memory.
+//! Stories of jobs on a chain and an engine in memory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -20,7 +20,7 @@ use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
 
 use super::*;
 use crate::{
-    chain::WorkerCall,
+    chain::{CallSubmitter, FeeEstimator, JobReader, MessageSigner, WorkerCall},
     engine::{
         Capture, CaptureTarget, ContainerSpec, ContainerState, EngineDisk, EngineInfo, Exit, OutputStream,
         RunEnd, RunFact,
@@ -34,39 +34,39 @@ struct ChainState {
     best_block: u64,
     now_ms: u64,
     jobs: BTreeMap<u64, AssignedJob>,
-    /// The jobs by final blocks, where these are behind.
+    /// Jobs at the finalized block, if that is behind the best one.
     final_jobs: Option<BTreeMap<u64, AssignedJob>>,
     manifests: HashMap<[u8; 32], Vec<u8>>,
     calls: Vec<WorkerCall>,
     lost: bool,
     refuse_next: bool,
     evidence_ended: bool,
-    /// Whether the node still shows evidence that has ended.
+    /// True if the node still returns evidence that has ended.
     shows_ended_evidence: bool,
     refusals: u32,
-    /// What a call costs.
+    /// Fee of a call, in plancks.
     fee: Balance,
 }
 
 /// A task that its consumer verifies.
 const TASK: JobKind = JobKind::task(1_000);
 
-/// A task whose machine vouches for its result.
+/// A task whose result the machine attests.
 const ATTESTED: JobKind = JobKind::Task {
     verification: Verification::Attested,
 };
 
-/// What the worker says of job 7 when it cannot run it.
+/// Call that declines job 7.
 const NOT_TAKEN: WorkerCall = WorkerCall::Decline {
     job: 7,
     machine: 0,
     not_delivered: false,
 };
 
-/// What the worker says of job 7 when it cannot go on with it.
+/// Call that abandons job 7.
 const GIVEN_UP: WorkerCall = WorkerCall::Abandon { job: 7, machine: 0 };
 
-/// A chain in memory that does what the job escrow does.
+/// A chain in memory that acts like the job escrow.
 #[derive(Clone, Default)]
 struct FakeChain(Arc<Mutex<ChainState>>);
 
@@ -91,7 +91,7 @@ impl FakeChain {
     }
 }
 
-impl WorkerChain for FakeChain {
+impl JobReader for FakeChain {
     async fn head(&self) -> Result<Head, ChainError> {
         self.answer(|state| Head {
             best_block: state.best_block,
@@ -126,16 +126,22 @@ impl WorkerChain for FakeChain {
     async fn is_attested(&self, _: u64) -> Result<bool, ChainError> {
         self.answer(|state| !state.evidence_ended || state.shows_ended_evidence)
     }
+}
 
+impl FeeEstimator for FakeChain {
     async fn fee(&self, call: WorkerCall) -> Result<Balance, ChainError> {
         assert!(matches!(call, WorkerCall::Settle { .. }), "{call:?} is free");
         self.answer(|state| state.fee)
     }
+}
 
+impl MessageSigner for FakeChain {
     fn sign(&self, message: &[u8]) -> [u8; 64] {
         signature_of(message)
     }
+}
 
+impl CallSubmitter for FakeChain {
     async fn send(&self, call: WorkerCall) -> Result<Vec<AssayEvent>, ChainError> {
         self.answer(|state| {
             if std::mem::take(&mut state.refuse_next) {
@@ -157,13 +163,13 @@ impl WorkerChain for FakeChain {
             let now_ms = state.now_ms;
             match call {
                 WorkerCall::Start { job } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Running {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Running {
                         started_at_ms: now_ms,
                         judged_until_ms: now_ms,
                     };
                 }
                 WorkerCall::SubmitResult { job, result_hash } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Verifying {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Verifying {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         window_ends_ms: now_ms + 1_000,
@@ -171,7 +177,7 @@ impl WorkerChain for FakeChain {
                     };
                 }
                 WorkerCall::SubmitAttestedResult { job, .. } => {
-                    state.jobs.get_mut(&job).unwrap().part.state = AssignmentState::Ended {
+                    state.jobs.get_mut(&job).unwrap().assignment.state = AssignmentState::Ended {
                         started_at_ms: now_ms,
                         ended_at_ms: now_ms,
                         judged_until_ms: now_ms,
@@ -180,7 +186,7 @@ impl WorkerChain for FakeChain {
                 }
                 WorkerCall::Settle { job, .. } => {
                     let record = state.jobs.get_mut(&job).unwrap();
-                    match &mut record.part.state {
+                    match &mut record.assignment.state {
                         AssignmentState::Running { judged_until_ms, .. } => *judged_until_ms = now_ms,
                         _ => drop(state.jobs.remove(&job)),
                     }
@@ -203,13 +209,13 @@ impl WorkerChain for FakeChain {
     }
 }
 
-/// A signature that tells which bytes were signed.
+/// Makes a signature that contains the hash of the signed bytes.
 fn signature_of(message: &[u8]) -> [u8; 64] {
     let hash = sp_crypto_hashing::blake2_256(message);
     [hash, hash].concat().try_into().unwrap()
 }
 
-/// What every container writes.
+/// Output of every container.
 const OUTPUT: &[u8] = b"done\n";
 
 fn done() -> StdoutResult {
@@ -225,7 +231,7 @@ struct EngineInMemory {
     failing_lists: u32,
     failing_pulls: u32,
     start_error: Option<EngineError>,
-    /// Whether a pull goes on for ever.
+    /// True if pulls never end.
     pulls_hang: bool,
     is_absent: bool,
 }
@@ -263,7 +269,7 @@ impl FakeEngine {
         });
     }
 
-    /// The container ends, and this is what was seen of it.
+    /// Ends the container's run with the given observation.
     fn end_run(&self, end: RunEnd) {
         self.change(|engine| {
             engine.containers[0].state = ContainerState::Exited;
@@ -271,12 +277,12 @@ impl FakeEngine {
         });
     }
 
-    /// Somebody changes what the container does.
+    /// Sets the container's state, as somebody else at the engine could.
     fn set_state(&self, state: ContainerState) {
         self.change(|engine| engine.containers[0].state = state);
     }
 
-    /// Somebody else removes all containers.
+    /// Removes all containers, as somebody else at the engine could.
     fn lose_containers(&self) -> Vec<Container> {
         self.change(|engine| std::mem::take(&mut engine.containers))
     }
@@ -415,7 +421,7 @@ impl ContainerEngine for FakeEngine {
     }
 }
 
-/// A machine with its chain, engine and state folder; the supervisor can be started anew at any time.
+/// A machine with its chain, engine and state folder; the supervisor can be restarted at any time.
 struct World {
     chain: FakeChain,
     engine: Arc<FakeEngine>,
@@ -438,12 +444,12 @@ impl World {
         }
     }
 
-    /// What the loss of the connection leaves: everything but the supervisor.
+    /// Starts a new supervisor, as after a lost connection: everything else stays.
     fn reconnect(&mut self) {
         self.supervisor = supervisor(&self.chain, &self.engine, &self.folder, 0);
     }
 
-    /// What a crash leaves: containers, and nobody who follows them.
+    /// Starts a new supervisor, as after a crash: the containers stay, and nobody follows them.
     fn restart(&mut self) {
         self.engine.change(|engine| {
             for container in &mut engine.containers {
@@ -465,7 +471,7 @@ impl World {
         deploy_on(&self.chain, id, kind, manifest, IMAGE_DIGEST);
     }
 
-    /// A new block, and everything that follows from it until nothing is under way any more.
+    /// Adds a block, and runs rounds until no step is under way any more.
     async fn block(&mut self) {
         let best_block = self.chain.change(|state| {
             state.best_block += 1;
@@ -492,7 +498,7 @@ impl World {
     }
 }
 
-/// Has the chain give a job to the machine.
+/// Makes the chain assign a job to the machine.
 fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_digest: [u8; 32]) {
     let reference = ManifestRef::of(manifest.as_bytes());
     chain.change(|state| {
@@ -517,7 +523,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
             paid: 0,
             created_at_ms: state.now_ms,
         };
-        let part = Assignment {
+        let assignment = Assignment {
             provider: AccountId::from([2; 32]),
             price_per_slot_hour: 1,
             max_duration_ms: 1_000_000,
@@ -530,7 +536,7 @@ fn deploy_on(chain: &FakeChain, id: u64, kind: JobKind, manifest: &str, image_di
                 risen_ms: 0,
             },
         };
-        state.jobs.insert(id, AssignedJob { job, part });
+        state.jobs.insert(id, AssignedJob { job, assignment });
     });
 }
 
@@ -682,7 +688,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
             state.shows_ended_evidence = shows_ended_evidence;
         });
         for _ in 0..20 {
-            tokio::time::advance(LONGEST_PAUSE).await;
+            tokio::time::advance(STEP_BACKOFF.maximum).await;
             world.block().await;
         }
         assert_eq!(
@@ -697,7 +703,7 @@ async fn attested_result_waits_for_evidence_to_be_renewed() {
         assert!(problem.contains("new evidence"), "{problem}");
 
         world.chain.change(|state| state.evidence_ended = false);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert!(matches!(
             world.chain.calls()[1..],
@@ -752,9 +758,9 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
         "an ended service is started again"
     );
 
-    // Two epochs, so that the one it started in is closed.
+    // Two epochs, so that the one in which the job started is closed.
     world.chain.change(|state| state.now_ms += 120_000);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(
         world.chain.calls()[1..],
@@ -765,6 +771,6 @@ async fn service_is_kept_up_settled_and_stopped_when_it_is_closed() {
     world.chain.change(|state| state.jobs.clear());
     world.block().await;
     assert_eq!(world.engine.trace(), ["remove"]);
-    // Of both of its runs.
+    // The output of both of its runs.
     assert_eq!(world.store().output(1).unwrap().unwrap().0, OUTPUT.repeat(2));
 }

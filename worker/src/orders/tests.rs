@@ -1,4 +1,4 @@
-//! Open orders, and which of them a worker takes.
+//! Open orders, and the worker's choice among them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,7 @@ struct Book {
     image: Option<String>,
 }
 
-/// An engine that has every image but those named `absent`.
+/// An engine that has every image except those named `absent`.
 struct FakeEngine;
 
 impl ContainerEngine for FakeEngine {
@@ -184,7 +184,7 @@ impl World {
         }
     }
 
-    /// Tells a block, and says what was tried because of it.
+    /// Reports a block, and returns the orders that the worker then tried to take.
     async fn block(&self) -> Vec<u64> {
         self.blocks.send_modify(|block| *block += 1);
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -218,7 +218,7 @@ async fn order_that_comes_back_is_left_to_others() {
         .change(|book| book.orders = vec![order(2, 40), order(5, 1)]);
     assert_eq!(world.block().await, [5]);
 
-    // Also after a restart of the worker, which has its notes then.
+    // The same after a restart of the worker, which then has its notes.
     let restarted = World::new();
     restarted.store.write_notes(2, &JobNotes::default()).unwrap();
     restarted.book.change(|book| book.orders = vec![order(2, 40)]);
@@ -259,7 +259,7 @@ async fn lost_connection_ends_it() {
 
 #[tokio::test(start_paused = true)]
 async fn order_that_does_not_pay_its_fees_is_left() {
-    // What was seen: a second at an ask of one ASY, against 0.0045 ASY of fees.
+    // Observed case: one second at an ask of one ASY, against 0.0045 ASY of fees.
     let second = OpenOrder {
         max_duration_ms: 1_000,
         ..order(2, ASY)
@@ -270,7 +270,7 @@ async fn order_that_does_not_pay_its_fees_is_left() {
         book.orders = vec![second];
     });
     assert_eq!(world.block().await, NOTHING);
-    // Where nothing is charged it may still be worth too little.
+    // Without any fee the order may still be worth too little.
     for (min_profit, taken) in [(0, vec![2]), (ASY / 1_000, vec![])] {
         let world = World::with_min_profit(min_profit);
         world.book.change(|book| book.orders = vec![second]);

@@ -1,9 +1,9 @@
-//! Looks at an image before it is pulled: whether it is for this machine, comes from an address that may be
-//! asked, fits on the disk, and can be here in time.
+//! Checks an image before it is pulled: whether it is for this platform, comes from an allowed address, fits
+//! on the disk, and arrives in time.
 //!
-//! What is asked is the registry's own manifest, which is verified by its digest; so a registry can lie about
-//! the sizes of the layers only by making an image that cannot be pulled. The engine asks the registry again
-//! by itself, and may be led elsewhere then: its own network rules hold for that.
+//! The check reads the registry's own manifest, which is verified by its digest: a registry can misstate the
+//! layers' sizes only by making an image that cannot be pulled. The engine then requests the image from the
+//! registry by itself, and may be directed elsewhere; the engine's own network rules apply to that.
 
 mod registry;
 
@@ -17,20 +17,19 @@ use crate::{
     engine::{ContainerEngine, EngineError},
 };
 
-/// Bytes on disk for each byte that is downloaded: the compressed layer, and about twice as much when it is
-/// unpacked.
+/// Bytes on disk for each downloaded byte: the compressed layer, and about twice its size when unpacked.
 const DISK_PER_DOWNLOAD: u64 = 3;
 
-/// Room that an image must leave on the engine's disk, in bytes: 256 MiB.
+/// Free space that must remain on the engine's disk, in bytes: 256 MiB.
 const DISK_RESERVE_BYTES: u64 = 256 * 1_024 * 1_024;
 
-/// Why an image is not pulled.
+/// Reason why an image is not pulled.
 #[derive(Debug, thiserror::Error)]
 pub enum PreflightError {
-    /// It cannot be run here, or not in time; asking again changes nothing.
+    /// The image cannot run here, or not in time; another attempt would fail the same way.
     #[error("{0}")]
     Refused(String),
-    /// It is not known: the registry does not answer now.
+    /// The image cannot be checked, because the registry does not answer at present.
     #[error("{0}")]
     Unknown(String),
     /// The engine failed.
@@ -38,7 +37,7 @@ pub enum PreflightError {
     Engine(#[from] EngineError),
 }
 
-/// Looks at images. Clones share the connection settings.
+/// Checks images. Clones share the connection settings.
 #[derive(Clone)]
 pub struct Preflight {
     registry: Registry,
@@ -46,8 +45,8 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// `download_mbps` is what the machine's line brings, in Mbit/s. Registries at addresses that are not of
-    /// the public network are asked only where `allow_private_registries` says so, for development.
+    /// Creates a checker. `download_mbps` is the machine's download rate in Mbit/s. Registries at addresses
+    /// outside the public network are allowed only with `allow_private_registries`, for development.
     pub fn new(allow_private_registries: bool, download_mbps: u32) -> Self {
         let policy = if allow_private_registries {
             AddressPolicy::Any
@@ -60,8 +59,8 @@ impl Preflight {
         }
     }
 
-    /// Looks at an image, unless the engine has it already. `within_ms` is the time in which it must be here,
-    /// in milliseconds; `None` where there is no such time.
+    /// Checks an image, unless the engine already has it. `within_ms` is the time in which it must arrive, in
+    /// milliseconds; `None` if there is no limit.
     pub async fn check<E: ContainerEngine>(
         &self,
         engine: &E,
@@ -105,10 +104,10 @@ impl Preflight {
     }
 }
 
-/// Time that a download takes on a line of so many Mbit/s, in milliseconds, rounded up.
+/// Returns the duration of a download at `mbps` Mbit/s, in milliseconds, rounded up.
 fn download_ms(bytes: u64, mbps: u32) -> u64 {
     const BITS_PER_BYTE: u64 = 8;
-    // A Mbit/s is so many bits in a millisecond.
+    // Bits per millisecond of one Mbit/s.
     const BITS_PER_MS: u64 = 1_000;
     bytes
         .saturating_mul(BITS_PER_BYTE)

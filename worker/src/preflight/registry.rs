@@ -1,5 +1,4 @@
-//! Asks image registries about an image, by the protocol that Docker and the OCI distribution specification
-//! share.
+//! Client for image registries, by the protocol that Docker and the OCI distribution specification share.
 
 use assay_client::manifest::ImageReference;
 use hyper::{
@@ -11,57 +10,58 @@ use sha2::{Digest, Sha256};
 
 use crate::attestation::{AddressPolicy, Answer, FetchError, HttpFetch};
 
-/// Longest manifest or configuration of an image, in bytes. Registries take manifests of up to 4 MiB.
+/// Maximum length of an image's manifest or configuration, in bytes. Registries accept manifests of up to 4
+/// MiB.
 const MAX_DOCUMENT_BYTES: usize = 4 * 1_024 * 1_024;
 
-/// Longest answer of a token service, in bytes.
+/// Maximum length of a token service's response, in bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1_024;
 
-/// Most redirects that are followed to one document. Registries send clients to where their blobs are.
+/// Maximum number of redirects for one document. Registries redirect clients to the storage of their blobs.
 const MAX_REDIRECTS: usize = 3;
 
-/// Most layers of an image; engines refuse more.
+/// Maximum number of an image's layers; engines refuse more.
 const MAX_LAYERS: usize = 256;
 
-/// Kinds of documents that a manifest may be.
+/// Media types that a manifest may have.
 const MANIFEST_KINDS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
                               application/vnd.docker.distribution.manifest.v2+json, \
                               application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Why nothing is known of an image.
+/// Reason why an image could not be described.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// The registry was not reached, or not allowed to be.
-    #[error("the image's registry cannot be asked: {0}")]
+    /// The registry was not reached, or its address is not allowed.
+    #[error("requesting the image's manifest failed: {0}")]
     Fetch(#[from] FetchError),
-    /// The registry refuses.
-    #[error("the registry answers {url} with status {code}")]
+    /// The response has an error status.
+    #[error("the registry answered {url} with status {code}")]
     Status {
-        /// What was asked.
+        /// URL of the request.
         url: String,
-        /// The status.
+        /// HTTP status code.
         code: u16,
     },
-    /// The answer is none of the protocol, or of another image.
-    #[error("the registry's answer for {url} is of no use: {reason}")]
+    /// The response violates the protocol, or belongs to another image.
+    #[error("the registry's response for {url} is invalid: {reason}")]
     BadAnswer {
-        /// What was asked.
+        /// URL of the request.
         url: String,
-        /// What is wrong.
+        /// Fault of the response.
         reason: String,
     },
-    /// The image is for other machines.
+    /// The image is for another platform.
     #[error("the image is for {found}, and this machine is {wanted}")]
     OtherPlatform {
-        /// For what it is.
+        /// Platforms of the image.
         found: String,
-        /// What this machine is.
+        /// Platform of this machine.
         wanted: String,
     },
 }
 
 impl RegistryError {
-    /// Returns true if asking again changes nothing.
+    /// Returns true if another attempt would fail the same way.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Fetch(error) => {
@@ -73,14 +73,14 @@ impl RegistryError {
     }
 }
 
-/// What a registry says of an image.
+/// Description of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageFacts {
-    /// Bytes of its layers as they are downloaded.
+    /// Size of its layers as they are downloaded, in bytes.
     pub download_bytes: u64,
 }
 
-/// An operating system and a processor architecture, in the words of images.
+/// Operating system and processor architecture, named as in images.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Platform {
     #[serde(default)]
@@ -141,7 +141,7 @@ pub(super) struct Registry {
     platform: Platform,
 }
 
-/// One image's repository, and the token that it wants.
+/// The repository of one image, with the token that it requires.
 struct Repository<'a> {
     registry: &'a Registry,
     base: String,
@@ -157,7 +157,7 @@ impl Registry {
         }
     }
 
-    /// What the registry says of an image, if it is for this platform.
+    /// Describes an image, if it is for this platform.
     pub(super) async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
         let mut repository = Repository {
             registry: self,
@@ -215,7 +215,7 @@ impl Registry {
     }
 }
 
-/// The repository's URL. A reference without a registry is of Docker's, where one-word names are in
+/// Returns the repository's URL. A reference without a registry is of Docker Hub, where one-word names are in
 /// `library`.
 fn base_url(image: &ImageReference, policy: AddressPolicy) -> String {
     let repository = image.repository();
@@ -227,7 +227,7 @@ fn base_url(image: &ImageReference, policy: AddressPolicy) -> String {
         Some(registry) => {
             let host = registry.split(':').next().unwrap_or_default();
             let is_local = host == "localhost" || host.starts_with("127.");
-            // As engines do: plain HTTP to the own host only.
+            // Like the engines: plain HTTP only to this host.
             let scheme = if policy == AddressPolicy::Any && is_local {
                 "http"
             } else {
@@ -243,7 +243,7 @@ impl Repository<'_> {
         self.json("manifests", digest).await
     }
 
-    /// A document of the repository by its digest, which is verified.
+    /// Returns a document of the repository by its digest, which is verified.
     async fn json<T: serde::de::DeserializeOwned>(
         &mut self,
         kind: &str,
@@ -275,8 +275,8 @@ impl Repository<'_> {
         serde_json::from_slice(&answer.body).map_err(|error| bad(error.to_string()))
     }
 
-    /// The answer to a URL, behind redirects. Each of them leads to an address that may be asked or nowhere,
-    /// and the token is shown to the registry alone.
+    /// Returns the response of a URL after following redirects. Every redirect must lead to an allowed
+    /// address, and the token is sent to the registry only.
     async fn follow(&self, url: &str) -> Result<Answer, RegistryError> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
@@ -290,7 +290,7 @@ impl Repository<'_> {
             }
             at = redirected(&at, &answer).ok_or_else(|| RegistryError::BadAnswer {
                 url: at.clone(),
-                reason: "a redirect to nowhere".into(),
+                reason: "a redirect without an allowed target".into(),
             })?;
         }
         Err(RegistryError::BadAnswer {
@@ -319,7 +319,7 @@ impl Registry {
     }
 }
 
-/// Where a redirect leads. From HTTPS to HTTP it leads nowhere.
+/// Returns the target of a redirect; `None` from HTTPS to HTTP.
 fn redirected(from: &str, answer: &Answer) -> Option<String> {
     let location = answer.headers.get(header::LOCATION)?.to_str().ok()?;
     let from: Uri = from.parse().ok()?;
@@ -337,7 +337,7 @@ fn redirected(from: &str, answer: &Answer) -> Option<String> {
     }
 }
 
-/// Where to ask for a token, as a refusal says: `Bearer realm="…",service="…",scope="…"`.
+/// Returns the URL of the token service in a refusal: `Bearer realm="…",service="…",scope="…"`.
 fn token_url(answer: &Answer) -> Option<String> {
     let challenge = answer.headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
     let fields = challenge.strip_prefix("Bearer ")?;

@@ -10,7 +10,7 @@ use crate::{
     engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo},
 };
 
-/// An engine that has no images, and so much room.
+/// An engine without images, with this much free space.
 struct Empty {
     free_bytes: Option<u64>,
     has_image: bool,
@@ -67,7 +67,7 @@ fn digest(text: &str) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(text)))
 }
 
-/// An image: its configuration, its manifest, and an index with the manifest in it.
+/// An image: its configuration, its manifest, and an index that contains the manifest.
 struct Image {
     configuration: String,
     manifest: String,
@@ -101,7 +101,7 @@ fn image_of(platform: &Platform, layers: &[u64]) -> Image {
     }
 }
 
-/// A registry with these documents.
+/// Starts a registry with these documents.
 async fn registry(documents: &[&str]) -> Server {
     let documents: Vec<String> = documents.iter().map(|text| (*text).to_owned()).collect();
     Server::start(move |path| {
@@ -138,7 +138,7 @@ fn download_takes_as_long_as_the_line_makes_it() {
     // 100 Mbit/s are 12.5 MB/s.
     assert_eq!(download_ms(12_500_000, 100), 1_000);
     assert_eq!(download_ms(12_500_001, 100), 1_001);
-    // The image that nobody can pull in a start window: 40 GB on a line of 100 Mbit/s.
+    // An image too large for any start window: 40 GB at 100 Mbit/s.
     assert_eq!(download_ms(40_000_000_000, 100), 3_200_000);
     assert_eq!(download_ms(u64::MAX, 1), u64::MAX.div_ceil(1_000));
     assert_eq!(download_ms(1_000, 0), download_ms(1_000, 1));
@@ -250,7 +250,7 @@ async fn registry_that_knows_no_such_image_is_believed_and_one_that_fails_is_ask
             "{code}: {error}"
         );
     }
-    // Nobody listens there.
+    // No service listens at this address.
     let nowhere: ImageReference = format!("127.0.0.1:9/x@{}", digest("x")).parse().unwrap();
     let error = preflight.check(&EMPTY, &nowhere, None).await.unwrap_err();
     assert!(matches!(error, PreflightError::Unknown(_)), "{error}");

@@ -1,4 +1,4 @@
-//! What is still missing of a machine that is registered.
+//! Completes the records of a registered machine.
 
 use assay_client::{
     AccountId, ChainClient,
@@ -19,8 +19,8 @@ use crate::{
     state::StateFolder,
 };
 
-/// Does for a registered machine what is still missing: keys made in a TEE, bond, reward destination, current ask and
-/// endpoint, fees.
+/// Completes a registered machine: keys made in a TEE, bond, reward destination, current ask and endpoint,
+/// fees.
 pub(super) async fn complete(
     client: &ChainClient,
     config: &Config,
@@ -30,7 +30,7 @@ pub(super) async fn complete(
     record: &Machine,
 ) -> Result<Registration, RegistrationError> {
     let sealing_problem = sealing_key_problem(client, keys, machine, record);
-    // One from a file may be the wrong file; one that was just made in a TEE can only be told to the chain.
+    // A key from a file may be the wrong file; a key just made in a TEE cannot be, so it is rotated to.
     let rotates = sealing_problem.is_some() && rotates_by_itself(keys);
     if let Some(problem) = sealing_problem.filter(|_| !rotates) {
         if is_newcomer(record) {
@@ -46,7 +46,8 @@ pub(super) async fn complete(
     let worker_free = bounded(client.balance(&worker.0)).await?.free;
     let Some(provider_key) = &keys.provider else {
         let (bonded, debt) = bond.as_ref().map_or((0, 0), |bond| (bond.bonded, bond.debt));
-        // One that was in the market may have jobs to see through: what it lacks is said while it is served.
+        // A machine that was in the market may have jobs to finish: it is served, and its missing bond is
+        // reported meanwhile.
         if bonded < minimum && is_newcomer(record) {
             let missing = format_asy(wanted.saturating_sub(bonded));
             let first = match debt {
@@ -82,7 +83,7 @@ pub(super) async fn complete(
     batch.extend(offer_calls(
         config,
         machine,
-        // A raise that was announced must not be announced again, which would put it off.
+        // Announcing a pending raise again would postpone it.
         record.announced_ask(),
         record.endpoint.as_bytes(),
     ));
@@ -90,7 +91,7 @@ pub(super) async fn complete(
         tracing::warn!(
             machine,
             sealing_key = hex::encode(keys.sealing_public()),
-            "the machine's sealing key is another one from now on, made in the TEE: what was sealed to the one before cannot \
+            "the machine gets a new sealing key, made in the TEE: data sealed to the earlier key cannot \
              be opened any more"
         );
         let agreement = keys.agreement(client.genesis_hash(), provider.0);
@@ -119,19 +120,19 @@ pub(super) async fn complete(
         tracing::info!(
             machine,
             calls = names.join(", "),
-            "bringing the machine's records up to date"
+            "updating the machine's records"
         );
         match submit_batch(client, batch, provider_key).await {
             Ok(mut submitted) if !destination_is_told => {
                 note_told_address(&mut submitted, state, &spelled).await;
             }
             Ok(_) => (),
-            // The next start tries again. Until then it is better to see jobs through than to wait.
+            // The next start tries again. Until then the jobs are served rather than kept waiting.
             Err(error) if !error.is_connection_lost() && !is_newcomer(record) => {
                 tracing::error!(
                     machine,
                     %error,
-                    "the machine's records could not be brought up to date; its jobs go on"
+                    "updating the machine's records failed; its jobs go on"
                 );
                 return Ok(Registration::Ready { machine });
             }
@@ -141,7 +142,7 @@ pub(super) async fn complete(
     Ok(Registration::Ready { machine })
 }
 
-/// What a machine with this number needs besides its registration: its bond, and where its rewards go.
+/// Returns the calls that a new machine needs besides its registration: its bond and its reward destination.
 pub(super) fn newcomer_calls(config: &Config, machine: u64, bond: u128) -> Vec<Call> {
     let mut batch = staking_calls(config, machine, MachineStatus::Unproven, None, bond);
     batch.push(calls::set_reward_destination(
@@ -151,7 +152,7 @@ pub(super) fn newcomer_calls(config: &Config, machine: u64, bond: u128) -> Vec<C
     batch
 }
 
-/// Where rewards go, as the chain knows it and as people spell it.
+/// Returns the reward destination, as the chain encodes it and as text.
 pub(super) fn reward_destination(config: &Config) -> (RewardDestination, String) {
     match config.node.reward_address {
         RewardAddress::Account(account) => {
@@ -165,20 +166,21 @@ pub(super) fn reward_destination(config: &Config) -> (RewardDestination, String)
     }
 }
 
-/// Whether this worker tells the chain of a new sealing key: it was made in a TEE, and the provider's key is here.
+/// Returns true if this worker rotates to a new sealing key by itself: it was made in a TEE, and the
+/// provider's key is here.
 fn rotates_by_itself(keys: &Keys) -> bool {
     keys.sealing_custody.is_inside() && keys.provider.is_some()
 }
 
-/// Whether the machine was in no market yet, so that no job can wait for it.
+/// Returns true if the machine was in no market yet, so that no job can wait for it.
 fn is_newcomer(record: &Machine) -> bool {
     record.status == MachineStatus::Unproven && !record.is_leased()
 }
 
-/// The calls by which a machine's bond comes to agree with the configuration.
+/// Returns the calls that adjust a machine's bond to the configuration.
 ///
-/// Nothing is bonded while the machine owes something, which the chain refuses, and nothing for one that committed an
-/// offence: whether to stake more on it is the provider's to decide.
+/// None while the machine has a debt, because the chain refuses them, and none after an offence: the provider
+/// decides whether to stake more on the machine.
 fn staking_calls(
     config: &Config,
     machine: u64,
@@ -209,7 +211,7 @@ fn staking_calls(
     batch
 }
 
-/// The calls by which what a machine says to the market comes to agree with the configuration.
+/// Returns the calls that adjust a machine's offer to the configuration.
 fn offer_calls(config: &Config, machine: u64, ask: u128, endpoint: &[u8]) -> Vec<Call> {
     let mut batch = Vec::new();
     if ask != config.assay.ask_per_slot_hour {
@@ -221,7 +223,7 @@ fn offer_calls(config: &Config, machine: u64, ask: u128, endpoint: &[u8]) -> Vec
     batch
 }
 
-/// Says what of a registered machine differs from the file and cannot be changed on chain.
+/// Logs the values of a registered machine that differ from the file and cannot be changed on chain.
 fn warn_of_differences(config: &Config, machine: u64, record: &Machine) {
     let numbers = [
         ("slots", u64::from(record.slots), u64::from(config.slots())),
@@ -265,7 +267,7 @@ mod tests {
     use assay_primitives::money::ASY;
 
     use super::*;
-    use crate::standing::tests::machine;
+    use crate::market_status::tests::machine;
 
     fn config(changes: &[(&str, &str)]) -> Config {
         let mut text = include_str!("../../worker.example.yaml").to_owned();
@@ -276,7 +278,7 @@ mod tests {
         Config::parse(&text, Path::new("worker.yaml")).unwrap()
     }
 
-    /// The calls for an active machine that is registered with this ask and endpoint.
+    /// Returns the calls for an active machine that is registered with this ask and endpoint.
     fn calls_for(config: &Config, bond: Option<Bond>, ask: u128, endpoint: &str) -> Vec<Call> {
         let mut batch = staking_calls(config, 5, MachineStatus::Active, bond.as_ref(), 511 * ASY);
         batch.extend(offer_calls(config, 5, ask, endpoint.as_bytes()));

@@ -1,4 +1,4 @@
-//! What a provider has to do whose key is elsewhere.
+//! Instructions for a provider whose key is elsewhere.
 
 use assay_client::{AccountId, ChainClient, calls::MachineRegistration, types::Machine, units::format_asy};
 
@@ -7,7 +7,7 @@ use assay_primitives::money::ASY;
 use super::WORKER_ENDOWMENT;
 use crate::{config::Config, keys::Keys};
 
-/// What a provider whose key is elsewhere has to sign for the machine to be registered.
+/// Returns the calls that a provider whose key is elsewhere must sign to register the machine.
 pub(super) fn registering(
     client: &ChainClient,
     config: &Config,
@@ -45,7 +45,7 @@ pub(super) fn registering(
          longitude_microdegrees: {} }}, region: {:?}, endpoint: {:?}, ask: {} }}, worker_signature: 0x{})\n\
          \x20 3. ProviderStaking.bond(machine: the number from the event MachineRegistered, amount: {bond} plancks = {})\n\
          \x20 4. Balances.transfer_keep_alive(dest: {worker}, value: {WORKER_ENDOWMENT} plancks = {})\n\
-         The worker looks again every half minute and goes on by itself",
+         The worker checks again every half minute and goes on by itself",
         config.node.node_name,
         hex::encode(registration.sealing_key),
         registration.location.latitude_microdegrees,
@@ -59,7 +59,7 @@ pub(super) fn registering(
     )
 }
 
-/// What to do when another worker key acts for the machine that this worker served.
+/// Returns the instructions for a machine that another worker key now acts for.
 pub(super) fn rotating(
     client: &ChainClient,
     keys: &Keys,
@@ -80,7 +80,7 @@ pub(super) fn rotating(
     )
 }
 
-/// The command by which a provider gives a machine the keys of this worker.
+/// Returns the command with which a provider gives a machine the keys of this worker.
 ///
 /// It contains the worker key's agreement to serve that provider, and no secret.
 pub(super) fn rotation_command(

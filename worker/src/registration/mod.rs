@@ -1,9 +1,9 @@
-//! Brings the machine onto the chain, or tells the provider what to do.
+//! Registers the machine on chain, or tells the provider how.
 //!
-//! What is missing is read off the chain, so a registration that was cut off anywhere is taken up where it stands.
-//! The machine is found by its worker key. Everything goes in one transaction, by the number that the next machine gets;
-//! where another machine was faster, what needs the number follows in a second one. What the chain was last told of the
-//! reward address is noted in the state folder, so that a changed file changes it.
+//! The state is read from the chain, so an interrupted registration is continued at any point. The machine is
+//! found by its worker key. All calls go into one transaction, with the number that the next machine will
+//! get; if another machine was faster, the calls that need the number follow in a second transaction. The
+//! reward address last sent to the chain is noted in the state folder, so that a change in the file is sent.
 
 mod completing;
 mod instructions;
@@ -22,22 +22,22 @@ use crate::{
     chain::{INCLUSION_TIMEOUT, bounded},
     config::Config,
     keys::Keys,
-    standing::has_other_worker,
+    market_status::has_other_worker,
     state::{NotedMachine, StateFolder},
 };
 use completing::{complete, newcomer_calls, reward_destination};
 use instructions::{registering, rotating, rotation_command};
 
-/// What the provider gives the worker key for fees: enough for years of one transaction an hour.
+/// Amount that the provider sends to the worker key for fees: enough for years of one transaction an hour.
 pub const WORKER_ENDOWMENT: u128 = 10 * assay_primitives::money::ASY;
 
-/// When the worker key has less, it is endowed again.
+/// Balance of the worker key below which the provider sends the endowment again.
 pub const LOW_WORKER_BALANCE: u128 = assay_primitives::money::ASY;
 
-/// Longest time that serving a machine waits for something to become final.
+/// Maximum time for which the start of service waits for finality.
 const FINALITY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a registration stands after it was looked after.
+/// Outcome of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Registration {
     /// The machine is on chain with everything that this worker can do for it.
@@ -45,17 +45,17 @@ pub enum Registration {
         /// The machine's number.
         machine: u64,
     },
-    /// The provider has to act; the text says how.
+    /// The provider must act; the text has the instructions.
     WaitsForProvider(String),
 }
 
-/// Why a registration could not be looked after.
+/// Reason why a registration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistrationError {
-    /// The chain refused, or is gone.
+    /// The chain refused the call, or is unreachable.
     #[error(transparent)]
     Chain(#[from] Error),
-    /// The catalogue has no such hardware.
+    /// The catalogue does not have the hardware.
     #[error(
         "the chain's catalogue has none of the hardware classes {}; its classes are {}. Correct \
          `shared_resources.gpus.model`, or name one with `assay.hardware_class`",
@@ -64,25 +64,25 @@ pub enum RegistrationError {
     UnknownClass {
         /// The names that were tried.
         wanted: Vec<String>,
-        /// The names that there are.
+        /// The names in the catalogue.
         known: Vec<String>,
     },
-    /// The machine belongs to somebody else than the provider key.
+    /// The machine belongs to another provider than the configured key.
     #[error(
         "machine {machine} of this worker key belongs to {owner}, and the provider key is of {provider}; use the owner's \
          key, or give this machine a new `assay.worker_key_file`"
     )]
     OtherProvider {
-        /// The machine.
+        /// Number of the machine.
         machine: u64,
-        /// Who owns it.
+        /// Owner of the machine.
         owner: AccountId,
-        /// Whose key is configured.
+        /// Account of the configured key.
         provider: AccountId,
     },
 }
 
-/// Looks up what is missing on chain, and does it where the provider's key is here.
+/// Registers the machine or completes its records, as far as the configured keys allow.
 pub async fn ensure(
     client: &ChainClient,
     config: &Config,
@@ -109,8 +109,9 @@ pub async fn ensure(
     }
 }
 
-/// Notes that a machine is registered once final blocks say so, and returns whether they do. By a best block, which may be
-/// replaced, the worker would wait for ever for a machine that never came to be.
+/// Notes the machine's number once finalized blocks have its registration, and returns true if they do. A
+/// best block may be replaced: with a number from it, the worker would wait for ever for a machine that never
+/// existed.
 pub async fn note_when_final(
     client: &ChainClient,
     keys: &Keys,
@@ -130,7 +131,7 @@ pub async fn note_when_final(
     Ok(is_final)
 }
 
-/// Why this worker does not serve the machine any more that it once served, and what to do.
+/// Explains why this worker no longer serves the machine that it once served, with the remedy.
 ///
 /// None of the causes is a reason to register, and bond, once more.
 pub async fn lost_machine(client: &ChainClient, keys: &Keys, machine: u64) -> Result<String, Error> {
@@ -154,7 +155,7 @@ pub async fn lost_machine(client: &ChainClient, keys: &Keys, machine: u64) -> Re
     })
 }
 
-/// What to do where consumers seal to a key that this worker does not have.
+/// Returns the remedy if consumers seal to a key that this worker does not have.
 pub fn sealing_key_problem(
     client: &ChainClient,
     keys: &Keys,
@@ -163,7 +164,7 @@ pub fn sealing_key_problem(
 ) -> Option<String> {
     let held = keys.sealing_public();
     (record.sealing_key != held).then(|| {
-        // A key that never was outside a TEE cannot be restored.
+        // A key that never left a TEE cannot be restored.
         let remedy = if keys.sealing_custody.is_inside() {
             "it was made in a TEE: have"
         } else {
@@ -179,7 +180,7 @@ pub fn sealing_key_problem(
     })
 }
 
-/// The entry of the catalogue that the configuration means.
+/// Returns the catalogue's entry of the configured hardware.
 pub async fn hardware_class(
     client: &ChainClient,
     config: &Config,
@@ -201,7 +202,7 @@ pub async fn hardware_class(
     Err(RegistrationError::UnknownClass { wanted, known })
 }
 
-/// What to bond: what the chain asks for, or more where the provider wants to.
+/// Returns the amount to bond: the chain's minimum, or more if the provider wants it.
 pub async fn wanted_bond(
     client: &ChainClient,
     config: &Config,
@@ -213,7 +214,7 @@ pub async fn wanted_bond(
         .max(config.staking.min_stake))
 }
 
-/// Registers the machine, and then completes what needs its number.
+/// Registers the machine, and then completes the records that need its number.
 async fn register(
     client: &ChainClient,
     config: &Config,
@@ -256,7 +257,7 @@ async fn register(
         batch.push(calls::transfer_keep_alive(&worker, WORKER_ENDOWMENT));
     }
     tracing::info!(%provider, %worker, class = %class_record.name, slots = config.slots(), "registering the machine");
-    // All at once where the machine gets the number that comes next: it is in the market sooner.
+    // One transaction if the machine gets the next number: it is in the market sooner.
     let next = bounded(client.next_machine_id()).await?;
     let whole = [batch.clone(), newcomer_calls(config, next, bond)].concat();
     match submit_batch(client, whole, provider_key).await {
@@ -264,7 +265,7 @@ async fn register(
             let (_, spelled) = reward_destination(config);
             note_told_address(&mut submitted, state, &spelled).await;
         }
-        // Another machine took the number, or something else is wrong, which the parts will say.
+        // Another machine took the number, or there is another fault, which the separate calls will report.
         Err(Error::Dispatch { .. }) => drop(submit_batch(client, batch, provider_key).await?),
         Err(error) => return Err(error.into()),
     }
@@ -277,9 +278,9 @@ async fn register(
         None => None,
     };
     let Some((machine, record)) = record else {
-        // The transaction was in a block a moment ago: the node has changed its mind about its best block.
+        // The transaction was in a block a moment ago: the node's best block was replaced.
         return Err(Error::ConnectionLost {
-            reason: "the node lost the registration from sight".into(),
+            reason: "the node's best block no longer has the registration".into(),
         }
         .into());
     };
@@ -288,7 +289,7 @@ async fn register(
     complete(client, config, keys, state, machine, &record).await
 }
 
-/// Submits calls, all of them or none, and waits until a block of the best chain has them.
+/// Submits calls, all of them or none, and waits until a best block includes them.
 async fn submit_batch(
     client: &ChainClient,
     batch: Vec<Call>,
@@ -299,12 +300,14 @@ async fn submit_batch(
     Ok(submitted)
 }
 
-/// Notes the reward address once it is final that the chain was told of it. While nothing becomes final the worker goes on,
-/// and its next start tells the address again.
+/// Notes the reward address once the transaction that sets it is finalized. While finality stalls the worker
+/// goes on, and its next start sets the address again.
 async fn note_told_address(submitted: &mut Submitted, state: &StateFolder, spelled: &str) {
     match submitted.finalized(FINALITY_PATIENCE).await {
         Ok(_) => state.note_reward_address(spelled.as_bytes()),
-        Err(error) => tracing::warn!(%error, "it is not sure yet that the chain knows the reward address"),
+        Err(error) => {
+            tracing::warn!(%error, "setting the reward address is not finalized yet; the next start sets it again")
+        }
     }
 }
 

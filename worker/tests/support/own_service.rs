@@ -1,11 +1,11 @@
-//! A Podman service of a test's own, on the storage of the one that all tests share.
+//! A test's own Podman service, on the storage of the service that all tests share.
 
 use std::{
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-/// The service; ends with the test.
+/// The Podman service; ends with the test.
 pub(crate) struct OwnService {
     process: Child,
     /// Path of its socket.
@@ -13,7 +13,7 @@ pub(crate) struct OwnService {
 }
 
 impl OwnService {
-    /// The command that is Podman, as `ASSAY_TEST_ENGINE_COMMAND` has it, a word a line.
+    /// Returns the Podman command from `ASSAY_TEST_ENGINE_COMMAND`, one word per line.
     pub(crate) fn command() -> Option<Command> {
         let text = std::env::var("ASSAY_TEST_ENGINE_COMMAND").ok()?;
         let mut words = text.lines();
@@ -22,13 +22,12 @@ impl OwnService {
         Some(command)
     }
 
-    /// Starts a service with its socket in a folder, if there is a Podman to do so; it answers a little
-    /// later.
+    /// Starts a service with its socket in a folder, if there is a Podman; it answers a little later.
     pub(crate) fn start(folder: &Path) -> Option<Self> {
         Self::start_with(folder, &[])
     }
 
-    /// The same, with variables in the environment of `env`, which the command begins with.
+    /// Starts a service with more environment variables, passed to `env`, with which the command begins.
     pub(crate) fn start_with(folder: &Path, variables: &[String]) -> Option<Self> {
         let command = Self::command().map(|shared| {
             let words: Vec<_> = shared.get_args().map(ToOwned::to_owned).collect();
@@ -55,7 +54,7 @@ impl OwnService {
         Some(Self { process, socket })
     }
 
-    /// Ends it at once, as a crash would.
+    /// Kills the service at once, like a crash.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();

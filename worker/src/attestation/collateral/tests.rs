@@ -1,4 +1,4 @@
-//! Vendors' services on this machine, and a chain that verifies what is brought as the real one does.
+//! Vendors' services on this machine, and a chain that verifies collateral as the real one does.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,10 +18,10 @@ use super::{
     *,
 };
 
-/// When the samples' collateral was current, in seconds since 1970.
+/// Time at which the samples' collateral was current, in seconds since 1970.
 const NOW_S: u64 = 1_750_809_600;
 
-/// A chain that keeps only when collateral ends.
+/// A chain that stores only the end of each piece of collateral.
 #[derive(Clone, Default)]
 struct FakeChain(Arc<Mutex<State>>);
 
@@ -51,7 +51,7 @@ fn roots() -> TrustRoots {
     vendor_roots().unwrap()
 }
 
-/// What the pallet does with it.
+/// Verifies collateral as the pallet does.
 fn verified(collateral: &Collateral, lists: &[RevocationList]) -> Result<(CollateralId, u64), EvidenceError> {
     let tee = |kind| match kind {
         IntelKind::Sgx => IntelTee::Sgx,
@@ -133,7 +133,7 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// Intel's service, or a cache of it, with what belongs to a sample.
+/// Starts Intel's service, or a cache of it, with the collateral of a sample.
 async fn intel(name: &'static str) -> Server {
     let collateral: Value = serde_json::from_slice(&sample(&format!("{name}_collateral.json"))).unwrap();
     let text = move |field: &str| collateral[field].as_str().unwrap().to_owned();
@@ -142,7 +142,7 @@ async fn intel(name: &'static str) -> Server {
         let is_tdx = path.starts_with("/tdx/");
         assert!(path.contains("/certification/v4/"), "{path}");
         match path.rsplit('/').next().unwrap() {
-            // A cache gives digits.
+            // A cache returns hexadecimal.
             "rootcacrl" => Reply::ok(text("root_ca_crl")),
             "pckcrl" => {
                 assert!(
@@ -207,7 +207,7 @@ async fn everything_that_a_real_quote_is_judged_by_is_brought_once() {
             .unwrap();
         assert_eq!(brought, 4, "{name}");
         assert_eq!(server.requests().len(), 4);
-        // Each has its own name, so the chain knows all of it now.
+        // Each piece has its own id, so the chain has all of them now.
         let again = collector
             .bring_for_quote(&chain, &quote, &certificates, NOW_S)
             .await
@@ -235,7 +235,7 @@ async fn collateral_that_ends_soon_is_renewed_and_that_which_has_ended_required(
     );
     assert!(server.requests().is_empty());
 
-    // The vendor has nothing newer yet, or nobody answers: what there is still holds.
+    // The vendor has no newer piece yet, or does not answer: the chain's piece is still valid.
     chain.keep(needed[0].id, NOW_S + MARGIN_S);
     chain.change(|state| state.refusal = Some("CollateralNotNewer"));
     assert_eq!(
@@ -255,7 +255,7 @@ async fn collateral_that_ends_soon_is_renewed_and_that_which_has_ended_required(
         0
     );
 
-    // What has ended is missing.
+    // A piece that has ended counts as missing.
     chain.keep(needed[0].id, NOW_S);
     let error = collector
         .bring_for_quote(&chain, &quote, &certificates, NOW_S)
@@ -280,8 +280,8 @@ async fn answers_that_are_something_else_are_refused() {
         )
     };
     let bodies: [(Reply, &str); 6] = [
-        (Reply::ok("{}"), "is not what was asked for"),
-        (good("no JSON"), "is not what was asked for"),
+        (Reply::ok("{}"), "is not what was requested"),
+        (good("no JSON"), "is not what was requested"),
         (
             good(r#"{"tcbInfo":{},"signature":"00"}"#),
             "128 hexadecimal digits",
@@ -296,7 +296,7 @@ async fn answers_that_are_something_else_are_refused() {
                 "x".repeat(MAX_COLLATERAL_BYTES),
                 "00".repeat(64)
             )),
-            "longer than the chain takes",
+            "longer than the chain accepts",
         ),
         (good(&"x".repeat(2 * MAX_COLLATERAL_BYTES + 1)), "cannot be read"),
     ];
@@ -361,7 +361,7 @@ fn amd_has_one_list_for_each_product() {
         let authorities = pem_sample(file);
         let mut certificates = vec![sample(leaf)];
         certificates.extend(authorities);
-        // With and without the root at its end.
+        // With and without the root at the end of the chain.
         for length in [2, 3] {
             let needed = collector.needed_for_chip(&certificates[..length]).unwrap();
             let [
@@ -427,7 +427,7 @@ fn addresses_are_found_or_not() {
         list_url(b"\x86\x13http://a/b.crl\x30\x01"),
         Some("http://a/b.crl".into())
     );
-    // A text that goes on without a break ends with the list's name.
+    // Text without a break after the address ends with the list's name.
     assert_eq!(list_url(b"http://a/b.crl0more"), Some("http://a/b.crl".into()));
     assert_eq!(
         list_url(b"http://ocsp\x00http://a/b.crl"),

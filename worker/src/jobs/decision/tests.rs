@@ -14,7 +14,7 @@ const ATTESTED: JobKind = JobKind::Task {
     verification: Verification::Attested,
 };
 
-/// The start deadline, far from the moments that tests look at.
+/// Start deadline, far from the moments that the tests use.
 const DEADLINE_MS: u64 = 10 * START_MARGIN_MS;
 
 const STARTING: AssignmentState = AssignmentState::Starting {
@@ -39,13 +39,13 @@ const ENDED: ContainerFact = ended(Exit::Clean(3));
 const KILLED: ContainerFact = ended(Exit::Signalled(137));
 const UNSEEN: ContainerFact = ContainerFact::Ended(RunEnd::UNSEEN);
 
-/// Seen to the end, but for a part of the output.
+/// A run that ended cleanly, except that a part of its output was lost.
 const BROKEN_OFF: ContainerFact = ContainerFact::Ended(RunEnd {
     exit: Exit::Clean(3),
     stdout: None,
 });
 
-/// Every fact that there is, in the order of the tables below.
+/// Every container fact, in the order of the tables below.
 const FACTS: [ContainerFact; 12] = [
     ContainerFact::Unknown,
     ContainerFact::Absent,
@@ -102,7 +102,7 @@ fn decide_at(
     decide(&facts)
 }
 
-/// The whole table for one kind of job at a time that is inside every deadline.
+/// Returns one decision per fact for one kind of job, at a time before every deadline.
 fn table(kind: JobKind, state: &AssignmentState, notes: &JobNotes) -> [Decision; FACTS.len()] {
     FACTS.map(|container| decide_at(120, kind, state, container, notes))
 }
@@ -122,7 +122,7 @@ fn facts_of_a_container_follow_from_its_state_and_from_what_was_seen() {
         (Created, [ContainerFact::Created; 3]),
         (
             Running,
-            // A run that was seen to its end and goes on is not the one that was seen.
+            // A container that runs on after its run was seen to end is not the one that was followed.
             [
                 ContainerFact::Unfollowed,
                 ContainerFact::Running,
@@ -299,7 +299,7 @@ fn task_that_was_killed_runs_once_more_and_then_that_is_its_result() {
         Decision::ReplaceContainer(LossCause::Killed)
     );
     assert_eq!(decide_at(120, TASK, &RUNNING, KILLED, &once), collected);
-    // A program that kills itself must not cost the provider the job either when other losses came before.
+    // A program that kills itself must not cost the provider the job after other losses either.
     let tired = JobNotes {
         restarts: MAX_RESTARTS,
         ..started()
@@ -327,7 +327,7 @@ fn container_that_is_being_replaced_is_made_without_counting_again() {
 
 #[test]
 fn container_that_runs_without_notes_is_left_alone() {
-    // Its notes were lost.
+    // The job's notes were lost.
     let fresh = JobNotes::default();
     for kind in [TASK, JobKind::Service] {
         assert_eq!(
@@ -496,7 +496,7 @@ fn service_that_ends_by_itself_for_good_is_nobodys_offence() {
             Decision::ReportWorkloadEnded,
             AbandonCause::RestartsExhausted,
         ),
-        // Nobody saw that it ended by itself.
+        // The worker did not see that the container ended by itself.
         (UNSEEN, Decision::Abandon(lost.clone()), lost),
     ] {
         let at = |state| decide_at(120, JobKind::Service, &state, container, &tired);
@@ -516,7 +516,7 @@ fn running_service_is_settled_when_an_epoch_is_closed_even_when_the_engine_is_si
         ContainerFact::Ending,
         ContainerFact::Unknown,
     ] {
-        // It is judged up to a moment of the second epoch, which is closed with the third.
+        // The job is settled up to a moment of the second epoch, which is closed at the end of the third.
         for (now_ms, expected) in [(179, Decision::Wait), (180, Decision::Settle)] {
             assert_eq!(
                 decide_at(now_ms, JobKind::Service, &RUNNING, container, &notes),

@@ -1,4 +1,4 @@
-//! Notes that a disk lost, and disks that take nothing.
+//! Notes lost on a failing disk, and disks that take no writes.
 
 use std::fs;
 
@@ -22,7 +22,7 @@ impl World {
         fs::write(self.store().folder_of(job).join("notes.json"), "{\"finger").unwrap();
     }
 
-    /// Puts something in the notes' place that cannot be read.
+    /// Puts something unreadable in the place of the notes.
     fn block_notes(&self, job: u64) {
         let path = self.store().folder_of(job).join("notes.json");
         let _ = fs::remove_file(&path);
@@ -30,7 +30,7 @@ impl World {
     }
 
     fn probe(&self) -> bool {
-        let disk = self.supervisor.workshop.store.disk();
+        let disk = self.supervisor.executor.store.disk();
         disk.probe(self.folder.path()).writable
     }
 }
@@ -52,7 +52,7 @@ async fn torn_notes_cost_no_job_and_give_no_false_result() {
     assert!(world.store().stored_notes(8).unwrap().unwrap().closed);
     world.engine.trace();
 
-    // Those of a closed job, too.
+    // The notes of a closed job are torn, too.
     world.tear_notes(7);
     world.tear_notes(8);
     world.restart();
@@ -81,7 +81,7 @@ async fn task_whose_notes_are_torn_gives_the_result_of_another_run() {
             world.restart();
         }
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         let image = format!("pull localhost:5000/a@sha256:{}", "ab".repeat(32));
         assert_eq!(world.engine.trace(), ["remove", &image, "create", "start"]);
@@ -125,7 +125,7 @@ async fn job_whose_notes_cannot_be_read_is_declined_or_waits_and_others_go_on() 
     assert!(calls.contains(&declined), "{calls:?}");
 
     world.engine.end_container(1);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     let jobs = world.supervisor.round().await.unwrap();
     let problem = problem_of(&jobs, 7).unwrap();
@@ -156,7 +156,7 @@ async fn full_disk_declines_new_jobs_and_keeps_running_ones() {
 
     world.engine.end_container(0);
     for _ in 0..5 {
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
     assert_eq!(
@@ -173,7 +173,7 @@ async fn full_disk_declines_new_jobs_and_keeps_running_ones() {
 
     fs::remove_file(ballast).unwrap();
     assert!(world.probe());
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert!(matches!(
         world.chain.calls()[2..],
@@ -188,11 +188,11 @@ async fn full_disk_declines_new_jobs_and_keeps_running_ones() {
 async fn disk_that_fills_while_a_job_is_prepared_has_it_declined() {
     let Some(small) = SmallDisk::mount() else { return };
     let mut world = World::on(&small);
-    // Nobody has noticed yet that the disk is full.
+    // The worker has not noticed yet that the disk is full.
     small.fill();
     world.deploy(7, TASK);
     world.block().await;
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(world.chain.calls(), [NOT_TAKEN]);
 }
@@ -222,7 +222,7 @@ async fn container_in_an_unknown_state_is_left_alone() {
         world.engine.trace();
         world.engine.set_state(ContainerState::Unknown);
         for _ in 0..5 {
-            tokio::time::advance(LONGEST_PAUSE).await;
+            tokio::time::advance(STEP_BACKOFF.maximum).await;
             world.block().await;
         }
         assert_eq!(world.engine.trace(), Vec::<String>::new());

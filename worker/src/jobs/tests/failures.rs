@@ -1,4 +1,4 @@
-//! Orders that cannot be carried out, engines and nodes that fail, and chains that are not what they were.
+//! Orders that cannot be carried out, engines and nodes that fail, and chains that were replaced.
 
 use super::*;
 
@@ -40,7 +40,7 @@ async fn container_that_cannot_start_is_given_up() {
     world.deploy(7, TASK);
     for _ in 0..MAX_ENGINE_FAILURES {
         assert_eq!(world.chain.calls(), []);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
     assert_eq!(world.chain.calls(), [NOT_TAKEN]);
@@ -91,7 +91,7 @@ async fn refused_call_is_decided_anew_after_a_pause() {
     world.chain.change(|state| state.refuse_next = true);
     world.block().await;
     assert_eq!(world.chain.calls(), []);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
 }
@@ -115,7 +115,7 @@ async fn node_that_is_behind_decides_nothing() {
     world.deploy(1, JobKind::Service);
     world.block().await;
     world.engine.trace();
-    // The node was wiped and synchronises from the first block on: it does not know the job yet.
+    // The node was wiped and synchronizes from the first block: it does not know the job yet.
     world.chain.change(|state| {
         state.jobs.clear();
         state.best_block = 0;
@@ -144,7 +144,7 @@ async fn container_is_removed_only_when_its_jobs_end_is_final() {
         Some(ContainerState::Running),
         "the end may still be taken back"
     );
-    // It is taken back, and comes again later.
+    // The end is reverted, and comes again later.
     world.chain.change(|state| state.jobs = jobs);
     world.block().await;
     world.chain.change(|state| state.jobs.clear());
@@ -161,7 +161,8 @@ async fn job_of_a_chain_started_anew_is_another_job() {
     world.deploy(0, TASK);
     world.block().await;
     world.engine.end_container(0);
-    // The same number on a new chain, deployed at another time, while the old container is still there.
+    // A job of the same number on a new chain, created at another time, while the old container is still
+    // there.
     world.chain.change(|state| {
         state.jobs.clear();
         state.calls.clear();

@@ -1,4 +1,4 @@
-//! Jobs while nothing becomes final, and while best blocks are replaced.
+//! Jobs while no block is finalized, and while best blocks are replaced.
 
 use super::*;
 
@@ -10,23 +10,23 @@ const QUORUM: JobKind = JobKind::Task {
 };
 
 impl World {
-    /// Nothing becomes final from now on.
+    /// Stops finality from now on.
     fn stall_finality(&mut self) {
         self.finalized_lag = 1_000;
         self.chain
             .change(|state| state.final_jobs = Some(state.jobs.clone()));
     }
 
-    /// Everything is final that is in a block.
+    /// Finalizes all blocks.
     fn finalize(&mut self) {
         self.finalized_lag = 0;
         self.chain.change(|state| state.final_jobs = None);
     }
 
-    /// Blocks were replaced: the job is in this state.
+    /// Sets the job's state, as after a reorganization.
     fn put(&self, job: u64, state: AssignmentState) {
         self.chain
-            .change(|chain| chain.jobs.get_mut(&job).unwrap().part.state = state);
+            .change(|chain| chain.jobs.get_mut(&job).unwrap().assignment.state = state);
     }
 }
 
@@ -66,7 +66,8 @@ async fn job_that_final_blocks_still_have_is_not_gone() {
     let mut world = World::new();
     world.deploy(8, JobKind::Service);
     world.block().await;
-    // It ended in a block of another fork than that in which it was first missed, and that one is not final.
+    // The job ended in a block of another fork than the one in which it was first missed, and that block is
+    // not final.
     let jobs = world.chain.change(|state| {
         state.final_jobs = Some(state.jobs.clone());
         std::mem::take(&mut state.jobs)
@@ -77,7 +78,7 @@ async fn job_that_final_blocks_still_have_is_not_gone() {
     }
     assert_eq!(world.engine.trace(), Vec::<String>::new());
 
-    // And the fork in which it goes on wins.
+    // The fork in which the job goes on wins.
     world.chain.change(|state| state.jobs = jobs);
     world.block().await;
     assert_eq!(world.engine.state(), Some(ContainerState::Running));
@@ -88,7 +89,7 @@ async fn job_that_final_blocks_still_have_is_not_gone() {
 async fn call_of_a_replaced_block_is_left_to_the_pool_and_then_sent_again() {
     let mut world = World::new();
     world.deploy(7, TASK);
-    let starting = world.chain.change(|state| state.jobs[&7].part.state);
+    let starting = world.chain.change(|state| state.jobs[&7].assignment.state);
     world.block().await;
     assert_eq!(starts(&world.chain.calls()), 1);
     world.put(7, starting);

@@ -1,10 +1,10 @@
-//! Containers that vanish from the engine, and what is done about it.
+//! Containers that vanish from the engine, and the supervisor's reaction.
 
 use std::{cell::RefCell, io::Write, sync::Once};
 
 use super::*;
 
-/// What an engine does when a container is replaced.
+/// Returns the trace of an engine that replaces a container.
 fn replacement() -> [String; 3] {
     let image = format!("pull localhost:5000/a@sha256:{}", "ab".repeat(32));
     [image, "create".into(), "start".into()]
@@ -35,7 +35,7 @@ async fn container_that_vanished_is_replaced_by_one_of_the_same_image() {
             "it may be back at once"
         );
 
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.trace(), replacement());
         let created = world.engine.change(|engine| engine.created.clone());
@@ -66,7 +66,7 @@ async fn container_that_vanished_before_the_chain_heard_of_it_is_replaced_and_re
     world.engine.trace();
     world.restart();
     world.block().await;
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     assert_eq!(world.engine.trace(), replacement());
     assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 7 }]);
@@ -82,14 +82,14 @@ async fn container_that_is_missed_for_a_moment_is_left_alone() {
         let containers = world.engine.lose_containers();
         world.block().await;
         world.engine.change(|engine| engine.containers = containers);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
-    // Nor does an engine that does not answer count.
+    // An engine that does not answer counts as no loss either.
     world.engine.lose_containers();
     world.block().await;
     world.engine.change(|engine| engine.dead = true);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     world.engine.change(|engine| engine.dead = false);
     world.block().await;
@@ -97,8 +97,8 @@ async fn container_that_is_missed_for_a_moment_is_left_alone() {
     assert_eq!(noted_restarts(&world, 7), 0);
 }
 
-/// Loses the job's containers as often as they come, and tells the seconds that each was missing before
-/// another ran or the job was given up.
+/// Loses the job's containers as often as they are replaced. Returns the seconds between each loss and the
+/// next container's start, or giving up.
 async fn lose_until_given_up(world: &mut World) -> Vec<u64> {
     let mut seconds_missing = Vec::new();
     while world.chain.change(|state| !state.jobs.is_empty()) {
@@ -138,7 +138,7 @@ async fn losses_of_a_stable_service_are_forgiven_and_those_of_a_task_are_not() {
         world.block().await;
         world.engine.lose_containers();
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(noted_restarts(&world, 7), 1);
         tokio::time::advance(STABLE_RUN).await;
@@ -149,7 +149,7 @@ async fn losses_of_a_stable_service_are_forgiven_and_those_of_a_task_are_not() {
 
 #[tokio::test(start_paused = true)]
 async fn crash_while_a_container_is_replaced_counts_one_loss() {
-    // What is on the way to a container that runs: nothing yet, notes, a container that is made.
+    // States before a running container: nothing yet, notes, a created container.
     for steps_before_crash in 0..3 {
         let mut world = World::new();
         world.deploy(7, TASK);
@@ -159,15 +159,15 @@ async fn crash_while_a_container_is_replaced_counts_one_loss() {
         world.block().await;
         match steps_before_crash {
             0 => (),
-            // Between the notes and the container.
+            // Crash between writing the notes and creating the container.
             1 => {
                 world.engine.change(|engine| engine.failing_pulls = 1);
-                tokio::time::advance(LONGEST_PAUSE).await;
+                tokio::time::advance(STEP_BACKOFF.maximum).await;
                 world.block().await;
                 assert_eq!(noted_restarts(&world, 7), 1);
             }
             _ => {
-                tokio::time::advance(LONGEST_PAUSE).await;
+                tokio::time::advance(STEP_BACKOFF.maximum).await;
                 world
                     .supervisor
                     .look_at_chain(world.chain.change(|state| state.best_block))
@@ -180,7 +180,7 @@ async fn crash_while_a_container_is_replaced_counts_one_loss() {
         }
         world.restart();
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.state(), Some(ContainerState::Running));
         assert_eq!(noted_restarts(&world, 7), 1);
@@ -214,7 +214,7 @@ async fn registry_that_does_not_answer_for_minutes_ends_no_running_job() {
         world.engine.change(|engine| engine.failing_pulls = failures);
         for _ in 0..failures + 3 {
             world.block().await;
-            tokio::time::advance(LONGEST_PAUSE).await;
+            tokio::time::advance(STEP_BACKOFF.maximum).await;
         }
         world.block().await;
         assert_eq!(calls_but_settlements(&world), calls);
@@ -222,7 +222,7 @@ async fn registry_that_does_not_answer_for_minutes_ends_no_running_job() {
 }
 
 thread_local! {
-    /// What was logged on this thread; each test has one of its own.
+    /// Log of this thread; each test has a thread of its own.
     static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -238,10 +238,10 @@ impl Write for Log {
     }
 }
 
-/// Has everything logged, each thread for itself.
+/// Captures the log of each thread separately.
 ///
-/// For the whole process and before any job is looked at: a place in the code that a test without a listener
-/// is the first to log from stays silent for all tests.
+/// Called for the whole process before any supervisor starts: a call site that first logs in a test without a
+/// subscriber stays silent for all tests.
 pub(super) fn listen() {
     static LISTENING: Once = Once::new();
     LISTENING.call_once(|| {
@@ -252,7 +252,7 @@ pub(super) fn listen() {
     });
 }
 
-/// Gives a job up, declines one at once, and one late.
+/// Abandons one job, declines one at once, and one late.
 async fn give_up_and_decline() {
     let mut world = World::new();
     world.deploy(7, TASK);
@@ -273,16 +273,16 @@ async fn give_up_and_decline() {
 #[tokio::test(start_paused = true)]
 async fn log_says_what_it_costs_to_give_a_job_up_or_to_decline_it() {
     give_up_and_decline().await;
-    // Tests of this kind run on one thread.
+    // These tests run on one thread.
     let text = LOG.with_borrow(|log| String::from_utf8(log.clone()).unwrap());
     for (sentence, job) in [
         (
-            "giving up a job that runs: a task is not paid, a service loses its hold-back",
+            "giving up a running job: a task is not paid, a service loses its hold-back",
             7,
         ),
         ("its container is gone from the engine, after 5 restarts", 7),
-        ("the job is not taken, which costs nothing", 8),
-        ("the job is not taken, and that late", 9),
+        ("declining the job, which costs nothing", 8),
+        ("declining the job late", 9),
     ] {
         let is_said = text
             .lines()

@@ -1,5 +1,5 @@
-//! The supervisor with a real engine, whose process is killed. See `worker/tests/engine.rs` for what has to
-//! be set.
+//! The supervisor with a real engine, whose process is killed. See `worker/tests/engine.rs` for the
+//! environment that it needs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -18,8 +18,8 @@ mod own_service;
 
 use own_service::OwnService;
 
-/// A registry that gives an image's documents at once and its layer one byte in half a second; where it is,
-/// the image's digest, and how often its layer was asked for.
+/// Starts a registry that sends an image's documents at once and its layer at one byte per half second.
+/// Returns its address, the image's digest, and a counter of the requests for the layer.
 async fn slow_registry() -> (String, String, Arc<AtomicUsize>) {
     let digest = |text: &str| format!("sha256:{}", hex::encode(Sha256::digest(text)));
     let architecture = match std::env::consts::ARCH {
@@ -108,7 +108,7 @@ async fn job_of_a_slow_registry_is_declined_before_its_deadline() {
         .until("the pull", |_, _| layers_asked.load(Ordering::SeqCst) > 0)
         .await;
     assert_eq!(chain.calls(), []);
-    // Ten minutes of the chain pass in a moment.
+    // Skip ten minutes of the chain's time.
     let deadline_ms = 600_000;
     chain.change(|state| state.now_ms = deadline_ms - START_MARGIN_MS);
     world.until("the decline", |calls, _| calls == [NOT_TAKEN]).await;
@@ -125,7 +125,7 @@ struct RealWorld {
 }
 
 impl RealWorld {
-    /// Goes on, block by block, until something holds.
+    /// Adds blocks until a condition holds.
     async fn until(&mut self, what: &str, holds: impl Fn(&[WorkerCall], &[JobStatus]) -> bool) {
         let begun = std::time::Instant::now();
         loop {
@@ -157,7 +157,7 @@ async fn task_whose_engine_is_killed_runs_again_and_is_not_reported_as_it_ended(
     };
     let engine = Arc::new(DockerEngine::new(EngineEndpoint::resolve(Some(&service.socket))));
     let chain = FakeChain::default();
-    // A name of its own: other runs of the tests share the engine.
+    // Unique identity: other test runs share the engine.
     let worker = blake3::hash(&std::process::id().to_le_bytes()).into();
     let supervisor = supervisor_of(&chain, &engine, &folder, 0, worker, Vec::new());
     let mut world = RealWorld {
@@ -180,7 +180,7 @@ async fn task_whose_engine_is_killed_runs_again_and_is_not_reported_as_it_ended(
             jobs.iter().all(|job| job.container == "unknown")
         })
         .await;
-    // Meanwhile the container goes on and ends with 0, of which nobody saw the output.
+    // Meanwhile the container runs on and ends with exit code 0, and nobody sees its output.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let service = OwnService::start(folder.path());
     world

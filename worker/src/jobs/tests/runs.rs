@@ -1,9 +1,9 @@
-//! Ends of runs: what is a result, what is a loss, and what is the workload's own.
+//! Ends of runs: results, losses, and ends that the workload causes itself.
 
 use super::*;
 
-/// Runs a task until its container is to end, with the supervisor started anew after so many steps, and then
-/// to its payment.
+/// Runs a task until its container is to end, with `interrupt` called after `interrupt_after` steps, and then
+/// until its payment.
 async fn run_through(world: &mut World, interrupt_after: u32, interrupt: impl Fn(&mut World)) {
     let (mut steps_done, mut ends) = (0, 0);
     for _ in 0..80 {
@@ -12,7 +12,7 @@ async fn run_through(world: &mut World, interrupt_after: u32, interrupt: impl Fn
             state.now_ms += 100;
             state.best_block
         });
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.supervisor.look_at_chain(best_block).await.unwrap();
         world.supervisor.round().await;
         if !world.supervisor.busy.is_empty() {
@@ -34,7 +34,7 @@ async fn run_through(world: &mut World, interrupt_after: u32, interrupt: impl Fn
     assert_eq!(world.engine.state(), None);
 }
 
-/// Whether a container runs, and is followed.
+/// Returns true if a container runs and is followed.
 fn is_followed(world: &World) -> bool {
     world.engine.change(|engine| {
         let found = engine.containers.first();
@@ -67,8 +67,8 @@ async fn lost_connection_after_any_step_starts_nothing_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn crash_after_any_step_runs_a_task_from_its_beginning_and_never_twice_at_once() {
-    // Prepared, started, reported, collected, submitted, removed, settled. A crash while it runs loses the
-    // run.
+    // Steps: prepare, start, report, collect, submit, remove, settle. A crash while the container runs loses
+    // the run.
     for (crash_after, runs) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 1), (5, 1), (6, 1), (7, 1)] {
         let mut world = World::new();
         world.deploy(7, TASK);
@@ -136,7 +136,7 @@ async fn task_whose_end_was_not_seen_runs_again_and_gives_the_result_of_the_run_
         world.engine.trace();
         world.engine.end_run(end);
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         let image = format!("pull localhost:5000/a@sha256:{}", "ab".repeat(32));
         assert_eq!(
@@ -161,7 +161,7 @@ async fn engine_that_has_not_told_the_end_yet_is_waited_for() {
     world.engine.trace();
     world.engine.set_state(ContainerState::Exited);
     for _ in 0..3 {
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
     }
     assert_eq!(world.engine.trace(), Vec::<String>::new());
@@ -175,12 +175,12 @@ async fn service_that_keeps_ending_is_reported_as_ended_and_not_given_up() {
     world.block().await;
     for _ in 0..MAX_RESTARTS {
         world.engine.end_container(1);
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.state(), Some(ContainerState::Running));
     }
     world.engine.end_container(1);
-    tokio::time::advance(LONGEST_PAUSE).await;
+    tokio::time::advance(STEP_BACKOFF.maximum).await;
     world.block().await;
     let calls = world.chain.calls();
     assert_eq!(calls.last(), Some(&WorkerCall::ReportWorkloadEnded { job: 1 }));
@@ -223,7 +223,7 @@ async fn paused_container_is_told_to_run_on_once_and_then_replaced() {
 
         world.engine.set_state(ContainerState::Paused);
         world.block().await;
-        tokio::time::advance(LONGEST_PAUSE).await;
+        tokio::time::advance(STEP_BACKOFF.maximum).await;
         world.block().await;
         assert_eq!(world.engine.trace()[0], "remove");
         assert_eq!(world.engine.state(), Some(ContainerState::Running));
@@ -249,8 +249,8 @@ async fn container_that_is_stuck_has_its_time_and_is_replaced() {
     assert_eq!(world.engine.state(), Some(ContainerState::Running));
 }
 
-/// Lets the chain's time go on to a moment before the start deadline of a job that was just deployed, in
-/// milliseconds.
+/// Advances the chain's time to `before_deadline_ms` before the start deadline of a job that was just
+/// created.
 fn move_to(world: &World, before_deadline_ms: u64) {
     world
         .chain
@@ -282,14 +282,14 @@ async fn job_is_declined_in_time_although_the_engine_is_dead_or_the_registry_sil
             engine.dead = is_dead;
             engine.is_absent = true;
         });
-        // Nobody listens at port 9, so every try fails and is paused after.
+        // No service listens at port 9, so every attempt fails and is followed by a pause.
         let nowhere = manifest("ab").replace("localhost:5000", "127.0.0.1:9");
         world.deploy_manifest(7, TASK, &nowhere);
         world.block().await;
         move_to(&world, START_MARGIN_MS + 6_000);
         world.block().await;
         assert_eq!(world.chain.calls(), []);
-        // The node refuses it once.
+        // The node refuses the call once.
         world.chain.change(|state| state.refuse_next = true);
         world.block().await;
         assert_eq!(world.chain.calls(), []);
@@ -303,7 +303,7 @@ async fn job_is_declined_in_time_although_the_engine_is_dead_or_the_registry_sil
 async fn job_that_does_not_pay_its_fees_is_declined() {
     let mut world = World::new();
     world.deploy(7, TASK);
-    // Its price is a planck for two slots and a quarter of an hour.
+    // The job earns one planck for two slots and a quarter of an hour.
     world.chain.change(|state| state.fee = 1);
     world.block().await;
     assert_eq!(world.chain.calls(), [NOT_TAKEN]);

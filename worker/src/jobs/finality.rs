@@ -1,10 +1,8 @@
-//! What the supervisor does by best blocks and what by final ones, and how it goes on with notes that are
-//! lost.
+//! Decisions by best blocks and by finalized ones, and recovery from lost notes.
 //!
-//! Decisions follow the best block, because deadlines go on whether or not anything becomes final. A best
-//! block may be replaced, so nothing that cannot be undone follows from one: a job counts as gone, and a
-//! result as revealed, when final blocks say so, and a call that was sent is not sent again while the chain
-//! may still come to it.
+//! Decisions follow the best block, because deadlines pass whether or not blocks are finalized. A best block
+//! may be replaced, so no irreversible act follows from one: a job counts as gone, and a result as revealed,
+//! once finalized blocks say so, and a call is not sent again while the node's pool may still include it.
 
 use std::collections::HashMap;
 
@@ -13,30 +11,30 @@ use assay_client::types::AssignmentState;
 use super::{AssignedJob, ContainerFact, Decision, JobNotes, Supervisor, fingerprint, steps::is_replica};
 use crate::{chain::WorkerChain, engine::ContainerEngine};
 
-/// Blocks after which a call is sent again that the state does not show. A transaction whose block was
-/// replaced is in the next one or the one after, as the node's pool takes it back.
+/// Number of blocks after which a call that the state does not show is sent again. The node's pool takes back
+/// a transaction whose block was replaced, and includes it in the next block or the one after.
 const RESEND_AFTER_BLOCKS: u64 = 3;
 
-/// The jobs by the newest final block that was looked at.
+/// This machine's jobs at the newest finalized block that was read.
 #[derive(Default)]
 pub(super) struct FinalView {
-    /// Number of the final block by which the jobs were asked for.
+    /// Number of the finalized block at which the jobs were read.
     block: Option<u64>,
-    /// States of this machine's parts, by the job and its fingerprint.
+    /// States of this machine's assignments, by the job's number and fingerprint.
     states: HashMap<(u64, String), AssignmentState>,
 }
 
 impl FinalView {
-    /// Whether there is a later final block than the one that this is of.
+    /// Returns true if `finalized_block` is later than the block of this view.
     pub(super) fn is_before(&self, finalized_block: u64) -> bool {
         self.block.is_none_or(|block| block < finalized_block)
     }
 
-    /// The jobs by a final block, which is this one or a later one.
+    /// Creates the view from jobs that were read at `finalized_block` or a later finalized block.
     pub(super) fn of(finalized_block: u64, genesis_hash: &[u8; 32], jobs: Vec<(u64, AssignedJob)>) -> Self {
         let state_of = |(id, assigned): (u64, AssignedJob)| {
             let fingerprint = fingerprint(genesis_hash, id, &assigned.job);
-            ((id, fingerprint), assigned.part.state)
+            ((id, fingerprint), assigned.assignment.state)
         };
         Self {
             block: Some(finalized_block),
@@ -44,7 +42,7 @@ impl FinalView {
         }
     }
 
-    /// Whether final blocks still have a part of this machine in the job that has not ended.
+    /// Returns true if finalized blocks have an assignment of the job to this machine that has not ended.
     pub(super) fn is_open(&self, job: u64, fingerprint: &str) -> bool {
         self.state(job, fingerprint)
             .is_some_and(|state| !matches!(state, AssignmentState::Ended { .. }))
@@ -55,40 +53,40 @@ impl FinalView {
     }
 }
 
-/// A call that is in a best block.
+/// A call that was included in a best block.
 pub(super) struct SentCall {
     decision: Decision,
     at_block: u64,
 }
 
 impl SentCall {
-    /// Whether the pool may still bring it into another block, should its block be replaced.
+    /// Returns true while the pool may still include the call in another block, should its block be replaced.
     pub(super) fn is_recent(&self, best_block: u64) -> bool {
         best_block < self.at_block.saturating_add(RESEND_AFTER_BLOCKS)
     }
 }
 
-/// A job's notes, and what is wrong with writing or reading them.
-pub(super) struct NotesInHand {
+/// A job's notes, together with the error of reading them.
+pub(super) struct LoadedNotes {
     pub(super) notes: JobNotes,
-    /// Why the notes cannot be read. They are made up then, and nothing is done that they would have to
-    /// allow.
+    /// Error of reading the notes. `notes` are then made up, and no decision is carried out that depends on
+    /// them.
     pub(super) unreadable: Option<String>,
 }
 
 impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
-    /// The notes by which a job is decided on.
+    /// Returns the notes on which the decision about a job is based.
     ///
-    /// A job that has not begun is declined where its notes could not be written, which costs nothing, while
-    /// silence until the deadline would.
-    pub(super) fn notes_in_hand(
+    /// A job that has not begun and whose notes cannot be written is declined: a decline costs nothing,
+    /// silence until the deadline does.
+    pub(super) fn load_notes(
         &self,
         id: u64,
         assigned: &AssignedJob,
         fingerprint: &str,
         fact: ContainerFact,
-    ) -> NotesInHand {
-        let (mut notes, unreadable) = match self.workshop.store.notes(id, fingerprint) {
+    ) -> LoadedNotes {
+        let (mut notes, unreadable) = match self.executor.store.notes(id, fingerprint) {
             Ok(notes) => (self.settled(id, assigned, notes), None),
             Err(error) => (
                 JobNotes {
@@ -99,22 +97,22 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             ),
         };
         let has_begun = notes.container_started || fact.has_begun();
-        if matches!(assigned.part.state, AssignmentState::Starting { .. }) && !has_begun {
-            let refused = self.troubles.get(&id).and_then(|trouble| trouble.refused.clone());
+        if matches!(assigned.assignment.state, AssignmentState::Starting { .. }) && !has_begun {
+            let refused = self.retries.get(&id).and_then(|retry| retry.refused.clone());
             let obstacle = refused
                 .or_else(|| unreadable.clone())
-                .or_else(|| self.workshop.store.disk().problem());
+                .or_else(|| self.executor.store.disk().problem());
             notes.refused = notes.refused.or(obstacle);
         }
-        NotesInHand { notes, unreadable }
+        LoadedNotes { notes, unreadable }
     }
 
-    /// The notes with what the chain says of the job: whether others must not see its result yet.
+    /// Updates the notes from the chain's state: whether the job's result must still be kept from others.
     fn settled(&self, id: u64, assigned: &AssignedJob, notes: JobNotes) -> JobNotes {
         if !notes.replica || notes.revealed {
             return notes;
         }
-        // Only final blocks: on another fork somebody may still commit to what was shown.
+        // Finalized blocks only: on another fork somebody may still commit to a result that was shown.
         let is_final = matches!(
             self.final_view.state(id, &notes.fingerprint),
             Some(AssignmentState::Revealed { .. } | AssignmentState::Ended { .. })
@@ -124,20 +122,20 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             revealed: is_final,
             ..notes.clone()
         };
-        if told == notes || self.workshop.store.disk().problem().is_some() {
+        if told == notes || self.executor.store.disk().problem().is_some() {
             return notes;
         }
-        match self.workshop.store.write_notes(id, &told) {
+        match self.executor.store.write_notes(id, &told) {
             Ok(()) => told,
             Err(error) => {
-                tracing::warn!(job = id, %error, "it cannot be noted that the job's result may be shown");
+                tracing::warn!(job = id, %error, "noting that the job's result may be shown failed; it stays secret for now");
                 notes
             }
         }
     }
 
-    /// The decision, as far as it may be carried out with these notes.
-    pub(super) fn allowed(decision: Decision, in_hand: &NotesInHand) -> Decision {
+    /// Returns the decision if it may be carried out with these notes, otherwise [`Decision::Wait`].
+    pub(super) fn allowed(decision: Decision, loaded: &LoadedNotes) -> Decision {
         let needs_none = matches!(
             decision,
             Decision::ReportStart
@@ -146,14 +144,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 | Decision::Expire
                 | Decision::Decline(_)
         );
-        if in_hand.unreadable.is_some() && !needs_none {
+        if loaded.unreadable.is_some() && !needs_none {
             Decision::Wait
         } else {
             decision
         }
     }
 
-    /// Remembers that a call is in a best block.
+    /// Records that a call is in a best block.
     pub(super) fn note_sent(&mut self, job: u64, decision: &Decision) {
         let sent = SentCall {
             decision: decision.clone(),
@@ -162,9 +160,9 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         self.sent.insert(job, sent);
     }
 
-    /// Whether this very call was in a best block a moment ago: that block was replaced, and the node's pool
-    /// brings the call into another one, or the state that was read is older. Sent again it would cost a fee
-    /// for nothing.
+    /// Returns true if the same call was in a best block a moment ago. Either that block was replaced and the
+    /// node's pool includes the call in another one, or the state was read at an older block. Sending the
+    /// call again would cost a fee for nothing.
     pub(super) fn was_just_sent(&self, job: u64, decision: &Decision) -> bool {
         self.sent
             .get(&job)

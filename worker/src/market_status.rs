@@ -1,6 +1,6 @@
-//! How the machine stands on chain, in words, and whether this worker still serves it.
+//! The machine's status in the market, in words, and the check that this worker still serves it.
 //!
-//! Nothing of this decides about jobs: those that run go on whatever the machine's status.
+//! No decision on jobs depends on it: running jobs go on whatever the machine's status.
 
 use assay_client::{
     AccountId,
@@ -8,19 +8,19 @@ use assay_client::{
 };
 use serde::Serialize;
 
-/// How a machine stands.
+/// A machine's status in the market, with the remedy for what keeps it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Standing {
-    /// What it is to the market, such as `active` or `suspended (in debt)`.
+pub struct MarketStatus {
+    /// Status on chain, such as `active` or `suspended (in debt)`.
     pub status: String,
-    /// Whether it takes new jobs.
+    /// True if the machine takes new jobs.
     pub takes_jobs: bool,
-    /// What is wrong with it or keeps it from new jobs, and what to do about it.
+    /// Reason why it takes no new jobs, or another problem, with the remedy.
     pub problem: Option<String>,
 }
 
-impl Standing {
-    /// How the machine stands by its record; `None` where the chain has none (any more).
+impl MarketStatus {
+    /// Returns the status by the machine's record; `record` is `None` if the chain has none (any more).
     pub fn of(machine: u64, record: Option<&Machine>, sealing_public: &[u8; 32]) -> Self {
         let Some(record) = record else {
             return Self {
@@ -62,7 +62,7 @@ impl Standing {
         }
     }
 
-    /// Says in the log how the machine stands.
+    /// Logs the status.
     pub fn log(&self, machine: u64) {
         match &self.problem {
             None => tracing::info!(machine, status = self.status, "the machine takes jobs"),
@@ -84,7 +84,7 @@ impl Standing {
     }
 }
 
-/// Whether another worker key acts for the machine. One that is retired has none.
+/// Returns true if another worker key acts for the machine. A retired machine has none.
 pub fn has_other_worker(record: &Machine, worker: &AccountId) -> bool {
     record.status != MachineStatus::Retired && record.worker_key != *worker
 }
@@ -127,13 +127,13 @@ pub(crate) mod tests {
 
     #[test]
     fn active_machine_has_no_problem() {
-        let standing = Standing::of(7, Some(&machine(MachineStatus::Active)), &[3; 32]);
-        let expected = Standing {
+        let market_status = MarketStatus::of(7, Some(&machine(MachineStatus::Active)), &[3; 32]);
+        let expected = MarketStatus {
             status: "active".into(),
             takes_jobs: true,
             problem: None,
         };
-        assert_eq!(standing, expected);
+        assert_eq!(market_status, expected);
     }
 
     #[test]
@@ -158,18 +158,21 @@ pub(crate) mod tests {
             ),
         ] {
             let record = machine(MachineStatus::Suspended(reason));
-            let standing = Standing::of(7, Some(&record), &[3; 32]);
-            assert_eq!((standing.status.as_str(), standing.takes_jobs), (status, false));
-            assert!(standing.problem.unwrap().contains(remedy), "{status}");
+            let market_status = MarketStatus::of(7, Some(&record), &[3; 32]);
+            assert_eq!(
+                (market_status.status.as_str(), market_status.takes_jobs),
+                (status, false)
+            );
+            assert!(market_status.problem.unwrap().contains(remedy), "{status}");
         }
-        assert_eq!(Standing::of(7, None, &[3; 32]).status, "gone");
+        assert_eq!(MarketStatus::of(7, None, &[3; 32]).status, "gone");
     }
 
     #[test]
     fn another_sealing_key_is_a_problem_even_of_an_active_machine() {
-        let standing = Standing::of(7, Some(&machine(MachineStatus::Active)), &[4; 32]);
-        assert!(standing.takes_jobs);
-        assert!(standing.problem.unwrap().contains("assay.sealing_key_file"));
+        let market_status = MarketStatus::of(7, Some(&machine(MachineStatus::Active)), &[4; 32]);
+        assert!(market_status.takes_jobs);
+        assert!(market_status.problem.unwrap().contains("assay.sealing_key_file"));
     }
 
     #[test]
