@@ -5,7 +5,7 @@ use core::fmt;
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use crate::attestation::TcbStatus;
+use crate::tcb::TcbStatus;
 
 /// Part of the submitted data that an error concerns.
 #[derive(

@@ -53,12 +53,14 @@ mod hash;
 pub mod intel;
 pub mod nvidia;
 pub mod snp;
+mod tcb;
 pub mod vendor_roots;
 mod x509;
 
-pub use attestation::{Attestation, Platform, Tcb, TcbStatus, Unbound, VersionText, Workload};
+pub use attestation::{Attestation, Platform, Unbound, VersionText, Workload};
 pub use binding::{BINDING_DOMAIN, Binding, REPORT_DATA_BYTES, report_data_of};
 pub use error::{EvidenceError, Part};
+pub use tcb::{Tcb, TcbStatus};
 pub use vendor_roots::vendor_roots;
 pub use x509::{
     AmdRoot, CertificateId, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, MAX_REVOKED, MAX_ROOTS, Path,

@@ -10,9 +10,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::pck::all_covered;
 use crate::{
     Hash,
-    attestation::TcbStatus,
     error::{EvidenceError, Part},
     hash::blake2_256,
+    tcb::TcbStatus,
     x509::{
         Path, RevocationList, TrustRoots,
         key::{Algorithm, PublicKey, p256_verifies},

@@ -13,8 +13,9 @@ use super::{
     quote::{Body, EnclaveReport, Quote, TdReport},
 };
 use crate::{
-    attestation::{Attestation, DeviceNumbering, Platform, Tcb, TcbStatus, Unbound, Workload, device_hash},
+    attestation::{Attestation, DeviceNumbering, Platform, Unbound, Workload, device_hash},
     error::{EvidenceError, Part},
+    tcb::{Tcb, TcbStatus},
     x509::{RevocationList, TrustRoots, key::p256_verifies},
 };
 

@@ -9,9 +9,10 @@ use super::{
     report::GpuReport,
 };
 use crate::{
-    attestation::{Attestation, Platform, Tcb, TcbStatus, Unbound, Workload},
+    attestation::{Attestation, Platform, Unbound, Workload},
     binding::report_data_of,
     error::{EvidenceError, Part},
+    tcb::{Tcb, TcbStatus},
     x509::{RevocationList, TrustRoots, key::p384_verifies},
 };
 

@@ -5,7 +5,7 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use der::oid::ObjectIdentifier;
 use scale_info::TypeInfo;
 
-use super::report::{CHIP_ID_BYTES, Product, SnpTcb};
+use super::product::{CHIP_ID_BYTES, Product, SnpTcb};
 use crate::{
     error::{EvidenceError, Part},
     x509::{

@@ -17,9 +17,9 @@
 //! VCEKs, so only ASK and ASVK can be on a list; the floor of security versions refuses an outdated chip.
 
 mod certificate;
+mod product;
 mod report;
 
 pub use certificate::{ChipKey, ChipKeyKind, verify_chip_key};
-pub use report::{
-    Product, REPORT_BYTES, ReportClaims, SnpFloor, SnpPolicy, SnpTcb, product_of_report, verify_report,
-};
+pub use product::{Product, SnpFloor, SnpTcb};
+pub use report::{REPORT_BYTES, ReportClaims, SnpPolicy, product_of_report, verify_report};

@@ -5,8 +5,8 @@ use der::oid::ObjectIdentifier;
 use super::{
     MAX_CERTIFICATE_BYTES,
     key::{Algorithm, PublicKey},
-    path::Serial,
     reader::{Elements, small_unsigned, tag, time_s, unsigned, whole_bytes},
+    serial::Serial,
 };
 use crate::{
     Hash,

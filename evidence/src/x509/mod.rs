@@ -11,13 +11,15 @@ mod pem;
 pub(crate) mod reader;
 mod revocation;
 mod root;
+mod serial;
 
 pub(crate) use certificate::Certificate;
 pub(crate) use path::verify_path;
-pub use path::{CertificateId, Path, Serial, issuers_of_chain};
+pub use path::{Path, issuers_of_chain};
 pub use pem::certificates_of_pem;
 pub use revocation::{MAX_REVOKED, RevocationList};
 pub use root::{AmdRoot, MAX_ROOTS, TrustRoot, TrustRoots};
+pub use serial::{CertificateId, Serial};
 
 /// Maximum length of a certificate in bytes. The longest genuine one is AMD's, of 1.7 kB.
 pub const MAX_CERTIFICATE_BYTES: usize = 4_096;

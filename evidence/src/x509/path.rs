@@ -6,41 +6,11 @@ use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use super::{Certificate, MAX_CHAIN_CERTIFICATES, RevocationRule, TrustRoot, key::Algorithm};
+use super::{Certificate, CertificateId, MAX_CHAIN_CERTIFICATES, RevocationRule, TrustRoot, key::Algorithm};
 use crate::{
     Hash,
     error::{EvidenceError, Part},
 };
-
-/// Serial number of a certificate, big-endian, with leading zeros.
-///
-/// It has a fixed length, so that reading a list of thousands allocates once.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct Serial([u8; SERIAL_BYTES]);
-
-/// Maximum length of a serial number in bytes, by RFC 5280.
-const SERIAL_BYTES: usize = 20;
-
-impl Serial {
-    /// Returns the number with these big-endian bytes; `None` if it exceeds the maximum length.
-    pub fn new(big_endian: &[u8]) -> Option<Self> {
-        let mut bytes = [0; SERIAL_BYTES];
-        let zeros = SERIAL_BYTES.checked_sub(big_endian.len())?;
-        bytes.get_mut(zeros..)?.copy_from_slice(big_endian);
-        Some(Self(bytes))
-    }
-}
-
-/// Identity by which a revocation list names a certificate.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct CertificateId {
-    /// Hash of the issuer's name and key.
-    pub issuer: Hash,
-    /// Serial number.
-    pub serial: Serial,
-}
 
 /// Facts of a verified chain that must be checked again at each later use.
 ///
@@ -236,33 +206,4 @@ pub(crate) fn verify_path<'a, 'r>(
         root_index,
         path,
     })
-}
-
-/// Checks that a root has issued this authority's certificate and that it is valid now.
-pub(crate) fn verify_issuer(
-    certificate: &Certificate<'_>,
-    roots: &[TrustRoot],
-    lists: &[super::RevocationList],
-    now_s: u64,
-) -> Result<(), EvidenceError> {
-    for root in roots {
-        let anchor = root.certificate()?;
-        if anchor.subject != certificate.issuer || !anchor.has_signed(certificate) {
-            continue;
-        }
-        if !anchor.issuing.certificates {
-            return Err(EvidenceError::NotAnIssuer);
-        }
-        anchor.check_time(now_s)?;
-        certificate.check_time(now_s)?;
-        let issuer = anchor.signer_id();
-        if lists
-            .iter()
-            .any(|list| list.issuer == issuer && list.revokes(&certificate.serial))
-        {
-            return Err(EvidenceError::Revoked);
-        }
-        return Ok(());
-    }
-    Err(EvidenceError::UntrustedRoot)
 }

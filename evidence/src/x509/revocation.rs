@@ -10,8 +10,8 @@ use super::{
     Certificate, TrustRoot,
     certificate::Extensions,
     key::Algorithm,
-    path::{Serial, verify_issuer},
     reader::{Elements, small_unsigned, tag, time_s, unsigned, whole_bytes},
+    serial::Serial,
 };
 use crate::{
     Hash,
@@ -209,4 +209,33 @@ fn refuse_critical(extensions: &[u8]) -> Result<(), EvidenceError> {
         }
     }
     Ok(())
+}
+
+/// Checks that a root has issued this authority's certificate and that it is valid now.
+fn verify_issuer(
+    certificate: &Certificate<'_>,
+    roots: &[TrustRoot],
+    lists: &[RevocationList],
+    now_s: u64,
+) -> Result<(), EvidenceError> {
+    for root in roots {
+        let anchor = root.certificate()?;
+        if anchor.subject != certificate.issuer || !anchor.has_signed(certificate) {
+            continue;
+        }
+        if !anchor.issuing.certificates {
+            return Err(EvidenceError::NotAnIssuer);
+        }
+        anchor.check_time(now_s)?;
+        certificate.check_time(now_s)?;
+        let issuer = anchor.signer_id();
+        if lists
+            .iter()
+            .any(|list| list.issuer == issuer && list.revokes(&certificate.serial))
+        {
+            return Err(EvidenceError::Revoked);
+        }
+        return Ok(());
+    }
+    Err(EvidenceError::UntrustedRoot)
 }
