@@ -10,8 +10,8 @@ use std::{
 
 use crate::{
     Hash,
-    lane::{LANE_DOMAIN, STEP_DOUBLE_ROUNDS, item_index},
-    params::ChallengeParams,
+    lane::{LANE_DOMAIN, item_index},
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{Words, block},
     prover::{Items, Kernel, LANES_SIDE_BY_SIDE, Pool, ProverError, Tree, Watch, walk_pieces},
 };

@@ -2,7 +2,7 @@
 
 use crate::{
     Hash,
-    params::ChallengeParams,
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{Words, block, permute_add, xor},
 };
 
@@ -11,9 +11,6 @@ const ITEM_DOMAIN: u32 = 1;
 
 /// Domain separator of the blocks from which lanes start.
 pub const LANE_DOMAIN: u32 = 2;
-
-/// Double rounds of a lane's start and of each of its steps.
-pub const STEP_DOUBLE_ROUNDS: u16 = 4;
 
 /// Returns the item with this index.
 pub fn item(seed: &Hash, index: u32, fill_double_rounds: u16) -> Words {

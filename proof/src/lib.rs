@@ -59,10 +59,11 @@ pub mod calibration;
 #[cfg(feature = "std")]
 pub mod prover;
 
-pub use lane::{LANE_DOMAIN, STEP_DOUBLE_ROUNDS, item, item_index, lane};
+pub use lane::{LANE_DOMAIN, item, item_index, lane};
 pub use merkle::{leaf, node, root_of_path};
 pub use params::{
-    ChallengeParams, FILL_DOUBLE_ROUNDS, ITEM_BYTES, ITEMS, LANES_LOG2, OPENINGS, ParamsError, STEPS,
+    ChallengeParams, FILL_DOUBLE_ROUNDS, ITEM_BYTES, ITEMS, LANES_LOG2, OPENINGS, ParamsError,
+    STEP_DOUBLE_ROUNDS, STEPS,
 };
 pub use permute::{Words, block, permute_add};
 pub use proof::{MAX_OPENINGS, MAX_SIBLINGS, Siblings, SlotProof, WrongLength};

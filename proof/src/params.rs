@@ -6,10 +6,11 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::lane::STEP_DOUBLE_ROUNDS;
-
 /// Length of an item in bytes, the unit of every read: a cache line.
 pub const ITEM_BYTES: u64 = 64;
+
+/// Double rounds of a lane's start and of each of its steps.
+pub const STEP_DOUBLE_ROUNDS: u16 = 4;
 
 /// Allowed numbers of items. The upper end keeps an index in 32 bits.
 pub const ITEMS: RangeInclusive<u32> = 1 << 10..=u32::MAX;

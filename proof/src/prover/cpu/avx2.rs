@@ -6,11 +6,11 @@
 
 use core::arch::x86_64::*;
 
-use super::kernel::{Item, LANES_SIDE_BY_SIDE, Tile};
+use super::tile::{Item, LANES_SIDE_BY_SIDE, Tile};
 use crate::{
     Hash,
-    lane::{LANE_DOMAIN, STEP_DOUBLE_ROUNDS, initial_item_state, item_index_of_word},
-    params::ChallengeParams,
+    lane::{LANE_DOMAIN, initial_item_state, item_index_of_word},
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{COUNTER_WORD, Words, initial_state},
 };
 

@@ -2,23 +2,13 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
+use super::tile::{Item, LANES_SIDE_BY_SIDE, Tile};
 use crate::{
     Hash,
-    lane::{self, STEP_DOUBLE_ROUNDS, item},
-    params::ChallengeParams,
+    lane::{self, item},
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{Words, permute_add, xor},
 };
-
-/// Number of items, lanes or accumulators that vector instructions process side by side.
-pub(crate) const LANES_SIDE_BY_SIDE: usize = 8;
-
-/// Item, aligned so that a read touches one cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-pub(crate) struct Item(pub(crate) Words);
-
-/// Items that are made together.
-pub(crate) type Tile = [Item; LANES_SIDE_BY_SIDE];
 
 /// Instruction set of the inner loops; all give the same results.
 #[derive(Clone, Copy, Debug)]

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use super::{
     Pool,
-    kernel::{Item, Kernel, LANES_SIDE_BY_SIDE, Tile},
+    kernel::Kernel,
+    tile::{Item, LANES_SIDE_BY_SIDE, Tile},
 };
 use crate::{
     Hash,

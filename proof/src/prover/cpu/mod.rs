@@ -4,14 +4,16 @@
 mod avx2;
 mod kernel;
 mod memory;
+mod tile;
 mod tree;
 mod walk;
 
 use std::{num::NonZeroUsize, time::Instant};
 
-pub(crate) use kernel::{Kernel, LANES_SIDE_BY_SIDE};
+pub(crate) use kernel::Kernel;
 pub(crate) use memory::Items;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+pub(crate) use tile::LANES_SIDE_BY_SIDE;
 pub use tree::Tree;
 pub(crate) use walk::walk_pieces;
 
