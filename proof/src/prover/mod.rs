@@ -120,7 +120,7 @@ pub enum ProverError {
 
     /// The device has less free memory than the challenge needs.
     #[error(
-        "the challenge needs {} of memory and {} are free: {} are missing; end what else uses the memory, or \
+        "the challenge needs {} of memory and {} are free: {} are missing; stop other users of the memory, or \
          register the machine as a smaller class",
         Mebibytes(*needed_bytes),
         Mebibytes(*free_bytes),
@@ -145,9 +145,7 @@ pub enum ProverError {
     Cancelled,
 
     /// The prover does not hold this commitment.
-    #[error(
-        "the prover does not hold this commitment any more; commit again with the same parameters and seed"
-    )]
+    #[error("the prover no longer holds this commitment; commit again with the same parameters and seed")]
     NotHeld,
 
     /// The number of lanes to open is not that of the class.

@@ -80,12 +80,12 @@ pub struct CpuProver {
     pool: Pool,
     kept_tree: KeptTree,
     memory_limit_bytes: Option<u64>,
-    held: Option<Held>,
+    held: Option<HeldCommitment>,
 }
 
 /// State that the latest commit keeps for its opening.
 #[derive(Debug)]
-struct Held {
+struct HeldCommitment {
     commitment: Commitment,
     /// Lowest level of `tree`, counted from the leaves.
     lowest_level: u8,
@@ -160,7 +160,7 @@ impl Prover for CpuProver {
             fill_time,
             walk_time: start.elapsed(),
         };
-        self.held = Some(Held {
+        self.held = Some(HeldCommitment {
             commitment,
             lowest_level,
             tree,
