@@ -26,8 +26,8 @@ const SGX_INITIALISED: u8 = 0x01;
 
 /// Domain attributes that make it untrusted: bit 0 is debugging, bits 4 to 6 profiling, the others reserved.
 const TD_UNDER_DEBUG: u64 = 0xff;
-/// Domain attribute: the host is not told about pages that it took away, so it cannot confuse the guest with
-/// them.
+/// Domain attribute: access to a page that the host took away raises no exception (#VE) in the guest, so the
+/// host cannot confuse it.
 const TD_SEPT_VE_DISABLE: u64 = 1 << 28;
 /// Domain attribute: it may migrate to another machine.
 const TD_MIGRATABLE: u64 = 1 << 29;
