@@ -1,4 +1,4 @@
-//! Tells the binary its version and commit.
+//! Passes the version and the commit to the binary.
 
 use substrate_build_script_utils::{generate_cargo_keys, rerun_if_git_head_changed};
 

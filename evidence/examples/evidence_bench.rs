@@ -1,4 +1,4 @@
-//! Measures how long verification takes, with real evidence; no assertion, only figures.
+//! Measures verification times on real evidence. Prints figures and asserts nothing.
 //!
 //! ```text
 //! ./scripts/evidence-samples
@@ -33,7 +33,7 @@ use support::{
     samples::{hex_sample, sample, text_sample},
 };
 
-/// How long each piece of work is repeated.
+/// Time for which each piece of work is repeated.
 const TIME: Duration = Duration::from_millis(400);
 
 fn main() -> Result<(), EvidenceError> {
@@ -127,7 +127,7 @@ fn nvidia() -> Result<(), EvidenceError> {
     let chain = slices(&chain);
     let bytes = hex_sample("hopper_report.hex");
     let read = GpuReport::read(&bytes)?;
-    // As many measurements as NVIDIA's files have active ones, with the values that the report has.
+    // One measurement for each active one in NVIDIA's files, with the values of the report.
     let reference = |component, board, version, indices: std::ops::RangeInclusive<u8>| Reference {
         component,
         chip: b"GH100".to_vec().try_into().unwrap_or_default(),
@@ -189,7 +189,7 @@ fn nvidia() -> Result<(), EvidenceError> {
     })
 }
 
-/// Prints the shortest time that the work took; fails where the work does.
+/// Prints the shortest time of the work; returns the work's error if it fails.
 fn report<R>(name: &str, work: impl Fn() -> Result<R, EvidenceError>) -> Result<(), EvidenceError> {
     let begin = Instant::now();
     let mut best = Duration::MAX;

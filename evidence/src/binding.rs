@@ -1,34 +1,34 @@
-//! What evidence has to be made for, so that nobody can use it for anything else.
+//! Binding of evidence to one machine, chain and set of keys, which prevents replay for anything else.
 
 use crate::{Hash, hash::blake2_256};
 
-/// What the digest of a binding begins with.
+/// Domain separator of a binding's digest.
 pub const BINDING_DOMAIN: &[u8] = b"assay/evidence/v1";
 
-/// Bytes that a quote or SEV-SNP report carries for the one who asked for it.
+/// Length in bytes of the requester's data in a quote or SEV-SNP report.
 pub const REPORT_DATA_BYTES: usize = 64;
 
 /// Everything that a piece of evidence is bound to.
 ///
-/// Whoever changes one of these needs new evidence: another machine, another chain, another worker key, another
-/// sealing key, or a later anchor.
+/// New evidence is needed when any of these changes: the machine, the chain, the worker key, the sealing key
+/// or the anchor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Binding {
-    /// Hash of the chain's first block.
+    /// Hash of the chain's genesis block.
     pub genesis_hash: Hash,
-    /// The machine.
+    /// Number of the machine.
     pub machine_id: u64,
-    /// The machine's sr25519 key.
+    /// sr25519 key of the machine.
     pub worker_key: [u8; 32],
-    /// The machine's X25519 key, which consumers encrypt to.
+    /// X25519 key of the machine, to which consumers encrypt.
     pub sealing_key: [u8; 32],
-    /// Hash of a recent block: the evidence is not older than that.
+    /// Hash of a recent block: a lower bound for the time of the evidence.
     pub anchor_hash: Hash,
 }
 
 impl Binding {
-    /// `blake2_256("assay/evidence/v1" ‖ genesis hash ‖ machine id ‖ worker key ‖ sealing key ‖ anchor hash)`,
-    /// the machine's id as eight bytes, least significant first.
+    /// Returns `blake2_256("assay/evidence/v1" ‖ genesis hash ‖ machine id ‖ worker key ‖ sealing key ‖
+    /// anchor hash)`, with the machine id as eight little-endian bytes.
     pub fn digest(&self) -> Hash {
         blake2_256(&[
             BINDING_DOMAIN,
@@ -40,18 +40,19 @@ impl Binding {
         ])
     }
 
-    /// The report data to ask an SGX enclave, a TD or an SEV-SNP guest for: the digest, then zeros.
+    /// Returns the report data to request from an SGX enclave, a TD or an SEV-SNP guest: the digest, then
+    /// zeros.
     pub fn report_data(&self) -> [u8; REPORT_DATA_BYTES] {
         report_data_of(&self.digest())
     }
 
-    /// The nonce to ask a GPU for: the digest.
+    /// Returns the nonce to request from a GPU: the digest.
     pub fn nonce(&self) -> Hash {
         self.digest()
     }
 }
 
-/// The report data that carries 32 bytes: those, then zeros.
+/// Returns report data that carries 32 bytes, followed by zeros.
 pub fn report_data_of(digest: &Hash) -> [u8; REPORT_DATA_BYTES] {
     let mut data = [0; REPORT_DATA_BYTES];
     for (to, from) in data.iter_mut().zip(digest) {

@@ -1,6 +1,6 @@
-//! Reading fixed layouts: a length is compared with what is there before it is used.
+//! Reader for fixed layouts. It compares every length with the remaining bytes before it uses it.
 
-/// The rest of a message.
+/// Remaining bytes of a message.
 #[derive(Clone, Copy)]
 pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
 
@@ -37,13 +37,13 @@ impl<'a> Bytes<'a> {
         self.array().copied().map(u64::from_le_bytes)
     }
 
-    /// As many bytes as the two before them say.
+    /// Reads a little-endian `u16` length and that many bytes.
     pub(crate) fn counted_by_u16(&mut self) -> Option<&'a [u8]> {
         let length = self.u16_le()?;
         self.take(length.into())
     }
 
-    /// As many bytes as the four before them say.
+    /// Reads a little-endian `u32` length and that many bytes.
     pub(crate) fn counted_by_u32(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.u32_le()?).ok()?;
         self.take(length)

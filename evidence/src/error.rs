@@ -1,24 +1,24 @@
-//! Why evidence is refused: one variant for each reason, and a sentence that says what to do.
+//! Reasons for a refusal of evidence: one variant each, with a text that names the remedy.
 
 use core::fmt;
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use crate::attestation::TcbStatus;
+use crate::tcb::TcbStatus;
 
-/// A piece of what is submitted.
+/// Part of the submitted data that an error concerns.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum Part {
-    /// A certificate, of a chain or of a root.
+    /// Certificate of a chain or of a root.
     #[codec(index = 0)]
     Certificate,
-    /// The text that holds a chain of certificates.
+    /// Text that holds a chain of certificates.
     #[codec(index = 1)]
     CertificateChain,
-    /// A list of revoked certificates.
+    /// Certificate revocation list.
     #[codec(index = 2)]
     RevocationList,
     /// Intel's TCB info.
@@ -27,16 +27,16 @@ pub enum Part {
     /// Intel's identity of the quoting enclave.
     #[codec(index = 4)]
     QeIdentity,
-    /// The quoting enclave's own report inside a quote.
+    /// Report of the quoting enclave itself, inside a quote.
     #[codec(index = 5)]
     QeReport,
-    /// An SGX or TDX quote.
+    /// SGX or TDX quote.
     #[codec(index = 6)]
     Quote,
-    /// A SEV-SNP attestation report.
+    /// SEV-SNP attestation report.
     #[codec(index = 7)]
     SnpReport,
-    /// An NVIDIA attestation report: SPDM request and response.
+    /// NVIDIA attestation report: SPDM request and response.
     #[codec(index = 8)]
     GpuReport,
 }
@@ -57,73 +57,73 @@ impl Part {
     }
 }
 
-/// Why evidence, or the collateral it is judged by, is refused.
+/// Reason for which evidence or its collateral is refused.
 ///
-/// At most three bytes when encoded: a runtime's error has room for that, beside the pallet's own variant.
+/// At most three bytes when encoded: a runtime error has room for that beside the pallet's own variant.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum EvidenceError {
-    /// The bytes do not have the form that they must have.
+    /// The bytes do not have the required form.
     #[codec(index = 0)]
     Malformed(Part),
-    /// More bytes or entries than any genuine one has.
+    /// The part has more bytes or entries than any genuine one.
     #[codec(index = 1)]
     TooLong(Part),
-    /// A version of the format that is not known here.
+    /// The version of the format is not supported.
     #[codec(index = 2)]
     UnsupportedVersion {
-        /// Of what.
+        /// Part with that version.
         part: Part,
-        /// The version that it claims; 255 stands for all above.
+        /// Version that the part claims; 255 stands for all higher ones.
         version: u8,
     },
-    /// A signature algorithm, or a kind of key, that the vendor does not use here.
+    /// The vendor does not use this signature algorithm or kind of key here.
     #[codec(index = 3)]
     UnsupportedAlgorithm(Part),
-    /// More or fewer certificates than the vendor's chain has.
+    /// The chain has more or fewer certificates than the vendor's.
     #[codec(index = 4)]
     WrongChainLength,
-    /// The chain does not end in a root that is trusted.
+    /// The chain does not end in a trusted root.
     #[codec(index = 5)]
     UntrustedRoot,
-    /// A certificate was issued by somebody other than the next one of the chain.
+    /// A certificate was not issued by the next one of the chain.
     #[codec(index = 6)]
     BrokenChain,
-    /// A certificate that issued another one must not issue certificates.
+    /// A certificate issued another one although it is not allowed to.
     #[codec(index = 7)]
     NotAnIssuer,
-    /// The certificate that signed the evidence is one that issues certificates.
+    /// The certificate that signed the evidence is one of an issuer.
     #[codec(index = 8)]
     IssuerAsSigner,
-    /// A certificate or list has a critical extension that is not known here.
+    /// A certificate or list has an unknown critical extension.
     #[codec(index = 9)]
     UnknownCriticalExtension(Part),
-    /// The certificate lacks what the vendor writes into such certificates.
+    /// The certificate lacks the vendor's extensions.
     #[codec(index = 10)]
     NotAVendorCertificate,
     /// The signature is wrong.
     #[codec(index = 11)]
     BadSignature(Part),
-    /// It becomes valid only later.
+    /// The validity of the part has not begun.
     #[codec(index = 12)]
     NotYetValid(Part),
-    /// Its time is over.
+    /// The validity of the part has ended.
     #[codec(index = 13)]
     Expired(Part),
     /// A certificate of the chain was revoked.
     #[codec(index = 14)]
     Revoked,
-    /// There is no list that says whether a certificate of the chain was revoked.
+    /// No revocation list covers a certificate of the chain.
     #[codec(index = 15)]
     RevocationUnknown,
-    /// The quote is signed by another attestation key than the one that was verified.
+    /// Another attestation key signed the quote than the verified one.
     #[codec(index = 16)]
     OtherAttestationKey,
     /// The quoting enclave's report does not name the attestation key.
     #[codec(index = 17)]
     QeReportMismatch,
-    /// The quoting enclave is not the one of the QE identity.
+    /// The quoting enclave does not match the QE identity.
     #[codec(index = 18)]
     QeIdentityMismatch,
     /// The collateral is for another kind of TEE.
@@ -132,67 +132,67 @@ pub enum EvidenceError {
     /// The TCB info is for another family of processors.
     #[codec(index = 20)]
     CollateralForOtherProcessor,
-    /// The TDX module is not one of the TCB info.
+    /// The TCB info does not list the TDX module.
     #[codec(index = 21)]
     TdxModuleMismatch,
-    /// The platform is older than every level that the vendor lists.
+    /// The platform is older than every level of the vendor's list.
     #[codec(index = 22)]
     NoTcbLevel,
-    /// The vendor's verdict on the platform's TCB is not accepted.
+    /// The policy does not accept the vendor's verdict on the platform's TCB.
     #[codec(index = 23)]
     TcbStatusRefused(TcbStatus),
-    /// A security advisory applies to the platform that is not accepted.
+    /// A security advisory that the policy refuses applies to the platform.
     #[codec(index = 24)]
     AdvisoryRefused,
-    /// The collateral is of an evaluation before the one that is required.
+    /// The collateral's evaluation number is below the required one.
     #[codec(index = 25)]
     EvaluationTooOld,
     /// A component's security version is below the required one.
     #[codec(index = 26)]
     TcbBelowFloor,
-    /// The report and the chip's certificate differ in the security versions.
+    /// The report and the chip's certificate differ in their security versions.
     #[codec(index = 27)]
     TcbMismatch,
-    /// The report and the chip's certificate are of different chips.
+    /// The report and the chip's certificate belong to different chips.
     #[codec(index = 28)]
     ChipMismatch,
-    /// The report is of another product than the root that vouches for its certificate.
+    /// The report names another product than the root of its certificate.
     #[codec(index = 29)]
     ProductMismatch,
-    /// The enclave or guest can be debugged: its host reads everything.
+    /// The enclave or guest can be debugged: its host can read everything.
     #[codec(index = 30)]
     Debuggable,
-    /// The guest may be moved to another machine.
+    /// The guest may migrate to another machine.
     #[codec(index = 31)]
     Migratable,
-    /// The attributes leave open an attack that the TEE could close.
+    /// The attributes disable a protection of the TEE.
     #[codec(index = 32)]
     UnsafeAttributes,
-    /// The report was asked for at a privilege level that is not accepted.
+    /// The policy does not accept the privilege level at which the report was requested.
     #[codec(index = 33)]
     PrivilegeLevelRefused {
-        /// The VMPL of the report; 255 stands for all above.
+        /// VMPL of the report; 255 stands for all higher ones.
         vmpl: u8,
     },
-    /// The report says that another kind of key signed it.
+    /// The report names another kind of signing key than the certificate.
     #[codec(index = 34)]
     SigningKeyMismatch,
-    /// The host hides which device it is.
+    /// The host hides the device's identity.
     #[codec(index = 35)]
     DeviceHidden,
     /// The report and the device's certificate name different firmware.
     #[codec(index = 36)]
     FirmwareMismatch,
-    /// There are no reference values for this driver or firmware.
+    /// No reference values exist for this driver or firmware.
     #[codec(index = 37)]
     NoReference,
-    /// A measurement differs from all its reference values.
+    /// A measurement matches none of its reference values.
     #[codec(index = 38)]
     MeasurementMismatch {
-        /// The measurement's index, from one.
+        /// Index of the measurement, counted from one.
         index: u8,
     },
-    /// The evidence was made for something else: another machine, chain, key or time.
+    /// The evidence is bound to another machine, chain, key or anchor.
     #[codec(index = 39)]
     WrongBinding,
 }
@@ -273,7 +273,7 @@ impl fmt::Display for EvidenceError {
                 );
             }
             Self::WrongChainLength => {
-                "the chain has the wrong number of certificates: send all, from the device's to below the root"
+                "the chain has the wrong number of certificates: send every certificate below the root"
             }
             Self::UntrustedRoot => "the chain does not end in a trusted root of the vendor",
             Self::BrokenChain => {
@@ -288,10 +288,10 @@ impl fmt::Display for EvidenceError {
                 "a certificate of the chain was revoked by its issuer: ask the vendor for a new one"
             }
             Self::RevocationUnknown => {
-                "no revocation list covers a certificate of the chain: bring the issuer's current list first"
+                "no revocation list covers a certificate of the chain: submit the issuer's current list first"
             }
             Self::OtherAttestationKey => {
-                "another attestation key signed the quote than the one that is known: verify its key first"
+                "another attestation key signed the quote than the verified one: verify that key first"
             }
             Self::QeReportMismatch => {
                 "the quoting enclave's report does not name the quote's attestation key"
@@ -299,17 +299,17 @@ impl fmt::Display for EvidenceError {
             Self::QeIdentityMismatch => "the quoting enclave is not Intel's: install the released one",
             Self::CollateralForOtherTee => "the collateral is for another kind of TEE than the quote",
             Self::CollateralForOtherProcessor => {
-                "the TCB info is for another family of processors: bring the one of the certificate's FMSPC"
+                "the TCB info is for another family of processors: submit the one for the certificate's FMSPC"
             }
             Self::TdxModuleMismatch => "the TDX module is not one that Intel lists: install a released one",
             Self::NoTcbLevel => {
-                "the platform is older than everything Intel lists: update firmware and microcode"
+                "the platform is older than every level that Intel lists: update firmware and microcode"
             }
             Self::AdvisoryRefused => {
-                "a security advisory that is not accepted applies to the platform: update or reconfigure it"
+                "a security advisory that the policy refuses applies to the platform: update or reconfigure it"
             }
             Self::EvaluationTooOld => {
-                "the collateral is of an older evaluation than required: bring the vendor's current one"
+                "the collateral's evaluation is older than required: submit the vendor's current collateral"
             }
             Self::TcbBelowFloor => {
                 "the platform's firmware or microcode is below the required version: update it"
@@ -326,9 +326,7 @@ impl fmt::Display for EvidenceError {
             Self::UnsafeAttributes => {
                 "the attributes leave the enclave or guest open to its host: start it with the safe ones"
             }
-            Self::SigningKeyMismatch => {
-                "the report says that another kind of key signed it than the certificate's"
-            }
+            Self::SigningKeyMismatch => "the report names another kind of signing key than the certificate",
             Self::DeviceHidden => "the host hides the device's identity: turn the masking of the chip id off",
             Self::FirmwareMismatch => {
                 "the report names other firmware than the device's certificate: read both again after a reset"
@@ -337,7 +335,7 @@ impl fmt::Display for EvidenceError {
                 "there are no reference values for this driver or firmware: use a listed version"
             }
             Self::WrongBinding => {
-                "the evidence was made for another machine, chain, key or moment: collect it anew with what is asked for"
+                "the evidence is bound to another machine, chain, key or anchor: collect new evidence"
             }
         };
         formatter.write_str(text)

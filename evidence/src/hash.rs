@@ -1,8 +1,8 @@
-//! The hash by which this crate names things.
+//! Hash function of this crate.
 
 use crate::Hash;
 
-/// BLAKE2b with 32 bytes of output, over the parts one after the other.
+/// Returns the BLAKE2b hash (32 bytes) of the concatenated parts.
 pub(crate) fn blake2_256(parts: &[&[u8]]) -> Hash {
     let mut state = blake2b_simd::Params::new().hash_length(32).to_state();
     for part in parts {

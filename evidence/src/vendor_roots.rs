@@ -1,14 +1,20 @@
-//! The vendors' root certificates, as they publish them.
+//! Root certificates of the vendors, as published.
 //!
 //! | constant | subject | SHA-256 of the DER | source |
 //! |---|---|---|---|
-//! | [`INTEL_SGX_ROOT`] | Intel SGX Root CA | `44a0196b…fab674d3` | <https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer> |
-//! | [`AMD_ARK_MILAN`] | ARK-Milan | `69d063b4…9a540bcd` | <https://kdsintf.amd.com/vcek/v1/Milan/cert_chain> |
-//! | [`AMD_ARK_GENOA`] | ARK-Genoa | `4c6598d1…103db2f1` | <https://kdsintf.amd.com/vcek/v1/Genoa/cert_chain> |
-//! | [`AMD_ARK_TURIN`] | ARK-Turin | `1f084161…73dd3f6a` | <https://kdsintf.amd.com/vcek/v1/Turin/cert_chain> |
-//! | [`NVIDIA_DEVICE_IDENTITY`] | NVIDIA Device Identity CA | `102bf659…0b167b48` | the package `nv-local-gpu-verifier`, `verifier/certs/verifier_device_root.pem` |
+//! | [`INTEL_SGX_ROOT`] | Intel SGX Root CA | `44a0196b…fab674d3` | [Intel][sgx] |
+//! | [`AMD_ARK_MILAN`] | ARK-Milan | `69d063b4…9a540bcd` | [AMD][milan] |
+//! | [`AMD_ARK_GENOA`] | ARK-Genoa | `4c6598d1…103db2f1` | [AMD][genoa] |
+//! | [`AMD_ARK_TURIN`] | ARK-Turin | `1f084161…73dd3f6a` | [AMD][turin] |
+//! | [`NVIDIA_DEVICE_IDENTITY`] | NVIDIA Device Identity CA | `102bf659…0b167b48` | see below |
 //!
-//! The tests compare them with the whole fingerprints, and with what independent packages ship.
+//! NVIDIA's is in the package `nv-local-gpu-verifier`, file `verifier/certs/verifier_device_root.pem`.
+//! The tests compare them with the full fingerprints and with the roots that independent packages ship.
+//!
+//! [sgx]: https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer
+//! [milan]: https://kdsintf.amd.com/vcek/v1/Milan/cert_chain
+//! [genoa]: https://kdsintf.amd.com/vcek/v1/Genoa/cert_chain
+//! [turin]: https://kdsintf.amd.com/vcek/v1/Turin/cert_chain
 
 use bounded_collections::BoundedVec;
 
@@ -30,10 +36,10 @@ pub const AMD_ARK_GENOA: &[u8] = include_bytes!("../roots/amd-ark-genoa.der");
 /// AMD's root for Turin, valid until May 2048.
 pub const AMD_ARK_TURIN: &[u8] = include_bytes!("../roots/amd-ark-turin.der");
 
-/// NVIDIA's root of device identities, without an end.
+/// NVIDIA's root of device identities, without an end of validity.
 pub const NVIDIA_DEVICE_IDENTITY: &[u8] = include_bytes!("../roots/nvidia-device-identity.der");
 
-/// All of them: what a released chain begins with.
+/// Returns all vendors' roots, the initial set of a released chain.
 pub fn vendor_roots() -> Result<TrustRoots, EvidenceError> {
     let amd = [
         (Product::Milan, AMD_ARK_MILAN),
@@ -47,7 +53,7 @@ pub fn vendor_roots() -> Result<TrustRoots, EvidenceError> {
     };
     for (product, der) in amd {
         let root = TrustRoot::new(der)?;
-        // There is room for eight.
+        // The list has room for eight.
         let _ = roots.amd.try_push(AmdRoot { product, root });
     }
     Ok(roots)

@@ -1,4 +1,5 @@
-// Measures verification of evidence in WebAssembly, in node's engine: the shortest of many runs, in milliseconds.
+// Measures verification of evidence in WebAssembly, in Node's engine: the shortest of many runs, in
+// milliseconds.
 //
 // Usage: node run.mjs FOLDER_OF_SAMPLES FILE.wasm
 

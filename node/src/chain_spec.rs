@@ -1,4 +1,4 @@
-//! The chains that the node knows by name. Their state comes from the runtime's genesis presets.
+//! Built-in chains. Their state comes from the runtime's genesis presets.
 
 use assay_primitives::money::{SS58_PREFIX, TOKEN_DECIMALS, TOKEN_SYMBOL};
 use assay_runtime::{WASM_BINARY, genesis_config_presets::LOCAL_PRESET};
@@ -7,10 +7,10 @@ use polkadot_sdk::{
     sp_genesis_builder::DEV_RUNTIME_PRESET,
 };
 
-/// A chain's specification; it needs no extensions.
+/// Specification of a chain, without extensions.
 pub(crate) type ChainSpec = GenericChainSpec;
 
-/// The specification with that name, or in that file.
+/// Loads the built-in specification with that name, or the one in that file.
 pub(crate) fn load(name_or_path: &str) -> Result<ChainSpec, String> {
     match name_or_path {
         "dev" => from_preset(
@@ -21,11 +21,10 @@ pub(crate) fn load(name_or_path: &str) -> Result<ChainSpec, String> {
         ),
         "local" => from_preset("Assay Local", "assay_local", ChainType::Local, LOCAL_PRESET),
         "" => Err(
-            "no chain was named: give --dev, --chain local, or --chain FILE with a chain specification"
-                .into(),
+            "no chain was given: use --dev, --chain local, or --chain FILE with a chain specification".into(),
         ),
         path if std::path::Path::new(path).exists() => ChainSpec::from_json_file(path.into())
-            .map_err(|error| format!("{path} is no chain specification of this node: {error}")),
+            .map_err(|error| format!("{path} is not a chain specification of this node: {error}")),
         unknown => Err(format!(
             "unknown chain \"{unknown}\": it is neither a file nor one of the built-in chains, \"dev\" and \"local\""
         )),
@@ -34,7 +33,7 @@ pub(crate) fn load(name_or_path: &str) -> Result<ChainSpec, String> {
 
 fn from_preset(name: &str, id: &str, chain_type: ChainType, preset: &str) -> Result<ChainSpec, String> {
     let wasm = WASM_BINARY.ok_or(
-        "this node was built without its runtime (SKIP_WASM_BUILD was set): build it again, or give --chain FILE",
+        "this node was built without its runtime (SKIP_WASM_BUILD was set): rebuild it, or use --chain FILE",
     )?;
     let mut properties = Properties::new();
     properties.insert("tokenSymbol".into(), TOKEN_SYMBOL.into());

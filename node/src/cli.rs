@@ -6,43 +6,43 @@ use std::path::PathBuf;
 use polkadot_sdk::frame_benchmarking_cli;
 use polkadot_sdk::sc_cli;
 
-/// Assay's validator and full node. Without a subcommand it runs.
+/// Assay's validator and full node. Runs the node if no subcommand is given.
 #[derive(Debug, clap::Parser)]
 #[command(version = env!("SUBSTRATE_CLI_IMPL_VERSION"))]
 pub(crate) struct Cli {
-    /// What to do instead of running.
+    /// Subcommand to execute instead of running the node.
     #[command(subcommand)]
     pub(crate) subcommand: Option<Subcommand>,
 
-    /// How to run.
+    /// Options of the running node.
     #[clap(flatten)]
     pub(crate) run: sc_cli::RunCmd,
 
-    /// Keep what runtimes compile to in this folder, so that the next start need not compile them again.
+    /// Cache compiled runtimes in this folder, so that the next start need not compile them again.
     ///
-    /// It is made if it is not there. What is in it is executed: the node does not start unless the folder, all that is
-    /// in it and every folder above it belong to the node's user or to root, and nobody else can write there. Folders
-    /// above it may be sticky, as /tmp is.
+    /// The node creates the folder if it is missing. It executes the contents: it does not start unless the
+    /// folder, everything in it and every folder above it belong to the node's user or to root, and no other
+    /// user can write there. Folders above it may be sticky, as /tmp is.
     #[arg(long, value_name = "FOLDER")]
     pub(crate) compiled_runtimes: Option<PathBuf>,
 }
 
-/// What the node's binary does besides running.
+/// Subcommands of the node's binary.
 #[derive(Debug, clap::Subcommand)]
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Subcommand {
-    /// Make, show and insert keys.
+    /// Generate, show and insert keys.
     #[command(subcommand)]
     Key(sc_cli::KeySubcommand),
 
-    /// Write a chain's specification. Network launchers call it by this name.
+    /// Write a chain's specification, under the name that network launchers call.
     #[allow(deprecated)]
     BuildSpec(sc_cli::BuildSpecCmd),
 
     /// Write a chain's specification.
     ExportChainSpec(sc_cli::ExportChainSpecCmd),
 
-    /// Check a block once more.
+    /// Execute and verify a block again.
     CheckBlock(sc_cli::CheckBlockCmd),
 
     /// Write blocks to a file.
@@ -57,10 +57,10 @@ pub(crate) enum Subcommand {
     /// Delete the chain's database.
     PurgeChain(sc_cli::PurgeChainCmd),
 
-    /// Take the newest blocks back, none that are final.
+    /// Remove the newest blocks; final ones stay.
     Revert(sc_cli::RevertCmd),
 
-    /// Show what the database holds.
+    /// Show the contents of the database.
     ChainInfo(sc_cli::ChainInfoCmd),
 
     /// Measure weights.

@@ -1,4 +1,4 @@
-//! Carries out what the command line asks for.
+//! Execution of the command line.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ impl SubstrateCli for Cli {
     }
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line and executes it.
 pub(crate) fn run() -> polkadot_sdk::sc_cli::Result<()> {
     let cli = Cli::from_args();
 
@@ -123,7 +123,7 @@ pub(crate) fn run() -> polkadot_sdk::sc_cli::Result<()> {
     }
 }
 
-/// Measures the pallets' weights; the other kinds of measurement need no code of this node.
+/// Measures the pallets' weights; the other benchmarks need no code of this node.
 #[cfg(feature = "runtime-benchmarks")]
 fn benchmark(
     cli: &Cli,

@@ -1,9 +1,9 @@
-//! The folder that keeps the machine code to which runtimes compiled.
+//! Folder that caches the machine code of compiled runtimes.
 //!
-//! The node executes what it finds there, so nobody but the node's user and root may be able to change it:
-//! not the files, not the folder, and not what the folder's path leads through. The path is walked from the
-//! root on. Each step is looked at without following links, and only once its parent is known to be safe; so
-//! nobody else can exchange it afterwards, and there is no moment between the check and the use.
+//! The node executes the files in it, so only the node's user and root may be able to change them, the
+//! folder, or the folders on its path. The path is walked from the root. Each step is checked without
+//! following links, and only after its parent was found safe. So no other user can replace a step afterwards,
+//! and there is no race between check and use.
 
 use std::{
     collections::VecDeque,
@@ -14,110 +14,110 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-/// Mode bits by which others than the owner can write.
+/// Mode bits that let others than the owner write.
 const OTHERS_WRITE: u32 = 0o022;
 
-/// Mode bits by which others than the owner can use a folder or file at all.
+/// Mode bits that let others than the owner use a folder or file at all.
 const OTHERS_USE: u32 = 0o077;
 
 /// Mode bit of a folder in which only an entry's owner can rename or remove it, such as `/tmp`.
 const STICKY: u32 = 0o1000;
 
-/// User number of root.
+/// User id of root.
 const ROOT: u32 = 0;
 
-/// Links that a path may lead through, as many as Linux follows.
+/// Maximum number of links on a path, the same as Linux's.
 const MAX_LINKS: usize = 40;
 
-/// Entries that are looked at in the folder: more than the compiler's cache keeps there.
+/// Maximum number of entries that are checked: more than the compiler's cache keeps.
 const MAX_ENTRIES: usize = 200_000;
 
 /// Reason why a folder is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FolderError {
-    /// The system said so.
+    /// Error of the file system.
     #[error("{}: {source}", path.display())]
     System {
-        /// Where.
+        /// Path of the failed operation.
         path: PathBuf,
         /// Cause.
         source: io::Error,
     },
 
-    /// Somebody else owns the folder, something in it, or something on the way to it.
+    /// Another user owns the folder, something in it, or a folder on its path.
     #[error(
-        "{} belongs to the user with the number {owner}, who can put code there that the node would execute; name a \
-         folder below one of your own, or have it removed",
+        "{} belongs to user id {owner}, who can put code there that the node would execute; name a folder below one of \
+         your own, or have it removed",
         path.display()
     )]
     ForeignOwner {
-        /// Path of another owner.
+        /// Path with the foreign owner.
         path: PathBuf,
-        /// The owner's number.
+        /// User id of the owner.
         owner: u32,
     },
 
-    /// Others can write into the folder, something in it, or something on the way to it.
+    /// Other users can write into the folder, something in it, or a folder on its path.
     #[error(
-        "others can write into {0}, and what is found there is executed; `chmod go-w {0}`, and empty the folder if you \
-         do not know who did",
+        "other users can write into {0}, and the node executes its contents; run `chmod go-w {0}`, and empty the folder \
+         if you do not know who wrote there",
         path.display()
     )]
     OthersWrite {
-        /// Where.
+        /// Path that others can write to.
         path: PathBuf,
     },
 
-    /// The path, or a part of it, is no folder.
+    /// The path, or a part of it, is not a folder.
     #[error("{} is not a folder; name another, or remove it", path.display())]
     NotFolder {
-        /// Path of what is there.
+        /// Path of the other entry.
         path: PathBuf,
     },
 
-    /// The path leads through too many links, or in a circle.
+    /// The path contains too many links, or a loop.
     #[error("{} leads through more than {MAX_LINKS} links; name the folder itself", path.display())]
     TooManyLinks {
-        /// The path as it was given.
+        /// Path as given.
         path: PathBuf,
     },
 
-    /// Something in the folder is neither a file nor a folder: a link, for one.
-    #[error("{} is neither a file nor a folder, and the node made nothing else there; remove it", path.display())]
+    /// An entry of the folder is neither a file nor a folder: a link, for example.
+    #[error("{} is neither a file nor a folder, and the node creates nothing else there; remove it", path.display())]
     NotFile {
-        /// Path of what is there.
+        /// Path of the entry.
         path: PathBuf,
     },
 
-    /// There is more in the folder than the node ever puts there.
+    /// The folder has more entries than the node ever creates.
     #[error("{} holds more than {MAX_ENTRIES} files; empty it", path.display())]
     TooManyEntries {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
 }
 
-/// Returns the folder's real path. Makes what of it is not there, for its owner alone.
+/// Returns the folder's real path. Creates missing parts for their owner alone.
 ///
-/// Fails where anybody but the node's user and root can change what is in it.
+/// Fails if anyone but the node's user and root can change the contents.
 pub(crate) fn own_folder(folder: &Path) -> Result<PathBuf, FolderError> {
     folder_of(folder, rustix::process::geteuid().as_raw())
 }
 
-/// As [`own_folder`], for a node that runs as that user.
+/// Does the same as [`own_folder`], for a node that runs as that user.
 fn folder_of(folder: &Path, user: u32) -> Result<PathBuf, FolderError> {
     let real = walk(folder, user)?;
     let metadata = look_at(&real)?;
     ensure_owner(&real, &metadata, user)?;
-    // Not even in a sticky folder: the compiler's cache makes new files there.
+    // A sticky folder is refused too: the compiler's cache creates new files there.
     ensure_closed(&real, &metadata)?;
-    // Where others cannot get in at all, a user's own files need no further protection.
+    // If others cannot enter at all, a user's own files need no further protection.
     let is_private = metadata.mode() & OTHERS_USE == 0;
     check_entries(&real, user, is_private)?;
     Ok(real)
 }
 
-/// Follows a path from the root to a folder, and makes what is missing.
+/// Follows a path from the root to a folder, and creates missing folders.
 fn walk(folder: &Path, user: u32) -> Result<PathBuf, FolderError> {
     let absolute = std::path::absolute(folder).map_err(|source| FolderError::System {
         path: folder.to_owned(),
@@ -131,7 +131,7 @@ fn walk(folder: &Path, user: u32) -> Result<PathBuf, FolderError> {
 
     while let Some(name) = ahead.pop_front() {
         if name == ".." {
-            // Where it leads was walked through before.
+            // The parent was checked before.
             reached.pop();
             continue;
         }
@@ -158,7 +158,7 @@ fn walk(folder: &Path, user: u32) -> Result<PathBuf, FolderError> {
     Ok(reached)
 }
 
-/// Puts a path's steps before those that are still to be gone.
+/// Puts the steps of a path before the remaining ones.
 fn push_front(ahead: &mut VecDeque<OsString>, path: &Path) {
     for component in path.components().rev() {
         match component {
@@ -169,7 +169,7 @@ fn push_front(ahead: &mut VecDeque<OsString>, path: &Path) {
     }
 }
 
-/// Returns what is at a path, without following a link.
+/// Returns the metadata of a path without following a link.
 fn look_at(path: &Path) -> Result<Metadata, FolderError> {
     path.symlink_metadata().map_err(|source| FolderError::System {
         path: path.to_owned(),
@@ -177,7 +177,7 @@ fn look_at(path: &Path) -> Result<Metadata, FolderError> {
     })
 }
 
-/// As [`look_at`]; makes a folder for its owner alone where nothing is.
+/// Does the same as [`look_at`]; creates a missing folder for its owner alone.
 fn look_at_or_make(path: &Path) -> Result<Metadata, FolderError> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -189,7 +189,7 @@ fn look_at_or_make(path: &Path) -> Result<Metadata, FolderError> {
         }
     }
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        // Somebody was quicker: it is checked like anything that was there before.
+        // Another process created it first: check it like any existing folder.
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(FolderError::System {
             path: path.to_owned(),
             source: error,
@@ -198,7 +198,7 @@ fn look_at_or_make(path: &Path) -> Result<Metadata, FolderError> {
     }
 }
 
-/// Checks a folder on the way: nobody else may be able to exchange what it holds.
+/// Checks a folder on the path: no other user may be able to replace its entries.
 fn ensure_step(path: &Path, metadata: &Metadata, user: u32) -> Result<(), FolderError> {
     if !metadata.is_dir() {
         return Err(FolderError::NotFolder {
@@ -207,13 +207,13 @@ fn ensure_step(path: &Path, metadata: &Metadata, user: u32) -> Result<(), Folder
     }
     ensure_owner(path, metadata, user)?;
     if metadata.mode() & STICKY != 0 {
-        // Others can add to it. What they added is theirs, and refused at the next step.
+        // Others can add entries. They own these, which the next step refuses.
         return Ok(());
     }
     ensure_closed(path, metadata)
 }
 
-/// Checks that something belongs to the node's user or to root.
+/// Checks that the node's user or root owns the entry.
 fn ensure_owner(path: &Path, metadata: &Metadata, user: u32) -> Result<(), FolderError> {
     let owner = metadata.uid();
     if owner == user || owner == ROOT {
@@ -225,7 +225,7 @@ fn ensure_owner(path: &Path, metadata: &Metadata, user: u32) -> Result<(), Folde
     })
 }
 
-/// Checks that nobody but its owner can write.
+/// Checks that only the owner can write.
 fn ensure_closed(path: &Path, metadata: &Metadata) -> Result<(), FolderError> {
     if metadata.mode() & OTHERS_WRITE == 0 {
         return Ok(());
@@ -235,7 +235,7 @@ fn ensure_closed(path: &Path, metadata: &Metadata) -> Result<(), FolderError> {
     })
 }
 
-/// Checks everything that is in the folder: it was put there when the folder may have been open to others.
+/// Checks all entries of the folder: they may date from a time when others could write into it.
 fn check_entries(folder: &Path, user: u32, is_private: bool) -> Result<(), FolderError> {
     let mut ahead = vec![folder.to_owned()];
     let mut seen = 0;
@@ -253,7 +253,7 @@ fn check_entries(folder: &Path, user: u32, is_private: bool) -> Result<(), Folde
             }
             let entry = entry.map_err(failed)?.path();
             let metadata = match look_at(&entry) {
-                // Another node that shares the folder has just cleared it away.
+                // Another node that shares the folder has just removed it.
                 Err(FolderError::System { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                     continue;
                 }
@@ -287,7 +287,7 @@ mod tests {
 
     use super::*;
 
-    /// A user number that is neither root's nor the tests'.
+    /// User id that is neither root's nor the tests'.
     const SOMEBODY: u32 = 65_534;
 
     fn set_mode(path: &Path, mode: u32) {
@@ -302,8 +302,8 @@ mod tests {
         rustix::process::geteuid().as_raw()
     }
 
-    /// Whose eyes see something as somebody else's: root's, when the tests can give it away, and otherwise
-    /// those of a user to whom nothing here belongs.
+    /// Returns the user for whom the entry is foreign: root, if the tests can give it away, otherwise a user
+    /// who owns nothing here.
     fn stranger_to(path: &Path) -> u32 {
         if current_user() != ROOT {
             return current_user() + 1;
@@ -313,8 +313,7 @@ mod tests {
         ROOT
     }
 
-    /// Asserts that the folder is refused to that user for its owner, or for that of something in it or above
-    /// it.
+    /// Asserts that the folder is refused to that user because of its owner, or that of an entry or parent.
     fn assert_foreign(home: &TempDir, folder: &Path, user: u32, culprit: &Path) {
         match folder_of(folder, user).unwrap_err() {
             FolderError::ForeignOwner { path, owner } if user == ROOT => {
@@ -338,7 +337,7 @@ mod tests {
         assert!(error.to_string().contains("`chmod go-w "), "{error}");
     }
 
-    /// A home of the tests' user, by its real path.
+    /// Returns a home folder of the tests' user, by its real path.
     fn home() -> (TempDir, PathBuf) {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().canonicalize().unwrap();
@@ -353,7 +352,7 @@ mod tests {
         for made in ["a", "a/b", "a/b/c"] {
             assert_eq!(mode_of(&path.join(made)), 0o700, "{made}");
         }
-        assert_eq!(own_folder(&folder).unwrap(), folder, "it may be there already");
+        assert_eq!(own_folder(&folder).unwrap(), folder, "it may exist already");
         assert_eq!(own_folder(&path.join("a/./b/../b/c")).unwrap(), folder);
     }
 
@@ -477,7 +476,7 @@ mod tests {
         set_mode(&file, 0o644);
         set_mode(&inner, 0o775);
         assert_others_write(&path, &inner);
-        // As a node makes them that runs with a umask of 002.
+        // With the mode that a node with a umask of 002 creates.
         set_mode(&path, 0o700);
         assert_eq!(own_folder(&path).unwrap(), path);
     }

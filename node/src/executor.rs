@@ -1,4 +1,4 @@
-//! What runs the runtime's WebAssembly, and where the machine code that it compiles to is kept.
+//! Executor of the runtime's WebAssembly, with an optional cache of the compiled machine code.
 
 use std::path::Path;
 
@@ -10,20 +10,20 @@ use polkadot_sdk::{
 
 use crate::compiled_runtimes::own_folder;
 
-/// What the runtime may call of its host.
+/// Host functions of the runtime.
 #[cfg(not(feature = "runtime-benchmarks"))]
 pub(crate) type HostFunctions = sp_io::SubstrateHostFunctions;
 
-/// What the runtime may call of its host while it is measured.
+/// Host functions of the runtime under benchmark.
 #[cfg(feature = "runtime-benchmarks")]
 pub(crate) type HostFunctions = (
     sp_io::SubstrateHostFunctions,
     polkadot_sdk::frame_benchmarking::benchmarking::HostFunctions,
 );
 
-/// An executor that keeps machine code in the folder `compiled_runtimes`, if there is one.
+/// Creates an executor that caches machine code in the folder `compiled_runtimes`, if given.
 ///
-/// Otherwise that of `sc_service::new_wasm_executor`, which cannot be told of a folder, neither before nor after.
+/// Otherwise the same as `sc_service::new_wasm_executor`, which has no way to set a folder, before or after.
 pub(crate) fn new_executor(
     config: &ExecutorConfiguration,
     compiled_runtimes: Option<&Path>,
@@ -31,7 +31,7 @@ pub(crate) fn new_executor(
     let heap = config
         .default_heap_pages
         .map_or(DEFAULT_HEAP_ALLOC_STRATEGY, |pages| HeapAllocStrategy::Static {
-            // More than 2^32 pages of 64 KiB are no size of a memory: as many as there can be are meant.
+            // No memory has more than 2^32 pages of 64 KiB: the maximum is meant.
             extra_pages: u32::try_from(pages).unwrap_or(u32::MAX),
         });
     let mut builder = WasmExecutor::builder()
@@ -43,7 +43,7 @@ pub(crate) fn new_executor(
     if let Some(folder) = compiled_runtimes {
         let folder = own_folder(folder).map_err(|error| {
             ServiceError::Other(format!(
-                "nothing can be kept in the folder of --compiled-runtimes, {}: {error}",
+                "--compiled-runtimes {} cannot be used: {error}",
                 folder.display()
             ))
         })?;

@@ -1,4 +1,4 @@
-//! Tells the chain which block this node holds for finalized: the inherent of `pallet-finality-view`.
+//! Inherent of `pallet-finality-view`: tells the chain which block this node regards as final.
 
 use assay_primitives::finality::{INHERENT_IDENTIFIER, InherentType};
 use assay_runtime::OpaqueBlock as Block;
@@ -8,13 +8,13 @@ use polkadot_sdk::{
     sp_inherents::{self, InherentData, InherentIdentifier},
 };
 
-/// Height that the node holds for finalized when a block is made or checked.
+/// Height that the node regards as final when it makes or checks a block.
 pub(crate) struct InherentDataProvider {
     finalized: InherentType,
 }
 
 impl InherentDataProvider {
-    /// Asks the node's database.
+    /// Reads the height from the node's database.
     pub(crate) fn from_client(client: &impl HeaderBackend<Block>) -> Self {
         Self {
             finalized: client.info().finalized_number,
@@ -33,10 +33,10 @@ impl sp_inherents::InherentDataProvider for InherentDataProvider {
         identifier: &InherentIdentifier,
         _: &[u8],
     ) -> Option<Result<(), sp_inherents::Error>> {
-        // The runtime knows one error: the statement is missing.
+        // The runtime has only one error: the statement is missing.
         (*identifier == INHERENT_IDENTIFIER).then(|| {
             Err(sp_inherents::Error::Application(
-                "the block does not state which block its author holds for finalized".into(),
+                "the block does not state which block its author regards as final".into(),
             ))
         })
     }

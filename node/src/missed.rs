@@ -1,8 +1,9 @@
 //! Reports machines that owed an answer to a hardware challenge and gave none.
 //!
-//! Every validator's node does this, and nobody is paid for it: whoever earned by a missing answer would gain
-//! by causing one. All make the same transaction, so the first one counts. While a round can be reported, its
-//! machines are gone through again and again, so that a report that did not get into a block is made anew.
+//! Every validator's node does this without a reward: a reward for a missing answer would be an incentive to
+//! cause one. All nodes make the same transaction, so only the first one counts. While a round can be
+//! reported, its machines are scanned repeatedly, so that a report that did not get into a block is made
+//! again.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,39 +23,39 @@ use polkadot_sdk::{
     sp_keystore::KeystorePtr,
 };
 
-/// Most reports given to the pool at one block: what blocks have room for besides everything else.
+/// Maximum number of reports submitted per block: as many as blocks have room for besides everything else.
 const MAX_REPORTS_PER_BLOCK: usize = 64;
 
-/// Most pages that are looked at in one block: 10,000 machines.
+/// Maximum number of pages scanned per block: 10,000 machines.
 const MAX_PAGES_PER_BLOCK: u32 = 10;
 
-/// Blocks after which the machines of a round are gone through again.
+/// Blocks after which the machines of a round are scanned again.
 const REPEAT_AFTER_BLOCKS: u32 = 10;
 
-/// What reporting needs of the node.
-pub(crate) struct Dependencies<Client, Pool, Sync> {
+/// MissedReportDependencies of [`run`].
+pub(crate) struct MissedReportDependencies<Client, Pool, Syncing> {
     pub(crate) client: Arc<Client>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) sync: Sync,
+    pub(crate) sync: Syncing,
     pub(crate) keystore: KeystorePtr,
 }
 
-/// How far a round was gone through.
+/// Progress of the scan of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
-    /// The next page starts here.
+    /// The next page starts at this machine.
     At(MachineId),
-    /// All of it; again after so many blocks.
+    /// The scan is complete and starts again after so many blocks.
     Done(u32),
 }
 
 /// Reports as long as the node runs.
-pub(crate) async fn run<Client, Pool, Sync>(dependencies: Dependencies<Client, Pool, Sync>)
+pub(crate) async fn run<Client, Pool, Syncing>(dependencies: MissedReportDependencies<Client, Pool, Syncing>)
 where
-    Client: ProvideRuntimeApi<Block> + BlockchainEvents<Block> + Send + std::marker::Sync + 'static,
+    Client: ProvideRuntimeApi<Block> + BlockchainEvents<Block> + Send + Sync + 'static,
     Client::Api: HardwareChallengeApi<Block> + AvailabilityApi<Block, AccountId>,
     Pool: TransactionPool<Block = Block> + 'static,
-    Sync: SyncOracle,
+    Syncing: SyncOracle,
 {
     let mut rounds = BTreeMap::new();
     let mut blocks = dependencies.client.import_notification_stream();
@@ -63,14 +64,14 @@ where
             continue;
         }
         if let Err(error) = report(&dependencies, block.hash, &mut rounds).await {
-            log::warn!(target: "challenge", "the runtime could not be asked who gave no answer: {error}");
+            log::warn!(target: "challenge", "cannot ask the runtime for missing answers: {error}");
         }
     }
 }
 
-/// Goes on with every round that can be reported.
-async fn report<Client, Pool, Sync>(
-    node: &Dependencies<Client, Pool, Sync>,
+/// Continues the scan of every round that can be reported.
+async fn report<Client, Pool, Syncing>(
+    node: &MissedReportDependencies<Client, Pool, Syncing>,
     at: Hash,
     rounds: &mut BTreeMap<RoundId, Progress>,
 ) -> Result<(), ApiError>
@@ -107,7 +108,8 @@ where
     Ok(())
 }
 
-/// The machines of a page that are reported now, and where to go on: with the first that there is no room for.
+/// Returns the machines of a page to report now, and the next start of the scan: the first machine without
+/// room.
 fn shared_out(page: MissedPage, room: usize) -> (Vec<MachineId>, Progress) {
     let mut now = page.machines;
     let after = match now.get(room) {
@@ -120,7 +122,7 @@ fn shared_out(page: MissedPage, room: usize) -> (Vec<MachineId>, Progress) {
     (now, after)
 }
 
-/// Takes up rounds that are new, forgets those that are over, and lets a block pass for the others.
+/// Adds new rounds, drops those that are over, and counts a block down for the others.
 fn follow(rounds: &mut BTreeMap<RoundId, Progress>, reportable: &[RoundId]) {
     rounds.retain(|round, _| reportable.contains(round));
     for round in reportable {
@@ -133,9 +135,9 @@ fn follow(rounds: &mut BTreeMap<RoundId, Progress>, reportable: &[RoundId]) {
     }
 }
 
-/// Returns true where this node holds the key of one of the session's validators.
-fn is_validator<Client, Pool, Sync>(
-    node: &Dependencies<Client, Pool, Sync>,
+/// Returns true if this node holds the key of one of the session's validators.
+fn is_validator<Client, Pool, Syncing>(
+    node: &MissedReportDependencies<Client, Pool, Syncing>,
     at: Hash,
 ) -> Result<bool, ApiError>
 where
@@ -151,9 +153,9 @@ where
     Ok(false)
 }
 
-/// Gives a report to the pool. That another one was first is nothing to speak of.
-async fn send<Client, Pool, Sync>(
-    node: &Dependencies<Client, Pool, Sync>,
+/// Submits a report to the pool. Ignores that another node was first.
+async fn send<Client, Pool, Syncing>(
+    node: &MissedReportDependencies<Client, Pool, Syncing>,
     at: Hash,
     round: RoundId,
     machine: MachineId,
@@ -181,7 +183,7 @@ where
         ),
         Err(error) => log::debug!(
             target: "challenge",
-            "the report of machine {machine} in round {round} was not taken: {error}"
+            "the report of machine {machine} in round {round} was refused: {error}"
         ),
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Puts the node together: client, pool, consensus, network, RPC.
+//! Assembly of the node: client, pool, consensus, network, RPC.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
     finality, missed, prober, rpc,
 };
 
-/// The client with the runtime that it runs.
+/// Client with the runtime that it executes.
 pub(crate) type FullClient =
     sc_service::TFullClient<Block, RuntimeApi, sc_executor::WasmExecutor<HostFunctions>>;
 
@@ -53,13 +53,13 @@ type Inherents = (
 type InherentFactory = Arc<dyn CreateInherentDataProviders<Block, (), InherentDataProviders = Inherents>>;
 type FullPool = sc_transaction_pool::TransactionPoolHandle<Block, FullClient>;
 
-/// A justification is kept for at least every so many blocks, so that other chains and light clients can follow.
+/// Maximum number of blocks between two stored justifications, which other chains and light clients need.
 const GRANDPA_JUSTIFICATION_PERIOD: u32 = 512;
 
-/// Upper bound on how often GRANDPA repeats what it has said to its peers.
+/// Minimum time between two repetitions of GRANDPA's messages to its peers.
 const GRANDPA_GOSSIP_INTERVAL: Duration = Duration::from_millis(333);
 
-/// What consensus needs from [`new_partial`] to [`new_full`].
+/// NodeParts of consensus that [`new_partial`] passes to [`new_full`].
 pub(crate) struct Consensus {
     block_import: FullBabeImport,
     babe_link: sc_consensus_babe::BabeLink<Block>,
@@ -68,8 +68,8 @@ pub(crate) struct Consensus {
     telemetry: Option<Telemetry>,
 }
 
-/// The node's parts that need no network, enough for the subcommands that work on the database.
-pub(crate) type Parts = PartialComponents<
+/// NodeParts of the node without a network, enough for the subcommands that work on the database.
+pub(crate) type NodeParts = PartialComponents<
     FullClient,
     FullBackend,
     FullSelectChain,
@@ -78,8 +78,8 @@ pub(crate) type Parts = PartialComponents<
     Consensus,
 >;
 
-/// The inherents of a block: its slot and its time, both by this machine's clock, and what this node holds
-/// for finalized.
+/// Creates the inherents of a block: its slot and time, both by this machine's clock, and the block that this
+/// node regards as final.
 fn inherents(client: &FullClient, slot_duration: SlotDuration) -> Inherents {
     let timestamp = sp_timestamp::InherentDataProvider::from_system_time();
     (
@@ -89,13 +89,13 @@ fn inherents(client: &FullClient, slot_duration: SlotDuration) -> Inherents {
     )
 }
 
-/// Makes the node's parts that need no network.
+/// Creates the node's parts without a network.
 ///
-/// `compiled_runtimes` is the folder that keeps what runtimes compile to, if any does.
+/// `compiled_runtimes` is the folder that caches compiled runtimes, if given.
 pub(crate) fn new_partial(
     config: &Configuration,
     compiled_runtimes: Option<&Path>,
-) -> Result<Parts, ServiceError> {
+) -> Result<NodeParts, ServiceError> {
     let telemetry = config
         .telemetry_endpoints
         .clone()
@@ -112,7 +112,7 @@ pub(crate) fn new_partial(
             config,
             telemetry.as_ref().map(|(_, telemetry)| telemetry.handle()),
             new_executor(&config.executor, compiled_runtimes)?,
-            // Justified blocks stay, so that a node that pruned its past can still serve warp sync.
+            // Justified blocks stay, so that a pruned node can still serve warp sync.
             vec![Arc::new(sc_consensus_grandpa::GrandpaPruningFilter)],
         )?;
     let client = Arc::new(client);
@@ -187,7 +187,7 @@ pub(crate) fn new_partial(
     })
 }
 
-/// Makes and starts the whole node.
+/// Creates and starts the whole node.
 ///
 /// `compiled_runtimes` as for [`new_partial`].
 pub(crate) fn new_full<Network>(
@@ -271,7 +271,7 @@ where
             transaction_pool: Some(OffchainTransactionPoolFactory::new(transaction_pool.clone())),
             network_provider: Arc::new(network),
             is_validator: role.is_authority(),
-            // Nothing in the runtime asks for URLs: machines are probed by `prober`, which sees to where that goes.
+            // Nothing in the runtime requests URLs: `prober` probes machines, and restricts the targets.
             enable_http_requests: false,
             custom_extensions: |_| Vec::new(),
         })?;
@@ -293,7 +293,7 @@ where
         let finality_proofs =
             FinalityProofProvider::new_for_service(backend.clone(), Some(authority_set.clone()));
         Box::new(move |subscription_executor| {
-            rpc::methods(rpc::Dependencies {
+            rpc::methods(rpc::RpcDependencies {
                 client: client.clone(),
                 pool: pool.clone(),
                 select_chain: select_chain.clone(),
@@ -350,7 +350,7 @@ where
                 async move { Ok(inherents) }
             },
             force_authoring,
-            // Without finality the chain slows down instead of running away from it.
+            // Without finality the chain slows down instead of running far ahead.
             backoff_authoring_blocks: Some(
                 sc_consensus_slots::BackoffAuthoringOnFinalizedHeadLagging::default(),
             ),
@@ -365,7 +365,7 @@ where
     }
 
     if role.is_authority() {
-        let duty = prober::run(prober::Dependencies {
+        let duty = prober::run(prober::ProberDependencies {
             client: client.clone(),
             pool: transaction_pool.clone(),
             sync: sync_service.clone(),
@@ -376,7 +376,7 @@ where
         task_manager
             .spawn_handle()
             .spawn("prober", Some("availability"), duty);
-        let reports = missed::run(missed::Dependencies {
+        let reports = missed::run(missed::MissedReportDependencies {
             client: client.clone(),
             pool: transaction_pool.clone(),
             sync: sync_service.clone(),

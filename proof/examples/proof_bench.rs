@@ -1,11 +1,13 @@
-//! Measures the prover for CPUs beside the plain memory copy, and the verifier; no assertion, only figures.
+//! Measures the prover for CPUs beside a plain memory copy, and the verifier. Prints figures, asserts
+//! nothing.
 //!
 //! ```text
 //! cargo run --release -p assay-proof --example proof_bench -- \
 //!     [ITEMS [FILL_DOUBLE_ROUNDS [LANES_LOG2 [STEPS [THREADS [STORED_PERCENT...]]]]]]
 //! ```
 //!
-//! `THREADS` 0 means all cores. For each `STORED_PERCENT` it measures somebody who stores only so much.
+//! `THREADS` 0 means all cores. Each `STORED_PERCENT` adds a measurement of a prover that stores only so
+//! much.
 
 use std::{
     error::Error,
@@ -24,7 +26,7 @@ use rayon::{ThreadPoolBuilder, prelude::*};
 /// Bytes that one thread copies at a time.
 const COPY_PART_BYTES: usize = 1 << 20;
 
-/// Most bytes that are copied.
+/// Maximum number of bytes that are copied.
 const COPY_BYTES: u64 = 1 << 30;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -117,7 +119,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Bytes per second of copying half of so much memory to the other half, the best of three.
+/// Returns the bytes per second when one half of so much memory is copied to the other, the best of three
+/// runs.
 fn copy_rate(bytes: u64, threads: Option<NonZeroUsize>) -> Result<f64, Box<dyn Error>> {
     let half = usize::try_from(bytes.min(COPY_BYTES) / 2)?;
     let pool = ThreadPoolBuilder::new()

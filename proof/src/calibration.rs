@@ -1,8 +1,7 @@
-//! How long somebody takes who stores only a part of the items: for the choice of parameters, and for tests.
+//! Measures a prover that stores only a fraction of the items, for the choice of parameters and for tests.
 //!
-//! The cheat here is a good one: it makes missing items with the same vector instructions as the honest prover,
-//! and collects what is missing over many lanes, so that no vector goes half empty. Its answer is right; it is
-//! only late.
+//! This cheat is an efficient one: it makes missing items with the same vector instructions as the honest
+//! prover, and collects them over many lanes so that vectors are full. Its answer is right, but late.
 
 use std::{
     num::NonZeroUsize,
@@ -11,50 +10,50 @@ use std::{
 
 use crate::{
     Hash,
-    lane::{LANE_DOMAIN, STEP_DOUBLE_ROUNDS, item_index},
-    params::ChallengeParams,
+    lane::{LANE_DOMAIN, item_index},
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{Words, block},
     prover::{Items, Kernel, LANES_SIDE_BY_SIDE, Pool, ProverError, Tree, Watch, walk_pieces},
 };
 
-/// Binary logarithm of the lanes whose missing items are made together.
+/// Binary logarithm of the number of lanes whose missing items are made together.
 const TOGETHER_LOG2: u8 = 10;
 
-/// How much of the items is stored.
+/// Fraction of the items that is stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct StoredFraction {
     percent: u8,
 }
 
 impl StoredFraction {
-    /// So many of a hundred items; more than a hundred means all.
+    /// Returns the fraction of so many percent; more than a hundred means all items.
     pub fn from_percent(percent: u8) -> Self {
         Self {
             percent: percent.min(100),
         }
     }
 
-    /// How many of so many items are stored; those are the first ones.
+    /// Returns the number of stored items out of `items`; the first ones are stored.
     pub fn of(self, items: u32) -> u32 {
         // At most `items`, since the fraction is at most one.
         (u64::from(items) * u64::from(self.percent) / 100) as u32
     }
 }
 
-/// What a commit with a fraction of the items came to.
+/// Result of a commit with a fraction of the items.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FractionCommit {
-    /// The top of the tree: the same as an honest prover's.
+    /// Merkle root, the same as an honest prover's.
     pub root: Hash,
-    /// Time of making the items that are stored.
+    /// Time spent on the stored items.
     pub fill_time: Duration,
-    /// Time of walking the lanes, making the items that are not stored, and building the tree.
+    /// Time spent on the walk, including the items that are not stored, and on the tree.
     pub walk_time: Duration,
 }
 
-/// Commits while storing only a fraction of the items and making the others at every read.
+/// Commits with only a fraction of the items stored; makes the others at every read.
 ///
-/// `threads` is all cores when `None`.
+/// Uses all cores if `threads` is `None`.
 pub fn commit_with_fraction(
     params: &ChallengeParams,
     seed: &Hash,
@@ -100,7 +99,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Walks lanes in step, so that what is missing for all of them is made together.
+    /// Walks lanes in lockstep, so that the missing items of all of them are made together.
     fn walk(&self, first_lane: u32, accumulators: &mut [Words]) {
         for (lane, accumulator) in (first_lane..).zip(accumulators.iter_mut()) {
             *accumulator = block(self.seed, LANE_DOMAIN, lane, STEP_DOUBLE_ROUNDS);

@@ -2,50 +2,47 @@
 
 use crate::{
     Hash,
-    params::ChallengeParams,
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{Words, block, permute_add, xor},
 };
 
-/// Domain of the blocks that items are.
+/// Domain separator of the blocks that items are made of.
 const ITEM_DOMAIN: u32 = 1;
 
-/// Domain of the blocks that lanes start from.
+/// Domain separator of the blocks from which lanes start.
 pub const LANE_DOMAIN: u32 = 2;
 
-/// Double rounds of a lane's start and of each of its steps.
-pub const STEP_DOUBLE_ROUNDS: u16 = 4;
-
-/// The item of an index.
+/// Returns the item with this index.
 pub fn item(seed: &Hash, index: u32, fill_double_rounds: u16) -> Words {
     block(seed, ITEM_DOMAIN, index, fill_double_rounds)
 }
 
-/// The state that the item of index zero is made from.
+/// Returns the ChaCha state from which the item of index zero is made.
 #[cfg(all(feature = "std", target_arch = "x86_64"))]
 pub(crate) fn initial_item_state(seed: &Hash) -> Words {
     crate::permute::initial_state(seed, ITEM_DOMAIN, 0)
 }
 
-/// The index that a lane reads next: its first word, scaled from 2^32 down to the number of items.
+/// Returns the index that a lane reads next: its first word, scaled from 2^32 down to the number of items.
 pub fn item_index(accumulator: &Words, items: u32) -> u32 {
     item_index_of_word(accumulator[0], items)
 }
 
-/// [`item_index`] for who has only the first word.
+/// Returns [`item_index`] from the first word alone.
 #[inline]
 pub(crate) fn item_index_of_word(first_word: u32, items: u32) -> u32 {
-    // The product is below 2^32 × items, so what is left of it after the shift is below `items`.
+    // The product is below 2^32 × items, so the shifted value is below `items`.
     ((u64::from(first_word) * u64::from(items)) >> 32) as u32
 }
 
-/// The end of a lane, computed without memory: each item is made when it is read.
+/// Returns the end of a lane without stored items: each item is made when it is read.
 pub fn lane(params: &ChallengeParams, seed: &Hash, lane: u32) -> Words {
     walk(params, seed, lane, |index| {
         item(seed, index, params.fill_double_rounds)
     })
 }
 
-/// The end of a lane whose items come from `read`.
+/// Returns the end of a lane whose items come from `read`.
 pub(crate) fn walk(
     params: &ChallengeParams,
     seed: &Hash,

@@ -1,8 +1,8 @@
-//! The tree over the ends of the lanes: BLAKE3, exactly as many levels as lanes have bits.
+//! Merkle tree over the ends of the lanes: BLAKE3, with exactly as many levels as a lane number has bits.
 
 use crate::{Hash, permute::Words};
 
-/// The leaf of a lane's end.
+/// Returns the leaf for a lane's end.
 pub fn leaf(accumulator: &Words) -> Hash {
     let mut bytes = [0; 64];
     for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(accumulator) {
@@ -11,9 +11,9 @@ pub fn leaf(accumulator: &Words) -> Hash {
     *blake3::hash(&bytes).as_bytes()
 }
 
-/// The node above two nodes.
+/// Returns the node above two nodes.
 ///
-/// Leaves and nodes are both hashes of 64 bytes; that a node cannot pass as a leaf follows from the fixed depth.
+/// Leaves and nodes are both hashes of 64 bytes; the fixed depth prevents that a node passes as a leaf.
 pub fn node(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [0; 64];
     bytes[..32].copy_from_slice(left);
@@ -21,7 +21,8 @@ pub fn node(left: &Hash, right: &Hash) -> Hash {
     *blake3::hash(&bytes).as_bytes()
 }
 
-/// The top of the path that starts at the leaf of `lane`; `siblings` begin at the level of the leaves.
+/// Returns the root of the path that starts at the leaf of `lane`; `siblings` begin at the level of the
+/// leaves.
 ///
 /// The caller checks that there is exactly one sibling for each level, and that the lane has no more bits.
 pub fn root_of_path(leaf: Hash, lane: u32, siblings: &[Hash]) -> Hash {

@@ -1,4 +1,4 @@
-//! What a hardware class is challenged with.
+//! Challenge parameters of a hardware class.
 
 use core::{fmt, ops::RangeInclusive};
 
@@ -6,10 +6,11 @@ use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 use serde::{Deserialize, Serialize};
 
-use crate::lane::STEP_DOUBLE_ROUNDS;
-
-/// Bytes of one item, the unit of every read: a cache line.
+/// Length of an item in bytes, the unit of every read: a cache line.
 pub const ITEM_BYTES: u64 = 64;
+
+/// Double rounds of a lane's start and of each of its steps.
+pub const STEP_DOUBLE_ROUNDS: u16 = 4;
 
 /// Allowed numbers of items. The upper end keeps an index in 32 bits.
 pub const ITEMS: RangeInclusive<u32> = 1 << 10..=u32::MAX;
@@ -23,12 +24,12 @@ pub const LANES_LOG2: RangeInclusive<u8> = 4..=30;
 /// Allowed reads per lane.
 pub const STEPS: RangeInclusive<u16> = 1..=4096;
 
-/// Allowed numbers of lanes that are opened.
+/// Allowed numbers of opened lanes.
 pub const OPENINGS: RangeInclusive<u8> = 1..=16;
 
 /// Parameters of the hardware challenge for one hardware class.
 ///
-/// A value that came from outside may be out of range: ask [`Self::validate`].
+/// Values from outside may be out of range: call [`Self::validate`].
 #[derive(
     Clone,
     Copy,
@@ -53,19 +54,19 @@ pub struct ChallengeParams {
     pub lanes_log2: u8,
     /// Reads per lane; in [`STEPS`].
     pub steps: u16,
-    /// Lanes that are opened; in [`OPENINGS`].
+    /// Number of opened lanes; in [`OPENINGS`].
     pub openings: u8,
     /// Milliseconds from the opening of the round to the commit's inclusion; not zero.
     pub deadline_ms: u64,
 }
 
 impl ChallengeParams {
-    /// Whether every parameter is in its range.
+    /// Returns true if every parameter is in its range.
     pub fn is_valid(&self) -> bool {
         self.validate().is_ok()
     }
 
-    /// Names the first parameter that is out of its range.
+    /// Checks every parameter; the error names the first one that is out of its range.
     pub fn validate(&self) -> Result<(), ParamsError> {
         if !ITEMS.contains(&self.items) {
             return Err(ParamsError::Items);
@@ -88,43 +89,44 @@ impl ChallengeParams {
         Ok(())
     }
 
-    /// Number of lanes; `u64::MAX` where [`Self::lanes_log2`] is far out of range.
+    /// Returns the number of lanes; `u64::MAX` if [`Self::lanes_log2`] is far out of range.
     pub fn lanes(&self) -> u64 {
         1_u64.checked_shl(self.lanes_log2.into()).unwrap_or(u64::MAX)
     }
 
-    /// Bytes of all items.
+    /// Returns the bytes of all items.
     pub fn memory_bytes(&self) -> u64 {
         u64::from(self.items) * ITEM_BYTES
     }
 
-    /// Reads of one item that the walk makes, over all lanes.
+    /// Returns the number of reads of one item that the walk makes, over all lanes.
     pub fn reads(&self) -> u64 {
         self.lanes().saturating_mul(self.steps.into())
     }
 
-    /// How often the walk reads the memory over, rounded down: about 30 for real GPUs.
+    /// Returns the number of times that the walk reads the whole memory, rounded down: about 30 for real
+    /// GPUs.
     ///
-    /// Below 1 some of the memory is not read at all, and who does not store it loses nothing.
+    /// Below 1 a part of the memory is never read, and a prover that does not store it loses nothing.
     pub fn passes(&self) -> u64 {
         self.reads() / u64::from(self.items.max(1))
     }
 
-    /// ChaCha double rounds that the verification of one slot takes: nearly all of its time.
+    /// Returns the ChaCha double rounds that the verification of one slot takes: nearly all of its time.
     pub fn verification_double_rounds(&self) -> u64 {
         u64::from(self.openings)
             * u64::from(self.steps)
             * (u64::from(self.fill_double_rounds) + u64::from(STEP_DOUBLE_ROUNDS))
     }
 
-    /// Bytes of an encoded [`SlotProof`](crate::SlotProof): the sibling hashes, and one byte of length for the
-    /// openings and for each of them.
+    /// Returns the bytes of an encoded [`SlotProof`](crate::SlotProof): the sibling hashes, and one byte of
+    /// length for the openings and for each of them.
     pub fn proof_bytes(&self) -> u64 {
         1 + u64::from(self.openings) * (1 + u64::from(self.lanes_log2) * 32)
     }
 }
 
-/// The first parameter that is out of its range.
+/// First parameter that is out of its range.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]

@@ -8,10 +8,10 @@ pub type Words = [u32; 16];
 /// "expand 32-byte k" as little-endian words.
 const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
-/// The word that counts blocks.
+/// Index of the word that counts blocks.
 pub(crate) const COUNTER_WORD: usize = 12;
 
-/// What [`block`] permutes.
+/// Returns the input state of [`block`].
 pub(crate) fn initial_state(seed: &Hash, domain: u32, counter: u32) -> Words {
     let mut state = [0; 16];
     state[..4].copy_from_slice(&CONSTANTS);
@@ -23,13 +23,13 @@ pub(crate) fn initial_state(seed: &Hash, domain: u32, counter: u32) -> Words {
     state
 }
 
-/// The block of a seed, a domain and a counter. With ten double rounds it is the ChaCha20 block whose nonce is
-/// the domain followed by zeros.
+/// Returns the block of a seed, a domain separator and a counter. With ten double rounds it is the ChaCha20
+/// block whose nonce is the domain followed by zeros.
 pub fn block(seed: &Hash, domain: u32, counter: u32, double_rounds: u16) -> Words {
     permute_add(&initial_state(seed, domain, counter), double_rounds)
 }
 
-/// Permutes by so many double rounds, then adds the input words: without the addition it could be undone.
+/// Permutes by so many double rounds, then adds the input words: without the addition it would be invertible.
 pub fn permute_add(input: &Words, double_rounds: u16) -> Words {
     let mut state = *input;
     for _ in 0..double_rounds {
@@ -48,7 +48,7 @@ pub fn permute_add(input: &Words, double_rounds: u16) -> Words {
     state
 }
 
-/// The bitwise difference of two states.
+/// Returns the bitwise XOR of two states.
 pub(crate) fn xor(left: &Words, right: &Words) -> Words {
     core::array::from_fn(|word| left[word] ^ right[word])
 }
@@ -83,7 +83,7 @@ mod tests {
             let mut cipher = ChaCha20::new(&seed.into(), &nonce.into());
             cipher.seek(u64::from(counter) * 64);
             let mut expected = [0; 64];
-            // The crate keeps the very last block to itself, so that the counter never wraps.
+            // The reference crate reserves the last block, so its counter never wraps.
             prop_assume!(cipher.try_apply_keystream(&mut expected).is_ok());
 
             let words = block(&seed, domain, counter, 10);

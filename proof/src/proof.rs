@@ -1,4 +1,4 @@
-//! What a machine sends for one slot when its lanes are opened.
+//! Proof that a machine sends for one slot when its lanes are opened.
 
 use core::fmt;
 
@@ -11,28 +11,28 @@ use crate::{
     params::{ChallengeParams, LANES_LOG2, OPENINGS},
 };
 
-/// Most openings that a proof can hold.
+/// Maximum number of openings in a proof.
 pub const MAX_OPENINGS: u32 = *OPENINGS.end() as u32;
 
-/// Most siblings that an opening can hold.
+/// Maximum number of siblings in an opening.
 pub const MAX_SIBLINGS: u32 = *LANES_LOG2.end() as u32;
 
-/// The sibling hashes of one opened lane, from the level of the leaves upwards.
+/// Sibling hashes of one opened lane, from the level of the leaves upwards.
 pub type Siblings = BoundedVec<Hash, ConstU32<MAX_SIBLINGS>>;
 
-/// The opened lanes of one slot, in the order in which the randomness chose them.
+/// Opened lanes of one slot, in the order in which the randomness chose them.
 ///
-/// It holds no lanes, numbers or leaves: the verifier computes those by itself.
+/// The proof holds no lanes, numbers or leaves: the verifier computes those by itself.
 #[derive(
     Clone, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct SlotProof {
-    /// One path for each opening.
+    /// Merkle paths, one for each opening.
     pub openings: BoundedVec<Siblings, ConstU32<MAX_OPENINGS>>,
 }
 
 impl SlotProof {
-    /// Makes a proof of paths; `None` where there are more of them, or one is longer, than any class can ask for.
+    /// Builds a proof from paths; `None` if there are more paths, or longer ones, than any class can ask for.
     pub fn from_paths<P: AsRef<[Hash]>>(paths: impl IntoIterator<Item = P>) -> Option<Self> {
         let mut openings = BoundedVec::default();
         for path in paths {
@@ -45,12 +45,12 @@ impl SlotProof {
         Some(Self { openings })
     }
 
-    /// Reads a proof; `None` where the bytes are not exactly one.
+    /// Decodes a proof; `None` if the bytes are not exactly one.
     pub fn decode_exact(mut bytes: &[u8]) -> Option<Self> {
         Self::decode_all(&mut bytes).ok()
     }
 
-    /// Whether there are as many openings and siblings as the parameters ask for.
+    /// Checks that there are as many openings and siblings as the parameters ask for.
     pub fn check_shape(&self, params: &ChallengeParams) -> Result<(), WrongLength> {
         if self.openings.len() != usize::from(params.openings) {
             return Err(WrongLength::Openings);
@@ -66,18 +66,18 @@ impl SlotProof {
     }
 }
 
-/// Which part of a proof is too short or too long.
+/// Part of a proof that is too short or too long.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum WrongLength {
-    /// The openings are more or fewer than the class asks for.
+    /// The class asks for another number of openings.
     #[codec(index = 0)]
     Openings,
     /// A path has more or fewer siblings than the tree has levels.
     #[codec(index = 1)]
     Siblings {
-        /// Which opening, from zero.
+        /// Index of the opening, from zero.
         opening: u8,
     },
 }
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn decode_exact_fails_when_a_length_is_a_lie() {
-        // A compact length of 2^30 - 1 openings, then of as many siblings, with nothing behind it.
+        // A compact length of 2^30 - 1 for the openings, then the same for siblings, with nothing behind it.
         let huge = [0xfe, 0xff, 0xff, 0xff];
         assert_eq!(SlotProof::decode_exact(&huge), None);
         assert_eq!(SlotProof::decode_exact(&[&[1 << 2], &huge[..]].concat()), None);

@@ -1,16 +1,16 @@
-//! What the round's randomness becomes: the seed of a slot, and the lanes that it has to open.
+//! Values derived from the round's randomness: the seed of a slot, and the lanes that it has to open.
 
 use blake2b_simd::Params;
 
 use crate::Hash;
 
-/// Prefix of what a seed is the hash of.
+/// Domain separator of a slot's seed.
 pub const SEED_CONTEXT: &[u8] = b"assay/challenge/v1";
 
-/// Prefix of what the choice of an opened lane is the hash of.
+/// Domain separator of an opened lane's choice.
 pub const OPENINGS_CONTEXT: &[u8] = b"assay/openings/v1";
 
-/// The seed of one slot of one machine in one round: nobody else can use the memory that it fills.
+/// Returns the seed of one slot of one machine in one round. No other slot can use the memory filled from it.
 pub fn seed(round_randomness: &Hash, machine_id: u64, worker_key: &Hash, slot: u8) -> Hash {
     blake2b_256(&[
         SEED_CONTEXT,
@@ -21,7 +21,7 @@ pub fn seed(round_randomness: &Hash, machine_id: u64, worker_key: &Hash, slot: u
     ])
 }
 
-/// The lane of the opening of index `opening`, among 2^`lanes_log2`. Two openings may choose the same lane.
+/// Returns the lane of opening number `opening`, among 2^`lanes_log2`. Two openings may choose the same lane.
 pub fn opened_lane(opening_randomness: &Hash, machine_id: u64, slot: u8, opening: u8, lanes_log2: u8) -> u32 {
     let [a, b, c, d, ..] = blake2b_256(&[
         OPENINGS_CONTEXT,
@@ -34,7 +34,7 @@ pub fn opened_lane(opening_randomness: &Hash, machine_id: u64, slot: u8, opening
     u32::from_le_bytes([a, b, c, d]) & mask
 }
 
-/// The lanes that a slot has to open, in the order of the proof.
+/// Returns the lanes that a slot has to open, in the order of the proof.
 pub fn opened_lanes(
     opening_randomness: &Hash,
     machine_id: u64,

@@ -1,4 +1,4 @@
-//! Verification, for the runtime and for provers that look before they leap.
+//! Verification, for the runtime and for provers that check their own proofs.
 
 use core::fmt;
 
@@ -14,25 +14,25 @@ use crate::{
     seed::opened_lane,
 };
 
-/// What a machine committed for one slot, and what it is asked for: all that a proof is held against.
+/// Commitment of a machine for one slot with its challenge: all inputs that a proof is checked against.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SlotClaim {
-    /// Parameters of the machine's hardware class, as they stood when the round opened.
+    /// Parameters of the machine's hardware class at the opening of the round.
     pub params: ChallengeParams,
     /// The slot's seed, see [`seed`](crate::seed).
     pub seed: Hash,
     /// Randomness from a block after the commit deadline.
     pub opening_randomness: Hash,
-    /// The machine.
+    /// Number of the machine.
     pub machine_id: u64,
-    /// Which of the machine's slots.
+    /// Number of the machine's slot.
     pub slot: u8,
-    /// The root that was committed before the deadline.
+    /// Merkle root, committed before the deadline.
     pub root: Hash,
 }
 
 impl SlotClaim {
-    /// The lanes to open, in the order of the proof.
+    /// Returns the lanes to open, in the order of the proof.
     pub fn opened_lanes(&self) -> impl Iterator<Item = u32> {
         let claim = *self;
         (0..claim.params.openings).map(move |opening| claim.opened_lane(opening))
@@ -40,8 +40,8 @@ impl SlotClaim {
 
     /// Checks a proof against the claim.
     ///
-    /// Never panics, whatever it is given. Allocates nothing. Lengths are compared before anything is computed;
-    /// then it takes [`ChallengeParams::verification_double_rounds`], less when an early opening is wrong.
+    /// Never panics on any input and allocates nothing. Compares lengths before it computes anything; then it
+    /// takes [`ChallengeParams::verification_double_rounds`], or less if an early opening is wrong.
     pub fn verify(&self, proof: &SlotProof) -> Result<(), VerifyError> {
         self.params.validate().map_err(VerifyError::Params)?;
         proof
@@ -57,7 +57,7 @@ impl SlotClaim {
         Ok(())
     }
 
-    /// Checks an encoded proof; bytes behind it are as wrong as missing ones.
+    /// Checks an encoded proof; trailing bytes are an error, as missing ones are.
     pub fn verify_encoded(&self, bytes: &[u8]) -> Result<(), VerifyError> {
         let proof = SlotProof::decode_exact(bytes).ok_or(VerifyError::Malformed)?;
         self.verify(&proof)
@@ -76,7 +76,7 @@ impl SlotClaim {
 
 /// Checks one proof for each claim, in the same order: all slots of a machine.
 ///
-/// Costs as much as all slots together; where a block has not so much time, verify them one by one.
+/// Costs as much as all slots together; if a block has less time, verify them one by one.
 pub fn verify_slots(claims: &[SlotClaim], proofs: &[SlotProof]) -> Result<(), SlotsError> {
     if claims.len() != proofs.len() {
         return Err(SlotsError::WrongNumberOfSlots);
@@ -90,7 +90,7 @@ pub fn verify_slots(claims: &[SlotClaim], proofs: &[SlotProof]) -> Result<(), Sl
     Ok(())
 }
 
-/// Why a proof is wrong.
+/// Reason for which a proof is wrong.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -107,7 +107,7 @@ pub enum VerifyError {
     /// The recomputed lane and the siblings do not lead to the root.
     #[codec(index = 3)]
     WrongRoot {
-        /// Which opening, from zero.
+        /// Index of the opening, from zero.
         opening: u8,
     },
 }
@@ -127,20 +127,20 @@ impl fmt::Display for VerifyError {
 
 impl core::error::Error for VerifyError {}
 
-/// Why the proofs of several slots are wrong.
+/// Reason for which the proofs of several slots are wrong.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum SlotsError {
-    /// There are more or fewer proofs than slots.
+    /// The number of proofs differs from that of the slots.
     #[codec(index = 0)]
     WrongNumberOfSlots,
     /// The proof of a slot is wrong.
     #[codec(index = 1)]
     Wrong {
-        /// Which slot.
+        /// Number of the slot.
         slot: u8,
-        /// What is wrong with it.
+        /// Error of its proof.
         error: VerifyError,
     },
 }

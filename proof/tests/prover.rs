@@ -1,4 +1,4 @@
-//! The prover for CPUs as a worker uses it.
+//! Tests of the prover for CPUs, used as a worker uses it.
 
 use std::{cell::RefCell, num::NonZeroUsize};
 
@@ -10,7 +10,7 @@ use assay_proof::{
     },
 };
 
-/// The class `CPU` of the dev preset, with fewer items and a cheaper filling.
+/// The class `CPU` of the development preset, with fewer items and a cheaper filling.
 const PARAMS: ChallengeParams = ChallengeParams {
     items: 1 << 12,
     fill_double_rounds: 16,
@@ -136,7 +136,7 @@ fn progress_is_told_in_order_and_to_the_end() {
 
 #[test]
 fn a_cancelled_commit_holds_nothing() {
-    // So many reads that one thread looks at the watch between them.
+    // Enough reads for one thread to call the watch in between.
     let params = ChallengeParams {
         lanes_log2: 9,
         steps: 4096,
@@ -200,7 +200,7 @@ fn open_fails_when_the_commitment_is_not_held() {
         Err(ProverError::NotHeld)
     ));
 
-    // As after a restart: the times differ, and the answer does not.
+    // As after a restart: the times differ, but the answer does not.
     let again = committed(&mut prover, 2);
     assert!(again.is_same_answer(&second));
     assert_eq!(prover.open(&second, &[0; 4], &()).expect("it opens"), proof);
@@ -249,7 +249,7 @@ fn commit_fails_when_memory_is_short() {
     assert!(matches!(error, ProverError::MemoryShort { needed_bytes, .. } if needed_bytes == needed));
     assert!(error.to_string().contains("1 MiB are missing"), "{error}");
 
-    // More than any machine that runs this test has, so that the system is asked too.
+    // More memory than any test machine has, so that the system's limit applies too.
     let huge = ChallengeParams {
         items: u32::MAX,
         lanes_log2: 30,

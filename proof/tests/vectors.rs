@@ -1,4 +1,4 @@
-//! Every field of every published case, by every way of computing it.
+//! Test vectors: every field of every published case, with every implementation.
 
 use std::num::NonZeroUsize;
 

@@ -1,4 +1,4 @@
-//! What the verifier accepts, and that it accepts nothing else.
+//! Tests of the verifier: it accepts exactly the right proofs.
 
 use assay_proof::{
     ChallengeParams, Hash, ParamsError, SlotClaim, SlotProof, SlotsError, VerifyError, WrongLength,
@@ -43,7 +43,7 @@ fn answered(
     (claim, proof)
 }
 
-/// One answer that the tests below spoil. Its tree is so deep that no other randomness opens the same lanes.
+/// Returns one answer for the tests to corrupt. Its tree is so deep that other randomness opens other lanes.
 fn answer() -> (SlotClaim, SlotProof) {
     let params = ChallengeParams {
         items: 1 << 10,
@@ -109,7 +109,7 @@ proptest! {
         if let Ok(params) = ChallengeParams::decode(&mut &bytes[..]) {
             prop_assert_eq!(params.is_valid(), params.validate().is_ok());
             claim.params = params;
-            // Lengths differ first, so that no dear parameters are computed with.
+            // The lengths differ, so that expensive parameters are not computed with.
             prop_assert!(claim.verify(&SlotProof::default()).is_err());
         }
     }

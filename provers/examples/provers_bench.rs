@@ -1,12 +1,14 @@
-//! Measures every device of this machine and says which hardware classes it can hold.
+//! Measures every device of this machine and lists the hardware classes that each can hold.
 //!
 //! ```text
-//! cargo run --release -p assay-provers --example provers_bench -- [all|cpu|wgpu|cuda [SECONDS [forecast|full [CLASS...]]]]
+//! cargo run --release -p assay-provers --example provers_bench -- \
+//!     [all|cpu|wgpu|cuda [SECONDS [forecast|full [CLASS...]]]]
 //! ```
 //!
-//! Filling and walking take about `SECONDS` each, 5 unless told otherwise. A `CLASS` is
-//! `NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS`; with `full`, the challenge of every class that fits is
-//! answered as a worker would, and timed, unless it would take more than four times its deadline.
+//! Filling and walking take about `SECONDS` each, 5 by default. A `CLASS` is
+//! `NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS`. With `full`, the example also answers and
+//! times the challenge of every class that fits, as a worker would, unless it would take more than four times
+//! its deadline.
 
 use std::{error::Error, process::ExitCode, time::Duration};
 

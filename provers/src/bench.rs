@@ -1,4 +1,4 @@
-//! How fast a machine answers, beside what its hardware can do, and which classes it can hold.
+//! Benchmark of a machine: its rates, compared with its hardware's limits, and the classes that it can hold.
 
 use std::{
     fmt,
@@ -16,13 +16,14 @@ use crate::{detect::AnyProver, device::HardwareLimits, sizing::most_items};
 /// 32-bit additions, exclusive ors and rotations of one double round: twelve in each of eight quarter rounds.
 const OPERATIONS_PER_DOUBLE_ROUND: f64 = 96.0;
 
-/// Additions of the input behind a permutation.
+/// Additions of the input after a permutation.
 const OPERATIONS_PER_ADDITION: f64 = 16.0;
 
-/// What a lane's step takes: four double rounds, the item's exclusive or, and the addition.
+/// Operations of a lane's step: four double rounds, the item's exclusive or, and the addition.
 const OPERATIONS_PER_READ: f64 = OPERATIONS_PER_DOUBLE_ROUND * STEP_DOUBLE_ROUNDS as f64 + 16.0 + 16.0;
 
-/// What is answered first, to learn how much fills the time of the measurement. Small enough for software GPUs.
+/// First challenge, which finds the amount of work that fills the measurement's time. Small enough for
+/// software GPUs.
 const FIRST: ChallengeParams = ChallengeParams {
     items: 1 << 16,
     fill_double_rounds: 64,
@@ -32,41 +33,42 @@ const FIRST: ChallengeParams = ChallengeParams {
     deadline_ms: 1,
 };
 
-/// Most measurements that are made until one fills its time. A fast GPU does the first in less than a millisecond, most
-/// of which is spent on starting slices: so its rates only say that more is possible.
+/// Maximum number of measurements until one fills its time. A fast GPU does the first in less than a
+/// millisecond, most of it spent on starting slices, so that its rates are only a lower bound.
 const MOST_SAMPLES: u32 = 3;
 
-/// Reads of a lane in the measurement: what the classes of real GPUs have.
+/// Reads of a lane in the measurement, as in the classes of real GPUs.
 const STEPS: u16 = 256;
 
-/// Fewest double rounds of an item in the measurement: with less, writing the items would be measured too.
+/// Minimum double rounds of an item in the measurement: with fewer, the time of writing items would show.
 const FEWEST_DOUBLE_ROUNDS: u16 = 16;
 
-/// Bytes of one half of the plain copy.
+/// Length in bytes of one half of the plain copy.
 const COPY_HALF_BYTES: u64 = 1 << 30;
 
-/// Time left over, in percent of what the challenge takes, that a class needs unless told otherwise: for a busy
-/// machine, the transaction and the block.
+/// Default spare time of a class, in percent of the challenge's duration: for a busy machine, the transaction
+/// and the block.
 pub const DEFAULT_MARGIN_PERCENT: u16 = 25;
 
-/// What was measured, and what the hardware can do.
+/// Measured rates of a device, with the limits of its hardware.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Measurement {
-    /// The device and how it is driven.
+    /// Device and its driver interface.
     pub device: String,
-    /// What was answered, and how fast.
+    /// Answered challenge with its times.
     pub commitment: Commitment,
-    /// Time of opening the lanes.
+    /// Duration of opening the lanes.
     pub open_time: Duration,
-    /// What the interface says about the hardware.
+    /// Limits of the hardware, as its interface reports them.
     pub limits: HardwareLimits,
-    /// Bytes per second that were read when the device copied its own memory, and as many written; `None` for CPUs.
+    /// Bytes read per second when the device copies its own memory, with as many written; `None` for CPUs.
     pub copy_bytes_per_second: Option<f64>,
 }
 
 /// Answers a challenge that fills the memory, or as much of it as `stage_time` allows, and walks it as long.
 ///
-/// The more memory is filled the better: walking a few GiB flatters a GPU whose caches and page tables cover them.
+/// More filled memory gives better figures: a walk of a few GiB flatters a GPU whose caches and page tables
+/// cover them.
 pub fn measure(
     prover: &mut AnyProver,
     stage_time: Duration,
@@ -108,18 +110,18 @@ fn copy_rate(prover: &mut AnyProver) -> Result<Option<f64>, ProverError> {
     let AnyProver::Gpu(gpu) = prover else {
         return Ok(None);
     };
-    // A quarter of what is free: other memory of the device may be short too.
+    // A quarter of the free memory: other memory of the device may be short too.
     let half_bytes = gpu
         .free_bytes()?
         .map_or(COPY_HALF_BYTES, |free| COPY_HALF_BYTES.min(free / 4));
     gpu.copy_bytes_per_second(half_bytes).map(Some)
 }
 
-/// A challenge whose filling and walking take about so long each, by a first one's rates.
+/// Returns a challenge whose filling and walking take about so long each, by the rates of a first one.
 fn sample(first: &Commitment, stage_time: Duration, free_bytes: Option<u64>) -> ChallengeParams {
     let seconds = stage_time.as_secs_f64();
     let reads = first.reads_per_second() * seconds;
-    // As a cast saturates, lanes out of range become the ends of it.
+    // The cast saturates, so lanes out of range become the ends of the range.
     let lanes_log2 = (reads / f64::from(STEPS)).log2() as u8;
     let lanes_log2 = lanes_log2.clamp(*LANES_LOG2.start(), *LANES_LOG2.end());
 
@@ -144,19 +146,19 @@ fn double_rounds_per_second(commitment: &Commitment) -> f64 {
 }
 
 impl Measurement {
-    /// 32-bit operations per second of filling.
+    /// Returns the 32-bit operations per second of filling.
     pub fn fill_operations_per_second(&self) -> f64 {
         let double_rounds = f64::from(self.commitment.params.fill_double_rounds);
         self.commitment.items_per_second()
             * (OPERATIONS_PER_DOUBLE_ROUND * double_rounds + OPERATIONS_PER_ADDITION)
     }
 
-    /// 32-bit operations per second of walking.
+    /// Returns the 32-bit operations per second of walking.
     pub fn walk_operations_per_second(&self) -> f64 {
         self.commitment.reads_per_second() * OPERATIONS_PER_READ
     }
 
-    /// How long another challenge would take, by the rates that were measured.
+    /// Returns the expected duration of another challenge at the measured rates.
     pub fn forecast(&self, params: &ChallengeParams) -> Forecast {
         let double_rounds = f64::from(params.items) * f64::from(params.fill_double_rounds);
         Forecast {
@@ -165,7 +167,7 @@ impl Measurement {
         }
     }
 
-    /// Whether the machine can hold a class, with [`DEFAULT_MARGIN_PERCENT`] of the time to spare.
+    /// Judges if the machine can hold a class with [`DEFAULT_MARGIN_PERCENT`] of the time to spare.
     pub fn judge_class(&self, prover: &AnyProver, class: &HardwareClass) -> Result<Judgement, ProverError> {
         let verdict = self.judge(prover, &class.params, DEFAULT_MARGIN_PERCENT)?;
         Ok(Judgement {
@@ -175,7 +177,7 @@ impl Measurement {
         })
     }
 
-    /// Whether the machine can hold a class: whether its memory suffices, and the time with so much to spare.
+    /// Judges if the machine can hold a class: if its memory suffices, and the time with the given margin.
     pub fn judge(
         &self,
         prover: &AnyProver,
@@ -199,27 +201,27 @@ impl Measurement {
     }
 }
 
-/// At most the longest duration that there is; a rate of nothing takes that long.
+/// Converts seconds to a duration, capped at the longest one, which a rate of zero gives.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
-/// How long a challenge would take.
+/// Expected duration of a challenge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Forecast {
-    /// Time of filling the memory.
+    /// Duration of filling the memory.
     pub fill_time: Duration,
-    /// Time of walking the lanes and building the tree.
+    /// Duration of walking the lanes and building the tree.
     pub walk_time: Duration,
 }
 
 impl Forecast {
-    /// Time of the whole commit.
+    /// Returns the duration of the whole commit.
     pub fn total(&self) -> Duration {
         self.fill_time.saturating_add(self.walk_time)
     }
 
-    /// Whether the commit is done before the deadline with so much of its time to spare.
+    /// Returns true if the commit ends before the deadline with the given margin.
     pub fn meets(&self, deadline_ms: u64, margin_percent: u16) -> bool {
         let with_margin = self.total().as_millis() * (100 + u128::from(margin_percent)) / 100;
         with_margin <= deadline_ms.into()
@@ -237,14 +239,14 @@ impl fmt::Display for Forecast {
     }
 }
 
-/// Whether a machine can hold a class.
+/// Verdict on a machine for a class.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// It can.
+    /// The machine can hold the class.
     Holds(Forecast),
-    /// Its memory suffices, and the time does not.
+    /// The memory suffices, but the time does not.
     TooSlow(Forecast),
-    /// Its memory does not suffice.
+    /// The memory does not suffice.
     MemoryShort {
         /// Bytes that the challenge takes.
         needed_bytes: u64,
@@ -253,12 +255,12 @@ pub enum Verdict {
     },
 }
 
-/// How many deadlines a class's challenge may take that is answered in full.
+/// Maximum number of deadlines that a challenge answered in full may take.
 const MOST_DEADLINES: u64 = 4;
 
 impl Verdict {
-    /// Whether answering the class's challenge in full is worth the time: not where the memory is short, or where it
-    /// would take more than four deadlines.
+    /// Returns true if answering the class's challenge in full is worth the time: the memory suffices, and it
+    /// takes at most four deadlines.
     pub fn is_worth_answering(&self, params: &ChallengeParams) -> bool {
         match self {
             Self::Holds(forecast) | Self::TooSlow(forecast) => {
@@ -287,19 +289,19 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A class, and whether a device can hold it.
+/// Hardware class with the verdict on a device.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Judgement {
-    /// The class.
+    /// Hardware class.
     pub class: HardwareClass,
-    /// Whether it can be held, by the rates that were measured.
+    /// Verdict by the measured rates.
     pub verdict: Verdict,
-    /// What the class's whole challenge took, where it was answered.
+    /// Commit of the class's whole challenge, if it was answered.
     pub in_full: Option<Commitment>,
 }
 
 impl Judgement {
-    /// Answers the class's whole challenge, where [that is worth it](Verdict::is_worth_answering).
+    /// Answers the class's whole challenge if [it is worth the time](Verdict::is_worth_answering).
     pub fn answer_in_full(&mut self, prover: &mut AnyProver, watch: &dyn Watch) -> Result<(), ProverError> {
         const SEED: Hash = [1; 32];
         if self.verdict.is_worth_answering(&self.class.params) {
@@ -310,7 +312,7 @@ impl Judgement {
     }
 }
 
-/// A line, and one more where the challenge was answered in full.
+/// Prints one line, and one more if the challenge was answered in full.
 impl fmt::Display for Judgement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -333,7 +335,7 @@ impl fmt::Display for Judgement {
     }
 }
 
-/// The table that people read.
+/// Prints the table for display.
 impl fmt::Display for Measurement {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let commitment = &self.commitment;
@@ -393,7 +395,7 @@ impl fmt::Display for Measurement {
     }
 }
 
-/// A rate in billions beside the most that there can be.
+/// Rate in billions, beside the hardware's limit.
 struct Share {
     value: f64,
     of: Option<f64>,
@@ -420,16 +422,16 @@ fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-/// A hardware class as it is given on a command line.
+/// Hardware class in the form of a command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HardwareClass {
-    /// Its name.
+    /// Name of the class.
     pub name: String,
-    /// What it is challenged with. The openings do not matter for what a machine can hold.
+    /// Parameters of its challenge. The openings have no influence on the verdict.
     pub params: ChallengeParams,
 }
 
-/// Why a class could not be read.
+/// Reason for which a class could not be read.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error(
     "'{text}' is no hardware class ({cause}); write it as NAME:ITEMS:FILL_DOUBLE_ROUNDS:LANES_LOG2:STEPS:DEADLINE_MS, \
@@ -479,7 +481,7 @@ mod tests {
 
     const H100: &str = "NVIDIA_H100:1207959552:1024:27:256:30000";
 
-    /// One item per nanosecond of filling for 64 double rounds, and one read per nanosecond.
+    /// Returns a commit that takes a nanosecond for each item of 64 double rounds, and one for each read.
     fn commitment() -> Commitment {
         Commitment {
             params: FIRST,
@@ -564,7 +566,8 @@ mod tests {
     #[test]
     fn a_sample_fills_the_time_and_the_memory() {
         let of = |seconds, free_bytes| sample(&commitment(), Duration::from_secs(seconds), free_bytes);
-        // Five seconds are 20 billion items at the fewest double rounds: all that fit, with more double rounds.
+        // Five seconds would be 20 billion items at the fewest double rounds: all that fit, with more double
+        // rounds.
         let large = of(5, Some(80 << 30));
         assert!(large.is_valid());
         assert_eq!(large.items, most_items(80 << 30, large.lanes_log2).unwrap());

@@ -1,4 +1,4 @@
-//! Which back ends this machine has.
+//! Detection of the back ends and devices of this machine.
 
 use std::{fmt, str::FromStr};
 
@@ -15,10 +15,10 @@ use crate::{
     wgpu::{self, WgpuOptions},
 };
 
-/// A way of driving hardware.
+/// Interface through which a prover drives its hardware.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BackEnd {
-    /// The cores and the memory of the computer.
+    /// Cores and memory of the computer.
     Cpu,
     /// GPUs with Vulkan, Metal or Direct3D 12.
     Wgpu,
@@ -27,7 +27,7 @@ pub enum BackEnd {
 }
 
 impl BackEnd {
-    /// All of them.
+    /// All back ends.
     pub const ALL: [Self; 3] = [Self::Cpu, Self::Wgpu, Self::Cuda];
 }
 
@@ -41,12 +41,12 @@ impl fmt::Display for BackEnd {
     }
 }
 
-/// There is no such back end.
+/// Error for a name that is no back end's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("cpu, wgpu or cuda")]
 pub struct NoBackEnd;
 
-/// By its name, however it is capitalised.
+/// Parses the name, in any capitalisation.
 impl FromStr for BackEnd {
     type Err = NoBackEnd;
 
@@ -58,19 +58,19 @@ impl FromStr for BackEnd {
     }
 }
 
-/// A device that a back end finds, and has not started.
+/// Device that a back end found but has not started.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FoundDevice {
-    /// The back end that drives it.
+    /// Back end that drives it.
     pub back_end: BackEnd,
-    /// Its place among the back end's devices.
+    /// Index among the back end's devices.
     pub index: u32,
-    /// Whether it is software that computes as a GPU would: right, and slower than the CPU's own prover.
+    /// True for a software implementation of a GPU: correct, but slower than the CPU's own prover.
     pub is_software: bool,
 }
 
 impl FoundDevice {
-    /// The devices of a back end, best first. Fails where it has none.
+    /// Returns the devices of a back end, best first. Fails if it has none.
     pub fn all_of(back_end: BackEnd) -> Result<Vec<Self>, Absent> {
         let hardware = |index| Self {
             back_end,
@@ -96,9 +96,9 @@ impl FoundDevice {
         }
     }
 
-    /// Starts a prover on it. Takes up to seconds, since drivers start and kernels are compiled.
+    /// Starts a prover on it. Takes up to seconds: drivers start and kernels are compiled.
     ///
-    /// A CUDA prover holds some hundred MiB of its GPU's memory until it is dropped.
+    /// A CUDA prover occupies some hundred MiB of its GPU's memory until it is dropped.
     pub fn start(&self, options: &DetectOptions) -> Result<AnyProver, Absent> {
         Ok(match self.back_end {
             BackEnd::Cpu => AnyProver::Cpu(CpuProver::new(options.cpu.clone())?),
@@ -107,7 +107,7 @@ impl FoundDevice {
                     gpu: options.gpu,
                     buffer_limit_bytes: None,
                 };
-                // An index that an adapter was found at fits.
+                // The index came from an adapter list, so it fits.
                 AnyProver::Gpu(wgpu::prover(self.index as usize, wgpu_options)?)
             }
             BackEnd::Cuda => AnyProver::Gpu(cuda::prover(self.index, options.gpu)?),
@@ -115,36 +115,36 @@ impl FoundDevice {
     }
 }
 
-/// Why a back end, or one device of it, cannot be used, and what to do about it.
+/// Reason for which a back end or one of its devices cannot be used, with the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Absent {
-    /// CUDA lacks something.
+    /// CUDA is not available.
     #[error(transparent)]
-    Cuda(#[from] cuda::Absent),
+    Cuda(#[from] cuda::CudaError),
 
-    /// wgpu finds nothing.
+    /// wgpu finds no adapter.
     #[error(
-        "no GPU with Vulkan, Metal or Direct3D 12 was found; install the GPU's driver (on Debian, mesa-vulkan-drivers \
-         also has one in software, for tests)"
+        "no GPU with Vulkan, Metal or Direct3D 12 was found; install the GPU's driver (for tests without a GPU, Debian's \
+         mesa-vulkan-drivers has one in software)"
     )]
     NoAdapter,
 
-    /// The device was found and did not start.
+    /// The device was found but did not start.
     #[error(transparent)]
     Prover(#[from] ProverError),
 }
 
-/// A prover of any back end.
+/// Prover of any back end.
 pub enum AnyProver {
-    /// The cores and the memory of the computer.
+    /// Prover on the cores and the memory of the computer.
     Cpu(CpuProver),
-    /// A GPU.
+    /// Prover on a GPU.
     Gpu(GpuProver),
 }
 
 impl AnyProver {
-    /// What the hardware can do, as far as its interface tells.
+    /// Returns the limits of the hardware, as its interface reports them.
     pub fn limits(&self) -> HardwareLimits {
         match self {
             Self::Cpu(_) => HardwareLimits::default(),
@@ -152,7 +152,7 @@ impl AnyProver {
         }
     }
 
-    /// Bytes of memory that a challenge may take now; `None` where nobody tells.
+    /// Returns the bytes of memory that a challenge may take now; `None` if nothing reports them.
     pub fn free_bytes(&self) -> Result<Option<u64>, ProverError> {
         match self {
             Self::Cpu(prover) => Ok(prover.free_bytes()),
@@ -160,7 +160,7 @@ impl AnyProver {
         }
     }
 
-    /// Least bytes of memory that a challenge takes.
+    /// Returns the least bytes of memory that a challenge takes.
     pub fn needed_bytes(&self, params: &ChallengeParams) -> Result<u64, ProverError> {
         match self {
             Self::Cpu(prover) => Ok(prover.needed_bytes(params)),
@@ -211,19 +211,19 @@ impl Prover for AnyProver {
     }
 }
 
-/// How devices are used once they are found.
+/// Options of the devices that are found.
 #[derive(Clone, Debug, Default)]
 pub struct DetectOptions {
-    /// For the CPU.
+    /// Options of the CPU.
     pub cpu: CpuOptions,
-    /// For all GPUs.
+    /// Options of all GPUs.
     pub gpu: GpuOptions,
 }
 
 /// Starts a prover on every device of a back end, best first.
 ///
-/// Fails where the back end has none; a device that was found and does not start is an error in the list. See
-/// [`FoundDevice::start`] for what it costs.
+/// Fails if the back end has no device; a device that does not start is an error in the list. See
+/// [`FoundDevice::start`] for the costs.
 pub fn detect(back_end: BackEnd, options: &DetectOptions) -> Result<Vec<Result<AnyProver, Absent>>, Absent> {
     let devices = FoundDevice::all_of(back_end)?;
     Ok(devices.iter().map(|device| device.start(options)).collect())

@@ -1,4 +1,4 @@
-//! The prover of all GPUs.
+//! Prover for all GPUs.
 
 use std::time::{Duration, Instant};
 
@@ -13,34 +13,34 @@ use crate::{
     sizing::Plan,
 };
 
-/// Items of the first slice: some milliseconds of a slow device.
+/// Items of the first slice: some milliseconds on a slow device.
 const FIRST_ITEMS: u64 = 1 << 12;
 
 /// Lanes of the first slice.
 const FIRST_LANES: u64 = 1 << 10;
 
-/// How a GPU is used.
+/// Options of a GPU's prover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct GpuOptions {
-    /// Most bytes of the device's memory that a challenge may take; all that are free when `None`.
+    /// Maximum device memory of a challenge, in bytes; all free memory if `None`.
     pub memory_limit_bytes: Option<u64>,
-    /// How the device is shared with jobs and the display.
+    /// Sharing of the device with jobs and the display.
     pub pace: Pace,
 }
 
-/// Proves with the memory and the cores of one GPU.
+/// Prover on the memory and the cores of one GPU.
 ///
-/// The device's memory is held only while [`Prover::commit`] runs. What remains is the tree above subtrees of
-/// 2^10 lanes, in the memory of the host; [`Prover::open`] walks the lanes of a subtree again and makes their items
-/// at every read, which is so little work for a GPU that it needs no stored items.
+/// It occupies the device's memory only while [`Prover::commit`] runs. Afterwards it keeps the tree above
+/// subtrees of 2^10 lanes, in the memory of the host. [`Prover::open`] walks the lanes of a subtree again and
+/// makes their items at every read, which is so little work for a GPU that no stored items are needed.
 pub struct GpuProver {
     device: Box<dyn Device>,
     options: GpuOptions,
-    held: Option<Held>,
+    held: Option<HeldCommitment>,
 }
 
-/// What the latest commit left for its opening.
-struct Held {
+/// State that the latest commit keeps for its opening.
+struct HeldCommitment {
     commitment: Commitment,
     subtree_lanes_log2: u8,
     /// All levels above the subtrees.
@@ -56,12 +56,13 @@ impl GpuProver {
         }
     }
 
-    /// What the hardware can do, as far as its interface tells.
+    /// Returns the limits of the hardware, as its interface reports them.
     pub fn limits(&self) -> HardwareLimits {
         self.device.limits()
     }
 
-    /// Bytes of the device's memory that a challenge may take now; `None` where nobody tells.
+    /// Returns the bytes of the device's memory that a challenge may take now; `None` if nothing reports
+    /// them.
     pub fn free_bytes(&self) -> Result<Option<u64>, ProverError> {
         let free_bytes = self.device.free_bytes()?;
         Ok([free_bytes, self.options.memory_limit_bytes]
@@ -70,14 +71,15 @@ impl GpuProver {
             .min())
     }
 
-    /// Changes how the device is shared, from the next commit on.
+    /// Sets the sharing of the device, from the next commit on.
     pub fn set_pace(&mut self, pace: Pace) {
         self.options.pace = pace;
     }
 
-    /// Most bytes per second that are read when the device copies its own memory; as many are written meanwhile.
+    /// Returns the highest rate in bytes per second at which the device reads when it copies its own memory;
+    /// as many are written meanwhile.
     ///
-    /// The best of some copies of `half_bytes`, or of less where the interface allows no more.
+    /// Takes the best of some copies of `half_bytes`, or of less if the interface allows no more.
     pub fn copy_bytes_per_second(&mut self, half_bytes: u64) -> Result<f64, ProverError> {
         const COPIES: u32 = 5;
         let bytes = self.device.copy_buffers(half_bytes)?;
@@ -90,7 +92,7 @@ impl GpuProver {
         best
     }
 
-    /// How a challenge would be laid out in the memory that is free now.
+    /// Returns the layout of a challenge in the memory that is free now.
     pub fn plan(&self, params: &ChallengeParams) -> Result<Plan, ProverError> {
         let plan = Plan::new(params, self.free_bytes()?)?;
         let most_items = self.device.most_items();
@@ -148,8 +150,8 @@ impl GpuProver {
         let mut done = 0;
         while done < lanes {
             go_on(watch)?;
-            // Powers of two, so that every slice is whole subtrees; `done` is a multiple of a subtree only, and what
-            // is left may therefore be no power of two.
+            // Powers of two, so that every slice is whole subtrees; `done` is only a multiple of a subtree,
+            // so the rest may be no power of two.
             let wanted = (slices.next_power_of_two() as u32).max(subtree);
             let left = lanes - done;
             let batch = wanted.min(1 << left.ilog2());
@@ -179,7 +181,7 @@ impl GpuProver {
         plan: Plan,
         seed: &Hash,
         watch: &dyn Watch,
-    ) -> Result<Held, ProverError> {
+    ) -> Result<HeldCommitment, ProverError> {
         self.device.allocate(Layout {
             items: params.items,
             lanes: 1 << plan.batch_lanes_log2,
@@ -188,7 +190,7 @@ impl GpuProver {
         let fill_time = self.fill(params, words, watch)?;
         let start = Instant::now();
         let tree = Tree::new(self.tops(params, plan, words, watch)?);
-        Ok(Held {
+        Ok(HeldCommitment {
             commitment: Commitment {
                 params: *params,
                 seed: *seed,

@@ -8,28 +8,31 @@
 //! | [`BackEnd::Wgpu`] | GPUs with Vulkan, Metal or Direct3D 12 | the GPU's driver |
 //! | [`BackEnd::Cuda`] | NVIDIA's GPUs | libcuda (the driver) and libnvrtc, loaded at run time |
 //!
-//! All give the same roots and proofs, bit by bit. [`detect`] starts what is there, and says of what is not what is
-//! missing and what to do about it. Run [`assay_proof::prover::self_test`] before a device answers for a bond.
+//! All give the same roots and proofs, bit by bit. [`detect`] starts the available ones, and reports for each
+//! of the others what is missing and the remedy. Run [`assay_proof::prover::self_test`] before a device
+//! answers for a bond.
 //!
-//! # How a GPU answers
+//! # GPU provers
 //!
 //! The device only fills, walks and hashes; [`GpuProver`] does the rest for all GPUs:
 //!
-//! - Memory. [`Plan`] lays the challenge out in what is free. The leaves are made in batches, which are folded on the
-//!   device to the tops of subtrees of 2^10 lanes; so they need not fit beside the items, and batches become smaller
-//!   where memory is short.
-//! - Time. Work goes to the device in slices of a twentieth of a second, whose size adapts. Between them the watch hears
-//!   the progress and may cancel, other processes have their turn, and [`Pace::share_percent`] leaves pauses for running
-//!   jobs. CUDA's stream has the least priority.
-//! - Openings. The device's memory is given back as soon as the commit is done. What remains is the tree above the
-//!   subtrees, in the host's memory; an opening walks the lanes of one subtree again and makes their items at every
-//!   read. For the classes of real GPUs all openings together are less than a thousandth of the filling.
+//! - Memory. [`Plan`] lays the challenge out in the free memory. The leaves are made in batches, which the
+//!   device folds to the roots of subtrees of 2^10 lanes. So the leaves need not fit beside the items, and
+//!   batches shrink when memory is short.
+//! - Time. The device gets work in slices of a twentieth of a second, whose size adapts. Between slices the
+//!   watch receives the progress and may cancel, other processes have their turn, and [`Pace::share_percent`]
+//!   adds pauses for running jobs. CUDA's stream has the lowest priority.
+//! - Openings. The device's memory is freed as soon as the commit is done. The tree above the subtrees stays
+//!   in the host's memory; an opening walks the lanes of one subtree again and makes their items at every
+//!   read. For the classes of real GPUs all openings together take less than a thousandth of the filling.
 //!
-//! [`bench`] measures a device, compares it with what its hardware can do, and says which classes it can hold in time.
+//! [`bench`] measures a device, compares it with its hardware's limits, and lists the classes that it can
+//! hold in time.
 //!
 //! # Unsafe code
 //!
-//! It is in the CUDA back end, where the driver and the compiler are called, and in one look at Vulkan's memory heaps.
+//! Only in the CUDA back end, which calls the driver and the compiler, and in one query of Vulkan's memory
+//! heaps.
 
 #![deny(unsafe_code)]
 

@@ -1,18 +1,19 @@
-//! How much a device is given to do at once.
+//! Pacing: the amount of work that a device gets at once.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// How a prover shares its device with whatever else runs there.
+/// Sharing of a device between the prover and other users.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pace {
-    /// How long the device shall work without a pause. Between two slices the jobs and the display of the same
-    /// machine have their turn, and the watch is asked. Much below a millisecond most of the time goes into
+    /// Target duration of the device's work without a pause. Between two slices the machine's jobs and
+    /// display have their turn, and the watch is called. Much below a millisecond most of the time goes into
     /// starting slices; above two seconds drivers take the device for hung.
     pub slice: Duration,
-    /// Percentage of the time in which the device works for the challenge, from 1 to 100; the rest are pauses.
+    /// Percentage of the time in which the device works for the challenge, from 1 to 100; the rest are
+    /// pauses.
     pub share_percent: u8,
 }
 
@@ -27,14 +28,14 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The pause after a slice that took so long.
+    /// Returns the pause after a slice of this duration.
     fn pause_after(&self, slice: Duration) -> Duration {
         let share = u32::from(self.share_percent.clamp(1, 100));
         slice * (100 - share) / share
     }
 }
 
-/// Learns how much work makes a slice of the wanted length.
+/// Slice sizes, adapted to the target duration.
 #[derive(Debug)]
 pub(crate) struct Slices {
     pace: Pace,
@@ -43,7 +44,7 @@ pub(crate) struct Slices {
 }
 
 impl Slices {
-    /// `first` units in the first slice, never more than `most`; neither is zero.
+    /// Starts with a slice of `first` units; no slice exceeds `most`. Neither is zero.
     pub(crate) fn new(pace: Pace, first: u64, most: u64) -> Self {
         Self {
             pace,
@@ -52,17 +53,17 @@ impl Slices {
         }
     }
 
-    /// Units of the next slice, at least one.
+    /// Returns the units of the next slice, at least one.
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
-    /// The largest power of two that is in the next slice.
+    /// Returns the largest power of two within the next slice.
     pub(crate) fn next_power_of_two(&self) -> u64 {
         1 << self.next.ilog2()
     }
 
-    /// Does a slice of so many units, learns from the time it takes, and pauses.
+    /// Runs a slice of so many units, adapts to its duration, and pauses.
     pub(crate) fn run<R, E>(&mut self, units: u64, slice: impl FnOnce() -> Result<R, E>) -> Result<R, E> {
         let start = Instant::now();
         let result = slice()?;
@@ -75,7 +76,7 @@ impl Slices {
         Ok(result)
     }
 
-    /// At most four times as much or as little as before: one odd measurement must not make a slice of seconds.
+    /// Adapts by a factor of four at most: one odd measurement must not make a slice of seconds.
     fn learn(&mut self, units: u64, took: Duration) {
         let factor = self.pace.slice.as_secs_f64() / took.as_secs_f64().max(1e-9);
         let wanted = units as f64 * factor.clamp(0.25, 4.0);

@@ -1,44 +1,45 @@
-//! How a challenge is laid out in a device's memory, and what fits.
+//! Layout of a challenge in a device's memory.
 
 use assay_proof::{ChallengeParams, ITEM_BYTES, ITEMS, prover::ProverError};
 
-/// Binary logarithm of the leaves of a subtree whose top is kept.
+/// Binary logarithm of the leaves of a subtree whose root is kept.
 ///
-/// An opening walks the lanes of its subtree again without memory: 1,024 lanes take a GPU about as long as one,
-/// and the tops of even 2^30 lanes are 32 MiB.
+/// An opening walks the lanes of its subtree again without memory: 1,024 lanes take a GPU about as long as
+/// one, and the roots for even 2^30 lanes are 32 MiB.
 const SUBTREE_LANES_LOG2: u8 = 10;
 
-/// Binary logarithm of the most lanes of a batch: enough for every GPU to be busy for several rounds of threads.
+/// Binary logarithm of the most lanes of a batch: enough to keep every GPU busy for several rounds of
+/// threads.
 const MOST_BATCH_LANES_LOG2: u8 = 22;
 
-/// Binary logarithm of the fewest lanes of a batch: a small GPU is still busy, a large one is not.
+/// Binary logarithm of the fewest lanes of a batch: it still keeps a small GPU busy, but not a large one.
 const FEWEST_BATCH_LANES_LOG2: u8 = 14;
 
-/// Bytes for each lane of a batch: its leaf, and half of that for the level above. Reading back needs no more than
-/// the level above does.
+/// Bytes for each lane of a batch: its leaf, and half of that for the level above. Reading back needs no more
+/// than that level.
 const BATCH_BYTES_PER_LANE: u64 = 32 + 32;
 
-/// Bytes that are left to the driver, which allocates in pages and keeps code and stacks of its own.
+/// Bytes left to the driver, which allocates in pages and keeps code and stacks of its own.
 pub const RESERVE_BYTES: u64 = 64 << 20;
 
-/// How the lanes of a challenge are walked in the memory that there is.
+/// Plan of a challenge's walk in the available memory.
 ///
-/// The leaves of a large challenge take gigabytes. They are made batch by batch, and each batch is folded to the
-/// tops of its subtrees before the next one takes its place: so they need not fit beside the items.
+/// The leaves of a large challenge take gigabytes. They are made batch by batch, and each batch is folded to
+/// the roots of its subtrees before the next one replaces it. So the leaves need not fit beside the items.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// Binary logarithm of the lanes whose leaves are in memory at once.
     pub batch_lanes_log2: u8,
-    /// Binary logarithm of the leaves of a subtree; only its top outlives the batch.
+    /// Binary logarithm of the leaves of a subtree; only its root outlives the batch.
     pub subtree_lanes_log2: u8,
     /// Bytes of the device's memory: the items, the batch and the driver's reserve.
     pub needed_bytes: u64,
 }
 
 impl Plan {
-    /// Lays a challenge out: with large batches where memory allows, else with smaller ones.
+    /// Lays a challenge out: with large batches if memory allows, else with smaller ones.
     ///
-    /// `free_bytes` is what may be taken, `None` where nobody knows. Fails with [`ProverError::MemoryShort`] where
+    /// `free_bytes` is the available memory, `None` if unknown. Fails with [`ProverError::MemoryShort`] if
     /// even the smallest batch does not fit beside the items.
     pub fn new(params: &ChallengeParams, free_bytes: Option<u64>) -> Result<Self, ProverError> {
         let needed_bytes = Self::least_bytes(params)?;
@@ -55,7 +56,7 @@ impl Plan {
             })
     }
 
-    /// Bytes that a challenge takes with the smallest batches.
+    /// Returns the bytes that a challenge takes with the smallest batches.
     pub fn least_bytes(params: &ChallengeParams) -> Result<u64, ProverError> {
         params.validate()?;
         let fewest = FEWEST_BATCH_LANES_LOG2.min(params.lanes_log2);
@@ -71,8 +72,8 @@ impl Plan {
     }
 }
 
-/// Most items of a challenge with so many lanes that so much memory holds; `None` where not even the fewest that a
-/// class may have fit.
+/// Returns the most items of a challenge with so many lanes that fit into the memory; `None` if not even the
+/// fewest of a class fit.
 pub fn most_items(free_bytes: u64, lanes_log2: u8) -> Option<u32> {
     let batch_bytes = BATCH_BYTES_PER_LANE << FEWEST_BATCH_LANES_LOG2.min(lanes_log2);
     let item_bytes = free_bytes.checked_sub(batch_bytes + RESERVE_BYTES)?;

@@ -1,5 +1,5 @@
-//! One suite for every back end. An absent one says why and is left out; with `ASSAY_REQUIRE_WGPU=1` or
-//! `ASSAY_REQUIRE_CUDA=1` in the environment it is a failure.
+//! Test suite for every back end. It prints the reason and skips a back end that is absent; with
+//! `ASSAY_REQUIRE_WGPU=1` or `ASSAY_REQUIRE_CUDA=1` in the environment its absence is a failure.
 #![allow(clippy::unwrap_used)]
 
 use std::{cell::RefCell, env};
@@ -65,7 +65,7 @@ fn claim(params: ChallengeParams, seed: Hash, root: Hash) -> SlotClaim {
     }
 }
 
-/// Commits and opens, and has the verifier look at it.
+/// Commits, opens, and verifies the proof.
 fn answer(prover: &mut dyn Prover, params: ChallengeParams, seed: Hash) -> (Commitment, SlotProof) {
     let commitment = prover.commit(&params, &seed, &()).unwrap();
     let claim = claim(params, seed, commitment.root);
@@ -229,7 +229,7 @@ fn a_cancelled_commit_holds_nothing() {
                 assert!(matches!(result, Err(ProverError::Cancelled)), "{stage:?}");
                 assert_eq!(*heard_after.borrow(), 0, "{stage:?}");
             } else {
-                // So fast that the stage was one piece of work: there was nothing to cancel.
+                // The stage was so fast that it was one piece of work: there was nothing to cancel.
                 println!("{stage:?} is one piece of work here");
                 assert!(result.is_ok());
             }
@@ -238,7 +238,7 @@ fn a_cancelled_commit_holds_nothing() {
                 Err(ProverError::NotHeld)
             ));
         }
-        // Nothing of it is left behind.
+        // The cancelled work leaves nothing behind.
         answer(prover, PARAMS, [3; 32]);
     });
 }
@@ -326,7 +326,7 @@ fn commit_fails_when_memory_is_short() {
         );
         assert!(error.to_string().contains("are missing"), "{error}");
     });
-    // 256 GiB of items: more than any device that runs this test has, whatever it says about its memory.
+    // 256 GiB of items: more than any test device has, whatever it reports about its memory.
     let huge = ChallengeParams {
         items: u32::MAX,
         ..PARAMS
@@ -352,7 +352,8 @@ fn pieces_of_the_tree_give_the_same_root() {
         ..PARAMS
     };
     let expected = cpu_answer(params, [5; 32]);
-    // The items, 64 MiB for the driver, and room for 2^14 leaves with what is folded from them, but for no more.
+    // The items, 64 MiB for the driver, and room for 2^14 leaves with the nodes folded from them, but for no
+    // more.
     let limit = params.memory_bytes() + (64 << 20) + (64 << 14);
     for options in [DetectOptions::default(), limited(limit)] {
         for_each_prover(&options, |prover| {
@@ -384,7 +385,7 @@ fn gpus_tell_how_fast_they_copy() {
 fn items_in_many_buffers_give_the_same_answer() {
     let expected = cpu_answer(PARAMS, [6; 32]);
     for adapter in 0..wgpu::adapter_names().len() {
-        // 5000 items in buffers of 1000, of 999 with five in a last one, and in one.
+        // 5000 items in buffers of 1000, in buffers of 999 with five in a last one, and in one buffer.
         for buffer_items in [1000, 999, 5000] {
             let options = WgpuOptions {
                 buffer_limit_bytes: Some(buffer_items * 64),

@@ -1,5 +1,5 @@
-//! The CUDA kernels' arithmetic, on machines without NVIDIA's hardware: their text is compiled as C++ and run on the
-//! CPU. What only a GPU shows, such as launches and memory, is the matter of `back_ends.rs`.
+//! Test of the CUDA kernels' arithmetic on machines without NVIDIA's hardware: their source is compiled as
+//! C++ and run on the CPU. `back_ends.rs` covers launches and memory, which need a GPU.
 #![allow(clippy::unwrap_used)]
 
 use std::{path::Path, process::Command};
@@ -11,13 +11,13 @@ use assay_proof::{
 
 #[test]
 fn the_kernels_compute_what_the_specification_says() {
-    // A C++ compiler is among what the workspace is built with, so that its absence is a failure.
+    // Building the workspace requires a C++ compiler, so its absence is a failure.
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("cuda_on_cpu");
-    // Tests start in the folder of their crate. A path from when this was compiled may be that of another clone.
+    // Tests start in the folder of their crate. A path from compile time may be that of another clone.
     let source = Path::new("tests/cuda_on_cpu/main.cpp");
-    // CUDA's pragmas are unknown to other compilers, and change nothing.
+    // CUDA's pragmas are unknown to other compilers and change nothing.
     let status = Command::new(&compiler)
         .args([
             "-std=c++17",

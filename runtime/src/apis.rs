@@ -1,4 +1,4 @@
-//! What the node and clients may ask of the runtime.
+//! Runtime APIs for the node and for clients.
 
 use alloc::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! What a validator needs to know of the machines that it watches, and the transaction that carries its report.
+//! A validator's view of the machines that it watches, and the transaction that carries its report.
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ use crate::{
     AccountId, Availability, ChainClock, Runtime, UncheckedExtrinsic, transactions::general_transaction,
 };
 
-/// What `AvailabilityApi::assignments` says.
+/// Implements `AvailabilityApi::assignments`.
 pub fn assignments(key: &AvailabilityId, from: MachineId, limit: u32) -> Option<AssignmentPage<AccountId>> {
     let epoch = ChainClock::current_epoch();
     let record = pallet_availability::EpochRecords::<Runtime>::get(epoch)?;
@@ -45,7 +45,7 @@ pub fn assignments(key: &AvailabilityId, from: MachineId, limit: u32) -> Option<
     })
 }
 
-/// What `AvailabilityApi::report_transaction` says.
+/// Implements `AvailabilityApi::report_transaction`.
 pub fn report_transaction(
     epoch: EpochIndex,
     validator_index: u32,

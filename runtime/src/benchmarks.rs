@@ -1,4 +1,4 @@
-//! The pallets whose weights are measured in this runtime.
+//! Benchmarks of the pallets whose weights are measured in this runtime.
 
 use alloc::{string::String, vec::Vec};
 
@@ -29,14 +29,14 @@ define_benchmarks!(
 
 impl polkadot_sdk::frame_system_benchmarking::Config for Runtime {}
 
-/// Which benchmarks there are.
+/// Returns the list of benchmarks.
 pub(crate) fn metadata(extra: bool) -> (Vec<BenchmarkList>, Vec<StorageInfo>) {
     let mut list = Vec::<BenchmarkList>::new();
     list_benchmarks!(list, extra);
     (list, AllPalletsWithSystem::storage_info())
 }
 
-/// Runs one.
+/// Runs one benchmark.
 pub(crate) fn dispatch(config: BenchmarkConfig) -> Result<Vec<BenchmarkBatch>, String> {
     let whitelist = AllPalletsWithSystem::whitelisted_storage_keys();
     let mut batches = Vec::<BenchmarkBatch>::new();

@@ -1,4 +1,4 @@
-//! The chains to start from.
+//! Genesis presets: the states from which chains start.
 
 use alloc::{string::ToString, vec, vec::Vec};
 
@@ -28,33 +28,35 @@ use crate::{
     hardware_classes,
 };
 
-/// Name of the preset with three validators; the one with a single validator has the SDK's name, `development`.
+/// Name of the preset with three validators; the one with a single validator has the SDK's name,
+/// `development`.
 pub const LOCAL_PRESET: &str = "local";
 
-/// What each well-known account of the development presets owns, and the pot that pays for validators' reports.
+/// Endowment of each well-known account on the development presets, and of the pot that pays validators'
+/// reports.
 const ENDOWMENT: Balance = 1_000_000 * ASY;
 
-/// What each validator of the development presets has at stake.
+/// Stake of each validator of the development presets.
 const VALIDATOR_STAKE: Balance = 100_000 * ASY;
 
 /// Length of an epoch of Assay on the development presets.
 const DEVELOPMENT_EPOCH_MS: Millis = MILLIS_PER_HOUR / 60;
 
-/// When machines are challenged on the development presets: a bonded machine is active within half a minute, and audits
-/// come every five minutes. Other chains start from the schedule's default.
+/// Schedule of challenges on the development presets: a bonded machine is active within half a minute, and
+/// audits come every five minutes. Other chains start with the schedule's default.
 const DEVELOPMENT_SCHEDULE: Schedule = Schedule {
     newcomer_interval_ms: 9_000,
     mean_audit_interval_ms: 5 * DEVELOPMENT_EPOCH_MS,
     max_audit_interval_ms: 10 * DEVELOPMENT_EPOCH_MS,
     commit_window_ms: 12_000,
-    // One validator makes all blocks anyway.
+    // The single validator makes all blocks anyway.
     opening_delay_ms: 0,
     prove_window_ms: DEVELOPMENT_EPOCH_MS,
     report_window_ms: 2 * DEVELOPMENT_EPOCH_MS,
     max_proof_age_ms: 30 * DEVELOPMENT_EPOCH_MS,
 };
 
-/// One validator, Alice.
+/// Returns the preset with one validator, Alice.
 fn development() -> Value {
     genesis(&[(
         Sr25519Keyring::Alice,
@@ -63,7 +65,7 @@ fn development() -> Value {
     )])
 }
 
-/// Three validators: Alice, Bob and Charlie.
+/// Returns the preset with three validators: Alice, Bob and Charlie.
 fn local() -> Value {
     genesis(&[
         (
@@ -80,16 +82,15 @@ fn local() -> Value {
     ])
 }
 
-/// A well-known validator: its key for blocks and availability, its key for finality, and the account that it
-/// stakes from.
+/// Well-known validator: its key for blocks and availability, its key for finality, and its stash account.
 type WellKnownValidator = (Sr25519Keyring, Ed25519Keyring, Sr25519Keyring);
 
-/// A chain whose accounts are all well known: never one that is worth anything.
+/// Returns the genesis of a chain whose accounts are all well known: never use it for a chain of value.
 fn genesis(validators: &[WellKnownValidator]) -> Value {
     let validators: Vec<(AccountId, SessionKeys)> = validators
         .iter()
         .map(|(sr25519, ed25519, stash)| {
-            // The same keys that `--alice` and its like put into the node's keystore.
+            // The keys that `--alice` and similar options put into the node's keystore.
             let keys = SessionKeys {
                 babe: sr25519.public().into(),
                 grandpa: ed25519.public().into(),
@@ -99,8 +100,8 @@ fn genesis(validators: &[WellKnownValidator]) -> Value {
         })
         .collect();
     let endowed = Sr25519Keyring::well_known().map(|account| (account.to_account_id(), ENDOWMENT));
-    // The treasury exists from the start, so that no first payment is too small for it; and validators' reports are
-    // paid for from the start.
+    // The treasury exists from the start, so that no first payment is too small for it, and the pot for
+    // validators' reports is filled.
     let treasury = (TreasuryAccount::get(), ASY);
     let availability_pot = (AvailabilityPot::get(), ENDOWMENT);
 
@@ -155,7 +156,7 @@ fn genesis(validators: &[WellKnownValidator]) -> Value {
     })
 }
 
-/// The preset of that name, as a patch of the default genesis.
+/// Returns the preset of that name, as a patch of the default genesis.
 pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
     let patch = match id.as_ref() {
         sp_genesis_builder::DEV_RUNTIME_PRESET => development(),
@@ -165,7 +166,7 @@ pub fn get_preset(id: &PresetId) -> Option<Vec<u8>> {
     Some(patch.to_string().into_bytes())
 }
 
-/// The presets there are.
+/// Returns the names of all presets.
 pub fn preset_names() -> Vec<PresetId> {
     vec![
         PresetId::from(sp_genesis_builder::DEV_RUNTIME_PRESET),

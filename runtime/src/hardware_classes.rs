@@ -1,8 +1,7 @@
-//! The hardware classes that the catalogue starts with, and what they are challenged with. Governance keeps both from
-//! then on.
+//! The initial catalogue of hardware classes and their challenges. Governance maintains both afterwards.
 //!
-//! Compute score: the vendor's published dense BF16 TFLOPS, sparsity off, rounded to whole ones. Memory: the
-//! vendor's gigabytes, as GiB. Sources are named beside each vendor's block.
+//! Compute score: the vendor's published dense BF16 TFLOPS, sparsity off, rounded to integers. Memory: the
+//! vendor's gigabytes, as GiB. The comments name the source for each vendor's block.
 
 use alloc::vec::Vec;
 
@@ -14,8 +13,8 @@ use assay_proof::ChallengeParams;
 use pallet_hardware_challenge::GenesisChallenge;
 use pallet_provider_registry::GenesisHardwareClass;
 
-/// Class of a machine that offers its processors only. A TFLOPS of dense BF16 is about what a server's processor
-/// reaches, so its score is one.
+/// Class of a machine that offers only its processors. Its score is one: a TFLOPS of dense BF16 is about what
+/// a server's processor reaches.
 pub const CPU: HardwareClassId = 0;
 
 /// Identifier, name, memory in GiB, CUDA cores or stream processors, dense BF16 TFLOPS.
@@ -35,7 +34,7 @@ const ROWS: [Row; 15] = [
     (16, "NVIDIA_L4",            24,  7_424,   121),
     (17, "NVIDIA_A10",           24,  9_216,   125),
 
-    // NVIDIA GeForce: the architecture white papers of Ampere GA102, Ada and Blackwell, with FP32 accumulation.
+    // NVIDIA GeForce: the architecture white papers of Ampere GA102, Ada and Blackwell, FP32 accumulation.
     (30, "NVIDIA_RTX_3090",      24, 10_496,    71),
     (31, "NVIDIA_RTX_4090",      24, 16_384,   165),
     (32, "NVIDIA_RTX_5090",      32, 21_760,   210),
@@ -46,19 +45,18 @@ const ROWS: [Row; 15] = [
     (52, "AMD_MI250X",          128, 14_080,   383),
 ];
 
-/// Plancks to be bonded for each point of a slot's compute score, whatever its class, on a chain whose
-/// governance did not change it: 1,483.5 ASY for an H100.
+/// Initial plancks to bond for each point of a slot's compute score, in any class: 1,483.5 ASY for an H100.
 pub const BOND_PER_POINT: Balance = 3 * ASY / 2;
 
-/// Plancks to be bonded for each slot of a machine without GPUs.
+/// Plancks to bond for each slot of a machine without GPUs.
 ///
-/// As much as the base bond, so that no two slots share one: a challenge of 4 MiB shows that a processor is
-/// there, and not that it is there for this slot alone. A point of weight costs 333 times as much to bond as
-/// a GPU's does.
+/// It equals the base bond, so that no two slots share one: a challenge of 4 MiB proves that a processor
+/// exists, but not that it serves this slot alone. A point of weight costs 333 times as much to bond as a
+/// GPU's.
 pub const CPU_STAKE_PER_SLOT: Balance = 500 * ASY;
 
-/// The catalogue at genesis. A slot's stake is in proportion to its compute score, so that what a provider
-/// stands to lose grows with what it earns.
+/// Returns the catalogue at genesis. The stake of a slot is in proportion to its compute score, so that a
+/// provider's stake at risk grows with its earnings.
 pub fn catalogue() -> Vec<GenesisHardwareClass> {
     ROWS.iter()
         .map(
@@ -77,7 +75,7 @@ pub fn catalogue() -> Vec<GenesisHardwareClass> {
         .collect()
 }
 
-/// What a machine without GPUs is challenged with: 4 MiB, read over 32 times.
+/// Challenge of a machine without GPUs: 4 MiB, read over 32 times.
 const CPU_CHALLENGE: ChallengeParams = ChallengeParams {
     items: 1 << 16,
     fill_double_rounds: 64,
@@ -87,8 +85,8 @@ const CPU_CHALLENGE: ChallengeParams = ChallengeParams {
     deadline_ms: 30_000,
 };
 
-/// What a GPU is challenged with: so many GiB of its memory in 2^`lanes_log2` lanes. Verified in nearly all of the time
-/// that a slot may take.
+/// Returns the challenge of a GPU: so many GiB of its memory in 2^`lanes_log2` lanes. Its verification takes
+/// nearly all of a slot's allowed time.
 const fn gpu_challenge(memory_gib: u32, lanes_log2: u8, deadline_ms: u64) -> ChallengeParams {
     ChallengeParams {
         items: memory_gib << 24,
@@ -100,11 +98,11 @@ const fn gpu_challenge(memory_gib: u32, lanes_log2: u8, deadline_ms: u64) -> Cha
     }
 }
 
-/// What the classes are challenged with on a chain whose machines are worth something. Classes that are missing here
-/// wait for somebody who calibrates them on their hardware: until then their machines cannot be proven.
+/// Challenges of the classes on a chain of value. A missing class waits for its calibration on real hardware;
+/// until then its machines cannot be proven.
 ///
-/// The memory is less than the vendor's by what a driver and the tree take. Lanes read it over 38 times (24 GiB), 21
-/// times (80 GiB) and 24 times (141 GiB).
+/// The memory is less than the vendor's by the share of the driver and the tree. Lanes read it over 38 times
+/// (24 GiB), 21 times (80 GiB) and 24 times (141 GiB).
 #[rustfmt::skip]
 const CHALLENGES: [(HardwareClassId, ChallengeParams); 5] = [
     (CPU, CPU_CHALLENGE),
@@ -114,7 +112,7 @@ const CHALLENGES: [(HardwareClassId, ChallengeParams); 5] = [
     (31, gpu_challenge( 20, 26, 30_000)),
 ];
 
-/// What the classes are challenged with on a chain whose machines are worth something.
+/// Returns the challenges of the classes on a chain of value.
 pub fn challenges() -> Vec<GenesisChallenge> {
     CHALLENGES
         .iter()
@@ -125,8 +123,8 @@ pub fn challenges() -> Vec<GenesisChallenge> {
         .collect()
 }
 
-/// What every class is challenged with on the development presets: scaled down, so that a laptop can answer as any of
-/// them, within four slots.
+/// Returns the challenges of all classes on the development presets: scaled down, so that a laptop can answer
+/// as any class within four slots.
 pub fn development_challenges() -> Vec<GenesisChallenge> {
     ROWS.iter()
         .map(|(class, ..)| GenesisChallenge {

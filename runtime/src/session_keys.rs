@@ -1,4 +1,4 @@
-//! The keys by which a validator takes part in a session.
+//! Session keys of a validator.
 
 use alloc::vec::Vec;
 
@@ -7,18 +7,18 @@ use polkadot_sdk::sp_runtime::impl_opaque_keys;
 use crate::{Availability, Babe, Grandpa};
 
 impl_opaque_keys! {
-    /// One public key for each duty of a validator.
+    /// Public keys of a validator, one for each duty.
     pub struct SessionKeys {
-        /// Makes blocks.
+        /// Key for making blocks.
         pub babe: Babe,
-        /// Votes on finality.
+        /// Key for votes on finality.
         pub grandpa: Grandpa,
-        /// Signs reports of which machines were seen up.
+        /// Key for reports on the uptime of machines.
         pub availability: Availability,
     }
 }
 
-/// Session keys, and the proof that their owner holds them, as [`SessionKeys::generate`] makes them.
+/// Returns session keys with the proof that their owner holds them, as [`SessionKeys::generate`] makes them.
 pub(crate) fn generate(
     owner: Vec<u8>,
     seed: Option<Vec<u8>>,

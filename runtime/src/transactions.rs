@@ -8,7 +8,7 @@ use polkadot_sdk::{
 
 use crate::{RuntimeCall, TxExtension, UncheckedExtrinsic};
 
-/// A transaction of a call that authorizes itself.
+/// Returns a transaction of a call that authorizes itself.
 pub fn general_transaction(call: RuntimeCall) -> UncheckedExtrinsic {
     let extension: TxExtension = (
         frame_system::AuthorizeCall::new(),

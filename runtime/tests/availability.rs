@@ -1,4 +1,5 @@
-//! Stories of availability: validators watch, report, are paid, and machines are paid for what was seen of them.
+//! Availability on the real runtime: validators watch, report and are paid; machines are paid for their
+//! uptime.
 
 #![allow(clippy::unwrap_used)]
 
@@ -26,12 +27,12 @@ use polkadot_sdk::{
     },
 };
 
-/// A validator's key for reports: the presets give it the one that it makes blocks with.
+/// Returns a validator's key for reports: the presets use its key for making blocks.
 fn key(validator: Sr25519Keyring) -> AvailabilityId {
     validator.public().into()
 }
 
-/// The transaction by which a validator reports that it saw all of its machines but these.
+/// Returns the transaction by which a validator reports failures of these machines and no others.
 fn report_of(validator: Sr25519Keyring, epoch: EpochIndex, failures: &[MachineId]) -> UncheckedExtrinsic {
     let validator_index = Availability::validator_index(epoch, &key(validator)).unwrap();
     let genesis_hash = System::block_hash(0);
@@ -40,7 +41,7 @@ fn report_of(validator: Sr25519Keyring, epoch: EpochIndex, failures: &[MachineId
     report_transaction(epoch, validator_index, None, failures.to_vec(), signature).unwrap()
 }
 
-/// Puts the validator's report of the epoch that ended last into the block.
+/// Applies the validator's report of the latest ended epoch in the current block.
 fn report(validator: Sr25519Keyring, failures: &[MachineId]) {
     let epoch = ChainClock::current_epoch() - 1;
     assert_ok!(
@@ -48,7 +49,7 @@ fn report(validator: Sr25519Keyring, failures: &[MachineId]) {
     );
 }
 
-/// Has the chain find that the machine's proof is too old.
+/// Makes the chain treat the machine's proof as too old.
 fn forget_proof(machine: MachineId) {
     let expiries: Vec<_> = pallet_hardware_challenge::Expiries::<Runtime>::iter_keys()
         .filter(|(_, expiring)| *expiring == machine)
@@ -60,7 +61,7 @@ fn forget_proof(machine: MachineId) {
     ProviderRegistry::on_proof_change(machine);
 }
 
-/// Pays the machine whatever is due; returns what its provider got.
+/// Pays the machine everything that is due; returns its provider's gain.
 fn payout(machine: MachineId, provider: Sr25519Keyring) -> Balance {
     let before = wealth(&account(provider));
     let call = pallet_reward_emission::Call::payout {
@@ -86,7 +87,7 @@ fn a_lone_validator_watches_every_machine_and_is_paid_for_it() {
         let watched = ChainClock::current_epoch() + 1;
         chain.until_epoch(watched);
 
-        // It learns whom to watch, and where.
+        // The validator reads which machines to watch, and where.
         let page = assignments(&key(Alice), 0, 100).unwrap();
         assert_eq!((page.epoch, page.validator_index, page.next), (watched, 0, None));
         assert_eq!(page.machines.len(), 1);
@@ -95,7 +96,7 @@ fn a_lone_validator_watches_every_machine_and_is_paid_for_it() {
         assert_eq!(page.machines[0].worker_key, account(Dave));
         assert_eq!(assignments(&key(Bob), 0, 100), None, "Bob validates nothing here");
 
-        // It reports, which costs nobody a fee.
+        // It reports, without a fee.
         chain.until_epoch(watched + 1);
         let due = Availability::report_due(&key(Alice)).unwrap();
         assert_eq!((due.epoch, due.validator_index), (watched, 0));
@@ -104,7 +105,7 @@ fn a_lone_validator_watches_every_machine_and_is_paid_for_it() {
         assert_eq!(wealth(&account(AliceStash)) + wealth(&account(Alice)), before);
         assert_eq!(Availability::report_due(&key(Alice)), None);
 
-        // When the epoch is closed, the pot pays.
+        // The pot pays after the epoch was closed.
         chain.until_epoch(watched + 2);
         assert_eq!(owed(AliceStash), ASY);
         let (stash, pot, issuance) = (
@@ -169,7 +170,7 @@ fn a_payout_waits_for_the_reports() {
         );
         chain.until_epoch(first + 2);
         assert!(Availability::is_closed(first));
-        // Nobody reported, which is not the provider's fault.
+        // No validator reported, which is not the provider's fault.
         assert_eq!(payout(machine, Bob), pool(first));
     });
 }
@@ -221,7 +222,7 @@ fn of_three_validators_two_suffice_to_see_a_machine_down() {
         chain.until_epoch(watched + 1);
         report(Alice, &[machine]);
         report(Bob, &[machine]);
-        // Charlie covers for the machine.
+        // Charlie reports no failure of the machine.
         report(Charlie, &[]);
         chain.until_epoch(watched + 2);
         assert_eq!(payout(machine, Dave), 0);
@@ -238,7 +239,7 @@ fn of_two_reporters_one_decides_nothing() {
         report(Alice, &[machine]);
         report(Bob, &[]);
         chain.until_epoch(watched + 2);
-        // Nor does one of three, when the others say nothing.
+        // One of three validators decides nothing either, when the others do not report.
         report(Alice, &[]);
         chain.until_epoch(watched + 3);
         report(Charlie, &[machine]);
@@ -279,7 +280,7 @@ fn a_lease_that_outlives_the_proof_is_watched_and_judged() {
         assert_eq!(page.machines.len(), 1, "it is leased");
         chain.until_epoch(watched + 1);
         report(Alice, &[machine]);
-        // The lease ends before the epoch is closed, which undoes nothing.
+        // The lease ends before the epoch is closed, which changes nothing.
         assert_ok!(ProviderRegistry::release(machine, 1, LeaseEnd::Fulfilled));
         chain.until_epoch(watched + 2);
         assert_eq!(Availability::uptime_ppm(machine, watched), 0);
@@ -292,13 +293,13 @@ fn a_failure_costs_the_average_as_much_as_an_epoch_down() {
         let machine = active_machine(Bob, Dave, 1);
         Availability::count_failure(machine);
         let record = pallet_provider_registry::Machines::<Runtime>::get(machine).unwrap();
-        // Of 950,000 one part in 168, as a week's memory has it.
+        // One part in 168 less than 950,000, with a memory of a week.
         assert_eq!(record.uptime_ppm, 944_345);
     });
 }
 
-/// Verdicts, in a million, that so many of a network's validators make alone, when each machine is watched by
-/// as many as the runtime says.
+/// Returns the verdicts, in a million, that so many colluding validators of a network decide alone, with the
+/// runtime's number of validators to a machine.
 fn verdicts_of(colluding: u128, validators: u128) -> u128 {
     let choose = |from: u128, taken: u128| {
         (0..taken).fold(1, |ways, number| {
@@ -314,13 +315,13 @@ fn verdicts_of(colluding: u128, validators: u128) -> u128 {
 
 #[test]
 fn verdicts_are_as_hard_to_buy_as_the_table_says() {
-    // A tenth, a fifth, a third and a half of two hundred validators: what they can call up or down against
-    // the others.
+    // A tenth, a fifth, a third and a half of two hundred validators: the verdicts that they can decide
+    // against the others.
     assert_eq!(
         [20, 40, 66, 99].map(|colluding| verdicts_of(colluding, 200)),
         [7_592, 55_588, 202_425, 490_530]
     );
-    // Two of five decide nothing; three of five decide all.
+    // Two of five decide nothing; three of five decide everything.
     assert_eq!([2, 3].map(|colluding| verdicts_of(colluding, 5)), [0, 1_000_000]);
 }
 
@@ -362,7 +363,7 @@ fn a_report_is_neither_signed_nor_sent_by_anybody_else() {
         let watched = ChainClock::current_epoch() + 1;
         chain.until_epoch(watched + 1);
         let call = report_of(Alice, watched, &[]).function;
-        // Governance neither, nor the validator's own account.
+        // Governance is refused too, and so is the validator's own account.
         for who in [Alice, AliceStash] {
             assert_eq!(
                 call_as(&account(who), call.clone()),
@@ -375,8 +376,8 @@ fn a_report_is_neither_signed_nor_sent_by_anybody_else() {
                 .error,
             polkadot_sdk::sp_runtime::DispatchError::BadOrigin
         );
-        // Without an extension that could authorize it, no pool takes it, and an author who puts it into a block all the
-        // same gains nothing.
+        // Without an extension to authorize it no pool accepts it, and an author who includes it in a block
+        // gains nothing.
         let bare = UncheckedExtrinsic::new_bare(report_of(Alice, watched, &[]).function);
         assert_eq!(
             Executive::validate_transaction(TransactionSource::External, bare.clone(), System::parent_hash()),
@@ -416,11 +417,11 @@ fn the_registry_hears_how_reliable_a_machine_is() {
         report(Alice, &[]);
         assert_eq!(uptime(machine), 950_000);
         assert_ok!(update());
-        // A week's memory: one part in 168 of it was down.
+        // A memory of a week: one part in 168 of it was down.
         assert_eq!(uptime(machine), 944_345);
         assert_noop!(update(), pallet_availability::Error::<Runtime>::NothingToCount);
         chain.until_epoch(first + 3);
-        // Whoever wants the machine's rewards has its average brought up to date.
+        // A payout of the machine's rewards also updates its average.
         payout(machine, Bob);
         assert_eq!(uptime(machine), 944_677);
         assert_noop!(update(), pallet_availability::Error::<Runtime>::NothingToCount);
@@ -435,7 +436,7 @@ fn a_provider_does_not_shed_its_past_by_asking_late() {
         chain.until_epoch(first + 1);
         report(Alice, &[machine]);
         chain.until_epoch(first + 3);
-        // Nobody asked for its average until its provider wants its rewards.
+        // Its average is updated only when its provider claims its rewards.
         assert_eq!(payout(machine, Bob), pool(first + 1));
         let update = pallet_availability::Call::update_uptime {
             machine,
@@ -493,13 +494,13 @@ fn assignments_come_in_pages() {
             Sr25519Keyring::Ferdie,
         ];
         let machines = workers.map(|worker| active_machine(Bob, worker, 1));
-        // One of them is not in the market any more, and one was never bonded.
+        // One of them has left the market, and one was never bonded.
         assert_ok!(call_as(
             &account(Bob),
             pallet_provider_registry::Call::retire { machine: machines[1] }
         ));
         let unproven = register_machine(Bob, Alice, registration_of(Alice, 1)).expect("the machine is new");
-        // Until the last epoch in which it was is closed, validators watch the one that left.
+        // Validators watch the machine that left until its last epoch is closed.
         chain.until_epoch(ChainClock::current_epoch() + 3);
 
         let mut seen = Vec::new();
@@ -514,7 +515,7 @@ fn assignments_come_in_pages() {
         }
         assert_eq!(seen, [machines[0], machines[2], machines[3], machines[4]]);
         assert_eq!(pages, (unproven + 1).div_ceil(2));
-        // Whatever is asked for, a page is neither empty-handed nor without an end.
+        // For any limit, a page makes progress and ends.
         assert_eq!(assignments(&key(Alice), 0, 0).unwrap().next, Some(1));
         assert_eq!(assignments(&key(Alice), 0, u32::MAX).unwrap().next, None);
         assert_eq!(assignments(&key(Alice), MachineId::MAX, 10).unwrap().machines, []);
@@ -524,7 +525,7 @@ fn assignments_come_in_pages() {
 #[test]
 fn availability_follows_the_sessions() {
     with_chain("local", |chain| {
-        // Far beyond a session and an election: sets of validators come, and those that nobody needs go.
+        // Far beyond a session and an election: new sets of validators are kept, and unused ones are removed.
         for _ in 0..30 {
             let epoch = ChainClock::current_epoch();
             chain.until_epoch(epoch + 1);

@@ -1,5 +1,4 @@
-//! Weight in the emission costs a bond in proportion, whatever class it is of and however many slots share a
-//! machine.
+//! Bonds in proportion to weight: the price of weight in the emission, for every class and number of slots.
 
 #![allow(clippy::unwrap_used)]
 
@@ -22,18 +21,17 @@ use polkadot_sdk::{
 
 type Registry = pallet_provider_registry::Call<Runtime>;
 
-/// Least plancks bonded for a point of weight, whatever the class: an H100's.
+/// Least plancks bonded for a point of weight in any class: an H100's.
 const LEAST_PER_POINT: Balance = 1_500_000_000_000;
 
-/// Most that a point of a GPU's weight costs to bond, in parts of the least: a single slot of the smallest
-/// one.
+/// Maximum price of a point of a GPU's weight, in multiples of the least: a single slot of the smallest GPU.
 const DEAREST_GPU_FACTOR: Balance = 5;
 
-/// Most that a point of any class costs to bond, in parts of the least: a processor's, which the challenge
+/// Maximum price of a point in any class, in multiples of the least: a processor's, for which the challenge
 /// proves least.
 const DEAREST_FACTOR: Balance = 334;
 
-/// Returns what a machine of the class must have bonded, as the chain asks it of one that is registered.
+/// Returns the bond that the chain requires for a registered machine of the class.
 fn bond_of(class: HardwareClassId, slots: u8) -> Balance {
     let mut registration = registration_of(Dave, slots);
     registration.class = class;
@@ -69,7 +67,7 @@ fn no_class_has_weight_cheaper_than_an_h100_and_none_much_dearer_but_processors(
 fn slots_share_no_bond() {
     with_chain("development", |_| {
         assert_ok!(register_provider(Bob));
-        // 500 ASY for a point, in one machine as in 64: it was 511, and 18.8 for each of 64 together.
+        // 500 ASY for a point, in one machine as in 64. Before, it was 511, and 18.8 for each of 64 together.
         assert_eq!(bond_of(CPU, 1), 500 * ASY);
         assert_eq!(bond_of(CPU, MAX_SLOTS), 32_000 * ASY);
         let h100 = 11;
@@ -94,7 +92,7 @@ fn governance_adds_no_class_with_cheap_weight() {
             };
             sudo(Registry::set_hardware_class { class: 99, record })
         };
-        // What governance decided fails, and the sudo that dispatched it takes note.
+        // The inner call fails, and the sudo call that dispatched it records the error.
         assert_eq!(set(1_500 * ASY - 1), Err(Error::<Runtime>::StakeTooLow.into()));
         assert!(!HardwareClasses::<Runtime>::contains_key(99));
         assert_ok!(set(1_500 * ASY));

@@ -1,5 +1,5 @@
-//! What the consensus is held to: equivocation is reported, proven and punished, as long as the offender's
-//! stake is there, and not taken note of afterwards.
+//! Tests of the consensus: an equivocation is reported, proven and punished as long as the offender's stake
+//! is there, and refused afterwards.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,10 +44,10 @@ use serde_json::json;
 
 type StakingCall = pallet_staking::Call<Runtime>;
 
-/// What each validator of the preset `local` has at stake.
+/// Stake of each validator of the preset `local`.
 const VALIDATOR_STAKE: Balance = 100_000 * ASY;
 
-/// A header for the slot, sealed by the validator, that differs by its state root.
+/// Returns a header for the slot, sealed by the validator, with the given state root.
 fn header_by(validator: Sr25519Keyring, slot: u64, state_root: H256) -> Header {
     let pre_digest = PreDigest::SecondaryPlain(SecondaryPlainPreDigest {
         authority_index: 0,
@@ -69,7 +69,7 @@ fn header_by(validator: Sr25519Keyring, slot: u64, state_root: H256) -> Header {
     header
 }
 
-/// The report of a validator's two headers in the present slot, with the proof that it validates now.
+/// Returns the report of a validator's two headers in the current slot, with the proof that it validates now.
 fn report_of(validator: Sr25519Keyring, first: Header, second: Header) -> pallet_babe::Call<Runtime> {
     let offender = AuthorityId::from(validator.public());
     pallet_babe::Call::report_equivocation {
@@ -83,13 +83,14 @@ fn report_of(validator: Sr25519Keyring, first: Header, second: Header) -> pallet
     }
 }
 
-/// The report of an equivocation by that validator in the present slot, to be sent at any time.
+/// Returns the report of an equivocation by that validator in the current slot, to be sent at any time.
 fn babe_equivocation(validator: Sr25519Keyring) -> pallet_babe::Call<Runtime> {
     let [first, second] = [1, 2].map(|byte| header_by(validator, current_slot(), H256::repeat_byte(byte)));
     report_of(validator, first, second)
 }
 
-/// The report of two votes by that validator in a round of the present GRANDPA set, to be sent at any time.
+/// Returns the report of two votes by that validator in a round of the current GRANDPA set, to be sent at any
+/// time.
 fn grandpa_equivocation(validator: Ed25519Keyring) -> pallet_grandpa::Call<Runtime> {
     const ROUND: u64 = 5;
     const PREVOTE: u8 = 0;
@@ -107,7 +108,7 @@ fn grandpa_equivocation(validator: Ed25519Keyring) -> pallet_grandpa::Call<Runti
     }
 }
 
-/// Whether this block has a report of a slash of that validator, whole, for that era.
+/// Returns true if this block reports a slash of that validator's whole stake for that era.
 fn slash_reported(stash: &AccountId, era: EraIndex) -> bool {
     happened(|event| {
         matches!(
@@ -164,7 +165,7 @@ fn a_vote_for_two_blocks_in_a_round_is_reported_and_slashed() {
 
 /// Two equivocations in the first session of an era are reported in the last session in which they may be.
 ///
-/// Alice's stake is bonded still; Bob left in the era in which he equivocated, as soon as he was elected for
+/// Alice's stake is still bonded; Bob left in the era in which he equivocated, as soon as he was elected for
 /// it.
 #[test]
 fn the_latest_report_costs_what_is_bonded_and_what_is_on_its_way_out() {
@@ -197,7 +198,7 @@ fn the_latest_report_costs_what_is_bonded_and_what_is_on_its_way_out() {
         assert_ok!(call_as(&account(Ferdie), by_bob));
         assert!(slash_reported(&bob, 2));
 
-        // Nothing of it can leave before the slash, however often Bob tries.
+        // None of it can leave before the slash, however often Bob tries.
         let due = 2 + SLASH_DEFER_ERAS + 1;
         assert!(due - active_era() >= MIN_REVIEW_ERAS);
         let reward_before = wealth(&account(Ferdie));
@@ -220,7 +221,7 @@ fn the_latest_report_costs_what_is_bonded_and_what_is_on_its_way_out() {
                     if staker == stash
             )));
         }
-        // Half of a tenth of each is the reporter's: who reports its own other account loses 95 %.
+        // Half of a tenth of each goes to the reporter: one that reports its own other account loses 95 %.
         assert_eq!(wealth(&account(Ferdie)) - reward_before, 2 * VALIDATOR_STAKE / 20);
     });
 }
@@ -229,7 +230,7 @@ fn the_latest_report_costs_what_is_bonded_and_what_is_on_its_way_out() {
 fn a_report_is_refused_from_the_era_on_in_which_it_would_cost_nothing() {
     with_chain("local", |chain| {
         chain.until_era(2);
-        // The last session of the era: whoever counts sessions instead of eras takes the report.
+        // The last session of the era: counting sessions instead of eras would accept the report.
         for _ in 1..SESSIONS_PER_ERA {
             chain.next_session();
         }
@@ -266,7 +267,7 @@ fn governance_slashes_no_era_whose_slashes_are_past() {
         };
         chain.shorten_eras();
         chain.until_era(REPORT_ERAS + 3);
-        // The oldest era that is known.
+        // The oldest era with a known exposure.
         let oldest = (0..active_era())
             .find(|era| pallet_staking::ErasStartSessionIndex::<Runtime>::contains_key(era))
             .unwrap();
@@ -283,8 +284,8 @@ fn governance_slashes_no_era_whose_slashes_are_past() {
     });
 }
 
-/// `configs/staking.rs` asserts the windows of validators as it is compiled. These governance can move; so
-/// they start.
+/// The defaults of the windows that governance can change fit together. `configs/staking.rs` asserts the
+/// validators' windows at compile time.
 #[test]
 fn the_market_s_windows_fit_into_each_other() {
     with_chain("development", |_| {
@@ -306,7 +307,8 @@ fn the_market_s_windows_fit_into_each_other() {
     });
 }
 
-/// The preset `local` with six validators, of which one that equivocates costs a quarter and two cost all.
+/// Runs a test on the preset `local` with six validators, where an equivocation of one costs a quarter, and
+/// of two everything.
 fn with_six_validators(test: impl FnOnce(&mut Chain)) {
     let validators: Vec<_> = Sr25519Keyring::well_known()
         .take(6)
@@ -347,7 +349,7 @@ fn all_slashes_of_a_validator_for_an_era_are_one() {
     with_six_validators(|chain| {
         let (alice, bob) = (account(Alice), account(Bob));
         let nominator = account(Dave);
-        // Dave validates and cannot nominate: somebody else stands behind Alice.
+        // Dave validates and cannot nominate: another account backs Alice.
         let backer = account(Sr25519Keyring::AliceStash);
         let payee = pallet_staking::RewardDestination::Stash;
         assert_ok!(call_as(
@@ -372,7 +374,7 @@ fn all_slashes_of_a_validator_for_an_era_are_one() {
             (1, quarter, &vec![(backer.clone(), quarter)])
         );
 
-        // Alice's has become dearer, for Bob did the same in the same slot.
+        // Alice's penalty has grown, since Bob equivocated in the same slot.
         assert_ok!(call_as(&reporters[1], reports[1].clone()));
         let slashes = pending();
         assert_eq!(
@@ -394,7 +396,7 @@ fn all_slashes_of_a_validator_for_an_era_are_one() {
     });
 }
 
-/// What the SDK counts for a slash of one validator with so many accounts at stake, while it is reported.
+/// Returns the SDK's weight for the report and slash of one validator with so many accounts at stake.
 fn counted(chain: &mut Chain, others: u32) -> Weight {
     let stash = account(AliceStash);
     for number in 0..others {
@@ -423,7 +425,7 @@ fn counted(chain: &mut Chain, others: u32) -> Weight {
 #[test]
 fn a_report_is_weighed_for_the_most_accounts_that_it_slashes() {
     with_chain("local", |chain| {
-        // More nominate than can be exposed.
+        // More accounts nominate than can be exposed.
         let of_one = counted(chain, MAX_EXPOSED_BACKERS + 20);
         let report = babe_equivocation(Bob);
         let weight_of = <EquivocationWeight as pallet_babe::WeightInfo>::report_equivocation;
@@ -431,8 +433,8 @@ fn a_report_is_weighed_for_the_most_accounts_that_it_slashes() {
             report.get_dispatch_info().call_weight,
             weight_of(3, MAX_EXPOSED_BACKERS)
         );
-        // The SDK's own figures, with all that offend in one slot, up to the third from which on it costs
-        // all.
+        // The SDK's own figures, with all offenders in one slot, up to the third from which on an
+        // equivocation costs everything.
         for validators in [1, 2, 3, 10, 100, MAX_AUTHORITIES] {
             let again = u64::from(validators.div_ceil(3));
             let declared = weight_of(validators, MAX_EXPOSED_BACKERS);

@@ -1,4 +1,4 @@
-//! Griefing has a price: a deposit covers every byte that the chain keeps for who pays it.
+//! Deposits against griefing: a deposit covers every byte that the chain keeps for its payer.
 
 use assay_primitives::{clock::EpochIndex, machine::MachineId, market::Requirements, money::Balance};
 use assay_runtime::{
@@ -16,11 +16,11 @@ use polkadot_sdk::{
     pallet_preimage, pallet_proxy, sp_core, sp_runtime::traits::OpaqueKeys,
 };
 
-/// Bytes of the hash before a key of kind `Twox64Concat`.
+/// Length in bytes of the hash before a key of kind `Twox64Concat`.
 const TWOX_64: usize = 8;
-/// Bytes of the hash before a key of kind `Blake2_128Concat`.
+/// Length in bytes of the hash before a key of kind `Blake2_128Concat`.
 const BLAKE2_128: usize = 16;
-/// Bytes of the length of a list of at most 63 entries, and of a longer one.
+/// Length in bytes of the length prefix of a list of at most 63 entries, and of a longer one.
 const SHORT_LENGTH: usize = 1;
 const LONG_LENGTH: usize = 4;
 
@@ -43,11 +43,11 @@ fn a_provider_pays_for_each_machine() {
         BLAKE2_128 + account + TWOX_64 + machine,
         OfferKey::max_encoded_len(),
         OfferKey::max_encoded_len(),
-        // ProviderStaking: Bonds, which outlasts the bond itself where a machine has strikes.
+        // ProviderStaking: Bonds. The record outlasts the bond itself if a machine has strikes.
         TWOX_64 + machine + BondRecord::<AccountId>::max_encoded_len(),
         // RewardEmission: RewardDestinations.
         TWOX_64 + machine + RewardDestination::<AccountId>::max_encoded_len(),
-        // HardwareChallenge: Proofs and Expiries. What it keeps of rounds is forgotten soon.
+        // HardwareChallenge: Proofs and Expiries. Its records of rounds are removed soon.
         TWOX_64 + machine + ProofRecord::max_encoded_len(),
         TWOX_64 + EpochIndex::max_encoded_len() + TWOX_64 + machine,
     ];
@@ -107,7 +107,7 @@ fn assert_covers(held: Balance, items: &[usize]) {
     );
 }
 
-/// Asserts that what is held for each entry of a record covers its bytes.
+/// Asserts that the deposit for each entry of a record covers its bytes.
 #[track_caller]
 fn assert_covers_entry(held: Balance, bytes: usize) {
     assert!(held >= storage_deposit(0, bytes as u32), "{bytes} bytes");
@@ -150,7 +150,7 @@ fn whoever_acts_through_others_pays_for_the_records() {
         <Runtime as pallet_proxy::Config>::AnnouncementDepositFactor::get(),
         pallet_proxy::Announcement::<AccountId, Hash, BlockNumber>::max_encoded_len(),
     );
-    // Multisigs: when, the deposit, whose it is, and each approval.
+    // Multisigs: the time, the deposit, its payer, and each approval.
     let key = TWOX_64 + account + BLAKE2_128 + Hash::max_encoded_len();
     let when = pallet_multisig::Timepoint::<BlockNumber>::max_encoded_len();
     assert_covers(

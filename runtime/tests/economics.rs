@@ -1,4 +1,4 @@
-//! The figures of `docs/ECONOMICS.md`, computed from the runtime's parameters, so that the page cannot go stale.
+//! Figures of `docs/ECONOMICS.md`, computed from the runtime's parameters, so that the page cannot go stale.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,13 +12,13 @@ use common::with_chain;
 use pallet_job_escrow::{Config as Escrow, Outcome, types::MAX_HOLD_BACK_EPOCHS};
 use polkadot_sdk::{frame_support::traits::Get, sp_runtime::Permill};
 
-/// The page.
+/// Text of the page.
 const PAGE: &str = include_str!("../../docs/ECONOMICS.md");
 
 /// Milliseconds of an hour.
 const HOUR_MS: u128 = 3_600_000;
 
-/// Every outcome of a machine's part in a job, by the name that the page uses.
+/// Every outcome of an assignment, by the name that the page uses.
 const OUTCOMES: [Outcome; 16] = [
     Outcome::Completed,
     Outcome::Cancelled,
@@ -38,7 +38,7 @@ const OUTCOMES: [Outcome; 16] = [
     Outcome::WentDown,
 ];
 
-/// Thousandths of an ASY, rounded to the nearest, as the page writes amounts.
+/// Formats an amount in thousandths of an ASY, rounded to the nearest, as the page does.
 fn amount(plancks: Balance) -> String {
     let thousandths = (plancks + ASY / 2_000) / (ASY / 1_000);
     format!("{}.{:03} ASY", thousandths / 1_000, thousandths % 1_000)
@@ -76,7 +76,7 @@ fn every_outcome_has_a_row_and_the_right_one() {
                 assay_primitives::machine::LeaseEnd::Unresolved => "unresolved",
             };
             assert_eq!(cells[6], counted, "{name}");
-            // The provider of a service loses the hold-back where the code says so, and only there.
+            // The provider of a service loses the hold-back in the cases of the code, and in no others.
             let loses = cells[4].contains("all but the hold-back");
             let is_task = row.contains("a task up");
             assert_eq!(loses, outcome.loses_hold_back() && !is_task, "{name}");
@@ -96,7 +96,7 @@ fn what_jobs_cost_is_as_the_page_says() {
         );
         assert_eq!(MAX_HOLD_BACK_EPOCHS, 24, "a day of one-hour epochs");
 
-        // Two slots at one ASY an hour, for the whole start window, and for what a decline leaves of it.
+        // Two slots at one ASY an hour, for the whole start window, and for the part that a decline leaves.
         let window_ms = u128::from(<Runtime as Escrow>::StartWindowMs::get());
         assert_eq!(window_ms, HOUR_MS / 6);
         let reserved = 2 * ASY * window_ms / HOUR_MS;
@@ -141,7 +141,7 @@ fn every_test_that_the_page_names_exists() {
     for folder in ["node/src", "pallets", "runtime/tests", "worker/src"] {
         collect_functions(&root.join(folder), &mut functions);
     }
-    // Test names are the only words of the page in code's letters that are so long.
+    // Test names are the only words of that length in code style on the page.
     let named: Vec<_> = PAGE
         .split('`')
         .skip(1)

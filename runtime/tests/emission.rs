@@ -1,6 +1,6 @@
-//! The emission's numbers, from the runtime's parameters: what a network earns by its size, what hardware
-//! earns by its bond, and what a cheat gains. `docs/ECONOMICS.md` tells them; a change of a parameter that
-//! makes it wrong fails here.
+//! Figures of the emission, from the runtime's parameters: income by the size of the network, income by the
+//! bond, and a cheat's gain. `docs/ECONOMICS.md` quotes them; a change of a parameter that makes it wrong
+//! fails here.
 
 #![allow(clippy::unwrap_used)]
 
@@ -30,16 +30,16 @@ use polkadot_sdk::{
 /// Identifier of `NVIDIA_H100`.
 const H100: HardwareClassId = 11;
 
-/// Epochs of a year, with one-hour epochs.
+/// Number of one-hour epochs in a year.
 const EPOCHS_PER_YEAR: Balance = 8_766;
 
-/// Points of compute score of a class.
+/// Returns the points of compute score of a class.
 fn score_of(class: HardwareClassId) -> Balance {
     let of_class = catalogue().into_iter().find(|of_class| of_class.class == class);
     of_class.unwrap().compute_score.into()
 }
 
-/// Bond that the runtime asks for a machine of that class with so many slots.
+/// Returns the required bond for a machine of that class with so many slots.
 fn bond_of(class: HardwareClassId, slots: u8) -> Balance {
     let mut bond = 0;
     with_chain("development", |_| {
@@ -64,7 +64,7 @@ fn first_slot_of_a_chain_earns_its_cap_and_leaves_the_pool() {
         chain.until_epoch(first + 2);
         let before = wealth(&account(Bob));
         payout(machine, 1);
-        // It took 19,768 ASY.
+        // Before, it took 19,768 ASY.
         assert_eq!(wealth(&account(Bob)) - before, EMISSION_CAP_PER_POINT);
         let record = EpochRecords::<Runtime>::get(first);
         assert_eq!(record.pool, EMISSION_CAP_PER_POINT);
@@ -72,7 +72,7 @@ fn first_slot_of_a_chain_earns_its_cap_and_leaves_the_pool() {
             record.withheld,
             EMISSION_CAP / EMISSION_DIVISOR - EMISSION_CAP_PER_POINT
         );
-        // Two epochs of one point each, and nothing else has left what is to be emitted.
+        // Two epochs of one point each; the rest of the emission is untouched.
         assert_eq!(
             RemainingEmission::<Runtime>::get(),
             EMISSION_CAP - 2 * EMISSION_CAP_PER_POINT
@@ -88,14 +88,14 @@ fn full_pool_is_shared_by_forty_thousand_h100() {
     let full_at_points = first_pool.div_ceil(EMISSION_CAP_PER_POINT);
     assert_eq!(full_at_points, 39_536_631);
     assert_eq!(full_at_points / score_of(H100), 39_976);
-    // An H100 earns half an ASY an hour, and 4,334 ASY a year, as long as the network is smaller than that.
+    // An H100 earns half an ASY an hour, and 4,334 ASY a year, as long as the network is below the cap.
     assert_eq!(score_of(H100) * EMISSION_CAP_PER_POINT, 4_945 * ASY / 10_000);
     assert_eq!(
         score_of(H100) * EMISSION_CAP_PER_POINT * EPOCHS_PER_YEAR / ASY,
         4_334
     );
-    // A thousand processors of 64 slots earn 32 ASY an hour, a six-hundredth of the pool, and take it from
-    // nobody.
+    // A thousand processors of 64 slots earn 32 ASY an hour, a six-hundredth of the pool, at no other's
+    // expense.
     let processors = 1_000 * 64 * score_of(CPU) * EMISSION_CAP_PER_POINT;
     assert_eq!((processors / ASY, first_pool / processors), (32, 617));
 }
@@ -115,7 +115,7 @@ fn no_identities_earn_more_for_what_they_bond_than_gpus_do() {
             one <= eight,
             "class {class} earns {one} alone and {eight} together"
         );
-        // Those that cost next to nothing least of all.
+        // The classes that cost next to nothing earn least of all.
         assert!(
             class == CPU || best_of_processors < one,
             "class {class} earns {one}, and processors {best_of_processors}"

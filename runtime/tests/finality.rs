@@ -1,4 +1,5 @@
-//! The inherents of a block on the chain as it is: what a node makes of its data, and what importers ask for.
+//! Inherents of a block on the real runtime: those that a node makes of its data, and the checks of
+//! importers.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +16,7 @@ use polkadot_sdk::{
     sp_inherents::{CheckInherentsResult, InherentData},
 };
 
-/// Data of a node whose clock says the time of the block, and which holds the block for finalized.
+/// Returns the data of a node whose clock is the block's time, and which regards that block as final.
 fn node_data(finalized: u32) -> InherentData {
     let now: u64 = pallet_timestamp::Now::<Runtime>::get();
     let mut data = InherentData::new();
@@ -24,7 +25,7 @@ fn node_data(finalized: u32) -> InherentData {
     data
 }
 
-/// Verdict of an importer about a block of these extrinsics.
+/// Returns an importer's verdict on a block of these extrinsics.
 fn checked(extrinsics: Vec<UncheckedExtrinsic>, finalized: u32) -> CheckInherentsResult {
     let header = Header {
         parent_hash: H256::zero(),
@@ -53,7 +54,7 @@ fn block_states_what_its_author_holds_for_finalized_behind_its_time() {
             ),
             "{calls:?}"
         );
-        // Importers take it, also those that know less or more to be final.
+        // Importers accept it, even if they know fewer or more blocks to be final.
         for finalized in [0, 4, 9] {
             assert!(checked(made.clone(), finalized).ok(), "{finalized}");
         }

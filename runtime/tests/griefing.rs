@@ -1,5 +1,5 @@
-//! What somebody can do to honest machines and consumers with orders, on the real runtime: no bond is lost, and a machine
-//! that owns nothing can still speak. `docs/ECONOMICS.md` has the rules.
+//! Griefing of honest machines and consumers through orders, on the real runtime: no bond is lost, and a
+//! machine without money can still act. `docs/ECONOMICS.md` has the rules.
 
 #![allow(clippy::unwrap_used)]
 
@@ -36,7 +36,7 @@ const MINUTE_MS: u64 = 60_000;
 
 type Escrow = pallet_job_escrow::Call<Runtime>;
 
-/// What is bonded for a machine, and how many slashes wait for anybody.
+/// Returns the bond of a machine, and the number of all pending slashes.
 fn stakes(machine: MachineId) -> (Balance, usize) {
     let bonded = pallet_provider_staking::Bonds::<Runtime>::get(machine)
         .unwrap()
@@ -44,7 +44,7 @@ fn stakes(machine: MachineId) -> (Balance, usize) {
     (bonded, pallet_provider_staking::Agenda::<Runtime>::iter().count())
 }
 
-/// Includes a call as a transaction that `who` signs and pays for, if it has to.
+/// Includes a call as a transaction that `who` signs, and pays for if it costs a fee.
 fn transact(who: Sr25519Keyring, call: impl Into<RuntimeCall>) -> ApplyExtrinsicResult {
     let extension: TxExtension = (
         frame_system::AuthorizeCall::new(),
@@ -71,7 +71,7 @@ fn transact(who: Sr25519Keyring, call: impl Into<RuntimeCall>) -> ApplyExtrinsic
     ))
 }
 
-/// Takes everything from an account.
+/// Takes all money from an account.
 fn impoverish(who: Sr25519Keyring) {
     Balances::set_balance(&account(who), 0);
     assert_eq!(wealth(&account(who)), 0);
@@ -95,7 +95,7 @@ fn orders_that_cannot_be_started_cost_no_bond_and_no_reporter_earns() {
             let bounty = bounded::Bounty::get();
             assert_eq!(wealth(&account(Eve)), eve + bounty, "the consumer's own money");
             assert!(!is_open(job));
-            // A machine that is back says so; one that is not is ordered no more.
+            // A machine that is back calls `resume`; one that is not gets no more orders.
             assert_ok!(call_as(
                 &account(Dave),
                 pallet_provider_registry::Call::resume { machine }
@@ -160,14 +160,14 @@ fn two_replicas_of_the_consumer_s_own_cost_a_third_no_bond_and_are_no_cheaper_th
             for machine in [machines[1], machines[2]] {
                 assert_ok!(call_as(&account(Ferdie), Escrow::settle { job, machine }));
             }
-            // It pays for all three, and has back from its own machines what they earned but for the fee.
+            // The attacker pays for all three, and its own machines earn their pay back, less the fee.
             assert!(consumer - wealth(&account(Ferdie)) >= 3 * (ASK * 30_000 / 3_600_000));
         }
         assert_eq!(stakes(victim), before);
     });
 }
 
-/// Whether a machine was outvoted in the last block.
+/// Returns true if a machine was outvoted in the last block.
 fn happened_outvoted(victim: MachineId) -> bool {
     happened(|event| {
         matches!(
@@ -181,7 +181,7 @@ fn happened_outvoted(victim: MachineId) -> bool {
     })
 }
 
-/// Has each machine commit to its result and reveal it.
+/// Makes each machine commit to its result and reveal it.
 fn vote(job: u64, machines: &[MachineId], parties: &[(Sr25519Keyring, Sr25519Keyring)], results: &[H256]) {
     let genesis_hash = System::block_hash(0);
     for ((machine, (_, worker)), result) in machines.iter().zip(parties).zip(results) {
@@ -242,7 +242,8 @@ fn what_would_fail_or_was_said_before_is_not_free() {
         let refused = Err(TransactionValidityError::Invalid(InvalidTransaction::Payment));
         let job = deploy(Charlie, machine, TASK, MINUTE_MS);
         impoverish(Two);
-        // Nothing to start, another machine's job, and a reason that is none: all have to be paid for, and cannot.
+        // No assignment to start, another machine's job, and an invalid reason: each has a fee that the
+        // worker cannot pay.
         let decline = |job, reason| Escrow::decline { job, machine, reason };
         assert_eq!(transact(Two, Escrow::start { job: 99 }), refused);
         assert_eq!(transact(Two, decline(job, DeclineReason::NotDelivered)), refused);
@@ -251,7 +252,7 @@ fn what_would_fail_or_was_said_before_is_not_free() {
         assert_ok!(transact(Two, Escrow::start { job }).unwrap());
         assert_eq!(transact(Two, Escrow::start { job }), refused);
 
-        // Who is no worker key pays, also where the call succeeds.
+        // An account that is no worker key pays a fee even if the call succeeds.
         let job = deploy(Charlie, machine, TASK, MINUTE_MS);
         let provider = wealth(&account(Bob));
         assert_ok!(transact(Bob, decline(job, DeclineReason::CannotRun)).unwrap());

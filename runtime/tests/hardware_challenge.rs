@@ -1,5 +1,5 @@
-//! Stories of the hardware challenge on the chain as it is: BABE's randomness, real proofs through the transaction
-//! extensions, and what becomes of the bond.
+//! The hardware challenge on the real runtime: BABE's randomness, real proofs through the transaction
+//! extensions, and the effects on the bond.
 
 #![allow(clippy::unwrap_used)]
 
@@ -40,14 +40,14 @@ use polkadot_sdk::{
     },
 };
 
-/// Makes a block whose parent's author drew something.
+/// Makes a block whose parent has a VRF output.
 fn next_block(chain: &mut Chain) {
     let drawn = sp_io::hashing::blake2_256(&System::block_number().to_le_bytes());
     pallet_babe::AuthorVrfRandomness::<Runtime>::put(Some(drawn));
     chain.next_block();
 }
 
-/// Makes blocks until something is so.
+/// Makes blocks until the condition holds.
 fn blocks_until(chain: &mut Chain, mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if is_so() {
@@ -58,10 +58,10 @@ fn blocks_until(chain: &mut Chain, mut is_so: impl FnMut() -> bool) {
     panic!("it never was so");
 }
 
-/// Registers and bonds a machine, and proves nothing.
+/// Registers and bonds a machine without a proof.
 fn bonded_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -> MachineId {
     let machine = active_machine(provider, worker, slots);
-    // What the other stories take for granted is taken back.
+    // Removes the proof that the other tests assume.
     let expiry = Proofs::<Runtime>::take(machine).unwrap().steps[0].expires_at_ms;
     let epoch = expiry / ChainClock::epoch_duration_ms() + 1;
     pallet_hardware_challenge::Expiries::<Runtime>::remove(epoch as u32, machine);
@@ -71,13 +71,13 @@ fn bonded_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, slots: u8) -
     machine
 }
 
-/// Sends a call as a general transaction that nobody signs or pays for.
+/// Sends a call as a general transaction without a signature or fee.
 fn send(call: impl Into<RuntimeCall>) -> Result<(), TransactionValidityError> {
     Executive::apply_extrinsic(general_transaction(call.into()))
         .map(|result| assert!(result.is_ok(), "{result:?}"))
 }
 
-/// What the machine owes or may answer in the oldest round of which there is something to do.
+/// Returns the machine's due or possible answer in the oldest such round.
 fn due(machine: MachineId) -> Option<ChallengeDue> {
     HardwareChallenge::challenge_due(machine).into_iter().next()
 }
@@ -86,7 +86,7 @@ fn seed(due: &ChallengeDue, machine: MachineId, slot: u8) -> Hash {
     assay_proof::seed(&due.randomness, machine, &due.worker_key, slot)
 }
 
-/// The worker commits a root for each slot; `change` may make them wrong.
+/// Commits a root for each slot as the worker; `change` may corrupt the roots.
 fn commit(
     worker: Sr25519Keyring,
     machine: MachineId,
@@ -114,7 +114,7 @@ fn commit(
     })
 }
 
-/// The worker proves all of its slots at once.
+/// Proves all slots at once as the worker.
 fn prove(worker: Sr25519Keyring, machine: MachineId) -> Result<(), TransactionValidityError> {
     let due = due(machine).unwrap();
     let ChallengePhase::Prove {
@@ -168,7 +168,7 @@ fn may_prove(machine: MachineId) -> bool {
     due(machine).is_some_and(|due| matches!(due.phase, ChallengePhase::Prove { .. }))
 }
 
-/// The machine answers its first newcomer round and becomes active.
+/// Answers the machine's first newcomer round, which makes it active.
 fn prove_newcomer(chain: &mut Chain, worker: Sr25519Keyring, machine: MachineId) {
     blocks_until(chain, || may_commit(machine));
     assert_eq!(due(machine).unwrap().kind, RoundKind::Newcomers);
@@ -178,7 +178,7 @@ fn prove_newcomer(chain: &mut Chain, worker: Sr25519Keyring, machine: MachineId)
     assert_eq!(status(machine), Some(Active));
 }
 
-/// An audit opens. Returns its round.
+/// Opens an audit; returns its round.
 fn audit(chain: &mut Chain) -> u32 {
     let mut schedule: Schedule = pallet_hardware_challenge::CurrentSchedule::<Runtime>::get();
     let before = schedule;
@@ -197,14 +197,14 @@ fn audit(chain: &mut Chain) -> u32 {
     round
 }
 
-/// What the slashes in the agenda cost the machine.
+/// Returns the sum of the machine's pending slashes.
 fn pending(machine: MachineId) -> Balance {
     pallet_provider_staking::Bonds::<Runtime>::get(machine)
         .unwrap()
         .pending
 }
 
-/// Blocks until nobody can prove anything in the round any more.
+/// Makes blocks until no proof is accepted in the round.
 fn until_late(chain: &mut Chain, round: u32) {
     blocks_until(chain, || {
         Rounds::<Runtime>::get(round)
@@ -262,7 +262,7 @@ fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
         assert_ok!(commit(Dave, honest, |_| {}));
         assert_ok!(commit(One, other, |_| {}));
         assert_ok!(commit(Ferdie, wrong, |roots| roots[0][0] ^= 1));
-        // A second try is in no block.
+        // A second attempt gets into no block.
         assert!(commit_again(honest).is_err());
         blocks_until(chain, || may_prove(honest));
         assert_ok!(prove(Dave, honest));
@@ -272,7 +272,7 @@ fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
         assert_eq!(status(wrong), Some(Suspended(SuspensionReason::Offence)));
         assert_eq!(pending(wrong), minimum_bond(wrong) / 2);
 
-        // Nobody can be reported before its time.
+        // No machine can be reported before its time.
         assert!(report(round, silent).is_err());
         until_late(chain, round);
         let page = HardwareChallenge::missed(round, 0, 100).unwrap();
@@ -281,14 +281,13 @@ fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
         assert_ok!(report(round, silent));
         assert!(report(round, silent).is_err());
         assert_eq!(status(silent), Some(Unproven));
-        // What else it costs is decided when the round is over.
+        // The other consequences are decided when the round is over.
         assert_eq!(pending(silent), 0);
         blocks_until(chain, || !Rounds::<Runtime>::contains_key(round));
         assert_eq!(pending(silent), minimum_bond(silent) / 100);
         assert_eq!(pending(honest), 0);
 
-        // The slash is applied, and all of it is burned: whoever reported has nothing of it, its provider
-        // neither.
+        // The slash is applied and burned in full: neither the reporter nor the provider gets any of it.
         let (providers, issued) = (wealth(&account(Bob)) + wealth(&account(Charlie)), issuance());
         let due_epoch = pallet_provider_staking::Agenda::<Runtime>::iter()
             .map(|(epoch, ..)| epoch)
@@ -305,7 +304,7 @@ fn an_audit_tells_the_honest_from_the_silent_and_the_wrong() {
     });
 }
 
-/// States, with so many blocks, that finality is as far behind as may be.
+/// States, in as many blocks as needed, the largest lag of finality.
 fn stall(chain: &mut Chain) {
     let behind = assay_runtime::configs::consensus::STALL_SEEN_AFTER_BLOCKS;
     let stood_at = System::block_number();
@@ -315,7 +314,7 @@ fn stall(chain: &mut Chain) {
     }
 }
 
-/// The inherent of a block's author.
+/// Applies the inherent of a block's author.
 fn state_finalized(finalized: u32) {
     let call = pallet_finality_view::Call::<Runtime>::state_finalized { finalized };
     assert_ok!(Executive::apply_extrinsic(UncheckedExtrinsic::new_bare(call.into())).unwrap());
@@ -351,8 +350,8 @@ fn nobody_but_the_author_states_what_is_final() {
     with_chain("development", |_| {
         let call = || pallet_finality_view::Call::<Runtime>::state_finalized { finalized: 0 };
         assert_eq!(call_as(&account(Bob), call()), Err(DispatchError::BadOrigin));
-        // No pool takes it: what is bare is an inherent, or is validated by its pallet, which validates
-        // nothing.
+        // No pool accepts it: a bare extrinsic is an inherent, or its pallet validates it, and this one
+        // validates none.
         assert!(
             Executive::validate_transaction(
                 TransactionSource::External,
@@ -370,7 +369,7 @@ fn a_stall_is_seen_before_its_misses_are_punished() {
     use assay_runtime::configs::consensus::{SLOT_DURATION_MS, STALL_SEEN_AFTER_BLOCKS};
 
     let seen_after_ms = u64::from(STALL_SEEN_AFTER_BLOCKS) * SLOT_DURATION_MS;
-    // On a chain of the default schedule before any can be reported: no proof ends for it.
+    // With the default schedule a stall is detected before any machine can be reported: no proof ends for it.
     assert!(seen_after_ms < Schedule::default().prove_window_ms);
     for preset in ["development", "local"] {
         with_chain(preset, |_| {
@@ -403,7 +402,7 @@ fn stake_stays_until_a_round_is_concluded() {
     }
 }
 
-/// The numbers of `docs/ECONOMICS.md`, for a machine with one H100 slot.
+/// The figures of `docs/ECONOMICS.md`, for a machine with one H100 slot.
 #[test]
 fn silence_and_lies_cost_what_economics_says() {
     with_chain("development", |_| {
@@ -436,7 +435,7 @@ fn silence_and_lies_cost_what_economics_says() {
     });
 }
 
-/// The machine's worker sends other roots for a round in which it committed.
+/// Sends other roots for a round in which the machine's worker has committed.
 fn commit_again(machine: MachineId) -> Result<(), TransactionValidityError> {
     let round = NextRound::<Runtime>::get() - 1;
     let roots = vec![[1; 32]];
@@ -445,7 +444,7 @@ fn commit_again(machine: MachineId) -> Result<(), TransactionValidityError> {
         round: RoundRef { round, randomness },
         machine,
         roots: roots.try_into().unwrap(),
-        // The first commit is found before the signature is looked at.
+        // The first commit is found before the signature is checked.
         signature: Dave.pair().sign(b""),
     })
 }
@@ -463,7 +462,7 @@ fn a_job_does_not_hide_a_slot_from_an_audit_that_is_open() {
         assert_ok!(commit(Dave, machine, |_| {}));
         blocks_until(chain, || may_prove(machine));
         assert_ok!(prove(Dave, machine));
-        // The next one finds nothing free.
+        // The next audit finds nothing free.
         audit(chain);
         assert!(!may_commit(machine));
     });
@@ -476,7 +475,7 @@ fn a_machine_whose_proof_expired_earns_nothing_and_takes_no_jobs() {
         prove_newcomer(chain, Dave, machine);
         let expires_at_ms = Proofs::<Runtime>::get(machine).unwrap().next_expiry_ms().unwrap();
         let epoch = expires_at_ms / ChainClock::epoch_duration_ms() + 1;
-        // Nobody draws anything, so that no audit comes between.
+        // No VRF output, so that no audit opens in between.
         pallet_babe::AuthorVrfRandomness::<Runtime>::put(None::<[u8; 32]>);
         chain.until_epoch(epoch as u32 + 1);
         assert_eq!(status(machine), Some(Unproven));

@@ -1,4 +1,4 @@
-//! Stories across pallets: a job from order to payment, and what happens to money and time around it.
+//! Tests across pallets: a job from order to payment, with the flow of money and time around it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +24,7 @@ const HOUR_MS: u64 = 3_600_000;
 
 type Escrow = pallet_job_escrow::Call<Runtime>;
 
-/// Makes blocks until what was seen of the current epoch is final.
+/// Makes blocks until the uptime of the current epoch is final.
 fn until_closed(chain: &mut Chain) {
     chain.until_epoch(ChainClock::current_epoch() + 2);
 }
@@ -35,7 +35,7 @@ fn free_slots(machine: MachineId) -> u8 {
         .free_slots
 }
 
-/// How a machine's part in a job ended, in the last block.
+/// Returns true if an assignment ended with this outcome in the last block.
 fn closed_as(wanted: Outcome) -> bool {
     happened(|event| {
         matches!(
@@ -81,7 +81,7 @@ fn a_task_is_run_accepted_and_paid_to_the_planck() {
         until_closed(chain);
         assert_ok!(call_as(&provider, Escrow::settle { job, machine }));
 
-        // One minute of one slot, of which the protocol keeps 5 % and burns half of that.
+        // One minute of one slot; the protocol keeps 5 % and burns half of that.
         let paid: Balance = ASK * 60_000 / 3_600_000;
         let fee = paid * 5 / 100;
         let burned = fee.div_ceil(2);
@@ -156,7 +156,7 @@ fn a_machine_that_never_starts_is_out_of_the_market_and_costs_its_consumer_a_bou
             status(machine),
             Some(MachineStatus::Suspended(SuspensionReason::MissedStart))
         );
-        // Its worker says that it is back.
+        // Its worker calls `resume`.
         assert_ok!(call_as(
             &account(Dave),
             pallet_provider_registry::Call::resume { machine }
@@ -256,7 +256,8 @@ fn one_liar_among_three_is_outvoted_and_not_paid() {
         for machine in [machines[0], machines[2]] {
             assert_ok!(call_as(&account(Ferdie), Escrow::settle { job, machine }));
         }
-        // Two are paid for a minute, and what the third earned went to the treasury; its bond is not touched.
+        // Two are paid for a minute, and the third one's earnings went to the treasury; its bond is not
+        // touched.
         assert_eq!(before - wealth(&account(Ferdie)), 3 * (ASK * 60_000 / 3_600_000));
         assert_eq!(pallet_provider_staking::Agenda::<Runtime>::iter().count(), 0);
         assert!(!pallet_job_escrow::Jobs::<Runtime>::contains_key(job));
@@ -268,7 +269,7 @@ fn an_epoch_is_shared_by_weight_and_paid_once() {
     with_chain("development", |chain| {
         let one = active_machine(Bob, Dave, 1);
         let three = active_machine(Charlie, Eve, 3);
-        // Machines count from the next epoch on: let that one pass whole, and the one in which it is reported on.
+        // Machines count from the next epoch on: let that one pass, and the one in which it is reported on.
         let joined = ChainClock::current_epoch();
         while ChainClock::current_epoch() < joined + 3 {
             chain.next_block();

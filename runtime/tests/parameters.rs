@@ -1,4 +1,4 @@
-//! What governance sets has bounds: whatever it sets, no party pays for it that is not at fault.
+//! Bounds of the parameters: no value that governance sets harms a party without fault.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,7 +18,7 @@ use common::*;
 use pallet_provider_staking::{DEFAULT_OFFENCE_TABLE, OffencePenalty, OffenceTable};
 use polkadot_sdk::{frame_support::traits::Get, sp_runtime::Permill};
 
-/// A parameter of availability with its new value.
+/// Builds a parameter of availability with its new value.
 macro_rules! availability_parameter {
     ($name:ident, $value:expr) => {
         RuntimeParameters::Availability(dynamic::availability::Parameters::$name(
@@ -28,8 +28,8 @@ macro_rules! availability_parameter {
     };
 }
 
-/// Sets a parameter to nothing, to the most that its type holds and to a value within its bounds, and
-/// compares what the pallets read with what they must.
+/// Sets a parameter to zero, to its type's maximum and to a value within its bounds, and compares the
+/// pallets' values with the expected ones.
 macro_rules! holds_bounds {
     ($setter:ident, $name:ident, $nothing:expr => $least:expr, $everything:expr => $most:expr, $within:expr) => {
         for (set, effective) in [($nothing, $least), ($everything, $most), ($within, $within)] {
@@ -46,7 +46,7 @@ fn every_parameter_keeps_its_bounds_whatever_governance_sets() {
         holds_bounds!(staking_parameter, BondPerPoint, 0 => ASY / 10, Balance::MAX => 1_000 * ASY, 2 * ASY);
         holds_bounds!(staking_parameter, UnbondingEpochs, 0 => 2, u32::MAX => 8_766, 24);
         holds_bounds!(staking_parameter, SlashDeferEpochs, 0 => 1, u32::MAX => 168, 48);
-        // No shorter than the wait for a slash.
+        // No shorter than the delay of a slash.
         holds_bounds!(staking_parameter, StrikeMemoryEpochs, 0 => 48, u32::MAX => 8_766, 100);
 
         let (nothing, whole, half) = (Permill::zero(), Permill::one(), Permill::from_percent(50));

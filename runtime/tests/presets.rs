@@ -57,7 +57,7 @@ fn every_preset_trusts_the_vendors_roots_and_no_others() {
                 assay_evidence::vendor_roots().unwrap(),
                 "{name}"
             );
-            // Nothing is accepted before governance says what.
+            // No workload is accepted before governance allows it.
             assert_eq!(pallet_attestation::AllowedWorkloads::<Runtime>::iter().count(), 0);
             assert_eq!(pallet_attestation::References::<Runtime>::iter().count(), 0);
         });
@@ -76,7 +76,7 @@ fn the_catalogue_has_every_class_once() {
             assert_eq!(HardwareClassIds::<Runtime>::get(&class.name), Some(*id));
             assert!(class.compute_score > 0, "{class:?}");
             assert!(class.stake_per_slot > 0, "{class:?}");
-            // Only what has a GPU has its memory and cores.
+            // Only a class with a GPU has memory and cores.
             let has_gpu = class.name.as_slice() != b"CPU";
             assert_eq!(class.vram_mib > 0, has_gpu, "{class:?}");
             assert_eq!(class.cuda_cores > 0, has_gpu, "{class:?}");
@@ -115,7 +115,7 @@ fn every_class_is_challenged_on_the_development_presets() {
                 let versions = pallet_hardware_challenge::Classes::<Runtime>::get(class);
                 let params = versions[0].params.unwrap();
                 assert!(params.deadline_ms <= schedule.commit_window_ms);
-                // A laptop fills it in a moment, and leaving some of it out would not pay.
+                // A laptop fills it at once, and leaving some of it out would not pay.
                 assert_eq!(params.memory_bytes(), 4 << 20);
                 assert_eq!(params.passes(), 32);
             }
@@ -135,7 +135,7 @@ fn the_challenges_of_real_hardware_are_within_bounds() {
             let params = challenge.params;
             assert!(params.passes() >= 20, "{params:?}");
             assert!(params.proof_bytes() <= 4_096, "{params:?}");
-            // Most of the memory, and not all of it.
+            // Most of the memory, but not all of it.
             if record.vram_mib > 0 {
                 let claimed_mib = params.memory_bytes() >> 20;
                 assert!(claimed_mib * 100 >= u64::from(record.vram_mib) * 80, "{params:?}");

@@ -1,5 +1,5 @@
-//! Stories of providers: a machine's life from its registration to the last planck of its bond, and what it costs to
-//! break one's word.
+//! Tests of providers: a machine's life from its registration to the last planck of its bond, and the costs
+//! of an offence.
 
 #![allow(clippy::unwrap_used)]
 
@@ -38,14 +38,14 @@ type StakingError = pallet_provider_staking::Error<Runtime>;
 
 const HOUR_MS: u64 = 3_600_000;
 
-/// The machines that the market shows to who has these requirements, in their order.
+/// Returns the machines that the market offers for these requirements, in their order.
 fn found(requirements: &Requirements) -> Vec<MachineId> {
     let page = ProviderRegistry::find_machines(requirements, 100, None).unwrap();
     assert_eq!(page.next, None);
     page.offers.into_iter().map(|offer| offer.machine).collect()
 }
 
-/// Wants an NVIDIA H100.
+/// Requires an NVIDIA H100.
 fn an_h100() -> Requirements {
     Requirements {
         gpu_type: Some(b"NVIDIA_H100".to_vec().try_into().unwrap()),
@@ -53,17 +53,17 @@ fn an_h100() -> Requirements {
     }
 }
 
-/// Plancks held for the machine.
+/// Returns the plancks held for the machine.
 fn bond_of(machine: MachineId) -> Balance {
     pallet_provider_staking::Bonds::<Runtime>::get(machine).map_or(0, |record| record.total_held())
 }
 
-/// Leaves one epoch between an offence and its slash.
+/// Sets one epoch between an offence and its slash.
 fn slashes_fall_due_in_the_next_epoch() {
     set_parameter(staking_parameter!(SlashDeferEpochs, 1));
 }
 
-/// The slash that was queued last in this block, and what it costs.
+/// Returns the last slash queued in this block, and its amount.
 fn queued() -> (SlashId, Balance) {
     let last = staking_events().into_iter().rev().find_map(|event| match event {
         Event::SlashQueued { id, owed, .. } => Some((id, owed)),
@@ -72,7 +72,7 @@ fn queued() -> (SlashId, Balance) {
     last.expect("a slash was queued")
 }
 
-/// Reports an offence as the pallets that see it do.
+/// Reports an offence as the pallets that detect it do.
 fn report(
     machine: MachineId,
     offence: Offence,
@@ -82,7 +82,7 @@ fn report(
     queued()
 }
 
-/// Has governance slash the machine.
+/// Slashes the machine as governance.
 fn slash(
     machine: MachineId,
     fraction: Permill,
@@ -96,14 +96,14 @@ fn slash(
     queued()
 }
 
-/// A running job of Ferdie's on the machine of which Dave's is the worker key.
+/// Starts a job of Ferdie's on the machine, whose worker key is Dave's.
 fn running_job(machine: MachineId, kind: JobKind) -> u64 {
     let job = deploy(Ferdie, machine, kind, HOUR_MS);
     assert_ok!(call_as(&account(Dave), Escrow::start { job }));
     job
 }
 
-/// Sends all of an account's free money to Eve, but for what keeps the account alive.
+/// Sends all of an account's free money to Eve, except what keeps the account alive.
 fn give_all_away(who: Sr25519Keyring) {
     assert_ok!(call_as(
         &account(who),
@@ -118,7 +118,7 @@ fn bond_extra(machine: MachineId, amount: Balance) {
     assert_ok!(call_as(&account(Bob), Staking::bond_extra { machine, amount }));
 }
 
-/// Waits until nothing of a retired machine can be reported any more, and has a stranger remove its record.
+/// Waits until a retired machine can no longer be reported, and has a stranger remove its record.
 fn forget_retired(chain: &mut Chain, machine: MachineId) {
     chain.until_epoch(ChainClock::current_epoch() + 2);
     assert_ok!(call_as(&account(Eve), Registry::refresh_machine { machine }));
@@ -144,7 +144,7 @@ fn a_provider_lives_its_whole_life_and_has_everything_back() {
             .unwrap()
             .class;
         let machine = register_machine(Bob, Dave, registration.clone()).unwrap();
-        // A slot of an H100 asks for one and a half ASY for each of its 989 points.
+        // A slot of an H100 requires one and a half ASY for each of its 989 points.
         assert_eq!(minimum_bond(machine), 2 * 989 * 3 * ASY / 2);
         assert!(found(&an_h100()).is_empty());
         assert_eq!(
@@ -175,7 +175,7 @@ fn a_provider_lives_its_whole_life_and_has_everything_back() {
         };
         assert_eq!(found(&demanding), [machine]);
 
-        // Another provider's machine of the same class: the cheaper one is shown first.
+        // Another provider's machine of the same class: the cheaper one comes first.
         assert_ok!(register_provider(Charlie));
         registration.worker_key = account(Eve);
         registration.ask = ASK - 1;
@@ -263,7 +263,7 @@ fn a_provider_lives_its_whole_life_and_has_everything_back() {
         assert_eq!(status(machine), None);
         assert_ok!(call_as(&bob, Registry::deregister_provider {}));
         assert!(!is_anything_held(&bob));
-        // What its last job earned is paid although the machine is gone.
+        // The earnings of its last job are paid although the machine is gone.
         assert_ok!(call_as(&stranger, Escrow::settle { job, machine }));
         assert_eq!(wealth(&bob), before + income);
     });
@@ -309,7 +309,8 @@ fn an_offence_counts_at_once_and_is_slashed_in_a_later_epoch() {
                 ..
             })
         )));
-        // What is pending is lost already: it is out of the market, and spending everything saves nothing.
+        // The pending amount is already lost: the machine is out of the market, and spending everything saves
+        // nothing.
         assert_eq!(status(machine), Some(Suspended(BondTooLow)));
         assert_eq!(bond_of(machine), minimum);
         give_all_away(Bob);
@@ -341,8 +342,8 @@ fn an_offence_counts_at_once_and_is_slashed_in_a_later_epoch() {
             RegistryError::BondTooLow
         );
 
-        // Topped up it works again; the second time costs twice as much, and can be topped up before it is
-        // taken.
+        // After a top-up it works again; the second time costs twice as much, and a top-up is possible before
+        // the slash.
         assert_ok!(call_as(
             &account(Eve),
             pallet_balances::Call::<Runtime>::transfer_keep_alive {
@@ -378,7 +379,7 @@ fn after_a_whole_bond_is_pending_no_offence_is_free() {
             let debt = pallet_provider_staking::Debts::<Runtime>::get(machine, id).unwrap();
             assert_eq!(debt.total(), owed);
         }
-        // The deposit of its record stays with the chain until all of it is paid.
+        // The deposit of its record stays with the chain until everything is paid.
         assert_eq!(status(machine), Some(Retired));
         assert_noop!(
             call_as(&account(Bob), Registry::deregister_provider {}),
@@ -404,7 +405,7 @@ fn a_machine_that_is_leased_for_longer_than_its_proof_lives_keeps_its_bond() {
         }
         assert!(ProviderRegistry::is_watched(machine));
         assert_ok!(call_as(&account(Ferdie), Escrow::close { job }));
-        // What it did in this epoch can be reported in the next one.
+        // Offences of this epoch can be reported in the next one.
         let epoch = ChainClock::current_epoch();
         for later in [0, 1] {
             chain.until_epoch(epoch + later);
@@ -429,7 +430,7 @@ fn a_bonded_reward_brings_a_machine_back_and_its_share_with_it() {
                 auto_stake: true
             }
         ));
-        // Some epochs to earn something in, then a slash that is no more than that.
+        // Some epochs with earnings, then a slash of no more than these.
         chain.until_epoch(ChainClock::current_epoch() + 6);
         let (id, _) = slash(machine, Permill::from_parts(1), Beneficiaries::nobody());
         chain.until_epoch(id.due_epoch);
@@ -536,7 +537,7 @@ fn governance_cancels_a_slash_before_it_falls_due() {
             StakingError::NoSuchSlash
         );
 
-        // The strike is taken back with it: the next time is the first.
+        // The cancellation also takes the strike back: the next offence is the first.
         assert_eq!(status(machine), Some(Active));
         let (_, owed_again) = report(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
         assert_eq!(owed_again, owed);

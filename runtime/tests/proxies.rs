@@ -1,5 +1,5 @@
-//! What each proxy may do, call by call. A call that is in no line of the table fails: somebody has to
-//! decide.
+//! Limits of the proxies, call by call. A new call that is missing in the table fails the test until somebody
+//! decides on it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -26,14 +26,14 @@ use polkadot_sdk::{
     sp_runtime::{DispatchError, DispatchResult, Permill},
 };
 
-/// The limited types, by the letters of the table.
+/// Limited types, by their letters in the table.
 const LIMITED: [(char, ProxyType); 3] = [
     ('N', ProxyType::NonTransfer),
     ('P', ProxyType::Provider),
     ('V', ProxyType::Validation),
 ];
 
-/// Pallet, call, the limited types that may send it, and why no more (or, where all may, why so many).
+/// Pallet, call, the limited types that may send it, and the reason for the limit (or for its absence).
 type Decision = (&'static str, &'static str, &'static str, &'static str);
 
 const ROOT: &str = "root's; no account may send it";
@@ -50,7 +50,7 @@ const OPERATION: &str = "runs the principal's machines, and neither pays nor app
 const BACK: &str = "can be taken back, and moves nothing but a deposit of the principal's";
 const VOTES: &str = "what a validator's deputy is there for, with what is at stake already";
 
-/// Every call of the runtime.
+/// Decision on every call of the runtime.
 #[rustfmt::skip]
 const DECISIONS: &[Decision] = &[
     ("System", "remark", "N", "moves nothing"),
@@ -231,12 +231,12 @@ const DECISIONS: &[Decision] = &[
     ("Availability", "claim", "V", "pays the validator"),
 ];
 
-/// One call of each kind, by pallet and name: whatever the bytes behind its two indices are read as.
+/// Returns one call of each kind, by pallet and name, decoded from filler bytes after its two indices.
 fn samples() -> BTreeMap<(&'static str, &'static str), RuntimeCall> {
     let mut samples = BTreeMap::new();
     for pallet in 0..=u8::MAX {
         for call in 0..=u8::MAX {
-            // All zeroes are arguments of nearly every call; some enumerations begin at one.
+            // Zeros decode to arguments of nearly every call; some enumerations begin at one.
             for filling in [0, 1] {
                 let mut bytes = vec![filling; 16_384];
                 bytes[..2].copy_from_slice(&[pallet, call]);
@@ -296,7 +296,7 @@ fn a_superset_allows_what_its_subsets_allow() {
     }
 }
 
-/// Makes Dave a deputy of the account's.
+/// Makes Dave a deputy of the account.
 fn appoint(principal: Sr25519Keyring, kind: ProxyType) {
     assert_ok!(call_as(
         &account(principal),
@@ -308,7 +308,7 @@ fn appoint(principal: Sr25519Keyring, kind: ProxyType) {
     ));
 }
 
-/// Has Dave send a call for the principal; returns what came of it.
+/// Sends a call through Dave's proxy for the principal; returns its result.
 fn through(principal: Sr25519Keyring, kind: ProxyType, call: impl Into<RuntimeCall>) -> DispatchResult {
     assert_ok!(call_as(
         &account(Dave),
@@ -332,7 +332,7 @@ fn filtered() -> DispatchResult {
     Err(frame_system::Error::<Runtime>::CallFiltered.into())
 }
 
-/// Sends an ASY to Dave.
+/// Returns a call that sends an ASY to Dave.
 fn pay_dave() -> RuntimeCall {
     pallet_balances::Call::<Runtime>::transfer_keep_alive {
         dest: account(Dave).into(),
@@ -341,13 +341,13 @@ fn pay_dave() -> RuntimeCall {
     .into()
 }
 
-/// A debt of a machine of Charlie's, of which the consumer's part is Dave's.
+/// Creates a debt of a machine of Charlie's, of which the consumer's part is Dave's.
 fn debt_to_dave(chain: &mut Chain) -> (u64, SlashId, Balance) {
     set_parameter(staking_parameter!(SlashDeferEpochs, 1));
     let machine = active_machine(Charlie, Ferdie, 1);
     let loss = minimum_bond(machine) / 2;
     let mut last = None;
-    // The first takes all there is; the second is owed.
+    // The first slash takes the whole bond; the second one is owed.
     for beneficiaries in [
         Beneficiaries::nobody(),
         Beneficiaries {
@@ -380,7 +380,7 @@ fn a_limited_proxy_pays_no_debt_that_names_itself() {
             assert_eq!(through(Bob, kind, pay.clone()), filtered());
             assert_eq!([Bob, Dave].map(|who| wealth(&account(who))), before);
         }
-        // The debt is there: Bob himself can pay it.
+        // The debt exists: Bob himself can pay it.
         assert_ok!(call_as(&account(Bob), pay));
         assert!(wealth(&account(Dave)) >= before[1] + loss);
     });
@@ -389,7 +389,7 @@ fn a_limited_proxy_pays_no_debt_that_names_itself() {
 #[test]
 fn no_call_around_another_lifts_a_proxy_s_limits() {
     with_chain("development", |_| {
-        // Bob's are a derivative account, half of a multisig of threshold one, and all that Eve has.
+        // Bob controls a derivative account, half of a multisig of threshold one, and all of Eve's money.
         let derivative = pallet_utility::derivative_account_id(account(Bob), 7);
         let mut signatories = vec![account(Bob), account(Ferdie)];
         signatories.sort();
@@ -414,7 +414,7 @@ fn no_call_around_another_lifts_a_proxy_s_limits() {
             }))
         };
         let as_root = Box::new(OriginCaller::system(RawOrigin::Signed(account(Eve))));
-        // Those that a limited proxy may send, and those that it may not.
+        // Wrappers that a limited proxy may send, and those that it may not.
         let wraps: [RuntimeCall; 8] = [
             pallet_utility::Call::batch {
                 calls: vec![pay_dave()],
@@ -502,12 +502,12 @@ fn no_call_around_another_lifts_a_proxy_s_limits() {
 
         for (_, kind) in LIMITED {
             appoint(Bob, kind);
-            // What the proxy's deposit takes is reserved, and so still counts.
+            // The deposit of the proxy is reserved, and so still counts.
             let before = rich.clone().map(|account| wealth(&account));
             let daves = wealth(&account(Dave));
             for call in &wraps {
                 assert!(kind.filter(call), "{call:?}");
-                // A batch says by an event that it was interrupted; others hand the error on.
+                // A batch reports its interruption by an event; the others return the error.
                 let result = through(Bob, kind, call.clone());
                 assert!(result.is_ok() || result == filtered(), "{call:?}: {result:?}");
             }
@@ -522,7 +522,7 @@ fn no_call_around_another_lifts_a_proxy_s_limits() {
             assert_eq!(wealth(&account(Dave)), daves);
         }
 
-        // None of these fails for another reason: whoever may do everything empties all four.
+        // None of these fails for another reason: an unlimited proxy empties all four.
         appoint(Bob, ProxyType::Any);
         let daves = wealth(&account(Dave));
         for (call, _) in [

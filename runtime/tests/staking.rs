@@ -1,5 +1,5 @@
-//! Elections under attack: whoever fills the lists of candidates and voters stops no era, takes no seat that
-//! its stake does not pay for, and keeps no slash from being applied.
+//! Elections under attack: an attacker who fills the lists of candidates and voters stops no era, takes no
+//! seat beyond its stake, and prevents no slash.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,17 +35,17 @@ use serde_json::json;
 type Call = pallet_staking::Call<Runtime>;
 type Error = pallet_staking::Error<Runtime>;
 
-/// What each validator of the presets has at stake.
+/// Stake of each validator of the presets.
 const VALIDATOR_STAKE: Balance = 100_000 * ASY;
 
-/// The attacker's account with that number.
+/// Returns the attacker's account with that number.
 fn attacker(number: u32) -> AccountId {
     let mut bytes = [0xa7; 32];
     bytes[..4].copy_from_slice(&number.to_le_bytes());
     bytes.into()
 }
 
-/// Bonds as much for the account, and nothing else.
+/// Bonds the amount for the account, and nothing else.
 fn bond(who: &AccountId, value: Balance) {
     endow(who, value + ASY);
     assert_ok!(call_as(
@@ -69,7 +69,7 @@ fn nominate(targets: &[AccountId]) -> Call {
     }
 }
 
-/// A call that changes nothing of the limits but what is overwritten.
+/// Builds a call that changes only the given limits.
 macro_rules! set_limits {
     ($($name:ident: $op:expr),*) => {{
         #[allow(unused_mut)]
@@ -87,7 +87,7 @@ macro_rules! set_limits {
     }};
 }
 
-/// The limits that governance can set.
+/// Limits that governance can set.
 struct Limits {
     min_nominator_bond: ConfigOp<Balance>,
     min_validator_bond: ConfigOp<Balance>,
@@ -108,28 +108,28 @@ impl Default for Limits {
     }
 }
 
-/// The validators of the preset `local`.
+/// Returns the validators of the preset `local`.
 fn honest() -> Vec<AccountId> {
     let mut stashes: Vec<_> = [AliceStash, BobStash, CharlieStash].map(account).into();
     stashes.sort();
     stashes
 }
 
-/// The validators at work.
+/// Returns the active validators.
 fn at_work() -> Vec<AccountId> {
     let mut validators = Session::validators();
     validators.sort();
     validators
 }
 
-/// Goes two eras on, in which nobody but the honest validators may be elected.
+/// Advances two eras, and asserts that only the honest validators are elected.
 fn assert_eras_turn_with_the_honest(chain: &mut Chain) {
     let era = active_era();
     until_era(chain, era + 2);
     assert_eq!(at_work(), honest());
 }
 
-/// Makes sessions until validators work in that era; panics where an election fails on the way.
+/// Makes sessions until that era is active; panics if an election fails on the way.
 fn until_era(chain: &mut Chain, era: EraIndex) {
     while active_era() < era {
         chain.next_session();
@@ -174,7 +174,7 @@ fn every_preset_sets_the_limits() {
 #[test]
 fn dust_can_neither_validate_nor_nominate() {
     with_chain("local", |chain| {
-        // As many as stopped every election, for 0.2 ASY in all.
+        // As many as once stopped every election, for 0.2 ASY in all.
         for number in 0..200 {
             let dust = attacker(number);
             bond(&dust, ASY / 1_000);
@@ -184,7 +184,7 @@ fn dust_can_neither_validate_nor_nominate() {
         let almost = attacker(200);
         bond(&almost, MIN_VALIDATOR_BOND - 1);
         assert_noop!(call_as(&almost, validate()), Error::InsufficientBond);
-        // Nobody gets below the least bond afterwards, but by leaving.
+        // Afterwards no account can get below the least bond, except by leaving.
         assert_ok!(call_as(&almost, Call::bond_extra { max_additional: 1 }));
         assert_ok!(call_as(&almost, validate()));
         assert_noop!(
@@ -236,7 +236,7 @@ fn a_full_list_of_candidates_stops_no_era_and_no_slash() {
 fn more_candidates_than_an_election_looks_at_stop_no_era() {
     with_chain("local", |chain| {
         set_limits!(max_validator_count: ConfigOp::Remove);
-        // The voters of the snapshot are as many as its candidates, so these do not all fit into either.
+        // The snapshot has as many voters as candidates, so these do not all fit into either.
         for number in 0..MAX_CANDIDATES + 50 {
             let candidate = attacker(number);
             bond(&candidate, MIN_VALIDATOR_BOND);
@@ -253,7 +253,7 @@ fn more_candidates_than_an_election_looks_at_stop_no_era() {
 #[test]
 fn more_nominators_than_an_election_looks_at_stop_no_era() {
     with_chain("local", |chain| {
-        // All for one that has no keys: it would have the most stake of all behind it.
+        // All of them vote for a validator without keys: it would have the most stake of all.
         let favourite = attacker(0);
         bond(&favourite, MIN_VALIDATOR_BOND);
         assert_ok!(call_as(&favourite, validate()));
@@ -276,7 +276,7 @@ fn a_candidate_without_session_keys_is_not_elected_however_rich() {
     let dave = account(Dave);
     let patch = json!({ "session": { "nonAuthorityKeys": [(dave.clone(), dave.clone(), keys)] } });
     with_patched_chain("local", patch, |chain| {
-        // Three with more stake than all others would have left the chain without anybody who makes blocks.
+        // Three accounts with more stake than all others would have left the chain without block authors.
         for rich in [Eve, Bob, Charlie].map(account) {
             bond(&rich, 2 * VALIDATOR_STAKE);
             assert_ok!(call_as(&rich, validate()));
@@ -312,7 +312,7 @@ fn without_candidates_validators_and_their_stake_stay_until_there_is_one() {
     });
 }
 
-/// A voter of a snapshot.
+/// Returns a voter of a snapshot.
 fn voter(who: Sr25519Keyring, weight: u64, targets: &[Sr25519Keyring]) -> SnapshotVoter {
     let targets: Vec<_> = targets.iter().copied().map(account).collect();
     (account(who), weight, targets.try_into().unwrap())
@@ -325,7 +325,7 @@ fn candidates_are_those_with_the_most_stake_behind_them() {
             voter(AliceStash, 5, &[AliceStash]),
             voter(BobStash, 9, &[BobStash]),
             voter(CharlieStash, 7, &[CharlieStash]),
-            // Twice is once; and who does not validate is no candidate.
+            // A repeated vote counts once, and an account that does not validate is no candidate.
             voter(Dave, 1, &[BobStash, BobStash, Eve]),
             voter(Eve, 6, &[AliceStash, Dave]),
         ];
@@ -353,7 +353,7 @@ fn without_a_solver_the_first_candidates_are_elected_with_their_voters_behind_th
             (account(AliceStash), vec![of(AliceStash, 5)]),
         ]
     );
-    // Nobody is elected with nothing at stake.
+    // No winner is without stake at risk.
     assert_eq!(
         without_solver(&voters[2..3], &ranked, 2),
         [(account(BobStash), vec![of(Dave, 2)])]
@@ -459,24 +459,24 @@ fn who_is_below_a_raised_bond_can_be_removed_by_anybody_and_nobody_else_can() {
     });
 }
 
-/// What the module's table says: the least that each attack locks.
+/// The table of the module: the least stake that each attack locks.
 #[test]
 fn attacks_on_elections_cost_what_the_tables_say() {
-    // Every place taken: 1 % of all that will ever be minted, and nobody who validates loses a seat.
+    // Every place taken: 1 % of all that will ever be minted, and no validator loses a seat.
     let places = Balance::from(MAX_CANDIDATES) * MIN_VALIDATOR_BOND;
     assert_eq!(places, 10_000_000 * ASY);
     assert_eq!(places * 100, EMISSION_CAP);
-    // As governance can set it at worst: 200,000 ASY, a million times the 0.2 ASY that it cost before.
+    // With the worst limits of governance: 200,000 ASY, a million times the 0.2 ASY that it cost before.
     let at_worst = Balance::from(CANDIDATES_RANGE.0) * VALIDATOR_BOND_RANGE.0;
     assert_eq!(at_worst, 200_000 * ASY);
     // A vote pushed out of the snapshot: voters of a higher bag, 12 % apart.
     let votes = Balance::from(MAX_ELECTING_VOTERS) * MIN_VALIDATOR_BOND * 100 / 112;
     assert!(votes >= 8_900_000 * ASY);
-    // A full set of the poorest validators is elected again even so.
+    // A full set of the poorest validators is elected again even then.
     const { assert!(MAX_AUTHORITIES <= MAX_ELECTING_VOTERS) };
     // Every candidate's own vote fits into the snapshot.
     const { assert!(MAX_CANDIDATES <= MAX_ELECTING_VOTERS) };
-    // A nominator's bond is many times what its five entries would cost as a deposit.
+    // A nominator's bond is many times the deposit for its five entries.
     let stored = assay_runtime::configs::system::storage_deposit(5, 1_000);
     assert!(MIN_NOMINATOR_BOND > 50 * stored);
 }

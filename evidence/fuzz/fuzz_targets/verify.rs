@@ -1,11 +1,11 @@
-//! Whatever the bytes are, no verifier panics, and what is read is written as it was.
+//! Fuzz target: no verifier panics on any bytes, and decoded values encode to the same bytes.
 //!
 //! Real evidence makes good seeds:
 //!
 //! ```text
 //! ./scripts/evidence-samples /tmp/evidence
 //! mkdir -p evidence/fuzz/corpus/verify && cp /tmp/evidence/* evidence/fuzz/corpus/verify/
-//! for file in /tmp/evidence/*.hex; do xxd -r -p "$file" "evidence/fuzz/corpus/verify/$(basename "$file" .hex)"; done
+//! for f in /tmp/evidence/*.hex; do xxd -r -p "$f" "evidence/fuzz/corpus/verify/$(basename "$f" .hex)"; done
 //! cargo install cargo-fuzz
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir evidence/fuzz verify -- -max_total_time=120
 //! ```
@@ -25,7 +25,7 @@ use assay_evidence::{
 use libfuzzer_sys::fuzz_target;
 use parity_scale_codec::{Decode, Encode};
 
-/// When real collateral of the seeds is current.
+/// Time at which the seeds' real collateral is current, in seconds since 1970.
 const NOW_S: u64 = 1_750_809_600;
 
 const SNP_POLICY: SnpPolicy = SnpPolicy {
@@ -48,7 +48,7 @@ const NOTHING: snp::SnpTcb = snp::SnpTcb {
     microcode: 0,
 };
 
-/// What decodes encodes to the same bytes again.
+/// Decodes the bytes and asserts that the value encodes to the same bytes.
 fn survives<T: Decode + Encode>(bytes: &[u8]) -> Option<T> {
     let mut rest = bytes;
     let value = T::decode(&mut rest).ok()?;
@@ -96,7 +96,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = (report.opaque_fields().count(), References::of(&report, b"GH100"));
     }
 
-    // Keys and references come from a chain's state.
+    // Keys and references come from the state of a chain.
     let _ = survives::<AttestationKey>(bytes);
     let _ = survives::<TcbInfo>(bytes);
     let _ = survives::<QeIdentity>(bytes);

@@ -1,4 +1,4 @@
-//! What Intel publishes about its platforms: TCB info and QE identity, both JSON that a TCB signer signed.
+//! Intel's collateral for its platforms: TCB info and QE identity, JSON texts signed by a TCB signer.
 
 use alloc::{string::String, vec::Vec};
 
@@ -10,9 +10,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::pck::all_covered;
 use crate::{
     Hash,
-    attestation::TcbStatus,
     error::{EvidenceError, Part},
     hash::blake2_256,
+    tcb::TcbStatus,
     x509::{
         Path, RevocationList, TrustRoots,
         key::{Algorithm, PublicKey, p256_verifies},
@@ -21,16 +21,16 @@ use crate::{
     },
 };
 
-/// Bytes of the longest collateral that is read; genuine ones have 6 kB.
+/// Maximum length of collateral in bytes; genuine collateral has 6 kB.
 pub const MAX_COLLATERAL_BYTES: usize = 64 * 1_024;
 
-/// Most levels of one list; genuine ones have about 20.
+/// Maximum number of levels of one list; genuine lists have about 20.
 pub const MAX_TCB_LEVELS: u32 = 64;
 
-/// Most advisories that can apply to a level.
+/// Maximum number of advisories that apply to a level.
 pub const MAX_ADVISORIES: u32 = 128;
 
-/// Most identities of TDX modules.
+/// Maximum number of TDX module identities.
 const MAX_MODULES: u32 = 16;
 
 /// Name of a security advisory, such as `INTEL-SA-00615`.
@@ -39,7 +39,7 @@ pub type Advisory = BoundedVec<u8, ConstU32<24>>;
 /// Advisories that apply to a level.
 pub type Advisories = BoundedVec<Advisory, ConstU32<MAX_ADVISORIES>>;
 
-/// Which TEE collateral is for.
+/// TEE that collateral is for.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -52,143 +52,145 @@ pub enum TeeKind {
     Tdx,
 }
 
-/// A level of security versions, and Intel's verdict on platforms that reach it and no better one.
+/// Set of least security versions, with Intel's verdict on platforms that reach it but no better one.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct TcbLevel {
-    /// The least security versions of the processor's components.
+    /// Least security versions of the processor's components.
     pub sgx: [u8; 16],
-    /// The least security version of the certifying enclave.
+    /// Least security version of the certifying enclave.
     pub pce: u16,
-    /// The least security versions of TDX's components; nothing in a TCB info for SGX.
+    /// Least security versions of TDX's components; `None` in a TCB info for SGX.
     pub tdx: Option<[u8; 16]>,
-    /// Of when the level is, in seconds since 1970.
+    /// Date of the level, in seconds since 1970.
     pub date_s: u64,
-    /// The verdict.
+    /// Verdict on such platforms.
     pub status: TcbStatus,
-    /// What is known against such platforms.
+    /// Advisories that apply to such platforms.
     pub advisories: Advisories,
 }
 
-/// A level of a TDX module or of the quoting enclave, by one security version.
+/// Level of a TDX module or of the quoting enclave, defined by one security version.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct ModuleLevel {
-    /// The least security version.
+    /// Least security version.
     pub security_version: u16,
-    /// Of when the level is, in seconds since 1970.
+    /// Date of the level, in seconds since 1970.
     pub date_s: u64,
-    /// The verdict.
+    /// Verdict at this level.
     pub status: TcbStatus,
-    /// What is known against it.
+    /// Advisories that apply at this level.
     pub advisories: Advisories,
 }
 
-/// A level of the quoting enclave.
+/// Level of the quoting enclave.
 pub type QeLevel = ModuleLevel;
 
-/// What a TDX module has to be.
+/// Required properties of a TDX module.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct SeamModule {
-    /// Who signed it; zeros for Intel.
+    /// Signer of the module; zeros for Intel.
     pub mr_signer: [u8; 48],
-    /// Its attributes.
+    /// Attributes of the module.
     pub attributes: [u8; 8],
-    /// Which bits of the attributes are compared; the others must be zero.
+    /// Mask of the attribute bits that are compared; the others must be zero.
     pub attributes_mask: [u8; 8],
 }
 
-/// A version of the TDX module with its levels.
+/// Version of the TDX module, with its levels.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct ModuleIdentity {
-    /// The version.
+    /// Version number.
     pub version: u8,
-    /// What it has to be.
+    /// Required properties.
     pub module: SeamModule,
-    /// Its levels, the highest first.
+    /// Levels, the highest first.
     pub levels: BoundedVec<ModuleLevel, ConstU32<MAX_TCB_LEVELS>>,
 }
 
-/// What Intel says about a family of processors, verified: to be kept.
+/// Verified TCB info of a family of processors, for storage.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct TcbInfo {
-    /// The signer's chain, which has to hold whenever this is used.
+    /// Chain of the signer, which must be valid at every use.
     pub path: Path,
-    /// Which TEE it is for.
+    /// TEE that the info is for.
     pub tee: TeeKind,
-    /// The family of processors.
+    /// Family of processors.
     pub fmspc: [u8; 6],
-    /// The certifying enclave.
+    /// Identity of the certifying enclave.
     pub pce_id: [u8; 2],
-    /// Which of Intel's evaluations it is of; they are numbered.
+    /// Number of Intel's evaluation.
     pub evaluation: u32,
-    /// When it was issued, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub issued_s: u64,
-    /// When it has to be replaced, in seconds since 1970.
+    /// Time by which a newer one is due, in seconds since 1970.
     pub next_update_s: u64,
-    /// The levels, the highest first.
+    /// Levels, the highest first.
     pub levels: BoundedVec<TcbLevel, ConstU32<MAX_TCB_LEVELS>>,
-    /// What TDX modules of no version have to be; nothing for SGX.
+    /// Required properties of TDX modules of any version; `None` for SGX.
     pub module: Option<SeamModule>,
-    /// The versions of the TDX module.
+    /// Versions of the TDX module.
     pub module_identities: BoundedVec<ModuleIdentity, ConstU32<MAX_MODULES>>,
 }
 
 impl TcbInfo {
-    /// What two versions of the same collateral have in common: where a newer one takes an older one's place.
+    /// Returns the key that versions of the same collateral share: a newer one replaces an older one under
+    /// it.
     pub fn key(&self) -> Hash {
         let tee = self.tee.encode();
         blake2_256(&[b"assay/evidence/tcb-info/v1", &tee, &self.fmspc, &self.pce_id])
     }
 
-    /// Whether it may take the other one's place: it is of the same thing, issued later, and not of an earlier
+    /// Returns true if this info may replace the other: same subject, issued later, and of no earlier
     /// evaluation.
     pub fn supersedes(&self, other: &Self) -> bool {
         self.key() == other.key() && self.evaluation >= other.evaluation && self.issued_s > other.issued_s
     }
 }
 
-/// What Intel says about its quoting enclave, verified: to be kept.
+/// Verified identity of Intel's quoting enclave, for storage.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct QeIdentity {
-    /// The signer's chain, which has to hold whenever this is used.
+    /// Chain of the signer, which must be valid at every use.
     pub path: Path,
-    /// Which TEE's quoting enclave it is.
+    /// TEE that the quoting enclave serves.
     pub tee: TeeKind,
-    /// Which of Intel's evaluations it is of.
+    /// Number of Intel's evaluation.
     pub evaluation: u32,
-    /// When it was issued, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub issued_s: u64,
-    /// When it has to be replaced, in seconds since 1970.
+    /// Time by which a newer one is due, in seconds since 1970.
     pub next_update_s: u64,
-    /// Extended features that it has.
+    /// Extended features of the enclave.
     pub misc_select: u32,
-    /// Which bits of these are compared.
+    /// Mask of the feature bits that are compared.
     pub misc_select_mask: u32,
-    /// Its attributes.
+    /// Attributes of the enclave.
     pub attributes: [u8; 16],
-    /// Which bits of these are compared.
+    /// Mask of the attribute bits that are compared.
     pub attributes_mask: [u8; 16],
-    /// Who signed it.
+    /// Signer of the enclave.
     pub mr_signer: [u8; 32],
-    /// Its number among the signer's products.
+    /// Product number that the signer gave to it.
     pub product_id: u16,
-    /// Its levels, the highest first.
+    /// Levels, the highest first.
     pub levels: BoundedVec<QeLevel, ConstU32<MAX_TCB_LEVELS>>,
 }
 
 impl QeIdentity {
-    /// Whether it may take the other one's place: it is of the same enclave, issued later, and not of an earlier
+    /// Returns true if this identity may replace the other: same enclave, issued later, and of no earlier
     /// evaluation.
     pub fn supersedes(&self, other: &Self) -> bool {
         self.tee == other.tee && self.evaluation >= other.evaluation && self.issued_s > other.issued_s
     }
 }
 
-/// Verifies a TCB info: the JSON object exactly as Intel's service sends it, the signature beside it (64 bytes), and
-/// the signer's chain (DER, the signer's certificate first, optionally the root's behind it).
+/// Verifies a TCB info.
 ///
-/// `lists` must hold the root's revocation list. Costs two signatures.
+/// `json` is the object exactly as Intel's service sends it, with its signature of 64 bytes. `chain` is the
+/// signer's (DER): the signer's certificate, then optionally the root's. `lists` must hold the root's
+/// revocation list. Costs two signature verifications.
 pub fn verify_tcb_info(
     json: &[u8],
     signature: &[u8; 64],
@@ -237,7 +239,7 @@ pub(super) fn check_time(
     Ok(())
 }
 
-/// Signature first: what nobody signed is not parsed.
+/// Verifies the signature before it parses the JSON.
 fn verify_signed_json(
     part: Part,
     json: &[u8],
@@ -250,7 +252,7 @@ fn verify_signed_json(
     if json.len() > MAX_COLLATERAL_BYTES {
         return Err(EvidenceError::TooLong(part));
     }
-    // The root issues the signer's certificate itself: nobody below an authority can sign collateral.
+    // The root issues the signer's certificate itself: no certificate below an authority can sign collateral.
     let verified = verify_path(chain, 1..=1, Algorithm::EcdsaSha256, &roots.intel, now_s)?;
     verified.path.check(&roots.intel, all_covered(lists), now_s)?;
     let signer = verified
@@ -372,7 +374,7 @@ impl JsonTcbInfo {
             .into_iter()
             .map(|level| level.into_level(tee))
             .collect::<Option<Vec<_>>>()?;
-        // Intel's verifier does not rely on the order in the text either.
+        // The order in the text is not relied on; Intel's verifier does not rely on it either.
         levels.sort_by_key(|level| core::cmp::Reverse((level.sgx, level.pce, level.tdx)));
         let module_identities = self
             .tdx_module_identities
@@ -479,7 +481,7 @@ fn module_levels(levels: Vec<JsonModuleLevel>) -> Option<BoundedVec<ModuleLevel,
     levels.try_into().ok()
 }
 
-/// Advice to relaunch is a conclusion; no level is listed with it.
+/// Refuses relaunch advice: it is a conclusion and never the status of a listed level.
 fn listed(status: TcbStatus) -> Option<TcbStatus> {
     let concluded = matches!(
         status,

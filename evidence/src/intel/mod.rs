@@ -1,6 +1,6 @@
 //! Intel SGX and TDX: DCAP quotes.
 //!
-//! # What vouches for what
+//! # Chain of trust
 //!
 //! ```text
 //! Intel's root ─┬─▶ PCK authority ─▶ PCK certificate ─▶ QE report ─▶ attestation key ─▶ quote
@@ -9,14 +9,15 @@
 //!               └─▶ list of revoked authorities; each authority ─▶ list of revoked PCK certificates
 //! ```
 //!
-//! Each arrow is a signature that has to be verified once. [`verify_pck_chain`] takes the first two, and
-//! [`verify_attestation_key`] the next; what they return can be kept, and then [`verify_quote`] verifies one signature.
-//! [`verify_tcb_info`] and [`verify_qe_identity`] are for collateral, which is kept too.
+//! Each arrow is a signature that is verified once. [`verify_pck_chain`] covers the first two and
+//! [`verify_attestation_key`] the next; their results can be stored, and [`verify_quote`] then verifies a
+//! single signature. [`verify_tcb_info`] and [`verify_qe_identity`] verify collateral, which can be stored
+//! too.
 //!
-//! # What is not looked at
+//! # Not checked
 //!
-//! The measurement of the TDX module and the processor's own report fields: the signer and version of the module, and
-//! the security versions of the certificate, decide, as in Intel's own verifier.
+//! The measurement of the TDX module and the processor's own report fields. As in Intel's own verifier, the
+//! signer and version of the module and the security versions of the certificate decide.
 
 mod collateral;
 mod pck;

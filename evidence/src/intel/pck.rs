@@ -17,43 +17,45 @@ use crate::{
 const SGX_EXTENSION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 const PPID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.1");
 const TCB: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.2");
-/// Followed by the component's number, 1 to 16.
+/// Prefix of a component's identifier; its number, 1 to 16, follows.
 const TCB_COMPONENT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.2.1");
 const PCE_SVN: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.2.17");
 const PCE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.3");
 const FMSPC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.4");
 
-/// The security versions that a PCK certificate was issued for.
+/// Security versions that a PCK certificate was issued for.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct SgxTcb {
-    /// Those of the sixteen components.
+    /// Versions of the sixteen components.
     pub components: [u8; 16],
-    /// That of the enclave that certifies quoting enclaves.
+    /// Version of the enclave that certifies quoting enclaves.
     pub pce: u16,
 }
 
-/// A platform's key whose certificate was verified: to be kept.
+/// Platform key with a verified certificate, for storage.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct PckKey {
-    /// The chain, which has to hold whenever the key is used.
+    /// Chain, which must be valid at every use of the key.
     pub path: Path,
-    /// The key, a point on P-256.
+    /// Public key, a point on P-256.
     pub key: [u8; 64],
-    /// The family of processors, which the TCB info is for.
+    /// Family of processors that the TCB info must be for.
     pub fmspc: [u8; 6],
-    /// Which certifying enclave it is.
+    /// Identity of the certifying enclave.
     pub pce_id: [u8; 2],
-    /// The processor's identity, which Intel gives to each.
+    /// Processor identity, assigned by Intel.
     pub ppid: [u8; 16],
-    /// What the certificate was issued for.
+    /// Security versions that the certificate was issued for.
     pub tcb: SgxTcb,
 }
 
-/// Verifies the chain of a PCK certificate: that, its authority's, and optionally the root's (each DER, in this order).
+/// Verifies the chain of a PCK certificate: the certificate, its authority's, and optionally the root's (each
+/// DER, in this order).
 ///
-/// `lists` must hold the root's and the authority's revocation lists. Costs two signatures.
+/// `lists` must hold the revocation lists of the root and of the authority. Costs two signature
+/// verifications.
 pub fn verify_pck_chain(
     chain: &[&[u8]],
     roots: &TrustRoots,
@@ -72,8 +74,8 @@ pub fn verify_pck_chain(
     read_extension(leaf, key, verified.path).ok_or(EvidenceError::NotAVendorCertificate)
 }
 
-/// The family of processors and the certifying enclave that a PCK certificate (DER) names: what Intel's TCB info is asked
-/// for by. Nothing is verified, so nothing may be believed by it.
+/// Returns the processor family and the certifying enclave that a PCK certificate (DER) names, which select
+/// Intel's TCB info. Verifies nothing: do not trust the result.
 pub fn platform_of_certificate(der: &[u8]) -> Result<([u8; 6], [u8; 2]), EvidenceError> {
     let certificate = Certificate::read(der)?;
     let read = || {
@@ -91,7 +93,7 @@ pub fn platform_of_certificate(der: &[u8]) -> Result<([u8; 6], [u8; 2]), Evidenc
     read().ok_or(EvidenceError::NotAVendorCertificate)
 }
 
-/// Intel publishes lists for everything below its root, so everything must be covered.
+/// Requires a revocation list for every certificate: Intel publishes lists for everything below its root.
 pub(super) fn all_covered(lists: &[RevocationList]) -> RevocationRule<'_> {
     RevocationRule {
         lists,
@@ -128,7 +130,7 @@ fn read_extension(leaf: &Certificate<'_>, key: &[u8; P256_KEY_BYTES], path: Path
     })
 }
 
-/// The value that stands beside an object identifier in a sequence of such pairs.
+/// Returns the value paired with an object identifier in a sequence of such pairs.
 fn field<'a>(sequence: &'a [u8], oid: &ObjectIdentifier) -> Option<Element<'a>> {
     field_by(sequence, |found| found == oid.as_bytes())
 }
@@ -142,7 +144,7 @@ fn field_by(sequence: &[u8], is_wanted: impl Fn(&[u8]) -> bool) -> Option<Elemen
         let value = pair.next()?;
         pair.end()?;
         if is_wanted(oid) && found.replace(value).is_some() {
-            // Which of two would count?
+            // Ambiguous: the identifier occurs twice.
             return None;
         }
     }

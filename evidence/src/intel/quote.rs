@@ -1,14 +1,14 @@
 //! The layout of DCAP quotes, versions 3, 4 and 5.
 //!
-//! Source: Intel SGX ECDSA QuoteLibReference (version 3), Intel TDX DCAP Quoting Library API (versions 4 and 5),
-//! Intel TDX Module ABI (attributes).
+//! Sources: Intel SGX ECDSA QuoteLibReference (version 3), Intel TDX DCAP Quoting Library API (versions 4 and
+//! 5), Intel TDX Module ABI (attributes).
 
 use crate::{
     bytes::Bytes,
     error::{EvidenceError, Part},
 };
 
-/// Bytes of the longest quote that is read; genuine ones have about 5 kB.
+/// Maximum length of a quote in bytes; genuine ones have about 5 kB.
 pub const MAX_QUOTE_BYTES: usize = 16 * 1_024;
 
 const HEADER_BYTES: usize = 48;
@@ -17,22 +17,22 @@ const TD_REPORT_10_BYTES: usize = 584;
 const TD_REPORT_15_BYTES: usize = 648;
 const TD_REPORT_15_EX_BYTES: usize = 885;
 
-/// The kind of key and signature: ECDSA on P-256.
+/// Kind of key and signature: ECDSA on P-256.
 const ECDSA_P256: u16 = 2;
 const SGX: u32 = 0;
 const TDX: u32 = 0x81;
-/// The quoting enclave is Intel's.
+/// Vendor id of Intel's quoting enclave.
 const INTEL_VENDOR_ID: [u8; 16] = [
     0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07,
 ];
-/// Certification data: a chain of certificates as PEM.
+/// Type of certification data: a chain of certificates as PEM.
 const PCK_CHAIN: u16 = 5;
-/// Certification data: the quoting enclave's report with its own certification data.
+/// Type of certification data: the quoting enclave's report with its own certification data.
 const QE_REPORT: u16 = 6;
 
 const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::Quote);
 
-/// The report of an enclave, the quoted one's or the quoting one's.
+/// Report of an enclave: the quoted one's or the quoting one's.
 #[derive(Clone, Copy)]
 pub(super) struct EnclaveReport<'a> {
     pub(super) misc_select: u32,
@@ -49,7 +49,7 @@ pub(super) struct EnclaveReport<'a> {
 impl<'a> EnclaveReport<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Option<Self> {
         let mut bytes = Bytes(bytes);
-        // The processor's security version, which counts from the certificate.
+        // Security version of the processor; the certificate's version decides instead.
         bytes.skip(16)?;
         let misc_select = bytes.u32_le()?;
         bytes.skip(12 + 16)?;
@@ -79,7 +79,7 @@ impl<'a> EnclaveReport<'a> {
     }
 }
 
-/// The report of a trust domain.
+/// Report of a trust domain.
 #[derive(Clone, Copy)]
 pub(super) struct TdReport<'a> {
     pub(super) tee_tcb_svn: &'a [u8; 16],
@@ -92,8 +92,8 @@ pub(super) struct TdReport<'a> {
     pub(super) mr_owner_config: &'a [u8; 48],
     pub(super) rt_mr: [&'a [u8; 48]; 4],
     pub(super) report_data: &'a [u8; 64],
-    /// Since TDX 1.5: the security versions now, which differ from those at the start after an update of the module,
-    /// and the measurement of service domains.
+    /// Current security versions and the measurement of service domains, since TDX 1.5. The versions differ
+    /// from those at the start after an update of the module.
     pub(super) since_15: Option<(&'a [u8; 16], &'a [u8; 48])>,
 }
 
@@ -102,7 +102,7 @@ impl<'a> TdReport<'a> {
         let has_15 = bytes.len() > TD_REPORT_10_BYTES;
         let mut bytes = Bytes(bytes);
         let tee_tcb_svn = bytes.array()?;
-        // The module's measurement; its signer and version are what the TCB info lists.
+        // Measurement of the module; the TCB info lists its signer and version instead.
         bytes.skip(48)?;
         let mr_signer_seam = bytes.array()?;
         let seam_attributes = bytes.array()?;
@@ -135,17 +135,17 @@ impl<'a> TdReport<'a> {
     }
 }
 
-/// What the quote is about.
+/// Subject of the quote.
 #[derive(Clone, Copy)]
 pub(super) enum Body<'a> {
     Enclave(EnclaveReport<'a>),
     TrustDomain(TdReport<'a>),
 }
 
-/// A quote, as slices of its bytes. Nothing of it is verified yet.
+/// Quote as slices of its bytes. Nothing is verified yet.
 #[derive(Clone, Copy)]
 pub struct Quote<'a> {
-    /// Header and body: what the attestation key signed.
+    /// Header and body: the bytes that the attestation key signed.
     pub(super) signed: &'a [u8],
     pub(super) body: Body<'a>,
     pub(super) signature: &'a [u8; 64],
@@ -158,7 +158,7 @@ pub struct Quote<'a> {
 }
 
 impl<'a> Quote<'a> {
-    /// Reads a quote. Behind it there may be zeros only, which the buffer of the quote's maker has there.
+    /// Reads a quote. Only zeros may follow it: the buffer in which a quote is made has them.
     pub fn read(bytes: &'a [u8]) -> Result<Self, EvidenceError> {
         if bytes.len() > MAX_QUOTE_BYTES {
             return Err(EvidenceError::TooLong(Part::Quote));
@@ -173,7 +173,7 @@ impl<'a> Quote<'a> {
             });
         }
         let key_kind = header.u16_le().ok_or(MALFORMED)?;
-        // Reserved, and zero, in version 3, which is for SGX only.
+        // Reserved and zero in version 3, which is for SGX only.
         let tee = header.u32_le().ok_or(MALFORMED)?;
         header.skip(4).ok_or(MALFORMED)?;
         let vendor_id: &[u8; 16] = header.array().ok_or(MALFORMED)?;
@@ -246,20 +246,20 @@ impl<'a> Quote<'a> {
         })
     }
 
-    /// The chain of certificates that the quote carries, as PEM; `None` where it carries something else.
+    /// Returns the PEM chain of certificates in the quote; `None` if the quote carries something else.
     ///
-    /// Where there is none, or the chain was verified already, the chain comes from elsewhere.
+    /// Without one, or if the chain was verified before, the caller takes the chain from elsewhere.
     pub fn certificate_chain(&self) -> Option<&'a [u8]> {
         (self.certification_kind == PCK_CHAIN).then_some(self.certification_data)
     }
 
-    /// The key that signed the quote, a point on P-256: what tells whether a cached
+    /// Returns the key that signed the quote, a point on P-256. It tells if a cached
     /// [`AttestationKey`](super::AttestationKey) fits.
     pub fn attestation_key(&self) -> &'a [u8; 64] {
         self.attestation_key
     }
 
-    /// Whether it is a trust domain's; else it is an enclave's.
+    /// Returns true for the quote of a trust domain, false for that of an enclave.
     pub fn is_tdx(&self) -> bool {
         matches!(self.body, Body::TrustDomain(_))
     }

@@ -1,4 +1,4 @@
-//! Quotes, held against collateral and policy.
+//! Verification of quotes against collateral and policy.
 
 use alloc::vec::Vec;
 
@@ -13,43 +13,45 @@ use super::{
     quote::{Body, EnclaveReport, Quote, TdReport},
 };
 use crate::{
-    attestation::{Attestation, DeviceNumbering, Platform, Tcb, TcbStatus, Unbound, Workload, device_hash},
+    attestation::{Attestation, DeviceNumbering, Platform, Unbound, Workload, device_hash},
     error::{EvidenceError, Part},
+    tcb::{Tcb, TcbStatus},
     x509::{RevocationList, TrustRoots, key::p256_verifies},
 };
 
-/// An enclave's attribute: its host can read and change its memory.
+/// Enclave attribute: the host can read and change its memory.
 const SGX_DEBUG: u8 = 0x02;
-/// An enclave's attribute: it was started properly.
+/// Enclave attribute: the enclave was initialised.
 const SGX_INITIALISED: u8 = 0x01;
 
-/// A domain's attributes that make it untrusted: bit 0 is debugging, bits 4 to 6 profiling, the others reserved.
+/// Domain attributes that make it untrusted: bit 0 is debugging, bits 4 to 6 profiling, the others reserved.
 const TD_UNDER_DEBUG: u64 = 0xff;
-/// The host is told nothing about pages that it took away, so it cannot confuse the guest with them.
+/// Domain attribute: access to a page that the host took away raises no exception (#VE) in the guest, so the
+/// host cannot confuse it.
 const TD_SEPT_VE_DISABLE: u64 = 1 << 28;
-/// The domain may be moved to another machine.
+/// Domain attribute: it may migrate to another machine.
 const TD_MIGRATABLE: u64 = 1 << 29;
-/// Service domains are bound to it, which may change it.
+/// Domain attribute: service domains are bound to it and may change it.
 const TD_SERVICE_DOMAINS: u64 = 1 << 17;
-/// Bits that must be zero: 8 to 15, 23 to 26 and 32 to 61.
+/// Reserved bits, which must be zero: 8 to 15, 23 to 26 and 32 to 61.
 const TD_RESERVED: u64 = 0x0000_ff00 | 0x0780_0000 | 0x3fff_ffff_0000_0000;
 
-/// What is accepted of Intel's platforms.
+/// Acceptance policy for Intel's platforms.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct IntelPolicy {
-    /// Verdicts that are accepted beside `UpToDate`. `Revoked` never is, even if it stands here.
+    /// Accepted verdicts beside `UpToDate`. `Revoked` is never accepted, even if listed here.
     pub accepted: BoundedVec<TcbStatus, bounded_collections::ConstU32<8>>,
-    /// How long after a level's date a platform that is out of date is still accepted, in seconds, where the verdict is
+    /// Seconds after a level's date for which an out-of-date platform is still accepted, if its verdict is
     /// among those accepted.
     pub out_of_date_grace_s: u64,
-    /// Advisories that may not apply.
+    /// Advisories that must not apply.
     pub refused_advisories: Advisories,
-    /// The least number of Intel's evaluations that collateral may be of.
+    /// Least evaluation number of the collateral.
     pub min_evaluation: u32,
 }
 
 impl IntelPolicy {
-    /// Only platforms against which nothing is known.
+    /// Returns the policy that accepts only platforms against which nothing is known.
     pub fn strict() -> Self {
         Self {
             accepted: BoundedVec::default(),
@@ -60,46 +62,47 @@ impl IntelPolicy {
     }
 }
 
-/// What a quote is held against, each verified before.
+/// Verified collateral for the check of a quote.
 #[derive(Clone, Copy)]
 pub struct Collateral<'a> {
-    /// For the quote's TEE and processor.
+    /// TCB info for the quote's TEE and processor.
     pub tcb_info: &'a TcbInfo,
-    /// For the quote's TEE.
+    /// QE identity for the quote's TEE.
     pub qe_identity: &'a QeIdentity,
-    /// The root's list and that of the authority which issued the platform's certificate.
+    /// Revocation lists of the root and of the authority that issued the platform's certificate.
     pub lists: &'a [RevocationList],
 }
 
-/// What a quoting enclave is, as a PCK certificate's key signed it.
+/// Properties of a quoting enclave, signed by the key of a PCK certificate.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct QuotingEnclave {
-    /// Extended features that it has.
+    /// Extended features.
     pub misc_select: u32,
-    /// Its attributes.
+    /// Attributes.
     pub attributes: [u8; 16],
-    /// Who signed it.
+    /// Signer of the enclave.
     pub mr_signer: [u8; 32],
-    /// Its number among the signer's products.
+    /// Product number that the signer gave to it.
     pub product_id: u16,
-    /// Its security version.
+    /// Security version.
     pub security_version: u16,
 }
 
-/// The key of a platform's quoting enclave, verified: to be kept. All quotes of the platform are signed with it.
+/// Verified key of a platform's quoting enclave, for storage. It signs all quotes of the platform.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct AttestationKey {
-    /// The platform's key, which vouches for it.
+    /// Platform key that signed the quoting enclave's report.
     pub pck: PckKey,
-    /// The key, a point on P-256.
+    /// Public key, a point on P-256.
     pub key: [u8; 64],
-    /// The enclave that has it.
+    /// Enclave that holds the key.
     pub enclave: QuotingEnclave,
 }
 
-/// Verifies that the platform's key vouches for the key that the quote names. Costs one signature.
+/// Verifies that the platform's key vouches for the quote's attestation key. Costs one signature
+/// verification.
 pub fn verify_attestation_key(quote: &Quote<'_>, pck: PckKey) -> Result<AttestationKey, EvidenceError> {
     if !p256_verifies(&pck.key, quote.qe_report, quote.qe_report_signature) {
         return Err(EvidenceError::BadSignature(Part::QeReport));
@@ -126,10 +129,10 @@ pub fn verify_attestation_key(quote: &Quote<'_>, pck: PckKey) -> Result<Attestat
     })
 }
 
-/// Verifies a quote with a key that was verified before. Costs one signature.
+/// Verifies a quote with a previously verified key. Costs one signature verification.
 ///
-/// Everything that can change since the key was verified is looked at again: roots, times, revocation, and the verdicts
-/// of the collateral on platform and quoting enclave.
+/// Checks everything again that can change after the key's verification: roots, times, revocation, and the
+/// collateral's verdicts on platform and quoting enclave.
 pub fn verify_quote(
     quote: &Quote<'_>,
     key: &AttestationKey,
@@ -143,7 +146,7 @@ pub fn verify_quote(
         qe_identity,
         lists,
     } = collateral;
-    // What costs nothing comes first.
+    // Cheap checks come first.
     if quote.attestation_key != &key.key {
         return Err(EvidenceError::OtherAttestationKey);
     }
@@ -241,7 +244,7 @@ fn check_trust_domain(report: &TdReport<'_>, tcb_info: &TcbInfo) -> Result<Workl
     })
 }
 
-/// The module that runs the domain: who signed it, and its attributes.
+/// Checks the signer and the attributes of the TDX module.
 fn check_module(report: &TdReport<'_>, tcb_info: &TcbInfo) -> Result<(), EvidenceError> {
     let version = module_version(report.tee_tcb_svn);
     let module = if version == 0 {
@@ -266,7 +269,7 @@ fn check_module(report: &TdReport<'_>, tcb_info: &TcbInfo) -> Result<(), Evidenc
     Ok(())
 }
 
-/// The second of the security versions is the version of the TDX module, the first its security version.
+/// Returns the version of the TDX module, the second security version. The first one is its security version.
 fn module_version(tee_tcb_svn: &[u8; 16]) -> u8 {
     let [_, version, ..] = *tee_tcb_svn;
     version
@@ -295,7 +298,7 @@ fn check_quoting_enclave<'a>(
     level_of(&identity.levels, enclave.security_version)
 }
 
-/// The first level that a security version reaches; levels come the highest first.
+/// Returns the first level that a security version reaches; levels are sorted from the highest.
 fn level_of(levels: &[ModuleLevel], security_version: u16) -> Result<&ModuleLevel, EvidenceError> {
     levels
         .iter()
@@ -303,17 +306,17 @@ fn level_of(levels: &[ModuleLevel], security_version: u16) -> Result<&ModuleLeve
         .ok_or(EvidenceError::NoTcbLevel)
 }
 
-/// What Intel's collateral says about a platform.
+/// Verdict of Intel's collateral on a platform.
 struct Verdict<'a> {
     status: TcbStatus,
-    /// The oldest date of the levels that the platform and its TDX module reach.
+    /// Oldest date of the levels that the platform and its TDX module reach.
     date_s: u64,
     advisories: Vec<&'a Advisory>,
 }
 
-/// The verdict on the platform, and the one on the quoting enclave added to it.
+/// Combines the verdict on the platform with the one on the quoting enclave.
 ///
-/// For TDX 1.5 there are two, for the module when the domain was started and for the one that runs now.
+/// TDX 1.5 has two platform verdicts: for the module at the domain's start and for the current one.
 fn judge<'a>(
     quote: &Quote<'_>,
     pck: &PckKey,
@@ -328,7 +331,7 @@ fn judge<'a>(
     verdict.add(qe_level);
     verdict.status = converge(verdict.status, qe_level.status);
     if qe_level.status == TcbStatus::OutOfDate {
-        // Otherwise the quoting enclave's date says nothing about the platform.
+        // In other cases the quoting enclave's date is no evidence about the platform.
         verdict.date_s = verdict.date_s.min(qe_level.date_s);
     }
     if let Some(svn_now) = svn_now {
@@ -378,8 +381,8 @@ fn judge_platform<'a>(
     Ok(verdict)
 }
 
-/// Whether the platform has at least the level's versions. With a version of its own, the TDX module, whose versions
-/// are the first two, is judged by its identity instead.
+/// Returns true if the platform has at least the level's versions. A TDX module with a version of its own is
+/// judged by its identity instead of the first two versions, which belong to it.
 fn reaches(level: &TcbLevel, pck: &PckKey, tee_tcb_svn: Option<&[u8; 16]>) -> bool {
     let at_least = |have: &[u8; 16], need: &[u8; 16], skip: usize| {
         have.iter().zip(need).skip(skip).all(|(have, need)| have >= need)
@@ -432,7 +435,7 @@ impl<'a> Verdict<'a> {
     }
 }
 
-/// The verdict on a platform together with that on one of its parts, as Intel's verifier puts them together.
+/// Combines the verdict on a platform with that on one of its parts, as Intel's verifier does.
 fn converge(platform: TcbStatus, part: TcbStatus) -> TcbStatus {
     use TcbStatus::{
         ConfigurationAndSwHardeningNeeded, ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded,
@@ -446,7 +449,7 @@ fn converge(platform: TcbStatus, part: TcbStatus) -> TcbStatus {
     }
 }
 
-/// The verdict on a domain whose platform was updated while it ran: it was started on the old one.
+/// Returns the verdict on a domain that was started before an update of its platform.
 fn after_update(started: TcbStatus, now: TcbStatus) -> TcbStatus {
     use TcbStatus::{
         ConfigurationAndSwHardeningNeeded, ConfigurationNeeded, OutOfDate, OutOfDateConfigurationNeeded,

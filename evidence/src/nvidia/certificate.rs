@@ -20,32 +20,32 @@ use crate::{
 const SUBJECT_ALTERNATIVE_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 /// DMTF's `id-DMTF-device-info`: manufacturer, product and serial number.
 const DMTF_DEVICE_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.412.274.1");
-/// TCG's DICE: what was measured when the key was made. NVIDIA uses the arc itself, and the one below it.
+/// TCG's DICE: measurements made when the key was derived. NVIDIA uses this arc itself and the one below it.
 const DICE_TCB_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1");
 const DICE_TCB_INFO_BELOW: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.5.4.1.1");
 const SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.2");
 
-/// Bytes of the hash that names a firmware.
+/// Length in bytes of a firmware's hash.
 pub(super) const FIRMWARE_ID_BYTES: usize = 48;
 
-/// A device's name, such as `NVIDIA:GH100:48B02D92494BADF4`.
+/// Name of a device, such as `NVIDIA:GH100:48B02D92494BADF4`.
 pub type DeviceIdentity = BoundedVec<u8, ConstU32<64>>;
 
-/// A GPU's attestation key, whose certificate was verified: to be kept.
+/// Attestation key of a GPU with a verified certificate, for storage.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct DeviceKey {
-    /// The chain, which has to hold whenever the key is used.
+    /// Chain, which must be valid at every use of the key.
     pub path: Path,
-    /// The key, a point on P-384.
+    /// Public key, a point on P-384.
     pub key: [u8; P384_KEY_BYTES],
-    /// The GPU: manufacturer, chip and serial number.
+    /// Identity of the GPU: manufacturer, chip and serial number.
     pub identity: DeviceIdentity,
-    /// The firmware for which the key was made.
+    /// Hash of the firmware for which the key was derived.
     pub firmware_id: [u8; FIRMWARE_ID_BYTES],
 }
 
 impl DeviceKey {
-    /// The chip, such as `GH100`.
+    /// Returns the chip, such as `GH100`.
     pub fn chip(&self) -> &[u8] {
         self.identity
             .split(|byte| *byte == b':')
@@ -53,16 +53,17 @@ impl DeviceKey {
             .unwrap_or_default()
     }
 
-    /// What stands for the GPU in every [`Attestation`](crate::Attestation) of it.
+    /// Returns the GPU's device hash, the same in every [`Attestation`](crate::Attestation) of it.
     pub fn device(&self) -> Hash {
         device_hash(DeviceNumbering::Nvidia, &self.identity)
     }
 }
 
-/// Verifies a GPU's chain: the attestation key's certificate, the identity key's, the provisioner's, the chip family's,
-/// and optionally the root's (each DER, in this order).
+/// Verifies the chain of a GPU: the certificates of the attestation key, the identity key, the provisioner,
+/// the chip family, and optionally the root (each DER, in this order).
 ///
-/// `require_lists` asks for the lists of the root and of the chip family. Costs four signatures.
+/// `require_lists` demands the revocation lists of the root and of the chip family. Costs four signature
+/// verifications.
 pub fn verify_device_key(
     chain: &[&[u8]],
     roots: &TrustRoots,
@@ -91,8 +92,8 @@ pub fn verify_device_key(
     read().ok_or(EvidenceError::NotAVendorCertificate)
 }
 
-/// NVIDIA publishes lists for the certificates of chip families and of provisioners; the GPUs' own are known to its OCSP
-/// service only.
+/// Returns the rule for revocation. NVIDIA publishes lists for the certificates of chip families and
+/// provisioners; only its OCSP service knows the GPUs' own.
 pub(super) fn revocation_rule(lists: &[RevocationList], require_lists: bool) -> RevocationRule<'_> {
     RevocationRule {
         lists,
@@ -100,7 +101,7 @@ pub(super) fn revocation_rule(lists: &[RevocationList], require_lists: bool) -> 
     }
 }
 
-/// `NVIDIA:<chip>:<serial number>` from an `otherName` of the subject's alternative names.
+/// Reads `NVIDIA:<chip>:<serial number>` from an `otherName` of the subject's alternative names.
 fn read_identity(leaf: &Certificate<'_>) -> Option<DeviceIdentity> {
     let mut names = Elements::inside(leaf.extension(&SUBJECT_ALTERNATIVE_NAME)?, tag::SEQUENCE)?;
     let mut found = None;
@@ -131,8 +132,8 @@ fn read_identity(leaf: &Certificate<'_>) -> Option<DeviceIdentity> {
     text.to_vec().try_into().ok()
 }
 
-/// The hash of the firmware, from either of the two forms of DICE's extension that NVIDIA writes: a `TcbInfo`, whose
-/// `[6]` is a list of hashes, or a composite device id, which ends in one.
+/// Reads the hash of the firmware from either of the two DICE extensions that NVIDIA writes: a `TcbInfo`,
+/// whose `[6]` is a list of hashes, or a composite device id, which ends in a hash.
 fn read_firmware_id(leaf: &Certificate<'_>) -> Option<[u8; FIRMWARE_ID_BYTES]> {
     let value = leaf
         .extension(&DICE_TCB_INFO_BELOW)
@@ -142,7 +143,7 @@ fn read_firmware_id(leaf: &Certificate<'_>) -> Option<[u8; FIRMWARE_ID_BYTES]> {
     while !fields.is_at_end() {
         let field = fields.next()?;
         let hash = if field.tag == tag::context(6) {
-            // A list; the first is that of the firmware.
+            // List of hashes; the first one is the firmware's.
             Elements::new(field.value)?.sequence()
         } else if field.tag == tag::SEQUENCE {
             Elements::new(field.value)
@@ -158,9 +159,10 @@ fn read_firmware_id(leaf: &Certificate<'_>) -> Option<[u8; FIRMWARE_ID_BYTES]> {
     found
 }
 
-/// An algorithm that must be SHA-384, and the hash; `None` where it is something else.
+/// Returns the hash behind the identifier of SHA-384; `None` for any other algorithm.
 fn read_hash(mut parts: Elements<'_>) -> Option<[u8; FIRMWARE_ID_BYTES]> {
-    // The composite device id has an algorithm with its parameters, the list of hashes only its identifier.
+    // The composite device id has the algorithm with its parameters; the list of hashes has only its
+    // identifier.
     let first = parts.next()?;
     let oid = match first.tag {
         tag::OBJECT_IDENTIFIER => first.value,

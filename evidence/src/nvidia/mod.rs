@@ -1,27 +1,28 @@
 //! NVIDIA GPUs in confidential-computing mode: SPDM measurements.
 //!
-//! # What vouches for what
+//! # Chain of trust
 //!
 //! ```text
 //! NVIDIA's root ─▶ chip family ─▶ provisioner ─▶ GPU's identity key ─▶ GPU's attestation key ─▶ report
 //! ```
 //!
-//! [`verify_device_key`] takes all but the last arrow; what it returns can be kept, and then [`verify_report`] verifies
-//! one signature. The attestation key belongs to the firmware that runs: after an update of that firmware, or of the
-//! GPU's identity, there is a new certificate.
+//! [`verify_device_key`] covers all but the last arrow. Its result can be stored, and [`verify_report`] then
+//! verifies a single signature. The attestation key belongs to the running firmware: an update of that
+//! firmware, or of the GPU's identity, brings a new certificate.
 //!
 //! # Reference values
 //!
-//! What a GPU measures means something only beside what it should be. NVIDIA publishes that for every driver and every
-//! VBIOS as a signed file (RIM). Whoever keeps the references takes them from there; the files' own signatures (XML) are
-//! not verified here. A report passes if there is a reference for exactly its driver and one for exactly its VBIOS, and
-//! every measurement in either is as it says. So a GPU in its development mode, which measures otherwise, does not pass.
+//! A GPU's measurements have a meaning only beside reference values. NVIDIA publishes these for every driver
+//! and every VBIOS as a signed file (RIM). The keeper of the references takes them from there; this crate
+//! does not verify the files' own signatures (XML). A report passes if there is a reference for exactly its
+//! driver and one for exactly its VBIOS, and every measurement in either matches. So a GPU in development
+//! mode, which measures differently, fails.
 //!
-//! # What is not looked at
+//! # Not checked
 //!
-//! NVIDIA's service that tells by OCSP whether one GPU's certificate was revoked: the chain has no answer from it. Lists
-//! of revoked authorities are. The opaque fields beyond versions, board and firmware id are signed but judged by
-//! nobody.
+//! The OCSP answer of NVIDIA's service on the revocation of a single GPU's certificate: the chain has no such
+//! answer. Lists of revoked authorities are checked. The opaque fields are signed, but only versions, board
+//! and firmware id among them are evaluated.
 
 mod certificate;
 mod reference;

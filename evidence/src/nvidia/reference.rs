@@ -1,4 +1,4 @@
-//! What a GPU's measurements should be.
+//! Reference values for the measurements of GPUs.
 
 use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -7,61 +7,61 @@ use scale_info::TypeInfo;
 use super::report::GpuReport;
 use crate::{Hash, attestation::VersionText, error::EvidenceError, hash::blake2_256};
 
-/// Most measurements of a reference; NVIDIA's files have 64.
+/// Maximum number of measurements in a reference; NVIDIA's files have 64.
 pub const MAX_MEASUREMENTS: u32 = 64;
 
-/// Most values that one measurement may have.
+/// Maximum number of good values of one measurement.
 pub const MAX_ALTERNATIVES: u32 = 8;
 
-/// A measurement: a SHA-384 hash.
+/// Measurement: a SHA-384 hash.
 pub type Measurement = [u8; 48];
 
-/// What a reference is about.
+/// Component that a reference is for.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum Component {
-    /// The driver, of whatever board.
+    /// Driver, on any board.
     #[codec(index = 0)]
     Driver,
-    /// The VBIOS of a board.
+    /// VBIOS of a board.
     #[codec(index = 1)]
     Vbios,
 }
 
-/// What one measurement should be.
+/// Reference values of one measurement.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct ReferenceMeasurement {
-    /// Its index in reports, counted from one. NVIDIA's files count from zero.
+    /// Index in reports, counted from one. NVIDIA's files count from zero.
     pub index: u8,
-    /// The values that are good.
+    /// Good values.
     pub alternatives: BoundedVec<Measurement, ConstU32<MAX_ALTERNATIVES>>,
 }
 
-/// What the measurements of one version of a driver or VBIOS should be: the active ones of NVIDIA's file.
+/// Reference values for one version of a driver or VBIOS: the active measurements of NVIDIA's file.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Reference {
-    /// What it is about.
+    /// Component that the reference is for.
     pub component: Component,
-    /// The chip, such as `GH100`.
+    /// Chip, such as `GH100`.
     pub chip: VersionText,
-    /// The board, such as `1010_0200_882`; empty for a driver.
+    /// Board, such as `1010_0200_882`; empty for a driver.
     pub board: VersionText,
-    /// The version, such as `550.90.07` or `96.00.9F.00.01`.
+    /// Version, such as `550.90.07` or `96.00.9F.00.01`.
     pub version: VersionText,
-    /// The measurements.
+    /// Measurements.
     pub measurements: BoundedVec<ReferenceMeasurement, ConstU32<MAX_MEASUREMENTS>>,
 }
 
 impl Reference {
-    /// What the reference is found by: component, chip, board and version.
+    /// Returns the lookup key: a hash of component, chip, board and version.
     pub fn key(&self) -> Hash {
         key(self.component, &self.chip, &self.board, &self.version)
     }
 
     pub(super) fn check(&self, report: &GpuReport<'_>) -> Result<(), EvidenceError> {
         if self.measurements.is_empty() {
-            // Nothing to compare with is no comparison.
+            // A reference without measurements must not pass a report.
             return Err(EvidenceError::NoReference);
         }
         for ReferenceMeasurement { index, alternatives } in &self.measurements {
@@ -77,17 +77,17 @@ impl Reference {
     }
 }
 
-/// Which references a report needs.
+/// Keys of the references that a report needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct References {
-    /// [`Reference::key`] of its driver's.
+    /// [`Reference::key`] for its driver.
     pub driver: Hash,
-    /// [`Reference::key`] of its VBIOS's.
+    /// [`Reference::key`] for its VBIOS.
     pub vbios: Hash,
 }
 
 impl References {
-    /// The references that a report of this chip needs; `None` where it does not say its versions.
+    /// Returns the keys for a report of this chip; `None` if the report does not name its versions.
     pub fn of(report: &GpuReport<'_>, chip: &[u8]) -> Option<Self> {
         Some(Self {
             driver: key(Component::Driver, chip, &[], &report.driver_version()?),
@@ -97,7 +97,7 @@ impl References {
 }
 
 fn key(component: Component, chip: &[u8], board: &[u8], version: &[u8]) -> Hash {
-    // Encoded, so that no two different lists of parts are the same bytes.
+    // The SCALE encoding is injective: no two lists of parts give the same bytes.
     let parts = (component, chip, board, version).encode();
     blake2_256(&[b"assay/evidence/reference/v1", &parts])
 }

@@ -1,7 +1,7 @@
 //! GPU reports: SPDM 1.1 `GET_MEASUREMENTS`, the request and the response one behind the other.
 //!
-//! Source: DMTF, *Security Protocol and Data Model* (DSP0274) 1.1, and NVIDIA's `nv-local-gpu-verifier` for the opaque
-//! data.
+//! Sources: DMTF, *Security Protocol and Data Model* (DSP0274) 1.1, and NVIDIA's `nv-local-gpu-verifier` for
+//! the opaque data.
 
 use crate::{
     attestation::VersionText,
@@ -9,23 +9,23 @@ use crate::{
     error::{EvidenceError, Part},
 };
 
-/// Bytes of the longest report that is read; an H100's has 4,117.
+/// Maximum length of a report in bytes; an H100's has 4,117.
 pub const MAX_REPORT_BYTES: usize = 16 * 1_024;
 
 const SPDM_1_1: u8 = 0x11;
 const GET_MEASUREMENTS: u8 = 0xe0;
 const MEASUREMENTS: u8 = 0x60;
-/// The requester wants a signature.
+/// Request attribute: the response must be signed.
 const SIGNATURE_WANTED: u8 = 1;
-/// The requester wants all measurements.
+/// Request operation: all measurements.
 const ALL_MEASUREMENTS: u8 = 0xff;
-/// The measurement's form is DMTF's.
+/// Measurement specification: DMTF's.
 const DMTF: u8 = 1;
 const SIGNATURE_BYTES: usize = 96;
 
 const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::GpuReport);
 
-/// What an opaque field is about: those that are read here.
+/// Kinds of the opaque fields that are read here.
 mod field {
     pub(super) const DRIVER_VERSION: u16 = 3;
     pub(super) const VBIOS_VERSION: u16 = 6;
@@ -35,30 +35,30 @@ mod field {
     pub(super) const FIRMWARE_ID: u16 = 20;
 }
 
-/// A field of the opaque data.
+/// Field of the opaque data.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpaqueField<'a> {
-    /// What it is about, in NVIDIA's numbering.
+    /// Kind of the field, in NVIDIA's numbering.
     pub kind: u16,
-    /// Its bytes.
+    /// Value of the field.
     pub value: &'a [u8],
 }
 
-/// A report, as slices of its bytes. Nothing of it is verified yet.
+/// Report as slices of its bytes. Nothing is verified yet.
 #[derive(Clone, Copy)]
 pub struct GpuReport<'a> {
     /// Everything but the signature.
     pub(super) signed: &'a [u8],
-    /// The numbers `r ‖ s`, big-endian.
+    /// Signature: the numbers `r ‖ s`, big-endian.
     pub(super) signature: &'a [u8; SIGNATURE_BYTES],
-    /// What the GPU was asked with.
+    /// Nonce of the request.
     pub(super) nonce: &'a [u8; 32],
     measurements: &'a [u8],
     opaque: &'a [u8],
 }
 
 impl<'a> GpuReport<'a> {
-    /// Reads a report, as the driver gives it: nothing is before or behind it.
+    /// Reads a report as the driver returns it: no bytes may precede or follow it.
     pub fn read(bytes: &'a [u8]) -> Result<Self, EvidenceError> {
         if bytes.len() > MAX_REPORT_BYTES {
             return Err(EvidenceError::TooLong(Part::GpuReport));
@@ -77,7 +77,7 @@ impl<'a> GpuReport<'a> {
                 return Err(MALFORMED);
             }
             if code == GET_MEASUREMENTS {
-                // The response begins behind the request's header, nonce and slot.
+                // The response begins after the request's header, nonce and slot.
                 rest.skip(37).ok_or(MALFORMED)?;
             }
         }
@@ -91,12 +91,12 @@ impl<'a> GpuReport<'a> {
             return None;
         }
         let nonce = rest.array()?;
-        // The slot of the requested key, then the response's header with its two parameters.
+        // Slot of the requested key, then the response's header with its two parameters.
         rest.skip(1 + 4)?;
         let blocks = rest.byte()?;
         let [low, middle, high] = *rest.array()?;
         let measurements = rest.take(u32::from_le_bytes([low, middle, high, 0]).try_into().ok()?)?;
-        // The GPU's own nonce.
+        // Nonce of the GPU itself.
         rest.skip(32)?;
         let opaque = rest.counted_by_u16()?;
         let signature = rest.array()?;
@@ -113,7 +113,7 @@ impl<'a> GpuReport<'a> {
         Some(report)
     }
 
-    /// As many blocks as announced, each well formed and each index once.
+    /// Checks that there are as many blocks as announced, each well formed and each index once.
     fn check_measurements(&self, blocks: u8) -> Option<()> {
         let mut seen = [false; 256];
         let mut rest = Bytes(self.measurements);
@@ -127,7 +127,7 @@ impl<'a> GpuReport<'a> {
         rest.end()
     }
 
-    /// Fields one behind the other, each kind that is read here at most once.
+    /// Checks that the fields are well formed, and that each kind that is read here occurs at most once.
     fn check_opaque(&self) -> Option<()> {
         let mut seen = [false; 256];
         let mut rest = Bytes(self.opaque);
@@ -142,25 +142,25 @@ impl<'a> GpuReport<'a> {
         Some(())
     }
 
-    /// The nonce that the GPU was asked with.
+    /// Returns the nonce of the request.
     pub fn nonce(&self) -> &'a [u8; 32] {
         self.nonce
     }
 
-    /// The measurement with this index, counted from one.
+    /// Returns the measurement with this index, counted from one.
     pub fn measurement(&self, index: u8) -> Option<&'a [u8]> {
         self.measurements()
             .find(|(found, _)| *found == index)
             .map(|(_, value)| value)
     }
 
-    /// All measurements with their indices, in the report's order.
+    /// Returns all measurements with their indices, in the report's order.
     pub fn measurements(&self) -> impl Iterator<Item = (u8, &'a [u8])> {
         let mut rest = Bytes(self.measurements);
         core::iter::from_fn(move || read_block(&mut rest))
     }
 
-    /// The fields of the opaque data, in the report's order.
+    /// Returns the fields of the opaque data, in the report's order.
     pub fn opaque_fields(&self) -> impl Iterator<Item = OpaqueField<'a>> {
         let mut rest = Bytes(self.opaque);
         core::iter::from_fn(move || read_field(&mut rest))
@@ -172,12 +172,12 @@ impl<'a> GpuReport<'a> {
             .map(|field| field.value)
     }
 
-    /// The driver's version, such as `550.90.07`.
+    /// Returns the driver's version, such as `550.90.07`.
     pub fn driver_version(&self) -> Option<VersionText> {
         text(self.field(field::DRIVER_VERSION)?)?.to_vec().try_into().ok()
     }
 
-    /// The VBIOS's version, such as `96.00.9F.00.01`.
+    /// Returns the VBIOS's version, such as `96.00.9F.00.01`.
     pub fn vbios_version(&self) -> Option<VersionText> {
         const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
         let [d, c, b, a, e, ..] = *<&[u8; 8]>::try_from(self.field(field::VBIOS_VERSION)?).ok()?;
@@ -193,8 +193,8 @@ impl<'a> GpuReport<'a> {
         Some(version)
     }
 
-    /// The board that the VBIOS is for, as NVIDIA names its reference files: project, its variant and the chip's
-    /// variant, such as `1010_0200_882`.
+    /// Returns the VBIOS's board in the spelling of NVIDIA's reference files: project, its variant and the
+    /// chip's variant, such as `1010_0200_882`.
     pub fn board(&self) -> Option<VersionText> {
         let mut board = VersionText::default();
         for (place, kind) in [field::PROJECT, field::PROJECT_SKU, field::CHIP_SKU]
@@ -211,20 +211,20 @@ impl<'a> GpuReport<'a> {
         Some(board)
     }
 
-    /// The hash of the firmware that runs, where the report says it.
+    /// Returns the hash of the running firmware, if the report has it.
     pub fn firmware_id(&self) -> Option<&'a [u8]> {
         self.field(field::FIRMWARE_ID)
     }
 }
 
-/// An index and the value behind it.
+/// Reads an index and the value after it.
 fn read_block<'a>(rest: &mut Bytes<'a>) -> Option<(u8, &'a [u8])> {
     let index = rest.byte()?;
     if rest.byte()? != DMTF {
         return None;
     }
     let mut block = Bytes(rest.counted_by_u16()?);
-    // What kind of thing was measured.
+    // Type of the measurement.
     block.skip(1)?;
     let value = block.counted_by_u16()?;
     block.end()?;
@@ -237,7 +237,7 @@ fn read_field<'a>(rest: &mut Bytes<'a>) -> Option<OpaqueField<'a>> {
     Some(OpaqueField { kind, value })
 }
 
-/// Printable characters, without the zeros behind them; `None` where there are none, or others.
+/// Returns the printable characters before trailing zeros; `None` if there are none, or other bytes.
 fn text(bytes: &[u8]) -> Option<&[u8]> {
     let length = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let (text, zeros) = bytes.split_at_checked(length)?;

@@ -1,4 +1,4 @@
-//! Reports, held against reference values.
+//! Verification of reports against reference values.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
@@ -9,25 +9,26 @@ use super::{
     report::GpuReport,
 };
 use crate::{
-    attestation::{Attestation, Platform, Tcb, TcbStatus, Unbound, Workload},
+    attestation::{Attestation, Platform, Unbound, Workload},
     binding::report_data_of,
     error::{EvidenceError, Part},
+    tcb::{Tcb, TcbStatus},
     x509::{RevocationList, TrustRoots, key::p384_verifies},
 };
 
-/// What is accepted of NVIDIA's GPUs, beside the reference values.
+/// Acceptance policy for NVIDIA's GPUs, beside the reference values.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct NvidiaPolicy {
-    /// Whether the root's and the chip family's lists of revoked authorities must be there.
+    /// True if the revocation lists of the root and of the chip family are required.
     pub require_lists: bool,
 }
 
-/// Verifies a report with a key that was verified before. Costs one signature.
+/// Verifies a report with a previously verified key. Costs one signature verification.
 ///
-/// `references` must have the driver's and the VBIOS's, see [`References::of`]; others are not looked at. Everything that
-/// can change since the key was verified is looked at again: roots, times and revocation.
+/// `references` must include the driver's and the VBIOS's, see [`References::of`]; others are ignored. Checks
+/// everything again that can change after the key's verification: roots, times and revocation.
 pub fn verify_report(
     report: &GpuReport<'_>,
     key: &DeviceKey,
@@ -39,7 +40,7 @@ pub fn verify_report(
 ) -> Result<Unbound, EvidenceError> {
     let rule = revocation_rule(lists, policy.require_lists);
     let expires_s = key.path.check(&roots.nvidia, rule, now_s)?;
-    // The key is made for a firmware. Where a report does not repeat which, the certificate says it.
+    // The key is derived for one firmware. If the report does not name the firmware, the certificate does.
     if report.firmware_id().is_some_and(|id| id != key.firmware_id) {
         return Err(EvidenceError::FirmwareMismatch);
     }

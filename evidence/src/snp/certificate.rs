@@ -1,11 +1,11 @@
-//! The certificates of the keys that sign reports.
+//! Certificates of the keys that sign reports.
 
 use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use der::oid::ObjectIdentifier;
 use scale_info::TypeInfo;
 
-use super::report::{CHIP_ID_BYTES, Product, SnpTcb};
+use super::product::{CHIP_ID_BYTES, Product, SnpTcb};
 use crate::{
     error::{EvidenceError, Part},
     x509::{
@@ -20,52 +20,52 @@ const SPL_BOOT_LOADER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.
 const SPL_TEE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.2");
 const SPL_SNP: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.3");
 const SPL_MICROCODE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.8");
-/// Only in certificates of Turin.
+/// Only in Turin's certificates.
 const SPL_FMC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.3.9");
-/// Only in certificates of VCEKs.
+/// Only in VCEK certificates.
 const HARDWARE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.4");
-/// Only in certificates of VLEKs.
+/// Only in VLEK certificates.
 const CLOUD_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.3704.1.5");
 
-/// Bytes of a Turin chip's id; those of earlier chips have 64.
+/// Length in bytes of a Turin chip's id; ids of earlier chips have 64.
 const TURIN_ID_BYTES: usize = 8;
 
-/// Whose key it is.
+/// Owner of a signing key.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub enum ChipKeyKind {
-    /// A chip's own (VCEK).
+    /// VCEK, the key of one chip.
     #[codec(index = 0)]
     Chip {
-        /// The chip's id, as reports have it: with zeros behind a short one.
+        /// Id of the chip as in reports: a short one is followed by zeros.
         chip_id: [u8; CHIP_ID_BYTES],
     },
-    /// A cloud's (VLEK), which AMD gives to its chips.
+    /// VLEK, a key that AMD gives to the chips of a cloud.
     #[codec(index = 1)]
     Cloud {
-        /// The cloud's name with AMD.
+        /// AMD's name for the cloud.
         name: BoundedVec<u8, ConstU32<64>>,
     },
 }
 
-/// A key that signs reports, whose certificate was verified: to be kept.
+/// Key that signs reports, with a verified certificate, for storage.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct ChipKey {
-    /// The chain, which has to hold whenever the key is used.
+    /// Chain, which must be valid at every use of the key.
     pub path: Path,
-    /// The key, a point on P-384.
+    /// Public key, a point on P-384.
     pub key: [u8; P384_KEY_BYTES],
-    /// The product, from the root.
+    /// Product, taken from the root.
     pub product: Product,
-    /// The versions that the key was derived for.
+    /// Security versions that the key was derived for.
     pub tcb: SnpTcb,
-    /// Whose key it is.
+    /// Owner of the key.
     pub kind: ChipKeyKind,
 }
 
-/// Verifies the chain of a VCEK or VLEK: that, its authority's (ASK or ASVK), and optionally the root's (each DER, in
-/// this order).
+/// Verifies the chain of a VCEK or VLEK: the certificate, its authority's (ASK or ASVK), and optionally the
+/// root's (each DER, in this order).
 ///
-/// `require_list` asks for the root's list of revoked authorities. Costs two RSA signatures.
+/// `require_list` demands the root's list of revoked authorities. Costs two RSA verifications.
 pub fn verify_chip_key(
     chain: &[&[u8]],
     roots: &TrustRoots,
@@ -102,7 +102,7 @@ pub fn verify_chip_key(
     read().ok_or(EvidenceError::NotAVendorCertificate)
 }
 
-/// AMD's lists are of the roots, so they cover everything but the chip's certificate.
+/// Returns the rule for revocation. AMD's lists come from the roots and cover all but the chip's certificate.
 pub(super) fn revocation_rule(lists: &[RevocationList], require_list: bool) -> RevocationRule<'_> {
     RevocationRule {
         lists,

@@ -1,25 +1,25 @@
 //! AMD SEV-SNP: attestation reports of Milan, Genoa and Turin.
 //!
-//! # What vouches for what
+//! # Chain of trust
 //!
 //! ```text
 //! ARK (a root for each product) ─▶ ASK  ─▶ VCEK (a chip's key at some firmware)      ─▶ report
 //!                               └▶ ASVK ─▶ VLEK (a cloud's key, given to its chips)  ─▶ report
 //! ```
 //!
-//! [`verify_chip_key`] takes all but the last arrow; what it returns can be kept, and then [`verify_report`] verifies
-//! one signature.
+//! [`verify_chip_key`] covers all but the last arrow. Its result can be stored, and [`verify_report`] then
+//! verifies a single signature.
 //!
-//! # What is not looked at
+//! # Not checked
 //!
-//! Reserved fields, the platform's configuration bits (`PLATFORM_INFO`), the family and image id, and the mitigation
-//! vectors of version 5: AMD says of none of them that a guest is unsafe by it. AMD publishes no revocation of VCEKs, so
-//! only ASK and ASVK can be on a list; an outdated chip is refused by the floor of versions.
+//! Reserved fields, the platform's configuration bits (`PLATFORM_INFO`), the family and image id, and the
+//! mitigation vectors of version 5: AMD calls a guest unsafe by none of them. AMD publishes no revocation of
+//! VCEKs, so only ASK and ASVK can be on a list; the floor of security versions refuses an outdated chip.
 
 mod certificate;
+mod product;
 mod report;
 
 pub use certificate::{ChipKey, ChipKeyKind, verify_chip_key};
-pub use report::{
-    Product, REPORT_BYTES, ReportClaims, SnpFloor, SnpPolicy, SnpTcb, product_of_report, verify_report,
-};
+pub use product::{Product, SnpFloor, SnpTcb};
+pub use report::{REPORT_BYTES, ReportClaims, SnpPolicy, product_of_report, verify_report};

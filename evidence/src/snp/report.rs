@@ -5,32 +5,33 @@
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use super::certificate::{ChipKey, ChipKeyKind, revocation_rule};
+use super::{
+    certificate::{ChipKey, ChipKeyKind, revocation_rule},
+    product::{CHIP_ID_BYTES, Product, SnpFloor, SnpTcb},
+};
 use crate::{
-    attestation::{Attestation, DeviceNumbering, Platform, Tcb, TcbStatus, Unbound, Workload, device_hash},
+    attestation::{Attestation, DeviceNumbering, Platform, Unbound, Workload, device_hash},
     bytes::Bytes,
     error::{EvidenceError, Part},
+    tcb::{Tcb, TcbStatus},
     x509::{RevocationList, TrustRoots, key::p384_verifies},
 };
 
-/// Bytes of a report with its signature.
+/// Length in bytes of a report with its signature.
 pub const REPORT_BYTES: usize = 1_184;
 
-/// Bytes that are signed.
+/// Length in bytes of the signed part.
 const SIGNED_BYTES: usize = 672;
 
-/// Bytes of a chip's id in a report.
-pub(super) const CHIP_ID_BYTES: usize = 64;
-
-/// Bytes of each of the signature's numbers, little-endian, and those of them that count.
+/// Length in bytes of each number of the signature, little-endian, and of its significant part.
 const NUMBER_BYTES: usize = 72;
 const SCALAR_BYTES: usize = 48;
 
-/// The algorithm: ECDSA on P-384 with SHA-384.
+/// Signature algorithm: ECDSA on P-384 with SHA-384.
 const ECDSA_P384_SHA384: u32 = 1;
 
 const POLICY_SMT: u64 = 1 << 16;
-/// A migration agent may be bound to the guest, which can take it to another machine.
+/// Guest policy: a migration agent may be bound to the guest and move it to another machine.
 const POLICY_MIGRATION: u64 = 1 << 18;
 const POLICY_DEBUG: u64 = 1 << 19;
 
@@ -39,126 +40,26 @@ const KEY_MASKED: u32 = 1 << 1;
 
 const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::SnpReport);
 
-/// A family of processors with SEV-SNP.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Debug,
-    Encode,
-    Decode,
-    DecodeWithMemTracking,
-    MaxEncodedLen,
-    TypeInfo,
-)]
-pub enum Product {
-    /// EPYC 7003.
-    #[codec(index = 0)]
-    Milan,
-    /// EPYC 9004 and 8004: Genoa, Bergamo and Siena.
-    #[codec(index = 1)]
-    Genoa,
-    /// EPYC 9005.
-    #[codec(index = 2)]
-    Turin,
-}
-
-impl Product {
-    /// The product of a processor's family and model numbers.
-    fn of_cpu(family: u8, model: u8) -> Option<Self> {
-        match (family, model) {
-            (0x19, 0x00..=0x0f) => Some(Self::Milan),
-            (0x19, 0x10..=0x1f | 0xa0..=0xaf) => Some(Self::Genoa),
-            (0x1a, 0x00..=0x11) => Some(Self::Turin),
-            _ => None,
-        }
-    }
-}
-
-/// Security versions of a chip's firmware and microcode.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct SnpTcb {
-    /// The first mutable code; zero before Turin, which has none.
-    pub fmc: u8,
-    /// The boot loader.
-    pub boot_loader: u8,
-    /// The secure processor's operating system.
-    pub tee: u8,
-    /// The SNP firmware.
-    pub snp: u8,
-    /// The microcode.
-    pub microcode: u8,
-}
-
-impl SnpTcb {
-    /// Turin has another order than the products before it.
-    fn read(bytes: [u8; 8], product: Product) -> Self {
-        match (product, bytes) {
-            (Product::Milan | Product::Genoa, [boot_loader, tee, _, _, _, _, snp, microcode]) => Self {
-                fmc: 0,
-                boot_loader,
-                tee,
-                snp,
-                microcode,
-            },
-            (Product::Turin, [fmc, boot_loader, tee, snp, _, _, _, microcode]) => Self {
-                fmc,
-                boot_loader,
-                tee,
-                snp,
-                microcode,
-            },
-        }
-    }
-
-    /// Whether every version is at least the other's.
-    pub fn is_at_least(&self, floor: &Self) -> bool {
-        self.fmc >= floor.fmc
-            && self.boot_loader >= floor.boot_loader
-            && self.tee >= floor.tee
-            && self.snp >= floor.snp
-            && self.microcode >= floor.microcode
-    }
-}
-
-/// The least security versions of each product.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct SnpFloor {
-    /// Milan's.
-    pub milan: SnpTcb,
-    /// Genoa's, Bergamo's and Siena's.
-    pub genoa: SnpTcb,
-    /// Turin's.
-    pub turin: SnpTcb,
-}
-
-/// What is accepted of AMD's platforms.
+/// Acceptance policy for AMD's platforms.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct SnpPolicy {
-    /// The least security versions.
+    /// Least security versions.
     pub floor: SnpFloor,
-    /// The least privileged level of the guest that may ask for a report; 0 is the most privileged.
+    /// Least privileged guest level that may request a report; 0 is the most privileged.
     pub max_vmpl: u32,
-    /// Whether two threads may share a core.
+    /// True if two threads may share a core.
     pub allow_smt: bool,
-    /// Whether keys of clouds (VLEK) are accepted beside those of chips.
+    /// True if keys of clouds (VLEK) are accepted beside those of chips.
     pub allow_cloud_keys: bool,
-    /// Whether the root's list of revoked authorities must be there.
+    /// True if the root's list of revoked authorities is required.
     pub require_list: bool,
 }
 
-/// Verifies a report with a key that was verified before. Costs one signature.
+/// Verifies a report with a previously verified key. Costs one signature verification.
 ///
-/// Everything that can change since the key was verified is looked at again: roots, times and revocation.
+/// Checks everything again that can change after the key's verification: roots, times and revocation.
 pub fn verify_report(
     report: &[u8],
     key: &ChipKey,
@@ -179,7 +80,7 @@ pub fn verify_report(
     if read.algorithm != ECDSA_P384_SHA384 {
         return Err(EvidenceError::UnsupportedAlgorithm(Part::SnpReport));
     }
-    // Version 2 does not say which processor it is; the root does.
+    // Version 2 does not name the processor; the root does.
     if version >= 3 && Product::of_cpu(read.cpu_family, read.cpu_model) != Some(key.product) {
         return Err(EvidenceError::ProductMismatch);
     }
@@ -199,7 +100,7 @@ pub fn verify_report(
         Product::Genoa => &policy.floor.genoa,
         Product::Turin => &policy.floor.turin,
     };
-    // What is committed cannot be rolled back; what is reported is what the key was derived for.
+    // The host cannot roll back below the committed versions. The key was derived for the reported versions.
     if !read.reported.is_at_least(floor) || !read.committed.is_at_least(floor) {
         return Err(EvidenceError::TcbBelowFloor);
     }
@@ -224,40 +125,40 @@ pub fn verify_report(
     }))
 }
 
-/// Which product a report names; nothing before version 3, which does not say it. Not verified, like [`ReportClaims`].
+/// Returns the product that a report names; `None` before version 3. Not verified, like [`ReportClaims`].
 pub fn product_of_report(report: &[u8]) -> Result<Option<Product>, EvidenceError> {
     let report: &[u8; REPORT_BYTES] = report.try_into().map_err(|_| MALFORMED)?;
     let version = u32::from_le_bytes(*Bytes(report).array().ok_or(MALFORMED)?);
-    // The numbers of the processor lie at the same place whatever the product.
+    // The processor's numbers are at the same offset for all products.
     let read = Report::read(report, Product::Milan).ok_or(MALFORMED)?;
     Ok((version >= 3)
         .then(|| Product::of_cpu(read.cpu_family, read.cpu_model))
         .flatten())
 }
 
-/// What a report says of itself.
+/// Claims of a report, not verified.
 ///
-/// Not verified: for a guest that wants to know which certificate its own report needs, and never to believe of others.
+/// A guest uses them to find the certificate for its own report. Never trust them in reports of others.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReportClaims {
-    /// The chip.
+    /// Id of the chip.
     pub chip_id: [u8; CHIP_ID_BYTES],
-    /// The versions that the signing key was derived for.
+    /// Security versions that the signing key was derived for.
     pub reported: SnpTcb,
-    /// Whether a cloud's key (VLEK) signed, and not the chip's own.
+    /// True if a cloud's key (VLEK) signed instead of the chip's own.
     pub is_cloud_key: bool,
-    /// What the guest was asked with.
+    /// Data that the requester put into the report.
     pub report_data: [u8; 64],
-    /// What the host told the firmware about the guest when it was started.
+    /// Data that the host gave to the firmware at the guest's start.
     pub host_data: [u8; 32],
     /// Hash of the key that signed the guest's identity block; zeros without one.
     pub id_key_digest: [u8; 48],
-    /// Hash of the key that signed that key; zeros without one.
+    /// Hash of the key that signed the identity key; zeros without one.
     pub author_key_digest: [u8; 48],
 }
 
 impl ReportClaims {
-    /// Reads a report as one of this product's.
+    /// Reads a report of this product.
     pub fn read(report: &[u8], product: Product) -> Result<Self, EvidenceError> {
         let report: &[u8; REPORT_BYTES] = report.try_into().map_err(|_| MALFORMED)?;
         let read = Report::read(report, product).ok_or(MALFORMED)?;
@@ -273,12 +174,12 @@ impl ReportClaims {
     }
 }
 
-/// Whether the key that the report names is the one that was verified.
+/// Checks that the report names the verified key.
 fn check_key(report: &Report<'_>, key: &ChipKey, policy: &SnpPolicy) -> Result<(), EvidenceError> {
     if report.key_information & KEY_MASKED != 0 || report.chip_id == &[0; CHIP_ID_BYTES] {
         return Err(EvidenceError::DeviceHidden);
     }
-    // Bits 2 to 4: 0 is a chip's key, 1 a cloud's.
+    // Bits 2 to 4: 0 for a chip's key, 1 for a cloud's.
     match (&key.kind, (report.key_information >> 2) & 7) {
         (ChipKeyKind::Chip { chip_id }, 0) => {
             if report.chip_id != chip_id {
@@ -312,7 +213,7 @@ fn check_guest(report: &Report<'_>, policy: &SnpPolicy) -> Result<(), EvidenceEr
     Ok(())
 }
 
-/// A report, as slices of its bytes.
+/// Report as slices of its bytes.
 struct Report<'a> {
     signed: &'a [u8],
     policy: u64,
@@ -329,7 +230,7 @@ struct Report<'a> {
     cpu_model: u8,
     chip_id: &'a [u8; CHIP_ID_BYTES],
     committed: SnpTcb,
-    /// The numbers `r ‖ s`, big-endian.
+    /// Signature: the numbers `r ‖ s`, big-endian.
     signature: [u8; 96],
 }
 
@@ -337,14 +238,15 @@ impl<'a> Report<'a> {
     fn read(report: &'a [u8; REPORT_BYTES], product: Product) -> Option<Self> {
         let (signed, signature) = report.split_at(SIGNED_BYTES);
         let mut bytes = Bytes(signed);
-        // Version and the guest's security version.
+        // Version and security version of the guest.
         bytes.skip(4 + 4)?;
         let policy = bytes.u64_le()?;
-        // Family and image id.
+        // Family and image ids.
         bytes.skip(16 + 16)?;
         let vmpl = bytes.u32_le()?;
         let algorithm = bytes.u32_le()?;
-        // What runs now, which the host can roll back to what is committed, and the platform's configuration.
+        // Current versions, which the host can roll back to the committed ones, and the platform's
+        // configuration.
         bytes.skip(8 + 8)?;
         let key_information = bytes.u32_le()?;
         bytes.skip(4)?;
@@ -353,7 +255,7 @@ impl<'a> Report<'a> {
         let host_data = bytes.array()?;
         let id_key_digest = bytes.array()?;
         let author_key_digest = bytes.array()?;
-        // The report's id and its migration agent's.
+        // Ids of the report and of its migration agent's report.
         bytes.skip(32 + 32)?;
         let reported = SnpTcb::read(*bytes.array()?, product);
         let cpu_family = bytes.byte()?;
@@ -382,7 +284,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// Two little-endian numbers of 72 bytes, then zeros.
+/// Reads two little-endian numbers of 72 bytes, which zeros must follow.
 fn read_signature(bytes: &[u8]) -> Option<[u8; 96]> {
     let mut bytes = Bytes(bytes);
     let mut signature = [0; 96];
@@ -396,6 +298,6 @@ fn read_signature(bytes: &[u8]) -> Option<[u8; 96]> {
             *to = *from;
         }
     }
-    // Otherwise one report would have many forms.
+    // Other bytes here would give one report many encodings.
     bytes.0.iter().all(|byte| *byte == 0).then_some(signature)
 }

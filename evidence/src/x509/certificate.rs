@@ -1,12 +1,12 @@
-//! One certificate.
+//! A certificate.
 
 use der::oid::ObjectIdentifier;
 
 use super::{
     MAX_CERTIFICATE_BYTES,
     key::{Algorithm, PublicKey},
-    path::Serial,
     reader::{Elements, small_unsigned, tag, time_s, unsigned, whole_bytes},
+    serial::Serial,
 };
 use crate::{
     Hash,
@@ -17,28 +17,28 @@ use crate::{
 const KEY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.15");
 const BASIC_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.19");
 
-/// Most extensions that a certificate may have; genuine ones have a dozen.
+/// Maximum number of extensions of a certificate; genuine ones have a dozen.
 const MAX_EXTENSIONS: usize = 32;
 
-/// What a certificate says about issuing others.
+/// Issuing rights that a certificate states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Issuing {
-    /// Whether its key may sign certificates at all.
+    /// True if its key may sign certificates.
     pub(crate) certificates: bool,
-    /// Whether its key may sign lists of revoked ones.
+    /// True if its key may sign revocation lists.
     pub(crate) lists: bool,
-    /// Most certificates between it and the device's.
+    /// Maximum number of certificates between it and the device's.
     pub(crate) path_length: Option<u16>,
-    /// Whether it is marked as that of an authority, whatever its key may do.
+    /// True if it is marked as an authority, whatever its key usage.
     pub(crate) is_authority: bool,
 }
 
-/// A certificate, as slices of its bytes.
+/// Certificate as slices of its bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Certificate<'a> {
-    /// All of it.
+    /// All bytes.
     pub(crate) der: &'a [u8],
-    /// The part that its issuer signed.
+    /// The part that the issuer signed.
     signed: &'a [u8],
     pub(crate) serial: Serial,
     pub(crate) issuer: &'a [u8],
@@ -54,7 +54,7 @@ pub(crate) struct Certificate<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    /// Reads one certificate, and refuses what this crate would not understand.
+    /// Reads one certificate and refuses extensions or algorithms that this crate does not understand.
     pub(crate) fn read(der: &'a [u8]) -> Result<Self, EvidenceError> {
         if der.len() > MAX_CERTIFICATE_BYTES {
             return Err(EvidenceError::TooLong(Part::Certificate));
@@ -73,7 +73,8 @@ impl<'a> Certificate<'a> {
         })
     }
 
-    /// Everything but the meaning of the extensions; algorithm and key apart, since they may be unknown.
+    /// Reads everything but the meaning of the extensions. Algorithm and key are separate: they may be
+    /// unknown.
     fn read_shape(der: &'a [u8]) -> Option<(Option<Algorithm>, Option<PublicKey<'a>>, Self)> {
         let mut outer = Elements::inside(der, tag::SEQUENCE)?;
         let signed = outer.expect(tag::SEQUENCE)?;
@@ -100,7 +101,7 @@ impl<'a> Certificate<'a> {
         let subject = fields.expect(tag::SEQUENCE)?.raw;
         let key_info = fields.expect(tag::SEQUENCE)?.raw;
         let key = PublicKey::read(key_info)?;
-        // Unique ids, which nobody uses, have the tags [1] and [2].
+        // Unique ids, used by no vendor, have the tags [1] and [2].
         fields.optional(0x81)?;
         fields.optional(0x82)?;
         let mut explicit = Elements::new(fields.expect(tag::context(3))?.value)?;
@@ -115,7 +116,7 @@ impl<'a> Certificate<'a> {
             issuer,
             subject,
             key_info,
-            // Both are put right by the caller, who refuses the certificate where they are unknown.
+            // The caller sets both, or refuses the certificate if they are unknown.
             key: key.unwrap_or(PublicKey::Rsa {
                 modulus: &[],
                 exponent: &[],
@@ -158,7 +159,7 @@ impl<'a> Certificate<'a> {
                 return Err(EvidenceError::UnknownCriticalExtension(Part::Certificate));
             }
         }
-        // Bits 5 and 6 of the usage; an issuer that says nothing may do both.
+        // Bits 5 and 6 of the usage; an issuer without a usage may do both.
         let (certificates, lists) = usage.map_or((true, true), |bits| (bits & 0x04 != 0, bits & 0x02 != 0));
         Ok(Issuing {
             certificates: authority && certificates,
@@ -177,7 +178,7 @@ impl<'a> Certificate<'a> {
         Some(count)
     }
 
-    /// The value of an extension. There are no two of one kind.
+    /// Returns the value of an extension. No kind occurs twice.
     pub(crate) fn extension(&self, oid: &ObjectIdentifier) -> Option<&'a [u8]> {
         let mut extensions = Extensions::new(self.extensions)?;
         while let Some(extension) = extensions.next()? {
@@ -188,22 +189,23 @@ impl<'a> Certificate<'a> {
         None
     }
 
-    /// The signer that lists and certificates are issued by: its name and its key, so that a namesake is another one.
+    /// Returns the id of this certificate as an issuer: a hash of its name and key, so that a namesake
+    /// differs.
     pub(crate) fn signer_id(&self) -> Hash {
         blake2_256(&[b"assay/evidence/issuer/v1", self.subject, self.key_info])
     }
 
-    /// Whether this certificate's key signed the other one.
+    /// Returns true if this certificate's key signed the other one.
     pub(crate) fn has_signed(&self, other: &Certificate<'_>) -> bool {
         self.key.verifies(other.algorithm, other.signed, other.signature)
     }
 
-    /// Whether its issuer used this algorithm.
+    /// Returns true if its issuer used this algorithm.
     pub(crate) fn is_signed_with(&self, algorithm: Algorithm) -> bool {
         self.algorithm == algorithm
     }
 
-    /// Refuses the certificate before and after its time.
+    /// Refuses the certificate outside its validity period.
     pub(crate) fn check_time(&self, now_s: u64) -> Result<(), EvidenceError> {
         if now_s < self.not_before_s {
             return Err(EvidenceError::NotYetValid(Part::Certificate));
@@ -215,23 +217,23 @@ impl<'a> Certificate<'a> {
     }
 }
 
-/// One extension.
+/// Extension of a certificate, list or list entry.
 pub(crate) struct Extension<'a> {
     pub(crate) oid: &'a [u8],
     pub(crate) critical: bool,
     pub(crate) value: &'a [u8],
 }
 
-/// Walks through the extensions of a certificate, a list or an entry of a list.
+/// Iterator over the extensions of a certificate, a list or an entry of a list.
 pub(crate) struct Extensions<'a>(Elements<'a>);
 
 impl<'a> Extensions<'a> {
-    /// `bytes` is what is inside the sequence of extensions.
+    /// Starts at `bytes`, the contents of the sequence of extensions.
     pub(crate) fn new(bytes: &'a [u8]) -> Option<Self> {
         Elements::new(bytes).map(Self)
     }
 
-    /// The next one, `Some(None)` at the end, `None` where it is malformed.
+    /// Returns the next extension, `Some(None)` at the end, `None` if it is malformed.
     pub(crate) fn next(&mut self) -> Option<Option<Extension<'a>>> {
         if self.0.is_at_end() {
             return Some(None);
@@ -240,7 +242,7 @@ impl<'a> Extensions<'a> {
         let oid = parts.expect(tag::OBJECT_IDENTIFIER)?.value;
         let critical = match parts.optional(tag::BOOLEAN)?.map(|element| element.value) {
             None => false,
-            // DER leaves the default, false, out; but some vendors write it.
+            // DER omits the default, false, but some vendors write it.
             Some([0]) => false,
             Some([0xff]) => true,
             Some(_) => return None,
@@ -266,7 +268,7 @@ fn read_basic_constraints(value: &[u8]) -> Option<(bool, Option<u16>)> {
     Some((authority, path_length))
 }
 
-/// The first eight bits: digital signature is the highest, certificate signing 0x04, list signing 0x02.
+/// Returns the first eight bits: 0x80 is digital signature, 0x04 certificate signing, 0x02 list signing.
 fn read_key_usage(value: &[u8]) -> Option<u8> {
     let mut outer = Elements::new(value)?;
     let bits = outer.expect(tag::BIT_STRING)?.value;

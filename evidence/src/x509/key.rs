@@ -7,13 +7,13 @@ use sha2::{Digest, Sha256, Sha384};
 
 use super::reader::{Elements, tag, unsigned, whole_bytes};
 
-/// Bytes of a point on P-256 without its leading byte.
+/// Length in bytes of a point on P-256 without its leading byte.
 pub(crate) const P256_KEY_BYTES: usize = 64;
 
-/// Bytes of a point on P-384 without its leading byte.
+/// Length in bytes of a point on P-384 without its leading byte.
 pub(crate) const P384_KEY_BYTES: usize = 96;
 
-/// Bytes of the longest RSA modulus that AMD uses.
+/// Length in bytes of the longest RSA modulus that AMD uses.
 const MAX_RSA_BYTES: usize = 512;
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -24,10 +24,10 @@ const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.84
 const ECDSA_WITH_SHA384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 
-/// The parameters of RSASSA-PSS with SHA-384, MGF1 with SHA-384 and 48 bytes of salt.
+/// Parameters of RSASSA-PSS with SHA-384, MGF1 with SHA-384 and 48 bytes of salt.
 ///
-/// AMD writes them in two ways: newer certificates leave out the trailer field, whose value is the default, and older
-/// ones write it all the same.
+/// AMD writes them in two ways: newer certificates omit the trailer field, whose value is the default, and
+/// older ones write it.
 const PSS_SHA384: [u8; 54] = [
     0x30, 0x34, // parameters
     0xa0, 0x0f, 0x30, 0x0d, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02, 0x02, 0x05,
@@ -39,7 +39,7 @@ const PSS_SHA384: [u8; 54] = [
 ];
 const PSS_TRAILER: [u8; 5] = [0xa3, 0x03, 0x02, 0x01, 0x01];
 
-/// A signature algorithm.
+/// Signature algorithm.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Algorithm {
     /// ECDSA on P-256 with SHA-256: Intel.
@@ -51,7 +51,7 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Reads an `AlgorithmIdentifier`; `Some(None)` where it is well formed and unknown.
+    /// Reads an `AlgorithmIdentifier`; `Some(None)` if it is well formed but unknown.
     pub(crate) fn read(raw: &[u8]) -> Option<Option<Self>> {
         let mut parts = Elements::inside(raw, tag::SEQUENCE)?;
         let oid = parts.expect(tag::OBJECT_IDENTIFIER)?.value;
@@ -67,7 +67,7 @@ impl Algorithm {
         } else {
             return Some(None);
         };
-        // RFC 5758: there are no parameters.
+        // RFC 5758: these algorithms have no parameters.
         Some(parts.is_at_end().then_some(algorithm))
     }
 }
@@ -82,7 +82,7 @@ fn is_pss_sha384(parameters: &[u8]) -> bool {
     rest.strip_prefix(expected) == Some(PSS_TRAILER.as_slice())
 }
 
-/// A public key in a certificate.
+/// Public key of a certificate.
 #[derive(Clone, Copy)]
 pub(crate) enum PublicKey<'a> {
     P256(&'a [u8; P256_KEY_BYTES]),
@@ -91,7 +91,7 @@ pub(crate) enum PublicKey<'a> {
 }
 
 impl<'a> PublicKey<'a> {
-    /// Reads a `SubjectPublicKeyInfo`; `Some(None)` where it is well formed and of a kind that no vendor uses.
+    /// Reads a `SubjectPublicKeyInfo`; `Some(None)` if it is well formed but of a kind that no vendor uses.
     pub(crate) fn read(raw: &'a [u8]) -> Option<Option<Self>> {
         let mut parts = Elements::inside(raw, tag::SEQUENCE)?;
         let mut algorithm = parts.sequence()?;
@@ -111,7 +111,7 @@ impl<'a> PublicKey<'a> {
         }
         let curve = algorithm.expect(tag::OBJECT_IDENTIFIER)?.value;
         algorithm.end()?;
-        // 4 stands before a point that is not compressed; no vendor compresses.
+        // 4 marks an uncompressed point; no vendor compresses.
         let point = match bytes.split_first()? {
             (4, point) => point,
             _ => return Some(None),
@@ -125,7 +125,7 @@ impl<'a> PublicKey<'a> {
         })
     }
 
-    /// Whether this key made the signature, in the form that certificates have it, of the message.
+    /// Returns true if this key made the signature, in the encoding of certificates, of the message.
     pub(crate) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         match (*self, algorithm) {
             (Self::P256(key), Algorithm::EcdsaSha256) => signature_of_sequence(signature)
@@ -140,7 +140,7 @@ impl<'a> PublicKey<'a> {
     }
 }
 
-/// The numbers `r ‖ s` of a DER signature, each with leading zeros to half of the length.
+/// Returns the numbers `r ‖ s` of a DER signature, each padded with leading zeros to half of the length.
 fn signature_of_sequence<const N: usize>(signature: &[u8]) -> Option<[u8; N]> {
     let mut numbers = Elements::inside(signature, tag::SEQUENCE)?;
     let mut joined = [0; N];
@@ -154,7 +154,7 @@ fn signature_of_sequence<const N: usize>(signature: &[u8]) -> Option<[u8; N]> {
     Some(joined)
 }
 
-/// Whether the P-256 key made the signature `r ‖ s` (big-endian) of the message's SHA-256.
+/// Returns true if the P-256 key made the signature `r ‖ s` (big-endian) of the message's SHA-256.
 pub(crate) fn p256_verifies(key: &[u8; P256_KEY_BYTES], message: &[u8], signature: &[u8; 64]) -> bool {
     let verify = || {
         let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&sec1::<65>(key)?).ok()?;
@@ -164,7 +164,7 @@ pub(crate) fn p256_verifies(key: &[u8; P256_KEY_BYTES], message: &[u8], signatur
     verify().is_some()
 }
 
-/// Whether the P-384 key made the signature `r ‖ s` (big-endian) of the message's SHA-384.
+/// Returns true if the P-384 key made the signature `r ‖ s` (big-endian) of the message's SHA-384.
 pub(crate) fn p384_verifies(key: &[u8; P384_KEY_BYTES], message: &[u8], signature: &[u8; 96]) -> bool {
     let verify = || {
         let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&sec1::<97>(key)?).ok()?;
@@ -174,7 +174,7 @@ pub(crate) fn p384_verifies(key: &[u8; P384_KEY_BYTES], message: &[u8], signatur
     verify().is_some()
 }
 
-/// A point with the byte before it that says that it is not compressed.
+/// Returns a point in SEC 1 form: the marker of an uncompressed point before it.
 fn sec1<const N: usize>(point: &[u8]) -> Option<[u8; N]> {
     let mut bytes = [4; N];
     let to = bytes.get_mut(1..)?;

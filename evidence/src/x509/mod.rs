@@ -1,7 +1,8 @@
-//! As much of X.509 as the vendors' chains need, read without copying.
+//! The subset of X.509 that the vendors' chains need, read without copying.
 //!
-//! Each vendor's chain has one shape: a known number of certificates, one signature algorithm, no name constraints, no
-//! policies. So there is no path building and no choice: certificates come in order, and everything unusual is refused.
+//! Each vendor's chain has one shape: a known number of certificates, one signature algorithm, no name
+//! constraints, no policies. So there is no path building: certificates come in order, and everything unusual
+//! is refused.
 
 mod certificate;
 pub(crate) mod key;
@@ -10,25 +11,27 @@ mod pem;
 pub(crate) mod reader;
 mod revocation;
 mod root;
+mod serial;
 
 pub(crate) use certificate::Certificate;
 pub(crate) use path::verify_path;
-pub use path::{CertificateId, Path, Serial, issuers_of_chain};
+pub use path::{Path, issuers_of_chain};
 pub use pem::certificates_of_pem;
 pub use revocation::{MAX_REVOKED, RevocationList};
 pub use root::{AmdRoot, MAX_ROOTS, TrustRoot, TrustRoots};
+pub use serial::{CertificateId, Serial};
 
-/// Bytes of the longest certificate that is read. The longest genuine one is AMD's, of 1.7 kB.
+/// Maximum length of a certificate in bytes. The longest genuine one is AMD's, of 1.7 kB.
 pub const MAX_CERTIFICATE_BYTES: usize = 4_096;
 
-/// Certificates of the longest chain, with its root: NVIDIA's.
+/// Number of certificates of the longest chain with its root, NVIDIA's.
 pub const MAX_CHAIN_CERTIFICATES: usize = 6;
 
-/// Which certificates of a chain must be covered by a revocation list.
+/// Rule that selects the certificates of a chain that a revocation list must cover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RevocationRule<'a> {
-    /// The lists that are known, each verified.
+    /// Known lists, each verified.
     pub(crate) lists: &'a [RevocationList],
-    /// From this place on, counted from the device's certificate, every certificate must be covered.
+    /// Position, counted from the device's certificate, from which on every certificate must be covered.
     pub(crate) required_from: usize,
 }

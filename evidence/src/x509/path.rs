@@ -1,4 +1,4 @@
-//! From a device's certificate to the root that vouches for it.
+//! Certification paths, from a device's certificate to its root.
 
 use alloc::vec::Vec;
 
@@ -6,62 +6,32 @@ use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use scale_info::TypeInfo;
 
-use super::{Certificate, MAX_CHAIN_CERTIFICATES, RevocationRule, TrustRoot, key::Algorithm};
+use super::{Certificate, CertificateId, MAX_CHAIN_CERTIFICATES, RevocationRule, TrustRoot, key::Algorithm};
 use crate::{
     Hash,
     error::{EvidenceError, Part},
 };
 
-/// A certificate's serial number, big-endian, with zeros in front.
+/// Facts of a verified chain that must be checked again at each later use.
 ///
-/// Of one length, so that reading a list of thousands allocates once.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct Serial([u8; SERIAL_BYTES]);
-
-/// Bytes of the longest serial number that a certificate may have, by RFC 5280.
-const SERIAL_BYTES: usize = 20;
-
-impl Serial {
-    /// The number with these big-endian bytes; `None` if it is longer than any may be.
-    pub fn new(big_endian: &[u8]) -> Option<Self> {
-        let mut bytes = [0; SERIAL_BYTES];
-        let zeros = SERIAL_BYTES.checked_sub(big_endian.len())?;
-        bytes.get_mut(zeros..)?.copy_from_slice(big_endian);
-        Some(Self(bytes))
-    }
-}
-
-/// What a revocation list names a certificate by.
-#[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
-pub struct CertificateId {
-    /// Hash of its issuer's name and key.
-    pub issuer: Hash,
-    /// Its serial number.
-    pub serial: Serial,
-}
-
-/// What has to be looked at again when a chain that was verified once is used later.
-///
-/// The signatures of a chain cannot become wrong; but a certificate can expire or be revoked, and governance can
-/// cease to trust the root.
+/// The signatures of a chain stay valid, but a certificate can expire or be revoked, and governance can
+/// remove a trusted root.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Path {
     /// Fingerprint of the root, see [`TrustRoot::fingerprint`].
     pub root: Hash,
-    /// From when on all certificates are valid, in seconds since 1970.
+    /// Start of the validity of all certificates, in seconds since 1970.
     pub valid_from_s: u64,
-    /// Until when all certificates are valid, in seconds since 1970.
+    /// End of the validity of all certificates, in seconds since 1970.
     pub valid_until_s: u64,
-    /// The certificates, the device's first and the root's last.
+    /// Certificates, the device's first and the root's last.
     pub certificates: BoundedVec<CertificateId, ConstU32<{ MAX_CHAIN_CERTIFICATES as u32 }>>,
 }
 
 impl Path {
-    /// Whether the chain still holds: its root is trusted, its time is not over, and nothing in it was revoked.
+    /// Checks that the chain is still valid: a trusted root, within its time, and nothing revoked.
     ///
-    /// Returns until when that stays so, in seconds since 1970: a certificate or a list ends then.
+    /// Returns the end of that validity, in seconds since 1970: the first end of a certificate or list.
     pub(crate) fn check<'a>(
         &self,
         roots: impl IntoIterator<Item = &'a TrustRoot>,
@@ -101,11 +71,13 @@ impl Path {
     }
 }
 
-/// Who issued the certificates of a chain, as [`RevocationList::issuer`](super::RevocationList::issuer) names them: whose
-/// lists have to be at hand before the chain is verified.
+/// Returns the issuers of a chain's certificates, in the form of
+/// [`RevocationList::issuer`](super::RevocationList::issuer). The verification of the chain needs their
+/// lists.
 ///
-/// `roots` are those that the chain may end in. Nothing is verified: what comes out is good for looking lists up, and says
-/// nothing about the chain. At most [`MAX_CHAIN_CERTIFICATES`] issuers and one for each root, none twice.
+/// `roots` are the permitted ends of the chain. Verifies nothing: use the result to look up lists, not to
+/// trust the chain. Returns at most [`MAX_CHAIN_CERTIFICATES`] issuers and one for each root, without
+/// repetition.
 pub fn issuers_of_chain<'r>(
     chain: &[&[u8]],
     roots: impl IntoIterator<Item = &'r TrustRoot>,
@@ -129,16 +101,16 @@ pub fn issuers_of_chain<'r>(
     Ok(issuers)
 }
 
-/// A chain whose every signature was verified, down to a root.
+/// Chain with all signatures verified, down to a root.
 pub(crate) struct VerifiedChain<'a> {
-    /// The certificates without the root's, the device's first.
+    /// Certificates without the root's, the device's first.
     pub(crate) certificates: Vec<Certificate<'a>>,
-    /// Which of the roots it ends in, in the order in which they were given.
+    /// Index of the root, in the order of the given roots.
     pub(crate) root_index: usize,
     pub(crate) path: Path,
 }
 
-/// Verifies a chain: `lengths` says how many certificates it may have without its root, `chain` may end with the root.
+/// Verifies a chain of `lengths` certificates, not counting its root, with which `chain` may end.
 pub(crate) fn verify_path<'a, 'r>(
     chain: &[&'a [u8]],
     lengths: core::ops::RangeInclusive<usize>,
@@ -154,14 +126,14 @@ pub(crate) fn verify_path<'a, 'r>(
         .map(|der| Certificate::read(der))
         .collect::<Result<Vec<_>, _>>()?;
     let roots: Vec<&TrustRoot> = roots.into_iter().collect();
-    // A root that came along is compared with those that are trusted, and proves nothing by itself.
+    // A root in the chain is compared with the trusted ones and proves nothing by itself.
     if let Some(last) = certificates.last()
         && roots.iter().any(|root| root.der() == last.der)
     {
         certificates.pop();
     }
     if !lengths.contains(&certificates.len()) {
-        // A foreign root at the end makes the chain one too long; say what is wrong with it.
+        // A foreign root at the end makes the chain one too long; report the root instead of the length.
         let foreign = certificates.len() == *lengths.end() + 1
             && certificates
                 .last()
@@ -208,7 +180,7 @@ pub(crate) fn verify_path<'a, 'r>(
         if !certificate.is_signed_with(algorithm) {
             return Err(EvidenceError::UnsupportedAlgorithm(Part::Certificate));
         }
-        // The topmost signature was verified when its root was looked for.
+        // The search for the root verified the topmost signature already.
         if below + 1 < certificates.len() && !issuer.has_signed(certificate) {
             return Err(EvidenceError::BadSignature(Part::Certificate));
         }
@@ -234,33 +206,4 @@ pub(crate) fn verify_path<'a, 'r>(
         root_index,
         path,
     })
-}
-
-/// Whether a root has issued this authority's certificate, and it holds now.
-pub(crate) fn verify_issuer(
-    certificate: &Certificate<'_>,
-    roots: &[TrustRoot],
-    lists: &[super::RevocationList],
-    now_s: u64,
-) -> Result<(), EvidenceError> {
-    for root in roots {
-        let anchor = root.certificate()?;
-        if anchor.subject != certificate.issuer || !anchor.has_signed(certificate) {
-            continue;
-        }
-        if !anchor.issuing.certificates {
-            return Err(EvidenceError::NotAnIssuer);
-        }
-        anchor.check_time(now_s)?;
-        certificate.check_time(now_s)?;
-        let issuer = anchor.signer_id();
-        if lists
-            .iter()
-            .any(|list| list.issuer == issuer && list.revokes(&certificate.serial))
-        {
-            return Err(EvidenceError::Revoked);
-        }
-        return Ok(());
-    }
-    Err(EvidenceError::UntrustedRoot)
 }

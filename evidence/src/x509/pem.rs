@@ -1,4 +1,4 @@
-//! Certificates as text, which is how quotes and vendors' services carry chains.
+//! Certificates as PEM text, the form in which quotes and vendors' services carry chains.
 
 use alloc::vec::Vec;
 
@@ -10,10 +10,10 @@ use crate::error::{EvidenceError, Part};
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
-/// The certificates of a PEM text, in its order, each as DER.
+/// Returns the certificates of a PEM text in its order, each as DER.
 ///
-/// Between certificates there may be white space only; after the last one there may also be zeros, which Intel's
-/// library writes. Allocates no more than the text is long.
+/// Only white space may stand between certificates. After the last one there may also be zeros, which Intel's
+/// library writes. Allocates no more than the length of the text.
 pub fn certificates_of_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, EvidenceError> {
     const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::CertificateChain);
     let mut certificates = Vec::new();
@@ -29,7 +29,7 @@ pub fn certificates_of_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, EvidenceError> {
         let length = rest.iter().position(|byte| *byte == b'-').ok_or(MALFORMED)?;
         let (body, after) = rest.split_at(length);
         rest = after.strip_prefix(END).ok_or(MALFORMED)?;
-        // Four characters for three bytes, and some line ends.
+        // Base64 takes four characters for three bytes; the rest is for line ends.
         if body.len() > MAX_CERTIFICATE_BYTES * 3 / 2 {
             return Err(EvidenceError::TooLong(Part::Certificate));
         }

@@ -1,8 +1,8 @@
-//! Walking through DER, without copying and without believing a length before it was compared with what is there.
+//! Reader for DER that copies nothing and compares every length with the remaining bytes.
 
 use der::{Header, Reader, SliceReader};
 
-/// Tags that occur in certificates and lists; all are of one byte.
+/// Tags of certificates and lists; all have one byte.
 pub(crate) mod tag {
     pub(crate) const BOOLEAN: u8 = 0x01;
     pub(crate) const INTEGER: u8 = 0x02;
@@ -15,13 +15,13 @@ pub(crate) mod tag {
     pub(crate) const GENERALIZED_TIME: u8 = 0x18;
     pub(crate) const SEQUENCE: u8 = 0x30;
 
-    /// The tag of a constructed element `[number]`.
+    /// Returns the tag of a constructed element `[number]`.
     pub(crate) const fn context(number: u8) -> u8 {
         0xa0 | number
     }
 }
 
-/// One element: its tag, all its bytes, and the bytes after tag and length.
+/// DER element: its tag, all its bytes, and its value (the bytes after tag and length).
 #[derive(Clone, Copy)]
 pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
@@ -29,7 +29,7 @@ pub(crate) struct Element<'a> {
     pub(crate) value: &'a [u8],
 }
 
-/// A position in a row of elements. What is not well formed is `None`: the caller knows what it was reading.
+/// Position in a row of elements. Malformed input gives `None`; the caller knows which part it was reading.
 pub(crate) struct Elements<'a> {
     bytes: &'a [u8],
     reader: SliceReader<'a>,
@@ -41,7 +41,7 @@ impl<'a> Elements<'a> {
         Some(Self { bytes, reader })
     }
 
-    /// The elements inside the one element that the bytes are.
+    /// Returns the elements inside `bytes`, which must be exactly one element with this tag.
     pub(crate) fn inside(bytes: &'a [u8], tag: u8) -> Option<Self> {
         let mut outer = Self::new(bytes)?;
         let element = outer.expect(tag)?;
@@ -49,7 +49,7 @@ impl<'a> Elements<'a> {
         Self::new(element.value)
     }
 
-    /// The next element, whatever it is.
+    /// Returns the next element with any tag.
     pub(crate) fn next(&mut self) -> Option<Element<'a>> {
         let start = self.position()?;
         let header: Header = self.reader.decode().ok()?;
@@ -66,22 +66,22 @@ impl<'a> Elements<'a> {
         self.reader.position().try_into().ok()
     }
 
-    /// The next element, which must have this tag.
+    /// Returns the next element, which must have this tag.
     pub(crate) fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
         self.next().filter(|element| element.tag == tag)
     }
 
-    /// The elements inside the next one, which must be a sequence.
+    /// Returns the elements inside the next one, which must be a sequence.
     pub(crate) fn sequence(&mut self) -> Option<Self> {
         Self::new(self.expect(tag::SEQUENCE)?.value)
     }
 
-    /// Whether the next element has this tag; false at the end.
+    /// Returns true if the next element has this tag; false at the end.
     pub(crate) fn at(&self, tag: u8) -> bool {
         self.reader.peek_byte() == Some(tag)
     }
 
-    /// The next element if it has this tag, `Some(None)` if it has another or there is none.
+    /// Returns the next element if it has this tag, `Some(None)` if it has another or there is none.
     pub(crate) fn optional(&mut self, tag: u8) -> Option<Option<Element<'a>>> {
         if self.at(tag) {
             self.next().map(Some)
@@ -94,26 +94,26 @@ impl<'a> Elements<'a> {
         self.reader.is_finished()
     }
 
-    /// Nothing may be left.
+    /// Checks that nothing is left.
     pub(crate) fn end(&self) -> Option<()> {
         self.is_at_end().then_some(())
     }
 }
 
-/// The value of a non-negative integer without leading zeros; zero has no bytes.
+/// Returns the value of a non-negative integer without leading zeros; zero gives no bytes.
 pub(crate) fn unsigned(element: Element<'_>) -> Option<&[u8]> {
     if element.tag != tag::INTEGER || element.value.first()? & 0x80 != 0 {
         return None;
     }
     let zeros = element.value.iter().take_while(|byte| **byte == 0).count();
-    // DER has one leading zero at most, and that only before a set bit.
+    // DER allows one leading zero at most, and only before a set bit.
     if zeros > 1 || (zeros == 1 && element.value.get(1).is_some_and(|byte| byte & 0x80 == 0)) {
         return None;
     }
     element.value.get(zeros..)
 }
 
-/// The value of an integer of two bytes at most.
+/// Returns the value of an integer of two bytes at most.
 pub(crate) fn small_unsigned(element: Element<'_>) -> Option<u16> {
     match *unsigned(element)? {
         [] => Some(0),
@@ -123,7 +123,7 @@ pub(crate) fn small_unsigned(element: Element<'_>) -> Option<u16> {
     }
 }
 
-/// The bytes of a string of whole bytes.
+/// Returns the bytes of a bit string without unused bits.
 pub(crate) fn whole_bytes(element: Element<'_>) -> Option<&[u8]> {
     match element.value.split_first()? {
         (0, bytes) if element.tag == tag::BIT_STRING => Some(bytes),
@@ -131,7 +131,7 @@ pub(crate) fn whole_bytes(element: Element<'_>) -> Option<&[u8]> {
     }
 }
 
-/// Seconds since 1970 of a `UTCTime` or `GeneralizedTime`, in the one form that RFC 5280 allows.
+/// Returns the seconds since 1970 of a `UTCTime` or `GeneralizedTime`, in the one form that RFC 5280 allows.
 pub(crate) fn time_s(element: Element<'_>) -> Option<u64> {
     let (year, rest) = match element.tag {
         tag::UTC_TIME => {
@@ -154,7 +154,7 @@ pub(crate) fn time_s(element: Element<'_>) -> Option<u64> {
     unix_s(year, part()?, part()?, part()?, part()?, part()?)
 }
 
-/// Seconds since 1970 of a text such as `2025-06-19T10:56:11Z`.
+/// Returns the seconds since 1970 of a text such as `2025-06-19T10:56:11Z`.
 pub(crate) fn rfc3339_s(text: &str) -> Option<u64> {
     let bytes: &[u8; 20] = text.as_bytes().try_into().ok()?;
     let separators = [
@@ -187,7 +187,7 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Seconds since 1970; `None` before it and for what is no date.
+/// Returns the seconds since 1970; `None` for earlier and invalid dates.
 fn unix_s(year: u64, month: u64, day: u64, hour: u64, minute: u64, second: u64) -> Option<u64> {
     let leap = (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let month_days = [
@@ -210,7 +210,7 @@ fn unix_s(year: u64, month: u64, day: u64, hour: u64, minute: u64, second: u64) 
         return None;
     }
     let before = year - 1;
-    // Days from the first day of year 1 to that of this one, less those to 1970.
+    // Days from the first day of year 1 to that of this year, minus those to 1970.
     let days_before_year = before * 365 + before / 4 - before / 100 + before / 400 - 719_162;
     let days_before_month: u64 = month_days.iter().take(month_index).sum();
     let days = days_before_year + days_before_month + day - 1;

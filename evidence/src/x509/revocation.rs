@@ -1,4 +1,4 @@
-//! Lists of revoked certificates.
+//! Certificate revocation lists.
 
 use alloc::vec::Vec;
 
@@ -10,38 +10,38 @@ use super::{
     Certificate, TrustRoot,
     certificate::Extensions,
     key::Algorithm,
-    path::{Serial, verify_issuer},
     reader::{Elements, small_unsigned, tag, time_s, unsigned, whole_bytes},
+    serial::Serial,
 };
 use crate::{
     Hash,
     error::{EvidenceError, Part},
 };
 
-/// Most certificates that a list can revoke. Intel's longest had 57 in 2026.
+/// Maximum number of revoked certificates in a list. Intel's longest list had 57 in 2026.
 pub const MAX_REVOKED: u32 = 2_048;
 
-/// Bytes of the longest list that is read.
+/// Maximum length of a list in bytes.
 const MAX_LIST_BYTES: usize = 128 * 1_024;
 
-/// A list of revoked certificates, as its issuer signed it.
+/// Verified list of revoked certificates.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct RevocationList {
     /// Hash of the issuer's name and key.
     pub issuer: Hash,
-    /// When it was issued, in seconds since 1970.
+    /// Time of issue, in seconds since 1970.
     pub this_update_s: u64,
-    /// When it has to be replaced, in seconds since 1970.
+    /// Time by which a newer list is due, in seconds since 1970.
     pub next_update_s: u64,
-    /// The serial numbers of the revoked certificates.
+    /// Serial numbers of the revoked certificates.
     pub revoked: BoundedVec<Serial, ConstU32<MAX_REVOKED>>,
 }
 
 impl RevocationList {
-    /// Verifies a list (DER) that a root has issued, or an authority whose certificate a root has issued.
+    /// Verifies a list (DER) issued by a root, or by an authority whose certificate a root has issued.
     ///
-    /// `issuer` is that authority's certificate, `None` where a root has issued the list itself. `lists` are those that
-    /// are known already: the authority must not be on one.
+    /// `issuer` is that authority's certificate; `None` if a root issued the list itself. `lists` are the
+    /// known lists: none of them may revoke the authority.
     pub fn verify(
         list: &[u8],
         issuer: Option<&[u8]>,
@@ -88,12 +88,12 @@ impl RevocationList {
         Ok(list)
     }
 
-    /// Whether the list names the certificate with this serial number.
+    /// Returns true if the list contains this serial number.
     pub fn revokes(&self, serial: &Serial) -> bool {
         self.revoked.contains(serial)
     }
 
-    /// Whether this list may take the other one's place: the same issuer signed it, later.
+    /// Returns true if this list may replace the other: same issuer, issued later.
     pub fn supersedes(&self, other: &Self) -> bool {
         self.issuer == other.issuer && self.this_update_s > other.this_update_s
     }
@@ -109,16 +109,16 @@ impl RevocationList {
     }
 }
 
-/// A list as slices of its bytes.
+/// List as slices of its bytes.
 struct Signed<'a> {
     signed: &'a [u8],
     signature: &'a [u8],
     issuer: &'a [u8],
     this_update_s: u64,
     next_update_s: u64,
-    /// The inside of the sequence of entries; empty where there is none.
+    /// Contents of the sequence of entries; empty if there is none.
     entries: &'a [u8],
-    /// The inside of the sequence of extensions; empty where there is none.
+    /// Contents of the sequence of extensions; empty if there is none.
     extensions: &'a [u8],
 }
 
@@ -136,7 +136,7 @@ impl<'a> Signed<'a> {
         }
         let issuer = fields.expect(tag::SEQUENCE)?.raw;
         let this_update_s = time_s(fields.next()?)?;
-        // A list without an end would be believed for ever.
+        // A list without an end would stay valid for ever.
         let next_update_s = time_s(fields.next()?)?;
         let entries = fields
             .optional(tag::SEQUENCE)?
@@ -176,7 +176,7 @@ impl<'a> Signed<'a> {
         Ok(())
     }
 
-    /// The entries. Called after the signature was verified.
+    /// Reads the entries. The caller has verified the signature.
     fn revoked(&self) -> Result<BoundedVec<Serial, ConstU32<MAX_REVOKED>>, EvidenceError> {
         const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::RevocationList);
         refuse_critical(self.extensions)?;
@@ -198,7 +198,8 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// Lists of a part of the certificates only, or of other issuers' ones, say so in a critical extension.
+/// Refuses critical extensions, by which a list says that it covers only some certificates, or other
+/// issuers'.
 fn refuse_critical(extensions: &[u8]) -> Result<(), EvidenceError> {
     const MALFORMED: EvidenceError = EvidenceError::Malformed(Part::RevocationList);
     let mut extensions = Extensions::new(extensions).ok_or(MALFORMED)?;
@@ -208,4 +209,33 @@ fn refuse_critical(extensions: &[u8]) -> Result<(), EvidenceError> {
         }
     }
     Ok(())
+}
+
+/// Checks that a root has issued this authority's certificate and that it is valid now.
+fn verify_issuer(
+    certificate: &Certificate<'_>,
+    roots: &[TrustRoot],
+    lists: &[RevocationList],
+    now_s: u64,
+) -> Result<(), EvidenceError> {
+    for root in roots {
+        let anchor = root.certificate()?;
+        if anchor.subject != certificate.issuer || !anchor.has_signed(certificate) {
+            continue;
+        }
+        if !anchor.issuing.certificates {
+            return Err(EvidenceError::NotAnIssuer);
+        }
+        anchor.check_time(now_s)?;
+        certificate.check_time(now_s)?;
+        let issuer = anchor.signer_id();
+        if lists
+            .iter()
+            .any(|list| list.issuer == issuer && list.revokes(&certificate.serial))
+        {
+            return Err(EvidenceError::Revoked);
+        }
+        return Ok(());
+    }
+    Err(EvidenceError::UntrustedRoot)
 }

@@ -1,4 +1,4 @@
-//! The roots that chains must end in. They are always an argument: whoever calls decides whom to trust.
+//! Roots that chains must end in. They are always an argument: the caller decides which roots to trust.
 
 use bounded_collections::{BoundedVec, ConstU32};
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
@@ -12,15 +12,15 @@ use crate::{
     snp::Product,
 };
 
-/// Most roots of one vendor, so that an old and a new one can stand side by side.
+/// Maximum number of roots of one vendor: room for an old and a new one side by side.
 pub const MAX_ROOTS: u32 = 8;
 
-/// A vendor's root certificate.
+/// Root certificate of a vendor.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct TrustRoot(BoundedVec<u8, ConstU32<{ MAX_CERTIFICATE_BYTES as u32 }>>);
 
 impl TrustRoot {
-    /// Takes a root certificate (DER). It must be one that may issue others, and that signed itself.
+    /// Checks a root certificate (DER): it must be self-signed and allowed to issue others.
     pub fn new(der: &[u8]) -> Result<Self, EvidenceError> {
         let certificate = Certificate::read(der)?;
         if !certificate.issuing.certificates {
@@ -37,12 +37,12 @@ impl TrustRoot {
             .map_err(|_| EvidenceError::TooLong(Part::Certificate))
     }
 
-    /// The certificate's bytes (DER).
+    /// Returns the certificate's bytes (DER).
     pub fn der(&self) -> &[u8] {
         &self.0
     }
 
-    /// What this root is called in cached chains: a hash of its bytes.
+    /// Returns the hash of its bytes, the root's name in cached chains.
     pub fn fingerprint(&self) -> Hash {
         blake2_256(&[b"assay/evidence/root/v1", &self.0])
     }
@@ -52,25 +52,25 @@ impl TrustRoot {
     }
 }
 
-/// One of AMD's roots: each product has its own.
+/// Root of one of AMD's products: each product has its own.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct AmdRoot {
-    /// The product whose chips it vouches for.
+    /// Product whose chips the root vouches for.
     pub product: Product,
-    /// The root key's certificate (ARK).
+    /// Certificate of the root key (ARK).
     pub root: TrustRoot,
 }
 
-/// All roots that are trusted. [`vendor_roots`](crate::vendor_roots) has the vendors'; there are no others in this
+/// All trusted roots. [`vendor_roots`](crate::vendor_roots) returns the vendors', the only ones in this
 /// crate.
 #[derive(
     Clone, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct TrustRoots {
-    /// Intel's, for SGX and TDX.
+    /// Intel's roots, for SGX and TDX.
     pub intel: BoundedVec<TrustRoot, ConstU32<MAX_ROOTS>>,
-    /// AMD's, for SEV-SNP.
+    /// AMD's roots, for SEV-SNP.
     pub amd: BoundedVec<AmdRoot, ConstU32<MAX_ROOTS>>,
-    /// NVIDIA's, for GPUs.
+    /// NVIDIA's roots, for GPUs.
     pub nvidia: BoundedVec<TrustRoot, ConstU32<MAX_ROOTS>>,
 }

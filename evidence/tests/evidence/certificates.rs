@@ -1,4 +1,4 @@
-//! What every chain and list must be, whoever's it is.
+//! Requirements on chains and lists that hold for every vendor.
 
 use assay_evidence::{EvidenceError, MAX_REVOKED, Part, RevocationList, Serial, TrustRoot, issuers_of_chain};
 
@@ -30,7 +30,7 @@ fn pck_error(change: impl FnOnce(&mut Intel)) -> Option<EvidenceError> {
 #[test]
 fn issuers_must_be_authorities() {
     assert_eq!(pck_error(|_| {}), None);
-    // Without the mark, and without the use.
+    // Without the mark of an authority, and without the key usage.
     let not_an_issuer = Some(EvidenceError::NotAnIssuer);
     assert_eq!(
         pck_error(|intel| intel.authority.extensions = vec![signer_usage()]),
@@ -40,13 +40,13 @@ fn issuers_must_be_authorities() {
         pck_error(|intel| intel.authority.extensions = vec![basic_constraints(None), signer_usage()]),
         not_an_issuer
     );
-    // The mark says no.
+    // The mark is there and says no.
     let no = extension("2.5.29.19", true, &sequence(&[]));
     assert_eq!(
         pck_error(|intel| intel.authority.extensions = vec![no, issuer_usage()]),
         not_an_issuer
     );
-    // A root that allows nothing below another authority.
+    // The root allows no authority below another one.
     assert_eq!(
         pck_error(|intel| intel.root.extensions = vec![basic_constraints(Some(0)), issuer_usage()]),
         not_an_issuer
@@ -67,7 +67,7 @@ fn an_authority_signs_no_evidence() {
 fn names_must_lead_from_one_certificate_to_the_next() {
     let error = pck_error(|intel| intel.pck.issuer = "Test SGX PCK Processor CA".into());
     assert_eq!(error, Some(EvidenceError::BrokenChain));
-    // The topmost leads to no root at all.
+    // The topmost certificate leads to no root.
     let error = pck_error(|intel| intel.authority.issuer = "Test Another Root CA".into());
     assert_eq!(error, Some(EvidenceError::UntrustedRoot));
 }
@@ -91,7 +91,7 @@ fn signatures_must_be_by_the_next_certificates_key() {
 
 #[test]
 fn other_kinds_of_keys_are_refused() {
-    // A chain of P-384, which Intel does not use, and a device's key of P-384 in a chain of P-256.
+    // A chain on P-384, which Intel does not use, and a device key on P-384 in a chain on P-256.
     let mut other = intel();
     other.root_key = TestKey::p384("root");
     other.authority_key = TestKey::p384("authority");
@@ -116,7 +116,7 @@ fn unknown_critical_extensions_are_refused() {
         Some(EvidenceError::UnknownCriticalExtension(Part::Certificate))
     );
     assert_eq!(pck_error(|intel| intel.pck.extensions.push(unknown(false))), None);
-    // Twice the same one.
+    // The same extension twice.
     let error = pck_error(|intel| intel.pck.extensions.extend([unknown(false), unknown(false)]));
     assert_eq!(error, Some(EvidenceError::Malformed(Part::Certificate)));
     let error = pck_error(|intel| {
@@ -184,7 +184,7 @@ fn lists_must_be_by_an_authority_that_may_sign_them() {
         RevocationList::verify(list, issuer, &roots, &[], NOW_S).map(|_| ())
     };
     assert_eq!(verify(&list, Some(&authority)), Ok(()));
-    // The root's name is not on it; somebody else's certificate is not its issuer's.
+    // No root issued this list, and no other authority did.
     assert_eq!(verify(&list, None), Err(EvidenceError::UntrustedRoot));
     let other = CertificateDraft::authority("Another", "Test SGX Root CA");
     let other = other.sign(&TestKey::p256("another"), &intel.root_key);
@@ -198,13 +198,13 @@ fn lists_must_be_by_an_authority_that_may_sign_them() {
         .authority
         .sign(&intel.authority_key, &TestKey::p256("another root"));
     assert_eq!(verify(&list, Some(&foreign)), Err(EvidenceError::UntrustedRoot));
-    // One that may sign certificates only.
+    // An authority that may sign certificates only.
     let mut bounded = intel.authority.clone();
     let certificates_only = extension("2.5.29.15", true, &tlv(3, &[2, 0x04]));
     bounded.extensions = vec![basic_constraints(None), certificates_only];
     let bounded = bounded.sign(&intel.authority_key, &intel.root_key);
     assert_eq!(verify(&list, Some(&bounded)), Err(EvidenceError::NotAnIssuer));
-    // One that was itself revoked.
+    // A revoked authority.
     let mut root_list = intel.root_list.clone();
     root_list.revoked = vec![intel.authority.serial.clone()];
     let root_list = RevocationList::verify(&root_list.sign(&intel.root_key), None, &roots, &[], NOW_S);
@@ -221,7 +221,7 @@ fn lists_of_a_part_of_the_certificates_are_refused() {
     let root = CertificateDraft::authority("A", "A").sign(&key, &key);
     let roots = [TrustRoot::new(&root).expect("a root")];
     let mut list = ListDraft::new("A");
-    // The changes since another list (a delta), and those of some certificates only.
+    // The changes since another list (a delta), and a list for some certificates only.
     for identifier in ["2.5.29.27", "2.5.29.28"] {
         list.extensions = vec![extension(identifier, true, &integer(&[1]))];
         assert_eq!(
@@ -275,7 +275,7 @@ fn issuers_of_a_chain_are_those_whose_lists_it_needs() {
         path.certificates.iter().map(|id| id.issuer).collect::<Vec<_>>(),
         [authority, root, root]
     );
-    // Without its root and with it.
+    // The chain without its root and with it.
     let chain = intel.pck_chain();
     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
     for length in [2, 3] {

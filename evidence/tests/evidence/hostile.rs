@@ -1,4 +1,4 @@
-//! Whatever comes in, nothing panics, nothing is accepted, and no length is believed.
+//! Hostile input: nothing panics, nothing is accepted, and no length is trusted.
 
 use assay_evidence::{
     EvidenceError, RevocationList, TrustRoot, TrustRoots, certificates_of_pem,
@@ -22,7 +22,7 @@ use super::support::{
     samples::{hex_sample, sample, text_sample},
 };
 
-/// Keys and collateral that evidence is held against, so that bytes get as far as they can.
+/// Keys and collateral for the verification, so that input reaches as much code as possible.
 struct World {
     roots: TrustRoots,
     intel: Prepared,
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// Hands the bytes to everything that takes bytes; returns how often they were accepted as something signed.
+    /// Passes the bytes to every function that takes bytes; returns the number of accepted signatures.
     fn feed(&self, bytes: &[u8]) -> usize {
         let Self { roots, intel, .. } = self;
         let (lists, now_s) = (&intel.lists, intel.now_s);
@@ -53,7 +53,7 @@ impl World {
         let mut accepted = 0;
         let mut count = |result: Result<(), EvidenceError>| {
             if let Err(error) = result {
-                // Every reason has words.
+                // Every error has a text.
                 assert!(error.to_string().len() > 20);
             } else {
                 accepted += 1;
@@ -90,7 +90,7 @@ impl World {
             let policy = NvidiaPolicy { require_lists: false };
             nvidia::verify_report(&report, &self.device_key, &[], &[], roots, &policy, NOW_S).map(|_| ())
         }));
-        // What is kept is encoded by us, but comes from a chain's state all the same.
+        // Stored values are decoded from arbitrary bytes too, although only the chain encodes them.
         let _ = certificates_of_pem(bytes);
         let _ = AttestationKey::decode(&mut &bytes[..]);
         let _ = ChipKey::decode(&mut &bytes[..]);
@@ -100,7 +100,7 @@ impl World {
     }
 }
 
-/// One of everything.
+/// Returns one piece of evidence of each kind.
 fn seeds() -> Vec<Vec<u8>> {
     let mut seeds: Vec<Vec<u8>> = QUOTES.iter().map(|quote| sample(quote.name)).collect();
     let raw = SGX.raw();
@@ -124,11 +124,11 @@ fn seeds() -> Vec<Vec<u8>> {
 fn truncated_evidence_is_refused_without_a_panic() {
     let world = World::new();
     for seed in seeds() {
-        // Every length of short ones, and every fifth of long ones, down to nothing.
+        // Every length of short seeds, and every fifth of long ones, down to zero.
         let step = if seed.len() > 2_000 { 5 } else { 1 };
         for length in (0..seed.len()).rev().step_by(step) {
             let accepted = world.feed(&seed[..length]);
-            // A real quote whose buffer is longer than it may lose zeros at its end.
+            // A real quote in a longer buffer may lose zeros at its end.
             let zeros_only = seed[length..].iter().all(|byte| *byte == 0);
             assert!(accepted == 0 || zeros_only, "{length} of {} bytes", seed.len());
         }
@@ -138,7 +138,7 @@ fn truncated_evidence_is_refused_without_a_panic() {
 #[test]
 fn mutated_evidence_is_never_accepted() {
     let (world, seeds) = (World::new(), seeds());
-    // Untouched seeds are what they are; what is accepted of a changed one must not be more.
+    // A changed seed must not be accepted by more functions than the untouched one.
     let accepted: Vec<usize> = seeds.iter().map(|seed| world.feed(seed)).collect();
     assert!(accepted.iter().sum::<usize>() > 0, "some seeds are genuine");
     proptest!(ProptestConfig::with_cases(3_000), |(
@@ -156,7 +156,7 @@ fn mutated_evidence_is_never_accepted() {
         drop(bytes.splice(cut..cut, insert));
         let unchanged = bytes == seeds[seed];
         let accepted_now = world.feed(&bytes);
-        // Behind a quote's own length the certificates are looked at by others, so a change there may pass here.
+        // Certificates after a quote's own length are verified elsewhere, so a change there may pass here.
         prop_assert!(unchanged || accepted_now <= accepted[seed]);
     });
 }
@@ -168,7 +168,7 @@ fn random_bytes_are_refused_without_a_panic() {
         bytes in prop::collection::vec(any::<u8>(), 0..2_000),
         begin in 0..5_usize,
     )| {
-        // Beginnings that lead further in.
+        // Valid beginnings, which reach more code.
         let begin: &[u8] = match begin {
             0 => &[],
             1 => &[0x30, 0x82],
@@ -185,7 +185,7 @@ fn lengths_that_lie_allocate_nothing() {
     let world = World::new();
     let quote = sample("sgx_quote");
     let mut lies = Vec::new();
-    // Signature data, authentication data and certification data of a quote of version 3.
+    // Lengths of signature data, authentication data and certification data in a quote of version 3.
     let data_at = 48 + 384;
     let authentication_at = data_at + 4 + 64 + 64 + 384 + 64;
     for (at, length) in [
@@ -197,7 +197,7 @@ fn lengths_that_lie_allocate_nothing() {
         lie[at..at + length].fill(0xff);
         lies.push(lie);
     }
-    // The record and the opaque data of a GPU's report, and one of its blocks.
+    // Lengths of the record, the opaque data and a block in a GPU's report.
     let report = hex_sample("hopper_report.hex");
     let record_bytes = 0x0dc0;
     for (at, length) in [(42, 3), (45 + record_bytes + 32, 2), (47, 2), (50, 2)] {
@@ -205,12 +205,12 @@ fn lengths_that_lie_allocate_nothing() {
         lie[at..at + length].fill(0xff);
         lies.push(lie);
     }
-    // Certificates and lists of four gigabytes.
+    // Certificates and lists that claim four gigabytes.
     for tag in [0x30, 0x02, 0x03, 0x04] {
         lies.push(vec![tag, 0x84, 0xff, 0xff, 0xff, 0xff, 0]);
         lies.push(vec![0x30, 0x09, tag, 0x84, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0]);
     }
-    // What is kept, with lists of a billion entries.
+    // Stored values with lists that claim a billion entries.
     lies.push([&[0; 64][..], &[0xfe, 0xff, 0xff, 0xff]].concat());
     for lie in lies {
         let (largest, accepted) = largest_allocation(|| world.feed(&lie));

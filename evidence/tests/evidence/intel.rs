@@ -1,4 +1,4 @@
-//! Intel's evidence of the tests' own root: what it says, and what must be refused.
+//! Intel evidence under a test root: its contents, and the reasons for a refusal.
 
 use assay_evidence::{
     Binding, EvidenceError, Part, Platform, TcbStatus, TrustRoots, Workload,
@@ -29,7 +29,7 @@ fn intel(kind: Kind) -> Intel {
     Intel::new(kind, binding().report_data())
 }
 
-/// What comes out when one thing is changed.
+/// Returns the error after one change to valid evidence.
 fn error_after(kind: Kind, change: impl FnOnce(&mut Intel)) -> Option<EvidenceError> {
     let mut intel = intel(kind);
     change(&mut intel);
@@ -53,7 +53,7 @@ fn quotes_of_every_kind_are_accepted() {
             Workload::Tdx { mr_td, .. } => assert_eq!((sgx, mr_td), (false, [0xab; 48])),
             other => panic!("{other:?}"),
         }
-        // The TCB info is the first to end: 2026-01-20.
+        // The TCB info ends first: 2026-01-20.
         assert_eq!(attestation.expires_s, 1_768_867_200);
         assert_eq!(attestation.report_data, binding().report_data());
     }
@@ -116,9 +116,9 @@ fn an_unsafe_trust_domain_is_refused() {
                 // Debugging, profiling, and reserved bits beside them.
                 0..=7 => Some(EvidenceError::Debuggable),
                 29 => Some(EvidenceError::Migratable),
-                // Reserved ones, service domains, and the protection from the host that was turned off.
+                // Reserved bits, service domains, and the disabled protection from the host.
                 8..=15 | 17 | 23..=26 | 28 | 32..=61 => Some(EvidenceError::UnsafeAttributes),
-                // Features that are no danger.
+                // Harmless features.
                 _ => None,
             };
             assert_eq!(error, expected, "{kind:?}: bit {bit}");
@@ -136,13 +136,13 @@ fn another_tdx_module_is_refused() {
         let error = error_after(TDX, |intel| intel.body[at] = 1);
         assert_eq!(error, Some(EvidenceError::TdxModuleMismatch));
     }
-    // A version that is not listed.
+    // A module version that is not listed.
     let error = error_after(TDX, |intel| intel.body[domain::TEE_TCB_SVN + 1] = 2);
     assert_eq!(error, Some(EvidenceError::TdxModuleMismatch));
-    // A version of its own that is older than every level.
+    // A security version of the module below every level.
     let error = error_after(TDX, |intel| intel.body[domain::TEE_TCB_SVN] = 3);
     assert_eq!(error, Some(EvidenceError::NoTcbLevel));
-    // And one that is out of date.
+    // A security version of the module that is out of date.
     let error = error_after(TDX, |intel| intel.body[domain::TEE_TCB_SVN] = 5);
     assert_eq!(error, Some(EvidenceError::TcbStatusRefused(TcbStatus::OutOfDate)));
 }
@@ -200,7 +200,7 @@ fn verdicts_are_accepted_as_the_policy_says() {
         .expect("short");
     assert_eq!(outdated.verify(&policy), Err(EvidenceError::AdvisoryRefused));
 
-    // A revoked platform is refused whatever the policy says.
+    // No policy accepts a revoked platform.
     let mut revoked = intel(SGX);
     revoked.components[0] = 2;
     let mut policy = lenient();
@@ -215,7 +215,7 @@ fn verdicts_are_accepted_as_the_policy_says() {
 #[test]
 fn collateral_of_an_earlier_evaluation_is_refused() {
     let mut policy = IntelPolicy::strict();
-    // The QE identity is of 17, the TCB info of 18.
+    // The QE identity has evaluation 17, the TCB info 18.
     policy.min_evaluation = 17;
     assert!(intel(SGX).verify(&policy).is_ok());
     policy.min_evaluation = 18;
@@ -238,17 +238,17 @@ fn another_quoting_enclave_is_refused() {
     assert_eq!(error, Some(EvidenceError::TcbStatusRefused(TcbStatus::OutOfDate)));
     let error = error_after(SGX, |intel| intel.qe_report[enclave::SECURITY_VERSION] = 5);
     assert_eq!(error, Some(EvidenceError::NoTcbLevel));
-    // Attributes that the identity does not look at may differ.
+    // Attributes outside the identity's mask may differ.
     let error = error_after(SGX, |intel| intel.qe_report[enclave::ATTRIBUTES + 8] = 0xe7);
     assert_eq!(error, None);
-    // What vouches for the key has nothing else to say.
+    // The report data beyond the key's hash must be zero.
     let error = error_after(SGX, |intel| intel.qe_report[enclave::REPORT_DATA + 32] = 1);
     assert_eq!(error, Some(EvidenceError::QeReportMismatch));
 }
 
 #[test]
 fn signatures_by_other_keys_are_refused() {
-    // The platform's certificate is for another key than the one that signed the QE report.
+    // The platform's certificate holds another key than the one that signed the QE report.
     let intel = intel(SGX);
     let mut thief = intel.clone();
     thief.pck_key = TestKey::p256("a thief's");
@@ -259,7 +259,7 @@ fn signatures_by_other_keys_are_refused() {
         assay_evidence::intel::verify_attestation_key(&quote, pck),
         Err(EvidenceError::BadSignature(Part::QeReport))
     );
-    // A quote of another attestation key than the one that is kept.
+    // The quote's attestation key differs from the stored one.
     let mut other = intel.clone();
     other.attestation_key = TestKey::p256("another");
     let (tcb_info, qe_identity) = (
@@ -290,7 +290,7 @@ fn signatures_by_other_keys_are_refused() {
     );
     assert!(verify(&intel.quote(), &roots, NOW_S).is_ok());
 
-    // What is kept is worth nothing when its root is trusted no longer, or its time is over.
+    // A stored key is refused once its root is no longer trusted or its time has ended.
     assert_eq!(
         verify(&intel.quote(), &TrustRoots::default(), NOW_S),
         Err(EvidenceError::UntrustedRoot)
@@ -303,7 +303,7 @@ fn signatures_by_other_keys_are_refused() {
         verify(&intel.quote(), &roots, 1_766_188_799),
         Err(EvidenceError::NotYetValid(Part::TcbInfo))
     );
-    // And when its certificate was revoked meanwhile.
+    // It is also refused after a revocation of its certificate.
     let mut later = intel.clone();
     later.authority_list.revoked = vec![intel.pck.serial.clone()];
     let lists = later.lists().expect("they are verified");
@@ -321,7 +321,7 @@ fn signatures_by_other_keys_are_refused() {
 
 #[test]
 fn a_renewal_needs_only_what_is_kept() {
-    // A quote without its chain, with a new anchor, verified with the key of the first one.
+    // A quote without its chain and with a new anchor, verified with the first quote's key.
     let first = intel(TDX);
     let key = first.attestation_key().expect("it is verified");
     let mut later = binding();
@@ -363,7 +363,7 @@ fn revoked_certificates_are_refused() {
         intel.root_list.revoked = vec![intel.authority.serial.clone()]
     });
     assert_eq!(error, Some(EvidenceError::Revoked));
-    // The signer of collateral.
+    // Certificate of the collateral's signer.
     let error = error_after(SGX, |intel| {
         intel.root_list.revoked = vec![intel.signer.serial.clone()]
     });
@@ -422,27 +422,27 @@ fn expired_certificates_and_lists_are_refused() {
 
 #[test]
 fn a_chain_to_a_look_alike_root_is_refused() {
-    // Everything is the same, names and numbers, but the root's key.
+    // Names and numbers are equal; only the root's key differs.
     let genuine = intel(TDX);
     let mut look_alike = genuine.clone();
     look_alike.root_key = TestKey::p256("a look-alike");
     assert!(look_alike.verify(&IntelPolicy::strict()).is_ok());
     let refused = look_alike.verify_pck(&genuine.roots(), NOW_S);
     assert_eq!(refused, Err(EvidenceError::UntrustedRoot));
-    // Without the root in the chain, too.
+    // The same without the root in the chain.
     let chain = look_alike.pck_chain();
     let chain: Vec<&[u8]> = chain.iter().take(2).map(Vec::as_slice).collect();
     let lists = genuine.lists().expect("they are verified");
     let refused = assay_evidence::intel::verify_pck_chain(&chain, &genuine.roots(), &lists, NOW_S);
     assert_eq!(refused, Err(EvidenceError::UntrustedRoot));
-    // And collateral and lists.
+    // The same for collateral and lists.
     let roots = genuine.roots();
     let list = look_alike.root_list.sign(&look_alike.root_key);
     assert_eq!(
         assay_evidence::RevocationList::verify(&list, None, &roots.intel, &[], NOW_S),
         Err(EvidenceError::BadSignature(Part::RevocationList))
     );
-    // Intel's real root vouches for nothing of this.
+    // Intel's real root does not vouch for the test evidence.
     let vendors = assay_evidence::vendor_roots().expect("well formed");
     assert_eq!(
         genuine.verify_pck(&vendors, NOW_S),
@@ -452,7 +452,8 @@ fn a_chain_to_a_look_alike_root_is_refused() {
 
 #[test]
 fn collateral_by_the_wrong_signer_is_refused() {
-    // A PCK certificate's key signs a TCB info: it is below an authority, and only the root issues signers.
+    // A PCK certificate's key signs a TCB info: it is below an authority, but only the root issues collateral
+    // signers.
     let intel = intel(SGX);
     let json = intel.tcb_info.as_bytes();
     let signature = intel.pck_key.sign_raw(json).try_into().expect("64 bytes");
@@ -493,7 +494,7 @@ fn collateral_that_is_signed_but_makes_no_sense_is_refused() {
             Err(EvidenceError::Malformed(Part::TcbInfo))
         );
     }
-    // An info for TDX without a module, and one for SGX with it.
+    // A TCB info for TDX without a module, and one for SGX with a module.
     let mut intel = intel(TDX);
     intel.tcb_info = intel.tcb_info.replace("\"tdxModule\"", "\"other\"");
     assert_eq!(
@@ -517,14 +518,14 @@ fn quotes_of_other_versions_and_forms_are_refused() {
         };
         assert_eq!(with(0, version), Some(expected));
     }
-    // Another kind of key, another TEE, another maker of quoting enclaves.
+    // Another kind of key, another TEE, another vendor of quoting enclaves.
     assert_eq!(with(2, 3), Some(EvidenceError::UnsupportedAlgorithm(Part::Quote)));
     assert_eq!(with(4, 0x81), Some(EvidenceError::Malformed(Part::Quote)));
     assert_eq!(
         with(12, 0),
         Some(EvidenceError::UnsupportedAlgorithm(Part::Quote))
     );
-    // Something behind it that is not zero.
+    // Bytes after the quote that are not zero.
     let longer = [&quote[..], &[0, 1]].concat();
     assert_eq!(
         Quote::read(&longer).err(),

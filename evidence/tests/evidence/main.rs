@@ -1,4 +1,4 @@
-//! Real evidence of every vendor, and everything that must be refused.
+//! Tests on real evidence of every vendor, and on evidence that must be refused.
 
 extern crate alloc;
 

@@ -1,4 +1,4 @@
-//! NVIDIA's evidence of the tests' own root: what it says, and what must be refused.
+//! NVIDIA evidence under a test root: its contents, and the reasons for a refusal.
 
 use assay_evidence::{
     EvidenceError, Part, Platform, TrustRoots, Workload,
@@ -18,7 +18,7 @@ fn nvidia() -> Nvidia {
     Nvidia::new(binding().nonce())
 }
 
-/// What comes out when one thing is changed.
+/// Returns the error after one change to valid evidence.
 fn error_after(change: impl FnOnce(&mut Nvidia)) -> Option<EvidenceError> {
     let mut nvidia = nvidia();
     change(&mut nvidia);
@@ -66,16 +66,16 @@ fn measurements_that_are_no_reference_values_are_refused() {
             nvidia.measurements.remove(usize::from(index) - 1);
         });
         assert_eq!(error, Some(EvidenceError::MeasurementMismatch { index }));
-        // A shorter one that begins alike.
+        // A shorter measurement with the same beginning.
         let error = error_after(|nvidia| nvidia.measurements[usize::from(index) - 1].1.truncate(47));
         assert_eq!(error, Some(EvidenceError::MeasurementMismatch { index }));
     }
-    // Those that no reference speaks of may be anything.
+    // Measurements without a reference may have any value.
     for index in [6, 7] {
         let error = error_after(|nvidia| nvidia.measurements[index - 1].1[0] ^= 1);
         assert_eq!(error, None);
     }
-    // Any alternative will do.
+    // Any of the alternatives is accepted.
     let error = error_after(|nvidia| nvidia.measurements[1].1 = vec![0xff; 48]);
     assert_eq!(error, None);
 }
@@ -94,7 +94,7 @@ fn references_are_of_exactly_one_version() {
     for change in changes {
         assert_eq!(error_after(change), Some(EvidenceError::NoReference));
     }
-    // A report that does not say its versions has no references.
+    // A report that does not name its versions has no references.
     for place in 0..5 {
         let error = error_after(|nvidia| {
             nvidia.opaque.remove(place);
@@ -113,7 +113,7 @@ fn other_firmware_than_the_certificates_is_refused() {
     assert_eq!(error, Some(EvidenceError::FirmwareMismatch));
     let error = error_after(|nvidia| nvidia.opaque[5].1.truncate(47));
     assert_eq!(error, Some(EvidenceError::FirmwareMismatch));
-    // Older reports do not repeat it.
+    // Older reports do not repeat the firmware's hash.
     let error = error_after(|nvidia| {
         nvidia.opaque.remove(5);
     });
@@ -122,7 +122,7 @@ fn other_firmware_than_the_certificates_is_refused() {
 
 #[test]
 fn both_forms_of_the_firmware_id_are_read() {
-    // The form that Blackwell writes: DICE's TcbInfo, with the hashes in [6].
+    // Blackwell's form: a DICE TcbInfo with the hashes in [6].
     let hash = sequence(&[&oid("2.16.840.1.101.3.4.2.2"), &octets(&FIRMWARE_ID)]);
     let info = sequence(&[
         &tlv(0x80, b"NVIDIA"),
@@ -193,7 +193,7 @@ fn devices_without_an_identity_of_their_own_are_refused() {
 fn one_gpu_is_one_device_whatever_its_firmware() {
     let device = |nvidia: &Nvidia| nvidia.verify().expect("it is verified").unchecked().device;
     let first = nvidia();
-    // After an update the attestation key is another.
+    // An update changes the attestation key.
     let mut updated = nvidia();
     updated.keys[4] = TestKey::p384("after the update");
     updated.certificates[4].extensions[2] = firmware(&[0xf2; 48]);
@@ -216,7 +216,7 @@ fn a_chain_to_a_look_alike_root_is_refused() {
     );
     let vendors = assay_evidence::vendor_roots().expect("well formed");
     assert_eq!(genuine.device_key(&vendors), Err(EvidenceError::UntrustedRoot));
-    // Another authority in the middle, with the same name.
+    // Another authority with the same name in the middle.
     for place in 1..4 {
         let mut other = genuine.clone();
         let chain = genuine.chain();
@@ -284,7 +284,7 @@ fn chains_of_another_length_are_refused() {
     let lists = nvidia.lists().expect("they are verified");
     let verify = |chain: &[&[u8]]| verify_device_key(chain, &nvidia.roots(), &lists, true, NOW_S).map(|_| ());
     assert_eq!(verify(&chain), Ok(()));
-    // The root need not come along.
+    // The root may be omitted.
     assert_eq!(verify(&chain[..4]), Ok(()));
     for length in 0..4 {
         assert_eq!(verify(&chain[..length]), Err(EvidenceError::WrongChainLength));
@@ -322,7 +322,7 @@ fn reports_of_other_forms_are_refused() {
     // One block more than announced, and one less.
     assert_eq!(with(41, 7), malformed);
     assert_eq!(with(41, 9), malformed);
-    // An index twice, none, and a form of measurement that is not DMTF's.
+    // A repeated index, index zero, and another measurement specification than DMTF's.
     assert_eq!(with(45 + 55, 1), malformed);
     assert_eq!(with(45, 0), malformed);
     assert_eq!(with(46, 2), malformed);
@@ -331,7 +331,7 @@ fn reports_of_other_forms_are_refused() {
     }
     let longer = [&report[..], &[0]].concat();
     assert_eq!(GpuReport::read(&longer).err(), malformed);
-    // A field of the opaque data twice.
+    // A repeated field of the opaque data.
     let mut twice = nvidia();
     twice.opaque.push((3, b"1\0".to_vec()));
     assert_eq!(GpuReport::read(&twice.report()).err(), malformed);

@@ -1,4 +1,4 @@
-//! Other people's implementations of the same formats come to the same conclusions.
+//! Comparison with independent implementations of the same formats.
 
 use assay_evidence::{
     Workload,
@@ -19,7 +19,7 @@ use super::{
     },
 };
 
-/// What their verifier says: the verdict's name, the level's date and the end of everything.
+/// Returns the other verifier's result: the verdict's name, the level's date and the end of validity.
 fn their_verdict(
     root: &[u8],
     quote: &[u8],
@@ -53,13 +53,13 @@ fn dcap_qvl_says_the_same_of_real_quotes() {
                 attestation.expires_s,
             )
         });
-        // One of the four is too old for both.
+        // Both refuse one of the four quotes as too old.
         assert_eq!(ours.is_err(), quote.name == "tdx_quote_outdated");
         assert_eq!(ours.ok(), theirs.ok(), "{quote:?}");
     }
 }
 
-/// The test's world in their form.
+/// Returns the test's collateral in the other verifier's types.
 fn their_collateral(intel: &Intel) -> QuoteCollateralV3 {
     let authority = intel.authority.sign(&intel.authority_key, &intel.root_key);
     let root = intel.root.sign(&intel.root_key, &intel.root_key);
@@ -78,7 +78,7 @@ fn their_collateral(intel: &Intel) -> QuoteCollateralV3 {
     }
 }
 
-/// What both say of the test's world: the verdict's name, or nothing where it is refused.
+/// Returns both verdicts on the test's evidence by name; `None` for a refusal.
 fn both_verdicts(intel: &Intel) -> (Option<String>, Option<String>) {
     let ours = intel
         .verify(&lenient())
@@ -89,7 +89,7 @@ fn both_verdicts(intel: &Intel) -> (Option<String>, Option<String>) {
     (ours, theirs.ok().map(|(status, _, _)| status))
 }
 
-/// Kinds that they take: SGX in version 3 only.
+/// Kinds that both support: SGX only in version 3.
 fn common_kinds() -> impl Strategy<Value = Kind> {
     let kinds: Vec<Kind> = KINDS
         .into_iter()

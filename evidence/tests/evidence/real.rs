@@ -1,4 +1,4 @@
-//! Real evidence is accepted for what it is, and no byte of it can be changed.
+//! Real evidence: it is accepted, and no byte of it can be changed.
 
 use assay_evidence::{
     AmdRoot, EvidenceError, Part, Platform, RevocationList, TcbStatus, TrustRoot, TrustRoots, Workload,
@@ -25,7 +25,7 @@ use super::support::{
     samples::{hex_sample, sample, text_sample},
 };
 
-/// The bytes with the one at a place changed; which bit depends on the place.
+/// Returns the bytes with one bit flipped at a place; the place decides which bit.
 fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[at] ^= 1 << (at % 8);
@@ -139,7 +139,7 @@ fn real_quotes_are_refused_where_the_policy_says_so() {
     let mut policy = lenient();
     policy.min_evaluation = sgx.tcb_info.evaluation + 1;
     assert_eq!(sgx.verify(&policy), Err(EvidenceError::EvaluationTooOld));
-    // This one is older than everything that Intel lists: no policy accepts it.
+    // This platform is older than every level that Intel lists: no policy accepts it.
     assert_eq!(
         TDX_OUTDATED.prepared().verify(&lenient()),
         Err(EvidenceError::NoTcbLevel)
@@ -163,7 +163,7 @@ fn no_signed_byte_of_a_real_quote_can_be_changed() {
             let result = prepared.verify_with(&flipped(bytes, at), &key, &lenient());
             assert!(result.is_err(), "{quote:?}: byte {at}");
         }
-        // The attestation key, and the report that vouches for it with its signature and its other input.
+        // The attestation key, and the report that vouches for it with its signature and authentication data.
         let version_3 = bytes[0] == 3;
         let key_at = report_bytes + 4 + 64;
         let qe_at = key_at + 64 + if version_3 { 0 } else { 6 };
@@ -296,7 +296,7 @@ fn real_collateral_of_another_time_or_processor_is_refused() {
     let quote = TDX_OUTDATED.prepared();
     let other = TDX_15_EX.prepared();
     let key = quote.attestation_key().expect("it is verified");
-    // Its TCB info is for another processor.
+    // The TCB info is for another processor.
     let mut mixed = TDX_OUTDATED.prepared();
     mixed.tcb_info = other.tcb_info.clone();
     assert_eq!(
@@ -310,7 +310,7 @@ fn real_collateral_of_another_time_or_processor_is_refused() {
         mixed.verify_with(&quote.raw.quote, &key, &lenient()),
         Err(EvidenceError::CollateralForOtherTee)
     );
-    // After its time, and before.
+    // After the end of its validity, and before its start.
     let expired = Prepared::new(SGX.raw(), SGX.now_s + 60 * 86_400).err();
     assert_eq!(expired, Some(EvidenceError::Expired(Part::RevocationList)));
     let early = Prepared::new(SGX.raw(), SGX.now_s - 60 * 86_400).err();
@@ -328,7 +328,7 @@ fn only_newer_real_collateral_takes_the_place_of_older() {
     assert!(!old.qe_identity.supersedes(&new.qe_identity));
     assert!(new.lists[1].supersedes(&old.lists[1]));
     assert!(!old.lists[1].supersedes(&new.lists[1]));
-    // Another issuer's, and another processor's.
+    // The list of another issuer, and the TCB info of another processor.
     assert!(!new.lists[1].supersedes(&new.lists[0]));
     assert!(!new.tcb_info.supersedes(&TDX_OUTDATED.prepared().tcb_info));
 }
@@ -358,7 +358,7 @@ fn milan_key() -> ChipKey {
     verify_chip_key(&slices(&milan_chain()), &roots(), &[], false, NOW_S).expect("it is verified")
 }
 
-/// The sample comes without AMD's list.
+/// Policy for the sample, which lacks AMD's revocation list.
 fn milan_policy() -> SnpPolicy {
     SnpPolicy {
         floor: SnpFloor::default(),
@@ -401,7 +401,7 @@ fn a_real_milan_report_is_accepted_for_what_it_is() {
 #[test]
 fn what_evidence_says_of_itself_is_what_is_verified_of_it() {
     let report = hex_sample("report_milan.hex");
-    // Version 2 does not say the product.
+    // Version 2 does not name the product.
     assert_eq!(snp::product_of_report(&report), Ok(None));
     let claims = snp::ReportClaims::read(&report, Product::Milan).expect("a report");
     let key = milan_key();
@@ -463,7 +463,7 @@ fn a_real_milan_report_is_refused_where_the_policy_says_so() {
 fn no_byte_of_a_real_milan_report_can_be_changed() {
     let key = milan_key();
     let report = hex_sample("report_milan.hex");
-    // The signature's unused bytes, too: they must be zero.
+    // The signature's unused bytes must stay zero.
     for at in 0..report.len() {
         let result = snp::verify_report(&flipped(&report, at), &key, &[], &roots(), &milan_policy(), NOW_S);
         assert!(result.is_err(), "byte {at}");
@@ -495,7 +495,7 @@ fn a_real_turin_chain_is_accepted_for_what_it_is() {
     // Turin's ids are short.
     assert_ne!(chip_id[..8], [0; 8]);
     assert_eq!(chip_id[8..], [0; 56]);
-    // Milan's root does not vouch for it.
+    // Milan's root does not vouch for Turin's chip.
     let milan_only = TrustRoots {
         amd: vec![AmdRoot {
             product: Product::Milan,
@@ -521,7 +521,7 @@ fn hopper_key() -> DeviceKey {
     verify_device_key(&slices(&hopper_chain()), &roots(), &[], false, NOW_S).expect("it is verified")
 }
 
-/// References that say what this report measured: NVIDIA's files for its versions are in no package.
+/// Returns references with this report's own values: no package has NVIDIA's files for its versions.
 fn hopper_references(report: &GpuReport<'_>) -> Vec<Reference> {
     let measurement = |index: u8| ReferenceMeasurement {
         index,
@@ -606,7 +606,8 @@ fn a_real_h100_report_is_refused_without_its_references() {
     assert_eq!(verify(&[]), Err(EvidenceError::NoReference));
     assert_eq!(verify(&references[..1]), Err(EvidenceError::NoReference));
     assert_eq!(verify(&references[1..]), Err(EvidenceError::NoReference));
-    // NVIDIA's file for another version of this board's VBIOS, renamed to this one: its values do not fit.
+    // NVIDIA's file for another VBIOS version of this board, renamed to this version: its values do not
+    // match.
     let mut foreign = references.clone();
     foreign[1].measurements = active_measurements(&text_sample("rim_1010_0200_882_96005E0001.xml"))
         .try_into()
@@ -629,7 +630,7 @@ fn a_real_h100_report_is_refused_without_its_references() {
     }
 }
 
-/// The active measurements of one of NVIDIA's reference files, which counts from zero.
+/// Returns the active measurements of one of NVIDIA's reference files, which counts from zero.
 fn active_measurements(rim: &str) -> Vec<ReferenceMeasurement> {
     let attribute = |element: &str, name: &str| {
         let from = element

@@ -1,4 +1,4 @@
-//! AMD's evidence of the tests' own roots: what it says, and what must be refused.
+//! AMD evidence under test roots: its contents, and the reasons for a refusal.
 
 use assay_evidence::{
     EvidenceError, Part, Platform, TrustRoots, Workload,
@@ -20,7 +20,7 @@ fn amd(product: Product) -> Amd {
     Amd::new(product, 3, binding().report_data())
 }
 
-/// What comes out when one thing is changed.
+/// Returns the error after one change to valid evidence.
 fn error_after(product: Product, change: impl FnOnce(&mut Amd)) -> Option<EvidenceError> {
     let mut amd = amd(product);
     change(&mut amd);
@@ -77,7 +77,7 @@ fn an_unsafe_guest_is_refused() {
             let error = error_after(product, |amd| amd.report[report::VMPL] = vmpl);
             assert_eq!(error, Some(EvidenceError::PrivilegeLevelRefused { vmpl }));
         }
-        // A host asks by itself at this level.
+        // Requests at this level come from the host itself.
         let error = error_after(product, |amd| amd.report[report::VMPL..][..4].fill(0xff));
         assert_eq!(
             error,
@@ -131,7 +131,7 @@ fn firmware_below_the_floor_is_refused() {
                 "{product:?} {component}"
             );
         }
-        // What is committed can be rolled back to; it counts as well.
+        // The host can roll back to the committed versions, so they count as well.
         let mut policy = policy();
         let mut amd = amd(product);
         policy.floor.milan.microcode = 1;
@@ -144,7 +144,7 @@ fn firmware_below_the_floor_is_refused() {
 
 #[test]
 fn a_certificate_for_other_firmware_is_refused() {
-    // Each byte of the reported versions that means something.
+    // Each significant byte of the reported versions.
     for (product, bytes) in [
         (Product::Milan, &[0, 1, 6, 7][..]),
         (Product::Genoa, &[0, 1, 6, 7]),
@@ -166,13 +166,13 @@ fn another_chip_is_refused() {
         assert_eq!(error, Some(EvidenceError::DeviceHidden));
         let error = error_after(product, |amd| amd.report[report::KEY_INFORMATION] |= 2);
         assert_eq!(error, Some(EvidenceError::DeviceHidden));
-        // The report says that a cloud's key, or none, signed it.
+        // The report claims a cloud's key, or none, as its signer.
         for signer in [1, 7] {
             let error = error_after(product, |amd| amd.report[report::KEY_INFORMATION] = signer << 2);
             assert_eq!(error, Some(EvidenceError::SigningKeyMismatch));
         }
     }
-    // Turin's ids are of eight bytes; what is behind them must be zero.
+    // Turin's ids have eight bytes; zeros must follow.
     let error = error_after(Product::Turin, |amd| amd.report[report::CHIP_ID + 8] = 1);
     assert_eq!(error, Some(EvidenceError::ChipMismatch));
 }
@@ -207,7 +207,7 @@ fn keys_of_clouds_are_accepted_as_the_policy_says() {
             ..policy()
         };
         assert_eq!(cloud.verify(&chips_only), Err(EvidenceError::SigningKeyMismatch));
-        // The chip is still told apart from others, and must not be hidden.
+        // The chip's id still tells it apart from others, so it must not be hidden.
         cloud.report[report::CHIP_ID..][..64].fill(0);
         assert_eq!(cloud.verify(&policy()), Err(EvidenceError::DeviceHidden));
     }
@@ -285,7 +285,7 @@ fn certificates_without_the_vendors_extensions_are_refused() {
         }
     }
     let wrong: [Vec<u8>; 3] = [
-        // A version that does not fit, one that is no number, and the id of a shorter chip.
+        // A version beyond one byte, one that is not a number, and an id of the wrong length.
         extension("1.3.6.1.4.1.3704.1.3.1", false, &integer(&[1, 0])),
         extension("1.3.6.1.4.1.3704.1.3.1", false, &[4, 1, 3]),
         extension("1.3.6.1.4.1.3704.1.4", false, &[0x42; 8]),
@@ -294,7 +294,7 @@ fn certificates_without_the_vendors_extensions_are_refused() {
         let error = error_after(Product::Milan, |amd| amd.chip.extensions[place] = wrong);
         assert_eq!(error, Some(EvidenceError::NotAVendorCertificate));
     }
-    // Both a chip's and a cloud's.
+    // The extensions of both a chip's and a cloud's certificate.
     let error = error_after(Product::Milan, |amd| {
         let cloud = Amd::cloud(Product::Milan, [0; 64]);
         amd.chip.extensions.extend(cloud.chip.extensions.last().cloned());
@@ -304,7 +304,7 @@ fn certificates_without_the_vendors_extensions_are_refused() {
 
 #[test]
 fn a_chip_cannot_vouch_for_another() {
-    // A chip's key issues a certificate: it is no authority.
+    // A chip's key issues a certificate, but it is not an authority.
     let amd = amd(Product::Milan);
     let chip = amd.chip.sign(&amd.chip_key, &amd.authority_key);
     let below = CertificateDraft {
@@ -319,7 +319,7 @@ fn a_chip_cannot_vouch_for_another() {
         verify_chip_key(&chain, &amd.roots(), &lists, true, NOW_S),
         Err(EvidenceError::WrongChainLength)
     );
-    // Not even where it claims to be one, below an authority that allows none.
+    // It claims to be an authority, but the one above it allows none.
     let mut greedy = amd.clone();
     greedy.authority.extensions = vec![basic_constraints(Some(0)), issuer_usage()];
     assert!(greedy.verify(&policy()).is_ok());

@@ -1,4 +1,5 @@
-//! Measures verification of evidence in WebAssembly, which is how the chain runs it; `run.mjs` is the other half.
+//! Measures verification of evidence in WebAssembly, the form in which the chain runs it; `run.mjs` drives
+//! it.
 //!
 //! ```text
 //! ./scripts/evidence-samples /tmp/evidence
@@ -32,7 +33,7 @@ use assay_evidence::{
     vendor_roots,
 };
 
-/// Memory is given out and never taken back, until the next piece of work begins.
+/// Bump allocator: memory is freed only all at once, by [`reset`].
 struct Bump(UnsafeCell<(usize, usize)>);
 
 // SAFETY: this WebAssembly has one thread.
@@ -43,7 +44,8 @@ static BUMP: Bump = Bump(UnsafeCell::new((0, 0)));
 
 const PAGE_BYTES: usize = 65_536;
 
-// SAFETY: pieces do not overlap: `next` only grows while they are in use, and never past the memory's end.
+// SAFETY: allocations do not overlap: `next` only grows while they are in use, and never past the memory's
+// end.
 unsafe impl GlobalAlloc for Bump {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: this WebAssembly has one thread, and the reference ends with this function.
@@ -71,7 +73,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     core::arch::wasm32::unreachable()
 }
 
-/// A quote with all that it is held against.
+/// Quote with everything that its verification needs.
 struct Intel {
     quote: &'static [u8],
     chain: Vec<&'static [u8]>,
@@ -104,13 +106,13 @@ static WORLD: Shared = Shared(UnsafeCell::new(None));
 /// 2026-01-01.
 const NOW_S: u64 = 1_767_225_600;
 
-/// Where the next input is to be written.
+/// Returns the place for the next input.
 #[unsafe(no_mangle)]
 pub extern "C" fn input(length: usize) -> *mut u8 {
     Box::leak(vec![0; length].into_boxed_slice()).as_mut_ptr()
 }
 
-/// Takes the vendor's evidence and verifies all that can be kept. Returns whether that worked.
+/// Verifies the storable part of a vendor's evidence. Returns true on success.
 ///
 /// # Safety
 ///
@@ -124,14 +126,14 @@ pub unsafe extern "C" fn prepare(vendor: u32, pointer: *const u8, length: usize)
     prepare_vendor(world, vendor, &parts).is_ok().into()
 }
 
-/// Where memory stands, to be given back to [`reset`].
+/// Returns the position of the allocator, for a later [`reset`].
 #[unsafe(no_mangle)]
 pub extern "C" fn mark() -> usize {
     // SAFETY: this WebAssembly has one thread.
     unsafe { (*BUMP.0.get()).0 }
 }
 
-/// Takes back all memory that was given out since the mark.
+/// Frees all memory allocated since the mark.
 ///
 /// # Safety
 ///
@@ -142,10 +144,10 @@ pub unsafe extern "C" fn reset(mark: usize) {
     unsafe { (*BUMP.0.get()).0 = mark }
 }
 
-/// Does one piece of work; returns whether the evidence was accepted.
+/// Does one piece of work. Returns true if the evidence was accepted.
 #[unsafe(no_mangle)]
 pub extern "C" fn run(work: u32) -> u32 {
-    // SAFETY: this WebAssembly has one thread, and nobody writes while this runs.
+    // SAFETY: this WebAssembly has one thread, and nothing writes while this runs.
     let world = unsafe { &*WORLD.0.get() };
     world
         .as_ref()
@@ -153,7 +155,7 @@ pub extern "C" fn run(work: u32) -> u32 {
         .into()
 }
 
-/// Byte strings, each after its length of four bytes.
+/// Reads byte strings, each preceded by its length in four bytes.
 fn read_parts(mut bytes: &'static [u8]) -> Vec<&'static [u8]> {
     let mut parts = Vec::new();
     while let Some((length, rest)) = bytes.split_first_chunk() {
@@ -267,7 +269,7 @@ fn prepare_vendor(
     Ok(())
 }
 
-/// As many measurements as NVIDIA's files have active ones, with the values that the report has.
+/// Returns one reference measurement for each active one in NVIDIA's files, with the report's values.
 fn references(report: &GpuReport<'_>) -> Vec<Reference> {
     let reference = |component, board, version, indices: core::ops::RangeInclusive<u8>| Reference {
         component,

@@ -1,4 +1,4 @@
-//! What the prober shows to Prometheus.
+//! Prometheus metrics of the prober.
 
 use polkadot_sdk::substrate_prometheus_endpoint::{
     Counter, CounterVec, Gauge, Opts, PrometheusError, Registry, U64, register,
@@ -6,18 +6,18 @@ use polkadot_sdk::substrate_prometheus_endpoint::{
 
 use super::probe::ProbeError;
 
-/// Counters that exist whether or not anybody reads them.
+/// Counters, which exist with or without a registry.
 pub(super) struct Metrics {
-    /// Probes by what came of them.
+    /// Probes by outcome.
     probes: CounterVec<U64>,
-    /// Reports given to the pool, with those that were sent again.
+    /// Reports submitted to the pool, including resent ones.
     pub(super) reports: Counter<U64>,
     /// Machines that this validator watches in the current epoch.
     pub(super) watched: Gauge<U64>,
 }
 
 impl Metrics {
-    /// The metrics, shown in a registry if there is one.
+    /// Creates the metrics, and registers them if there is a registry.
     pub(super) fn new(registry: Option<&Registry>) -> Self {
         let metrics = Self {
             probes: CounterVec::new(
@@ -30,7 +30,7 @@ impl Metrics {
             .expect("the name and the label are valid; qed"),
             reports: Counter::new(
                 "assay_availability_reports_total",
-                "Reports given to the transaction pool",
+                "Reports submitted to the transaction pool",
             )
             .expect("the name is valid; qed"),
             watched: Gauge::new(
@@ -40,7 +40,7 @@ impl Metrics {
             .expect("the name is valid; qed"),
         };
         if let Some(Err(error)) = registry.map(|registry| metrics.register(registry)) {
-            log::warn!(target: "availability", "the metrics of probes are not shown: {error}");
+            log::warn!(target: "availability", "cannot register the metrics of probes: {error}");
         }
         metrics
     }

@@ -1,17 +1,17 @@
-//! What a validator does for availability: watches the machines that fall to it, and reports.
+//! A validator's part in availability: it probes the machines assigned to it, and reports failures.
 //!
-//! | module | is |
+//! | module | contents |
 //! |---|---|
-//! | `target` | where a probe may go |
-//! | `probe` | one question and its answer |
-//! | `plan` | an epoch: when to ask whom, and what came of it |
+//! | `target` | permitted destinations of a probe |
+//! | `probe` | one probe and the check of its answer |
+//! | `plan` | schedule and results of an epoch |
 //! | `report` | the transaction that tells the chain |
 //!
-//! A task of the node and not an off-chain worker of the runtime: a runtime can ask for a URL only, and
-//! somebody else would choose the address behind it. Everything is decided by the chain's best block: an
-//! epoch's machines are listed when the epoch begins and at each third of it, are asked at random times until
-//! shortly before its end, and the report goes out in the next epoch, part by part, until a block has it.
-//! While the chain stands still, nothing new is asked.
+//! This is a task of the node and not an off-chain worker of the runtime: a runtime can only request a URL,
+//! and the provider would choose the address behind it. The chain's best block decides everything. The
+//! machines of an epoch are listed at its beginning and at each third of it, and are probed at random times
+//! until shortly before its end. The report goes out in the next epoch, part by part, until a block includes
+//! it. While the chain stands still, no new probe begins.
 
 mod metrics;
 mod plan;
@@ -45,52 +45,48 @@ use tokio::time::{Instant, sleep_until};
 
 use self::{
     metrics::Metrics,
-    plan::{PROBES_PER_MACHINE, PlannedProbe, Watch},
+    plan::{EpochWatch, PROBES_PER_MACHINE, PlannedProbe},
     probe::{BLOCK_PATIENCE, ChainView, PROBE_TIMEOUT, ProbeError, Prober},
     target::AddressPolicy,
 };
 
-/// Most probes under way at once.
+/// Maximum number of concurrent probes.
 const MAX_IN_FLIGHT: usize = 32;
 
-/// Time before an epoch's end in which no probe begins, so that the last one ends inside.
+/// Time before an epoch's end in which no probe begins, so that the last one ends within the epoch.
 const LAST_PROBE_BEFORE_END: Duration =
     Duration::from_secs(PROBE_TIMEOUT.as_secs() + BLOCK_PATIENCE.as_secs());
 
-/// Blocks after which a report that is in no block is sent again.
+/// Blocks after which a report that no block includes is sent again.
 const RESEND_AFTER_BLOCKS: u32 = 5;
 
-/// What the prober needs of the node.
-pub(crate) struct Dependencies<Client, Pool, Sync> {
+/// ProberDependencies of [`run`].
+pub(crate) struct ProberDependencies<Client, Pool, Syncing> {
     pub(crate) client: Arc<Client>,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) sync: Sync,
+    pub(crate) sync: Syncing,
     pub(crate) keystore: KeystorePtr,
     pub(crate) chain_type: ChainType,
     pub(crate) prometheus: Option<Registry>,
 }
 
-/// Watches and reports as long as the node runs.
-pub(crate) async fn run<Client, Pool, Sync>(dependencies: Dependencies<Client, Pool, Sync>)
+/// Probes and reports as long as the node runs.
+pub(crate) async fn run<Client, Pool, Syncing>(dependencies: ProberDependencies<Client, Pool, Syncing>)
 where
-    Client: ProvideRuntimeApi<Block>
-        + HeaderBackend<Block>
-        + BlockchainEvents<Block>
-        + Send
-        + std::marker::Sync
-        + 'static,
+    Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + BlockchainEvents<Block> + Send + Sync + 'static,
     Client::Api: AvailabilityApi<Block, AccountId>,
     Pool: TransactionPool<Block = Block> + 'static,
-    Sync: SyncOracle,
+    Syncing: SyncOracle,
 {
-    // Only on a development chain are machines in the validator's own network: on all others that is an attack.
+    // Machines are in the validator's own network only on a development chain; elsewhere such an address is
+    // an attack.
     let policy = match dependencies.chain_type {
         ChainType::Development => AddressPolicy::Any,
         _ => AddressPolicy::Public,
     };
     let metrics = Metrics::new(dependencies.prometheus.as_ref());
     let mut blocks = dependencies.client.import_notification_stream();
-    let mut duty = Duty {
+    let mut duty = ProberTask {
         prober: Prober::new(policy),
         dependencies,
         metrics,
@@ -114,29 +110,29 @@ where
     }
 }
 
-/// What came of a probe.
+/// Result of a probe.
 struct Outcome {
     epoch: EpochIndex,
     index: usize,
     result: Result<(), ProbeError>,
 }
 
-/// The epoch that is being watched.
-struct Watching {
-    /// The key of the validator whose machines these are.
+/// The current epoch, with its remaining probes.
+struct CurrentEpoch {
+    /// Key of the validator to whom the machines are assigned.
     key: AvailabilityId,
-    watch: Watch,
+    watch: EpochWatch,
     began: Instant,
     /// Time from the beginning in which probes may begin.
     window: Duration,
-    /// Parts of the window that were planned.
+    /// Number of parts of the window that were planned.
     planned: u32,
-    /// Probes of those parts that are still to be made, the latest first.
+    /// Remaining probes of those parts, the latest first.
     probes: Vec<PlannedProbe>,
 }
 
-impl Watching {
-    /// Returns true when the next part of the window has come.
+impl CurrentEpoch {
+    /// Returns true if the next part of the window has begun.
     fn has_part_to_plan(&self) -> bool {
         !self.window.is_zero()
             && self.planned < PROBES_PER_MACHINE
@@ -145,7 +141,7 @@ impl Watching {
 
     /// Plans the probes of the next part of the window.
     fn plan_part(&mut self) {
-        // Those of the part before that had to wait stay in front.
+        // Delayed probes of the part before stay in front.
         self.probes
             .extend(self.watch.plan(self.planned, self.window, random_number));
         self.probes.sort_by_key(|probe| Reverse(probe.after));
@@ -153,44 +149,45 @@ impl Watching {
     }
 }
 
-/// An epoch that was watched and is to be reported.
-struct Reporting {
-    watch: Watch,
-    /// The part that was sent, and blocks until it is sent again; `None`: none was sent yet.
+/// A past epoch, whose report is pending.
+struct PendingReport {
+    watch: EpochWatch,
+    /// The last part sent; `None` before the first.
     sent: Option<SentPart>,
 }
 
-/// A part of a report that was given to the pool.
+/// Part of a report that was submitted to the pool.
 struct SentPart {
-    /// The failure that it begins behind.
+    /// The failure after which the part begins.
     after: Option<MachineId>,
     /// Blocks until it is sent again.
     resend_in: u32,
 }
 
-struct Duty<Client, Pool, Sync> {
-    dependencies: Dependencies<Client, Pool, Sync>,
+/// State of [`run`].
+struct ProberTask<Client, Pool, Syncing> {
+    dependencies: ProberDependencies<Client, Pool, Syncing>,
     prober: Prober,
     metrics: Metrics,
-    watch: Option<Watching>,
-    report: Option<Reporting>,
+    watch: Option<CurrentEpoch>,
+    report: Option<PendingReport>,
 }
 
-impl<Client, Pool, Sync> Duty<Client, Pool, Sync>
+impl<Client, Pool, Syncing> ProberTask<Client, Pool, Syncing>
 where
-    Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + Send + std::marker::Sync + 'static,
+    Client: ProvideRuntimeApi<Block> + HeaderBackend<Block> + Send + Sync + 'static,
     Client::Api: AvailabilityApi<Block, AccountId>,
     Pool: TransactionPool<Block = Block> + 'static,
-    Sync: SyncOracle,
+    Syncing: SyncOracle,
 {
-    /// When the next probe is due.
+    /// Returns the time of the next probe.
     fn next_probe(&self) -> Option<Instant> {
         let watching = self.watch.as_ref()?;
         watching.probes.last().map(|probe| watching.began + probe.after)
     }
 
-    /// The probe that is due.
-    fn begin_probe(&mut self) -> Option<impl Future<Output = Outcome> + Send + use<Client, Pool, Sync>> {
+    /// Starts the probe that is due.
+    fn begin_probe(&mut self) -> Option<impl Future<Output = Outcome> + Send + use<Client, Pool, Syncing>> {
         let watching = self.watch.as_mut()?;
         let PlannedProbe { index, .. } = watching.probes.pop()?;
         let machine = watching.watch.machine(index)?.clone();
@@ -218,19 +215,19 @@ where
             .map(|watching| &mut watching.watch)
             .into_iter()
             .chain(self.report.as_mut().map(|report| &mut report.watch));
-        // One that ended after its report went out is of no use any more.
+        // A result that arrives after its epoch's report was sent is dropped.
         for watch in watches.filter(|watch| watch.epoch == outcome.epoch) {
             watch.note(outcome.index, outcome.result.is_ok());
         }
     }
 
     async fn on_best_block(&mut self, at: Hash) {
-        // A node that is behind knows neither the epoch nor its machines.
+        // While the node syncs it knows neither the epoch nor its machines.
         if self.dependencies.sync.is_major_syncing() {
             return;
         }
         if let Err(error) = self.follow(at).await {
-            log::warn!(target: "availability", "the runtime could not be asked what to watch: {error}");
+            log::warn!(target: "availability", "cannot ask the runtime for assignments: {error}");
         }
     }
 
@@ -248,8 +245,8 @@ where
         self.report_epoch(at, &keys).await
     }
 
-    /// Begins to watch the current epoch, if the key's holder is a validator in it and does not watch it
-    /// already; then plans it part by part, each for the machines as they are when it begins.
+    /// Begins to watch the current epoch if the key's holder is a validator in it and does not watch it yet.
+    /// Then plans it part by part, each with the machines listed at its beginning.
     fn watch_epoch(&mut self, at: Hash, key: &AvailabilityId) -> Result<(), ApiError> {
         let api = self.dependencies.client.runtime_api();
         // No machine has the greatest number: this page is empty and costs little.
@@ -269,14 +266,14 @@ where
             }
             return Ok(());
         }
-        let watch = Watch::new(now.epoch, assigned_machines(&*self.dependencies.client, at, key)?);
+        let watch = EpochWatch::new(now.epoch, assigned_machines(&*self.dependencies.client, at, key)?);
         let window = Duration::from_millis(now.remaining_ms).saturating_sub(LAST_PROBE_BEFORE_END);
         log::info!(
             target: "availability",
             "👀 Watching {} machines in epoch {} for {} s", watch.len(), watch.epoch, window.as_secs()
         );
         self.metrics.watched.set(watch.len() as u64);
-        let mut watching = Watching {
+        let mut watching = CurrentEpoch {
             key: key.clone(),
             watch,
             began: Instant::now(),
@@ -287,14 +284,14 @@ where
         if watching.has_part_to_plan() {
             watching.plan_part();
         }
-        self.report = self.watch.replace(watching).map(|watched| Reporting {
+        self.report = self.watch.replace(watching).map(|watched| PendingReport {
             watch: watched.watch,
             sent: None,
         });
         Ok(())
     }
 
-    /// Sends the report that is due, part by part, each until a block has it.
+    /// Sends the report that is due, part by part, each until a block includes it.
     async fn report_epoch(&mut self, at: Hash, keys: &[AvailabilityId]) -> Result<(), ApiError> {
         let Some(reporting) = &mut self.report else {
             return Ok(());
@@ -307,7 +304,7 @@ where
             due = due.or(of_key.filter(|due| due.epoch == epoch).map(|due| (key, due)));
         }
         let Some((key, due)) = due else {
-            // A block has it, or it is too late.
+            // A block includes it, or it is too late.
             self.report = None;
             return Ok(());
         };
@@ -319,7 +316,7 @@ where
             self.report = None;
             return Ok(());
         }
-        // The next part goes out in the block after the one that has the part before.
+        // The next part goes out in the block after the one that includes the part before.
         let sent = reporting.sent.as_mut().filter(|sent| sent.after == due.after);
         if let Some(sent) = sent.filter(|sent| sent.resend_in > 0) {
             sent.resend_in -= 1;
@@ -330,7 +327,7 @@ where
             resend_in: RESEND_AFTER_BLOCKS,
         });
         let failures = reporting.watch.failures(due.after, due.max_failures as usize);
-        let parts = report::Parts {
+        let parts = report::ReportContext {
             client: &**client,
             pool: &*self.dependencies.pool,
             keystore: &self.dependencies.keystore,
@@ -354,8 +351,8 @@ where
     }
 }
 
-/// The machines that fall to the key's holder in the current epoch, as they are in a block: as many as one
-/// can watch.
+/// Returns the machines assigned to the key's holder in the current epoch, as of a block: as many as one
+/// validator can watch.
 fn assigned_machines<Client>(
     client: &Client,
     at: Hash,
@@ -384,7 +381,7 @@ where
     Ok(machines)
 }
 
-/// The chain as this node has it.
+/// View of the chain by this node.
 struct NodeView<Client>(Arc<Client>);
 
 impl<Client: HeaderBackend<Block> + Send + Sync> ChainView for NodeView<Client> {
@@ -398,7 +395,7 @@ impl<Client: HeaderBackend<Block> + Send + Sync> ChainView for NodeView<Client> 
     }
 }
 
-/// A number that nobody can foresee.
+/// Returns an unpredictable number.
 fn random_number() -> u32 {
     getrandom::u32().expect("the system has randomness; qed")
 }

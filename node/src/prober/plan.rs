@@ -1,29 +1,29 @@
-//! What a validator watches in an epoch: when to ask whom, and what came of it. Knows no clock and no network.
+//! Plan of an epoch for one validator: times of the probes, and their results. Uses no clock and no network.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use assay_primitives::{availability::AssignedMachine, clock::EpochIndex, machine::MachineId};
 use assay_runtime::{AccountId, configs::market::MAX_FAILURES_PER_EPOCH};
 
-/// How often each machine is asked in an epoch, so that one lost packet is no outage.
+/// Probes of each machine in an epoch: several, so that one lost packet is no outage.
 pub(super) const PROBES_PER_MACHINE: u32 = 3;
 
-/// Most machines that are watched in an epoch, as many as a report can list; twice what falls to one of 200
-/// validators in a network of 40,000. What is beyond is not asked, and so is accused of nothing.
+/// Maximum number of machines watched in an epoch, as many as a report can list; twice the share of one of
+/// 200 validators in a network of 40,000. Further machines are not probed, and so not reported.
 pub(super) const MAX_WATCHED: usize = MAX_FAILURES_PER_EPOCH as usize;
 
-/// A probe to be made.
+/// Scheduled probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PlannedProbe {
-    /// When, from the beginning of the watch.
+    /// Time from the beginning of the watch.
     pub(super) after: Duration,
-    /// Place of the machine in [`Watch::machines`].
+    /// Index of the machine in [`EpochWatch::machines`].
     pub(super) index: usize,
 }
 
-/// An epoch as one validator sees it.
-pub(super) struct Watch {
-    /// The epoch.
+/// An epoch's machines and results, as one validator sees them.
+pub(super) struct EpochWatch {
+    /// Index of the epoch.
     pub(super) epoch: EpochIndex,
     machines: Vec<Watched>,
 }
@@ -48,26 +48,26 @@ impl Watched {
     }
 }
 
-impl Watch {
-    /// The watch of an epoch in which nothing was asked yet.
+impl EpochWatch {
+    /// Creates the watch of an epoch, without results.
     pub(super) fn new(epoch: EpochIndex, machines: Vec<AssignedMachine<AccountId>>) -> Self {
         let machines = machines.into_iter().take(MAX_WATCHED).map(Watched::new).collect();
         Self { epoch, machines }
     }
 
-    /// How many machines are watched.
+    /// Returns the number of machines.
     pub(super) fn len(&self) -> usize {
         self.machines.len()
     }
 
-    /// A machine of this watch.
+    /// Returns the machine at an index.
     pub(super) fn machine(&self, index: usize) -> Option<&AssignedMachine<AccountId>> {
         self.machines.get(index).map(|watched| &watched.machine)
     }
 
-    /// Takes over what changed since the machines were listed: where and by which key they answer, so that
-    /// who moves does not miss the rest of the epoch; and, before part `part` of the window, who joined since
-    /// and can still be asked more than once.
+    /// Updates the list of machines. Takes new endpoints and keys, so that a machine that moves can still
+    /// answer in this epoch. Before part `part` of the window, also adds machines that joined since, if they
+    /// can still be probed more than once.
     pub(super) fn refresh(&mut self, part: u32, machines: Vec<AssignedMachine<AccountId>>) {
         let places: BTreeMap<_, _> = (0..)
             .zip(&self.machines)
@@ -86,11 +86,11 @@ impl Watch {
         }
     }
 
-    /// Times of the probes of part `part` of `window`, the earliest first.
+    /// Returns the times of the probes of part `part` of `window`, the earliest first.
     ///
-    /// The window has as many equal parts as a machine is asked times, and each machine is asked once at a random time
-    /// of each part: never twice at once, and nobody can tell when it is enough to be there. `random` gives numbers
-    /// whose every value is as likely.
+    /// The window has as many equal parts as each machine has probes. Each machine is probed once at a random
+    /// time of each part, so probes of a machine never overlap and it cannot predict when to be up. `random`
+    /// returns uniformly distributed numbers.
     pub(super) fn plan(
         &self,
         part: u32,
@@ -108,7 +108,7 @@ impl Watch {
         probes
     }
 
-    /// Notes what a probe saw.
+    /// Records the result of a probe.
     pub(super) fn note(&mut self, index: usize, is_seen: bool) {
         if let Some(watched) = self.machines.get_mut(index) {
             let count = if is_seen {
@@ -120,14 +120,14 @@ impl Watch {
         }
     }
 
-    /// Whether enough was seen to report: a validator that slept through the epoch must not say that all was well.
+    /// Returns true if enough was probed to report: a validator that slept through the epoch must not report
+    /// that all was well.
     pub(super) fn is_reportable(&self) -> bool {
         let asked = self.machines.iter().filter(|watched| watched.is_asked()).count();
         asked * 2 >= self.machines.len()
     }
 
-    /// The machines behind `after` that were missed more often than seen, by identifier: the first `max` of
-    /// them.
+    /// Returns the first `max` machines after `after`, by number, that failed more probes than they passed.
     pub(super) fn failures(&self, after: Option<MachineId>, max: usize) -> Vec<MachineId> {
         let mut failures: Vec<_> = self
             .machines
@@ -147,16 +147,16 @@ impl Watch {
 mod tests {
     use super::*;
 
-    fn watch(machines: u64) -> Watch {
+    fn watch(machines: u64) -> EpochWatch {
         let machine = |machine| AssignedMachine {
             machine,
             endpoint: b"http://1.1.1.1".to_vec().try_into().unwrap(),
             worker_key: AccountId::new([1; 32]),
         };
-        Watch::new(4, (0..machines).map(machine).collect())
+        EpochWatch::new(4, (0..machines).map(machine).collect())
     }
 
-    /// Numbers that are spread over the whole range.
+    /// Returns a source of numbers spread over the whole range.
     fn dice() -> impl FnMut() -> u32 {
         let mut state = 1_u32;
         move || {
@@ -249,7 +249,7 @@ mod tests {
         watch.refresh(2, vec![moved.clone()]);
         assert_eq!(watch.machine(1), Some(&moved));
         assert_eq!(watch.len(), 3);
-        // What was seen of it stays seen.
+        // Earlier results of the machine stay.
         watch.note(1, false);
         assert!(watch.failures(None, 10).is_empty());
     }

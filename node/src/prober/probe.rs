@@ -1,4 +1,4 @@
-//! One probe: a question over HTTP, and whether the answer is the machine's.
+//! A probe: a request over HTTP, and the check of the machine's answer.
 
 use std::{error::Error, time::Duration};
 
@@ -19,40 +19,40 @@ use serde::Deserialize;
 
 use super::target::{AddressPolicy, GuardedResolver, TargetError, probe_uri};
 
-/// Longest time from asking for the machine's address to the last byte of its answer.
+/// Maximum time from the resolution of the machine's address to the last byte of its answer.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time after which a block that was not known is looked for again: the worker's node may have heard of it first.
+/// Time after which an unknown block is looked up again: the worker's node may have received it first.
 pub(super) const BLOCK_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Longest body that is read, in bytes. An answer has about 250.
+/// Maximum length of a body in bytes. An answer has about 250.
 const MAX_ANSWER_BYTES: usize = 1_024;
 
-/// Longest head of an answer, in bytes.
+/// Maximum length of the head of an answer in bytes.
 const MAX_HEAD_BYTES: usize = 8 * 1_024;
 
-/// Who a validator's probes are from, for whoever reads a worker's log.
+/// User agent of the probes, for the operator who reads a worker's log.
 const USER_AGENT: &str = concat!("assay-node/", env!("CARGO_PKG_VERSION"));
 
-/// Why a machine counts as not seen by a probe.
+/// Reason for which a probe of a machine failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
-    /// There is nowhere to ask.
+    /// The endpoint cannot be probed.
     #[error(transparent)]
     Target(#[from] TargetError),
-    /// No answer came, or none in time.
+    /// No answer came within the time limit.
     #[error("no answer: {0}")]
     NoAnswer(String),
-    /// The answer is none that a worker in order gives.
+    /// The answer has a status that a healthy worker never returns.
     #[error("the answer has status {0}")]
     Status(StatusCode),
-    /// The answer cannot be read.
-    #[error("the answer is no answer to a probe: {0}")]
+    /// The answer cannot be parsed.
+    #[error("the answer is malformed: {0}")]
     Unreadable(String),
-    /// The answer is another machine's.
+    /// Another machine answered.
     #[error("machine {0} answered")]
     OtherMachine(MachineId),
-    /// The signature is not by the machine's worker key, or of other bytes.
+    /// The signature is not by the machine's worker key, or covers other bytes.
     #[error("the signature does not fit")]
     BadSignature,
     /// The worker's node follows another fork, or none.
@@ -61,19 +61,20 @@ pub(super) enum ProbeError {
     /// The worker's node is behind.
     #[error("the worker is {0} blocks behind")]
     Behind(u32),
-    /// This validator cannot check the machine's certificate. The only reason that is not the machine's.
+    /// This validator cannot check the machine's certificate. The only cause that is not the machine's.
     #[error(
         "this machine has no root certificates; install the package ca-certificates to probe https endpoints"
     )]
     NoRoots,
 }
 
-/// What a probe needs to know of the chain.
+/// Facts about the chain that a probe needs.
 pub(super) trait ChainView: Send + Sync {
-    /// Hash of the first block.
+    /// Returns the hash of the genesis block.
     fn genesis_hash(&self) -> [u8; 32];
 
-    /// How many blocks a block is behind the best one; `None` for one that this node does not know.
+    /// Returns the number of blocks from a block to the best one; `None` if this node does not know the
+    /// block.
     fn block_age(&self, hash: [u8; 32]) -> Option<u32>;
 }
 
@@ -84,7 +85,7 @@ struct Answer {
     signature: String,
 }
 
-/// Asks machines. Follows no redirects, keeps no connections.
+/// HTTP client for probes. Follows no redirects, keeps no connections.
 #[derive(Clone)]
 pub(super) struct Prober {
     client: Client<HttpsConnector<HttpConnector<GuardedResolver>>, Empty<Bytes>>,
@@ -93,10 +94,10 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// A prober that goes where the policy allows.
+    /// Creates a prober that connects only where the policy allows.
     pub(super) fn new(policy: AddressPolicy) -> Self {
         let mut roots = rustls::RootCertStore::empty();
-        // Certificates that cannot be read are passed over: one bad file must not blind a validator.
+        // Unreadable certificates are skipped: one bad file must not stop a validator's probes.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let has_roots = !roots.is_empty();
         let tls = rustls::ClientConfig::builder()
@@ -121,7 +122,7 @@ impl Prober {
         }
     }
 
-    /// Asks once. Succeeds if the machine itself answered, in time, and its worker follows the chain.
+    /// Probes once. Succeeds if the machine itself answered in time and its worker follows the chain.
     pub(super) async fn probe(
         &self,
         machine: &AssignedMachine<AccountId>,
@@ -167,7 +168,7 @@ impl Prober {
     }
 }
 
-/// Checks who answered and what it signed; gives the block that it named.
+/// Checks the sender and the signature of an answer; returns the block that it names.
 fn check_signed(
     body: &[u8],
     machine: &AssignedMachine<AccountId>,
@@ -189,7 +190,7 @@ fn check_signed(
     Ok(best_block)
 }
 
-/// Checks that a worker which names this block as its best follows the chain.
+/// Checks that a worker with this best block follows the chain.
 async fn check_block(best_block: [u8; 32], chain: &dyn ChainView) -> Result<(), ProbeError> {
     let age = match chain.block_age(best_block) {
         Some(age) => Some(age),
@@ -204,7 +205,7 @@ async fn check_block(best_block: [u8; 32], chain: &dyn ChainView) -> Result<(), 
     }
 }
 
-/// Bytes from hexadecimal digits after `0x`.
+/// Decodes hexadecimal digits after `0x`.
 fn bytes<const N: usize>(text: &str) -> Result<[u8; N], ProbeError> {
     let mut bytes = [0; N];
     text.strip_prefix("0x")
@@ -213,7 +214,7 @@ fn bytes<const N: usize>(text: &str) -> Result<[u8; N], ProbeError> {
         .ok_or_else(|| ProbeError::Unreadable(format!("expected 0x and {} hexadecimal digits", 2 * N)))
 }
 
-/// An error with everything that caused it: the outermost alone says little.
+/// Returns an error with all its causes: the outermost alone says little.
 fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -264,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A server that gives every connection the same bytes, then waits or hangs up, and counts connections.
+    /// Server that sends every connection the same bytes, then waits or hangs up, and counts connections.
     struct Server {
         address: SocketAddr,
         connections: Arc<AtomicUsize>,
@@ -320,7 +321,7 @@ mod tests {
         Prober::new(policy).probe(&machine, NONCE, &Chain).await
     }
 
-    /// An answer in order, but for what a test changes in what is signed.
+    /// Returns a valid answer, except for the signed contents that a test changes.
     fn answer(nonce: [u8; 32], machine: MachineId, block: [u8; 32], signer: &sr25519::Pair) -> String {
         let signature = signer.sign(&probe_message(&GENESIS, &nonce, machine, &block));
         format!(
@@ -345,7 +346,7 @@ mod tests {
                 answer(NONCE, MACHINE, FRESH_BLOCK, &other),
                 "the signature does not fit",
             ),
-            // An answer to an earlier probe, played again.
+            // A replayed answer to an earlier probe.
             (
                 answer([0; 32], MACHINE, FRESH_BLOCK, &worker()),
                 "the signature does not fit",
@@ -427,7 +428,7 @@ mod tests {
 
     #[tokio::test]
     async fn machine_that_says_nothing_is_not_waited_for() {
-        // Neither when it is silent from the start, nor when it stops in the middle of its answer.
+        // Silent from the start, and silent in the middle of its answer.
         for beginning in ["", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{"] {
             let server = Server::start(beginning.as_bytes().to_vec(), false).await;
             let began = std::time::Instant::now();
@@ -441,7 +442,8 @@ mod tests {
     async fn own_network_is_never_connected_to() {
         let server = Server::json(answer(NONCE, MACHINE, FRESH_BLOCK, &worker())).await;
         let port = server.address.port();
-        // Written out, as a name, and in forms that only the system's resolver takes for the loopback address.
+        // The loopback address in plain form, as a name, and in forms that only the system's resolver
+        // accepts.
         for host in [
             "127.0.0.1",
             "localhost",
@@ -464,7 +466,7 @@ mod tests {
             }
         }
         assert_eq!(server.connections(), 0);
-        // The same server is found where that is allowed.
+        // The same server is reached if the policy allows it.
         server.probe(AddressPolicy::Any).await.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Signs a report with the validator's session key and gives it to the pool.
+//! Signs a report with the validator's session key and submits it to the pool.
 
 use assay_primitives::{
     api::AvailabilityApi,
@@ -13,33 +13,33 @@ use polkadot_sdk::{
     sp_keystore::{Keystore, KeystorePtr},
 };
 
-/// Why a report did not go out. It is tried again a few blocks later.
+/// Reason why a report was not sent. It is sent again a few blocks later.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReportError {
     /// The keystore lost the key, or cannot use it.
     #[error("the keystore has no key to sign with: {0}")]
     Keystore(String),
-    /// The runtime could not be asked.
-    #[error("the runtime could not be asked: {0}")]
+    /// The call of the runtime failed.
+    #[error("the call of the runtime failed: {0}")]
     Runtime(#[from] polkadot_sdk::sp_api::ApiError),
-    /// The runtime does not take so many failures.
-    #[error("the runtime takes no report with {0} failures")]
+    /// The runtime does not accept so many failures.
+    #[error("the runtime accepts no report with {0} failures")]
     TooLong(usize),
     /// The pool refused it.
     #[error("the pool refused it: {0}")]
     Pool(String),
 }
 
-/// What sending a report needs of the node.
-pub(super) struct Parts<'a, Client, Pool> {
+/// ReportContext of the node that sending a report needs.
+pub(super) struct ReportContext<'a, Client, Pool> {
     pub(super) client: &'a Client,
     pub(super) pool: &'a Pool,
     pub(super) keystore: &'a KeystorePtr,
 }
 
-/// Signs the report, or the part of it that is due, and gives it to the pool.
+/// Signs the report, or the part of it that is due, and submits it to the pool.
 pub(super) async fn send<Client, Pool>(
-    parts: Parts<'_, Client, Pool>,
+    context: ReportContext<'_, Client, Pool>,
     at: Hash,
     key: &AvailabilityId,
     due: ReportDue,
@@ -50,7 +50,7 @@ where
     Client::Api: AvailabilityApi<Block, AccountId>,
     Pool: TransactionPool<Block = Block>,
 {
-    let genesis_hash = parts.client.info().genesis_hash;
+    let genesis_hash = context.client.info().genesis_hash;
     let message = report_message(
         genesis_hash.as_ref(),
         due.epoch,
@@ -58,12 +58,12 @@ where
         due.after,
         failures,
     );
-    let signature = parts
+    let signature = context
         .keystore
         .sr25519_sign(AVAILABILITY_KEY_TYPE, key.as_ref(), &message)
         .map_err(|error| ReportError::Keystore(error.to_string()))?
         .ok_or_else(|| ReportError::Keystore("it is gone".to_owned()))?;
-    let transaction = parts
+    let transaction = context
         .client
         .runtime_api()
         .report_transaction(
@@ -75,7 +75,7 @@ where
             signature.into(),
         )?
         .ok_or(ReportError::TooLong(failures.len()))?;
-    parts
+    context
         .pool
         .submit_one(at, TransactionSource::Local, transaction)
         .await

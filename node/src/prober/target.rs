@@ -1,7 +1,8 @@
-//! Where a probe may go: the URL that a provider wrote down, and the addresses that it must not lead to.
+//! Permitted targets of a probe: the provider's URL, and the addresses that it must not lead to.
 //!
-//! A provider chooses its endpoint, and the answer of its name server, and could point both at the validator's own
-//! network. So the address that is connected to is looked at, after names were resolved, and no other is used.
+//! A provider chooses its endpoint and the answer of its name server, and could point both at the validator's
+//! own network. So the check applies to the address after name resolution, and the probe connects to no
+//! other.
 
 use std::{
     future::Future,
@@ -16,40 +17,40 @@ use assay_primitives::{availability::PROBE_PATH, network::is_public};
 use hyper::Uri;
 use hyper_util::client::legacy::connect::dns::Name;
 
-/// Most addresses of a name that are tried.
+/// Maximum number of a name's addresses that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// Which addresses may be probed.
+/// Policy for the addresses of probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AddressPolicy {
-    /// Only those of the public network.
+    /// Only addresses of the public network.
     Public,
-    /// Any: for a development chain, whose machines are on the validator's own.
+    /// Any address: for a development chain, whose machines are in the validator's own network.
     Any,
 }
 
 impl AddressPolicy {
-    /// Whether a probe may go to the address.
+    /// Returns true if a probe may connect to the address.
     pub(super) fn allows(self, address: IpAddr) -> bool {
         self == Self::Any || is_public(address)
     }
 }
 
-/// Why an endpoint is not probed. All of these count as no answer: the endpoint is the provider's to choose.
+/// Reason why an endpoint is not probed. All count as no answer: the provider chose the endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TargetError {
-    /// Nothing that can be asked by HTTP.
+    /// The endpoint is not a URL for HTTP.
     #[error("the endpoint is no URL of the form http[s]://host[:port][/path]")]
     NotUrl,
-    /// An address that no stranger may have a validator connect to.
+    /// A validator must not connect to the address for a stranger.
     #[error("the endpoint leads to {0}, which is not an address of the public network")]
     Refused(IpAddr),
 }
 
-/// The URL of a probe to the machine behind an endpoint.
+/// Returns the URL of a probe to the machine behind an endpoint.
 pub(super) fn probe_uri(endpoint: &[u8], nonce_hex: &str, policy: AddressPolicy) -> Result<Uri, TargetError> {
     let endpoint = std::str::from_utf8(endpoint).map_err(|_| TargetError::NotUrl)?;
-    // A query or a fragment would swallow our path, and credentials are nobody's to send.
+    // A query or a fragment would swallow the probe's path, and credentials must not be sent.
     if endpoint.contains(['?', '#', '@']) {
         return Err(TargetError::NotUrl);
     }
@@ -57,7 +58,7 @@ pub(super) fn probe_uri(endpoint: &[u8], nonce_hex: &str, policy: AddressPolicy)
     let (Some(scheme @ ("http" | "https")), Some(authority)) = (base.scheme_str(), base.authority()) else {
         return Err(TargetError::NotUrl);
     };
-    // A port that is no number of 16 bits goes unnoticed until somebody connects.
+    // The parser accepts a port beyond 16 bits; it would fail only when connecting.
     let has_port = authority.as_str().len() > authority.host().len();
     if has_port && authority.port_u16().is_none() {
         return Err(TargetError::NotUrl);
@@ -67,7 +68,7 @@ pub(super) fn probe_uri(endpoint: &[u8], nonce_hex: &str, policy: AddressPolicy)
         .parse()
         .map_err(|_| TargetError::NotUrl)?;
     let host = authority.host();
-    // An address that is written out is connected to without asking a resolver.
+    // A literal address is connected to without a resolver.
     let literal = host
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
@@ -80,8 +81,8 @@ pub(super) fn probe_uri(endpoint: &[u8], nonce_hex: &str, policy: AddressPolicy)
     Ok(uri)
 }
 
-/// Resolves names with the system's resolver and keeps only addresses that may be probed. Connections are made to what
-/// comes out of this and to nothing else, so a name that changes its mind between two questions gains nothing.
+/// Resolves names with the system's resolver and returns only addresses that may be probed. The prober
+/// connects to these only, so a name whose address changes between two lookups gains nothing.
 #[derive(Clone)]
 pub(super) struct GuardedResolver(pub(super) AddressPolicy);
 
@@ -97,14 +98,14 @@ impl tower_service::Service<Name> for GuardedResolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let policy = self.0;
         Box::pin(async move {
-            // The port is the connector's to set.
+            // The connector sets the port.
             let addresses = tokio::net::lookup_host((name.as_str(), 0)).await?;
             Ok(allowed(addresses, policy)?.into_iter())
         })
     }
 }
 
-/// Those addresses of a name that may be connected to; an error if there are none.
+/// Returns the addresses of a name that may be connected to; fails if there are none.
 fn allowed(
     addresses: impl Iterator<Item = SocketAddr>,
     policy: AddressPolicy,

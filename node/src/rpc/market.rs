@@ -1,4 +1,4 @@
-//! The market's JSON-RPC methods. Requirements and offers are written as `assay_primitives::market` says.
+//! JSON-RPC methods of the market. `assay_primitives::market` defines the format of requirements and offers.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -24,10 +24,10 @@ use polkadot_sdk::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Offers on a page when the caller does not say how many.
+/// Default number of offers on a page.
 const DEFAULT_PAGE_OFFERS: u32 = 20;
 
-/// How a search is answered.
+/// Options of a search.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -36,13 +36,13 @@ const DEFAULT_PAGE_OFFERS: u32 = 20;
     bound = "Hash: Deserialize<'de>"
 )]
 pub(crate) struct FindOptions<Hash> {
-    /// Most offers wanted; 20 unless told, at most 100.
+    /// Maximum number of offers: 20 by default, at most 100.
     limit: u32,
-    /// `next` of the page before.
+    /// Start of the page: `next` of the page before.
     cursor: Option<Cursor>,
-    /// Whether to tell which machines were passed over, and why.
+    /// True to return the machines that were passed over, with reasons.
     explain: bool,
-    /// The block whose state is searched; the best one unless told. Pages of one block fit together exactly.
+    /// Block whose state is searched; by default the best one. Pages of one block fit together exactly.
     at: Option<Hash>,
 }
 
@@ -57,22 +57,23 @@ impl<Hash> Default for FindOptions<Hash> {
     }
 }
 
-/// A page of offers, best first: by uptime, then by price.
+/// Page of offers, best first: by uptime, then by price.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FoundMachines<Hash, AccountId> {
-    /// The block whose state was searched.
+    /// Block whose state was searched.
     at: Hash,
     /// Machines that meet every requirement.
     offers: Vec<MachineView<AccountId>>,
-    /// Where to go on; `null` after the last. A page may be short, even empty, and still have a next one.
+    /// Start of the next page; `null` after the last. A page may be short, even empty, and still have a next
+    /// one.
     next: Option<Cursor>,
-    /// Machines that were looked at and not offered, and why; only on request.
+    /// Examined machines that are not offered, with reasons; only on request.
     #[serde(skip_serializing_if = "Option::is_none")]
     passed_over: Option<Vec<PassedOver>>,
 }
 
-/// How a list of open orders is answered.
+/// Options of a list of open orders.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(
     rename_all = "camelCase",
@@ -81,11 +82,11 @@ pub(crate) struct FoundMachines<Hash, AccountId> {
     bound = "Hash: Deserialize<'de>"
 )]
 pub(crate) struct OrderOptions<Hash> {
-    /// Most orders wanted; 100 unless told, at most 100.
+    /// Maximum number of orders: 100 by default and at most.
     limit: u32,
-    /// `next` of the page before.
+    /// Start of the page: `next` of the page before.
     cursor: Option<JobId>,
-    /// The block whose state is looked at; the best one unless told.
+    /// Block whose state is read; by default the best one.
     at: Option<Hash>,
 }
 
@@ -99,22 +100,23 @@ impl<Hash> Default for OrderOptions<Hash> {
     }
 }
 
-/// A page of open orders.
+/// Page of open orders.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FoundOrders<Hash> {
-    /// The block whose state was looked at.
+    /// Block whose state was read.
     at: Hash,
     /// Orders that the machine can take, at its ask or more.
     orders: Vec<OpenOrder>,
-    /// Where to go on; `null` after the last. A page may be short, even empty, and still have a next one.
+    /// Start of the next page; `null` after the last. A page may be short, even empty, and still have a next
+    /// one.
     next: Option<JobId>,
 }
 
-/// The methods.
+/// Methods of the market.
 #[rpc(server)]
 pub(crate) trait MarketApi<Hash, AccountId> {
-    /// Machines that meet the requirements, best first.
+    /// Returns machines that meet the requirements, best first.
     #[method(name = "assay_findMachines", blocking)]
     fn find_machines(
         &self,
@@ -122,11 +124,11 @@ pub(crate) trait MarketApi<Hash, AccountId> {
         options: Option<FindOptions<Hash>>,
     ) -> RpcResult<FoundMachines<Hash, AccountId>>;
 
-    /// One machine; `null` where there is no such machine.
+    /// Returns a machine; `null` if it does not exist.
     #[method(name = "assay_machine", blocking)]
     fn machine(&self, machine: MachineId, at: Option<Hash>) -> RpcResult<Option<MachineView<AccountId>>>;
 
-    /// What a machine does not meet of the requirements; `null` where there is no such machine.
+    /// Returns the requirements that a machine does not meet; `null` if it does not exist.
     #[method(name = "assay_explain", blocking)]
     fn explain(
         &self,
@@ -135,7 +137,7 @@ pub(crate) trait MarketApi<Hash, AccountId> {
         at: Option<Hash>,
     ) -> RpcResult<Option<Vec<Mismatch>>>;
 
-    /// Open orders that a machine meets and whose price has reached its ask.
+    /// Returns open orders whose requirements a machine meets and whose price has reached its ask.
     #[method(name = "assay_openOrders", blocking)]
     fn open_orders(
         &self,
@@ -144,7 +146,7 @@ pub(crate) trait MarketApi<Hash, AccountId> {
     ) -> RpcResult<FoundOrders<Hash>>;
 }
 
-/// Answers from the runtime.
+/// Implementation that calls the runtime.
 pub(crate) struct Market<Client, Block> {
     client: Arc<Client>,
     _block: PhantomData<Block>,
@@ -242,12 +244,12 @@ impl<Client: HeaderBackend<Block>, Block: BlockT> Market<Client, Block> {
     }
 }
 
-/// The node could not ask its runtime: an unknown block, or one whose state is gone.
+/// Converts a failed call of the runtime: the block is unknown, or its state was pruned.
 fn internal(error: polkadot_sdk::sp_api::ApiError) -> ErrorObjectOwned {
     ErrorObjectOwned::owned(INTERNAL_ERROR_CODE, error.to_string(), None::<()>)
 }
 
-/// The search makes no sense: says what is wrong, and what would be right.
+/// Converts the refusal of a search; the text says what is wrong and what is valid.
 fn refused(error: FindError, requirements: &Requirements) -> ErrorObjectOwned {
     let message = match error {
         FindError::UnknownGpuType => format!(

@@ -1,4 +1,5 @@
-//! The JSON-RPC methods that the node adds to the SDK's own (system, chain, state, author, chainHead, chainSpec, ...).
+//! JSON-RPC methods that the node adds to the SDK's (system, chain, state, author, chainHead, chainSpec,
+//! ...).
 
 mod market;
 
@@ -27,8 +28,8 @@ use polkadot_sdk::{
     substrate_frame_rpc_system,
 };
 
-/// What the methods need of the node.
-pub(crate) struct Dependencies<Client, Pool, Chain, Backend> {
+/// RpcDependencies of [`methods`].
+pub(crate) struct RpcDependencies<Client, Pool, Chain, Backend> {
     pub(crate) client: Arc<Client>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) select_chain: Chain,
@@ -37,7 +38,7 @@ pub(crate) struct Dependencies<Client, Pool, Chain, Backend> {
     pub(crate) grandpa: GrandpaDependencies<Backend>,
 }
 
-/// What the methods about finality need.
+/// RpcDependencies of the methods about finality.
 pub(crate) struct GrandpaDependencies<Backend> {
     pub(crate) voter_state: SharedVoterState,
     pub(crate) authority_set: SharedAuthoritySet<Hash, BlockNumber>,
@@ -46,9 +47,9 @@ pub(crate) struct GrandpaDependencies<Backend> {
     pub(crate) finality_proofs: Arc<FinalityProofProvider<Backend, Block>>,
 }
 
-/// All methods that the node adds.
+/// Returns all methods that the node adds.
 pub(crate) fn methods<Client, Pool, Chain, Backend>(
-    dependencies: Dependencies<Client, Pool, Chain, Backend>,
+    dependencies: RpcDependencies<Client, Pool, Chain, Backend>,
 ) -> Result<RpcModule<()>, Box<dyn std::error::Error + Send + Sync>>
 where
     Client: ProvideRuntimeApi<Block>
@@ -73,7 +74,7 @@ where
     use sc_consensus_grandpa_rpc::{Grandpa, GrandpaApiServer};
     use substrate_frame_rpc_system::{System, SystemApiServer};
 
-    let Dependencies {
+    let RpcDependencies {
         client,
         pool,
         select_chain,

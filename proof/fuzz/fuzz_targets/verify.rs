@@ -1,4 +1,4 @@
-//! Whatever the bytes are, the verifier neither panics nor accepts them, and decoding and encoding agree.
+//! Fuzz target: the verifier neither panics nor accepts random bytes, and decoding and encoding agree.
 //!
 //! ```text
 //! cargo install cargo-fuzz
@@ -20,7 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     else {
         return;
     };
-    // As they came they have to be refused or survive the look at the lengths.
+    // Unchanged parameters must be refused, or pass the checks of lengths.
     let _ = (params.is_valid(), params.passes(), params.verification_double_rounds(), params.proof_bytes());
     let proof = SlotProof::decode_exact(input);
     if let Some(proof) = &proof {
@@ -49,7 +49,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(params.is_valid());
     assert!(claim(params).verify_encoded(input).is_err());
     if let Some(proof) = proof {
-        // The shape that the bytes have, so that lanes and paths are computed too.
+        // With the shape of the given proof, so that lanes and paths are computed too.
         params.openings = proof.openings.len() as u8;
         params.lanes_log2 = proof.openings.first().map_or(0, |siblings| siblings.len() as u8);
         assert!(claim(params).verify(&proof).is_err());

@@ -1,4 +1,4 @@
-//! Provers: the one interface of all back ends, and the back end for CPUs.
+//! Provers: the common interface of all back ends, and the back end for CPUs.
 //!
 //! ```
 //! use assay_proof::{ChallengeParams, SlotClaim, prover::{CpuProver, Prover}, seed};
@@ -11,7 +11,7 @@
 //!
 //! let mut prover = CpuProver::new(Default::default())?;
 //! let commitment = prover.commit(&params, &seed, &())?;
-//! // The root is on chain, and later there is randomness that chooses the openings.
+//! // The root goes on chain; later a block's randomness chooses the openings.
 //! let claim = SlotClaim {
 //!     params, seed, opening_randomness: [3; 32], machine_id, slot, root: commitment.root,
 //! };
@@ -39,18 +39,18 @@ use crate::{
     proof::SlotProof,
 };
 
-/// Answers challenges on one device, one slot at a time.
+/// Prover that answers challenges on one device, one slot at a time.
 ///
-/// Every back end gives the same roots and proofs, bit by bit. All calls block until they are done or cancelled,
-/// for as long as a deadline: run them on a thread of their own.
+/// Every back end gives the same roots and proofs, bit by bit. All calls block until they are done or
+/// cancelled, possibly for as long as a deadline: run them on a dedicated thread.
 pub trait Prover: Send {
-    /// The device and how it is driven, for people to read.
+    /// Returns the device and its driver interface, for display.
     fn name(&self) -> String;
 
     /// Fills the memory, walks all lanes and builds the tree.
     ///
-    /// What [`Self::open`] needs is held until the next commit or [`Self::release`]; what an earlier commit left
-    /// is released first. After an error nothing is held.
+    /// Keeps the state for [`Self::open`] until the next commit or [`Self::release`], and releases an earlier
+    /// commit's first. After an error it keeps nothing.
     fn commit(
         &mut self,
         params: &ChallengeParams,
@@ -58,10 +58,10 @@ pub trait Prover: Send {
         watch: &dyn Watch,
     ) -> Result<Commitment, ProverError>;
 
-    /// Makes the proof of the latest commitment for the lanes that have to be opened, in their order.
+    /// Makes the proof of the latest commitment for the lanes to open, in their order.
     ///
-    /// May be called again. Fails with [`ProverError::NotHeld`] when the commitment is not the one that is held,
-    /// as after a restart: committing again with the same parameters and seed brings it back.
+    /// May be called again. Fails with [`ProverError::NotHeld`] if the prover does not hold this commitment,
+    /// as after a restart: committing again with the same parameters and seed restores it.
     fn open(
         &mut self,
         commitment: &Commitment,
@@ -69,48 +69,48 @@ pub trait Prover: Send {
         watch: &dyn Watch,
     ) -> Result<SlotProof, ProverError>;
 
-    /// Gives the memory back.
+    /// Frees the memory.
     fn release(&mut self);
 }
 
-/// A finished commit: what was answered, and how fast.
+/// Finished commit: the challenge, the answer and its times.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Commitment {
-    /// What was challenged with.
+    /// Parameters of the challenge.
     pub params: ChallengeParams,
-    /// The seed of the slot and the round.
+    /// Seed of the slot and the round.
     pub seed: Hash,
-    /// The top of the tree: what goes on chain.
+    /// Merkle root, which goes on chain.
     pub root: Hash,
-    /// Time of filling the memory.
+    /// Duration of filling the memory.
     pub fill_time: Duration,
-    /// Time of walking the lanes and building the tree.
+    /// Duration of walking the lanes and building the tree.
     pub walk_time: Duration,
 }
 
 impl Commitment {
-    /// Items made per second of filling.
+    /// Returns the items made per second of filling.
     pub fn items_per_second(&self) -> f64 {
         f64::from(self.params.items) / self.fill_time.as_secs_f64()
     }
 
-    /// Reads of one item per second of walking.
+    /// Returns the reads of one item per second of walking.
     pub fn reads_per_second(&self) -> f64 {
         self.params.reads() as f64 / self.walk_time.as_secs_f64()
     }
 
-    /// Bytes read per second of walking.
+    /// Returns the bytes read per second of walking.
     pub fn bytes_per_second(&self) -> f64 {
         self.reads_per_second() * ITEM_BYTES as f64
     }
 
-    /// Whether both answer the same challenge in the same way, however fast.
+    /// Returns true if both give the same answer to the same challenge, whatever their times.
     pub fn is_same_answer(&self, other: &Self) -> bool {
         (self.params, self.seed, self.root) == (other.params, other.seed, other.root)
     }
 }
 
-/// Why a prover gave no answer.
+/// Reason for which a prover gives no answer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProverError {
@@ -120,23 +120,23 @@ pub enum ProverError {
 
     /// The device has less free memory than the challenge needs.
     #[error(
-        "the challenge needs {} of memory and {} are free: {} are missing; end what else uses the memory, or \
+        "the challenge needs {} of memory and {} are free: {} are missing; stop other users of the memory, or \
          register the machine as a smaller class",
         Mebibytes(*needed_bytes),
         Mebibytes(*free_bytes),
         Mebibytes(needed_bytes.saturating_sub(*free_bytes))
     )]
     MemoryShort {
-        /// Bytes of the items and of what is kept beside them.
+        /// Bytes of the items and of the memory beside them.
         needed_bytes: u64,
         /// Bytes that were free or allowed.
         free_bytes: u64,
     },
 
-    /// The system gave no memory, without saying how much there is.
+    /// The system refused the memory without reporting how much is free.
     #[error("the system refused {} of memory", Mebibytes(*needed_bytes))]
     MemoryRefused {
-        /// Bytes that were asked for.
+        /// Requested bytes.
         needed_bytes: u64,
     },
 
@@ -144,27 +144,25 @@ pub enum ProverError {
     #[error("the challenge was cancelled")]
     Cancelled,
 
-    /// The commitment is not the one that the prover holds.
-    #[error(
-        "the prover does not hold this commitment any more; commit again with the same parameters and seed"
-    )]
+    /// The prover does not hold this commitment.
+    #[error("the prover no longer holds this commitment; commit again with the same parameters and seed")]
     NotHeld,
 
-    /// The lanes to open are not as many as the class asks for.
+    /// The number of lanes to open is not that of the class.
     #[error("{given} lanes to open were given, but the class opens {expected}")]
     WrongLaneCount {
-        /// How many were given.
+        /// Given number of lanes.
         given: usize,
-        /// How many the class opens.
+        /// Number of lanes that the class opens.
         expected: u8,
     },
 
     /// A lane to open does not exist.
     #[error("lane {lane} was to be opened, but there are only {lanes}")]
     NoSuchLane {
-        /// The lane.
+        /// Number of the lane.
         lane: u32,
-        /// How many there are.
+        /// Number of lanes in the challenge.
         lanes: u64,
     },
 
@@ -173,7 +171,7 @@ pub enum ProverError {
     Device(#[source] Box<dyn Error + Send + Sync>),
 }
 
-/// What every back end checks before it opens lanes.
+/// Checks the lanes to open. Every back end calls this first.
 pub fn check_lanes(params: &ChallengeParams, lanes: &[u32]) -> Result<(), ProverError> {
     if lanes.len() != usize::from(params.openings) {
         return Err(ProverError::WrongLaneCount {
@@ -190,7 +188,7 @@ pub fn check_lanes(params: &ChallengeParams, lanes: &[u32]) -> Result<(), Prover
     }
 }
 
-/// Shows bytes in MiB, rounded up so that what is missing never reads as nothing.
+/// Byte count displayed in MiB, rounded up so that a shortage is never displayed as zero.
 struct Mebibytes(u64);
 
 impl std::fmt::Display for Mebibytes {

@@ -1,4 +1,4 @@
-//! One test for every back end.
+//! Self-test, the same for every back end.
 
 use super::{Prover, ProverError, Tree};
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
     verify::{SlotClaim, VerifyError},
 };
 
-/// Small challenges that reach the corners: items that fill no whole vector, fewer lanes than a device has
-/// threads, trees in one piece and in several, the smallest of everything.
+/// Small challenges that cover the edge cases: items that do not fill a vector, fewer lanes than a device has
+/// threads, trees in one piece and in several, the minimum of every parameter.
 const CASES: [ChallengeParams; 4] = [
     small(1 << 10, 4, 4, 1, 1),
     small(1500, 10, 6, 16, 4),
@@ -19,32 +19,32 @@ const CASES: [ChallengeParams; 4] = [
     small(1025, 65, 5, 40, 2),
 ];
 
-/// Why a prover is not to be trusted.
+/// Reason not to trust a prover.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelfTestError {
-    /// It gave no answer.
+    /// The prover gave no answer.
     #[error("the prover failed its self-test: {0}")]
     Prover(#[from] ProverError),
 
-    /// Its root is not the right one.
+    /// The prover's root is wrong.
     #[error("the prover failed its self-test: it computed a wrong root for {0:?}")]
     WrongRoot(ChallengeParams),
 
-    /// Its root is right and its proof is not.
+    /// The prover's root is right but its proof is wrong.
     #[error("the prover failed its self-test: it made a wrong proof for {params:?}: {error}")]
     WrongProof {
-        /// What was challenged with.
+        /// Parameters of the challenge.
         params: ChallengeParams,
-        /// What the verifier said.
+        /// Error of the verifier.
         error: VerifyError,
     },
 }
 
-/// Has a prover answer small challenges and compares the answers with the plainest computation.
+/// Runs small challenges on a prover and compares the answers with the simplest implementation.
 ///
-/// Takes moments. Run it before a device answers for a bond: a driver or a memory that errs would look like
-/// spoofed hardware to the chain. What the prover held before is released.
+/// Takes a short time. Run it before a device answers for a bond: to the chain, a faulty driver or
+/// memory looks like spoofed hardware. Releases the prover's earlier commit.
 pub fn self_test(prover: &mut dyn Prover) -> Result<(), SelfTestError> {
     for (case, params) in (0_u8..).zip(CASES) {
         let seed = [case.wrapping_mul(37).wrapping_add(1); 32];

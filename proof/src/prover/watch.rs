@@ -1,11 +1,11 @@
-//! Looking at a prover at work, and stopping it.
+//! Progress and cancellation of a prover.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// What a prover is doing.
+/// Stage of a prover's work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     /// Making items; counted in items.
@@ -16,30 +16,30 @@ pub enum Stage {
     Open,
 }
 
-/// How far a prover is.
+/// Progress of a prover.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// What it is doing.
+    /// Current stage.
     pub stage: Stage,
-    /// How much of it is done.
+    /// Units done in this stage.
     pub done: u64,
-    /// How much there is to do in this stage.
+    /// Units of this stage in total.
     pub total: u64,
 }
 
-/// Hears how far a prover is, and says when it shall stop.
+/// Observer that receives a prover's progress and can cancel it.
 ///
-/// Provers call it on the thread that called them, several times a second, between two pieces of work: progress
+/// Provers call it on their caller's thread, several times a second, between two pieces of work. Progress
 /// never goes back within a stage, and ends with `done == total` unless there was an error.
 pub trait Watch {
-    /// Some work is done.
+    /// Reports the progress after some work.
     fn progress(&self, progress: Progress);
 
-    /// Whether to stop now. Asked before every piece of work.
+    /// Returns true to stop the prover. Called before every piece of work.
     fn is_cancelled(&self) -> bool;
 }
 
-/// Nobody looks and nobody stops it.
+/// Ignores progress and never cancels.
 impl Watch for () {
     fn progress(&self, _: Progress) {}
 
@@ -48,18 +48,18 @@ impl Watch for () {
     }
 }
 
-/// A switch that stops a prover from another thread. Clones are the same switch; it stays on.
+/// Switch that cancels a prover from another thread. Clones share one state; it cannot be reset.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<AtomicBool>);
 
 impl Cancel {
-    /// Stops whatever watches this switch.
+    /// Cancels every prover that watches this switch.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Silent, but can be stopped.
+/// Ignores progress and can be cancelled.
 impl Watch for Cancel {
     fn progress(&self, _: Progress) {}
 
@@ -68,12 +68,12 @@ impl Watch for Cancel {
     }
 }
 
-/// Calls a closure with the progress, and can be stopped.
+/// Watch that passes progress to a closure and can be cancelled.
 #[derive(Clone, Debug)]
 pub struct WatchWith<F> {
-    /// Hears of every progress.
+    /// Callback for every progress report.
     pub on_progress: F,
-    /// Stops the prover.
+    /// Switch that stops the prover.
     pub cancel: Cancel,
 }
 

@@ -1,4 +1,4 @@
-//! NVRTC, NVIDIA's compiler as a library, loaded when it is needed.
+//! NVRTC, NVIDIA's compiler library, loaded at run time.
 #![allow(unsafe_code)]
 
 use std::{
@@ -10,20 +10,20 @@ use std::{
 
 use cudarc::nvrtc::{result, sys};
 
-use super::Absent;
+use super::CudaError;
 
-/// The text of all kernels.
+/// Source of all kernels.
 const KERNELS: &str = include_str!("kernels.cu");
 
-/// The oldest NVRTC that compiles down to machine code.
+/// Oldest NVRTC that compiles to machine code.
 const OLDEST: Version = Version { major: 11, minor: 2 };
 
-/// A version of CUDA.
+/// Version of CUDA.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Version {
-    /// The first number.
+    /// Major version.
     pub major: i32,
-    /// The second number.
+    /// Minor version.
     pub minor: i32,
 }
 
@@ -33,7 +33,7 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// NVRTC, found and new enough.
+/// Loaded NVRTC of a supported version.
 #[derive(Clone, Debug)]
 pub(super) struct Compiler {
     version: Version,
@@ -42,17 +42,17 @@ pub(super) struct Compiler {
 }
 
 impl Compiler {
-    pub(super) fn load() -> Result<Self, Absent> {
-        // SAFETY: loading NVIDIA's library runs its initialisers, which have no conditions.
+    pub(super) fn load() -> Result<Self, CudaError> {
+        // SAFETY: loading NVIDIA's library runs its initialisers, which have no preconditions.
         if !unsafe { sys::is_culib_present() } {
-            return Err(Absent::NoCompiler);
+            return Err(CudaError::NoCompiler);
         }
         let (mut major, mut minor) = (0, 0);
-        // SAFETY: both pointers are to integers that may be written.
+        // SAFETY: both pointers are to writable integers.
         unsafe { sys::nvrtcVersion(&mut major, &mut minor) }.result()?;
         let version = Version { major, minor };
         if version < OLDEST {
-            return Err(Absent::CompilerTooOld {
+            return Err(CudaError::CompilerTooOld {
                 compiler: version,
                 oldest: OLDEST,
             });
@@ -67,17 +67,17 @@ impl Compiler {
         self.version
     }
 
-    /// Compute capabilities times ten that it compiles to machine code for.
+    /// Returns the compute capabilities times ten for which it compiles to machine code.
     #[cfg(test)]
     pub(super) fn architectures(&self) -> &[c_int] {
         &self.architectures
     }
 
-    /// What [`Self::compile`] makes, compiled once for each capability as long as the program runs: a round's
-    /// deadline leaves no time to do it again for every slot.
-    pub(super) fn compiled(&self, capability: c_int) -> Result<Arc<Vec<u8>>, Absent> {
+    /// Returns the result of [`Self::compile`], compiled once per capability and process: a round's deadline
+    /// leaves no time to repeat it for every slot.
+    pub(super) fn compiled(&self, capability: c_int) -> Result<Arc<Vec<u8>>, CudaError> {
         static COMPILED: Mutex<BTreeMap<c_int, Arc<Vec<u8>>>> = Mutex::new(BTreeMap::new());
-        // Several GPUs of one kind wait for the first.
+        // Several GPUs of one kind wait for the first to compile.
         let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(image) = compiled.get(&capability) {
             return Ok(image.clone());
@@ -89,15 +89,15 @@ impl Compiler {
 
     /// Compiles the kernels for a compute capability times ten.
     ///
-    /// To machine code where the compiler knows the GPU: then the driver may be older than the compiler. Otherwise
-    /// to PTX of the newest generation that it does know, which the driver compiles the rest of the way.
-    pub(super) fn compile(&self, capability: c_int) -> Result<Vec<u8>, Absent> {
+    /// Produces machine code if the compiler knows the GPU: the driver may then be older than the compiler.
+    /// Otherwise produces PTX of the newest known generation, which the driver compiles further.
+    pub(super) fn compile(&self, capability: c_int) -> Result<Vec<u8>, CudaError> {
         if self.architectures.contains(&capability) {
             return Program::compiled(&format!("sm_{capability}"))?.machine_code();
         }
         match self.architectures.iter().rfind(|&&known| known < capability) {
             Some(known) => Program::compiled(&format!("compute_{known}"))?.ptx(),
-            None => Err(Absent::DeviceTooOld {
+            None => Err(CudaError::DeviceTooOld {
                 capability,
                 compiler: self.version,
             }),
@@ -105,27 +105,26 @@ impl Compiler {
     }
 }
 
-fn architectures() -> Result<Vec<c_int>, Absent> {
+fn architectures() -> Result<Vec<c_int>, CudaError> {
     let mut count = 0;
-    // SAFETY: the pointer is to an integer that may be written.
+    // SAFETY: the pointer is to a writable integer.
     unsafe { sys::nvrtcGetNumSupportedArchs(&mut count) }.result()?;
     let mut architectures = vec![0; usize::try_from(count).unwrap_or(0)];
-    // SAFETY: the pointer is to as many integers as the library said it writes.
+    // SAFETY: the pointer is to as many integers as the library announced.
     unsafe { sys::nvrtcGetSupportedArchs(architectures.as_mut_ptr()) }.result()?;
     architectures.sort_unstable();
     Ok(architectures)
 }
 
-/// A compiled program inside the library.
+/// Compiled program inside the library.
 struct Program(sys::nvrtcProgram);
 
 impl Program {
-    fn compiled(architecture: &str) -> Result<Self, Absent> {
-        let source = CString::new(KERNELS).map_err(|_| Absent::Kernels("a zero byte".into()))?;
+    fn compiled(architecture: &str) -> Result<Self, CudaError> {
+        let source = CString::new(KERNELS).map_err(|_| CudaError::Kernels("a zero byte".into()))?;
         let program = Self(result::create_program(&source, Some(c"kernels.cu"))?);
         let options = [format!("--gpu-architecture={architecture}")];
-        // SAFETY: the program was created and is destroyed when it is dropped; the source lives until then, since the
-        // library has copied it.
+        // SAFETY: the program exists until it is dropped. The library copied the source.
         match unsafe { result::compile_program(program.0, &options) } {
             Ok(()) => Ok(program),
             Err(error) => {
@@ -136,7 +135,7 @@ impl Program {
                     .take_while(|&character| character != 0)
                     .map(|character| character as u8)
                     .collect();
-                Err(Absent::Kernels(format!(
+                Err(CudaError::Kernels(format!(
                     "{error} for {architecture}: {}",
                     String::from_utf8_lossy(&text)
                 )))
@@ -144,18 +143,18 @@ impl Program {
         }
     }
 
-    fn machine_code(&self) -> Result<Vec<u8>, Absent> {
+    fn machine_code(&self) -> Result<Vec<u8>, CudaError> {
         let mut bytes = 0;
-        // SAFETY: the program is compiled, and the pointer is to a size that may be written.
+        // SAFETY: the program is compiled, and the pointer is to a writable size.
         unsafe { sys::nvrtcGetCUBINSize(self.0, &mut bytes) }.result()?;
         let mut image = vec![0_u8; bytes];
-        // SAFETY: the pointer is to as many bytes as the library said it writes.
+        // SAFETY: the pointer is to as many bytes as the library announced.
         unsafe { sys::nvrtcGetCUBIN(self.0, image.as_mut_ptr().cast::<c_char>()) }.result()?;
         Ok(image)
     }
 
-    /// With the zero byte at its end that the driver wants.
-    fn ptx(&self) -> Result<Vec<u8>, Absent> {
+    /// Returns the PTX with its final zero byte, which the driver requires.
+    fn ptx(&self) -> Result<Vec<u8>, CudaError> {
         // SAFETY: the program is compiled.
         let ptx = unsafe { result::get_ptx(self.0) }?;
         Ok(ptx.into_iter().map(|character| character as u8).collect())
@@ -165,7 +164,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let program = std::mem::replace(&mut self.0, ptr::null_mut());
-        // SAFETY: it was created, and this is the only place that destroys it. Nobody can do anything about an error.
+        // SAFETY: the program was created and is destroyed only here. An error at this point has no remedy.
         let _ = unsafe { result::destroy_program(program) };
     }
 }
@@ -175,12 +174,13 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Machines without a GPU can have the compiler: then the kernels are compiled for every GPU that it knows.
+    /// Machines without a GPU can have the compiler: it then compiles the kernels for every GPU that it
+    /// knows.
     #[test]
     fn the_kernels_compile_for_every_architecture() {
         let compiler = match Compiler::load() {
             Ok(compiler) => compiler,
-            Err(absent @ Absent::NoCompiler) => {
+            Err(absent @ CudaError::NoCompiler) => {
                 println!("skipped: {absent}");
                 return;
             }
@@ -198,7 +198,7 @@ mod tests {
         assert!(ptx.ends_with('\0'));
         assert!(matches!(
             compiler.compile(10),
-            Err(Absent::DeviceTooOld { capability: 10, .. })
+            Err(CudaError::DeviceTooOld { capability: 10, .. })
         ));
     }
 }

@@ -1,26 +1,27 @@
-// The kernels of the hardware challenge for CUDA, compiled by NVRTC when the worker starts.
+// CUDA kernels of the hardware challenge, compiled by NVRTC when the worker starts.
 //
-// Each thread has one item, lane or node, with all of its state in registers: every array below has constant indices
-// once its loop is unrolled. A lane reads an item by four loads of 16 bytes; the two loads of a sector are next to
-// each other, so that the second one finds it on its way.
+// Each thread has one item, lane or node, with its whole state in registers: every array below has constant
+// indices once its loop is unrolled. A lane reads an item with four loads of 16 bytes; the two loads of a
+// sector are adjacent, so that the second one hits the sector in flight.
 
 typedef unsigned int word;
 
 #define GROUP 128
 
-// As many groups per multiprocessor as 64 registers per thread allow: enough lanes in flight to hide the memory.
+// Eight groups per multiprocessor, the most with 64 registers per thread: enough lanes to hide memory
+// latency.
 #define KERNEL extern "C" __global__ void __launch_bounds__(GROUP, 8)
 
 #define ITEM_DOMAIN 1u
 #define LANE_DOMAIN 2u
 
-// Passed by value: it is read from the constant bank and takes no registers.
+// Passed by value: read from the constant bank, without registers.
 struct Seed {
     word words[8];
 };
 
 __device__ __forceinline__ word rotate_left(word value, int bits) {
-    // Whole bytes by a permutation of bytes, the others by a funnel shift: one instruction each.
+    // Rotations by whole bytes use a byte permutation, others a funnel shift: one instruction each.
     if (bits == 16) return __byte_perm(value, 0, 0x1032);
     if (bits == 8) return __byte_perm(value, 0, 0x2103);
     return __funnelshift_l(value, value, bits);
@@ -61,7 +62,7 @@ __device__ __forceinline__ void initial_state(word (&w)[16], const Seed& seed, w
     w[15] = 0;
 }
 
-// A lane's step: four double rounds, then the input is added.
+// Step of a lane: four double rounds, then the addition of the input.
 __device__ __forceinline__ void step_permute_add(word (&w)[16]) {
     word input[16];
 #pragma unroll
@@ -96,7 +97,7 @@ __device__ __forceinline__ void blake3_mix(word& a, word& b, word& c, word& d, w
     c += d;
     b = rotate_right(b ^ c, 12);
     a += b + y;
-    // To the right by 8 is to the left by 24: a permutation of bytes as well.
+    // A rotation to the right by 8 is one to the left by 24: also a byte permutation.
     d = __byte_perm(d ^ a, 0, 0x0321);
     c += d;
     b = rotate_right(b ^ c, 7);
@@ -114,7 +115,7 @@ __device__ __forceinline__ void blake3(word (&hash)[8], const word (&block)[16])
     for (int i = 0; i < 8; i++) v[i] = iv[i];
 #pragma unroll
     for (int i = 0; i < 4; i++) v[8 + i] = iv[i];
-    // Counter 0 in two words, 64 bytes, the flags of a chunk's start, a chunk's end, and the root.
+    // Counter 0 in two words, length 64, and the flags chunk start, chunk end and root.
     v[12] = 0;
     v[13] = 0;
     v[14] = 64;
@@ -146,12 +147,12 @@ __device__ __forceinline__ void store_words(uint4* to, const word* words, int qu
     }
 }
 
-// The thread's number among all of the launch; less than 2^32, since there are no more items.
+// Number of the thread in the launch; less than 2^32, since there are no more items.
 __device__ __forceinline__ word thread_index() {
     return blockIdx.x * GROUP + threadIdx.x;
 }
 
-// The end of a lane becomes its leaf.
+// Stores the hash of a lane's end as its leaf.
 __device__ __forceinline__ void store_leaf(uint4* leaves, word index, const word (&end)[16]) {
     word hash[8];
     blake3(hash, end);
@@ -167,7 +168,7 @@ KERNEL fill(uint4* items, const Seed seed, word double_rounds, word first, word 
     store_words(items + 4ull * (first + index), w, 4);
 }
 
-// Walks `count` lanes from `first` on, which read stored items.
+// Walks `count` lanes from `first` on over stored items.
 KERNEL walk(const uint4* __restrict__ items, word item_count, uint4* __restrict__ leaves, const Seed seed,
             word steps, word first, word count) {
     word index = thread_index();
@@ -208,7 +209,7 @@ KERNEL walk_made(word item_count, uint4* __restrict__ leaves, const Seed seed, w
     store_leaf(leaves, index, w);
 }
 
-// Hashes `count` pairs of nodes to the nodes above them.
+// Hashes `count` pairs of nodes to their parents.
 KERNEL fold(const uint4* __restrict__ below, uint4* __restrict__ above, word count) {
     word index = thread_index();
     if (index >= count) return;

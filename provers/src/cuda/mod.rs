@@ -1,7 +1,7 @@
-//! The back end for NVIDIA's GPUs.
+//! Back end for NVIDIA's GPUs.
 //!
-//! The driver and the compiler are loaded when they are needed, so that this builds and runs everywhere, and says what
-//! is missing where something is. The kernels are compiled for the very GPU that runs them.
+//! The driver and the compiler are loaded at run time, so that this builds and runs everywhere and reports
+//! what is missing. The kernels are compiled for the GPU that runs them.
 
 mod compile;
 mod driver;
@@ -26,13 +26,13 @@ use crate::{
     gpu::{GpuOptions, GpuProver},
 };
 
-/// Threads of a group; the kernels say the same.
+/// Threads of a group, as in the kernels.
 const GROUP: u32 = 128;
 
-/// Why there is no CUDA.
+/// Reason for which CUDA cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Absent {
+pub enum CudaError {
     /// The driver's library is missing.
     #[error(
         "the NVIDIA driver's library libcuda was not found; install the NVIDIA driver, or give the container access to \
@@ -40,18 +40,16 @@ pub enum Absent {
     )]
     NoDriver,
 
-    /// There is a driver and no device.
-    #[error("the NVIDIA driver finds no GPU; look whether nvidia-smi does")]
+    /// The driver finds no device.
+    #[error("the NVIDIA driver finds no GPU; check with nvidia-smi")]
     NoDevice,
 
     /// The driver is too old.
-    #[error(
-        "the NVIDIA driver is made for CUDA {driver}, and {oldest} is the oldest that works; update the driver"
-    )]
+    #[error("the NVIDIA driver supports CUDA {driver}, but at least {oldest} is required; update the driver")]
     DriverTooOld {
-        /// The CUDA version that the driver is made for.
+        /// CUDA version of the driver.
         driver: Version,
-        /// The oldest that works.
+        /// Oldest supported version.
         oldest: Version,
     },
 
@@ -63,47 +61,46 @@ pub enum Absent {
     NoCompiler,
 
     /// The compiler is too old.
-    #[error("libnvrtc is version {compiler}, and {oldest} is the oldest that works; install a newer one")]
+    #[error("libnvrtc has version {compiler}, but at least {oldest} is required; install a newer one")]
     CompilerTooOld {
-        /// The compiler's version.
+        /// Version of the compiler.
         compiler: Version,
-        /// The oldest that works.
+        /// Oldest supported version.
         oldest: Version,
     },
 
-    /// What the compiler makes is too new for the driver.
+    /// The compiler's output is too new for the driver.
     #[error(
-        "the NVIDIA driver is made for CUDA {driver} and does not take what libnvrtc {compiler} makes; update the \
-         driver, or install libnvrtc {}",
+        "the NVIDIA driver supports CUDA {driver} and rejects the output of libnvrtc {compiler}; update the driver, \
+         or install libnvrtc {}",
         driver.major
     )]
     DriverOlderThanCompiler {
-        /// The CUDA version that the driver is made for.
+        /// CUDA version of the driver.
         driver: Version,
-        /// The compiler's version.
+        /// Version of the compiler.
         compiler: Version,
     },
 
-    /// The compiler does not know such an old device any more.
+    /// The compiler no longer supports this old device.
     #[error(
-        "the GPU has compute capability {}.{}, for which libnvrtc {compiler} does not compile any more; install an \
-         older one",
+        "the GPU has compute capability {}.{}, which libnvrtc {compiler} no longer supports; install an older one",
         capability / 10,
         capability % 10
     )]
     DeviceTooOld {
-        /// The compute capability times ten.
+        /// Compute capability times ten.
         capability: c_int,
-        /// The compiler's version.
+        /// Version of the compiler.
         compiler: Version,
     },
 
-    /// The kernels did not compile. A missing libnvrtc-builtins looks like this too.
+    /// The kernels did not compile. A missing libnvrtc-builtins has the same symptom.
     #[error("the kernels could not be compiled: {0}")]
     Kernels(String),
 
     /// The compiler failed.
-    #[error("libnvrtc failed: {0}; look whether libnvrtc-builtins lies beside it")]
+    #[error("libnvrtc failed: {0}; check that libnvrtc-builtins is in the same folder")]
     Compiler(#[from] NvrtcError),
 
     /// The driver refused the compiled kernels.
@@ -115,24 +112,24 @@ pub enum Absent {
     Driver(#[from] DriverError),
 }
 
-/// Finds everything that CUDA needs and gives the number of GPUs, at least one.
-pub fn devices() -> Result<u32, Absent> {
+/// Loads everything that CUDA needs and returns the number of GPUs, at least one.
+pub fn devices() -> Result<u32, CudaError> {
     let (driver, _) = load()?;
     Ok(u32::try_from(driver.devices()?).unwrap_or(0))
 }
 
-/// A prover on one of the GPUs, counted from zero as the driver does.
-pub fn prover(ordinal: u32, options: GpuOptions) -> Result<GpuProver, Absent> {
+/// Starts a prover on one of the GPUs, counted from zero as the driver does.
+pub fn prover(ordinal: u32, options: GpuOptions) -> Result<GpuProver, CudaError> {
     let device = CudaDevice::new(c_int::try_from(ordinal).unwrap_or(c_int::MAX))?;
     Ok(GpuProver::new(Box::new(device), options))
 }
 
-fn load() -> Result<(Driver, Compiler), Absent> {
+fn load() -> Result<(Driver, Compiler), CudaError> {
     let driver = Driver::load()?;
     let compiler = Compiler::load()?;
     // Within a major version older drivers run newer machine code.
     if compiler.version().major > driver.version().major {
-        return Err(Absent::DriverOlderThanCompiler {
+        return Err(CudaError::DriverOlderThanCompiler {
             driver: driver.version(),
             compiler: compiler.version(),
         });
@@ -145,7 +142,7 @@ struct CudaDevice {
     limits: HardwareLimits,
     session: Session,
     kernels: Kernels,
-    memory: Option<Memory>,
+    memory: Option<Allocations>,
     copy: Option<([Allocation; 2], u64)>,
 }
 
@@ -156,17 +153,17 @@ struct Kernels {
     fold: Kernel,
 }
 
-/// The memory of a challenge.
-struct Memory {
+/// Device memory of a challenge.
+struct Allocations {
     layout: Layout,
-    /// Nothing where no items are stored.
+    /// Stored items; `None` for an opening, which stores none.
     items: Option<Allocation>,
-    /// The leaves are in the first; a fold goes from one to the other.
+    /// Two buffers of nodes: the leaves are in the first, and folds alternate between them.
     nodes: [Allocation; 2],
 }
 
 impl CudaDevice {
-    fn new(ordinal: c_int) -> Result<Self, Absent> {
+    fn new(ordinal: c_int) -> Result<Self, CudaError> {
         let (driver, compiler) = load()?;
         let gpu = Gpu::new(driver, ordinal)?;
         let capability = gpu.capability()?;
@@ -192,11 +189,11 @@ impl CudaDevice {
         })
     }
 
-    /// Puts a kernel with so many threads into the stream.
+    /// Launches a kernel with so many threads.
     ///
     /// # Safety
     ///
-    /// See [`Session::launch`]; threads past the end of the last group are the kernel's matter.
+    /// See [`Session::launch`]. The kernel itself handles threads past the end in the last group.
     #[allow(unsafe_code)]
     unsafe fn launch(
         &mut self,
@@ -204,14 +201,14 @@ impl CudaDevice {
         threads: u32,
         arguments: &mut [*mut c_void],
     ) -> Result<(), ProverError> {
-        // SAFETY: the caller answers for the arguments.
+        // SAFETY: the caller guarantees the arguments.
         unsafe {
             self.session
                 .launch(kernel, threads.div_ceil(GROUP), GROUP, arguments)
         }
     }
 
-    /// The addresses of the memory, after the check that it is large enough.
+    /// Returns the addresses of the memory after a check that it is large enough.
     fn addresses(&self, end_item: u64, lanes: u32) -> Result<Addresses, ProverError> {
         let memory = self
             .memory
@@ -225,7 +222,7 @@ impl CudaDevice {
     }
 }
 
-/// Where the memory of a challenge lies, as kernels are told.
+/// Addresses of a challenge's memory, for kernel arguments.
 struct Addresses {
     items: u64,
     nodes: [u64; 2],
@@ -268,7 +265,7 @@ impl Device for CudaDevice {
         }
         let mut taken = taken.into_iter();
         if let (Some(left), Some(right)) = (taken.next(), taken.next()) {
-            self.memory = Some(Memory {
+            self.memory = Some(Allocations {
                 layout,
                 items: taken.next(),
                 nodes: [left, right],
@@ -283,7 +280,7 @@ impl Device for CudaDevice {
         if memory.is_none() && copy.is_none() {
             return;
         }
-        // An error shows at the next call.
+        // An error appears at the next call.
         let _ = self.session.wait();
         if let Some(memory) = memory {
             memory
@@ -315,7 +312,7 @@ impl Device for CudaDevice {
             argument(&mut first),
             argument(&mut count),
         ];
-        // SAFETY: these are the kernel's parameters; the items are within the memory, as was checked.
+        // SAFETY: these are the kernel's parameters; the items were checked to be within the memory.
         unsafe { self.launch(self.kernels.fill, count, &mut arguments) }?;
         self.session.wait()
     }
@@ -348,8 +345,8 @@ impl Device for CudaDevice {
                     argument(&mut first),
                     argument(&mut count),
                 ];
-                // SAFETY: these are the kernel's parameters; every index is below the items, and as many leaves as
-                // lanes fit, as was checked.
+                // SAFETY: these are the kernel's parameters; every index is below the number of items, and
+                // the leaves were checked to have room.
                 unsafe { self.launch(self.kernels.walk, count, &mut arguments) }?;
             }
             Source::Made {
@@ -364,7 +361,7 @@ impl Device for CudaDevice {
                     argument(&mut first),
                     argument(&mut count),
                 ];
-                // SAFETY: these are the kernel's parameters, and as many leaves as lanes fit, as was checked.
+                // SAFETY: these are the kernel's parameters, and the leaves were checked to have room.
                 unsafe { self.launch(self.kernels.walk_made, count, &mut arguments) }?;
             }
         }
@@ -373,8 +370,8 @@ impl Device for CudaDevice {
             let from = usize::from(level - 1) % 2;
             let (mut below, mut above) = (nodes[from], nodes[1 - from]);
             let mut arguments = [argument(&mut below), argument(&mut above), argument(&mut pairs)];
-            // SAFETY: these are the kernel's parameters. The first buffer holds all leaves and the second one half as
-            // many nodes, and each level has half of the one below.
+            // SAFETY: these are the kernel's parameters. The first buffer holds all leaves, the second one
+            // half as many nodes, and each level has half of the one below.
             unsafe { self.launch(self.kernels.fold, pairs, &mut arguments) }?;
         }
         let bytes = (walk.lanes >> levels) as usize * 32;
@@ -407,13 +404,13 @@ impl Device for CudaDevice {
             .copy
             .as_ref()
             .ok_or_else(|| failure("no memory was taken for the copy"))?;
-        // SAFETY: both were allocated with so many bytes.
+        // SAFETY: both were allocated with that many bytes.
         unsafe { self.session.copy(to, from, *bytes) }?;
         self.session.wait()
     }
 }
 
-/// Gives the memory back before the context goes.
+/// Frees the memory before the context ends.
 impl Drop for CudaDevice {
     fn drop(&mut self) {
         self.free();
@@ -425,7 +422,7 @@ fn argument<T>(value: &mut T) -> *mut c_void {
     value.cast()
 }
 
-fn limits(gpu: Gpu, capability: c_int) -> Result<HardwareLimits, Absent> {
+fn limits(gpu: Gpu, capability: c_int) -> Result<HardwareLimits, CudaError> {
     let number = |attribute| gpu.attribute(attribute).map(f64::from);
     let integer_operations_per_second = || {
         let multiprocessors = number(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?;
@@ -445,8 +442,8 @@ fn limits(gpu: Gpu, capability: c_int) -> Result<HardwareLimits, Absent> {
     })
 }
 
-/// 32-bit logic operations and shifts that a multiprocessor finishes per clock, by the CUDA programming guide's table
-/// of arithmetic throughput; `None` for generations that were not looked up.
+/// Returns the 32-bit logic operations and shifts that a multiprocessor finishes per clock, by the CUDA
+/// programming guide's table of arithmetic throughput; `None` for generations without an entry here.
 fn integer_operations_per_clock(capability: c_int) -> Option<f64> {
     matches!(capability, 70..=90).then_some(64.0)
 }

@@ -1,20 +1,20 @@
-//! Which GPUs wgpu finds, and how much memory they have.
+//! GPUs that wgpu finds, and their memory.
 
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
 
-/// Kinds of interfaces that are looked for: those with real compute shaders.
+/// Interfaces that are searched: those with real compute shaders.
 const INTERFACES: Backends = Backends::VULKAN.union(Backends::METAL).union(Backends::DX12);
 
-/// All adapters, hardware before software, discrete before integrated.
+/// Returns all adapters, hardware before software, discrete before integrated.
 pub(super) fn all() -> Vec<Adapter> {
     let instance = Instance::new(InstanceDescriptor {
         backends: INTERFACES,
-        // Neither validation layers nor names for debuggers, whatever the build: they cost time and log.
+        // No validation layers and no debug names in any build: they cost time and log output.
         flags: InstanceFlags::empty(),
         ..InstanceDescriptor::new_without_display_handle()
     });
     let mut adapters = pollster::block_on(instance.enumerate_adapters(INTERFACES));
-    // Stable: what the system lists first stays first among its likes.
+    // A stable sort keeps the system's order among equals.
     adapters.sort_by_key(|adapter| match adapter.get_info().device_type {
         DeviceType::DiscreteGpu => 0,
         DeviceType::IntegratedGpu => 1,
@@ -25,23 +25,24 @@ pub(super) fn all() -> Vec<Adapter> {
     adapters
 }
 
-/// The adapter for people to read.
+/// Returns the adapter's name for display.
 pub(super) fn name(adapter: &Adapter) -> String {
     let info = adapter.get_info();
     let software = if is_software(adapter) { ", software" } else { "" };
     format!("wgpu, {}, {}{software}", info.backend, info.name)
 }
 
-/// Whether the adapter is software that runs on the CPU.
+/// Returns true if the adapter is software that runs on the CPU.
 pub(super) fn is_software(adapter: &Adapter) -> bool {
     adapter.get_info().device_type == DeviceType::Cpu
 }
 
-/// Bytes of the adapter's own memory; `None` where its interface is not Vulkan, the only one that is asked.
+/// Returns the bytes of the adapter's own memory; `None` unless its interface is Vulkan, the only one
+/// queried.
 pub(super) fn memory_bytes(adapter: &Adapter) -> Option<u64> {
     /// `VK_MEMORY_HEAP_DEVICE_LOCAL_BIT`.
     const DEVICE_LOCAL: u32 = 1;
-    // SAFETY: the handles are only read from, while the adapter that owns them is borrowed.
+    // SAFETY: the handles are only read, while the adapter that owns them is borrowed.
     #[allow(unsafe_code)]
     #[cfg(not(target_vendor = "apple"))]
     let heaps = unsafe {

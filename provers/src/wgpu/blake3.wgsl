@@ -2,7 +2,7 @@
 
 const BLAKE3_IV_LOW: vec4<u32> = vec4<u32>(0x6a09e667u, 0xbb67ae85u, 0x3c6ef372u, 0xa54ff53au);
 const BLAKE3_IV_HIGH: vec4<u32> = vec4<u32>(0x510e527fu, 0x9b05688cu, 0x1f83d9abu, 0x5be0cd19u);
-// Counter 0 in two words, 64 bytes, the flags of a chunk's start, a chunk's end, and the root.
+// Counter 0 in two words, length 64, and the flags chunk start, chunk end and root.
 const BLAKE3_LAST_ROW: vec4<u32> = vec4<u32>(0u, 0u, 64u, 11u);
 
 struct Hash {

@@ -1,4 +1,4 @@
-// ChaCha with a variable number of double rounds, and what all kernels are told.
+// ChaCha with a variable number of double rounds, and the parameters of all kernels.
 //
 // A state is four rows of four words; a row's operations work on four columns, or diagonals, at once.
 
@@ -9,15 +9,15 @@ const LANE_DOMAIN: u32 = 2u;
 struct Params {
     seed_low: vec4<u32>,
     seed_high: vec4<u32>,
-    // Items of the challenge.
+    // Number of the challenge's items.
     items: u32,
     fill_double_rounds: u32,
     steps: u32,
     // First item or lane of this slice.
     first: u32,
-    // How many items or lanes there are in this slice.
+    // Number of items or lanes in this slice.
     count: u32,
-    // Where the first item goes, counted in items from the start of its buffer.
+    // Position of the first item, counted in items from the start of its buffer.
     offset: u32,
 }
 
@@ -30,7 +30,7 @@ struct Words {
 
 @group(0) @binding(0) var<uniform> params: Params;
 
-// The number of a thread among all of its dispatch.
+// Number of a thread within its dispatch.
 fn thread_index(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
     return (group.y * groups.x + group.x) * GROUP + local;
 }
@@ -66,7 +66,7 @@ fn xor(left: Words, right: Words) -> Words {
     return Words(left.a ^ right.a, left.b ^ right.b, left.c ^ right.c, left.d ^ right.d);
 }
 
-// A lane's step: four double rounds.
+// Step of a lane: four double rounds.
 fn step_permute_add(input: Words) -> Words {
     return add(double_round(double_round(double_round(double_round(input)))), input);
 }
@@ -83,7 +83,7 @@ fn initial_state(domain: u32, counter: u32) -> Words {
 fn item(index: u32) -> Words {
     let input = initial_state(ITEM_DOMAIN, index);
     var words = input;
-    // There are at least four, so that unrolling by four leaves few to the second loop.
+    // There are at least four, so unrolling by four leaves few to the second loop.
     for (var round = params.fill_double_rounds / 4u; round > 0u; round--) {
         words = double_round(double_round(double_round(double_round(words))));
     }

@@ -1,5 +1,5 @@
-// Each thread hashes two nodes of a level to the node above them. Both buffers have room for a whole group more than
-// a level needs: what threads past the end read and write there is nobody's.
+// Each thread hashes two nodes of a level to their parent. Both buffers have room for one group more than a
+// level needs: threads past the end read and write there without effect.
 
 @group(0) @binding(0) var<storage, read> below: array<vec4<u32>>;
 @group(0) @binding(1) var<storage, read_write> above: array<vec4<u32>>;

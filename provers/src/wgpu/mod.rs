@@ -1,7 +1,7 @@
-//! The back end for every GPU with Vulkan, Metal or Direct3D 12.
+//! Back end for every GPU with Vulkan, Metal or Direct3D 12.
 //!
-//! Portable before fast: 32-bit integers only, no feature beyond the standard's, and items in as many buffers as the
-//! device's limits ask for.
+//! Portable rather than fast: 32-bit integers only, no feature beyond the standard's, and items in as many
+//! buffers as the device's limits require.
 
 mod adapters;
 mod shaders;
@@ -25,36 +25,37 @@ use crate::{
     gpu::{GpuOptions, GpuProver},
 };
 
-/// Most groups of one dimension of a dispatch; the standard allows at least 65,535.
+/// Maximum number of groups in one dimension of a dispatch; the standard allows at least 65,535.
 const MOST_GROUPS: u32 = 1 << 15;
 
 /// Storage buffers of the walk besides those of the items: the leaves.
 const OTHER_BUFFERS: u32 = 1;
 
-/// Most buffers of items, whatever the device allows: each is a case of a `switch`.
+/// Maximum number of item buffers, whatever the device allows: each is a case of a `switch`.
 const MOST_ITEM_BUFFERS: u32 = 256;
 
-/// How wgpu is used.
+/// Options of the wgpu back end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WgpuOptions {
-    /// How the device is used.
+    /// Options of the GPU.
     pub gpu: GpuOptions,
-    /// Most bytes of one buffer of items, if less than the device allows: for drivers that promise too much. Fewer
-    /// than 64 count as 64.
+    /// Maximum length of an item buffer in bytes, if less than the device allows: for drivers that promise
+    /// too much. Values below 64 count as 64.
     pub buffer_limit_bytes: Option<u64>,
 }
 
-/// The adapters that wgpu finds, for people to read, best first; their positions are what [`prover`] takes.
+/// Returns the names of the adapters that wgpu finds, best first; their positions are arguments of
+/// [`prover`].
 pub fn adapter_names() -> Vec<String> {
     adapters::all().iter().map(adapters::name).collect()
 }
 
-/// For each of the adapters, in the order of [`adapter_names`], whether it is software.
+/// Returns, in the order of [`adapter_names`], true for each adapter that is software.
 pub fn adapters_in_software() -> Vec<bool> {
     adapters::all().iter().map(adapters::is_software).collect()
 }
 
-/// A prover on one of the adapters; fails where there is no such adapter, and where its driver refuses.
+/// Starts a prover on one of the adapters. Fails if there is no such adapter, or its driver refuses.
 pub fn prover(adapter_index: usize, options: WgpuOptions) -> Result<GpuProver, ProverError> {
     let adapters = adapters::all();
     let adapter = adapters
@@ -64,7 +65,7 @@ pub fn prover(adapter_index: usize, options: WgpuOptions) -> Result<GpuProver, P
     Ok(GpuProver::new(Box::new(device), options.gpu))
 }
 
-/// The first error that no call returned; wgpu reports most of them in passing.
+/// First error that no call returned; wgpu reports most errors through a callback.
 type FirstError = Arc<Mutex<Option<String>>>;
 
 struct WgpuDevice {
@@ -79,18 +80,18 @@ struct WgpuDevice {
     fill: ComputePipeline,
     fold: ComputePipeline,
     walk_made: ComputePipeline,
-    memory: Option<Memory>,
+    memory: Option<Buffers>,
     copy: Option<[Buffer; 2]>,
 }
 
-/// The memory of a challenge and what reads and writes it.
-struct Memory {
-    /// The items' buffers, each with what the fill needs.
+/// Buffers of a challenge, with the bindings and pipelines that use them.
+struct Buffers {
+    /// Item buffers, each with the fill's bindings.
     items: Vec<(Buffer, BindGroup)>,
-    /// The walk of stored items with its buffers; `None` where none are stored.
+    /// Walk over stored items with its bindings; `None` if none are stored.
     walk_memory: Option<(ComputePipeline, BindGroup, BindGroup)>,
     walk_made: BindGroup,
-    /// The leaves are in the first; a fold goes from one to the other.
+    /// Two buffers of nodes: the leaves are in the first, and folds alternate between them.
     nodes: [Buffer; 2],
     folds: [BindGroup; 2],
 }
@@ -101,7 +102,7 @@ impl WgpuDevice {
         let (device, queue) = pollster::block_on(adapter.request_device(&DeviceDescriptor {
             label: None,
             required_limits: limits.clone(),
-            // Blocks that are larger than what is asked for would take memory from the items.
+            // Larger memory blocks than requested would take memory from the items.
             memory_hints: MemoryHints::MemoryUsage,
             ..DeviceDescriptor::default()
         }))
@@ -166,7 +167,7 @@ impl WgpuDevice {
         self.queue.write_buffer(&self.params, 0, &bytes);
     }
 
-    fn memory(&self) -> Result<&Memory, ProverError> {
+    fn memory(&self) -> Result<&Buffers, ProverError> {
         self.memory
             .as_ref()
             .ok_or_else(|| failure("no memory was taken for the challenge"))
@@ -192,7 +193,7 @@ impl WgpuDevice {
         buffer(&self.device, bytes, usage)
     }
 
-    fn take_memory(&self, layout: Layout) -> Memory {
+    fn take_memory(&self, layout: Layout) -> Buffers {
         let mut items = Vec::new();
         let mut left = layout.items;
         while left > 0 {
@@ -212,7 +213,7 @@ impl WgpuDevice {
             let read = self.bind(&pipeline, 1, &buffers);
             (pipeline, own, read)
         });
-        Memory {
+        Buffers {
             items,
             walk_memory,
             walk_made: self.bind(&self.walk_made, 0, &[&self.params, &nodes[0]]),
@@ -224,7 +225,7 @@ impl WgpuDevice {
         }
     }
 
-    /// Records work, hands it to the device and waits until it is done.
+    /// Records work, submits it to the device and waits until it is done.
     fn submit(&self, record: impl FnOnce(&mut CommandEncoder)) -> Result<(), ProverError> {
         let mut encoder = self
             .device
@@ -242,11 +243,11 @@ impl WgpuDevice {
         Ok(())
     }
 
-    /// The bytes of a buffer that was made to be read by the host.
+    /// Reads a staging buffer back to the host.
     fn read_back(&self, staging: &Buffer) -> Result<Vec<Hash>, ProverError> {
         let (sender, receiver) = mpsc::channel();
         staging.map_async(MapMode::Read, .., move |result| {
-            // Nobody listens any more only where an earlier error was returned.
+            // The receiver is gone only after an earlier error was returned.
             let _ = sender.send(result);
         });
         self.wait()?;
@@ -271,7 +272,7 @@ impl Device for WgpuDevice {
         }
     }
 
-    /// What all processes together may take: wgpu does not tell how much of it is taken.
+    /// Returns the memory of all processes together: wgpu does not report how much of it is in use.
     fn free_bytes(&self) -> Result<Option<u64>, ProverError> {
         Ok(self.memory_bytes)
     }
@@ -287,7 +288,7 @@ impl Device for WgpuDevice {
         if pollster::block_on(scope.pop()).is_some() {
             drop(memory);
             self.wait()?;
-            // What could not be made was used all the same, and was complained about again.
+            // The failed buffers were used all the same, which reported further errors: discard these.
             let _ = self.check_errors();
             return Err(ProverError::MemoryRefused {
                 needed_bytes: u64::from(layout.items) * ITEM_BYTES + u64::from(layout.lanes) * 64,
@@ -300,7 +301,8 @@ impl Device for WgpuDevice {
 
     fn free(&mut self) {
         if self.memory.take().is_some() || self.copy.take().is_some() {
-            // Buffers go when the device has seen that nothing uses them. An error shows at the next call.
+            // Buffers are freed when the device sees that nothing uses them. An error appears at the next
+            // call.
             let _ = self.wait();
         }
     }
@@ -413,7 +415,7 @@ fn buffer(device: &wgpu::Device, bytes: u64, usage: BufferUsages) -> Buffer {
     })
 }
 
-/// A kernel; its one entry point has the name that is given.
+/// Creates a kernel from its source and the name of its entry point.
 fn pipeline(device: &wgpu::Device, entry_point: &str, text: String) -> ComputePipeline {
     let module = device.create_shader_module(ShaderModuleDescriptor {
         label: Some(entry_point),
@@ -429,7 +431,7 @@ fn pipeline(device: &wgpu::Device, entry_point: &str, text: String) -> ComputePi
     })
 }
 
-/// At least so many threads, in two dimensions where one would be too long.
+/// Dispatches at least so many threads, in two dimensions if one would be too long.
 fn dispatch(pass: &mut ComputePass, threads: u32) {
     let groups = threads.div_ceil(GROUP);
     let wide = groups.min(MOST_GROUPS);

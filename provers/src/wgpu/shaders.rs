@@ -1,35 +1,35 @@
-//! The text of the kernels.
+//! Sources of the kernels.
 
 use std::fmt::Write;
 
-/// Threads of a group; the kernels say the same.
+/// Threads of a group, as in the kernels.
 pub(super) const GROUP: u32 = 64;
 
-/// Bytes of what the kernels are told; a multiple of 16, as uniform buffers are.
+/// Length in bytes of the kernels' parameters; a multiple of 16, as uniform buffers require.
 pub(super) const PARAMS_BYTES: u64 = 64;
 
 const CHACHA: &str = include_str!("chacha.wgsl");
 const BLAKE3: &str = include_str!("blake3.wgsl");
 
-/// Makes items into one buffer.
+/// Returns the kernel that makes items into one buffer.
 pub(super) fn fill() -> String {
     [CHACHA, include_str!("fill.wgsl")].concat()
 }
 
-/// Folds a level of the tree into the one above.
+/// Returns the kernel that folds a level of the tree into the one above.
 pub(super) fn fold() -> String {
     [BLAKE3, include_str!("fold.wgsl")].concat()
 }
 
-/// Walks lanes whose items are made at every read.
+/// Returns the kernel that walks lanes whose items are made at every read.
 pub(super) fn walk_made() -> String {
     walk("fn read_item(index: u32) -> Words { return item(index); }\n")
 }
 
-/// Walks lanes whose items lie in so many buffers, each but the last of which holds so many.
+/// Returns the kernel that walks lanes over so many item buffers, each of which but the last is full.
 ///
-/// Which buffer is chosen by a `switch`: indexing a list of buffers by a number that differs from thread to thread
-/// is a feature that not every device has.
+/// A `switch` selects the buffer: indexing an array of buffers by a number that differs between threads is a
+/// feature that not every device has.
 pub(super) fn walk_memory(buffers: u32, items_per_buffer: u32) -> String {
     let mut reader = String::new();
     let mut cases = String::new();

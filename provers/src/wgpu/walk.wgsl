@@ -1,4 +1,5 @@
-// Each thread walks one lane and writes its leaf. `read_item` comes from the host: it reads buffers or makes items.
+// Each thread walks one lane and writes its leaf. The host appends `read_item`, which reads buffers or makes
+// items.
 
 @group(0) @binding(1) var<storage, read_write> leaves: array<vec4<u32>>;
 

@@ -1,7 +1,7 @@
-// Runs the CUDA kernels on a CPU, thread after thread: their arithmetic is the same, only their speed is not.
+// Runs the CUDA kernels on a CPU, thread after thread, with the same arithmetic.
 //
-// Usage: PROGRAM SEED_WORD... (8) ITEMS FILL_DOUBLE_ROUNDS LANES_LOG2 STEPS, all in decimal. Prints two lines: the root
-// with stored items, and the root with items that are made at every read, each in hex.
+// Usage: PROGRAM SEED_WORD... (8) ITEMS FILL_DOUBLE_ROUNDS LANES_LOG2 STEPS, all in decimal. Prints two lines
+// in hex: the root with stored items, and the root with items that are made at every read.
 
 #include <cstdint>
 #include <cstdio>
@@ -30,7 +30,7 @@ static uint4 __ldg(const uint4* from) { return *from; }
 
 static uint32_t __umulhi(uint32_t left, uint32_t right) { return (uint64_t(left) * right) >> 32; }
 
-// The high word of both, shifted to the left by up to 31 bits.
+// High word of both, shifted to the left by up to 31 bits.
 static uint32_t __funnelshift_l(uint32_t low, uint32_t high, uint32_t bits) {
     return (((uint64_t(high) << 32) | low) << (bits & 31)) >> 32;
 }
@@ -45,7 +45,7 @@ static uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
 
 #include "../../src/cuda/kernels.cu"
 
-// As a launch does: whole groups of threads, so that some are past the end.
+// Like a launch: whole groups of threads, so that some are past the end.
 template <typename Kernel, typename... Arguments>
 static void launch(uint32_t threads, Kernel kernel, Arguments... arguments) {
     for (blockIdx.x = 0; blockIdx.x * GROUP < threads; blockIdx.x++) {
@@ -79,7 +79,7 @@ int main(int count, char** arguments) {
     for (int i = 0; i < 8; i++) seed.words[i] = numbers[i];
     const uint32_t items = numbers[8], double_rounds = numbers[9], lanes = 1u << numbers[10], steps = numbers[11];
 
-    // In two launches each, so that the first item and lane count as well.
+    // In two launches each, so that the first item and lane are varied as well.
     std::vector<uint4> stored(4ull * items), leaves(2ull * lanes), made(2ull * lanes);
     const uint32_t some = items / 3;
     launch(some, fill, stored.data(), seed, double_rounds, 0u, some);

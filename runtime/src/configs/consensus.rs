@@ -1,4 +1,4 @@
-//! Making and finalizing blocks: BABE, GRANDPA, sessions and what equivocation costs.
+//! Block production and finality: BABE, GRANDPA, sessions and the penalties for equivocation.
 
 use alloc::vec::Vec;
 
@@ -37,7 +37,7 @@ pub const SLOT_DURATION_MS: u64 = 3_000;
 /// Length of a session, in slots: ten minutes.
 pub const SESSION_SLOTS: u32 = 200;
 
-/// Most validators that can be in a session.
+/// Maximum number of validators in a session.
 pub const MAX_AUTHORITIES: u32 = 200;
 
 /// Each slot has a leader by VRF with probability 1/4, and a fallback leader whose VRF output still adds to
@@ -47,41 +47,41 @@ pub const BABE_GENESIS_EPOCH_CONFIG: BabeEpochConfiguration = BabeEpochConfigura
     allowed_slots: AllowedSlots::PrimaryAndSecondaryVRFSlots,
 };
 
-/// Blocks by which GRANDPA is behind on a healthy network.
+/// Usual finality lag of GRANDPA on a healthy network, in blocks.
 pub const USUAL_FINALITY_LAG_BLOCKS: u32 = 3;
 
-/// Blocks by which finality may be behind before it counts as stalled: half a minute. Authors slow down from
-/// 50 on.
+/// Finality lag from which on finality counts as stalled, in blocks: half a minute. Authors slow down from 50
+/// on.
 pub const MAX_FINALITY_LAG_BLOCKS: u32 = 10;
 
-/// Blocks without finality after which a stall is seen: when most of the window's authors state more than the
-/// largest lag.
+/// Blocks without finality after which a stall is detected: most of the window's authors then state more than
+/// the largest lag.
 pub const STALL_SEEN_AFTER_BLOCKS: u32 =
     MAX_FINALITY_LAG_BLOCKS + pallet_finality_view::WINDOW_BLOCKS.div_ceil(2);
 
-/// Blocks that a report of an equivocation may wait in a transaction pool: while it may be reported.
+/// Blocks that a report of an equivocation may wait in a transaction pool: as long as it may be reported.
 pub const REPORT_LONGEVITY_BLOCKS: u64 = REPORT_ERAS as u64 * SESSIONS_PER_ERA as u64 * SESSION_SLOTS as u64;
 
-/// GRANDPA sets whose session is remembered: there is at most one new set in a session, so these are seven
-/// days of them. `staking.rs` says what that must cover.
+/// Number of GRANDPA sets whose session is remembered: a session has at most one new set, so these cover
+/// seven days. The assertions in `staking.rs` state the required time.
 pub const MAX_SET_ID_SESSIONS: u64 = 24 * 7 * SESSIONS_PER_ERA as u64;
 
-/// The proofs of who held a session key, as long as the offence can still be slashed.
+/// Proofs of the ownership of session keys, for as long as an offence can still be slashed.
 ///
-/// The SDK keeps the sessions of all eras of the bonding duration. Of the oldest of these the exposures are
-/// not known any more, or the slash would fall due in an era that has begun: such a report would be taken,
-/// paid, and cost the offender nothing.
+/// The SDK keeps the sessions of all eras of the bonding duration. For the oldest of these the exposures are
+/// already gone, or the slash would fall due in an era that has begun: the chain would accept and reward such
+/// a report without a cost for the offender.
 pub struct ReportableSessions;
 
 impl ReportableSessions {
-    /// Returns true when an offence of that session may be reported now.
+    /// Returns true if an offence of that session may be reported now.
     pub fn contains(session: SessionIndex) -> bool {
         let active = pallet_staking::ActiveEra::<Runtime>::get().map_or(0, |active| active.index);
         era_of(session).is_some_and(|era| active <= era.saturating_add(REPORT_ERAS))
     }
 }
 
-/// Returns the era of a session, if stake of that era is still bonded.
+/// Returns the era of a session if stake of that era is still bonded.
 fn era_of(session: SessionIndex) -> Option<EraIndex> {
     pallet_staking::BondedEras::<Runtime>::get()
         .into_iter()
@@ -106,15 +106,15 @@ impl<Key: AsRef<[u8]>> KeyOwnerProofSystem<(KeyTypeId, Key)> for ReportableSessi
     }
 }
 
-/// Staking, as pallet `offences` tells it who did what: all slashes of a validator for an era are one.
+/// Staking as pallet `offences` sees it, with all slashes of a validator for one era merged.
 ///
-/// Each report that raises what an offence costs adds a slash for all that offended before, 2,278 of them
-/// when a third of 200 validators vote twice in a round. Each would walk all accounts at stake again, all in
-/// the block in which they fall due. As one for each validator they are no more than there are exposures. Who
-/// reported shares in what reporting pays.
+/// Each report that raises the penalty adds a slash for all previous offenders: 2,278 slashes if a third of
+/// 200 validators vote twice in a round. Each of them would walk all accounts at stake, all in the block in
+/// which they fall due. Merged by validator, there are no more than exposures. The reporters share the
+/// reward.
 pub struct MergedSlashes;
 
-/// A validator as offences name it.
+/// Identification of a validator in offences.
 type Offender = pallet_session::historical::IdentificationTuple<Runtime>;
 
 impl OnOffenceHandler<AccountId, Offender, Weight> for MergedSlashes {
@@ -165,24 +165,24 @@ fn merged(slashes: Vec<UnappliedSlash<AccountId, Balance>>) -> Vec<UnappliedSlas
     sums
 }
 
-/// The weight of reporting an equivocation.
+/// Weight of an equivocation report.
 ///
-/// The SDK's counts one offender with its backers. But all offenders of one slot or round are slashed again
-/// with each report that raises what an offence of that many costs, `(3k/n)²`: that is the first third of `n`
-/// validators. Each of them may have [`MAX_EXPOSED_BACKERS`] accounts at stake. With 200 validators that is
-/// 0.9 s; a test holds that it fits into a block.
+/// The SDK counts one offender with its backers. But each report that raises the penalty for that number of
+/// offenders, `(3k/n)²`, slashes all offenders of the slot or round again: that holds for the first third of
+/// `n` validators. Each of them may have [`MAX_EXPOSED_BACKERS`] accounts at stake. With 200 validators the
+/// weight is 0.9 s; a test checks that it fits into a block.
 pub struct EquivocationWeight;
 
 impl EquivocationWeight {
-    /// Returns the weight of finding, and slashing again, all that did the same.
+    /// Returns the weight of finding all concurrent offenders and slashing them again.
     fn of_concurrent_offenders(validators: u32, backers: u32) -> Weight {
         let db = <Runtime as frame_system::Config>::DbWeight::get();
         let validators = u64::from(validators);
         let slashed_again = validators.div_ceil(3);
         let accounts = slashed_again.saturating_mul(u64::from(backers));
-        // Each report, its exposure's two parts, and what the era has cost the offender so far.
+        // Each report, the two parts of its exposure, and the offender's slashes of the era so far.
         db.reads(validators.saturating_mul(4))
-            // The offender's entry among the slashes to come, and the sums.
+            // The offender's entry among the pending slashes, and the sums.
             .saturating_add(db.reads_writes(slashed_again.saturating_add(2), slashed_again.saturating_add(1)))
             // The era's slash, the spans and the span's slash of each account.
             .saturating_add(db.reads_writes(3, 3).saturating_mul(accounts))
@@ -252,7 +252,7 @@ impl pallet_authorship::Config for Runtime {
 impl pallet_session::Config for Runtime {
     type Currency = Balances;
     type DisablingStrategy = pallet_session::disabling::UpToLimitWithReEnablingDisablingStrategy;
-    // The keys, and the owner of each; `tests/deposits.rs` adds them up.
+    // The keys and the owner of each; `tests/deposits.rs` computes the sizes.
     type KeyDeposit = ConstU128<{ storage_deposit(4, 370) }>;
     type Keys = SessionKeys;
     type NextSessionRotation = Babe;
@@ -282,7 +282,7 @@ impl pallet_offences::Config for Runtime {
     type RuntimeEvent = RuntimeEvent;
 }
 
-// Equivocation reports are sent by the nodes themselves, unsigned, with a proof that the pool checks.
+// Nodes send equivocation reports themselves, unsigned, with a proof that the pool checks.
 impl<Call> frame_system::offchain::CreateTransactionBase<Call> for Runtime
 where
     RuntimeCall: From<Call>,

@@ -1,19 +1,19 @@
-//! The election of validators: bounded by what it reads, and never stopped by how many want to be elected.
+//! The election of validators: bounded by what it reads, and independent of the number of candidates.
 //!
-//! The SDK's own election asks for the list of all candidates and fails when that is longer than its bound,
-//! so that whoever can fill the list stops all eras, keeps all stake locked and has no slash applied. Here
-//! the candidates are those that the voters of the snapshot vote for, the ones with most behind them first,
-//! and what is over the bound is left out.
+//! The SDK's own election reads the list of all candidates and fails if that exceeds its bound. An attacker
+//! who fills the list then stops all eras, keeps all stake locked and prevents all slashes. Here the
+//! candidates are those for whom the voters of the snapshot vote, those with the largest stake first, and the
+//! election ignores any beyond the bound.
 //!
-//! What filling the lists costs (`tests/staking.rs` computes it from these constants):
+//! Costs of filling the lists (`tests/staking.rs` computes them from these constants):
 //!
-//! - Every place of a candidate taken, so that nobody else can apply: [`MAX_CANDIDATES`] ×
-//!   [`MIN_VALIDATOR_BOND`] = 10,000,000 ASY locked. No gain: who validates is elected as before.
-//! - The vote of a validator with `s` of its own pushed out of the snapshot: more than
+//! - Taking every place of a candidate, so that nobody else can apply: [`MAX_CANDIDATES`] ×
+//!   [`MIN_VALIDATOR_BOND`] = 10,000,000 ASY locked. No gain: the elected validators are the same.
+//! - Pushing the vote of a validator with `s` of its own out of the snapshot: more than
 //!   [`MAX_ELECTING_VOTERS`] × `s` / 1.12 locked, at least 8,900,000 ASY. The gain is its seat, if nobody
 //!   else votes for it.
-//! - A seat taken by a candidate that makes no blocks: keys that sign for it, and more stake than the weakest
-//!   elected one has. No gain.
+//! - Taking a seat without making blocks: keys that sign for it, and more stake than the weakest elected
+//!   validator. No gain.
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -44,34 +44,34 @@ use crate::{AccountId, BlockNumber, Runtime, Staking, System};
 
 /// Least bond of a candidate for validation, in plancks, at genesis.
 ///
-/// [`MAX_CANDIDATES`] of them are 1 % of all ASY that the emission will ever mint.
+/// [`MAX_CANDIDATES`] such bonds are 1 % of all ASY that the emission will ever mint.
 pub const MIN_VALIDATOR_BOND: Balance = 10_000 * ASY;
 
-/// Least bond of a nominator, in plancks, at genesis: many times the storage that a nominator takes.
+/// Least bond of a nominator, in plancks, at genesis: many times the deposit for a nominator's storage.
 pub const MIN_NOMINATOR_BOND: Balance = 100 * ASY;
 
-/// Most candidates for validation at genesis, and ever.
+/// Maximum number of candidates for validation, at genesis and ever.
 ///
-/// The election does not need this bound, but whoever lists all candidates does.
+/// The election does not need this bound, but callers that list all candidates do.
 pub const MAX_CANDIDATES: u32 = 1_000;
 
 /// Range in which governance may set the least bond of a candidate, in plancks.
 ///
-/// Above it nobody could join any more: the development presets' validators have 100,000 ASY each. Below it
-/// the list of candidates is cheap to fill.
+/// Above it nobody could join: the development presets' validators have 100,000 ASY each. Below it the list
+/// of candidates is cheap to fill.
 pub const VALIDATOR_BOND_RANGE: (Balance, Balance) = (1_000 * ASY, 100_000 * ASY);
 
-/// Range in which governance may set the least bond of a nominator, in plancks. Nobody shall need more than a
-/// validator.
+/// Range in which governance may set the least bond of a nominator, in plancks. It never exceeds a
+/// validator's.
 pub const NOMINATOR_BOND_RANGE: (Balance, Balance) = (ASY, VALIDATOR_BOND_RANGE.0);
 
-/// Range in which governance may set the most candidates.
+/// Range in which governance may set the maximum number of candidates.
 pub const CANDIDATES_RANGE: (u32, u32) = (MAX_AUTHORITIES, MAX_CANDIDATES);
 
-/// Voters that an election looks at, the largest first, to 12 %: the voter list is sorted into bags.
+/// Number of voters that an election reads, the largest first, to 12 %: the voter list is sorted into bags.
 pub const MAX_ELECTING_VOTERS: u32 = 1_000;
 
-/// Candidates among which an election chooses: those with the largest stake behind them.
+/// Number of candidates among which an election chooses: those with the largest stake.
 pub const MAX_ELECTABLE_TARGETS: u32 = MAX_CANDIDATES;
 
 const _: () = assert!(
@@ -88,7 +88,7 @@ const _: () = assert!(
 );
 
 parameter_types! {
-    /// Bounds of the solver's input; [`Election`] gives it no more.
+    /// Bounds of the solver's input; [`Election`] never exceeds them.
     pub SolverBounds: ElectionBounds = ElectionBounds {
         voters: at_most(MAX_ELECTING_VOTERS),
         targets: at_most(MAX_ELECTABLE_TARGETS),
@@ -103,13 +103,13 @@ fn at_most(count: u32) -> DataProviderBounds {
     }
 }
 
-/// The solver: the SDK's sequential Phragmén method, on chain.
+/// Solver: the SDK's sequential Phragmén method, on chain.
 pub struct Solver;
 
 impl onchain::Config for Solver {
     type Bounds = SolverBounds;
     type DataProvider = Staking;
-    // Nobody is cut off here, since all voters of a snapshot fit; `exposed` cuts.
+    // Nothing is cut off here, since all voters of a snapshot fit; `exposed` cuts.
     type MaxBackersPerWinner = ConstU32<MAX_ELECTING_VOTERS>;
     type MaxWinnersPerPage = ConstU32<MAX_AUTHORITIES>;
     type Solver = SequentialPhragmen<AccountId, Perbill>;
@@ -118,16 +118,15 @@ impl onchain::Config for Solver {
     type WeightInfo = polkadot_sdk::frame_election_provider_support::weights::SubstrateWeight<Runtime>;
 }
 
-/// A voter of the snapshot: an account, its vote's weight, and for whom it votes.
+/// Voter of the snapshot: an account, the weight of its vote, and its targets.
 pub type SnapshotVoter = VoterOf<Staking>;
 
-/// The stakes that stand behind a winner, each with its account.
+/// Stakes behind a winner, each with its account.
 pub type Backers = Vec<(AccountId, ExtendedBalance)>;
 
-/// The election, made on chain in the block that plans an era's first session.
+/// Election on chain, in the block that plans an era's first session.
 ///
-/// Where it elects nobody, because there is no candidate, no era begins: the validators stay, and so does
-/// their stake.
+/// Without any candidate it elects nobody and no era begins: validators and stake stay as they are.
 pub struct Election;
 
 impl ElectionProvider for Election {
@@ -176,15 +175,15 @@ impl ElectionProvider for Election {
     }
 }
 
-/// Returns whom the voters can elect: validators with session keys, by the stake of all that vote for them,
-/// the largest first, at most `limit`.
+/// Returns the candidates of the voters: validators with session keys, sorted by the stake of all their
+/// voters, the largest first, at most `limit`.
 ///
-/// A candidate without session keys would take a seat of which nobody makes blocks; with all seats taken so,
-/// the chain would stand.
+/// A candidate without session keys would take a seat without making blocks; if all seats were taken this
+/// way, the chain would halt.
 pub fn candidates(voters: &[SnapshotVoter], limit: usize) -> Vec<AccountId> {
     let mut approvals = BTreeMap::<&AccountId, ExtendedBalance>::new();
     for (_, weight, targets) in voters {
-        // Nothing keeps a nominator from naming a validator twice.
+        // A nominator may name a validator twice.
         for target in targets.iter().collect::<BTreeSet<_>>() {
             let approval = approvals.entry(target).or_default();
             *approval = approval.saturating_add(ExtendedBalance::from(*weight));
@@ -212,10 +211,10 @@ pub fn candidates(voters: &[SnapshotVoter], limit: usize) -> Vec<AccountId> {
     found
 }
 
-/// Elects without a solver: the first of the candidates have the seats, and each voter stands whole behind
-/// the first of those that it votes for.
+/// Elects without a solver: the first candidates get the seats, and each voter's whole stake backs the first
+/// winner among its targets.
 ///
-/// What is elected is worse than what the solver finds, not unsafe: nobody is elected with nothing at stake.
+/// The result is worse than the solver's but not unsafe: every winner has stake at risk.
 pub fn without_solver(
     voters: &[SnapshotVoter],
     candidates: &[AccountId],
@@ -237,8 +236,8 @@ pub fn without_solver(
         .collect()
 }
 
-/// Returns what is at stake for each winner: its own stake always, and of the others' the largest, at most
-/// [`MAX_EXPOSED_BACKERS`] together. That bounds what a slash has to walk through.
+/// Returns the stakes at risk for each winner: always its own, and the largest of the others', together at
+/// most [`MAX_EXPOSED_BACKERS`]. This bounds the work of a slash.
 pub fn exposed(winners: impl Iterator<Item = (AccountId, Backers)>) -> BoundedSupportsOf<Election> {
     let bounded = winners
         .map(|(winner, mut backers)| {
@@ -254,10 +253,10 @@ pub fn exposed(winners: impl Iterator<Item = (AccountId, Backers)>) -> BoundedSu
     BoundedSupports(BoundedVec::truncate_from(bounded))
 }
 
-/// Brings what governance set back into its range.
+/// Moves the limits set by governance back into their ranges.
 ///
-/// The call that sets it is the SDK's and takes anything, and root's calls pass every filter. So each
-/// election looks first: a slip keeps candidates out, or lets dust in, for an era at most.
+/// The SDK's call that sets them accepts any value, and root's calls pass every filter. So each election
+/// checks first: a mistake keeps candidates out, or lets dust in, for one era at most.
 fn keep_limits() {
     use pallet_staking::{MaxNominatorsCount, MaxValidatorsCount, MinNominatorBond, MinValidatorBond};
 
@@ -267,7 +266,7 @@ fn keep_limits() {
     MinNominatorBond::<Runtime>::mutate(|bond| *bond = (*bond).clamp(least, most));
     let (least, most) = CANDIDATES_RANGE;
     MaxValidatorsCount::<Runtime>::mutate(|count| *count = Some(count.unwrap_or(most).clamp(least, most)));
-    // Without a bound there is no place to run out of; with one there must be places enough.
+    // Without a bound there is always room; a bound must leave enough of it.
     MaxNominatorsCount::<Runtime>::mutate(|count| *count = count.map(|count| count.max(MAX_ELECTING_VOTERS)));
     System::register_extra_weight_unchecked(
         <Runtime as frame_system::Config>::DbWeight::get().reads_writes(4, 4),

@@ -1,4 +1,4 @@
-//! Acting together and for others: batches, proxies, multisigs, preimages, the scheduler, parameters and sudo.
+//! Batches, proxies, multisigs, preimages, the scheduler, parameters and sudo.
 
 use polkadot_sdk::{
     frame_support::{
@@ -32,7 +32,7 @@ impl pallet_utility::Config for Runtime {
 }
 
 impl pallet_proxy::Config for Runtime {
-    // `tests/deposits.rs` adds up what is kept for a proxy, an announcement, a multisig and a preimage.
+    // `tests/deposits.rs` computes the sizes of a proxy, an announcement, a multisig and a preimage.
     type AnnouncementDepositBase = ConstU128<{ storage_deposit(1, 60) }>;
     type AnnouncementDepositFactor = ConstU128<{ storage_deposit(0, 68) }>;
     type BlockNumberProvider = System;
@@ -60,14 +60,14 @@ impl pallet_multisig::Config for Runtime {
 }
 
 parameter_types! {
-    /// Deposit of a preimage, apart from its bytes.
+    /// Deposit of a preimage, without its bytes.
     pub const PreimageBaseDeposit: Balance = storage_deposit(2, 140);
-    /// Deposit of a preimage's byte.
+    /// Deposit for each byte of a preimage.
     pub const PreimageByteDeposit: Balance = storage_deposit(0, 1);
-    /// What the deposit of a preimage is held for.
+    /// Hold reason of a preimage's deposit.
     pub const PreimageHoldReason: RuntimeHoldReason =
         RuntimeHoldReason::Preimage(pallet_preimage::HoldReason::Preimage);
-    /// What scheduled calls may take of a block.
+    /// Weight that scheduled calls may take of a block.
     pub MaximumSchedulerWeight: Weight = Perbill::from_percent(50) * BlockWeights::get().max_block;
 }
 
@@ -102,7 +102,7 @@ impl pallet_parameters::Config for Runtime {
     type AdminOrigin = AsEnsureOriginWithArg<EnsureRoot<AccountId>>;
     type RuntimeEvent = RuntimeEvent;
     type RuntimeParameters = RuntimeParameters;
-    // The SDK keeps this pallet's measured weights behind `()` only.
+    // The SDK provides this pallet's measured weights only for `()`.
     type WeightInfo = ();
 }
 

@@ -1,4 +1,4 @@
-//! The market in proven compute: Assay's own pallets.
+//! The market for proven compute: Assay's own pallets.
 
 use assay_primitives::{
     availability::MAX_REPORT_PARTS,
@@ -28,71 +28,74 @@ use crate::{
     parameters::bounded,
 };
 
-/// Most that active time advances in a block: four slots, so that a few missed slots still count and a standstill
+/// Maximum advance of active time in a block: four slots, so that a few missed slots count and a standstill
 /// does not.
 pub const MAX_ADVANCE_MS: Millis = 4 * SLOT_DURATION_MS;
 
-/// Everything that the emission will ever mint.
+/// Total amount that the emission will ever mint.
 pub const EMISSION_CAP: Balance = assay_primitives::money::EMISSION_CAP;
 
-/// An epoch's pool is this fraction of what is left: with one-hour epochs half of it is minted in four years
-/// (`4 × 8,766 h / ln 2`).
+/// Divisor of the remaining emission that gives an epoch's pool: with one-hour epochs half of it is minted in
+/// four years (`4 × 8,766 h / ln 2`).
 pub const EMISSION_DIVISOR: Balance = 50_586;
 
-/// Most plancks that an epoch mints for each point of compute score: half a thousandth of an ASY.
+/// Maximum number of plancks that an epoch mints for each point of compute score: half a thousandth of an
+/// ASY.
 ///
-/// With one-hour epochs an H100 (989 points) earns at most 0.49 ASY an hour, and all of the first pool
-/// (19,768 ASY) is shared from 39.5 million points on: forty thousand H100s. Of a machine whose hardware left
-/// after an audit the next one comes within six hours, so it earned at most `6 × 5/4` caps for each point,
+/// With one-hour epochs an H100 (989 points) earns at most 0.49 ASY an hour, and the whole first pool (19,768
+/// ASY) is shared from 39.5 million points on: forty thousand H100s. If a machine's hardware leaves after an
+/// audit, the next audit comes within six hours. Until then it earns at most `6 × 5/4` caps for each point,
 /// attestation's premium included: 0.00375 ASY. Its first missed audit costs a hundredth of its bond, 0.005
-/// ASY where half an ASY is bonded for a point. A larger cap needs a larger bond for each point, a larger
+/// ASY at a bond of half an ASY for a point. A larger cap needs a larger bond for each point, a larger
 /// penalty or more audits. `tests/emission.rs` computes all of this.
 pub const EMISSION_CAP_PER_POINT: Balance = ASY / 2_000;
 
-/// Most plancks that an epoch mints for a unit of weight. Exact: a point is [`WEIGHT_PARTS`] of them.
+/// Maximum number of plancks that an epoch mints for a unit of weight. Exact: a point is [`WEIGHT_PARTS`]
+/// units.
 const EMISSION_CAP_PER_WEIGHT: Balance = EMISSION_CAP_PER_POINT / WEIGHT_PARTS as Balance;
 
 const _: () = assert!(EMISSION_CAP_PER_WEIGHT * WEIGHT_PARTS as Balance == EMISSION_CAP_PER_POINT);
 
-/// Ended epochs that can still be paid out: eight weeks of one-hour epochs.
+/// Number of ended epochs that can still be paid out: eight weeks of one-hour epochs.
 pub const EMISSION_HISTORY_EPOCHS: u32 = 8 * 7 * 24;
 
-/// Most slashes that fall due in one epoch; more fall due in the next. An hour of blocks can apply many times as
-/// many.
+/// Maximum number of slashes that fall due in one epoch; more fall due in the next. An hour of blocks can
+/// apply many times as many.
 const MAX_SLASHES_PER_EPOCH: u32 = 4_096;
 
-/// Delay of a raised ask: 20 blocks of full slots. An order that a consumer sent before it saw the raise is
-/// in a block by then.
+/// Delay of a raised ask, in active time: 20 blocks of full slots. By then a block includes any order that a
+/// consumer sent before it saw the raise.
 const ASK_RAISE_DELAY_MS: Millis = 20 * SLOT_DURATION_MS;
 
 /// Longest job: a year of active time.
 const MAX_JOB_DURATION_MS: Millis = 365 * 24 * MILLIS_PER_HOUR;
 
-/// Shortest job: a minute of active time. A shorter one would hold a machine's slots for longer than it pays, since a start
-/// and a result take blocks.
+/// Shortest job: a minute of active time. A shorter one would occupy a machine's slots for longer than it
+/// pays, since a start and a result take blocks.
 const MIN_JOB_DURATION_MS: Millis = 60_000;
 
-/// Longest time that an order may look for machines: a week of active time.
+/// Maximum time that an order may be open for machines: a week of active time.
 const MAX_OPEN_MS: Millis = 7 * 24 * MILLIS_PER_HOUR;
 
-/// Longest time for which a provider may have to wait for a result to be judged: a day of active time.
+/// Maximum time for which a provider may have to wait for the verdict on a result: a day of active time.
 const MAX_VERIFICATION_MS: Millis = 24 * MILLIS_PER_HOUR;
 
-/// Validators that watch a machine. Each of 200 validators then watches 250 of 10,000 machines.
+/// Number of validators that watch a machine. Each of 200 validators then watches 250 of 10,000 machines.
 pub const VALIDATORS_PER_MACHINE: u32 = 5;
 
-/// Most failures in one part of a validator's report: 4 KiB of them, twice what is a validator's to watch in
-/// a network of 10,000 machines. [`MAX_REPORT_PARTS`] of them list as many as a node watches.
+/// Maximum number of failures in one part of a validator's report: 4 KiB of them, twice a validator's share
+/// of a network of 10,000 machines. [`MAX_REPORT_PARTS`] parts list as many as a node watches.
 const MAX_FAILURES_PER_REPORT: u32 = 512;
 
-/// Most failures that a validator's report of an epoch lists; a node watches no more machines than that.
+/// Maximum number of failures in a validator's report of an epoch; a node watches no more machines than that.
 pub const MAX_FAILURES_PER_EPOCH: u32 = MAX_FAILURES_PER_REPORT * MAX_REPORT_PARTS as u32;
 
-/// Blocks that the anchor of evidence may be behind: half an hour of full slots, enough to collect it from a host with many
-/// GPUs.
+/// Maximum age of the anchor of evidence in blocks: half an hour of full slots, enough to collect evidence
+/// from a host with many GPUs.
 pub const MAX_ANCHOR_AGE_BLOCKS: u32 = 600;
 
-/// Seconds that evidence counts at most: a day. A worker that renews twice a day has half of one to repair what fails.
+/// Maximum lifetime of evidence in seconds: a day. A worker that renews twice a day has half of one for
+/// repairs.
 pub const EVIDENCE_LIFETIME_S: u64 = 24 * 60 * 60;
 
 impl pallet_chain_clock::Config for Runtime {
@@ -110,9 +113,9 @@ impl pallet_provider_registry::Config for Runtime {
     type Clock = ChainClock;
     type Currency = Balances;
     type HardwareProofs = HardwareChallenge;
-    // Its record, its worker key and that key's account, its place among its provider's machines, two among
-    // the offers, what the stakes keep of it, where its rewards go, what it has proven and when that expires;
-    // `tests/deposits.rs` adds them up.
+    // Its record, its worker key and that key's account, its place among its provider's machines, two places
+    // among the offers, its bond record, its reward destination, its proof and the proof's expiry;
+    // `tests/deposits.rs` computes the sizes.
     type MachineDeposit = ConstU128<{ storage_deposit(10, 1_950) }>;
     type OnMachineRemoved = (ProviderStaking, (Availability, HardwareChallenge));
     type ProviderDeposit = ConstU128<{ storage_deposit(1, 150) }>;
@@ -122,7 +125,7 @@ impl pallet_provider_registry::Config for Runtime {
 }
 
 parameter_types! {
-    /// What a block may spend on slashes that are due.
+    /// Weight that due slashes may take of a block.
     pub MaxSlashServiceWeight: Weight = Perbill::from_percent(10) * BlockWeights::get().max_block;
 }
 
@@ -144,7 +147,7 @@ impl pallet_provider_staking::Config for Runtime {
     type WeightInfo = pallet_provider_staking::weights::SubstrateWeight<Runtime>;
 }
 
-/// The author of the block being made, who shares in the protocol fee.
+/// Author of the current block, who shares in the protocol fee.
 pub struct BlockAuthor;
 
 impl Get<Option<AccountId>> for BlockAuthor {
@@ -176,7 +179,8 @@ impl pallet_job_escrow::BenchmarkHelper<AccountId, Signature> for EscrowBenchmar
 }
 
 impl pallet_job_escrow::Config for Runtime {
-    // An assignment's record, and its place in its machine's list; `tests/deposits.rs` adds them up.
+    // The record of an assignment, and its place in its machine's list; `tests/deposits.rs` computes the
+    // sizes.
     type AssignmentDeposit = ConstU128<{ storage_deposit(2, 270) }>;
     type AttestedSigners = Attestation;
     #[cfg(feature = "runtime-benchmarks")]
@@ -187,7 +191,7 @@ impl pallet_job_escrow::Config for Runtime {
     type Currency = Balances;
     type Flywheel = RewardEmission;
     type HoldBack = bounded::HoldBack;
-    // A job's record, and its place in its consumer's list.
+    // The record of a job, and its place in its consumer's list.
     type JobDeposit = ConstU128<{ storage_deposit(2, 440) }>;
     type Machines = ProviderRegistry;
     type Matching = ProviderRegistry;
@@ -200,7 +204,7 @@ impl pallet_job_escrow::Config for Runtime {
     type MinDurationMs = ConstU64<MIN_JOB_DURATION_MS>;
     type Preimages = Preimage;
     type ProtocolFee = bounded::ProtocolFee;
-    // What an open order asks of machines, and which gave it back.
+    // The requirements of an open order, and the machines that gave it back.
     type RequestDeposit = ConstU128<{ storage_deposit(2, 300) }>;
     type RevealWindowMs = bounded::RevealWindowMs;
     type RuntimeHoldReason = RuntimeHoldReason;
@@ -225,18 +229,18 @@ impl pallet_reward_emission::Config for Runtime {
 }
 
 parameter_types! {
-    /// Identity of the pot that validators' reports are paid from.
+    /// Identity of the pot that pays validators' reports.
     pub const AvailabilityPotId: PalletId = PalletId(*b"asy/aval");
-    /// The pot's account. It has no key: only the runtime can pay from it, and anybody may fill it.
+    /// Account of the pot. It has no key: only the runtime can pay from it, and anyone may fill it.
     pub AvailabilityPot: AccountId = AvailabilityPotId::get().into_account_truncating();
-    /// What a block may spend on settling and forgetting epochs.
+    /// Weight that settling and removing epochs may take of a block.
     pub MaxEpochServiceWeight: Weight = Perbill::from_percent(5) * BlockWeights::get().max_block;
 }
 
 impl pallet_availability::Config for Runtime {
     type Clock = ChainClock;
     type Currency = Balances;
-    // What can still be paid for must still be known.
+    // Payable epochs must stay known.
     type HistoryEpochs = ConstU32<EMISSION_HISTORY_EPOCHS>;
     type InitialUptimePpm = ConstU32<{ pallet_provider_registry::INITIAL_UPTIME_PPM }>;
     type Machines = ProviderRegistry;
@@ -245,7 +249,8 @@ impl pallet_availability::Config for Runtime {
     type MaxServiceWeight = MaxEpochServiceWeight;
     type MaxValidators = ConstU32<MAX_AUTHORITIES>;
     type OnUptimeChange = ProviderRegistry;
-    // Fixed before the session began, so that no author of a block can choose who watches whom.
+    // Fixed before the session began, so that no block author can choose which validator watches which
+    // machine.
     type Randomness = pallet_babe::RandomnessFromTwoEpochsAgo<Runtime>;
     type RewardPerReport = bounded::RewardPerReport;
     type RewardPot = AvailabilityPot;
@@ -256,11 +261,11 @@ impl pallet_availability::Config for Runtime {
 }
 
 parameter_types! {
-    /// What a block may spend on evidence that ends.
+    /// Weight that expiring evidence may take of a block.
     pub MaxExpiryServiceWeight: Weight = Perbill::from_percent(5) * BlockWeights::get().max_block;
 }
 
-/// The chain's timestamp, standstills and all: certificates know nothing of them.
+/// Timestamp of the chain, including standstills: certificates expire during those too.
 pub struct TimeOfDay;
 
 impl WallClock for TimeOfDay {

@@ -14,14 +14,16 @@ use polkadot_sdk::{
 use super::system::BlockWeights;
 use crate::{AccountId, ChainClock, FinalityView, ProviderRegistry, ProviderStaking, Runtime};
 
-/// Most double rounds that verify a slot: less than 15 ms by the measured weights, which a test holds.
+/// Maximum number of double rounds for the verification of a slot: less than 15 ms by the measured weights,
+/// as a test checks.
 pub const MAX_DOUBLE_ROUNDS: u64 = 784 * pallet_hardware_challenge::DOUBLE_ROUNDS_PER_UNIT;
 
-/// Most slots that one transaction proves: a host of eight GPUs, in less than a tenth of a block.
+/// Maximum number of slots that one transaction proves: a host of eight GPUs, in less than a tenth of a
+/// block.
 const MAX_SLOTS_PER_PROOF: u32 = 8;
 
 parameter_types! {
-    /// What a block may spend on rounds, on proofs that expire and on forgetting rounds.
+    /// Weight that rounds, expiring proofs and the removal of rounds may take of a block.
     pub MaxChallengeServiceWeight: Weight = Perbill::from_percent(5) * BlockWeights::get().max_block;
 }
 

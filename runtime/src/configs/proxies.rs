@@ -1,29 +1,29 @@
-//! What a proxy may do for the account that it stands for.
+//! Limits of a proxy: the calls that it may send for its principal.
 //!
-//! Each limited type is a list of single calls: one that is not on it is refused, new ones first of all.
+//! Each limited type is a list of single calls: a call that is not on it is refused, including every new one.
 //! `tests/proxies.rs` names every call of the runtime with the reason why it is on a list or on none, and
-//! fails when there is one without. A call is on a list when its deputy cannot, with it and with the others
-//! on the same list,
+//! fails if a call is missing. A call is on a list if its deputy cannot, with it and with the others on the
+//! same list,
 //!
-//! - give money of the principal's to anybody, those who cause, report or suffer an offence included;
-//! - put more of the principal's money at stake than is at stake now: of a slash a part is its reporter's;
+//! - give money of the principal to anyone, including those who cause, report or suffer an offence;
+//! - put more of the principal's money at stake than is at stake now: a part of a slash is its reporter's;
 //! - give power over the principal's money, machines or votes to another key or account;
 //! - act as another account, where these limits would not hold: `multisig`, `proxy`, `sudo` and `dispatch_as`
 //!   dispatch with an origin of their own.
 //!
-//! What wraps calls and keeps the limits is allowed: each call within is looked at again.
+//! Calls that wrap others and keep the limits are allowed: each inner call is checked again.
 //!
-//! What a deputy could do without these lists, and what it can do even so:
+//! Attacks by a deputy without these lists, and the remaining ones:
 //!
-//! - Any limited one pays a debt that names itself as the beneficiary: it could take the whole free balance;
-//!   now it sends no call that pays.
+//! - Any limited deputy pays a debt that names itself as the beneficiary: it could take the whole free
+//!   balance; now it sends no call that pays.
 //! - `Provider` rotates the machine to its own key and reports its offences: 10 % of the bond was its own;
 //!   now it appoints no key of a bonded machine, and bonds nothing.
 //! - `Provider` rents the machine from itself at an ask of one planck: the principal loses the income until
-//!   it looks. Prices are what that deputy is there for.
+//!   it notices. Setting prices is that deputy's purpose.
 //! - `Validation` equivocates with session keys of its own and reports it: the principal loses the slash, of
-//!   which at most 5 % is the reporter's. Who holds session keys can; what is at stake is the principal's
-//!   choice.
+//!   which at most 5 % is the reporter's. Any holder of session keys can do this; the principal chooses the
+//!   stake.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::{
@@ -34,7 +34,7 @@ use scale_info::TypeInfo;
 
 use crate::RuntimeCall;
 
-/// A proxy's limits.
+/// Limits of a proxy.
 #[derive(
     Copy,
     Clone,
@@ -51,16 +51,16 @@ use crate::RuntimeCall;
     Default,
 )]
 pub enum ProxyType {
-    /// Everything.
+    /// All calls.
     #[default]
     Any,
-    /// Looking after what the account has: taking it out of the market and out of stakes, and back into the
-    /// market.
+    /// Maintenance of the account's assets: taking them out of the market and out of stakes, and back into
+    /// the market.
     NonTransfer,
-    /// Running a provider's machines: listing them, their prices, orders, evidence and payouts; not their
-    /// keys, bonds or reward destinations.
+    /// Operation of a provider's machines: listing them, their prices, orders, evidence and payouts; not
+    /// their keys, bonds or reward destinations.
     Provider,
-    /// Validating and nominating with what is bonded.
+    /// Validating and nominating with the existing bond.
     Validation,
 }
 
@@ -80,9 +80,9 @@ impl InstanceFilter<RuntimeCall> for ProxyType {
     }
 }
 
-/// Returns true for what only wraps other calls, which are dispatched with the same limits.
+/// Returns true for a call that only wraps others, which are dispatched with the same limits.
 ///
-/// The accounts that `as_derivative` acts for are the principal's own.
+/// The accounts behind `as_derivative` are the principal's own.
 fn keeps_limits_within(call: &RuntimeCall) -> bool {
     use pallet_utility::Call;
 
@@ -98,7 +98,7 @@ fn keeps_limits_within(call: &RuntimeCall) -> bool {
     )
 }
 
-/// The calls of [`ProxyType::NonTransfer`].
+/// Returns true for the calls of [`ProxyType::NonTransfer`].
 fn non_transfer(call: &RuntimeCall) -> bool {
     use pallet_provider_registry::Call as Registry;
     use pallet_provider_staking::Call as Bonds;
@@ -122,7 +122,7 @@ fn non_transfer(call: &RuntimeCall) -> bool {
     )
 }
 
-/// The calls of [`ProxyType::Provider`].
+/// Returns true for the calls of [`ProxyType::Provider`].
 fn provider(call: &RuntimeCall) -> bool {
     use pallet_attestation::Call as Attestation;
     use pallet_job_escrow::Call as Escrow;
@@ -160,7 +160,7 @@ fn provider(call: &RuntimeCall) -> bool {
     )
 }
 
-/// The calls of [`ProxyType::Validation`].
+/// Returns true for the calls of [`ProxyType::Validation`].
 fn validation(call: &RuntimeCall) -> bool {
     use pallet_staking::Call as Staking;
 

@@ -1,4 +1,4 @@
-//! Nominated proof of stake: who validates, and what they stand to lose.
+//! Nominated proof of stake: the choice of validators, and their stake at risk.
 
 use polkadot_sdk::{
     frame_election_provider_support::VoteWeight,
@@ -20,35 +20,35 @@ use crate::{
     VoterList,
 };
 
-/// Sessions of an era: validators are elected once an hour.
+/// Number of sessions of an era: validators are elected once an hour.
 pub const SESSIONS_PER_ERA: SessionIndex = 6;
 
-/// Eras that stake stays locked after unbonding: seven days of one-hour eras.
+/// Number of eras that stake stays locked after unbonding: seven days of one-hour eras.
 ///
-/// What stood behind a validator in an era may be withdrawn in the last session before the era so many later.
+/// Stake behind a validator in an era may be withdrawn in the last session before the era that many later.
 pub const BONDING_ERAS: EraIndex = 24 * 7;
 
-/// Eras after an offence's own in which it may be reported: six days. Later reports are refused.
+/// Number of eras after an offence's own in which it may be reported: six days. Later reports are refused.
 pub const REPORT_ERAS: EraIndex = 24 * 6;
 
-/// Eras that a slash waits after the offence's own, whenever that was reported.
+/// Number of eras that a slash waits after the offence's own, whatever the time of the report.
 ///
-/// As long as the stake is locked for sure: governance has a day to cancel a wrong slash even of the latest
-/// report.
+/// It is as long as the stake is certainly locked: even after the latest report governance has a day to
+/// cancel a wrong slash.
 pub const SLASH_DEFER_ERAS: EraIndex = BONDING_ERAS - 2;
 
-/// Eras in which governance can cancel a slash, at least: a day.
+/// Minimum number of eras in which governance can cancel a slash: a day.
 pub const MIN_REVIEW_ERAS: EraIndex = 23;
 
-/// Eras before the planned one whose exposures are known: those that can be reported while the next era is
-/// planned.
+/// Number of eras before the planned one with known exposures: those that can be reported while the next era
+/// is planned.
 pub const HISTORY_ERAS: EraIndex = REPORT_ERAS + 1;
 
-/// Accounts that are slashed with a validator at most, itself included: one page of an exposure.
+/// Maximum number of accounts slashed with a validator, including its own: one page of an exposure.
 pub const MAX_EXPOSED_BACKERS: u32 = 64;
 
-// The windows. An offence of era E is reported in an era A, and its slash falls due as era E +
-// SLASH_DEFER_ERAS + 1 begins.
+// Constraints on the windows. An offence of era E is reported in an era A, and its slash falls due when era E
+// + SLASH_DEFER_ERAS + 1 begins.
 const _: () = assert!(REPORT_ERAS > 0, "equivocations could never be reported");
 const _: () = assert!(
     REPORT_ERAS <= SLASH_DEFER_ERAS,
@@ -71,19 +71,19 @@ const _: () = assert!(
     "governance could slash for an era whose slashes are past, and nothing would happen"
 );
 const _: () = assert!(
-    // The sets of the offence's era and its successors, the one before them, and the one that is pending.
+    // The sets of the offence's era and its successors, the one before them, and the pending one.
     (REPORT_ERAS + 1) * SESSIONS_PER_ERA + 2 <= MAX_SET_ID_SESSIONS as u32,
     "a vote of a GRANDPA set that may be reported could not be placed in its session"
 );
 
-/// Nominations of one nominator.
+/// Maximum number of nominations of a nominator.
 const MAX_NOMINATIONS: u32 = 16;
 
-/// Boundaries of the voter list's bags, in vote weight.
+/// Number of boundaries of the voter list's bags.
 const BAG_COUNT: usize = 200;
 
-/// Boundaries that grow by 12 % from bag to bag over the whole range of vote weights that matters: sums from
-/// a thousandth of an ASY up to all there can be.
+/// Returns boundaries in vote weight that grow by 12 % from bag to bag over the relevant range: sums from a
+/// thousandth of an ASY up to the largest possible.
 const fn bag_thresholds() -> [VoteWeight; BAG_COUNT] {
     let mut thresholds = [0; BAG_COUNT];
     let mut boundary: u128 = 1_000_000_000;
@@ -117,7 +117,7 @@ impl pallet_bags_list::Config<pallet_bags_list::Instance1> for Runtime {
     type WeightInfo = pallet_bags_list::weights::SubstrateWeight<Runtime>;
 }
 
-/// Sizes for the SDK's own measurements of staking.
+/// Sizes for the SDK's own benchmarks of staking.
 pub struct StakingBenchmarks;
 
 impl pallet_staking::BenchmarkingConfig for StakingBenchmarks {
@@ -133,10 +133,10 @@ impl pallet_staking::Config for Runtime {
     type CurrencyBalance = Balance;
     type CurrencyToVote = U128CurrencyToVote;
     type ElectionProvider = Election;
-    // Validators live on fees: no money is made for them.
+    // Validators live on fees: nothing is minted for them.
     type EraPayout = ();
     type EventListeners = ();
-    // Nobody is barred from staking.
+    // No account is excluded from staking.
     type Filter = Nothing;
     type GenesisElectionProvider = Election;
     type HistoryDepth = ConstU32<HISTORY_ERAS>;
@@ -155,7 +155,7 @@ impl pallet_staking::Config for Runtime {
     type SessionsPerEra = ConstU32<SESSIONS_PER_ERA>;
     type Slash = ();
     type SlashDeferDuration = ConstU32<SLASH_DEFER_ERAS>;
-    // Not sorted, and not asked: the election takes its candidates from the voters.
+    // Unsorted and unused: the election takes its candidates from the voters.
     type TargetList = pallet_staking::UseValidatorsMap<Self>;
     type UnixTime = Timestamp;
     type VoterList = VoterList;

@@ -29,28 +29,28 @@ use crate::{
     RuntimeEvent, RuntimeFreezeReason, RuntimeHoldReason, RuntimeOrigin, RuntimeTask, System, VERSION,
 };
 
-/// Share of a block that ordinary transactions may fill; the rest is kept for operational ones.
+/// Share of a block that ordinary transactions may fill; the rest is reserved for operational ones.
 const NORMAL_DISPATCH_RATIO: Perbill = Perbill::from_percent(75);
 
 /// Computing time of a block: half of its slot, so that it can be made, sent and checked in time.
 const MAXIMUM_BLOCK_WEIGHT: Weight =
     Weight::from_parts(WEIGHT_REF_TIME_PER_MILLIS * SLOT_DURATION_MS / 2, u64::MAX);
 
-/// Longest block, in bytes.
+/// Maximum length of a block in bytes.
 const MAXIMUM_BLOCK_LENGTH_BYTES: u32 = 5 * 1024 * 1024;
 
-/// Least balance of an account that exists.
+/// Least balance of an existing account.
 pub const EXISTENTIAL_DEPOSIT: Balance = MILLI_ASY;
 
-/// Deposit for `items` storage entries of `bytes` bytes in all: what keeping them costs everybody else.
+/// Returns the deposit for `items` storage entries of `bytes` bytes in all, the price of keeping them.
 pub const fn storage_deposit(items: u32, bytes: u32) -> Balance {
     items as Balance * 100 * MILLI_ASY + bytes as Balance * MILLI_ASY
 }
 
 parameter_types! {
-    /// Blocks whose hashes are remembered, which is also the longest life of a mortal transaction (2 hours).
+    /// Number of remembered block hashes, also the longest lifetime of a mortal transaction (2 hours).
     pub const BlockHashCount: u32 = 2_400;
-    /// The runtime's version.
+    /// Version of the runtime.
     pub const Version: RuntimeVersion = VERSION;
     /// Limits of a block's computing time.
     pub BlockWeights: frame_system::limits::BlockWeights =
@@ -111,32 +111,33 @@ impl pallet_skip_feeless_payment::Config for Runtime {
 }
 
 parameter_types! {
-    /// Identity of the treasury: the account that its share of protocol fees is paid to.
+    /// Identity of the treasury, to whose account its share of protocol fees is paid.
     pub const TreasuryPalletId: PalletId = PalletId(*b"asy/trsy");
-    /// The treasury's account. It has no key: only the runtime can pay from it.
+    /// Account of the treasury. It has no key: only the runtime can pay from it.
     pub TreasuryAccount: AccountId = TreasuryPalletId::get().into_account_truncating();
 
-    /// How full the ordinary part of blocks shall be in the long run.
+    /// Target fullness of the ordinary part of blocks, in the long run.
     pub const TargetBlockFullness: Perquintill = Perquintill::from_percent(25);
-    /// How fast the fee multiplier follows congestion.
+    /// Speed at which the fee multiplier follows congestion.
     pub AdjustmentVariable: pallet_transaction_payment::Multiplier =
         pallet_transaction_payment::Multiplier::saturating_from_rational(75, 1_000_000);
-    /// The multiplier never falls below a tenth: idle blocks keep spam from being free.
+    /// Minimum fee multiplier, a tenth: transactions cost a fee in idle blocks too, which limits spam.
     pub MinimumMultiplier: pallet_transaction_payment::Multiplier =
         pallet_transaction_payment::Multiplier::saturating_from_rational(1, 10);
-    /// No ceiling: congestion must be able to price itself out.
+    /// No maximum: fees must be able to end any congestion.
     pub MaximumMultiplier: pallet_transaction_payment::Multiplier = Bounded::max_value();
-    /// Fee of a transaction's byte, in plancks.
+    /// Fee for each byte of a transaction, in plancks.
     pub const TransactionByteFee: Balance = MICRO_ASY;
 }
 
-/// Gives transaction fees and tips to the block's author; with none known (never in a real block) they are burned.
+/// Gives transaction fees and tips to the block's author; burns them without a known author (never in a real
+/// block).
 pub struct ToAuthor;
 
 impl OnUnbalanced<Credit<AccountId, Balances>> for ToAuthor {
     fn on_nonzero_unbalanced(amount: Credit<AccountId, Balances>) {
         if let Some(author) = Authorship::author() {
-            // An author without an account that could not take the amount loses it to the burn.
+            // If the author has no account and the amount is too small to create one, it is burned.
             let _ = Balances::resolve(&author, amount);
         }
     }

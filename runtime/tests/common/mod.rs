@@ -36,13 +36,13 @@ use polkadot_sdk::{
 };
 use serde_json::{Value, json};
 
-/// Milliseconds of a slot.
+/// Duration of a slot in milliseconds.
 pub(crate) const SLOT_MS: u64 = 3_000;
 
-/// The moment of the first block, in milliseconds; any multiple of a slot.
+/// Time of the first block, in milliseconds; any multiple of a slot.
 const GENESIS_MS: u64 = 1_700_000_001_000 / SLOT_MS * SLOT_MS;
 
-/// What the machines of these tests ask for a slot-hour.
+/// Ask of the tests' machines for a slot-hour.
 pub(crate) const ASK: Balance = 7 * ASY;
 
 /// Builds a genesis from the preset as the node does, and runs the test in it.
@@ -50,7 +50,7 @@ pub(crate) fn with_chain(preset: &str, test: impl FnOnce(&mut Chain)) {
     with_patched_chain(preset, json!({}), test);
 }
 
-/// As [`with_chain`], with a patch of the test's own laid over the preset's.
+/// Does the same as [`with_chain`], with a patch of the test's own merged into the preset's.
 pub(crate) fn with_patched_chain(preset: &str, patch: Value, test: impl FnOnce(&mut Chain)) {
     let of_preset = get_preset(&PresetId::from(preset)).expect("the preset exists");
     let mut config = serde_json::to_value(RuntimeGenesisConfig::default()).expect("genesis is JSON");
@@ -73,7 +73,7 @@ pub(crate) fn with_patched_chain(preset: &str, patch: Value, test: impl FnOnce(&
     });
 }
 
-/// Lays a patch over a JSON document.
+/// Merges a patch into a JSON document.
 fn merge(document: &mut Value, patch: Value) {
     match (document, patch) {
         (Value::Object(document), Value::Object(patch)) => {
@@ -85,7 +85,7 @@ fn merge(document: &mut Value, patch: Value) {
     }
 }
 
-/// The chain under test.
+/// Chain under test.
 pub(crate) struct Chain {
     height: BlockNumber,
     now_ms: u64,
@@ -97,7 +97,7 @@ impl Chain {
         self.next_block_after(SLOT_MS);
     }
 
-    /// Makes the next block after the chain stood for that long (a multiple of a slot).
+    /// Makes the next block after a standstill of that time (a multiple of a slot).
     pub(crate) fn next_block_after(&mut self, wait_ms: u64) {
         let parent = if self.height == 0 {
             H256::zero()
@@ -136,7 +136,7 @@ impl Chain {
         }
     }
 
-    /// Makes blocks, as late as the clock still counts them whole, until the epoch has begun.
+    /// Makes blocks until the epoch has begun, each as late as the clock still counts in full.
     pub(crate) fn until_epoch(&mut self, epoch: EpochIndex) {
         while ChainClock::current_epoch() < epoch {
             self.next_block_after(MAX_ADVANCE_MS);
@@ -150,12 +150,12 @@ impl Chain {
         assert_eq!(Session::current_index(), session + 1);
     }
 
-    /// Has eras last for one session from now on, so that many of them pass in few blocks.
+    /// Shortens eras to one session from now on, so that many of them pass in few blocks.
     pub(crate) fn shorten_eras(&self) {
         assert_ok!(sudo(pallet_staking::Call::<Runtime>::force_new_era_always {}));
     }
 
-    /// Makes a block of each session until validators work in that era; panics where that takes longer than eras last.
+    /// Makes one block for each session until that era is active; panics if it takes longer than eras last.
     pub(crate) fn until_era(&mut self, era: EraIndex) {
         for _ in 0..era.saturating_sub(active_era()).saturating_add(1) * SESSIONS_PER_ERA {
             if active_era() >= era {
@@ -166,7 +166,7 @@ impl Chain {
         assert!(active_era() >= era, "no era began: it is {} still", active_era());
     }
 
-    /// Every pallet's invariants.
+    /// Checks every pallet's invariants.
     pub(crate) fn check_invariants(&self) {
         ChainClock::do_try_state().expect("the clock is sound");
         ProviderRegistry::do_try_state().expect("the registry is sound");
@@ -180,7 +180,7 @@ impl Chain {
     }
 }
 
-/// A well-known account.
+/// Returns a well-known account.
 pub(crate) fn account(who: Sr25519Keyring) -> AccountId {
     who.to_account_id()
 }
@@ -193,7 +193,7 @@ pub(crate) fn call_as(who: &AccountId, call: impl Into<RuntimeCall>) -> Dispatch
         .map_err(|error| error.error)
 }
 
-/// Has governance, which is Alice, dispatch a call.
+/// Dispatches a call as governance, which is Alice.
 pub(crate) fn sudo(call: impl Into<RuntimeCall>) -> DispatchResult {
     let call: Box<RuntimeCall> = Box::new(call.into());
     let sudo = pallet_sudo::Call::<Runtime>::sudo { call };
@@ -208,14 +208,14 @@ pub(crate) fn sudo(call: impl Into<RuntimeCall>) -> DispatchResult {
     result.expect("sudo tells what came of the call")
 }
 
-/// Has governance change a parameter.
+/// Changes a parameter as governance.
 pub(crate) fn set_parameter(key_value: RuntimeParameters) {
     assert_ok!(sudo(pallet_parameters::Call::<Runtime>::set_parameter {
         key_value
     }));
 }
 
-/// A parameter of the stakes with its new value.
+/// Builds a parameter of the stakes with its new value.
 #[macro_export]
 macro_rules! staking_parameter {
     ($name:ident, $value:expr) => {
@@ -228,7 +228,7 @@ macro_rules! staking_parameter {
     };
 }
 
-/// A parameter of the escrow with its new value.
+/// Builds a parameter of the escrow with its new value.
 #[macro_export]
 macro_rules! escrow_parameter {
     ($name:ident, $value:expr) => {
@@ -241,7 +241,7 @@ macro_rules! escrow_parameter {
     };
 }
 
-/// Makes the account a provider.
+/// Registers the account as a provider.
 pub(crate) fn register_provider(provider: Sr25519Keyring) -> DispatchResult {
     let name = b"a provider".to_vec().try_into().expect("short");
     call_as(
@@ -250,7 +250,7 @@ pub(crate) fn register_provider(provider: Sr25519Keyring) -> DispatchResult {
     )
 }
 
-/// What the machines of these tests are, unless a test says otherwise.
+/// Returns the default registration of the tests' machines.
 pub(crate) fn registration_of(worker: Sr25519Keyring, slots: u8) -> MachineRegistrationOf<Runtime> {
     MachineRegistration {
         worker_key: account(worker),
@@ -272,8 +272,8 @@ pub(crate) fn registration_of(worker: Sr25519Keyring, slots: u8) -> MachineRegis
     }
 }
 
-/// Registers a machine of the provider's, to which its worker key agrees, and whose hardware is proven for longer than
-/// any test.
+/// Registers a machine of the provider, with its worker key's consent, and a proof of its hardware that
+/// outlasts any test.
 pub(crate) fn register_machine(
     provider: Sr25519Keyring,
     worker: Sr25519Keyring,
@@ -293,8 +293,7 @@ pub(crate) fn register_machine(
     Ok(machine)
 }
 
-/// Has the chain believe that all of a machine's slots are proven. What it takes to prove them is told by
-/// `hardware_challenge.rs`.
+/// Sets all of a machine's slots as proven, without a proof. `hardware_challenge.rs` tests real proofs.
 pub(crate) fn prove_by_fiat(machine: MachineId) {
     const FOREVER_MS: Millis = 100 * 365 * 24 * 3_600_000;
     let step = pallet_hardware_challenge::ProofStep {
@@ -309,7 +308,7 @@ pub(crate) fn prove_by_fiat(machine: MachineId) {
     ProviderRegistry::on_proof_change(machine);
 }
 
-/// What must be bonded for a machine.
+/// Returns the minimum bond of a machine.
 pub(crate) fn minimum_bond(machine: MachineId) -> Balance {
     ProviderStaking::minimum_bond(machine).expect("the machine exists")
 }
@@ -329,12 +328,12 @@ pub(crate) fn active_machine(provider: Sr25519Keyring, worker: Sr25519Keyring, s
     machine
 }
 
-/// A machine's status; `None` where there is no such machine.
+/// Returns a machine's status; `None` if it does not exist.
 pub(crate) fn status(machine: MachineId) -> Option<MachineStatus> {
     pallet_provider_registry::Machines::<Runtime>::get(machine).map(|record| record.status)
 }
 
-/// The signature by which a worker key agrees to serve a provider.
+/// Returns the signature by which a worker key agrees to serve a provider.
 pub(crate) fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::Signature {
     let mut message = WORKER_KEY_CONTEXT.to_vec();
     message.extend_from_slice(System::block_hash(0).as_ref());
@@ -342,17 +341,17 @@ pub(crate) fn consent(worker: Sr25519Keyring, provider: &AccountId) -> sr25519::
     worker.pair().sign(&message)
 }
 
-/// A task whose consumer has so long to look at its result.
+/// Returns a task whose consumer has so much time to judge its result.
 pub(crate) const fn task(window_ms: u64) -> JobKind {
     JobKind::Task {
         verification: Verification::Consumer { window_ms },
     }
 }
 
-/// A task whose consumer has an hour to look at its result.
+/// Task whose consumer has an hour to judge its result.
 pub(crate) const TASK: JobKind = task(3_600_000);
 
-/// An order of one slot with a manifest that the consumer notes.
+/// Returns an order of one slot, with a manifest that the consumer notes.
 pub(crate) fn order(consumer: Sr25519Keyring, kind: JobKind, max_duration_ms: u64) -> JobOrder {
     let manifest = br#"{"image":"localhost:5000/demo@sha256:00"}"#.to_vec();
     let reference = ManifestRef {
@@ -401,50 +400,50 @@ pub(crate) fn deploy_to(
     job
 }
 
-/// What an account has, held or not.
+/// Returns an account's total balance, held or not.
 pub(crate) fn wealth(who: &AccountId) -> Balance {
     use polkadot_sdk::frame_support::traits::fungible::Inspect;
     Balances::total_balance(who)
 }
 
-/// All there is.
+/// Returns the total issuance.
 pub(crate) fn issuance() -> Balance {
     use polkadot_sdk::frame_support::traits::fungible::Inspect;
     <Balances as Inspect<AccountId>>::total_issuance()
 }
 
-/// Whether something of the account's money is held.
+/// Returns true if some of the account's money is held.
 pub(crate) fn is_anything_held(who: &AccountId) -> bool {
     !pallet_balances::Holds::<Runtime>::get(who).is_empty()
 }
 
-/// The stakes' events of the last block.
+/// Returns the events of the stakes in the last block.
 pub(crate) fn staking_events() -> Vec<pallet_provider_staking::Event<Runtime>> {
     System::read_events_for_pallet()
 }
 
-/// Whether the last block's events have one like that.
+/// Returns true if the last block has such an event.
 pub(crate) fn happened(wanted: impl Fn(&RuntimeEvent) -> bool) -> bool {
     System::events().iter().any(|record| wanted(&record.event))
 }
 
-/// The treasury's account.
+/// Returns the treasury's account.
 pub(crate) fn treasury() -> AccountId {
     assay_runtime::configs::system::TreasuryAccount::get()
 }
 
-/// The era in which validators work.
+/// Returns the active era.
 pub(crate) fn active_era() -> EraIndex {
     pallet_staking::ActiveEra::<Runtime>::get().map_or(0, |era| era.index)
 }
 
-/// Gives an account as much money, out of nothing.
+/// Mints the amount into an account.
 pub(crate) fn endow(who: &AccountId, amount: Balance) {
     use polkadot_sdk::frame_support::traits::fungible::Mutate;
     assert_ok!(Balances::mint_into(who, amount));
 }
 
-/// The slot of the block being made.
+/// Returns the slot of the current block.
 pub(crate) fn current_slot() -> u64 {
     Babe::current_slot().into()
 }

@@ -1,5 +1,6 @@
-//! Whatever providers, consumers and governance do, in whatever order: the pallets stay sound together, a slash takes
-//! what there is and no more, nothing leaves that is owed, and in the end everybody has left and nothing stays behind.
+//! Property test: after any sequence of acts of providers, consumers and governance the pallets are
+//! consistent, a slash takes no more than there is, nothing owed leaves, and in the end everybody has left
+//! without a trace.
 
 #![allow(clippy::unwrap_used)]
 
@@ -43,20 +44,20 @@ type Registry = pallet_provider_registry::Call<Runtime>;
 type Staking = pallet_provider_staking::Call<Runtime>;
 type Escrow = pallet_job_escrow::Call<Runtime>;
 
-/// Sequences that are tried, and most things that happen in each.
+/// Number of sequences, and their maximum length.
 const CASES: u32 = 14;
 const MAX_STEPS: usize = 300;
 
-/// Most tries to have a failure with fewer and simpler steps.
+/// Maximum number of attempts to shrink a failure.
 const MAX_SHRINK_ITERATIONS: u32 = 600;
 
-/// An epoch of two of the clock's longest steps: the shortest that there is.
+/// Length of an epoch: two of the clock's longest steps, the shortest possible.
 const EPOCH_MS: u64 = 24_000;
 
-/// Epochs after which every task of these tests is over.
+/// Number of epochs after which every task of these tests is over.
 const LONGEST_TASK_EPOCHS: EpochIndex = 4;
 
-/// The market shows whatever can be had and nothing else.
+/// Checks that the market shows all available offers and no others.
 fn check_offers() {
     let on_offer: BTreeSet<_> = Machines::<Runtime>::iter()
         .filter(|(_, record)| record.status == Active && record.free_slots > 0)
@@ -68,7 +69,7 @@ fn check_offers() {
     assert_eq!(shown, on_offer);
 }
 
-/// No machine is in the market with nothing to lose.
+/// Checks that no machine is in the market without anything to lose.
 fn check_bonds() {
     for (machine, record) in Machines::<Runtime>::iter() {
         let (_, bonded) = bond_of(machine);
@@ -86,7 +87,7 @@ fn check_bonds() {
     }
 }
 
-/// A chain with short times, and with providers whose machines are at work.
+/// Prepares a chain with short times, and with providers whose machines are active.
 fn prepare() {
     for parameter in [
         staking_parameter!(SlashDeferEpochs, 2),
@@ -111,7 +112,7 @@ fn prepare() {
     }
 }
 
-/// Lets a step happen and compares what came of it with what must.
+/// Executes a step and compares the results with the model's.
 fn happen(chain: &mut Chain, model: &mut Model, step: Step) {
     let (shares, fraction) = match &step {
         Step::Slash(_, fraction, shares) => ((*shares).into(), *fraction),
@@ -145,7 +146,7 @@ fn pass_epochs(chain: &mut Chain, model: &mut Model, epochs: EpochIndex) {
     }
 }
 
-/// Ends every job: by its consumer, or, where that is a task which runs, by its time; and has all of them paid.
+/// Ends every job, by its consumer or, for a running task, by its time; then has all of them paid.
 fn end_jobs(chain: &mut Chain, model: &mut Model) {
     for (job, machine) in parts() {
         let record = Jobs::<Runtime>::get(job).unwrap();
@@ -164,7 +165,7 @@ fn end_jobs(chain: &mut Chain, model: &mut Model) {
         let record = Assignments::<Runtime>::get(part.0, part.1).unwrap();
         record.has_slots().then_some(record.max_duration_ms)
     };
-    // The longest of those that run now is over then.
+    // The longest of the running ones is over then.
     let longest_ms = parts().iter().filter_map(runs).max().unwrap_or(0);
     pass_epochs(
         chain,
@@ -182,10 +183,10 @@ fn end_jobs(chain: &mut Chain, model: &mut Model) {
     assert_eq!(Jobs::<Runtime>::iter_keys().count(), 0);
 }
 
-/// Everybody leaves, and everything must be gone.
+/// Makes everybody leave, after which everything must be gone.
 fn leave(chain: &mut Chain, model: &mut Model) {
     end_jobs(chain, model);
-    // Longer than any slash waits and any bond unlocks.
+    // Longer than the delay of any slash and the unlocking of any bond.
     pass_epochs(chain, model, 5);
     assert_eq!(slashes(), []);
     for (machine, id) in debts() {
@@ -209,7 +210,7 @@ fn leave(chain: &mut Chain, model: &mut Model) {
     model.follow(&Beneficiaries::nobody(), Permill::zero());
     pass_epochs(chain, model, 5);
     for machine in machines() {
-        // A retired machine without a bond was kept by its last epoch alone.
+        // A retired machine without a bond stayed only for its last epoch.
         let call: RuntimeCall = match bond_of(machine).0 > 0 {
             true => Staking::withdraw { machine }.into(),
             false => Registry::refresh_machine { machine }.into(),
@@ -237,9 +238,9 @@ fn leave(chain: &mut Chain, model: &mut Model) {
     model.check();
 }
 
-/// Kinds of events, which tell that the sequences come everywhere.
+/// Kinds of events that the sequences must cover.
 const SEEN: [&str; 28] = [
-    // The registry's.
+    // Events of the registry.
     "ProviderRegistered",
     "ProviderDeregistered",
     "MachineRegistered",
@@ -253,7 +254,7 @@ const SEEN: [&str; 28] = [
     "SlotsLeased",
     "SlotsReleased",
     "HardwareClassSet",
-    // The stakes'.
+    // Events of the stakes.
     "Bonded",
     "Unbonded",
     "Withdrawn",
@@ -263,7 +264,7 @@ const SEEN: [&str; 28] = [
     "Slashed",
     "DebtPaid",
     "ShareBurned",
-    // How jobs end.
+    // Outcomes of jobs.
     "Completed",
     "Cancelled",
     "ClosedByConsumer",
@@ -272,7 +273,7 @@ const SEEN: [&str; 28] = [
     "Abandoned",
 ];
 
-/// Takes the steps one by one on a chain of their own, lets everybody leave, and tells which kinds of events came of it.
+/// Executes the steps one by one on a new chain, lets everybody leave, and returns the kinds of events seen.
 fn take(steps: &[Step]) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let patch = json!({ "chainClock": { "epochDurationMs": EPOCH_MS } });
@@ -300,7 +301,7 @@ fn money_is_where_the_model_says_and_everybody_can_leave() {
         failure_persistence: None,
         ..ProptestConfig::default()
     };
-    // The same sequences in every run, so that what has to be seen in them is.
+    // The same sequences in every run, so that their coverage is constant.
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let seen = RefCell::new(BTreeSet::new());
     let outcome = TestRunner::new_with_rng(config, rng).run(&steps(MAX_STEPS), |steps| {

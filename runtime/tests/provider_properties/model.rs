@@ -1,4 +1,4 @@
-//! What must be held, pending and owed, as the calls and the events tell it.
+//! Model of the stakes held, pending and owed, derived from the calls and the events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,18 +48,18 @@ pub(crate) fn debts() -> Vec<(MachineId, SlashId)> {
     debts
 }
 
-/// Plancks held for a machine, and those of them that are bonded.
+/// Returns the plancks held for a machine, and the bonded part of them.
 pub(crate) fn bond_of(machine: MachineId) -> (Balance, Balance) {
     Bonds::<Runtime>::get(machine).map_or((0, 0), |record| (record.total_held(), record.bonded))
 }
 
-/// A slash as it must be applied.
+/// Slash as it must be applied.
 #[derive(Clone, Debug)]
 struct ExpectedSlash {
     machine: MachineId,
     reason: SlashReason,
     owed: Balance,
-    /// Plancks due to the consumer and to nobody, in the order in which they are paid.
+    /// Plancks due to the consumer and to be burned, in the order of payment.
     dues: [Balance; 2],
     ends_machine: bool,
 }
@@ -75,23 +75,23 @@ fn take(dues: &mut [Balance; 2], amount: Balance) -> [Balance; 2] {
     })
 }
 
-/// What must be true of the stakes, as the calls and the events tell it.
+/// Expected state of the stakes, derived from the calls and the events.
 #[derive(Default)]
 pub(crate) struct Model {
     /// Plancks held for each machine.
     held: BTreeMap<MachineId, Balance>,
     /// Slashes that were neither applied nor cancelled.
     pending: BTreeMap<SlashId, ExpectedSlash>,
-    /// What slashes left outstanding.
+    /// Debts that slashes left.
     debts: BTreeMap<(MachineId, SlashId), [Balance; 2]>,
-    /// How often each machine committed each offence, and when last.
+    /// Number of each machine's offences of each kind, and the epoch of the last.
     strikes: BTreeMap<(MachineId, Offence), (u8, EpochIndex)>,
-    /// Machines whose life in the market is over.
+    /// Machines condemned to leave the market for good.
     condemned: BTreeSet<MachineId>,
-    /// Shares that were burned because nobody could receive them, and that the next event counts.
+    /// Shares burned because nobody could receive them, which the next event counts.
     burned_shares: Vec<(SlashId, AccountId, Balance)>,
     issuance: Balance,
-    /// Kinds of events that were seen, by their names.
+    /// Names of the events seen.
     pub(crate) seen: BTreeSet<String>,
 }
 
@@ -117,7 +117,7 @@ impl Model {
         own.map(|(_, dues)| dues.iter().sum::<Balance>()).sum()
     }
 
-    /// Takes in all that happened since the last time. `shares`: who gets what of a slash that was queued, and the
+    /// Processes all events since the last call. `shares`: the beneficiaries of a queued slash, with the
     /// fraction that governance named.
     pub(crate) fn follow(&mut self, shares: &Beneficiaries<AccountId>, fraction: Permill) {
         for record in System::events() {
@@ -249,7 +249,7 @@ impl Model {
         }
     }
 
-    /// What a slash that was just queued must cost, and whom.
+    /// Computes the cost and the shares of a slash that was just queued.
     fn expect_slash(
         &mut self,
         machine: MachineId,
@@ -281,7 +281,7 @@ impl Model {
         }
     }
 
-    /// Notes an offence and tells how often the machine did the same before.
+    /// Records an offence and returns how often the machine committed it before.
     fn strike(&mut self, machine: MachineId, offence: Offence) -> u8 {
         let epoch = ChainClock::current_epoch();
         let (count, last) = self.strikes.entry((machine, offence)).or_default();
@@ -293,7 +293,7 @@ impl Model {
         *count - 1
     }
 
-    /// Compares what was paid with what was due: a share that the consumer could not receive was burned.
+    /// Compares the payment with the dues: a share that the consumer could not receive was burned.
     fn check_payout(&mut self, id: SlashId, mut due: [Balance; 2], paid: [Balance; 2]) {
         for (slash, _, amount) in std::mem::take(&mut self.burned_shares) {
             assert_eq!((slash, amount), (id, due[0]));
@@ -303,7 +303,7 @@ impl Model {
         self.issuance -= paid[1];
     }
 
-    /// Compares the chain with what must be.
+    /// Compares the chain with the model.
     pub(crate) fn check(&self) {
         assert_eq!(issuance(), self.issuance);
         assert_eq!(issuance(), sum_of_accounts(), "the issuance is what there is");
@@ -352,7 +352,7 @@ impl Model {
     }
 }
 
-/// Everything on every account, held or not.
+/// Returns the sum of all accounts' balances, held or not.
 fn sum_of_accounts() -> Balance {
     frame_system::Account::<Runtime>::iter_values()
         .map(|account| account.data.free + account.data.reserved)

@@ -1,4 +1,4 @@
-//! What may happen, and how it is done.
+//! Steps of the property test, and their execution.
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
@@ -36,15 +36,15 @@ type Registry = pallet_provider_registry::Call<Runtime>;
 type Staking = pallet_provider_staking::Call<Runtime>;
 type Escrow = pallet_job_escrow::Call<Runtime>;
 
-/// What a job's manifest is; nobody reads it.
+/// Manifest of the jobs; nobody reads it.
 pub(crate) const MANIFEST: &[u8] = b"{}";
 
-/// One of what there is at the moment, whatever that is.
+/// Choice among the existing items, whatever they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pick {
-    /// Which one, counted round and round.
+    /// Index of the chosen item, modulo their number.
     pub(crate) index: u8,
-    /// Whether it may be one that does not suit.
+    /// True if the item may be an unsuitable one.
     pub(crate) strays: bool,
 }
 
@@ -53,7 +53,7 @@ impl Pick {
         (!among.is_empty()).then(|| among[usize::from(self.index) % among.len()])
     }
 
-    /// One that suits, where there is one and this does not stray.
+    /// Returns a suitable item if there is one and this pick does not stray.
     fn mostly<T: Copy>(self, among: &[T], suits: impl Fn(T) -> bool) -> Option<T> {
         let suitable: Vec<_> = among.iter().copied().filter(|one| suits(*one)).collect();
         let one = self.of(&suitable).filter(|_| !self.strays);
@@ -61,7 +61,7 @@ impl Pick {
     }
 }
 
-/// Who signs a call about a machine.
+/// Signer of a call about a machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Signer {
     Provider,
@@ -69,17 +69,17 @@ pub(crate) enum Signer {
     Stranger,
 }
 
-/// An amount that makes sense for a machine.
+/// Plausible amount for a machine.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Amount {
-    /// The machine's minimum and some plancks more or less.
+    /// The machine's minimum plus or minus some plancks.
     AboutMinimum(i8),
-    /// A part of what is bonded, in parts per million.
+    /// Part of the bonded amount, in parts per million.
     OfBonded(u64),
     Some(Balance),
 }
 
-/// Who gets a share of a slash. Newcomers cannot receive less than the existential deposit.
+/// Shares of a slash. New accounts cannot receive less than the existential deposit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shares {
     pub(crate) consumer: Option<(Recipient, Balance)>,
@@ -108,7 +108,7 @@ impl From<Shares> for Beneficiaries<AccountId> {
     }
 }
 
-/// Something that happens. It may fail: then it changes nothing.
+/// One step. It may fail without any effect.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     RegisterProvider(Sr25519Keyring),
@@ -163,7 +163,7 @@ pub(crate) enum Step {
     EpochsPass(EpochIndex),
 }
 
-/// One of the machines, mostly one that suits; `None` where there are none.
+/// Returns one of the machines, mostly a suitable one; `None` if there are none.
 fn machine(pick: Pick, suits: fn(MachineId, &MachineRecordOf<Runtime>) -> bool) -> Option<MachineId> {
     pick.mostly(&machines(), |machine| {
         suits(machine, &Machines::<Runtime>::get(machine).unwrap())
@@ -203,7 +203,7 @@ fn can_be_withdrawn(machine: MachineId, _: &MachineRecordOf<Runtime>) -> bool {
         .is_some_and(|record| record.unlocking.iter().any(|chunk| chunk.due_epoch <= epoch))
 }
 
-/// A call about one of the machines, mostly one that suits, if there are any.
+/// Makes a call about one of the machines, mostly a suitable one, if there are any.
 fn call_about(
     pick: Pick,
     signer: Signer,
@@ -230,8 +230,8 @@ fn plancks(amount: Amount, machine: MachineId) -> Balance {
     }
 }
 
-/// A call about a machine's part in one of the jobs, mostly one that suits, if there are any, by one of the accounts
-/// that have to do with it.
+/// Makes a call about a machine's assignment to one of the jobs, mostly a suitable one, if there are any, by
+/// one of the involved accounts.
 fn call_about_job(
     pick: Pick,
     suits: fn(JobId, &AssignmentRecord<AccountId>) -> bool,
@@ -245,7 +245,7 @@ fn call_about_job(
     let parties = Job {
         consumer: Jobs::<Runtime>::get(job).unwrap().consumer,
         provider: part((job, machine)).provider,
-        // A machine may be gone whose last epochs are not paid yet.
+        // A machine may be gone before its last epochs are paid.
         worker: Machines::<Runtime>::get(machine).map_or(account(Alice), |record| record.worker_key),
     };
     call_as(&by(&parties), call(job, machine))
@@ -337,7 +337,7 @@ fn get_money(who: Sr25519Keyring) -> DispatchResult {
     )
 }
 
-/// What a machine of one of two classes is registered as; the other class's stake stays what it was at genesis.
+/// Returns a registration in one of two classes; the other class's stake stays as at genesis.
 fn registration(worker: Sr25519Keyring, of_a_gpu: bool, slots: u8) -> MachineRegistrationOf<Runtime> {
     let mut registration = registration_of(worker, slots);
     if of_a_gpu {
@@ -349,7 +349,7 @@ fn registration(worker: Sr25519Keyring, of_a_gpu: bool, slots: u8) -> MachineReg
     registration
 }
 
-/// Lets a step happen that takes no time.
+/// Executes a step that takes no time.
 pub(crate) fn act(step: Step) -> DispatchResult {
     match step {
         Step::RegisterProvider(provider) => register_provider(provider),

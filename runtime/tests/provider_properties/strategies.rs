@@ -1,4 +1,4 @@
-//! What may happen, how often, and what is simpler than it: a failure is told by few steps.
+//! Strategies for the steps: their frequencies and their order of simplicity, for short failures.
 
 use assay_primitives::{
     money::{ASY, Balance},
@@ -22,7 +22,7 @@ use crate::{
     steps::{Amount, Pick, Recipient, Shares, Signer, Step},
 };
 
-/// The last one has nothing at the start.
+/// Accounts of the providers. The last one has nothing at the start.
 pub(crate) const PROVIDERS: [Sr25519Keyring; 3] = [Bob, Charlie, DaveStash];
 const WORKERS: [Sr25519Keyring; 8] = [
     Dave,
@@ -36,7 +36,7 @@ const WORKERS: [Sr25519Keyring; 8] = [
 ];
 const CONSUMERS: [Sr25519Keyring; 2] = [Ferdie, BobStash];
 
-/// A task whose result is accepted by silence after an epoch.
+/// Task whose result is accepted by silence after an epoch.
 const SHORT_TASK: JobKind = task(24_000);
 
 fn one_of<T: Copy + std::fmt::Debug + 'static>(among: &'static [T]) -> impl Strategy<Value = T> {
@@ -47,7 +47,7 @@ fn pick() -> impl Strategy<Value = Pick> {
     (any::<u8>(), weighted(0.125)).prop_map(|(index, strays)| Pick { index, strays })
 }
 
-/// Mostly the provider.
+/// Returns mostly the provider.
 fn owner() -> impl Strategy<Value = Signer> {
     prop_oneof![11 => Just(Signer::Provider), 1 => Just(Signer::Stranger)]
 }
@@ -64,7 +64,7 @@ fn whole_asy(below: Balance) -> impl Strategy<Value = Balance> {
     (0..below).prop_map(|amount| amount * ASY)
 }
 
-/// What governance may ask to be bonded: half of the time nothing.
+/// Returns an amount that governance may require to be bonded: half of the time zero.
 fn asked(below: Balance) -> impl Strategy<Value = Balance> {
     prop_oneof![Just(0), whole_asy(below)]
 }
@@ -88,7 +88,7 @@ fn recipient() -> impl Strategy<Value = Recipient> {
 
 fn shares() -> impl Strategy<Value = Shares> {
     let loss = prop_oneof![
-        // Less than an account needs to come to life.
+        // Less than an account's existential deposit.
         0..1_000_000_000_u128,
         whole_asy(500).prop_map(|loss| loss + 1),
         whole_asy(5_000),
@@ -113,7 +113,7 @@ fn parameter() -> impl Strategy<Value = RuntimeParameters> {
     ]
 }
 
-/// What becomes of providers and of what they say of their machines, and time that passes.
+/// Returns steps of providers and their machines' records, and of time.
 fn registry_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (1..=2_u64).prop_map(Step::BlocksPass),
@@ -136,7 +136,7 @@ fn registry_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What becomes of bonds, slashes and debts.
+/// Returns steps of bonds, slashes and debts.
 fn staking_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (pick(), owner(), amount()).prop_map(|(pick, signer, amount)| Step::Bond(pick, signer, amount)),
@@ -159,14 +159,14 @@ fn staking_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What becomes of jobs.
+/// Returns steps of jobs.
 fn job_step() -> impl Strategy<Value = Step> {
     let order = (
         one_of(&CONSUMERS),
         pick(),
         1..=2_u8,
         one_of(&[JobKind::Service, SHORT_TASK, SHORT_TASK]),
-        // Some end before anybody does anything about them, some outlast the sequence.
+        // Some end before anybody acts on them, some outlast the sequence.
         one_of(&[5_u64, 5, 6, 20, 100]),
     );
     prop_oneof![
@@ -178,7 +178,7 @@ fn job_step() -> impl Strategy<Value = Step> {
             duration_ms: 12_000 * dozens_of_seconds,
         }),
         3 => pick().prop_map(Step::Start),
-        // A task that runs has to be met before its time is over.
+        // A running task must get its result before its time is over.
         5 => pick().prop_map(Step::SubmitResult),
         2 => pick().prop_map(Step::Accept),
         1 => pick().prop_map(Step::Close),
@@ -188,9 +188,9 @@ fn job_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Sequences of what may happen, at most so many steps long.
+/// Returns sequences of steps with a maximum length.
 pub(crate) fn steps(at_most: usize) -> impl Strategy<Value = Vec<Step>> {
-    // The weights are the sums of those of the parts.
+    // The weights are the sums of the parts' weights.
     let step = Union::new_weighted(vec![
         (36, registry_step().boxed()),
         (44, staking_step().boxed()),

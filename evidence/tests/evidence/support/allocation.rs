@@ -1,11 +1,11 @@
-//! Counts what a thread allocates, so that a test can say that a length which lies allocates nothing.
+//! Records allocations per thread, for tests that a false length allocates nothing.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
 };
 
-/// The system's allocator, with a note of the largest piece that each thread asked for.
+/// System allocator that records the largest allocation of each thread.
 struct Counting;
 
 thread_local! {
@@ -15,21 +15,21 @@ thread_local! {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-// SAFETY: every call is handed on to the system's allocator unchanged.
+// SAFETY: every call is forwarded to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LARGEST.with(|largest| largest.set(largest.get().max(layout.size())));
-        // SAFETY: the caller's layout.
+        // SAFETY: the layout comes from the caller, who upholds the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's pointer and layout.
+        // SAFETY: pointer and layout come from the caller, who upholds the contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// The bytes of the largest piece that the work allocates on this thread.
+/// Runs the work; returns the size in bytes of its largest allocation on this thread, and its result.
 pub(crate) fn largest_allocation<R>(work: impl FnOnce() -> R) -> (usize, R) {
     LARGEST.with(|largest| largest.set(0));
     let result = work();

@@ -1,4 +1,4 @@
-//! An AMD of the tests' own: roots of the three products, chips, clouds, reports.
+//! AMD with test keys: roots of the three products, chips, clouds, reports.
 
 use alloc::{format, vec, vec::Vec};
 
@@ -29,7 +29,7 @@ pub(crate) mod report {
     pub(crate) const SIGNATURE: usize = 0x2a0;
 }
 
-/// What a test's chip is and says. The default is a good one.
+/// Properties and report of a test chip. The default is valid.
 #[derive(Clone)]
 pub(crate) struct Amd {
     pub(crate) product: Product,
@@ -97,7 +97,7 @@ impl Amd {
         }
     }
 
-    /// A report that a cloud's key signs.
+    /// Returns a report signed by a cloud's key.
     pub(crate) fn cloud(product: Product, report_data: [u8; 64]) -> Self {
         let mut amd = Self::new(product, 3, report_data);
         amd.chip.extensions = version_extensions(product);
@@ -150,7 +150,7 @@ impl Amd {
         verify_chip_key(&chain, roots, &self.lists()?, true, NOW_S)
     }
 
-    /// All of it.
+    /// Verifies chain, lists and report.
     pub(crate) fn verify(&self, policy: &SnpPolicy) -> Result<Unbound, EvidenceError> {
         let roots = self.roots();
         let key = self.chip_key(&roots)?;
@@ -158,7 +158,7 @@ impl Amd {
     }
 }
 
-/// Everything that a good chip passes.
+/// Policy that every valid chip passes.
 pub(crate) fn policy() -> SnpPolicy {
     SnpPolicy {
         floor: Default::default(),

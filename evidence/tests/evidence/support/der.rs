@@ -1,4 +1,4 @@
-//! Writes the DER of certificates and lists, so that tests can write wrong ones too.
+//! Writer for the DER of certificates and lists, so that tests can build invalid ones too.
 
 use alloc::{string::String, vec, vec::Vec};
 
@@ -6,11 +6,11 @@ use sha2::{Digest, Sha256};
 
 use super::keys::TestKey;
 
-/// From when certificates of the tests are valid, and until when.
+/// Start and end of the validity of the tests' certificates.
 pub(crate) const FROM: &str = "20250101000000Z";
 pub(crate) const UNTIL: &str = "20300101000000Z";
 
-/// The tests' now: 2026-01-01.
+/// Current time of the tests: 2026-01-01.
 pub(crate) const NOW_S: u64 = 1_767_225_600;
 
 /// 2030-01-01.
@@ -31,7 +31,7 @@ pub(crate) fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     tlv(0x30, &parts.concat())
 }
 
-/// A non-negative integer, from big-endian bytes.
+/// Encodes a non-negative integer from big-endian bytes.
 pub(crate) fn integer(bytes: &[u8]) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let bytes = &bytes[zeros..];
@@ -77,23 +77,23 @@ pub(crate) fn extension(identifier: &str, critical: bool, value: &[u8]) -> Vec<u
     sequence(&[&oid(identifier), &critical, &octets(value)])
 }
 
-/// Marks the certificate of an authority.
+/// Encodes the mark of an authority.
 pub(crate) fn basic_constraints(path_length: Option<u8>) -> Vec<u8> {
     let length = path_length.map(|length| integer(&[length])).unwrap_or_default();
     extension("2.5.29.19", true, &sequence(&[&tlv(1, &[0xff]), &length]))
 }
 
-/// Signs certificates and lists.
+/// Encodes the key usage of an issuer: it signs certificates and lists.
 pub(crate) fn issuer_usage() -> Vec<u8> {
     extension("2.5.29.15", true, &tlv(3, &[1, 0x06]))
 }
 
-/// Signs messages.
+/// Encodes the key usage of a signer of messages.
 pub(crate) fn signer_usage() -> Vec<u8> {
     extension("2.5.29.15", true, &tlv(3, &[6, 0xc0]))
 }
 
-/// A certificate that is not signed yet.
+/// Certificate before its signature.
 #[derive(Clone)]
 pub(crate) struct CertificateDraft {
     pub(crate) subject: String,
@@ -116,7 +116,7 @@ impl CertificateDraft {
         Self {
             subject: subject.into(),
             issuer: issuer.into(),
-            // Two certificates of one issuer differ in the serial number.
+            // Two certificates of one issuer must differ in the serial number.
             serial: Sha256::digest(subject)[..8].to_vec(),
             from: FROM,
             until: UNTIL,
@@ -140,7 +140,7 @@ impl CertificateDraft {
     }
 }
 
-/// A list of revoked certificates that is not signed yet.
+/// Revocation list before its signature.
 #[derive(Clone)]
 pub(crate) struct ListDraft {
     pub(crate) issuer: String,

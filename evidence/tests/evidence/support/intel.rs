@@ -1,4 +1,4 @@
-//! An Intel of the tests' own: root, authorities, collateral, quoting enclave.
+//! Intel with test keys: root, authorities, collateral, quoting enclave.
 
 use alloc::{format, string::String, vec, vec::Vec};
 
@@ -19,7 +19,7 @@ use super::{
 pub(crate) const FMSPC: [u8; 6] = [0x90, 0xc0, 0x6f, 0, 0, 0];
 pub(crate) const PPID: [u8; 16] = [0x77; 16];
 
-/// What a test's platform is and says. The default is a good one.
+/// Properties and quote of a test platform. The default is valid.
 #[derive(Clone)]
 pub(crate) struct Intel {
     pub(crate) root_key: TestKey,
@@ -39,12 +39,12 @@ pub(crate) struct Intel {
     pub(crate) tcb_info: String,
     pub(crate) qe_identity: String,
     pub(crate) qe_report: Vec<u8>,
-    /// Header, and for version 5 the body's descriptor.
+    /// Header; for version 5 also the body's descriptor.
     pub(crate) header: Vec<u8>,
     pub(crate) body: Vec<u8>,
 }
 
-/// A quote's kind.
+/// Kind of quote.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     Sgx(u16),
@@ -166,7 +166,7 @@ impl Intel {
         Ok(vec![root_list, authority_list])
     }
 
-    /// The chain, with the SGX extension in the first certificate.
+    /// Returns the chain, with the SGX extension in the first certificate.
     pub(crate) fn pck_chain(&self) -> Vec<Vec<u8>> {
         let mut pck = self.pck.clone();
         pck.extensions
@@ -242,7 +242,7 @@ impl Intel {
         verify_attestation_key(&Quote::read(&quote)?, self.verify_pck(&self.roots(), NOW_S)?)
     }
 
-    /// All of it.
+    /// Verifies chain, lists, collateral and quote.
     pub(crate) fn verify(&self, policy: &IntelPolicy) -> Result<Unbound, EvidenceError> {
         let tcb_info = self.verify_tcb_info(NOW_S)?;
         let qe_identity = self.verify_qe_identity(NOW_S)?;
@@ -322,7 +322,7 @@ pub(crate) fn pem(chain: &[Vec<u8>]) -> String {
         .collect()
 }
 
-/// Levels: 5 is up to date, 4 needs hardening, 3 is out of date, 2 is revoked.
+/// Returns a TCB info with these levels: 5 is up to date, 4 needs hardening, 3 is out of date, 2 is revoked.
 fn tcb_info_json(tdx: bool) -> String {
     let level = |version: u8, status: &str, date: &str, advisories: &str| {
         let components = |version: u8| vec![format!("{{\"svn\":{version}}}"); 16].join(",");

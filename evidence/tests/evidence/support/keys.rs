@@ -1,4 +1,4 @@
-//! Keys of the tests' own vendors.
+//! Keys of the test vendors.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256, Sha384};
 
 use super::der::{bits, explicit, integer, oid, sequence, tlv};
 
-/// A key pair of one of the three kinds that vendors use.
+/// Key pair of one of the three kinds that vendors use.
 #[derive(Clone)]
 pub(crate) enum TestKey {
     P256(p256::ecdsa::SigningKey),
@@ -22,20 +22,20 @@ pub(crate) enum TestKey {
 }
 
 impl TestKey {
-    /// The key with this name, always the same.
+    /// Returns the key with this name, always the same.
     pub(crate) fn p256(name: &str) -> Self {
         let key = p256::ecdsa::SigningKey::from_slice(&Sha256::digest(name)).expect("a scalar");
         Self::P256(key)
     }
 
-    /// The key with this name, always the same.
+    /// Returns the key with this name, always the same.
     pub(crate) fn p384(name: &str) -> Self {
         let key = p384::ecdsa::SigningKey::from_slice(&Sha384::digest(name)).expect("a scalar");
         Self::P384(key)
     }
 
-    /// One of five RSA keys. The first three have 2,048 bits, which sign faster than the 4,096 of AMD's keys and of the
-    /// other two.
+    /// Returns one of five RSA keys. The first three have 2,048 bits, which sign faster than the 4,096 of
+    /// AMD's keys and of the other two.
     pub(crate) fn rsa(index: usize) -> Self {
         let [p, q] = RSA_PRIMES[index]
             .map(|prime| BoxedUint::from_be_slice_vartime(&hex::decode(prime).expect("hexadecimal digits")));
@@ -43,7 +43,7 @@ impl TestKey {
         Self::Rsa(Box::new(key))
     }
 
-    /// The public key's point without its first byte.
+    /// Returns the public key's point without its first byte.
     pub(crate) fn point(&self) -> Vec<u8> {
         match self {
             Self::P256(key) => key.verifying_key().to_sec1_point(false).as_bytes()[1..].to_vec(),
@@ -52,7 +52,7 @@ impl TestKey {
         }
     }
 
-    /// The `SubjectPublicKeyInfo`.
+    /// Returns the `SubjectPublicKeyInfo`.
     pub(crate) fn key_info(&self) -> Vec<u8> {
         let curve = match self {
             Self::P256(_) => "1.2.840.10045.3.1.7",
@@ -69,7 +69,7 @@ impl TestKey {
         sequence(&[&algorithm, &bits(&[&[4], &self.point()[..]].concat())])
     }
 
-    /// The `AlgorithmIdentifier` of its signatures.
+    /// Returns the `AlgorithmIdentifier` of its signatures.
     pub(crate) fn signature_algorithm(&self) -> Vec<u8> {
         match self {
             Self::P256(_) => sequence(&[&oid("1.2.840.10045.4.3.2")]),
@@ -87,7 +87,7 @@ impl TestKey {
         }
     }
 
-    /// The numbers `r ‖ s`, big-endian.
+    /// Returns the numbers `r ‖ s`, big-endian.
     pub(crate) fn sign_raw(&self, message: &[u8]) -> Vec<u8> {
         match self {
             Self::P256(key) => {
@@ -108,7 +108,7 @@ impl TestKey {
         }
     }
 
-    /// A signature as certificates have it.
+    /// Returns a signature in the encoding of certificates.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let raw = self.sign_raw(message);
         match self {
@@ -121,7 +121,7 @@ impl TestKey {
     }
 }
 
-/// Not random at all: signatures of the tests are always the same.
+/// Deterministic random generator: the tests' signatures are always the same.
 struct Counter(u64);
 
 impl TryRng for Counter {
@@ -148,7 +148,7 @@ impl TryRng for Counter {
 
 impl TryCryptoRng for Counter {}
 
-/// Of keys that were made for these tests and sign nothing else.
+/// Primes of keys that were made for these tests and sign nothing else.
 const RSA_PRIMES: [[&str; 2]; 5] = [
     [
         "f3c9ca67fae10cf6620e18ce6092e01af7607e773bd6a6ff7ae9a6535ac93f0222e491d10f12ee45de89a86c93801b97e5e4898b0f321565440660a511a8f9a45bd0c1915ecffd09017d689399b26f6bbfec284240597dc6772f41cb3f5d93fbfb372c33e57e2cbd92b8349b57295f97da32da075058bf8ffefab9570cbd48f9",

@@ -1,4 +1,4 @@
-//! Real evidence, and vendors of the tests' own that issue any other.
+//! Real evidence, and test vendors that issue any other.
 
 pub(crate) mod allocation;
 pub(crate) mod amd;

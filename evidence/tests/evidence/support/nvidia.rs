@@ -1,4 +1,4 @@
-//! An NVIDIA of the tests' own: root, authorities, GPUs, reports.
+//! NVIDIA with test keys: root, authorities, GPUs, reports.
 
 use alloc::{vec, vec::Vec};
 
@@ -18,12 +18,12 @@ use super::{
 pub(crate) const IDENTITY: &str = "NVIDIA:GH100:00112233445566AA";
 pub(crate) const FIRMWARE_ID: [u8; 48] = [0xf1; 48];
 
-/// What a test's GPU is and says. The default is a good one.
+/// Properties and report of a test GPU. The default is valid.
 #[derive(Clone)]
 pub(crate) struct Nvidia {
-    /// The root's, the family's, the provisioner's, the identity's and the attestation key.
+    /// Keys of the root, the family, the provisioner, the identity and the attestation.
     pub(crate) keys: [TestKey; 5],
-    /// Their certificates.
+    /// Certificates of these keys.
     pub(crate) certificates: [CertificateDraft; 5],
     pub(crate) root_list: ListDraft,
     pub(crate) family_list: ListDraft,
@@ -108,7 +108,7 @@ impl Nvidia {
         ])
     }
 
-    /// The chain, the attestation key's certificate first.
+    /// Returns the chain, the attestation key's certificate first.
     pub(crate) fn chain(&self) -> Vec<Vec<u8>> {
         (0..5)
             .rev()
@@ -162,7 +162,7 @@ impl Nvidia {
         verify_device_key(&chain, roots, &self.lists()?, true, NOW_S)
     }
 
-    /// All of it.
+    /// Verifies chain, lists, references and report.
     pub(crate) fn verify(&self) -> Result<Unbound, EvidenceError> {
         let roots = self.roots();
         let key = self.device_key(&roots)?;
@@ -188,7 +188,7 @@ pub(crate) fn alternative_name(identity: &str) -> Vec<u8> {
     extension("2.5.29.17", false, &sequence(&[&other]))
 }
 
-/// The form that Hopper writes.
+/// Encodes the firmware's hash in Hopper's form.
 pub(crate) fn firmware(id: &[u8]) -> Vec<u8> {
     let key = TestKey::p384("device").key_info();
     let algorithm = oid("2.16.840.1.101.3.4.2.2");

@@ -1,4 +1,4 @@
-//! The real samples with their collateral, verified.
+//! Real samples with their collateral, verified.
 
 use assay_evidence::TcbStatus;
 use assay_evidence::{
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::samples::{sample, text_sample};
 
-/// One of the quotes of `dcap-qvl`, with the time at which its collateral was current.
+/// Quote of `dcap-qvl`, with a time at which its collateral is current.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RealQuote {
     pub(crate) name: &'static str,
@@ -39,7 +39,7 @@ pub(crate) const TDX_15_EX: RealQuote = RealQuote {
 
 pub(crate) const QUOTES: [RealQuote; 4] = [SGX, TDX, TDX_OUTDATED, TDX_15_EX];
 
-/// Everything that a quote is held against, as its vendor sent it.
+/// Evidence and collateral as the vendor sent them.
 pub(crate) struct Raw {
     pub(crate) quote: Vec<u8>,
     pub(crate) pck_chain: Vec<Vec<u8>>,
@@ -62,7 +62,7 @@ impl RealQuote {
         let bytes = |name: &str| hex::decode(text(name)).expect("hexadecimal digits");
         let chain = |name: &str| certificates_of_pem(text(name).as_bytes()).expect("a chain");
         let quote = sample(self.name);
-        // Where the quote has no chain of its own, the collateral has.
+        // The collateral has the chain if the quote has none.
         let pck_chain = match json.get("pck_certificate_chain").and_then(Value::as_str) {
             Some(text) => certificates_of_pem(text.as_bytes()).expect("a chain"),
             None => {
@@ -179,7 +179,7 @@ pub(crate) fn slices(chain: &[Vec<u8>]) -> Vec<&[u8]> {
     chain.iter().map(Vec::as_slice).collect()
 }
 
-/// Accepts what Intel does not revoke.
+/// Policy that accepts every verdict but `Revoked`.
 pub(crate) fn lenient() -> IntelPolicy {
     IntelPolicy {
         accepted: vec![

@@ -1,4 +1,4 @@
-//! Real evidence, from published packages: `scripts/evidence-samples` puts it into the target folder.
+//! Real evidence from published packages, put into the target folder by `scripts/evidence-samples`.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-/// Each file with the SHA-256 that it must have.
+/// Files with their required SHA-256.
 const SHA256: &[(&str, &str)] = &[
     (
         "sgx_quote",
@@ -91,9 +91,9 @@ const SHA256: &[(&str, &str)] = &[
     ),
 ];
 
-/// The bytes of a sample.
+/// Returns the bytes of a sample.
 ///
-/// Panics where it is not there or not what it must be: a test that has no evidence proves nothing.
+/// Panics if the file is missing or has another hash: a test without evidence proves nothing.
 pub(crate) fn sample(name: &str) -> Vec<u8> {
     let path = folder().join(name);
     let bytes = fs::read(&path).unwrap_or_else(|error| {
@@ -114,17 +114,17 @@ pub(crate) fn sample(name: &str) -> Vec<u8> {
     bytes
 }
 
-/// The text of a sample.
+/// Returns the text of a sample.
 pub(crate) fn text_sample(name: &str) -> String {
     String::from_utf8(sample(name)).expect("the sample is text")
 }
 
-/// The bytes that a sample spells in hexadecimal digits.
+/// Returns the bytes that a sample spells in hexadecimal digits.
 pub(crate) fn hex_sample(name: &str) -> Vec<u8> {
     hex::decode(text_sample(name).trim()).expect("the sample is hexadecimal")
 }
 
-/// `ASSAY_EVIDENCE_SAMPLES`, or the folder of that name in the target folder that this program lies in.
+/// Returns `ASSAY_EVIDENCE_SAMPLES`, or the samples' folder in the target folder that this program lies in.
 fn folder() -> PathBuf {
     const NAME: &str = "evidence-samples";
     if let Some(folder) = std::env::var_os("ASSAY_EVIDENCE_SAMPLES") {

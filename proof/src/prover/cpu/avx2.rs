@@ -1,20 +1,20 @@
 //! Eight ChaCha states side by side in the registers of AVX2.
 //!
-//! All of the crate's unsafe code is here. The instructions may be used because an [`Avx2`] exists only where the
-//! CPU was asked; the pointers are those of references.
+//! All of the crate's unsafe code is here. The instructions are safe to use: an [`Avx2`] exists only after
+//! the CPU was queried. The pointers come from references.
 #![allow(unsafe_code)]
 
 use core::arch::x86_64::*;
 
-use super::kernel::{Item, LANES_SIDE_BY_SIDE, Tile};
+use super::tile::{Item, LANES_SIDE_BY_SIDE, Tile};
 use crate::{
     Hash,
-    lane::{LANE_DOMAIN, STEP_DOUBLE_ROUNDS, initial_item_state, item_index_of_word},
-    params::ChallengeParams,
+    lane::{LANE_DOMAIN, initial_item_state, item_index_of_word},
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{COUNTER_WORD, Words, initial_state},
 };
 
-/// Vectors of lanes that are walked in turns: while one is computed, the items of the others are on their way
+/// Vectors of lanes that are walked in turns: while one is computed, the items of the others are being loaded
 /// from memory.
 const VECTORS_IN_FLIGHT: usize = 8;
 
@@ -34,7 +34,7 @@ impl Avx2 {
         indices: [u32; LANES_SIDE_BY_SIDE],
         fill_double_rounds: u16,
     ) -> Tile {
-        // SAFETY: the CPU has AVX2, as `self` shows.
+        // SAFETY: the CPU has AVX2, which `self` proves.
         unsafe { items(seed, indices, fill_double_rounds) }
     }
 
@@ -51,7 +51,7 @@ impl Avx2 {
         assert!(rest.is_empty(), "lanes are walked eight at a time");
         let mut first_lane = first_lane;
         for vectors in vectors.chunks_mut(VECTORS_IN_FLIGHT) {
-            // SAFETY: the CPU has AVX2, as `self` shows.
+            // SAFETY: the CPU has AVX2, which `self` proves.
             unsafe { walk(params, seed, items, first_lane, vectors) }
             first_lane += (vectors.len() * LANES_SIDE_BY_SIDE) as u32;
         }
@@ -63,7 +63,7 @@ impl Avx2 {
         accumulators: &mut [Words; LANES_SIDE_BY_SIDE],
         items: &[Words; LANES_SIDE_BY_SIDE],
     ) {
-        // SAFETY: the CPU has AVX2, as `self` shows.
+        // SAFETY: the CPU has AVX2, which `self` proves.
         unsafe { step(accumulators, items) }
     }
 }
@@ -104,7 +104,7 @@ fn walk(
             let read = pack(indices.map(|index| &items[index as usize].0));
             *states = permute_add(&xor(states, &read), STEP_DOUBLE_ROUNDS);
             *indices = next_indices(states, params.items);
-            // After the last step this fetches what nobody reads; a branch would cost more.
+            // After the last step this prefetches unused items; a branch would cost more.
             prefetch(items, indices);
         }
     }
@@ -167,7 +167,7 @@ fn quarter_round(states: &mut States, a: usize, b: usize, c: usize, d: usize) {
     states[b] = rotate_left::<7, 25>(_mm256_xor_si256(states[b], states[c]));
 }
 
-/// `RIGHT` is 32 − `LEFT`.
+/// Rotates each word to the left by `LEFT` bits; `RIGHT` is 32 − `LEFT`.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rotate_left<const LEFT: i32, const RIGHT: i32>(words: __m256i) -> __m256i {
@@ -177,7 +177,7 @@ fn rotate_left<const LEFT: i32, const RIGHT: i32>(words: __m256i) -> __m256i {
     )
 }
 
-/// Whole bytes are rotated by one shuffle.
+/// Rotates by two bytes, with one shuffle.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rotate_left_16(words: __m256i) -> __m256i {
@@ -188,7 +188,7 @@ fn rotate_left_16(words: __m256i) -> __m256i {
     _mm256_shuffle_epi8(words, bytes)
 }
 
-/// Whole bytes are rotated by one shuffle.
+/// Rotates by one byte, with one shuffle.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rotate_left_8(words: __m256i) -> __m256i {
@@ -209,7 +209,7 @@ fn xor(left: &States, right: &States) -> States {
     states
 }
 
-/// Eight times the same state.
+/// Returns eight copies of one state.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn broadcast(state: &Words) -> States {
@@ -220,7 +220,7 @@ fn broadcast(state: &Words) -> States {
     states
 }
 
-/// From eight states one after the other to eight side by side.
+/// Packs eight consecutive states side by side.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn pack(states: [&Words; LANES_SIDE_BY_SIDE]) -> States {
@@ -235,7 +235,7 @@ fn pack(states: [&Words; LANES_SIDE_BY_SIDE]) -> States {
     packed
 }
 
-/// From eight states side by side to eight one after the other.
+/// Unpacks states that are side by side into eight consecutive ones.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn unpack(packed: &States) -> [Words; LANES_SIDE_BY_SIDE] {
@@ -248,7 +248,7 @@ fn unpack(packed: &States) -> [Words; LANES_SIDE_BY_SIDE] {
     states
 }
 
-/// Swaps rows and columns of eight times eight words.
+/// Swaps rows and columns of an eight by eight matrix of words.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn transpose(rows: &[__m256i; 8]) -> [__m256i; 8] {
@@ -287,7 +287,7 @@ fn transpose(rows: &[__m256i; 8]) -> [__m256i; 8] {
 #[target_feature(enable = "avx2")]
 fn load(words: &[u32; 8]) -> __m256i {
     let words: *const [u32; 8] = words;
-    // SAFETY: the reference is to 32 bytes that are initialised, and the instruction asks for no alignment.
+    // SAFETY: the reference points to 32 initialised bytes, and the instruction requires no alignment.
     unsafe { _mm256_loadu_si256(words.cast()) }
 }
 
@@ -296,7 +296,7 @@ fn load(words: &[u32; 8]) -> __m256i {
 fn store(register: __m256i) -> [u32; 8] {
     let mut words = [0; 8];
     let to: *mut [u32; 8] = &mut words;
-    // SAFETY: the pointer is to 32 bytes that may be written, and the instruction asks for no alignment.
+    // SAFETY: the pointer is to 32 writable bytes, and the instruction requires no alignment.
     unsafe { _mm256_storeu_si256(to.cast(), register) }
     words
 }

@@ -1,37 +1,27 @@
-//! The inner loops: eight items or lanes at a time.
+//! Inner loops: eight items or lanes at a time.
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
+use super::tile::{Item, LANES_SIDE_BY_SIDE, Tile};
 use crate::{
     Hash,
-    lane::{self, STEP_DOUBLE_ROUNDS, item},
-    params::ChallengeParams,
+    lane::{self, item},
+    params::{ChallengeParams, STEP_DOUBLE_ROUNDS},
     permute::{Words, permute_add, xor},
 };
 
-/// Items, lanes or accumulators that vector instructions work on side by side.
-pub(crate) const LANES_SIDE_BY_SIDE: usize = 8;
-
-/// One item, where a read of it touches one cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-pub(crate) struct Item(pub(crate) Words);
-
-/// Items that are made together.
-pub(crate) type Tile = [Item; LANES_SIDE_BY_SIDE];
-
-/// Which instructions the inner loops use; all give the same results.
+/// Instruction set of the inner loops; all give the same results.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kernel {
-    /// Whatever the compiler may use on every CPU of the architecture.
+    /// Instructions that the compiler may use on every CPU of the architecture.
     Scalar,
-    /// Eight states at a time.
+    /// AVX2: eight states at a time.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
 }
 
 impl Kernel {
-    /// The fastest kernel of this CPU.
+    /// Returns the fastest kernel of this CPU.
     pub(crate) fn fastest() -> Self {
         #[cfg(target_arch = "x86_64")]
         if let Some(avx2) = Avx2::detect() {
@@ -62,8 +52,8 @@ impl Kernel {
         }
     }
 
-    /// Computes the ends of consecutive lanes, a multiple of eight. `items` has at least as many items as the
-    /// parameters say.
+    /// Computes the ends of consecutive lanes, a multiple of eight. `items` holds at least the number of
+    /// items in the parameters.
     pub(crate) fn walk(
         self,
         params: &ChallengeParams,
@@ -83,7 +73,7 @@ impl Kernel {
         }
     }
 
-    /// One step of any eight lanes whose items were read already.
+    /// Makes one step of any eight lanes whose items have been read.
     pub(crate) fn step(
         self,
         accumulators: &mut [Words; LANES_SIDE_BY_SIDE],

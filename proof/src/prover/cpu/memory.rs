@@ -1,10 +1,11 @@
-//! The items in memory, and how much memory there is.
+//! Items in memory, and the amount of free memory.
 
 use rayon::prelude::*;
 
 use super::{
     Pool,
-    kernel::{Item, Kernel, LANES_SIDE_BY_SIDE, Tile},
+    kernel::Kernel,
+    tile::{Item, LANES_SIDE_BY_SIDE, Tile},
 };
 use crate::{
     Hash,
@@ -12,7 +13,7 @@ use crate::{
     prover::{Progress, ProverError, Stage, Watch},
 };
 
-/// Double rounds per thread between two looks at the watch: a few hundredths of a second.
+/// Double rounds per thread between two calls of the watch: a few hundredths of a second.
 const PIECE_DOUBLE_ROUNDS: u64 = 1 << 23;
 
 /// Items from index zero on, rounded up to whole tiles.
@@ -20,7 +21,7 @@ const PIECE_DOUBLE_ROUNDS: u64 = 1 << 23;
 pub(crate) struct Items(Vec<Tile>);
 
 impl Items {
-    /// Bytes that so many items take.
+    /// Returns the bytes that so many items take.
     pub(crate) fn bytes(count: u32) -> u64 {
         tiles(count) * size_of::<Tile>() as u64
     }
@@ -51,7 +52,8 @@ impl Items {
             let end = total.min(start + piece);
             pool.run(|| {
                 made.par_extend((start..end).into_par_iter().map(|tile| {
-                    // The indices of the last tile may pass `count` and even wrap: nobody reads those items.
+                    // The indices of the last tile may pass `count` and even wrap: those items are never
+                    // read.
                     let first = (tile * LANES_SIDE_BY_SIDE) as u32;
                     let indices = core::array::from_fn(|index| first.wrapping_add(index as u32));
                     kernel.items(seed, indices, params.fill_double_rounds)
@@ -75,9 +77,9 @@ fn tiles(count: u32) -> u64 {
     u64::from(count).div_ceil(LANES_SIDE_BY_SIDE as u64)
 }
 
-/// Fails when less than `needed_bytes` are free or allowed.
+/// Fails if less than `needed_bytes` are free or allowed.
 ///
-/// Without this look Linux would promise any memory, and end the process when it is used.
+/// Without this check Linux would promise any memory, and kill the process when it is used.
 pub(super) fn check_free(needed_bytes: u64, limit_bytes: Option<u64>) -> Result<(), ProverError> {
     match free_bytes(limit_bytes) {
         Some(free_bytes) if free_bytes < needed_bytes => Err(ProverError::MemoryShort {
@@ -88,12 +90,12 @@ pub(super) fn check_free(needed_bytes: u64, limit_bytes: Option<u64>) -> Result<
     }
 }
 
-/// What is free or allowed, whichever is less; `None` where neither is known.
+/// Returns the smaller of the free and the allowed memory, in bytes; `None` if neither is known.
 pub(super) fn free_bytes(limit_bytes: Option<u64>) -> Option<u64> {
     [limit_bytes, available_bytes()].into_iter().flatten().min()
 }
 
-/// Memory that the system could give without swapping; `None` where it cannot be asked.
+/// Returns the bytes that the system can give without swapping; `None` if the system does not tell.
 fn available_bytes() -> Option<u64> {
     parse_available(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }

@@ -1,56 +1,58 @@
-//! The prover for CPUs: all cores, and vector instructions where the CPU has them.
+//! Prover for CPUs: all cores, and vector instructions if the CPU has them.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 mod kernel;
 mod memory;
+mod tile;
 mod tree;
 mod walk;
 
 use std::{num::NonZeroUsize, time::Instant};
 
-pub(crate) use kernel::{Kernel, LANES_SIDE_BY_SIDE};
+pub(crate) use kernel::Kernel;
 pub(crate) use memory::Items;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+pub(crate) use tile::LANES_SIDE_BY_SIDE;
 pub use tree::Tree;
 pub(crate) use walk::walk_pieces;
 
 use super::{Commitment, Progress, Prover, ProverError, Stage, Watch, check_lanes};
 use crate::{Hash, params::ChallengeParams, proof::SlotProof};
 
-/// Choices of a [`CpuProver`]. The default uses everything that the machine has.
+/// Options of a [`CpuProver`]. The default uses the whole machine.
 #[derive(Clone, Debug, Default)]
 pub struct CpuOptions {
-    /// Threads; all cores when `None`.
+    /// Number of threads; all cores if `None`.
     pub threads: Option<NonZeroUsize>,
-    /// Which instructions the inner loops may use.
+    /// Instructions that the inner loops may use.
     pub instructions: Instructions,
-    /// What of the tree is kept between commit and opening.
+    /// Part of the tree that is kept between commit and opening.
     pub kept_tree: KeptTree,
-    /// Most bytes to take. What the system says is free is a limit in any case, where it can be asked; the limit
-    /// of a container is not asked for and belongs here.
+    /// Maximum memory to take, in bytes. Free memory as reported by the system is always a limit too, if the
+    /// system reports it; the limit of a container is not read and belongs here.
     pub memory_limit_bytes: Option<u64>,
 }
 
-/// Which instructions the inner loops use; all give the same results.
+/// Instructions that the inner loops use; all give the same results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Instructions {
     /// The fastest that the CPU has: AVX2 or scalar ones.
     #[default]
     Fastest,
-    /// Those that every CPU of the architecture has.
+    /// Instructions that every CPU of the architecture has.
     Scalar,
 }
 
-/// What of the tree is kept between commit and opening.
+/// Part of the tree that is kept between commit and opening.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeptTree {
-    /// All of it, and none of the items: 64 bytes per lane.
+    /// The whole tree and no items: 64 bytes per lane.
     Whole,
-    /// The items, and only what is above subtrees; an opening walks the lanes of its subtree again.
+    /// The items and the tree above subtrees; an opening walks the lanes of its subtree again.
     Pieces {
-        /// Binary logarithm of the most leaves of a subtree, from 4 to 16. Subtrees are smaller where there are
-        /// so few lanes that threads would have nothing to do.
+        /// Binary logarithm of the most leaves of a subtree, from 4 to 16. Subtrees are smaller if there are
+        /// too few lanes to keep all threads busy.
         leaves_log2: u8,
     },
 }
@@ -62,7 +64,7 @@ impl Default for KeptTree {
 }
 
 impl KeptTree {
-    /// The lowest level that is kept, counted from the leaves.
+    /// Returns the lowest level that is kept, counted from the leaves.
     fn lowest_level(self, params: &ChallengeParams, threads: usize) -> u8 {
         match self {
             Self::Whole => 0,
@@ -71,29 +73,29 @@ impl KeptTree {
     }
 }
 
-/// Proves with the cores and the memory of this computer.
+/// Prover on the cores and the memory of this computer.
 #[derive(Debug)]
 pub struct CpuProver {
     kernel: Kernel,
     pool: Pool,
     kept_tree: KeptTree,
     memory_limit_bytes: Option<u64>,
-    held: Option<Held>,
+    held: Option<HeldCommitment>,
 }
 
-/// What the latest commit left for its opening.
+/// State that the latest commit keeps for its opening.
 #[derive(Debug)]
-struct Held {
+struct HeldCommitment {
     commitment: Commitment,
-    /// The lowest level of `tree`, counted from the leaves.
+    /// Lowest level of `tree`, counted from the leaves.
     lowest_level: u8,
     tree: Tree,
-    /// Nothing when the tree reaches down to the leaves.
+    /// Items; `None` if the tree reaches down to the leaves.
     items: Option<Items>,
 }
 
 impl CpuProver {
-    /// Makes a prover; fails only where no threads can be started.
+    /// Creates a prover. Fails only if no threads can be started.
     pub fn new(options: CpuOptions) -> Result<Self, ProverError> {
         Ok(Self {
             kernel: match options.instructions {
@@ -107,13 +109,14 @@ impl CpuProver {
         })
     }
 
-    /// Bytes that a commit may take now: those that the system could give without swapping, and no more than the limit;
-    /// `None` where there is no limit and the system cannot be asked.
+    /// Returns the bytes that a commit may take now: those that the system can give without swapping, and no
+    /// more than the limit; `None` if there is no limit and the system does not tell.
     pub fn free_bytes(&self) -> Option<u64> {
         memory::free_bytes(self.memory_limit_bytes)
     }
 
-    /// Bytes that a commit takes: the items, what is kept of the tree, and what the threads work on.
+    /// Returns the bytes that a commit takes: the items, the kept part of the tree, and the threads' working
+    /// memory.
     pub fn needed_bytes(&self, params: &ChallengeParams) -> u64 {
         let threads = self.pool.threads();
         let lowest_level = self.kept_tree.lowest_level(params, threads);
@@ -157,7 +160,7 @@ impl Prover for CpuProver {
             fill_time,
             walk_time: start.elapsed(),
         };
-        self.held = Some(Held {
+        self.held = Some(HeldCommitment {
             commitment,
             lowest_level,
             tree,
@@ -212,12 +215,12 @@ impl Prover for CpuProver {
     }
 }
 
-/// The threads that work.
+/// Thread pool of a prover.
 #[derive(Debug)]
 pub(crate) struct Pool(Option<ThreadPool>);
 
 impl Pool {
-    /// Starts so many threads; `None` shares those of the process, one for each core.
+    /// Starts so many threads; `None` shares the global pool of the process, one thread for each core.
     pub(crate) fn new(threads: Option<NonZeroUsize>) -> Result<Self, ProverError> {
         let pool = threads.map(|threads| {
             ThreadPoolBuilder::new()

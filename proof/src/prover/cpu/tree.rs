@@ -1,23 +1,23 @@
-//! The tree, whole or in pieces.
+//! Merkle tree, whole or in pieces.
 
 use rayon::prelude::*;
 
 use crate::{Hash, merkle::node};
 
-/// Fewest nodes of a level that are worth another thread.
+/// Minimum number of nodes of a level that is worth another thread.
 const NODES_PER_THREAD: usize = 1 << 10;
 
-/// All nodes from one level of the tree upwards: the whole tree, or what is above subtrees.
+/// All nodes from one level of the tree upwards: the whole tree, or the part above subtrees.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// From the lowest level that is kept to the root, which is alone in the last one.
+    /// Levels from the lowest that is kept to the root, which is alone in the last one.
     levels: Vec<Vec<Hash>>,
 }
 
 impl Tree {
     /// Builds all levels above the lowest one that is kept, on all threads.
     ///
-    /// Panics when the nodes are no power of two; the lanes of a challenge always are.
+    /// Panics unless the number of nodes is a power of two, as the lanes of a challenge always are.
     pub fn new(lowest: Vec<Hash>) -> Self {
         assert!(lowest.len().is_power_of_two(), "a level has 2^n nodes");
         let mut levels = vec![lowest];
@@ -32,12 +32,12 @@ impl Tree {
         Self { levels }
     }
 
-    /// The top of the tree.
+    /// Returns the root.
     pub fn root(&self) -> Hash {
         self.levels[self.levels.len() - 1][0]
     }
 
-    /// The siblings of a node of the lowest level and of all above it, but for the root.
+    /// Returns the siblings of a node of the lowest level and of its ancestors below the root.
     pub fn siblings(&self, lowest_index: usize) -> impl Iterator<Item = Hash> {
         self.levels
             .iter()
@@ -47,7 +47,7 @@ impl Tree {
     }
 }
 
-/// The top of a subtree, in place; its leaves are a power of two.
+/// Returns the root of a subtree, computed in place; the number of leaves is a power of two.
 pub(crate) fn top_of(mut level: Vec<Hash>) -> Hash {
     while level.len() > 1 {
         for index in 0..level.len() / 2 {

@@ -1,4 +1,4 @@
-//! Walking all lanes, subtree by subtree.
+//! The walk over all lanes, subtree by subtree.
 
 use rayon::prelude::*;
 
@@ -11,18 +11,19 @@ use crate::{
     prover::{Progress, ProverError, Stage, Watch},
 };
 
-/// Reads per thread between two looks at the watch: a few hundredths of a second.
+/// Reads per thread between two calls of the watch: a few hundredths of a second.
 const PIECE_READS: u64 = 1 << 20;
 
-/// Binary logarithm of the lanes of a piece where the leaves are kept, and where a subtree is opened.
+/// Binary logarithm of the lanes of a piece if the leaves are kept, and when a subtree is opened.
 const PIECE_LANES_LOG2: u8 = 8;
 
-/// Pieces that every thread should have at least, so that none is idle for long at the end.
+/// Minimum number of pieces for every thread, so that none is idle for long at the end.
 const PIECES_PER_THREAD: usize = 4;
 
-/// Binary logarithm of the lanes of a piece: at most `most`, and less where there are few lanes for the threads.
+/// Returns the binary logarithm of the lanes of a piece: at most `most`, and less if there are few lanes for
+/// the threads.
 ///
-/// At least 4, which is as many lanes as there are at least.
+/// It is at least 4, the binary logarithm of the fewest lanes.
 pub(super) fn lanes_log2_of_piece(most: u8, params: &ChallengeParams, threads: usize) -> u8 {
     let pieces = threads.saturating_mul(PIECES_PER_THREAD).max(1);
     // At most 64.
@@ -30,15 +31,15 @@ pub(super) fn lanes_log2_of_piece(most: u8, params: &ChallengeParams, threads: u
     most.min(params.lanes_log2.saturating_sub(pieces_log2)).max(4)
 }
 
-/// Bytes that the threads work on: the ends of their lanes, and their leaves.
+/// Returns the bytes of the threads' working memory: the ends of their lanes, and their leaves.
 pub(super) fn working_bytes(params: &ChallengeParams, lowest_level: u8, threads: usize) -> u64 {
     (64 + 32) * threads as u64 * (1 << piece_log2(params, lowest_level, threads))
 }
 
-/// Walks all lanes and gives the nodes of one level of the tree, counted from the leaves.
+/// Walks all lanes and returns the nodes of one level of the tree, counted from the leaves.
 ///
-/// `walker` computes the ends of consecutive lanes, from the first one that it is told; they are a multiple
-/// of eight.
+/// `walker` computes the ends of consecutive lanes, starting at the given one; their number is a multiple of
+/// eight.
 pub(crate) fn walk_pieces(
     params: &ChallengeParams,
     lowest_level: u8,
@@ -92,7 +93,7 @@ pub(crate) fn walk_pieces(
     Ok(nodes)
 }
 
-/// Walks the lanes of one subtree and gives its leaves.
+/// Walks the lanes of one subtree and returns its leaves.
 pub(super) fn leaves(
     first_lane: u32,
     leaves_log2: u8,
@@ -114,7 +115,8 @@ pub(super) fn leaves(
     walked.concat()
 }
 
-/// A piece is a subtree whose top is kept, or, where the leaves are kept, as many lanes as are worth a thread.
+/// Returns the binary logarithm of the lanes of a piece: of a subtree whose root is kept, or, if the leaves
+/// are kept, of enough lanes to be worth a thread.
 fn piece_log2(params: &ChallengeParams, lowest_level: u8, threads: usize) -> u8 {
     if lowest_level == 0 {
         lanes_log2_of_piece(PIECE_LANES_LOG2, params, threads)
