@@ -42,17 +42,26 @@ ensure_build_packages() {
     if ((${#missing[@]})); then
         install_debian_packages --no-install-recommends "${missing[@]}"
     fi
-    prefer_clang
+    ensure_clang_library
 }
 
-# prefer_clang: has build scripts compile C++ with Clang, where it finds a standard library.
-#
-# Binaryen, which the runtime's build script needs, is 219 files of C++: for these Clang takes a third less time than GCC.
-prefer_clang() {
-    if [[ -z "${HOST_CXX:-}${CXX:-}" ]] &&
-        clang++ -std=c++17 -fsyntax-only -x c++ - <<<'#include <memory>' >/dev/null 2>&1; then
-        export HOST_CXX=clang++
+# clang_has_library: whether Clang, which .cargo/config.toml names for the C++ of build scripts, finds a standard library.
+clang_has_library() {
+    clang++ -std=c++17 -fsyntax-only -x c++ - <<<'#include <memory>' >/dev/null 2>&1
+}
+
+# ensure_clang_library: the C++ standard library that Clang looks for. It takes that of the newest GCC, of which a machine
+# may have no more than the compiler's folder.
+ensure_clang_library() {
+    local version
+    # Whoever names another compiler needs no library of Clang's.
+    if [[ -n "${HOST_CXX:-}" ]] || clang_has_library; then
+        return 0
     fi
+    version="$(clang++ -v 2>&1 | sed -n 's|^Selected GCC installation: .*/||p')"
+    [[ -z "$version" ]] || install_debian_packages --no-install-recommends "libstdc++-$version-dev"
+    clang_has_library ||
+        die "clang++ finds no C++ standard library: install one, or export HOST_CXX=c++ for the scripts and for cargo."
 }
 
 # engine_answers: whether a container engine of this machine answers on one of the usual sockets.
