@@ -27,23 +27,23 @@ impl Event {
         }
     }
 
-    /// Names of the steps that the event shows; most events show none.
+    /// Returns the names of the steps that the event shows; most events show none.
     pub(crate) fn steps(&self) -> impl Iterator<Item = &str> {
         let steps = self.0["steps"].as_array().map(Vec::as_slice);
         steps.unwrap_or_default().iter().filter_map(Value::as_str)
     }
 
-    /// Block that the event is of.
+    /// Returns the block that has the event.
     pub(crate) fn block(&self) -> Option<u64> {
         self.0["block"].as_u64()
     }
 
-    /// Job that the event is about.
+    /// Returns the job that the event is about.
     fn job(&self) -> Option<u64> {
         self.0["job"].as_u64()
     }
 
-    /// Sentence that describes the event.
+    /// Returns the sentence that describes the event.
     pub(crate) fn text(&self) -> &str {
         self.0["text"].as_str().unwrap_or_default()
     }
@@ -60,7 +60,7 @@ impl Event {
     /// Returns a field that holds an amount, in plancks.
     pub(crate) fn amount(&self, name: &str) -> anyhow::Result<Balance> {
         let text = self.field(name)?;
-        text.parse()
+        text.parse::<Balance>()
             .with_context(|| format!("the field `{name}` is no amount: {text:?}"))
     }
 }
@@ -73,7 +73,7 @@ pub(crate) struct Goal {
 }
 
 impl Goal {
-    /// A step, whatever it is a step of.
+    /// Makes the goal of a step of anything.
     pub(crate) fn of_any(step: &str) -> Self {
         Self {
             step: step.to_owned(),
@@ -81,7 +81,7 @@ impl Goal {
         }
     }
 
-    /// A step of one job.
+    /// Makes the goal of a step of one job.
     pub(crate) fn of_job(step: &str, job: u64) -> Self {
         Self {
             step: step.to_owned(),
@@ -103,7 +103,7 @@ impl FromStr for Goal {
             return Ok(Self::of_any(text));
         };
         let job = job
-            .parse()
+            .parse::<u64>()
             .map_err(|_| format!("{job:?} is not the number of a job"))?;
         Ok(Self::of_job(step, job))
     }
@@ -197,7 +197,7 @@ pub(crate) mod tests {
         "\n",
     );
 
-    /// Events of [`RECORDED`].
+    /// Reads the events of [`RECORDED`].
     pub(crate) fn recorded() -> Vec<Event> {
         EventReader::new(RECORDED.as_bytes())
             .read_new()
@@ -210,7 +210,7 @@ pub(crate) mod tests {
 
     #[test]
     fn read_new_waits_for_the_end_of_a_line() {
-        let mut reader = EventReader::new(VecDeque::new());
+        let mut reader = EventReader::new(VecDeque::<u8>::new());
         assert!(reader.read_new().expect("nothing is broken").is_empty());
         // The text is cut inside a character of two bytes.
         let line = "{\"steps\":[\"paid\"],\"text\":\"é\"}\n".as_bytes();

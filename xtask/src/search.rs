@@ -117,7 +117,7 @@ mod tests {
         values.iter().map(time).collect()
     }
 
-    /// Results of both searches, out of order; `left_out` of those of the first are missing.
+    /// Makes results of both searches, out of order; `left_out` of those of the first are missing.
     fn results(left_out: usize) -> String {
         let world = [
             (5, 2_400_000),

@@ -137,7 +137,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    /// Colours that `scripts/lib/common.sh` exports; they are empty where the output is plain.
+    /// Reads the colours that `scripts/lib/common.sh` exports; they are empty where the output is plain.
     fn of_environment() -> Self {
         let colour = |name| env::var(name).unwrap_or_default();
         Self {
@@ -221,7 +221,7 @@ mod tests {
         );
     }
 
-    /// Options for a step, with [`RECORDED`] in a folder that the caller removes.
+    /// Makes options for a step, with [`RECORDED`] in a folder that the caller removes.
     fn options(folder: &Path, step: &str) -> AwaitOptions {
         fs::create_dir_all(folder).expect("the folder can be made");
         fs::write(folder.join("events"), RECORDED).expect("the events can be written");
