@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Shared ground of every script: where things are, how to speak to a person, and how to clean up.
+# Shared by every script: paths, output for a person, and clean-up.
 #
 # Sourced, never run. A script that sources this runs under `set -euo pipefail`.
 
@@ -47,7 +47,7 @@ die() {
     exit 1
 }
 
-# have COMMAND: whether the command can be run.
+# have COMMAND: succeeds if the command can be run.
 have() {
     command -v "$1" >/dev/null 2>&1
 }
@@ -88,7 +88,7 @@ seconds_since() {
     printf '%s' "$((SECONDS - $1))"
 }
 
-# free_port: a TCP port of 127.0.0.1 that nobody listens on just now.
+# free_port: a TCP port of 127.0.0.1 without a listener at the moment.
 #
 # The kernel's ephemeral range is avoided: an outgoing connection could take the port before its owner does.
 free_port() {
@@ -103,7 +103,7 @@ free_port() {
     die "found no free port on 127.0.0.1 in 200 attempts."
 }
 
-# port_answers PORT: whether somebody listens on this port of 127.0.0.1.
+# port_answers PORT: succeeds if this port of 127.0.0.1 has a listener.
 port_answers() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
@@ -120,7 +120,7 @@ wait_until() {
     done
 }
 
-# --- What we start, we end -------------------------------------------------------------------------------------
+# --- Processes and clean-up -------------------------------------------------------------------------------------
 #
 # Processes are recorded by id with the moment they started: an id that the kernel gave to another process in the
 # meantime is left alone. Nothing is ever ended by name.
@@ -146,14 +146,14 @@ record_process() {
     on_exit end_process "$1" "$started"
 }
 
-# is_running PID: whether the process lives (a zombie does not).
+# is_running PID: succeeds if the process lives (a zombie does not).
 is_running() {
     local stat
     stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
     [[ "${stat##*) }" != Z* ]]
 }
 
-# is_ours PID START: whether the id still belongs to the process that we recorded, and it lives.
+# is_ours PID START: succeeds if the id still belongs to the process that we recorded, and it lives.
 is_ours() {
     [[ "$(process_start "$1" 2>/dev/null)" == "$2" ]] && is_running "$1"
 }

@@ -11,7 +11,7 @@
 #   REGISTRY        host:port of the registry
 #   SMALL_IMAGE     the image's reference, pinned by its digest
 #   ENGINE_SOCKET   path of the engine's socket
-#   ENGINE_NAME     what the engine calls itself, with its version
+#   ENGINE_NAME     name of the engine, with its version
 
 REGISTRY=''
 SMALL_IMAGE=''
@@ -199,7 +199,7 @@ engine_call() {
         "http://engine/v1.40$path"
 }
 
-# engine_works SOCKET: whether the engine pulls the small image from the registry and runs it to its end.
+# engine_works SOCKET: succeeds if the engine pulls the small image from the registry and runs it to its end.
 #
 # A service that merely answers is not enough: one whose runtime cannot start containers on this machine does too.
 # The limits are of the kind that the worker sets for every job.
@@ -241,14 +241,14 @@ running_engine_sockets() {
     done
 }
 
-# have_capability BIT: whether this process may use the kernel capability with this number.
+# have_capability BIT: succeeds if this process may use the kernel capability with this number.
 have_capability() {
     local effective
     effective="$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)"
     (((16#$effective >> $1) & 1))
 }
 
-# may_raise_limits: whether this process may raise resource limits, as engines do for their containers.
+# may_raise_limits: succeeds if this process may raise resource limits, as engines do for their containers.
 #
 # A rootless engine does not try, so for it the answer is yes.
 may_raise_limits() {
@@ -256,7 +256,7 @@ may_raise_limits() {
     [[ "$(id -u)" -ne 0 ]] || have_capability "$capability_of_resource_limits"
 }
 
-# engine_needs_runc: whether Podman's usual runtime, crun, fails on this machine and runc does not.
+# engine_needs_runc: succeeds if Podman's usual runtime, crun, fails on this machine and runc does not.
 engine_needs_runc() {
     # crun insists on limits that may not be raised here,
     ! may_raise_limits ||

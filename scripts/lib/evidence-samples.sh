@@ -35,7 +35,7 @@ e84e0073010b540efa21e1ac3ce052746df57d8bb1d375be7c14f5db43807fcd  nv  verifier/s
 TABLE
 }
 
-# have_evidence_samples FOLDER: whether every sample is there and is what it must be.
+# have_evidence_samples FOLDER: succeeds if every sample is there with its hash.
 have_evidence_samples() {
     local folder="$1"
     [[ -d "$folder" ]] &&

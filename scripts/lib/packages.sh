@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What must be installed, and how it is, on Debian and Ubuntu. Each function does nothing when all is there.
+# Installation of required packages on Debian and Ubuntu. Each function does nothing when all is there.
 #
 # Things are looked for by what they provide rather than by package name: so a machine that got them in another way
 # is left alone, and the check is fast. Sourced after common.sh and wasm-target.sh.
@@ -21,12 +21,12 @@ install_debian_packages() {
     rm -f -- "$log"
 }
 
-# have_libclang: whether the library that reads C headers for build scripts is there.
+# have_libclang: succeeds if the library that reads C headers for build scripts is there.
 have_libclang() {
     compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
 }
 
-# ensure_build_packages: what the compilation of the workspace needs besides Rust.
+# ensure_build_packages: requirements of the workspace's build besides Rust.
 ensure_build_packages() {
     local -a missing=()
     have cc && have c++ && have make || missing+=(build-essential)
@@ -42,20 +42,29 @@ ensure_build_packages() {
     if ((${#missing[@]})); then
         install_debian_packages --no-install-recommends "${missing[@]}"
     fi
-    prefer_clang
+    ensure_clang_library
 }
 
-# prefer_clang: has build scripts compile C++ with Clang, where it finds a standard library.
-#
-# Binaryen, which the runtime's build script needs, is 219 files of C++: for these Clang takes a third less time than GCC.
-prefer_clang() {
-    if [[ -z "${HOST_CXX:-}${CXX:-}" ]] &&
-        clang++ -std=c++17 -fsyntax-only -x c++ - <<<'#include <memory>' >/dev/null 2>&1; then
-        export HOST_CXX=clang++
+# clang_has_library: succeeds if Clang, which .cargo/config.toml names for the C++ of build scripts, finds a standard library.
+clang_has_library() {
+    clang++ -std=c++17 -fsyntax-only -x c++ - <<<'#include <memory>' >/dev/null 2>&1
+}
+
+# ensure_clang_library: the C++ standard library that Clang looks for. It takes that of the newest GCC, of which a machine
+# may have no more than the compiler's folder.
+ensure_clang_library() {
+    local version
+    # Another compiler needs no library of Clang's.
+    if [[ -n "${HOST_CXX:-}" ]] || clang_has_library; then
+        return 0
     fi
+    version="$(clang++ -v 2>&1 | sed -n 's|^Selected GCC installation: .*/||p')"
+    [[ -z "$version" ]] || install_debian_packages --no-install-recommends "libstdc++-$version-dev"
+    clang_has_library ||
+        die "clang++ finds no C++ standard library: install one, or export HOST_CXX=c++ for the scripts and for cargo."
 }
 
-# engine_answers: whether a container engine of this machine answers on one of the usual sockets.
+# engine_answers: succeeds if a container engine of this machine answers on one of the usual sockets.
 engine_answers() {
     local socket
     while read -r socket; do
@@ -110,7 +119,7 @@ install_rustup() {
     rm -f -- "$installer"
 }
 
-# have_toolchain: whether the pinned compiler is there with its formatter and its linter.
+# have_toolchain: succeeds if the pinned compiler is there with its formatter and its linter.
 have_toolchain() {
     local sysroot
     sysroot="$(cd "$ASSAY_ROOT" && RUSTUP_AUTO_INSTALL=0 rustc --print sysroot 2>/dev/null)" &&
@@ -130,12 +139,12 @@ ensure_rust() {
     ensure_wasm_target
 }
 
-# ensure_shellcheck: what the scripts themselves are checked with.
+# ensure_shellcheck: the linter of the scripts.
 ensure_shellcheck() {
     have shellcheck || install_debian_packages --no-install-recommends shellcheck
 }
 
-# ensure_pip: what fetches the one Python package with evidence of a GPU.
+# ensure_pip: fetches the one Python package with evidence of a GPU.
 ensure_pip() {
     local -a missing=()
     have python3 || missing+=(python3)
@@ -145,7 +154,7 @@ ensure_pip() {
     fi
 }
 
-# have_vulkan: whether Vulkan's loader is there, and Mesa's driver that computes on the CPU.
+# have_vulkan: succeeds if Vulkan's loader is there, and Mesa's driver that computes on the CPU.
 have_vulkan() {
     compgen -G '/usr/lib/*/libvulkan.so.1' >/dev/null && compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null
 }
@@ -165,7 +174,7 @@ ensure_nextest() {
         die "cargo-nextest could not be installed: 'cargo install --locked cargo-nextest' failed."
 }
 
-# node_is_new_enough: whether node is there in a version that the end-to-end tests run on, and npm with it.
+# node_is_new_enough: succeeds if node is there in a version that the end-to-end tests run on, and npm with it.
 node_is_new_enough() {
     local version
     have node && have npm && version="$(node --version 2>/dev/null)" || return 1

@@ -11,7 +11,7 @@ wasm_target_folder() {
     printf '%s/lib/rustlib/wasm32v1-none/lib' "$(cd "$ASSAY_ROOT" && rustc --print sysroot)"
 }
 
-# have_wasm_target: whether all three libraries that a no_std crate links are there.
+# have_wasm_target: succeeds if all three libraries that a no_std crate links are there.
 have_wasm_target() {
     local folder library
     folder="$(wasm_target_folder)"
@@ -103,7 +103,7 @@ build_wasm_target() {
     done
 }
 
-# ensure_wasm_target: the target is there afterwards, or the script ends with a sentence that says what is missing.
+# ensure_wasm_target: the target is there afterwards, or the script ends with a sentence that names the missing part.
 ensure_wasm_target() {
     have_wasm_target && return 0
     local folder version
