@@ -13,6 +13,7 @@ use assay_primitives::{
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
     offence::{Beneficiaries, Offence, ReportOffence, SlashId},
 };
+pub(crate) use assay_test_support::MockClock;
 use codec::Encode;
 use polkadot_sdk::{
     frame_support::{
@@ -80,8 +81,6 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// The time of day.
-    pub static NowS: u64 = VENDORS_NOW_S;
     /// Machines that are not as the mock has them by default; `None`: there is no such machine.
     pub static ChangedMachines: BTreeMap<MachineId, Option<MachineIdentity<AccountId>>> = BTreeMap::new();
     /// What the market was told, and whether the machine earned the premium then.
@@ -89,19 +88,6 @@ parameter_types! {
     /// Which machines were reported, with who reported them.
     pub static Reported: Vec<(MachineId, Offence)> = Vec::new();
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
-}
-
-pub struct MockTime;
-
-impl WallClock for MockTime {
-    fn now_s() -> u64 {
-        NowS::get()
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_s(now_s: u64) {
-        NowS::set(now_s);
-    }
 }
 
 /// Machines without GPUs, owned by Alice and Bob in turns.
@@ -171,7 +157,7 @@ impl pallet_attestation::Config for Test {
     type Machines = MockMachines;
     type OnAttestationChange = MockMachines;
     type Offences = MockStakes;
-    type WallClock = MockTime;
+    type WallClock = MockClock;
     type MaxAnchorAge = ConstU64<ANCHOR_AGE>;
     type EvidenceLifetimeS = ConstU64<LIFETIME_S>;
     type ItemDeposit = ConstU128<{ 100 * MILLI_ASY }>;
@@ -225,7 +211,8 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> TestExternalities {
-        NowS::set(VENDORS_NOW_S);
+        MockClock::reset();
+        MockClock::set_now_s(VENDORS_NOW_S);
         ChangedMachines::set(BTreeMap::new());
         Told::set(Vec::new());
         Reported::set(Vec::new());
@@ -308,9 +295,14 @@ pub(crate) fn next_block() {
     next_block_with(Weight::MAX);
 }
 
+/// The time of day, in seconds since 1970.
+pub(crate) fn now_s() -> u64 {
+    MockClock::now_s()
+}
+
 /// Lets so many seconds pass, and makes a block.
 pub(crate) fn pass_s(seconds: u64) {
-    NowS::mutate(|now| *now += seconds);
+    MockClock::advance_ms(seconds * 1_000);
     next_block();
 }
 

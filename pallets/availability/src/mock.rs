@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
     availability::{AvailabilityId, AvailabilityPair, AvailabilitySignature, report_message},
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd},
+    clock::{ActiveClock, EpochIndex, OnEpochEnd},
     emission::{EpochWeights, RewardWeight},
     machine::{MachineId, MachineInspect, MachineStatus, OnUptimeChange},
     money::{ASY, Balance, MILLI_ASY},
 };
+use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
@@ -78,8 +79,6 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// The clock's epoch.
-    pub static CurrentEpoch: EpochIndex = 0;
     /// What the mock's randomness answers with.
     pub static Entropy: u64 = 0;
     /// Machines that are not active; `None`: there is no such machine.
@@ -99,28 +98,6 @@ parameter_types! {
     pub const RewardPot: AccountId = POT;
     /// Most weight that the hook takes.
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
-}
-
-/// A clock that stands where the test put it, with epochs of one hour.
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        Millis::from(CurrentEpoch::get()) * MILLIS_PER_HOUR
-    }
-
-    fn current_epoch() -> EpochIndex {
-        CurrentEpoch::get()
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        CurrentEpoch::set((now / MILLIS_PER_HOUR) as EpochIndex);
-    }
 }
 
 /// A randomness that the test chooses.
@@ -263,7 +240,7 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> TestExternalities {
-        CurrentEpoch::set(0);
+        MockClock::reset();
         Entropy::set(0);
         ChangedStatus::set(BTreeMap::new());
         Engaged::set(BTreeSet::new());
@@ -325,10 +302,15 @@ pub(crate) fn new_session(of: impl IntoIterator<Item = u32>) {
     Availability::on_new_session(true, session(), session());
 }
 
+/// The clock's epoch.
+pub(crate) fn current_epoch() -> EpochIndex {
+    MockClock::current_epoch()
+}
+
 /// Ends the epoch, as the chain's clock does.
 pub(crate) fn next_epoch() {
-    let ended = CurrentEpoch::get();
-    CurrentEpoch::set(ended + 1);
+    let ended = current_epoch();
+    MockClock::advance_epochs(1);
     Availability::on_epoch_end(ended);
 }
 

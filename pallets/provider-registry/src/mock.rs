@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use assay_primitives::{
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    clock::Millis,
     emission::{RewardWeight, RewardWeights},
     machine::{
         Attestations, Exposure, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus,
@@ -19,6 +19,7 @@ use assay_primitives::{
         OnBondChange,
     },
 };
+pub(crate) use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         assert_ok, construct_runtime, derive_impl, parameter_types,
@@ -85,10 +86,6 @@ parameter_types! {
     pub static Bonds: BTreeMap<MachineId, (Balance, BondStanding)> = BTreeMap::new();
     /// Least plancks to be bonded for each point of a compute score.
     pub static PointBond: Balance = ASY;
-    /// The clock's active time.
-    pub static ActiveTimeMs: Millis = NOW_MS;
-    /// The clock's epoch.
-    pub static CurrentEpoch: EpochIndex = 0;
     /// Machines of which a slash is pending.
     pub static PendingSlashes: Vec<MachineId> = Vec::new();
     /// Of which TEEs each machine has evidence.
@@ -103,25 +100,6 @@ parameter_types! {
     pub static ExposuresHeard: Vec<(MachineId, Exposure)> = Vec::new();
     /// What the emission was told, in order.
     pub static WeightsHeard: Vec<(MachineId, RewardWeight)> = Vec::new();
-}
-
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        ActiveTimeMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        CurrentEpoch::get()
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(_: Millis) {}
 }
 
 pub struct MockBonds;
@@ -255,8 +233,8 @@ impl ExtBuilder {
     pub(crate) fn build(self) -> TestExternalities {
         Bonds::set(BTreeMap::new());
         PointBond::set(ASY);
-        ActiveTimeMs::set(NOW_MS);
-        CurrentEpoch::set(0);
+        MockClock::reset();
+        MockClock::set_now_ms(NOW_MS);
         PendingSlashes::set(Vec::new());
         Evidence::set(BTreeMap::new());
         RemovalsHeard::set(Vec::new());

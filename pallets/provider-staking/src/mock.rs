@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use assay_primitives::{
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    clock::EpochIndex,
     machine::{
         MachineId, MachineInspect,
         MachineStatus::{self, Active, Retired, Suspended, Unproven},
@@ -16,6 +16,7 @@ use assay_primitives::{
     offence::{Beneficiaries, MachineDiscipline, Offence, ReportOffence, SlashId},
     stake::{BondInspect, BondStanding, OnBondChange},
 };
+pub(crate) use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
@@ -93,8 +94,6 @@ parameter_types! {
     pub static BondChanges: Vec<(MachineId, BondStanding, Balance)> = Vec::new();
     /// What the registry was asked to do with machines, in order.
     pub(crate) static Disciplined: Vec<Discipline> = Vec::new();
-    /// The clock's epoch.
-    pub static CurrentEpoch: EpochIndex = 0;
     /// Least bond of any machine, before its class asks for more.
     pub static LeastBond: Balance = BASE_BOND;
     /// What every machine's class asks.
@@ -208,27 +207,6 @@ fn remove_if_settled(machine: MachineId) {
     }
 }
 
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        Millis::from(CurrentEpoch::get()) * MILLIS_PER_HOUR
-    }
-
-    fn current_epoch() -> EpochIndex {
-        CurrentEpoch::get()
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        CurrentEpoch::set((now / MILLIS_PER_HOUR) as EpochIndex);
-    }
-}
-
 impl pallet_provider_staking::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
@@ -263,7 +241,7 @@ impl ExtBuilder {
     pub(crate) fn build(self) -> TestExternalities {
         Machines::set(BTreeMap::new());
         Accountable::set(Vec::new());
-        CurrentEpoch::set(0);
+        MockClock::reset();
         LeastBond::set(BASE_BOND);
         StakeOfClass::set(CLASS_STAKE);
         Penalties::set(DEFAULT_OFFENCE_TABLE);
@@ -412,7 +390,7 @@ pub(crate) fn slash_now(
     beneficiaries: Beneficiaries<AccountId>,
 ) -> SlashId {
     let id = slash_for(machine, percent, beneficiaries).unwrap();
-    CurrentEpoch::set(id.due_epoch);
+    MockClock::set_epoch(id.due_epoch);
     poll();
     id
 }

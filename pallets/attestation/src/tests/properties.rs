@@ -95,7 +95,7 @@ impl Model {
     }
 
     fn pass(&mut self) {
-        let now = NowS::get();
+        let now = now_s();
         self.pieces.retain(|_, piece| now < piece.until_s);
     }
 }
@@ -172,7 +172,7 @@ fn apply(model: &mut Model, devices: &mut BTreeMap<DeviceHash, (bool, u8)>, step
                     until_s: record.until_s(),
                     anchor: anchor(),
                 };
-                assert!(piece.until_s > NowS::get() && piece.until_s <= NowS::get() + LIFETIME_S);
+                assert!(piece.until_s > now_s() && piece.until_s <= now_s() + LIFETIME_S);
                 model.pieces.insert(place(kind, device), piece);
             }
         }

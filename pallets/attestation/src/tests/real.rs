@@ -23,7 +23,7 @@ mod samples;
 
 /// Brings what a real quote is held against, and submits it for a machine of the test's.
 fn submit_real(real: quotes::RealQuote, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), DispatchError> {
-    NowS::set(real.now_s);
+    MockClock::set_now_s(real.now_s);
     next_block();
     let raw = real.raw();
     let mut policies = CurrentPolicies::<Test>::get();

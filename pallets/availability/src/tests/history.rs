@@ -14,7 +14,7 @@ fn verdicts_stay_as_long_as_history_is() {
                 assert_eq!(Availability::uptime_ppm(8, 1), 1_000_000);
             }
         }
-        assert_eq!(CurrentEpoch::get(), 1 + HISTORY);
+        assert_eq!(current_epoch(), 1 + HISTORY);
     });
 }
 

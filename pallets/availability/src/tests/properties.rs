@@ -96,7 +96,7 @@ struct Model {
 
 impl Model {
     fn epoch_began(&mut self) {
-        let epoch = CurrentEpoch::get();
+        let epoch = current_epoch();
         let assigned = (0..FOLLOWED)
             .map(|machine| (machine, assigned(machine, epoch).into_iter().collect()))
             .collect();
@@ -133,7 +133,7 @@ fn apply(model: &mut Model, step: Step) {
             model.epoch_began();
         }
         Step::Report(index, failed) => {
-            let Some(epoch) = CurrentEpoch::get().checked_sub(1).filter(|epoch| *epoch > 0) else {
+            let Some(epoch) = current_epoch().checked_sub(1).filter(|epoch| *epoch > 0) else {
                 return;
             };
             let of_epoch = model.epochs.get_mut(&epoch).unwrap();
@@ -171,7 +171,7 @@ fn apply(model: &mut Model, step: Step) {
 
 /// Every verdict of a closed epoch that is in history is the model's.
 fn compare_verdicts(model: &Model) {
-    let oldest = CurrentEpoch::get().saturating_sub(HISTORY);
+    let oldest = current_epoch().saturating_sub(HISTORY);
     for (epoch, of_epoch) in model
         .epochs
         .range(oldest..Availability::first_open_epoch().max(oldest))

@@ -118,7 +118,7 @@ impl Model {
             .get(&machine)
             .into_iter()
             .flatten()
-            .filter(|(_, until_ms)| NowMs::get() <= *until_ms)
+            .filter(|(_, until_ms)| now_ms() <= *until_ms)
             .map(|(slots, _)| *slots)
             .max()
             .unwrap_or(0)
@@ -132,7 +132,7 @@ impl Model {
     fn prove(&mut self, round: RoundId, machine: MachineId, slots: u8) {
         let until_ms = self.opened_at_ms[&round] + SCHEDULE.max_proof_age_ms;
         let first_round = self.first_round.get(&machine).copied().unwrap_or(0);
-        if round >= first_round && until_ms >= NowMs::get() {
+        if round >= first_round && until_ms >= now_ms() {
             self.first_round.insert(machine, first_round);
             self.proofs.entry(machine).or_default().push((slots, until_ms));
         }
@@ -196,7 +196,7 @@ impl Model {
                     .is_some_and(|due| matches!(due.phase, ChallengePhase::Commit { .. }));
                 let expected = !self.outcomes.contains_key(&(round, machine))
                     && self.due(round, machine).is_some()
-                    && NowMs::get() <= self.opened_at_ms[&round] + PARAMS.deadline_ms;
+                    && now_ms() <= self.opened_at_ms[&round] + PARAMS.deadline_ms;
                 assert_eq!(offered, expected, "round {round}, machine {machine}");
             }
         }

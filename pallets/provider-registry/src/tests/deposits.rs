@@ -170,7 +170,7 @@ fn act(step: Step) {
             Ok(())
         }
         Step::EpochPasses => {
-            CurrentEpoch::mutate(|epoch| *epoch += 1);
+            MockClock::advance_epochs(1);
             Ok(())
         }
         Step::Refresh { machine } => {
@@ -231,7 +231,7 @@ proptest! {
                 }
                 change_bond(machine, 0, TooLow);
             }
-            CurrentEpoch::mutate(|epoch| *epoch += 2);
+            MockClock::advance_epochs(2);
             for machine in Machines::<Test>::iter_keys().collect::<Vec<_>>() {
                 assert_ok!(ProviderRegistry::refresh_machine(RuntimeOrigin::signed(STRANGER), machine));
             }

@@ -209,7 +209,7 @@ fn act(step: Step) -> (AccountId, Balance) {
             None => Ok(()),
         },
         Step::EpochsPass { epochs } => {
-            CurrentEpoch::mutate(|epoch| *epoch += epochs);
+            MockClock::advance_epochs(epochs);
             Ok(())
         }
         Step::BaseBondChanges { amount } => {
@@ -409,7 +409,7 @@ proptest! {
             }
 
             // Let every slash be applied, and pay what is owed.
-            CurrentEpoch::mutate(|epoch| *epoch += 100);
+            MockClock::advance_epochs(100);
             while Agenda::<Test>::iter().next().is_some() {
                 poll();
             }
@@ -428,14 +428,14 @@ proptest! {
                 retire(machine);
                 let Some(record) = Bonds::<Test>::get(machine) else { continue };
                 if record.unlocking.is_full() {
-                    CurrentEpoch::mutate(|epoch| *epoch += UNBONDING_EPOCHS);
+                    MockClock::advance_epochs(UNBONDING_EPOCHS);
                     assert_ok!(withdraw(machine));
                 }
                 if record.bonded > 0 {
                     assert_ok!(unbond(record.provider, machine, record.bonded));
                 }
             }
-            CurrentEpoch::mutate(|epoch| *epoch += UNBONDING_EPOCHS);
+            MockClock::advance_epochs(UNBONDING_EPOCHS);
             for machine in Bonds::<Test>::iter_keys().collect::<Vec<_>>() {
                 assert_ok!(withdraw(machine));
             }
