@@ -43,7 +43,7 @@ pub(crate) use workers::*;
 
 pub(crate) type AccountId = AccountId32;
 
-/// Who does what anybody may do.
+/// Account without any role, for calls that anybody may make.
 pub(crate) const STRANGER: AccountId = AccountId::new([3; 32]);
 
 /// The class of most machines.
@@ -121,7 +121,7 @@ parameter_types! {
     pub static Vrf: BTreeMap<u64, Option<u64>> = BTreeMap::new();
     /// The registry's machines.
     pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
-    /// How often the registry was asked what a machine claims.
+    /// Number of times that the registry was asked for a machine's claim.
     pub static ClaimsRead: u32 = 0;
     /// Offences that were reported, in order.
     pub static Reported: Vec<(MachineId, Offence)> = Vec::new();
@@ -150,7 +150,7 @@ impl FinalityLag for MockFinality {
     }
 }
 
-/// What the parent block's author drew.
+/// Randomness of the parent block's author.
 pub struct MockRandomness;
 
 impl Randomness<Option<H256>, u64> for MockRandomness {
@@ -532,7 +532,7 @@ pub(crate) fn until_proofs_are_late(round: RoundId) {
     blocks_until(|| now_ms() > deadline);
 }
 
-/// What the transaction pool says of a call.
+/// Returns the transaction pool's verdict on a call.
 pub(crate) fn authorize(call: crate::Call<Test>) -> Result<ValidTransaction, TransactionValidityError> {
     RuntimeCall::from(call)
         .authorize(TransactionSource::External)

@@ -16,16 +16,16 @@ use crate::{
     Call, Error, Event, Expiries, NOT_EXPIRED, NextExpiryEpoch, ProofRecord, ProofStep, Proofs, mock::*,
 };
 
-/// When the machine's next proof expires.
+/// Returns the time at which the machine's next proof expires.
 fn expiry_ms(machine: MachineId) -> Millis {
     Proofs::<Test>::get(machine).unwrap().next_expiry_ms().unwrap()
 }
 
-/// Lets time pass until that moment, without audits.
-fn pass_until(moment_ms: Millis) {
-    crate::LastAuditMs::<Test>::put(moment_ms);
-    crate::AuditsDrawnUntilMs::<Test>::put(moment_ms);
-    block_after(moment_ms - now_ms());
+/// Lets time pass until this active time, without audits.
+fn pass_until(time_ms: Millis) {
+    crate::LastAuditMs::<Test>::put(time_ms);
+    crate::AuditsDrawnUntilMs::<Test>::put(time_ms);
+    block_after(time_ms - now_ms());
     // A block passes no more epochs than it has the weight for.
     while NextExpiryEpoch::<Test>::get() <= MockClock::current_epoch() {
         block_after(0);
@@ -157,8 +157,8 @@ fn leasing_itself_keeps_no_machine_proven() {
         }
         pass_until(expires_at_ms + EPOCH_MS);
         assert_eq!(status(machine), Unproven);
-        // To come back it must free a slot before an audit opens, as all others have theirs; newcomer rounds are
-        // closed to it.
+        // To come back it must free a slot before an audit opens, as all others have theirs; newcomer rounds
+        // are closed to it.
         lease(machine, -2);
         let newcomers = newcomer_round();
         assert_eq!(due_in(newcomers, machine), None);

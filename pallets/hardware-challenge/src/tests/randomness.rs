@@ -1,5 +1,5 @@
-//! That nobody can know a seed, an audit or an opening before its block: the same chain is run again and again, with
-//! everything as it was but what one author draws.
+//! Secrecy of seeds, audits and openings before their block: the same chain is run again and again, with all
+//! as it was except for the randomness of one author.
 
 use std::collections::BTreeSet;
 
