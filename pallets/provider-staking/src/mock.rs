@@ -90,15 +90,15 @@ parameter_types! {
     pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
     /// Machines that may still be found at fault for what they were leased for.
     pub static Accountable: Vec<MachineId> = Vec::new();
-    /// What the registry was told and what was held then, in order.
+    /// Reports to the registry with the plancks held then, in order.
     pub static BondChanges: Vec<(MachineId, BondStanding, Balance)> = Vec::new();
-    /// What the registry was asked to do with machines, in order.
+    /// Measures that the registry was asked to take, in order.
     pub(crate) static Disciplined: Vec<Discipline> = Vec::new();
     /// Least bond of any machine, before its class asks for more.
     pub static LeastBond: Balance = BASE_BOND;
-    /// What every machine's class asks.
+    /// Stake that every machine's class asks for.
     pub static StakeOfClass: Balance = CLASS_STAKE;
-    /// What the offences cost.
+    /// Penalties of the offences.
     pub static Penalties: OffenceTable = DEFAULT_OFFENCE_TABLE;
     /// Epochs between a slash and its application.
     pub static WaitEpochs: EpochIndex = DEFER_EPOCHS;
@@ -106,7 +106,7 @@ parameter_types! {
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
 }
 
-/// What [`MockRegistry`] was asked to do.
+/// Measure that [`MockRegistry`] was asked to take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Discipline {
     Suspend(MachineId),
@@ -420,7 +420,7 @@ pub(crate) fn debt_of(machine: MachineId, id: SlashId) -> Balance {
     Debts::<Test>::get(machine, id).map_or(0, |debt| debt.total())
 }
 
-/// How often a machine committed each offence.
+/// Returns a machine's strikes for each offence.
 pub(crate) fn strikes_of(machine: MachineId) -> Strikes {
     Bonds::<Test>::get(machine).map_or(Strikes::default(), |record| record.strikes)
 }

@@ -15,7 +15,7 @@ use crate::{
     StrikeRecord, Strikes, mock::*,
 };
 
-/// What the newest offence costs, in percent of the minimum.
+/// Reports an offence. Returns its cost in percent of the minimum.
 fn price_percent(offence: Offence) -> u128 {
     let id = report(MACHINE, offence);
     Agenda::<Test>::get(id.due_epoch, id.index).unwrap().owed * 100 / MINIMUM
