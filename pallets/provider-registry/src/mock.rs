@@ -82,23 +82,23 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// What is held or owed for each machine, and how its bond stands.
+    /// Plancks held or owed for each machine, and the standing of its bond.
     pub static Bonds: BTreeMap<MachineId, (Balance, BondStanding)> = BTreeMap::new();
     /// Least plancks to be bonded for each point of a compute score.
     pub static PointBond: Balance = ASY;
     /// Machines of which a slash is pending.
     pub static PendingSlashes: Vec<MachineId> = Vec::new();
-    /// Of which TEEs each machine has evidence.
+    /// TEEs of which each machine has evidence.
     pub static Evidence: BTreeMap<MachineId, TeeKinds> = BTreeMap::new();
-    /// Machines that the stakes were told are gone, in order.
+    /// Machines that were reported to the stakes as removed, in order.
     pub static RemovalsHeard: Vec<MachineId> = Vec::new();
-    /// Whether every machine is proven.
+    /// True if every machine is proven.
     pub static Proven: bool = true;
     /// Most slots of any machine that are proven, if every machine is.
     pub static MostProvenSlots: u8 = u8::MAX;
-    /// What the challenge was told before it changed, in order.
+    /// Exposures that the challenge was informed of before they changed, in order.
     pub static ExposuresHeard: Vec<(MachineId, Exposure)> = Vec::new();
-    /// What the emission was told, in order.
+    /// Weights that were reported to the emission, in order.
     pub static WeightsHeard: Vec<(MachineId, RewardWeight)> = Vec::new();
 }
 
@@ -125,7 +125,7 @@ impl BondInspect for MockBonds {
     }
 }
 
-/// Writes down whom it hears of. The record must be gone by then.
+/// Stakes that record removed machines. The machine's record must be gone by then.
 pub struct MockStakes;
 
 impl OnMachineRemoved for MockStakes {
@@ -169,7 +169,7 @@ impl HardwareProofs for MockProofs {
     }
 }
 
-/// Writes down what it hears. The record must be written by then.
+/// Emission that records weights. The machine's record must be written by then.
 pub struct MockEmission;
 
 impl RewardWeights for MockEmission {
@@ -291,7 +291,7 @@ pub(crate) fn genesis_class(class: HardwareClassId, name: &str, compute_score: u
     }
 }
 
-/// What the catalogue says of a class.
+/// Entry of the catalogue for a class.
 pub(crate) fn class_record(name: &[u8], compute_score: u32) -> HardwareClassRecord {
     HardwareClassRecord {
         name: name.to_vec().try_into().unwrap(),

@@ -1,4 +1,4 @@
-//! Whatever is called in whatever order: deposits on record are held, and nothing stays behind.
+//! Deposits under random calls: those on record are held, and nothing stays behind.
 
 use assay_primitives::{
     machine::{

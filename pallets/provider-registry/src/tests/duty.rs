@@ -16,7 +16,7 @@ use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 use crate::{Error, Event, HoldReason, mock::*};
 
-/// What happens to a machine; a call that fails changes nothing.
+/// Event in a machine's life; a call that fails changes nothing.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Nothing,
@@ -90,7 +90,7 @@ fn happen(machine: u64, happening: Happening) {
     };
 }
 
-/// Every status that a leased machine can have, and what brings it there.
+/// Every status that a leased machine can have, and the steps that lead to it.
 const LEASED: [(MachineStatus, &[Happening]); 9] = [
     (Active, &[]),
     (Unproven, &[Happening::ProofLost]),
