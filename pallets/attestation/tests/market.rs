@@ -1,4 +1,4 @@
-//! What evidence brings in the market: the registry, the emission and this pallet together.
+//! Effects of evidence in the market: the registry, the emission and this pallet together.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -90,7 +90,7 @@ impl pallet_provider_registry::Config for Test {
 
 impl pallet_reward_emission::Config for Test {
     type BondRewards = ();
-    // So high that the pool is what is left divided, as these tests take it.
+    // So high that it never limits the pool of an epoch.
     type CapPerWeight = ConstU128<{ 1_000_000 * ASY }>;
     type Clock = MockClock;
     type Currency = Balances;
@@ -231,7 +231,7 @@ fn submit_gpu(machine: MachineId, number: u8) {
     });
 }
 
-/// What a machine of this class earned in an epoch.
+/// Pays a machine for an epoch. Returns the plancks that it earned.
 fn earned(machine: MachineId) -> Balance {
     let before = Balances::total_issuance();
     assert_ok!(Emission::payout(RuntimeOrigin::signed(PROVIDER), machine, 1));

@@ -1,4 +1,4 @@
-//! What somebody without the device, or with a bad one, might try.
+//! Attacks without the device, or with a bad one.
 
 use assay_evidence::{EvidenceError, Part, TcbStatus, TrustRoot};
 use assay_primitives::{attestation::AttestedSigners, machine::Attestations, market::TeeKinds};
@@ -248,7 +248,8 @@ fn what_can_be_debugged_is_refused() {
     });
 }
 
-/// A list of this Intel's root that revokes the platform authority, and one of the authority's that revokes the platform.
+/// A list of this Intel's root that revokes the platform authority, and one of the authority's that revokes
+/// the platform.
 fn revoking(intel: &Intel) -> [Collateral; 2] {
     let mut revoking = intel.clone();
     revoking.root_list.revoked = vec![intel.authority.serial.clone()];

@@ -4,7 +4,7 @@ use polkadot_sdk::frame_support::{assert_ok, traits::Hooks, weights::Weight};
 
 use crate::{Event, Expiries, NextExpirySlot, WeightInfo, mock::*, test_vendors::VENDORS_NOW_S};
 
-/// What the hook needs for so many units.
+/// Returns the hook's weight for this number of units.
 fn weight_of(units: u64) -> Weight {
     let unit = <() as WeightInfo>::hook_expire().max(<() as WeightInfo>::hook_next_slot());
     <() as WeightInfo>::hook_overhead() + unit * units
@@ -56,7 +56,7 @@ fn what_does_not_fit_a_block_is_done_in_the_next() {
         for machine in 0..4 {
             assert_ok!(submit_gpu(machine, machine as u8));
         }
-        // The agenda comes to the moment before the end.
+        // The agenda comes to the slot before the end.
         pass_s(LIFETIME_S - 1);
         assert_eq!(
             NextExpirySlot::<Test>::get(),

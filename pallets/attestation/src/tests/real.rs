@@ -1,7 +1,7 @@
 //! Real evidence and collateral, as devices and vendors signed them, down to the vendors' roots.
 //!
-//! Nobody can make real evidence for a test's machine: it was made for something else, and that is what it has to be refused
-//! for, and for nothing before that.
+//! Nobody can make real evidence for a test's machine. It was made for something else, and the chain must
+//! refuse it for that reason only, after everything else was verified.
 
 use assay_evidence::{EvidenceError, Part, certificates_of_pem, snp::SnpFloor};
 use polkadot_sdk::{

@@ -1,4 +1,4 @@
-//! What other pallets are told.
+//! Evidence as other pallets read it.
 
 use assay_primitives::{
     attestation::{AttestedKeys, AttestedSigners},
