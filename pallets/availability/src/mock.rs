@@ -1,4 +1,5 @@
-//! A runtime of balances and availability, with machines, a clock and a randomness that the tests set by hand.
+//! A runtime of balances and availability, with machines, a clock and a randomness that the tests set by
+//! hand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -34,7 +35,7 @@ use crate as pallet_availability;
 
 pub(crate) type AccountId = u64;
 
-/// Who does what anybody may do.
+/// Account without any role, for calls that anybody may make.
 pub(crate) const STRANGER: AccountId = 1;
 /// Pays for reports.
 pub(crate) const POT: AccountId = 2;
@@ -79,7 +80,7 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// What the mock's randomness answers with.
+    /// Seed of the mock's randomness.
     pub static Entropy: u64 = 0;
     /// Machines that are not active; `None`: there is no such machine.
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
@@ -89,7 +90,7 @@ parameter_types! {
     pub static Weighty: BTreeMap<MachineId, RewardWeight> = BTreeMap::new();
     /// Since when machines have rewards to come, where they have any.
     pub static FirstUnpaid: BTreeMap<MachineId, EpochIndex> = BTreeMap::new();
-    /// What the registry was told, in order.
+    /// Averages that were reported to the registry, in order.
     pub static UptimeChanges: Vec<(MachineId, u32)> = Vec::new();
     /// Plancks that a report earns.
     pub static RewardPerReport: Balance = REWARD;
@@ -388,7 +389,7 @@ pub(crate) fn signed_report(epoch: EpochIndex, validator: u32, failures: &[Machi
     signed_part(epoch, validator, None, failures)
 }
 
-/// What the transaction pool says of a report.
+/// Returns the transaction pool's verdict on a report.
 pub(crate) fn authorize(call: crate::Call<Test>) -> Result<ValidTransaction, TransactionValidityError> {
     RuntimeCall::from(call)
         .authorize(TransactionSource::External)
@@ -438,7 +439,8 @@ pub(crate) fn report_all(epoch: EpochIndex, validator: u32, failures: &[MachineI
     }
 }
 
-/// All of these validators report that they saw everything but `failures`, as far as those were theirs to watch.
+/// All of these validators report that they saw everything but `failures`, as far as those were theirs to
+/// watch.
 pub(crate) fn reports(epoch: EpochIndex, of: impl IntoIterator<Item = u32>, failures: &[MachineId]) {
     for validator in of {
         let own: Vec<MachineId> = failures
