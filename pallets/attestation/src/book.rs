@@ -1,5 +1,5 @@
-//! The book of evidence. Nothing else writes what machines have, who has a device, and when it ends, so that the three
-//! always agree.
+//! Book of evidence: the only writer of the evidence of machines, the machines of devices, and the agenda of
+//! ends, so that the three always agree.
 
 use core::marker::PhantomData;
 
@@ -19,14 +19,13 @@ use crate::{
 };
 use polkadot_sdk::frame_system::pallet_prelude::BlockNumberFor;
 
-/// Owns [`Attested`], [`Devices`] and [`Expiries`].
+/// Owner of [`Attested`], [`Devices`] and [`Expiries`].
 pub(crate) struct EvidenceBook<T>(PhantomData<T>);
 
 impl<T: Config> EvidenceBook<T> {
-    /// Writes a piece of evidence down, in the place of the one that it renews or in a new one, for which the deposit is
-    /// held.
+    /// Writes a piece of evidence: replaces the one that it renews, or adds it and holds the deposit.
     ///
-    /// Refuses a device that another machine has, a second processor, and what is not newer.
+    /// Refuses a device that another machine has, a second processor, and evidence that is not newer.
     pub(crate) fn put(
         machine: MachineId,
         identity: &MachineIdentity<T::AccountId>,
@@ -74,15 +73,15 @@ impl<T: Config> EvidenceBook<T> {
         Ok(())
     }
 
-    /// The hook begins the agenda in the first block; but what is in it must never lie before its beginning, even where a
-    /// runtime's first blocks leave no weight for hooks.
+    /// Begins the agenda if the hook has not yet done so. The hook normally does in the first block; but no
+    /// entry may lie before its beginning, even if a runtime's first blocks leave no weight for hooks.
     fn begin_agenda() {
         if !NextExpirySlot::<T>::exists() {
             NextExpirySlot::<T>::put(Pallet::<T>::slot_of(T::WallClock::now_s()));
         }
     }
 
-    /// Removes a piece of evidence and gives its deposit back. Returns whether there was any.
+    /// Removes a piece of evidence and releases its deposit. Returns false if there is none.
     pub(crate) fn remove(machine: MachineId, id: EvidenceId) -> bool {
         let Some(mut entry) = Attested::<T>::get(machine) else {
             return false;
@@ -101,7 +100,7 @@ impl<T: Config> EvidenceBook<T> {
         true
     }
 
-    /// Removes what ends at this moment, for an entry that was taken from [`Expiries`] already.
+    /// Removes evidence that ends in this slot, for an entry that was already taken from [`Expiries`].
     pub(crate) fn expire(slot: ExpirySlot, machine: MachineId, id: EvidenceId) {
         let ends = |record: &EvidenceRecord<_>| record.id == id && record.expires == slot;
         let has = Attested::<T>::get(machine).is_some_and(|entry| entry.records.iter().any(ends));

@@ -1,4 +1,4 @@
-//! What providers and everybody else may do, after origins were checked.
+//! Logic of the calls that are open to providers and everybody, after their origins were checked.
 
 use assay_evidence::Binding;
 use assay_primitives::{
@@ -77,7 +77,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// What evidence of the machine has to be bound to, with this block as its anchor.
+    /// Returns the binding of the machine's evidence, with this block as its anchor.
     pub(crate) fn binding_to(
         machine: MachineId,
         identity: &MachineIdentity<T::AccountId>,
@@ -86,7 +86,7 @@ impl<T: Config> Pallet<T> {
         let now = frame_system::Pallet::<T>::block_number();
         let oldest = now.saturating_sub(T::MaxAnchorAge::get());
         ensure!(anchor >= oldest && anchor < now, Error::<T>::AnchorNotRecent);
-        // Where fewer hashes are kept than the age allows, there is none.
+        // The runtime may keep fewer hashes than the age allows.
         ensure!(
             frame_system::BlockHash::<T>::contains_key(anchor),
             Error::<T>::AnchorNotRecent
@@ -101,7 +101,7 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// The machine, if it is the provider or its worker who asks.
+    /// Returns the machine's identity, if `who` is its provider or worker key.
     fn machine_run_by(
         who: &T::AccountId,
         machine: MachineId,
@@ -114,13 +114,13 @@ impl<T: Config> Pallet<T> {
         Ok(identity)
     }
 
-    /// The last moment of the agenda that is not after this one.
+    /// Returns the slot of the agenda that contains this time.
     pub(crate) fn slot_of(time_s: u64) -> ExpirySlot {
         ExpirySlot::try_from(time_s / EXPIRY_SLOT_S).unwrap_or(ExpirySlot::MAX)
     }
 
-    /// Keeps a key whose chain was verified. It takes the place of the same key with another chain: after an update of its
-    /// firmware, a platform has a new certificate.
+    /// Stores a key whose chain was verified. It replaces the same key with another chain: a platform has a
+    /// new certificate after an update of its firmware.
     fn keep_key(owner: &T::AccountId, key: VerifiedKey) -> DispatchResult {
         let id = key.id();
         if let Some(old) = VerifiedKeys::<T>::get(id) {
@@ -169,8 +169,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Keeps collateral that is correctly signed and newer than what there is; `depositor` pays for its place, nobody in
-    /// genesis.
+    /// Stores collateral that is correctly signed and newer than the existing one. `depositor` pays the
+    /// deposit; `None` in genesis.
     pub(crate) fn do_submit_collateral(
         depositor: Option<T::AccountId>,
         collateral: &Collateral,
@@ -209,7 +209,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The record of collateral that takes the place of `old`, whose depositor has its deposit back.
+    /// Returns the record of collateral that replaces `old`, and releases the deposit of the latter.
     fn superseding<Content: Supersede>(
         key: &impl codec::Encode,
         content: Content,

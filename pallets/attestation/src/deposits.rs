@@ -1,4 +1,4 @@
-//! What is held for the bytes that the chain keeps.
+//! Deposits for the bytes that the chain keeps.
 
 use assay_primitives::{machine::MachineId, money::Balance};
 use codec::{Encode, MaxEncodedLen};
@@ -19,14 +19,15 @@ const BLAKE2_128_BYTES: usize = 16;
 /// Bytes of the hash before a key of kind `Twox64Concat`.
 const TWOX_64_BYTES: usize = 8;
 
-/// What so many entries of so many bytes cost, keys included.
+/// Returns the deposit for a number of entries and their bytes, keys included.
 fn price<T: Config>(items: u32, bytes: usize) -> Balance {
     let items = T::ItemDeposit::get().saturating_mul(items.into());
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     items.saturating_add(T::ByteDeposit::get().saturating_mul(bytes.into()))
 }
 
-/// For a piece of evidence: its record, and the machine's entry around it, its device's entry and its place in the agenda.
+/// Returns the deposit for a piece of evidence: for its record, the machine's entry around it, its device's
+/// entry and its entry in the agenda.
 pub(crate) fn of_evidence<T: Config>() -> Balance {
     let machine = MachineId::max_encoded_len();
     let id = EvidenceId::max_encoded_len();
@@ -37,7 +38,7 @@ pub(crate) fn of_evidence<T: Config>() -> Balance {
     price::<T>(3, around + record + device + agenda)
 }
 
-/// For a record that is found by a hash.
+/// Returns the deposit for a record under a hashed key.
 pub(crate) fn of_record<T: Config>(key: &impl Encode, record: &impl Encode) -> Balance {
     price::<T>(1, BLAKE2_128_BYTES + key.encoded_size() + record.encoded_size())
 }
@@ -48,7 +49,7 @@ pub(crate) fn hold<T: Config>(reason: HoldReason, who: &T::AccountId, amount: Ba
 
 pub(crate) fn release<T: Config>(reason: HoldReason, who: &T::AccountId, amount: Balance) {
     if T::Currency::release(&reason.into(), who, amount, Precision::Exact).is_err() {
-        // Only this pallet touches holds of its reasons, and it records what it holds.
+        // Only this pallet changes holds of its reasons, and it records their amounts.
         defensive!("a deposit is not held");
     }
 }

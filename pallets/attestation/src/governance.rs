@@ -1,4 +1,4 @@
-//! What governance decides: whom to trust, what is accepted, and who has forged evidence.
+//! Logic of governance's calls: trusted roots, accepted workloads and references, bans and condemnations.
 
 use assay_evidence::{AmdRoot, TrustRoot, nvidia::Reference};
 use assay_primitives::{
@@ -9,9 +9,9 @@ use assay_primitives::{
 use polkadot_sdk::{frame_support::ensure, sp_core::H256, sp_runtime::DispatchResult};
 
 use crate::{
-    BannedDevices, CollateralId, Config, DeviceHash, Devices, Error, Event, EvidenceId, Pallet, QeIdentities,
-    References, RevocationLists, Roots, TcbInfos, Vendor, book::EvidenceBook, types::amd_product,
-    verify::roots_of,
+    AllowedWorkloads, BannedDevices, CollateralId, Config, DeviceHash, Devices, Error, Event, EvidenceId,
+    Pallet, QeIdentities, References, RevocationLists, Roots, TcbInfos, Vendor, WorkloadName,
+    book::EvidenceBook, types::amd_product, verify::roots_of,
 };
 
 impl<T: Config> Pallet<T> {
@@ -53,11 +53,32 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
+    pub(crate) fn do_allow_workload(digest: H256, name: WorkloadName) {
+        AllowedWorkloads::<T>::insert(digest, name);
+        Self::deposit_event(Event::WorkloadAllowed { digest });
+    }
+
+    pub(crate) fn do_disallow_workload(digest: H256) -> DispatchResult {
+        let name = AllowedWorkloads::<T>::take(digest);
+        ensure!(name.is_some(), Error::<T>::NoSuchWorkload);
+        Self::deposit_event(Event::WorkloadDisallowed { digest });
+        Ok(())
+    }
+
     pub(crate) fn do_set_reference(reference: Reference) -> DispatchResult {
         ensure!(!reference.measurements.is_empty(), Error::<T>::EmptyReference);
         let key = H256::from(reference.key());
         References::<T>::insert(key, reference);
         Self::deposit_event(Event::ReferenceSet { reference: key });
+        Ok(())
+    }
+
+    pub(crate) fn do_remove_reference(reference: H256) -> DispatchResult {
+        ensure!(
+            References::<T>::take(reference).is_some(),
+            Error::<T>::NoSuchReference
+        );
+        Self::deposit_event(Event::ReferenceRemoved { reference });
         Ok(())
     }
 

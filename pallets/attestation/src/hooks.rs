@@ -1,4 +1,4 @@
-//! The work of the blocks: evidence that ends.
+//! Work of the hook: removing expired evidence.
 
 use assay_primitives::clock::WallClock;
 use polkadot_sdk::frame_support::{
@@ -9,9 +9,10 @@ use polkadot_sdk::frame_support::{
 use crate::{Config, Event, Expiries, NextExpirySlot, Pallet, WeightInfo, book::EvidenceBook};
 
 impl<T: Config> Pallet<T> {
-    /// Removes the evidence that has ended, in the order of its ends, as far as the weight goes.
+    /// Removes expired evidence in the order of its ends, within the weight of the block and
+    /// [`Config::MaxServiceWeight`].
     ///
-    /// Each unit is charged before it is done, and what was not done is the first thing of a later block.
+    /// Each unit is charged before it is done. Units that do not fit come first in a later block.
     pub(crate) fn serve_expiries(block_meter: &mut WeightMeter) {
         let limit = block_meter.remaining().min(T::MaxServiceWeight::get());
         let mut meter = WeightMeter::with_limit(limit);
@@ -24,13 +25,14 @@ impl<T: Config> Pallet<T> {
     fn expire_what_is_due(meter: &mut WeightMeter) {
         let now = Self::slot_of(T::WallClock::now_s());
         if now == 0 {
-            // No block was given a time yet.
+            // No block has a timestamp yet.
             return;
         }
-        // Nothing that had ended was ever taken, so what lies before the first block needs no look.
+        // Expired evidence is never accepted, so no entry lies before the first block.
         let first = NextExpirySlot::<T>::get().unwrap_or(now);
         let mut slot = first;
-        // One walk for each moment: starting anew would step over what this block removed, again and again.
+        // One iterator for each slot: a new one would step over the keys that this block removed, again and
+        // again.
         let mut ending = Expiries::<T>::drain_prefix(slot);
         while slot <= now && meter.try_consume(Self::unit_weight()).is_ok() {
             match ending.next() {
@@ -53,7 +55,7 @@ impl<T: Config> Pallet<T> {
         T::WeightInfo::hook_expire().max(T::WeightInfo::hook_next_slot())
     }
 
-    /// Least weight with which the hook does one unit, whatever it is.
+    /// Returns the least weight with which the hook does one unit of any kind.
     pub(crate) fn one_unit_weight() -> Weight {
         T::WeightInfo::hook_overhead().saturating_add(Self::unit_weight())
     }

@@ -1,33 +1,34 @@
-//! Which machines have fresh evidence of a TEE or a confidential GPU.
+//! Evidence of machines' TEEs and confidential GPUs.
 //!
-//! A provider or its machine's worker submits what the device signed; the runtime verifies it, down to the root of the
-//! device's vendor, with the crate `assay_evidence`. Evidence counts until the first of its ends: of its certificates, of
-//! the vendor's collateral, or of [`Config::EvidenceLifetimeS`]. While it counts, the market says so, the machine's work
-//! weighs more in the emission, and its keys sign results of attested tasks.
+//! A provider or its machine's worker submits evidence that the device signed. The runtime verifies it, down
+//! to the root of the device's vendor, with the crate `assay_evidence`. Evidence is valid until the first end
+//! of its certificates, of the vendor's collateral, and of [`Config::EvidenceLifetimeS`]. While it is valid
+//! the market shows it, the machine weighs more in the emission, and its keys sign results of attested tasks.
 //!
 //! ```text
-//! evidence ──▶ key ──▶ chain ──▶ root           whom governance trusts        Roots
-//!    │          │        └─────▶ lists, TCB      what vendors publish, brought  RevocationLists, TcbInfos, QeIdentities
-//!    │          └ kept: a renewal verifies one signature                        VerifiedKeys
+//! evidence ──▶ key ──▶ chain ──▶ root       trusted by governance Roots
+//!    │          │        └─────▶ lists, TCB  published by vendors  RevocationLists, TcbInfos, QeIdentities
+//!    │          └ kept: a renewal verifies one signature           VerifiedKeys
 //!    ├─ bound to chain, machine, keys, anchor block
-//!    ├─ workload on the allow-list, measurements as in the references           AllowedWorkloads, References
-//!    └─ device recorded for this machine alone                                  Attested, Devices, Expiries
+//!    ├─ workload on the allow-list, measurements as in references  AllowedWorkloads, References
+//!    └─ device recorded for this machine alone                     Attested, Devices, Expiries
 //! ```
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. Nothing counts that was not verified down to a root that governance trusts: there is no other way into storage, and
-//!    no feature or configuration that opens one.
-//! 2. Evidence is good for one machine of one chain with its present keys. When a machine's keys change, its evidence
-//!    counts for nothing at once, without anybody's help.
-//! 3. One device, one machine: as long as a device's evidence counts for one, it is refused for every other.
-//! 4. Ends are found without looking at anything else: each piece of evidence has its place in an agenda by the moment at
-//!    which it ends, which the block's hook serves; and nothing reads evidence as fresh after its end, even where the
-//!    agenda is late.
-//! 5. Collateral only ever gets newer, whoever brings it.
-//! 6. Every byte is paid for by a deposit, which comes back with its removal; and only governance writes what nobody pays
-//!    for.
-//! 7. What fails costs its fee and nothing else. No call punishes by itself: see [`Pallet::condemn`].
+//! 1. Only evidence that is verified down to a root that governance trusts gets into storage. No feature or
+//!    configuration opens another way.
+//! 2. Evidence is valid for one machine of one chain with its present keys. A change of a machine's keys ends
+//!    its evidence at once, without a further call.
+//! 3. One device, one machine: while a device's evidence is valid for one machine, it is refused for every
+//!    other.
+//! 4. Expiry reads nothing else: an agenda has each piece of evidence by the time of its end, and the hook
+//!    serves it. No reader takes evidence as valid after its end, even if the agenda is late.
+//! 5. Collateral is replaced only by newer collateral, whoever submits it.
+//! 6. A deposit pays for every byte and comes back with its removal. Only governance writes entries without
+//!    one.
+//! 7. A failed submission costs its fee and nothing else. No call punishes by itself: see
+//!    [`Pallet::condemn`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -38,6 +39,7 @@ mod benchmarking;
 mod book;
 mod calls;
 mod deposits;
+mod genesis;
 mod governance;
 mod hooks;
 #[cfg(test)]
@@ -52,13 +54,13 @@ mod types;
 mod verify;
 pub mod weights;
 
+pub use genesis::{GenesisRoot, GenesisWorkload, vendors_genesis_roots};
 pub use pallet::*;
 pub use types::{
     CertificateBytes, CertificateChain, Collateral, CollateralId, CollateralRecord, DeviceHash,
-    EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, ExpirySlot, GenesisRoot, GenesisWorkload, KeyId,
-    KeyRecord, KeySource, MAX_EVIDENCE, MAX_LIST_BYTES, MachineEvidence, MachineEvidenceOf, Policies,
-    Refusal, SignedJson, Supersede, TcbInfoId, Vendor, VerifiedKey, WorkloadName, keys_digest,
-    vendors_genesis_roots,
+    EXPIRY_SLOT_S, Evidence, EvidenceId, EvidenceRecord, ExpirySlot, KeyId, KeyRecord, KeySource,
+    MAX_EVIDENCE, MAX_LIST_BYTES, MachineEvidence, MachineEvidenceOf, Policies, Refusal, SignedJson,
+    Supersede, TcbInfoId, Vendor, VerifiedKey, WorkloadName, keys_digest,
 };
 pub use weights::WeightInfo;
 
@@ -78,7 +80,6 @@ pub mod pallet {
         money::Balance,
         offence::{ReportOffence, SlashId},
     };
-    use codec::DecodeAll;
     use polkadot_sdk::{
         frame_support::{
             pallet_prelude::*,
@@ -92,7 +93,7 @@ pub mod pallet {
     use crate::{
         CertificateBytes, Collateral, CollateralId, CollateralRecord, DeviceHash, Evidence, EvidenceId,
         ExpirySlot, GenesisRoot, GenesisWorkload, KeyId, KeyRecord, MachineEvidenceOf, Policies, Refusal,
-        TcbInfoId, Vendor, WeightInfo, WorkloadName, vendors_genesis_roots,
+        TcbInfoId, Vendor, WeightInfo, WorkloadName,
     };
 
     /// Version of the storage layout below.
@@ -111,47 +112,49 @@ pub mod pallet {
             Hash: Into<[u8; 32]>,
         >
     {
-        /// The money that deposits are held in.
+        /// Currency of deposits.
         type Currency: fungible::hold::Mutate<Self::AccountId, Reason = Self::RuntimeHoldReason>
             + fungible::Inspect<Self::AccountId, Balance = Balance>;
 
-        /// The runtime's reasons of holds.
+        /// Hold reasons of the runtime.
         type RuntimeHoldReason: From<HoldReason>;
 
-        /// Who decides about roots, workloads, references and policies.
+        /// Origin that decides about roots, workloads, references and policies.
         type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
 
-        /// Tells who machines are.
+        /// Identities of machines: providers, keys and GPUs.
         type Machines: MachineIdentities<Self::AccountId>;
 
-        /// Hears of every machine whose evidence became more or less.
+        /// Listener for machines whose evidence changed.
         type OnAttestationChange: OnAttestationChange;
 
-        /// Punishes who forged evidence.
+        /// Receiver of the offence of forged evidence. Implemented by the stakes, which slash.
         type Offences: ReportOffence<Self::AccountId>;
 
-        /// Tells the time by which certificates are valid.
+        /// Clock of the time of day, for the validity of certificates.
         type WallClock: WallClock;
 
-        /// Blocks that an anchor may be behind; no more than the hashes that the runtime keeps. The more, the older evidence
-        /// may be when it comes; too few, and slow devices never make it.
+        /// Maximum age of an anchor in blocks; at most the number of hashes that the runtime keeps. The
+        /// larger, the older evidence may be; too small, and slow devices never make it.
         #[pallet::constant]
         type MaxAnchorAge: Get<BlockNumberFor<Self>>;
 
-        /// Seconds that evidence counts at most, however long its certificates are valid. The longer, the longer a machine
-        /// that lost its TEE or whose vendor revoked it counts as attested; the shorter, the more often all renew.
+        /// Maximum lifetime of evidence in seconds, however long its certificates are valid. The longer, the
+        /// longer a machine whose TEE is lost or revoked counts as attested; the shorter, the more often all
+        /// renew.
         #[pallet::constant]
         type EvidenceLifetimeS: Get<u64>;
 
-        /// Plancks held for an entry in storage. A change counts for later entries only.
+        /// Plancks held for an entry in storage. A change applies to later entries only.
         #[pallet::constant]
         type ItemDeposit: Get<Balance>;
 
-        /// Plancks held for each byte of an entry, its key included. A change counts for later entries only.
+        /// Plancks held for each byte of an entry, its key included. A change applies to later entries only.
         #[pallet::constant]
         type ByteDeposit: Get<Balance>;
 
-        /// Most weight that a block spends on evidence that ends, however much it has left. Must be enough for one unit.
+        /// Maximum weight that a block spends on expired evidence, however much it has left; enough for one
+        /// unit.
         #[pallet::constant]
         type MaxServiceWeight: Get<Weight>;
 
@@ -159,42 +162,42 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// Why this pallet holds plancks.
+    /// Reasons for which this pallet holds plancks.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// For the evidence of machines, from their providers.
+        /// Deposit for the evidence of machines, from their providers.
         #[codec(index = 0)]
         Evidence,
-        /// For verified keys, from the providers whose machines brought them.
+        /// Deposit for verified keys, from the providers whose machines submitted them.
         #[codec(index = 1)]
         Key,
-        /// For collateral, from who brought it.
+        /// Deposit for collateral, from its submitter.
         #[codec(index = 2)]
         Collateral,
     }
 
-    /// The roots that chains must end in.
+    /// Trusted roots: every chain must end in one.
     #[pallet::storage]
     pub type Roots<T> = StorageValue<_, TrustRoots, ValueQuery>;
 
-    /// What is accepted of each vendor.
+    /// Policies for the acceptance of each vendor's evidence.
     #[pallet::storage]
     pub type CurrentPolicies<T> = StorageValue<_, Policies, ValueQuery>;
 
-    /// Workloads of processors' TEEs that are accepted, by their digests.
+    /// Accepted workloads of processors' TEEs, by their digests.
     #[pallet::storage]
     pub type AllowedWorkloads<T> = StorageMap<_, Blake2_128Concat, H256, WorkloadName>;
 
-    /// What measurements of GPUs have to be, by [`Reference::key`].
+    /// Reference values of GPUs' measurements, by [`Reference::key`].
     #[pallet::storage]
     pub type References<T> = StorageMap<_, Blake2_128Concat, H256, Reference>;
 
-    /// Intel's verdicts on families of processors.
+    /// TCB infos: Intel's verdicts on families of processors.
     #[pallet::storage]
     pub type TcbInfos<T: Config> =
         StorageMap<_, Blake2_128Concat, TcbInfoId, CollateralRecord<TcbInfo, T::AccountId>>;
 
-    /// What Intel's quoting enclaves have to be.
+    /// Identities of Intel's quoting enclaves.
     #[pallet::storage]
     pub type QeIdentities<T: Config> =
         StorageMap<_, Blake2_128Concat, IntelTee, CollateralRecord<QeIdentity, T::AccountId>>;
@@ -204,204 +207,168 @@ pub mod pallet {
     pub type RevocationLists<T: Config> =
         StorageMap<_, Blake2_128Concat, H256, CollateralRecord<RevocationList, T::AccountId>>;
 
-    /// Keys whose chains were verified. Roots, times and revocation are looked at again whenever one is used.
+    /// Keys whose chains were verified. Each use checks roots, times and revocation again.
     #[pallet::storage]
     pub type VerifiedKeys<T: Config> = StorageMap<_, Blake2_128Concat, KeyId, KeyRecord<T::AccountId>>;
 
-    /// The evidence of each machine that has any.
+    /// Evidence of machines.
     #[pallet::storage]
     pub type Attested<T: Config> = StorageMap<_, Twox64Concat, MachineId, MachineEvidenceOf<T>>;
 
-    /// The machine that a device belongs to, as long as it has evidence.
+    /// Machine of each device with evidence.
     #[pallet::storage]
     pub type Devices<T> = StorageMap<_, Blake2_128Concat, DeviceHash, MachineId>;
 
-    /// Devices whose evidence is not accepted, because their keys are in wrong hands.
+    /// Devices whose evidence is not accepted, because their keys are compromised.
     #[pallet::storage]
     pub type BannedDevices<T> = StorageMap<_, Blake2_128Concat, DeviceHash, ()>;
 
-    /// All evidence by the moment at which it ends.
+    /// Agenda of all evidence by the slot in which it ends.
     #[pallet::storage]
     pub type Expiries<T> =
         StorageDoubleMap<_, Twox64Concat, ExpirySlot, Blake2_128Concat, (MachineId, EvidenceId), ()>;
 
-    /// The first moment whose evidence may still be there; none before the first block.
+    /// First slot whose evidence may still be there; none before the first block.
     #[pallet::storage]
     pub type NextExpirySlot<T> = StorageValue<_, ExpirySlot>;
 
-    /// What the chain starts with. Without a configuration: the vendors' roots, and nothing that could be accepted.
+    /// Genesis state. The default has the vendors' roots, and nothing that could be accepted.
     #[pallet::genesis_config]
     pub struct GenesisConfig<T: Config> {
-        /// The roots that are trusted.
+        /// Trusted roots.
         pub roots: Vec<GenesisRoot>,
-        /// The allow-list.
+        /// Allow-list of workloads.
         pub workloads: Vec<GenesisWorkload>,
         /// SCALE-encoded [`Reference`]s.
         pub references: Vec<Bytes>,
         /// SCALE-encoded [`Collateral`], verified like any other, in this order; so lists come first.
         pub collateral: Vec<Bytes>,
-        /// The time at which the collateral is verified, in seconds since 1970: genesis has no clock.
+        /// Time at which the collateral is verified, in seconds since 1970: genesis has no clock.
         pub collateral_time_s: u64,
         /// Ties the configuration to its runtime.
         #[serde(skip)]
         pub _config: PhantomData<T>,
     }
 
-    impl<T: Config> Default for GenesisConfig<T> {
-        fn default() -> Self {
-            Self {
-                roots: vendors_genesis_roots(),
-                workloads: Vec::new(),
-                references: Vec::new(),
-                collateral: Vec::new(),
-                collateral_time_s: 0,
-                _config: PhantomData,
-            }
-        }
-    }
-
     #[pallet::genesis_build]
     impl<T: Config> BuildGenesisConfig for GenesisConfig<T> {
         fn build(&self) {
-            for root in &self.roots {
-                Pallet::<T>::do_add_root(root.vendor, &root.certificate.0)
-                    .expect("genesis: a root is no root certificate, is there twice, or they are too many");
-            }
-            for workload in &self.workloads {
-                let name: WorkloadName = workload
-                    .name
-                    .clone()
-                    .into_bytes()
-                    .try_into()
-                    .expect("genesis: the name of a workload is too long");
-                AllowedWorkloads::<T>::insert(workload.digest, name);
-            }
-            for encoded in &self.references {
-                let reference = Reference::decode_all(&mut encoded.0.as_slice())
-                    .expect("genesis: a reference is not encoded as one");
-                Pallet::<T>::do_set_reference(reference).expect("genesis: a reference has no measurement");
-            }
-            for encoded in &self.collateral {
-                let collateral = Collateral::decode_all(&mut encoded.0.as_slice())
-                    .expect("genesis: a piece of collateral is not encoded as one");
-                Pallet::<T>::do_submit_collateral(None, &collateral, self.collateral_time_s)
-                    .expect("genesis: a piece of collateral is refused");
-            }
+            self.write();
         }
     }
 
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
-        /// Evidence was verified and counts.
+        /// Evidence was verified and is valid.
         EvidenceAccepted {
             /// The machine.
             machine: MachineId,
-            /// What signed.
+            /// Device that signed, and kind of TEE.
             id: EvidenceId,
-            /// Digest of what runs there.
+            /// Digest of the workload.
             workload: H256,
-            /// Until when it counts, in seconds since 1970.
+            /// End of its validity, in seconds since 1970.
             until_s: u64,
         },
         /// The provider or worker took evidence back.
         EvidenceWithdrawn {
             /// The machine.
             machine: MachineId,
-            /// What had signed.
+            /// Device that had signed, and kind of TEE.
             id: EvidenceId,
         },
         /// Evidence has ended.
         EvidenceExpired {
             /// The machine.
             machine: MachineId,
-            /// What had signed.
+            /// Device that had signed, and kind of TEE.
             id: EvidenceId,
         },
         /// Governance removed evidence.
         EvidenceDropped {
             /// The machine.
             machine: MachineId,
-            /// What had signed.
+            /// Device that had signed, and kind of TEE.
             id: EvidenceId,
         },
         /// A key's chain was verified, and it is kept.
         KeyKept {
             /// The key.
             key: KeyId,
-            /// Who pays for it.
+            /// Account that pays its deposit.
             owner: T::AccountId,
-            /// Until when its certificates are valid, in seconds since 1970.
+            /// End of its certificates' validity, in seconds since 1970.
             valid_until_s: u64,
         },
-        /// A key was removed; who wants to use it has to bring its chain again.
+        /// A key was removed; the next submission that uses it must bring its chain.
         KeyRemoved {
             /// The key.
             key: KeyId,
         },
-        /// Collateral that is newer than before is there.
+        /// Newer collateral was accepted.
         CollateralRenewed {
-            /// Which.
+            /// Identifier of the collateral.
             collateral: CollateralId,
         },
         /// Governance removed collateral.
         CollateralRemoved {
-            /// Which.
+            /// Identifier of the collateral.
             collateral: CollateralId,
         },
-        /// A root is trusted.
+        /// A root was added to the trusted ones.
         RootAdded {
-            /// Whose.
+            /// Vendor of the root.
             vendor: Vendor,
             /// Its fingerprint.
             fingerprint: H256,
         },
-        /// A root is not trusted any more, and no chain that ends in it.
+        /// A root was removed: chains that end in it are not trusted any more.
         RootRemoved {
-            /// Whose.
+            /// Vendor of the root.
             vendor: Vendor,
             /// Its fingerprint.
             fingerprint: H256,
         },
-        /// A workload is accepted.
+        /// A workload was put on the allow-list.
         WorkloadAllowed {
             /// Its digest.
             digest: H256,
         },
-        /// A workload is not accepted any more.
+        /// A workload was removed from the allow-list.
         WorkloadDisallowed {
             /// Its digest.
             digest: H256,
         },
-        /// There are reference values for a driver or VBIOS.
+        /// Reference values for a driver or VBIOS were set.
         ReferenceSet {
             /// [`Reference::key`] of it.
             reference: H256,
         },
-        /// There are no reference values for a driver or VBIOS any more.
+        /// Reference values for a driver or VBIOS were removed.
         ReferenceRemoved {
             /// [`Reference::key`] of it.
             reference: H256,
         },
-        /// Governance decided what is accepted.
+        /// Governance set the policies.
         PoliciesSet,
-        /// A device's evidence is not accepted any more.
+        /// A device was banned: its evidence is not accepted any more.
         DeviceBanned {
             /// The device.
             device: DeviceHash,
         },
-        /// A device's evidence is accepted again.
+        /// A device was unbanned: its evidence is accepted again.
         DeviceUnbanned {
             /// The device.
             device: DeviceHash,
         },
-        /// Governance found that a machine's evidence was forged, or relayed from another machine.
+        /// Governance condemned a machine for evidence that was forged, or relayed from another machine.
         MachineCondemned {
             /// The machine.
             machine: MachineId,
-            /// The device that signed, or seemed to.
+            /// Device that signed, or seemed to.
             device: DeviceHash,
-            /// What it costs.
+            /// Slash for it.
             slash: SlashId,
         },
     }
@@ -410,43 +377,43 @@ pub mod pallet {
     pub enum Error<T> {
         /// There is no such machine.
         NoSuchMachine,
-        /// The machine belongs to somebody else: its provider or its worker key has to sign.
+        /// The signer is neither the machine's provider nor its worker key.
         NotProvider,
         /// The machine has left the market.
         MachineRetired,
-        /// The anchor is to come, or too old: collect evidence for a recent block.
+        /// The anchor is in the future, or too old: collect evidence for a recent block.
         AnchorNotRecent,
-        /// The evidence or collateral is not what it has to be; the refusal says why.
+        /// The verification of evidence or collateral failed; the refusal has the reason.
         Refused(Refusal),
-        /// The key that is named signs evidence of another kind.
+        /// The named key signs evidence of another kind.
         KeyOfOtherVendor,
-        /// There is no such key: bring its chain.
+        /// There is no such key: submit its chain.
         NoSuchKey,
-        /// The evidence carries no chain of certificates: bring it beside the evidence.
+        /// The evidence carries no chain of certificates: submit it beside the evidence.
         NoChain,
-        /// There is no TCB info for this TEE and family of processors: bring Intel's.
+        /// There is no TCB info for this TEE and family of processors: submit Intel's.
         NoTcbInfo,
-        /// There is no identity of this TEE's quoting enclave: bring Intel's.
+        /// There is no identity of this TEE's quoting enclave: submit Intel's.
         NoQeIdentity,
-        /// What runs there is not on the allow-list.
+        /// The workload of the evidence is not on the allow-list.
         WorkloadNotAllowed,
-        /// Governance does not accept this device's evidence.
+        /// The device is banned.
         DeviceBanned,
         /// Another machine has this device: withdraw its evidence there, or wait until it ends.
         DeviceTaken,
         /// The machine has evidence of another processor: withdraw that first.
         OtherProcessor,
-        /// The machine has as many pieces of evidence as one can have.
+        /// The machine has the maximum number of pieces of evidence.
         TooMuchEvidence,
-        /// The evidence has no later anchor than what there is.
+        /// The anchor is not later than that of the existing evidence.
         NotNewer,
         /// Certificates or collateral end within minutes: renew them first.
         ExpiresTooSoon,
         /// There is no such evidence.
         NoSuchEvidence,
-        /// The key is another's and its certificates are valid.
+        /// The key belongs to another account and its certificates are valid.
         KeyInUse,
-        /// There is collateral that is as new, or of a later evaluation.
+        /// The chain has collateral that is as new, or of a later evaluation.
         CollateralNotNewer,
         /// There is no such collateral.
         NoSuchCollateral,
@@ -454,11 +421,11 @@ pub mod pallet {
         RootKnown,
         /// There is no such root.
         NoSuchRoot,
-        /// A vendor can have no more roots.
+        /// The vendor has the maximum number of roots.
         TooManyRoots,
         /// The workload is not on the allow-list.
         NoSuchWorkload,
-        /// A reference without a measurement would let everything pass.
+        /// The reference has no measurement: it would accept everything.
         EmptyReference,
         /// There is no such reference.
         NoSuchReference,
@@ -497,9 +464,9 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Submits evidence of a machine's processor or GPU, or renews it.
         ///
-        /// The evidence has to be bound to [`Binding`](assay_evidence::Binding): this chain, the machine, its present keys,
-        /// and the anchor. Renewed before it ends it counts without a gap. Deposits are held from the provider, whoever
-        /// signs.
+        /// The evidence must be bound to [`Binding`](assay_evidence::Binding): this chain, the machine, its
+        /// present keys, and the anchor. A renewal before its end leaves no gap. The provider pays the
+        /// deposits, whoever signs.
         ///
         /// # Origin
         /// Signed, by the machine's provider or worker key.
@@ -507,18 +474,21 @@ pub mod pallet {
         /// # Parameters
         /// - `machine`: the machine.
         /// - `anchor`: a block of the last [`Config::MaxAnchorAge`], before this one.
-        /// - `evidence`: what the device signed, and where its key comes from. A known key costs a fraction.
+        /// - `evidence`: the device's evidence, and the source of its key. A known key costs a fraction.
         ///
         /// # Errors
-        /// - [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`], [`Error::AnchorNotRecent`]
-        /// - [`Error::NoSuchKey`], [`Error::KeyOfOtherVendor`], [`Error::NoChain`]: of where the key comes from.
-        /// - [`Error::NoTcbInfo`], [`Error::NoQeIdentity`]: nobody brought it yet.
-        /// - [`Error::Refused`]: the evidence is wrong, or made for something else.
+        /// - [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
+        ///   [`Error::AnchorNotRecent`]
+        /// - [`Error::NoSuchKey`], [`Error::KeyOfOtherVendor`], [`Error::NoChain`]: about the source of the
+        ///   key.
+        /// - [`Error::NoTcbInfo`], [`Error::NoQeIdentity`]: nobody submitted it yet.
+        /// - [`Error::Refused`]: the evidence is wrong, or bound to something else.
         /// - [`Error::DeviceBanned`], [`Error::WorkloadNotAllowed`], [`Error::ExpiresTooSoon`]
-        /// - [`Error::DeviceTaken`], [`Error::OtherProcessor`], [`Error::TooMuchEvidence`], [`Error::NotNewer`]
+        /// - [`Error::DeviceTaken`], [`Error::OtherProcessor`], [`Error::TooMuchEvidence`],
+        ///   [`Error::NotNewer`]
         ///
         /// # Events
-        /// - [`Event::EvidenceAccepted`], and [`Event::KeyKept`] for a key that is new
+        /// - [`Event::EvidenceAccepted`], and [`Event::KeyKept`] for a new key
         #[pallet::call_index(0)]
         #[pallet::weight(evidence.weight::<T::WeightInfo>())]
         pub fn submit_evidence(
@@ -531,7 +501,8 @@ pub mod pallet {
             Self::do_submit_evidence(who, machine, anchor, &evidence)
         }
 
-        /// Takes evidence back, and gives its deposit to the provider. The device can belong to another machine then.
+        /// Withdraws evidence, and releases its deposit to the provider. Then another machine can use the
+        /// device.
         ///
         /// # Origin
         /// Signed, by the machine's provider or worker key.
@@ -548,10 +519,11 @@ pub mod pallet {
             Self::do_withdraw_evidence(who, machine, id)
         }
 
-        /// Removes a verified key, and gives its deposit to its owner. What it has signed counts on.
+        /// Removes a verified key, and releases its deposit to its owner. Evidence that it signed stays
+        /// valid.
         ///
         /// # Origin
-        /// Signed, by its owner; by anybody when its certificates are not valid any more.
+        /// Signed, by its owner; by anybody once its certificates are not valid any more.
         ///
         /// # Errors
         /// - [`Error::NoSuchKey`], [`Error::KeyInUse`]
@@ -565,16 +537,16 @@ pub mod pallet {
             Self::do_remove_key(&who, key)
         }
 
-        /// Brings what a vendor published, in the place of what is older.
+        /// Submits a vendor's collateral, which replaces older collateral.
         ///
-        /// A deposit is held for it until somebody brings what is newer.
+        /// A deposit is held for it until newer collateral replaces it.
         ///
         /// # Origin
         /// Signed, by anybody.
         ///
         /// # Errors
-        /// - [`Error::Refused`]: it is not what the vendor signed, or has expired.
-        /// - [`Error::CollateralNotNewer`]: what there is is as new.
+        /// - [`Error::Refused`]: the vendor did not sign it, or it has expired.
+        /// - [`Error::CollateralNotNewer`]: the existing collateral is as new.
         ///
         /// # Events
         /// - [`Event::CollateralRenewed`]
@@ -585,14 +557,14 @@ pub mod pallet {
             Self::do_submit_collateral(Some(who), &collateral, T::WallClock::now_s())
         }
 
-        /// Accepts a workload, or gives it another name.
+        /// Puts a workload on the allow-list, or renames it.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
         ///
         /// # Parameters
-        /// - `digest`: [`Workload::digest`](assay_evidence::Workload::digest) of it.
-        /// - `name`: what it is called, for readers outside.
+        /// - `digest`: its [`Workload::digest`](assay_evidence::Workload::digest).
+        /// - `name`: its name, for readers outside.
         ///
         /// # Events
         /// - [`Event::WorkloadAllowed`]
@@ -600,12 +572,11 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::allow_workload())]
         pub fn allow_workload(origin: OriginFor<T>, digest: H256, name: WorkloadName) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
-            AllowedWorkloads::<T>::insert(digest, name);
-            Self::deposit_event(Event::WorkloadAllowed { digest });
+            Self::do_allow_workload(digest, name);
             Ok(())
         }
 
-        /// Accepts a workload no more. Evidence that was accepted counts until it ends.
+        /// Removes a workload from the allow-list. Accepted evidence stays valid until its end.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -619,13 +590,10 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::disallow_workload())]
         pub fn disallow_workload(origin: OriginFor<T>, digest: H256) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
-            let name = AllowedWorkloads::<T>::take(digest);
-            ensure!(name.is_some(), Error::<T>::NoSuchWorkload);
-            Self::deposit_event(Event::WorkloadDisallowed { digest });
-            Ok(())
+            Self::do_disallow_workload(digest)
         }
 
-        /// Says what the measurements of a driver or VBIOS have to be.
+        /// Sets the reference values of a driver or VBIOS.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -642,7 +610,7 @@ pub mod pallet {
             Self::do_set_reference(reference)
         }
 
-        /// Forgets what the measurements of a driver or VBIOS have to be: it is not accepted any more.
+        /// Removes the reference values of a driver or VBIOS: it is not accepted any more.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -656,21 +624,16 @@ pub mod pallet {
         #[pallet::weight(T::WeightInfo::remove_reference())]
         pub fn remove_reference(origin: OriginFor<T>, reference: H256) -> DispatchResult {
             T::AdminOrigin::ensure_origin(origin)?;
-            ensure!(
-                References::<T>::take(reference).is_some(),
-                Error::<T>::NoSuchReference
-            );
-            Self::deposit_event(Event::ReferenceRemoved { reference });
-            Ok(())
+            Self::do_remove_reference(reference)
         }
 
-        /// Trusts a root certificate.
+        /// Adds a root certificate to the trusted ones.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
         ///
         /// # Errors
-        /// - [`Error::Refused`]: it is no root certificate.
+        /// - [`Error::Refused`]: the certificate is no root certificate.
         /// - [`Error::RootKnown`], [`Error::TooManyRoots`]
         ///
         /// # Events
@@ -686,13 +649,13 @@ pub mod pallet {
             Self::do_add_root(vendor, &certificate)
         }
 
-        /// Trusts a root no more: no chain that ends in it, kept keys and collateral among them.
+        /// Removes a trusted root, and with it the trust in chains, kept keys and collateral that end in it.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
         ///
         /// # Parameters
-        /// - `fingerprint`: as [`TrustRoot::fingerprint`](assay_evidence::TrustRoot::fingerprint) has it.
+        /// - `fingerprint`: its [`TrustRoot::fingerprint`](assay_evidence::TrustRoot::fingerprint).
         ///
         /// # Errors
         /// - [`Error::NoSuchRoot`]
@@ -706,7 +669,7 @@ pub mod pallet {
             Self::do_remove_root(vendor, fingerprint)
         }
 
-        /// Decides what is accepted of each vendor, from the next submission on.
+        /// Sets the policies for each vendor's evidence, from the next submission on.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -722,7 +685,7 @@ pub mod pallet {
             Ok(())
         }
 
-        /// Removes collateral, for when the key that signed it was in wrong hands, and gives its deposit back.
+        /// Removes collateral, in case its signing key was compromised, and releases its deposit.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -739,7 +702,7 @@ pub mod pallet {
             Self::do_remove_collateral(collateral)
         }
 
-        /// Accepts no evidence of a device any more, and drops what there is.
+        /// Bans a device: no evidence of it is accepted any more, and its existing evidence is removed.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -756,7 +719,7 @@ pub mod pallet {
             Self::do_ban_device(device)
         }
 
-        /// Accepts a device's evidence again.
+        /// Unbans a device: its evidence is accepted again.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -773,22 +736,24 @@ pub mod pallet {
             Self::do_unban_device(device)
         }
 
-        /// Finds that a machine's evidence was forged or relayed: all of its bond is to be slashed, and it retires.
+        /// Condemns a machine for forged or relayed evidence: its whole bond is to be slashed, and it
+        /// retires.
         ///
-        /// The only way to this offence. The chain cannot tell a relay from an honest mistake by itself: a GPU signs for
-        /// every tenant that asks it, hardware is sold and moved, and two tenants of a cloud may share a processor. What two
-        /// machines claim is refused to the second, so a relay gains nothing meanwhile; and submissions stay in the chain's
-        /// blocks, for everybody to judge. The slash waits in the agenda of the stakes, where it can be cancelled.
+        /// The only way to this offence. The chain cannot tell a relay from an honest mistake: a GPU signs
+        /// for every tenant that asks it, hardware is sold and moved, and two tenants of a cloud may share a
+        /// processor. A device that two machines claim is refused to the second, so a relay gains nothing
+        /// meanwhile, and submissions stay in the chain's blocks for everybody to judge. The slash waits in
+        /// the agenda of the stakes, where it can be cancelled.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
         ///
         /// # Parameters
         /// - `machine`: the machine whose provider relayed.
-        /// - `device`: the device whose evidence it was; what the machine has of it is dropped.
+        /// - `device`: the device of the evidence; the machine's evidence of it is removed.
         ///
         /// # Errors
-        /// - Of the stakes, for a machine that does not exist.
+        /// - The stakes' error for a machine that does not exist.
         ///
         /// # Events
         /// - [`Event::MachineCondemned`], and [`Event::EvidenceDropped`] for each piece
@@ -802,9 +767,9 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// What a device has to be asked with for evidence of a machine, with this block as the anchor: the nonce of a GPU;
-        /// the others' report data have 32 zeros behind it. Nothing where there is no such machine or the anchor is not
-        /// recent.
+        /// Returns the challenge for evidence of a machine, with this block as the anchor: the nonce for a
+        /// GPU, and the report data of other devices, padded with 32 zeros. `None` if there is no such
+        /// machine or the anchor is not recent.
         pub fn binding_digest(machine: MachineId, anchor: BlockNumberFor<T>) -> Option<H256> {
             let identity = T::Machines::identity_of(machine)?;
             let binding = Self::binding_to(machine, &identity, anchor).ok()?;

@@ -1,5 +1,5 @@
-//! A runtime of balances and attestation, with machines, a time of day and block hashes that the tests set by hand, and the
-//! tests' own vendors.
+//! A runtime of balances and attestation, with machines, a time of day and block hashes that the tests set by
+//! hand, and the tests' own vendors.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,6 +13,7 @@ use assay_primitives::{
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
     offence::{Beneficiaries, Offence, ReportOffence, SlashId},
 };
+pub(crate) use assay_test_support::MockClock;
 use codec::Encode;
 use polkadot_sdk::{
     frame_support::{
@@ -51,7 +52,7 @@ pub(crate) const WEALTH: Balance = 1_000 * ASY;
 pub(crate) const ANCHOR_AGE: u64 = 8;
 /// A day.
 pub(crate) const LIFETIME_S: u64 = 86_400;
-/// Enough for some hundred units: more than a day has moments.
+/// Enough for some hundred units: more than a day has slots.
 pub(crate) const SERVICE_WEIGHT: Weight = Weight::from_parts(200_000_000_000, u64::MAX);
 /// The block in which tests begin.
 pub(crate) const FIRST_BLOCK: u64 = 100;
@@ -80,28 +81,13 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// The time of day.
-    pub static NowS: u64 = VENDORS_NOW_S;
     /// Machines that are not as the mock has them by default; `None`: there is no such machine.
     pub static ChangedMachines: BTreeMap<MachineId, Option<MachineIdentity<AccountId>>> = BTreeMap::new();
-    /// What the market was told, and whether the machine earned the premium then.
+    /// Changes that were reported to the market, with true if the machine earned the premium then.
     pub static Told: Vec<(MachineId, bool)> = Vec::new();
-    /// Which machines were reported, with who reported them.
+    /// Machines that were reported, with their offences.
     pub static Reported: Vec<(MachineId, Offence)> = Vec::new();
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
-}
-
-pub struct MockTime;
-
-impl WallClock for MockTime {
-    fn now_s() -> u64 {
-        NowS::get()
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_s(now_s: u64) {
-        NowS::set(now_s);
-    }
 }
 
 /// Machines without GPUs, owned by Alice and Bob in turns.
@@ -171,7 +157,7 @@ impl pallet_attestation::Config for Test {
     type Machines = MockMachines;
     type OnAttestationChange = MockMachines;
     type Offences = MockStakes;
-    type WallClock = MockTime;
+    type WallClock = MockClock;
     type MaxAnchorAge = ConstU64<ANCHOR_AGE>;
     type EvidenceLifetimeS = ConstU64<LIFETIME_S>;
     type ItemDeposit = ConstU128<{ 100 * MILLI_ASY }>;
@@ -225,7 +211,8 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> TestExternalities {
-        NowS::set(VENDORS_NOW_S);
+        MockClock::reset();
+        MockClock::set_now_s(VENDORS_NOW_S);
         ChangedMachines::set(BTreeMap::new());
         Told::set(Vec::new());
         Reported::set(Vec::new());
@@ -282,7 +269,7 @@ pub(crate) fn worker(machine: MachineId) -> AccountId {
     AccountId::new([100 + machine as u8; 32])
 }
 
-/// Who owns a machine.
+/// Owner of a machine.
 pub(crate) fn provider(machine: MachineId) -> AccountId {
     MockMachines::identity_of(machine).unwrap().provider
 }
@@ -308,9 +295,14 @@ pub(crate) fn next_block() {
     next_block_with(Weight::MAX);
 }
 
+/// The time of day, in seconds since 1970.
+pub(crate) fn now_s() -> u64 {
+    MockClock::now_s()
+}
+
 /// Lets so many seconds pass, and makes a block.
 pub(crate) fn pass_s(seconds: u64) {
-    NowS::mutate(|now| *now += seconds);
+    MockClock::advance_ms(seconds * 1_000);
     next_block();
 }
 
@@ -319,7 +311,7 @@ pub(crate) fn anchor() -> u64 {
     System::block_number() - 1
 }
 
-/// What evidence of a machine has to be bound to.
+/// Binding of a machine's evidence.
 pub(crate) fn binding(machine: MachineId) -> Binding {
     let identity = MockMachines::identity_of(machine).unwrap();
     Attestation::binding_to(machine, &identity, anchor()).unwrap()
@@ -377,7 +369,7 @@ pub(crate) fn held(who: &AccountId) -> Balance {
     System::account(who).data.reserved
 }
 
-/// A moment of the agenda.
+/// Slot of the agenda at this time.
 pub(crate) fn slot(time_s: u64) -> u32 {
     (time_s / EXPIRY_SLOT_S) as u32
 }

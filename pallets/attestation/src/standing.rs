@@ -1,4 +1,4 @@
-//! What other pallets are told of machines' evidence.
+//! Traits by which other pallets read machines' evidence.
 
 use assay_primitives::{
     attestation::{Attestations, AttestedKeys, AttestedSigners, MachineIdentities, MachineIdentity},
@@ -10,9 +10,9 @@ use assay_primitives::{
 use crate::{Attested, Config, EvidenceId, MachineEvidenceOf, Pallet, keys_digest};
 
 impl<T: Config> Pallet<T> {
-    /// The machine with its evidence, where it has any.
+    /// Returns the machine's identity and its evidence, if it has any.
     fn attested_machine(machine: MachineId) -> Option<(MachineIdentity<T::AccountId>, MachineEvidenceOf<T>)> {
-        // Most machines have none, and cost one read.
+        // Most machines have no evidence, and cost one read.
         let evidence = Attested::<T>::get(machine)?;
         Some((T::Machines::identity_of(machine)?, evidence))
     }
@@ -55,7 +55,8 @@ impl<T: Config> AttestedSigners<T::AccountId> for Pallet<T> {
         })
     }
 
-    /// Writes to the machine's entry alone, which is all that is read of it: neither deposits nor the agenda know of it.
+    /// Attests a machine for benchmarks. Writes only the machine's entry, which is all that readers use: no
+    /// deposit and no entry in the agenda.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_attest(machine: MachineId) {
         use polkadot_sdk::{frame_support::BoundedVec, sp_core::H256};

@@ -1,4 +1,4 @@
-//! What must hold of evidence, devices, keys and collateral between any two calls.
+//! Invariants of evidence, devices, keys and collateral between any two calls.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::{
     References, RevocationLists, TcbInfoId, TcbInfos, VerifiedKeys,
 };
 
-/// What each account has to have on hold.
+/// Plancks that each account must have on hold.
 type Held<T> = BTreeMap<<T as polkadot_sdk::frame_system::Config>::AccountId, Balance>;
 
 fn add<T: Config>(held: &mut Held<T>, who: &T::AccountId, amount: Balance) {
@@ -25,12 +25,13 @@ fn add<T: Config>(held: &mut Held<T>, who: &T::AccountId, amount: Balance) {
 impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
-    /// 1. A machine's evidence is some, of different devices or kinds, and of one processor.
+    /// 1. A machine with an entry has at least one piece of evidence, all of different devices or kinds, and
+    ///    of one processor at most.
     /// 2. A device belongs to the one machine that has its evidence, and is not banned.
-    /// 3. Every piece of evidence stands in the agenda at its end, and nothing else does; nothing ends before the moment
-    ///    that the agenda has come to.
-    /// 4. Keys, references and collateral are kept under their own names.
-    /// 5. What is held is what the records say, of everybody and for each reason.
+    /// 3. The agenda has every piece of evidence at its end, and nothing else; no piece ends before the
+    ///    agenda's present slot.
+    /// 4. Keys, references and collateral are stored under their own identifiers.
+    /// 5. The held plancks are those of the records, for every account and reason.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let mut held = Held::<T>::new();
         let next_slot = NextExpirySlot::<T>::get().unwrap_or(0);
@@ -130,7 +131,7 @@ impl<T: Config> Pallet<T> {
         Self::try_state_of_holds(HoldReason::Collateral, &held)
     }
 
-    /// 5, for one reason.
+    /// Checks invariant 5 for one reason.
     fn try_state_of_holds(reason: HoldReason, held: &Held<T>) -> Result<(), TryRuntimeError> {
         let reason = T::RuntimeHoldReason::from(reason);
         for (who, amount) in held {

@@ -1,6 +1,4 @@
-//! What is submitted, and what the pallet keeps of it.
-
-use alloc::{string::String, vec::Vec};
+//! Types of submissions and of the pallet's records.
 
 use assay_evidence::{
     Attestation, EvidenceError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, Platform, RevocationList,
@@ -26,7 +24,7 @@ use polkadot_sdk::{
         weights::Weight,
     },
     frame_system::pallet_prelude::BlockNumberFor,
-    sp_core::{Bytes, H256},
+    sp_core::H256,
     sp_io::hashing::blake2_256,
 };
 use scale_info::TypeInfo;
@@ -36,25 +34,26 @@ pub use assay_primitives::attestation::{DeviceHash, EXPIRY_SLOT_S, EvidenceId, V
 
 use crate::{Config, WeightInfo};
 
-/// Most pieces of evidence of one machine: one of each kind for its processor, and one for each GPU.
+/// Maximum number of pieces of evidence of one machine: one of each kind for its processor, and one for each
+/// GPU.
 pub const MAX_EVIDENCE: u32 = MAX_SLOTS as u32 + 3;
 
-/// Bytes of the longest list of revoked certificates that can be submitted; Intel's longest had 3 kB in 2026.
+/// Maximum length of a list of revoked certificates in bytes; Intel's longest had 3 kB in 2026.
 pub const MAX_LIST_BYTES: u32 = 64 * 1_024;
 
-/// A moment at which evidence ends: seconds since 1970, divided by [`EXPIRY_SLOT_S`].
+/// Slot in which evidence ends: seconds since 1970, divided by [`EXPIRY_SLOT_S`].
 pub type ExpirySlot = u32;
 
-/// Names a verified key.
+/// Identifier of a verified key.
 pub type KeyId = H256;
 
-/// A certificate (DER).
+/// Certificate (DER).
 pub type CertificateBytes = BoundedVec<u8, ConstU32<{ MAX_CERTIFICATE_BYTES as u32 }>>;
 
-/// A chain of certificates, the device's first, optionally with the root's at the end.
+/// Chain of certificates, the device's first, optionally with the root's at the end.
 pub type CertificateChain = BoundedVec<CertificateBytes, ConstU32<{ MAX_CHAIN_CERTIFICATES as u32 }>>;
 
-/// What a workload is called, for readers outside.
+/// Name of a workload, for readers outside.
 pub type WorkloadName = BoundedVec<u8, ConstU32<64>>;
 
 /// Returns the product of AMD's that has these roots.
@@ -67,51 +66,51 @@ pub(crate) fn amd_product(vendor: Vendor) -> Option<Product> {
     }
 }
 
-/// Where the key comes from that signed a piece of evidence.
+/// Source of the key that signed a piece of evidence.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub enum KeySource {
-    /// It is on chain: an earlier submission brought its chain.
+    /// The key is on chain: an earlier submission had its chain.
     #[codec(index = 0)]
     Known(KeyId),
     /// The evidence carries its chain, as most quotes do.
     #[codec(index = 1)]
     Carried,
-    /// This is its chain.
+    /// The key's chain.
     #[codec(index = 2)]
     Chain(CertificateChain),
 }
 
-/// A piece of evidence, as the device gave it.
+/// Piece of evidence, as the device gave it.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub enum Evidence {
-    /// An SGX or TDX quote.
+    /// SGX or TDX quote.
     #[codec(index = 0)]
     Quote {
-        /// The quote.
+        /// Quote.
         quote: BoundedVec<u8, ConstU32<{ MAX_QUOTE_BYTES as u32 }>>,
-        /// Where its attestation key comes from.
+        /// Source of its attestation key.
         key: KeySource,
     },
-    /// A SEV-SNP report.
+    /// SEV-SNP report.
     #[codec(index = 1)]
     SnpReport {
-        /// The report.
+        /// Report.
         report: BoundedVec<u8, ConstU32<{ REPORT_BYTES as u32 }>>,
-        /// Where the chip's key comes from; never carried.
+        /// Source of the chip's key; never [`KeySource::Carried`].
         key: KeySource,
     },
-    /// A GPU's measurements: SPDM request and response.
+    /// Measurements of a GPU: SPDM request and response.
     #[codec(index = 2)]
     GpuReport {
-        /// Request and response, one behind the other.
+        /// Request and response, concatenated.
         report: BoundedVec<u8, ConstU32<{ MAX_REPORT_BYTES as u32 }>>,
-        /// Where the GPU's attestation key comes from; never carried.
+        /// Source of the GPU's attestation key; never [`KeySource::Carried`].
         key: KeySource,
     },
 }
 
 impl Evidence {
-    /// What it costs to verify.
+    /// Returns the weight of its verification.
     pub(crate) fn weight<W: WeightInfo>(&self) -> Weight {
         match self {
             Self::Quote {
@@ -133,29 +132,29 @@ impl Evidence {
     }
 }
 
-/// What a vendor publishes about its devices.
+/// Collateral: a vendor's publications about its devices.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub enum Collateral {
-    /// Intel's TCB info.
+    /// TCB info of Intel.
     #[codec(index = 0)]
     TcbInfo(SignedJson),
-    /// Intel's identity of the quoting enclave.
+    /// Identity of Intel's quoting enclave.
     #[codec(index = 1)]
     QeIdentity(SignedJson),
-    /// A list of revoked certificates.
+    /// List of revoked certificates.
     #[codec(index = 2)]
     RevocationList {
-        /// Below whose root the issuer is.
+        /// Vendor whose root the issuer's chain ends in.
         vendor: Vendor,
-        /// The list (DER).
+        /// List (DER).
         list: BoundedVec<u8, ConstU32<MAX_LIST_BYTES>>,
-        /// The issuer's certificate; nothing where a root issued the list.
+        /// Certificate of the issuer; `None` if a root issued the list.
         issuer: Option<CertificateBytes>,
     },
 }
 
 impl Collateral {
-    /// What it costs to verify.
+    /// Returns the weight of its verification.
     pub(crate) fn weight<W: WeightInfo>(&self) -> Weight {
         match self {
             Self::TcbInfo(signed) => W::submit_tcb_info(signed.json.len() as u32),
@@ -165,49 +164,50 @@ impl Collateral {
     }
 }
 
-/// What Intel's service sends.
+/// Signed response of Intel's service.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct SignedJson {
-    /// The JSON object, exactly as it was sent.
+    /// JSON object, exactly as it was sent.
     pub json: BoundedVec<u8, ConstU32<{ MAX_COLLATERAL_BYTES as u32 }>>,
-    /// The signature beside it.
+    /// Signature of it.
     pub signature: [u8; 64],
-    /// The signer's chain.
+    /// Chain of the signer.
     pub chain: CertificateChain,
 }
 
-/// Names a piece of collateral: where a newer one takes an older one's place.
+/// Identifier of a piece of collateral: a newer one replaces an older one with the same identifier.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum CollateralId {
-    /// A TCB info.
+    /// TCB info.
     #[codec(index = 0)]
     TcbInfo(TcbInfoId),
-    /// The identity of a TEE's quoting enclave.
+    /// Identity of a TEE's quoting enclave.
     #[codec(index = 1)]
     QeIdentity(IntelTee),
-    /// The list of this issuer, by the hash of its name and key.
+    /// List of an issuer, by the hash of its name and key.
     #[codec(index = 2)]
     RevocationList(H256),
 }
 
-/// What a TCB info is for.
+/// Subject of a TCB info.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct TcbInfoId {
-    /// The TEE.
+    /// TEE.
     pub tee: IntelTee,
-    /// The family of processors.
+    /// Family of processors.
     pub fmspc: [u8; 6],
-    /// The certifying enclave.
+    /// Certifying enclave.
     pub pce_id: [u8; 2],
 }
 
-/// Collateral that can take the place of an older one.
+/// Collateral that can replace an older one.
 pub trait Supersede: Encode {
-    /// Whether it may take the other one's place: of the same thing, issued later, not of an earlier evaluation.
+    /// Returns true if it may replace the other one: same subject, issued later, not of an earlier
+    /// evaluation.
     fn supersedes(&self, other: &Self) -> bool;
 }
 
@@ -229,37 +229,37 @@ impl Supersede for RevocationList {
     }
 }
 
-/// Verified collateral, and who pays for its place.
+/// Verified collateral, and its deposit.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct CollateralRecord<Content, AccountId> {
-    /// What it says.
+    /// Content of the collateral.
     pub content: Content,
-    /// Who brought it; nobody where genesis did.
+    /// Account that submitted it; `None` for collateral of genesis.
     pub depositor: Option<AccountId>,
     /// Plancks held from the depositor.
     pub deposit: Balance,
 }
 
-/// A key whose chain was verified.
+/// Key whose chain was verified.
 #[allow(
     clippy::large_enum_variant,
-    reason = "one at a time is looked at, and none of them is kept in memory"
+    reason = "code handles one at a time, and keeps none of them in memory"
 )]
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub enum VerifiedKey {
-    /// Of an Intel platform's quoting enclave.
+    /// Key of an Intel platform's quoting enclave.
     #[codec(index = 0)]
     Intel(AttestationKey),
-    /// Of an AMD chip, or of a cloud for its chips.
+    /// Key of an AMD chip, or of a cloud for its chips.
     #[codec(index = 1)]
     Amd(ChipKey),
-    /// Of an NVIDIA GPU.
+    /// Key of an NVIDIA GPU.
     #[codec(index = 2)]
     Nvidia(DeviceKey),
 }
 
 impl VerifiedKey {
-    /// What it is called.
+    /// Returns the key's identifier.
     pub fn id(&self) -> KeyId {
         let (vendor, key) = match self {
             Self::Intel(key) => (KeyVendor::Intel, key.key.as_slice()),
@@ -269,7 +269,7 @@ impl VerifiedKey {
         blake2_256(&key_message(vendor, key)).into()
     }
 
-    /// Until when its certificates are valid, in seconds since 1970.
+    /// Returns the end of its certificates' validity, in seconds since 1970.
     pub fn valid_until_s(&self) -> u64 {
         match self {
             Self::Intel(key) => key.pck.path.valid_until_s,
@@ -279,12 +279,12 @@ impl VerifiedKey {
     }
 }
 
-/// A verified key, and who pays for its place.
+/// Verified key, and its deposit.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct KeyRecord<AccountId> {
-    /// The key.
+    /// Key.
     pub key: VerifiedKey,
-    /// The provider whose machine brought it.
+    /// Provider whose machine submitted it.
     pub owner: AccountId,
     /// Plancks held from the owner.
     pub deposit: Balance,
@@ -303,25 +303,25 @@ pub(crate) fn evidence_id(attestation: &Attestation) -> EvidenceId {
     }
 }
 
-/// A piece of evidence that was verified.
+/// Verified piece of evidence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct EvidenceRecord<BlockNumber> {
-    /// What signed.
+    /// Device that signed, and kind of TEE.
     pub id: EvidenceId,
-    /// [`Workload::digest`] of what runs there.
+    /// [`Workload::digest`] of the workload.
     pub workload: H256,
-    /// The keys that it is bound to, see [`keys_digest`].
+    /// Digest of the keys that it is bound to, see [`keys_digest`].
     pub keys: H256,
-    /// The block that it is bound to: it is not older.
+    /// Block that it is bound to: the evidence is not older.
     pub anchor: BlockNumber,
-    /// When it ends.
+    /// Slot in which it ends.
     pub expires: ExpirySlot,
     /// Plancks held from the provider.
     pub deposit: Balance,
 }
 
 impl<BlockNumber> EvidenceRecord<BlockNumber> {
-    /// Until when it counts, in seconds since 1970.
+    /// Returns the end of its validity, in seconds since 1970.
     pub fn until_s(&self) -> u64 {
         u64::from(self.expires).saturating_mul(EXPIRY_SLOT_S)
     }
@@ -330,18 +330,18 @@ impl<BlockNumber> EvidenceRecord<BlockNumber> {
 /// All evidence of a machine.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct MachineEvidence<AccountId, BlockNumber> {
-    /// Whose machine it is, also when the registry has forgotten it: who has the deposits.
+    /// Provider of the machine, which pays the deposits. Kept even after the registry removed the machine.
     pub provider: AccountId,
-    /// Each piece, no two of the same device and kind.
+    /// Pieces, no two of the same device and kind.
     pub records: BoundedVec<EvidenceRecord<BlockNumber>, ConstU32<MAX_EVIDENCE>>,
 }
 
-/// The evidence of a machine in a runtime.
+/// Evidence of a machine in a runtime.
 pub type MachineEvidenceOf<T> =
     MachineEvidence<<T as polkadot_sdk::frame_system::Config>::AccountId, BlockNumberFor<T>>;
 
 impl<AccountId, BlockNumber> MachineEvidence<AccountId, BlockNumber> {
-    /// The pieces that have not expired and are bound to these keys.
+    /// Returns the pieces that have not expired and are bound to these keys.
     pub fn fresh(&self, keys: H256, now_s: u64) -> impl Iterator<Item = &EvidenceRecord<BlockNumber>> {
         self.records
             .iter()
@@ -349,27 +349,27 @@ impl<AccountId, BlockNumber> MachineEvidence<AccountId, BlockNumber> {
     }
 }
 
-/// What evidence of a machine is compared by when its keys change.
+/// Returns the digest of a machine's keys. Evidence bound to another digest is not valid.
 pub fn keys_digest<T: Config>(identity: &MachineIdentity<T::AccountId>) -> H256 {
     let worker_key: [u8; 32] = identity.worker_key.clone().into();
     blake2_256(&keys_message(&worker_key, &identity.sealing_key)).into()
 }
 
-/// What is accepted, of each vendor.
+/// Policies for the acceptance of evidence.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Policies {
-    /// Of Intel's platforms.
+    /// Policy for Intel's platforms.
     pub intel: IntelPolicy,
-    /// Of AMD's platforms.
+    /// Policy for AMD's platforms.
     pub snp: SnpPolicy,
-    /// Of NVIDIA's GPUs.
+    /// Policy for NVIDIA's GPUs.
     pub nvidia: NvidiaPolicy,
 }
 
-/// Only what nothing is known against, with all revocation lists at hand.
+/// Strict policies: they accept only platforms without a known weakness, and require all revocation lists.
 ///
-/// AMD publishes no verdicts, so nothing is known of its firmware before governance sets a floor: it has to do that before it
-/// allows the first SEV-SNP workload.
+/// AMD publishes no verdicts on its firmware. Governance must set a floor before it allows the first SEV-SNP
+/// workload.
 impl Default for Policies {
     fn default() -> Self {
         Self {
@@ -377,7 +377,7 @@ impl Default for Policies {
             snp: SnpPolicy {
                 floor: SnpFloor::default(),
                 max_vmpl: 0,
-                // Hosts without it are rare, and the guest's policy says only whether it is allowed.
+                // Hosts without SMT are rare, and the guest's policy states only if it is allowed.
                 allow_smt: true,
                 allow_cloud_keys: false,
                 require_list: true,
@@ -387,7 +387,7 @@ impl Default for Policies {
     }
 }
 
-/// The digest of a workload that an allow-list has to decide about; none for a GPU, whose measurements were compared with
+/// Returns the digest to look up in the allow-list; `None` for a GPU, whose measurements were compared with
 /// reference values.
 pub(crate) fn digest_to_allow(workload: &Workload) -> Option<H256> {
     match workload {
@@ -398,51 +398,11 @@ pub(crate) fn digest_to_allow(workload: &Workload) -> Option<H256> {
     }
 }
 
-/// Why evidence or collateral was refused, as a dispatch error carries it.
+/// Reason for the refusal of evidence or collateral, as a dispatch error carries it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct Refusal(pub EvidenceError);
 
 impl PalletError for Refusal {
-    /// Of [`EvidenceError`]; a test compares it with that.
+    /// Maximum length of an encoded [`EvidenceError`]; a test compares the two.
     const MAX_ENCODED_SIZE: usize = 3;
-}
-
-/// A root as genesis configurations spell it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GenesisRoot {
-    /// Whose it is.
-    pub vendor: Vendor,
-    /// The certificate (DER).
-    pub certificate: Bytes,
-}
-
-/// A workload as genesis configurations spell it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct GenesisWorkload {
-    /// Its digest.
-    pub digest: H256,
-    /// What it is called; at most 64 bytes.
-    pub name: String,
-}
-
-/// The roots that every chain begins with unless its genesis says otherwise: those that the vendors publish.
-pub fn vendors_genesis_roots() -> Vec<GenesisRoot> {
-    use assay_evidence::vendor_roots::{
-        AMD_ARK_GENOA, AMD_ARK_MILAN, AMD_ARK_TURIN, INTEL_SGX_ROOT, NVIDIA_DEVICE_IDENTITY,
-    };
-    [
-        (Vendor::Intel, INTEL_SGX_ROOT),
-        (Vendor::AmdMilan, AMD_ARK_MILAN),
-        (Vendor::AmdGenoa, AMD_ARK_GENOA),
-        (Vendor::AmdTurin, AMD_ARK_TURIN),
-        (Vendor::Nvidia, NVIDIA_DEVICE_IDENTITY),
-    ]
-    .into_iter()
-    .map(|(vendor, certificate)| GenesisRoot {
-        vendor,
-        certificate: Bytes(certificate.to_vec()),
-    })
-    .collect()
 }

@@ -1,4 +1,4 @@
-//! Evidence and collateral, held against what the chain knows.
+//! Verification of evidence and collateral with the roots, lists and policies on chain.
 
 use alloc::vec::Vec;
 
@@ -26,21 +26,21 @@ impl<T> From<EvidenceError> for Error<T> {
     }
 }
 
-/// What came out of evidence that was verified and is bound to the machine.
+/// Result of evidence that was verified and is bound to the machine.
 pub(crate) struct Verified {
     pub(crate) attestation: Attestation,
-    /// The key that signed, where its chain was verified for this.
+    /// Key that signed, if its chain was verified for this submission.
     pub(crate) new_key: Option<VerifiedKey>,
 }
 
-/// Verifies evidence down to a trusted root, at this time, and that it was made for this binding.
+/// Verifies evidence down to a trusted root, at this time, and its binding.
 pub(crate) fn verify_evidence<T: Config>(
     evidence: &Evidence,
     binding: &Binding,
     now_s: u64,
 ) -> Result<Verified, Error<T>> {
     let roots = Roots::<T>::get();
-    // Those of the chain serve the report too: each is read once.
+    // The lists of the chain serve the report too: each is read once.
     let mut lists = Lists::default();
     let (unbound, key, is_new) = match evidence {
         Evidence::Quote { quote, key } => {
@@ -69,7 +69,7 @@ pub(crate) fn verify_evidence<T: Config>(
     })
 }
 
-/// The key of the quoting enclave, and whether its chain was verified just now.
+/// Returns the key of the quoting enclave, and true if its chain was verified just now.
 fn intel_key<T: Config>(
     quote: &Quote<'_>,
     source: &KeySource,
@@ -128,7 +128,7 @@ fn check_quote<T: Config>(
     Ok(verify_quote(quote, key, collateral, roots, &policy, now_s)?)
 }
 
-/// The chip's key, and whether its chain was verified just now.
+/// Returns the chip's key, and true if its chain was verified just now.
 fn amd_key<T: Config>(
     source: &KeySource,
     roots: &TrustRoots,
@@ -150,7 +150,7 @@ fn amd_key<T: Config>(
     }
 }
 
-/// The GPU's key, and whether its chain was verified just now.
+/// Returns the GPU's key, and true if its chain was verified just now.
 fn nvidia_key<T: Config>(
     source: &KeySource,
     roots: &TrustRoots,
@@ -179,7 +179,7 @@ fn check_gpu_report<T: Config>(
     mut lists: Lists,
     now_s: u64,
 ) -> Result<assay_evidence::Unbound, Error<T>> {
-    // A report that does not say its versions is refused below, for that reason.
+    // A report without its versions is refused below, for that reason.
     let references: Vec<_> = NeededReferences::of(report, key.chip())
         .into_iter()
         .flat_map(|needed| [needed.driver, needed.vbios])
@@ -242,7 +242,7 @@ pub(crate) fn verify_list<T: Config>(
     Ok(RevocationList::verify(list, issuer, &roots, &lists.read, now_s)?)
 }
 
-/// A vendor's roots.
+/// Returns the roots of a vendor.
 pub(crate) fn roots_of(roots: TrustRoots, vendor: Vendor) -> Vec<TrustRoot> {
     match amd_product(vendor) {
         Some(product) => roots
@@ -261,14 +261,14 @@ fn known_key<T: Config>(id: &KeyId) -> Result<VerifiedKey, Error<T>> {
     Ok(record.key)
 }
 
-/// The lists of revoked certificates that one call needs, each read from storage and decoded once.
+/// Lists of revoked certificates that one call needs, each read from storage and decoded once.
 #[derive(Default)]
 struct Lists {
     read: Vec<RevocationList>,
 }
 
 impl Lists {
-    /// With those of whoever issued a chain that is not verified yet.
+    /// Adds the lists of the issuers of a chain that is not verified yet. Returns all lists.
     fn of_chain<'r, T: Config>(
         &mut self,
         chain: &[&[u8]],
@@ -277,7 +277,7 @@ impl Lists {
         Ok(self.of_issuers::<T>(issuers_of_chain(chain, roots)?))
     }
 
-    /// With those of whoever issued a chain that was verified before.
+    /// Adds the lists of the issuers of a chain that was verified before. Returns all lists.
     fn of_path<T: Config>(&mut self, path: &Path) -> &[RevocationList] {
         self.of_issuers::<T>(path.certificates.iter().map(|certificate| certificate.issuer))
     }

@@ -1,4 +1,4 @@
-//! What evidence brings in the market: the registry, the emission and this pallet together.
+//! Effects of evidence in the market: the registry, the emission and this pallet together.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -7,16 +7,15 @@ extern crate alloc;
 use assay_evidence::Binding;
 use assay_primitives::{
     attestation::{AttestedSigners, MachineIdentities},
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd, WallClock},
-    machine::{HardwareClassId, Location, MachineId, MachineStatus},
+    clock::{ActiveClock, MILLIS_PER_HOUR, Millis, OnEpochEnd},
+    machine::{HardwareClassId, MachineId},
     market::{Mismatch, Requirements, TeeKind, TeeKinds},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
-    stake::{BondInspect, BondStanding, OnBondChange},
 };
+use assay_test_support::{MockClock, SufficientBonds, market, worker_account};
 use codec::Encode;
 pub(crate) use pallet_attestation::{CertificateChain, Collateral, Evidence, KeySource, SignedJson, Vendor};
 use pallet_attestation::{GenesisRoot, GenesisWorkload};
-use pallet_provider_registry::{GenesisHardwareClass, MachineRegistration};
 use polkadot_sdk::{
     frame_support::{
         assert_ok, construct_runtime, derive_impl, parameter_types,
@@ -25,7 +24,7 @@ use polkadot_sdk::{
     },
     frame_system::{self, EnsureRoot, mocking::MockBlock},
     pallet_balances,
-    sp_core::{Bytes, H256, Pair, sr25519},
+    sp_core::{Bytes, H256},
     sp_io::TestExternalities,
     sp_runtime::{AccountId32, BuildStorage, traits::IdentityLookup},
 };
@@ -69,68 +68,14 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    pub static NowMs: Millis = 0;
     pub const ServiceWeight: Weight = Weight::from_parts(200_000_000_000, u64::MAX);
-}
-
-/// One clock for both: the chain never stands still.
-pub struct Time;
-
-impl ActiveClock for Time {
-    fn now_ms() -> Millis {
-        NowMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        (NowMs::get() / MILLIS_PER_HOUR) as EpochIndex
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        NowMs::set(now);
-    }
-}
-
-impl WallClock for Time {
-    fn now_s() -> u64 {
-        VENDORS_NOW_S + NowMs::get() / 1_000
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_s(now_s: u64) {
-        NowMs::set((now_s - VENDORS_NOW_S) * 1_000);
-    }
-}
-
-/// Every machine is bonded.
-pub struct Bonds;
-
-impl BondInspect for Bonds {
-    fn standing(_: MachineId) -> BondStanding {
-        BondStanding::Sufficient
-    }
-
-    fn is_settled(_: MachineId) -> bool {
-        false
-    }
-
-    fn has_pending_slash(_: MachineId) -> bool {
-        false
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_bond(_: MachineId) {}
 }
 
 impl pallet_provider_registry::Config for Test {
     type AdminOrigin = EnsureRoot<AccountId>;
     type Attestations = Attestation;
-    type Bonds = Bonds;
-    type Clock = Time;
+    type Bonds = SufficientBonds;
+    type Clock = MockClock;
     type Currency = Balances;
     type HardwareProofs = ();
     type MachineDeposit = ConstU128<ASY>;
@@ -145,9 +90,9 @@ impl pallet_provider_registry::Config for Test {
 
 impl pallet_reward_emission::Config for Test {
     type BondRewards = ();
-    // So high that the pool is what is left divided, as these tests take it.
+    // So high that it never limits the pool of an epoch.
     type CapPerWeight = ConstU128<{ 1_000_000 * ASY }>;
-    type Clock = Time;
+    type Clock = MockClock;
     type Currency = Balances;
     type EmissionDivisor = ConstU128<100>;
     type HistoryEpochs = ConstU32<100>;
@@ -169,27 +114,23 @@ impl pallet_attestation::Config for Test {
     type Offences = ();
     type OnAttestationChange = Registry;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type WallClock = Time;
+    type WallClock = MockClock;
     type WeightInfo = ();
 }
 
 fn run(test: impl FnOnce()) {
-    NowMs::set(0);
-    let class = |class, name: &str, vram_mib| GenesisHardwareClass {
-        class,
-        name: name.into(),
-        vram_mib,
-        cuda_cores: 0,
-        compute_score: SCORE,
-        stake_per_slot: ASY,
-    };
+    MockClock::reset();
+    MockClock::set_now_s(VENDORS_NOW_S);
     let genesis = RuntimeGenesisConfig {
         balances: pallet_balances::GenesisConfig {
             balances: vec![(PROVIDER, 1_000 * ASY)],
             ..Default::default()
         },
         registry: pallet_provider_registry::GenesisConfig {
-            hardware_classes: vec![class(CPU, "CPU", 0), class(GPU, "GPU", 81_920)],
+            hardware_classes: vec![
+                market::genesis_class(CPU, "CPU", 0, SCORE),
+                market::genesis_class(GPU, "GPU", 81_920, SCORE),
+            ],
             ..Default::default()
         },
         emission: pallet_reward_emission::GenesisConfig {
@@ -225,10 +166,7 @@ fn run(test: impl FnOnce()) {
     let mut externalities = TestExternalities::from(genesis.build_storage().unwrap());
     externalities.execute_with(|| {
         System::set_block_number(1);
-        assert_ok!(Registry::register_provider(
-            RuntimeOrigin::signed(PROVIDER),
-            b"Acme".to_vec().try_into().unwrap()
-        ));
+        market::register_provider::<Test>(&PROVIDER);
         test();
         Registry::do_try_state().unwrap();
         Emission::do_try_state().unwrap();
@@ -236,42 +174,8 @@ fn run(test: impl FnOnce()) {
     });
 }
 
-fn worker(number: u8) -> sr25519::Pair {
-    sr25519::Pair::from_seed(&[number; 32])
-}
-
-/// An active machine with one slot.
 fn machine_of(class: HardwareClassId, number: u8) -> MachineId {
-    let machine = pallet_provider_registry::NextMachineId::<Test>::get();
-    let registration = MachineRegistration {
-        worker_key: AccountId::from(worker(number).public()),
-        sealing_key: [number; 32],
-        class,
-        slots: 1,
-        cpu_cores: 64,
-        ram_mib: 65_536,
-        disk_gib: 1_024,
-        upload_mbps: 1_000,
-        download_mbps: 1_000,
-        location: Location::default(),
-        region: b"eu-central".to_vec().try_into().unwrap(),
-        endpoint: b"http://192.0.2.1:4001".to_vec().try_into().unwrap(),
-        ask: ASY,
-    };
-    let agreement = worker(number).sign(&Registry::worker_key_message(&PROVIDER));
-    assert_ok!(Registry::register_machine(
-        RuntimeOrigin::signed(PROVIDER),
-        registration,
-        agreement
-    ));
-    Registry::on_bond_change(machine, BondStanding::Sufficient);
-    assert_eq!(
-        pallet_provider_registry::Machines::<Test>::get(machine)
-            .unwrap()
-            .status,
-        MachineStatus::Active
-    );
-    machine
+    market::active_machine::<Test>(&PROVIDER, class, number)
 }
 
 /// Makes a block, and ends epochs that are over.
@@ -279,9 +183,9 @@ fn next_block(ms: Millis) {
     let block = System::block_number();
     frame_system::BlockHash::<Test>::insert(block, H256::repeat_byte(block as u8));
     System::set_block_number(block + 1);
-    let before = Time::current_epoch();
-    NowMs::mutate(|now| *now += ms);
-    for ended in before..Time::current_epoch() {
+    let before = MockClock::current_epoch();
+    MockClock::advance_ms(ms);
+    for ended in before..MockClock::current_epoch() {
         Emission::on_epoch_end(ended);
     }
     Attestation::on_poll(block + 1, &mut WeightMeter::new());
@@ -327,7 +231,7 @@ fn submit_gpu(machine: MachineId, number: u8) {
     });
 }
 
-/// What a machine of this class earned in an epoch.
+/// Pays a machine for an epoch. Returns the plancks that it earned.
 fn earned(machine: MachineId) -> Balance {
     let before = Balances::total_issuance();
     assert_ok!(Emission::payout(RuntimeOrigin::signed(PROVIDER), machine, 1));
@@ -439,21 +343,14 @@ fn rotated_keys_lose_the_premium_until_there_is_new_evidence() {
         let (machine, other) = (machine_of(CPU, 1), machine_of(CPU, 2));
         submit_tdx(machine, 1);
         next_block(MILLIS_PER_HOUR);
-        let agreement = worker(3).sign(&Registry::worker_key_message(&PROVIDER));
-        assert_ok!(Registry::rotate_keys(
-            RuntimeOrigin::signed(PROVIDER),
-            machine,
-            worker(3).public().into(),
-            [3; 32],
-            agreement
-        ));
+        market::rotate_keys::<Test>(&PROVIDER, machine, 3, [3; 32]);
         assert!(found(TeeKind::Tdx).is_empty());
         next_block(MILLIS_PER_HOUR);
         assert_eq!(earned(machine), earned(other));
         submit_tdx(machine, 1);
         assert_eq!(found(TeeKind::Tdx), [machine]);
         let keys = Attestation::attested_keys(machine).unwrap();
-        assert_eq!(keys.worker_key, AccountId::from(worker(3).public()));
+        assert_eq!(keys.worker_key, worker_account(3));
         next_block(2 * MILLIS_PER_HOUR);
         let _ = (earned(machine), earned(other));
         assert_premium(machine, other);

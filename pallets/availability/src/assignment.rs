@@ -1,4 +1,4 @@
-//! Who watches which machine: a pseudo-random function of the epoch's seed and the machine.
+//! Assignment of validators to machines: a pseudo-random function of the epoch's seed and the machine.
 
 use assay_primitives::{availability::MAX_VALIDATORS_PER_MACHINE, machine::MachineId};
 use codec::Encode;
@@ -12,16 +12,16 @@ use crate::{
     types::{Assignment, AssignmentBits},
 };
 
-/// First bytes of what is hashed for an assignment.
+/// Domain separator for the hashes of an assignment.
 const ASSIGNMENT_CONTEXT: &[u8; 19] = b"assay/assignment/v1";
 
-/// Numbers of 64 bits in a hash.
+/// Number of 64-bit words in a hash.
 const WORDS_PER_HASH: usize = 4;
 
-/// Draws `per_machine` different places of `validators`, or all of them when they are fewer, each set of places
-/// as likely as any other (Floyd's algorithm).
+/// Draws `per_machine` different indices below `validators`, or all of them if they are fewer, with equal
+/// probability for each set (Floyd's algorithm).
 ///
-/// A place is a number of 64 bits modulo at most 2^32, so its probability is off by less than one part in 2^32.
+/// An index is a 64-bit number modulo at most 2^32, so its probability is off by less than one part in 2^32.
 pub(crate) fn draw(seed: &[u8; 32], machine: MachineId, validators: u32, per_machine: u32) -> Assignment {
     let wanted = per_machine.min(validators).min(MAX_VALIDATORS_PER_MACHINE);
     let mut assigned = Assignment::new();
@@ -40,7 +40,7 @@ pub(crate) fn draw(seed: &[u8; 32], machine: MachineId, validators: u32, per_mac
     assigned
 }
 
-/// The pseudo-random numbers of a machine.
+/// Pseudo-random numbers of a machine.
 struct Words<'a> {
     seed: &'a [u8; 32],
     machine: MachineId,
@@ -76,12 +76,12 @@ impl<'a> Words<'a> {
 }
 
 impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
-    /// The validators that watch the machine in this epoch.
+    /// Returns the validators that watch the machine in this epoch.
     pub fn assigned(&self, machine: MachineId) -> Assignment {
         draw(&self.seed, machine, self.validators, self.validators_per_machine)
     }
 
-    /// The places of a machine's assignment whose validators said what they saw of it.
+    /// Returns the places of a machine's assignment whose validators reported on it.
     pub(crate) fn reporting(&self, machine: MachineId, assigned: &Assignment) -> AssignmentBits {
         let mut reporting = AssignmentBits::default();
         for (place, index) in (0..).zip(assigned) {
@@ -93,7 +93,7 @@ impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
     }
 }
 
-/// The place of a validator in an assignment.
+/// Returns the place of a validator in an assignment.
 pub(crate) fn place_of(assigned: &Assignment, validator_index: u32) -> Option<u32> {
     (0..)
         .zip(assigned)

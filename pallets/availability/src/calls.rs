@@ -1,4 +1,4 @@
-//! The logic of the calls, after their origins were checked.
+//! Logic of the calls, after their origins were checked.
 
 use assay_primitives::{
     clock::ActiveClock,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Brings a machine's average up to date. Returns how many epochs it counted.
+    /// Updates a machine's average. Returns the number of epochs that it counted.
     pub(crate) fn do_update_uptime(machine: MachineId, max_epochs: u32) -> Result<u32, DispatchError> {
         ensure!(
             (1..=T::MaxEpochsPerUpdate::get()).contains(&max_epochs),
@@ -53,8 +53,8 @@ impl<T: Config> Pallet<T> {
         Ok(epochs.end.saturating_sub(epochs.start))
     }
 
-    /// Begins to keep a machine's average, with the first epoch that it has rewards to come of, and at the
-    /// latest with the next one: whoever asks late, what it was down until then counts.
+    /// Begins a machine's average, with the first epoch that it has unpaid rewards of, at the latest with the
+    /// next one: failures before a late first call count too.
     fn track(machine: MachineId) -> UptimeRecord {
         let next = T::Clock::current_epoch().saturating_add(1);
         let from_epoch = T::Weights::first_unpaid_epoch(machine).map_or(next, |first| first.min(next));
@@ -70,7 +70,7 @@ impl<T: Config> Pallet<T> {
 
     /// Lowers a machine's average as if it had been down in one epoch more.
     pub(crate) fn do_count_failure(machine: MachineId) {
-        // Nobody asks for the average of a machine that is gone, and nothing would ever remove it.
+        // The average of a removed machine has no reader, and nothing would ever remove it.
         if T::Machines::status(machine).is_none() {
             return;
         }
@@ -82,7 +82,7 @@ impl<T: Config> Pallet<T> {
         T::OnUptimeChange::on_uptime_change(machine, average_ppm);
     }
 
-    /// Pays a validator what its reports earned, as far as the pot has it.
+    /// Pays a validator the rewards of its reports, as far as the pot has them.
     pub(crate) fn do_claim(validator: T::AccountId) -> DispatchResult {
         let owed = Rewards::<T>::get(&validator);
         ensure!(owed > 0, Error::<T>::NothingToClaim);
@@ -104,7 +104,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Notes what a validator is owed.
+    /// Sets the plancks that a validator is owed.
     pub(crate) fn set_reward(validator: &T::AccountId, owed: Balance) {
         if owed == 0 {
             Rewards::<T>::remove(validator);

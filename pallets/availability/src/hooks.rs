@@ -1,4 +1,4 @@
-//! The work of the blocks: settling epochs whose reports are complete, and forgetting those that are old.
+//! Work of the hook: settling closed epochs, and forgetting old ones.
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
@@ -16,9 +16,9 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Moves both cursors on as far as the weight goes.
+    /// Settles and forgets epochs, within the weight of the block and [`Config::MaxServiceWeight`].
     ///
-    /// Each unit is charged before it is done, and what was not done is the first thing of a later block.
+    /// Each unit is charged before it is done. Units that do not fit come first in a later block.
     pub(crate) fn serve_epochs(block_meter: &mut WeightMeter) {
         let limit = block_meter.remaining().min(T::MaxServiceWeight::get());
         let mut meter = WeightMeter::with_limit(limit);
@@ -29,8 +29,8 @@ impl<T: Config> Pallet<T> {
         block_meter.consume(meter.consumed());
     }
 
-    /// Judges each machine that somebody did not see in the closed epochs, then credits the epochs' validators.
-    /// Returns the first epoch that is not settled.
+    /// Judges each machine with failures in the closed epochs, then credits the epochs' validators. Returns
+    /// the first epoch that is not settled.
     fn settle_closed_epochs(meter: &mut WeightMeter) -> EpochIndex {
         let first_open = Self::first_open_epoch();
         let before = Settlement::<T>::get();
@@ -56,9 +56,9 @@ impl<T: Config> Pallet<T> {
         cursor.epoch
     }
 
-    /// The machine after the one that was judged last, in the order of storage.
+    /// Returns the machine after the one that was judged last, in the order of storage.
     ///
-    /// No report of a closed epoch is taken any more, so none can appear behind the cursor.
+    /// The chain takes no report on a closed epoch, so no failure appears before the cursor.
     pub(crate) fn next_to_judge(cursor: SettlementCursor) -> Option<(MachineId, AssignmentBits)> {
         match cursor.judged {
             Some(machine) => Failures::<T>::iter_prefix_from(
@@ -70,8 +70,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Credits everybody whose report of the epoch was not against a clear majority, but nobody for an
-    /// outage, and forgets the epoch's validators when no later epoch has the same.
+    /// Credits every validator whose report of the epoch did not contradict a clear majority, but nobody for
+    /// an outage, and removes the epoch's set of validators if no later epoch has it.
     pub(crate) fn settle(epoch: EpochIndex) {
         let Some(mut record) = EpochRecords::<T>::get(epoch) else {
             return;
@@ -101,7 +101,7 @@ impl<T: Config> Pallet<T> {
             is_outage: record.is_outage,
         });
         if !record.unfinished.is_empty() {
-            // Of use for judging only; history need not keep it.
+            // Needed for judging only; history need not keep it.
             record.unfinished = Default::default();
             EpochRecords::<T>::insert(epoch, record);
         }
@@ -114,7 +114,8 @@ impl<T: Config> Pallet<T> {
             .min(settled);
         let oldest = OldestEpoch::<T>::get();
         let mut epoch = oldest;
-        // One walk for each epoch: starting anew would step over what this block removed, again and again.
+        // One iterator for each epoch: a new one would step over the keys that this block removed, again and
+        // again.
         let mut failures = Failures::<T>::drain_prefix(epoch);
         while epoch < end && meter.try_consume(Self::forget_weight()).is_ok() {
             if failures.next().is_none() {
@@ -136,7 +137,7 @@ impl<T: Config> Pallet<T> {
         T::WeightInfo::hook_forget_failure().max(T::WeightInfo::hook_forget_epoch())
     }
 
-    /// Least weight with which the hook does one unit, whatever it is.
+    /// Returns the least weight with which the hook does one unit of any kind.
     pub(crate) fn one_unit_weight() -> Weight {
         T::WeightInfo::hook_overhead()
             .saturating_add(T::WeightInfo::hook_judge())

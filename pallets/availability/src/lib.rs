@@ -1,11 +1,10 @@
-//! Which machines were up, as validators saw it.
+//! Availability of machines, by the reports of validators.
 //!
-//! Every epoch of Assay, each machine is watched by [`Config::ValidatorsPerMachine`] validators, drawn by a
-//! pseudo-random function of the epoch's seed and the machine. They probe it at times of their own. When the
-//! epoch has ended, each validator sends one report, in the epoch that follows: the list of its machines that
-//! did not answer. A list that is full is continued by further parts, up to
-//! [`MAX_REPORT_PARTS`](assay_primitives::availability::MAX_REPORT_PARTS). Then the epoch is *closed*, and
-//! what was seen in it is final.
+//! In every epoch of Assay, [`Config::ValidatorsPerMachine`] validators watch each machine. They are drawn by
+//! a pseudo-random function of the epoch's seed and the machine, and probe it at times of their own. In the
+//! epoch that follows, each validator sends one report: the list of its machines that did not answer. Further
+//! parts continue a full list, up to [`MAX_REPORT_PARTS`](assay_primitives::availability::MAX_REPORT_PARTS).
+//! Then the epoch is *closed*, and its verdicts are final.
 //!
 //! ```text
 //! epoch     7                      8                       9
@@ -14,39 +13,39 @@
 //!           of 7 are known         validator is taken
 //! ```
 //!
-//! A machine was down in an epoch when more than half of the validators that were to watch it, and two at
-//! least, say that it did not answer; on a chain with one validator its word is enough. Silence of a
-//! validator is no accusation: where too few reported, the machine counts as up, which is not the provider's
-//! fault.
+//! A machine was down in an epoch if more than half of the validators assigned to it, and at least two,
+//! report that it did not answer; on a chain with one validator that one suffices. A validator's silence is
+//! no accusation: if too few report, which is not the provider's fault, the machine counts as up.
 //!
 //! An **outage** is an epoch in which at least [`MIN_OUTAGE_MACHINES`] machines, with more than a third of
-//! the epoch's whole weight in the emission, were down at once: of the network or of the validators, as far
-//! as anybody can tell. Nobody is paid for what nobody saw, or switching a third of the network off would
-//! pay; but nobody is blamed either: averages do not count the epoch, and no validator earns from reporting
-//! it.
+//! the epoch's whole weight in the emission, were down at once. The chain cannot tell whether the network,
+//! the validators or the machines failed. A machine that was down is not paid, because otherwise switching a
+//! third of the network off would pay. But nobody is blamed: averages do not count the epoch, and no
+//! validator earns from reporting it.
 //!
-//! A machine's average uptime is kept by whoever asks for it: it is
-//! exponentially weighted, and no block ever looks at all machines.
+//! A machine's average uptime is exponentially weighted. A permissionless call updates it, machine by
+//! machine: no block visits all machines.
 //!
-//! A report earns [`Config::RewardPerReport`], paid from [`Config::RewardPot`] and never minted. It earns nothing when
-//! it is against a clear majority on any machine: at least two thirds of at least [`MIN_CLEAR_REPORTS`] that said the
-//! opposite. Nobody is punished beyond that: a probe may fail for many reasons.
+//! A report earns [`Config::RewardPerReport`], paid from [`Config::RewardPot`] and never minted. It earns
+//! nothing if it contradicts a clear majority about any machine: at least two thirds of at least
+//! [`MIN_CLEAR_REPORTS`] reports. There is no further punishment, because a probe may fail for many reasons.
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. What the chain does grows with validators and failures, never with machines: an epoch begins at O(1), a report
-//!    costs what it lists, an average costs the epochs that it counts.
-//! 2. One report for each validator and epoch, signed by its key of that epoch, for this chain, in its window, and only
-//!    of machines that are its to watch.
-//! 3. What was seen in a closed epoch never changes, until it falls out of history. Then it counts as down, so
-//!    that nobody gains by asking late.
-//! 4. No validator decides alone, where there are others, and no silence helps an accuser: a machine is down
-//!    when more than half of those that were to watch it say so. A machine that left the market since is
-//!    judged all the same.
-//! 5. Rewards are neither created nor lost: what a validator is owed is what its reports earned and what it was not
-//!    paid yet, whatever the pot holds.
-//! 6. Bounded: history is forgotten failure by failure, a set of validators is kept until the last of its epochs is
-//!    settled, and a block does no more than [`Config::MaxServiceWeight`].
+//! 1. The chain's work grows with validators and failures, never with machines: beginning an epoch is O(1),
+//!    the work of a report is proportional to its failures, and that of an average to the epochs that it
+//!    counts.
+//! 2. One report for each validator and epoch, signed by its key of that epoch, for this chain, in its
+//!    window, and only about machines that are assigned to it.
+//! 3. The verdicts of a closed epoch never change, until it falls out of history. Then its machines count as
+//!    down, so that nobody gains by asking late.
+//! 4. No validator decides alone if there are others, and no silence helps an accuser: a machine is down if
+//!    more than half of its assigned validators report it. A machine that left the market since is judged all
+//!    the same.
+//! 5. Rewards are neither created nor lost: a validator is owed the rewards of its reports minus all
+//!    payments, whatever the pot holds.
+//! 6. Bounded: history is forgotten failure by failure, a set of validators is kept until the last of its
+//!    epochs is settled, and a block does no more than [`Config::MaxServiceWeight`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -75,16 +74,16 @@ pub use types::{
 };
 pub use weights::WeightInfo;
 
-/// What a transaction pool is told of a second report of the same validator and epoch.
+/// Code for a transaction pool: the validator already reported on the epoch.
 pub const ALREADY_REPORTED: u8 = 1;
 
-/// What a transaction pool is told of a report whose failures are out of order, or twice in it.
+/// Code for a transaction pool: the failures are out of order, or one is there twice.
 pub const FAILURES_NOT_SORTED: u8 = 2;
 
-/// What a transaction pool is told of a report of a machine that was another validator's to watch.
+/// Code for a transaction pool: a machine is not assigned to the validator.
 pub const NOT_ASSIGNED: u8 = 3;
 
-/// Code by which a transaction pool hears of a part that does not follow the last one of its report.
+/// Code for a transaction pool: the part does not follow the last one of its report.
 pub const NOT_NEXT_PART: u8 = 4;
 
 // The macro names the type of each closure that authorizes a call.
@@ -122,68 +121,73 @@ pub mod pallet {
     /// Needs [`polkadot_sdk::frame_system::AuthorizeCall`] among the runtime's transaction extensions.
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
-        /// The money that reports earn.
+        /// Currency of rewards.
         type Currency: fungible::Mutate<Self::AccountId, Balance = Balance>;
 
-        /// The registry of machines.
+        /// Registry of machines.
         type Machines: MachineInspect<Self::AccountId>;
 
-        /// Hears of every machine's average.
+        /// Listener for changes of machines' averages.
         type OnUptimeChange: OnUptimeChange;
 
-        /// Tells what machines weighed, by which an outage of the network is told from one of a provider, and
-        /// since when.
+        /// Weights of machines in the emission, which tell an outage of the network from one of a provider,
+        /// and the first epoch that a machine has not been paid for.
         type Weights: EpochWeights;
 
-        /// Tells the epoch.
+        /// Clock of epochs.
         type Clock: ActiveClock;
 
-        /// What seeds are made of. Whoever can choose it chooses who watches which machine.
+        /// Source of the epochs' seeds. An author that can choose it chooses the validators of each machine.
         type Randomness: Randomness<Self::Hash, BlockNumberFor<Self>>;
 
-        /// Most validators of a session. Lowered below what a session has, those at its end watch nothing.
+        /// Maximum number of validators of a session. If a session has more, those at its end watch nothing.
         #[pallet::constant]
         type MaxValidators: Get<u32>;
 
-        /// Validators that watch a machine, at least three and at most [`MAX_VALIDATORS_PER_MACHINE`]; all,
-        /// when there are fewer. With three, two of them agree. The more, the harder a machine's verdict is
-        /// to buy, and the more every validator has to probe. A change counts from the next epoch on.
+        /// Number of validators that watch a machine, at least three and at most
+        /// [`MAX_VALIDATORS_PER_MACHINE`]; all if there are fewer. With three, two must agree. The more, the
+        /// harder a verdict is to buy, and the more every validator has to probe. A change applies from the
+        /// next epoch on.
         #[pallet::constant]
         type ValidatorsPerMachine: Get<u32>;
 
-        /// Most failures that a part of a report lists, at least one; a full one may be continued. A part
-        /// must fit a block.
+        /// Maximum number of failures in a part of a report, at least one; a full part may be continued. A
+        /// part must fit a block.
         #[pallet::constant]
         type MaxFailuresPerReport: Get<u32>;
 
-        /// Ended epochs whose verdicts are kept. At least as many as rewards are paid for, or what was earned in the
-        /// oldest of them counts as forfeited. Raised on a running chain, it holds from then on only.
+        /// Number of ended epochs whose verdicts are kept. At least the number of epochs that rewards are
+        /// paid for: otherwise the rewards of the oldest ones count as forfeited. A raise applies to later
+        /// epochs only.
         #[pallet::constant]
         type HistoryEpochs: Get<EpochIndex>;
 
-        /// Most epochs that one update of an average counts; bounds the weight of the call. At least one.
+        /// Maximum number of epochs that one update of an average counts; bounds the call's weight. At least
+        /// one.
         #[pallet::constant]
         type MaxEpochsPerUpdate: Get<u32>;
 
-        /// The memory of an average: each epoch weighs one part in so many. At least one. The longer, the slower a
-        /// machine's past is forgotten. A change counts for the epochs that are counted from then on.
+        /// Memory of an average in epochs: each epoch weighs one part in this number. At least one. The
+        /// longer, the slower a machine's past is forgotten. A change applies to epochs that are counted from
+        /// then on.
         #[pallet::constant]
         type UptimeMemoryEpochs: Get<u32>;
 
-        /// What the average of a machine starts from, in parts per million; at most a million.
+        /// Initial average of a machine, in parts per million; at most a million.
         #[pallet::constant]
         type InitialUptimePpm: Get<u32>;
 
-        /// Plancks that a report earns. A change counts for the epochs that begin from then on.
+        /// Plancks that a report earns. A change applies to epochs that begin from then on.
         #[pallet::constant]
         type RewardPerReport: Get<Balance>;
 
-        /// The account that pays for reports, which governance fills. What it cannot pay stays owed.
+        /// Account that pays for reports, which governance fills. Rewards that it cannot pay stay owed.
         #[pallet::constant]
         type RewardPot: Get<Self::AccountId>;
 
-        /// Most weight that a block spends on settling and forgetting epochs, however much it has left. Must be enough
-        /// for one unit of each. The larger, the less is left for transactions in the first blocks of a bad epoch.
+        /// Maximum weight that a block spends on settling and forgetting epochs, however much it has left.
+        /// Must be enough for one unit of each. The larger, the less is left for transactions in the first
+        /// blocks of an epoch after one with many failures.
         #[pallet::constant]
         type MaxServiceWeight: Get<Weight>;
 
@@ -191,37 +195,37 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// The set of the session's validators.
+    /// Set of the current session's validators.
     #[pallet::storage]
     pub type CurrentSet<T> = StorageValue<_, SetId, ValueQuery>;
 
-    /// The validators of each set that an epoch still needs, and of the current one.
+    /// Validators of each set that an epoch still needs, and of the current one.
     #[pallet::storage]
     pub type ValidatorSets<T: Config> = StorageMap<_, Twox64Concat, SetId, ValidatorSetOf<T>, ValueQuery>;
 
-    /// The epoch that is being watched, those that can be reported on, and those in history. Nobody watched in an
-    /// epoch that is in none of them.
+    /// Epochs: the watched one, those that can be reported on, and those in history. Nobody watched in an
+    /// epoch without a record.
     #[pallet::storage]
     pub type EpochRecords<T: Config> = StorageMap<_, Twox64Concat, EpochIndex, EpochRecordOf<T>>;
 
-    /// Who did not see a machine in an epoch, where that was anybody.
+    /// Validators that did not see a machine in an epoch; no entry if all that reported saw it.
     #[pallet::storage]
     pub type Failures<T> =
         StorageDoubleMap<_, Twox64Concat, EpochIndex, Twox64Concat, MachineId, AssignmentBits, ValueQuery>;
 
-    /// How far closed epochs were settled.
+    /// Cursor of the settlement of closed epochs.
     #[pallet::storage]
     pub type Settlement<T> = StorageValue<_, SettlementCursor, ValueQuery>;
 
-    /// The oldest epoch of which anything may be kept.
+    /// Oldest epoch of which anything may be kept.
     #[pallet::storage]
     pub type OldestEpoch<T> = StorageValue<_, EpochIndex, ValueQuery>;
 
-    /// Plancks that validators earned and were not paid.
+    /// Plancks owed to validators.
     #[pallet::storage]
     pub type Rewards<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, Balance, ValueQuery>;
 
-    /// The averages of the machines for which anybody asked.
+    /// Averages of machines for which an update was called.
     #[pallet::storage]
     pub type Uptimes<T> = StorageMap<_, Twox64Concat, MachineId, UptimeRecord>;
 
@@ -232,61 +236,61 @@ pub mod pallet {
         EpochWatched {
             /// The epoch.
             epoch: EpochIndex,
-            /// What its assignments are drawn from.
+            /// Seed from which its assignments are drawn.
             seed: [u8; 32],
-            /// How many validators watch.
+            /// Number of validators that watch.
             validators: u32,
         },
         /// A validator reported on an epoch, or sent a part of its report.
         ReportReceived {
             /// The epoch.
             epoch: EpochIndex,
-            /// The validator's place among the epoch's validators.
+            /// Index of the validator among the epoch's validators.
             validator_index: u32,
-            /// Machines of this part that it did not see and that the registry knows.
+            /// Number of machines of this part that it did not see and that are in the registry.
             failures: u32,
         },
-        /// A report was against a clear majority and earns nothing.
+        /// A report contradicted a clear majority and earns nothing.
         ReportAgainstMajority {
             /// The epoch.
             epoch: EpochIndex,
-            /// Who reported.
+            /// Validator that reported.
             validator: T::AccountId,
         },
         /// The rewards of an epoch's reports were credited.
         EpochSettled {
             /// The epoch.
             epoch: EpochIndex,
-            /// Reports that earned something.
+            /// Number of reports that earned a reward.
             rewarded: u32,
-            /// Reports that were against a clear majority.
+            /// Number of reports that contradicted a clear majority.
             against_majority: u32,
             /// True for an epoch with an outage, for which no report earns anything.
             is_outage: bool,
         },
-        /// A machine's average is kept from now on.
+        /// The chain began to keep a machine's average.
         UptimeTracked {
             /// The machine.
             machine: MachineId,
-            /// The first epoch that will count.
+            /// First epoch that will count.
             from_epoch: EpochIndex,
         },
         /// Epochs were counted in a machine's average.
         UptimeUpdated {
             /// The machine.
             machine: MachineId,
-            /// The first epoch that was counted.
+            /// First epoch that was counted.
             first_epoch: EpochIndex,
-            /// The last epoch that was counted.
+            /// Last epoch that was counted.
             last_epoch: EpochIndex,
-            /// The average now, in parts per million.
+            /// New average, in parts per million.
             average_ppm: u32,
         },
-        /// A machine failed a consumer, which its average counts as one more epoch in which it was down.
+        /// A machine failed a consumer: its average counts one more epoch in which it was down.
         FailureCounted {
             /// The machine.
             machine: MachineId,
-            /// The average now, in parts per million.
+            /// New average, in parts per million.
             average_ppm: u32,
         },
         /// A validator was paid for its reports.
@@ -295,7 +299,7 @@ pub mod pallet {
             validator: T::AccountId,
             /// Plancks paid.
             amount: Balance,
-            /// Plancks that are still owed, because the pot did not have them.
+            /// Plancks that are still owed, because the pot lacks them.
             left: Balance,
         },
     }
@@ -304,28 +308,27 @@ pub mod pallet {
     pub enum Error<T> {
         /// The epoch has not ended.
         EpochNotEnded,
-        /// The epoch's reports are complete.
+        /// The epoch is closed to reports.
         EpochOver,
-        /// There was no such validator in the epoch.
+        /// The epoch has no validator with this index.
         NotValidator,
-        /// The validator has said all that it may on the epoch.
+        /// The validator's report on the epoch is complete, or has the maximum number of parts.
         AlreadyReported,
-        /// The failures of a report must rise, each machine once, over all of its parts.
+        /// The failures of a report must be in rising order, each machine once, over all of its parts.
         FailuresNotSorted,
-        /// The machine was not the validator's to watch.
+        /// The machine was not assigned to the validator.
         NotAssigned,
         /// The part does not follow the last one of the report.
         NotNextPart,
-        /// There is no such machine, or it is neither in the market nor leased, nor was in an epoch that is
-        /// not closed.
+        /// There is no such machine, or it was neither in the market nor leased since the last closed epoch.
         MachineNotWatched,
         /// An update counts at least one epoch and at most `MaxEpochsPerUpdate`.
         BadEpochCount,
-        /// The average knows of all closed epochs.
+        /// The average already counts all closed epochs.
         NothingToCount,
         /// The validator is owed nothing.
         NothingToClaim,
-        /// There is nothing to pay from; governance fills the pot.
+        /// The pot is empty; governance fills it.
         PotEmpty,
     }
 
@@ -379,36 +382,37 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Reports on the epoch that ended last, or continues a report whose parts so far were full.
         ///
-        /// A general transaction that costs no fee: it is authorized by the signature of a validator of that
-        /// epoch over what [`report_message`](assay_primitives::availability::report_message) says. A machine
-        /// that is not in the registry is passed over. Behind the last failure of a full part nothing is
-        /// known of what the validator saw, until the next part comes, empty or not.
+        /// A general transaction without a fee, authorized by the signature of a validator of that epoch over
+        /// [`report_message`](assay_primitives::availability::report_message). Machines that are not in the
+        /// registry are passed over. A full part says nothing about machines after its last failure, until
+        /// the next part comes, empty or not.
         ///
         /// # Origin
         /// Authorized.
         ///
         /// # Parameters
         /// - `epoch`: the epoch.
-        /// - `validator_index`: the validator's place among the validators of that epoch.
+        /// - `validator_index`: the index of the validator among the validators of that epoch.
         /// - `after`: the last failure of the part before; `None` in the first part.
-        /// - `failures`: those of its machines behind `after` that did not answer, rising; at most
+        /// - `failures`: its machines after `after` that did not answer, in rising order; at most
         ///   [`Config::MaxFailuresPerReport`].
         /// - `signature`: by the validator's key of type `aval`.
         ///
         /// # Errors
-        /// What a transaction pool is told stands in brackets.
+        /// The code that a transaction pool gets is in brackets.
         /// - [`Error::EpochNotEnded`]: the epoch is the current one or a later one (`Future`).
         /// - [`Error::EpochOver`]: the epoch's window has closed (`Stale`).
-        /// - [`Error::NotValidator`]: nobody has that place in that epoch (`BadSigner`).
-        /// - [`Error::AlreadyReported`]: so it has, all of it or as many parts as it may
+        /// - [`Error::NotValidator`]: the epoch has no validator with that index (`BadSigner`).
+        /// - [`Error::AlreadyReported`]: the report is complete, or has the maximum number of parts
         ///   (`Custom(`[`ALREADY_REPORTED`](crate::ALREADY_REPORTED)`)`).
-        /// - [`Error::NotNextPart`]: `after` is not what the part before ended with
+        /// - [`Error::NotNextPart`]: `after` is not the last failure of the part before
         ///   (`Custom(`[`NOT_NEXT_PART`](crate::NOT_NEXT_PART)`)`).
-        /// - [`Error::FailuresNotSorted`]: they do not rise
+        /// - [`Error::FailuresNotSorted`]: the failures are not in rising order
         ///   (`Custom(`[`FAILURES_NOT_SORTED`](crate::FAILURES_NOT_SORTED)`)`).
-        /// - [`Error::NotAssigned`]: one of them was not the validator's to watch
+        /// - [`Error::NotAssigned`]: a machine was not assigned to the validator
         ///   (`Custom(`[`NOT_ASSIGNED`](crate::NOT_ASSIGNED)`)`).
-        /// - A forged signature never gets so far (`BadProof`), nor does a list that is too long: it does not decode.
+        /// - A forged signature is refused before the call (`BadProof`), and a list that is too long does not
+        ///   decode.
         ///
         /// # Events
         /// - [`Event::ReportReceived`]
@@ -431,24 +435,24 @@ pub mod pallet {
             Self::do_report(epoch, validator_index, after, &failures)
         }
 
-        /// Counts the oldest closed epochs that a machine's average knows nothing of.
+        /// Counts the oldest closed epochs that a machine's average does not contain yet.
         ///
-        /// The first call for a machine begins its average, which counts from the oldest epoch on that the
-        /// machine has rewards to come of, or else from the next one: nobody's past is forgotten for asking
-        /// late. Epochs that fell out of history are skipped, and so are outages.
+        /// The first call for a machine begins its average. It counts from the oldest epoch on that the
+        /// machine has unpaid rewards of, or else from the next one: a late first call wipes no past. Epochs
+        /// that fell out of history are skipped, and so are outages.
         ///
         /// # Origin
         /// Signed, by anybody.
         ///
         /// # Parameters
         /// - `machine`: the machine.
-        /// - `max_epochs`: how many epochs to count at most, from 1 to [`Config::MaxEpochsPerUpdate`].
+        /// - `max_epochs`: maximum number of epochs to count, from 1 to [`Config::MaxEpochsPerUpdate`].
         ///
         /// # Errors
         /// - [`Error::BadEpochCount`]: `max_epochs` is out of its range.
         /// - [`Error::MachineNotWatched`]: there is no such machine, or nobody watches it: it is unproven or
         ///   retired, and no slot of it is leased.
-        /// - [`Error::NothingToCount`]: the average knows of all closed epochs.
+        /// - [`Error::NothingToCount`]: the average already counts all closed epochs.
         ///
         /// # Events
         /// - [`Event::UptimeTracked`] of the first call, [`Event::UptimeUpdated`] of all others.
@@ -464,18 +468,18 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::update_uptime(counted)).into())
         }
 
-        /// Pays a validator what its reports earned, as far as the pot has it; the rest stays owed.
+        /// Pays a validator the rewards of its reports, as far as the pot has them; the rest stays owed.
         ///
         /// # Origin
         /// Signed, by anybody.
         ///
         /// # Parameters
-        /// - `validator`: who is paid.
+        /// - `validator`: the account to pay.
         ///
         /// # Errors
         /// - [`Error::NothingToClaim`]: nothing is owed.
-        /// - [`Error::PotEmpty`]: there is nothing to pay from.
-        /// - The currency's where the account cannot receive it.
+        /// - [`Error::PotEmpty`]: the pot is empty.
+        /// - The currency's if the account cannot receive the amount.
         ///
         /// # Events
         /// - [`Event::RewardClaimed`]
@@ -489,14 +493,14 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// The validators that watch a machine in an epoch, by their places among the epoch's validators; `None`
-        /// where nobody watched.
+        /// Returns the validators that watch a machine in an epoch, by their indices among the epoch's
+        /// validators; `None` if nobody watched.
         pub fn assigned(machine: MachineId, epoch: EpochIndex) -> Option<Assignment> {
             EpochRecords::<T>::get(epoch).map(|record| record.assigned(machine))
         }
 
-        /// A machine's uptime in an epoch, in parts per million; `None` while that is not final, and when it was
-        /// forgotten.
+        /// Returns a machine's uptime in an epoch, in parts per million; `None` while it is not final, and
+        /// after the epoch was forgotten.
         pub fn uptime(machine: MachineId, epoch: EpochIndex) -> Option<u32> {
             let is_known = Self::is_closed(epoch) && epoch >= Self::oldest_epoch();
             is_known.then(|| Self::uptime_ppm(machine, epoch))

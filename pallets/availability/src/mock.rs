@@ -1,4 +1,5 @@
-//! A runtime of balances and availability, with machines, a clock and a randomness that the tests set by hand.
+//! A runtime of balances and availability, with machines, a clock and a randomness that the tests set by
+//! hand.
 
 #![allow(clippy::unwrap_used)]
 
@@ -6,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
     availability::{AvailabilityId, AvailabilityPair, AvailabilitySignature, report_message},
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd},
+    clock::{ActiveClock, EpochIndex, OnEpochEnd},
     emission::{EpochWeights, RewardWeight},
     machine::{MachineId, MachineInspect, MachineStatus, OnUptimeChange},
     money::{ASY, Balance, MILLI_ASY},
 };
+use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
@@ -33,7 +35,7 @@ use crate as pallet_availability;
 
 pub(crate) type AccountId = u64;
 
-/// Who does what anybody may do.
+/// Account without any role, for calls that anybody may make.
 pub(crate) const STRANGER: AccountId = 1;
 /// Pays for reports.
 pub(crate) const POT: AccountId = 2;
@@ -78,9 +80,7 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// The clock's epoch.
-    pub static CurrentEpoch: EpochIndex = 0;
-    /// What the mock's randomness answers with.
+    /// Seed of the mock's randomness.
     pub static Entropy: u64 = 0;
     /// Machines that are not active; `None`: there is no such machine.
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
@@ -90,7 +90,7 @@ parameter_types! {
     pub static Weighty: BTreeMap<MachineId, RewardWeight> = BTreeMap::new();
     /// Since when machines have rewards to come, where they have any.
     pub static FirstUnpaid: BTreeMap<MachineId, EpochIndex> = BTreeMap::new();
-    /// What the registry was told, in order.
+    /// Averages that were reported to the registry, in order.
     pub static UptimeChanges: Vec<(MachineId, u32)> = Vec::new();
     /// Plancks that a report earns.
     pub static RewardPerReport: Balance = REWARD;
@@ -99,28 +99,6 @@ parameter_types! {
     pub const RewardPot: AccountId = POT;
     /// Most weight that the hook takes.
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
-}
-
-/// A clock that stands where the test put it, with epochs of one hour.
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        Millis::from(CurrentEpoch::get()) * MILLIS_PER_HOUR
-    }
-
-    fn current_epoch() -> EpochIndex {
-        CurrentEpoch::get()
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        CurrentEpoch::set((now / MILLIS_PER_HOUR) as EpochIndex);
-    }
 }
 
 /// A randomness that the test chooses.
@@ -263,7 +241,7 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> TestExternalities {
-        CurrentEpoch::set(0);
+        MockClock::reset();
         Entropy::set(0);
         ChangedStatus::set(BTreeMap::new());
         Engaged::set(BTreeSet::new());
@@ -325,10 +303,15 @@ pub(crate) fn new_session(of: impl IntoIterator<Item = u32>) {
     Availability::on_new_session(true, session(), session());
 }
 
+/// The clock's epoch.
+pub(crate) fn current_epoch() -> EpochIndex {
+    MockClock::current_epoch()
+}
+
 /// Ends the epoch, as the chain's clock does.
 pub(crate) fn next_epoch() {
-    let ended = CurrentEpoch::get();
-    CurrentEpoch::set(ended + 1);
+    let ended = current_epoch();
+    MockClock::advance_epochs(1);
     Availability::on_epoch_end(ended);
 }
 
@@ -406,7 +389,7 @@ pub(crate) fn signed_report(epoch: EpochIndex, validator: u32, failures: &[Machi
     signed_part(epoch, validator, None, failures)
 }
 
-/// What the transaction pool says of a report.
+/// Returns the transaction pool's verdict on a report.
 pub(crate) fn authorize(call: crate::Call<Test>) -> Result<ValidTransaction, TransactionValidityError> {
     RuntimeCall::from(call)
         .authorize(TransactionSource::External)
@@ -456,7 +439,8 @@ pub(crate) fn report_all(epoch: EpochIndex, validator: u32, failures: &[MachineI
     }
 }
 
-/// All of these validators report that they saw everything but `failures`, as far as those were theirs to watch.
+/// All of these validators report that they saw everything but `failures`, as far as those were theirs to
+/// watch.
 pub(crate) fn reports(epoch: EpochIndex, of: impl IntoIterator<Item = u32>, failures: &[MachineId]) {
     for validator in of {
         let own: Vec<MachineId> = failures

@@ -1,4 +1,4 @@
-//! What a report must be, what it changes, and which one was against a clear majority.
+//! Reports: their authorization, their effect, and the ones that contradict a clear majority.
 
 use assay_primitives::{
     availability::{AvailabilitySignature, MAX_REPORT_PARTS, ReportDue, report_message},
@@ -25,14 +25,15 @@ use crate::{
     ValidatorSets, assignment::place_of, types::AssignmentBits,
 };
 
-/// Reports are few and cannot wait for a quiet hour: they come before whatever pays.
+/// Priority of reports: they are few and have a deadline, so they go before all transactions that pay a fee.
 const REPORT_PRIORITY: TransactionPriority = TransactionPriority::MAX / 2;
 
-/// Blocks after which a pool may forget a report that found no place; the validator sends it again.
+/// Number of blocks after which a pool may drop a report; the validator sends it again.
 const REPORT_LONGEVITY_BLOCKS: u64 = 64;
 
 impl<T: Config> Pallet<T> {
-    /// Decides whether a report may be in a block: what [`Self::check_report`] asks, and that its validator signed it.
+    /// Authorizes a report: applies [`Self::check_report`], and verifies the validator's signature and
+    /// assignments.
     pub(crate) fn authorize_report(
         epoch: EpochIndex,
         validator_index: u32,
@@ -47,7 +48,7 @@ impl<T: Config> Pallet<T> {
             .ok_or(InvalidTransaction::BadSigner)?;
         let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
         let message = report_message(genesis_hash.as_ref(), epoch, validator_index, after, failures);
-        // Before the assignments, which cost the more the longer the list: only a validator may make us draw them.
+        // Before the assignments, whose work grows with the list: only a validator may cause it.
         ensure!(key.verify(&message, signature), InvalidTransaction::BadProof);
         for machine in failures {
             let assigned = record.assigned(*machine);
@@ -65,7 +66,7 @@ impl<T: Config> Pallet<T> {
             .map(|valid| (valid, Weight::zero()))
     }
 
-    /// What a transaction pool is told.
+    /// Translates an error to the code that a transaction pool gets.
     fn invalid(error: Error<T>) -> InvalidTransaction {
         match error {
             Error::EpochOver => InvalidTransaction::Stale,
@@ -79,8 +80,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// The record of the epoch that the report is of, if this part of the report may be taken, as far as that
-    /// costs nothing for each failure.
+    /// Returns the record of the report's epoch, if this part of the report is acceptable. Applies only the
+    /// checks without storage reads or draws for each failure.
     fn check_report(
         epoch: EpochIndex,
         validator_index: u32,
@@ -108,7 +109,7 @@ impl<T: Config> Pallet<T> {
         Ok(record)
     }
 
-    /// Takes a report, or a part of one, whose signature was checked.
+    /// Records a report, or a part of one, whose signature was checked.
     pub(crate) fn do_report(
         epoch: EpochIndex,
         validator_index: u32,
@@ -123,9 +124,8 @@ impl<T: Config> Pallet<T> {
         for machine in failures {
             let place =
                 place_of(&record.assigned(*machine), validator_index).ok_or(Error::<T>::NotAssigned)?;
-            // Whatever it has become since: by retiring, or by losing its proof, no machine undoes that it
-            // was down. Nothing is kept for machines that are not there, so that no validator can fill the
-            // state with them.
+            // Any status counts: retiring or losing its proof does not undo a machine's failure. Nothing is
+            // kept for machines that do not exist, so that no validator can fill the state with them.
             if T::Machines::status(*machine).is_none() {
                 continue;
             }
@@ -140,7 +140,7 @@ impl<T: Config> Pallet<T> {
             }
             counted = counted.saturating_add(1);
         }
-        // What was down only grows, and the epoch's whole weight does not change any more.
+        // The weight that is down only grows, and the epoch's whole weight does not change any more.
         record.is_outage = record.down_machines >= MIN_OUTAGE_MACHINES
             && record.down_weight.saturating_mul(3) > T::Weights::total_weight_in(epoch);
         EpochRecords::<T>::insert(epoch, record);
@@ -152,7 +152,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Notes whether the validator has more to say: so it has when its list is full.
+    /// Records the part as one that may be continued if its list is full.
     fn note_part(record: &mut EpochRecordOf<T>, validator_index: u32, failures: &[MachineId]) {
         let parts = record
             .unfinished_of(validator_index)
@@ -172,16 +172,17 @@ impl<T: Config> Pallet<T> {
             last: *last,
         };
         if record.unfinished.try_push(part).is_err() {
-            defensive!("more validators have more to say than there are");
+            defensive!("more reports are unfinished than there are validators");
         }
     }
 
-    /// Returns true for a machine that validators watch: in the market, or leased, or either a moment ago.
+    /// Returns true for a machine that validators watch: one that is in the market or leased, or was in an
+    /// epoch that is not closed.
     pub fn is_watched(machine: MachineId) -> bool {
         T::Machines::is_watched(machine)
     }
 
-    /// The report, or the next part of it, that the holder of `key` still owes.
+    /// Returns the report, or the next part of it, that the holder of `key` still owes.
     pub fn report_due(key: &assay_primitives::availability::AvailabilityId) -> Option<ReportDue> {
         let epoch = T::Clock::current_epoch().checked_sub(1)?;
         let validator_index = Self::validator_index(epoch, key)?;
@@ -198,7 +199,7 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// The place of the holder of `key` among the validators of an epoch that is not settled.
+    /// Returns the index of the holder of `key` among the validators of an epoch that is not settled.
     pub fn validator_index(
         epoch: EpochIndex,
         key: &assay_primitives::availability::AvailabilityId,
@@ -211,9 +212,9 @@ impl<T: Config> Pallet<T> {
             .map(|(index, _)| index)
     }
 
-    /// Marks the reports that were against a clear majority, on a machine that somebody did not see in the epoch.
+    /// Marks the reports that contradict a clear majority about a machine with failures in the epoch.
     ///
-    /// On all other machines everybody agrees.
+    /// About all other machines the reports agree.
     pub(crate) fn judge(epoch: EpochIndex, machine: MachineId, failed: AssignmentBits) {
         let Some(mut record) = EpochRecords::<T>::get(epoch) else {
             return;
@@ -232,7 +233,8 @@ impl<T: Config> Pallet<T> {
     }
 }
 
-/// Who was against a clear majority: at least two thirds of at least [`MIN_CLEAR_REPORTS`] that said the opposite.
+/// Returns the validators that contradict a clear majority: at least two thirds of at least
+/// [`MIN_CLEAR_REPORTS`] reports.
 pub(crate) fn dissenting(reporting: AssignmentBits, failed: AssignmentBits) -> AssignmentBits {
     let failed = failed.and(reporting);
     let saw = reporting.without(failed);

@@ -1,4 +1,4 @@
-//! Who watches in which epoch: the sets of validators as sessions bring them, and the epochs that begin with them.
+//! Sets of validators, as sessions bring them, and the epochs that begin with them.
 
 use alloc::vec::Vec;
 
@@ -21,14 +21,14 @@ use crate::{
     Config, CurrentSet, EpochRecord, EpochRecords, Event, Pallet, ValidatorSetOf, ValidatorSets, WeightInfo,
 };
 
-/// First bytes of what an epoch's seed is asked for with.
+/// Domain separator for the randomness of an epoch's seed.
 const SEED_CONTEXT: &[u8; 26] = b"assay/availability-seed/v1";
 
 impl<T: Config> Pallet<T> {
-    /// The validators of the session took over.
+    /// Stores the validators of a new session.
     ///
-    /// They replace those before them where no epoch began with these; else they become the next set. So a set is
-    /// kept for each epoch at most, however many sessions an epoch has.
+    /// They replace the set before them if no epoch began with it; otherwise they become the next set. So at
+    /// most one set is kept for each epoch, however many sessions an epoch has.
     fn set_validators(validators: Vec<(T::AccountId, AvailabilityId)>) {
         if validators.len() > T::MaxValidators::get() as usize {
             defensive!("a session has more validators than may watch");
@@ -72,7 +72,7 @@ impl<T: Config> OneSessionHandler<T::AccountId> for Pallet<T> {
         }
     }
 
-    // Whoever is disabled for an offence against the consensus still saw what it saw.
+    // A validator that is disabled for an offence against the consensus may still report.
     fn on_disabled(_: u32) {}
 }
 

@@ -1,4 +1,4 @@
-//! What must hold of epochs, reports and averages between any two calls.
+//! Invariants of epochs, reports and averages between any two calls.
 
 use alloc::collections::BTreeSet;
 
@@ -17,19 +17,20 @@ use crate::{
 impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
-    /// 1. Epochs are kept from the oldest one on, none to come, and nothing was reported of one that has not ended.
-    /// 2. Only an epoch's validators reported on it, and only reports are against a majority, in epochs that
-    ///    are being or were settled. Only those that reported may have more to say, each once, and only so
-    ///    often.
-    /// 3. A failure is of an epoch that is kept, was seen by somebody, and only by validators that were to watch the
-    ///    machine and that reported.
-    /// 4. The cursor is in no epoch that is open, and nothing is forgotten that is not settled.
-    /// 5. A set of validators is kept when it is the current one or of an epoch that is not settled, and then only; an
-    ///    epoch has as many validators as its set.
-    /// 6. Nobody is owed nothing.
-    /// 7. No average is above the whole, or knows of an epoch that is not closed.
-    /// 8. As many machines were down as were counted, in the epochs that are not being forgotten, and an
-    ///    outage has as many as it takes.
+    /// 1. Epochs are kept from the oldest one on, no future ones, and no report is on an epoch that has not
+    ///    ended.
+    /// 2. Only an epoch's validators reported on it, and only reports contradict a majority, in epochs that
+    ///    are being or were settled. Only validators that reported have an unfinished report, one each, with
+    ///    no more parts than allowed.
+    /// 3. A failure belongs to an epoch that is kept, and has at least one validator, all of which are
+    ///    assigned to the machine and reported.
+    /// 4. The cursor is in no epoch after the first open one, and no epoch is forgotten before it is settled.
+    /// 5. A set of validators is kept exactly if it is the current one or belongs to an epoch that is not
+    ///    settled; an epoch has as many validators as its set.
+    /// 6. No entry of owed plancks is zero.
+    /// 7. No average is above the whole, or counts an epoch that is not closed.
+    /// 8. The number of machines that were down is as counted, in epochs that are not being forgotten, and an
+    ///    outage has at least the minimum.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let current = T::Clock::current_epoch();
         let cursor = Settlement::<T>::get();
@@ -98,7 +99,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 2, of one epoch.
+    /// Checks invariant 2 of one epoch.
     fn try_state_of(epoch: EpochIndex, record: &EpochRecordOf<T>) -> Result<(), TryRuntimeError> {
         for index in 0..record.reported.end() {
             ensure!(
@@ -132,7 +133,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 3
+    /// Checks invariant 3.
     fn try_state_of_failures() -> Result<(), TryRuntimeError> {
         for (epoch, machine, failed) in Failures::<T>::iter() {
             let record =

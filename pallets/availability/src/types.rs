@@ -1,4 +1,4 @@
-//! What the pallet keeps of epochs, of machines and of its own work.
+//! Records of epochs, reports and averages, and the cursor of the settlement.
 
 use core::marker::PhantomData;
 
@@ -20,36 +20,36 @@ use scale_info::TypeInfo;
 
 use crate::Config;
 
-/// A whole uptime, in parts per million.
+/// Uptime of a whole epoch, in parts per million.
 pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
 
-/// Parts of an average that are one part per million of it: averages are kept in parts of a million millions.
+/// Parts of an average in one part per million: averages are stored in parts of 10^12.
 pub(crate) const PARTS_PER_PPM: u64 = 1_000_000;
 
-/// A whole average uptime.
+/// Average of a machine that was always up.
 pub(crate) const FULL_AVERAGE: u64 = FULL_UPTIME_PPM as u64 * PARTS_PER_PPM;
 
-/// Fewest reports of one machine among which a majority can be clear.
+/// Minimum number of reports about one machine for a clear majority.
 pub const MIN_CLEAR_REPORTS: u32 = 3;
 
-/// Fewest machines that are down at once in an outage of the network: fewer are taken for an outage of a
-/// provider.
+/// Minimum number of machines that are down at once in an outage of the network. Fewer count as an outage of
+/// a provider.
 pub const MIN_OUTAGE_MACHINES: u32 = 10;
 
-/// Numbers the sets of validators in the order in which they took over.
+/// Number of a set of validators, in the order in which they took over.
 pub type SetId = u32;
 
-/// The validators of a set: who is paid for its reports, and the key that it signs them with.
+/// Validators of a set: the account that is paid for reports, and the key that signs them.
 pub type ValidatorSetOf<T> =
     BoundedVec<(<T as frame_system::Config>::AccountId, AvailabilityId), <T as Config>::MaxValidators>;
 
-/// The places of the validators that watch a machine among the validators of its epoch, each different.
+/// Indices of the validators that watch a machine among the validators of its epoch, all different.
 pub type Assignment = BoundedVec<u32, ConstU32<MAX_VALIDATORS_PER_MACHINE>>;
 
-/// The record of an epoch in a runtime.
+/// Record of an epoch in a runtime.
 pub type EpochRecordOf<T> = EpochRecord<<T as Config>::MaxValidators>;
 
-/// Bytes that so many bits take.
+/// Number of bytes that hold this number of bits.
 pub struct BytesFor<Bits>(PhantomData<Bits>);
 
 impl<Bits: Get<u32>> Get<u32> for BytesFor<Bits> {
@@ -58,7 +58,7 @@ impl<Bits: Get<u32>> Get<u32> for BytesFor<Bits> {
     }
 }
 
-/// Some of an epoch's validators, by their places.
+/// Set of some of an epoch's validators, by their indices.
 #[derive(
     CloneNoBound,
     PartialEqNoBound,
@@ -75,23 +75,23 @@ impl<Bits: Get<u32>> Get<u32> for BytesFor<Bits> {
 pub struct ValidatorBits<MaxValidators: Get<u32>>(BoundedVec<u8, BytesFor<MaxValidators>>);
 
 impl<MaxValidators: Get<u32>> ValidatorBits<MaxValidators> {
-    /// Whether the validator is one of them.
+    /// Returns true if the validator is in the set.
     pub fn contains(&self, index: u32) -> bool {
         let (byte, mask) = Self::place(index);
         self.0.get(byte).is_some_and(|bits| bits & mask != 0)
     }
 
-    /// How many they are.
+    /// Returns the number of members.
     pub fn count(&self) -> u32 {
         self.0.iter().map(|bits| bits.count_ones()).sum()
     }
 
-    /// The first place that none of them has, nor any behind it; no more than a byte's bits too high.
+    /// Returns an index that is above all members, by at most eight.
     pub(crate) fn end(&self) -> u32 {
         (self.0.len() as u32).saturating_mul(u8::BITS)
     }
 
-    /// Adds the validator. Whether it was not one of them before, and there is a place for it.
+    /// Adds the validator. Returns false if it was already in the set, or the index is out of range.
     pub(crate) fn insert(&mut self, index: u32) -> bool {
         let (byte, mask) = Self::place(index);
         while self.0.len() <= byte {
@@ -113,60 +113,61 @@ impl<MaxValidators: Get<u32>> ValidatorBits<MaxValidators> {
     }
 }
 
-/// What the chain knows of an epoch in which machines were watched.
+/// Record of an epoch in which machines are watched.
 #[derive(
     CloneNoBound, PartialEqNoBound, EqNoBound, DebugNoBound, Encode, Decode, MaxEncodedLen, TypeInfo,
 )]
 #[codec(mel_bound())]
 #[scale_info(skip_type_params(MaxValidators))]
 pub struct EpochRecord<MaxValidators: Get<u32>> {
-    /// What the assignments are drawn from.
+    /// Seed from which the assignments are drawn.
     pub seed: [u8; 32],
-    /// The epoch's validators.
+    /// Set of the epoch's validators.
     pub set: SetId,
-    /// How many they are.
+    /// Number of validators in the set.
     pub validators: u32,
-    /// How many of them watch each machine, if there are so many.
+    /// Number of validators that watch each machine, if there are so many.
     pub validators_per_machine: u32,
     /// Plancks that each report earns.
     pub reward_per_report: Balance,
-    /// Who reported.
+    /// Validators that reported.
     pub reported: ValidatorBits<MaxValidators>,
-    /// Whose report was against a clear majority; complete when the epoch was settled.
+    /// Validators whose report contradicted a clear majority; complete once the epoch is settled.
     pub against_majority: ValidatorBits<MaxValidators>,
     /// Reports that may be continued: their last part was full.
     pub unfinished: BoundedVec<UnfinishedReport, MaxValidators>,
-    /// Machines that were down.
+    /// Number of machines that were down.
     pub down_machines: u32,
-    /// Sum of what the machines that were down weighed.
+    /// Sum of the weights of the machines that were down.
     pub down_weight: u128,
-    /// True for an outage: so many were down at once that the chain cannot tell whose fault it was.
+    /// True for an outage: so many machines were down at once that the chain cannot tell whose fault it was.
     pub is_outage: bool,
 }
 
 /// Part of a report that another part may follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct UnfinishedReport {
-    /// The validator's place among the epoch's validators.
+    /// Index of the validator among the epoch's validators.
     pub validator_index: u32,
-    /// Parts that it sent.
+    /// Number of parts that it sent.
     pub parts: u8,
-    /// Last failure that it listed: nothing is known of what it saw behind that.
+    /// Last failure that it listed. It has not reported on machines after that one yet.
     pub last: MachineId,
 }
 
 impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
-    /// Number of validators that watch each machine.
+    /// Returns the number of validators that watch each machine.
     pub(crate) fn assigned_count(&self) -> u32 {
         self.validators_per_machine
             .min(self.validators)
             .min(MAX_VALIDATORS_PER_MACHINE)
     }
 
-    /// Number of validators that must not have seen a machine for it to count as down: more than half of
-    /// those that watch it, and two at least, but for a chain that has one validator only.
+    /// Returns the number of validators that must report a machine as failed for it to count as down: more
+    /// than half of those assigned to it, and at least two, except on a chain with only one validator.
     ///
-    /// Of those that watch it, not of those that report: the silence of others helps no accuser.
+    /// It is a part of the assigned validators, not of the reporting ones: the silence of others helps no
+    /// accuser.
     pub fn needed_to_be_down(&self) -> u32 {
         if self.validators <= 1 {
             1
@@ -175,7 +176,7 @@ impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
         }
     }
 
-    /// The part that the validator may continue.
+    /// Returns the part that the validator may continue.
     pub(crate) fn unfinished_of(&self, validator_index: u32) -> Option<UnfinishedReport> {
         self.unfinished
             .iter()
@@ -183,7 +184,7 @@ impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
             .copied()
     }
 
-    /// Returns true when the validator has said what it saw of the machine.
+    /// Returns true if the validator has reported on the machine.
     pub(crate) fn reported_on(&self, validator_index: u32, machine: MachineId) -> bool {
         self.reported.contains(validator_index)
             && self
@@ -192,7 +193,8 @@ impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
     }
 }
 
-/// Which of a machine's validators did not see it: a bit for each place of its assignment, the lowest for the first.
+/// Set of the validators that did not see a machine: one bit for each place of its assignment, the lowest for
+/// the first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct AssignmentBits(pub u32);
 
@@ -202,38 +204,38 @@ impl AssignmentBits {
         self.0 |= 1_u32.checked_shl(place).unwrap_or(0);
     }
 
-    /// Whether the place is one of them.
+    /// Returns true if the place is in the set.
     pub fn contains(self, place: u32) -> bool {
         self.0 & 1_u32.checked_shl(place).unwrap_or(0) != 0
     }
 
-    /// How many they are.
+    /// Returns the number of members.
     pub fn count(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// Those that are in both.
+    /// Returns the intersection of both sets.
     pub(crate) fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Those that are not in the other.
+    /// Returns the set without the members of the other one.
     pub(crate) fn without(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 }
 
-/// The average uptime of a machine.
+/// Average uptime of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct UptimeRecord {
-    /// The exponentially weighted average, in parts of a million millions.
+    /// Exponentially weighted average, in parts of 10^12.
     pub average: u64,
-    /// The first epoch that it does not know of.
+    /// First epoch that it does not count yet.
     pub next_epoch: EpochIndex,
 }
 
 impl UptimeRecord {
-    /// The average in parts per million, rounded to the nearest.
+    /// Returns the average in parts per million, rounded to the nearest.
     pub fn average_ppm(&self) -> u32 {
         let rounded = self.average.saturating_add(PARTS_PER_PPM / 2) / PARTS_PER_PPM;
         u32::try_from(rounded)
@@ -241,8 +243,8 @@ impl UptimeRecord {
             .min(FULL_UPTIME_PPM)
     }
 
-    /// Counts an epoch: it weighs one part in `memory_epochs`, and all before it the others. Rounded down, by less
-    /// than one part of a million millions.
+    /// Counts an epoch: it weighs one part in `memory_epochs`, and the average before it the rest. Rounds
+    /// down, by less than one part of 10^12.
     pub(crate) fn count(&mut self, uptime_ppm: u32, memory_epochs: u32) {
         let memory = u128::from(memory_epochs.max(1));
         let sample = u128::from(uptime_ppm.min(FULL_UPTIME_PPM)).saturating_mul(PARTS_PER_PPM.into());
@@ -255,11 +257,11 @@ impl UptimeRecord {
     }
 }
 
-/// How far closed epochs were settled.
+/// Cursor of the settlement of closed epochs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct SettlementCursor {
-    /// The first epoch that is not settled.
+    /// First epoch that is not settled.
     pub epoch: EpochIndex,
-    /// The machine of that epoch that was judged last, in the order of storage.
+    /// Machine of that epoch that was judged last, in the order of storage.
     pub judged: Option<MachineId>,
 }

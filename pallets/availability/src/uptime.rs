@@ -1,4 +1,4 @@
-//! What the reports say of a machine, in one epoch and on average.
+//! Uptime of a machine, in one epoch and on average.
 
 use core::ops::Range;
 
@@ -16,15 +16,15 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// The oldest epoch that is in history, whether it was forgotten already or not.
+    /// Returns the oldest epoch that is in history, even if the hook has not yet forgotten the ones before
+    /// it.
     pub(crate) fn oldest_epoch() -> EpochIndex {
         T::Clock::current_epoch()
             .saturating_sub(T::HistoryEpochs::get())
             .max(OldestEpoch::<T>::get())
     }
 
-    /// Returns true for a machine that was up in an epoch: fewer of its validators than it takes say the
-    /// opposite.
+    /// Returns true if a machine was up in an epoch: fewer of its validators than needed report it as failed.
     pub(crate) fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
         EpochRecords::<T>::get(epoch).is_none_or(|record| Self::was_up_in(machine, epoch, &record))
     }
@@ -33,8 +33,8 @@ impl<T: Config> Pallet<T> {
         Failures::<T>::get(epoch, machine).count() < record.needed_to_be_down()
     }
 
-    /// Uptime in a closed epoch that is in history, as the machine's average counts it; `None`: not at all,
-    /// since the epoch had an outage, of which nobody can tell whose fault it was.
+    /// Returns the uptime in a closed epoch of history as the machine's average counts it. `None` for an
+    /// outage, which does not count, because nobody can tell whose fault it was.
     pub(crate) fn sample(machine: MachineId, epoch: EpochIndex) -> Option<u32> {
         let Some(record) = EpochRecords::<T>::get(epoch) else {
             return Some(FULL_UPTIME_PPM);
@@ -46,8 +46,8 @@ impl<T: Config> Pallet<T> {
         Some(if is_up { FULL_UPTIME_PPM } else { 0 })
     }
 
-    /// The closed epochs that the machine's average knows nothing of, at most so many. Those that fell out of
-    /// history are skipped.
+    /// Returns the closed epochs that the machine's average does not count yet, at most `max_epochs`. Epochs
+    /// that fell out of history are skipped.
     pub(crate) fn uncounted_epochs(record: &UptimeRecord, max_epochs: u32) -> Option<Range<EpochIndex>> {
         let first = record.next_epoch.max(Self::oldest_epoch());
         let end = first.saturating_add(max_epochs).min(Self::first_open_epoch());
@@ -69,7 +69,7 @@ impl<T: Config> EpochUptime for Pallet<T> {
     }
 
     fn count_epochs(machine: MachineId, max_epochs: u32) {
-        // Nothing to count, or a machine that has left, is no reason not to pay.
+        // The payout goes on even if there is nothing to count, or the machine has left.
         let _ = Self::do_update_uptime(machine, max_epochs.clamp(1, T::MaxEpochsPerUpdate::get()));
     }
 
@@ -89,8 +89,8 @@ impl<T: Config> EpochUptime for Pallet<T> {
 }
 
 impl<T: Config> OnMachineRemoved for Pallet<T> {
-    /// Forgets the average, which is for a market that the machine has left. Its failures stay, and go with
-    /// their epochs: what is not paid yet is still judged by them.
+    /// Removes the average, which only the market uses. The machine's failures stay until their epochs are
+    /// forgotten: unpaid rewards still depend on them.
     fn on_machine_removed(machine: MachineId) {
         Uptimes::<T>::remove(machine);
     }

@@ -1,4 +1,4 @@
-//! What an answer or a report must be to be in a block.
+//! Authorization of answers and reports: the checks that a transaction passes before it is in a block.
 
 use assay_primitives::{
     challenge::{AnswerSubject, RoundId, RoundRef, commit_message, prove_message},
@@ -25,23 +25,23 @@ use crate::{
     NOT_EXPIRED, NOT_MISSED, OTHER_RANDOMNESS, Pallet, RoundRecord, WRONG_SLOTS, due::Due,
 };
 
-/// Answers cannot wait for a quiet hour: they come before whatever pays.
+/// Priority of answers: they have short deadlines, so they go before all transactions that pay a fee.
 const ANSWER_PRIORITY: TransactionPriority = TransactionPriority::MAX / 2;
 
-/// Reports have time: they come behind answers.
+/// Priority of reports: they have longer deadlines, so they go after answers.
 const REPORT_PRIORITY: TransactionPriority = TransactionPriority::MAX / 4;
 
-/// Blocks after which a pool may forget an answer or a report that found no place; its sender sends it again.
+/// Number of blocks after which a pool may drop an answer or a report; its sender sends it again.
 const LONGEVITY_BLOCKS: u64 = 64;
 
-/// First bytes of the tags that tell answers and reports apart.
+/// Prefix of the tags by which a pool tells answers and reports apart.
 const TAG_PREFIX: &str = "AssayChallenge";
 
-/// A commitment whose next slots can be proven now, and what they are held against.
+/// Commitment whose next slots can be proven now, with all that their verification needs.
 pub(crate) struct Provable {
-    /// What the machine committed.
+    /// Commitment of the machine.
     pub(crate) commitment: Commitment,
-    /// What its class is challenged with in the round.
+    /// Parameters of the machine's class in the round.
     pub(crate) params: ChallengeParams,
     /// The round as this fork knows it.
     round: RoundRef,
@@ -50,7 +50,7 @@ pub(crate) struct Provable {
 }
 
 impl Provable {
-    /// Subject that the worker must have signed its proofs about.
+    /// Returns the subject that the worker's signature of its proofs must name.
     fn subject(&self) -> AnswerSubject {
         AnswerSubject {
             round: self.round,
@@ -60,7 +60,8 @@ impl Provable {
         }
     }
 
-    /// What the proof of a slot is held against; `None` where nothing was committed for it.
+    /// Returns the claim that the proof of a slot is verified against; `None` if no root was committed for
+    /// it.
     pub(crate) fn claim(&self, slot: u8) -> Option<SlotClaim> {
         let root = *self.commitment.roots.get(usize::from(slot))?;
         Some(SlotClaim {
@@ -80,7 +81,7 @@ impl Provable {
 }
 
 impl<T: Config> Pallet<T> {
-    /// Decides whether a commit may be in a block: what [`Self::check_commit`] asks, and that the worker signed it.
+    /// Authorizes a commit: applies [`Self::check_commit`] and verifies the worker's signature.
     pub(crate) fn authorize_commit(
         round: RoundRef,
         machine: MachineId,
@@ -99,11 +100,11 @@ impl<T: Config> Pallet<T> {
         Self::valid(ANSWER_PRIORITY, ("commit", round.round, machine))
     }
 
-    /// Decides whether proofs may be in a block: that it is their time, that they answer these openings, and
-    /// that the worker signed them. Whether they are right is not asked here: a wrong one is an answer too.
+    /// Authorizes proofs: checks their time, their turn and the openings that they name, and verifies the
+    /// worker's signature. It does not verify the proofs themselves: a wrong one is an answer too.
     ///
-    /// The signature covers all that their being right depends on, so a worker that verified its proofs
-    /// before it signed them has signed nothing that is wrong on any fork.
+    /// The signature covers everything that the proofs' correctness depends on, so a worker that verified its
+    /// proofs before it signed them has signed nothing that is wrong on any fork.
     pub(crate) fn authorize_prove(
         round: RoundRef,
         opening_randomness: &Hash,
@@ -112,7 +113,7 @@ impl<T: Config> Pallet<T> {
         proofs: &[SlotProof],
         signature: &sr25519::Signature,
     ) -> TransactionValidityWithRefund {
-        // The key of now, not the one that committed, which may have been replaced because it leaked.
+        // The machine's present key, not the one that committed: it may have been replaced because it leaked.
         let claim = T::Machines::hardware_claim(machine).ok_or(InvalidTransaction::BadSigner)?;
         let provable = Self::check_prove(
             round,
@@ -135,7 +136,7 @@ impl<T: Config> Pallet<T> {
         Self::valid(ANSWER_PRIORITY, ("prove", round.round, machine, first_slot))
     }
 
-    /// Decides whether a report of a missing answer may be in a block: whether it is true.
+    /// Authorizes a report of a missing answer if it is true.
     pub(crate) fn authorize_report_missed(
         round: RoundId,
         machine: MachineId,
@@ -144,7 +145,7 @@ impl<T: Config> Pallet<T> {
         Self::valid(REPORT_PRIORITY, ("missed", round, machine))
     }
 
-    /// Decides whether a report of a proof that counts no more may be in a block: whether it is true.
+    /// Authorizes a report of an expired proof if it is true.
     pub(crate) fn authorize_report_expired(machine: MachineId) -> TransactionValidityWithRefund {
         ensure!(Self::has_expired(machine), Self::invalid(Error::<T>::NotExpired));
         Self::valid(REPORT_PRIORITY, ("expired", machine))
@@ -160,7 +161,7 @@ impl<T: Config> Pallet<T> {
             .map(|valid| (valid, Weight::zero()))
     }
 
-    /// What a transaction pool is told.
+    /// Translates an error to the code that a transaction pool gets.
     fn invalid(error: Error<T>) -> InvalidTransaction {
         match error {
             Error::RoundNotOpen | Error::OpeningsNotDrawn => InvalidTransaction::Future,
@@ -178,7 +179,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// The hash of the first block, which tells chains apart.
+    /// Returns the hash of the genesis block, which tells chains apart.
     pub(crate) fn genesis_hash() -> T::Hash {
         frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero())
     }
@@ -196,14 +197,15 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The record of the round that an answer names, if this fork drew the same for it.
+    /// Returns the record of the round that an answer names, if this fork drew the same randomness for it.
     fn named_round(named: RoundRef) -> Result<RoundRecord, Error<T>> {
         let record = Self::round(named.round)?;
         ensure!(record.randomness == named.randomness, Error::<T>::OtherRandomness);
         Ok(record)
     }
 
-    /// Returns the machine's claim, and what it owes or may answer, if it may commit so many roots now.
+    /// Returns the machine's claim, and the answer that it owes or may give, if it may commit this number of
+    /// roots now.
     pub(crate) fn check_commit(
         round: RoundRef,
         machine: MachineId,
@@ -224,7 +226,8 @@ impl<T: Config> Pallet<T> {
         Ok((claim, due))
     }
 
-    /// Returns what the proofs of so many slots are held against, if it is their time and their turn.
+    /// Returns the commitment that the proofs of this number of slots are verified against, if it is their
+    /// time and their turn.
     pub(crate) fn check_prove(
         round: RoundRef,
         opening_randomness: &Hash,
@@ -255,7 +258,7 @@ impl<T: Config> Pallet<T> {
             first_slot == commitment.proven && (1..=left).contains(&slots),
             Error::<T>::WrongSlots
         );
-        // There were some when it committed, and they are kept as long as the round is.
+        // The class had parameters when the machine committed, and they are kept as long as the round is.
         let params = Self::params_of(claim.class, round.round).ok_or(Error::<T>::NotDue)?;
         Ok(Provable {
             commitment,

@@ -30,7 +30,7 @@ use crate::{
     Config, CurrentSchedule, DOUBLE_ROUNDS_PER_UNIT, DrawnOpenings, Expiries, Exposures, LastAuditMs,
     LastStalledMs, LiveAudits, MAX_CLASS_VERSIONS, MAX_LIVE_AUDITS, NextDraw, NextExpiryEpoch, NextRound,
     OldestRound, Pallet, ProofRecord, ProofStep, Proofs, Roots, RoundOutcome, RoundRecord, Rounds, Schedule,
-    Tally, WeightInfo, rounds::Moment,
+    Tally, WeightInfo, rounds::DrawInputs,
 };
 
 /// Type of the worker keys that benchmarks make in the keystore.
@@ -565,7 +565,7 @@ mod benches {
     #[benchmark]
     fn hook_draw() {
         open_audits::<T>(MAX_LIVE_AUDITS, None);
-        let moment = Moment {
+        let moment = DrawInputs {
             entropy: [6; 32],
             now_ms: OPENED_MS + 4_000,
             mixed_at_ms: OPENED_MS + 3_000,
@@ -588,7 +588,7 @@ mod benches {
         let schedule = Schedule::default();
         CurrentSchedule::<T>::put(schedule);
         LastAuditMs::<T>::put(0);
-        let moment = Moment {
+        let moment = DrawInputs {
             entropy: [6; 32],
             now_ms: OPENED_MS + schedule.max_audit_interval_ms,
             mixed_at_ms: OPENED_MS,

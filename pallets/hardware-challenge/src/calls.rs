@@ -1,4 +1,4 @@
-//! The logic of the calls, after their origins were checked.
+//! Logic of the calls, after their origins were checked.
 
 use assay_primitives::{
     challenge::{RoundId, RoundRef},
@@ -23,7 +23,7 @@ impl<T: Config> Pallet<T> {
         ensure_authorized(origin.clone()).or_else(|_| ensure_signed(origin).map(|_| ()))
     }
 
-    /// What it costs to prove so many slots, each of which takes so many double rounds to verify.
+    /// Returns the weight of proving this number of slots, each verified in `double_rounds` double rounds.
     pub(crate) fn prove_weight(slots: u32, double_rounds: u64) -> Weight {
         // Bounded by `MaxDoubleRounds`.
         let units = u32::try_from(double_rounds.div_ceil(DOUBLE_ROUNDS_PER_UNIT)).unwrap_or(u32::MAX);
@@ -32,7 +32,7 @@ impl<T: Config> Pallet<T> {
             .saturating_add(T::WeightInfo::verify_slot(units).saturating_mul(slots.into()))
     }
 
-    /// Takes a machine's roots.
+    /// Records a machine's roots.
     pub(crate) fn do_commit(round: RoundRef, machine: MachineId, roots: Roots) -> DispatchResult {
         let (claim, due) = Self::check_commit(round, machine, roots.len())?;
         let round = round.round;
@@ -56,7 +56,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Verifies proofs of a machine's next slots, and does what follows. Returns the double rounds that each took.
+    /// Verifies proofs of a machine's next slots and records the result: slots proven, or a wrong answer.
+    /// Returns the double rounds that the verification of each slot took.
     pub(crate) fn do_prove(
         round: RoundRef,
         opening_randomness: &Hash,
@@ -107,7 +108,7 @@ impl<T: Config> Pallet<T> {
         Ok(double_rounds)
     }
 
-    /// Whether the proof of a slot is right. Fails only where that is not the machine's fault.
+    /// Verifies the proof of a slot. The outer result is an error only if the fault is not the machine's.
     fn verify_slot(
         provable: &Provable,
         slot: u8,
@@ -138,8 +139,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Takes note of a missing answer: the machine loses its proof now, and what else it costs is decided for
-    /// all of the round at once, when no more can be reported.
+    /// Records a missing answer. The machine loses its proof now; the round's conclusion decides for all
+    /// misses together whether they are offences, when no more can be reported.
     pub(crate) fn do_report_missed(round: RoundId, machine: MachineId) -> DispatchResult {
         let is_owed = Self::check_missed(round, machine)?;
         Answers::<T>::insert(round, machine, Answer::Missed);
@@ -149,12 +150,12 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Slashes a machine for its silence in a round whose misses are offences. All of it is burned: whoever
-    /// gained by a report would gain by causing what it reports.
+    /// Slashes a machine for its silence in a round whose misses are offences. The slash is burned whole: a
+    /// reporter that earned a share would gain by causing the miss.
     pub(crate) fn punish_missed(round: RoundId, machine: MachineId) {
         let punished =
             T::Offences::report_offence(machine, Offence::ChallengeUnanswered, Beneficiaries::nobody());
-        // A machine that left the state meanwhile has nothing left to lose.
+        // A machine whose record is gone meanwhile has nothing left to lose.
         if let Ok(slash) = punished {
             Self::deposit_event(Event::MissPunished {
                 round,
@@ -164,14 +165,14 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Takes note that a proof of a machine counts no more.
+    /// Removes expired proofs of a machine.
     pub(crate) fn do_report_expired(machine: MachineId) -> DispatchResult {
         ensure!(Self::has_expired(machine), Error::<T>::NotExpired);
         Self::expire(machine);
         Ok(())
     }
 
-    /// Changes what a class is challenged with.
+    /// Changes a class's parameters.
     pub(crate) fn do_set_class(class: HardwareClassId, params: Option<ChallengeParams>) -> DispatchResult {
         let from_round = Self::put_class(class, params)?;
         Self::deposit_event(Event::ClassSet {

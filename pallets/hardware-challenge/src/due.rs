@@ -1,4 +1,4 @@
-//! Who owes or may give which answer: functions of a round and of a machine.
+//! Answers that machines owe or may give, computed from a round and a machine.
 
 use alloc::vec::Vec;
 
@@ -15,31 +15,31 @@ use crate::{
     Answer, Answers, Audits, Config, Error, Exposures, NextRound, OldestRound, Pallet, Proofs, RoundRecord,
 };
 
-/// What a machine owes or may answer in a round.
+/// Answer that a machine owes or may give in a round.
 pub(crate) struct Due {
-    /// Whether silence costs it a part of its bond.
+    /// True if silence costs the machine a part of its bond.
     pub(crate) is_owed: bool,
     /// Slots that have to answer; not zero.
     pub(crate) slots: u8,
-    /// What its class is challenged with.
+    /// Parameters of the machine's class.
     pub(crate) params: ChallengeParams,
 }
 
 impl<T: Config> Pallet<T> {
-    /// What the machine owes or may answer in a round, whatever it did so far.
+    /// Returns the answer that the machine owes or may give in a round, whatever it did so far.
     pub(crate) fn due(
         round: RoundId,
         record: &RoundRecord,
         machine: MachineId,
         claim: &HardwareClaim<T::AccountId>,
     ) -> Result<Due, Error<T>> {
-        // A machine that came with the round, or after it, could be made for its seeds.
+        // A machine registered with the round, or after it, could choose its worker key to fit the seeds.
         ensure!(claim.registered_at_ms < record.opened_at_ms, Error::<T>::NotDue);
         let params = Self::params_of(claim.class, round).ok_or(Error::<T>::NotDue)?;
         let exposure = match record.kind {
             RoundKind::Newcomers => {
                 ensure!(!Proofs::<T>::contains_key(machine), Error::<T>::NotDue);
-                // Nothing is leased of a machine that was never active.
+                // A machine that was never active has no leased slots.
                 Exposure {
                     is_active: false,
                     ..claim.exposure
@@ -62,8 +62,8 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// What of a machine was open to an audit when it opened: what was noted for it, or else for the next audit, and
-    /// where nothing was, nothing changed.
+    /// Returns the machine's exposure at the opening of an audit: the one noted for that audit, or else for
+    /// the next later one. Without a note nothing changed since, and the exposure is that of now.
     fn exposure_at(audit: RoundId, machine: MachineId, now: Exposure) -> Exposure {
         Audits::<T>::get()
             .into_iter()
@@ -72,7 +72,7 @@ impl<T: Config> Pallet<T> {
             .unwrap_or(now)
     }
 
-    /// Notes what of a machine was open to the newest audit, before that changes for the first time.
+    /// Notes a machine's exposure to the newest audit before it changes for the first time.
     pub(crate) fn note_exposure(machine: MachineId, before: Exposure) {
         if let Some(newest) = Audits::<T>::get().last()
             && !Exposures::<T>::contains_key(newest, machine)
@@ -81,10 +81,11 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Checks that the machine can be reported for its silence in the round. Returns whether it owed an
-    /// answer before it committed, if it did.
+    /// Checks that the machine can be reported for its silence in the round. Returns true if it owed an
+    /// answer before it committed, or owed one and did not commit.
     ///
-    /// It must have committed, or owed it. One that left the state altogether has nothing left to lose.
+    /// A machine can be reported if it committed, or owed an answer. One whose record is gone has nothing
+    /// left to lose.
     pub(crate) fn check_missed(round: RoundId, machine: MachineId) -> Result<bool, Error<T>> {
         let record = Self::reportable(round, T::Clock::now_ms())?;
         let claim = T::Machines::hardware_claim(machine).ok_or(Error::<T>::NoSuchMachine)?;
@@ -99,7 +100,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// What [`challenge_due`](assay_primitives::api) says.
+    /// Returns the open tasks of a machine's worker, for the runtime API
+    /// [`challenge_due`](assay_primitives::api).
     pub fn challenge_due(machine: MachineId) -> Vec<ChallengeDue> {
         let Some(claim) = T::Machines::hardware_claim(machine) else {
             return Vec::new();
@@ -110,7 +112,7 @@ impl<T: Config> Pallet<T> {
             .collect()
     }
 
-    /// What the machine has to do now in a round.
+    /// Returns the machine's task in a round now, if it has one.
     fn due_now(
         round: RoundId,
         machine: MachineId,
@@ -170,7 +172,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Rounds whose missing answers can be reported now, the oldest first.
+    /// Returns the rounds whose missing answers can be reported now, the oldest first.
     pub fn reportable_rounds() -> Vec<RoundId> {
         let now_ms = T::Clock::now_ms();
         (OldestRound::<T>::get()..NextRound::<T>::get())
@@ -178,7 +180,7 @@ impl<T: Config> Pallet<T> {
             .collect()
     }
 
-    /// The record of a round in whose window for reports of missing answers this moment lies.
+    /// Returns the record of a round whose missing answers can be reported at this active time.
     fn reportable(round: RoundId, now_ms: Millis) -> Result<RoundRecord, Error<T>> {
         let record = Self::round(round)?;
         let deadline_ms = record.prove_deadline_ms().ok_or(Error::<T>::OpeningsNotDrawn)?;
@@ -191,7 +193,8 @@ impl<T: Config> Pallet<T> {
         Ok(record)
     }
 
-    /// Machines that can be reported for their silence in a round; looks at so many of them. Runs off chain.
+    /// Returns the machines that can be reported for their silence in a round, among at most `limit` machines
+    /// from `from` on. Runs off chain.
     pub fn missed(round: RoundId, from: MachineId, limit: u32) -> Option<MissedPage> {
         Self::reportable(round, T::Clock::now_ms()).ok()?;
         let end = T::Machines::next_machine_id();

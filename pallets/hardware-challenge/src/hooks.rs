@@ -1,4 +1,4 @@
-//! The work of the blocks: opening rounds, drawing openings, ending proofs, and forgetting rounds that are over.
+//! Work of the hook: opening rounds, drawing openings, ending proofs, and forgetting rounds that are over.
 
 use assay_primitives::{
     challenge::RoundId,
@@ -15,9 +15,9 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Does what is due, as far as the weight goes.
+    /// Does the work that is due, within the weight of the block and [`Config::MaxServiceWeight`].
     ///
-    /// Each unit is charged before it is done, and what was not done is the first thing of a later block.
+    /// Each unit is charged before it is done. Units that do not fit come first in a later block.
     pub(crate) fn serve(block_meter: &mut WeightMeter) {
         let limit = block_meter.remaining().min(T::MaxServiceWeight::get());
         let mut meter = WeightMeter::with_limit(limit);
@@ -30,22 +30,22 @@ impl<T: Config> Pallet<T> {
         block_meter.consume(meter.consumed());
     }
 
-    /// Draws openings and opens a round, where the parent block added to the randomness.
+    /// Draws openings and opens a round, if the parent block has randomness.
     fn serve_rounds(meter: &mut WeightMeter) {
-        let Some(moment) = Self::begin_moment() else {
+        let Some(inputs) = Self::begin_draws() else {
             return;
         };
-        while let Some(round) = Self::next_to_draw(&moment) {
+        while let Some(round) = Self::next_to_draw(&inputs) {
             if meter.try_consume(T::WeightInfo::hook_draw()).is_err() {
                 break;
             }
-            Self::draw_openings(&moment, round);
+            Self::draw_openings(&inputs, round);
         }
-        // Charged also where no round opens: that is known only when it was decided.
+        // Charged even if no round opens: that is known only after the draw.
         if meter.try_consume(T::WeightInfo::hook_open()).is_ok()
-            && let Some(kind) = Self::round_to_open(&moment)
+            && let Some(kind) = Self::round_to_open(&inputs)
         {
-            Self::open_round(&moment, kind);
+            Self::open_round(&inputs, kind);
         }
     }
 
@@ -54,12 +54,13 @@ impl<T: Config> Pallet<T> {
         let current = T::Clock::current_epoch();
         let first = NextExpiryEpoch::<T>::get();
         let mut epoch = first;
-        // One walk for each epoch: starting anew would step over what this block removed, again and again.
+        // One iterator for each epoch: a new one would step over the keys that this block removed, again and
+        // again.
         let mut expired = Expiries::<T>::drain_prefix(epoch);
         while epoch <= current && meter.try_consume(Self::expiry_weight()).is_ok() {
             match expired.next() {
                 Some((machine, ())) => Self::expire(machine),
-                // Whatever expires from now on does so for a later epoch.
+                // Later expiries belong to later epochs.
                 None => {
                     epoch = epoch.saturating_add(1);
                     expired = Expiries::<T>::drain_prefix(epoch);
@@ -84,13 +85,13 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Concludes a round that is over, slashes for its misses if they are offences, and forgets it. Returns
-    /// false where the weight did not suffice for all of it.
+    /// false if the weight did not suffice for all of it.
     fn forget_with_answers(round: RoundId, meter: &mut WeightMeter) -> bool {
         if meter.try_consume(T::WeightInfo::hook_conclude()).is_err() {
             return false;
         }
         let is_punished = Self::conclude(round) == Some(RoundOutcome::Punished);
-        // One walk: starting anew would step over what this block removed, again and again.
+        // One iterator: a new one would step over the keys that this block removed, again and again.
         let mut answers = Answers::<T>::iter_prefix(round);
         loop {
             if meter.try_consume(Self::forget_weight()).is_err() {
@@ -117,14 +118,14 @@ impl<T: Config> Pallet<T> {
         true
     }
 
-    /// Whether nothing can happen in the round any more.
+    /// Returns true if the round's report window has ended, so that nothing can happen in it any more.
     pub(crate) fn is_over(round: RoundId) -> bool {
         Rounds::<T>::get(round)
             .and_then(|record| record.reports_until_ms())
             .is_some_and(|end| T::Clock::now_ms() > end)
     }
 
-    /// Forgets a round of which nothing else is left.
+    /// Removes the record of a round whose answers and exposures are gone.
     pub(crate) fn forget(round: RoundId) {
         Rounds::<T>::remove(round);
         Audits::<T>::mutate(|audits| audits.retain(|audit| *audit != round));
@@ -138,7 +139,7 @@ impl<T: Config> Pallet<T> {
         T::WeightInfo::hook_forget_answer().max(T::WeightInfo::hook_forget_round())
     }
 
-    /// Least weight with which the hook does one unit, whatever it is.
+    /// Returns the least weight with which the hook does one unit of any kind.
     pub(crate) fn one_unit_weight() -> Weight {
         T::WeightInfo::hook_overhead()
             .saturating_add(T::WeightInfo::hook_draw())
@@ -149,7 +150,7 @@ impl<T: Config> Pallet<T> {
             .saturating_add(T::WeightInfo::hook_punish())
     }
 
-    /// The first epoch of which expiries may be left.
+    /// Returns the first epoch of which expiries may be left.
     pub(crate) fn next_expiry_epoch() -> EpochIndex {
         NextExpiryEpoch::<T>::get()
     }

@@ -1,7 +1,7 @@
-//! Machines show that their hardware is what they claim, or lose a part of their bond.
+//! Challenges by which machines prove that their hardware is what they claim, or lose a part of their bond.
 //!
-//! What a challenge is, to the byte, is the business of [`assay_proof`]. This pallet decides when machines are
-//! challenged, what they owe, and what follows.
+//! [`assay_proof`] defines a challenge to the byte. This pallet decides when machines are challenged, which
+//! answers they owe, and the consequences.
 //!
 //! ```text
 //! opened ───commit───▶ commits closed ───▶ openings drawn ───prove───▶ ───report_missed───▶ concluded
@@ -9,8 +9,8 @@
 //!      slot, in time                  block
 //! ```
 //!
-//! Rounds open by themselves, each at O(1): a record with randomness and times. Who is due in a round is a function of
-//! the round and of the machine, computed when somebody asks:
+//! Rounds open by themselves, each at O(1): a record with randomness and times. The answer that a machine
+//! owes or may give follows from the round and the machine, and is computed on demand:
 //!
 //! | machine | newcomer round | audit |
 //! |---|---|---|
@@ -18,70 +18,73 @@
 //! | was proven once, or answered wrongly or not at all, and is not active | – | may answer |
 //! | never tried | may answer | may answer |
 //!
-//! Whoever may answer needs a sufficient bond, and whoever committed must prove. Slots that are leased are not
-//! challenged: free slots have the numbers from zero, leased ones those behind. A machine's free slots are those that
-//! it had when the audit opened: the registry tells before they change ([`Exposures`]), so nobody leases itself out of
-//! an audit that it saw coming.
+//! A machine that may answer needs a sufficient bond, and one that committed must prove. Leased slots are not
+//! challenged: free slots have the numbers from zero on, leased ones follow. A machine's free slots are those
+//! that it had when the audit opened: the registry reports them before they change ([`Exposures`]), so a
+//! provider cannot lease its machine to itself to escape an audit that has opened.
 //!
 //! # Answers name what they answer
 //!
-//! Forks of the chain number rounds alike and draw for each on their own, and a node may lie. Therefore a
-//! worker signs everything that decides whether its answer is right: the round and its randomness, the
-//! parameters, the worker key of the seeds, and for a proof the randomness of the openings and the roots that
-//! were committed ([`AnswerSubject`](assay_primitives::challenge::AnswerSubject)). A chain that has it
-//! otherwise refuses the answer before it is in a block, and nothing changes. So a worker that verified its
-//! proofs before it signed them has said nothing that is wrong anywhere. What is punished as wrong is a proof
-//! that fails what its own signature says.
+//! Two forks of the chain give their rounds the same numbers but different randomness, and a node may lie.
+//! Therefore a worker signs everything that the correctness of its answer depends on: the round and its
+//! randomness, the parameters, the worker key of the seeds, and for a proof the randomness of the openings
+//! and the committed roots ([`AnswerSubject`](assay_primitives::challenge::AnswerSubject)). A chain with
+//! other values refuses the answer before it is in a block, and nothing changes. So a worker that verified
+//! its proofs before it signed them has signed nothing that is wrong on any fork. The chain punishes only a
+//! proof that is wrong by the values that its own signature covers.
 //!
-//! # What silence costs
+//! # The cost of silence
 //!
-//! A report ends the proof of a silent machine at once, since nothing was shown that could be paid for.
-//! Whether silence is an offence is decided for all machines of a round together, when no more can be
-//! reported ([`RoundOutcome`]): it is none where finality was seen stalled since the round opened
-//! ([`Config::Finality`]), and none where at least a third of those that owed an answer were silent. The
-//! chain cannot tell whose fault that was. No round opens and no report is taken while finality is stalled.
-//! Answers are taken meanwhile: who proves its slots is proven, and who proves them wrongly is punished,
-//! since that follows from its own signature.
+//! A report ends the proof of a silent machine at once: it has shown nothing that rewards could be paid for.
+//! The conclusion of the round decides for all silent machines together whether they committed an offence,
+//! when no more can be reported ([`RoundOutcome`]). Silence is no offence if finality was seen stalled since
+//! the round opened ([`Config::Finality`]), or if at least a third of the machines that owed an answer were
+//! silent: the chain cannot tell whose fault that was. While finality is stalled no round opens and no report
+//! is taken. Answers are still taken: a machine that proves its slots is proven, and one that gives a wrong
+//! proof is punished, since its own signature shows the fault.
 //!
-//! Nobody is paid for a report. What a slash for silence takes is burned, so whoever can make a machine miss
-//! its deadline gains nothing by it, and neither does a provider that reports itself.
+//! Nobody is paid for a report. A slash for silence is burned, so an attacker that makes a machine miss its
+//! deadline gains nothing, and neither does a provider that reports itself.
 //!
-//! # What a proof is worth
+//! # The value of a proof
 //!
-//! A proof of *n* slots counts for [`Schedule::max_proof_age_ms`] from the opening of its round, *whatever is leased*:
-//! a machine that leases its slots to itself runs out of it as one that is silent does. Then it earns nothing and takes
-//! no jobs until it has answered a later audit; newcomer rounds are closed to it, so that all who renew do so at the
-//! same moment. A machine whose leased slots were not proven for so long keeps what its free ones proved: it earns for
-//! so many. A wrong answer and a missing one end the proof at once.
+//! A proof of *n* slots is valid for [`Schedule::max_proof_age_ms`] from the opening of its round, *whatever
+//! is leased*: a machine that leases its slots to itself loses it in the end, as a silent one does. Without a
+//! proof it earns nothing and takes no jobs until it has answered a later audit; newcomer rounds are closed
+//! to it, so that all machines renew their proofs at the same time. A machine whose leased slots were not
+//! proven for so long keeps the proof of its free ones, and earns for those. A wrong answer and a missing one
+//! end the proof at once.
 //!
-//! What is left to a cheat: a device may stand for several machines that lease themselves in turns, with another one
-//! free at each audit, for at most [`Schedule::max_proof_age_ms`] over the time between audits. Each of them has to be
-//! bonded.
+//! One attack remains: a device may stand for several machines that lease themselves in turns, with another
+//! one free at each audit. Their number is at most [`Schedule::max_proof_age_ms`] divided by the time between
+//! audits, and each of them has to be bonded.
 //!
 //! # Randomness
 //!
-//! [`Config::Randomness`] gives the VRF output of the parent block's author. Its author knows it as soon as it knows
-//! that the slot is its own, which may be hours before. Therefore the outputs of all blocks are mixed into one
-//! ([`Entropy`]): to know it, one must have made every block since somebody else's last one. Nobody but the author of
-//! the parent block, and whoever it tells, knows a round's seeds, or whether an audit opens, before the parent block
-//! is out; and it knows one slot earlier. It can bias them by one bit: it may give up its block. Openings are drawn from a
-//! mix that holds the outputs of all blocks of [`Schedule::opening_delay_ms`] after the last commit: only who makes all
-//! of them could choose a commit by them.
+//! [`Config::Randomness`] gives the VRF output of the parent block's author. The author knows it as soon as
+//! it knows that the slot is its own, which may be hours before. Therefore the outputs of all blocks are
+//! mixed into one ([`Entropy`]): only an author that made every block since somebody else's last one knows
+//! the mix in advance. Nobody but the author of the parent block, and those that it tells, knows a round's
+//! seeds, or that an audit opens, before the parent block is out; it knows one slot earlier. It can bias the
+//! draw by one bit, by giving its block up. Openings are drawn from a mix that contains the outputs of all
+//! blocks of [`Schedule::opening_delay_ms`] after the last commit: only an author that makes all of these
+//! blocks could choose its commit by the openings.
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. No block looks at all machines: a round opens, and its openings are drawn, at O(1); an answer costs its slots.
-//! 2. Seeds differ for each chain, round, machine, worker key and slot, and so no answer is good for another one.
+//! 1. No block visits all machines: opening a round and drawing its openings are O(1); the work of an answer
+//!    is proportional to its slots.
+//! 2. Seeds differ for each chain, round, machine, worker key and slot, so no answer fits another one.
 //! 3. No seed is known before its round, no opening before commits are closed.
 //! 4. All times are active times: no deadline runs while the chain stands still.
-//! 5. An answer is taken once, in its time, with the signature of the machine's worker key; nothing else is in a
-//!    block, and nothing of it costs a fee.
-//! 6. A machine that is due and silent, or committed and did not prove, loses its proof when somebody says
-//!    so, and a part of its bond when the round is concluded, once for each round.
+//! 5. An answer is taken once, in its time, with the signature of the machine's worker key; no other answer
+//!    gets into a block, and answers cost no fee.
+//! 6. A machine that owes an answer and is silent, or committed and did not prove, loses its proof when
+//!    somebody reports it, and a part of its bond when the round is concluded, once for each round.
 //! 7. A proof expires by itself, in the block that begins an epoch.
 //! 8. Bounded: at most [`MAX_LIVE_ROUNDS`] rounds, concluded and forgotten answer by answer, and a block does
 //!    no more than [`Config::MaxServiceWeight`].
-//! 9. An answer to what another fork asks is refused and changes nothing.
+//! 9. An answer to another fork's challenge is refused and changes nothing.
 //! 10. Nobody is slashed for silence while finality stalls, or together with a third of the network; nobody
 //!     earns by a report.
 
@@ -113,22 +116,22 @@ pub use types::{
 };
 pub use weights::WeightInfo;
 
-/// What a transaction pool is told of an answer by a machine that is not due in the round.
+/// Code for a transaction pool: the machine neither must nor may answer in the round.
 pub const NOT_DUE: u8 = 1;
 
-/// What a transaction pool is told of a second answer, and of a second report.
+/// Code for a transaction pool: the machine already answered, or was already reported.
 pub const ALREADY_ANSWERED: u8 = 2;
 
-/// What a transaction pool is told of roots or proofs that are not those of the slots whose turn it is.
+/// Code for a transaction pool: the roots or proofs are not those of the slots whose turn it is.
 pub const WRONG_SLOTS: u8 = 3;
 
-/// What a transaction pool is told of proofs for which nothing was committed.
+/// Code for a transaction pool: the machine committed nothing in the round.
 pub const NOT_COMMITTED: u8 = 4;
 
-/// What a transaction pool is told of a report of a machine that owes nothing, or still has time.
+/// Code for a transaction pool: the reported machine owes no answer, or still has time.
 pub const NOT_MISSED: u8 = 5;
 
-/// What a transaction pool is told of a report of a proof that still counts.
+/// Code for a transaction pool: the reported proof is still valid.
 pub const NOT_EXPIRED: u8 = 6;
 
 /// Code for a transaction pool: the answer names other randomness than this fork drew.
@@ -175,47 +178,48 @@ pub mod pallet {
     #[pallet::storage_version(STORAGE_VERSION)]
     pub struct Pallet<T>(_);
 
-    /// Needs [`polkadot_sdk::frame_system::AuthorizeCall`] among the runtime's transaction extensions. Accounts are the
-    /// 32 bytes of a public key: a worker key must be able to sign for itself.
+    /// Needs [`polkadot_sdk::frame_system::AuthorizeCall`] among the runtime's transaction extensions.
+    /// Accounts are the 32 bytes of a public key: a worker key must be able to sign for itself.
     #[pallet::config]
     pub trait Config:
         polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>, AccountId: Into<[u8; 32]>>
     {
-        /// What machines claim.
+        /// Claims of machines about their hardware. Implemented by the registry.
         type Machines: HardwareClaims<Self::AccountId>;
 
-        /// Tells whether a machine has anything to lose.
+        /// Bonds of machines: one without a sufficient bond has too little to lose.
         type Bonds: BondInspect;
 
-        /// Punishes machines.
+        /// Receiver of offences. Implemented by the stakes, which slash.
         type Offences: ReportOffence<Self::AccountId>;
 
-        /// Hears of proofs that come and go.
+        /// Listener for new, changed and ended proofs.
         type OnProofChange: OnProofChange;
 
-        /// Tells active time.
+        /// Clock of active time.
         type Clock: ActiveClock;
 
-        /// Tells whether finality is so far behind that no silence can be held against a machine.
+        /// View of finality: while it is stalled, silence is held against no machine.
         type Finality: FinalityLag;
 
-        /// The VRF output of the parent block's author; nothing where it has none. See the head of this crate.
+        /// VRF output of the parent block's author; `None` if the block has none. See the crate's
+        /// documentation.
         type Randomness: Randomness<Option<Self::Hash>, BlockNumberFor<Self>>;
 
-        /// Who decides when machines are challenged, and with what.
+        /// Origin that decides when machines are challenged, and by which parameters.
         type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
 
-        /// Most double rounds that the verification of one slot may take, whatever its class: nearly all of its time. A
-        /// multiple of [`DOUBLE_ROUNDS_PER_UNIT`](crate::DOUBLE_ROUNDS_PER_UNIT).
+        /// Maximum number of double rounds for the verification of one slot of any class; they take nearly
+        /// all of its time. A multiple of [`DOUBLE_ROUNDS_PER_UNIT`](crate::DOUBLE_ROUNDS_PER_UNIT).
         #[pallet::constant]
         type MaxDoubleRounds: Get<u64>;
 
-        /// Most slots that one transaction proves, at least one. The largest must fit a block.
+        /// Maximum number of slots that one transaction proves, at least one. The largest must fit a block.
         #[pallet::constant]
         type MaxSlotsPerProof: Get<u32>;
 
-        /// Most weight that a block spends on rounds, expiries and forgetting, however much it has left. Must be enough
-        /// for one unit of each.
+        /// Maximum weight that a block spends on rounds, expiries and forgetting, however much it has left.
+        /// Must be enough for one unit of each.
         #[pallet::constant]
         type MaxServiceWeight: Get<Weight>;
 
@@ -223,15 +227,15 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// When rounds open, and how long their parts last.
+    /// Schedule of rounds: when they open, and how long their parts last.
     #[pallet::storage]
     pub type CurrentSchedule<T> = StorageValue<_, Schedule, ValueQuery>;
 
-    /// What each class is challenged with, for the rounds of which anything is kept and for those to come.
+    /// Parameters of each class, for live rounds and those to come.
     #[pallet::storage]
     pub type Classes<T> = StorageMap<_, Twox64Concat, HardwareClassId, ClassVersions, ValueQuery>;
 
-    /// The VRF outputs of all blocks, mixed.
+    /// Mixed VRF outputs of all blocks.
     #[pallet::storage]
     pub type Entropy<T> = StorageValue<_, Hash, ValueQuery>;
 
@@ -243,65 +247,65 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastStalledMs<T> = StorageValue<_, Millis, OptionQuery>;
 
-    /// Until when it was drawn whether an audit opens.
+    /// Active time up to which audits have been drawn.
     #[pallet::storage]
     pub type AuditsDrawnUntilMs<T> = StorageValue<_, Millis, ValueQuery>;
 
-    /// When the last audit opened.
+    /// Active time at which the last audit opened.
     #[pallet::storage]
     pub type LastAuditMs<T> = StorageValue<_, Millis, ValueQuery>;
 
-    /// When the last newcomer round opened.
+    /// Active time at which the last newcomer round opened; none before the first.
     #[pallet::storage]
     pub type LastNewcomersMs<T> = StorageValue<_, Millis, OptionQuery>;
 
-    /// The rounds of which anything is kept.
+    /// Live rounds, from the oldest one to the newest.
     #[pallet::storage]
     pub type Rounds<T> = StorageMap<_, Twox64Concat, RoundId, RoundRecord>;
 
-    /// The round that opens next.
+    /// Number of the round that opens next.
     #[pallet::storage]
     pub type NextRound<T> = StorageValue<_, RoundId, ValueQuery>;
 
-    /// The first round whose openings are not drawn.
+    /// First round whose openings are not drawn.
     #[pallet::storage]
     pub type NextDraw<T> = StorageValue<_, RoundId, ValueQuery>;
 
-    /// The oldest round of which anything is kept.
+    /// Oldest live round.
     #[pallet::storage]
     pub type OldestRound<T> = StorageValue<_, RoundId, ValueQuery>;
 
-    /// The audits among the rounds of which anything is kept.
+    /// Audits among the live rounds, the oldest first.
     #[pallet::storage]
     pub type Audits<T> = StorageValue<_, LiveAudits, ValueQuery>;
 
-    /// What machines answered in each round, and who was reported for not doing so.
+    /// Answers of machines in each round, and misses that were reported.
     #[pallet::storage]
     pub type Answers<T> = StorageDoubleMap<_, Twox64Concat, RoundId, Twox64Concat, MachineId, Answer>;
 
-    /// What of a machine was open to an audit when it opened, where that changed before the next audit.
+    /// Exposure of a machine when an audit opened, if it changed before the next audit.
     #[pallet::storage]
     pub type Exposures<T> = StorageDoubleMap<_, Twox64Concat, RoundId, Twox64Concat, MachineId, Exposure>;
 
-    /// The proofs of the machines that ever had one, or lost the right to be a newcomer.
+    /// Proofs of machines that ever had one, or lost the right to a newcomer round.
     #[pallet::storage]
     pub type Proofs<T> = StorageMap<_, Twox64Concat, MachineId, ProofRecord>;
 
-    /// The machines whose next proof expires before an epoch begins, by that epoch.
+    /// Machines whose next proof expires before an epoch begins, by that epoch.
     #[pallet::storage]
     pub type Expiries<T> = StorageDoubleMap<_, Twox64Concat, EpochIndex, Twox64Concat, MachineId, ()>;
 
-    /// The oldest epoch of which expiries may be left.
+    /// Oldest epoch of which expiries may be left.
     #[pallet::storage]
     pub type NextExpiryEpoch<T> = StorageValue<_, EpochIndex, ValueQuery>;
 
-    /// What the chain starts with.
+    /// Genesis state.
     #[pallet::genesis_config]
     #[derive(polkadot_sdk::frame_support::DefaultNoBound)]
     pub struct GenesisConfig<T: Config> {
-        /// When rounds open, and how long their parts last.
+        /// Schedule of rounds.
         pub schedule: Schedule,
-        /// What each class is challenged with; classes must not repeat.
+        /// Parameters of classes; classes must not repeat.
         pub classes: Vec<GenesisChallenge>,
         /// Ties the configuration to its runtime.
         #[serde(skip)]
@@ -336,29 +340,29 @@ pub mod pallet {
         RoundOpened {
             /// The round.
             round: RoundId,
-            /// Whom it is for.
+            /// Kind of the round: which machines it is for.
             kind: RoundKind,
-            /// What the seeds follow from.
+            /// Randomness from which the seeds are derived.
             randomness: Hash,
-            /// Until when some class may commit, in active time.
+            /// Last active time at which any class may commit.
             commits_until_ms: Millis,
         },
         /// The openings of a round were drawn.
         OpeningsDrawn {
             /// The round.
             round: RoundId,
-            /// What the opened lanes follow from.
+            /// Randomness from which the opened lanes are derived.
             randomness: Hash,
-            /// Until when slots can be proven, in active time.
+            /// Last active time at which slots can be proven.
             prove_until_ms: Millis,
         },
-        /// A machine committed.
+        /// A machine committed the roots of its slots.
         Committed {
             /// The round.
             round: RoundId,
             /// The machine.
             machine: MachineId,
-            /// For how many slots.
+            /// Number of slots.
             slots: u8,
         },
         /// A machine proved some of its slots, and others are left.
@@ -367,7 +371,7 @@ pub mod pallet {
             round: RoundId,
             /// The machine.
             machine: MachineId,
-            /// Slots that are proven so far.
+            /// Number of slots that are proven so far.
             proven: u8,
         },
         /// A machine proved all slots that it committed for.
@@ -376,10 +380,10 @@ pub mod pallet {
             round: RoundId,
             /// The machine.
             machine: MachineId,
-            /// How many slots.
+            /// Number of slots.
             slots: u8,
         },
-        /// A machine proved a slot wrongly: the hardware is not what it is said to be.
+        /// A machine gave a wrong proof of a slot: its hardware is not what it claims.
         AnswerWrong {
             /// The round.
             round: RoundId,
@@ -387,45 +391,45 @@ pub mod pallet {
             machine: MachineId,
             /// The slot.
             slot: u8,
-            /// What is wrong with its proof.
+            /// Fault of the proof.
             error: VerifyError,
-            /// What it costs.
+            /// Slash for it.
             slash: SlashId,
         },
-        /// A machine owed an answer and gave none in time; its proof ends. What else it costs is decided at
-        /// the round's end.
+        /// A machine owed an answer and gave none in time; its proof ends. The conclusion of the round
+        /// decides about a slash.
         AnswerMissed {
             /// The round.
             round: RoundId,
             /// The machine.
             machine: MachineId,
         },
-        /// A proof of a machine counts no more.
+        /// A proof of a machine expired.
         ProofExpired {
             /// The machine.
             machine: MachineId,
-            /// Slots that are still proven.
+            /// Number of slots that are still proven.
             proven_slots: u8,
         },
-        /// A class is challenged with other parameters.
+        /// The parameters of a class changed.
         ClassSet {
             /// The class.
             class: HardwareClassId,
             /// The parameters; `None`: machines of the class are not challenged.
             params: Option<ChallengeParams>,
-            /// The first round that they count for.
+            /// First round that uses them.
             from_round: RoundId,
         },
-        /// Rounds open, and their parts last, as it says.
+        /// The schedule of rounds changed.
         ScheduleSet {
             /// The schedule.
             schedule: Schedule,
         },
-        /// A round is over, and what its misses cost was decided.
+        /// A round is over, and the consequence of its misses is decided.
         RoundConcluded {
             /// The round.
             round: RoundId,
-            /// Machines that owed an answer, by whether they gave one.
+            /// Number of machines that owed an answer and gave it, or did not.
             tally: Tally,
             /// Consequence of the misses.
             outcome: RoundOutcome,
@@ -443,29 +447,30 @@ pub mod pallet {
 
     #[pallet::error]
     pub enum Error<T> {
-        /// There is no such round yet.
+        /// The round has not opened yet.
         RoundNotOpen,
-        /// The round was forgotten.
+        /// The round is over and forgotten.
         RoundForgotten,
         /// There is no such machine.
         NoSuchMachine,
         /// The machine neither must nor may answer in the round.
         NotDue,
-        /// The machine's bond does not suffice, so it has too little to lose.
+        /// The machine's bond is too low: it has too little to lose.
         BondInsufficient,
         /// The deadline has passed.
         TooLate,
         /// The openings are not drawn yet.
         OpeningsNotDrawn,
-        /// The machine answered, or was reported.
+        /// The machine already answered, or was already reported.
         AlreadyAnswered,
-        /// The roots are not one for each slot that is due, or the proofs not those of the slots whose turn it is.
+        /// The number of roots is not that of the due slots, or the proofs are not those of the slots whose
+        /// turn it is.
         WrongSlots,
         /// The machine committed nothing in the round.
         NotCommitted,
         /// The machine owes no answer in the round, or still has time.
         NotMissed,
-        /// What the machine has proven still counts.
+        /// The machine has no expired proof.
         NotExpired,
         /// A parameter of the class is out of its range.
         BadParams,
@@ -475,17 +480,17 @@ pub mod pallet {
         VerificationTooLong,
         /// The proof of a slot would be too large.
         ProofTooLarge,
-        /// So few reads that storing the memory would not pay.
+        /// The lanes read so little that storing the memory would not pay.
         TooFewPasses,
         /// The parameters changed too often for the rounds that are open; wait until the oldest is forgotten.
         TooManyVersions,
-        /// A length in the schedule is zero, audits are rarer than the most that may be between them, or a machine that
-        /// answers every audit would not stay proven.
+        /// A length in the schedule is zero, the mean interval of audits is above the maximum, or a machine
+        /// that answers every audit would not stay proven.
         BadSchedule,
-        /// The answer names other randomness than this fork drew for the round or its openings: it answers
-        /// another fork.
+        /// The answer names other randomness than this fork drew for the round or its openings: it was made
+        /// for another fork.
         OtherRandomness,
-        /// Finality was seen stalled since the round opened: nobody can be reported for silence in it.
+        /// Finality was seen stalled since the round opened: no machine can be reported for silence in it.
         FinalityStalled,
     }
 
@@ -528,9 +533,9 @@ pub mod pallet {
     impl<T: Config> Pallet<T> {
         /// Commits one root for each slot that a machine has to answer for.
         ///
-        /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker
-        /// key over what [`commit_message`](assay_primitives::challenge::commit_message) says. Who committed
-        /// must prove. An answer to what another fork asks is refused and costs nothing.
+        /// A general transaction without a fee, authorized by the signature of the machine's worker key over
+        /// [`commit_message`](assay_primitives::challenge::commit_message). A machine that committed must
+        /// prove. An answer to another fork's challenge is refused and costs nothing.
         ///
         /// # Origin
         /// Authorized.
@@ -538,22 +543,22 @@ pub mod pallet {
         /// # Parameters
         /// - `round`: the round and its randomness.
         /// - `machine`: the machine.
-        /// - `roots`: by the numbers of the slots, from zero.
+        /// - `roots`: one for each slot, in the order of the slots' numbers from zero.
         /// - `signature`: by the machine's worker key.
         ///
         /// # Errors
-        /// What a transaction pool is told stands in brackets.
+        /// The code that a transaction pool gets is in brackets.
         /// - [`Error::RoundNotOpen`] (`Future`), [`Error::RoundForgotten`] (`Stale`).
         /// - [`Error::OtherRandomness`] (`Custom(`[`OTHER_RANDOMNESS`](crate::OTHER_RANDOMNESS)`)`).
         /// - [`Error::NoSuchMachine`] (`BadSigner`).
-        /// - [`Error::NotDue`], [`Error::BondInsufficient`]: it neither must nor may answer
+        /// - [`Error::NotDue`], [`Error::BondInsufficient`]: the machine neither must nor may answer
         ///   (`Custom(`[`NOT_DUE`](crate::NOT_DUE)`)`).
         /// - [`Error::TooLate`]: the deadline of its class has passed (`Stale`).
         /// - [`Error::AlreadyAnswered`] (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
         /// - [`Error::WrongSlots`]: there are more or fewer roots than slots
         ///   (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
-        /// - A forged signature, or one over other parameters or another key of the seeds, never gets so far
-        ///   (`BadProof`).
+        /// - A forged signature, or one over other parameters or another key of the seeds, is refused before
+        ///   the call (`BadProof`).
         ///
         /// # Events
         /// - [`Event::Committed`]
@@ -577,10 +582,11 @@ pub mod pallet {
 
         /// Proves some of the slots for which a machine committed.
         ///
-        /// A general transaction that costs no fee: it is authorized by the signature of the machine's worker key over
-        /// what [`prove_message`](assay_primitives::challenge::prove_message) says. Slots are proven in the order of
-        /// their numbers, all at once or in parts. A proof that is wrong in any way counts as an answer, and costs a
-        /// large part of the bond. An answer to what another fork asks is refused and costs nothing.
+        /// A general transaction without a fee, authorized by the signature of the machine's worker key over
+        /// [`prove_message`](assay_primitives::challenge::prove_message). Slots are proven in the order of
+        /// their numbers, all at once or in parts. A proof that is wrong in any way counts as an answer, and
+        /// costs a large part of the bond. An answer to another fork's challenge is refused and costs
+        /// nothing.
         ///
         /// # Origin
         /// Authorized.
@@ -590,20 +596,22 @@ pub mod pallet {
         /// - `opening_randomness`: the randomness of the openings that the proofs answer.
         /// - `machine`: the machine.
         /// - `first_slot`: the first slot that is not proven.
-        /// - `proofs`: of this slot and those behind it; at least one and at most [`Config::MaxSlotsPerProof`].
+        /// - `proofs`: proofs of this slot and those after it; at least one and at most
+        ///   [`Config::MaxSlotsPerProof`].
         /// - `signature`: by the machine's worker key.
         ///
         /// # Errors
-        /// What a transaction pool is told stands in brackets.
+        /// The code that a transaction pool gets is in brackets.
         /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`],
         ///   [`Error::TooLate`] (`Stale`).
         /// - [`Error::OtherRandomness`] (`Custom(`[`OTHER_RANDOMNESS`](crate::OTHER_RANDOMNESS)`)`).
         /// - [`Error::NoSuchMachine`] (`BadSigner`).
         /// - [`Error::NotCommitted`] (`Custom(`[`NOT_COMMITTED`](crate::NOT_COMMITTED)`)`).
         /// - [`Error::AlreadyAnswered`] (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
-        /// - [`Error::WrongSlots`]: it is not the turn of these slots (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
-        /// - A forged signature, or one over other roots, parameters or another key of the seeds, never gets
-        ///   so far (`BadProof`).
+        /// - [`Error::WrongSlots`]: it is not the turn of these slots
+        ///   (`Custom(`[`WRONG_SLOTS`](crate::WRONG_SLOTS)`)`).
+        /// - A forged signature, or one over other roots, parameters or another key of the seeds, is refused
+        ///   before the call (`BadProof`).
         ///
         /// # Events
         /// - [`Event::SlotsProven`], [`Event::MachineProven`] with the last slot, or [`Event::AnswerWrong`].
@@ -632,11 +640,11 @@ pub mod pallet {
         }
 
         /// Reports that a machine owed an answer in a round and gave none in time. Its proof ends. It is
-        /// slashed at the round's end, unless so many were silent, or finality was so far behind, that it may
-        /// not be the machine's fault.
+        /// slashed when the round is concluded, unless at least a third of the machines were silent or
+        /// finality was stalled: then it may not be the machine's fault.
         ///
-        /// As a general transaction it costs no fee, and needs no signature: it is true or not. Nobody earns
-        /// anything by it.
+        /// As a general transaction it costs no fee and needs no signature, because the chain can check it.
+        /// The reporter earns nothing.
         ///
         /// # Origin
         /// Authorized, or signed by anybody.
@@ -646,11 +654,13 @@ pub mod pallet {
         /// - `machine`: the machine.
         ///
         /// # Errors
-        /// What a transaction pool is told stands in brackets.
-        /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`] (`Stale`).
+        /// The code that a transaction pool gets is in brackets.
+        /// - [`Error::RoundNotOpen`], [`Error::OpeningsNotDrawn`] (`Future`), [`Error::RoundForgotten`]
+        ///   (`Stale`).
         /// - [`Error::FinalityStalled`] (`Custom(`[`FINALITY_STALLED`](crate::FINALITY_STALLED)`)`).
         /// - [`Error::NoSuchMachine`] (`BadSigner`).
-        /// - [`Error::NotMissed`]: it owes no answer, or still has time (`Custom(`[`NOT_MISSED`](crate::NOT_MISSED)`)`).
+        /// - [`Error::NotMissed`]: it owes no answer, or still has time
+        ///   (`Custom(`[`NOT_MISSED`](crate::NOT_MISSED)`)`).
         /// - [`Error::AlreadyAnswered`]: it answered, or was reported
         ///   (`Custom(`[`ALREADY_ANSWERED`](crate::ALREADY_ANSWERED)`)`).
         ///
@@ -665,9 +675,9 @@ pub mod pallet {
             Self::do_report_missed(round, machine)
         }
 
-        /// Takes note that a proof of a machine counts no more, before the hook does.
+        /// Removes expired proofs of a machine before the hook does.
         ///
-        /// As a general transaction it costs no fee, and needs no signature: it is true or not.
+        /// As a general transaction it costs no fee and needs no signature, because the chain can check it.
         ///
         /// # Origin
         /// Authorized, or signed by anybody.
@@ -676,7 +686,7 @@ pub mod pallet {
         /// - `machine`: the machine.
         ///
         /// # Errors
-        /// - [`Error::NotExpired`]: what it has proven still counts, or it has proven nothing
+        /// - [`Error::NotExpired`]: its proofs are still valid, or it has none
         ///   (`Custom(`[`NOT_EXPIRED`](crate::NOT_EXPIRED)`)`).
         ///
         /// # Events
@@ -690,7 +700,8 @@ pub mod pallet {
             Self::do_report_expired(machine)
         }
 
-        /// Decides what the machines of a class are challenged with, in the rounds that open from now on.
+        /// Sets the parameters by which the machines of a class are challenged, in rounds that open from now
+        /// on.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -702,7 +713,7 @@ pub mod pallet {
         /// # Errors
         /// - [`Error::BadParams`], [`Error::DeadlineTooLong`], [`Error::VerificationTooLong`],
         ///   [`Error::ProofTooLarge`], [`Error::TooFewPasses`]: the parameters are out of bounds.
-        /// - [`Error::TooManyVersions`]: they changed too often for the rounds that are open.
+        /// - [`Error::TooManyVersions`]: the parameters changed too often for the rounds that are open.
         ///
         /// # Events
         /// - [`Event::ClassSet`]
@@ -717,8 +728,9 @@ pub mod pallet {
             Self::do_set_class(class, params)
         }
 
-        /// Decides when rounds open from now on, and how long their parts last. Rounds that are open keep their times,
-        /// and proofs their expiry. Classes whose deadline is longer than the new time for commits have as long as that.
+        /// Sets when rounds open from now on, and how long their parts last. Open rounds keep their times,
+        /// and proofs their expiry. A class whose deadline is longer than the new time for commits gets that
+        /// time.
         ///
         /// # Origin
         /// [`Config::AdminOrigin`].
@@ -744,7 +756,7 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// Of how many slots a machine holds a proof that counts now.
+        /// Returns the number of slots of which a machine holds a valid proof now.
         pub fn proven_slots_now(machine: MachineId) -> u8 {
             Self::slots_with_proof(machine)
         }

@@ -1,4 +1,4 @@
-//! What machines have proven, and when that counts no more. Nothing else touches the proofs and their expiries.
+//! Proofs of machines, and their expiry. Nothing else writes the proofs and the agenda of expiries.
 
 #[cfg(feature = "runtime-benchmarks")]
 use assay_primitives::machine::MAX_SLOTS;
@@ -13,15 +13,15 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Of how many slots a machine holds a proof that counts now.
+    /// Returns the number of slots of which a machine holds a valid proof now.
     pub(crate) fn slots_with_proof(machine: MachineId) -> u8 {
         Proofs::<T>::get(machine).map_or(0, |record| record.proven_slots(T::Clock::now_ms()))
     }
 
-    /// A machine answered a round for so many slots.
+    /// Adds the proof of a machine that answered a round for this number of slots.
     ///
-    /// The proof is as old as the round: what the machine had in its memory then is all that it shows. Nothing is
-    /// proven by the answer to a round that opened before the machine lost its proof.
+    /// The proof's age counts from the opening of the round: it shows the machine's memory of that time only.
+    /// An answer to a round that opened before the machine lost its proof adds nothing.
     pub(crate) fn add_proof(round: RoundId, machine: MachineId, slots: u8) {
         let Some(opened_at_ms) = Rounds::<T>::get(round).map(|record| record.opened_at_ms) else {
             return;
@@ -32,14 +32,15 @@ impl<T: Config> Pallet<T> {
             return;
         }
         let mut after = before.clone();
-        // A machine with room for a step of every number of slots can go on without those that count no more.
+        // The list has room for one step of each number of slots, so valid steps always fit.
         after.drop_expired(T::Clock::now_ms());
         after.add(ProofStep { slots, expires_at_ms });
         Self::put_proof(machine, &before, after);
         T::OnProofChange::on_proof_change(machine);
     }
 
-    /// A machine answered wrongly, or not at all: only rounds that open from now on can prove it again.
+    /// Ends the proof of a machine that answered wrongly, or not at all. Only rounds that open from now on
+    /// can prove it again.
     pub(crate) fn lose_proof(machine: MachineId) {
         let before = Proofs::<T>::get(machine).unwrap_or_default();
         let after = ProofRecord {
@@ -50,14 +51,14 @@ impl<T: Config> Pallet<T> {
         T::OnProofChange::on_proof_change(machine);
     }
 
-    /// Whether a proof of the machine counts no more and nobody took note of it.
+    /// Returns true if a proof of the machine has expired and is still on record.
     pub(crate) fn has_expired(machine: MachineId) -> bool {
         Proofs::<T>::get(machine)
             .and_then(|record| record.next_expiry_ms())
             .is_some_and(|expires_at_ms| expires_at_ms < T::Clock::now_ms())
     }
 
-    /// Drops the proofs of a machine that count no more.
+    /// Removes the expired proofs of a machine.
     pub(crate) fn expire(machine: MachineId) {
         let Some(before) = Proofs::<T>::get(machine) else {
             return;
@@ -76,7 +77,7 @@ impl<T: Config> Pallet<T> {
         T::OnProofChange::on_proof_change(machine);
     }
 
-    /// Writes a machine's record, and the epoch in which the hook looks at it.
+    /// Writes a machine's record, and the epoch in which the hook visits it.
     fn put_proof(machine: MachineId, before: &ProofRecord, after: ProofRecord) {
         let due_before = before.next_expiry_ms().map(Self::expiry_epoch);
         let due_after = after.next_expiry_ms().map(Self::expiry_epoch);
@@ -91,7 +92,7 @@ impl<T: Config> Pallet<T> {
         Proofs::<T>::insert(machine, after);
     }
 
-    /// The first epoch that begins after a proof has expired.
+    /// Returns the first epoch that begins after a proof has expired.
     pub(crate) fn expiry_epoch(expires_at_ms: Millis) -> EpochIndex {
         let epoch = expires_at_ms
             .checked_div(T::Clock::epoch_duration_ms())

@@ -1,4 +1,4 @@
-//! What must hold of rounds, answers and proofs between any two calls.
+//! Invariants of rounds, answers and proofs between any two calls.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -21,18 +21,18 @@ impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
     /// 1. Rounds are kept from the oldest one on up to the next one, and no others.
-    /// 2. Openings are drawn of the rounds before the cursor, after their commits were closed, and of no others.
-    /// 3. The audits are those of the rounds that are for all.
-    /// 4. Answers are of rounds that are kept. Who committed did so for some slot and has some to prove; nothing was
-    ///    proven, or answered wrongly, before the openings were drawn.
-    /// 5. Exposures are of audits that are kept.
+    /// 2. Exactly the rounds before the cursor have openings, drawn after their commits were closed.
+    /// 3. The list of audits names exactly the rounds of that kind.
+    /// 4. Answers belong to rounds that are kept. A commitment has a slot left to prove; nothing was proven,
+    ///    or answered wrongly, before the openings were drawn.
+    /// 5. Exposures belong to audits that are kept.
     /// 6. Proofs are steps: the more slots, the sooner they expire.
-    /// 7. The hook looks at a machine in the epoch after its next proof expires, and at no other.
-    /// 8. A class's parameters are in their ranges, and count for rising rounds.
-    /// 9. The schedule can be kept.
-    /// 10. Nobody has proofs whom the registry does not know.
-    /// 11. A round counts no more answers and misses than are kept of it, and is concluded only when it is
-    ///     over.
+    /// 7. The agenda has a machine in the epoch after its next proof expires, and in no other.
+    /// 8. A class's parameters are in their ranges, and their first rounds are rising.
+    /// 9. The schedule is valid.
+    /// 10. Every machine with a proof record is in the registry.
+    /// 11. A round's tally counts no more answers and misses than are kept of it, and a round is concluded
+    ///     only when it is over.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let oldest = OldestRound::<T>::get();
         let next = NextRound::<T>::get();
@@ -88,7 +88,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 11
+    /// Checks invariant 11.
     fn try_state_of_tallies(rounds: &BTreeMap<RoundId, RoundRecord>) -> Result<(), TryRuntimeError> {
         for (round, record) in rounds {
             if record.outcome.is_some() {
@@ -115,7 +115,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 4, of one answer.
+    /// Checks invariant 4 of one answer.
     fn try_state_of_answer(record: &RoundRecord, answer: &Answer) -> Result<(), TryRuntimeError> {
         match answer {
             Answer::Committed(commitment) => {
@@ -146,7 +146,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 6, 7, 10
+    /// Checks invariants 6, 7 and 10.
     fn try_state_of_proofs() -> Result<(), TryRuntimeError> {
         let mut expected: Vec<(EpochIndex, MachineId)> = Vec::new();
         for (machine, record) in Proofs::<T>::iter() {
@@ -170,7 +170,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 6, of one machine.
+    /// Checks invariant 6 of one machine.
     fn try_state_of_proof(record: &ProofRecord) -> Result<(), TryRuntimeError> {
         ensure!(
             record.steps.iter().all(|step| step.slots > 0),
@@ -185,7 +185,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 8
+    /// Checks invariant 8.
     fn try_state_of_classes() -> Result<(), TryRuntimeError> {
         for versions in Classes::<T>::iter_values() {
             ensure!(!versions.is_empty(), "8: a class is without versions");

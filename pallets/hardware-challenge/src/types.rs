@@ -1,4 +1,4 @@
-//! What the pallet keeps of rounds, of answers and of proofs, and what governance decides.
+//! Records of rounds, answers and proofs, and the settings that governance decides.
 
 use assay_primitives::{
     challenge::{RoundId, RoundKind},
@@ -13,32 +13,32 @@ use serde::{Deserialize, Serialize};
 
 pub use assay_primitives::challenge::{MASS_SILENCE_PART, RoundOutcome, Tally};
 
-/// Most rounds of which anything is kept at the same time; while there are so many, none opens.
+/// Maximum number of live rounds, of which a record is kept; at this number no further round opens.
 pub const MAX_LIVE_ROUNDS: u32 = 64;
 
-/// Most audits among them: what a change of a machine's free slots may have to look at.
+/// Maximum number of audits among the live rounds. A lookup of a machine's exposure reads one entry for each.
 pub const MAX_LIVE_AUDITS: u32 = 4;
 
-/// Most versions of a class's parameters that are in force for some round at the same time.
+/// Maximum number of versions of a class's parameters that live rounds use at the same time.
 pub const MAX_CLASS_VERSIONS: u32 = 4;
 
-/// Longest encoded proof of one slot, in bytes: 4 KiB.
+/// Maximum length of the encoded proof of one slot, in bytes: 4 KiB.
 pub const MAX_PROOF_BYTES: u64 = 4 * 1_024;
 
-/// Fewest times that the lanes of a slot read its memory over: who stores nothing must recompute more than filling
-/// would have cost.
+/// Minimum number of times that the lanes of a slot read its whole memory: a machine that stores nothing must
+/// then recompute more than filling the memory would have cost.
 pub const MIN_PASSES: u64 = 1;
 
-/// Double rounds of the unit that verifications are weighed in.
+/// Double rounds in one unit of verification weight.
 pub const DOUBLE_ROUNDS_PER_UNIT: u64 = 1_024;
 
-/// The roots of a machine's slots, by their numbers.
+/// Roots of a machine's slots, in the order of the slots' numbers.
 pub type Roots = BoundedVec<Hash, ConstU32<{ MAX_SLOTS as u32 }>>;
 
-/// The audits of which anything is kept, the oldest first.
+/// Audits among the live rounds, the oldest first.
 pub type LiveAudits = BoundedVec<RoundId, ConstU32<MAX_LIVE_AUDITS>>;
 
-/// When rounds open, and how long their parts last; all in milliseconds of active time.
+/// Times at which rounds open, and lengths of their parts; all in milliseconds of active time.
 #[derive(
     Clone,
     Copy,
@@ -55,27 +55,28 @@ pub type LiveAudits = BoundedVec<RoundId, ConstU32<MAX_LIVE_AUDITS>>;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Schedule {
-    /// From one newcomer round to the next.
+    /// Interval between newcomer rounds.
     pub newcomer_interval_ms: Millis,
-    /// From one audit to the next, on average. An audit is as likely in each moment as in any other.
+    /// Mean interval between audits. An audit is equally likely at all times.
     pub mean_audit_interval_ms: Millis,
-    /// After so long without an audit there is one in any case.
+    /// Maximum interval between audits: after it one opens in any case.
     pub max_audit_interval_ms: Millis,
-    /// From a round's opening until no class may commit any more; no class has a later deadline.
+    /// Time from a round's opening to the end of commits; no class has a later deadline.
     pub commit_window_ms: Millis,
-    /// From then on until the openings are drawn, at least. Whoever makes all blocks of that time knows them while
-    /// commits are still taken: a few slots make that unlikely.
+    /// Minimum time from the end of commits to the drawing of the openings. An author that makes all blocks
+    /// of that time knows the openings while commits are still taken: a few slots make that unlikely.
     pub opening_delay_ms: Millis,
-    /// From the drawing of the openings until the last proof must be in a block. The larger the network, the longer:
-    /// blocks must have time to verify everybody.
+    /// Time from the drawing of the openings to the deadline of proofs. A larger network needs a longer one:
+    /// blocks must have time to verify all machines.
     pub prove_window_ms: Millis,
-    /// From then on until missing answers cannot be reported any more, and the round is forgotten.
+    /// Time from the deadline of proofs to the end of reports of missing answers. Then the round is concluded
+    /// and forgotten.
     pub report_window_ms: Millis,
-    /// For how long a proof counts, from the opening of its round.
+    /// Validity of a proof, from the opening of its round.
     pub max_proof_age_ms: Millis,
 }
 
-/// A schedule for networks whose blocks come every few seconds.
+/// Schedule for networks whose blocks come every few seconds.
 impl Default for Schedule {
     fn default() -> Self {
         const MINUTE_MS: Millis = 60 * 1_000;
@@ -93,7 +94,8 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// Whether rounds can be held by it: no length but the delay is zero, and a machine that answers every audit stays proven.
+    /// Returns true if no length except the opening delay is zero, the mean interval of audits is not above
+    /// the maximum, and a machine that answers every audit stays proven.
     pub fn is_valid(&self) -> bool {
         let lengths = [
             self.newcomer_interval_ms,
@@ -114,7 +116,7 @@ impl Schedule {
     }
 }
 
-/// A class and what it is challenged with, as genesis configurations spell it.
+/// Class and its parameters, as genesis configurations spell them.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GenesisChallenge {
@@ -124,140 +126,141 @@ pub struct GenesisChallenge {
     pub params: ChallengeParams,
 }
 
-/// What a class is challenged with from some round on.
+/// Parameters of a class from some round on.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct ClassVersion {
-    /// The first round that it counts for.
+    /// First round that uses them.
     pub from_round: RoundId,
     /// The parameters; `None`: machines of the class cannot be challenged, and so not be proven.
     pub params: Option<ChallengeParams>,
 }
 
-/// Versions of a class's parameters, by the rounds that they count for, rising.
+/// Versions of a class's parameters, in the rising order of their first rounds.
 pub type ClassVersions = BoundedVec<ClassVersion, ConstU32<MAX_CLASS_VERSIONS>>;
 
-/// What opens the lanes of a round.
+/// Openings of a round: the randomness that selects the lanes to prove.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct DrawnOpenings {
-    /// What the lanes follow from.
+    /// Randomness from which the opened lanes are derived.
     pub randomness: Hash,
-    /// When it was drawn.
+    /// Time at which it was drawn.
     pub drawn_at_ms: Millis,
 }
 
-/// A round. Times are active times, and inclusive.
+/// Round. Times are active times, and inclusive.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct RoundRecord {
-    /// Whom it is for.
+    /// Kind of the round: which machines it is for.
     pub kind: RoundKind,
-    /// What the seeds follow from.
+    /// Randomness from which the seeds are derived.
     pub randomness: Hash,
-    /// When it opened.
+    /// Time at which it opened.
     pub opened_at_ms: Millis,
-    /// Until when some class may commit.
+    /// Last time at which any class may commit.
     pub commits_until_ms: Millis,
-    /// The openings are drawn with the randomness of a later block.
+    /// Time after which the openings are drawn: with the randomness of a later block.
     pub draws_after_ms: Millis,
-    /// How long the openings can be proven once they are drawn.
+    /// Time for proofs, from the drawing of the openings.
     pub prove_window_ms: Millis,
-    /// How long missing answers can be reported after that.
+    /// Time for reports of missing answers, from the deadline of proofs.
     pub report_window_ms: Millis,
-    /// The openings, once they are drawn.
+    /// Openings; `None` until they are drawn.
     pub openings: Option<DrawnOpenings>,
-    /// Machines that owed an answer, by what became of them so far.
+    /// Machines that owed an answer, counted by their result so far.
     pub tally: Tally,
-    /// Consequence of the misses; decided once, when none can be reported any more.
+    /// Consequence of the misses; `None` until it is decided, once, when no miss can be reported any more.
     pub outcome: Option<RoundOutcome>,
 }
 
 impl RoundRecord {
-    /// Until when a machine with these parameters may commit.
+    /// Returns the last time at which a machine with these parameters may commit.
     pub fn commit_deadline_ms(&self, params: &ChallengeParams) -> Millis {
         self.opened_at_ms
             .saturating_add(params.deadline_ms)
             .min(self.commits_until_ms)
     }
 
-    /// Until when slots can be proven; `None` before the openings are drawn.
+    /// Returns the last time at which slots can be proven; `None` before the openings are drawn.
     pub fn prove_deadline_ms(&self) -> Option<Millis> {
         self.openings
             .map(|openings| openings.drawn_at_ms.saturating_add(self.prove_window_ms))
     }
 
-    /// Until when missing answers can be reported; `None` before the openings are drawn.
+    /// Returns the last time at which missing answers can be reported; `None` before the openings are drawn.
     pub fn reports_until_ms(&self) -> Option<Millis> {
         self.prove_deadline_ms()
             .map(|deadline| deadline.saturating_add(self.report_window_ms))
     }
 }
 
-/// What a machine committed, and how much of it is proven.
+/// Commitment of a machine in a round, and the part of it that is proven.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct Commitment {
-    /// The worker key that the seeds follow from.
+    /// Worker key from which the seeds are derived.
     pub worker_key: Hash,
-    /// One root for each slot.
+    /// Roots, one for each slot.
     pub roots: Roots,
-    /// Slots that are proven: those with the numbers below.
+    /// Number of proven slots: those with smaller numbers than this.
     pub proven: u8,
-    /// The machine owed an answer before it committed.
+    /// True if the machine owed an answer before it committed.
     pub is_owed: bool,
 }
 
-/// What became of a machine in a round.
+/// Answer of a machine in a round, or its absence.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub enum Answer {
-    /// It committed and has slots to prove.
+    /// The machine committed and has slots left to prove.
     #[codec(index = 0)]
     Committed(Commitment),
-    /// It proved every slot.
+    /// The machine proved every slot.
     #[codec(index = 1)]
     Proven {
-        /// How many.
+        /// Number of slots.
         slots: u8,
     },
-    /// It proved a slot wrongly.
+    /// The machine gave a wrong proof of a slot.
     #[codec(index = 2)]
     Wrong,
-    /// It owed an answer, gave none in time, and was reported.
+    /// The machine owed an answer, gave none in time, and was reported.
     #[codec(index = 3)]
     Missed,
 }
 
-/// Some slots that were proven together.
+/// Slots that were proven together.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct ProofStep {
-    /// How many: those with the numbers below.
+    /// Number of slots: those with smaller numbers than this.
     pub slots: u8,
-    /// When the proof counts no more, in active time.
+    /// Last active time at which the proof is valid.
     pub expires_at_ms: Millis,
 }
 
-/// What is known of a machine that was proven at least once.
+/// Proofs of a machine that was proven at least once, or lost the right to a newcomer round.
 ///
-/// Free slots are those with the lowest numbers, so a slot is proven whenever one with a higher number is, and the
-/// proofs are steps: of the more slots, the older.
+/// Free slots are those with the lowest numbers, so a slot is proven whenever one with a higher number is,
+/// and the proofs are steps: the more slots, the older.
 #[derive(
     Clone, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct ProofRecord {
-    /// Proofs that count or did when the record was last tidied: of falling numbers of slots, and expiring later and
-    /// later.
+    /// Proofs that were valid when the record was last written, in falling numbers of slots and rising times
+    /// of expiry.
     pub steps: BoundedVec<ProofStep, ConstU32<{ MAX_SLOTS as u32 }>>,
-    /// Answers in earlier rounds prove nothing: it gave a wrong answer, or none, when this was the next one to open.
+    /// First round whose answers count. Earlier ones do not: the machine gave a wrong answer, or none, when
+    /// this round was the next to open.
     pub first_round: RoundId,
 }
 
 impl ProofRecord {
-    /// Of how many slots there is a proof that counts at this moment.
+    /// Returns the number of slots with a valid proof at this active time.
     pub fn proven_slots(&self, now_ms: Millis) -> u8 {
         self.steps
             .iter()
@@ -265,12 +268,12 @@ impl ProofRecord {
             .map_or(0, |step| step.slots)
     }
 
-    /// When the next proof expires.
+    /// Returns the time at which the next proof expires.
     pub fn next_expiry_ms(&self) -> Option<Millis> {
         self.steps.first().map(|step| step.expires_at_ms)
     }
 
-    /// Adds a proof, and drops those that it makes pointless. Nothing happens where there is a better one.
+    /// Adds a proof, and drops those that it supersedes. Changes nothing if an existing proof supersedes it.
     pub(crate) fn add(&mut self, new: ProofStep) {
         let is_pointless = |step: &ProofStep, beside: &ProofStep| {
             step.slots <= beside.slots && step.expires_at_ms <= beside.expires_at_ms
@@ -280,11 +283,12 @@ impl ProofRecord {
         }
         self.steps.retain(|step| !is_pointless(step, &new));
         let place = self.steps.partition_point(|step| step.slots > new.slots);
-        // Steps have different numbers of slots, of which there are as many as places: there is always one.
+        // Steps differ in their numbers of slots, and the list has room for every number: the insertion
+        // succeeds.
         let _ = self.steps.try_insert(place, new);
     }
 
-    /// Drops the proofs that count no more. Says whether there were any.
+    /// Drops expired proofs. Returns true if there were any.
     pub(crate) fn drop_expired(&mut self, now_ms: Millis) -> bool {
         let before = self.steps.len();
         self.steps.retain(|step| now_ms <= step.expires_at_ms);

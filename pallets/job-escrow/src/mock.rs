@@ -11,6 +11,7 @@ use assay_primitives::{
     market::{FindError, MachineMatching, MatchingLease, Requirements},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
 };
+pub(crate) use assay_test_support::MockClock;
 use codec::{Decode, Encode, MaxEncodedLen};
 use polkadot_sdk::{
     frame_support::{
@@ -117,7 +118,6 @@ impl pallet_preimage::Config for Test {
 
 // Kept in storage, so that a failing call takes its changes back as it does on a chain.
 parameter_types! {
-    pub(crate) storage NowMs: Millis = 100 * MILLIS_PER_HOUR;
     pub storage Author: Option<AccountId> = Some(AUTHOR);
     pub storage Fee: Permill = Permill::from_percent(5);
     pub(crate) storage FeesNoted: Balance = 0;
@@ -163,25 +163,12 @@ impl pallet_job_escrow::Config for Test {
     type WeightInfo = ();
 }
 
-/// The clock that [`NowMs`] sets.
-pub struct MockClock;
+/// Active time, as [`MockClock`] tells it.
+pub(crate) struct NowMs;
 
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        NowMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        (NowMs::get() / MILLIS_PER_HOUR) as EpochIndex
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        NowMs::set(&now);
+impl NowMs {
+    pub(crate) fn get() -> Millis {
+        MockClock::now_ms()
     }
 }
 
@@ -436,6 +423,8 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> TestExternalities {
+        MockClock::reset();
+        MockClock::set_now_ms(100 * MILLIS_PER_HOUR);
         let mut balances: Vec<_> = [CONSUMER, OTHER_CONSUMER, PROVIDER, WORKER, STRANGER]
             .into_iter()
             .map(|account| (account, ENDOWMENT))
@@ -478,7 +467,7 @@ pub(crate) fn new_test_ext() -> TestExternalities {
 
 /// Lets active time pass.
 pub(crate) fn advance(duration_ms: Millis) {
-    NowMs::set(&(NowMs::get() + duration_ms));
+    MockClock::advance_ms(duration_ms);
 }
 
 /// Notes a manifest and tells its reference.

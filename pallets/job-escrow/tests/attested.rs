@@ -4,18 +4,17 @@
 
 use assay_primitives::{
     attestation::{AttestedSigners, MachineIdentities},
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, WallClock},
+    clock::{MILLIS_PER_HOUR, WallClock},
     job::{JobId, ResultStatement},
-    machine::{HardwareClassId, Location, MachineId},
+    machine::{HardwareClassId, MachineId},
     market::{Requirements, TeeKind},
     money::{ASY, Balance, MICRO_ASY, MILLI_ASY},
-    stake::{BondInspect, BondStanding, OnBondChange},
 };
+use assay_test_support::{MockClock, SufficientBonds, market, worker_account, worker_pair};
 use pallet_attestation::{EXPIRY_SLOT_S, EvidenceId, EvidenceRecord, MachineEvidence, keys_digest};
 use pallet_job_escrow::{
     AssignmentState, AuctionTerms, Error, JobKind, JobOrder, Manifest, Outcome, Verification,
 };
-use pallet_provider_registry::{GenesisHardwareClass, MachineRegistration};
 use polkadot_sdk::{
     frame_support::{
         assert_noop, assert_ok, construct_runtime, derive_impl, parameter_types,
@@ -24,7 +23,7 @@ use polkadot_sdk::{
     },
     frame_system::{self, EnsureRoot, mocking::MockBlock},
     pallet_balances, pallet_preimage,
-    sp_core::{H256, Pair, ed25519, sr25519},
+    sp_core::{H256, Pair, ed25519},
     sp_io::TestExternalities,
     sp_runtime::{
         AccountId32, BuildStorage, DispatchResult, MultiSignature, Permill, traits::IdentityLookup,
@@ -69,7 +68,6 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    pub static NowMs: Millis = 0;
     pub const ServiceWeight: Weight = Weight::from_parts(200_000_000_000, u64::MAX);
     pub const Fee: Permill = Permill::from_percent(5);
     pub const HoldBack: Permill = Permill::from_percent(10);
@@ -84,64 +82,11 @@ impl pallet_preimage::Config for Test {
     type Consideration = ();
 }
 
-/// One clock for both: the chain never stands still.
-pub struct Time;
-
-impl ActiveClock for Time {
-    fn now_ms() -> Millis {
-        NowMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        (NowMs::get() / MILLIS_PER_HOUR) as EpochIndex
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        NowMs::set(now);
-    }
-}
-
-impl WallClock for Time {
-    fn now_s() -> u64 {
-        NOW_S + NowMs::get() / 1_000
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_s(now_s: u64) {
-        NowMs::set((now_s - NOW_S) * 1_000);
-    }
-}
-
-/// Every machine is bonded.
-pub struct Bonds;
-
-impl BondInspect for Bonds {
-    fn standing(_: MachineId) -> BondStanding {
-        BondStanding::Sufficient
-    }
-
-    fn is_settled(_: MachineId) -> bool {
-        false
-    }
-
-    fn has_pending_slash(_: MachineId) -> bool {
-        false
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_bond(_: MachineId) {}
-}
-
 impl pallet_provider_registry::Config for Test {
     type AdminOrigin = EnsureRoot<AccountId>;
     type Attestations = Attestation;
-    type Bonds = Bonds;
-    type Clock = Time;
+    type Bonds = SufficientBonds;
+    type Clock = MockClock;
     type Currency = Balances;
     type HardwareProofs = ();
     type MachineDeposit = ConstU128<ASY>;
@@ -166,7 +111,7 @@ impl pallet_attestation::Config for Test {
     type Offences = ();
     type OnAttestationChange = Registry;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type WallClock = Time;
+    type WallClock = MockClock;
     type WeightInfo = ();
 }
 
@@ -177,7 +122,7 @@ impl pallet_job_escrow::Config for Test {
     type BenchmarkHelper = ();
     type BlockAuthor = ();
     type Bounty = ConstU128<MILLI_ASY>;
-    type Clock = Time;
+    type Clock = MockClock;
     type Currency = Balances;
     type Flywheel = ();
     type HoldBack = HoldBack;
@@ -204,7 +149,8 @@ impl pallet_job_escrow::Config for Test {
 }
 
 fn run(test: impl FnOnce()) {
-    NowMs::set(0);
+    MockClock::reset();
+    MockClock::set_now_s(NOW_S);
     let genesis = RuntimeGenesisConfig {
         balances: pallet_balances::GenesisConfig {
             balances: [PROVIDER, CONSUMER, TREASURY]
@@ -213,14 +159,7 @@ fn run(test: impl FnOnce()) {
             ..Default::default()
         },
         registry: pallet_provider_registry::GenesisConfig {
-            hardware_classes: vec![GenesisHardwareClass {
-                class: CLASS,
-                name: "CPU".into(),
-                vram_mib: 0,
-                cuda_cores: 0,
-                compute_score: 1,
-                stake_per_slot: ASY,
-            }],
+            hardware_classes: vec![market::genesis_class(CLASS, "CPU", 0, 1)],
             ..Default::default()
         },
         ..Default::default()
@@ -228,62 +167,20 @@ fn run(test: impl FnOnce()) {
     let mut externalities = TestExternalities::from(genesis.build_storage().unwrap());
     externalities.execute_with(|| {
         System::set_block_number(1);
-        assert_ok!(Registry::register_provider(
-            RuntimeOrigin::signed(PROVIDER),
-            b"Acme".to_vec().try_into().unwrap()
-        ));
+        market::register_provider::<Test>(&PROVIDER);
         test();
         Registry::do_try_state().unwrap();
         JobEscrow::do_try_state().unwrap();
     });
 }
 
-fn worker(number: u8) -> sr25519::Pair {
-    sr25519::Pair::from_seed(&[number; 32])
-}
-
-fn account_of(number: u8) -> AccountId {
-    worker(number).public().into()
-}
-
-/// An active machine with one slot and this worker's key.
 fn machine_of(number: u8) -> MachineId {
-    let machine = pallet_provider_registry::NextMachineId::<Test>::get();
-    let registration = MachineRegistration {
-        worker_key: account_of(number),
-        sealing_key: [number; 32],
-        class: CLASS,
-        slots: 1,
-        cpu_cores: 64,
-        ram_mib: 65_536,
-        disk_gib: 1_024,
-        upload_mbps: 1_000,
-        download_mbps: 1_000,
-        location: Location::default(),
-        region: b"eu-central".to_vec().try_into().unwrap(),
-        endpoint: b"http://192.0.2.1:4001".to_vec().try_into().unwrap(),
-        ask: ASY,
-    };
-    let agreement = worker(number).sign(&Registry::worker_key_message(&PROVIDER));
-    assert_ok!(Registry::register_machine(
-        RuntimeOrigin::signed(PROVIDER),
-        registration,
-        agreement
-    ));
-    Registry::on_bond_change(machine, BondStanding::Sufficient);
-    machine
+    market::active_machine::<Test>(&PROVIDER, CLASS, number)
 }
 
 /// Gives the machine another worker key and another sealing key.
 fn rotate_keys(machine: MachineId, number: u8, sealing_key: [u8; 32]) {
-    let agreement = worker(number).sign(&Registry::worker_key_message(&PROVIDER));
-    assert_ok!(Registry::rotate_keys(
-        RuntimeOrigin::signed(PROVIDER),
-        machine,
-        account_of(number),
-        sealing_key,
-        agreement
-    ));
+    market::rotate_keys::<Test>(&PROVIDER, machine, number, sealing_key);
 }
 
 /// Writes down evidence for so many hours as it is kept once it was verified, which the pallet's own tests do.
@@ -297,7 +194,7 @@ fn write_evidence(machine: MachineId, kind: TeeKind, hours: u64) {
         workload: H256::zero(),
         keys: keys_digest::<Test>(&identity),
         anchor: 1,
-        expires: ((Time::now_s() + hours * 3_600) / EXPIRY_SLOT_S) as u32,
+        expires: ((MockClock::now_s() + hours * 3_600) / EXPIRY_SLOT_S) as u32,
         deposit: 0,
     };
     let evidence = MachineEvidence {
@@ -332,7 +229,10 @@ fn deploy(machine: MachineId) -> DispatchResult {
 fn run_on(machine: MachineId, number: u8) -> JobId {
     assert_ok!(deploy(machine));
     let job = pallet_job_escrow::NextJobId::<Test>::get() - 1;
-    assert_ok!(JobEscrow::start(RuntimeOrigin::signed(account_of(number)), job));
+    assert_ok!(JobEscrow::start(
+        RuntimeOrigin::signed(worker_account(number)),
+        job
+    ));
     job
 }
 
@@ -348,12 +248,12 @@ fn message(job: JobId, machine: MachineId) -> Vec<u8> {
 }
 
 fn submit(number: u8, job: JobId, signature: impl Into<MultiSignature>) -> DispatchResult {
-    let origin = RuntimeOrigin::signed(account_of(number));
+    let origin = RuntimeOrigin::signed(worker_account(number));
     JobEscrow::submit_attested_result(origin, job, RESULT, signature.into())
 }
 
 fn pass(hours: u64) {
-    NowMs::mutate(|now| *now += hours * MILLIS_PER_HOUR);
+    MockClock::advance_ms(hours * MILLIS_PER_HOUR);
 }
 
 fn wealth(account: AccountId) -> Balance {
@@ -377,13 +277,13 @@ fn an_attested_task_goes_from_order_to_payment() {
             let message = message(job, machine);
             // With another key, of other bytes, and by another scheme.
             for signature in [
-                MultiSignature::from(worker(8).sign(&message)),
-                worker(7).sign(&message[1..]).into(),
+                MultiSignature::from(worker_pair(8).sign(&message)),
+                worker_pair(7).sign(&message[1..]).into(),
                 ed25519::Pair::from_seed(&[7; 32]).sign(&message).into(),
             ] {
                 assert_noop!(submit(7, job, signature), Error::<Test>::BadStatement);
             }
-            assert_ok!(submit(7, job, worker(7).sign(&message)));
+            assert_ok!(submit(7, job, worker_pair(7).sign(&message)));
             let part = pallet_job_escrow::Assignments::<Test>::get(job, machine).unwrap();
             assert!(matches!(
                 part.state,
@@ -407,7 +307,7 @@ fn evidence_ends_and_is_renewed() {
         let machine = machine_of(7);
         write_evidence(machine, TeeKind::Tdx, 1);
         let job = run_on(machine, 7);
-        let signature = worker(7).sign(&message(job, machine));
+        let signature = worker_pair(7).sign(&message(job, machine));
         pass(1);
         assert_eq!(Attestation::attested_keys(machine), None);
         assert_noop!(submit(7, job, signature), Error::<Test>::EvidenceEnded);
@@ -425,7 +325,7 @@ fn rotated_keys_are_attested_anew() {
         let job = run_on(machine, 7);
         rotate_keys(machine, 9, [9; 32]);
         let message = message(job, machine);
-        let (by_old, by_new) = (worker(7).sign(&message), worker(9).sign(&message));
+        let (by_old, by_new) = (worker_pair(7).sign(&message), worker_pair(9).sign(&message));
         assert_noop!(submit(7, job, by_old), Error::<Test>::NotWorker);
         assert_noop!(submit(9, job, by_new), Error::<Test>::EvidenceEnded);
         write_evidence(machine, TeeKind::Tdx, 24);
@@ -455,7 +355,7 @@ fn an_order_is_shown_to_attested_machines_and_taken_by_them() {
             auction
         ));
         let accept = |number, machine| {
-            JobEscrow::accept_request(RuntimeOrigin::signed(account_of(number)), 0, machine)
+            JobEscrow::accept_request(RuntimeOrigin::signed(worker_account(number)), 0, machine)
         };
         assert!(JobEscrow::open_orders(other, None, 10).orders.is_empty());
         assert_noop!(accept(8, other), Error::<Test>::NotAttested);

@@ -1,4 +1,4 @@
-//! The work of the calls.
+//! Logic of the calls, after their origins were checked.
 
 use alloc::vec::Vec;
 
@@ -35,10 +35,10 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// What a worker key signs to agree that it serves a provider: [`WORKER_KEY_CONTEXT`], the chain's genesis
-    /// hash and the 32 bytes of the provider's account, one after the other.
+    /// Returns the message that a worker key signs to agree to serve a provider: [`WORKER_KEY_CONTEXT`], the
+    /// chain's genesis hash and the 32 bytes of the provider's account, concatenated.
     ///
-    /// The genesis hash keeps a signature of a test network from counting on another chain.
+    /// The genesis hash makes a signature of a test network invalid on other chains.
     pub fn worker_key_message(provider: &T::AccountId) -> Vec<u8> {
         let genesis_hash = frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero());
         let provider: [u8; 32] = provider.clone().into();
@@ -100,7 +100,7 @@ impl<T: Config> Pallet<T> {
             !WorkerKeys::<T>::contains_key(&registration.worker_key),
             Error::<T>::WorkerKeyInUse
         );
-        // Last of the checks, because it costs most.
+        // The last check, because it costs most.
         Self::ensure_agreed(&who, &registration.worker_key, worker_signature)?;
 
         provider.machines = provider
@@ -113,7 +113,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Writes a new machine, unproven and with all slots free, and every entry that points to it.
+    /// Writes a new machine, unproven and with all slots free, and all index entries of it.
     ///
     /// `provider` already counts it, and `deposit` is already held.
     pub(crate) fn insert_machine(
@@ -190,7 +190,7 @@ impl<T: Config> Pallet<T> {
         );
         Self::ensure_agreed(&who, &worker_key, worker_signature)?;
 
-        // A key that stays must keep its account, and with it the nonce.
+        // A key that stays must keep its account, and with it its nonce.
         if worker_key != record.worker_key {
             WorkerKeyBook::<T>::free(&record.worker_key);
             WorkerKeyBook::<T>::assign(&worker_key, machine);
@@ -198,7 +198,7 @@ impl<T: Config> Pallet<T> {
         }
         record.sealing_key = sealing_key;
         MachineBook::<T>::put(machine, &mut record);
-        // Evidence for the old keys counts no more.
+        // Evidence for the old keys is not valid any more.
         Self::on_attestation_change(machine);
         Self::deposit_event(Event::KeysRotated {
             machine,
@@ -250,10 +250,11 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Returns true where `resume` is the worker key's, for a machine that missed a start, and would succeed.
+    /// Returns true if the worker key signed `resume` for a machine that missed a start, and the call would
+    /// succeed.
     ///
-    /// Each of these calls undoes one missed start, which took an order that somebody paid for: they need no
-    /// fee to be few.
+    /// Each of these calls undoes one missed start, and a missed start needs an order that a consumer paid
+    /// for: so their number is limited without a fee.
     pub(crate) fn is_return_after_missed_start(origin: &OriginFor<T>, machine: MachineId) -> bool {
         ensure_signed(origin.clone()).is_ok_and(|who| {
             Machines::<T>::get(machine).is_some_and(|record| {
@@ -308,7 +309,7 @@ impl<T: Config> Pallet<T> {
         let new_terms = terms != record.terms;
         if new_terms {
             record.terms = terms;
-            // The stakes ask for the class's stake when they tell whether the bond suffices.
+            // Written first: the stakes read the class's stake from the record below.
             MachineBook::<T>::put(machine, &mut record);
             Self::deposit_event(Event::MachineTermsUpdated {
                 machine,
@@ -322,7 +323,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Writes an entry of the catalogue and the one by which its name finds it.
+    /// Writes an entry of the catalogue and the index entry of its name.
     pub(crate) fn put_class(class: HardwareClassId, record: HardwareClassRecord) -> Result<(), Error<T>> {
         ensure!(types::is_class_name(&record.name), Error::<T>::BadClassName);
         ensure!(
@@ -341,7 +342,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Whether a worker key signed that it serves the provider.
+    /// Verifies that a worker key signed its agreement to serve the provider.
     fn ensure_agreed(
         provider: &T::AccountId,
         worker_key: &T::AccountId,
@@ -355,7 +356,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Changes what a machine of `who`'s says to the market; its status stays.
+    /// Changes the offer of a machine that belongs to `who`; its status stays.
     fn update_offer(
         who: &T::AccountId,
         machine: MachineId,
@@ -371,14 +372,14 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The machine, which must belong to `who`.
+    /// Returns the record of a machine that belongs to `who`.
     fn machine_of(who: &T::AccountId, machine: MachineId) -> Result<MachineRecordOf<T>, Error<T>> {
         let record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
         ensure!(record.provider == *who, Error::<T>::NotProvider);
         Ok(record)
     }
 
-    /// The machine, of which `who` must be the provider or the worker key.
+    /// Returns the record of a machine whose provider or worker key is `who`.
     fn machine_run_by(who: &T::AccountId, machine: MachineId) -> Result<MachineRecordOf<T>, Error<T>> {
         let record = Machines::<T>::get(machine).ok_or(Error::<T>::NoSuchMachine)?;
         ensure!(

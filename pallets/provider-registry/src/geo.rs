@@ -1,34 +1,35 @@
-//! How far apart two places are.
+//! Distance between two places.
 //!
-//! The distance runs along the great circle of a sphere with the Earth's mean radius. The Earth is flattened, so
-//! the way along the real ground differs by up to about half a percent. That is below what a choice of machines
-//! by distance cares about.
+//! The distance runs along the great circle of a sphere with the Earth's mean radius. The Earth is flattened,
+//! so the way along the real ground differs by up to about half a percent. That is below what a choice of
+//! machines by distance cares about.
 //!
 //! # Why fixed point
 //!
-//! All nodes must agree on a distance to the bit, whether they run the runtime as WebAssembly or natively. Sines
-//! of floating-point numbers come from a mathematics library and differ between libraries and compilers. Here
-//! every number is an integer: a real number `x` is held as `x · 2^62` (Q62 below) in a `u128`, a square as
-//! `x² · 2^124` (Q124). Nothing here can panic: locations that are not on the Earth are moved to the nearest
-//! latitude and longitude that are, and the arithmetic saturates, though no value comes near the end of its type.
+//! All nodes must agree on a distance to the bit, whether they run the runtime as WebAssembly or natively.
+//! Sines of floating-point numbers come from a mathematics library and differ between libraries and
+//! compilers. Here every number is an integer: a real number `x` is held as `x · 2^62` (Q62 below) in a
+//! `u128`, a square as `x² · 2^124` (Q124). Nothing here can panic: locations that are not on the Earth are
+//! moved to the nearest latitude and longitude that are, and the arithmetic saturates, though no value comes
+//! near the end of its type.
 //!
 //! # How
 //!
-//! The haversine formula, `sin²(c/2) = sin²(Δφ/2) + cos φ₁ · cos φ₂ · sin²(Δλ/2)`, keeps its precision for places
-//! that are metres apart, but loses it near the antipode, where the sine of `c/2` is flat. So pairs more than a
-//! quarter turn apart are measured from the antipode of one of them, which is exact in micro-degrees, and taken
-//! off the half turn. The inverse sine then never sees more than `1/√2`, where its series converges fast. The
-//! series have a fixed number of terms: a call evaluates at most six sines, one inverse sine and two square
-//! roots, whatever it is given.
+//! The haversine formula, `sin²(c/2) = sin²(Δφ/2) + cos φ₁ · cos φ₂ · sin²(Δλ/2)`, keeps its precision for
+//! places that are metres apart, but loses it near the antipode, where the sine of `c/2` is flat. So pairs
+//! more than a quarter turn apart are measured from the antipode of one of them, which is exact in
+//! micro-degrees, and taken off the half turn. The inverse sine then never sees more than `1/√2`, where its
+//! series converges fast. The series have a fixed number of terms: a call evaluates at most six sines, one
+//! inverse sine and two square roots, whatever it is given.
 //!
 //! # Accuracy
 //!
-//! Before it is rounded to whole metres, the distance is within 0.01 mm of the exact one on the sphere, all over
-//! the globe; so the result is the exact distance rounded to the nearest metre, or its other neighbour where the
-//! exact one lies within 0.01 mm of the middle of two. The tests compare with distances computed to 50 digits,
-//! and for thousands of random pairs (anywhere, close together, nearly antipodal, near a pole) with two formulas
-//! in `f64`: the haversine, and a form of the inverse tangent that is precise at every distance and shares no
-//! step with the code here.
+//! Before it is rounded to whole metres, the distance is within 0.01 mm of the exact one on the sphere, all
+//! over the globe; so the result is the exact distance rounded to the nearest metre, or its other neighbour
+//! where the exact one lies within 0.01 mm of the middle of two. The tests compare with distances computed to
+//! 50 digits, and for thousands of random pairs (anywhere, close together, nearly antipodal, near a pole)
+//! with two formulas in `f64`: the haversine, and a form of the inverse tangent that is precise at every
+//! distance and shares no step with the code here.
 
 use assay_primitives::machine::Location;
 
@@ -62,18 +63,19 @@ const FULL_TURN_MICRODEGREES: u32 = 360_000_000;
 /// Twice the Earth's mean radius of 6,371,008.8 m (IUGG), in decimetres.
 const EARTH_DIAMETER_DM: u128 = 127_420_176;
 
-/// Terms of the sine's series after the first. The next one is below one unit of Q62 up to a quarter turn. Fewer
-/// than eight miss the accuracy that the module states.
+/// Terms of the sine's series after the first. The next one is below one unit of Q62 up to a quarter turn.
+/// Fewer than eight miss the accuracy that the module states.
 const SINE_TERMS: u128 = 11;
 
-/// Terms of the inverse sine's series after the first. The rest of the series adds at most 3 µm on the ground;
-/// four terms fewer make that 57 µm.
+/// Terms of the inverse sine's series after the first. The rest of the series adds at most 3 µm on the
+/// ground; four terms fewer make that 57 µm.
 const ARCSINE_TERMS: u128 = 32;
 
 /// Distance between two places along the ground, in metres, rounded to the nearest.
 ///
 /// Symmetric, zero for a place and itself (a pole at two longitudes and the 180° meridian from both sides
-/// included), and at most 20,015,114, the way to the antipode. Angles out of range count as the nearest in range.
+/// included), and at most 20,015,114, the way to the antipode. Angles out of range count as the nearest in
+/// range.
 pub(crate) fn distance_m(from: Location, to: Location) -> u32 {
     const DECIMETRES_PER_METRE: u128 = 10;
 
@@ -113,8 +115,8 @@ fn half_angle(from: Location, to: Location) -> u128 {
     QUARTER_TURN.saturating_sub(arcsine(squared_sine.isqrt()))
 }
 
-/// Squared sine, in Q124, of half of the angle between two places that lie `northing` and `easting` micro-degrees
-/// apart, where `narrowing` is the geometric mean of the cosines of their latitudes.
+/// Squared sine, in Q124, of half of the angle between two places that lie `northing` and `easting`
+/// micro-degrees apart, where `narrowing` is the geometric mean of the cosines of their latitudes.
 fn haversine(northing: u32, easting: u32, narrowing: u128) -> u128 {
     let along_meridian = sine_of_half(northing);
     let along_parallel = multiply(sine_of_half(easting), narrowing);
@@ -159,7 +161,8 @@ fn arcsine(sine: u128) -> u128 {
     multiply(sine, series)
 }
 
-/// Product of two Q62 numbers, rounded down. Each is below 4 here, so the product of the integers is below 2^128.
+/// Product of two Q62 numbers, rounded down. Each is below 4 here, so the product of the integers is below
+/// 2^128.
 fn multiply(left: u128, right: u128) -> u128 {
     left.saturating_mul(right) >> FRACTION_BITS
 }
@@ -198,7 +201,8 @@ mod tests {
         f64::from(microdegrees) * PI / 180e6
     }
 
-    /// Difference of the longitudes in radians; subtracted as integers, so that close pairs keep their digits.
+    /// Difference of the longitudes in radians; subtracted as integers, so that close pairs keep their
+    /// digits.
     fn easting_radians(from: Location, to: Location) -> f64 {
         radians(to.longitude_microdegrees - from.longitude_microdegrees)
     }
@@ -280,7 +284,8 @@ mod tests {
         Ok(())
     }
 
-    /// The distances were computed to 50 digits from the vectors to the two places, and stand here to the millimetre.
+    /// The distances were computed to 50 digits from the vectors to the two places, and stand here to the
+    /// millimetre.
     #[test]
     fn distance_between_cities_works() {
         let new_york = at(40_712_800, -74_006_000);

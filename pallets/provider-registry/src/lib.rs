@@ -1,27 +1,28 @@
-//! Who offers which hardware, where, and at what price.
+//! Registry of providers and their machines: hardware, location, price and status, and the search among them.
 //!
-//! An account becomes a provider, registers machines, and each machine walks through the states of
-//! [`MachineStatus`](assay_primitives::machine::MachineStatus). Other pallets see machines only through the
-//! traits of `assay_primitives`: they read them ([`MachineInspect`](assay_primitives::machine::MachineInspect)),
-//! take and give back slots ([`MachineLease`](assay_primitives::machine::MachineLease)) and tell whether a bond
-//! suffices ([`OnBondChange`](assay_primitives::machine::OnBondChange)).
+//! An account becomes a provider and registers machines, each with a
+//! [`MachineStatus`](assay_primitives::machine::MachineStatus). Other pallets use machines only through the
+//! traits of `assay_primitives`: they read them
+//! ([`MachineInspect`](assay_primitives::machine::MachineInspect)), take and give back slots
+//! ([`MachineLease`](assay_primitives::machine::MachineLease)) and report changes of a bond
+//! ([`OnBondChange`](assay_primitives::stake::OnBondChange)).
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. One function ([`Pallet::set_status`]) owns every change of status, and with it what the machine weighs in
-//!    the emission and whether its worker key is taken.
-//! 2. A worker key serves one machine, and only with its own signature: nobody can register a key of somebody
-//!    else's. While it does, its account exists whatever it owns.
-//! 3. A deposit is held for as long as the bytes it pays for exist. A retired machine's record stays while
-//!    anything is held for the machine by the stakes, so that it is known whose it is, and until the last
-//!    epoch in which it was in the market or leased is closed, so that nobody erases a failure by leaving. It
-//!    goes with its deposit in the moment the last planck is withdrawn, or with `refresh_machine`; that of a
-//!    machine that never was in the market goes at once.
-//! 4. A change of the catalogue is O(1): machines keep a copy of what their class asks and is worth
-//!    ([`ClassTerms`]), which anybody may bring up to date, machine by machine, with `refresh_machine`.
-//! 5. The best offers are found without looking at the others: [`Offers`] is in the order in which the market shows
-//!    machines, holds what can be had and nothing else, and a change of status, free slots, ask or uptime costs it
-//!    four writes at most.
+//! 1. One function ([`Pallet::set_status`]) makes every change of status, and updates the machine's weight in
+//!    the emission and the use of its worker key with it.
+//! 2. A worker key serves one machine, and only with its own signature: nobody can register somebody else's
+//!    key. While it serves, its account exists whatever it owns.
+//! 3. A deposit is held for as long as the bytes that it pays for exist. A retired machine's record stays
+//!    while the stakes hold anything for the machine, because it names the owner, and until the last epoch in
+//!    which the machine was in the market or leased is closed, so that no provider erases a failure by
+//!    leaving. Record and deposit go when the last planck is withdrawn, or with `refresh_machine`; the record
+//!    of a machine that never was in the market goes at once.
+//! 4. A change of the catalogue is O(1): machines keep a copy of their class's stake and score
+//!    ([`ClassTerms`]), which anybody may update, machine by machine, with `refresh_machine`.
+//! 5. A search finds the best offers without reading the others: [`Offers`] is in the order in which the
+//!    market shows machines and contains only those on offer. A change of status, free slots, ask or uptime
+//!    costs four writes at most.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -95,54 +96,54 @@ pub mod pallet {
     pub trait Config:
         polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>, AccountId: Into<[u8; 32]>>
     {
-        /// The money that deposits are held in.
+        /// Currency of deposits.
         type Currency: fungible::hold::Mutate<Self::AccountId, Reason = Self::RuntimeHoldReason>
             + fungible::Inspect<Self::AccountId, Balance = Balance>;
 
-        /// The runtime's reasons of holds.
+        /// Hold reasons of the runtime.
         type RuntimeHoldReason: From<HoldReason>;
 
-        /// Who keeps the hardware class catalogue.
+        /// Origin that maintains the hardware class catalogue.
         type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
 
-        /// Tells when a machine was registered.
+        /// Clock of active time and epochs.
         type Clock: ActiveClock;
 
-        /// Tells whether a machine's bond suffices.
+        /// Bonds of machines.
         type Bonds: BondInspect;
 
-        /// Tells whether a machine's hardware is proven.
+        /// Proofs of machines' hardware. It is informed before a machine's exposure to challenges changes.
         type HardwareProofs: HardwareProofs;
 
-        /// Tells which TEEs a machine has evidence of.
+        /// Evidence of machines' TEEs.
         type Attestations: Attestations;
 
-        /// Hears what each machine may earn.
+        /// Listener for each machine's weight in the emission.
         type RewardWeights: RewardWeights;
 
-        /// Hears of machines whose records are gone.
+        /// Listener for machines whose records are removed.
         type OnMachineRemoved: OnMachineRemoved;
 
         /// Plancks held for a provider's record. Covers one storage item of at most
-        /// `ProviderRecord::max_encoded_len()` bytes. A change counts for later registrations only.
+        /// `ProviderRecord::max_encoded_len()` bytes. A change applies to later registrations only.
         #[pallet::constant]
         type ProviderDeposit: Get<Balance>;
 
         /// Plancks held for a machine. Covers its record, the entry and the account of its worker key, its
-        /// entry among the provider's machines, its two entries among the offers, and what other pallets keep
-        /// of each machine. A change counts for later registrations only.
+        /// entry among the provider's machines, its two entries among the offers, and the records of other
+        /// pallets about it. A change applies to later registrations only.
         #[pallet::constant]
         type MachineDeposit: Get<Balance>;
 
         /// Milliseconds of active time between the announcement of a higher ask and its validity. At least
-        /// [`MIN_ASK_RAISE_DELAY_MS`], so that an order that is under way finds the ask that its consumer
-        /// saw, and at most [`MAX_ASK_RAISE_DELAY_MS`], for as long as which a machine may be shown in a
-        /// lower place than it has.
+        /// [`MIN_ASK_RAISE_DELAY_MS`], so that an order that is under way still finds the ask that its
+        /// consumer saw. At most [`MAX_ASK_RAISE_DELAY_MS`]: during the delay a search ranks the machine
+        /// lower than its valid ask.
         #[pallet::constant]
         type AskRaiseDelayMs: Get<Millis>;
 
-        /// Least plancks to be bonded for each point of a slot's compute score, whatever its class asks: what
-        /// the cheapest weight in the emission costs to bond. A raise takes no machine out of the market by
+        /// Minimum plancks to be bonded for each point of a slot's compute score, whatever its class asks:
+        /// the bond of the cheapest weight in the emission. A raise takes no machine out of the market by
         /// itself: [`Pallet::refresh_machine`] does, machine by machine.
         #[pallet::constant]
         type BondPerPoint: Get<Balance>;
@@ -151,54 +152,55 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// Why this pallet holds plancks.
+    /// Reasons for which this pallet holds plancks.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// For the record of a provider.
+        /// Deposit for the record of a provider.
         #[codec(index = 0)]
         ProviderDeposit,
-        /// For the records of machines.
+        /// Deposit for the records of machines.
         #[codec(index = 1)]
         MachineDeposit,
     }
 
-    /// The catalogue; at most [`crate::MAX_HARDWARE_CLASSES`]. Entries change but never go: machines name them.
+    /// Catalogue of hardware classes; at most [`crate::MAX_HARDWARE_CLASSES`]. Entries change but are never
+    /// removed: machines refer to them.
     #[pallet::storage]
     pub type HardwareClasses<T> = CountedStorageMap<_, Twox64Concat, HardwareClassId, HardwareClassRecord>;
 
-    /// The entry of the catalogue that has a name.
+    /// Hardware class with a name.
     #[pallet::storage]
     pub type HardwareClassIds<T> = StorageMap<_, Blake2_128Concat, ClassName, HardwareClassId>;
 
-    /// Every provider.
+    /// Providers.
     #[pallet::storage]
     pub type Providers<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, ProviderRecord>;
 
-    /// Every machine, retired ones as long as something is bonded for them.
+    /// Machines; retired ones until nothing ties them to the stakes and their last epoch is closed.
     #[pallet::storage]
     pub type Machines<T: Config> = StorageMap<_, Twox64Concat, MachineId, MachineRecordOf<T>>;
 
-    /// The identifier that the next machine gets.
+    /// Identifier of the next machine.
     #[pallet::storage]
     pub type NextMachineId<T> = StorageValue<_, MachineId, ValueQuery>;
 
-    /// The machine that a worker key acts for. Machines that are retired have none.
+    /// Machine that a worker key acts for. Retired machines have none.
     #[pallet::storage]
     pub type WorkerKeys<T: Config> = StorageMap<_, Blake2_128Concat, T::AccountId, MachineId>;
 
-    /// The machines of each provider, for readers outside; no call or hook iterates it.
+    /// Machines of each provider, for readers outside; no call or hook iterates it.
     #[pallet::storage]
     pub type MachinesByProvider<T: Config> =
         StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Twox64Concat, MachineId, ()>;
 
-    /// Machines that can be had, in the order in which the market shows them; see [`crate::OfferKey`].
+    /// Machines on offer, in the order in which the market shows them; see [`crate::OfferKey`].
     ///
-    /// The keys are not hashed: their order is the point. Nobody can make the trie lopsided by choosing them, since
-    /// the parts that a provider chooses are at most 32 bytes, each for a deposit.
+    /// The keys are not hashed, because searches use their order. Nobody can unbalance the trie by choosing
+    /// keys: the parts that a provider chooses are at most 32 bytes, each for a deposit.
     #[pallet::storage]
     pub type Offers<T> = StorageMap<_, Identity, OfferKey, ()>;
 
-    /// What the chain starts with.
+    /// Genesis state.
     #[pallet::genesis_config]
     #[derive(polkadot_sdk::frame_support::DefaultNoBound)]
     pub struct GenesisConfig<T: Config> {
@@ -245,12 +247,12 @@ pub mod pallet {
             /// The account.
             provider: T::AccountId,
         },
-        /// A provider gave up being one and has its deposit back.
+        /// A provider deregistered and got its deposit back.
         ProviderDeregistered {
             /// The account.
             provider: T::AccountId,
         },
-        /// A machine joined. It is unproven.
+        /// A machine was registered. It is unproven.
         MachineRegistered {
             /// The machine.
             machine: MachineId,
@@ -258,28 +260,28 @@ pub mod pallet {
             provider: T::AccountId,
             /// Its hardware class.
             class: HardwareClassId,
-            /// The slots it offers.
+            /// Number of slots that it offers.
             slots: u8,
         },
-        /// A machine asks another price; running jobs keep theirs.
+        /// A machine's ask changed; running jobs keep their price.
         AskUpdated {
             /// The machine.
             machine: MachineId,
             /// Plancks per slot-hour of active time.
             ask: Balance,
-            /// Active time from which on it holds: now where it was cut.
+            /// Active time from which on it is valid: now if the ask was cut.
             from_ms: Millis,
         },
-        /// A machine's worker is reached at another URL.
+        /// The URL of a machine's worker changed.
         EndpointUpdated {
             /// The machine.
             machine: MachineId,
         },
-        /// A machine has other keys. What was sealed to the old one stays readable by who had it.
+        /// A machine's keys changed. Holders of the old sealing key can still read what was sealed to it.
         KeysRotated {
             /// The machine.
             machine: MachineId,
-            /// The hot key that acts for it from now on.
+            /// Hot key that acts for it from now on.
             worker_key: T::AccountId,
             /// X25519 key that consumers encrypt to from now on.
             sealing_key: [u8; 32],
@@ -295,9 +297,9 @@ pub mod pallet {
         MachineStatusChanged {
             /// The machine.
             machine: MachineId,
-            /// What it was.
+            /// Status before.
             from: MachineStatus,
-            /// What it is now.
+            /// Status now.
             to: MachineStatus,
         },
         /// The record of a retired machine is gone and its deposit is back with the provider.
@@ -307,7 +309,7 @@ pub mod pallet {
             /// Its owner.
             provider: T::AccountId,
         },
-        /// A machine took over what the catalogue says of its class now.
+        /// A machine took over the present terms of its class.
         MachineTermsUpdated {
             /// The machine.
             machine: MachineId,
@@ -316,22 +318,22 @@ pub mod pallet {
             /// Plancks to be bonded for each slot.
             stake_per_slot: Balance,
         },
-        /// Slots of a machine were taken.
+        /// Slots of a machine were leased.
         SlotsLeased {
             /// The machine.
             machine: MachineId,
-            /// Slots taken.
+            /// Number of slots leased.
             slots: u8,
-            /// Slots that are still free.
+            /// Number of slots that are still free.
             free_slots: u8,
         },
-        /// Slots of a machine were given back.
+        /// Slots of a machine were released.
         SlotsReleased {
             /// The machine.
             machine: MachineId,
-            /// Slots given back.
+            /// Number of slots released.
             slots: u8,
-            /// Slots that are free now.
+            /// Number of slots that are free now.
             free_slots: u8,
             /// End of the lease, which the machine's record counts.
             end: LeaseEnd,
@@ -359,7 +361,7 @@ pub mod pallet {
         NotProviderOrWorker,
         /// A provider's name must not be empty.
         EmptyName,
-        /// A class name is of `A` to `Z`, digits and `_`, and not empty.
+        /// A class name consists of `A` to `Z`, digits and `_`, and is not empty.
         BadClassName,
         /// Another hardware class has that name.
         ClassNameTaken,
@@ -371,7 +373,7 @@ pub mod pallet {
         BadSlots,
         /// The location's angles are out of range.
         NotOnEarth,
-        /// A region code is of `a` to `z`, digits and `-`, and not empty.
+        /// A region code consists of `a` to `z`, digits and `-`, and is not empty.
         BadRegion,
         /// An endpoint is a URL of printable ASCII that starts with `http://` or `https://`.
         BadEndpoint,
@@ -379,7 +381,7 @@ pub mod pallet {
         AskIsZero,
         /// The worker key serves a machine already.
         WorkerKeyInUse,
-        /// The worker key did not sign that it serves this provider on this chain.
+        /// The worker key did not sign its agreement to serve this provider on this chain.
         BadWorkerSignature,
         /// The machine is retired.
         MachineRetired,
@@ -391,7 +393,7 @@ pub mod pallet {
         NotSuspendable,
         /// The machine's bond does not suffice.
         BondTooLow,
-        /// The machine owes a part of a slash; pay its debts.
+        /// The machine is in debt for a slash; pay its debts.
         InDebt,
         /// A slash of the machine is pending; wait until it is applied or cancelled.
         SlashPending,
@@ -399,15 +401,15 @@ pub mod pallet {
         MachineCondemned,
         /// The machine has fewer free slots than that.
         TooFewFreeSlots,
-        /// More slots would be given back than are leased.
+        /// The call would release more slots than are leased.
         SlotsNotLeased,
-        /// Some slot of the machine is leased.
+        /// A slot of the machine is leased.
         SlotsLeased,
-        /// The machine already is as its class, bond and proofs say.
+        /// The machine already matches its class, bond and proofs.
         NothingToRefresh,
         /// The proof of the machine's hardware is too old.
         ProofTooOld,
-        /// The class asks for less stake than the least for its compute score.
+        /// The class asks for less stake than the minimum for its compute score.
         StakeTooLow,
     }
 
@@ -431,8 +433,9 @@ pub mod pallet {
         /// Makes the signer a provider.
         ///
         /// - Origin: signed. [`Config::ProviderDeposit`] is held.
-        /// - Parameters: `name`: what it calls itself.
-        /// - Errors: [`Error::AlreadyProvider`], [`Error::EmptyName`], the currency's where the deposit is not there.
+        /// - Parameters: `name`: the name that the provider gives itself.
+        /// - Errors: [`Error::AlreadyProvider`], [`Error::EmptyName`], the currency's if the account lacks
+        ///   the deposit.
         /// - Events: [`Event::ProviderRegistered`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::register_provider())]
@@ -441,13 +444,15 @@ pub mod pallet {
             Self::do_register_provider(who, name)
         }
 
-        /// Registers a machine of the signer. It is unproven until its bond suffices and its hardware is proven.
+        /// Registers a machine of the signer. It is unproven until its bond suffices and its hardware is
+        /// proven.
         ///
         /// - Origin: signed by a provider. [`Config::MachineDeposit`] is held.
-        /// - Parameters: `registration`: what the machine is; `worker_signature`: the worker key's sr25519
-        ///   signature of [`Pallet::worker_key_message`], by which it agrees to serve this provider.
+        /// - Parameters: `registration`: description of the machine; `worker_signature`: the worker key's
+        ///   sr25519 signature of [`Pallet::worker_key_message`], by which it agrees to serve this provider.
         /// - Errors: [`Error::NoSuchProvider`]; one for each bad field of the registration;
-        ///   [`Error::WorkerKeyInUse`], [`Error::BadWorkerSignature`]; the currency's where the deposit is not there.
+        ///   [`Error::WorkerKeyInUse`], [`Error::BadWorkerSignature`]; the currency's if the account lacks
+        ///   the deposit.
         /// - Events: [`Event::MachineRegistered`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::register_machine())]
@@ -460,15 +465,16 @@ pub mod pallet {
             Self::do_register_machine(who, registration, &worker_signature)
         }
 
-        /// Changes what a machine asks. Running jobs keep the price they were given.
+        /// Changes a machine's ask. Running jobs keep their price.
         ///
-        /// A cut holds at once. A raise holds [`Config::AskRaiseDelayMs`] later, so that nobody can set it in
-        /// front of an order that was sent already; it takes the place of one that was announced before and
-        /// does not hold yet.
+        /// A cut is valid at once. A raise is valid [`Config::AskRaiseDelayMs`] later, so that a provider
+        /// cannot raise the price of an order that is already under way; it replaces an announced raise that
+        /// is not valid yet.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `ask`: plancks per slot-hour of active time, above zero.
-        /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`], [`Error::AskIsZero`].
+        /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
+        ///   [`Error::AskIsZero`].
         /// - Events: [`Event::AskUpdated`].
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::update_ask())]
@@ -495,13 +501,13 @@ pub mod pallet {
             Self::do_update_endpoint(who, machine, endpoint)
         }
 
-        /// Gives a machine other keys: after a leak, or when its disk is replaced. Jobs go on, and what the machine
-        /// did or owes stays its own.
+        /// Changes a machine's keys: after a leak, or when its disk is replaced. Jobs go on, and the machine
+        /// keeps its record, debts and slashes.
         ///
         /// - Origin: signed by the machine's provider.
-        /// - Parameters: `machine`; `worker_key`: the hot key that will act for it, the present one or one that
-        ///   serves no machine; `sealing_key`: the X25519 key that consumers will encrypt to; `worker_signature`:
-        ///   the worker key's sr25519 signature of [`Pallet::worker_key_message`].
+        /// - Parameters: `machine`; `worker_key`: the hot key that will act for it, the present one or one
+        ///   that serves no machine; `sealing_key`: the X25519 key that consumers will encrypt to;
+        ///   `worker_signature`: the worker key's sr25519 signature of [`Pallet::worker_key_message`].
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
         ///   [`Error::WorkerKeyInUse`], [`Error::BadWorkerSignature`].
         /// - Events: [`Event::KeysRotated`].
@@ -518,10 +524,10 @@ pub mod pallet {
             Self::do_rotate_keys(who, machine, worker_key, sealing_key, &worker_signature)
         }
 
-        /// Takes a machine out of the market for a while: maintenance, heat. Jobs that run there go on.
+        /// Suspends a machine for a while, for maintenance or because of heat. Jobs that run there go on.
         ///
-        /// Also takes effect on a machine that is suspended for its bond or debt, so that paying does not bring it
-        /// back before it is fit.
+        /// Also works for a machine that is suspended for its bond or debt, so that a payment does not bring
+        /// it back before it is fit.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
@@ -534,10 +540,12 @@ pub mod pallet {
             Self::do_suspend_self(who, machine)
         }
 
-        /// Brings a suspended or draining machine back: active, or unproven where its proof is not recent any more.
+        /// Brings a suspended or draining machine back: active, or unproven if its proof is not recent any
+        /// more.
         ///
-        /// One that was suspended for an offence comes back only when the slash was applied or cancelled. One
-        /// that missed a start comes back for free by its worker key, which needs no balance for that.
+        /// A machine that was suspended for an offence comes back only after the slash was applied or
+        /// cancelled. For a machine that missed a start the call is free if its worker key signs it, which
+        /// needs no balance for it.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`.
@@ -554,7 +562,8 @@ pub mod pallet {
             Self::do_resume(who, machine)
         }
 
-        /// Takes no more jobs for a machine: those that run go on to their end, then it can be retired or resumed.
+        /// Drains a machine: it takes no more jobs, and running ones go on to their end. Then it can be
+        /// retired; it can be resumed at any time.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
         /// - Parameters: `machine`, which must be active.
@@ -570,14 +579,14 @@ pub mod pallet {
         /// Takes a machine out of the market for good and frees its worker key.
         ///
         /// Its bond can then be unbonded whole. The record and its deposit go with the withdrawal of the last
-        /// of the bond; where nothing is bonded, with [`Pallet::refresh_machine`] once the machine's last
-        /// epoch is closed, or at once for a machine that never was in the market.
+        /// planck of the bond; without a bond, with [`Pallet::refresh_machine`] once the machine's last epoch
+        /// is closed, or at once for a machine that never was in the market.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
         ///   [`Error::SlotsLeased`].
-        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] where nothing keeps the
+        /// - Events: [`Event::MachineStatusChanged`], and [`Event::MachineRemoved`] if nothing keeps the
         ///   record.
         #[pallet::call_index(8)]
         #[pallet::weight(T::WeightInfo::retire().saturating_add(T::WeightInfo::drain()))]
@@ -588,11 +597,11 @@ pub mod pallet {
 
         /// Adds or changes an entry of the hardware class catalogue.
         ///
-        /// Counts for machines that register from now on, and for others once `refresh_machine` was called for
+        /// Applies to machines that register from now on, and to others once `refresh_machine` is called for
         /// them; see [`crate::ClassTerms`].
         ///
         /// - Origin: [`Config::AdminOrigin`].
-        /// - Parameters: `class`: the entry; `record`: what it says from now on.
+        /// - Parameters: `class`: the entry; `record`: its new content.
         /// - Errors: [`Error::StakeTooLow`], [`Error::BadClassName`], [`Error::ClassNameTaken`],
         ///   [`Error::TooManyClasses`].
         /// - Events: [`Event::HardwareClassSet`].
@@ -607,7 +616,7 @@ pub mod pallet {
             Self::do_set_hardware_class(class, record)
         }
 
-        /// Ends the signer's being a provider and gives its deposit back.
+        /// Deregisters the signer as a provider and releases its deposit.
         ///
         /// - Origin: signed by a provider.
         /// - Errors: [`Error::NoSuchProvider`], [`Error::HasMachines`].
@@ -619,17 +628,18 @@ pub mod pallet {
             Self::do_deregister_provider(who)
         }
 
-        /// Brings a machine up to what the catalogue and the stakes' parameters ask now, or removes the
-        /// record of a retired one that nothing keeps any more.
+        /// Updates a machine to the present catalogue and the parameters of the stakes, or removes the record
+        /// of a retired one that nothing keeps any more.
         ///
-        /// The machine takes a new copy of its class's terms, and its status follows from whether its bond still
-        /// suffices. Anybody may call it: who shares the emission with the machine has a reason to.
+        /// The machine takes a new copy of its class's terms, and its status changes if its bond does not
+        /// suffice for them, or suffices again. Anybody may call it: providers that share the emission with
+        /// the machine have a reason to.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `machine`.
-        /// - Errors: [`Error::NoSuchMachine`]; [`Error::MachineRetired`] where something still keeps the
-        ///   record; [`Error::NothingToRefresh`].
-        /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each where it changed;
+        /// - Errors: [`Error::NoSuchMachine`]; [`Error::MachineRetired`] if something still keeps the record;
+        ///   [`Error::NothingToRefresh`].
+        /// - Events: [`Event::MachineTermsUpdated`], [`Event::MachineStatusChanged`], each if it changed;
         ///   [`Event::MachineRemoved`].
         #[pallet::call_index(11)]
         #[pallet::weight(T::WeightInfo::refresh_machine().max(T::WeightInfo::retire()))]

@@ -1,4 +1,4 @@
-//! The states of machines: who may be in which, and what follows from it.
+//! Status of machines: its transitions and their consequences.
 
 use assay_primitives::{
     attestation::{Attestations, OnAttestationChange},
@@ -22,7 +22,7 @@ use crate::{
     offers::MachineBook, worker_keys::WorkerKeyBook,
 };
 
-/// The status of a machine whose bond suffices and that nothing else holds back.
+/// Returns the status of a machine whose bond suffices and that is not held back otherwise.
 pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
     if proven {
         MachineStatus::Active
@@ -31,11 +31,12 @@ pub(crate) fn status_of_bonded(proven: bool) -> MachineStatus {
     }
 }
 
-/// The status that follows from how a machine's bond stands and whether its hardware is proven.
+/// Returns the status of a machine after a change of its bond's standing, given whether its hardware is
+/// proven.
 ///
-/// What somebody asked for is not undone: a machine suspended by request, for an offence or for a missed
-/// start, draining or retired stays so. An unproven machine that loses its bond stays unproven. A proof that
-/// grew too old takes no status away here, but in [`status_after_proof`].
+/// A machine that is suspended by request, for an offence or for a missed start, draining or retired stays
+/// so. An unproven machine that loses its bond stays unproven. An expired proof changes the status in
+/// [`status_after_proof`], not here.
 pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven: bool) -> MachineStatus {
     use BondStanding::{InDebt, Sufficient, TooLow};
     use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
@@ -49,10 +50,10 @@ pub(crate) fn status_after(status: MachineStatus, standing: BondStanding, proven
     }
 }
 
-/// The status that follows from whether a machine's hardware is proven, when that changed.
+/// Returns the status of a machine after a change of its proof.
 ///
-/// An active machine that is proven no longer is as one that never was: it earns nothing and takes no jobs, and those
-/// that it has go on.
+/// An active machine that lost its proof is treated as one that never had one: it earns nothing and takes no
+/// jobs, and its running jobs go on.
 pub(crate) fn status_after_proof(
     status: MachineStatus,
     standing: BondStanding,
@@ -70,8 +71,8 @@ pub(crate) fn status_after_proof(
 
 /// Returns the status of a machine after a lease ended.
 ///
-/// A machine that missed a start is taken out of the market, so that a dead one does not take order after
-/// order; one that takes no orders anyway keeps its status. A condemned machine retires with its last lease.
+/// A machine that missed a start is suspended, so that a dead one does not take order after order; one that
+/// takes no orders anyway keeps its status. A condemned machine retires with its last lease.
 pub(crate) fn status_after_lease(status: MachineStatus, end: LeaseEnd, is_leased: bool) -> MachineStatus {
     use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
 
@@ -83,7 +84,7 @@ pub(crate) fn status_after_lease(status: MachineStatus, end: LeaseEnd, is_leased
 }
 
 impl<T: Config> Pallet<T> {
-    /// [`status_after`] for a machine, asking for its proof only where it counts.
+    /// Applies [`status_after`] to a machine. Reads its proof only if the bond suffices.
     pub(crate) fn status_now(
         machine: MachineId,
         status: MachineStatus,
@@ -95,8 +96,8 @@ impl<T: Config> Pallet<T> {
 
     /// Writes a machine's record with a new status; the only place where a status changes.
     ///
-    /// Tells the emission what the machine weighs now, which it also does when the status stays, for a record
-    /// whose terms changed. A machine that retires gives up its worker key.
+    /// Reports the machine's weight to the emission, also if the status stays, because the terms of the
+    /// record may have changed. A machine that retires gives up its worker key.
     pub(crate) fn set_status(machine: MachineId, mut record: MachineRecordOf<T>, to: MachineStatus) {
         let from = core::mem::replace(&mut record.status, to);
         if to == MachineStatus::Retired {
@@ -109,26 +110,27 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Tells the emission what a machine weighs, after its record was written: the emission may ask whose machine it is, and
-    /// the attestation for which keys its evidence has to be.
+    /// Reports a machine's weight to the emission. Must follow the writing of its record: the emission may
+    /// read the machine's provider, and the attestation its keys.
     fn tell_weight(machine: MachineId, record: &MachineRecordOf<T>) {
         let attested = record.status == MachineStatus::Active && T::Attestations::earns_premium(machine);
         let proven_slots = T::HardwareProofs::proven_slots(machine, record.slots);
         T::RewardWeights::set_weight(machine, record.reward_weight(proven_slots, attested));
     }
 
-    /// Retires a machine of which no slot is leased; its record goes at once where nothing keeps it, see
+    /// Retires a machine without leased slots. Its record is removed at once if nothing keeps it, see
     /// [`Self::remove_if_settled`].
     pub(crate) fn leave_market(machine: MachineId, record: MachineRecordOf<T>) {
         Self::set_status(machine, record, MachineStatus::Retired);
         Self::remove_if_settled(machine);
     }
 
-    /// Removes the record of a retired machine and gives its deposit back, and returns whether it did.
+    /// Removes the record of a retired machine and releases its deposit, if nothing keeps it. Returns true if
+    /// it did.
     ///
     /// A record stays while anything is held, owed or pending for the machine, and until the last epoch in
-    /// which it was in the market or leased is closed: so nobody erases a failure by leaving before it is
-    /// reported.
+    /// which it was in the market or leased is closed: so no provider erases a failure by leaving before it
+    /// is reported.
     pub(crate) fn remove_if_settled(machine: MachineId) -> bool {
         let Some(record) = Machines::<T>::get(machine) else {
             return false;
@@ -151,7 +153,7 @@ impl<T: Config> Pallet<T> {
             Precision::Exact,
         );
         if released.is_err() {
-            // Only this pallet touches holds of this reason, and it records what it holds.
+            // Only this pallet changes holds of this reason, and it records their amounts.
             defensive!("the deposit of a machine is not held");
         }
         T::OnMachineRemoved::on_machine_removed(machine);
@@ -186,7 +188,7 @@ impl<T: Config> OnProofChange for Pallet<T> {
         };
         let proven = T::HardwareProofs::is_proven(machine);
         let to = status_after_proof(record.status, T::Bonds::standing(machine), proven);
-        // Also where the status stays: the machine weighs as much as it has proven slots.
+        // Even if the status stays: the weight depends on the number of proven slots.
         if to != record.status || record.status == MachineStatus::Active {
             Self::set_status(machine, record, to);
         }
@@ -195,7 +197,8 @@ impl<T: Config> OnProofChange for Pallet<T> {
 
 impl<T: Config> OnAttestationChange for Pallet<T> {
     fn on_attestation_change(machine: MachineId) {
-        // Others weigh nothing, attested or not, and their weight is told with their status.
+        // A machine that is not active has no weight, attested or not, and set_status reports its weight
+        // later.
         if let Some(record) = Machines::<T>::get(machine)
             && record.status == MachineStatus::Active
         {
@@ -232,7 +235,7 @@ impl<T: Config> MachineDiscipline for Pallet<T> {
             return;
         }
         if record.is_leased() {
-            // Consumers decide when to leave; the machine earns nothing and gets nobody new.
+            // Consumers decide when to leave; the machine earns no rewards and takes no new jobs.
             let to = MachineStatus::Suspended(SuspensionReason::Condemned);
             Self::set_status(machine, record, to);
         } else {

@@ -1,4 +1,4 @@
-//! What the other pallets see of machines and do with them.
+//! Traits by which other pallets read and lease machines.
 
 use assay_primitives::{
     attestation::{MachineIdentities, MachineIdentity},
@@ -89,7 +89,7 @@ impl<T: Config> MachineIdentities<T::AccountId> for Pallet<T> {
     fn identity_of(machine: MachineId) -> Option<MachineIdentity<T::AccountId>> {
         let (record, class) = Self::machine_and_class(machine)?;
         Some(MachineIdentity {
-            // Only what has a GPU has its memory, and a slot is one of them.
+            // Only classes with GPUs have video memory, and each slot is one GPU.
             gpus: if class.vram_mib > 0 { record.slots } else { 0 },
             is_in_market: record.status != MachineStatus::Retired,
             provider: record.provider,
@@ -117,7 +117,7 @@ impl<T: Config> Pallet<T> {
     ) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
         ensure!(slots > 0, Error::<T>::BadSlots);
         ensure!(before.status == MachineStatus::Active, Error::<T>::NotActive);
-        // The block that finds a proof too old may be late.
+        // The block that ends an expired proof may be late.
         ensure!(T::HardwareProofs::is_proven(machine), Error::<T>::ProofTooOld);
         let mut record = before.clone();
         record.free_slots = record
@@ -176,7 +176,7 @@ impl<T: Config> MachineLease<T::AccountId> for Pallet<T> {
             free_slots: record.free_slots,
             end,
         });
-        // Each of the three writes the record, once.
+        // Each of the three branches writes the record, once.
         match status_after_lease(record.status, end, record.is_leased()) {
             MachineStatus::Retired => Self::leave_market(machine, record),
             to if to != record.status => Self::set_status(machine, record, to),

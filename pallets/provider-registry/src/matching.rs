@@ -1,4 +1,4 @@
-//! Whether a machine is what a consumer asks for.
+//! Comparison of machines with a consumer's requirements.
 
 use alloc::vec::Vec;
 
@@ -16,11 +16,12 @@ use crate::{
 
 const METRES_PER_KM: u32 = 1_000;
 
-/// A requirement by its name, what was asked for, and what there is.
+/// Minimum requirement: its mismatch, the wanted value, and the machine's value.
 type Minimum = (fn(Gap) -> Mismatch, u32, u32);
 
 impl<T: Config> Pallet<T> {
-    /// Requirements that no machine could be held against.
+    /// Checks that the requirements can be compared with machines: known class, valid location, bounded
+    /// numbers.
     pub(crate) fn check_requirements(requirements: &Requirements) -> Result<(), FindError> {
         if let Some(name) = &requirements.gpu_type
             && !HardwareClassIds::<T>::contains_key(name)
@@ -36,9 +37,10 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// What a machine does not meet of the requirements; see [`assay_primitives::api::ComputeMarketApi`].
+    /// Returns the requirements that a machine does not meet; see
+    /// [`assay_primitives::api::ComputeMarketApi`].
     ///
-    /// The one judge of the market: a search and a deployment ask the same function.
+    /// Searches and deployments use the same comparison.
     pub fn explain(
         requirements: &Requirements,
         machine: MachineId,
@@ -54,7 +56,7 @@ impl<T: Config> Pallet<T> {
         Ok(Some(mismatches))
     }
 
-    /// A machine as the market shows it; see [`assay_primitives::api::ComputeMarketApi`].
+    /// Returns a machine as the market shows it; see [`assay_primitives::api::ComputeMarketApi`].
     pub fn machine_view(machine: MachineId) -> Option<MachineView<T::AccountId>> {
         let (record, class) = Self::machine_and_class(machine)?;
         Some(Self::view(&Requirements::default(), machine, record, &class))
@@ -66,7 +68,7 @@ impl<T: Config> Pallet<T> {
         Some((record, class))
     }
 
-    /// Returns the ask that holds now. Reads the clock only where a raise was announced.
+    /// Returns the ask that is valid now. Reads the clock only if a raise was announced.
     pub(crate) fn ask_now(record: &MachineRecordOf<T>) -> Balance {
         match record.raise {
             Some(_) => record.ask_at(T::Clock::now_ms()),
@@ -74,7 +76,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Every requirement that the machine does not meet, but for the number of its provider's machines.
+    /// Returns every requirement that the machine does not meet, except for the number of its provider's
+    /// machines.
     pub(crate) fn mismatches(
         requirements: &Requirements,
         machine: MachineId,
@@ -161,7 +164,7 @@ impl<T: Config> Pallet<T> {
         found
     }
 
-    /// The machine as the market shows it to who has these requirements.
+    /// Returns the machine as the market shows it to a consumer with these requirements.
     pub(crate) fn view(
         requirements: &Requirements,
         machine: MachineId,
@@ -224,7 +227,7 @@ impl<T: Config> MachineMatching for Pallet<T> {
     }
 }
 
-/// What some of a host's slots share of the whole, rounded down.
+/// Returns the share of `wanted_slots` slots in a resource of the whole host, rounded down.
 fn slots_share(whole: u32, wanted_slots: u8, slots: u8) -> u32 {
     let share = u64::from(whole)
         .saturating_mul(wanted_slots.min(slots).into())

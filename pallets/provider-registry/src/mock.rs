@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use assay_primitives::{
     attestation::Attestations,
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    clock::Millis,
     emission::{RewardWeight, RewardWeights},
     machine::{
         Exposure, HardwareClassId, HardwareProofs, Location, MachineId, MachineStatus, OnMachineRemoved,
@@ -19,6 +19,7 @@ use assay_primitives::{
         OnBondChange,
     },
 };
+pub(crate) use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         assert_ok, construct_runtime, derive_impl, parameter_types,
@@ -81,47 +82,24 @@ impl pallet_balances::Config for Test {
 }
 
 parameter_types! {
-    /// What is held or owed for each machine, and how its bond stands.
+    /// Plancks held or owed for each machine, and the standing of its bond.
     pub static Bonds: BTreeMap<MachineId, (Balance, BondStanding)> = BTreeMap::new();
     /// Least plancks to be bonded for each point of a compute score.
     pub static PointBond: Balance = ASY;
-    /// The clock's active time.
-    pub static ActiveTimeMs: Millis = NOW_MS;
-    /// The clock's epoch.
-    pub static CurrentEpoch: EpochIndex = 0;
     /// Machines of which a slash is pending.
     pub static PendingSlashes: Vec<MachineId> = Vec::new();
-    /// Of which TEEs each machine has evidence.
+    /// TEEs of which each machine has evidence.
     pub static Evidence: BTreeMap<MachineId, TeeKinds> = BTreeMap::new();
-    /// Machines that the stakes were told are gone, in order.
+    /// Machines that were reported to the stakes as removed, in order.
     pub static RemovalsHeard: Vec<MachineId> = Vec::new();
-    /// Whether every machine is proven.
+    /// True if every machine is proven.
     pub static Proven: bool = true;
     /// Most slots of any machine that are proven, if every machine is.
     pub static MostProvenSlots: u8 = u8::MAX;
-    /// What the challenge was told before it changed, in order.
+    /// Exposures that the challenge was informed of before they changed, in order.
     pub static ExposuresHeard: Vec<(MachineId, Exposure)> = Vec::new();
-    /// What the emission was told, in order.
+    /// Weights that were reported to the emission, in order.
     pub static WeightsHeard: Vec<(MachineId, RewardWeight)> = Vec::new();
-}
-
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        ActiveTimeMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        CurrentEpoch::get()
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(_: Millis) {}
 }
 
 pub struct MockBonds;
@@ -147,7 +125,7 @@ impl BondInspect for MockBonds {
     }
 }
 
-/// Writes down whom it hears of. The record must be gone by then.
+/// Stakes that record removed machines. The machine's record must be gone by then.
 pub struct MockStakes;
 
 impl OnMachineRemoved for MockStakes {
@@ -191,7 +169,7 @@ impl HardwareProofs for MockProofs {
     }
 }
 
-/// Writes down what it hears. The record must be written by then.
+/// Emission that records weights. The machine's record must be written by then.
 pub struct MockEmission;
 
 impl RewardWeights for MockEmission {
@@ -255,8 +233,8 @@ impl ExtBuilder {
     pub(crate) fn build(self) -> TestExternalities {
         Bonds::set(BTreeMap::new());
         PointBond::set(ASY);
-        ActiveTimeMs::set(NOW_MS);
-        CurrentEpoch::set(0);
+        MockClock::reset();
+        MockClock::set_now_ms(NOW_MS);
         PendingSlashes::set(Vec::new());
         Evidence::set(BTreeMap::new());
         RemovalsHeard::set(Vec::new());
@@ -313,7 +291,7 @@ pub(crate) fn genesis_class(class: HardwareClassId, name: &str, compute_score: u
     }
 }
 
-/// What the catalogue says of a class.
+/// Entry of the catalogue for a class.
 pub(crate) fn class_record(name: &[u8], compute_score: u32) -> HardwareClassRecord {
     HardwareClassRecord {
         name: name.to_vec().try_into().unwrap(),

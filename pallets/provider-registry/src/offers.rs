@@ -1,20 +1,21 @@
-//! Machines and the order in which the market shows them: two storages that always change together.
+//! Records of machines, and the index of offers in the order in which the market shows them: two storages
+//! that always change together.
 //!
-//! A machine that is on offer has two entries in [`Offers`], one under its class and region and one under its class
-//! and the whole world. An entry's key is laid out so that the order of keys is the order of offers:
+//! A machine on offer has two entries in [`Offers`], one under its class and region and one under its class
+//! and the whole world. The layout of the keys makes their order the order of offers:
 //!
 //! ```text
 //! class (2) · region (16; zeros: the whole world) · uptime bucket (1; 0 is best) · ask (16) · machine (8)
 //! ```
 //!
-//! The ask in a key is the one that was announced: a raise holds [`Config::AskRaiseDelayMs`] later, and the
-//! machine takes its lower place at once. So the order never shows a machine as cheaper than it will be, and
-//! for no longer than the delay as dearer than it is; a search with a highest price may pass it over
+//! The ask in a key is the announced one: a raise is valid [`Config::AskRaiseDelayMs`] later, but the machine
+//! takes its lower rank at once. So the order never shows a machine as cheaper than it will be, and shows it
+//! as dearer than it is for no longer than the delay; a search with a maximum price may pass it over
 //! meanwhile.
 //!
-//! Integers are big-endian and nothing is hashed, so walking a prefix from any place yields the next best offers, and
-//! the first page costs a page whatever the size of the network. The last three parts are a machine's
-//! [`Rank`](rank): the same for both entries, and a place in the order when classes are merged.
+//! Integers are big-endian and keys are not hashed, so iterating a prefix from any key yields the next best
+//! offers, and the work for the first page does not depend on the size of the network. The last three parts
+//! are a machine's [`Rank`](rank): the same in both entries, and its position when classes are merged.
 
 use core::marker::PhantomData;
 
@@ -30,15 +31,16 @@ use scale_info::TypeInfo;
 
 use crate::{Config, MachineRecordOf, Machines, Offers};
 
-/// Least average uptimes of the buckets in parts per million, best first; what is below the last is in one more.
+/// Minimum average uptimes of the buckets in parts per million, best first; one more bucket is below the
+/// last.
 const UPTIME_BUCKETS_PPM: [u32; 9] = [
     999_900, 999_000, 995_000, 990_000, 980_000, 950_000, 900_000, 750_000, 500_000,
 ];
 
-/// Bytes of a storage prefix: twice 128 bits of hash.
+/// Bytes of a storage prefix: two hashes of 128 bits.
 const PREFIX_BYTES: usize = 32;
 
-/// Where offers are looked for: two bytes of class, sixteen of region.
+/// Bytes of a search's scope: two of the class, sixteen of the region.
 const SCOPE_BYTES: usize = 2 + MAX_REGION_BYTES as usize;
 
 /// Key of an entry in [`Offers`]; encodes to itself.
@@ -46,15 +48,15 @@ const SCOPE_BYTES: usize = 2 + MAX_REGION_BYTES as usize;
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct OfferKey {
-    /// The class, big-endian.
+    /// Class, big-endian.
     pub class: [u8; 2],
-    /// The region's code, filled up with zeros; nothing but zeros for the whole world.
+    /// Region code, padded with zeros; all zeros for the whole world.
     pub region: [u8; MAX_REGION_BYTES as usize],
-    /// The machine's rank.
+    /// Rank of the machine.
     pub rank: [u8; CURSOR_BYTES],
 }
 
-/// The bucket of an average uptime; zero is best.
+/// Returns the bucket of an average uptime; zero is best.
 pub(crate) fn uptime_bucket(uptime_ppm: u32) -> u8 {
     let better = UPTIME_BUCKETS_PPM
         .iter()
@@ -64,7 +66,7 @@ pub(crate) fn uptime_bucket(uptime_ppm: u32) -> u8 {
     u8::try_from(better).unwrap_or(u8::MAX)
 }
 
-/// A machine's place in the order of offers.
+/// Returns a machine's rank: its position in the order of offers.
 pub(crate) fn rank(uptime_bucket: u8, ask: Balance, machine: MachineId) -> Cursor {
     let mut bytes = [0; CURSOR_BYTES];
     let (bucket, rest) = bytes.split_at_mut(1);
@@ -75,7 +77,7 @@ pub(crate) fn rank(uptime_bucket: u8, ask: Balance, machine: MachineId) -> Curso
     Cursor(bytes)
 }
 
-/// The parts of a rank: uptime bucket, ask and machine.
+/// Splits a rank into uptime bucket, ask and machine.
 pub(crate) fn parts(rank: &Cursor) -> (u8, Balance, MachineId) {
     let (mut ask, mut machine) = ([0; 16], [0; 8]);
     let (bucket, rest) = rank.0.split_at(1);
@@ -89,13 +91,13 @@ pub(crate) fn parts(rank: &Cursor) -> (u8, Balance, MachineId) {
     )
 }
 
-/// The last rank before everything in a bucket.
+/// Returns the rank just before all offers of a bucket.
 pub(crate) fn before_bucket(uptime_bucket: u8) -> Cursor {
-    // No ask is zero, so nobody has this rank.
+    // No ask is zero, so no machine has this rank.
     rank(uptime_bucket, 0, 0)
 }
 
-/// A region as it stands in keys.
+/// Returns a region code as keys contain it.
 fn region_bytes(region: &[u8]) -> [u8; MAX_REGION_BYTES as usize] {
     let mut bytes = [0; MAX_REGION_BYTES as usize];
     for (to, from) in bytes.iter_mut().zip(region) {
@@ -104,7 +106,7 @@ fn region_bytes(region: &[u8]) -> [u8; MAX_REGION_BYTES as usize] {
     bytes
 }
 
-/// The two entries of a machine that is on offer, otherwise none.
+/// Returns the two keys of a machine on offer; `None` for any other machine.
 pub(crate) fn keys<T: Config>(machine: MachineId, record: &MachineRecordOf<T>) -> Option<[OfferKey; 2]> {
     record.is_on_offer().then(|| {
         let rank = rank(uptime_bucket(record.uptime_ppm), record.announced_ask(), machine).0;
@@ -117,27 +119,27 @@ pub(crate) fn keys<T: Config>(machine: MachineId, record: &MachineRecordOf<T>) -
     })
 }
 
-/// Owner of the machines' records and of the entries that follow from them. Nothing else writes either.
+/// Owner of the machines' records and of their entries in the index of offers. Nothing else writes either.
 pub(crate) struct MachineBook<T>(PhantomData<T>);
 
 impl<T: Config> MachineBook<T> {
-    /// Writes a machine's record, and its entries where they changed: four writes at most. Notes in the
-    /// record when a lease ended or the machine left the market, whoever brought that about.
+    /// Writes a machine's record, and its entries if they changed: four writes at most. Sets
+    /// `last_duty_epoch` if a lease ended or the machine left the market, for whatever reason.
     ///
-    /// The challenge hears first of every change in what it may ask of the machine.
+    /// The hardware challenge is informed before every change of the machine's exposure.
     pub(crate) fn put(machine: MachineId, record: &mut MachineRecordOf<T>) {
         let before = Machines::<T>::get(machine);
         Self::replace(machine, before.as_ref(), record);
     }
 
-    /// Does the same as [`Self::put`] for a caller that has read the record which is stored now.
+    /// Does the same as [`Self::put`] for a caller that has read the stored record.
     pub(crate) fn replace(
         machine: MachineId,
         before: Option<&MachineRecordOf<T>>,
         record: &mut MachineRecordOf<T>,
     ) {
         if let Some(before) = before {
-            // The clock is asked only where it matters: most of what is written is neither.
+            // The clock is read only if needed: most writes end no duty.
             if record.gave_up_duty(before) {
                 record.last_duty_epoch = Some(T::Clock::current_epoch());
             }
@@ -170,16 +172,16 @@ impl<T: Config> MachineBook<T> {
     }
 }
 
-/// Walks the offers of one class in one region, or in the whole world, in their order.
+/// Iterator over the offers of one class in one region, or in the whole world, in their order.
 pub(crate) struct OfferWalk {
     /// Storage prefix, class and region.
     prefix: [u8; PREFIX_BYTES + SCOPE_BYTES],
-    /// The next offer's rank; `None` after the last.
+    /// Rank of the next offer; `None` after the last.
     head: Option<Cursor>,
 }
 
 impl OfferWalk {
-    /// Starts with the first offer, or the first after a rank.
+    /// Returns a walk that starts with the first offer, or the first after a rank.
     pub(crate) fn new<T: Config>(
         class: HardwareClassId,
         region: Option<&[u8]>,
@@ -200,12 +202,12 @@ impl OfferWalk {
         walk
     }
 
-    /// The next offer's rank.
+    /// Returns the next offer's rank.
     pub(crate) fn head(&self) -> Option<&Cursor> {
         self.head.as_ref()
     }
 
-    /// Goes on to the first offer after a rank.
+    /// Moves to the first offer after a rank.
     pub(crate) fn seek(&mut self, after: &Cursor) {
         let mut key = [0; PREFIX_BYTES + SCOPE_BYTES + CURSOR_BYTES];
         for (to, from) in key.iter_mut().zip(self.prefix.iter().chain(&after.0)) {
@@ -214,7 +216,7 @@ impl OfferWalk {
         self.head = self.next_after(&key);
     }
 
-    /// Nothing more is wanted.
+    /// Ends the walk: no further offer is needed.
     pub(crate) fn end(&mut self) {
         self.head = None;
     }

@@ -1,8 +1,9 @@
-//! Finds the best offers without looking at the others.
+//! Search for the best offers, without reading the others.
 //!
-//! One walk for each class that can meet the requirements, merged by rank. A walk skips what its order already rules
-//! out: the rest of a bucket once asks are above the highest price, and everything once uptimes are too low. For the
-//! other requirements machines are looked at one by one, a bounded number for each page.
+//! The search merges one walk for each class that can meet the requirements, by rank. A walk skips offers
+//! that its order rules out: the rest of a bucket once asks are above the maximum price, and everything once
+//! uptimes are too low. For the other requirements it reads machines one by one, a bounded number for each
+//! page.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -19,15 +20,16 @@ use crate::{
     offers::{self, OfferWalk},
 };
 
-/// Most machines that are looked at for a page, but for the last one's provider: see [`MAX_PROVIDER_MACHINES`].
+/// Maximum number of machines that a page reads, plus those of the last one's provider: see
+/// [`MAX_PROVIDER_MACHINES`].
 pub(crate) const MAX_LOOKED_AT: usize = 500;
 
-/// Most machines of one provider that are looked at to find enough of them; what a larger provider has beyond is
-/// not counted.
+/// Maximum number of machines of one provider that are read to find enough of them; further machines of a
+/// larger provider are not counted.
 pub(crate) const MAX_PROVIDER_MACHINES: usize = 256;
 
 impl<T: Config> Pallet<T> {
-    /// A page of offers; see [`assay_primitives::api::ComputeMarketApi`].
+    /// Returns a page of offers; see [`assay_primitives::api::ComputeMarketApi`].
     pub fn find_machines(
         requirements: &Requirements,
         limit: u32,
@@ -40,7 +42,8 @@ impl<T: Config> Pallet<T> {
         Ok(Search::<T>::new(requirements, cursor).page(limit))
     }
 
-    /// What the provider lacks in machines that meet the other requirements, and how many were looked at.
+    /// Returns the mismatch of a provider with too few machines that meet the other requirements, and the
+    /// number of machines read.
     pub(crate) fn nodes_mismatch(
         requirements: &Requirements,
         provider: &T::AccountId,
@@ -66,12 +69,12 @@ impl<T: Config> Pallet<T> {
     }
 }
 
-/// A search in progress.
+/// Search in progress.
 struct Search<'a, T: Config> {
     requirements: &'a Requirements,
     classes: BTreeMap<HardwareClassId, HardwareClassRecord>,
     walks: Vec<OfferWalk>,
-    /// What was found out about providers, where several of their machines are wanted.
+    /// Results of [`Pallet::nodes_mismatch`] for providers so far.
     providers: BTreeMap<T::AccountId, Option<Mismatch>>,
     looked_at: usize,
 }
@@ -127,7 +130,7 @@ impl<'a, T: Config> Search<'a, T> {
             self.advance(walk, rank);
             last = Some(rank);
             self.looked_at = self.looked_at.saturating_add(1);
-            // The index names no machine that is not there, nor one of a class that was not asked for.
+            // Both exist: the index has only existing machines, and the walk only those of wanted classes.
             let Some(record) = Machines::<T>::get(machine) else {
                 continue;
             };
@@ -148,7 +151,7 @@ impl<'a, T: Config> Search<'a, T> {
         page
     }
 
-    /// The walk that has the best offer of all, and its rank.
+    /// Returns the index of the walk with the best offer of all, and the offer's rank.
     fn best(&self) -> Option<(usize, Cursor)> {
         self.walks
             .iter()
@@ -157,7 +160,7 @@ impl<'a, T: Config> Search<'a, T> {
             .min_by_key(|(_, rank)| *rank)
     }
 
-    /// Moves a walk past its best offer, and past what its order rules out after that one.
+    /// Moves a walk past its best offer, and past those after it that its order rules out.
     fn advance(&mut self, walk: usize, rank: Cursor) {
         let (bucket, ask, _) = offers::parts(&rank);
         let Some(walk) = self.walks.get_mut(walk) else {

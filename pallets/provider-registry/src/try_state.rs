@@ -1,4 +1,4 @@
-//! What must hold of the registry between any two calls.
+//! Invariants of the registry between any two calls.
 
 use alloc::collections::BTreeMap;
 
@@ -24,18 +24,17 @@ impl<T: Config> Pallet<T> {
     ///
     /// 1. Every name in the catalogue is valid and finds its entry; the catalogue has room for all of them.
     /// 2. A machine's class is in the catalogue and its identifier was given out.
-    /// 3. A machine has 1 to [`MAX_SLOTS`] slots, of which not more are free than there are; of a retired one
-    ///    all are.
+    /// 3. A machine has 1 to [`MAX_SLOTS`] slots and no more free ones; all slots of a retired one are free.
     /// 4. Worker keys and machines that are not retired name each other, one to one, and the account of each
     ///    key has a sufficient reference.
-    /// 5. A retired machine's record is there only while something ties it to the stakes, or because it was
-    ///    in the market or leased; no epoch is to come in which that was.
+    /// 5. A retired machine's record exists only while something ties it to the stakes, or if it was in the
+    ///    market or leased; the last epoch of that is not in the future.
     /// 6. A provider's count is that of its machines, and the index by provider lists exactly these.
-    /// 7. The deposits on record are what is held, for each provider.
-    /// 8. The offers list every machine that is on offer, twice and at its rank, and nothing else.
-    /// 9. No active machine is in debt, or without anything bonded; a machine is suspended for its debt while it has
-    ///    one, and none is suspended for a low bond that is in debt.
-    /// 10. A condemned machine has a slot that is leased: otherwise it would be retired.
+    /// 7. The deposits on record are the held plancks, for each provider.
+    /// 8. The index of offers has every machine on offer, twice and at its rank, and nothing else.
+    /// 9. No active machine is in debt or without a bond; a machine is suspended for its debt while it has
+    ///    one, and none in debt is suspended for a low bond.
+    /// 10. A condemned machine has a leased slot: otherwise it would be retired.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         // 1
         let mut classes = 0_u32;
@@ -129,7 +128,7 @@ impl<T: Config> Pallet<T> {
             *count = count.saturating_add(1);
             *deposit = deposit.saturating_add(record.deposit);
         }
-        // 4: as many keys as machines name one, so none is left over.
+        // 4: as many keys as machines with one, so none is left over.
         ensure!(
             WorkerKeys::<T>::iter_keys().count() == keys,
             "4: a worker key names no machine"

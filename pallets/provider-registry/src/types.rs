@@ -1,4 +1,4 @@
-//! What the registry keeps of classes, providers and machines.
+//! Records of classes, providers and machines.
 
 use alloc::string::String;
 
@@ -22,36 +22,36 @@ pub use assay_primitives::machine::{AskRaise, ClassTerms};
 /// Name that a provider gives itself; any bytes, so readers must not trust it to be text.
 pub type ProviderName = BoundedVec<u8, ConstU32<MAX_PROVIDER_NAME_BYTES>>;
 
-/// Most classes in the catalogue: what a search that names none may have to look at.
+/// Maximum number of classes in the catalogue. A search that names no class reads all of them.
 pub const MAX_HARDWARE_CLASSES: u32 = 256;
 
-/// Average uptime of a machine that nobody watched yet, in parts per million: better than a machine that is known
-/// to fail, worse than one that is known not to, so that starting anew never pays.
+/// Initial average uptime of a machine that nobody has watched yet, in parts per million: better than that of
+/// a machine known to fail, worse than that of one known not to, so that registering anew never pays.
 pub const INITIAL_UPTIME_PPM: u32 = 950_000;
 
-/// Shortest delay of a raised ask, in milliseconds of active time: as long as a transaction takes from a
-/// consumer's look at the market into a block when blocks are full for a while.
+/// Minimum delay of a raised ask, in milliseconds of active time: the time from a consumer's look at the
+/// market to its transaction in a block, when blocks are full for a while.
 pub const MIN_ASK_RAISE_DELAY_MS: Millis = 30_000;
 
-/// Longest delay of a raised ask, in milliseconds of active time.
+/// Maximum delay of a raised ask, in milliseconds of active time.
 pub const MAX_ASK_RAISE_DELAY_MS: Millis = 60 * 60 * 1_000;
 
-/// The record of a machine in a runtime.
+/// Record of a machine in a runtime.
 pub type MachineRecordOf<T> = MachineRecord<<T as frame_system::Config>::AccountId>;
 
-/// The registration of a machine in a runtime.
+/// Registration of a machine in a runtime.
 pub type MachineRegistrationOf<T> = MachineRegistration<<T as frame_system::Config>::AccountId>;
 
-/// An entry of the hardware class catalogue.
+/// Entry of the hardware class catalogue.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct HardwareClassRecord {
     /// Name by which people know it.
     pub name: ClassName,
-    /// Memory of one GPU, in MiB; zero where there is no GPU.
+    /// Memory of one GPU, in MiB; zero without a GPU.
     pub vram_mib: u32,
-    /// CUDA cores, or stream processors of GPUs that have no CUDA; zero where there is no GPU.
+    /// CUDA cores, or stream processors of GPUs that have no CUDA; zero without a GPU.
     pub cuda_cores: u32,
-    /// The vendor's published dense BF16 TFLOPS (sparsity off), rounded.
+    /// Dense BF16 TFLOPS (sparsity off) as published by the vendor, rounded.
     pub compute_score: u32,
     /// Plancks to be bonded for each slot; at least [`Config::BondPerPoint`](crate::Config::BondPerPoint) for
     /// each point of the compute score. More where a proof shows little, so that one device could stand for
@@ -60,7 +60,7 @@ pub struct HardwareClassRecord {
 }
 
 impl HardwareClassRecord {
-    /// The part that machines of the class take a copy of.
+    /// Returns the part that machines of the class keep a copy of.
     pub fn terms(&self) -> ClassTerms {
         ClassTerms {
             compute_score: self.compute_score,
@@ -69,7 +69,7 @@ impl HardwareClassRecord {
     }
 }
 
-/// A hardware class as genesis configurations spell it.
+/// Hardware class as genesis configurations spell it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GenesisHardwareClass {
@@ -87,21 +87,21 @@ pub struct GenesisHardwareClass {
     pub stake_per_slot: Balance,
 }
 
-/// An account that owns machines.
+/// Account that owns machines.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct ProviderRecord {
-    /// The name it gave itself.
+    /// Name that it gave itself.
     pub name: ProviderName,
-    /// How many machine records it has, retired ones that are still bonded among them.
+    /// Number of its machine records, including those of retired machines.
     pub machines: u32,
     /// Plancks held for this record.
     pub deposit: Balance,
 }
 
-/// What a provider says of a machine when it registers it.
+/// Description of a machine, given by its provider at registration.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct MachineRegistration<AccountId> {
-    /// The hot sr25519 key that will act for the machine, as an account; serves one machine only.
+    /// Hot sr25519 key that will act for the machine, as an account; serves one machine only.
     pub worker_key: AccountId,
     /// X25519 key that consumers encrypt to.
     pub sealing_key: [u8; 32],
@@ -119,7 +119,7 @@ pub struct MachineRegistration<AccountId> {
     pub upload_mbps: u32,
     /// Download bandwidth in Mbit/s.
     pub download_mbps: u32,
-    /// Where it stands.
+    /// Location of the machine.
     pub location: Location,
     /// Region code.
     pub region: Region,
@@ -129,22 +129,22 @@ pub struct MachineRegistration<AccountId> {
     pub ask: Balance,
 }
 
-/// One host of a provider.
+/// Machine: one host of a provider.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct MachineRecord<AccountId> {
-    /// The account that owns the machine.
+    /// Account that owns the machine.
     pub provider: AccountId,
-    /// The hot sr25519 key that acts for the machine, as an account.
+    /// Hot sr25519 key that acts for the machine, as an account.
     pub worker_key: AccountId,
     /// X25519 key that consumers encrypt to.
     pub sealing_key: [u8; 32],
     /// Entry of the hardware class catalogue.
     pub class: HardwareClassId,
-    /// What the class meant when the machine last took a copy of it.
+    /// Copy of the class's terms.
     pub terms: ClassTerms,
-    /// Slots the machine offers in all.
+    /// Number of all slots of the machine.
     pub slots: u8,
-    /// Slots that no job has leased.
+    /// Number of slots that no job has leased.
     pub free_slots: u8,
     /// CPU cores.
     pub cpu_cores: u16,
@@ -156,33 +156,33 @@ pub struct MachineRecord<AccountId> {
     pub upload_mbps: u32,
     /// Download bandwidth in Mbit/s.
     pub download_mbps: u32,
-    /// Where it stands.
+    /// Location of the machine.
     pub location: Location,
     /// Region code.
     pub region: Region,
     /// URL of the worker's HTTP API.
     pub endpoint: Endpoint,
-    /// Plancks per slot-hour of active time, until a raise takes its place; see [`Self::ask_at`].
+    /// Plancks per slot-hour of active time, until a raise replaces it; see [`Self::ask_at`].
     pub ask: Balance,
-    /// The raise that was announced last, also when it holds already.
+    /// Raise that was announced last, even if it is already valid.
     pub raise: Option<AskRaise>,
-    /// Average uptime as the validators saw it, in parts per million.
+    /// Average uptime by the validators' reports, in parts per million.
     pub uptime_ppm: u32,
     /// Number of leases that ended in each way.
     pub service: ServiceRecord,
-    /// What it is to the market.
+    /// Status in the market.
     pub status: MachineStatus,
-    /// Latest epoch in which a lease of it ended or it left the market; `None` where neither happened yet.
-    /// What it did in that epoch can be reported until the epoch is closed.
+    /// Latest epoch in which a lease of it ended or it left the market; `None` if neither happened yet. Its
+    /// failures in that epoch can be reported until the epoch is closed.
     pub last_duty_epoch: Option<EpochIndex>,
-    /// When it was registered, in active time.
+    /// Active time of its registration.
     pub registered_at_ms: Millis,
     /// Plancks held for this record and its index entries.
     pub deposit: Balance,
 }
 
 impl<AccountId> MachineRecord<AccountId> {
-    /// A machine as it joins: unproven, with all slots free, and watched by nobody yet.
+    /// Returns the record of a new machine: unproven, with all slots free, and watched by nobody yet.
     pub(crate) fn new(
         provider: AccountId,
         registration: MachineRegistration<AccountId>,
@@ -217,8 +217,8 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// What the machine weighs in the sharing of the emission: its compute score for every proven slot while it is
-    /// active, a quarter more where it is attested, otherwise nothing.
+    /// Returns the machine's weight in the emission: its compute score for every proven slot while it is
+    /// active, a quarter more if it is attested, otherwise zero.
     pub fn reward_weight(&self, proven_slots: u8, attested: bool) -> RewardWeight {
         let parts = if attested {
             ATTESTED_WEIGHT_PARTS
@@ -237,8 +237,8 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// Returns what is to be bonded for all slots, in plancks: for each slot what its class asks, but no less
-    /// than `bond_per_point` for each point of its compute score. Saturates.
+    /// Returns the plancks to be bonded for all slots: for each the stake that its class asks for, but at
+    /// least `bond_per_point` for each point of its compute score. Saturates.
     pub fn class_stake(&self, bond_per_point: Balance) -> Balance {
         self.terms
             .stake_per_slot
@@ -246,12 +246,12 @@ impl<AccountId> MachineRecord<AccountId> {
             .saturating_mul(self.slots.into())
     }
 
-    /// Whether a job could be deployed to the machine now: it is active and has a free slot.
+    /// Returns true if a job could be deployed to the machine now: it is active and has a free slot.
     pub fn is_on_offer(&self) -> bool {
         self.status == MachineStatus::Active && self.free_slots > 0
     }
 
-    /// What of the machine is open to a hardware challenge.
+    /// Returns the machine's exposure to hardware challenges.
     pub(crate) fn exposure(&self) -> Exposure {
         Exposure {
             free_slots: self.free_slots,
@@ -259,7 +259,7 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// Returns the ask that holds at a moment of active time.
+    /// Returns the ask that is valid at an active time.
     pub fn ask_at(&self, now_ms: Millis) -> Balance {
         match self.raise {
             Some(raise) if raise.from_ms <= now_ms => raise.ask,
@@ -267,21 +267,21 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// Returns the raise that does not hold yet.
+    /// Returns the raise that is not valid yet.
     pub fn raise_after(&self, now_ms: Millis) -> Option<AskRaise> {
         self.raise.filter(|raise| now_ms < raise.from_ms)
     }
 
-    /// Returns the ask that holds once the announced raise does: what the machine is ranked by, so that its
-    /// rank changes only when its provider changes something.
+    /// Returns the ask after the announced raise. The machine is ranked by it, so that its rank changes only
+    /// when its provider changes something.
     pub fn announced_ask(&self) -> Balance {
         self.raise.map_or(self.ask, |raise| raise.ask)
     }
 
-    /// Changes the ask: at once where it is cut, `delay_ms` later where it is raised. Returns from when on it
-    /// holds.
+    /// Changes the ask: a cut at once, a raise `delay_ms` later. Returns the active time from which on it is
+    /// valid.
     ///
-    /// A raise that was announced before and does not hold yet is forgotten.
+    /// An announced raise that is not valid yet is dropped.
     pub(crate) fn change_ask(&mut self, ask: Balance, now_ms: Millis, delay_ms: Millis) -> Millis {
         let before = self.ask_at(now_ms);
         if ask <= before {
@@ -308,19 +308,19 @@ impl<AccountId> MachineRecord<AccountId> {
             .is_some_and(|last| last.saturating_add(REPORT_WINDOW_EPOCHS) >= current_epoch)
     }
 
-    /// Returns true where a lease ended or the machine left the market, by comparison with its record before.
+    /// Returns true if a lease ended or the machine left the market since the record `before`.
     pub(crate) fn gave_up_duty(&self, before: &Self) -> bool {
         let lease_ended = self.free_slots > before.free_slots;
         lease_ended || (before.is_on_duty() && !self.is_on_duty())
     }
 
-    /// Whether some slot is leased.
+    /// Returns true if a slot is leased.
     pub fn is_leased(&self) -> bool {
         self.free_slots != self.slots
     }
 }
 
-/// Whether a class name is one: not empty, and only of `A` to `Z`, digits and `_`.
+/// Returns true for a valid class name: not empty, and only `A` to `Z`, digits and `_`.
 pub(crate) fn is_class_name(name: &[u8]) -> bool {
     !name.is_empty()
         && name
@@ -328,7 +328,7 @@ pub(crate) fn is_class_name(name: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_')
 }
 
-/// Whether a region code is one: not empty, and only of `a` to `z`, digits and `-`.
+/// Returns true for a valid region code: not empty, and only `a` to `z`, digits and `-`.
 pub(crate) fn is_region(region: &[u8]) -> bool {
     !region.is_empty()
         && region
@@ -336,9 +336,9 @@ pub(crate) fn is_region(region: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
-/// Whether an endpoint is an HTTP URL of printable ASCII with something after the scheme.
+/// Returns true for an HTTP URL of printable ASCII with something after the scheme.
 ///
-/// Nothing more is checked: whether somebody answers there is for the validators to see.
+/// Nothing more is checked: the validators find out if the worker answers there.
 pub(crate) fn is_endpoint(endpoint: &[u8]) -> bool {
     let rest = endpoint
         .strip_prefix(b"https://")

@@ -1,10 +1,9 @@
-//! Worker keys and the accounts that they speak by: two storages that always change together.
+//! Worker keys and their accounts: two storages that always change together.
 //!
 //! A worker key needs no balance. While it serves a machine its account exists by a *sufficient* reference,
-//! so that the account's nonce is kept, and calls of which the fee is waived can be signed by a key that owns
-//! nothing. The machine's deposit pays for the storage item. An account that owns nothing goes when its key
-//! stops serving, and the nonce with it: a provider that means to use a key again lets it sign mortal
-//! transactions only.
+//! so that the account's nonce is kept, and a key that owns nothing can sign calls whose fee is waived. The
+//! machine's deposit pays for the storage item. An account that owns nothing is removed with its nonce when
+//! its key stops serving: a provider that means to use a key again must let it sign mortal transactions only.
 
 use core::marker::PhantomData;
 
@@ -17,7 +16,7 @@ use crate::{Config, WorkerKeys};
 pub(crate) struct WorkerKeyBook<T>(PhantomData<T>);
 
 impl<T: Config> WorkerKeyBook<T> {
-    /// Has a key serve a machine. The key must serve none.
+    /// Assigns a key to a machine. The key must serve none.
     pub(crate) fn assign(worker_key: &T::AccountId, machine: MachineId) {
         WorkerKeys::<T>::insert(worker_key, machine);
         frame_system::Pallet::<T>::inc_sufficients(worker_key);

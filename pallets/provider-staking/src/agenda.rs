@@ -1,8 +1,8 @@
-//! The agenda of slashes: each epoch's places in order, and how far they were gone through.
+//! Agenda of slashes: the places of each epoch in order, and the cursor of the hook.
 //!
-//! Nothing else touches its storage. The places of an epoch are given out in order and each only once: who leaves
-//! the agenda early leaves a hole. So what the cursor passed stays passed, and every slash is met exactly once or
-//! was taken out before.
+//! Nothing else writes its storage. The places of an epoch are given out in order and each only once: a slash
+//! that leaves the agenda early leaves a hole. So the cursor never has to go back, and it meets every slash
+//! exactly once, unless the slash was taken out before.
 
 use core::marker::PhantomData;
 
@@ -14,29 +14,29 @@ use polkadot_sdk::frame_support::traits::Get;
 
 use crate::{Agenda, AgendaCounts, Config, LastAgendaEpoch, NextSlash, SlashRecordOf};
 
-/// What the cursor meets at its place.
+/// Content of the place at the cursor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Encounter {
-    /// A slash that is due.
+    /// Slash that is due.
     Slash,
-    /// A place whose slash was cancelled or applied before.
+    /// Place whose slash was cancelled or applied before.
     Hole,
-    /// The end of an epoch that is over, so that no place is given out in it any more.
+    /// End of an epoch that is over: no further place is given out in it.
     EpochEnd,
-    /// The end of what is due.
+    /// End of the due places.
     NothingDue,
 }
 
-/// The owner of the agenda's storage.
+/// Owner of the agenda's storage.
 pub(crate) struct SlashAgenda<T>(PhantomData<T>);
 
 impl<T: Config> SlashAgenda<T> {
-    /// Gives a slash the next place that is free, and never fails.
+    /// Queues a slash in the next free place. Never fails.
     ///
-    /// That is a place in the epoch after [`Config::SlashDeferEpochs`]; where it is full, in the agenda's last
-    /// epoch, and where that is full too, in the one after it. (The epochs between the two are full as well,
-    /// unless governance made the wait shorter meanwhile.) The current epoch is the earliest possible, and the
-    /// cursor leaves no epoch before it is over: it has not passed the place.
+    /// The place is in the epoch [`Config::SlashDeferEpochs`] from now; if that is full, in the agenda's last
+    /// epoch, and if that is full too, in the one after it. (The epochs between the two are full as well,
+    /// unless governance made the wait shorter meanwhile.) The place is in the current epoch at the earliest,
+    /// and the cursor leaves no epoch before it is over: it has not passed the place.
     pub(crate) fn queue(slash: SlashRecordOf<T>) -> SlashId {
         let due_epoch = T::Clock::current_epoch().saturating_add(T::SlashDeferEpochs::get());
         let last_epoch = LastAgendaEpoch::<T>::get().max(due_epoch);
@@ -45,7 +45,7 @@ impl<T: Config> SlashAgenda<T> {
         } else if Self::has_room(last_epoch) {
             last_epoch
         } else {
-            // Nothing was ever queued after the last epoch. That it is the last one of all is millennia away.
+            // Nothing was ever queued after the last epoch. The addition saturates only in millennia.
             last_epoch.saturating_add(1)
         };
         LastAgendaEpoch::<T>::put(last_epoch.max(epoch));
@@ -59,27 +59,27 @@ impl<T: Config> SlashAgenda<T> {
         }
     }
 
-    /// Takes a slash out, which leaves a hole.
+    /// Removes a slash, which leaves a hole.
     pub(crate) fn take(id: SlashId) -> Option<SlashRecordOf<T>> {
         Agenda::<T>::take(id.due_epoch, id.index)
     }
 
-    /// Whether the agenda has this slash.
+    /// Returns true if the agenda has this slash.
     pub(crate) fn contains(id: SlashId) -> bool {
         Agenda::<T>::contains_key(id.due_epoch, id.index)
     }
 
-    /// Where the cursor stands.
+    /// Returns the cursor.
     pub(crate) fn cursor() -> SlashId {
         NextSlash::<T>::get()
     }
 
-    /// Leaves the cursor where [`Self::pass`] brought it.
+    /// Stores the cursor.
     pub(crate) fn set_cursor(cursor: SlashId) {
         NextSlash::<T>::put(cursor);
     }
 
-    /// What the cursor meets at its place.
+    /// Returns the content of the place at the cursor.
     pub(crate) fn meet(cursor: SlashId) -> Encounter {
         let current = T::Clock::current_epoch();
         if cursor.due_epoch > current {
@@ -99,7 +99,7 @@ impl<T: Config> SlashAgenda<T> {
         }
     }
 
-    /// The place after the one where the cursor met something.
+    /// Returns the place after the cursor, given the content of the present one.
     pub(crate) fn pass(cursor: SlashId, met: Encounter) -> SlashId {
         match met {
             Encounter::Slash | Encounter::Hole => SlashId {

@@ -1,4 +1,4 @@
-//! The one place that changes what is bonded, and what the other pallets see of it.
+//! Changes of bonds, and the traits by which other pallets read them. Nothing else changes the bonded amount.
 
 use assay_primitives::{
     machine::{MachineId, MachineInspect, MachineStatus, OnMachineRemoved},
@@ -13,8 +13,8 @@ use polkadot_sdk::{
 use crate::{BondRecordOf, Bonds, Config, Error, Event, HoldReason, Pallet};
 
 impl<T: Config> Pallet<T> {
-    /// Holds plancks of the provider's and adds them to the machine's bond. A retired machine takes none, and one
-    /// in debt must pay that first.
+    /// Holds plancks of the provider and adds them to the machine's bond. Fails for a retired machine and for
+    /// one in debt.
     pub(crate) fn add(machine: MachineId, mut record: BondRecordOf<T>, amount: Balance) -> DispatchResult {
         Self::ensure_no_debt(&record)?;
         ensure!(
@@ -35,38 +35,39 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Writes a changed record and tells who must know.
+    /// Writes a changed record and reports the change to the registry.
     pub(crate) fn put(machine: MachineId, record: BondRecordOf<T>) {
         Self::write(machine, record);
-        // After the record is written: who hears of it asks what is held.
+        // After the record is written: the listener reads it.
         Self::tell(machine);
     }
 
-    /// Writes a changed record, or removes it when it says nothing any more.
+    /// Writes a changed record, or removes it if it need not be kept.
     pub(crate) fn write(machine: MachineId, record: BondRecordOf<T>) {
-        if Self::says_something(machine, &record) {
+        if Self::must_be_kept(machine, &record) {
             Bonds::<T>::insert(machine, record);
         } else {
             Bonds::<T>::remove(machine);
         }
     }
 
-    /// Tells how the machine's bond stands after it changed.
+    /// Reports to the registry how the machine's bond stands after a change.
     pub(crate) fn tell(machine: MachineId) {
         T::OnBondChange::on_bond_change(machine, Self::standing(machine));
     }
 
-    /// Whether a record must be kept. As long as the registry knows the machine its strikes count, so that
-    /// nobody loses them by taking the bond out and bonding anew, and an offence of its last epoch is as dear
-    /// as any.
-    pub(crate) fn says_something(machine: MachineId, record: &BondRecordOf<T>) -> bool {
+    /// Returns true if a record must be kept. Strikes count as long as the registry has the machine:
+    /// unbonding whole and bonding anew does not wipe them, and an offence of the machine's last epoch costs
+    /// as much as any.
+    pub(crate) fn must_be_kept(machine: MachineId, record: &BondRecordOf<T>) -> bool {
         !record.is_settled() || (record.has_strikes() && T::Machines::status(machine).is_some())
     }
 }
 
 impl<T: Config> BondInspect for Pallet<T> {
-    /// Slashes in the agenda count as taken: what is lost already is no reason to behave. A bond of nothing
-    /// never suffices, also where nothing is asked: a machine that works has something to lose.
+    /// Returns the standing of the machine's bond. Slashes in the agenda count as taken: plancks that are
+    /// lost already deter nobody. A bond of zero never suffices, even if the minimum is zero: a machine that
+    /// works must have something to lose.
     fn standing(machine: MachineId) -> BondStanding {
         let (bonded, debt) =
             Bonds::<T>::get(machine).map_or((0, 0), |record| (record.unencumbered(), record.debt));
@@ -94,7 +95,7 @@ impl<T: Config> BondInspect for Pallet<T> {
 }
 
 impl<T: Config> BondRewards for Pallet<T> {
-    /// Fails for a machine that has no bond to add to, is in debt or is retired.
+    /// Adds a reward to a bond. Fails for a machine that has no bond, is in debt or is retired.
     fn bond_reward(machine: MachineId, amount: Balance) -> DispatchResult {
         let record = Bonds::<T>::get(machine).ok_or(Error::<T>::NotBonded)?;
         Self::ensure_bonded(&record)?;
@@ -104,7 +105,8 @@ impl<T: Config> BondRewards for Pallet<T> {
         Self::add(machine, record, amount)
     }
 
-    /// Never for a machine whose bond takes nothing: one without a bond, in debt or retired.
+    /// Returns true if rewards are to be bonded. False for a machine whose bond takes none: one without a
+    /// bond, in debt or retired.
     fn auto_stake(machine: MachineId) -> bool {
         Bonds::<T>::get(machine)
             .is_some_and(|record| record.auto_stake && Self::ensure_bonded(&record).is_ok())
@@ -113,12 +115,12 @@ impl<T: Config> BondRewards for Pallet<T> {
 }
 
 impl<T: Config> OnMachineRemoved for Pallet<T> {
-    /// Forgets the machine's strikes.
+    /// Removes the record of a machine that is gone from the registry, with its strikes.
     fn on_machine_removed(machine: MachineId) {
         if Self::is_settled(machine) {
             Bonds::<T>::remove(machine);
         } else {
-            // The registry asks `is_settled` first. What is held must keep its record.
+            // The registry checks `is_settled` first. Held plancks must keep their record.
             defensive!("a machine was removed that is not settled");
         }
     }

@@ -1,4 +1,4 @@
-//! The work of the calls.
+//! Logic of the calls, after their origins were checked.
 
 use assay_primitives::{
     clock::ActiveClock,
@@ -28,7 +28,7 @@ impl<T: Config> Pallet<T> {
         Self::ensure_no_debt(&record)?;
         ensure!(record.bonded == 0, Error::<T>::AlreadyBonded);
         ensure!(amount >= Self::required(machine)?, Error::<T>::BelowMinimum);
-        // A minimum of nothing would let a record of nothing through.
+        // With a minimum of zero the check above would accept a bond of zero.
         ensure!(amount > 0, Error::<T>::AmountIsZero);
 
         Self::add(machine, record, amount)
@@ -89,7 +89,7 @@ impl<T: Config> Pallet<T> {
     ) -> DispatchResult {
         let mut record = Self::bond_of(&who, machine)?;
         record.auto_stake = auto_stake;
-        // Nothing is held more or less, so nobody needs to hear of it.
+        // The held amount stays, so no listener needs to know.
         Bonds::<T>::insert(machine, record);
         Self::deposit_event(Event::AutoStakeSet { machine, auto_stake });
         Ok(())
@@ -136,7 +136,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The record of a machine that has a bond and must be `who`'s.
+    /// Returns the record of a machine that has a bond and belongs to `who`.
     fn bond_of(who: &T::AccountId, machine: MachineId) -> Result<BondRecordOf<T>, Error<T>> {
         let record = Bonds::<T>::get(machine).ok_or(Error::<T>::NotBonded)?;
         ensure!(record.provider == *who, Error::<T>::NotProvider);
@@ -144,23 +144,23 @@ impl<T: Config> Pallet<T> {
         Ok(record)
     }
 
-    /// Fails for a record without a bond, and says so if that is because of a debt.
+    /// Fails for a record without a bond, with [`Error::InDebt`] if it has a debt.
     pub(crate) fn ensure_bonded(record: &BondRecordOf<T>) -> Result<(), Error<T>> {
         Self::ensure_no_debt(record)?;
         ensure!(record.bonded > 0, Error::<T>::NotBonded);
         Ok(())
     }
 
-    /// The machine's minimum.
+    /// Returns the machine's minimum.
     pub(crate) fn required(machine: MachineId) -> Result<Balance, Error<T>> {
         Self::minimum_bond(machine).ok_or(Error::<T>::NoSuchMachine)
     }
 
-    /// Fails where a machine may not have only this record's bond when its provider takes a part out. What
-    /// slashes in the agenda will take of it does not count.
+    /// Fails if the bond of this record is too little for the machine after its provider unbonded a part.
+    /// Plancks that slashes in the agenda will take do not count.
     ///
-    /// A retired machine may take everything out at once: nobody leases it any more, and what is on its way
-    /// out can be lost for longer than anything that it did stays open to reports.
+    /// A retired machine may be unbonded whole at once: nobody leases it any more, and unlocking plancks can
+    /// be slashed for longer than its deeds stay open to reports.
     fn ensure_may_keep(machine: MachineId, record: &BondRecordOf<T>) -> Result<(), Error<T>> {
         let must_be_whole = match T::Machines::status(machine) {
             Some(MachineStatus::Active | MachineStatus::Draining) => true,
@@ -169,7 +169,7 @@ impl<T: Config> Pallet<T> {
                 T::Machines::is_accountable(machine)
             }
             Some(MachineStatus::Unproven) => T::Machines::is_accountable(machine),
-            // A machine that is not there any more has no use for a bond either.
+            // A machine that is gone from the registry needs no bond either.
             Some(MachineStatus::Retired) | None => false,
         };
         if must_be_whole {

@@ -1,4 +1,4 @@
-//! What machines owe because a slash found too little. Nothing else touches the debts.
+//! Debts of machines: parts of slashes that the bond did not cover. Nothing else writes them.
 
 use assay_primitives::{machine::MachineId, offence::SlashId};
 use polkadot_sdk::{
@@ -9,7 +9,8 @@ use polkadot_sdk::{
 use crate::{BondRecordOf, Config, DebtRecordOf, Debts, Error, Pallet};
 
 impl<T: Config> Pallet<T> {
-    /// Notes what a slash left outstanding, if anything, in the debts and in the record, which the caller stores.
+    /// Adds the outstanding part of a slash, if there is one, to the debts and to the record. The caller
+    /// stores the record.
     pub(crate) fn add_debt(
         machine: MachineId,
         record: &mut BondRecordOf<T>,
@@ -25,7 +26,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Takes out what a slash left outstanding, of the debts and of the record, which the caller stores.
+    /// Removes the outstanding part of a slash from the debts and from the record. The caller stores the
+    /// record.
     pub(crate) fn take_debt(
         machine: MachineId,
         record: &mut BondRecordOf<T>,
@@ -39,7 +41,7 @@ impl<T: Config> Pallet<T> {
         Ok(debt)
     }
 
-    /// Fails for a machine that owes something.
+    /// Fails for a machine in debt.
     pub(crate) fn ensure_no_debt(record: &BondRecordOf<T>) -> Result<(), Error<T>> {
         ensure!(record.debt == 0, Error::<T>::InDebt);
         Ok(())

@@ -1,4 +1,4 @@
-//! The work of the blocks: applying the slashes that are due.
+//! Work of the hook: applying due slashes.
 
 use polkadot_sdk::frame_support::{
     defensive,
@@ -13,9 +13,10 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Moves the agenda's cursor on over whatever is due, as far as the weight goes.
+    /// Applies due slashes and moves the agenda's cursor on, within the weight of the block and
+    /// [`Config::MaxServiceWeight`].
     ///
-    /// Each unit is charged before it is done, and what was not done is the first thing of a later block.
+    /// Each unit is charged before it is done. Units that do not fit come first in a later block.
     pub(crate) fn apply_due_slashes(block_meter: &mut WeightMeter) {
         let limit = block_meter.remaining().min(T::MaxServiceWeight::get());
         let mut meter = WeightMeter::with_limit(limit);
@@ -31,8 +32,8 @@ impl<T: Config> Pallet<T> {
                             break;
                         }
                         if with_storage_layer(|| Self::apply(cursor)).is_err() {
-                            // It stays in the agenda, where `apply_slash` and `cancel_slash` find it, and keeps
-                            // none of the others waiting.
+                            // The slash stays in the agenda, where `apply_slash` and `cancel_slash` find it,
+                            // and delays no other one.
                             defensive!("a slash that is due could not be applied");
                         }
                     }
@@ -44,12 +45,12 @@ impl<T: Config> Pallet<T> {
         block_meter.consume(meter.consumed());
     }
 
-    /// What looking at the cursor's place and passing it costs, but for applying the slash that may be there.
+    /// Returns the weight of reading the cursor's place and passing it, without applying a slash.
     fn step_weight() -> Weight {
         T::WeightInfo::hook_step_over_hole().max(T::WeightInfo::hook_step_to_next_epoch())
     }
 
-    /// Least weight with which the hook does one unit, whatever it is.
+    /// Returns the least weight with which the hook does one unit of any kind.
     pub(crate) fn one_unit_weight() -> Weight {
         T::WeightInfo::hook_overhead()
             .saturating_add(Self::step_weight())

@@ -1,16 +1,16 @@
-//! What a provider stands to lose: a bond for each machine, and what takes it away.
+//! Bonds of machines, and the slashes and debts that reduce them.
 //!
-//! The bond is a hold on the provider's account. What is asked for the machine's slots must be bonded before
-//! the machine may work, which is in proportion to its weight in the emission, and [`Config::BaseBond`] at
-//! least; whether that is so is told to [`Config::OnBondChange`] after every change. What is unbonded leaves
-//! after [`Config::UnbondingEpochs`] and can be lost until it is withdrawn.
+//! A bond is a hold on the provider's account. A machine may work only while its minimum is bonded: an amount
+//! in proportion to its slots' weight in the emission, and at least [`Config::BaseBond`]. The pallet reports
+//! to [`Config::OnBondChange`] after every change how the bond stands. Unbonded plancks leave after
+//! [`Config::UnbondingEpochs`] and can be slashed until they are withdrawn.
 //!
 //! A slash costs a fraction of the bond, fixed when it is queued. It waits in the agenda for
-//! [`Config::SlashDeferEpochs`], in which governance may cancel it and what it costs stays held. Then it
-//! takes what there is: first the harmed consumer's loss, and the rest is burned. Nobody earns by reporting.
-//! What was not there is a debt, and a machine in debt takes no bond until somebody has paid it. A bond
-//! suffices only without what the slashes in the agenda will take of it, so that no offence is free because
-//! of one before it.
+//! [`Config::SlashDeferEpochs`]; meanwhile governance may cancel it, and its amount stays held. When it is
+//! applied it takes what is held: first the harmed consumer's loss, and the rest is burned. Nobody earns by
+//! reporting. The missing part becomes a debt, and a machine in debt takes no bond until somebody has paid
+//! it. The amounts of slashes in the agenda do not count for whether a bond suffices, so that no offence is
+//! free because of an earlier one.
 //!
 //! ```text
 //! report_offence ─┐            ┌─cancel_slash──▶ unlocked, strike taken back
@@ -20,21 +20,22 @@
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. What is held on a provider's account is the sum of its records, planck by planck, after every call.
+//! 1. The plancks held on a provider's account are the sum of its records, exactly, after every call.
 //! 2. A machine in the market keeps its minimum: only one that is suspended, unproven or retired may go below
 //!    it, and only an unproven or retired one may be unbonded whole. While a slot is leased, and until the
 //!    epochs in which one was are closed, an unproven or suspended machine keeps its minimum too.
-//! 3. Whatever was bonded and not slashed comes back: retire, unbond, wait, withdraw, and nothing is left over.
-//! 4. A slash always takes the smaller of what is owed and what is held, and the rest is owed: nothing is forgiven,
-//!    and nobody is left out because an account cannot receive.
-//! 5. No offence is free: what is pending counts as lost for whether a bond suffices, and what is owed beyond
-//!    the bond becomes a debt, however much was pending before.
+//! 3. All plancks that were bonded and not slashed come back: retire, unbond, wait, withdraw, and nothing is
+//!    left over.
+//! 4. A slash takes the smaller of the owed and the held amount, and the rest becomes a debt: nothing is
+//!    forgiven, and an account that cannot receive its share does not stop a slash.
+//! 5. No offence is free: pending slashes count as lost for whether a bond suffices, and an amount beyond the
+//!    bond becomes a debt, however much was pending before.
 //! 6. No way out: unbonding, withdrawing, retiring, freezing or spending between the offence and its slash
 //!    saves nothing, and bonding anew wipes no strike.
 //! 7. No slash is dropped or applied twice: a full agenda moves it to a later epoch, and a full block to a
 //!    later block.
-//! 8. Bounded: one record for each machine, with at most [`MAX_UNLOCK_CHUNKS`] parts on their way out; a
-//!    slash is queued at O(1), and a block does no more than [`Config::MaxServiceWeight`].
+//! 8. Bounded: one record for each machine, with at most [`MAX_UNLOCK_CHUNKS`] unlocking parts; queueing a
+//!    slash is O(1), and a block does no more than [`Config::MaxServiceWeight`].
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -95,60 +96,63 @@ pub mod pallet {
 
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
-        /// The money that is bonded.
+        /// Currency of bonds.
         type Currency: fungible::hold::Mutate<Self::AccountId, Reason = Self::RuntimeHoldReason>
             + fungible::Mutate<Self::AccountId, Balance = Balance>;
 
-        /// The runtime's reasons of holds.
+        /// Hold reasons of the runtime.
         type RuntimeHoldReason: From<HoldReason>;
 
-        /// The registry of machines.
+        /// Registry of machines.
         type Machines: MachineInspect<Self::AccountId>;
 
-        /// Hears of every change of a bond or a debt.
+        /// Listener for every change of a bond or a debt.
         type OnBondChange: OnBondChange;
 
-        /// Takes machines out of the market.
+        /// Registry's part that takes machines out of the market.
         type Discipline: MachineDiscipline;
 
-        /// Tells the epoch.
+        /// Clock of epochs.
         type Clock: ActiveClock;
 
-        /// Least plancks to be bonded for any machine, however little its slots weigh. A raise takes no
-        /// machine out of the market by itself: the registry's `refresh_machine` does, machine by machine.
+        /// Minimum bond of any machine, in plancks, however little its slots weigh. A raise takes no machine
+        /// out of the market by itself: the registry's `refresh_machine` does, machine by machine.
         #[pallet::constant]
         type BaseBond: Get<Balance>;
 
-        /// Epochs between unbonding and withdrawal, in which the plancks can still be lost. Must be longer than
-        /// any offence stays undiscovered. A change counts for later unbondings only.
+        /// Epochs between unbonding and withdrawal, in which the plancks can still be slashed. Must be longer
+        /// than any offence stays undiscovered. A change applies to later unbondings only.
         #[pallet::constant]
         type UnbondingEpochs: Get<EpochIndex>;
 
-        /// Slashes any machine, and cancels slashes.
+        /// Origin that may slash any machine, and cancel slashes.
         type AdminOrigin: EnsureOrigin<Self::RuntimeOrigin>;
 
-        /// What the offences cost. A change counts for offences that are reported from then on.
+        /// Penalties of the offences. A change applies to offences that are reported from then on.
         #[pallet::constant]
         type OffenceTable: Get<OffenceTable>;
 
-        /// Epochs between a slash and its application, in which it can be cancelled; with zero it is applied in
-        /// the next block. Longer: consumers wait longer for their money. A change counts for later slashes;
-        /// while the wait is shorter than before, a full epoch moves slashes behind the old wait.
+        /// Epochs between the queueing of a slash and its application, in which it can be cancelled; with
+        /// zero it is applied in the next block. The longer, the longer consumers wait for their money. A
+        /// change applies to later slashes; after a cut, a full epoch moves slashes behind the end of the old
+        /// wait.
         #[pallet::constant]
         type SlashDeferEpochs: Get<EpochIndex>;
 
-        /// Epochs for which a strike counts after the machine's last strike for the same offence. No shorter than
-        /// [`Config::SlashDeferEpochs`], or cancelling a slash may take back a strike of another one.
+        /// Epochs for which a strike counts after the machine's last strike for the same offence. Not below
+        /// [`Config::SlashDeferEpochs`]: otherwise cancelling a slash may take back the strike of another
+        /// one.
         #[pallet::constant]
         type StrikeMemoryEpochs: Get<EpochIndex>;
 
-        /// Most slashes that fall due in one epoch; those that are more do so in a later one. Must not be zero. A
-        /// change counts for later slashes.
+        /// Maximum number of slashes that fall due in one epoch; further ones fall due in a later epoch. Must
+        /// not be zero. A change applies to later slashes.
         #[pallet::constant]
         type MaxSlashesPerEpoch: Get<u32>;
 
-        /// Most weight that a block spends on slashes that are due, however much it has left. Must be enough for
-        /// one of them. The larger, the less is left for transactions in the first blocks of a bad epoch.
+        /// Maximum weight that a block spends on due slashes, however much it has left. Must be enough for
+        /// one of them. The larger, the less is left for transactions in the first blocks of an epoch with
+        /// many slashes.
         #[pallet::constant]
         type MaxServiceWeight: Get<Weight>;
 
@@ -156,34 +160,34 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// Why this pallet holds plancks.
+    /// Reasons for which this pallet holds plancks.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// For the provider's machines to behave.
+        /// Bonds of the provider's machines.
         #[codec(index = 0)]
         MachineBond,
     }
 
-    /// The bond of each machine for which something is held, owed or about to be slashed, or that has
-    /// strikes.
+    /// Bond of each machine with held plancks, debts, pending slashes or strikes.
     #[pallet::storage]
     pub type Bonds<T: Config> = StorageMap<_, Twox64Concat, MachineId, BondRecordOf<T>>;
 
-    /// The slashes that were neither applied nor cancelled, by the epoch in which they fall due and their place in
+    /// Slashes that are neither applied nor cancelled, by the epoch in which they fall due and their place in
     /// it.
     #[pallet::storage]
     pub type Agenda<T: Config> =
         StorageDoubleMap<_, Twox64Concat, EpochIndex, Twox64Concat, u32, SlashRecordOf<T>>;
 
-    /// How many places of an epoch were given out, also to slashes that are gone; of no epoch before the cursor's.
+    /// Number of places of an epoch that were given out, to slashes that are gone as well. Epochs before the
+    /// cursor's have no entry.
     #[pallet::storage]
     pub type AgendaCounts<T> = StorageMap<_, Twox64Concat, EpochIndex, u32, ValueQuery>;
 
-    /// The latest epoch that a slash was ever queued for.
+    /// Latest epoch that a slash was ever queued for.
     #[pallet::storage]
     pub type LastAgendaEpoch<T> = StorageValue<_, EpochIndex, ValueQuery>;
 
-    /// Where the cursor starts.
+    /// Initial place of the cursor.
     #[pallet::type_value]
     pub fn FirstPlace() -> SlashId {
         SlashId {
@@ -192,11 +196,11 @@ pub mod pallet {
         }
     }
 
-    /// The cursor: the place in the agenda that the hook looks at next.
+    /// Cursor: the place in the agenda that the hook visits next.
     #[pallet::storage]
     pub type NextSlash<T> = StorageValue<_, SlashId, ValueQuery, FirstPlace>;
 
-    /// What each slash of a machine left outstanding.
+    /// Debts of machines: the outstanding part of each slash.
     #[pallet::storage]
     pub type Debts<T: Config> =
         StorageDoubleMap<_, Twox64Concat, MachineId, Twox64Concat, SlashId, DebtRecordOf<T>>;
@@ -210,16 +214,16 @@ pub mod pallet {
             machine: MachineId,
             /// Plancks added.
             amount: Balance,
-            /// Plancks bonded now, without those on their way out.
+            /// Plancks bonded now, without unlocking ones.
             total: Balance,
         },
-        /// Plancks of a bond are on their way out.
+        /// Plancks of a bond are unlocking.
         Unbonded {
             /// The machine.
             machine: MachineId,
             /// Plancks.
             amount: Balance,
-            /// The epoch from which on they may be withdrawn.
+            /// First epoch in which they may be withdrawn.
             due_epoch: EpochIndex,
         },
         /// Plancks of a bond came back to the provider.
@@ -229,25 +233,25 @@ pub mod pallet {
             /// Plancks.
             amount: Balance,
         },
-        /// A provider said whether a machine's rewards are bonded.
+        /// A provider set the automatic bonding of a machine's rewards.
         AutoStakeSet {
             /// The machine.
             machine: MachineId,
-            /// Whether they are.
+            /// True if the machine's rewards are bonded.
             auto_stake: bool,
         },
-        /// A slash was put in the agenda, and what it costs is locked.
+        /// A slash was queued in the agenda, and its amount is locked.
         SlashQueued {
             /// The slash: the epoch in which it falls due and its place in it.
             id: SlashId,
             /// The machine.
             machine: MachineId,
-            /// Why.
+            /// Reason for the slash.
             reason: SlashReason,
-            /// Plancks that it costs.
+            /// Plancks owed for it.
             owed: Balance,
         },
-        /// A slash was taken back before it was applied.
+        /// A slash was cancelled before it was applied.
         SlashCancelled {
             /// The slash.
             id: SlashId,
@@ -260,35 +264,35 @@ pub mod pallet {
             id: SlashId,
             /// The machine.
             machine: MachineId,
-            /// Plancks taken of its bond: the sum of the next two.
+            /// Plancks taken from its bond: the sum of the next two.
             taken: Balance,
             /// Plancks that the harmed consumer received.
             to_consumer: Balance,
             /// Plancks that left the total issuance.
             burned: Balance,
-            /// Plancks that the slash costs beyond what was there; owed from now on.
+            /// Plancks that the bond did not cover; a debt from now on.
             debt: Balance,
         },
-        /// What a slash left outstanding was paid.
+        /// The debt of a slash was paid.
         DebtPaid {
             /// The slash.
             id: SlashId,
             /// The machine.
             machine: MachineId,
-            /// Who paid.
+            /// Account that paid.
             payer: T::AccountId,
             /// Plancks that the harmed consumer received.
             to_consumer: Balance,
             /// Plancks that left the total issuance.
             burned: Balance,
         },
-        /// A consumer's share of a slash was burned because the consumer cannot receive it.
+        /// A consumer's share of a slash was burned because its account cannot receive it.
         ShareBurned {
             /// The slash.
             id: SlashId,
-            /// Whose share it was.
+            /// Account that the share was for.
             recipient: T::AccountId,
-            /// Plancks, which the slash's or the debt's own event counts as burned.
+            /// Plancks; the event of the slash or of the debt counts them as burned.
             amount: Balance,
         },
     }
@@ -301,9 +305,9 @@ pub mod pallet {
         NotProvider,
         /// The machine is retired.
         MachineRetired,
-        /// Something is bonded for the machine already; add to it.
+        /// The machine has a bond already; add to it with `bond_extra`.
         AlreadyBonded,
-        /// Nothing is bonded for the machine.
+        /// The machine has no bond.
         NotBonded,
         /// The amount must be above zero.
         AmountIsZero,
@@ -311,15 +315,15 @@ pub mod pallet {
         BelowMinimum,
         /// Only an unproven or retired machine may be unbonded whole.
         MachineInMarket,
-        /// Less than that is bonded.
+        /// The amount is more than is bonded.
         BondTooSmall,
-        /// Too many parts of the bond are on their way out; withdraw those that are due.
+        /// Too many parts of the bond are unlocking; withdraw those that are due.
         TooManyChunks,
         /// No part of the bond is due.
         NothingDue,
-        /// What is due is locked by slashes in the agenda.
+        /// All plancks that are due are locked by slashes in the agenda.
         SlashPending,
-        /// The machine owes a part of a slash; pay it first.
+        /// The machine is in debt for a slash; pay it first.
         InDebt,
         /// The agenda has no such slash: it was applied or cancelled, or never was.
         NoSuchSlash,
@@ -358,13 +362,13 @@ pub mod pallet {
 
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Bonds plancks for a machine for which nothing is bonded.
+        /// Bonds plancks for a machine without a bond.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `amount`: plancks, at least the machine's minimum.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProvider`], [`Error::MachineRetired`],
-        ///   [`Error::InDebt`], [`Error::AlreadyBonded`], [`Error::BelowMinimum`]; the currency's where the
-        ///   plancks are not there.
+        ///   [`Error::InDebt`], [`Error::AlreadyBonded`], [`Error::BelowMinimum`]; the currency's if the
+        ///   provider lacks the plancks.
         /// - Events: [`Event::Bonded`].
         #[pallet::call_index(0)]
         #[pallet::weight(T::WeightInfo::bond())]
@@ -377,8 +381,9 @@ pub mod pallet {
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `amount`: plancks, above zero.
-        /// - Errors: [`Error::NotBonded`], [`Error::NotProvider`], [`Error::InDebt`], [`Error::MachineRetired`],
-        ///   [`Error::AmountIsZero`]; the currency's where the plancks are not there.
+        /// - Errors: [`Error::NotBonded`], [`Error::NotProvider`], [`Error::InDebt`],
+        ///   [`Error::MachineRetired`], [`Error::AmountIsZero`]; the currency's if the provider lacks the
+        ///   plancks.
         /// - Events: [`Event::Bonded`].
         #[pallet::call_index(1)]
         #[pallet::weight(T::WeightInfo::bond_extra())]
@@ -387,17 +392,18 @@ pub mod pallet {
             Self::do_bond_extra(who, machine, amount)
         }
 
-        /// Puts a part of a bond on its way out; it may be withdrawn after [`Config::UnbondingEpochs`].
+        /// Unbonds a part of a bond; it may be withdrawn after [`Config::UnbondingEpochs`].
         ///
-        /// A machine in the market must keep its minimum, and so must any that is leased, or was in an epoch
-        /// that is still open to reports. Otherwise one that is suspended may go below it but not to nothing,
-        /// and one that is unproven may be unbonded whole. One that is retired may be unbonded whole at once.
+        /// A machine in the market must keep its minimum, and so must any machine that is leased, or was in
+        /// an epoch that is still open to reports. Otherwise a suspended machine may go below the minimum but
+        /// not to zero, and an unproven one may be unbonded whole. A retired machine may be unbonded whole at
+        /// once.
         ///
         /// - Origin: signed by the machine's provider.
         /// - Parameters: `machine`; `amount`: plancks, above zero.
-        /// - Errors: [`Error::NotBonded`], [`Error::NotProvider`], [`Error::InDebt`], [`Error::AmountIsZero`],
-        ///   [`Error::BondTooSmall`], [`Error::BelowMinimum`], [`Error::MachineInMarket`],
-        ///   [`Error::TooManyChunks`].
+        /// - Errors: [`Error::NotBonded`], [`Error::NotProvider`], [`Error::InDebt`],
+        ///   [`Error::AmountIsZero`], [`Error::BondTooSmall`], [`Error::BelowMinimum`],
+        ///   [`Error::MachineInMarket`], [`Error::TooManyChunks`].
         /// - Events: [`Event::Unbonded`].
         #[pallet::call_index(2)]
         #[pallet::weight(T::WeightInfo::unbond())]
@@ -406,10 +412,10 @@ pub mod pallet {
             Self::do_unbond(who, machine, amount)
         }
 
-        /// Gives back to the provider what is due of a machine's bond.
+        /// Releases the due part of a machine's bond to its provider.
         ///
-        /// What slashes in the agenda cost stays held, as far as it is there, and stays due. The record goes with
-        /// the last of the bond, unless the machine has strikes: then it goes with the machine.
+        /// The amount of slashes in the agenda stays held, up to the whole bond, and stays due. The record is
+        /// removed with the last planck of the bond, unless the machine has strikes: then with the machine.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `machine`.
@@ -422,10 +428,11 @@ pub mod pallet {
             Self::do_withdraw(machine)
         }
 
-        /// Says whether a machine's rewards are bonded instead of paid out. The word goes with the record.
+        /// Sets whether a machine's rewards are bonded instead of paid out. The setting is lost with the
+        /// record.
         ///
         /// - Origin: signed by the machine's provider.
-        /// - Parameters: `machine`; `auto_stake`: whether they are.
+        /// - Parameters: `machine`; `auto_stake`: true if its rewards are to be bonded.
         /// - Errors: [`Error::NotBonded`], [`Error::NotProvider`], [`Error::InDebt`].
         /// - Events: [`Event::AutoStakeSet`].
         #[pallet::call_index(4)]
@@ -435,11 +442,12 @@ pub mod pallet {
             Self::do_set_auto_stake(who, machine, auto_stake)
         }
 
-        /// Puts a slash in the agenda, of a machine in the market or a retired one that is still bonded.
+        /// Queues a slash of a machine in the agenda: of one in the market, or a retired one that is still
+        /// bonded.
         ///
         /// - Origin: [`Config::AdminOrigin`].
-        /// - Parameters: `machine`; `fraction`: of what is held for the machine or of its minimum, whichever is
-        ///   more; above zero; `beneficiaries`: who gets a share.
+        /// - Parameters: `machine`; `fraction`: of the plancks held for the machine or of its minimum,
+        ///   whichever is more; above zero; `beneficiaries`: accounts that get a share.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::AmountIsZero`].
         /// - Events: [`Event::SlashQueued`].
         #[pallet::call_index(5)]
@@ -454,9 +462,10 @@ pub mod pallet {
             Self::do_slash(machine, fraction, beneficiaries)
         }
 
-        /// Takes a slash out of the agenda, due or not, and the strike for its offence back.
+        /// Cancels a slash in the agenda, due or not, and takes back the strike for its offence.
         ///
-        /// What it locked is free again. A machine that was suspended stays so until its provider resumes it.
+        /// The plancks that it locked are free again. A suspended machine stays so until its provider resumes
+        /// it.
         ///
         /// - Origin: [`Config::AdminOrigin`].
         /// - Parameters: `id`: the slash.
@@ -469,12 +478,12 @@ pub mod pallet {
             Self::cancel(id)
         }
 
-        /// Applies a slash that is due, before the blocks' own work comes to it.
+        /// Applies a due slash before the hook does.
         ///
         /// - Origin: signed by anybody.
         /// - Parameters: `id`: the slash.
         /// - Errors: [`Error::NoSuchSlash`], [`Error::SlashNotDue`].
-        /// - Events: [`Event::Slashed`]; [`Event::ShareBurned`] where a recipient cannot receive its share.
+        /// - Events: [`Event::Slashed`]; [`Event::ShareBurned`] if a recipient cannot receive its share.
         #[pallet::call_index(7)]
         #[pallet::weight(T::WeightInfo::apply_slash())]
         pub fn apply_slash(origin: OriginFor<T>, id: SlashId) -> DispatchResult {
@@ -482,13 +491,13 @@ pub mod pallet {
             Self::do_apply_slash(id)
         }
 
-        /// Pays the whole of what a slash left outstanding: the consumer first, and the rest is burned. With
-        /// the last debt of a machine it may be bonded again.
+        /// Pays the whole debt of a slash: the consumer's part first, and the rest is burned. A machine
+        /// without further debts may be bonded again.
         ///
-        /// - Origin: signed by anybody, who pays out of the free balance and stays alive.
+        /// - Origin: signed by anybody. The account pays from its free balance and must stay alive.
         /// - Parameters: `machine`; `id`: the slash.
-        /// - Errors: [`Error::NoSuchDebt`]; the currency's where the plancks are not there.
-        /// - Events: [`Event::DebtPaid`]; [`Event::ShareBurned`] where a recipient cannot receive its share.
+        /// - Errors: [`Error::NoSuchDebt`]; the currency's if the payer lacks the plancks.
+        /// - Events: [`Event::DebtPaid`]; [`Event::ShareBurned`] if a recipient cannot receive its share.
         #[pallet::call_index(8)]
         #[pallet::weight(T::WeightInfo::pay_debt())]
         pub fn pay_debt(origin: OriginFor<T>, machine: MachineId, id: SlashId) -> DispatchResult {
@@ -499,7 +508,7 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// Plancks that must be bonded for a machine to work; `None` where there is no such machine.
+        /// Returns the plancks that must be bonded for a machine to work; `None` if there is no such machine.
         pub fn minimum_bond(machine: MachineId) -> Option<Balance> {
             let class_stake = T::Machines::class_stake(machine)?;
             Some(T::BaseBond::get().max(class_stake))

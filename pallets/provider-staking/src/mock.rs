@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use assay_primitives::{
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    clock::EpochIndex,
     machine::{
         MachineId, MachineInspect,
         MachineStatus::{self, Active, Retired, Suspended, Unproven},
@@ -16,6 +16,7 @@ use assay_primitives::{
     offence::{Beneficiaries, MachineDiscipline, Offence, ReportOffence, SlashId},
     stake::{BondInspect, BondStanding, OnBondChange},
 };
+pub(crate) use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
@@ -89,17 +90,15 @@ parameter_types! {
     pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
     /// Machines that may still be found at fault for what they were leased for.
     pub static Accountable: Vec<MachineId> = Vec::new();
-    /// What the registry was told and what was held then, in order.
+    /// Reports to the registry with the plancks held then, in order.
     pub static BondChanges: Vec<(MachineId, BondStanding, Balance)> = Vec::new();
-    /// What the registry was asked to do with machines, in order.
+    /// Measures that the registry was asked to take, in order.
     pub(crate) static Disciplined: Vec<Discipline> = Vec::new();
-    /// The clock's epoch.
-    pub static CurrentEpoch: EpochIndex = 0;
     /// Least bond of any machine, before its class asks for more.
     pub static LeastBond: Balance = BASE_BOND;
-    /// What every machine's class asks.
+    /// Stake that every machine's class asks for.
     pub static StakeOfClass: Balance = CLASS_STAKE;
-    /// What the offences cost.
+    /// Penalties of the offences.
     pub static Penalties: OffenceTable = DEFAULT_OFFENCE_TABLE;
     /// Epochs between a slash and its application.
     pub static WaitEpochs: EpochIndex = DEFER_EPOCHS;
@@ -107,7 +106,7 @@ parameter_types! {
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
 }
 
-/// What [`MockRegistry`] was asked to do.
+/// Measure that [`MockRegistry`] was asked to take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Discipline {
     Suspend(MachineId),
@@ -208,27 +207,6 @@ fn remove_if_settled(machine: MachineId) {
     }
 }
 
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        Millis::from(CurrentEpoch::get()) * MILLIS_PER_HOUR
-    }
-
-    fn current_epoch() -> EpochIndex {
-        CurrentEpoch::get()
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        CurrentEpoch::set((now / MILLIS_PER_HOUR) as EpochIndex);
-    }
-}
-
 impl pallet_provider_staking::Config for Test {
     type Currency = Balances;
     type RuntimeHoldReason = RuntimeHoldReason;
@@ -263,7 +241,7 @@ impl ExtBuilder {
     pub(crate) fn build(self) -> TestExternalities {
         Machines::set(BTreeMap::new());
         Accountable::set(Vec::new());
-        CurrentEpoch::set(0);
+        MockClock::reset();
         LeastBond::set(BASE_BOND);
         StakeOfClass::set(CLASS_STAKE);
         Penalties::set(DEFAULT_OFFENCE_TABLE);
@@ -412,7 +390,7 @@ pub(crate) fn slash_now(
     beneficiaries: Beneficiaries<AccountId>,
 ) -> SlashId {
     let id = slash_for(machine, percent, beneficiaries).unwrap();
-    CurrentEpoch::set(id.due_epoch);
+    MockClock::set_epoch(id.due_epoch);
     poll();
     id
 }
@@ -442,7 +420,7 @@ pub(crate) fn debt_of(machine: MachineId, id: SlashId) -> Balance {
     Debts::<Test>::get(machine, id).map_or(0, |debt| debt.total())
 }
 
-/// How often a machine committed each offence.
+/// Returns a machine's strikes for each offence.
 pub(crate) fn strikes_of(machine: MachineId) -> Strikes {
     Bonds::<Test>::get(machine).map_or(Strikes::default(), |record| record.strikes)
 }

@@ -1,7 +1,7 @@
 //! Payment of slashes and debts: the consumer's loss first, and the rest burned.
 //!
-//! What an account refuses to receive is burned instead, so that no account's condition can keep a machine from
-//! being slashed or from paying what it owes.
+//! A share that an account cannot receive is burned instead, so that no account's state can prevent a slash
+//! or the payment of a debt.
 
 use assay_primitives::{money::Balance, offence::SlashId};
 use polkadot_sdk::{
@@ -17,27 +17,27 @@ use polkadot_sdk::{
 
 use crate::{Config, DebtRecordOf, Event, HoldReason, Pallet};
 
-/// Out of which money is paid.
+/// Source of a payment.
 pub(crate) enum Source<'a, AccountId> {
-    /// What is held on a provider's account, by force: whatever the provider froze, it still pays.
+    /// Plancks held on a provider's account, taken by force: frozen ones are taken too.
     Bond(&'a AccountId),
-    /// What an account may spend and stay alive.
+    /// Plancks that an account can spend and stay alive.
     Free(&'a AccountId),
 }
 
-/// Where it went.
+/// Result of a payment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Payout {
     /// Plancks that the consumer received.
     pub(crate) to_consumer: Balance,
-    /// Plancks burned, with those that could not be received.
+    /// Plancks burned, including those that the consumer could not receive.
     pub(crate) burned: Balance,
 }
 
 impl<T: Config> Pallet<T> {
-    /// Pays dues of a slash.
+    /// Pays the dues of a slash.
     ///
-    /// May fail after it moved a part of them: the caller undoes its storage changes then.
+    /// May fail after it moved a part of them: the caller must then roll back its storage changes.
     pub(crate) fn pay_out(
         id: SlashId,
         source: Source<T::AccountId>,
@@ -50,7 +50,7 @@ impl<T: Config> Pallet<T> {
         Ok(Payout { to_consumer, burned })
     }
 
-    /// Pays somebody a share and returns how much arrived: all or nothing.
+    /// Pays a share to its recipient and returns the amount that arrived: all or nothing.
     fn pay_share(
         id: SlashId,
         source: &Source<T::AccountId>,
@@ -72,7 +72,7 @@ impl<T: Config> Pallet<T> {
                 )
             })
             .is_ok(),
-            // Asked before, because a payer who has too little must not have the share burned.
+            // Checked before the transfer: a payer with too little must not get the share burned.
             Source::Free(payer) => {
                 let consequence = T::Currency::can_deposit(&recipient, amount, Provenance::Extant);
                 let receivable = consequence == DepositConsequence::Success;

@@ -1,4 +1,4 @@
-//! Slashes: what queues them, applies them or takes them back.
+//! Slashes: queueing, applying and cancelling them.
 
 use assay_primitives::{
     clock::ActiveClock,
@@ -18,17 +18,17 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// The record of a machine that is to be slashed, also where nothing is bonded.
+    /// Returns the record of a machine that is to be slashed; an empty one if it has no bond.
     pub(crate) fn record_to_slash(machine: MachineId) -> Result<BondRecordOf<T>, Error<T>> {
         let provider = T::Machines::provider_of(machine).ok_or(Error::<T>::NoSuchMachine)?;
         Ok(Bonds::<T>::get(machine).unwrap_or_else(|| BondRecord::empty(provider)))
     }
 
-    /// Fixes what a slash costs and puts it in the agenda; stores the record. The caller tells who must know,
-    /// since the bond may not suffice any more.
+    /// Fixes the amount of a slash, queues it in the agenda and stores the record. The caller reports the
+    /// change with [`Self::tell`], since the bond may not suffice any more.
     ///
-    /// The fraction is one of what is held now, but at least of the minimum: who took the bond out before still
-    /// owes as much as somebody who did not.
+    /// The fraction applies to the plancks held now, but at least to the minimum: a provider that took the
+    /// bond out before owes as much as one that did not.
     pub(crate) fn queue(
         machine: MachineId,
         mut record: BondRecordOf<T>,
@@ -63,9 +63,10 @@ impl<T: Config> Pallet<T> {
         Ok(id)
     }
 
-    /// Takes what a slash costs, as far as it is there, and makes a debt of the rest.
+    /// Applies a slash: takes its amount from the held plancks, and makes a debt of the missing part.
     ///
-    /// Fails only where there is no such slash or storage contradicts itself; the caller undoes its changes then.
+    /// Fails only if there is no such slash or storage is inconsistent; the caller must then roll back its
+    /// changes.
     pub(crate) fn apply(id: SlashId) -> DispatchResult {
         let (slash, mut record) = Self::take_from_agenda(id)?;
         let (machine, ends_machine) = (slash.machine, slash.ends_machine);
@@ -90,8 +91,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Takes a slash back before it was applied, and the strike with it. What was queued meanwhile stays as it is,
-    /// even where the strike made it dearer.
+    /// Cancels a slash before it is applied, and takes back its strike. Slashes that were queued meanwhile
+    /// stay as they are, even if the strike made them dearer.
     pub(crate) fn cancel(id: SlashId) -> DispatchResult {
         let (slash, mut record) = Self::take_from_agenda(id)?;
         if let SlashReason::Offence(offence) = slash.reason {
@@ -101,12 +102,12 @@ impl<T: Config> Pallet<T> {
             id,
             machine: slash.machine,
         });
-        // The registry waits for this if the machine is retired and nothing else was left.
+        // The registry removes a retired machine now if this slash was the last thing that kept it.
         Self::put(slash.machine, record);
         Ok(())
     }
 
-    /// A slash and its machine's record, in which it does not wait any more; the caller stores the record.
+    /// Removes a slash from the agenda and from its machine's record. The caller stores the record.
     fn take_from_agenda(id: SlashId) -> Result<(SlashRecordOf<T>, BondRecordOf<T>), DispatchError> {
         let slash = SlashAgenda::<T>::take(id).ok_or(Error::<T>::NoSuchSlash)?;
         let mut record = Bonds::<T>::get(slash.machine).defensive_ok_or(Error::<T>::NoSuchMachine)?;

@@ -1,4 +1,4 @@
-//! What must hold of the stakes between any two calls.
+//! Invariants of the stakes between any two calls.
 
 use alloc::collections::BTreeMap;
 
@@ -20,17 +20,17 @@ use crate::{
 impl<T: Config> Pallet<T> {
     /// Checks the pallet's invariants:
     ///
-    /// 1. A record says something: of plancks that are held, owed or about to be slashed, or of strikes.
-    /// 2. No part on its way out is nothing, and no two fall due in the same epoch.
-    /// 3. A machine that has a record is in the registry and belongs to the provider on whose account its bond is
-    ///    held.
-    /// 4. What is held on a provider's account is the sum of its records.
-    /// 5. A machine in debt has nothing held, its debt is the sum of its entries, and none of these is nothing.
-    /// 6. What is pending of a machine is the sum of its slashes in the agenda.
-    /// 7. Every slash has a place that was given out and that the cursor did not pass, in the agenda's last epoch
-    ///    at the latest.
-    /// 8. The cursor is in no epoch to come and behind no place that was not given out, and nothing is kept of the
-    ///    epochs before it.
+    /// 1. Every record has a reason to be kept: held plancks, a debt, a pending slash, or strikes.
+    /// 2. No unlocking part is zero, and no two of a machine fall due in the same epoch.
+    /// 3. A machine that has a record is in the registry and belongs to the provider on whose account its
+    ///    bond is held.
+    /// 4. The plancks held on a provider's account are the sum of its records.
+    /// 5. A machine in debt has nothing held, its debt is the sum of its entries, and none of these is zero.
+    /// 6. A machine's pending amount is the sum of its slashes in the agenda.
+    /// 7. Every slash has a place that was given out and that the cursor did not pass, in the agenda's last
+    ///    epoch at the latest.
+    /// 8. The cursor is in no future epoch and not beyond the places that were given out, and no count is
+    ///    kept of epochs before it.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let mut per_provider: BTreeMap<T::AccountId, Balance> = BTreeMap::new();
         for (machine, record) in Bonds::<T>::iter() {
@@ -49,11 +49,11 @@ impl<T: Config> Pallet<T> {
         Self::try_state_of_agenda()
     }
 
-    /// 1, 2, 3 and the first part of 5, of one machine.
+    /// Checks invariants 1, 2, 3 and the first part of 5 of one machine.
     fn try_state_of(machine: MachineId, record: &BondRecordOf<T>) -> Result<(), TryRuntimeError> {
         // 1
         ensure!(
-            Self::says_something(machine, record),
+            Self::must_be_kept(machine, record),
             "1: a record says nothing that matters"
         );
         // 2
@@ -78,7 +78,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// The other parts of 5.
+    /// Checks the other parts of invariant 5.
     fn try_state_of_debts() -> Result<(), TryRuntimeError> {
         let mut owed: BTreeMap<MachineId, Balance> = BTreeMap::new();
         for (machine, _, debt) in Debts::<T>::iter() {
@@ -96,7 +96,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// 6, 7 and 8.
+    /// Checks invariants 6, 7 and 8.
     fn try_state_of_agenda() -> Result<(), TryRuntimeError> {
         let cursor = NextSlash::<T>::get();
         let mut pending: BTreeMap<MachineId, (Balance, u32)> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! What the stakes keep of each machine and of each slash, and what an offence costs.
+//! Records of bonds, slashes and debts, and the penalties of offences.
 
 use assay_primitives::{
     clock::EpochIndex,
@@ -19,12 +19,12 @@ pub use assay_primitives::{
     stake::{StrikeRecord, UnlockChunk},
 };
 
-/// Most parts of one bond that are on their way out at the same time.
+/// Maximum number of unlocking parts of one bond.
 ///
 /// Parts that fall due in the same epoch are one. Bounds the record and the work of a withdrawal or a slash.
 pub const MAX_UNLOCK_CHUNKS: u32 = 8;
 
-/// What the offences cost on a chain whose governance did not change it.
+/// Default penalties of the offences.
 pub const DEFAULT_OFFENCE_TABLE: OffenceTable = OffenceTable {
     challenge_unanswered: OffencePenalty {
         first: Permill::from_percent(1),
@@ -43,45 +43,45 @@ pub const DEFAULT_OFFENCE_TABLE: OffenceTable = OffenceTable {
     },
 };
 
-/// The bond of a machine in a runtime.
+/// Bond of a machine in a runtime.
 pub type BondRecordOf<T> = BondRecord<<T as frame_system::Config>::AccountId>;
 
-/// A slash in a runtime.
+/// Slash in a runtime.
 pub type SlashRecordOf<T> = SlashRecord<<T as frame_system::Config>::AccountId>;
 
-/// A debt in a runtime.
+/// Debt in a runtime.
 pub type DebtRecordOf<T> = DebtRecord<<T as frame_system::Config>::AccountId>;
 
-/// The parts of a bond that are on their way out.
+/// Unlocking parts of a bond.
 pub type UnlockChunks = BoundedVec<UnlockChunk, ConstU32<MAX_UNLOCK_CHUNKS>>;
 
-/// A machine's strikes for each offence, in the order of [`Offence::ALL`].
+/// Strikes of a machine for each offence, in the order of [`Offence::ALL`].
 pub type Strikes = [StrikeRecord; Offence::ALL.len()];
 
-/// What a provider stands to lose for one machine, and what it lost already without having had it.
+/// Bond of one machine, with its debt, pending slashes and strikes.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct BondRecord<AccountId> {
-    /// On whose account the plancks are held: the machine's provider.
+    /// Account on which the plancks are held: the machine's provider.
     pub provider: AccountId,
-    /// Plancks bonded, without those on their way out.
+    /// Plancks bonded, without unlocking ones.
     pub bonded: Balance,
-    /// Plancks on their way out, in no order.
+    /// Unlocking plancks, in no order.
     pub unlocking: UnlockChunks,
-    /// Whether the machine's rewards are bonded.
+    /// True if the machine's rewards are bonded.
     pub auto_stake: bool,
-    /// Plancks owed by slashes that took more than there was: the sum of the machine's debts. While it is above
-    /// zero nothing is held.
+    /// Sum of the machine's debts in plancks: amounts of slashes that the bond did not cover. While it is
+    /// above zero nothing is held.
     pub debt: Balance,
-    /// Plancks owed by the machine's slashes in the agenda; as many as there are of them stay held.
+    /// Plancks owed for the machine's slashes in the agenda; up to this amount stays held.
     pub pending: Balance,
-    /// How many of the machine's slashes are in the agenda.
+    /// Number of the machine's slashes in the agenda.
     pub pending_slashes: u32,
-    /// How often the machine committed each offence.
+    /// Number of strikes for each offence.
     pub strikes: Strikes,
 }
 
 impl<AccountId> BondRecord<AccountId> {
-    /// The record of a machine for which nothing is bonded yet.
+    /// Returns the record of a machine without a bond.
     pub(crate) fn empty(provider: AccountId) -> Self {
         Self {
             provider,
@@ -95,36 +95,36 @@ impl<AccountId> BondRecord<AccountId> {
         }
     }
 
-    /// Plancks held for the machine: bonded, and on their way out.
+    /// Returns the plancks held for the machine: bonded and unlocking ones.
     pub fn total_held(&self) -> Balance {
         self.unlocking
             .iter()
             .fold(self.bonded, |total, chunk| total.saturating_add(chunk.amount))
     }
 
-    /// Plancks that will be bonded when the slashes in the agenda were applied, which take from the bond
+    /// Returns the plancks that remain bonded after the slashes in the agenda, which take from the bond
     /// first.
     pub fn unencumbered(&self) -> Balance {
         self.bonded.saturating_sub(self.pending)
     }
 
-    /// Plancks that may leave although slashes are in the agenda.
+    /// Returns the plancks that may leave while slashes are in the agenda.
     pub fn releasable(&self) -> Balance {
         self.total_held().saturating_sub(self.pending)
     }
 
-    /// Whether nothing is held, owed or about to be slashed. Strikes do not count.
+    /// Returns true if the record has no held plancks, no debt and no pending slash. Strikes do not count.
     pub fn is_settled(&self) -> bool {
         self.total_held() == 0 && self.debt == 0 && self.pending_slashes == 0
     }
 
-    /// Whether the machine committed an offence that may make the next one dearer.
+    /// Returns true if the machine has a strike, which may make its next offence dearer.
     pub fn has_strikes(&self) -> bool {
         self.strikes.iter().any(|strikes| strikes.count > 0)
     }
 
-    /// Puts plancks on their way out, with those of the same epoch where there are some. Says whether there was
-    /// room; changes nothing where there was none.
+    /// Adds unlocking plancks, to the part of the same epoch if there is one. Returns false and changes
+    /// nothing if there is no room for another part.
     pub(crate) fn try_push_chunk(&mut self, amount: Balance, due_epoch: EpochIndex) -> bool {
         match self
             .unlocking
@@ -139,7 +139,7 @@ impl<AccountId> BondRecord<AccountId> {
         }
     }
 
-    /// Plancks that are due in `epoch`.
+    /// Returns the plancks that are due in `epoch`.
     pub(crate) fn due(&self, epoch: EpochIndex) -> Balance {
         self.unlocking
             .iter()
@@ -147,7 +147,7 @@ impl<AccountId> BondRecord<AccountId> {
             .fold(0, |due: Balance, chunk| due.saturating_add(chunk.amount))
     }
 
-    /// Takes out what is due in `epoch`, but no more than `at_most`, and returns how much it was.
+    /// Removes the plancks that are due in `epoch`, up to `at_most`. Returns the amount removed.
     pub(crate) fn take_due(&mut self, epoch: EpochIndex, at_most: Balance) -> Balance {
         let due = self.unlocking.iter_mut().filter(|chunk| chunk.due_epoch <= epoch);
         let taken = take_in_order(due, at_most);
@@ -155,8 +155,8 @@ impl<AccountId> BondRecord<AccountId> {
         taken
     }
 
-    /// Takes out as much of `amount` as is held, and returns how much it was: first what is bonded, then what is
-    /// on its way out, latest due first.
+    /// Removes up to `amount` of the held plancks and returns the amount removed: bonded plancks first, then
+    /// unlocking ones, the latest due first.
     pub(crate) fn take(&mut self, amount: Balance) -> Balance {
         let from_bonded = amount.min(self.bonded);
         self.bonded = self.bonded.saturating_sub(from_bonded);
@@ -168,7 +168,7 @@ impl<AccountId> BondRecord<AccountId> {
         from_bonded.saturating_add(from_unlocking)
     }
 
-    /// Notes an offence and returns how often the machine did the same before.
+    /// Adds a strike for an offence. Returns the number of earlier ones for the same offence.
     pub(crate) fn add_strike(
         &mut self,
         offence: Offence,
@@ -178,18 +178,18 @@ impl<AccountId> BondRecord<AccountId> {
         self.strikes_of(offence).add(epoch, memory_epochs)
     }
 
-    /// Forgets one time that the machine committed an offence.
+    /// Removes one strike for an offence.
     pub(crate) fn take_strike_back(&mut self, offence: Offence) {
         self.strikes_of(offence).take_back();
     }
 
     fn strikes_of(&mut self, offence: Offence) -> &mut StrikeRecord {
-        // A test holds that the array has a place for each offence, in this order.
+        // A test checks that the array has a place for each offence, in this order.
         &mut self.strikes[offence as usize]
     }
 }
 
-/// Takes up to `at_most` plancks out of chunks, one after the other, and returns how much it was.
+/// Removes up to `at_most` plancks from the parts, one after the other. Returns the amount removed.
 fn take_in_order<'a>(chunks: impl Iterator<Item = &'a mut UnlockChunk>, at_most: Balance) -> Balance {
     let mut left = at_most;
     for chunk in chunks {
@@ -200,45 +200,45 @@ fn take_in_order<'a>(chunks: impl Iterator<Item = &'a mut UnlockChunk>, at_most:
     at_most.saturating_sub(left)
 }
 
-/// What one offence costs, as fractions of the bond.
+/// Penalty of one offence, as fractions of the bond.
 ///
-/// The first time costs `first`, each further one `factor` times as much as the one before, but never more than
-/// `at_most`.
+/// The first offence costs `first`, each further one `factor` times as much as the one before, but never more
+/// than `at_most`.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct OffencePenalty {
-    /// What it costs a machine that has no strike.
+    /// Penalty of a machine without a strike.
     pub first: Permill,
-    /// How many times as much each repetition costs; with one, the penalty never grows.
+    /// Growth with each repetition; with a factor of one the penalty never grows.
     pub factor: u8,
-    /// Most that it costs.
+    /// Maximum penalty.
     pub at_most: Permill,
 }
 
 impl OffencePenalty {
-    /// What it costs a machine that did the same `before` times before.
+    /// Returns the penalty of a machine with `before` earlier strikes for the same offence.
     pub fn fraction(&self, before: u8) -> Permill {
         let growth = u32::from(self.factor).saturating_pow(before.into());
         Permill::from_parts(self.first.deconstruct().saturating_mul(growth)).min(self.at_most)
     }
 }
 
-/// What the offences cost.
+/// Penalties of all offences.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct OffenceTable {
-    /// Of [`Offence::ChallengeUnanswered`].
+    /// Penalty of [`Offence::ChallengeUnanswered`].
     pub challenge_unanswered: OffencePenalty,
-    /// Of [`Offence::ChallengeWrong`].
+    /// Penalty of [`Offence::ChallengeWrong`].
     pub challenge_wrong: OffencePenalty,
-    /// Of [`Offence::ForgedEvidence`].
+    /// Penalty of [`Offence::ForgedEvidence`].
     pub forged_evidence: OffencePenalty,
 }
 
 impl OffenceTable {
-    /// What this offence costs.
+    /// Returns the penalty of an offence.
     pub fn penalty(&self, offence: Offence) -> OffencePenalty {
         match offence {
             Offence::ChallengeUnanswered => self.challenge_unanswered,
@@ -248,13 +248,13 @@ impl OffenceTable {
     }
 }
 
-/// Whether an offence takes a machine out of the market as soon as it is reported.
+/// Returns true if an offence suspends the machine as soon as it is reported.
 pub(crate) fn suspends(offence: Offence) -> bool {
     matches!(offence, Offence::ChallengeWrong | Offence::ForgedEvidence)
 }
 
-/// Whether the slash for an offence takes a machine out of the market for good, if it did the same `before` times
-/// before.
+/// Returns true if applying the slash for an offence retires the machine for good, given `before` earlier
+/// strikes for the same offence.
 pub(crate) fn ends_machine(offence: Offence, before: u8) -> bool {
     match offence {
         Offence::ForgedEvidence => true,
@@ -263,23 +263,23 @@ pub(crate) fn ends_machine(offence: Offence, before: u8) -> bool {
     }
 }
 
-/// A slash that waits in the agenda. Nothing of it changes any more.
+/// Slash that waits in the agenda. It never changes.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct SlashRecord<AccountId> {
     /// The machine.
     pub machine: MachineId,
-    /// Why.
+    /// Reason for the slash.
     pub reason: SlashReason,
-    /// Plancks that it costs.
+    /// Plancks owed for it.
     pub owed: Balance,
-    /// Who gets a share.
+    /// Accounts that get a share.
     pub beneficiaries: Beneficiaries<AccountId>,
-    /// Whether applying it takes the machine out of the market for good.
+    /// True if applying it takes the machine out of the market for good.
     pub ends_machine: bool,
 }
 
 impl<AccountId> SlashRecord<AccountId> {
-    /// Divides what is owed into the consumer's loss and the rest.
+    /// Divides the owed amount into the consumer's loss and the part to burn.
     pub(crate) fn into_dues(self) -> DebtRecord<AccountId> {
         let consumer = self
             .beneficiaries
@@ -290,7 +290,7 @@ impl<AccountId> SlashRecord<AccountId> {
     }
 }
 
-/// What is outstanding of a slash, in the order in which it is paid.
+/// Outstanding part of a slash, in the order of payment.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct DebtRecord<AccountId> {
     /// The harmed consumer and its plancks.
@@ -300,7 +300,7 @@ pub struct DebtRecord<AccountId> {
 }
 
 impl<AccountId: Clone> DebtRecord<AccountId> {
-    /// Splits off the first `amount` plancks, or all where there are fewer.
+    /// Splits off the first `amount` plancks, or all if there are fewer.
     pub(crate) fn take(&mut self, amount: Balance) -> Self {
         let consumer = take_share(&mut self.consumer, amount);
         let left = amount.saturating_sub(amount_of(&consumer));
@@ -311,7 +311,7 @@ impl<AccountId: Clone> DebtRecord<AccountId> {
 }
 
 impl<AccountId> DebtRecord<AccountId> {
-    /// All of it, in plancks.
+    /// Returns the whole amount in plancks.
     pub fn total(&self) -> Balance {
         amount_of(&self.consumer).saturating_add(self.burn)
     }
@@ -321,7 +321,7 @@ fn amount_of<AccountId>(share: &Option<(AccountId, Balance)>) -> Balance {
     share.as_ref().map_or(0, |(_, amount)| *amount)
 }
 
-/// Splits up to `at_most` plancks off a share, of which nothing is left where it was not more.
+/// Splits up to `at_most` plancks off a share. The share becomes `None` if nothing is left of it.
 fn take_share<AccountId: Clone>(
     share: &mut Option<(AccountId, Balance)>,
     at_most: Balance,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, OnEpochEnd},
+    clock::{ActiveClock, EpochIndex, OnEpochEnd},
     emission::{EpochUptime, RewardWeight, RewardWeights},
     machine::{MachineId, MachineInspect, MachineStatus},
     money::{ASY, Balance, MILLI_ASY},
     stake::{BondInspect, BondRewards, BondStanding},
 };
+pub(crate) use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{self, derive_impl, parameter_types, storage::unhashed, traits::fungible::Inspect},
     frame_system, pallet_balances, sp_io,
@@ -89,8 +90,6 @@ parameter_types! {
     pub static CapPerWeight: Balance = CAP;
     pub const HistoryEpochs: EpochIndex = HISTORY;
     pub const MaxEpochsPerPayout: u32 = MAX_EPOCHS;
-    /// Active time.
-    pub static NowMs: Millis = 0;
     /// Machines that are not as [`Machines`] has them by default; `None`: removed.
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
     /// Machines that neither Alice nor Bob owns.
@@ -108,28 +107,6 @@ parameter_types! {
     pub static BondsFail: bool = false;
     /// The rewards that were bonded.
     pub static Bonded: Vec<(MachineId, Balance)> = Vec::new();
-}
-
-/// A clock that stands where the test put it, with epochs of one hour.
-pub struct Clock;
-
-impl ActiveClock for Clock {
-    fn now_ms() -> Millis {
-        NowMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        EpochIndex::try_from(NowMs::get() / MILLIS_PER_HOUR).unwrap_or(EpochIndex::MAX)
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        MILLIS_PER_HOUR
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        NowMs::set(now);
-    }
 }
 
 /// Ten active machines, owned by Alice and Bob in turns.
@@ -215,7 +192,7 @@ impl EpochUptime for Uptime {
     }
 
     fn first_open_epoch() -> EpochIndex {
-        Clock::current_epoch().saturating_sub(OpenEpochs::get())
+        MockClock::current_epoch().saturating_sub(OpenEpochs::get())
     }
 
     fn count_epochs(machine: MachineId, max_epochs: u32) {
@@ -228,7 +205,7 @@ impl pallet_reward_emission::Config for Test {
     type Machines = Machines;
     type BondRewards = Bonds;
     type Uptime = Uptime;
-    type Clock = Clock;
+    type Clock = MockClock;
     type EmissionDivisor = EmissionDivisor;
     type CapPerWeight = CapPerWeight;
     type HistoryEpochs = HistoryEpochs;
@@ -256,7 +233,7 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> sp_io::TestExternalities {
-        NowMs::set(0);
+        MockClock::reset();
         CapPerWeight::set(CAP);
         ChangedStatus::set(BTreeMap::new());
         ChangedOwner::set(BTreeMap::new());
@@ -301,8 +278,8 @@ pub(crate) fn set_weight(machine: MachineId, weight: RewardWeight) {
 /// Ends so many epochs, one by one, as the chain's clock does.
 pub(crate) fn end_epochs(count: u32) {
     for _ in 0..count {
-        let ended = Clock::current_epoch();
-        NowMs::mutate(|now| *now += MILLIS_PER_HOUR);
+        let ended = MockClock::current_epoch();
+        MockClock::advance_epochs(1);
         RewardEmission::on_epoch_end(ended);
     }
 }

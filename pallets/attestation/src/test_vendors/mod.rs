@@ -1,7 +1,7 @@
-//! Vendors of the tests' own, who sign what tests and benchmarks verify.
+//! Vendors of the tests, which sign the evidence and collateral that tests and benchmarks verify.
 //!
-//! No chain trusts their roots that is not made for a test or a measurement: this module is in no other build, and touches
-//! nothing of the verification.
+//! Only chains of tests and measurements trust their roots: this module is in no other build, and changes
+//! nothing in the verification.
 
 #![allow(
     dead_code,

@@ -1,4 +1,4 @@
-//! What a provider or anybody else sends to the chain, of the tests' vendors.
+//! Submissions of evidence and collateral of the tests' vendors.
 
 use alloc::{format, vec::Vec};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{CertificateChain, Collateral, Evidence, KeySource, SignedJson, Vendor};
 
-/// When everything of the tests' vendors is valid, in seconds since 1970.
+/// Time at which everything of the tests' vendors is valid, in seconds since 1970.
 pub(crate) const VENDORS_NOW_S: u64 = NOW_S;
 
 /// A chain as it is submitted.
@@ -178,7 +178,7 @@ pub(crate) fn test_collateral() -> Vec<Collateral> {
     all
 }
 
-/// What the tests' GPUs measure.
+/// Measurements of the tests' GPUs.
 pub(crate) fn test_references() -> Vec<Reference> {
     gpu(1, &no_binding()).references
 }

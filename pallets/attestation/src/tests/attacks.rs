@@ -1,4 +1,4 @@
-//! What somebody without the device, or with a bad one, might try.
+//! Attacks without the device, or with a bad one.
 
 use assay_evidence::{EvidenceError, Part, TcbStatus, TrustRoot};
 use assay_primitives::{
@@ -144,9 +144,9 @@ fn the_oldest_anchor_is_accepted() {
 fn evidence_counts_for_nothing_after_its_end_even_before_the_hook() {
     ExtBuilder::default().build_and_execute(|| {
         assert_ok!(submit_tdx(0, 1));
-        NowS::mutate(|now| *now += LIFETIME_S - 1);
+        MockClock::stand_still_s(LIFETIME_S - 1);
         assert!(Attestation::earns_premium(0));
-        NowS::mutate(|now| *now += 1);
+        MockClock::stand_still_s(1);
         assert!(!Attestation::earns_premium(0));
         assert_eq!(Attestation::tee_kinds(0), TeeKinds::NONE);
         assert_eq!(Attestation::attested_keys(0), None);
@@ -164,7 +164,7 @@ fn evidence_with_expired_certificates_is_refused() {
         let until_s = key(&intel).pck.path.valid_until_s;
         assert_ok!(submit_tdx(0, 1));
         let id = VerifiedKeys::<Test>::iter_keys().next().unwrap();
-        NowS::set(until_s + 1);
+        MockClock::set_now_s(until_s + 1);
         next_block();
         let intel = test_vendors::intel(Kind::Td15, 1, &binding(0));
         for key in [KeySource::Known(id), KeySource::Carried] {
@@ -251,7 +251,8 @@ fn what_can_be_debugged_is_refused() {
     });
 }
 
-/// A list of this Intel's root that revokes the platform authority, and one of the authority's that revokes the platform.
+/// A list of this Intel's root that revokes the platform authority, and one of the authority's that revokes
+/// the platform.
 fn revoking(intel: &Intel) -> [Collateral; 2] {
     let mut revoking = intel.clone();
     revoking.root_list.revoked = vec![intel.authority.serial.clone()];
@@ -536,6 +537,6 @@ fn chains_in_another_order_are_refused() {
         certificates.reverse();
         assert!(submit(0, snp_evidence(&amd, KeySource::Chain(chain(certificates)))).is_err());
         assert!(submit(0, snp_evidence(&amd, KeySource::Chain(chain(Vec::new())))).is_err());
-        assert_eq!(NowS::get(), VENDORS_NOW_S);
+        assert_eq!(now_s(), VENDORS_NOW_S);
     });
 }

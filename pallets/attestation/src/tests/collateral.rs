@@ -83,7 +83,7 @@ fn submit_collateral_fails_when_it_is_not_signed_or_not_current() {
             bring(&CHARLIE, Collateral::QeIdentity(signed_json(&intel, &to_come))),
             refused(EvidenceError::NotYetValid(Part::QeIdentity))
         );
-        NowS::set(VENDORS_NOW_S + 30 * 86_400);
+        MockClock::set_now_s(VENDORS_NOW_S + 30 * 86_400);
         next_block();
         assert_noop!(
             bring(&CHARLIE, Collateral::TcbInfo(signed_json(&intel, &later))),

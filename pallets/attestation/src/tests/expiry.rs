@@ -4,7 +4,7 @@ use polkadot_sdk::frame_support::{assert_ok, traits::Hooks, weights::Weight};
 
 use crate::{Event, Expiries, NextExpirySlot, WeightInfo, mock::*, test_vendors::VENDORS_NOW_S};
 
-/// What the hook needs for so many units.
+/// Returns the hook's weight for this number of units.
 fn weight_of(units: u64) -> Weight {
     let unit = <() as WeightInfo>::hook_expire().max(<() as WeightInfo>::hook_next_slot());
     <() as WeightInfo>::hook_overhead() + unit * units
@@ -56,13 +56,13 @@ fn what_does_not_fit_a_block_is_done_in_the_next() {
         for machine in 0..4 {
             assert_ok!(submit_gpu(machine, machine as u8));
         }
-        // The agenda comes to the moment before the end.
+        // The agenda comes to the slot before the end.
         pass_s(LIFETIME_S - 1);
         assert_eq!(
             NextExpirySlot::<Test>::get(),
             Some(slot(VENDORS_NOW_S + LIFETIME_S))
         );
-        NowS::mutate(|now| *now += 1);
+        MockClock::stand_still_s(1);
         let left = || Expiries::<Test>::iter_keys().count();
         // Too little for anything, for nothing but the overhead, for one, and for two.
         for (weight, expected) in [
@@ -94,23 +94,23 @@ fn the_hook_takes_no_more_than_its_share() {
     ExtBuilder::default().build_and_execute(|| {
         next_block();
         // A standstill of ten years.
-        NowS::mutate(|now| *now += 10 * 365 * 86_400);
+        MockClock::stand_still_s(10 * 365 * 86_400);
         let before = NextExpirySlot::<Test>::get().unwrap();
         let mut meter = polkadot_sdk::frame_support::weights::WeightMeter::new();
         Attestation::on_poll(System::block_number(), &mut meter);
         assert!(meter.consumed().all_lte(SERVICE_WEIGHT));
         let after = NextExpirySlot::<Test>::get().unwrap();
-        assert!(after > before && after < slot(NowS::get()), "some of it was done");
+        assert!(after > before && after < slot(now_s()), "some of it was done");
     });
 }
 
 #[test]
 fn nothing_happens_before_the_first_time() {
     ExtBuilder::default().build_and_execute(|| {
-        NowS::set(0);
+        MockClock::set_now_s(0);
         next_block();
         assert_eq!(NextExpirySlot::<Test>::get(), None);
-        NowS::set(VENDORS_NOW_S);
+        MockClock::set_now_s(VENDORS_NOW_S);
         next_block();
         assert_eq!(NextExpirySlot::<Test>::get(), Some(slot(VENDORS_NOW_S) + 1));
     });

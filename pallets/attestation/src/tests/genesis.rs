@@ -1,4 +1,4 @@
-//! What a chain begins with.
+//! Genesis state.
 
 use assay_evidence::{EvidenceError, vendor_roots};
 use codec::{Encode, MaxEncodedLen};

@@ -1,4 +1,4 @@
-//! What only governance may do.
+//! Calls of governance.
 
 use assay_evidence::{EvidenceError, Part, TrustRoot, TrustRoots};
 use assay_primitives::offence::Offence;

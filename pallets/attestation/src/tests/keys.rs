@@ -114,13 +114,13 @@ fn remove_key_fails_for_others_until_its_certificates_end() {
         assert_ok!(submit_snp(0, 1));
         let (key, record) = VerifiedKeys::<Test>::iter().next().unwrap();
         let remove = || Attestation::remove_key(RuntimeOrigin::signed(CHARLIE), key);
-        NowS::set(record.key.valid_until_s());
+        MockClock::set_now_s(record.key.valid_until_s());
         assert_noop!(remove(), Error::<Test>::KeyInUse);
-        NowS::mutate(|now| *now += 1);
+        MockClock::stand_still_s(1);
         assert_ok!(remove());
         assert_noop!(remove(), Error::<Test>::NoSuchKey);
         // What it had signed is still in the agenda; the hook comes to it.
-        NowS::set(test_vendors::VENDORS_NOW_S + LIFETIME_S);
+        MockClock::set_now_s(test_vendors::VENDORS_NOW_S + LIFETIME_S);
         next_block();
         assert_eq!(held(&ALICE), 0);
     });

@@ -17,7 +17,7 @@ use assay_evidence::EvidenceError;
 
 use crate::{Error, Refusal, mock::Test};
 
-/// What a submission fails with that the evidence crate refuses.
+/// Returns the error of a submission that the evidence crate refuses.
 fn refused(error: EvidenceError) -> Error<Test> {
     Error::Refused(Refusal(error))
 }

@@ -19,7 +19,7 @@ use crate::{
 /// Devices of each kind.
 const DEVICES: u8 = 3;
 
-/// What can happen.
+/// Step of a history.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// A machine submits evidence of a device, with a kept key where there is one.
@@ -95,7 +95,7 @@ impl Model {
     }
 
     fn pass(&mut self) {
-        let now = NowS::get();
+        let now = now_s();
         self.pieces.retain(|_, piece| now < piece.until_s);
     }
 }
@@ -138,7 +138,7 @@ fn nth_of(machine: MachineId, place: usize) -> Option<EvidenceId> {
     evidence_of(machine).get(place).map(|record| record.id)
 }
 
-/// Which of the model's pieces a record is, by what the chain says of it.
+/// Removes the piece of the model that a record on chain stands for.
 fn forget(model: &mut Model, devices: &BTreeMap<DeviceHash, (bool, u8)>, id: EvidenceId) {
     let (is_gpu, device) = devices[&id.device];
     model.pieces.remove(&(is_gpu, device, id.kind as u8));
@@ -172,7 +172,7 @@ fn apply(model: &mut Model, devices: &mut BTreeMap<DeviceHash, (bool, u8)>, step
                     until_s: record.until_s(),
                     anchor: anchor(),
                 };
-                assert!(piece.until_s > NowS::get() && piece.until_s <= NowS::get() + LIFETIME_S);
+                assert!(piece.until_s > now_s() && piece.until_s <= now_s() + LIFETIME_S);
                 model.pieces.insert(place(kind, device), piece);
             }
         }
@@ -253,8 +253,8 @@ fn compare(model: &Model) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
-    /// Whatever happens: a device is one machine's, deposits are for what is there, evidence counts until its end and no
-    /// longer, and the pallet's invariants hold.
+    /// Whatever happens: a device is one machine's, deposits are for what is there, evidence counts until its
+    /// end and no longer, and the pallet's invariants hold.
     #[test]
     fn evidence_is_as_the_model_has_it(steps in prop::collection::vec(step(), 1..40)) {
         ExtBuilder::default().build_and_execute(|| {

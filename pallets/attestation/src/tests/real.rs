@@ -1,7 +1,7 @@
 //! Real evidence and collateral, as devices and vendors signed them, down to the vendors' roots.
 //!
-//! Nobody can make real evidence for a test's machine: it was made for something else, and that is what it has to be refused
-//! for, and for nothing before that.
+//! Nobody can make real evidence for a test's machine. It was made for something else, and the chain must
+//! refuse it for that reason only, after everything else was verified.
 
 use assay_evidence::{EvidenceError, Part, certificates_of_pem, snp::SnpFloor};
 use polkadot_sdk::{
@@ -23,7 +23,7 @@ mod samples;
 
 /// Brings what a real quote is held against, and submits it for a machine of the test's.
 fn submit_real(real: quotes::RealQuote, change: impl FnOnce(&mut Vec<u8>)) -> Result<(), DispatchError> {
-    NowS::set(real.now_s);
+    MockClock::set_now_s(real.now_s);
     next_block();
     let raw = real.raw();
     let mut policies = CurrentPolicies::<Test>::get();

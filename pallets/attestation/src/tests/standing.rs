@@ -1,4 +1,4 @@
-//! What other pallets are told.
+//! Evidence as other pallets read it.
 
 use assay_primitives::{
     attestation::{Attestations, AttestedKeys, AttestedSigners},
@@ -61,7 +61,7 @@ fn attested_keys_are_those_in_the_evidence() {
             Some(AttestedKeys {
                 worker_key: worker(0),
                 sealing_key: [200; 32],
-                until_s: NowS::get() + LIFETIME_S,
+                until_s: now_s() + LIFETIME_S,
             })
         );
     });

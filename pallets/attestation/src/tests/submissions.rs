@@ -263,14 +263,14 @@ fn submit_evidence_fails_when_the_collateral_is_about_to_end() {
     ExtBuilder::default().build_and_execute(|| {
         // The TCB info of the tests' Intel ends at the beginning of this day.
         const TCB_INFO_ENDS_S: u64 = VENDORS_NOW_S + 19 * 86_400;
-        NowS::set(TCB_INFO_ENDS_S - LIFETIME_S / 4);
+        MockClock::set_now_s(TCB_INFO_ENDS_S - LIFETIME_S / 4);
         next_block();
         assert_ok!(submit_tdx(0, 1));
         assert_eq!(only_evidence_of(0).until_s(), TCB_INFO_ENDS_S);
-        NowS::set(TCB_INFO_ENDS_S - 1);
+        MockClock::set_now_s(TCB_INFO_ENDS_S - 1);
         next_block();
         assert_ok!(submit_tdx(0, 1));
-        NowS::set(TCB_INFO_ENDS_S);
+        MockClock::set_now_s(TCB_INFO_ENDS_S);
         next_block();
         assert_noop!(submit_tdx(0, 1), Error::<Test>::ExpiresTooSoon);
     });

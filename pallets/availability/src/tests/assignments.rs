@@ -11,8 +11,8 @@ fn assignment_is_what_the_specification_says() {
     assert_eq!(draw(&[1; 32], 7, 200, 5).into_inner(), PINNED);
 }
 
-/// Drawn by another program: Floyd's algorithm over `blake2_256("assay/assignment/v1" ‖ seed ‖ machine ‖ count)`, read
-/// as little-endian words of 64 bits.
+/// Drawn by another program: Floyd's algorithm over `blake2_256("assay/assignment/v1" ‖ seed ‖ machine ‖
+/// count)`, read as little-endian words of 64 bits.
 const PINNED: [u32; 5] = [151, 116, 131, 25, 104];
 
 #[test]

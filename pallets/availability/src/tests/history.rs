@@ -14,7 +14,7 @@ fn verdicts_stay_as_long_as_history_is() {
                 assert_eq!(Availability::uptime_ppm(8, 1), 1_000_000);
             }
         }
-        assert_eq!(CurrentEpoch::get(), 1 + HISTORY);
+        assert_eq!(current_epoch(), 1 + HISTORY);
     });
 }
 
@@ -67,7 +67,8 @@ fn what_is_kept_does_not_grow_with_time() {
     });
 }
 
-/// The report of the validator with that number, who has that place, of the first machine that is its to watch.
+/// The report of the validator with that number, who has that place, of the first machine that is its to
+/// watch.
 fn report_as(epoch: u32, number: u32, validator_index: u32) {
     let failures: Vec<_> = machines_of(validator_index, epoch).into_iter().take(1).collect();
     let call = crate::Call::report {

@@ -140,7 +140,7 @@ fn hook_forgets_failure_by_failure() {
         closed_with(3);
         pass_epochs(HISTORY - 2);
         // Epoch 1 is the oldest in history …
-        assert_eq!(CurrentEpoch::get(), HISTORY + 1);
+        assert_eq!(current_epoch(), HISTORY + 1);
         assert_eq!(OldestEpoch::<Test>::get(), 1);
         assert!(EpochRecords::<Test>::contains_key(1));
         // … and falls out of it.
@@ -182,7 +182,7 @@ fn hook_forgets_nothing_that_is_not_settled() {
         assert!(EpochRecords::<Test>::contains_key(1));
         Availability::do_try_state().unwrap();
         poll();
-        assert_eq!(OldestEpoch::<Test>::get(), CurrentEpoch::get() - HISTORY);
+        assert_eq!(OldestEpoch::<Test>::get(), current_epoch() - HISTORY);
     });
 }
 

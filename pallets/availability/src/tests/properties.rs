@@ -1,5 +1,5 @@
-//! Random histories of sessions, epochs, reports, claims and busy blocks, against a model that keeps everything and
-//! decides by counting.
+//! Random histories of sessions, epochs, reports, claims and busy blocks, against a model that keeps
+//! everything and decides by counting.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use crate::{EpochRecords, Rewards, mock::*};
 /// Machines that the model follows.
 const FOLLOWED: MachineId = 8;
 
-/// What can happen.
+/// Step of a history.
 #[derive(Clone, Debug)]
 enum Step {
     /// Validators with these numbers take over.
@@ -43,9 +43,9 @@ fn step() -> impl Strategy<Value = Step> {
 struct ModelEpoch {
     /// The validators' numbers, by their places.
     validators: Vec<u32>,
-    /// Who watched each machine, by places.
+    /// Validators that watched each machine, by their indices.
     assigned: BTreeMap<MachineId, BTreeSet<u32>>,
-    /// Who reported, and what it did not see.
+    /// Validators that reported, with the machines that they did not see.
     reports: BTreeMap<u32, BTreeSet<MachineId>>,
 }
 
@@ -96,7 +96,7 @@ struct Model {
 
 impl Model {
     fn epoch_began(&mut self) {
-        let epoch = CurrentEpoch::get();
+        let epoch = current_epoch();
         let assigned = (0..FOLLOWED)
             .map(|machine| (machine, assigned(machine, epoch).into_iter().collect()))
             .collect();
@@ -110,7 +110,7 @@ impl Model {
         );
     }
 
-    /// What each validator earned in the epochs before `settled`.
+    /// Returns the rewards of each validator in the epochs before `settled`.
     fn earned(&self, settled: EpochIndex) -> BTreeMap<u32, Balance> {
         let mut earned = BTreeMap::new();
         for (_, epoch) in self.epochs.range(..settled) {
@@ -133,7 +133,7 @@ fn apply(model: &mut Model, step: Step) {
             model.epoch_began();
         }
         Step::Report(index, failed) => {
-            let Some(epoch) = CurrentEpoch::get().checked_sub(1).filter(|epoch| *epoch > 0) else {
+            let Some(epoch) = current_epoch().checked_sub(1).filter(|epoch| *epoch > 0) else {
                 return;
             };
             let of_epoch = model.epochs.get_mut(&epoch).unwrap();
@@ -171,7 +171,7 @@ fn apply(model: &mut Model, step: Step) {
 
 /// Every verdict of a closed epoch that is in history is the model's.
 fn compare_verdicts(model: &Model) {
-    let oldest = CurrentEpoch::get().saturating_sub(HISTORY);
+    let oldest = current_epoch().saturating_sub(HISTORY);
     for (epoch, of_epoch) in model
         .epochs
         .range(oldest..Availability::first_open_epoch().max(oldest))
@@ -187,7 +187,7 @@ fn compare_verdicts(model: &Model) {
     }
 }
 
-/// What each validator was paid and is owed is what the model says it earned.
+/// Checks that each validator's payments and owed plancks are the rewards in the model.
 fn compare_rewards(model: &Model) {
     let earned = model.earned(crate::Settlement::<Test>::get().epoch);
     for number in 0..16 {

@@ -17,7 +17,7 @@ const DOWN: u32 = 0;
 
 /// Of the machine's three validators, so many report and so many of these did not see it.
 fn seen(reporting: usize, failed: usize) -> u32 {
-    let epoch = CurrentEpoch::get();
+    let epoch = current_epoch();
     let assigned = assigned(MACHINE, epoch);
     assert_eq!(assigned.len(), 3);
     next_epoch();
@@ -232,7 +232,7 @@ fn a_machine_is_up_when_none_of_its_validators_reported() {
     ExtBuilder::default().build_and_execute(|| {
         assert_eq!(seen(0, 0), UP);
         // Others did, of other machines.
-        let epoch = CurrentEpoch::get();
+        let epoch = current_epoch();
         let others: Vec<u32> = (0..5)
             .filter(|index| !assigned(MACHINE, epoch).contains(index))
             .collect();
@@ -428,7 +428,7 @@ fn update_uptime_skips_what_was_forgotten() {
         next_epoch();
         report(2, 0, &[MACHINE]);
         pass_epochs(HISTORY);
-        let oldest = CurrentEpoch::get() - HISTORY;
+        let oldest = current_epoch() - HISTORY;
         assert_eq!(oldest, 3);
         take_events();
         assert_ok!(update_uptime(MACHINE, 1));

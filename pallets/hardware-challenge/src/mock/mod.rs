@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use assay_primitives::{
     challenge::{RoundId, RoundKind},
-    clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis},
+    clock::{ActiveClock, MILLIS_PER_HOUR, Millis},
     finality::FinalityLag,
     machine::{
         Exposure, HardwareClaim, HardwareClaims, HardwareClassId, HardwareProofs, MachineId, MachineStatus,
@@ -17,6 +17,7 @@ use assay_primitives::{
     stake::{BondInspect, BondStanding},
 };
 use assay_proof::ChallengeParams;
+pub(crate) use assay_test_support::MockClock;
 use polkadot_sdk::{
     frame_support::{
         construct_runtime, derive_impl, parameter_types,
@@ -42,7 +43,7 @@ pub(crate) use workers::*;
 
 pub(crate) type AccountId = AccountId32;
 
-/// Who does what anybody may do.
+/// Account without any role, for calls that anybody may make.
 pub(crate) const STRANGER: AccountId = AccountId::new([3; 32]);
 
 /// The class of most machines.
@@ -116,13 +117,11 @@ pub(crate) struct MockMachine {
 }
 
 parameter_types! {
-    /// Active time.
-    pub static NowMs: Millis = START_MS;
     /// VRF outputs of blocks that are not what they would be by themselves; `None`: the author has none.
     pub static Vrf: BTreeMap<u64, Option<u64>> = BTreeMap::new();
     /// The registry's machines.
     pub(crate) static Machines: BTreeMap<MachineId, MockMachine> = BTreeMap::new();
-    /// How often the registry was asked what a machine claims.
+    /// Number of times that the registry was asked for a machine's claim.
     pub static ClaimsRead: u32 = 0;
     /// Offences that were reported, in order.
     pub static Reported: Vec<(MachineId, Offence)> = Vec::new();
@@ -132,27 +131,6 @@ parameter_types! {
     pub static IsStalled: bool = false;
     /// Most weight that the hook takes.
     pub const ServiceWeight: Weight = SERVICE_WEIGHT;
-}
-
-pub struct MockClock;
-
-impl ActiveClock for MockClock {
-    fn now_ms() -> Millis {
-        NowMs::get()
-    }
-
-    fn current_epoch() -> EpochIndex {
-        (NowMs::get() / EPOCH_MS) as EpochIndex
-    }
-
-    fn epoch_duration_ms() -> Millis {
-        EPOCH_MS
-    }
-
-    #[cfg(feature = "runtime-benchmarks")]
-    fn benchmark_set_now_ms(now: Millis) {
-        NowMs::set(now);
-    }
 }
 
 pub struct MockFinality;
@@ -172,7 +150,7 @@ impl FinalityLag for MockFinality {
     }
 }
 
-/// What the parent block's author drew.
+/// Randomness of the parent block's author.
 pub struct MockRandomness;
 
 impl Randomness<Option<H256>, u64> for MockRandomness {
@@ -279,7 +257,7 @@ pub(crate) fn slash_id(number: usize) -> SlashId {
 #[cfg(feature = "runtime-benchmarks")]
 mod benchmarks {
     use assay_primitives::{
-        machine::{LeaseTerms, MachineInspect, MachineLease},
+        machine::{LeaseEnd, LeaseTerms, MachineInspect, MachineLease},
         money::Balance,
     };
 
@@ -316,8 +294,12 @@ mod benchmarks {
             Err(DispatchError::Unavailable)
         }
 
-        fn release(_: MachineId, _: u8) -> DispatchResult {
+        fn release(_: MachineId, _: u8, _: LeaseEnd) -> DispatchResult {
             Ok(())
+        }
+
+        fn extension_ask(_: MachineId) -> Option<Balance> {
+            None
         }
 
         fn benchmark_activate(machine: MachineId) {
@@ -364,7 +346,9 @@ impl ExtBuilder {
     }
 
     pub(crate) fn build(self) -> TestExternalities {
-        NowMs::set(START_MS);
+        MockClock::reset();
+        MockClock::set_epoch_duration_ms(EPOCH_MS);
+        MockClock::set_now_ms(START_MS);
         Vrf::set(BTreeMap::new());
         IsStalled::set(false);
         Machines::set(BTreeMap::new());
@@ -433,7 +417,7 @@ pub(crate) fn register(worker: u8, slots: u8) -> MachineId {
         free_slots: slots,
         status: MachineStatus::Unproven,
         standing: BondStanding::Sufficient,
-        registered_at_ms: NowMs::get(),
+        registered_at_ms: now_ms(),
     };
     Machines::mutate(|machines| machines.insert(machine, record));
     machine
@@ -479,7 +463,7 @@ pub(crate) fn proven_slots(machine: MachineId) -> u8 {
 /// A block, so long after the one before it, whose hook has so much weight. Returns how much it took.
 pub(crate) fn block_with(after_ms: Millis, weight: Weight) -> Weight {
     System::set_block_number(System::block_number() + 1);
-    NowMs::set(NowMs::get() + after_ms);
+    MockClock::advance_ms(after_ms);
     let mut meter = WeightMeter::with_limit(weight);
     HardwareChallenge::on_poll(System::block_number(), &mut meter);
     meter.consumed()
@@ -503,6 +487,11 @@ pub(crate) fn blocks_until(mut is_enough: impl FnMut() -> bool) {
         next_block();
     }
     panic!("it never was enough");
+}
+
+/// Active time.
+pub(crate) fn now_ms() -> Millis {
+    MockClock::now_ms()
 }
 
 pub(crate) fn round_record(round: RoundId) -> crate::RoundRecord {
@@ -540,10 +529,10 @@ pub(crate) fn until_drawn(round: RoundId) {
 pub(crate) fn until_proofs_are_late(round: RoundId) {
     until_drawn(round);
     let deadline = round_record(round).prove_deadline_ms().unwrap();
-    blocks_until(|| NowMs::get() > deadline);
+    blocks_until(|| now_ms() > deadline);
 }
 
-/// What the transaction pool says of a call.
+/// Returns the transaction pool's verdict on a call.
 pub(crate) fn authorize(call: crate::Call<Test>) -> Result<ValidTransaction, TransactionValidityError> {
     RuntimeCall::from(call)
         .authorize(TransactionSource::External)

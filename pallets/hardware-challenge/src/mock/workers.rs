@@ -13,7 +13,7 @@ use polkadot_sdk::sp_core::Pair;
 
 use super::*;
 
-/// What the runtime tells the machine's worker of a round.
+/// Returns the runtime's answer to the machine's worker about a round.
 pub(crate) fn due_in(round: RoundId, machine: MachineId) -> Option<ChallengeDue> {
     HardwareChallenge::challenge_due(machine)
         .into_iter()
@@ -44,7 +44,7 @@ pub(crate) fn honest_roots(due: &ChallengeDue, machine: MachineId) -> Vec<Hash> 
         .collect()
 }
 
-/// What a worker has to hold its proof of a slot against.
+/// Returns the claim that a worker verifies its proof of a slot against, without the root.
 pub(crate) fn claim_of(due: &ChallengeDue, machine: MachineId, slot: u8) -> SlotClaim {
     let ChallengePhase::Prove {
         opening_randomness, ..

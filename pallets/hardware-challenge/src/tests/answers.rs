@@ -166,7 +166,7 @@ fn commit_fails_when_it_is_late() {
         let calls = [late(quick, 6_000), late(machine, 12_000)];
         for (call, deadline_ms) in calls.into_iter().zip([6_000, 12_000]) {
             // In the last moment it is not …
-            block_after(opened_at_ms + deadline_ms - NowMs::get());
+            block_after(opened_at_ms + deadline_ms - now_ms());
             assert!(authorize(call.clone()).is_ok());
             // … and in the next one it is.
             block_after(1);
@@ -383,7 +383,7 @@ fn prove_fails_when_it_is_late() {
         let due = due_in(round, machine).unwrap();
         let call = signed_prove(round, machine, 0, &[honest_proof(&due, machine, 0)]);
         let deadline_ms = round_record(round).prove_deadline_ms().unwrap();
-        block_after(deadline_ms - NowMs::get());
+        block_after(deadline_ms - now_ms());
         assert!(authorize(call.clone()).is_ok());
         block_after(1);
         assert_eq!(due_in(round, machine), None);

@@ -11,12 +11,12 @@ use polkadot_sdk::sp_runtime::DispatchError;
 
 use crate::{Error, Exposures, mock::*};
 
-/// What the machine is told of a round: whether it owes an answer, and for how many slots.
+/// Returns the machine's task in a round: true if it owes an answer, and its number of slots.
 fn due(round: u32, machine: MachineId) -> Option<(bool, u8)> {
     due_in(round, machine).map(|due| (due.is_owed, due.slots))
 }
 
-/// Why a machine may not commit in a round.
+/// Returns the reason for which a machine may not commit in a round.
 fn refusal(round: u32, machine: MachineId) -> DispatchError {
     HardwareChallenge::check_commit(subject_of(round, machine).round, machine, 1)
         .map(|_| ())

@@ -70,7 +70,7 @@ fn hook_draws_nothing_when_it_does_not_fit() {
         let round = newcomer_round();
         settle();
         let closed_ms = round_record(round).draws_after_ms;
-        block_with(closed_ms + 1 - NowMs::get(), overhead());
+        block_with(closed_ms + 1 - now_ms(), overhead());
         assert_eq!(block_with(BLOCK_MS, one_less(overhead() + draw())), overhead());
         assert_eq!(NextDraw::<Test>::get(), round);
         assert_eq!(block_with(BLOCK_MS, overhead() + draw()), overhead() + draw());
@@ -87,7 +87,7 @@ fn hook_forgets_answer_by_answer() {
         answer(round, &machines);
         let end_ms = round_record(round).reports_until_ms().unwrap();
         blocks_until(|| OldestRound::<Test>::get() == round);
-        block_with(end_ms + 1 - NowMs::get(), Weight::zero());
+        block_with(end_ms + 1 - now_ms(), Weight::zero());
         // No round can open meanwhile, so that only forgetting is left after drawing those that are open.
         crate::LastNewcomersMs::<Test>::put(u64::MAX);
         while crate::NextDraw::<Test>::get() < NextRound::<Test>::get() {
@@ -109,7 +109,7 @@ fn hook_forgets_answer_by_answer() {
         assert_eq!(OldestRound::<Test>::get(), round);
         block_with(0, overhead() + open() + conclude() + forget());
         assert_eq!(OldestRound::<Test>::get(), round + 1);
-        crate::LastNewcomersMs::<Test>::put(NowMs::get());
+        crate::LastNewcomersMs::<Test>::put(now_ms());
     });
 }
 
@@ -126,7 +126,7 @@ fn hook_punishes_miss_by_miss() {
         }
         blocks_until(|| OldestRound::<Test>::get() == round);
         let end_ms = round_record(round).reports_until_ms().unwrap();
-        block_with(end_ms + 1 - NowMs::get(), Weight::zero());
+        block_with(end_ms + 1 - now_ms(), Weight::zero());
         crate::LastNewcomersMs::<Test>::put(u64::MAX);
         while crate::NextDraw::<Test>::get() < NextRound::<Test>::get() {
             block_with(BLOCK_MS, overhead() + draw());
@@ -142,7 +142,7 @@ fn hook_punishes_miss_by_miss() {
         IsStalled::set(true);
         blocks_until(|| !crate::Rounds::<Test>::contains_key(round));
         assert_eq!(Reported::get().len(), 2);
-        crate::LastNewcomersMs::<Test>::put(NowMs::get());
+        crate::LastNewcomersMs::<Test>::put(now_ms());
     });
 }
 
@@ -154,7 +154,7 @@ fn hook_spends_no_more_than_it_may() {
         let round = newcomer_round();
         answer(round, &machines);
         // Everything expires and is forgotten at the same time.
-        crate::LastAuditMs::<Test>::put(NowMs::get() + 3_000 * EPOCH_MS);
+        crate::LastAuditMs::<Test>::put(now_ms() + 3_000 * EPOCH_MS);
         let mut took = block_with(SCHEDULE.max_proof_age_ms + EPOCH_MS, Weight::MAX);
         let mut blocks = 0;
         while took.ref_time() > SERVICE_WEIGHT.ref_time() / 2 {
@@ -173,8 +173,8 @@ fn hook_spends_no_more_than_it_may() {
 fn hook_passes_epochs_in_which_nothing_expires() {
     ExtBuilder::default().build_and_execute(|| {
         settle();
-        crate::LastAuditMs::<Test>::put(NowMs::get() + 10 * EPOCH_MS);
-        crate::LastNewcomersMs::<Test>::put(NowMs::get() + 10 * EPOCH_MS);
+        crate::LastAuditMs::<Test>::put(now_ms() + 10 * EPOCH_MS);
+        crate::LastNewcomersMs::<Test>::put(now_ms() + 10 * EPOCH_MS);
         block_with(3 * EPOCH_MS, Weight::zero());
         while crate::NextDraw::<Test>::get() < NextRound::<Test>::get()
             || OldestRound::<Test>::get() < NextRound::<Test>::get()

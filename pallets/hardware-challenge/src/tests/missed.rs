@@ -149,7 +149,7 @@ fn report_missed_fails_when_there_is_time() {
         until_drawn(round);
         assert_not_missed(round, machine);
         let deadline_ms = round_record(round).prove_deadline_ms().unwrap();
-        block_after(deadline_ms - NowMs::get());
+        block_after(deadline_ms - now_ms());
         assert_not_missed(round, machine);
         block_after(1);
         assert!(authorize(report(round, machine)).is_ok());
@@ -165,7 +165,7 @@ fn report_missed_fails_when_it_is_late() {
         let end_ms = round_record(round).reports_until_ms().unwrap();
         // No block has room to forget the round.
         let none = polkadot_sdk::frame_support::weights::Weight::zero();
-        block_with(end_ms - NowMs::get(), none);
+        block_with(end_ms - now_ms(), none);
         assert!(authorize(report(round, machine)).is_ok());
         block_with(1, none);
         assert_refused(

@@ -16,16 +16,16 @@ use crate::{
     Call, Error, Event, Expiries, NOT_EXPIRED, NextExpiryEpoch, ProofRecord, ProofStep, Proofs, mock::*,
 };
 
-/// When the machine's next proof expires.
+/// Returns the time at which the machine's next proof expires.
 fn expiry_ms(machine: MachineId) -> Millis {
     Proofs::<Test>::get(machine).unwrap().next_expiry_ms().unwrap()
 }
 
-/// Lets time pass until that moment, without audits.
-fn pass_until(moment_ms: Millis) {
-    crate::LastAuditMs::<Test>::put(moment_ms);
-    crate::AuditsDrawnUntilMs::<Test>::put(moment_ms);
-    block_after(moment_ms - NowMs::get());
+/// Lets time pass until this active time, without audits.
+fn pass_until(time_ms: Millis) {
+    crate::LastAuditMs::<Test>::put(time_ms);
+    crate::AuditsDrawnUntilMs::<Test>::put(time_ms);
+    block_after(time_ms - now_ms());
     // A block passes no more epochs than it has the weight for.
     while NextExpiryEpoch::<Test>::get() <= MockClock::current_epoch() {
         block_after(0);
@@ -157,8 +157,8 @@ fn leasing_itself_keeps_no_machine_proven() {
         }
         pass_until(expires_at_ms + EPOCH_MS);
         assert_eq!(status(machine), Unproven);
-        // To come back it must free a slot before an audit opens, as all others have theirs; newcomer rounds are
-        // closed to it.
+        // To come back it must free a slot before an audit opens, as all others have theirs; newcomer rounds
+        // are closed to it.
         lease(machine, -2);
         let newcomers = newcomer_round();
         assert_eq!(due_in(newcomers, machine), None);
@@ -176,7 +176,7 @@ fn leased_slots_run_out_of_their_proof_alone() {
         let first_ms = expiry_ms(machine);
         lease(machine, 3);
         // So that the two proofs do not expire in one epoch.
-        pass_until(NowMs::get() + EPOCH_MS);
+        pass_until(now_ms() + EPOCH_MS);
         let round = audit();
         answer(round, &[machine]);
         assert_eq!(proven_slots(machine), 4);
@@ -217,7 +217,7 @@ fn many_expiries_are_served_in_many_blocks() {
         let epoch_end_ms = expiry_ms(machines[0]).div_ceil(EPOCH_MS) * EPOCH_MS;
         crate::LastAuditMs::<Test>::put(epoch_end_ms);
         let first_epoch = NextExpiryEpoch::<Test>::get();
-        block_with(epoch_end_ms - NowMs::get(), Weight::zero());
+        block_with(epoch_end_ms - now_ms(), Weight::zero());
         // The block's weight is spent on what is due, as far as it goes.
         let mut blocks = 0;
         while Expiries::<Test>::iter().count() > 0 {

@@ -1,4 +1,5 @@
-//! Random histories of rounds, answers, leases, silence and cheating, against a model that remembers everything.
+//! Random histories of rounds, answers, leases, silence and cheating, against a model that remembers
+//! everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +23,7 @@ use crate::{MAX_LIVE_AUDITS, MAX_LIVE_ROUNDS, NextRound, OldestRound, Rounds, mo
 const FOLLOWED: MachineId = 4;
 const SLOTS: u8 = 2;
 
-/// What can happen.
+/// Step of a history.
 #[derive(Clone, Debug)]
 enum Step {
     /// So many blocks.
@@ -60,7 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What became of a machine in a round.
+/// Result of a machine in a round.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Committed { right: bool },
@@ -72,7 +73,7 @@ enum Outcome {
 /// The rules as the head of the crate tells them, without bounds and shortcuts.
 #[derive(Default)]
 struct Model {
-    /// What each machine had free, and whether it was active, when each round opened.
+    /// Free slots of each machine when each round opened, and true if it was active.
     at_opening: BTreeMap<RoundId, BTreeMap<MachineId, (u8, bool)>>,
     opened_at_ms: BTreeMap<RoundId, Millis>,
     kinds: BTreeMap<RoundId, RoundKind>,
@@ -104,7 +105,8 @@ impl Model {
         }
     }
 
-    /// Whether the machine owes an answer in the round and for how many slots, or may give one.
+    /// Returns the machine's number of slots in the round and true if it owes an answer; none if it may not
+    /// answer.
     fn due(&self, round: RoundId, machine: MachineId) -> Option<(bool, u8)> {
         let (free_slots, was_active) = self.at_opening[&round][&machine];
         match self.kinds[&round] {
@@ -118,7 +120,7 @@ impl Model {
             .get(&machine)
             .into_iter()
             .flatten()
-            .filter(|(_, until_ms)| NowMs::get() <= *until_ms)
+            .filter(|(_, until_ms)| now_ms() <= *until_ms)
             .map(|(slots, _)| *slots)
             .max()
             .unwrap_or(0)
@@ -132,7 +134,7 @@ impl Model {
     fn prove(&mut self, round: RoundId, machine: MachineId, slots: u8) {
         let until_ms = self.opened_at_ms[&round] + SCHEDULE.max_proof_age_ms;
         let first_round = self.first_round.get(&machine).copied().unwrap_or(0);
-        if round >= first_round && until_ms >= NowMs::get() {
+        if round >= first_round && until_ms >= now_ms() {
             self.first_round.insert(machine, first_round);
             self.proofs.entry(machine).or_default().push((slots, until_ms));
         }
@@ -196,7 +198,7 @@ impl Model {
                     .is_some_and(|due| matches!(due.phase, ChallengePhase::Commit { .. }));
                 let expected = !self.outcomes.contains_key(&(round, machine))
                     && self.due(round, machine).is_some()
-                    && NowMs::get() <= self.opened_at_ms[&round] + PARAMS.deadline_ms;
+                    && now_ms() <= self.opened_at_ms[&round] + PARAMS.deadline_ms;
                 assert_eq!(offered, expected, "round {round}, machine {machine}");
             }
         }

@@ -1,5 +1,5 @@
-//! That nobody can know a seed, an audit or an opening before its block: the same chain is run again and again, with
-//! everything as it was but what one author draws.
+//! Secrecy of seeds, audits and openings before their block: the same chain is run again and again, with all
+//! as it was except for the randomness of one author.
 
 use std::collections::BTreeSet;
 
@@ -165,7 +165,7 @@ fn audits_are_as_frequent_as_the_schedule_says() {
 fn audits_come_at_no_regular_time() {
     ExtBuilder::default().schedule(BUSY).build_and_execute(|| {
         let mut gaps = BTreeSet::new();
-        let mut last = NowMs::get();
+        let mut last = now_ms();
         for _ in 0..12 {
             let opened_at_ms = round_record(next_audit()).opened_at_ms;
             gaps.insert(opened_at_ms - last);

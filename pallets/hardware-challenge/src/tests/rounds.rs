@@ -51,18 +51,18 @@ fn openings_are_drawn_by_themselves() {
             }
         );
         // Not in the first block that is late enough: its parent was not.
-        blocks_until(|| NowMs::get() > draws_after_ms);
+        blocks_until(|| now_ms() > draws_after_ms);
         assert_eq!(round_record(round).openings, None);
         take_events();
         next_block();
         let openings = round_record(round).openings.unwrap();
-        assert_eq!(openings.drawn_at_ms, NowMs::get());
+        assert_eq!(openings.drawn_at_ms, now_ms());
         assert_eq!(
             take_events(),
             [Event::OpeningsDrawn {
                 round,
                 randomness: openings.randomness,
-                prove_until_ms: NowMs::get() + 30_000
+                prove_until_ms: now_ms() + 30_000
             }]
         );
     });
@@ -73,7 +73,7 @@ fn openings_wait_for_a_block_after_a_late_parent() {
     ExtBuilder::default().build_and_execute(|| {
         let round = newcomer_round();
         let draws_after_ms = round_record(round).draws_after_ms;
-        block_after(draws_after_ms - NowMs::get());
+        block_after(draws_after_ms - now_ms());
         next_block();
         assert_eq!(round_record(round).openings, None, "its parent is not late");
         next_block();
@@ -91,7 +91,7 @@ fn an_audit_that_is_overdue_opens() {
         block_after(1);
         let audit = Audits::<Test>::get()[0];
         assert_eq!(round_record(audit).kind, Audit);
-        assert_eq!(round_record(audit).opened_at_ms, NowMs::get());
+        assert_eq!(round_record(audit).opened_at_ms, now_ms());
     });
 }
 

@@ -38,7 +38,7 @@ fn no_round_opens_while_finality_is_stalled() {
         }
         assert_eq!(NextRound::<Test>::get(), next);
         // What was drawn meanwhile does not make an audit likelier.
-        LastAuditMs::<Test>::put(NowMs::get());
+        LastAuditMs::<Test>::put(now_ms());
         IsStalled::set(false);
         next_block();
         assert_eq!(round_record(next).kind, Newcomers);
@@ -63,7 +63,7 @@ fn nobody_is_punished_for_silence_in_a_round_that_a_stall_fell_into() {
             for machine in &honest {
                 commit(round, *machine);
             }
-            blocks_until(|| NowMs::get() >= opened_at_ms + wait_ms);
+            blocks_until(|| now_ms() >= opened_at_ms + wait_ms);
             IsStalled::set(true);
             next_block();
             IsStalled::set(false);
@@ -118,7 +118,7 @@ fn a_stall_before_the_round_excuses_nobody() {
         IsStalled::set(true);
         next_block();
         IsStalled::set(false);
-        assert_eq!(LastStalledMs::<Test>::get(), Some(NowMs::get()));
+        assert_eq!(LastStalledMs::<Test>::get(), Some(now_ms()));
         let round = audit();
         answer(round, &honest);
         until_proofs_are_late(round);

@@ -1,4 +1,4 @@
-//! Whatever is called in whatever order: deposits on record are held, and nothing stays behind.
+//! Deposits under random calls: those on record are held, and nothing stays behind.
 
 use assay_primitives::{
     machine::{
@@ -170,7 +170,7 @@ fn act(step: Step) {
             Ok(())
         }
         Step::EpochPasses => {
-            CurrentEpoch::mutate(|epoch| *epoch += 1);
+            MockClock::advance_epochs(1);
             Ok(())
         }
         Step::Refresh { machine } => {
@@ -231,7 +231,7 @@ proptest! {
                 }
                 change_bond(machine, 0, TooLow);
             }
-            CurrentEpoch::mutate(|epoch| *epoch += 2);
+            MockClock::advance_epochs(2);
             for machine in Machines::<Test>::iter_keys().collect::<Vec<_>>() {
                 assert_ok!(ProviderRegistry::refresh_machine(RuntimeOrigin::signed(STRANGER), machine));
             }

@@ -16,7 +16,7 @@ use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
 use crate::{Error, Event, HoldReason, mock::*};
 
-/// What happens to a machine; a call that fails changes nothing.
+/// Event in a machine's life; a call that fails changes nothing.
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Nothing,
@@ -90,7 +90,7 @@ fn happen(machine: u64, happening: Happening) {
     };
 }
 
-/// Every status that a leased machine can have, and what brings it there.
+/// Every status that a leased machine can have, and the steps that lead to it.
 const LEASED: [(MachineStatus, &[Happening]); 9] = [
     (Active, &[]),
     (Unproven, &[Happening::ProofLost]),
@@ -132,7 +132,7 @@ fn a_machine_is_watched_and_accountable_in_every_state_in_which_it_is_leased() {
         for first in HAPPENINGS {
             for second in HAPPENINGS {
                 ExtBuilder::default().with_providers().build_and_execute(|| {
-                    CurrentEpoch::set(7);
+                    MockClock::set_epoch(7);
                     let machine = active_machine(PROVIDER, 1);
                     assert_ok!(ProviderRegistry::lease(machine, 1));
                     assert_ok!(ProviderRegistry::lease(machine, 1));
@@ -145,13 +145,13 @@ fn a_machine_is_watched_and_accountable_in_every_state_in_which_it_is_leased() {
                     let trace = format!("{start:?}, {first:?}, {second:?}");
                     check(machine, true, &trace);
                     // It worked in this epoch, whose reports are taken in the next one.
-                    CurrentEpoch::set(8);
+                    MockClock::set_epoch(8);
                     for happening in [first, second] {
                         happen(machine, happening);
                         check(machine, true, &trace);
                     }
                     // With two epochs more there is nothing left of it, unless it is still on duty.
-                    CurrentEpoch::set(10);
+                    MockClock::set_epoch(10);
                     if status(machine).is_some() {
                         let on_duty = record(machine).is_on_duty();
                         assert_eq!(ProviderRegistry::is_watched(machine), on_duty, "{trace}");
@@ -184,15 +184,15 @@ fn a_lease_that_outlives_the_proof_is_watched_to_its_end_and_an_audit_brings_the
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
         assert_ok!(ProviderRegistry::lease(machine, 1));
-        CurrentEpoch::set(12);
+        MockClock::set_epoch(12);
         happen(machine, Happening::ProofLost);
         assert_eq!(status(machine), Some(Unproven));
-        CurrentEpoch::set(30);
+        MockClock::set_epoch(30);
         assert!(ProviderRegistry::is_watched(machine) && ProviderRegistry::is_accountable(machine));
 
         assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
         for (epoch, open) in [(30, true), (31, true), (32, false)] {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             assert_eq!(ProviderRegistry::is_watched(machine), open, "in epoch {epoch}");
             assert_eq!(
                 ProviderRegistry::is_accountable(machine),
@@ -211,19 +211,19 @@ fn a_lease_that_outlives_the_proof_is_watched_to_its_end_and_an_audit_brings_the
 fn a_machine_that_leaves_can_be_reported_for_its_last_epoch() {
     ExtBuilder::default().with_providers().build_and_execute(|| {
         let machine = active_machine(PROVIDER, 1);
-        CurrentEpoch::set(5);
+        MockClock::set_epoch(5);
         // Nothing is bonded any more: only its last epoch keeps the record.
         set_bond(machine, 0, TooLow);
         assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(PROVIDER), machine));
         assert_eq!(status(machine), Some(Retired));
         let refresh = || ProviderRegistry::refresh_machine(RuntimeOrigin::signed(STRANGER), machine);
         for epoch in [5, 6] {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             assert!(ProviderRegistry::is_watched(machine));
             assert_noop!(refresh(), Error::<Test>::MachineRetired);
             assert!(RemovalsHeard::get().is_empty());
         }
-        CurrentEpoch::set(7);
+        MockClock::set_epoch(7);
         assert!(!ProviderRegistry::is_watched(machine));
         take_events();
         assert_ok!(refresh());

@@ -1,4 +1,4 @@
-//! Leases tell how they ended: what is counted, and who is taken out of the market.
+//! Ends of leases: their counts, and the machines that they suspend.
 
 use assay_primitives::{
     machine::{

@@ -272,7 +272,7 @@ fn retire_keeps_record_and_deposit_while_bonded() {
         take_events();
 
         // A part is withdrawn, then the rest, when the last epoch in which it was in the market is closed.
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         change_bond(machine, 1, TooLow);
         assert_eq!(status(machine), Some(Retired));
         change_bond(machine, 0, TooLow);
@@ -444,7 +444,7 @@ fn condemn_retires_with_the_end_of_the_last_job() {
         set_bond(machine, 0, TooLow);
         assert_ok!(ProviderRegistry::release(machine, 1, Fulfilled));
         assert_eq!(status(machine), Some(Retired));
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         assert_ok!(ProviderRegistry::refresh_machine(
             RuntimeOrigin::signed(STRANGER),
             machine

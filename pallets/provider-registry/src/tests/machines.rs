@@ -278,7 +278,7 @@ fn update_ask_raises_later() {
             ..Requirements::default()
         };
         let view = || ProviderRegistry::machine_view(machine).unwrap();
-        ActiveTimeMs::set(from_ms - 1);
+        MockClock::set_now_ms(from_ms - 1);
         assert!(ProviderRegistry::meets(&dearest, machine));
         assert_eq!(leased_at(machine), ASK);
         assert_eq!(ProviderRegistry::extension_ask(machine), Some(ASK));
@@ -286,7 +286,7 @@ fn update_ask_raises_later() {
         assert_eq!(view().next_price_per_slot_hour, Some(2 * ASK));
         assert_eq!(view().next_price_from_ms, Some(from_ms));
 
-        ActiveTimeMs::set(from_ms);
+        MockClock::set_now_ms(from_ms);
         assert_eq!(
             ProviderRegistry::explain(&dearest, machine),
             Ok(Some(vec![Mismatch::MaxPricePerSlotHour { found: 2 * ASK }]))
@@ -307,16 +307,16 @@ fn update_ask_replaces_a_raise_that_does_not_hold_yet() {
         let machine = active_machine(PROVIDER, 1);
         update_ask(machine, 3 * ASK);
         // Whatever was announced, the next raise waits as long.
-        ActiveTimeMs::set(NOW_MS + ASK_RAISE_DELAY_MS - 1);
+        MockClock::set_now_ms(NOW_MS + ASK_RAISE_DELAY_MS - 1);
         update_ask(machine, 2 * ASK);
-        ActiveTimeMs::set(NOW_MS + ASK_RAISE_DELAY_MS);
+        MockClock::set_now_ms(NOW_MS + ASK_RAISE_DELAY_MS);
         assert_eq!(leased_at(machine), ASK);
-        ActiveTimeMs::set(NOW_MS + 2 * ASK_RAISE_DELAY_MS - 1);
+        MockClock::set_now_ms(NOW_MS + 2 * ASK_RAISE_DELAY_MS - 1);
         assert_eq!(leased_at(machine), 2 * ASK);
         // A cut is one of what holds by now, and forgets what was announced.
         update_ask(machine, 4 * ASK);
         update_ask(machine, 2 * ASK);
-        ActiveTimeMs::set(NOW_MS + 9 * ASK_RAISE_DELAY_MS);
+        MockClock::set_now_ms(NOW_MS + 9 * ASK_RAISE_DELAY_MS);
         assert_eq!(leased_at(machine), 2 * ASK);
         assert_eq!(record(machine).raise, None);
     });
@@ -341,7 +341,7 @@ fn offers_are_in_the_order_of_announced_asks() {
         assert_eq!(found(ASK), [rival, machine]);
         assert_eq!(found(2 * ASK), [rival, machine]);
         // Nobody has to touch the machine when the raise comes to hold.
-        ActiveTimeMs::set(NOW_MS + ASK_RAISE_DELAY_MS);
+        MockClock::set_now_ms(NOW_MS + ASK_RAISE_DELAY_MS);
         assert_eq!(found(ASK), [rival]);
         assert_eq!(found(2 * ASK), [rival, machine]);
         ProviderRegistry::do_try_state().unwrap();

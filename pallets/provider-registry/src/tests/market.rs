@@ -140,7 +140,7 @@ fn benchmark_machines_live_and_go() {
         set_bond(machine, ASY, TooLow);
         ProviderRegistry::benchmark_retire(machine);
         assert_eq!(status(machine), Some(MachineStatus::Retired));
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         change_bond(machine, 0, TooLow);
         assert_eq!(status(machine), None);
     });

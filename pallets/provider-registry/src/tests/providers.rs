@@ -84,7 +84,7 @@ fn deregister_provider_fails_when_it_has_machines() {
         assert_ok!(ProviderRegistry::retire(RuntimeOrigin::signed(PROVIDER), machine));
         assert_noop!(deregister(PROVIDER), Error::<Test>::HasMachines);
 
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         change_bond(machine, 0, TooLow);
         assert_ok!(deregister(PROVIDER));
     });

@@ -52,7 +52,7 @@ fn worker_key_of_a_retired_machine_is_free_although_the_record_stays() {
         assert!(!System::account_exists(&worker(1)));
         // Another machine takes the key, and the first one's end takes nothing from it.
         unproven_machine(OTHER_PROVIDER, 1);
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         change_bond(machine, 0, Sufficient);
         assert_eq!(status(machine), None);
         assert_eq!(sufficients(&worker(1)), 1);

@@ -29,15 +29,15 @@ fn full_epoch_moves_slashes_to_the_next_one() {
         assert_eq!(record(MACHINE).pending_slashes, 2 * PLACES_PER_EPOCH + 1);
 
         // The next epoch's own slashes come behind those that were moved there.
-        CurrentEpoch::set(1);
+        MockClock::set_epoch(1);
         assert_eq!(queue(1), [place(DEFER_EPOCHS + 2, 1)]);
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         assert_eq!(queue(1), [place(DEFER_EPOCHS + 2, 2)]);
         assert_eq!(queue(1), [place(DEFER_EPOCHS + 3, 0)]);
 
         // Nothing is dropped, and nothing applied before its epoch.
         for (epoch, left) in [(2, 7), (3, 4), (4, 1), (5, 0)] {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             poll();
             assert_eq!(Agenda::<Test>::iter().count(), left);
         }
@@ -84,7 +84,7 @@ fn place_is_not_given_again() {
 fn slash_without_a_wait_is_never_behind_the_cursor() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         WaitEpochs::set(0);
-        CurrentEpoch::set(4);
+        MockClock::set_epoch(4);
         poll();
         // The cursor waits in the current epoch, where places are still given out.
         assert_eq!(NextSlash::<Test>::get(), place(4, 0));
@@ -101,7 +101,7 @@ fn slash_without_a_wait_is_never_behind_the_cursor() {
         assert_eq!(NextSlash::<Test>::get(), place(4, PLACES_PER_EPOCH));
         assert_eq!(record(MACHINE).pending_slashes, 1);
 
-        CurrentEpoch::set(5);
+        MockClock::set_epoch(5);
         poll();
         assert_eq!(NextSlash::<Test>::get(), place(5, 1));
         assert_eq!(record(MACHINE).pending_slashes, 0);

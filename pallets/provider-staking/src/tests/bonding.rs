@@ -90,7 +90,7 @@ fn bond_works_again_after_all_was_slashed_and_paid() {
         report(MACHINE, ChallengeUnanswered);
         let first = slash(MACHINE, 100);
         let second = slash(MACHINE, 100);
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         poll();
         assert_eq!(held(PROVIDER), 0);
         assert_eq!(ProviderStaking::standing(MACHINE), InDebt);

@@ -33,7 +33,7 @@ fn cancel_slash_works() {
         // The other one is still pending.
         assert_eq!(BondChanges::get(), [(MACHINE, TooLow, MINIMUM); 3]);
 
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_noop!(apply_slash(id), Error::<Test>::NoSuchSlash);
         poll();
         assert_eq!(held(PROVIDER), MINIMUM - MINIMUM / 100);
@@ -58,7 +58,7 @@ fn cancel_slash_fails_when_not_allowed() {
 fn cancel_slash_works_when_due_but_not_when_applied() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let (first, second) = (slash(MACHINE, 10), slash(MACHINE, 10));
-        CurrentEpoch::set(DEFER_EPOCHS + 5);
+        MockClock::set_epoch(DEFER_EPOCHS + 5);
         assert_ok!(cancel_slash(first));
         poll();
         assert_eq!(held(PROVIDER), MINIMUM - MINIMUM / 10);
@@ -71,7 +71,7 @@ fn cancelled_slash_never_condemns() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let id = report(MACHINE, ForgedEvidence);
         assert_ok!(cancel_slash(id));
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         poll();
 
         assert_eq!(Disciplined::get(), [Discipline::Suspend(MACHINE)]);
@@ -92,7 +92,7 @@ fn cancel_slash_unlocks() {
         assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
         WaitEpochs::set(100);
         let id = slash(MACHINE, 100);
-        CurrentEpoch::set(UNBONDING_EPOCHS);
+        MockClock::set_epoch(UNBONDING_EPOCHS);
         assert_noop!(withdraw(MACHINE), Error::<Test>::SlashPending);
         assert_ok!(cancel_slash(id));
         assert_ok!(withdraw(MACHINE));
@@ -130,7 +130,7 @@ fn cancel_slash_takes_no_more_strikes_back_than_there_are() {
             report(MACHINE, ChallengeUnanswered),
         );
         // The third is the first that is remembered.
-        CurrentEpoch::set(MEMORY_EPOCHS + 1);
+        MockClock::set_epoch(MEMORY_EPOCHS + 1);
         let third = report(MACHINE, ChallengeUnanswered);
         for id in [first, second, third] {
             assert_ok!(cancel_slash(id));

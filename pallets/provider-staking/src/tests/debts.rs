@@ -185,7 +185,7 @@ fn retired_machine_stays_until_its_debt_is_paid() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         slash(MACHINE, 50);
         let id = report(MACHINE, ForgedEvidence);
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         poll();
         assert_eq!(debt_of(MACHINE, id), MINIMUM / 2);
         assert!(MockRegistry::status(MACHINE).is_some());

@@ -19,7 +19,7 @@ use crate::{Bonds, Error, Event, UnlockChunk, mock::*};
 fn all_due() {
     set_status(MACHINE, Unproven);
     assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
-    CurrentEpoch::set(UNBONDING_EPOCHS);
+    MockClock::set_epoch(UNBONDING_EPOCHS);
     forget_traces();
 }
 
@@ -58,7 +58,7 @@ fn withdraw_fails_when_all_is_pending() {
         slash(MACHINE, 60);
         slash(MACHINE, 60);
         assert_noop!(withdraw(MACHINE), Error::<Test>::SlashPending);
-        CurrentEpoch::mutate(|epoch| *epoch += DEFER_EPOCHS);
+        MockClock::advance_epochs(DEFER_EPOCHS);
         // Due is not enough: they must be applied.
         assert_noop!(withdraw(MACHINE), Error::<Test>::SlashPending);
         poll();
@@ -73,7 +73,7 @@ fn withdraw_counts_what_stays_bonded() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         assert_ok!(bond_extra(PROVIDER, MACHINE, 50 * ASY));
         assert_ok!(unbond(PROVIDER, MACHINE, 50 * ASY));
-        CurrentEpoch::set(UNBONDING_EPOCHS);
+        MockClock::set_epoch(UNBONDING_EPOCHS);
         // The bond itself is enough for the slash.
         slash(MACHINE, 10);
         assert_ok!(withdraw(MACHINE));
@@ -87,7 +87,7 @@ fn withdraw_works_after_the_slash_was_applied() {
         all_due();
         let id = slash(MACHINE, 25);
         assert_ok!(withdraw(MACHINE));
-        CurrentEpoch::set(id.due_epoch);
+        MockClock::set_epoch(id.due_epoch);
         poll();
         assert_eq!(held(PROVIDER), 0);
         assert_eq!(free(PROVIDER), ENDOWMENT - MINIMUM / 4);
@@ -102,7 +102,7 @@ fn retiring_saves_nothing() {
         retire(MACHINE);
         assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
         assert_noop!(withdraw(MACHINE), Error::<Test>::NothingDue);
-        CurrentEpoch::set(UNBONDING_EPOCHS + 10);
+        MockClock::set_epoch(UNBONDING_EPOCHS + 10);
         assert_noop!(withdraw(MACHINE), Error::<Test>::SlashPending);
         assert_eq!(MockRegistry::status(MACHINE), Some(Retired));
 
@@ -117,7 +117,7 @@ fn retiring_without_a_bond_saves_nothing() {
     ExtBuilder::default().build_and_execute(|| {
         let id = slash(MACHINE, 10);
         retire(MACHINE);
-        CurrentEpoch::set(id.due_epoch);
+        MockClock::set_epoch(id.due_epoch);
         poll();
         assert_eq!(MockRegistry::status(MACHINE), Some(Retired));
         assert_eq!(debt_of(MACHINE, id), MINIMUM / 10);
@@ -149,7 +149,7 @@ fn spending_saves_nothing() {
             Balances::transfer_allow_death(RuntimeOrigin::signed(PROVIDER), STRANGER, MINIMUM),
             TokenError::FundsUnavailable
         );
-        CurrentEpoch::set(id.due_epoch);
+        MockClock::set_epoch(id.due_epoch);
         poll();
         assert_eq!(held(PROVIDER), 0);
     });
@@ -160,7 +160,7 @@ fn splitting_into_chunks_saves_nothing() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         set_status(MACHINE, Unproven);
         for epoch in 0..8 {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM / 8));
         }
         assert_eq!(held(PROVIDER), MINIMUM);
@@ -170,7 +170,7 @@ fn splitting_into_chunks_saves_nothing() {
         assert_eq!(held(PROVIDER), MINIMUM / 2);
         assert_eq!(record(MACHINE).unlocking.len(), 4);
         assert_noop!(withdraw(MACHINE), Error::<Test>::SlashPending);
-        CurrentEpoch::mutate(|epoch| *epoch += DEFER_EPOCHS);
+        MockClock::advance_epochs(DEFER_EPOCHS);
         poll();
         assert_eq!(held(PROVIDER), 0);
         assert_eq!(free(PROVIDER), ENDOWMENT - MINIMUM / 2);

@@ -29,7 +29,7 @@ fn due(slashes: u32) {
     for _ in 0..slashes {
         slash(MACHINE, 1);
     }
-    CurrentEpoch::set(DEFER_EPOCHS);
+    MockClock::set_epoch(DEFER_EPOCHS);
     poll_with(overhead() + step() * u64::from(DEFER_EPOCHS));
     assert_eq!(NextSlash::<Test>::get(), place(DEFER_EPOCHS, 0));
 }
@@ -93,7 +93,7 @@ fn hook_takes_no_more_than_its_share_of_a_block() {
         for _ in 0..40 * PLACES_PER_EPOCH {
             slash(MACHINE, 1);
         }
-        CurrentEpoch::set(DEFER_EPOCHS + 40);
+        MockClock::set_epoch(DEFER_EPOCHS + 40);
         let mut blocks = 0;
         while slashes_left() > 0 {
             let before = slashes_left();
@@ -112,11 +112,11 @@ fn hook_does_nothing_before_an_epoch_is_due() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         slash(MACHINE, 1);
         for epoch in 0..DEFER_EPOCHS {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             poll();
             assert_eq!(slashes_left(), 1);
         }
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         poll();
         assert_eq!(slashes_left(), 0);
     });
@@ -125,7 +125,7 @@ fn hook_does_nothing_before_an_epoch_is_due() {
 #[test]
 fn hook_passes_empty_epochs_one_by_one() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        CurrentEpoch::set(5);
+        MockClock::set_epoch(5);
         assert_eq!(poll_with(overhead() + step() * 2), overhead() + step() * 2);
         assert_eq!(NextSlash::<Test>::get(), place(2, 0));
         // Three more epochs, and the look at the current one.
@@ -152,7 +152,7 @@ fn hook_forgets_epochs_that_are_over() {
         due(2);
         poll();
         assert_eq!(AgendaCounts::<Test>::get(DEFER_EPOCHS), 2);
-        CurrentEpoch::set(DEFER_EPOCHS + 1);
+        MockClock::set_epoch(DEFER_EPOCHS + 1);
         poll();
         assert_eq!(AgendaCounts::<Test>::iter().count(), 0);
     });

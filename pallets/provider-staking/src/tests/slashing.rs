@@ -24,7 +24,7 @@ use crate::{Agenda, Bonds, DebtRecord, Debts, Error, Event, SlashReason, SlashRe
 #[test]
 fn report_offence_works() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        CurrentEpoch::set(5);
+        MockClock::set_epoch(5);
         let beneficiaries = harmed(ASY);
         let id =
             ProviderStaking::report_offence(MACHINE, Offence::ChallengeUnanswered, beneficiaries.clone());
@@ -108,7 +108,7 @@ fn offences_that_end_or_suspend_do_so() {
 
             // Nothing is condemned before it is applied.
             Disciplined::set(Vec::new());
-            CurrentEpoch::set(DEFER_EPOCHS);
+            MockClock::set_epoch(DEFER_EPOCHS);
             assert_ok!(apply_slash(first));
             let condemn = if ends_first {
                 vec![Discipline::Condemn(MACHINE)]
@@ -125,7 +125,7 @@ fn condemned_machine_goes_with_its_last_planck() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let id = report(MACHINE, Offence::ForgedEvidence);
         forget_traces();
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
 
         assert_eq!(Disciplined::get(), [Discipline::Condemn(MACHINE)]);
@@ -212,7 +212,7 @@ fn slash_keeps_its_price_whatever_happens_meanwhile() {
         let id = slash_for(MACHINE, 10, harmed(0)).unwrap();
         assert_ok!(bond_extra(PROVIDER, MACHINE, MINIMUM));
         LeastBond::set(10 * BASE_BOND);
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
 
         assert_eq!(held(PROVIDER), 2 * MINIMUM - MINIMUM / 10);
@@ -225,7 +225,7 @@ fn apply_slash_works() {
         let issuance = Balances::total_issuance();
         let id = slash_for(MACHINE, 10, harmed(20 * ASY)).unwrap();
         take_events();
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
 
         let taken = 60 * ASY;
@@ -259,7 +259,7 @@ fn apply_slash_works() {
 fn apply_slash_fails_when_not_due_or_not_there() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let id = slash(MACHINE, 10);
-        CurrentEpoch::set(DEFER_EPOCHS - 1);
+        MockClock::set_epoch(DEFER_EPOCHS - 1);
         assert_noop!(apply_slash(id), Error::<Test>::SlashNotDue);
         assert_noop!(apply_slash(place(0, 0)), Error::<Test>::NoSuchSlash);
         assert_noop!(apply_slash(place(DEFER_EPOCHS, 1)), Error::<Test>::NoSuchSlash);
@@ -267,7 +267,7 @@ fn apply_slash_fails_when_not_due_or_not_there() {
             ProviderStaking::apply_slash(RuntimeOrigin::root(), id),
             DispatchError::BadOrigin
         );
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
     });
 }
@@ -276,7 +276,7 @@ fn apply_slash_fails_when_not_due_or_not_there() {
 fn apply_slash_works_in_any_order() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let ids = [10, 20, 30].map(|percent| slash(MACHINE, percent));
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         for id in [ids[1], ids[2], ids[0]] {
             assert_ok!(apply_slash(id));
             ProviderStaking::do_try_state().unwrap();
@@ -294,7 +294,7 @@ fn slash_takes_the_bond_first_and_then_what_leaves_last() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         set_status(MACHINE, Unproven);
         for (epoch, amount) in [(0, 10 * ASY), (1, 20 * ASY), (2, MINIMUM - 30 * ASY - 1)] {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             assert_ok!(unbond(PROVIDER, MACHINE, amount));
         }
         assert_eq!(record(MACHINE).bonded, 1);
@@ -375,7 +375,7 @@ fn nobody_earns_by_a_slash_that_harmed_nobody() {
             let id = report(MACHINE, offence);
             let owed = record(MACHINE).pending;
             assert!(owed > 0);
-            CurrentEpoch::set(id.due_epoch);
+            MockClock::set_epoch(id.due_epoch);
             poll();
             assert_eq!(Balances::total_issuance(), issuance - owed);
             let mut expected = before;
@@ -405,7 +405,7 @@ fn pending_slash_counts_for_whether_a_bond_suffices() {
         assert_noop!(unbond(PROVIDER, MACHINE, 1), Error::<Test>::BelowMinimum);
 
         // When it is applied nothing changes for the machine.
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         poll();
         assert_eq!(record(MACHINE).bonded, MINIMUM);
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));
@@ -420,7 +420,7 @@ fn no_offence_is_free_however_much_is_pending() {
         assert_eq!(MockRegistry::status(MACHINE), Some(Suspended(BondTooLow)));
         // Everything is gone already, and each further offence costs as much as the first would have.
         let further = [1, 2, 4].map(|percent| (report(MACHINE, Offence::ChallengeUnanswered), percent));
-        CurrentEpoch::set(DEFER_EPOCHS + 1);
+        MockClock::set_epoch(DEFER_EPOCHS + 1);
         poll();
         assert_eq!(debt_of(MACHINE, whole), 0);
         for (id, percent) in further {
@@ -437,7 +437,7 @@ fn slash_takes_what_is_there_and_makes_a_debt_of_the_rest() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let first = slash(MACHINE, 70);
         let second = slash(MACHINE, 70);
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         forget_traces();
         poll();
 
@@ -475,7 +475,7 @@ fn retired_machine_is_punishable_while_something_ties_it() {
         retire(MACHINE);
         let id = report(MACHINE, Offence::ForgedEvidence);
         assert_eq!(MockRegistry::status(MACHINE), Some(Retired));
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
         // Gone with its last planck, as a machine does that was unbonded whole.
         assert_eq!(MockRegistry::status(MACHINE), None);
@@ -548,7 +548,7 @@ fn slash_that_costs_nothing_takes_nothing() {
         let id = report(MACHINE, Offence::ForgedEvidence);
         assert!(ProviderStaking::has_pending_slash(MACHINE));
         assert!(!ProviderStaking::is_settled(MACHINE));
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
         assert_eq!(MockRegistry::status(MACHINE), None);
     });

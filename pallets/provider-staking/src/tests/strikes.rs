@@ -15,7 +15,7 @@ use crate::{
     StrikeRecord, Strikes, mock::*,
 };
 
-/// What the newest offence costs, in percent of the minimum.
+/// Reports an offence. Returns its cost in percent of the minimum.
 fn price_percent(offence: Offence) -> u128 {
     let id = report(MACHINE, offence);
     Agenda::<Test>::get(id.due_epoch, id.index).unwrap().owed * 100 / MINIMUM
@@ -77,14 +77,14 @@ fn repetition_costs_more() {
 #[test]
 fn strikes_are_forgotten_after_a_while() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
-        CurrentEpoch::set(7);
+        MockClock::set_epoch(7);
         assert_eq!(price_percent(ChallengeUnanswered), 1);
-        CurrentEpoch::set(7 + MEMORY_EPOCHS);
+        MockClock::set_epoch(7 + MEMORY_EPOCHS);
         assert_eq!(price_percent(ChallengeUnanswered), 2);
         // The last one counts, not the first.
-        CurrentEpoch::set(7 + 2 * MEMORY_EPOCHS);
+        MockClock::set_epoch(7 + 2 * MEMORY_EPOCHS);
         assert_eq!(price_percent(ChallengeUnanswered), 4);
-        CurrentEpoch::set(7 + 3 * MEMORY_EPOCHS + 1);
+        MockClock::set_epoch(7 + 3 * MEMORY_EPOCHS + 1);
         assert_eq!(price_percent(ChallengeUnanswered), 1);
         assert_eq!(
             strikes_of(MACHINE)[ChallengeUnanswered as usize],
@@ -111,13 +111,13 @@ fn strikes_stay_at_most_at_their_limit() {
 fn strikes_outlive_the_bond_but_not_the_machine() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let id = report(MACHINE, ChallengeUnanswered);
-        CurrentEpoch::set(DEFER_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS);
         assert_ok!(apply_slash(id));
 
         // Unbonded whole, withdrawn, and bonded anew.
         set_status(MACHINE, Unproven);
         assert_ok!(unbond(PROVIDER, MACHINE, record(MACHINE).bonded));
-        CurrentEpoch::set(DEFER_EPOCHS + UNBONDING_EPOCHS);
+        MockClock::set_epoch(DEFER_EPOCHS + UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert!(ProviderStaking::is_settled(MACHINE));
         assert_eq!(held(PROVIDER), 0);
@@ -127,11 +127,11 @@ fn strikes_outlive_the_bond_but_not_the_machine() {
 
         let id = report(MACHINE, ChallengeUnanswered);
         assert_ok!(cancel_slash(id));
-        CurrentEpoch::set(id.due_epoch);
+        MockClock::set_epoch(id.due_epoch);
         poll();
         set_status(MACHINE, Unproven);
         assert_ok!(unbond(PROVIDER, MACHINE, record(MACHINE).bonded));
-        CurrentEpoch::set(id.due_epoch + UNBONDING_EPOCHS);
+        MockClock::set_epoch(id.due_epoch + UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert!(Bonds::<Test>::contains_key(MACHINE));
         retire(MACHINE);
@@ -143,11 +143,11 @@ fn strikes_outlive_the_bond_but_not_the_machine() {
 fn strikes_go_with_the_bond_of_a_retired_machine() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let id = report(MACHINE, ChallengeUnanswered);
-        CurrentEpoch::set(id.due_epoch);
+        MockClock::set_epoch(id.due_epoch);
         poll();
         retire(MACHINE);
         assert_ok!(unbond(PROVIDER, MACHINE, record(MACHINE).bonded));
-        CurrentEpoch::set(id.due_epoch + UNBONDING_EPOCHS);
+        MockClock::set_epoch(id.due_epoch + UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert!(!Bonds::<Test>::contains_key(MACHINE));
         assert_eq!(MockRegistry::status(MACHINE), None);
@@ -158,7 +158,7 @@ fn strikes_go_with_the_bond_of_a_retired_machine() {
 fn second_wrong_answer_ends_the_machine() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         let first = report(MACHINE, ChallengeWrong);
-        CurrentEpoch::set(first.due_epoch);
+        MockClock::set_epoch(first.due_epoch);
         poll();
         assert_eq!(held(PROVIDER), MINIMUM / 2);
         assert_eq!(
@@ -168,7 +168,7 @@ fn second_wrong_answer_ends_the_machine() {
 
         assert_ok!(bond_extra(PROVIDER, MACHINE, MINIMUM / 2));
         let second = report(MACHINE, ChallengeWrong);
-        CurrentEpoch::set(second.due_epoch);
+        MockClock::set_epoch(second.due_epoch);
         poll();
         assert_eq!(held(PROVIDER), 0);
         assert_eq!(Disciplined::get().last(), Some(&Discipline::Condemn(MACHINE)));

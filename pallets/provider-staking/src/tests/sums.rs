@@ -1,5 +1,5 @@
-//! Whatever is called in whatever order: what is held is what is on record, the issuance is what there is, and all
-//! comes back but for what was slashed.
+//! Conservation of money under random calls: the held plancks are those on record, the issuance is the sum of
+//! all balances, and everything comes back except for slashes.
 
 use assay_primitives::{
     clock::EpochIndex,
@@ -95,7 +95,7 @@ enum Step {
     },
 }
 
-/// Who lost what by an offence.
+/// Consumer that lost money by an offence, and the amount.
 #[derive(Clone, Copy, Debug)]
 struct Victim(Option<(AccountId, Balance)>);
 
@@ -129,7 +129,7 @@ fn amount() -> impl Strategy<Value = Balance> {
     ]
 }
 
-/// What governance may ask to be bonded: as often as not nothing.
+/// Base bond that governance may set: zero in half of the cases.
 fn asked() -> impl Strategy<Value = Balance> {
     prop_oneof![Just(0), 0..1_000 * ASY]
 }
@@ -209,7 +209,7 @@ fn act(step: Step) -> (AccountId, Balance) {
             None => Ok(()),
         },
         Step::EpochsPass { epochs } => {
-            CurrentEpoch::mutate(|epoch| *epoch += epochs);
+            MockClock::advance_epochs(epochs);
             Ok(())
         }
         Step::BaseBondChanges { amount } => {
@@ -258,7 +258,7 @@ fn act(step: Step) -> (AccountId, Balance) {
     made
 }
 
-/// What every account should have, bonds included, and what there should be in all.
+/// Expected balance of every account, bonds included, and expected issuance.
 struct Ledger {
     accounts: Vec<(AccountId, Balance)>,
     issuance: Balance,
@@ -304,7 +304,7 @@ impl Ledger {
     }
 }
 
-/// Whose machine it is or was.
+/// Returns the provider that owns the machine, or did.
 fn owner(machine: MachineId) -> AccountId {
     if machine == OTHER_MACHINE {
         OTHER_PROVIDER
@@ -316,7 +316,7 @@ fn owner(machine: MachineId) -> AccountId {
 /// The consumer that each slash makes whole, of those that were ever queued.
 type Shares = Vec<(SlashId, Option<AccountId>)>;
 
-/// Notes whom slashes that are new make whole.
+/// Records the consumers of new slashes.
 fn note_slashes(shares: &mut Shares) {
     for (epoch, index, slash) in Agenda::<Test>::iter() {
         let id = place(epoch, index);
@@ -409,7 +409,7 @@ proptest! {
             }
 
             // Let every slash be applied, and pay what is owed.
-            CurrentEpoch::mutate(|epoch| *epoch += 100);
+            MockClock::advance_epochs(100);
             while Agenda::<Test>::iter().next().is_some() {
                 poll();
             }
@@ -428,14 +428,14 @@ proptest! {
                 retire(machine);
                 let Some(record) = Bonds::<Test>::get(machine) else { continue };
                 if record.unlocking.is_full() {
-                    CurrentEpoch::mutate(|epoch| *epoch += UNBONDING_EPOCHS);
+                    MockClock::advance_epochs(UNBONDING_EPOCHS);
                     assert_ok!(withdraw(machine));
                 }
                 if record.bonded > 0 {
                     assert_ok!(unbond(record.provider, machine, record.bonded));
                 }
             }
-            CurrentEpoch::mutate(|epoch| *epoch += UNBONDING_EPOCHS);
+            MockClock::advance_epochs(UNBONDING_EPOCHS);
             for machine in Bonds::<Test>::iter_keys().collect::<Vec<_>>() {
                 assert_ok!(withdraw(machine));
             }

@@ -25,7 +25,7 @@ fn with_extra(extra: u128) {
 fn unbond_works() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         with_extra(10 * ASY);
-        CurrentEpoch::set(5);
+        MockClock::set_epoch(5);
         assert_ok!(unbond(PROVIDER, MACHINE, 4 * ASY));
 
         let due_epoch = 5 + UNBONDING_EPOCHS;
@@ -58,7 +58,7 @@ fn unbond_merges_what_falls_due_together() {
         with_extra(10 * ASY);
         assert_ok!(unbond(PROVIDER, MACHINE, 1));
         assert_ok!(unbond(PROVIDER, MACHINE, 2));
-        CurrentEpoch::set(1);
+        MockClock::set_epoch(1);
         assert_ok!(unbond(PROVIDER, MACHINE, 4));
 
         assert_eq!(
@@ -176,12 +176,12 @@ fn unbond_fails_when_too_much_is_on_its_way_out() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         with_extra(100 * ASY);
         for epoch in 0..MAX_UNLOCK_CHUNKS {
-            CurrentEpoch::set(epoch);
+            MockClock::set_epoch(epoch);
             assert_ok!(unbond(PROVIDER, MACHINE, ASY));
         }
         // The newest still takes more.
         assert_ok!(unbond(PROVIDER, MACHINE, ASY));
-        CurrentEpoch::set(MAX_UNLOCK_CHUNKS);
+        MockClock::set_epoch(MAX_UNLOCK_CHUNKS);
         assert_noop!(unbond(PROVIDER, MACHINE, ASY), Error::<Test>::TooManyChunks);
 
         assert_ok!(withdraw(MACHINE));
@@ -194,15 +194,15 @@ fn withdraw_works() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         with_extra(10 * ASY);
         assert_ok!(unbond(PROVIDER, MACHINE, ASY));
-        CurrentEpoch::set(1);
+        MockClock::set_epoch(1);
         assert_ok!(unbond(PROVIDER, MACHINE, 2 * ASY));
-        CurrentEpoch::set(2);
+        MockClock::set_epoch(2);
         assert_ok!(unbond(PROVIDER, MACHINE, 4 * ASY));
         take_events();
         BondChanges::set(Vec::new());
 
         // The first two are due, the third is not.
-        CurrentEpoch::set(1 + UNBONDING_EPOCHS);
+        MockClock::set_epoch(1 + UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert_eq!(held(PROVIDER), MINIMUM + 7 * ASY);
         assert_eq!(Balances::free_balance(PROVIDER), ENDOWMENT - MINIMUM - 7 * ASY);
@@ -225,9 +225,9 @@ fn withdraw_fails_when_nothing_is_due() {
         assert_noop!(withdraw(MACHINE), Error::<Test>::NothingDue);
         with_extra(10 * ASY);
         assert_ok!(unbond(PROVIDER, MACHINE, ASY));
-        CurrentEpoch::set(UNBONDING_EPOCHS - 1);
+        MockClock::set_epoch(UNBONDING_EPOCHS - 1);
         assert_noop!(withdraw(MACHINE), Error::<Test>::NothingDue);
-        CurrentEpoch::set(UNBONDING_EPOCHS);
+        MockClock::set_epoch(UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert_noop!(withdraw(MACHINE), Error::<Test>::NothingDue);
     });
@@ -238,7 +238,7 @@ fn withdraw_removes_the_record_with_the_last_of_it() {
     ExtBuilder::default().with_bond().build_and_execute(|| {
         set_status(MACHINE, Retired);
         assert_ok!(unbond(PROVIDER, MACHINE, MINIMUM));
-        CurrentEpoch::set(UNBONDING_EPOCHS);
+        MockClock::set_epoch(UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
 
         assert_eq!(Bonds::<Test>::get(MACHINE), None);
@@ -258,7 +258,7 @@ fn withdrawn_machine_can_be_bonded_again() {
         // What is on its way out is no bond to add to.
         assert_noop!(bond_extra(PROVIDER, MACHINE, 1), Error::<Test>::NotBonded);
         assert_noop!(unbond(PROVIDER, MACHINE, 1), Error::<Test>::NotBonded);
-        CurrentEpoch::set(UNBONDING_EPOCHS);
+        MockClock::set_epoch(UNBONDING_EPOCHS);
         assert_ok!(withdraw(MACHINE));
         assert_ok!(bond(PROVIDER, MACHINE, MINIMUM));
         assert_eq!(MockRegistry::status(MACHINE), Some(Active));

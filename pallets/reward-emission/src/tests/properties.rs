@@ -126,7 +126,7 @@ fn apply(model: &mut Model, step: Step) {
         }
         Step::EndEpochs(count) => {
             for _ in 0..count {
-                let epoch = Clock::current_epoch();
+                let epoch = MockClock::current_epoch();
                 let remaining = RemainingEmission::<Test>::get();
                 end_epochs(1);
                 let record = EpochRecords::<Test>::get(epoch);
@@ -145,7 +145,7 @@ fn apply(model: &mut Model, step: Step) {
         Step::Cap(cap) => CapPerWeight::set(cap),
         // Only of an epoch that is still to end: an ended one may have been paid.
         Step::Uptime(machine, ppm) => {
-            Uptimes::mutate(|uptimes| uptimes.insert((machine, Clock::current_epoch()), ppm));
+            Uptimes::mutate(|uptimes| uptimes.insert((machine, MockClock::current_epoch()), ppm));
         }
     }
     assert_eq!(sums().0, model.total_weight());
