@@ -243,7 +243,8 @@ pub trait MachineInspect<AccountId> {
     fn benchmark_retire(_machine: MachineId) {}
 
     /// Opens as many audits as can live at once, so that the next change of what a machine has free is noted
-    /// for the newest of them; for benchmarks of other pallets. A registry that is not audited has nothing to do.
+    /// for the newest of them; for benchmarks of other pallets. A registry that is not audited has nothing to
+    /// do.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_audit() {}
 }

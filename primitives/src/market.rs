@@ -431,10 +431,11 @@ pub trait MachineMatching {
     }
 }
 
-/// Leases machines that meet requirements. Implemented by `pallet-provider-registry`, used by `pallet-job-escrow`.
+/// Leases machines that meet requirements. Implemented by `pallet-provider-registry`, used by
+/// `pallet-job-escrow`.
 pub trait MatchingLease<AccountId>: MachineLease<AccountId> + MachineMatching {
-    /// Takes `slots` free slots of a machine that meets requirements which [`MachineMatching::check`] accepted.
-    /// Returns `None`, and changes nothing, where the machine does not meet them.
+    /// Takes `slots` free slots of a machine that meets requirements which [`MachineMatching::check`]
+    /// accepted. Returns `None`, and changes nothing, where the machine does not meet them.
     ///
     /// A registry that has both in one record reads it once.
     fn lease_matching(

@@ -1,7 +1,7 @@
 //! `xtask`: helper of the scripts in `scripts/`.
 //!
-//! The scripts start processes and clean up after them. This program reads the JSON that those processes write,
-//! waits for steps in it, and prints tables for people.
+//! The scripts start processes and clean up after them. This program reads the JSON that those processes
+//! write, waits for steps in it, and prints tables for people.
 
 mod amounts;
 mod balances;

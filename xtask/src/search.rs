@@ -55,8 +55,8 @@ pub(crate) fn table_of_file(options: &Options) -> anyhow::Result<String> {
     table_of(&text).with_context(|| format!("cannot read times from {}", options.file.display()))
 }
 
-/// Writes the least and the mean time of each search for each size, and the ratio of the least time to that of
-/// the smallest network. Fails where a search was not measured for every size.
+/// Writes the least and the mean time of each search for each size, and the ratio of the least time to that
+/// of the smallest network. Fails where a search was not measured for every size.
 fn table_of(json: &str) -> anyhow::Result<String> {
     let mut times = Times::new();
     for benchmark in serde_json::from_str::<Vec<Benchmark>>(json)? {

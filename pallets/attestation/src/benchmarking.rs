@@ -1,7 +1,8 @@
 //! Benchmarks of the calls and of the hook's units, with the vendors of the evidence crate's tests.
 //!
-//! Evidence is signed for the machine and block that it is measured with, before the clock runs. Chains are as long, and
-//! keys and signatures as large, as the vendors' own; the lists of revoked certificates are the longest that there can be.
+//! Evidence is signed for the machine and block that it is measured with, before the clock runs. Chains are
+//! as long, and keys and signatures as large, as the vendors' own; the lists of revoked certificates are the
+//! longest that there can be.
 
 #![allow(clippy::unwrap_used)]
 
@@ -149,13 +150,14 @@ fn no_binding() -> Binding {
     }
 }
 
-/// What evidence of the machine has to be bound to with this anchor.
+/// Returns the binding that evidence of the machine needs with this anchor.
 fn binding<T: Config>(machine: MachineId, anchor: BlockNumberFor<T>) -> Binding {
     let identity = T::Machines::identity_of(machine).unwrap();
     Pallet::<T>::binding_to(machine, &identity, anchor).unwrap()
 }
 
-/// A machine that has as much evidence as fits beside what is measured, and all that the verification of it needs.
+/// A machine that has as much evidence as fits beside what is measured, and all that the verification of it
+/// needs.
 fn attesting_machine<T: Config>() -> (T::AccountId, MachineId)
 where
     T::Currency: Mutate<T::AccountId>,
@@ -174,7 +176,8 @@ fn assert_accepted<T: Config>(machine: MachineId, anchor: BlockNumberFor<T>) {
     assert_eq!(VerifiedKeys::<T>::iter().count(), 1);
 }
 
-/// As much evidence as a machine may have, but for some of the kind that is measured, each in its place in the agenda.
+/// As much evidence as a machine may have, but for some of the kind that is measured, each in its place in
+/// the agenda.
 fn fill<T: Config>(provider: &T::AccountId, machine: MachineId) {
     for number in 0..MAX_EVIDENCE - 1 {
         insert_gpu::<T>(provider, machine, number, later_slot());

@@ -1,5 +1,5 @@
-//! Benchmarks of the calls, of their authorization, of an epoch's end and of the hook's units, each with as many
-//! validators as a session may have.
+//! Benchmarks of the calls, of their authorization, of an epoch's end and of the hook's units, each with as
+//! many validators as a session may have.
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,7 +37,7 @@ use crate::{
 /// The epoch of the benchmarks.
 const EPOCH: EpochIndex = 3;
 
-/// What a report of the benchmarks earns.
+/// Reward of a report in the benchmarks.
 const REWARD: Balance = ASY;
 
 fn set_epoch<T: Config>(epoch: EpochIndex) {
@@ -89,7 +89,7 @@ fn epoch_record<T: Config>() -> EpochRecordOf<T> {
     }
 }
 
-/// Does what [`assay_primitives::emission::EpochUptime::benchmark_reliable`] says.
+/// Implements [`assay_primitives::emission::EpochUptime::benchmark_reliable`].
 pub(crate) fn set_reliable<T: Config>(machine: MachineId) {
     let next_epoch = T::Clock::current_epoch().saturating_add(1);
     Uptimes::<T>::insert(
@@ -101,7 +101,7 @@ pub(crate) fn set_reliable<T: Config>(machine: MachineId) {
     );
 }
 
-/// What [`assay_primitives::emission::EpochUptime::benchmark_watch`] says.
+/// Implements [`assay_primitives::emission::EpochUptime::benchmark_watch`].
 pub(crate) fn watch<T: Config>(machine: MachineId, epoch: EpochIndex) {
     let mut record = epoch_record::<T>();
     for index in 0..record.validators {

@@ -61,7 +61,7 @@ const PARAMS: ChallengeParams = ChallengeParams {
 /// Time between two expiries of a machine's proofs, in milliseconds.
 const PROOF_STEP_MS: Millis = 100_000;
 
-/// What opens the lanes.
+/// Openings that were drawn for the round.
 const OPENINGS: DrawnOpenings = DrawnOpenings {
     randomness: [2; 32],
     drawn_at_ms: OPENED_MS + 3_000,
@@ -125,8 +125,9 @@ where
     machine
 }
 
-/// A bonded machine, registered before all rounds, with as many proofs as can be, the next of which expires when the
-/// audit opens. Its class has as many versions as can be, and the oldest of them counts for the audit.
+/// A bonded machine, registered before all rounds, with as many proofs as can be, the next of which expires
+/// when the audit opens. Its class has as many versions as can be, and the oldest of them counts for the
+/// audit.
 fn unproven_machine<T: Config>(worker_key: &T::AccountId, slots: u8) -> MachineId
 where
     T::Machines: MachineLease<T::AccountId>,
@@ -274,7 +275,8 @@ where
 {
     let (worker_key, _) = worker::<T>();
     let machine = active_machine::<T>(&worker_key, MAX_SLOTS);
-    // None of them has noted what the machine had free: all are read, and its suspension is noted for the newest.
+    // None of them has noted what the machine had free: all are read, and its suspension is noted for the
+    // newest.
     open_audits::<T>(MAX_LIVE_AUDITS, Some(OPENINGS));
     // Finality stalled before the audit.
     LastStalledMs::<T>::put(1);
@@ -420,7 +422,8 @@ mod benches {
         assert!(validity.unwrap().is_ok());
     }
 
-    /// Of one slot, with `r` units of double rounds: one lane that reads `r` items, each made by a unit but for its step.
+    /// Of one slot, with `r` units of double rounds: one lane that reads `r` items, each made by a unit but
+    /// for its step.
     #[benchmark(pov_mode = Ignored)]
     fn verify_slot(r: Linear<1, { (T::MaxDoubleRounds::get() / DOUBLE_ROUNDS_PER_UNIT) as u32 }>) {
         let params = ChallengeParams {
@@ -543,8 +546,8 @@ mod benches {
         assert_eq!(CurrentSchedule::<T>::get(), schedule);
     }
 
-    /// The hook in a block that has no room for a unit, and the mixing of randomness, which a benchmark's parent block
-    /// may not have.
+    /// The hook in a block that has no room for a unit, and the mixing of randomness, which a benchmark's
+    /// parent block may not have.
     #[benchmark]
     fn hook_overhead() {
         open_audits::<T>(MAX_LIVE_AUDITS, None);

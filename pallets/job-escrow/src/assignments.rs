@@ -1,17 +1,19 @@
-//! A machine's part in a job: its start, and the ways in which it ends without a result.
+//! Starts of assignments, and the ways in which they end without a result.
 //!
-//! *Nobody is slashed for a job.* Whether an image could be had, a sealed manifest was brought or a workload crashed may be
-//! the consumer's doing or the machine's, and the chain cannot tell. `docs/ECONOMICS.md` has who bears what:
+//! *Nobody is slashed for a job.* A missing image, an undelivered manifest and a crashed workload may be the
+//! consumer's doing or the machine's, and the chain cannot tell. `docs/ECONOMICS.md` has the table of costs:
 //!
-//! - A machine that is silent for the whole start window, although starting and declining are free, is out of the market
-//!   until it speaks. Its consumer pays nothing.
-//! - Who takes an order back before it started pays for the time for which the machine was reserved.
-//! - A machine that declines is not paid, so that it gains nothing by reserving itself. Where it declined later than a look
-//!   at the image takes, the reserved time goes to the treasury: an image that trickles in does not hold machines for
-//!   nothing. A place whose manifest was not delivered costs its consumer a bounty besides, which goes there too.
-//! - A service that ends early is paid for its time. Its hold-back goes to the consumer where the machine gave it up, and to
-//!   the treasury where the consumer disputes that the workload ended by itself or validators saw the machine down: neither
-//!   side gains by what it says of the other.
+//! - A machine that is silent for the whole start window, although starting and declining are free, leaves
+//!   the market until it speaks. Its consumer pays nothing.
+//! - A consumer that takes an order back before the start pays for the time for which the machine was
+//!   reserved.
+//! - A machine that declines is not paid, so that it gains nothing by reserving itself. After a decline that
+//!   comes later than a look at the image takes, the consumer pays the reserved time to the treasury: an
+//!   image that trickles in does not hold machines for nothing. If the manifest was not delivered, the
+//!   consumer also pays a bounty to the treasury.
+//! - A service that ends early is paid for its time. Its hold-back goes to the consumer if the machine gave
+//!   it up. It goes to the treasury if the consumer disputes that the workload ended by itself, or validators
+//!   saw the machine down: neither side gains by accusing the other.
 
 use assay_primitives::{clock::ActiveClock, machine::MachineId};
 use polkadot_sdk::{
@@ -77,7 +79,8 @@ impl<T: Config> Pallet<T> {
         open.save()
     }
 
-    /// Ends a service whose workload ended by itself: its time is paid, and its consumer may dispute it until then.
+    /// Ends a service whose workload ended by itself: its time is paid, and its consumer may dispute it until
+    /// then.
     pub(crate) fn do_report_workload_ended(worker: &T::AccountId, job_id: JobId) -> DispatchResult {
         let open = Self::check_workload_ended(worker, job_id)?;
         open.end_run(T::Clock::now_ms(), Outcome::WorkloadEnded)?.save()
@@ -147,7 +150,8 @@ impl<T: Config> Pallet<T> {
         Ok(open)
     }
 
-    /// Returns the assignment of a worker's machine if it is of a service that runs and whose time is not over.
+    /// Returns the assignment of a worker's machine if it is of a service that runs and whose time is not
+    /// over.
     pub(crate) fn check_workload_ended(
         worker: &T::AccountId,
         job_id: JobId,
@@ -169,7 +173,8 @@ impl<T: Config> Pallet<T> {
         Ok(open)
     }
 
-    /// Fails where the machine started, or the time to do so is over: a late decline counts as a missed start.
+    /// Fails where the machine started, or the time to do so is over: a late decline counts as a missed
+    /// start.
     fn ensure_starting(assignment: &AssignmentRecordOf<T>) -> DispatchResult {
         let AssignmentState::Starting { deadline_ms, .. } = assignment.state else {
             return Err(Error::<T>::WrongState.into());

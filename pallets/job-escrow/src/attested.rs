@@ -1,17 +1,19 @@
 //! Results that the machine itself vouches for.
 //!
-//! Fresh evidence of a processor's TEE says that what runs there is on the allow-list, and that it has the secret part of
-//! the machine's worker key, which it lets nobody have. So its word needs no second opinion: the result stands at once,
-//! and nobody can reject it. The evidence has to be fresh when the machine gets the task and when it gives the result; in
-//! between it may end and be renewed. Who does not renew it in the task's time has no result, as if nothing had come.
+//! Fresh evidence of a processor's TEE proves that the software there is on the allow-list, and that it alone
+//! has the secret part of the machine's worker key. So its word needs no second opinion:
+//! the result stands at once, and nobody can reject it. The evidence has to be fresh when the machine gets
+//! the task and when it gives the result; in between it may end and be renewed. A machine that does not renew
+//! it in the task's time has no result, as if nothing had come.
 //!
-//! *The statement has a signature of its own*, though the worker key also signs the transaction that carries it. A TEE
-//! guards against its own host, and all that it knows of the chain comes from a node that the host may run:
+//! *The statement has a signature of its own*, though the worker key also signs the transaction that carries
+//! it. A TEE guards against its own host, and all that it knows of the chain comes from a node that the host
+//! may run:
 //!
-//! - That node can show it an order of another image under this job's number. So what is signed says which image was run,
-//!   and by which manifest; the chain compares them with its order.
-//! - That node's metadata says what the bytes of a transaction mean. The layout of the statement is fixed, and is a part
-//!   of what was measured.
+//! - That node can show it an order of another image under this job's number. So what is signed says which
+//!   image was run, and by which manifest; the chain compares them with its order.
+//! - That node's metadata says what the bytes of a transaction mean. The layout of the statement is fixed,
+//!   and is a part of what was measured.
 //! - An account may let others act for it (as proxies do). None of them can sign with its key.
 
 use alloc::vec::Vec;
@@ -52,8 +54,8 @@ impl<T: Config> Pallet<T> {
         open.end_run(T::Clock::now_ms(), Outcome::Completed)?.save()
     }
 
-    /// Returns the assignment of a worker's machine, and the keys of its evidence, if it may give the result of its
-    /// attested task now by this statement.
+    /// Returns the assignment of a worker's machine, and the keys of its evidence, if it may give the result
+    /// of its attested task now by this statement.
     pub(crate) fn check_attested_result(
         worker: &T::AccountId,
         job_id: JobId,

@@ -135,8 +135,8 @@ fn quorum(replicas: u8) -> JobKind {
     }
 }
 
-/// An order for so many epochs, whose manifest is as long as may be, and whose requirements these machines meet and
-/// cost most to check; evidence among them where a TEE vouches for the result.
+/// An order for so many epochs, whose manifest is as long as may be, and whose requirements these machines
+/// meet and cost most to check; evidence among them where a TEE vouches for the result.
 fn order<T: Config>(kind: JobKind, epochs: u32, parties: &[Party<T::AccountId>]) -> JobOrder {
     let mut requirements = parties
         .first()
@@ -302,7 +302,8 @@ mod benchmarks {
 
     #[benchmark]
     fn close(n: Linear<1, { MAX_NODES as u32 }>) {
-        // Machines that were reserved and have not started: each is paid for that, and the job closes with the last.
+        // Machines that were reserved and have not started: each is paid for that, and the job closes with
+        // the last.
         let consumer = set_up::<T>();
         let parties = machines::<T>(n);
         let order = order::<T>(JobKind::Service, 1, &parties);
@@ -345,7 +346,8 @@ mod benchmarks {
         for epoch in FIRST_EPOCH..FIRST_EPOCH + e {
             T::Uptime::benchmark_watch(machine, epoch);
         }
-        // In the last moment of the last epoch, which its consumer disputes: what is held back goes to the treasury.
+        // In the last moment of the last epoch, which its consumer disputes: what is held back goes to the
+        // treasury.
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e));
         assert_ok!(Pallet::<T>::report_workload_ended(
             RawOrigin::Signed(parties[0].worker.clone()).into(),
@@ -384,7 +386,8 @@ mod benchmarks {
 
     #[benchmark]
     fn abandon() {
-        // By the worker key, which takes one more look at the registry than the provider does; a task, which closes.
+        // By the worker key, which takes one more look at the registry than the provider does; a task, which
+        // closes.
         let (_, parties, order, job) = run::<T>(task(1_000), 1, 1);
 
         #[extrinsic_call]
@@ -589,7 +592,8 @@ mod benchmarks {
 
     #[benchmark]
     fn resolve(n: Linear<2, { MAX_REPLICAS as u32 }>) {
-        // Nobody revealed: what each earned goes to the treasury, which costs more than to end the part of one that won.
+        // Nobody revealed: what each earned goes to the treasury, which costs more than to end the part of
+        // one that won.
         let (_, parties, order, job) = run::<T>(quorum(n as u8), n, 1);
         let ran_ms = epoch_ms::<T>(1) / 2;
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + ran_ms);

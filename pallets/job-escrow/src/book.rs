@@ -1,8 +1,9 @@
 //! The records of jobs, and what a call holds of them while it works.
 //!
-//! [`JobBook`] alone writes the maps. A call loads an [`OpenJob`], or an [`OpenAssignment`] with its job, changes it, and
-//! hands it back: an assignment is kept, ended, closed or reopened, each of which gives its job back, and a job is saved.
-//! All of these consume what they are called on, so that nothing is written twice and nothing is forgotten halfway.
+//! [`JobBook`] alone writes the maps. A call loads an [`OpenJob`], or an [`OpenAssignment`] with its job,
+//! changes it, and hands it back: an assignment is kept, ended, closed or reopened, each of which gives its
+//! job back, and a job is saved. All of these consume what they are called on, so that nothing is written
+//! twice and nothing is forgotten halfway.
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -73,8 +74,8 @@ impl<T: Config> JobBook<T> {
         MachineJobs::<T>::remove(machine, job_id);
     }
 
-    /// Remembers that a machine gave a place back. Where as many are remembered as can be, the price alone has to
-    /// keep it from gaining by that.
+    /// Remembers that a machine gave a place back. Where as many are remembered as can be, the price alone
+    /// has to keep it from gaining by that.
     fn refuse(job_id: JobId, machine: MachineId) {
         let _ = Refusals::<T>::try_append(job_id, machine);
     }
@@ -135,8 +136,8 @@ impl<T: Config> OpenJob<T> {
         }
     }
 
-    /// Stores the job, or closes it where nothing is left of it. Lets replicas reveal where no place can bring a
-    /// commitment any more.
+    /// Stores the job, or closes it where nothing is left of it. Lets replicas reveal where no place can
+    /// bring a commitment any more.
     pub(crate) fn save(mut self) -> DispatchResult {
         let job_id = self.job_id;
         if self.job.open_places > 0 || self.job.assignments > 0 {
@@ -259,7 +260,8 @@ impl<T: Config> OpenAssignment<T> {
         }
     }
 
-    /// Ends the run of a machine that is paid for its time, as the epochs of it are closed. The machine is free.
+    /// Ends the run of a machine that is paid for its time, as the epochs of it are closed. The machine is
+    /// free.
     pub(crate) fn end_run(
         mut self,
         ended_at_ms: Millis,
@@ -315,8 +317,8 @@ impl<T: Config> OpenAssignment<T> {
         Ok(open)
     }
 
-    /// Takes a place of an open order from a machine that did not start it: others may have it, from the price on at
-    /// which this one took it. This one does not get a place of the order again.
+    /// Takes a place of an open order from a machine that did not start it: others may have it, from the
+    /// price on at which this one took it. This one does not get a place of the order again.
     pub(crate) fn reopen(mut self, outcome: Outcome) -> Result<OpenJob<T>, DispatchError> {
         if let (AssignmentState::Starting { risen_ms, .. }, Some(auction)) =
             (self.assignment.state, &mut self.job.auction)
@@ -342,7 +344,8 @@ impl<T: Config> OpenAssignment<T> {
         })
     }
 
-    /// Removes the assignment's record, whatever is still held for it, and frees the machine where it still has it.
+    /// Removes the assignment's record, whatever is still held for it, and frees the machine where it still
+    /// has it.
     fn remove(&mut self, outcome: Outcome) {
         if self.assignment.has_slots() {
             self.release_machine(outcome.lease_end());

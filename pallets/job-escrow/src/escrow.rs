@@ -1,13 +1,13 @@
 //! The escrow: the only place of this pallet that moves money.
 //!
-//! What is owed is taken out of the hold by force: a consumer who has frozen the balance (by a vote or a
-//! lock) still pays. And whatever an account refuses to receive goes to the treasury instead, or is burned,
-//! so that no account's condition can keep a job from closing.
+//! Payments are taken out of the hold by force: a consumer who has frozen the balance (by a vote or a lock)
+//! still pays. An amount that an account cannot receive goes to the treasury, or is burned, so that no
+//! account's condition keeps a job from closing.
 //!
-//! A call that closes a place, pays the last of an assignment, judges as many epochs as one call may, accepts for a
-//! silent consumer, ends an auction or decides a quorum pays a *bounty* to its caller, unless the caller takes part. The
-//! consumer holds as many bounties as there can be such calls, and gets back the rest. Reporting silence that opens a
-//! place again pays none: the reporter's share of the slash does.
+//! A call that closes a place, pays the last of an assignment, judges as many epochs as one call may, accepts
+//! for a silent consumer, ends an auction or decides a quorum pays a *bounty* to its caller, unless the
+//! caller takes part. A job holds as many bounties of its consumer's as there can be such calls, and the rest
+//! goes back. A call that reopens a place pays none.
 
 use assay_primitives::{
     clock::{ActiveClock, Millis},
@@ -38,18 +38,19 @@ use crate::{
 /// Bounties that a job's own calls may pay: the end of its auction, and the count of its replicas.
 const BOUNTIES_PER_JOB: u32 = 2;
 
-/// Bounties that each place's calls may pay, without those for judging many epochs: its end, and the last payment.
+/// Bounties that each place's calls may pay, without those for judging many epochs: its end, and the last
+/// payment.
 const BOUNTIES_PER_PLACE: u32 = 2;
 
 /// A part of a payment on its way to a recipient.
 type CreditOf<T> = Credit<<T as frame_system::Config>::AccountId, <T as Config>::Currency>;
 
-/// How one payment is divided.
+/// Parts of one payment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct PaymentSplit {
     /// The provider's part.
     pub(crate) provider: Balance,
-    /// The protocol's part: what follows, together.
+    /// The protocol's part: the sum of the following three.
     pub(crate) fee: Balance,
     /// Half of the fee, rounded up, which is burned.
     pub(crate) burned: Balance,
@@ -74,8 +75,9 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// What is held for the bytes that a job keeps, those of its public manifest among them: who noted it may have its own
-    /// deposit back while the job still needs the bytes.
+    /// Returns the deposit for the bytes that a job keeps in storage, those of its public manifest among
+    /// them: the account that noted the manifest may take its own deposit back while the job still needs the
+    /// bytes.
     pub(crate) fn byte_deposit(nodes: u8, is_request: bool, manifest_bytes: u32) -> Balance {
         let request = if is_request { T::RequestDeposit::get() } else { 0 };
         let manifest = T::ManifestByteDeposit::get().saturating_mul(manifest_bytes.into());
@@ -86,7 +88,7 @@ impl<T: Config> Pallet<T> {
             .saturating_add(manifest)
     }
 
-    /// Most bounties that can be earned with a job.
+    /// Returns the maximum number of bounties that a job can pay.
     pub(crate) fn bounties(nodes: u8, max_duration_ms: Millis) -> Balance {
         // A run touches one epoch more than it is long, and another one where it is no whole number of them.
         let epochs = max_duration_ms
@@ -102,7 +104,7 @@ impl<T: Config> Pallet<T> {
             .saturating_add(BOUNTIES_PER_JOB.into())
     }
 
-    /// Everything that is held for an order besides its price.
+    /// Returns all that is held for an order besides its price.
     pub(crate) fn whole_deposit(
         nodes: u8,
         max_duration_ms: Millis,
@@ -114,7 +116,8 @@ impl<T: Config> Pallet<T> {
             .saturating_add(Self::byte_deposit(nodes, is_request, manifest_bytes))
     }
 
-    /// What is held back of what an assignment earns: of a service only, and no more than a day's pay.
+    /// Returns the part of an assignment's pay that is held back: of a service only, and no more than a day's
+    /// pay.
     pub(crate) fn hold_back(job: &JobRecordOf<T>, assignment: &AssignmentRecordOf<T>) -> HoldBack {
         let longest_ms = T::Clock::epoch_duration_ms().saturating_mul(MAX_HOLD_BACK_EPOCHS);
         let part = match job.kind {
@@ -183,8 +186,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Gives a part of a payment to `recipient`, or to the treasury where the recipient cannot receive it, or burns it.
-    /// Returns how much arrived at the recipient: all or nothing.
+    /// Gives a part of a payment to `recipient`, or to the treasury where the recipient cannot receive it, or
+    /// burns it. Returns how much arrived at the recipient: all or nothing.
     fn credit(job: JobId, recipient: &T::AccountId, credit: CreditOf<T>) -> Balance {
         let amount = credit.peek();
         if amount == 0 {

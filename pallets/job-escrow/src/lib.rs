@@ -1,33 +1,34 @@
 //! Jobs, and the money that is held, streamed and returned for them.
 //!
-//! A consumer orders a job for one or more machines, of which each gets an *assignment*: on machines it chose, at
-//! their asks ([`deploy`](Pallet::deploy)), or on whichever eligible machines take the price that it offers, which
-//! rises until they do ([`request`](Pallet::request)). The most that it can cost is held from then on. A *service* is
-//! paid for as it runs, a *task* once its result stands.
+//! A consumer orders a job for one or more machines, of which each gets an *assignment*: on machines it
+//! chose, at their asks ([`deploy`](Pallet::deploy)), or on whichever eligible machines take the price that
+//! it offers, which rises until they do ([`request`](Pallet::request)). The most that it can cost is held
+//! from then on. A *service* is paid for as it runs, a *task* once its result stands.
 //!
 //! ```text
-//! Open ──accept_request──▶ Starting ──start──▶ Running ─┬─ close, expire, abandon, workload ended ─────▶ Ended
-//!   ▲                         │                         ├─ submit_attested_result ──────────────────────▶ Ended
-//!   │                         │                         ├─ submit_result ▶ Verifying ─ accept, settle ─▶ Ended
-//!   └──decline, expire────────┘                         └─ commit_result ▶ Committed ─ reveal_result ─▶ Revealed
-//!                                                                              └─────── resolve ─────────┴▶ Ended
+//! Open ──accept_request──▶ Starting ──start──▶ Running
+//!   ▲                         │                 ├─ close, expire, abandon, report_workload_ended ──▶ Ended
+//!   │                         │                 ├─ submit_attested_result ────────────────────────▶ Ended
+//!   └──decline, expire────────┘                 ├─ submit_result ─▶ Verifying ─ accept, settle ───▶ Ended
+//!                                               └─ commit_result ─▶ Committed ─ reveal_result ─▶ Revealed
+//!                                                                       └──────── resolve ────────┴▶ Ended
 //! Ended ──settle, once its last epoch is closed──▶ gone; the job goes with its last assignment
 //! ```
 //!
 //! # Properties
 //!
-//! 1. *Nobody is stuck.* In every state anybody can go on once a deadline has passed. No account's condition (frozen,
-//!    dead, below the existential deposit) prevents it.
+//! 1. *Nobody is stuck.* In every state anybody can go on once a deadline has passed. No account's condition
+//!    (frozen, dead, below the existential deposit) prevents it.
 //! 2. *Nobody pays more than agreed.* An assignment never takes more than was held for it.
 //! 3. *A chain that stands still charges nobody*: all times are active time.
 //! 4. *Bounded.* No call looks at more than the job's machines or [`Config::MaxEpochsPerSettle`] epochs.
-//! 5. *Blame follows proof.* No machine is slashed for what happens in a job. Nobody who can bring a failure about gains by
-//!    it: what neither side is shown to deserve goes to the treasury.
-//! 6. *Speaking is free.* What a worker key says of its machine's part in a job costs no fee.
+//! 5. *Blame follows proof.* No machine is slashed for what happens in a job. Nobody who can bring a failure
+//!    about gains by it: money that neither side is shown to deserve goes to the treasury.
+//! 6. *Speaking is free.* Reports of a worker key on its machine's assignments cost no fee.
 //!
-//! The rules stand by the code that keeps them: `orders.rs` (terms and places), `assignments.rs` (who is charged),
-//! `results.rs`, `quorum.rs` and `attested.rs` (what a result is worth), `settling.rs` (when it is paid), `escrow.rs`
-//! (bounties).
+//! The rules stand by the code that keeps them: `orders.rs` (terms and places), `assignments.rs` (starts and
+//! early ends), `results.rs`, `quorum.rs` and `attested.rs` (verification of results), `settling.rs`
+//! (payment), `escrow.rs` (movements of money and bounties). `book.rs` owns the records.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -99,7 +100,7 @@ pub mod pallet {
     #[pallet::storage_version(STORAGE_VERSION)]
     pub struct Pallet<T>(_);
 
-    /// What the pallet needs of the runtime.
+    /// Configuration of the pallet.
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
         /// The token that jobs are paid in.
@@ -117,13 +118,13 @@ pub mod pallet {
         /// Holds machines against an order's requirements, and leases those that meet them.
         type Matching: MatchingLease<Self::AccountId>;
 
-        /// Tells which machines are attested, and until when.
+        /// Source of machines' attestation and its expiry.
         type AttestedSigners: AttestedSigners<Self::AccountId>;
 
-        /// How a worker key signs what its machine vouches for.
+        /// Signature of a worker key under a result that its machine vouches for.
         type StatementSignature: Parameter + Verify<Signer: IdentifyAccount<AccountId = Self::AccountId>>;
 
-        /// Tells what validators saw of machines.
+        /// Source of machines' uptime, as validators reported it.
         type Uptime: EpochUptime;
 
         /// The clock of all deadlines and prices.
@@ -132,25 +133,26 @@ pub mod pallet {
         /// Keeps the public manifests. A manifest is requested as long as a job needs it.
         type Preimages: StorePreimage<H = BlakeTwo256>;
 
-        /// Hears of fees and burns.
+        /// Ledger of fees and burns.
         type Flywheel: FlywheelLedger;
 
         /// The account of the author of the block at hand; without one its share goes to the treasury.
         type BlockAuthor: Get<Option<Self::AccountId>>;
 
-        /// Receives the treasury's share, what neither side may have, and what its recipient cannot receive. Keep it
-        /// alive: what it cannot receive itself is burned.
+        /// Receives the treasury's share, money that neither side may have, and money that its recipient
+        /// cannot receive. Keep it alive: an amount that it cannot receive itself is burned.
         type TreasuryAccount: Get<Self::AccountId>;
 
         /// Part of every payment that the protocol keeps. A change holds from the next payment on, also for
         /// open jobs.
         type ProtocolFee: Get<Permill>;
 
-        /// Part of what a running service earned that is held back until it ended. A change holds for later orders.
+        /// Part of what a running service earned that is held back until it ended. A change holds for later
+        /// orders.
         type HoldBack: Get<Permill>;
 
-        /// Plancks that a bounty pays. Worth calling for: above the fee of [`Pallet::settle`]. A change holds for
-        /// later orders.
+        /// Plancks that a bounty pays. Worth calling for: above the fee of [`Pallet::settle`]. A change holds
+        /// for later orders.
         type Bounty: Get<Balance>;
 
         /// Milliseconds that a machine has to start a job. Longer: slots are blocked longer by machines that
@@ -158,12 +160,12 @@ pub mod pallet {
         /// assignments.
         type StartWindowMs: Get<Millis>;
 
-        /// Milliseconds in which replicas have to reveal their results. Shorter than a few blocks: a busy chain makes
-        /// liars of honest machines. A change holds for later reveals.
+        /// Milliseconds in which replicas have to reveal their results. Shorter than a few blocks: a busy
+        /// chain makes liars of honest machines. A change holds for later reveals.
         type RevealWindowMs: Get<Millis>;
 
-        /// Longest time that a consumer may reserve for looking at a result, and longest run of a task that a quorum
-        /// verifies, in milliseconds: how long a machine that is done may have to wait.
+        /// Longest time that a consumer may reserve for looking at a result, and longest run of a task that a
+        /// quorum verifies, in milliseconds: how long a machine that is done may have to wait.
         #[pallet::constant]
         type MaxVerificationMs: Get<Millis>;
 
@@ -200,7 +202,8 @@ pub mod pallet {
         #[pallet::constant]
         type AssignmentDeposit: Get<Balance>;
 
-        /// Plancks held, besides, for each byte of a public manifest, which the chain keeps as long as the job.
+        /// Plancks held, besides, for each byte of a public manifest, which the chain keeps as long as the
+        /// job.
         #[pallet::constant]
         type ManifestByteDeposit: Get<Balance>;
 
@@ -217,15 +220,15 @@ pub mod pallet {
     pub enum HoldReason {
         /// The most that open jobs can cost.
         Escrow,
-        /// What open jobs keep of the chain's storage, and the bounties for those who keep them going.
+        /// Storage that open jobs use, and the bounties for accounts that keep them going.
         Deposit,
     }
 
-    /// All jobs that are not closed.
+    /// Jobs that are not closed.
     #[pallet::storage]
     pub type Jobs<T: Config> = StorageMap<_, Twox64Concat, JobId, JobRecordOf<T>>;
 
-    /// What a machine must be to accept an open order.
+    /// Requirements that a machine must meet to accept an open order.
     #[pallet::storage]
     pub type Requests<T: Config> = StorageMap<_, Twox64Concat, JobId, Requirements>;
 
@@ -251,7 +254,7 @@ pub mod pallet {
     pub type ConsumerJobs<T: Config> =
         StorageDoubleMap<_, Blake2_128Concat, T::AccountId, Twox64Concat, JobId, ()>;
 
-    /// What happened.
+    /// Events of the pallet.
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
@@ -259,9 +262,9 @@ pub mod pallet {
         JobOrdered {
             /// The job.
             job: JobId,
-            /// Who pays.
+            /// The account that pays.
             consumer: T::AccountId,
-            /// How it ends.
+            /// Service or task.
             kind: JobKind,
             /// Machines that it wants.
             nodes: u8,
@@ -280,7 +283,7 @@ pub mod pallet {
             job: JobId,
             /// The machine.
             machine: MachineId,
-            /// Who is paid.
+            /// The account that is paid.
             provider: T::AccountId,
             /// The price that was fixed, in plancks per slot and hour.
             price_per_slot_hour: Balance,
@@ -293,14 +296,14 @@ pub mod pallet {
             job: JobId,
             /// The machine.
             machine: MachineId,
-            /// Why.
+            /// Reason.
             outcome: Outcome,
         },
         /// No machine is sought any more for some of a job's places.
         PlacesCancelled {
             /// The job.
             job: JobId,
-            /// How many.
+            /// Number of places.
             places: u8,
         },
         /// A machine started a job.
@@ -353,7 +356,7 @@ pub mod pallet {
             job: JobId,
             /// The machine.
             machine: MachineId,
-            /// What it committed to.
+            /// Commitment to the result and a salt.
             commitment: H256,
         },
         /// No replica can commit any more: those that did may reveal.
@@ -378,16 +381,16 @@ pub mod pallet {
             job: JobId,
             /// Hash of the result that won; `None` where none had a quorum.
             result_hash: Option<H256>,
-            /// How many replicas gave it.
+            /// Number of replicas that gave it.
             votes: u8,
         },
-        /// A machine is free again; what it earned is paid as its epochs are closed.
+        /// A machine is free again; its earnings are paid as its epochs are closed.
         AssignmentEnded {
             /// The job.
             job: JobId,
             /// The machine.
             machine: MachineId,
-            /// How it ended.
+            /// Reason for the end.
             outcome: Outcome,
             /// Active time at which what is paid ends.
             ended_at_ms: Millis,
@@ -405,7 +408,7 @@ pub mod pallet {
             /// Part of the fee that was burned.
             burned: Balance,
         },
-        /// What a result earned that nobody can judge went to the treasury.
+        /// Earnings that neither side is shown to deserve went to the treasury.
         EarningsForfeited {
             /// The job.
             job: JobId,
@@ -425,7 +428,8 @@ pub mod pallet {
             /// Where they went instead.
             destination: Diversion,
         },
-        /// A consumer disputed that a service's workload ended by itself: its machine is not paid the hold-back.
+        /// A consumer disputed that a service's workload ended by itself: its machine is not paid the
+        /// hold-back.
         EndDisputed {
             /// The job.
             job: JobId,
@@ -443,7 +447,7 @@ pub mod pallet {
         BountyPaid {
             /// The job.
             job: JobId,
-            /// Who made the call, or the treasury.
+            /// The account that made the call, or the treasury.
             recipient: T::AccountId,
             /// Plancks.
             amount: Balance,
@@ -454,7 +458,7 @@ pub mod pallet {
             job: JobId,
             /// The machine.
             machine: MachineId,
-            /// How it ended.
+            /// Reason for the end.
             outcome: Outcome,
             /// Plancks paid for it in all, fees included.
             paid: Balance,
@@ -497,10 +501,11 @@ pub mod pallet {
         TooEarly,
         /// The deadline has passed.
         TooLate,
-        /// The highest price agreed to is below the machine's ask. An extension has the price of the order: where the ask
-        /// rose above it, order anew.
+        /// The highest price agreed to is below the machine's ask. An extension has the price of the order:
+        /// where the ask rose above it, order anew.
         PriceTooLow,
-        /// The machine takes nothing more: it drains, is suspended or has retired. Order anew from another one.
+        /// The machine takes nothing more: it drains, is suspended or has retired. Order anew from another
+        /// one.
         NotExtendable,
         /// The machine gave a place of this order back, and gets none of it any more.
         GaveItBack,
@@ -512,14 +517,16 @@ pub mod pallet {
         BadDuration,
         /// At least one slot must be ordered.
         NoSlots,
-        /// No machine is ordered, or more than a job may have, or another number than the quorum has replicas.
+        /// No machine is ordered, or more than a job may have, or another number than the quorum has
+        /// replicas.
         BadNodes,
         /// The quorum's threshold is not more than half of its replicas, or more than all of them.
         BadQuorum,
         /// The consumer's window, or the run of a task that a quorum verifies, is longer than allowed.
         VerificationTooLong,
-        /// The task is for attested machines, and this one has no fresh evidence of its processor's TEE for its present
-        /// keys: choose one that the market shows with a TEE, or have the machine submit evidence first.
+        /// The task is for attested machines, and this one has no fresh evidence of its processor's TEE for
+        /// its present keys: choose one that the market shows with a TEE, or have the machine submit evidence
+        /// first.
         NotAttested,
         /// The chain cannot verify proofs of computations yet.
         ProofNotSupported,
@@ -543,11 +550,11 @@ pub mod pallet {
         CommitmentMismatch,
         /// Nothing can be paid that was not paid before.
         NothingDue,
-        /// The machine's evidence ended before its result, or is bound to other keys: submit new evidence for its present
-        /// keys, and then the result again, while the task's time lasts.
+        /// The machine's evidence ended before its result, or is bound to other keys: submit new evidence for
+        /// its present keys, and then the result again, while the task's time lasts.
         EvidenceEnded,
-        /// The worker key did not sign this statement: it has to be of this chain, job, machine and result, and of the
-        /// image and the manifest that were ordered.
+        /// The worker key did not sign this statement: it has to be of this chain, job, machine and result,
+        /// and of the image and the manifest that were ordered.
         BadStatement,
     }
 
@@ -570,10 +577,11 @@ pub mod pallet {
 
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Orders a job for machines of the consumer's choice, each at its ask, and holds the most it can cost.
+        /// Orders a job for machines of the consumer's choice, each at its ask, and holds the most it can
+        /// cost.
         ///
-        /// Note a public manifest in the preimage store first, best in the same batch. A sealed one has to reach each
-        /// worker in the start window.
+        /// Note a public manifest in the preimage store first, best in the same batch. A sealed one has to
+        /// reach each worker in the start window.
         ///
         /// # Origin
         /// Signed by the consumer, who pays.
@@ -582,8 +590,9 @@ pub mod pallet {
         /// - What is wrong with the order: [`Error::NoSlots`], [`Error::BadNodes`], [`Error::BadDuration`],
         ///   [`Error::BadQuorum`], [`Error::VerificationTooLong`], [`Error::ProofNotSupported`],
         ///   [`Error::BadRequirements`], [`Error::ManifestTooLarge`], [`Error::ManifestMissing`].
-        /// - What is wrong with a machine: [`Error::NotEligible`], [`Error::NotAttested`], [`Error::PriceTooLow`],
-        ///   [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], and what the registry says.
+        /// - What is wrong with a machine: [`Error::NotEligible`], [`Error::NotAttested`],
+        ///   [`Error::PriceTooLow`], [`Error::AlreadyAssigned`], [`Error::ProviderNotDistinct`], and what the
+        ///   registry says.
         /// - What the currency says where the consumer has too little.
         ///
         /// # Events
@@ -599,7 +608,7 @@ pub mod pallet {
             Self::do_deploy(consumer, order, machines)
         }
 
-        /// Starts a job, and with it the meter. What was held above the machine's price goes back.
+        /// Starts a job, and with it the meter. The escrow above the machine's price goes back.
         ///
         /// # Origin
         /// Signed by the worker key of a machine that has the job.
@@ -627,8 +636,8 @@ pub mod pallet {
         ///
         /// # Errors
         /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
-        /// - [`Error::NotTask`], [`Error::OtherVerification`]: a quorum wants a commitment first, and an attested task a
-        ///   signature.
+        /// - [`Error::NotTask`], [`Error::OtherVerification`]: a quorum wants a commitment first, and an
+        ///   attested task a signature.
         /// - [`Error::TooLate`]: the task's time is over.
         ///
         /// # Events
@@ -661,21 +670,24 @@ pub mod pallet {
             Self::do_accept(&consumer, job, machine)
         }
 
-        /// Ends a job early: cancels open places and machines that have not started, and ends a service's run.
+        /// Ends a job early: cancels open places and machines that have not started, and ends a service's
+        /// run.
         ///
-        /// A machine that has not started is paid for the time for which it was reserved. What runs of a task is left alone.
+        /// A machine that has not started is paid for the time for which it was reserved. What runs of a task
+        /// is left alone.
         ///
         /// # Origin
         /// Signed by the consumer.
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
-        /// - [`Error::TaskRunning`]: all that is left is a task that runs, which ends with its result or with its time.
+        /// - [`Error::TaskRunning`]: all that is left is a task that runs, which ends with its result or with
+        ///   its time.
         /// - [`Error::WrongState`]: the job ended before.
         ///
         /// # Events
-        /// [`Event::PlacesCancelled`], [`Event::AssignmentEnded`] and [`Event::AssignmentClosed`] for what there was;
-        /// [`Event::EscrowReturned`]; [`Event::JobClosed`] where nothing is left to be paid.
+        /// [`Event::PlacesCancelled`], [`Event::AssignmentEnded`] and [`Event::AssignmentClosed`] for what
+        /// there was; [`Event::EscrowReturned`]; [`Event::JobClosed`] where nothing is left to be paid.
         #[pallet::call_index(4)]
         #[pallet::weight(T::WeightInfo::close(MAX_NODES.into()))]
         pub fn close(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
@@ -684,12 +696,12 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::close(nodes)).into())
         }
 
-        /// Judges closed epochs of a machine's part in a job and pays what may be paid; accepts for a consumer that
-        /// let its window pass.
+        /// Judges closed epochs of a machine's part in a job and pays what may be paid; accepts for a
+        /// consumer that let its window pass.
         ///
         /// # Origin
-        /// Signed by anybody. Pays a bounty where it judges as many epochs as one call may, pays the last of it, or
-        /// accepts.
+        /// Signed by anybody. Pays a bounty where it judges as many epochs as one call may, pays the last of
+        /// it, or accepts.
         ///
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
@@ -697,8 +709,8 @@ pub mod pallet {
         /// - [`Error::TooEarly`]: the consumer may still look at the result.
         ///
         /// # Events
-        /// [`Event::PaymentSettled`] where something was paid; [`Event::AssignmentClosed`] and [`Event::JobClosed`]
-        /// with the last of it; [`Event::BountyPaid`].
+        /// [`Event::PaymentSettled`] where something was paid; [`Event::AssignmentClosed`] and
+        /// [`Event::JobClosed`] with the last of it; [`Event::BountyPaid`].
         #[pallet::call_index(5)]
         #[pallet::weight(Settled::max_weight::<T>())]
         pub fn settle(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResultWithPostInfo {
@@ -709,8 +721,9 @@ pub mod pallet {
 
         /// Ends a machine's part in a job whose time to start or to run is over.
         ///
-        /// A machine that did not start is out of the market until it speaks; where machines may still accept the order,
-        /// its place is open again. A service that ran is paid by [`Pallet::settle`]; a task without a result is not paid.
+        /// A machine that did not start is out of the market until it speaks; where machines may still accept
+        /// the order, its place is open again. A service that ran is paid by [`Pallet::settle`]; a task
+        /// without a result is not paid.
         ///
         /// # Origin
         /// Signed by anybody. Pays a bounty, unless the place is open again.
@@ -729,8 +742,8 @@ pub mod pallet {
             Self::do_expire(&caller, job, machine)
         }
 
-        /// Gives up a running job: a service is paid up to now but for the hold-back, which its consumer gets, a task not
-        /// at all.
+        /// Gives up a running job: a service is paid up to now but for the hold-back, which its consumer
+        /// gets, a task not at all.
         ///
         /// # Origin
         /// Signed by the machine's provider, or by its worker key, which pays no fee.
@@ -753,7 +766,8 @@ pub mod pallet {
             Self::do_abandon(&who, job, machine)
         }
 
-        /// Orders a job for whichever eligible machines take the offered price, and holds the most it can cost.
+        /// Orders a job for whichever eligible machines take the offered price, and holds the most it can
+        /// cost.
         ///
         /// # Origin
         /// Signed by the consumer, who pays.
@@ -802,18 +816,21 @@ pub mod pallet {
             Ok(Some(check.weight::<T::WeightInfo>()).into())
         }
 
-        /// Declines a job before it started, which costs the machine nothing: not even a fee, where its worker key signs.
+        /// Declines a job before it started, which costs the machine nothing: not even a fee, where its
+        /// worker key signs.
         ///
-        /// Where machines may still accept the order, its place is open again at the price at which the machine took it;
-        /// the machine gets no place of the order any more. Where they may not, the place is closed, and after a fifth of the
-        /// start window the time for which the machine was reserved goes to the treasury. A place whose manifest was not
-        /// delivered is closed in any case, and a bounty of the consumer's goes to the treasury too.
+        /// Where machines may still accept the order, its place is open again at the price at which the
+        /// machine took it; the machine gets no place of the order any more. Where they may not, the place is
+        /// closed, and after a fifth of the start window the time for which the machine was reserved goes to
+        /// the treasury. A place whose manifest was not delivered is closed in any case, and a bounty of the
+        /// consumer's goes to the treasury too.
         ///
         /// # Origin
         /// Signed by the machine's provider or its worker key.
         ///
         /// # Errors
-        /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::NotProvider`], [`Error::WrongState`].
+        /// - [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::NotProvider`],
+        ///   [`Error::WrongState`].
         /// - [`Error::TooLate`]: the time to start is over. [`Error::ManifestIsPublic`].
         ///
         /// # Events
@@ -851,8 +868,8 @@ pub mod pallet {
         /// - [`Error::NoSuchJob`], [`Error::NoOpenPlace`], [`Error::TooEarly`].
         ///
         /// # Events
-        /// [`Event::PlacesCancelled`], [`Event::EscrowReturned`], [`Event::BountyPaid`]; [`Event::JobClosed`] where no
-        /// machine has it.
+        /// [`Event::PlacesCancelled`], [`Event::EscrowReturned`], [`Event::BountyPaid`]; [`Event::JobClosed`]
+        /// where no machine has it.
         #[pallet::call_index(11)]
         #[pallet::weight(T::WeightInfo::expire_request())]
         pub fn expire_request(origin: OriginFor<T>, job: JobId) -> DispatchResult {
@@ -860,7 +877,8 @@ pub mod pallet {
             Self::do_expire_request(&caller, job)
         }
 
-        /// Extends the time that machines may run a job and holds its price; those whose time is over are left alone.
+        /// Extends the time that machines may run a job and holds its price; those whose time is over are
+        /// left alone.
         ///
         /// The price of each machine stays: it has to be at least the machine's ask of the moment.
         ///
@@ -871,7 +889,8 @@ pub mod pallet {
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`].
         /// - [`Error::BadDuration`]: by nothing, or beyond the longest time.
         /// - [`Error::TooLate`]: every machine's time is over.
-        /// - [`Error::PriceTooLow`], [`Error::NotExtendable`]: a machine's ask rose, or it takes nothing more.
+        /// - [`Error::PriceTooLow`], [`Error::NotExtendable`]: a machine's ask rose, or it takes nothing
+        ///   more.
         /// - What the currency says where the consumer has too little.
         ///
         /// # Events
@@ -884,8 +903,8 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::top_up(nodes)).into())
         }
 
-        /// Rejects a task's result: what it earned goes to the treasury, and the rest back to the consumer. Or disputes that
-        /// a service's workload ended by itself: its hold-back goes to the treasury.
+        /// Rejects a task's result: its earnings go to the treasury, and the rest back to the consumer.
+        /// Or disputes that a service's workload ended by itself: its hold-back goes to the treasury.
         ///
         /// # Origin
         /// Signed by the consumer.
@@ -893,11 +912,12 @@ pub mod pallet {
         /// # Errors
         /// - [`Error::NoSuchJob`], [`Error::NotConsumer`], [`Error::NoSuchAssignment`].
         /// - [`Error::WrongState`]: there is no result, or it was accepted.
-        /// - [`Error::TooLate`]: the window is over, or the last epoch of the service judged; silence accepted.
+        /// - [`Error::TooLate`]: the window is over, or the last epoch of the service judged; silence
+        ///   accepted.
         ///
         /// # Events
-        /// [`Event::EarningsForfeited`], [`Event::EscrowReturned`], [`Event::AssignmentClosed`]; [`Event::EndDisputed`] for
-        /// a service.
+        /// [`Event::EarningsForfeited`], [`Event::EscrowReturned`], [`Event::AssignmentClosed`];
+        /// [`Event::EndDisputed`] for a service.
         #[pallet::call_index(13)]
         #[pallet::weight(T::WeightInfo::reject())]
         pub fn reject(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
@@ -971,8 +991,8 @@ pub mod pallet {
         /// - [`Error::WrongState`]: no quorum is to be decided. [`Error::TooEarly`]: results may still come.
         ///
         /// # Events
-        /// [`Event::QuorumResolved`]; [`Event::AssignmentEnded`] for who is paid, [`Event::AssignmentClosed`] for who
-        /// is not; [`Event::EscrowReturned`], [`Event::EarningsForfeited`], [`Event::BountyPaid`].
+        /// [`Event::QuorumResolved`]; [`Event::AssignmentEnded`] for who is paid, [`Event::AssignmentClosed`]
+        /// for who is not; [`Event::EscrowReturned`], [`Event::EarningsForfeited`], [`Event::BountyPaid`].
         #[pallet::call_index(16)]
         #[pallet::weight(T::WeightInfo::resolve(MAX_REPLICAS.into()))]
         pub fn resolve(origin: OriginFor<T>, job: JobId) -> DispatchResultWithPostInfo {
@@ -981,13 +1001,16 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::resolve(replicas)).into())
         }
 
-        /// Gives the result of an attested task, which stands: the machine is free, and [`Pallet::settle`] pays it.
+        /// Gives the result of an attested task, which stands: the machine is free, and [`Pallet::settle`]
+        /// pays it.
         ///
         /// # Origin
-        /// Signed by the worker key of a machine that runs the task, to which fresh evidence of the machine's TEE is bound.
+        /// Signed by the worker key of a machine that runs the task, to which fresh evidence of the machine's
+        /// TEE is bound.
         ///
         /// # Parameters
-        /// - `signature`: by the same key, of [`assay_primitives::job::ResultStatement::message`] with what was run.
+        /// - `signature`: by the same key, of [`assay_primitives::job::ResultStatement::message`] with what
+        ///   was run.
         ///
         /// # Errors
         /// - [`Error::NotWorker`], [`Error::NoSuchJob`], [`Error::NoSuchAssignment`], [`Error::WrongState`].
@@ -997,7 +1020,8 @@ pub mod pallet {
         /// - [`Error::BadStatement`].
         ///
         /// # Events
-        /// [`Event::ResultAttested`], [`Event::AssignmentEnded`]; [`Event::EscrowReturned`] where something was.
+        /// [`Event::ResultAttested`], [`Event::AssignmentEnded`]; [`Event::EscrowReturned`] where something
+        /// was.
         #[pallet::call_index(17)]
         #[pallet::weight(T::WeightInfo::submit_attested_result())]
         #[pallet::feeless_if(
@@ -1017,8 +1041,8 @@ pub mod pallet {
             Self::do_submit_attested_result(&worker, job, result_hash, &signature)
         }
 
-        /// Ends a service whose workload ended by itself: it is paid for its time. Its consumer may dispute it by
-        /// [`Pallet::reject`] until the last epoch that it ran in is judged.
+        /// Ends a service whose workload ended by itself: it is paid for its time. Its consumer may dispute
+        /// it by [`Pallet::reject`] until the last epoch that it ran in is judged.
         ///
         /// # Origin
         /// Signed by the worker key of a machine that runs the service. Costs no fee.
@@ -1043,8 +1067,8 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// Plancks that [`Pallet::settle`] would pay now for a machine's part in a job, fee included; `None` where it
-        /// has none.
+        /// Plancks that [`Pallet::settle`] would pay now for a machine's part in a job, fee included; `None`
+        /// where it has none.
         pub fn amount_due(job: JobId, machine: MachineId) -> Option<Balance> {
             Self::due(job, machine)
         }
@@ -1068,15 +1092,17 @@ pub mod pallet {
             Self::whole_deposit(nodes, max_duration_ms, is_request, manifest_bytes)
         }
 
-        /// What an open order offers now, in plancks per slot and hour; `None` where nobody can accept it.
+        /// Returns the price that an open order offers now, in plancks per slot and hour; `None` if nobody
+        /// can accept it.
         pub fn offered_price(job: JobId) -> Option<Balance> {
             Jobs::<T>::get(job)?.offered_price_at(T::Clock::now_ms())
         }
     }
 
     impl<T: Config> Pallet<T> {
-        /// Whether a worker key signed, and may do now what `check` asks: then the call succeeds, takes the machine's part
-        /// in the job a step on, and cannot be made again. So it costs no fee, which a machine may not have.
+        /// Returns true if a worker key signed and `check` accepts the call now. Such a call succeeds, moves
+        /// the machine's assignment a step on, and cannot be repeated. It costs no fee, which a machine may
+        /// not have.
         fn is_from_worker(origin: &OriginFor<T>, check: impl Fn(&T::AccountId) -> bool) -> bool {
             ensure_signed(origin.clone())
                 .is_ok_and(|who| T::Machines::machine_of_worker(&who).is_some() && check(&who))

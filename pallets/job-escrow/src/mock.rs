@@ -57,7 +57,7 @@ pub(crate) const RAM_MIB: u32 = 1_024;
 /// Its ask: one ASY per slot and hour.
 pub(crate) const ASK: Balance = ASY;
 
-/// What every consumer, provider, worker and stranger starts with.
+/// Balance that every consumer, provider, worker and stranger starts with.
 pub(crate) const ENDOWMENT: Balance = 10_000 * ASY;
 
 pub(crate) const EXISTENTIAL_DEPOSIT: Balance = MILLI_ASY;
@@ -200,11 +200,12 @@ pub(crate) struct MockEvidence {
     pub(crate) worker: AccountId,
     /// The first active time at which it counts no more.
     pub(crate) ends_ms: Millis,
-    /// Whether a processor gave it, and not a GPU.
+    /// True for evidence of a processor, false for that of a GPU.
     pub(crate) is_of_processor: bool,
 }
 
-/// Knows the evidence that [`EvidenceKept`] lists. As on a chain, it counts until its end, for the machine's present key.
+/// Knows the evidence that [`EvidenceKept`] lists. As on a chain, it counts until its end, for the machine's
+/// present key.
 pub struct MockAttestation;
 
 impl AttestedSigners<AccountId> for MockAttestation {
@@ -263,7 +264,7 @@ pub(crate) struct MockMachine {
     pub(crate) free_slots: u8,
     pub(crate) ask: Balance,
     pub(crate) active: bool,
-    /// Whether it takes nothing more and finishes what it has.
+    /// True if it takes nothing more and finishes the jobs that it has.
     pub(crate) draining: bool,
     pub(crate) ram_mib: u32,
 }
@@ -647,7 +648,7 @@ pub(crate) fn drop_evidence(machine: MachineId) {
     EvidenceKept::set(&kept);
 }
 
-/// What a machine that ran [`order`] says of a result.
+/// Statement of a machine that ran [`order`] on a result.
 pub(crate) fn statement(job: JobId, machine: MachineId, result_hash: H256) -> ResultStatement {
     ResultStatement {
         job,
@@ -685,14 +686,15 @@ pub(crate) fn part(job: JobId, machine: MachineId) -> AssignmentRecord<AccountId
     crate::Assignments::<Test>::get(job, machine).unwrap()
 }
 
-/// Whether nothing of a job is left.
+/// Returns true if nothing of a job is left.
 pub(crate) fn is_gone(job: JobId) -> bool {
     !crate::Jobs::<Test>::contains_key(job)
         && !crate::Requests::<Test>::contains_key(job)
         && crate::Assignments::<Test>::iter_prefix(job).next().is_none()
 }
 
-/// Lets time pass until every epoch before now is closed, and settles until nothing of a machine's part is left.
+/// Lets time pass until every epoch before now is closed, and settles until nothing of a machine's part is
+/// left.
 pub(crate) fn settle_all(job: JobId, machine: MachineId) {
     advance(2 * MILLIS_PER_HOUR);
     while crate::Assignments::<Test>::contains_key(job, machine) {
@@ -700,7 +702,7 @@ pub(crate) fn settle_all(job: JobId, machine: MachineId) {
     }
 }
 
-/// What the escrow notes as paid to the provider of so much, without the protocol fee.
+/// Returns the provider's part of a payment, without the protocol fee.
 pub(crate) fn net(amount: Balance) -> Balance {
     amount - Fee::get().mul_floor(amount)
 }
@@ -715,7 +717,7 @@ pub(crate) fn deposit_of(consumer: AccountId) -> Balance {
     Balances::balance_on_hold(&HoldReason::Deposit.into(), &consumer)
 }
 
-/// What an account has, held or not.
+/// Returns an account's balance, held or not.
 pub(crate) fn wealth(account: AccountId) -> Balance {
     <Balances as Inspect<AccountId>>::total_balance(&account)
 }
@@ -725,7 +727,7 @@ pub(crate) fn free(account: AccountId) -> Balance {
     Balances::free_balance(account)
 }
 
-/// How often a machine failed in a way that tells in its place in the market.
+/// Returns the number of failures of a machine that lower its place in the market.
 pub(crate) fn failures_of(machine: MachineId) -> usize {
     FailuresCounted::get()
         .into_iter()
@@ -733,7 +735,7 @@ pub(crate) fn failures_of(machine: MachineId) -> usize {
         .count()
 }
 
-/// How the last lease of a machine ended.
+/// Returns the end of a machine's last lease.
 pub(crate) fn last_lease_end(machine: MachineId) -> Option<LeaseEnd> {
     LeasesEnded::get()
         .into_iter()

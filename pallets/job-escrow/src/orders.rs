@@ -1,12 +1,12 @@
 //! Orders and their places: how a job begins, how machines get it, how it is extended and how it closes.
 //!
-//! An assignment keeps the terms of the moment it was made; no later ask touches it. A place of an auction is held at its
-//! highest price until its machine starts, because it may need another one; the difference goes back then. A machine that
-//! gave a place back gets no other one of the order, and the price goes on from where it took it: holding places does not
-//! make them dearer.
+//! An assignment keeps the terms of the moment it was made; no later ask touches it. A place of an auction is
+//! held at its highest price until its machine starts, because it may need another one; the difference goes
+//! back then. A machine that gave a place back gets no other one of the order, and the price goes on from
+//! where it took it: holding places does not make them dearer.
 //!
-//! Who takes an order back pays each machine for the time for which it was reserved. An order is extended only as far as its
-//! machines' asks of the moment allow: a cheap minute does not buy a year.
+//! A consumer that takes an order back pays each machine for the time for which it was reserved. An order is
+//! extended only as far as its machines' current asks allow: a cheap minute does not buy a year.
 
 use alloc::collections::BTreeSet;
 
@@ -142,7 +142,8 @@ impl<T: Config> Pallet<T> {
         lease.price_per_slot_hour = auction.price_at(now_ms, open.job.max_price_per_slot_hour);
         let terms = AssignmentTerms {
             lease,
-            // All of what is held for the place stays with it until the machine starts: it may need another machine.
+            // All of what is held for the place stays with it until the machine starts: it may need another
+            // machine.
             escrowed: open.job.open_place_price().ok_or(ArithmeticError::Overflow)?,
             risen_ms: auction.risen_ms(now_ms),
             start_window_ms: T::StartWindowMs::get(),
@@ -267,7 +268,8 @@ impl<T: Config> Pallet<T> {
                         .end_run(ended_at_ms, Outcome::ClosedByConsumer)?
                 }
                 (AssignmentState::Ended { .. }, _) => continue,
-                // A task ends with its result or with its time; what of the job has not started is closed all the same.
+                // A task ends with its result or with its time; assignments that have not started are closed
+                // all the same.
                 _ => {
                     runs_task = true;
                     continue;
@@ -301,7 +303,8 @@ impl<T: Config> Pallet<T> {
 
     /// Returns what the registry's matcher is asked: the order's own slots, and neither price nor nodes.
     ///
-    /// A machine's ask is held against the order's price at a deployment; who accepts an order has seen its price.
+    /// A machine's ask is held against the order's price at a deployment; a machine that accepts an order has
+    /// seen its price.
     fn requirements_of_place(order: &JobOrder) -> Requirements {
         Requirements {
             max_price_per_slot_hour: None,

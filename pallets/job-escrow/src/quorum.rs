@@ -1,18 +1,21 @@
-//! Results that a quorum verifies: committed to, revealed, and counted.
+//! Results that a quorum verifies: replicas commit to them and reveal them, and the chain counts them.
 //!
-//! Results are revealed when no replica can commit any more, and counted when all are revealed or the time for it is over:
+//! Results are revealed when no replica can commit any more, and counted when all are revealed or the time
+//! for it is over:
 //!
 //! - A result that enough replicas gave wins, and they are paid.
-//! - Where the replicas that revealed agree, but are fewer than the threshold because others said nothing, they are paid
-//!   too: the silence of one costs no other its pay. The event says that no result has a quorum.
-//! - Who gave another result than the one that won, or committed and revealed nothing, is not paid, and what it earned goes
-//!   to the treasury. So does everything where results differ and none wins. The consumer pays as much as for a good result:
-//!   it has the work of no replica for nothing by outvoting it with replicas of its own, and spoils no vote for its money.
-//! - A replica that never committed is not paid, and its part goes back.
+//! - Where the replicas that revealed agree, but are fewer than the threshold because others said nothing,
+//!   they are paid too: the silence of one costs no other its pay. The event says that no result has a
+//!   quorum.
+//! - A replica that gave another result than the winning one, or committed and revealed nothing, is not paid.
+//!   Its earnings go to the treasury. So do all earnings if results differ and none wins. The consumer pays
+//!   as much as for a good result: it gets no replica's work for nothing by outvoting it with replicas of its
+//!   own, and cannot buy a spoiled vote.
+//! - A replica that never committed is not paid, and its escrow goes back.
 //!
-//! Nobody is slashed: a consumer may choose replicas that are its own, and results of one program may honestly differ. A
-//! machine is free as soon as it committed. Once one has, places that are still open are cancelled after the start window, so
-//! that it does not wait for replicas that nobody takes.
+//! Nobody is slashed: a consumer may choose replicas that are its own, and results of one program may
+//! honestly differ. A machine is free as soon as it committed. Once one has, places that are still open are
+//! cancelled after the start window, so that it does not wait for replicas that nobody takes.
 
 use alloc::collections::BTreeMap;
 

@@ -1,8 +1,9 @@
 //! Results that the consumer verifies.
 //!
-//! Silence accepts. Nobody can tell whether a rejection is deserved, so neither side gains by it: what a rejected result
-//! earned goes to the treasury. The consumer pays as much as for a good one, and the provider has nothing. Likewise where
-//! it disputes that a service's workload ended by itself: the hold-back goes to the treasury.
+//! Silence accepts. Nobody can tell whether a rejection is deserved, so neither side gains by it: the
+//! earnings of a rejected result go to the treasury. The consumer pays as much as for a good one, and the
+//! provider has nothing. Likewise where it disputes that a service's workload ended by itself: the hold-back
+//! goes to the treasury.
 
 use assay_primitives::{
     clock::{ActiveClock, Millis},
@@ -85,7 +86,8 @@ impl<T: Config> Pallet<T> {
         open.close(Outcome::Rejected)?.save()
     }
 
-    /// Notes that a consumer disputes that a service's workload ended by itself. Its last settlement acts on it.
+    /// Notes that a consumer disputes that a service's workload ended by itself. Its last settlement acts on
+    /// it.
     fn dispute_end(mut open: OpenAssignment<T>) -> DispatchResult {
         let is_judged = open.assignment.is_judged();
         let AssignmentState::Ended { outcome, .. } = &mut open.assignment.state else {
@@ -102,7 +104,8 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Returns the assignment of a worker's machine if it may give the result of its task to the consumer now.
+    /// Returns the assignment of a worker's machine if it may give the result of its task to the consumer
+    /// now.
     pub(crate) fn check_result(
         worker: &T::AccountId,
         job_id: JobId,
@@ -113,8 +116,8 @@ impl<T: Config> Pallet<T> {
         Ok(open)
     }
 
-    /// Returns the time that a consumer has to look at a result, in milliseconds. Fails for a job of which no consumer
-    /// judges a result.
+    /// Returns the time that a consumer has to look at a result, in milliseconds. Fails for a job of which no
+    /// consumer judges a result.
     fn consumer_window_ms(kind: JobKind) -> Result<Millis, Error<T>> {
         match kind {
             JobKind::Service => Err(Error::<T>::NotTask),

@@ -1,12 +1,14 @@
-//! What epochs were worth: judging them once they are closed, and paying for them.
+//! Settlement: judges epochs once they are closed, and pays for them.
 //!
-//! An epoch is paid when what validators saw of it is final, in proportion to the machine's uptime in it. So the last
-//! epochs of every assignment stay held until they are closed, and anybody may have them paid then.
+//! An epoch is paid when the validators' reports of it are final, in proportion to the machine's uptime in
+//! it. So the last epochs of every assignment stay held until they are closed, and anybody may have them paid
+//! then.
 //!
-//! A running service is paid all but a fraction of what it earned, the *hold-back*. The rest follows when the last epoch
-//! that it ran in is judged, whoever ended it. A machine that gave it up loses the rest to the consumer; one that was seen
-//! down in that epoch, or whose word that the workload ended by itself is disputed, loses it to the treasury: switching off
-//! is no cheaper than speaking, and a consumer gains nothing by closing in an outage or by a dispute.
+//! A running service is paid all but a fraction of what it earned, the *hold-back*. The rest follows when the
+//! last epoch that it ran in is judged. A machine that gave the service up loses the rest to the consumer. A
+//! machine that was seen down in that epoch loses it to the treasury, and so does one whose report that the
+//! workload ended by itself is disputed: switching off is no cheaper than speaking, and a consumer gains
+//! nothing by closing in an outage or by a dispute.
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, Millis},
@@ -26,7 +28,8 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Judges closed epochs and pays for them, or accepts a result for a silent consumer. Returns what work that was.
+    /// Judges closed epochs and pays for them, or accepts a result for a silent consumer. Returns what work
+    /// that was.
     pub(crate) fn do_settle(
         caller: &T::AccountId,
         job_id: JobId,
@@ -65,7 +68,8 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// Judges as many closed epochs as one call may and pays what is due. Closes the assignment after the last of them.
+    /// Judges as many closed epochs as one call may and pays what is due. Closes the assignment after the
+    /// last of them.
     fn settle_epochs(caller: &T::AccountId, mut open: OpenAssignment<T>) -> Result<Settled, DispatchError> {
         let epochs = Self::judge(&open.job, open.machine, &mut open.assignment);
         let hold_back = Self::hold_back(&open.job, &open.assignment);
@@ -103,7 +107,8 @@ impl<T: Config> Pallet<T> {
 
     /// Judges closed epochs that an assignment ran in, as many as one call may. Returns their number.
     ///
-    /// Each is worth its part of the running total, in proportion to the machine's uptime in it, rounded down.
+    /// Each is worth its part of the running total, in proportion to the machine's uptime in it, rounded
+    /// down.
     pub(crate) fn judge(
         job: &JobRecordOf<T>,
         machine: MachineId,

@@ -1,4 +1,4 @@
-//! What must hold between the calls.
+//! Invariants that hold between calls.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ use crate::{
     JobRecordOf, Jobs, MachineJobs, Manifest, NextJobId, Outcome, Pallet, Refusals, Requests, types::cost,
 };
 
-/// What is held from a consumer.
+/// Amounts that are held from a consumer.
 #[derive(Default)]
 struct Held {
     escrow: Balance,
@@ -29,13 +29,15 @@ struct Held {
 impl<T: Config> Pallet<T> {
     /// Checks the invariants:
     ///
-    /// 1. Every job's identifier was given out, and something of it is open or assigned, in no more places than it has.
+    /// 1. Every job's identifier was given out, and something of it is open or assigned, in no more places
+    ///    than it has.
     /// 2. Jobs, assignments, requests and the lists of machines and consumers agree.
-    /// 3. What is held for an assignment covers all that it may still earn, and its payments what it may be paid.
+    /// 3. An assignment's escrow covers all that it may still earn, and its payments do not exceed its
+    ///    earnings.
     /// 4. An assignment's state is one that its job's kind knows, and its times are in order.
     /// 5. Every open public manifest is kept.
     /// 6. Every machine with leased slots exists, is the provider's, and has at most its slots leased.
-    /// 7. What is held from each consumer is the sum of its jobs' escrows and deposits.
+    /// 7. The amount held from each consumer is the sum of its jobs' escrows and deposits.
     /// 8. A ballot counts its replicas, whose providers are distinct.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let next = NextJobId::<T>::get();

@@ -1,4 +1,4 @@
-//! What a job and its assignments are, and what they cost.
+//! Records of jobs and assignments, and the weights of work on them.
 
 use assay_primitives::{
     clock::Millis,
@@ -23,12 +23,12 @@ pub use assay_primitives::job::{
     Manifest, ManifestRef, Outcome, Verification, cost,
 };
 
-/// Most machines of which an auction remembers that they gave a place back. Those that are more may take a place again, at
-/// the price at which they gave it back: the price needs no memory of them.
+/// Most machines of which an auction remembers that they gave a place back. Those that are more may take a
+/// place again, at the price at which they gave it back: the price needs no memory of them.
 pub const MAX_REFUSALS: u32 = 16;
 
-/// Epochs whose pay is held back of a running service at most, however long it runs: a day of one-hour epochs. Bounds what
-/// a machine can lose by an outage that somebody else brought about.
+/// Epochs whose pay is held back of a running service at most, however long it runs: a day of one-hour
+/// epochs. Bounds what a machine can lose by an outage that somebody else brought about.
 pub const MAX_HOLD_BACK_EPOCHS: u64 = 24;
 
 /// A job in a runtime.
@@ -43,16 +43,16 @@ pub type RefusedMachines = BoundedVec<MachineId, ConstU32<MAX_REFUSALS>>;
 /// Machines that a job is deployed to, each once.
 pub type ChosenMachines = BoundedVec<MachineId, ConstU32<{ MAX_NODES as u32 }>>;
 
-/// What a consumer asks for.
+/// Order of a consumer.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct JobOrder {
-    /// How the job ends and what is paid for it.
+    /// Service or task.
     pub kind: JobKind,
-    /// What to run.
+    /// Names the bytes that say what to run.
     pub manifest: Manifest,
     /// SHA-256 digest of the container image's manifest. The worker refuses any other image.
     pub image_digest: H256,
-    /// What every machine must be. Its slots, price and nodes are those below instead.
+    /// Requirements that every machine must meet. Slots, price and nodes are those below instead.
     pub requirements: Requirements,
     /// Slots of each machine; at least one.
     pub slots: u8,
@@ -73,11 +73,11 @@ impl JobOrder {
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct JobRecord<AccountId> {
-    /// Who pays.
+    /// Account that pays.
     pub consumer: AccountId,
-    /// How the job ends and what is paid for it.
+    /// Service or task.
     pub kind: JobKind,
-    /// What to run.
+    /// Names the bytes that say what to run.
     pub manifest: Manifest,
     /// SHA-256 digest of the container image's manifest.
     pub image_digest: H256,
@@ -89,13 +89,13 @@ pub struct JobRecord<AccountId> {
     pub max_price_per_slot_hour: Balance,
     /// Longest time that a machine assigned from now on may run, in milliseconds of active time.
     pub max_duration_ms: Millis,
-    /// How machines are found, unless the consumer chose them.
+    /// Auction by which machines are found, unless the consumer chose them.
     pub auction: Option<Auction>,
     /// Places for which a machine is sought. The most that each can cost is held.
     pub open_places: u8,
     /// Places that have an assignment.
     pub assignments: u8,
-    /// How far the replicas are, where a quorum verifies and has not decided.
+    /// Progress of the replicas, where a quorum verifies and has not decided.
     pub ballot: Option<Ballot>,
     /// Part of what a running service earned that is held back until it ended.
     pub hold_back: Permill,
@@ -138,7 +138,7 @@ impl<AccountId> JobRecord<AccountId> {
         Some(fill_until_ms.map_or(closes_at_ms, |fill_until_ms| fill_until_ms.min(closes_at_ms)))
     }
 
-    /// Whether machines may still accept the order.
+    /// Returns true if machines may still accept the order.
     pub fn is_open_at(&self, now_ms: Millis) -> bool {
         self.closes_at_ms()
             .is_some_and(|closes_at_ms| now_ms <= closes_at_ms)
@@ -155,7 +155,7 @@ pub struct HoldBack {
 }
 
 impl HoldBack {
-    /// What is held back of `earned`, in plancks, rounded up.
+    /// Returns the part of `earned` that is held back, in plancks, rounded up.
     pub fn of(&self, earned: Balance) -> Balance {
         self.part.mul_ceil(earned).min(self.at_most)
     }
@@ -166,9 +166,9 @@ impl HoldBack {
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct AssignmentRecord<AccountId> {
-    /// Who is paid.
+    /// Account that is paid.
     pub provider: AccountId,
-    /// Its price, in plancks per slot and hour.
+    /// Agreed price, in plancks per slot and hour.
     pub price_per_slot_hour: Balance,
     /// Longest time that it may run, in milliseconds of active time.
     pub max_duration_ms: Millis,
@@ -178,7 +178,7 @@ pub struct AssignmentRecord<AccountId> {
     pub earned: Balance,
     /// Of those, what was paid.
     pub paid: Balance,
-    /// Where in its life it is.
+    /// State of its life.
     pub state: AssignmentState,
 }
 
@@ -188,10 +188,11 @@ impl<AccountId> AssignmentRecord<AccountId> {
         started_at_ms.saturating_add(self.max_duration_ms)
     }
 
-    /// What running `slots` slots from `from_ms` to `to_ms` is worth, for an assignment started at `started_at_ms`.
+    /// Returns the price of running `slots` slots from `from_ms` to `to_ms`, for an assignment started at
+    /// `started_at_ms`.
     ///
-    /// Each moment has its running total, rounded down; a part is the difference of two of them. So parts add up to
-    /// the whole, however the time is divided.
+    /// Each moment has its running total, rounded down; a part is the difference of two of them. So parts add
+    /// up to the whole, however the time is divided.
     pub fn worth(&self, slots: u8, started_at_ms: Millis, from_ms: Millis, to_ms: Millis) -> Balance {
         let total = |until_ms: Millis| {
             let elapsed_ms = until_ms.saturating_sub(started_at_ms).min(self.max_duration_ms);
@@ -219,8 +220,8 @@ impl<AccountId> AssignmentRecord<AccountId> {
         }
     }
 
-    /// What of the earnings may be paid by now, in plancks: all but the hold-back, as long as that is held back or where it
-    /// was lost.
+    /// Returns the part of the earnings that may be paid by now, in plancks: all but the hold-back, as long
+    /// as that is held back or where it was lost.
     pub fn payable(&self, hold_back: HoldBack) -> Balance {
         match self.state {
             AssignmentState::Ended { outcome, .. } if self.is_judged() && !outcome.loses_hold_back() => {
@@ -233,8 +234,8 @@ impl<AccountId> AssignmentRecord<AccountId> {
         }
     }
 
-    /// What the time is worth for which the machine was reserved and did not start, in plancks, without the first
-    /// `free_ms` of it.
+    /// Returns the price of the time for which the machine was reserved and did not start, in plancks,
+    /// without the first `free_ms` of it.
     pub fn reserved_worth(&self, slots: u8, now_ms: Millis, free_ms: Millis) -> Balance {
         let AssignmentState::Starting {
             assigned_at_ms,
@@ -264,7 +265,7 @@ impl<AccountId> AssignmentRecord<AccountId> {
         }
     }
 
-    /// Whether every epoch of an assignment that has ended was judged.
+    /// Returns true if every epoch of an assignment that has ended was judged.
     pub fn is_judged(&self) -> bool {
         matches!(
             self.state,
@@ -272,7 +273,7 @@ impl<AccountId> AssignmentRecord<AccountId> {
         )
     }
 
-    /// Whether the machine's slots are taken by it: until it is done.
+    /// Returns true while the assignment occupies the machine's slots: until the machine is done.
     pub fn has_slots(&self) -> bool {
         matches!(
             self.state,
@@ -316,8 +317,8 @@ impl PlaceCheck {
 pub(crate) struct Settled {
     /// Number of epochs that were judged.
     pub(crate) epochs: u32,
-    /// True if it may have closed the job or paid a bounty: the last payment, an acceptance, or as many epochs as
-    /// one call judges.
+    /// True if it may have closed the job or paid a bounty: the last payment, an acceptance, or as many
+    /// epochs as one call judges.
     pub(crate) is_whole: bool,
 }
 

@@ -183,7 +183,8 @@ fn rotate_keys(machine: MachineId, number: u8, sealing_key: [u8; 32]) {
     market::rotate_keys::<Test>(&PROVIDER, machine, number, sealing_key);
 }
 
-/// Writes down evidence for so many hours as it is kept once it was verified, which the pallet's own tests do.
+/// Writes down evidence for so many hours as it is kept once it was verified, which the pallet's own tests
+/// do.
 fn write_evidence(machine: MachineId, kind: TeeKind, hours: u64) {
     let identity = Registry::identity_of(machine).unwrap();
     let record = EvidenceRecord {

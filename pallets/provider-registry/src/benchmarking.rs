@@ -139,8 +139,8 @@ fn signed_registration<T: Config>(provider: &T::AccountId) -> (MachineRegistrati
     (registration::<T>(worker_key, SLOTS), signature)
 }
 
-/// What [`assay_primitives::machine::MachineInspect::benchmark_machine`] says. No deposit is held, and none is
-/// on record.
+/// Implements [`assay_primitives::machine::MachineInspect::benchmark_machine`]. No deposit is held, and none
+/// is on record.
 pub(crate) fn insert_machine<T: Config>(
     provider: &T::AccountId,
     worker_key: &T::AccountId,
@@ -158,8 +158,8 @@ pub(crate) fn insert_machine<T: Config>(
     Pallet::<T>::insert_machine(provider.clone(), record, registration, &class, 0).unwrap()
 }
 
-/// What [`assay_primitives::market::MachineMatching::benchmark_requirements`] says. The center of the circle lies
-/// away from the machine, so that the distance has to be worked out.
+/// Implements [`assay_primitives::market::MachineMatching::benchmark_requirements`]. The center of the circle
+/// lies away from the machine, so that the distance has to be worked out.
 pub(crate) fn strictest_requirements<T: Config>(machine: MachineId) -> Requirements {
     let record = Machines::<T>::get(machine).unwrap();
     let class = HardwareClasses::<T>::get(record.class).unwrap();
@@ -192,8 +192,8 @@ pub(crate) fn force_status<T: Config>(machine: MachineId, status: MachineStatus)
     Pallet::<T>::set_status(machine, record, status);
 }
 
-/// A network of active machines, spread over classes and regions, all in the same bucket of uptime. Only what a
-/// search reads is written.
+/// A network of active machines, spread over classes and regions, all in the same bucket of uptime. Only what
+/// a search reads is written.
 fn insert_network<T: Config>(machines: u64, classes: u16, regions: u64) {
     let provider: T::AccountId = account("provider", 0, 0);
     for class in 0..classes {
@@ -437,8 +437,8 @@ mod benches {
         );
     }
 
-    // What a search costs, which no call is charged for: `scripts/benchmark --search` shows that the size of the
-    // network does not matter.
+    // What a search costs, which no call is charged for: `scripts/benchmark --search` shows that the size of
+    // the network does not matter.
 
     /// `n`: the network has 10^n machines.
     #[benchmark(extra, pov_mode = Ignored)]

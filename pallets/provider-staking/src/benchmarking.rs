@@ -73,7 +73,7 @@ fn insert_bond<T: Config>(provider: &T::AccountId, machine: MachineId, bonded: B
     Bonds::<T>::insert(machine, record);
 }
 
-/// What [`assay_primitives::stake::BondInspect::benchmark_bond`] says.
+/// Implements [`assay_primitives::stake::BondInspect::benchmark_bond`].
 pub(crate) fn bond_minimum<T: Config>(machine: MachineId) {
     let provider = T::Machines::provider_of(machine).unwrap();
     let minimum = Pallet::<T>::minimum_bond(machine).unwrap();
@@ -86,8 +86,8 @@ fn beneficiaries<T: Config>(loss: Balance) -> Beneficiaries<T::AccountId> {
     Beneficiaries::consumer(account("consumer", 0, 0), loss)
 }
 
-/// Puts a slash in the agenda, of what is held for the machine but at least one ASY, and lets it fall due. Half of
-/// it is the consumer's loss.
+/// Puts a slash in the agenda, of what is held for the machine but at least one ASY, and lets it fall due.
+/// Half of it is the consumer's loss.
 fn insert_due_slash<T: Config>(machine: MachineId, ends_machine: bool) -> (SlashId, Balance) {
     let mut record = Bonds::<T>::get(machine).unwrap();
     let owed = record.total_held().max(ASY);
@@ -128,7 +128,7 @@ fn machine_to_end<T: Config>() -> (SlashId, MachineId, Balance) {
     (id, machine, owed)
 }
 
-/// Whether the slash of [`machine_to_end`] was applied.
+/// Checks that the slash of [`machine_to_end`] was applied.
 fn assert_ended<T: Config>(id: SlashId, machine: MachineId, owed: Balance) {
     assert_has_event::<T>(Event::Slashed {
         id,
@@ -142,7 +142,7 @@ fn assert_ended<T: Config>(id: SlashId, machine: MachineId, owed: Balance) {
     assert!(!SlashAgenda::<T>::contains(id));
 }
 
-/// Whether the call's own event was deposited; events of who hears of the bond come after it.
+/// Checks that the call's own event was deposited; events of listeners to the bond come after it.
 fn assert_has_event<T: Config>(event: Event<T>) {
     frame_system::Pallet::<T>::assert_has_event(event.into());
 }

@@ -1,9 +1,9 @@
-//! Those who try to gain by others' loss, as actors with their accounts: what each strategy gains, and what it costs an
-//! honest party at most. `docs/ECONOMICS.md` has the same table in words.
+//! Those who try to gain by others' loss, as actors with their accounts: what each strategy gains, and what
+//! it costs an honest party at most. `docs/ECONOMICS.md` has the same table in words.
 //!
-//! A provider's time has a price, its ask: an honest machine that is kept from other work for a time loses what it would
-//! have earned in it, and an attacker that has the work of a machine has gained what it is worth. So gains and losses are
-//! money *and* time.
+//! A provider's time has a price, its ask: an honest machine that is kept from other work for a time loses
+//! what it would have earned in it, and an attacker that has the work of a machine has gained what it is
+//! worth. So gains and losses are money *and* time.
 
 use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},
@@ -20,23 +20,24 @@ const SYBILS: [(MachineId, AccountId, AccountId); 2] = [OTHERS[0], OTHERS[1]];
 const TRUTH: H256 = H256::repeat_byte(1);
 const LIE: H256 = H256::repeat_byte(2);
 
-/// What a machine's two slots are worth for a time, at a price.
+/// Returns the price of a machine's two slots for a time.
 fn worth(price: Balance, duration_ms: Millis) -> Balance {
     price * 2 * Balance::from(duration_ms) / Balance::from(MILLIS_PER_HOUR)
 }
 
-/// What all of these have.
+/// Returns the balance of all of these accounts.
 fn wealth_of(accounts: &[AccountId]) -> i128 {
     accounts.iter().map(|account| wealth(*account) as i128).sum()
 }
 
-/// What a strategy did to the attacker's money and to the honest machine's.
+/// Effect of a strategy on the attacker's money and on the honest machine's.
 struct Outcome {
     attacker: i128,
     victim: i128,
 }
 
-/// Plays a strategy, and counts money of the attacker's accounts and of the honest provider's before and after.
+/// Plays a strategy, and counts money of the attacker's accounts and of the honest provider's before and
+/// after.
 fn play(attackers: &[AccountId], victims: &[AccountId], strategy: impl FnOnce()) -> Outcome {
     let mut outcome = Outcome {
         attacker: 0,
@@ -106,7 +107,8 @@ proptest! {
         });
         let lost_time = worth(ASK, held_ms);
         let grace = worth(ASK, START_WINDOW_MS / 5);
-        // No bond, no fee and no share: the machine loses time, and beyond the grace the attacker as much in money.
+        // No bond, no fee and no share: the machine loses time, and beyond the grace the attacker as much in
+        // money.
         prop_assert_eq!(outcome.victim, 0);
         prop_assert!(-outcome.attacker >= lost_time as i128 - grace as i128 - 1);
         prop_assert!(outcome.attacker <= 0);
@@ -146,7 +148,8 @@ proptest! {
             settle_all(job, MACHINE);
         });
         let (calm, outage) = (pays(false), pays(true));
-        // The epoch in which validators saw it down is not paid, which is no more than it is worth to anybody.
+        // The epoch in which validators saw it down is not paid, which is no more than it is worth to
+        // anybody.
         prop_assert_eq!(outage.attacker - calm.attacker, worth(ASK, MILLIS_PER_HOUR / 2) as i128);
         // An outage at the worst moment costs a tenth of the pay besides, and of no more than ten days of it.
         let lost = calm.victim - outage.victim;
@@ -155,7 +158,8 @@ proptest! {
         prop_assert!(lost <= worth(ASK, 25 * MILLIS_PER_HOUR) as i128);
     }
 
-    /// Takes a place when it is cheap and gives it back when it would be dear, with machines of two providers in turns.
+    /// Takes a place when it is cheap and gives it back when it would be dear, with machines of two providers
+    /// in turns.
     #[test]
     fn holding_a_place_of_an_auction_never_makes_it_dearer(
         taken_ms in 0..50 * MINUTE_MS,
@@ -199,10 +203,11 @@ proptest! {
             wind_up(job);
         });
         let work = worth(ASK, ran_ms) as i128;
-        // It has a replica's work, and paid at least as much for it as an honest order of one replica costs; what it paid to
-        // its own machines it has, but for the fee.
+        // It has a replica's work, and paid at least as much for it as an honest order of one replica costs;
+        // what it paid to its own machines it has, but for the fee.
         prop_assert!(-outcome.attacker >= work);
-        // The machine loses the pay for its time, and nothing of its bond: there is nobody here who could take that.
+        // The machine loses the pay for its time, and nothing of its bond: there is nobody here who could
+        // take that.
         prop_assert_eq!(outcome.victim, 0);
     }
 
@@ -231,7 +236,8 @@ proptest! {
         prop_assert!(-outcome.attacker >= work);
     }
 
-    /// Takes tasks and gives no result, or gives them up: neither pays, and neither is cheaper than the other.
+    /// Takes tasks and gives no result, or gives them up: neither pays, and neither is cheaper than the
+    /// other.
     #[test]
     fn a_provider_that_takes_tasks_and_does_nothing_earns_nothing(speaks in any::<bool>()) {
         let outcome = play(&[PROVIDER, WORKER], &[CONSUMER], || {

@@ -101,7 +101,8 @@ fn an_attested_result_is_paid_to_the_planck_though_its_consumer_never_comes_back
         assert_ok!(submit_attested(WORKER, job, MACHINE, RESULT));
         settle_all(job, MACHINE);
 
-        // Two slots at one ASY an hour for 1,234.567 s, rounded down; 5 % of that, rounded down; half of it, rounded up.
+        // Two slots at one ASY an hour for 1,234.567 s, rounded down; 5 % of that, rounded down; half of it,
+        // rounded up.
         let (earned, fee, burned) = (685_870_555_555, 34_293_527_777, 17_146_763_889);
         assert_eq!(free(PROVIDER), ENDOWMENT + earned - fee);
         assert_eq!(wealth(CONSUMER), consumer - earned);
@@ -351,7 +352,8 @@ fn a_statement_counts_for_exactly_what_it_says() {
         let mut others = [good; 5];
         others[0].job += 1;
         others[1].machine = 8;
-        // The host's node showed the TEE an order of another image, or of another manifest, under this job's number.
+        // The host's node showed the TEE an order of another image, or of another manifest, under this job's
+        // number.
         others[2].image_digest = [1; 32];
         others[3].manifest_hash = [1; 32];
         others[4].result_hash = [1; 32];

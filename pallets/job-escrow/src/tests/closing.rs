@@ -180,7 +180,8 @@ fn closing_forgets_the_manifest() {
         let hash = manifest.hash;
         let jobs = [deploy_order(order.clone()), deploy_order(order)];
 
-        // The consumer may have the deposit back, but the bytes stay as long as a job needs them, which holds one of its own.
+        // The consumer may have the deposit back, but the bytes stay as long as a job needs them, which holds
+        // one of its own.
         assert_ok!(Preimage::unnote_preimage(signed(CONSUMER), hash));
         assert_eq!(
             deposit_of(CONSUMER),
@@ -218,7 +219,8 @@ fn top_up_extends_a_run_and_holds_its_price() {
         advance(MILLIS_PER_HOUR / 2);
         take_events();
         assert_ok!(JobEscrow::top_up(signed(CONSUMER), job, 9 * MILLIS_PER_HOUR));
-        // Ten hours and the two that a run may touch besides take three calls of four epochs; one hour takes none.
+        // Ten hours and the two that a run may touch besides take three calls of four epochs; one hour takes
+        // none.
         assert_eq!(
             take_events(),
             vec![Event::JobExtended {

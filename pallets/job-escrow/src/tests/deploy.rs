@@ -17,7 +17,8 @@ use crate::{
     MachineJobs, Manifest, ManifestRef, NextJobId, Verification, mock::*,
 };
 
-/// What [`order`] holds for bytes and bounties when it is deployed to one machine: 0.8 ASY for bytes, four bounties.
+/// Deposit of [`order`] for bytes and bounties when it is deployed to one machine: 0.8 ASY for bytes, four
+/// bounties.
 const DEPOSIT: Balance = ASY + MANIFEST_DEPOSIT;
 
 #[test]

@@ -1,4 +1,4 @@
-//! How payments are divided, and what happens where they cannot arrive.
+//! Division of payments, and payments that cannot arrive.
 
 use assay_primitives::{
     clock::MILLIS_PER_HOUR,

@@ -1,5 +1,5 @@
-//! Random jobs, machines, liars, outages and clocks, held against a model: no planck appears or is lost, everybody is
-//! paid what the model says, and nobody is stuck.
+//! Random jobs, machines, liars, outages and clocks, held against a model: no planck appears or is lost,
+//! everybody is paid what the model says, and nobody is stuck.
 
 use std::collections::BTreeMap;
 
@@ -33,29 +33,29 @@ const CONSUMERS: [AccountId; 3] = [CONSUMER, OTHER_CONSUMER, OTHER_CONSUMER + 1]
 const DEAD_AUTHOR: AccountId = AUTHOR + 1;
 const TRUTH: H256 = H256::repeat_byte(1);
 
-/// What the model knows of a machine's part in a job.
+/// Model of a machine's assignment.
 #[derive(Clone, Default)]
 struct Run {
     price: Balance,
     slots: u8,
     is_service: bool,
     assigned_at_ms: Millis,
-    /// What was held for it when it was last looked at.
+    /// Amount that was held for it at the last look.
     held: Balance,
     started_at_ms: Option<Millis>,
-    /// When a result was given or committed to.
+    /// Time at which a result was given or committed to.
     result_at_ms: Option<Millis>,
     ended: Option<(Outcome, Millis)>,
 }
 
 impl Run {
-    /// What a time from the start on is worth, by the definition of the price.
+    /// Returns the price of the time from the start on, by definition.
     fn worth(&self, until_ms: Millis) -> Balance {
         let elapsed_ms = until_ms - self.started_at_ms.expect("it was started");
         self.price * Balance::from(self.slots) * Balance::from(elapsed_ms) / Balance::from(MILLIS_PER_HOUR)
     }
 
-    /// What it has to be paid in all.
+    /// Returns the total that it has to be paid.
     fn expected(&self, machine: MachineId) -> Balance {
         let Some((outcome, ended_at_ms)) = self.ended else {
             return 0;
@@ -80,7 +80,7 @@ impl Run {
         }
     }
 
-    /// Whether the hold-back is lost: by giving up, by a dispute, or by an outage in the last epoch.
+    /// Returns true if the hold-back is lost: by giving up, by a dispute, or by an outage in the last epoch.
     fn loses_hold_back(&self, machine: MachineId) -> bool {
         let (outcome, ended_at_ms) = self.ended.expect("it ended");
         let ran = ended_at_ms > self.started_at_ms.expect("it was started");
@@ -89,7 +89,7 @@ impl Run {
         self.is_service && (matches!(outcome, Outcome::Abandoned | Outcome::Disputed) || was_down)
     }
 
-    /// What it is worth that it was reserved until now, without the first `free_ms`: no more than is held.
+    /// Returns the price of its reservation until now, without the first `free_ms`: no more than is held.
     fn reserved(&self, now_ms: Millis, free_ms: Millis) -> Balance {
         let reserved_ms = (now_ms - self.assigned_at_ms)
             .min(START_WINDOW_MS)
@@ -99,14 +99,14 @@ impl Run {
     }
 }
 
-/// What the events said, to hold balances and records against.
+/// Contents of the events, to compare balances and records with.
 #[derive(Clone, Default)]
 struct Model {
     issuance: Balance,
     burned: Balance,
     consumers: BTreeMap<JobId, (AccountId, u8, bool)>,
     runs: BTreeMap<(JobId, MachineId), Run>,
-    /// What each consumer is poorer by, without what open jobs paid.
+    /// Amount that each consumer spent, without payments of open jobs.
     spent: BTreeMap<AccountId, Balance>,
     committed: BTreeMap<(JobId, MachineId), H256>,
     manifests: Vec<ManifestRef>,
@@ -115,7 +115,7 @@ struct Model {
     attested: [u32; 2],
     quorums: [u32; 2],
     failures: usize,
-    /// What went to the treasury for reserved time, and for hold-backs that were lost.
+    /// Number of payments to the treasury for reserved time, and for hold-backs that were lost.
     forfeits: [u32; 2],
     bounties: u32,
     /// Bounties that consumers earned with the jobs of others.
@@ -581,7 +581,8 @@ fn change_evidence(dice: &mut Dice) {
     }
 }
 
-/// A machine vouches for the result of an attested task that it runs, if it feels like it; sometimes another key signs.
+/// A machine vouches for the result of an attested task that it runs, if it feels like it; sometimes another
+/// key signs.
 fn vouch(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId, started_at_ms: Millis) {
     if dice.one_in(3) {
         return;
@@ -611,7 +612,8 @@ fn vouch(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId, sta
     assert_eq!(given, expected);
 }
 
-/// A machine gives the result of a task, or commits to it, or reveals it, if it feels like it; not all are the same.
+/// A machine gives the result of a task, or commits to it, or reveals it, if it feels like it; not all are
+/// the same.
 fn give_result(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId) {
     let worker = signed(worker_of(machine));
     match (part_state(job, machine), job_record(job).kind) {
@@ -643,7 +645,7 @@ fn part_state(job: JobId, machine: MachineId) -> AssignmentState {
     part(job, machine).state
 }
 
-/// What happens to accounts and parameters, whoever they are.
+/// Changes the condition of an account, or a parameter.
 fn change_conditions(dice: &mut Dice) {
     let consumer = dice.pick(&CONSUMERS).unwrap();
     let (_, provider, _) = dice.pick(&ALL).unwrap();

@@ -53,7 +53,7 @@ fn run_quorum_of(kind: JobKind) -> JobId {
     job
 }
 
-/// How the machines' parts ended, from the events.
+/// Outcomes of the machines' assignments, from the events.
 fn outcomes() -> Vec<(MachineId, Outcome)> {
     let mut outcomes: Vec<_> = take_events()
         .into_iter()
@@ -99,7 +99,8 @@ fn one_liar_of_three_is_outvoted_and_not_paid() {
         settle_all(job, MACHINE);
         assert_ok!(JobEscrow::settle(signed(PROVIDER + 2), job, 9));
         assert!(is_gone(job));
-        // The consumer pays for three, so that it has no replica's work for nothing by outvoting it with its own.
+        // The consumer pays for three, so that it has no replica's work for nothing by outvoting it with its
+        // own.
         assert_eq!(free(CONSUMER), ENDOWMENT - 3 * ASY - BOUNTY);
         assert_eq!(free(PROVIDER), ENDOWMENT + net(ASY));
         assert_eq!(free(PROVIDER + 1), ENDOWMENT);

@@ -182,7 +182,8 @@ fn what_is_not_closed_stays_held_when_a_job_ends() {
                     fee: 1_800 * MILLI_ASY * 5 / 100,
                     burned: 1_800 * MILLI_ASY * 5 / 200,
                 },
-                // It was seen down in the epoch in which it ended: the hold-back is lost, and not to the consumer.
+                // It was seen down in the epoch in which it ended: the hold-back is lost, and not to the
+                // consumer.
                 Event::EarningsForfeited {
                     job,
                     machine: MACHINE,
@@ -393,7 +394,8 @@ fn a_provider_that_switches_off_loses_its_hold_back_like_one_that_gives_up() {
         Some(FIRST + 3),
     );
     assert_eq!(off_and_closed, off_for_good);
-    // Three epochs and a half against three: what was not seen is not paid, and a tenth of the rest is lost by either.
+    // Three epochs and a half against three: what was not seen is not paid, and a tenth of the rest is lost
+    // by either.
     let net = |amount: Balance| amount * 95 / 100;
     assert_eq!(gives_up, net(7 * ASY * 9 / 10));
     assert_eq!(
