@@ -1,4 +1,4 @@
-//! What the pallet keeps: accounts of epochs, and each machine's weight over time.
+//! Accounts of epochs, and each machine's weight over time.
 
 use assay_primitives::{
     clock::EpochIndex,
@@ -12,27 +12,27 @@ use polkadot_sdk::{
 };
 use scale_info::TypeInfo;
 
-/// Everything that will ever be emitted on a chain whose genesis does not say: one thousand million ASY.
+/// Default of the plancks that will ever be emitted: one thousand million ASY.
 pub const DEFAULT_EMISSION_CAP: Balance = 1_000_000_000 * ASY;
 
-/// Most changes of weight that are remembered of a machine whose epochs were not paid out.
+/// Maximum number of weight segments of a machine since its last payout.
 ///
-/// A change of weight takes two segments at most, and two of them may concern the current and the next
-/// epoch; so with at least four, making room only ever touches epochs that have ended.
+/// A change of weight adds two segments at most, and two of them may be those of the current and the next
+/// epoch. So with at least four, merging changes only epochs that have ended.
 pub const MAX_WEIGHT_SEGMENTS: u32 = 8;
 
-/// A whole uptime, in parts per million.
+/// Uptime of a whole epoch, in parts per million.
 pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
 
-/// The accounts of one epoch.
+/// Accounts of one epoch.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct EpochRecord {
-    /// Plancks that the epoch's machines may share; zero until the epoch has ended. At most the cap for each
-    /// unit of the total weight.
+    /// Plancks that the epoch's machines share; zero until the epoch has ended. At most the cap for each unit
+    /// of the total weight.
     pub pool: Balance,
-    /// Plancks that the cap kept out of the pool. They are still to be emitted, by later epochs.
+    /// Plancks that the cap kept out of the pool. Later epochs emit them.
     pub withheld: Balance,
     /// Sum of the weights that share the pool; zero until the epoch has ended.
     pub total_weight: u128,
@@ -45,7 +45,7 @@ pub struct EpochRecord {
 }
 
 impl EpochRecord {
-    /// What a machine of `weight` that was up for `uptime_ppm` of the epoch earned in it.
+    /// Returns the reward of a machine of `weight` that was up for `uptime_ppm` of the epoch.
     ///
     /// Rounded down once, at the end, so that the shares of all machines never sum up to more than the pool.
     pub fn reward(&self, weight: RewardWeight, uptime_ppm: u32) -> Balance {
@@ -53,7 +53,7 @@ impl EpochRecord {
         // 128 + 64 + 20 bits above and 128 + 20 below: neither product can overflow 256.
         let earned = U256::from(self.pool) * U256::from(weight) * U256::from(uptime_ppm);
         let shared_by = U256::from(self.total_weight) * U256::from(FULL_UPTIME_PPM);
-        // A machine's weight is part of the total, so the cap is a second lock on the same door.
+        // A machine's weight is part of the total, so this minimum is only a second safeguard.
         earned
             .checked_div(shared_by)
             .unwrap_or_default()
@@ -62,30 +62,30 @@ impl EpochRecord {
     }
 }
 
-/// A machine's weight from one epoch on, until the next segment begins.
+/// Weight of a machine from one epoch on, until the next segment begins.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct WeightSegment {
-    /// First epoch that has this weight.
+    /// First epoch with this weight.
     pub from_epoch: EpochIndex,
-    /// The weight.
+    /// Weight.
     pub weight: RewardWeight,
 }
 
-/// What a machine weighs in the epochs that it was not paid for yet, and from now on.
+/// Weight of a machine in its unpaid epochs, and from now on.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct MachineWeightRecord<AccountId> {
-    /// The account that owns the machine; kept here because rewards stay payable when the machine is gone.
+    /// Account that owns the machine; kept here because rewards stay payable after the machine is removed.
     pub provider: AccountId,
-    /// The weight as steps, in order of epochs, each different from the one before it. Before the first
+    /// Steps of the weight, in the order of epochs, each different from the one before it. Before the first
     /// step the weight is zero.
     pub segments: BoundedVec<WeightSegment, ConstU32<MAX_WEIGHT_SEGMENTS>>,
-    /// The first epoch that was not paid.
+    /// First epoch that is not paid.
     pub next_unpaid_epoch: EpochIndex,
 }
 
-/// How a new weight changed what a machine counts.
+/// Effect of a new weight on a machine's current and next weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WeightChange {
     /// Weight in the current epoch, before the change.
@@ -99,7 +99,8 @@ pub(crate) struct WeightChange {
 }
 
 impl<AccountId> MachineWeightRecord<AccountId> {
-    /// A machine that has no weight yet and can get its first one in the epoch after `current`.
+    /// Returns the record of a machine without weight, which can get its first one in the epoch after
+    /// `current`.
     pub(crate) fn new(provider: AccountId, current: EpochIndex) -> Self {
         Self {
             provider,
@@ -108,10 +109,9 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         }
     }
 
-    /// The machine's weight in an epoch.
+    /// Returns the machine's weight in an epoch.
     ///
-    /// Right for the epochs that are not paid yet, the current one and those that come; what was paid is
-    /// forgotten.
+    /// Correct for unpaid epochs, the current one and later ones; weights of paid epochs are forgotten.
     pub fn weight_at(&self, epoch: EpochIndex) -> RewardWeight {
         self.segments
             .iter()
@@ -120,13 +120,13 @@ impl<AccountId> MachineWeightRecord<AccountId> {
             .map_or(0, |segment| segment.weight)
     }
 
-    /// First epoch with a weight that the machine was not paid for; `None` where there is none.
+    /// Returns the first unpaid epoch with a weight; `None` if there is none.
     pub(crate) fn first_unpaid_epoch(&self) -> Option<EpochIndex> {
         let first_weighed = self.segments.first()?.from_epoch;
         Some(self.next_unpaid_epoch.max(first_weighed))
     }
 
-    /// Sets the weight from the epoch after `current` on; a decrease counts for `current` too.
+    /// Sets the weight from the epoch after `current` on; a decrease applies to `current` too.
     pub(crate) fn set(&mut self, current: EpochIndex, weight: RewardWeight) -> WeightChange {
         let next = current.saturating_add(1);
         let current_before = self.weight_at(current);
@@ -154,7 +154,7 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         change
     }
 
-    /// Forgets what the machine weighed before `epoch`.
+    /// Forgets the weights before `epoch`.
     pub(crate) fn forget_before(&mut self, epoch: EpochIndex) {
         while self
             .segments
@@ -166,12 +166,13 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         self.drop_leading_zero();
     }
 
-    /// Whether there is nothing left to pay and nothing to come.
+    /// Returns true if the record has no weight left, neither unpaid nor future.
     pub(crate) fn is_spent(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Appends a step of the weight, if it is one, making room first where there is none.
+    /// Appends a step if the weight differs from the last one; merges the oldest steps first if the list is
+    /// full.
     fn push(&mut self, segment: WeightSegment) {
         let last_weight = self.segments.last().map_or(0, |last| last.weight);
         if last_weight == segment.weight {
@@ -184,8 +185,8 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         debug_assert!(pushed.is_ok(), "room was made");
     }
 
-    /// Makes one segment of the two oldest, with the smaller of their weights: an estimate that can only
-    /// cost the machine that did not ask for its payout, and never makes an epoch mint more than its pool.
+    /// Merges the two oldest segments, with the smaller of their weights: an estimate that can only reduce
+    /// the rewards of a machine that was not paid in time, and never makes an epoch mint more than its pool.
     fn merge_oldest(&mut self) {
         if self.segments.len() < 2 {
             return;
@@ -201,7 +202,7 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         self.drop_leading_zero();
     }
 
-    /// Drops a first segment that says what the absence of segments says.
+    /// Drops first segments of zero weight: without them the weight is zero too.
     fn drop_leading_zero(&mut self) {
         while self.segments.first().is_some_and(|first| first.weight == 0) {
             self.segments.remove(0);
@@ -209,23 +210,24 @@ impl<AccountId> MachineWeightRecord<AccountId> {
     }
 }
 
-/// Where a machine's rewards go.
+/// Destination of a machine's rewards.
 #[derive(
     Clone, PartialEq, Eq, Debug, Default, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub enum RewardDestination<AccountId> {
-    /// To the account that owns the machine.
+    /// Account that owns the machine.
     #[default]
     Provider,
-    /// To another account.
+    /// Another account.
     Account(AccountId),
-    /// To the account that `pallet-revive` maps this Ethereum-style address to.
+    /// Account that `pallet-revive` maps this Ethereum-style address to.
     Ethereum([u8; 20]),
-    /// Into the machine's bond.
+    /// Bond of the machine.
     Bond,
 }
 
-/// The account of an Ethereum-style address: its 20 bytes, filled up with `0xEE`, as `pallet-revive` maps it.
+/// Returns the account of an Ethereum-style address: its 20 bytes, padded with `0xEE`, as `pallet-revive`
+/// maps it.
 pub fn ethereum_account(address: [u8; 20]) -> [u8; 32] {
     let mut account = [0xEE; 32];
     account[..20].copy_from_slice(&address);
@@ -237,17 +239,17 @@ pub fn ethereum_account(address: [u8; 20]) -> [u8; 32] {
 pub struct EmissionOutlook {
     /// Plancks that no epoch has released yet.
     pub remaining: Balance,
-    /// Sum of what all machines weigh in the current epoch.
+    /// Sum of all machines' weights in the current epoch.
     pub total_weight: u128,
-    /// Plancks that an epoch releases at most for each unit of weight.
+    /// Maximum plancks that an epoch releases for each unit of weight.
     pub cap_per_weight: Balance,
     /// Plancks that the epoch's machines would share.
     pub pool: Balance,
-    /// Plancks that the cap would keep for later epochs.
+    /// Plancks that the cap would withhold for later epochs.
     pub withheld: Balance,
 }
 
-/// What a payout would mint now.
+/// Result of a payout now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct RewardDue {
     /// First epoch that it pays.
