@@ -4,8 +4,9 @@ use assay_primitives::clock::{ActiveClock, EpochIndex, MILLIS_PER_HOUR, Millis, 
 
 /// Clock that the test sets; it tells active time and the time of day.
 ///
-/// Its state belongs to the thread, so tests that run at once do not disturb each other. Storage has no part in
-/// it: a call that fails leaves the time as it is. A mock calls [`Self::reset`] when it builds its externalities.
+/// Its state belongs to the thread, so tests that run at once do not disturb each other. Storage has no part
+/// in it: a call that fails leaves the time as it is. A mock calls [`Self::reset`] when it builds its
+/// externalities.
 pub struct MockClock;
 
 /// Times of a thread's [`MockClock`].

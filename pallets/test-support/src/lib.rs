@@ -1,8 +1,8 @@
 //! Test support that the pallets share: a settable clock, and fixtures of a market with the real registry.
 //!
 //! A dev-dependency only: no runtime contains it. It works with `std` only. A pallet whose mock uses it names
-//! `assay-test-support/runtime-benchmarks` in its own feature `runtime-benchmarks`: with that feature the traits
-//! of `assay-primitives` that the clock implements have more methods.
+//! `assay-test-support/runtime-benchmarks` in its own feature `runtime-benchmarks`: with that feature the
+//! traits of `assay-primitives` that the clock implements have more methods.
 
 mod clock;
 #[cfg(feature = "market")]
