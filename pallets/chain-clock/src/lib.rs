@@ -1,9 +1,9 @@
-//! Active time: the chain's timestamp with its standstills taken out, and the epochs it is divided into.
+//! Active time: the chain's timestamp without its standstills, divided into epochs.
 //!
-//! Every block adds to active time what its timestamp advanced, but never more than
-//! [`Config::MaxAdvanceMs`](pallet::Config::MaxAdvanceMs). A chain that stood still for a day lost a few
-//! seconds of active time, so nobody is charged, late or slashed for it. Everything in Assay that has a
-//! price or a deadline is measured by this clock, and by no other.
+//! Every block adds the advance of its timestamp to active time, but never more than
+//! [`Config::MaxAdvanceMs`](pallet::Config::MaxAdvanceMs). A standstill of a day adds only a few seconds of
+//! active time, so nobody is charged, late or slashed for it. Every price and deadline in Assay uses this
+//! clock, and no other.
 //!
 //! Design goals, each held by a test:
 //!
@@ -11,7 +11,7 @@
 //! 2. A block ends at most one epoch. Genesis refuses an epoch shorter than
 //!    [`MIN_ADVANCES_PER_EPOCH`] of the longest possible steps, so one step cannot cross two ends.
 //! 3. Epochs end one by one and in order, each announced once.
-//! 4. The work of a block is O(1) and charged in every block, whether or not an epoch ends in it.
+//! 4. The work of a block is O(1) and charged in every block, even if no epoch ends in it.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -26,10 +26,10 @@ pub mod weights;
 pub use pallet::*;
 pub use weights::WeightInfo;
 
-/// Shortest epoch that genesis accepts, counted in steps of the clock's longest advance.
+/// Minimum length of an epoch that genesis accepts, in multiples of the clock's maximum advance.
 ///
-/// One would let a block end an epoch that the block before began; two leaves every epoch a block of its own,
-/// however late the blocks are.
+/// With one, a block could end an epoch that the block before began; with two, every epoch has a block of its
+/// own, however late the blocks are.
 pub const MIN_ADVANCES_PER_EPOCH: u64 = 2;
 
 #[polkadot_sdk::frame_support::pallet]
@@ -54,21 +54,22 @@ pub mod pallet {
 
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
-        /// Most that one block adds to active time, in milliseconds: a few slots.
+        /// Maximum advance of active time by one block, in milliseconds: a few slots.
         ///
-        /// Smaller than the time between ordinary blocks, active time falls behind the timestamp on a healthy
-        /// chain; very large, a standstill is charged to the people with running jobs. Must not be zero.
+        /// If it is below the usual time between blocks, active time falls behind the timestamp on a healthy
+        /// chain; if it is very large, consumers with running jobs are charged for a standstill. Must not be
+        /// zero.
         #[pallet::constant]
         type MaxAdvanceMs: Get<Millis>;
 
-        /// Hears of each epoch's end.
+        /// Listener for each epoch's end.
         type OnEpochEnd: OnEpochEnd;
 
         /// Weights of this pallet's work.
         type WeightInfo: WeightInfo;
     }
 
-    /// Length of an epoch on a chain whose genesis does not say: one hour.
+    /// Default length of an epoch: one hour.
     #[pallet::type_value]
     pub fn DefaultEpochDurationMs() -> Millis {
         MILLIS_PER_HOUR
@@ -82,7 +83,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type LastTimestampMs<T> = StorageValue<_, Millis, ValueQuery>;
 
-    /// The epoch that active time lies in.
+    /// Epoch that contains the present active time.
     #[pallet::storage]
     pub type CurrentEpoch<T> = StorageValue<_, EpochIndex, ValueQuery>;
 
@@ -90,7 +91,7 @@ pub mod pallet {
     #[pallet::storage]
     pub type EpochDurationMs<T> = StorageValue<_, Millis, ValueQuery, DefaultEpochDurationMs>;
 
-    /// What genesis decides: the length of epochs.
+    /// Genesis state: the length of epochs.
     #[pallet::genesis_config]
     pub struct GenesisConfig<T: Config> {
         /// Length of every epoch in milliseconds of active time; at least [`MIN_ADVANCES_PER_EPOCH`] times
@@ -138,8 +139,8 @@ pub mod pallet {
 
     #[pallet::hooks]
     impl<T: Config> Hooks<BlockNumberFor<T>> for Pallet<T> {
-        /// Charges what the block's timestamp will cause, for a block that ends an epoch: the inherent
-        /// itself knows nothing of this pallet's weight.
+        /// Charges the work that the block's timestamp causes, as for a block that ends an epoch: the weight
+        /// of the inherent does not include this pallet's.
         fn on_initialize(_: BlockNumberFor<T>) -> Weight {
             T::WeightInfo::advance().saturating_add(T::OnEpochEnd::weight())
         }
@@ -158,16 +159,16 @@ pub mod pallet {
     }
 
     impl<T: Config> Pallet<T> {
-        /// The shortest epoch that cannot end twice in one block, with room to spare.
+        /// Returns the minimum length of an epoch: [`MIN_ADVANCES_PER_EPOCH`] times the maximum advance.
         pub(crate) fn shortest_epoch_ms() -> Millis {
             T::MaxAdvanceMs::get().saturating_mul(MIN_ADVANCES_PER_EPOCH)
         }
 
-        /// Moves the clock to a block of the given timestamp. Returns the epoch that this ended.
+        /// Advances the clock to the timestamp of a block. Returns the epoch that this ended.
         pub(crate) fn advance(timestamp_ms: Millis) -> Option<EpochIndex> {
             let last_ms = LastTimestampMs::<T>::get();
             LastTimestampMs::<T>::put(timestamp_ms);
-            // Zero: this is the first block, and there is nothing to measure its timestamp from.
+            // Zero: the first block has no earlier timestamp to compare with.
             let advance_ms = if last_ms == 0 {
                 0
             } else {
@@ -177,7 +178,7 @@ pub mod pallet {
             ActiveTimeMs::<T>::put(active_time_ms);
 
             let ended = CurrentEpoch::<T>::get();
-            // The index cannot run out: 2^32 epochs of even one second are more than a century.
+            // The index cannot overflow: 2^32 epochs of even one second are more than a century.
             let next = ended.checked_add(1)?;
             if active_time_ms < EpochDurationMs::<T>::get().saturating_mul(next.into()) {
                 return None;
@@ -190,10 +191,10 @@ pub mod pallet {
             Some(ended)
         }
 
-        /// Checks what must hold between blocks:
+        /// Checks the pallet's invariants:
         ///
         /// 1. An epoch cannot end twice in one block.
-        /// 2. The current epoch is the one that active time lies in.
+        /// 2. The current epoch contains the active time.
         /// 3. Active time never ran faster than the timestamp.
         pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             let active_time_ms = ActiveTimeMs::<T>::get();

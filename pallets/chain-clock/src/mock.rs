@@ -1,4 +1,4 @@
-//! A runtime with nothing but the clock, and a listener that writes down what it hears.
+//! A runtime with only the clock, and a listener that records ended epochs.
 
 use assay_primitives::clock::{EpochIndex, Millis, OnEpochEnd};
 use polkadot_sdk::{
@@ -15,7 +15,7 @@ pub(crate) const MAX_ADVANCE_MS: Millis = 12_000;
 /// Epochs of the mock last one minute.
 pub(crate) const EPOCH_DURATION_MS: Millis = 60_000;
 
-/// What the listener claims to weigh.
+/// Weight that the listener returns.
 pub(crate) const LISTENER_WEIGHT: Weight = Weight::from_parts(1_234, 567);
 
 #[frame_support::runtime]

@@ -1,4 +1,4 @@
-//! Tests of the clock, grouped by what it promises.
+//! Tests of the clock, grouped by its design goals.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,4 @@
-//! The lag of finality, as the authors of recent blocks saw it.
+//! Lag of finality, by the statements of the authors of recent blocks.
 //!
 //! A runtime cannot see finality: GRANDPA's votes are not on chain. So every block's author states, in an
 //! inherent, the highest block that its own node holds for finalized. The distance from there to the block's
@@ -6,32 +6,31 @@
 //! healthy chain it is 2 or 3 blocks. Above [`Config::MaxLagBlocks`](pallet::Config::MaxLagBlocks) finality
 //! counts as stalled.
 //!
-//! # What an author can bias
+//! # Bias by authors
 //!
 //! A statement is not proven, and importers cannot refuse a low one: they know of other justifications than
-//! the author did. A block states one lag. Of `n` blocks in the window, `k` with false statements can move
-//! the median no further than to the lag that honest authors rank `k` places higher or lower, while fewer
-//! than half of the window are false: then it lies between two lags that honest authors stated. False
-//! statements that are half of the window or more make it whatever they like. Authors who make a share of all
-//! blocks have more than half of a window by luck once in 100,000 windows at a fifth, in 3,000 at a quarter,
-//! in 70 at a third. Who holds a third of GRANDPA's votes can stall finality in truth by not voting, so
-//! pretending gains it nothing. To hide a stall it needs most blocks of every window of that stall.
+//! the author did. A block states one lag. While fewer than half of the window's statements are false, the
+//! median lies between two lags that honest authors stated: `k` false statements move it no further than `k`
+//! ranks up or down among the honest ones. False statements that are half of the window or more set it at
+//! will. Authors with a fixed share of all blocks have more than half of a window by luck once in 100,000
+//! windows at a fifth, in 3,000 at a quarter, in 70 at a third. An attacker with a third of GRANDPA's votes
+//! can stall finality in truth by not voting, so a false statement gains it nothing. To hide a stall it needs
+//! most blocks of every window of that stall.
 //!
-//! A block without a statement is refused by importers, so nobody withdraws its block from the window by
-//! silence.
+//! Importers refuse a block without a statement, so no author withdraws its block from the window by silence.
 //!
-//! # When a stall is seen
+//! # Delay of the detection
 //!
-//! A stall that begins suddenly is seen when more than half of the window state a larger lag than the
-//! threshold: `MaxLagBlocks + (WINDOW_BLOCKS + 1) / 2` blocks after the last finalized one, more or less the
-//! lag that is usual. It is over `(WINDOW_BLOCKS + 1) / 2` blocks after finality resumed. Shorter stalls are
-//! not seen.
+//! A stall that begins suddenly is detected when more than half of the window state a larger lag than the
+//! threshold: `MaxLagBlocks + (WINDOW_BLOCKS + 1) / 2` blocks after the last finalized one, plus or minus the
+//! usual lag. Its end is detected `(WINDOW_BLOCKS + 1) / 2` blocks after finality resumed. Shorter stalls are
+//! not detected.
 //!
 //! Design goals, each held by a test:
 //!
-//! 1. The lag is a median: a minority of the window's authors cannot make a stall, nor hide one.
-//! 2. A statement is never of a block above the parent, and there is one in a block.
-//! 3. The work of a block is O([`WINDOW_BLOCKS`]), and whoever asks for the lag reads one value.
+//! 1. The lag is a median: a minority of the window's authors can neither fake a stall nor hide one.
+//! 2. A statement never names a block above the parent, and every block has exactly one.
+//! 3. The work of a block is O([`WINDOW_BLOCKS`]), and a reader of the lag reads one value.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 
@@ -74,9 +73,9 @@ pub mod pallet {
 
     #[pallet::config]
     pub trait Config: polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>> {
-        /// Largest lag, in blocks, at which finality does not count as stalled. Several times the lag of a
-        /// healthy chain, or ordinary delays hold up whatever waits for finality; well below what deadlines
-        /// leave, or a stall is seen too late. Not zero.
+        /// Maximum lag, in blocks, at which finality does not count as stalled. Several times the lag of a
+        /// healthy chain: otherwise ordinary delays count as stalls. Well below the length of deadlines:
+        /// otherwise a stall is detected too late. Not zero.
         #[pallet::constant]
         type MaxLagBlocks: Get<u32>;
 
@@ -84,19 +83,19 @@ pub mod pallet {
         type WeightInfo: WeightInfo;
     }
 
-    /// Lags that the authors of recent blocks stated, and their median.
+    /// Lags by the statements of recent blocks' authors, and their median.
     #[pallet::storage]
     pub type Recent<T: Config> = StorageValue<_, RecentViews<BlockNumberFor<T>>, ValueQuery>;
 
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
-        /// Finality is so far behind that it counts as stalled.
+        /// The median lag passed the threshold: finality counts as stalled.
         FinalityStalled {
             /// Median lag, in blocks.
             lag_blocks: u32,
         },
-        /// Finality is no longer so far behind.
+        /// The median lag is at or below the threshold again: finality does not count as stalled any more.
         FinalityResumed {
             /// Median lag, in blocks.
             lag_blocks: u32,
@@ -107,14 +106,14 @@ pub mod pallet {
     pub enum Error<T> {
         /// The stated block is not below this one.
         AboveParent,
-        /// The author's view was stated in this block before.
+        /// This block has a statement already.
         AlreadyStated,
     }
 
     /// Reason for which importers refuse a block's inherents.
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
     pub enum InherentError {
-        /// The block does not state which block its author holds for finalized.
+        /// The block has no statement of the block that its author holds for finalized.
         Missing,
     }
 
@@ -156,7 +155,7 @@ pub mod pallet {
         /// - [`Error::AlreadyStated`]
         ///
         /// # Events
-        /// - [`Event::FinalityStalled`] or [`Event::FinalityResumed`], where the median passes the threshold.
+        /// - [`Event::FinalityStalled`] or [`Event::FinalityResumed`], if the median passes the threshold.
         #[pallet::call_index(0)]
         #[pallet::weight((T::WeightInfo::state_finalized(), DispatchClass::Mandatory))]
         pub fn state_finalized(origin: OriginFor<T>, finalized: BlockNumberFor<T>) -> DispatchResult {
@@ -187,7 +186,7 @@ pub mod pallet {
 
         fn create_inherent(data: &InherentData) -> Option<Self::Call> {
             let finalized = stated(data)?;
-            // A node may finalize, between choosing a parent and making the block, what is above that parent.
+            // A node may finalize a block above the parent between choosing the parent and making the block.
             let parent = frame_system::Pallet::<T>::block_number().saturating_sub(One::one());
             Some(Call::state_finalized {
                 finalized: BlockNumberFor::<T>::from(finalized).min(parent),
@@ -203,14 +202,15 @@ pub mod pallet {
         }
     }
 
-    /// Height that a node knows to be finalized; `None` for a tool that follows no chain.
+    /// Returns the height that a node knows to be finalized; `None` for a tool that follows no chain.
     fn stated(data: &InherentData) -> Option<InherentType> {
         data.get_data(&INHERENT_IDENTIFIER).ok().flatten()
     }
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// Blocks by which finality is behind, as the median of recent authors saw it.
+        /// Returns the number of blocks by which finality is behind: the median of recent authors'
+        /// statements.
         pub fn finality_lag() -> u32 {
             Self::lag_blocks()
         }
@@ -221,10 +221,10 @@ pub mod pallet {
             lag_blocks > T::MaxLagBlocks::get()
         }
 
-        /// Checks what must hold between blocks:
+        /// Checks the pallet's invariants:
         ///
         /// 1. The lag is the median of those that are kept.
-        /// 2. Nothing was stated in a block that is still to come.
+        /// 2. No statement is of a future block.
         pub fn do_try_state() -> Result<(), polkadot_sdk::sp_runtime::TryRuntimeError> {
             let recent = Recent::<T>::get();
             // 1

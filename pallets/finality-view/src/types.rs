@@ -1,4 +1,4 @@
-//! The window over which authors' views are taken together.
+//! Window of recent authors' statements.
 
 use alloc::vec::Vec;
 
@@ -6,8 +6,8 @@ use codec::{Decode, Encode, MaxEncodedLen};
 use polkadot_sdk::{frame_support::BoundedVec, sp_runtime::traits::ConstU32};
 use scale_info::TypeInfo;
 
-/// Blocks whose authors' views count, two minutes of a healthy chain. The longer, the harder it is for a
-/// minority to have half of it by luck, and the later a stall is seen.
+/// Length of the window in blocks: two minutes of a healthy chain. The longer, the less likely a minority has
+/// half of it by luck, and the later a stall is detected.
 pub const WINDOW_BLOCKS: u32 = 41;
 
 const _: () = assert!(
@@ -15,31 +15,31 @@ const _: () = assert!(
     "the median of an even window is of no author's"
 );
 
-/// Views that the authors of recent blocks stated.
+/// Lags by the statements of recent blocks' authors.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct RecentViews<BlockNumber> {
     /// Lags in blocks, the oldest first.
     pub lags: BoundedVec<u32, ConstU32<WINDOW_BLOCKS>>,
-    /// Their median; zero where there is none. Of an even number, as in a chain's first blocks, the smaller
-    /// of the two.
+    /// Median of the lags; zero if there is none. Of an even number, as in a chain's first blocks, the
+    /// smaller of the two.
     pub lag_blocks: u32,
-    /// The block in which the newest was stated.
+    /// Block with the newest statement.
     pub stated_at: BlockNumber,
 }
 
 impl<BlockNumber> RecentViews<BlockNumber> {
-    /// Adds a block's lag, drops the oldest where the window is full, and takes the median anew.
+    /// Adds a block's lag, drops the oldest if the window is full, and updates the median.
     pub(crate) fn state(&mut self, block: BlockNumber, lag_blocks: u32) {
         if self.lags.is_full() {
             self.lags.remove(0);
         }
-        // There is room: one was removed where there was none.
+        // There is room: a full window lost one above.
         let _ = self.lags.try_push(lag_blocks);
         self.lag_blocks = self.median();
         self.stated_at = block;
     }
 
-    /// The lag that as many authors are below as above.
+    /// Returns the median of the lags.
     pub(crate) fn median(&self) -> u32 {
         let mut sorted: Vec<u32> = self.lags.to_vec();
         sorted.sort_unstable();
@@ -50,7 +50,7 @@ impl<BlockNumber> RecentViews<BlockNumber> {
 
 #[cfg(feature = "runtime-benchmarks")]
 impl<BlockNumber: Default> RecentViews<BlockNumber> {
-    /// A full window in which all authors state the same.
+    /// Returns a full window of equal lags.
     pub(crate) fn full(lag_blocks: u32) -> Self {
         Self {
             lags: BoundedVec::truncate_from(alloc::vec![lag_blocks; WINDOW_BLOCKS as usize]),

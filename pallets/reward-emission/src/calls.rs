@@ -1,4 +1,4 @@
-//! The logic of the calls, after their origins were checked.
+//! Logic of the calls, after their origins were checked.
 
 use assay_primitives::{
     emission::EpochUptime,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Pays a machine's oldest unpaid epochs. Returns how many it paid.
+    /// Pays a machine's oldest unpaid epochs. Returns the number of epochs paid.
     pub(crate) fn do_payout(machine: MachineId, max_epochs: u32) -> Result<u32, DispatchError> {
         ensure!(
             (1..=T::MaxEpochsPerPayout::get()).contains(&max_epochs),
@@ -32,7 +32,7 @@ impl<T: Config> Pallet<T> {
             .ok_or(Error::<T>::NothingToPay)?;
         let paid = epochs.end.saturating_sub(epochs.start);
         // Before the epochs count as paid, since an average begins with the oldest unpaid one; and before the
-        // record is read to be changed, since the market hears of it.
+        // record is read for its change, since the update may change the record.
         T::Uptime::count_epochs(machine, paid);
 
         let mut record = MachineWeights::<T>::get(machine).ok_or(Error::<T>::NothingToPay)?;
@@ -50,7 +50,7 @@ impl<T: Config> Pallet<T> {
         let provider = record.provider.clone();
         record.next_unpaid_epoch = epochs.end;
         record.forget_before(epochs.end);
-        // Before the money moves: a bond that suffices again brings the machine back and changes its weight.
+        // Before the plancks move: a bond that suffices again brings the machine back and changes its weight.
         Self::keep_record(machine, record);
         let (destination, bonded) = Self::mint_reward(machine, &provider, destination, amount)?;
         Self::deposit_event(Event::RewardPaid {
@@ -64,7 +64,7 @@ impl<T: Config> Pallet<T> {
         Ok(paid)
     }
 
-    /// Where the provider wants a machine's rewards.
+    /// Returns the destination of a machine's rewards.
     fn destination(machine: MachineId) -> RewardDestination<T::AccountId> {
         if T::BondRewards::auto_stake(machine) {
             RewardDestination::Bond
@@ -73,8 +73,8 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Mints a reward to where the provider wants it. Returns the account that has it and whether it is in
-    /// the machine's bond.
+    /// Mints a reward to its destination. Returns the account that received it, and true if it is in the
+    /// machine's bond.
     fn mint_reward(
         machine: MachineId,
         provider: &T::AccountId,
@@ -91,13 +91,13 @@ impl<T: Config> Pallet<T> {
             return Ok((account, false));
         }
         T::Currency::mint_into(&account, amount).map_err(|_| Error::<T>::DestinationCannotReceive)?;
-        // A bond that takes nothing more, say of a retired machine, must not keep the provider from the money:
-        // it then stays in the provider's free balance.
+        // A bond may refuse the reward, for example that of a retired machine. The provider then keeps it in
+        // its free balance.
         let bonded = to_bond && with_storage_layer(|| T::BondRewards::bond_reward(machine, amount)).is_ok();
         Ok((account, bonded))
     }
 
-    /// Writes down where a machine's rewards go from now on.
+    /// Sets a machine's reward destination.
     pub(crate) fn do_set_reward_destination(
         who: T::AccountId,
         machine: MachineId,
@@ -106,7 +106,7 @@ impl<T: Config> Pallet<T> {
         let provider = match MachineWeights::<T>::get(machine) {
             Some(record) => Some(record.provider),
             None if Self::is_in_market(machine) => T::Machines::provider_of(machine),
-            // Nothing will be paid any more, so nobody would ever tidy the entry away.
+            // No payout follows any more, so nothing would ever remove the entry.
             None => None,
         };
         ensure!(

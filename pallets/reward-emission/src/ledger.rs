@@ -1,4 +1,4 @@
-//! The sums over all machines. Nothing else writes them, so that they always agree with the machines' records.
+//! Sums over all machines. Nothing else writes them, so that they always agree with the machines' records.
 
 use core::ops::Range;
 
@@ -16,13 +16,13 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// State of the emission, as if the current epoch ended now.
+    /// Returns the state of the emission, as if the current epoch ended now.
     pub(crate) fn emission_outlook() -> EmissionOutlook {
         let remaining = RemainingEmission::<T>::get();
         let total_weight = TotalWeight::<T>::get();
         let cap_per_weight = T::CapPerWeight::get();
         let decayed = remaining.checked_div(T::EmissionDivisor::get()).unwrap_or(0);
-        // More than fits 128 bits is more than there is.
+        // A saturated product is above the remaining emission.
         let pool = decayed.min(total_weight.saturating_mul(cap_per_weight));
         EmissionOutlook {
             remaining,
@@ -33,13 +33,13 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// The oldest epoch whose accounts are kept.
+    /// Returns the oldest epoch whose accounts are kept.
     pub(crate) fn oldest_epoch() -> EpochIndex {
         T::Clock::current_epoch().saturating_sub(T::HistoryEpochs::get())
     }
 
-    /// The epochs that the next payout pays: ended and with a final uptime, unpaid, still in history, and not before
-    /// the machine had a weight.
+    /// Returns the epochs that the next payout pays: unpaid ones with a final uptime, still in history, and
+    /// not before the machine had a weight.
     pub(crate) fn unpaid_epochs(
         record: &MachineWeightRecord<T::AccountId>,
         max_epochs: u32,
@@ -50,7 +50,7 @@ impl<T: Config> Pallet<T> {
         (first < end).then_some(first..end)
     }
 
-    /// What the machine earned in an ended epoch, given the epoch's accounts.
+    /// Returns the machine's reward of an ended epoch, given the epoch's accounts.
     pub(crate) fn reward_of(
         machine: MachineId,
         weights: &MachineWeightRecord<T::AccountId>,
@@ -67,7 +67,7 @@ impl<T: Config> Pallet<T> {
             .min(left)
     }
 
-    /// What a payout would mint now; `None` when it would fail for want of an unpaid epoch.
+    /// Returns the result of a payout now; `None` if it would fail without an unpaid epoch.
     pub(crate) fn reward_due(machine: MachineId, max_epochs: u32) -> Option<RewardDue> {
         let record = MachineWeights::<T>::get(machine)?;
         let epochs = Self::unpaid_epochs(&record, max_epochs.min(T::MaxEpochsPerPayout::get()))?;
@@ -82,7 +82,7 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// Keeps a machine's record as long as it says anything.
+    /// Stores a machine's record, or removes it if it is spent.
     pub(crate) fn keep_record(machine: MachineId, record: MachineWeightRecord<T::AccountId>) {
         if record.is_spent() {
             MachineWeights::<T>::remove(machine);
@@ -92,12 +92,12 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Whether the machine is in the market, and so may earn rewards some day.
+    /// Returns true if the machine is in the market, and so may earn rewards in the future.
     pub(crate) fn is_in_market(machine: MachineId) -> bool {
         T::Machines::status(machine).is_some_and(|status| status != MachineStatus::Retired)
     }
 
-    /// Forgets where the rewards of a machine go that left the market and has none.
+    /// Removes the reward destination of a machine that left the market and has no rewards.
     fn forget_destination_when_gone(machine: MachineId) {
         if !Self::is_in_market(machine) {
             RewardDestinations::<T>::remove(machine);
@@ -144,7 +144,7 @@ impl<T: Config> OnEpochEnd for Pallet<T> {
             withheld,
             ..
         } = Self::emission_outlook();
-        // Never more than what remains: the pool is a part of it.
+        // The pool is a part of the remaining emission: no underflow.
         RemainingEmission::<T>::put(remaining.saturating_sub(pool));
         TotalWeight::<T>::put(total_weight.saturating_add(PendingWeight::<T>::take()));
         EpochRecords::<T>::mutate(ended, |record| {

@@ -1,36 +1,35 @@
-//! A capped, decaying emission shared among proven machines, and the flywheel's accounts.
+//! Capped, decaying emission shared among proven machines, and the flywheel's accounts of fees and burns.
 //!
-//! At the end of each epoch a fixed part of what is left of the emission becomes the epoch's *pool*, but no
-//! more than [`Config::CapPerWeight`] for each unit of all machines' weight: the first machines of a chain
-//! earn what their hardware is worth, not all that there is. What the cap withholds is left to later epochs.
-//! A machine may take `pool × weight / total weight × uptime`, when anybody asks for its payout and the
-//! epoch's uptime is final. What uptime forfeits is never minted.
+//! At the end of each epoch a fixed part of the remaining emission becomes the epoch's *pool*, but no more
+//! than [`Config::CapPerWeight`] for each unit of all machines' weight: so the first machines of a chain earn
+//! the worth of their hardware, not the whole pool. The amount that the cap withholds stays for later epochs.
+//! A payout, which anybody may call once the epoch's uptime is final, mints `pool × weight / total weight ×
+//! uptime` for a machine. The part that a machine forfeits by being down is never minted.
 //!
 //! ```text
 //! pool = min(remaining / EmissionDivisor, total weight × CapPerWeight), rounded down once; remaining −= pool
 //! ```
 //!
-//! Below the size of the network at which both are the same, a machine earns `weight × CapPerWeight` whatever
-//! joins it; above, all share one pool.
+//! In a network smaller than the size at which both bounds are equal, a machine earns `weight ×
+//! CapPerWeight`, whatever joins it; in a larger one all share one pool.
 //!
 //! Design goals, each held by a test:
 //!
 //! 1. No epoch ever mints more than its pool, nor a machine more than the cap for its weight, and all pools
 //!    together with what remains are what genesis set aside, to the planck.
-//! 2. No loop over machines, ever: the sum of weights is kept as they change, an epoch's end is O(1), and
-//!    a payout costs what the epochs that it pays cost.
-//! 3. Nobody gains by coming late or leaving early: more weight counts from the next epoch on, less weight
-//!    at once and for the whole of the current epoch.
-//! 4. Rewards outlive the machine: what was earned stays payable, to the same owner, until it falls out of
-//!    history.
+//! 2. No loop over machines: the sum of weights is updated as they change, an epoch's end is O(1), and the
+//!    work of a payout is proportional to the epochs that it pays.
+//! 3. Nobody gains by coming late or leaving early: a higher weight applies from the next epoch on, a lower
+//!    one at once and to the whole current epoch.
+//! 4. Rewards outlive the machine: they stay payable, to the same owner, until they fall out of history.
 //!
 //! | weight goes | in the current epoch | from the next epoch on |
 //! |---|---|---|
 //! | up | the old one | the new one |
 //! | down | the new one | the new one |
 //!
-//! A machine's weight is kept as at most [`MAX_WEIGHT_SEGMENTS`] steps since its last payout. One more step
-//! makes one of the two oldest, with the smaller of their weights: machines whose weight changes often
+//! The chain stores a machine's weight as at most [`MAX_WEIGHT_SEGMENTS`] steps since its last payout. One
+//! more step merges the two oldest, with the smaller of their weights: a machine whose weight changes often
 //! should be paid out before that.
 
 #![cfg_attr(not(feature = "std"), no_std)]
@@ -90,45 +89,46 @@ pub mod pallet {
     pub trait Config:
         polkadot_sdk::frame_system::Config<RuntimeEvent: From<Event<Self>>, AccountId: From<[u8; 32]>>
     {
-        /// The token that rewards are minted in.
+        /// Currency of rewards.
         type Currency: Inspect<Self::AccountId, Balance = Balance> + Mutate<Self::AccountId>;
 
-        /// Tells who owns a machine and whether it is still in the market.
+        /// Registry of machines: owners and statuses.
         type Machines: MachineInspect<Self::AccountId>;
 
-        /// Takes the rewards that are to be bonded.
+        /// Bonds that take rewards which are to be bonded.
         type BondRewards: BondRewards;
 
-        /// Tells how much of an epoch a machine was up, and which epochs that is final of. Only those are paid.
+        /// Uptimes of machines. Payouts pay only epochs whose uptime is final.
         type Uptime: EpochUptime;
 
-        /// Tells the current epoch.
+        /// Clock of epochs.
         type Clock: ActiveClock;
 
-        /// The part of the remaining emission that one epoch releases: one in so many.
+        /// Divisor of the remaining emission: one epoch releases one part in this number.
         ///
-        /// Sets the speed of the decay together with the length of epochs; must not be zero. A change counts
+        /// Sets the speed of the decay together with the length of epochs; must not be zero. A change applies
         /// from the next epoch's end on and never raises the cap.
         #[pallet::constant]
         type EmissionDivisor: Get<u128>;
 
-        /// Plancks that an epoch releases at most for each unit of weight; not zero.
+        /// Maximum plancks that an epoch releases for each unit of weight; not zero.
         ///
-        /// Bounds what a machine earns by its own weight. Too high, a small network shares all there is; what
-        /// a machine can earn between two audits must stay below what the first missed one costs it. Too low,
-        /// the emission takes longer than its decay says. A change counts from the end of the current epoch
-        /// on.
+        /// Bounds the earnings of a machine by its own weight. Too high: a small network shares the whole
+        /// pool. The earnings of a machine between two audits must stay below the slash for its first missed
+        /// one. Too low: the emission takes longer than its decay says. A change applies from the end of the
+        /// current epoch on.
         #[pallet::constant]
         type CapPerWeight: Get<Balance>;
 
-        /// Ended epochs whose accounts are kept. Rewards that nobody asked for in this time are never minted.
+        /// Number of ended epochs whose accounts are kept. Rewards without a payout in this time are never
+        /// minted.
         ///
         /// At least [`Config::MaxEpochsPerPayout`]. Lowered on a running chain, the accounts of the epochs
         /// between the old and the new bound stay in storage until a migration removes them.
         #[pallet::constant]
         type HistoryEpochs: Get<EpochIndex>;
 
-        /// Most epochs that one payout pays; bounds the weight of the call. At least one.
+        /// Maximum number of epochs that one payout pays; bounds the weight of the call. At least one.
         #[pallet::constant]
         type MaxEpochsPerPayout: Get<u32>;
 
@@ -144,25 +144,25 @@ pub mod pallet {
     #[pallet::storage]
     pub type RemainingEmission<T> = StorageValue<_, Balance, ValueQuery>;
 
-    /// Sum of what all machines weigh in the current epoch.
+    /// Sum of all machines' weights in the current epoch.
     #[pallet::storage]
     pub type TotalWeight<T> = StorageValue<_, u128, ValueQuery>;
 
-    /// What the next epoch adds to the total weight.
+    /// Weight that the next epoch adds to the total.
     #[pallet::storage]
     pub type PendingWeight<T> = StorageValue<_, u128, ValueQuery>;
 
-    /// Weights of the machines that have any, or that have unpaid epochs in which they had.
+    /// Weights of machines that have one, or have unpaid epochs in which they had one.
     #[pallet::storage]
     pub type MachineWeights<T: Config> =
         StorageMap<_, Twox64Concat, MachineId, MachineWeightRecord<T::AccountId>>;
 
-    /// Where the rewards of a machine go, if not to its provider.
+    /// Reward destinations of machines, other than their providers.
     #[pallet::storage]
     pub type RewardDestinations<T: Config> =
         StorageMap<_, Twox64Concat, MachineId, RewardDestination<T::AccountId>, ValueQuery>;
 
-    /// What genesis decides: how much will ever be emitted.
+    /// Genesis state: the plancks that will ever be emitted.
     #[pallet::genesis_config]
     pub struct GenesisConfig<T: Config> {
         /// Plancks that all epochs together may mint.
@@ -191,7 +191,7 @@ pub mod pallet {
     #[pallet::event]
     #[pallet::generate_deposit(pub(crate) fn deposit_event)]
     pub enum Event<T: Config> {
-        /// An epoch ended and its pool is there to be shared.
+        /// An epoch ended and its pool can be paid out.
         EpochClosed {
             /// The epoch that ended.
             epoch: EpochIndex,
@@ -199,47 +199,47 @@ pub mod pallet {
             pool: Balance,
             /// Sum of the weights that share it.
             total_weight: u128,
-            /// Plancks that the cap kept for later epochs.
+            /// Plancks that the cap withheld for later epochs.
             withheld: Balance,
         },
         /// A machine's rewards were minted.
         RewardPaid {
             /// The machine that earned them.
             machine: MachineId,
-            /// First epoch that they are for.
+            /// First epoch that was paid.
             first_epoch: EpochIndex,
-            /// Last epoch that they are for.
+            /// Last epoch that was paid.
             last_epoch: EpochIndex,
-            /// Plancks minted; zero where the machine had no weight or was never up.
+            /// Plancks minted; zero if the machine had no weight or was never up.
             amount: Balance,
-            /// The account that has them.
+            /// The account that received them.
             destination: T::AccountId,
-            /// Whether they were put into the machine's bond. Where they should have been and the bond took
-            /// nothing, they are in the provider's free balance.
+            /// True if they were added to the machine's bond. If the bond refused them, they are in the
+            /// provider's free balance.
             bonded: bool,
         },
-        /// A provider decided where a machine's rewards go.
+        /// A provider set a machine's reward destination.
         RewardDestinationSet {
             /// The machine.
             machine: MachineId,
-            /// Where its rewards go from now on, unpaid ones included.
+            /// Destination from now on, also of unpaid rewards.
             destination: RewardDestination<T::AccountId>,
         },
     }
 
     #[pallet::error]
     pub enum Error<T> {
-        /// No epoch has a final uptime that the machine was not paid for.
+        /// The machine has no unpaid epoch whose uptime is final.
         NothingToPay,
         /// A payout pays at least one epoch and at most `MaxEpochsPerPayout`.
         BadEpochCount,
-        /// The reward's destination cannot hold it: mostly an account that does not exist yet and would be
-        /// left below the existential deposit. Nothing was paid; pay more epochs at once or change the
+        /// The reward's destination cannot receive it: mostly an account that does not exist yet and would
+        /// stay below the existential deposit. Nothing was paid; pay more epochs at once or change the
         /// destination.
         DestinationCannotReceive,
-        /// There is no such machine, or it left the market with nothing unpaid.
+        /// There is no such machine, or it left the market and has no unpaid rewards.
         NoSuchMachine,
-        /// The machine belongs to somebody else.
+        /// The machine belongs to another provider.
         NotProvider,
     }
 
@@ -266,18 +266,18 @@ pub mod pallet {
 
     #[pallet::call]
     impl<T: Config> Pallet<T> {
-        /// Mints what a machine earned in its oldest unpaid epochs, to its reward destination.
+        /// Mints a machine's rewards of its oldest unpaid epochs, to its reward destination.
         ///
-        /// The machine's average uptime is brought up to date by as many epochs as are paid. Epochs that fell out of
-        /// history are skipped. Where the machine's rewards are bonded
-        /// automatically they go into its bond, whatever its destination.
+        /// Also counts as many epochs in the machine's average uptime as it pays. Epochs that fell out of
+        /// history are skipped. If the machine's rewards are bonded automatically they go into its bond,
+        /// whatever its destination.
         ///
         /// # Origin
         /// Signed, by anybody.
         ///
         /// # Parameters
         /// - `machine`: the machine to pay.
-        /// - `max_epochs`: how many epochs to pay at most, from 1 to [`Config::MaxEpochsPerPayout`].
+        /// - `max_epochs`: maximum number of epochs to pay, from 1 to [`Config::MaxEpochsPerPayout`].
         ///
         /// # Errors
         /// - [`Error::BadEpochCount`]: `max_epochs` is out of its range.
@@ -299,18 +299,18 @@ pub mod pallet {
             Ok(Some(T::WeightInfo::payout(paid_epochs)).into())
         }
 
-        /// Decides where a machine's rewards go, those of unpaid epochs included.
+        /// Sets a machine's reward destination, also for unpaid epochs.
         ///
         /// # Origin
         /// Signed, by the machine's provider.
         ///
         /// # Parameters
         /// - `machine`: the machine.
-        /// - `destination`: where its rewards go from now on.
+        /// - `destination`: the destination of its rewards from now on.
         ///
         /// # Errors
-        /// - [`Error::NoSuchMachine`]: there is no such machine, or it is retired and was paid everything.
-        /// - [`Error::NotProvider`]: the machine belongs to somebody else.
+        /// - [`Error::NoSuchMachine`]: there is no such machine, or it is retired and has no unpaid rewards.
+        /// - [`Error::NotProvider`]: the machine belongs to another provider.
         ///
         /// # Events
         /// - [`Event::RewardDestinationSet`]
@@ -328,12 +328,13 @@ pub mod pallet {
 
     #[pallet::view_functions]
     impl<T: Config> Pallet<T> {
-        /// What a payout of at most `max_epochs` would mint now; `None` when no epoch whose uptime is final is unpaid.
+        /// Returns the result of a payout of at most `max_epochs` now; `None` if no epoch whose uptime is
+        /// final is unpaid.
         pub fn due(machine: MachineId, max_epochs: u32) -> Option<RewardDue> {
             Self::reward_due(machine, max_epochs)
         }
 
-        /// State of the emission, as if the current epoch ended now.
+        /// Returns the state of the emission, as if the current epoch ended now.
         pub fn outlook() -> EmissionOutlook {
             Self::emission_outlook()
         }

@@ -27,7 +27,7 @@ pub(crate) const BOB: AccountId = AccountId::new([2; 32]);
 /// Owns nothing, and does not exist until somebody pays.
 pub(crate) const CHARLIE: AccountId = AccountId::new([3; 32]);
 
-/// What is emitted at most in most tests.
+/// Emission of all epochs in most tests.
 pub(crate) const CAP: Balance = 1_000_000 * ASY;
 /// Each epoch of the mock releases a hundredth of what is left.
 pub(crate) const DIVISOR: u128 = 100;
@@ -94,7 +94,7 @@ parameter_types! {
     pub static ChangedStatus: BTreeMap<MachineId, Option<MachineStatus>> = BTreeMap::new();
     /// Machines that neither Alice nor Bob owns.
     pub static ChangedOwner: BTreeMap<MachineId, AccountId> = BTreeMap::new();
-    /// Whose average uptime was to be brought up to date, and by how many epochs.
+    /// Machines whose average uptime was to be updated, with the numbers of epochs.
     pub static Counted: Vec<(MachineId, u32)> = Vec::new();
 
     /// Uptimes that are not whole.
@@ -103,7 +103,7 @@ parameter_types! {
     pub static OpenEpochs: EpochIndex = 0;
     /// Machines whose rewards are bonded automatically.
     pub static AutoStaked: BTreeSet<MachineId> = BTreeSet::new();
-    /// Whether bonds refuse rewards.
+    /// True if bonds refuse rewards.
     pub static BondsFail: bool = false;
     /// The rewards that were bonded.
     pub static Bonded: Vec<(MachineId, Balance)> = Vec::new();
@@ -175,7 +175,7 @@ impl BondInspect for Bonds {
     fn benchmark_bond(_: MachineId) {}
 }
 
-/// Whether anything that the bond wrote is there.
+/// Returns true if a write of the failed bond is left.
 pub(crate) fn bond_left_traces() -> bool {
     unhashed::exists(BOND_SCRATCH_KEY)
 }
@@ -297,7 +297,7 @@ pub(crate) fn payout(machine: MachineId, max_epochs: u32) -> Result<(), Dispatch
         .map_err(|error| error.error)
 }
 
-/// What all accounts together own.
+/// Total issuance.
 pub(crate) fn issuance() -> Balance {
     <Balances as Inspect<AccountId>>::total_issuance()
 }

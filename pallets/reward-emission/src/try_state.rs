@@ -1,4 +1,4 @@
-//! What must hold between blocks.
+//! Invariants between blocks.
 
 extern crate alloc;
 
@@ -15,7 +15,7 @@ use crate::{
     RewardDestinations, TotalWeight, types::FULL_UPTIME_PPM,
 };
 
-/// What machines may still ask for in an epoch.
+/// Weights of machines that an epoch has not paid yet, and their rewards.
 #[derive(Default)]
 struct Claims {
     weight: u128,
@@ -23,17 +23,17 @@ struct Claims {
 }
 
 impl<T: Config> Pallet<T> {
-    /// Checks that:
+    /// Checks the pallet's invariants:
     ///
-    /// 1. A machine's record says something, in order: its steps rise in epochs, differ from each other,
-    ///    start above zero and reach at most into the next epoch; nothing that is still running was paid.
-    /// 2. The sums over all machines are the sums of the machines: of the current epoch's weights, and of
-    ///    what the next epoch adds.
-    /// 3. Accounts are kept for the current epoch and those in history, and nothing else; the current
-    ///    epoch's has no pool yet.
-    /// 4. An epoch without weight has no pool; none minted more than its pool, or will when everybody is paid
-    ///    for a whole uptime; nor were more fees burned than taken.
-    /// 5. A reward destination belongs to a machine that is in the market or has rewards to come.
+    /// 1. A machine's record has steps, in order: they rise in epochs, differ from each other, start above
+    ///    zero and reach at most into the next epoch; the current epoch is not paid.
+    /// 2. The sums over all machines are the sums of the records: of the current epoch's weights, and of the
+    ///    weights that the next epoch adds.
+    /// 3. Accounts are kept for the current epoch and those in history only; the current epoch has no pool
+    ///    yet.
+    /// 4. An epoch without weight has no pool; none minted more than its pool, or will when all machines are
+    ///    paid for a whole uptime; nor were more fees burned than taken.
+    /// 5. A reward destination belongs to a machine that is in the market or has unpaid rewards.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let current = T::Clock::current_epoch();
         let oldest = Self::oldest_epoch();
@@ -111,7 +111,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Invariant 1.
+    /// Checks invariant 1.
     fn check_record(
         record: &MachineWeightRecord<T::AccountId>,
         current: EpochIndex,

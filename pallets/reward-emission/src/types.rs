@@ -1,4 +1,4 @@
-//! What the pallet keeps: accounts of epochs, and each machine's weight over time.
+//! Accounts of epochs, and each machine's weight over time.
 
 use assay_primitives::{
     clock::EpochIndex,
@@ -11,42 +11,42 @@ use scale_info::TypeInfo;
 
 pub use assay_primitives::emission::{EpochRecord, RewardDestination};
 
-/// Everything that will ever be emitted on a chain whose genesis does not say: one thousand million ASY.
+/// Default of the plancks that will ever be emitted: one thousand million ASY.
 pub const DEFAULT_EMISSION_CAP: Balance = 1_000_000_000 * ASY;
 
-/// Most changes of weight that are remembered of a machine whose epochs were not paid out.
+/// Maximum number of weight segments of a machine since its last payout.
 ///
-/// A change of weight takes two segments at most, and two of them may concern the current and the next
-/// epoch; so with at least four, making room only ever touches epochs that have ended.
+/// A change of weight adds two segments at most, and two of them may be those of the current and the next
+/// epoch. So with at least four, merging changes only epochs that have ended.
 pub const MAX_WEIGHT_SEGMENTS: u32 = 8;
 
-/// A whole uptime, in parts per million.
+/// Uptime of a whole epoch, in parts per million.
 pub(crate) const FULL_UPTIME_PPM: u32 = 1_000_000;
 
-/// A machine's weight from one epoch on, until the next segment begins.
+/// Weight of a machine from one epoch on, until the next segment begins.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
 pub struct WeightSegment {
-    /// First epoch that has this weight.
+    /// First epoch with this weight.
     pub from_epoch: EpochIndex,
-    /// The weight.
+    /// Weight.
     pub weight: RewardWeight,
 }
 
-/// What a machine weighs in the epochs that it was not paid for yet, and from now on.
+/// Weight of a machine in its unpaid epochs, and from now on.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct MachineWeightRecord<AccountId> {
-    /// The account that owns the machine; kept here because rewards stay payable when the machine is gone.
+    /// Account that owns the machine; kept here because rewards stay payable after the machine is removed.
     pub provider: AccountId,
-    /// The weight as steps, in order of epochs, each different from the one before it. Before the first
+    /// Steps of the weight, in the order of epochs, each different from the one before it. Before the first
     /// step the weight is zero.
     pub segments: BoundedVec<WeightSegment, ConstU32<MAX_WEIGHT_SEGMENTS>>,
-    /// The first epoch that was not paid.
+    /// First epoch that is not paid.
     pub next_unpaid_epoch: EpochIndex,
 }
 
-/// How a new weight changed what a machine counts.
+/// Effect of a new weight on a machine's current and next weight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct WeightChange {
     /// Weight in the current epoch, before the change.
@@ -60,7 +60,8 @@ pub(crate) struct WeightChange {
 }
 
 impl<AccountId> MachineWeightRecord<AccountId> {
-    /// A machine that has no weight yet and can get its first one in the epoch after `current`.
+    /// Returns the record of a machine without weight, which can get its first one in the epoch after
+    /// `current`.
     pub(crate) fn new(provider: AccountId, current: EpochIndex) -> Self {
         Self {
             provider,
@@ -69,10 +70,9 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         }
     }
 
-    /// The machine's weight in an epoch.
+    /// Returns the machine's weight in an epoch.
     ///
-    /// Right for the epochs that are not paid yet, the current one and those that come; what was paid is
-    /// forgotten.
+    /// Correct for unpaid epochs, the current one and later ones; weights of paid epochs are forgotten.
     pub fn weight_at(&self, epoch: EpochIndex) -> RewardWeight {
         self.segments
             .iter()
@@ -81,13 +81,13 @@ impl<AccountId> MachineWeightRecord<AccountId> {
             .map_or(0, |segment| segment.weight)
     }
 
-    /// First epoch with a weight that the machine was not paid for; `None` where there is none.
+    /// Returns the first unpaid epoch with a weight; `None` if there is none.
     pub(crate) fn first_unpaid_epoch(&self) -> Option<EpochIndex> {
         let first_weighed = self.segments.first()?.from_epoch;
         Some(self.next_unpaid_epoch.max(first_weighed))
     }
 
-    /// Sets the weight from the epoch after `current` on; a decrease counts for `current` too.
+    /// Sets the weight from the epoch after `current` on; a decrease applies to `current` too.
     pub(crate) fn set(&mut self, current: EpochIndex, weight: RewardWeight) -> WeightChange {
         let next = current.saturating_add(1);
         let current_before = self.weight_at(current);
@@ -115,7 +115,7 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         change
     }
 
-    /// Forgets what the machine weighed before `epoch`.
+    /// Forgets the weights before `epoch`.
     pub(crate) fn forget_before(&mut self, epoch: EpochIndex) {
         while self
             .segments
@@ -127,12 +127,13 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         self.drop_leading_zero();
     }
 
-    /// Whether there is nothing left to pay and nothing to come.
+    /// Returns true if the record has no weight left, neither unpaid nor future.
     pub(crate) fn is_spent(&self) -> bool {
         self.segments.is_empty()
     }
 
-    /// Appends a step of the weight, if it is one, making room first where there is none.
+    /// Appends a step if the weight differs from the last one; merges the oldest steps first if the list is
+    /// full.
     fn push(&mut self, segment: WeightSegment) {
         let last_weight = self.segments.last().map_or(0, |last| last.weight);
         if last_weight == segment.weight {
@@ -145,8 +146,8 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         debug_assert!(pushed.is_ok(), "room was made");
     }
 
-    /// Makes one segment of the two oldest, with the smaller of their weights: an estimate that can only
-    /// cost the machine that did not ask for its payout, and never makes an epoch mint more than its pool.
+    /// Merges the two oldest segments, with the smaller of their weights: an estimate that can only reduce
+    /// the rewards of a machine that was not paid in time, and never makes an epoch mint more than its pool.
     fn merge_oldest(&mut self) {
         if self.segments.len() < 2 {
             return;
@@ -162,7 +163,7 @@ impl<AccountId> MachineWeightRecord<AccountId> {
         self.drop_leading_zero();
     }
 
-    /// Drops a first segment that says what the absence of segments says.
+    /// Drops first segments of zero weight: without them the weight is zero too.
     fn drop_leading_zero(&mut self) {
         while self.segments.first().is_some_and(|first| first.weight == 0) {
             self.segments.remove(0);
@@ -170,7 +171,8 @@ impl<AccountId> MachineWeightRecord<AccountId> {
     }
 }
 
-/// The account of an Ethereum-style address: its 20 bytes, filled up with `0xEE`, as `pallet-revive` maps it.
+/// Returns the account of an Ethereum-style address: its 20 bytes, padded with `0xEE`, as `pallet-revive`
+/// maps it.
 pub fn ethereum_account(address: [u8; 20]) -> [u8; 32] {
     let mut account = [0xEE; 32];
     account[..20].copy_from_slice(&address);
@@ -182,17 +184,17 @@ pub fn ethereum_account(address: [u8; 20]) -> [u8; 32] {
 pub struct EmissionOutlook {
     /// Plancks that no epoch has released yet.
     pub remaining: Balance,
-    /// Sum of what all machines weigh in the current epoch.
+    /// Sum of all machines' weights in the current epoch.
     pub total_weight: u128,
-    /// Plancks that an epoch releases at most for each unit of weight.
+    /// Maximum plancks that an epoch releases for each unit of weight.
     pub cap_per_weight: Balance,
     /// Plancks that the epoch's machines would share.
     pub pool: Balance,
-    /// Plancks that the cap would keep for later epochs.
+    /// Plancks that the cap would withhold for later epochs.
     pub withheld: Balance,
 }
 
-/// What a payout would mint now.
+/// Result of a payout now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, TypeInfo)]
 pub struct RewardDue {
     /// First epoch that it pays.

@@ -1,4 +1,4 @@
-//! The call `set_reward_destination`, and where rewards go.
+//! The call `set_reward_destination`, and the destinations of rewards.
 
 use assay_primitives::money::{ASY, Balance};
 use polkadot_sdk::{

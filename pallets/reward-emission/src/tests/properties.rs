@@ -1,4 +1,5 @@
-//! Random histories of weights, epochs and payouts, against a model that keeps everything and rounds nothing away.
+//! Random histories of weights, epochs and payouts, against a model that keeps everything and rounds nothing
+//! away.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::{EpochRecords, Error, Event, MAX_WEIGHT_SEGMENTS, RemainingEmission};
 
 const MACHINES: MachineId = 5;
 
-/// What can happen.
+/// Step of a history.
 #[derive(Clone, Debug)]
 enum Step {
     SetWeight(MachineId, RewardWeight),
@@ -49,7 +50,7 @@ struct ModelMachine {
     current: RewardWeight,
     /// Weight from the next epoch on.
     next: RewardWeight,
-    /// Whether the pallet may have merged segments, and so may pay less than the model.
+    /// True if the pallet may have merged segments, and so may pay less than the model.
     merged: bool,
 }
 
@@ -152,7 +153,8 @@ fn apply(model: &mut Model, step: Step) {
     assert_eq!(sums().0 + sums().1, model.next_total_weight());
 }
 
-/// Pays a machine and compares with the model: exactly, or, where segments may have been merged, as an upper bound.
+/// Pays a machine and compares with the model: exactly, or, where segments may have been merged, as an upper
+/// bound.
 fn pay(model: &mut Model, machine: MachineId, max_epochs: u32) {
     let before = issuance();
     let due = RewardEmission::due(machine, max_epochs);
@@ -194,8 +196,8 @@ fn pay(model: &mut Model, machine: MachineId, max_epochs: u32) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever happens: every epoch mints at most its pool, every planck minted is in an epoch's accounts, machines
-    /// get their exact share, and pools and remainder sum up to the cap.
+    /// Whatever happens: every epoch mints at most its pool, every planck minted is in an epoch's accounts,
+    /// machines get their exact share, and pools and remainder sum up to the cap.
     #[test]
     fn emission_is_exact_and_capped(steps in prop::collection::vec(step(), 1..120)) {
         ExtBuilder::default().build_and_execute(|| {
@@ -223,8 +225,8 @@ proptest! {
         });
     }
 
-    /// Machines that change their weight every epoch and are paid late: their oldest steps are merged, which may
-    /// cost them, and never the pool.
+    /// Machines that change their weight every epoch and are paid late: their oldest steps are merged, which
+    /// may cost them, and never the pool.
     #[test]
     fn merged_steps_never_mint_too_much(
         weights in prop::collection::vec(prop::collection::vec(0..100u64, 3), 10..30),

@@ -1,4 +1,4 @@
-//! How a machine's weight comes to count.
+//! Changes of a machine's weight.
 
 use assay_primitives::machine::MachineStatus;
 use polkadot_sdk::frame_support::assert_ok;
