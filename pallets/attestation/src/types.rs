@@ -28,7 +28,6 @@ use polkadot_sdk::{
     sp_io::hashing::blake2_256,
 };
 use scale_info::TypeInfo;
-use serde::{Deserialize, Serialize};
 
 pub use assay_primitives::attestation::{DeviceHash, EXPIRY_SLOT_S, EvidenceId, Vendor};
 

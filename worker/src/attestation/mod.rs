@@ -450,7 +450,7 @@ impl<C: AttestationChain> Attestor<C> {
             .ok_or(AttemptError::NotShown)?;
         let now_s = (self.parts.now_s)();
         if let Some(tracked) = self.tracked.get_mut(place) {
-            tracked.device = Some(own.id.device);
+            tracked.device = Some(own.id.device.0);
             tracked.observe(&recorded, now_s);
         }
         self.parts.metrics.attestations.inc();

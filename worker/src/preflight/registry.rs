@@ -8,7 +8,7 @@ use hyper::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::attestation::{AddressPolicy, Answer, FetchError, HttpFetch};
+use crate::attestation::{AddressPolicy, FetchError, HttpFetch, HttpResponse};
 
 /// Maximum length of an image's manifest or configuration, in bytes. Registries accept manifests of up to 4
 /// MiB.
@@ -277,7 +277,7 @@ impl Repository<'_> {
 
     /// Returns the response of a URL after following redirects. Every redirect must lead to an allowed
     /// address, and the token is sent to the registry only.
-    async fn follow(&self, url: &str) -> Result<Answer, RegistryError> {
+    async fn follow(&self, url: &str) -> Result<HttpResponse, RegistryError> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let mut headers: Vec<(HeaderName, String)> = vec![(header::ACCEPT, MANIFEST_KINDS.to_owned())];
@@ -320,7 +320,7 @@ impl Registry {
 }
 
 /// Returns the target of a redirect; `None` from HTTPS to HTTP.
-fn redirected(from: &str, answer: &Answer) -> Option<String> {
+fn redirected(from: &str, answer: &HttpResponse) -> Option<String> {
     let location = answer.headers.get(header::LOCATION)?.to_str().ok()?;
     let from: Uri = from.parse().ok()?;
     if location.starts_with('/') {
@@ -338,7 +338,7 @@ fn redirected(from: &str, answer: &Answer) -> Option<String> {
 }
 
 /// Returns the URL of the token service in a refusal: `Bearer realm="…",service="…",scope="…"`.
-fn token_url(answer: &Answer) -> Option<String> {
+fn token_url(answer: &HttpResponse) -> Option<String> {
     let challenge = answer.headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
     let fields = challenge.strip_prefix("Bearer ")?;
     let field = |name: &str| {
@@ -365,8 +365,8 @@ mod tests {
         format!("{name}@sha256:{}", "ab".repeat(32)).parse().unwrap()
     }
 
-    fn answer(name: HeaderName, value: &str) -> Answer {
-        Answer {
+    fn answer(name: HeaderName, value: &str) -> HttpResponse {
+        HttpResponse {
             code: StatusCode::UNAUTHORIZED,
             headers: [(name, value.parse().unwrap())].into_iter().collect(),
             body: Vec::new(),

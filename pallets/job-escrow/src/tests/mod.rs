@@ -15,3 +15,4 @@ mod request;
 mod results;
 mod running;
 mod settling;
+mod storage_use;

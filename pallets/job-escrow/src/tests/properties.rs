@@ -19,7 +19,7 @@ use polkadot_sdk::{
     sp_runtime::{DispatchResult, Permill},
 };
 
-use super::dice::Dice;
+use super::{dice::Dice, storage_use::Metered};
 use crate::{
     AssignmentState, Assignments, AuctionTerms, DeclineReason, Diversion, Error, Event, JobId, JobKind,
     JobOrder, Jobs, Manifest, ManifestRef, Outcome, Verification, mock::*,
@@ -383,7 +383,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
                     .filter(|_| dice.one_in(2))
                     .collect(),
             };
-            let _ = JobEscrow::deploy(signed(consumer), order, chosen(&machines));
+            let _ = Metered::deploy(signed(consumer), order, chosen(&machines));
         }
         3..=5 => {
             let order = random_order(dice, model);
@@ -398,7 +398,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
                 Some(_) => 3,
                 None => 1 + dice.below(3) as u8,
             };
-            let _ = JobEscrow::request(signed(consumer), order, nodes, auction);
+            let _ = Metered::request(signed(consumer), order, nodes, auction);
         }
         6..=10 => {
             let longest = dice.pick(&[10_000, 20 * MINUTE_MS, 3 * MILLIS_PER_HOUR]).unwrap();
@@ -409,13 +409,13 @@ fn act(dice: &mut Dice, model: &mut Model) {
         12..=14 => {
             let (machine, ..) = dice.pick(&ALL).unwrap();
             if let Some(job) = job {
-                let _ = JobEscrow::accept_request(signed(worker_of(machine)), job, machine);
+                let _ = Metered::accept_request(signed(worker_of(machine)), job, machine);
             }
         }
         15..=18 => {
             for (job, machine) in parts() {
                 if dice.one_in(2) {
-                    let _ = JobEscrow::start(signed(worker_of(machine)), job);
+                    let _ = Metered::start(signed(worker_of(machine)), job);
                 }
             }
         }
@@ -425,7 +425,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
                     0 => DeclineReason::CannotRun,
                     _ => DeclineReason::NotDelivered,
                 };
-                let _ = JobEscrow::decline(signed(worker_of(machine)), job, machine, reason);
+                let _ = Metered::decline(signed(worker_of(machine)), job, machine, reason);
             }
         }
         20..=22 => {
@@ -436,47 +436,47 @@ fn act(dice: &mut Dice, model: &mut Model) {
         23 => {
             if let Some(job) = job {
                 let caller = dice.pick(&[STRANGER, PROVIDER, CONSUMER]).unwrap();
-                let _ = JobEscrow::resolve(signed(caller), job);
-                let _ = JobEscrow::expire_request(signed(caller), job);
+                let _ = Metered::resolve(signed(caller), job);
+                let _ = Metered::expire_request(signed(caller), job);
             }
         }
         24 => {
             if let Some((job, machine)) = part {
                 let consumer = signed(job_record(job).consumer);
                 let _ = match dice.below(2) {
-                    0 => JobEscrow::accept(consumer, job, machine),
-                    _ => JobEscrow::reject(consumer, job, machine),
+                    0 => Metered::accept(consumer, job, machine),
+                    _ => Metered::reject(consumer, job, machine),
                 };
             }
         }
         25 => {
             if let Some(job) = job {
-                let _ = JobEscrow::close(signed(job_record(job).consumer), job);
+                let _ = Metered::close(signed(job_record(job).consumer), job);
             }
         }
         26..=27 => {
             if let Some((job, machine)) = part {
                 let caller = dice.pick(&[STRANGER, PROVIDER, CONSUMER, WORKER]).unwrap();
-                let _ = JobEscrow::settle(signed(caller), job, machine);
+                let _ = Metered::settle(signed(caller), job, machine);
             }
         }
         28 => {
             if let Some((job, machine)) = part {
                 let caller = dice.pick(&[STRANGER, PROVIDER, CONSUMER, WORKER]).unwrap();
-                let _ = JobEscrow::expire(signed(caller), job, machine);
+                let _ = Metered::expire(signed(caller), job, machine);
             }
         }
         29 => {
             if let Some((job, machine)) = part
                 && dice.one_in(3)
             {
-                let _ = JobEscrow::abandon(signed(worker_of(machine)), job, machine);
+                let _ = Metered::abandon(signed(worker_of(machine)), job, machine);
             }
         }
         30 => {
             if let Some(job) = job {
                 let additional_ms = dice.below(3 * MILLIS_PER_HOUR);
-                let _ = JobEscrow::top_up(signed(job_record(job).consumer), job, additional_ms);
+                let _ = Metered::top_up(signed(job_record(job).consumer), job, additional_ms);
             }
         }
         31 => {
@@ -503,7 +503,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
         33..=36 => {
             for (_, machine) in parts().into_iter().filter(|(of, _)| Some(*of) == job) {
                 let job = job.expect("it has a part");
-                let _ = JobEscrow::start(signed(worker_of(machine)), job);
+                let _ = Metered::start(signed(worker_of(machine)), job);
                 give_result(dice, model, job, machine);
                 give_result(dice, model, job, machine);
             }
@@ -511,9 +511,9 @@ fn act(dice: &mut Dice, model: &mut Model) {
         37..=38 => change_evidence(dice),
         39 => {
             if let Some((job, machine)) = part {
-                let _ = JobEscrow::report_workload_ended(signed(worker_of(machine)), job);
+                let _ = Metered::report_workload_ended(signed(worker_of(machine)), job);
                 if dice.one_in(2) {
-                    let _ = JobEscrow::reject(signed(job_record(job).consumer), job, machine);
+                    let _ = Metered::reject(signed(job_record(job).consumer), job, machine);
                 }
             }
         }
@@ -522,7 +522,7 @@ fn act(dice: &mut Dice, model: &mut Model) {
             advance(dice.below(START_WINDOW_MS));
             if let Some((job, machine)) = part {
                 let worker = signed(worker_of(machine));
-                let _ = JobEscrow::decline(worker, job, machine, DeclineReason::CannotRun);
+                let _ = Metered::decline(worker, job, machine, DeclineReason::CannotRun);
             }
         }
         // A vote that nothing but one replica's result disturbs.
@@ -540,16 +540,16 @@ fn act(dice: &mut Dice, model: &mut Model) {
                         TRUTH
                     };
                     let worker = signed(worker_of(*machine));
-                    let _ = JobEscrow::start(worker.clone(), job);
+                    let _ = Metered::start(worker.clone(), job);
                     let commitment = JobEscrow::commitment_to(job, *machine, result, [7; 32]);
-                    if JobEscrow::commit_result(worker, job, commitment).is_ok() {
+                    if Metered::commit_result(worker, job, commitment).is_ok() {
                         model.committed.insert((job, *machine), result);
                     }
                 }
                 for (_, machine) in replicas {
                     if let Some(result) = model.committed.get(&(job, machine)) {
                         let worker = signed(worker_of(machine));
-                        let _ = JobEscrow::reveal_result(worker, job, *result, [7; 32]);
+                        let _ = Metered::reveal_result(worker, job, *result, [7; 32]);
                     }
                 }
             }
@@ -593,7 +593,7 @@ fn vouch(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineId, sta
         manifest_hash: job_record(job).manifest.hash().0,
         ..statement(job, machine, TRUTH)
     };
-    let given = JobEscrow::submit_attested_result(signed(worker), job, TRUTH, sign(signer, statement));
+    let given = Metered::submit_attested_result(signed(worker), job, TRUTH, sign(signer, statement));
 
     let now_ms = NowMs::get();
     let is_attested = EvidenceKept::get().iter().any(|evidence| {
@@ -627,15 +627,15 @@ fn give_result(dice: &mut Dice, model: &mut Model, job: JobId, machine: MachineI
                 TRUTH
             };
             let commitment = JobEscrow::commitment_to(job, machine, result, [7; 32]);
-            if JobEscrow::commit_result(worker.clone(), job, commitment).is_ok() {
+            if Metered::commit_result(worker.clone(), job, commitment).is_ok() {
                 model.committed.insert((job, machine), result);
             } else {
-                let _ = JobEscrow::submit_result(worker, job, result);
+                let _ = Metered::submit_result(worker, job, result);
             }
         }
         (AssignmentState::Committed { .. }, _) if !dice.one_in(6) => {
             let result = model.committed[&(job, machine)];
-            let _ = JobEscrow::reveal_result(worker, job, result, [7; 32]);
+            let _ = Metered::reveal_result(worker, job, result, [7; 32]);
         }
         _ => {}
     }
@@ -669,12 +669,12 @@ fn close_all_as(caller: AccountId) {
         }
         advance(2 * MILLIS_PER_HOUR);
         for job in open_jobs() {
-            let _ = JobEscrow::expire_request(signed(caller), job);
-            let _ = JobEscrow::resolve(signed(caller), job);
+            let _ = Metered::expire_request(signed(caller), job);
+            let _ = Metered::resolve(signed(caller), job);
         }
         for (job, machine) in parts() {
-            let _ = JobEscrow::expire(signed(caller), job, machine);
-            let _ = JobEscrow::settle(signed(caller), job, machine);
+            let _ = Metered::expire(signed(caller), job, machine);
+            let _ = Metered::settle(signed(caller), job, machine);
         }
     }
 }
