@@ -177,7 +177,7 @@ mod tests {
             table(rows.into_iter()).expect("a string takes every line"),
             "                                               before                      after                   change\n\
              provider (Bob)                        10.000000000000            12.500000000000          +2.500000000000\n\
-             total issuance                   1000000.000000000000       999999.000000000000          -1.000000000000\n"
+             total issuance                   1000000.000000000000        999999.000000000000          -1.000000000000\n"
         );
     }
 }
