@@ -6,7 +6,6 @@ mod attackers;
 mod attested;
 mod closing;
 mod deploy;
-mod dice;
 mod money;
 mod open_orders;
 mod properties;
