@@ -21,7 +21,7 @@ use polkadot_sdk::{
 
 use crate::*;
 
-/// What each epoch of the benchmarks shares.
+/// Pool of each epoch of the benchmarks.
 const POOL: Balance = 1_000 * ASY;
 
 /// Weight that the machine of the benchmarks starts with; it grows by one in each segment.

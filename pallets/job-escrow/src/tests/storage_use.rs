@@ -1,11 +1,13 @@
 //! Storage that calls use, held against what their weights declare.
 //!
-//! `weights.rs` lists for each benchmark the items that it read and wrote, and how many keys of each at most. A benchmark
-//! that does not take a call's dearest path lists too few. So [`Metered`] runs a call, counts the keys of each item that it
-//! read and wrote, and fails where they are more than the call's benchmarks list together.
+//! `weights.rs` lists for each benchmark the items that it read and wrote, and how many keys of each at most.
+//! A benchmark that does not take a call's dearest path lists too few. So [`Metered`] runs a call, counts the
+//! keys of each item that it read and wrote, and fails where they are more than the call's benchmarks list
+//! together.
 //!
-//! Only items of pallets that are the same here as in the runtime can be compared: those of the escrow, the balances and
-//! the preimages. What the registry, the clock and the uptime source cost is measured with the real ones alone.
+//! Only items of pallets that are the same here as in the runtime can be compared: those of the escrow, the
+//! balances and the preimages. What the registry, the clock and the uptime source cost is measured with the
+//! real ones alone.
 
 use std::{
     any::{Any, TypeId},
@@ -33,7 +35,8 @@ use crate::{
 /// Keys of one item: read, written.
 type Keys = (u32, u32);
 
-/// Items that are compared, as `weights.rs` names them, with the pallet and the item that their prefix is made of.
+/// Items that are compared, as `weights.rs` names them, with the pallet and the item that their prefix is
+/// made of.
 const ITEMS: [(&str, &str); 12] = [
     ("JobEscrow", "Jobs"),
     ("JobEscrow", "Requests"),
@@ -326,9 +329,9 @@ fn comments_of_weights_are_read() {
             fn look() -> Weight;
         }
         impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
-            /// Storage: `System::Account` (r:64 w:3)
-            /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`)
-            /// Storage: `JobEscrow::Jobs` (r:0 w:1)
+            /// Storage: `System::Account` (r:64 w:3) Proof: `System::Account` (`max_values`: None,
+            /// `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`) Storage: `JobEscrow::Jobs` (r:0
+            /// w:1)
             fn pay(n: u32, ) -> Weight {
             /// Storage: `JobEscrow::Jobs` (r:1 w:0)
             fn look() -> Weight {";
