@@ -1,12 +1,12 @@
 //! Connection of the commands to the chain, and their signer.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use assay_client::{ChainClient, Included, Keypair, calls::Call, keys};
 use clap::Args;
 
-use crate::output::GLOBAL;
+use crate::{duration::parse_duration, output::GLOBAL};
 
 /// Address of the chain, and the signer.
 #[derive(Debug, Args)]
@@ -23,6 +23,17 @@ pub(crate) struct Connection {
     /// list
     #[arg(long, global = true, value_name = "URI", help_heading = GLOBAL)]
     key_uri: Option<String>,
+
+    /// Longest wait until a transaction is final, such as 90s or 10m; it may still be included afterwards
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        default_value = "3m",
+        value_parser = parse_duration,
+        help_heading = GLOBAL
+    )]
+    finality_timeout: Duration,
 }
 
 impl Connection {
@@ -50,9 +61,19 @@ impl Connection {
         let signer = self.signer()?;
         let client = self.client().await?;
         let name = format!("{}.{}", call.pallet(), call.name());
-        client
-            .submit(call, &signer)
+        self.submit_to(&client, call, &signer)
             .await
             .with_context(|| format!("{name} did not go through"))
+    }
+
+    /// Signs and submits a call and waits until it is finalized, for as long as `--finality-timeout` says.
+    pub(crate) async fn submit_to(
+        &self,
+        client: &ChainClient,
+        call: Call,
+        signer: &Keypair,
+    ) -> anyhow::Result<Included> {
+        let mut submitted = client.submit_and_watch(call, signer).await?;
+        Ok(submitted.finalized(self.finality_timeout).await?)
     }
 }

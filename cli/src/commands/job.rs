@@ -306,10 +306,10 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
         Some(_) => order,
         None => calls::batch_all(vec![calls::note_preimage(&bytes), order]),
     };
-    let included = client
-        .submit(call, &signer)
+    let included = connection
+        .submit_to(&client, call, &signer)
         .await
-        .context("the job was not ordered")?;
+        .context("the order did not go through")?;
     output.included(&included)?;
     let job = included.events.iter().find_map(|event| match event {
         AssayEvent::JobEscrow(EscrowEvent::JobOrdered { job, .. }) => Some(*job),
