@@ -113,14 +113,20 @@ where
     (public.0.into(), public)
 }
 
-/// An active machine of [`unproven_machine`].
+/// An active machine, otherwise as [`unproven_machine`] makes it.
 fn active_machine<T: Config>(worker_key: &T::AccountId, slots: u8) -> MachineId
 where
     T::Machines: MachineLease<T::AccountId>,
 {
     let machine = unproven_machine::<T>(worker_key, slots);
+    // Activation proves the machine anew, for ever.
     let proofs = Proofs::<T>::get(machine);
     T::Machines::benchmark_activate(machine);
+    let forever = Proofs::<T>::get(machine)
+        .and_then(|record| record.next_expiry_ms())
+        .unwrap();
+    Expiries::<T>::remove(Pallet::<T>::expiry_epoch(forever), machine);
+    Expiries::<T>::insert(Pallet::<T>::expiry_epoch(OPENED_MS), machine, ());
     Proofs::<T>::set(machine, proofs);
     machine
 }

@@ -324,19 +324,24 @@ mod benchmarks {
         let provider = funded::<T>("provider", 0);
         let parties = [machine::<T>(&provider, funded::<T>("worker", 0))];
         let machine = parties[0].machine;
-        let order = order::<T>(JobKind::Service, e + 2, &parties);
+        let order = order::<T>(JobKind::Service, e + 3, &parties);
         let job = deploy_to::<T>(&consumer, &order, &parties);
         start_all::<T>(job, &parties);
         for epoch in FIRST_EPOCH..FIRST_EPOCH + e {
             T::Uptime::benchmark_watch(machine, epoch);
         }
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e));
+        // The uptime of an epoch is final when the one after it has ended.
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH + e + 1));
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), job, machine);
 
         let part = Assignments::<T>::get(job, machine).unwrap();
         assert!(part.paid > 0 && part.earned > part.paid);
+        let AssignmentState::Running { judged_until_ms, .. } = part.state else {
+            panic!("the service goes on");
+        };
+        assert_eq!(judged_until_ms, epoch_ms::<T>(FIRST_EPOCH + e));
     }
 
     #[benchmark]

@@ -425,7 +425,7 @@ mod benches {
     fn refresh_machine() {
         let (provider, machine) =
             audited_machine::<T>(MachineStatus::Suspended(SuspensionReason::BondTooLow));
-        Pallet::<T>::put_class(CLASS, class_record::<T>(1_979)).unwrap();
+        Pallet::<T>::put_class(CLASS, class_record::<T>(494)).unwrap();
 
         #[extrinsic_call]
         _(RawOrigin::Signed(provider), machine);
@@ -433,7 +433,7 @@ mod benches {
         assert_status::<T>(machine, MachineStatus::Active);
         assert_eq!(
             Machines::<T>::get(machine).map(|record| record.terms.compute_score),
-            Some(1_979)
+            Some(494)
         );
     }
 
