@@ -5,12 +5,14 @@ use assay_primitives::{
     clock::MILLIS_PER_HOUR,
     job::{self, DEFAULT_PROTOCOL_FEE_PPM, JobId},
     machine::MachineId,
+    market,
     money::{Balance, Rounding},
 };
 
 use crate::chain::{FeeEstimator, WorkerCall};
 
-const FULL_PPM: u128 = 1_000_000;
+/// Parts of a whole, wide enough for amounts.
+const FULL_PPM: u128 = market::FULL_PPM as u128;
 
 /// Maximum price in the computation, in plancks: more than all ASY, and small enough that a multiplication by
 /// parts per million does not overflow.

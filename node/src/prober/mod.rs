@@ -111,7 +111,7 @@ where
 }
 
 /// Result of a probe.
-struct Outcome {
+struct ProbeResult {
     epoch: EpochIndex,
     index: usize,
     result: Result<(), ProbeError>,
@@ -187,7 +187,9 @@ where
     }
 
     /// Starts the probe that is due.
-    fn begin_probe(&mut self) -> Option<impl Future<Output = Outcome> + Send + use<Client, Pool, Syncing>> {
+    fn begin_probe(
+        &mut self,
+    ) -> Option<impl Future<Output = ProbeResult> + Send + use<Client, Pool, Syncing>> {
         let watching = self.watch.as_mut()?;
         let PlannedProbe { index, .. } = watching.probes.pop()?;
         let machine = watching.watch.machine(index)?.clone();
@@ -199,11 +201,11 @@ where
             if let Err(error) = &result {
                 log::debug!(target: "availability", "machine {} was not seen: {error}", machine.machine);
             }
-            Outcome { epoch, index, result }
+            ProbeResult { epoch, index, result }
         })
     }
 
-    fn note(&mut self, outcome: Outcome) {
+    fn note(&mut self, outcome: ProbeResult) {
         self.metrics.note_probe(&outcome.result);
         if matches!(outcome.result, Err(ProbeError::NoRoots)) {
             log::warn!(target: "availability", "{}", ProbeError::NoRoots);

@@ -121,11 +121,11 @@ mod optional_hash {
     }
 }
 
-/// Outcome of a task, kept apart from the notes: if these are lost, a result that is committed on chain can
+/// Result of a task, kept apart from the notes: if these are lost, a result that is committed on chain can
 /// still be revealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Outcome {
+struct SavedResult {
     fingerprint: String,
     #[serde(with = "optional_hash")]
     result_hash: Option<[u8; 32]>,
@@ -133,7 +133,7 @@ struct Outcome {
     salt: Option<[u8; 32]>,
 }
 
-impl Outcome {
+impl SavedResult {
     fn of(notes: &JobNotes) -> Option<Self> {
         notes.result_hash.map(|result_hash| Self {
             fingerprint: notes.fingerprint.clone(),
@@ -171,7 +171,7 @@ impl JobStore {
     ///
     /// Lost notes are replaced in the way that harms nobody. The container is found by its labels: a
     /// service's goes on, a task without a result starts again. The submitted result is read from
-    /// [`Outcome`]. A replica's output stays secret, because nothing permits showing it.
+    /// [`SavedResult`]. A replica's output stays secret, because nothing permits showing it.
     pub fn notes(&self, job: u64, fingerprint: &str) -> io::Result<JobNotes> {
         match self.stored_notes(job)? {
             Some(notes) if notes.fingerprint == fingerprint => return Ok(notes),
@@ -214,13 +214,13 @@ impl JobStore {
         })
     }
 
-    fn outcome(&self, job: u64) -> io::Result<Option<Outcome>> {
+    fn outcome(&self, job: u64) -> io::Result<Option<SavedResult>> {
         Ok(self.disk.read_json(&self.folder_of(job).join(OUTCOME))?.whole())
     }
 
     /// Replaces a job's notes.
     pub fn write_notes(&self, job: u64, notes: &JobNotes) -> io::Result<()> {
-        let outcome = Outcome::of(notes);
+        let outcome = SavedResult::of(notes);
         if outcome.is_some() && self.outcome(job)? != outcome {
             self.write(
                 job,
