@@ -25,7 +25,8 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentState, Assignments, AuctionTerms, Call, Config, DeclineReason, JobId, JobKind, JobOrder, Jobs,
-    Manifest, ManifestRef, NextJobId, Pallet, Verification, types::MAX_REPLICAS,
+    Manifest, ManifestRef, NextJobId, Pallet, Refusals, RefusedMachines, Verification,
+    types::{MAX_REFUSALS, MAX_REPLICAS},
 };
 
 /// The epoch in which everything begins.
@@ -186,6 +187,42 @@ fn deploy_to<T: Config>(consumer: &T::AccountId, order: &JobOrder, parties: &[Pa
     job
 }
 
+/// Has the machines take an auctioned order at its highest price. The auction ends at once, and remembers as many
+/// machines that gave a place back as it can: all of that goes with the job.
+fn auction_to<T: Config>(
+    consumer: &T::AccountId,
+    order: &JobOrder,
+    parties: &[Party<T::AccountId>],
+    open_ms: Millis,
+) -> JobId {
+    let job = NextJobId::<T>::get();
+    let terms = AuctionTerms {
+        floor_price_per_slot_hour: order.max_price_per_slot_hour,
+        rise_ms: 1,
+        open_ms,
+    };
+    let nodes = parties.len() as u8;
+    assert_ok!(Pallet::<T>::request(
+        RawOrigin::Signed(consumer.clone()).into(),
+        order.clone(),
+        nodes,
+        terms,
+    ));
+    forget_manifest::<T>(order);
+    for party in parties {
+        assert_ok!(Pallet::<T>::accept_request(
+            RawOrigin::Signed(party.worker.clone()).into(),
+            job,
+            party.machine,
+        ));
+    }
+    let refusals: Vec<MachineId> = (0..MachineId::from(MAX_REFUSALS) - 1)
+        .map(|number| MachineId::MAX - number)
+        .collect();
+    Refusals::<T>::insert(job, RefusedMachines::truncate_from(refusals));
+    job
+}
+
 fn start_all<T: Config>(job: JobId, parties: &[Party<T::AccountId>]) {
     for party in parties {
         assert_ok!(Pallet::<T>::start(
@@ -204,7 +241,7 @@ fn run<T: Config>(
     let consumer = set_up::<T>();
     let parties = machines::<T>(nodes);
     let order = order::<T>(kind, epochs, &parties);
-    let job = deploy_to::<T>(&consumer, &order, &parties);
+    let job = auction_to::<T>(&consumer, &order, &parties, 1);
     start_all::<T>(job, &parties);
     T::Machines::benchmark_audit();
     (consumer, parties, order, job)
@@ -307,7 +344,7 @@ mod benchmarks {
         let consumer = set_up::<T>();
         let parties = machines::<T>(n);
         let order = order::<T>(JobKind::Service, 1, &parties);
-        let job = deploy_to::<T>(&consumer, &order, &parties);
+        let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 
@@ -378,7 +415,7 @@ mod benchmarks {
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
         let order = order::<T>(JobKind::Service, 1, &parties);
-        let job = deploy_to::<T>(&consumer, &order, &parties);
+        let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get() + 1);
         let stranger = funded::<T>("stranger", 0);
@@ -387,6 +424,23 @@ mod benchmarks {
         _(RawOrigin::Signed(stranger), job, parties[0].machine);
 
         assert_closed::<T>(&order, job);
+    }
+
+    #[benchmark]
+    fn expire_reopening() {
+        // While machines may still accept the order: the place is open again.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(1);
+        let order = order::<T>(JobKind::Service, 1, &parties);
+        let job = auction_to::<T>(&consumer, &order, &parties, 2 * T::StartWindowMs::get());
+        T::Machines::benchmark_audit();
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get() + 1);
+        let stranger = funded::<T>("stranger", 0);
+
+        #[extrinsic_call]
+        expire(RawOrigin::Signed(stranger), job, parties[0].machine);
+
+        assert_eq!(Jobs::<T>::get(job).unwrap().open_places, 1);
     }
 
     #[benchmark]
@@ -464,7 +518,7 @@ mod benchmarks {
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
         let order = order::<T>(JobKind::Service, 1, &parties);
-        let job = deploy_to::<T>(&consumer, &order, &parties);
+        let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 
@@ -480,6 +534,26 @@ mod benchmarks {
     }
 
     #[benchmark]
+    fn decline_reopening() {
+        // While machines may still accept the order: the place is open again.
+        let consumer = set_up::<T>();
+        let parties = machines::<T>(1);
+        let order = order::<T>(JobKind::Service, 1, &parties);
+        let job = auction_to::<T>(&consumer, &order, &parties, 1_000);
+        T::Machines::benchmark_audit();
+
+        #[extrinsic_call]
+        decline(
+            RawOrigin::Signed(parties[0].worker.clone()),
+            job,
+            parties[0].machine,
+            DeclineReason::CannotRun,
+        );
+
+        assert_eq!(Jobs::<T>::get(job).unwrap().open_places, 1);
+    }
+
+    #[benchmark]
     fn decline_undelivered() {
         // The same of a sealed manifest, for which a bounty is due besides.
         let consumer = set_up::<T>();
@@ -488,7 +562,7 @@ mod benchmarks {
         order.manifest = Manifest::Sealed {
             hash: H256::repeat_byte(3),
         };
-        let job = deploy_to::<T>(&consumer, &order, &parties);
+        let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
         T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
 

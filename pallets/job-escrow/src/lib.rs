@@ -736,7 +736,7 @@ pub mod pallet {
         /// [`Event::AssignmentEnded`], [`Event::AssignmentClosed`] or [`Event::PlaceReopened`];
         /// [`Event::EscrowReturned`], [`Event::BountyPaid`], [`Event::JobClosed`].
         #[pallet::call_index(6)]
-        #[pallet::weight(T::WeightInfo::expire())]
+        #[pallet::weight(T::WeightInfo::expire().max(T::WeightInfo::expire_reopening()))]
         pub fn expire(origin: OriginFor<T>, job: JobId, machine: MachineId) -> DispatchResult {
             let caller = ensure_signed(origin)?;
             Self::do_expire(&caller, job, machine)
@@ -838,7 +838,7 @@ pub mod pallet {
         /// [`Event::EarningsForfeited`] for reserved time.
         #[pallet::call_index(10)]
         #[pallet::weight(match reason {
-            DeclineReason::CannotRun => T::WeightInfo::decline(),
+            DeclineReason::CannotRun => T::WeightInfo::decline().max(T::WeightInfo::decline_reopening()),
             DeclineReason::NotDelivered => T::WeightInfo::decline_undelivered(),
         })]
         #[pallet::feeless_if(

@@ -30,11 +30,13 @@ pub trait WeightInfo {
     fn settle(e: u32) -> Weight;
     fn settle_last(e: u32) -> Weight;
     fn expire() -> Weight;
+    fn expire_reopening() -> Weight;
     fn abandon() -> Weight;
     fn report_workload_ended() -> Weight;
     fn request() -> Weight;
     fn accept_request(n: u32) -> Weight;
     fn decline() -> Weight;
+    fn decline_reopening() -> Weight;
     fn decline_undelivered() -> Weight;
     fn expire_request() -> Weight;
     fn top_up(n: u32) -> Weight;
@@ -93,10 +95,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `n` is `[1, 64]`.
     fn deploy(n: u32, ) -> Weight {
         // Measured proof size: `1713 + n * (422 ±0)` bytes.
-        // Least time measured: 355_850_000 picoseconds.
-        Weight::from_parts(225_825_278, 8556)
-            // Standard error: 550_607.
-            .saturating_add(Weight::from_parts(78_332_737, 0).saturating_mul(n.into()))
+        // Least time measured: 262_260_000 picoseconds.
+        Weight::from_parts(344_448_672, 8556)
+            // Standard error: 459_302.
+            .saturating_add(Weight::from_parts(47_450_964, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(13_u64))
             .saturating_add(T::DbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(6_u64))
@@ -117,8 +119,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     fn start() -> Weight {
         // Measured proof size: `1269` bytes.
-        // Least time measured: 111_546_000 picoseconds.
-        Weight::from_parts(186_798_000, 3791)
+        // Least time measured: 113_810_000 picoseconds.
+        Weight::from_parts(118_907_000, 3791)
             .saturating_add(T::DbWeight::get().reads(6_u64))
             .saturating_add(T::DbWeight::get().writes(3_u64))
     }
@@ -141,9 +143,9 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn submit_result() -> Weight {
-        // Measured proof size: `1596` bytes.
-        // Least time measured: 74_911_000 picoseconds.
-        Weight::from_parts(80_800_000, 3870)
+        // Measured proof size: `1689` bytes.
+        // Least time measured: 75_452_000 picoseconds.
+        Weight::from_parts(81_271_000, 3870)
             .saturating_add(T::DbWeight::get().reads(8_u64))
             .saturating_add(T::DbWeight::get().writes(5_u64))
     }
@@ -156,9 +158,9 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `Balances::Holds` (r:1 w:1)
     /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     fn accept() -> Weight {
-        // Measured proof size: `829` bytes.
-        // Least time measured: 99_909_000 picoseconds.
-        Weight::from_parts(115_782_000, 3791)
+        // Measured proof size: `922` bytes.
+        // Least time measured: 102_893_000 picoseconds.
+        Weight::from_parts(108_352_000, 3791)
             .saturating_add(T::DbWeight::get().reads(4_u64))
             .saturating_add(T::DbWeight::get().writes(4_u64))
     }
@@ -188,24 +190,28 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:64)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:128)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     /// The range of component `n` is `[1, 64]`.
     fn close(n: u32, ) -> Weight {
-        // Measured proof size: `1527 + n * (651 ±0)` bytes.
-        // Least time measured: 300_697_000 picoseconds.
-        Weight::from_parts(301_879_000, 8799)
-            // Standard error: 1_256_813.
-            .saturating_add(Weight::from_parts(240_184_599, 0).saturating_mul(n.into()))
+        // Measured proof size: `1681 + n * (651 ±0)` bytes.
+        // Least time measured: 313_616_000 picoseconds.
+        Weight::from_parts(318_164_000, 8799)
+            // Standard error: 2_999_876.
+            .saturating_add(Weight::from_parts(172_945_896, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(13_u64))
             .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
-            .saturating_add(T::DbWeight::get().writes(9_u64))
+            .saturating_add(T::DbWeight::get().writes(11_u64))
             .saturating_add(T::DbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
     }
@@ -234,10 +240,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `e` is `[1, 32]`.
     fn settle(e: u32, ) -> Weight {
         // Measured proof size: `4120 + e * (85 ±0)` bytes.
-        // Least time measured: 189_181_000 picoseconds.
-        Weight::from_parts(269_347_745, 11402)
-            // Standard error: 189_820.
-            .saturating_add(Weight::from_parts(18_689_344, 0).saturating_mul(e.into()))
+        // Least time measured: 191_986_000 picoseconds.
+        Weight::from_parts(213_620_022, 11402)
+            // Standard error: 118_415.
+            .saturating_add(Weight::from_parts(12_372_091, 0).saturating_mul(e.into()))
             .saturating_add(T::DbWeight::get().reads(12_u64))
             .saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(e.into())))
             .saturating_add(T::DbWeight::get().writes(8_u64))
@@ -271,22 +277,26 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     /// The range of component `e` is `[1, 32]`.
     fn settle_last(e: u32, ) -> Weight {
-        // Measured proof size: `4600 + e * (85 ±0)` bytes.
-        // Least time measured: 394_007_000 picoseconds.
-        Weight::from_parts(395_094_434, 14005)
-            // Standard error: 107_373.
-            .saturating_add(Weight::from_parts(14_019_933, 0).saturating_mul(e.into()))
+        // Measured proof size: `4693 + e * (85 ±0)` bytes.
+        // Least time measured: 408_218_000 picoseconds.
+        Weight::from_parts(403_480_044, 14005)
+            // Standard error: 63_631.
+            .saturating_add(Weight::from_parts(14_023_041, 0).saturating_mul(e.into()))
             .saturating_add(T::DbWeight::get().reads(16_u64))
             .saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(e.into())))
-            .saturating_add(T::DbWeight::get().writes(13_u64))
+            .saturating_add(T::DbWeight::get().writes(15_u64))
             .saturating_add(Weight::from_parts(0, 5222).saturating_mul(e.into()))
     }
     /// Storage: `JobEscrow::Jobs` (r:1 w:1)
@@ -325,18 +335,61 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn expire() -> Weight {
-        // Measured proof size: `2434` bytes.
-        // Least time measured: 345_024_000 picoseconds.
-        Weight::from_parts(374_698_000, 6196)
+        // Measured proof size: `2527` bytes.
+        // Least time measured: 356_030_000 picoseconds.
+        Weight::from_parts(404_171_000, 6196)
             .saturating_add(T::DbWeight::get().reads(19_u64))
-            .saturating_add(T::DbWeight::get().writes(15_u64))
+            .saturating_add(T::DbWeight::get().writes(17_u64))
+    }
+    /// Storage: `JobEscrow::Jobs` (r:1 w:1)
+    /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(326), added: 2801, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Assignments` (r:1 w:1)
+    /// Proof: `JobEscrow::Assignments` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
+    /// Proof: `ProviderRegistry::WorkerKeys` (`max_values`: None, `max_size`: Some(56), added: 2531, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:1 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
+    /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(405), added: 2880, mode: `MaxEncodedLen`)
+    /// Storage: `Availability::Uptimes` (r:1 w:1)
+    /// Proof: `Availability::Uptimes` (`max_values`: None, `max_size`: Some(28), added: 2503, mode: `MaxEncodedLen`)
+    /// Storage: `Parameters::Parameters` (r:1 w:0)
+    /// Proof: `Parameters::Parameters` (`max_values`: None, `max_size`: Some(47), added: 2522, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
+    /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Exposures` (r:1 w:1)
+    /// Proof: `HardwareChallenge::Exposures` (`max_values`: None, `max_size`: Some(30), added: 2505, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Proofs` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Proofs` (`max_values`: None, `max_size`: Some(598), added: 3073, mode: `MaxEncodedLen`)
+    /// Storage: `RewardEmission::MachineWeights` (r:1 w:1)
+    /// Proof: `RewardEmission::MachineWeights` (`max_values`: None, `max_size`: Some(149), added: 2624, mode: `MaxEncodedLen`)
+    /// Storage: `RewardEmission::TotalWeight` (r:1 w:1)
+    /// Proof: `RewardEmission::TotalWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+    /// Storage: `RewardEmission::PendingWeight` (r:1 w:1)
+    /// Proof: `RewardEmission::PendingWeight` (`max_values`: Some(1), `max_size`: Some(16), added: 511, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
+    /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    fn expire_reopening() -> Weight {
+        // Measured proof size: `2219` bytes.
+        // Least time measured: 154_540_000 picoseconds.
+        Weight::from_parts(220_528_000, 4063)
+            .saturating_add(T::DbWeight::get().reads(15_u64))
+            .saturating_add(T::DbWeight::get().writes(10_u64))
     }
     /// Storage: `JobEscrow::Jobs` (r:1 w:1)
     /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(326), added: 2801, mode: `MaxEncodedLen`)
@@ -366,20 +419,24 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn abandon() -> Weight {
-        // Measured proof size: `2071` bytes.
-        // Least time measured: 260_598_000 picoseconds.
-        Weight::from_parts(290_493_000, 3870)
+        // Measured proof size: `2164` bytes.
+        // Least time measured: 261_860_000 picoseconds.
+        Weight::from_parts(352_194_000, 3870)
             .saturating_add(T::DbWeight::get().reads(14_u64))
-            .saturating_add(T::DbWeight::get().writes(13_u64))
+            .saturating_add(T::DbWeight::get().writes(15_u64))
     }
     /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
     /// Proof: `ProviderRegistry::WorkerKeys` (`max_values`: None, `max_size`: Some(56), added: 2531, mode: `MaxEncodedLen`)
@@ -404,9 +461,9 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn report_workload_ended() -> Weight {
-        // Measured proof size: `1802` bytes.
-        // Least time measured: 147_229_000 picoseconds.
-        Weight::from_parts(158_325_000, 3870)
+        // Measured proof size: `1895` bytes.
+        // Least time measured: 150_764_000 picoseconds.
+        Weight::from_parts(156_673_000, 3870)
             .saturating_add(T::DbWeight::get().reads(10_u64))
             .saturating_add(T::DbWeight::get().writes(8_u64))
     }
@@ -436,8 +493,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     fn request() -> Weight {
         // Measured proof size: `1105` bytes.
-        // Least time measured: 193_848_000 picoseconds.
-        Weight::from_parts(202_822_000, 6034)
+        // Least time measured: 199_397_000 picoseconds.
+        Weight::from_parts(208_200_000, 6034)
             .saturating_add(T::DbWeight::get().reads(10_u64))
             .saturating_add(T::DbWeight::get().writes(7_u64))
     }
@@ -472,10 +529,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `n` is `[0, 15]`.
     fn accept_request(n: u32, ) -> Weight {
         // Measured proof size: `2232 + n * (215 ±0)` bytes.
-        // Least time measured: 125_577_000 picoseconds.
-        Weight::from_parts(130_992_739, 6326)
-            // Standard error: 96_369.
-            .saturating_add(Weight::from_parts(12_418_018, 0).saturating_mul(n.into()))
+        // Least time measured: 125_647_000 picoseconds.
+        Weight::from_parts(131_381_298, 6326)
+            // Standard error: 49_621.
+            .saturating_add(Weight::from_parts(12_253_988, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(13_u64))
             .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(7_u64))
@@ -505,20 +562,53 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn decline() -> Weight {
-        // Measured proof size: `2018` bytes.
-        // Least time measured: 230_723_000 picoseconds.
-        Weight::from_parts(257_403_000, 6196)
+        // Measured proof size: `2111` bytes.
+        // Least time measured: 238_806_000 picoseconds.
+        Weight::from_parts(250_643_000, 6196)
             .saturating_add(T::DbWeight::get().reads(13_u64))
-            .saturating_add(T::DbWeight::get().writes(13_u64))
+            .saturating_add(T::DbWeight::get().writes(15_u64))
+    }
+    /// Storage: `JobEscrow::Jobs` (r:1 w:1)
+    /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(326), added: 2801, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Assignments` (r:1 w:1)
+    /// Proof: `JobEscrow::Assignments` (`max_values`: None, `max_size`: Some(193), added: 2668, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
+    /// Proof: `ProviderRegistry::WorkerKeys` (`max_values`: None, `max_size`: Some(56), added: 2531, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::ActiveTimeMs` (r:1 w:0)
+    /// Proof: `ChainClock::ActiveTimeMs` (`max_values`: Some(1), `max_size`: Some(8), added: 503, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:1 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Machines` (r:1 w:1)
+    /// Proof: `ProviderRegistry::Machines` (`max_values`: None, `max_size`: Some(405), added: 2880, mode: `MaxEncodedLen`)
+    /// Storage: `ChainClock::CurrentEpoch` (r:1 w:0)
+    /// Proof: `ChainClock::CurrentEpoch` (`max_values`: Some(1), `max_size`: Some(4), added: 499, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Audits` (r:1 w:0)
+    /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
+    /// Storage: `HardwareChallenge::Exposures` (r:1 w:1)
+    /// Proof: `HardwareChallenge::Exposures` (`max_values`: None, `max_size`: Some(30), added: 2505, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
+    /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
+    /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
+    fn decline_reopening() -> Weight {
+        // Measured proof size: `1840` bytes.
+        // Least time measured: 92_858_000 picoseconds.
+        Weight::from_parts(100_810_000, 3870)
+            .saturating_add(T::DbWeight::get().reads(9_u64))
+            .saturating_add(T::DbWeight::get().writes(8_u64))
     }
     /// Storage: `JobEscrow::Jobs` (r:1 w:1)
     /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(326), added: 2801, mode: `MaxEncodedLen`)
@@ -540,18 +630,22 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `HardwareChallenge::Audits` (`max_values`: Some(1), `max_size`: Some(17), added: 512, mode: `MaxEncodedLen`)
     /// Storage: `HardwareChallenge::Exposures` (r:1 w:1)
     /// Proof: `HardwareChallenge::Exposures` (`max_values`: None, `max_size`: Some(30), added: 2505, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn decline_undelivered() -> Weight {
-        // Measured proof size: `1909` bytes.
-        // Least time measured: 267_248_000 picoseconds.
-        Weight::from_parts(283_332_000, 6196)
+        // Measured proof size: `2002` bytes.
+        // Least time measured: 280_758_000 picoseconds.
+        Weight::from_parts(461_797_000, 6196)
             .saturating_add(T::DbWeight::get().reads(11_u64))
-            .saturating_add(T::DbWeight::get().writes(11_u64))
+            .saturating_add(T::DbWeight::get().writes(13_u64))
     }
     /// Storage: `JobEscrow::Jobs` (r:1 w:1)
     /// Proof: `JobEscrow::Jobs` (`max_values`: None, `max_size`: Some(326), added: 2801, mode: `MaxEncodedLen`)
@@ -575,8 +669,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn expire_request() -> Weight {
         // Measured proof size: `1020` bytes.
-        // Least time measured: 234_730_000 picoseconds.
-        Weight::from_parts(255_560_000, 6196)
+        // Least time measured: 248_140_000 picoseconds.
+        Weight::from_parts(383_961_000, 6196)
             .saturating_add(T::DbWeight::get().reads(7_u64))
             .saturating_add(T::DbWeight::get().writes(9_u64))
     }
@@ -596,11 +690,11 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Balances::Holds` (`max_values`: None, `max_size`: Some(247), added: 2722, mode: `MaxEncodedLen`)
     /// The range of component `n` is `[1, 64]`.
     fn top_up(n: u32, ) -> Weight {
-        // Measured proof size: `923 + n * (533 ±0)` bytes.
-        // Least time measured: 186_918_000 picoseconds.
-        Weight::from_parts(293_922_706, 3791)
-            // Standard error: 400_341.
-            .saturating_add(Weight::from_parts(19_688_692, 0).saturating_mul(n.into()))
+        // Measured proof size: `1078 + n * (533 ±0)` bytes.
+        // Least time measured: 259_997_000 picoseconds.
+        Weight::from_parts(177_034_528, 3791)
+            // Standard error: 513_473.
+            .saturating_add(Weight::from_parts(24_058_468, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(6_u64))
             .saturating_add(T::DbWeight::get().reads((2_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(3_u64))
@@ -621,18 +715,22 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:1)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     fn reject() -> Weight {
-        // Measured proof size: `1161` bytes.
-        // Least time measured: 242_401_000 picoseconds.
-        Weight::from_parts(254_359_000, 6196)
+        // Measured proof size: `1254` bytes.
+        // Least time measured: 251_795_000 picoseconds.
+        Weight::from_parts(263_322_000, 6196)
             .saturating_add(T::DbWeight::get().reads(8_u64))
-            .saturating_add(T::DbWeight::get().writes(9_u64))
+            .saturating_add(T::DbWeight::get().writes(11_u64))
     }
     /// Storage: `ProviderRegistry::WorkerKeys` (r:1 w:0)
     /// Proof: `ProviderRegistry::WorkerKeys` (`max_values`: None, `max_size`: Some(56), added: 2531, mode: `MaxEncodedLen`)
@@ -655,9 +753,9 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `ProviderRegistry::Offers` (r:0 w:2)
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn commit_result() -> Weight {
-        // Measured proof size: `1770` bytes.
-        // Least time measured: 98_467_000 picoseconds.
-        Weight::from_parts(106_939_000, 6034)
+        // Measured proof size: `1863` bytes.
+        // Least time measured: 99_599_000 picoseconds.
+        Weight::from_parts(104_776_000, 6034)
             .saturating_add(T::DbWeight::get().reads(10_u64))
             .saturating_add(T::DbWeight::get().writes(6_u64))
     }
@@ -672,9 +770,9 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Storage: `System::BlockHash` (r:1 w:0)
     /// Proof: `System::BlockHash` (`max_values`: None, `max_size`: Some(44), added: 2519, mode: `MaxEncodedLen`)
     fn reveal_result() -> Weight {
-        // Measured proof size: `1151` bytes.
-        // Least time measured: 59_398_000 picoseconds.
-        Weight::from_parts(70_746_000, 3791)
+        // Measured proof size: `1244` bytes.
+        // Least time measured: 58_588_000 picoseconds.
+        Weight::from_parts(63_745_000, 3791)
             .saturating_add(T::DbWeight::get().reads(5_u64))
             .saturating_add(T::DbWeight::get().writes(2_u64))
     }
@@ -694,22 +792,26 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `Preimage::StatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::RequestStatusFor` (r:1 w:1)
     /// Proof: `Preimage::RequestStatusFor` (`max_values`: None, `max_size`: Some(91), added: 2566, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Refusals` (r:0 w:1)
+    /// Proof: `JobEscrow::Refusals` (`max_values`: None, `max_size`: Some(145), added: 2620, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::ConsumerJobs` (r:0 w:1)
     /// Proof: `JobEscrow::ConsumerJobs` (`max_values`: None, `max_size`: Some(64), added: 2539, mode: `MaxEncodedLen`)
     /// Storage: `JobEscrow::MachineJobs` (r:0 w:16)
     /// Proof: `JobEscrow::MachineJobs` (`max_values`: None, `max_size`: Some(32), added: 2507, mode: `MaxEncodedLen`)
+    /// Storage: `JobEscrow::Requests` (r:0 w:1)
+    /// Proof: `JobEscrow::Requests` (`max_values`: None, `max_size`: Some(138), added: 2613, mode: `MaxEncodedLen`)
     /// Storage: `Preimage::PreimageFor` (r:0 w:1)
     /// Proof: `Preimage::PreimageFor` (`max_values`: None, `max_size`: Some(4194344), added: 4196819, mode: `MaxEncodedLen`)
     /// The range of component `n` is `[2, 16]`.
     fn resolve(n: u32, ) -> Weight {
-        // Measured proof size: `1483 + n * (191 ±0)` bytes.
-        // Least time measured: 457_020_000 picoseconds.
-        Weight::from_parts(209_268_820, 8799)
-            // Standard error: 256_593.
-            .saturating_add(Weight::from_parts(134_959_068, 0).saturating_mul(n.into()))
+        // Measured proof size: `1637 + n * (191 ±0)` bytes.
+        // Least time measured: 476_860_000 picoseconds.
+        Weight::from_parts(234_986_705, 8799)
+            // Standard error: 2_289_773.
+            .saturating_add(Weight::from_parts(142_521_433, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(10_u64))
             .saturating_add(T::DbWeight::get().reads((1_u64).saturating_mul(n.into())))
-            .saturating_add(T::DbWeight::get().writes(8_u64))
+            .saturating_add(T::DbWeight::get().writes(10_u64))
             .saturating_add(T::DbWeight::get().writes((2_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2668).saturating_mul(n.into()))
     }
@@ -758,10 +860,10 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// The range of component `n` is `[1, 64]`.
     fn deploy_attested(n: u32, ) -> Weight {
         // Measured proof size: `1816 + n * (8587 ±0)` bytes.
-        // Least time measured: 291_845_000 picoseconds.
-        Weight::from_parts(297_022_000, 8556)
-            // Standard error: 1_509_435.
-            .saturating_add(Weight::from_parts(94_040_697, 0).saturating_mul(n.into()))
+        // Least time measured: 294_078_000 picoseconds.
+        Weight::from_parts(276_970_854, 8556)
+            // Standard error: 321_550.
+            .saturating_add(Weight::from_parts(81_809_000, 0).saturating_mul(n.into()))
             .saturating_add(T::DbWeight::get().reads(14_u64))
             .saturating_add(T::DbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(T::DbWeight::get().writes(6_u64))
@@ -802,8 +904,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn accept_attested_request() -> Weight {
         // Measured proof size: `10293` bytes.
-        // Least time measured: 145_736_000 picoseconds.
-        Weight::from_parts(213_478_000, 11622)
+        // Least time measured: 146_588_000 picoseconds.
+        Weight::from_parts(154_219_000, 11622)
             .saturating_add(T::DbWeight::get().reads(14_u64))
             .saturating_add(T::DbWeight::get().writes(7_u64))
     }
@@ -839,8 +941,8 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
     /// Proof: `ProviderRegistry::Offers` (`max_values`: None, `max_size`: Some(43), added: 2518, mode: `MaxEncodedLen`)
     fn submit_attested_result() -> Weight {
         // Measured proof size: `10557` bytes.
-        // Least time measured: 334_397_000 picoseconds.
-        Weight::from_parts(503_810_000, 11622)
+        // Least time measured: 343_190_000 picoseconds.
+        Weight::from_parts(372_525_000, 11622)
             .saturating_add(T::DbWeight::get().reads(14_u64))
             .saturating_add(T::DbWeight::get().writes(8_u64))
     }
@@ -850,124 +952,132 @@ impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
 #[rustfmt::skip]
 impl WeightInfo for () {
     fn deploy(n: u32, ) -> Weight {
-        Weight::from_parts(225_825_278, 8556)
-            .saturating_add(Weight::from_parts(78_332_737, 0).saturating_mul(n.into()))
+        Weight::from_parts(344_448_672, 8556)
+            .saturating_add(Weight::from_parts(47_450_964, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 6_u64))
             .saturating_add(ParityDbWeight::get().reads((3_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((6_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 3073).saturating_mul(n.into()))
     }
     fn start() -> Weight {
-        Weight::from_parts(186_798_000, 3791)
+        Weight::from_parts(118_907_000, 3791)
             .saturating_add(ParityDbWeight::get().reads_writes(6_u64, 3_u64))
     }
     fn submit_result() -> Weight {
-        Weight::from_parts(80_800_000, 3870)
+        Weight::from_parts(81_271_000, 3870)
             .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 5_u64))
     }
     fn accept() -> Weight {
-        Weight::from_parts(115_782_000, 3791)
+        Weight::from_parts(108_352_000, 3791)
             .saturating_add(ParityDbWeight::get().reads_writes(4_u64, 4_u64))
     }
     fn close(n: u32, ) -> Weight {
-        Weight::from_parts(301_879_000, 8799)
-            .saturating_add(Weight::from_parts(240_184_599, 0).saturating_mul(n.into()))
-            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 9_u64))
+        Weight::from_parts(318_164_000, 8799)
+            .saturating_add(Weight::from_parts(172_945_896, 0).saturating_mul(n.into()))
+            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 11_u64))
             .saturating_add(ParityDbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((7_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
     }
     fn settle(e: u32, ) -> Weight {
-        Weight::from_parts(269_347_745, 11402)
-            .saturating_add(Weight::from_parts(18_689_344, 0).saturating_mul(e.into()))
+        Weight::from_parts(213_620_022, 11402)
+            .saturating_add(Weight::from_parts(12_372_091, 0).saturating_mul(e.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(12_u64, 8_u64))
             .saturating_add(ParityDbWeight::get().reads((2_u64).saturating_mul(e.into())))
             .saturating_add(Weight::from_parts(0, 5222).saturating_mul(e.into()))
     }
     fn settle_last(e: u32, ) -> Weight {
-        Weight::from_parts(395_094_434, 14005)
-            .saturating_add(Weight::from_parts(14_019_933, 0).saturating_mul(e.into()))
-            .saturating_add(ParityDbWeight::get().reads_writes(16_u64, 13_u64))
+        Weight::from_parts(403_480_044, 14005)
+            .saturating_add(Weight::from_parts(14_023_041, 0).saturating_mul(e.into()))
+            .saturating_add(ParityDbWeight::get().reads_writes(16_u64, 15_u64))
             .saturating_add(ParityDbWeight::get().reads((2_u64).saturating_mul(e.into())))
             .saturating_add(Weight::from_parts(0, 5222).saturating_mul(e.into()))
     }
     fn expire() -> Weight {
-        Weight::from_parts(374_698_000, 6196)
-            .saturating_add(ParityDbWeight::get().reads_writes(19_u64, 15_u64))
+        Weight::from_parts(404_171_000, 6196)
+            .saturating_add(ParityDbWeight::get().reads_writes(19_u64, 17_u64))
+    }
+    fn expire_reopening() -> Weight {
+        Weight::from_parts(220_528_000, 4063)
+            .saturating_add(ParityDbWeight::get().reads_writes(15_u64, 10_u64))
     }
     fn abandon() -> Weight {
-        Weight::from_parts(290_493_000, 3870)
-            .saturating_add(ParityDbWeight::get().reads_writes(14_u64, 13_u64))
+        Weight::from_parts(352_194_000, 3870)
+            .saturating_add(ParityDbWeight::get().reads_writes(14_u64, 15_u64))
     }
     fn report_workload_ended() -> Weight {
-        Weight::from_parts(158_325_000, 3870)
+        Weight::from_parts(156_673_000, 3870)
             .saturating_add(ParityDbWeight::get().reads_writes(10_u64, 8_u64))
     }
     fn request() -> Weight {
-        Weight::from_parts(202_822_000, 6034)
+        Weight::from_parts(208_200_000, 6034)
             .saturating_add(ParityDbWeight::get().reads_writes(10_u64, 7_u64))
     }
     fn accept_request(n: u32, ) -> Weight {
-        Weight::from_parts(130_992_739, 6326)
-            .saturating_add(Weight::from_parts(12_418_018, 0).saturating_mul(n.into()))
+        Weight::from_parts(131_381_298, 6326)
+            .saturating_add(Weight::from_parts(12_253_988, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 7_u64))
             .saturating_add(ParityDbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2668).saturating_mul(n.into()))
     }
     fn decline() -> Weight {
-        Weight::from_parts(257_403_000, 6196)
-            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 13_u64))
+        Weight::from_parts(250_643_000, 6196)
+            .saturating_add(ParityDbWeight::get().reads_writes(13_u64, 15_u64))
+    }
+    fn decline_reopening() -> Weight {
+        Weight::from_parts(100_810_000, 3870)
+            .saturating_add(ParityDbWeight::get().reads_writes(9_u64, 8_u64))
     }
     fn decline_undelivered() -> Weight {
-        Weight::from_parts(283_332_000, 6196)
-            .saturating_add(ParityDbWeight::get().reads_writes(11_u64, 11_u64))
+        Weight::from_parts(461_797_000, 6196)
+            .saturating_add(ParityDbWeight::get().reads_writes(11_u64, 13_u64))
     }
     fn expire_request() -> Weight {
-        Weight::from_parts(255_560_000, 6196)
+        Weight::from_parts(383_961_000, 6196)
             .saturating_add(ParityDbWeight::get().reads_writes(7_u64, 9_u64))
     }
     fn top_up(n: u32, ) -> Weight {
-        Weight::from_parts(293_922_706, 3791)
-            .saturating_add(Weight::from_parts(19_688_692, 0).saturating_mul(n.into()))
+        Weight::from_parts(177_034_528, 3791)
+            .saturating_add(Weight::from_parts(24_058_468, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(6_u64, 3_u64))
             .saturating_add(ParityDbWeight::get().reads((2_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((1_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2880).saturating_mul(n.into()))
     }
     fn reject() -> Weight {
-        Weight::from_parts(254_359_000, 6196)
-            .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 9_u64))
+        Weight::from_parts(263_322_000, 6196)
+            .saturating_add(ParityDbWeight::get().reads_writes(8_u64, 11_u64))
     }
     fn commit_result() -> Weight {
-        Weight::from_parts(106_939_000, 6034)
+        Weight::from_parts(104_776_000, 6034)
             .saturating_add(ParityDbWeight::get().reads_writes(10_u64, 6_u64))
     }
     fn reveal_result() -> Weight {
-        Weight::from_parts(70_746_000, 3791)
+        Weight::from_parts(63_745_000, 3791)
             .saturating_add(ParityDbWeight::get().reads_writes(5_u64, 2_u64))
     }
     fn resolve(n: u32, ) -> Weight {
-        Weight::from_parts(209_268_820, 8799)
-            .saturating_add(Weight::from_parts(134_959_068, 0).saturating_mul(n.into()))
-            .saturating_add(ParityDbWeight::get().reads_writes(10_u64, 8_u64))
+        Weight::from_parts(234_986_705, 8799)
+            .saturating_add(Weight::from_parts(142_521_433, 0).saturating_mul(n.into()))
+            .saturating_add(ParityDbWeight::get().reads_writes(10_u64, 10_u64))
             .saturating_add(ParityDbWeight::get().reads((1_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((2_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 2668).saturating_mul(n.into()))
     }
     fn deploy_attested(n: u32, ) -> Weight {
-        Weight::from_parts(297_022_000, 8556)
-            .saturating_add(Weight::from_parts(94_040_697, 0).saturating_mul(n.into()))
+        Weight::from_parts(276_970_854, 8556)
+            .saturating_add(Weight::from_parts(81_809_000, 0).saturating_mul(n.into()))
             .saturating_add(ParityDbWeight::get().reads_writes(14_u64, 6_u64))
             .saturating_add(ParityDbWeight::get().reads((4_u64).saturating_mul(n.into())))
             .saturating_add(ParityDbWeight::get().writes((6_u64).saturating_mul(n.into())))
             .saturating_add(Weight::from_parts(0, 10632).saturating_mul(n.into()))
     }
     fn accept_attested_request() -> Weight {
-        Weight::from_parts(213_478_000, 11622)
+        Weight::from_parts(154_219_000, 11622)
             .saturating_add(ParityDbWeight::get().reads_writes(14_u64, 7_u64))
     }
     fn submit_attested_result() -> Weight {
-        Weight::from_parts(503_810_000, 11622)
+        Weight::from_parts(372_525_000, 11622)
             .saturating_add(ParityDbWeight::get().reads_writes(14_u64, 8_u64))
     }
 }

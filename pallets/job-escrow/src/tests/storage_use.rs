@@ -297,16 +297,16 @@ metered! {
     accept(job: JobId, machine: MachineId) -> DispatchResult, ["accept"];
     close(job: JobId) -> DispatchResultWithPostInfo, ["close"];
     settle(job: JobId, machine: MachineId) -> DispatchResultWithPostInfo, ["settle", "settle_last"];
-    expire(job: JobId, machine: MachineId) -> DispatchResult, ["expire"];
+    expire(job: JobId, machine: MachineId) -> DispatchResult, ["expire", "expire_reopening"];
     abandon(job: JobId, machine: MachineId) -> DispatchResult, ["abandon"];
     request(order: JobOrder, nodes: u8, auction: AuctionTerms) -> DispatchResult, ["request"];
     accept_request(job: JobId, machine: MachineId) -> DispatchResultWithPostInfo,
         ["accept_request", "accept_attested_request"];
     decline(job: JobId, machine: MachineId, reason: DeclineReason) -> DispatchResultWithPostInfo,
-        [match reason {
-            DeclineReason::CannotRun => "decline",
-            DeclineReason::NotDelivered => "decline_undelivered",
-        }];
+        match reason {
+            DeclineReason::CannotRun => vec!["decline", "decline_reopening"],
+            DeclineReason::NotDelivered => vec!["decline_undelivered"],
+        };
     expire_request(job: JobId) -> DispatchResult, ["expire_request"];
     top_up(job: JobId, additional_ms: Millis) -> DispatchResultWithPostInfo, ["top_up"];
     reject(job: JobId, machine: MachineId) -> DispatchResult, ["reject"];
@@ -323,19 +323,20 @@ metered! {
 
 #[test]
 fn comments_of_weights_are_read() {
-    let weights = "
-        pub trait WeightInfo {
-            fn pay(n: u32) -> Weight;
-            fn look() -> Weight;
-        }
-        impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {
-            /// Storage: `System::Account` (r:64 w:3) Proof: `System::Account` (`max_values`: None,
-            /// `max_size`: Some(128), added: 2603, mode: `MaxEncodedLen`) Storage: `JobEscrow::Jobs` (r:0
-            /// w:1)
-            fn pay(n: u32, ) -> Weight {
-            /// Storage: `JobEscrow::Jobs` (r:1 w:0)
-            fn look() -> Weight {";
-    let read = declared(weights);
+    let weights = [
+        "pub trait WeightInfo {",
+        "    fn pay(n: u32) -> Weight;",
+        "    fn look() -> Weight;",
+        "}",
+        "impl<T: frame_system::Config> WeightInfo for SubstrateWeight<T> {",
+        "    /// Storage: `System::Account` (r:64 w:3)",
+        "    /// Proof: `System::Account` (`max_values`: None, `max_size`: Some(128), mode: `MaxEncodedLen`)",
+        "    /// Storage: `JobEscrow::Jobs` (r:0 w:1)",
+        "    fn pay(n: u32, ) -> Weight {",
+        "    /// Storage: `JobEscrow::Jobs` (r:1 w:0)",
+        "    fn look() -> Weight {",
+    ];
+    let read = declared(&weights.join("\n"));
     assert_eq!(read["pay"]["System::Account"], (64, 3));
     assert_eq!(read["pay"]["JobEscrow::Jobs"], (0, 1));
     assert_eq!(read["look"].len(), 1);
