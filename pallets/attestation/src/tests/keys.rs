@@ -44,8 +44,9 @@ fn evidence_stays_within_its_limits_and_renewals_within_a_third_of_them() {
         let limit = limit_ms * WEIGHT_REF_TIME_PER_MILLIS;
         assert!(first.ref_time() < limit, "{first:?}");
         assert!(renewal.ref_time() * 3 < limit, "{renewal:?}");
+        // Three fifths of the first at most: of SEV-SNP both have the slow signature, that over P-384.
         assert!(
-            renewal.ref_time() * 2 < first.ref_time(),
+            renewal.ref_time() * 5 < first.ref_time() * 3,
             "{renewal:?} and {first:?}"
         );
     }
