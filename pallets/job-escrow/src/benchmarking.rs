@@ -187,8 +187,8 @@ fn deploy_to<T: Config>(consumer: &T::AccountId, order: &JobOrder, parties: &[Pa
     job
 }
 
-/// Has the machines take an auctioned order at its highest price. The auction ends after `open_ms`, and remembers
-/// but one as many machines that gave a place back as it can: all of that goes with the job.
+/// Has the machines take an auctioned order at its highest price. The auction ends after `open_ms`, and
+/// remembers but one as many machines that gave a place back as it can: all of that goes with the job.
 fn auction_to<T: Config>(
     consumer: &T::AccountId,
     order: &JobOrder,
