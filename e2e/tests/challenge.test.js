@@ -90,7 +90,7 @@ const CHEATS = {
   },
   // A machine that commits to somebody else's roots, and proves its own.
   copying: async (due, self) => {
-    const copied = await eventually('roots to copy', 5_000, () => players.honest.answers.get(due.round));
+    const copied = await eventually('roots to copy', COMMIT_WINDOW_MS / 2, () => players.honest.answers.get(due.round));
     self.answers.set(due.round, answersOf(due, self.machine));
     await commitRoots(self.api, due, self.machine, copied.map(({ root }) => root), self.worker);
   },
@@ -134,47 +134,63 @@ test('seven machines prove their hardware', async () => {
   }
 });
 
-test('who cheats in an audit is caught and slashed', async (context) => {
+/** The slash of a machine, from the decision at block `from` or later until it was taken. */
+async function slashOf(api, machine, from) {
+  const isIts = (slash) => slash.machine === machine;
+  const queued = await awaitEvent(api, from, 'providerStaking', 'SlashQueued', isIts, LIMIT_MS);
+  const slashed = await awaitEvent(api, from, 'providerStaking', 'Slashed', isIts, LIMIT_MS);
+  assert.ok(slashed.fields.taken > 0n);
+  return queued.fields;
+}
+
+test('who is silent in an audit loses a part of its bond', async (context) => {
   const { api } = suite;
   const from = (await api.rpc.chain.getHeader()).number.toNumber();
   const firstRound = (await api.query.hardwareChallenge.nextRound()).toNumber();
-  // Two of seven are silent, less than a third, so silence is punished. The others cheat later.
-  for (const name of ['half', 'copying', 'late', 'silent']) players[name].firstRound = firstRound;
-
-  const caught = async (name, method) => {
-    const { machine } = players[name];
-    const isIt = (fields) => fields.machine === machine && fields.round >= BigInt(firstRound);
-    const { fields } = await awaitEvent(api, from, 'hardwareChallenge', method, isIt, LIMIT_MS);
-    const isItsSlash = (slash) => slash.machine === machine;
-    const queued = await awaitEvent(api, from, 'providerStaking', 'SlashQueued', isItsSlash, LIMIT_MS);
-    const slashed = await awaitEvent(api, from, 'providerStaking', 'Slashed', isItsSlash, LIMIT_MS);
-    assert.ok(slashed.fields.taken > 0n);
-    return { ...fields, reason: queued.fields.reason, owed: queued.fields.owed };
-  };
+  // Two of seven are silent, less than a third, so silence is punished. Wrong answers come later: their slashes
+  // take machines out of the audit, and two of five are too many.
+  for (const name of ['late', 'silent']) players[name].firstRound = firstRound;
   const bond = await minimumBond(api, players.honest.machine);
 
-  for (const name of ['half', 'copying']) {
-    await context.test(`the ${name} machine answered wrongly, and loses half of its bond`, async () => {
-      const { reason, owed } = await caught(name, 'AnswerWrong');
-      assert.equal(reason, 'Offence(ChallengeWrong)');
-      assert.equal(owed, bond / 2n);
-    });
-  }
   for (const name of ['late', 'silent']) {
     await context.test(`the ${name} machine gave no answer in time, and loses a part of its bond`, async () => {
-      // The validator's node reports it by itself; the punishment is decided when the round is concluded.
-      const { round } = await caught(name, 'AnswerMissed');
-      const { reason, owed } = await caught(name, 'MissPunished');
+      const { machine } = players[name];
+      // The validator's node reports it by itself; the punishment is decided when the round is concluded. On a
+      // busy machine a third may be silent in a round: that one punishes nobody, and the next one does.
+      const isIts = (fields) => fields.machine === machine && fields.round >= BigInt(firstRound);
+      const { fields: { round } } = await awaitEvent(api, from, 'hardwareChallenge', 'MissPunished', isIts, LIMIT_MS);
+      const isOfRound = (fields) => fields.round === round;
+      const isMiss = (fields) => isIts(fields) && isOfRound(fields);
+      await awaitEvent(api, from, 'hardwareChallenge', 'AnswerMissed', isMiss, LIMIT_MS);
+      const { fields } = await awaitEvent(api, from, 'hardwareChallenge', 'RoundConcluded', isOfRound, LIMIT_MS);
+      assert.equal(fields.outcome, 'Punished');
+      const { reason, owed } = await slashOf(api, machine, from);
       assert.equal(reason, 'Offence(ChallengeUnanswered)');
       assert.equal(owed, bond / 100n);
-      const isIt = (fields) => fields.round === round;
-      const { fields } = await awaitEvent(api, from, 'hardwareChallenge', 'RoundConcluded', isIt, LIMIT_MS);
-      assert.equal(fields.outcome, 'Punished');
     });
   }
   await context.test('the late answer was refused by the pool', () => {
     assert.ok(players.late.refusals.length > 0);
   });
+});
+
+test('who answers wrongly in an audit loses half of its bond', async (context) => {
+  const { api } = suite;
+  const from = (await api.rpc.chain.getHeader()).number.toNumber();
+  const firstRound = (await api.query.hardwareChallenge.nextRound()).toNumber();
+  for (const name of ['half', 'copying']) players[name].firstRound = firstRound;
+  const bond = await minimumBond(api, players.honest.machine);
+
+  for (const name of ['half', 'copying']) {
+    await context.test(`the ${name} machine answered wrongly, and loses half of its bond`, async () => {
+      const { machine } = players[name];
+      const isIts = (fields) => fields.machine === machine && fields.round >= BigInt(firstRound);
+      await awaitEvent(api, from, 'hardwareChallenge', 'AnswerWrong', isIts, LIMIT_MS);
+      const { reason, owed } = await slashOf(api, machine, from);
+      assert.equal(reason, 'Offence(ChallengeWrong)');
+      assert.equal(owed, bond / 2n);
+    });
+  }
 });
 
 test('of two machines with one device one gives no answer, and loses its proof', async () => {
