@@ -189,8 +189,10 @@ run_cleanups() {
     exit "$status"
 }
 
-# clean_up_on_exit: arms the trap; every script that starts something calls it first.
+# clean_up_on_exit: arms the trap; every script that starts something calls it first, and so does every subshell that
+# does: it inherits the list of its parent, whose processes and files are not its own to end.
 clean_up_on_exit() {
+    ASSAY_CLEANUPS=()
     trap run_cleanups EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM
