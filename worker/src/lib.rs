@@ -9,6 +9,7 @@
 //! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
+//! | [`lease`] | devices, disk, network and ports of a job |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
 //! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
@@ -38,6 +39,7 @@ pub mod engine;
 pub mod files;
 pub mod jobs;
 pub mod keys;
+pub mod lease;
 pub mod market_status;
 pub mod metrics;
 pub mod orders;

@@ -14,13 +14,13 @@ use std::{
     time::Duration,
 };
 
-use assay_client::manifest::ImageReference;
+use assay_client::manifest::{ImageReference, Profile};
 use assay_primitives::job::StdoutResult;
 use assay_worker::{
     config::SlotShare,
     engine::{
-        CaptureTarget, ContainerEngine, ContainerIdentity, ContainerSpec, ContainerState, DockerEngine,
-        EngineEndpoint, EngineError, Exit, MAX_OUTPUT_BYTES, RunEnd, RunFact,
+        CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, ContainerState,
+        DeviceAccess, DockerEngine, EngineEndpoint, EngineError, Exit, MAX_OUTPUT_BYTES, RunEnd, RunFact,
     },
 };
 use tokio::{
@@ -84,12 +84,21 @@ impl Fixture {
             image: self.reference(),
             command: command.iter().map(|part| (*part).to_owned()).collect(),
             environment: vec!["GREETING=hello".into()],
-            network: false,
+            entrypoint: Vec::new(),
             share: SlotShare {
                 memory_mib: 64,
                 cpu_millis: 500,
                 processes: 32,
             },
+            shm_mib: 32,
+            profile: Profile::Batch,
+            capabilities: Vec::new(),
+            writable_root: false,
+            runtime: None,
+            network: ContainerNetwork::None,
+            ports: Vec::new(),
+            devices: DeviceAccess::None,
+            mounts: Vec::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use assay_client::{
     calls::{self, JobOrder},
     events::{AssayEvent, EscrowEvent},
     json,
-    manifest::{ImageReference, JobManifest},
+    manifest::{ImageReference, JobManifest, NetworkAccess},
     market::{MAX_NODES, Requirements},
     types::{
         Assignment, AssignmentState, AuctionTerms, JobKind, MachineStatus, Manifest, ManifestRef,
@@ -261,7 +261,9 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
     let kind = kind_of(&options, nodes)?;
     let mut manifest = JobManifest::new(options.image);
     manifest.command = [options.command, options.arguments].concat();
-    manifest.network = options.network;
+    if options.network {
+        manifest.network = NetworkAccess::On;
+    }
     manifest.capture_stdout = !options.no_capture_stdout;
     manifest.env = collect_environment(options.environment)?;
     let bytes = manifest.to_bytes()?;

@@ -260,6 +260,7 @@ impl MachineSession {
             earlier_workers: self.earlier_workers.clone(),
             genesis_hash: self.chain.client().genesis_hash(),
             slot_share: app.config.slot_share(),
+            leases: app.leases.clone(),
             preflight: self.preflight.clone(),
             min_profit: app.config.assay.min_profit,
             highest_block: self.highest_block,

@@ -11,10 +11,7 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error as ApiError,
-    models::{
-        ContainerCreateBody, HostConfig, HostConfigLogConfig, ImageInspect, RestartPolicy,
-        RestartPolicyNameEnum,
-    },
+    models::ImageInspect,
     query_parameters::{
         CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
         StopContainerOptionsBuilder,
@@ -25,9 +22,9 @@ use hyper::Method;
 use tokio::sync::Mutex;
 
 use super::{
-    Capture, CaptureTarget, Container, ContainerEngine, ContainerIdentity, ContainerSpec, EngineDisk,
-    EngineEndpoint, EngineError, EngineInfo, LABEL_FINGERPRINT, LABEL_JOB, LABEL_MACHINE, LABEL_WORKER,
-    RunEnd, RunFact, STOP_GRACE_SECONDS,
+    Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, EngineDisk, EngineEndpoint,
+    EngineError, EngineInfo, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
+    body::create_body,
     run::{Follower, Listed, Run},
     wire::{Wire, WireError, filters},
 };
@@ -450,59 +447,4 @@ fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result
             recorded.join(", ")
         ),
     })
-}
-
-/// Returns the request body that creates a container. `volumes` are the paths that the image declares as
-/// writable.
-fn create_body(spec: &ContainerSpec, volumes: &[String]) -> ContainerCreateBody {
-    let ContainerIdentity {
-        job,
-        machine,
-        worker,
-        fingerprint,
-    } = &spec.identity;
-    let memory_bytes = i64::from(spec.share.memory_mib) * MIB;
-    // The root is read-only, so a container writes only to memory, which the memory limit bounds.
-    let scratch = format!("rw,nosuid,nodev,size={}", memory_bytes / 2);
-    let writable = ["/tmp", "/run", "/var/tmp"]
-        .into_iter()
-        .chain(volumes.iter().map(String::as_str));
-    ContainerCreateBody {
-        image: Some(spec.image.clone()),
-        cmd: (!spec.command.is_empty()).then(|| spec.command.clone()),
-        env: Some(spec.environment.clone()),
-        labels: Some(HashMap::from([
-            (LABEL_JOB.to_owned(), job.to_string()),
-            (LABEL_MACHINE.to_owned(), machine.to_string()),
-            (LABEL_WORKER.to_owned(), worker.clone()),
-            (LABEL_FINGERPRINT.to_owned(), fingerprint.clone()),
-        ])),
-        attach_stdin: Some(false),
-        open_stdin: Some(false),
-        tty: Some(false),
-        host_config: Some(HostConfig {
-            memory: Some(memory_bytes),
-            // Equal to the memory limit: no swap on top of it.
-            memory_swap: Some(memory_bytes),
-            nano_cpus: Some(i64::from(spec.share.cpu_millis) * 1_000_000),
-            pids_limit: Some(i64::from(spec.share.processes)),
-            network_mode: Some(if spec.network { "bridge" } else { "none" }.to_owned()),
-            cap_drop: Some(vec!["ALL".to_owned()]),
-            security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            readonly_rootfs: Some(true),
-            privileged: Some(false),
-            tmpfs: Some(writable.map(|path| (path.to_owned(), scratch.clone())).collect()),
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::NO),
-                maximum_retry_count: None,
-            }),
-            // The output is taken from the attach stream. A log would only fill the host's disk with a copy.
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("none".to_owned()),
-                config: None,
-            }),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
-    }
 }

@@ -3,13 +3,16 @@
 //! Containers are found again by their labels, so a restart of the worker or of the engine's service loses no
 //! job and starts none twice.
 
+mod body;
 mod capture;
 mod docker;
 mod endpoint;
 mod run;
 mod wire;
 
-use std::future::Future;
+use std::{future::Future, net::IpAddr, path::PathBuf};
+
+use assay_client::manifest::{PortProtocol, Profile};
 
 pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
@@ -57,14 +60,78 @@ pub struct ContainerSpec {
     pub identity: ContainerIdentity,
     /// The image by digest: `registry/repository@sha256:<hex>`.
     pub image: String,
+    /// Entrypoint that replaces the image's own; empty: the image's own.
+    pub entrypoint: Vec<String>,
     /// Command that replaces the image's own; empty: the image's own.
     pub command: Vec<String>,
-    /// Environment variables as `NAME=value`.
+    /// Environment variables as `NAME=value`, added to those of the image.
     pub environment: Vec<String>,
-    /// True if the container may use the network.
-    pub network: bool,
     /// Limits of the host's resources.
     pub share: SlotShare,
+    /// Size of `/dev/shm` in MiB.
+    pub shm_mib: u32,
+    /// Rights of the container.
+    pub profile: Profile,
+    /// Capabilities that the container keeps, such as `CHOWN`; all others are dropped.
+    pub capabilities: Vec<String>,
+    /// True if the container may write to its root.
+    pub writable_root: bool,
+    /// Name of the runtime that runs the container; `None` for the engine's default.
+    pub runtime: Option<String>,
+    /// Network of the container.
+    pub network: ContainerNetwork,
+    /// Ports that the engine forwards from the host.
+    pub ports: Vec<PublishedPort>,
+    /// Devices of the lease.
+    pub devices: DeviceAccess,
+    /// Folders of the host in the container.
+    pub mounts: Vec<BindMount>,
+}
+
+/// Network of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerNetwork {
+    /// The container's own loopback interface only.
+    None,
+    /// Network of this name at the engine.
+    Named(String),
+}
+
+/// Port of a container that the engine forwards from the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// Address of the host.
+    pub host_address: IpAddr,
+    /// Port of the host.
+    pub host_port: u16,
+    /// Port of the container.
+    pub container_port: u16,
+    /// Protocol.
+    pub protocol: PortProtocol,
+}
+
+/// Devices of the host in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceAccess {
+    /// No devices.
+    None,
+    /// Devices by their names of the Container Device Interface, such as `nvidia.com/gpu=GPU-<uuid>`.
+    Cdi(Vec<String>),
+    /// NVIDIA GPUs by UUID, through the engine's device requests.
+    Nvidia(Vec<String>),
+    /// Device nodes of the host, under the same paths, such as `/dev/kfd` and a render node.
+    Nodes(Vec<PathBuf>),
+}
+
+/// Folder or file of the host in a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindMount {
+    /// Path on the host.
+    pub source: PathBuf,
+    /// Path in the container.
+    pub target: String,
+    /// True if the container cannot write to it.
+    pub is_read_only: bool,
 }
 
 /// Identity by which a job's container is found again.

@@ -47,6 +47,7 @@ use crate::{
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
     engine::{Container, ContainerEngine, EngineError},
+    lease::Leases,
     metrics::Metrics,
     preflight::Preflight,
     tasks::panic_text,
@@ -110,6 +111,8 @@ pub struct SupervisorParts<C, E> {
     pub genesis_hash: [u8; 32],
     /// Limits of one slot.
     pub slot_share: SlotShare,
+    /// Leases of the machine.
+    pub leases: Leases,
     /// Checks of images before they are pulled.
     pub preflight: Preflight,
     /// Minimum that a job must earn after fees, in plancks.
@@ -191,6 +194,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 genesis_hash: parts.genesis_hash,
                 worker: hex::encode(parts.worker),
                 slot_share: parts.slot_share,
+                leases: parts.leases,
                 preflight: parts.preflight,
                 min_profit: parts.min_profit,
             }),

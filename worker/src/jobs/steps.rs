@@ -25,6 +25,7 @@ use crate::{
     chain::{WorkerCall, WorkerChain},
     config::SlotShare,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
+    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases},
     preflight::{Preflight, PreflightError},
     profit,
 };
@@ -45,6 +46,8 @@ pub(super) struct StepExecutor<C, E> {
     pub(super) worker: String,
     /// Limits of one slot.
     pub(super) slot_share: SlotShare,
+    /// Leases of the machine.
+    pub(super) leases: Leases,
     /// Checks of images before they are pulled.
     pub(super) preflight: Preflight,
     /// Minimum that a job must earn after fees, in plancks.
@@ -110,9 +113,22 @@ pub enum StepError {
     /// The image cannot be checked at present.
     #[error("{0}")]
     Preflight(String),
+    /// The lease cannot be given at present.
+    #[error("{0}")]
+    Lease(String),
     /// The step was cancelled, because the job would not have run by its start deadline.
     #[error("the step was cancelled, because the start deadline is near")]
     NotInTime,
+}
+
+impl From<LeaseError> for StepError {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::Refused(reason) => Self::Refused(reason),
+            LeaseError::Failed(reason) => Self::Lease(reason),
+            LeaseError::Engine(error) => Self::Engine(error),
+        }
+    }
 }
 
 impl From<PreflightError> for StepError {
@@ -289,14 +305,50 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
+        let share = self.share_of(on.job.slots);
+        let lease = self
+            .leases
+            .take(&LeaseRequest {
+                key: self.lease_key(on.id, &on.notes.fingerprint),
+                slots: on.job.slots,
+                share,
+                manifest: &manifest,
+            })
+            .await?;
         self.engine
-            .create(&self.container_of(on, image, manifest))
+            .create(&self.container_of(on, image, manifest, share, lease))
             .await?;
         Ok(())
     }
 
-    fn container_of(&self, on: &StepContext, image: String, manifest: JobManifest) -> ContainerSpec {
-        let slots = u32::from(on.job.slots);
+    fn lease_key(&self, job: u64, fingerprint: &str) -> LeaseKey {
+        LeaseKey {
+            job,
+            fingerprint: fingerprint.to_owned(),
+        }
+    }
+
+    fn share_of(&self, slots: u8) -> SlotShare {
+        let slots = u32::from(slots);
+        SlotShare {
+            memory_mib: self.slot_share.memory_mib.saturating_mul(slots),
+            cpu_millis: self.slot_share.cpu_millis.saturating_mul(slots),
+            processes: self.slot_share.processes.saturating_mul(slots),
+        }
+    }
+
+    fn container_of(
+        &self,
+        on: &StepContext,
+        image: String,
+        manifest: JobManifest,
+        share: SlotShare,
+        lease: Lease,
+    ) -> ContainerSpec {
+        let own = manifest
+            .env
+            .into_iter()
+            .map(|(name, value)| format!("{name}={value}"));
         ContainerSpec {
             identity: ContainerIdentity {
                 job: on.id,
@@ -305,18 +357,20 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 fingerprint: on.notes.fingerprint.clone(),
             },
             image,
+            entrypoint: manifest.entrypoint,
             command: manifest.command,
-            environment: manifest
-                .env
-                .into_iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-            network: manifest.network,
-            share: SlotShare {
-                memory_mib: self.slot_share.memory_mib.saturating_mul(slots),
-                cpu_millis: self.slot_share.cpu_millis.saturating_mul(slots),
-                processes: self.slot_share.processes.saturating_mul(slots),
-            },
+            // Of two values for a name the engine takes the last.
+            environment: own.chain(lease.environment).collect(),
+            share,
+            shm_mib: lease.shm_mib,
+            profile: manifest.profile,
+            capabilities: lease.capabilities,
+            writable_root: lease.writable_root,
+            runtime: manifest.runtime,
+            network: lease.network,
+            ports: lease.ports,
+            devices: lease.devices,
+            mounts: lease.mounts,
         }
     }
 
@@ -419,6 +473,9 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         if let Some(container) = &what.container {
             self.engine.remove(container).await?;
         }
+        self.leases
+            .release(&self.lease_key(what.job, &what.fingerprint))
+            .await?;
         if let Some(notes) = notes {
             self.store.write_notes(
                 what.job,

