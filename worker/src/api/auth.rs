@@ -61,7 +61,9 @@ where
             ));
         };
         if job != id {
-            return Err(ApiError::forbidden("the token is for another job; get one for this job"));
+            return Err(ApiError::forbidden(
+                "the token is for another job; get one for this job",
+            ));
         }
         // A fork may have given the number to another consumer's job meanwhile.
         if !context.authority(job)?.allows(&account) {
@@ -156,7 +158,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/challenge",
-    params(("id" = u64, Path, description = "Number of the job")),
+    params(("id" = u64, Path, description = "Number of the job", example = 5)),
     responses(
         (status = 200, body = ChallengeAnswer),
         (status = 400, body = Refusal),
@@ -189,7 +191,7 @@ pub(super) async fn challenge(
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/token",
-    params(("id" = u64, Path, description = "Number of the job")),
+    params(("id" = u64, Path, description = "Number of the job", example = 5)),
     request_body = TokenRequest,
     responses(
         (status = 200, body = TokenAnswer),
@@ -218,7 +220,9 @@ pub(super) async fn token(
         .map(Vec::from)
         .or_else(|| fixed_hex::<65>(&request.signature).map(Vec::from))
         .ok_or_else(|| {
-            ApiError::bad_request("`signature` is 0x and the hexadecimal digits of 64 bytes, or of 65 with its type")
+            ApiError::bad_request(
+                "`signature` is 0x and the hexadecimal digits of 64 bytes, or of 65 with its type",
+            )
         })?;
     let now_s = unix_time_s();
     let life_s = request
@@ -251,10 +255,7 @@ pub(super) async fn token(
     if !authority.allows(&account) {
         return Err(not_an_owner());
     }
-    context
-        .tokens
-        .use_nonce(&nonce, id, now)
-        .map_err(refused_nonce)?;
+    context.tokens.use_nonce(&nonce, id, now).map_err(refused_nonce)?;
     let token = context
         .tokens
         .issue(id, account.clone(), Duration::from_secs(life_s), now)

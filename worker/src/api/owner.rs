@@ -111,7 +111,7 @@ struct JobView {
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}",
-    params(("id" = u64, Path, description = "Number of the job")),
+    params(("id" = u64, Path, description = "Number of the job", example = 5)),
     responses(
         (status = 200, body = JobView),
         (status = 400, body = Refusal),
@@ -134,7 +134,10 @@ async fn job(owner: Owner, State(context): State<Arc<OwnerContext>>) -> Result<R
     }
     let view = JobView {
         id,
-        ports: notes.as_ref().map(|notes| notes.ports.clone()).unwrap_or_default(),
+        ports: notes
+            .as_ref()
+            .map(|notes| notes.ports.clone())
+            .unwrap_or_default(),
         open,
         notes,
     };
@@ -179,7 +182,7 @@ struct LogsQuery {
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/logs",
-    params(("id" = u64, Path, description = "Number of the job"), LogsQuery),
+    params(("id" = u64, Path, description = "Number of the job", example = 5), LogsQuery),
     responses(
         (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
         (status = 400, body = Refusal),
@@ -200,7 +203,9 @@ async fn logs(
         .output(owner.job)
         .map_err(|error| ApiError::internal(&error))?;
     let Some((stdout, stderr)) = output else {
-        return Err(ApiError::not_found("the job has written nothing yet, or the worker keeps nothing of it"));
+        return Err(ApiError::not_found(
+            "the job has written nothing yet, or the worker keeps nothing of it",
+        ));
     };
     let text = match query.stream {
         Stream::Stdout => stdout,
@@ -213,7 +218,7 @@ async fn logs(
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/result",
-    params(("id" = u64, Path, description = "Number of the job")),
+    params(("id" = u64, Path, description = "Number of the job", example = 5)),
     responses(
         (status = 200, body = ResultFile),
         (status = 400, body = Refusal),

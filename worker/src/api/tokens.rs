@@ -103,12 +103,7 @@ impl Tokens {
     }
 
     /// Uses a nonce, once; called after the signature over it was verified.
-    pub fn use_nonce(
-        &self,
-        nonce: &[u8; NONCE_BYTES],
-        job: u64,
-        now: Instant,
-    ) -> Result<(), NonceError> {
+    pub fn use_nonce(&self, nonce: &[u8; NONCE_BYTES], job: u64, now: Instant) -> Result<(), NonceError> {
         if !self.is_valid(nonce, job, now) {
             return Err(NonceError::Invalid);
         }
@@ -147,7 +142,14 @@ impl Tokens {
             tokens.remove(&hash);
         }
         let expires = now + life;
-        tokens.insert(hash(&token), Token { job, account, expires });
+        tokens.insert(
+            hash(&token),
+            Token {
+                job,
+                account,
+                expires,
+            },
+        );
         Ok(token)
     }
 
@@ -265,7 +267,9 @@ mod tests {
             tokens.issue(5, account(1), LIFE, later).unwrap();
         }
         assert!(tokens.owner(&first, now).is_some());
-        let last = tokens.issue(5, account(1), LIFE, now + Duration::from_secs(1)).unwrap();
+        let last = tokens
+            .issue(5, account(1), LIFE, now + Duration::from_secs(1))
+            .unwrap();
         assert_eq!(tokens.owner(&first, now), None, "the oldest made room");
         assert!(tokens.owner(&last, now).is_some());
         assert!(tokens.owner(&others, now).is_some());
