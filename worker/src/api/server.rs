@@ -18,7 +18,7 @@ use axum::{
 };
 use http_body_util::Limited;
 use hyper::{
-    body::{Body as _, Frame, Incoming, SizeHint},
+    body::{Frame, Incoming, SizeHint},
     server::conn::http1,
     service::service_fn,
 };

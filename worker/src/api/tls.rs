@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rcgen::{CertificateParams, KeyPair, PublicKeyData, SerialNumber};
+use rcgen::{CertificateParams, KeyPair, SerialNumber};
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
