@@ -266,13 +266,20 @@ impl ServerCertVerifier for AnyCertificate {
 
 /// Makes a TLS connection to whoever answers.
 pub(crate) async fn tls_connection(address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_over(TcpStream::connect(address).await?, address).await
+}
+
+/// Makes a TLS connection over one that is there.
+pub(crate) async fn tls_over(
+    stream: TcpStream,
+    address: SocketAddr,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
         .with_no_client_auth();
-    let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config))
         .connect(ServerName::from(address.ip()), stream)
         .await
