@@ -29,6 +29,7 @@
 //! | [`manifest`] | the manifest of a job and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
+//! | [`worker_api`] | the owner's way to a job on a worker |
 //! | [`types`] | views of the records that the chain keeps |
 
 mod attestation;
@@ -51,6 +52,7 @@ mod submission;
 mod test_node;
 pub mod types;
 pub mod units;
+pub mod worker_api;
 
 pub use client::{BlockId, ChainClient, FinalizedBlocks};
 pub use error::Error;

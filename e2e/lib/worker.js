@@ -62,6 +62,7 @@ export async function startProbeResponder(api, worker) {
  */
 export async function startWorker({ folder, nodeUrl, engineSocket, provider, rewardAddress }) {
   const port = await freePort();
+  const ownerPort = await freePort();
   const configuration = join(folder, 'worker.yaml');
   await writeFile(configuration, [
     'version: "3.2"',
@@ -70,7 +71,7 @@ export async function startWorker({ folder, nodeUrl, engineSocket, provider, rew
     'network_config:', '  max_upload_mbps: 100', '  max_download_mbps: 100', `  p2p_port: ${port}`, '  enable_tee: false',
     'staking:', '  auto_stake_rewards: false',
     'assay:', `  chain_url: "${nodeUrl}"`, '  ask: 1', '  slots: 1', '  region: "local"', `  engine: "${engineSocket}"`,
-    `  provider_key_uri: "//${provider}"`,
+    `  owner_port: ${ownerPort}`, `  provider_key_uri: "//${provider}"`,
   ].join('\n'));
   const log = join(folder, 'worker.log');
   const child = spawn(workerBinary(), ['--config', configuration], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -80,6 +81,8 @@ export async function startWorker({ folder, nodeUrl, engineSocket, provider, rew
   child.stderr.pipe(stream, { end: false });
   const ended = new Promise((resolve) => child.once('close', resolve));
   return {
+    /** Base URL of the public part of the worker's API. */
+    url: `http://127.0.0.1:${port}`,
     /** Returns the worker's status. */
     async status() {
       const response = await fetch(`http://127.0.0.1:${port}/status`, { signal: AbortSignal.timeout(5_000) });

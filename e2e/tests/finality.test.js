@@ -15,6 +15,7 @@ import { stringToU8a, u8aToHex } from '@polkadot/util';
 import { awaitEvent, connect, eventOf, eventually, fieldsOf, succeed, wellKnownAccounts } from '../lib/chain.js';
 import { deploy } from '../lib/market.js';
 import { startLocalValidator } from '../lib/node.js';
+import { logIn, ownerPart } from '../lib/owner.js';
 import { startWorker } from '../lib/worker.js';
 
 const { ASSAY_TEST_ENGINE_SOCKET: engineSocket, ASSAY_TEST_IMAGE: image } = process.env;
@@ -42,6 +43,7 @@ let folder;
 let accounts;
 let worker;
 let machine;
+let ordered;
 const nodes = {};
 let api;
 
@@ -126,8 +128,10 @@ test('without finality a challenge is answered and a job is started', options, a
   const stood = await finalHeight();
 
   await withLog('the job', async () => {
-    const text = JSON.stringify({ image, command: ['/bin/sleep', '600'], env: {}, network: false });
-    const ordered = await succeed(api, deploy(api, machine, {
+    const text = JSON.stringify({
+      image, command: ['/bin/sh', '-c', 'echo running; sleep 600'], delegates: [accounts.dave.address],
+    });
+    ordered = await succeed(api, deploy(api, machine, {
       manifest: u8aToHex(stringToU8a(text)),
       imageDigest: `0x${image.split('@sha256:')[1]}`,
       kind: 'Service',
@@ -138,6 +142,33 @@ test('without finality a challenge is answered and a job is started', options, a
   assert.ok((await finalHeight()) <= stood + 1, 'all of that was without finality');
   const { chain } = await worker.status();
   assert.ok(chain.best_block > chain.finalized_block + 3, JSON.stringify(chain));
+});
+
+test('the consumer and its delegate read the job at its worker, and nobody else does', options, async () => {
+  const { job } = eventOf(ordered, 'jobEscrow', 'JobOrdered');
+  await withLog('the owner part', async () => {
+    const record = (await api.query.providerRegistry.machines(machine)).unwrap();
+    const part = await ownerPart(api, worker.url, machine, record.workerKey.toString());
+    const open = await (await fetch(`${worker.url}/status`)).json();
+    assert.equal(open.jobs.open, 1);
+    assert.equal(open.owner_part.spki_sha256, part.spki_sha256);
+    assert.equal((await fetch(`${worker.url}/jobs/${job}/logs`)).status, 404);
+
+    for (const [pair, wrapped] of [[accounts.ferdie, false], [accounts.ferdie, true], [accounts.dave, true]]) {
+      const owner = await logIn(api, part, job, pair, { wrapped });
+      const status = await owner.status();
+      assert.equal(status.open.state, 'running');
+      assert.equal(status.open.consumer, accounts.ferdie.address);
+      const output = await eventually('the output', 30_000, () => owner.logs().catch(() => Buffer.alloc(0)),
+        (bytes) => bytes.length > 0);
+      assert.equal(output.toString(), 'running\n');
+      await owner.logOut();
+      await assert.rejects(owner.status(), { status: 401 });
+    }
+    await assert.rejects(logIn(api, part, job, accounts.eve), { status: 403 });
+    const other = { ...part, spki_sha256: `0x${'11'.repeat(32)}` };
+    await assert.rejects(logIn(api, other, job, accounts.ferdie), /the worker vouches for/);
+  });
 });
 
 test('what the worker did stays when blocks become final again', options, async () => {

@@ -154,6 +154,35 @@ ensure_pip() {
     fi
 }
 
+# SCHEMATHESIS_VERSION: the fuzzer of HTTP APIs by their description.
+SCHEMATHESIS_VERSION=4.32.5
+
+# schemathesis_program: path of the fuzzer, in a Python environment of its own in the cache folder.
+schemathesis_program() {
+    printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/assay/schemathesis-$SCHEMATHESIS_VERSION/bin/schemathesis"
+}
+
+# ensure_schemathesis: the fuzzer of the worker's HTTP API.
+ensure_schemathesis() {
+    local program folder log
+    program="$(schemathesis_program)"
+    [[ -x "$program" ]] && return 0
+    folder="${program%/bin/schemathesis}"
+    say "Installing Schemathesis $SCHEMATHESIS_VERSION with pip into $folder."
+    # Debian's python3 comes without the module, and without pip for it.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages --no-install-recommends python3-venv
+    log="$(mktemp "${TMPDIR:-/tmp}/assay-schemathesis.XXXXXX")"
+    rm -rf -- "$folder"
+    if ! { python3 -m venv "$folder" &&
+        "$folder/bin/pip" install --quiet --disable-pip-version-check \
+            "schemathesis==$SCHEMATHESIS_VERSION"; } >"$log" 2>&1 </dev/null; then
+        rm -rf -- "$folder"
+        show_tail "$log" 15
+        die "pip could not install Schemathesis, which makes up requests to the worker's HTTP API."
+    fi
+    rm -f -- "$log"
+}
+
 # have_vulkan: succeeds if Vulkan's loader is there, and Mesa's driver that computes on the CPU.
 have_vulkan() {
     compgen -G '/usr/lib/*/libvulkan.so.1' >/dev/null && compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null
@@ -237,6 +266,7 @@ set_up() {
         ensure_vulkan
         ensure_nextest
         ensure_pip
+        ensure_schemathesis
         ensure_node
         ensure_e2e_modules
     fi

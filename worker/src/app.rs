@@ -8,17 +8,17 @@
 
 mod machine;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use assay_client::{
     ChainClient, Error as ChainError,
     follow::{self, ChainNews, FollowLimits, Tip},
 };
-use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{self, ApiContext, ListenError},
+    api::{Api, ApiParts, StartError},
     attestation::Survey,
     backoff::Backoff,
     chain::bounded,
@@ -67,9 +67,9 @@ pub enum AppError {
     /// The state folder cannot be used.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The port cannot be listened on.
+    /// The HTTP API cannot be served.
     #[error(transparent)]
-    Listen(#[from] ListenError),
+    Api(#[from] StartError),
     /// The connection is lost, or the chain is not one that this worker can serve.
     #[error(transparent)]
     Chain(ChainError),
@@ -142,27 +142,22 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let engine = Arc::new(DockerEngine::new(endpoint));
     let stop = stop_on_signals()?;
 
-    let listener = api::listen(config.listen_on()).await?;
-    tracing::info!(
-        worker = %keys.worker_account(), address = %config.listen_on(), state = %config.assay.state_dir.display(),
-        "the worker is up"
-    );
-    let context = Arc::new(ApiContext {
-        status: status.clone(),
-        worker: keys.worker.clone(),
-        worker_hex: hex::encode(keys.worker_account().0),
-        store: state.jobs().clone(),
-        metrics: metrics.clone(),
-    });
     let runner = part_runner(&status, &metrics);
-    let api_stop = CancellationToken::new();
-    let api = tokio::spawn(keep_api(
-        runner.clone(),
-        listener,
-        config.listen_on(),
-        context,
-        api_stop.clone(),
-    ));
+    let api = Api::start(
+        &config,
+        ApiParts {
+            status: status.clone(),
+            worker: keys.worker.clone(),
+            store: state.jobs().clone(),
+            metrics: metrics.clone(),
+            runner: runner.clone(),
+        },
+    )
+    .await?;
+    tracing::info!(
+        worker = %keys.worker_account(), address = %config.listen_on(), owner_address = %config.owner_listen_on(),
+        state = %config.assay.state_dir.display(), "the worker is up"
+    );
 
     let devices = Arc::new(find_devices(&config).await?);
     let app = Arc::new(App {
@@ -182,9 +177,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         outcome = app.keep_going() => outcome,
         never = app.watch_disk() => match never {},
     };
-    api_stop.cancel();
-    // Clients that keep their connections open do not delay the end.
-    let _ = tokio::time::timeout(Duration::from_secs(2), api).await;
+    api.stop().await;
     outcome
 }
 
@@ -202,28 +195,6 @@ fn part_runner(status: &StatusBoard, metrics: &Metrics) -> PartRunner {
         }),
         metrics: metrics.clone(),
     }
-}
-
-/// Serves the HTTP interface until it is stopped; on a new listener after a failure of the first one.
-async fn keep_api(
-    runner: PartRunner,
-    listener: TcpListener,
-    address: SocketAddr,
-    context: Arc<ApiContext>,
-    stop: CancellationToken,
-) -> io::Result<()> {
-    let mut first = Some(listener);
-    let serve = || {
-        let (listener, context, stop) = (first.take(), context.clone(), stop.clone());
-        async move {
-            let listener = match listener {
-                Some(listener) => listener,
-                None => api::listen(address).await.map_err(io::Error::other)?,
-            };
-            api::serve(listener, context, stop.cancelled_owned()).await
-        }
-    };
-    runner.keep_going("api", |_| true, serve).await
 }
 
 /// Returns a token that SIGINT and SIGTERM cancel.
@@ -446,9 +417,9 @@ impl App {
                     self.status.update(|status| {
                         status.machine = None;
                         status.market_status = None;
-                        status.jobs = Vec::new();
                         status.phase = Phase::Registering;
                     });
+                    self.status.set_jobs(Vec::new());
                 }
             }
         }

@@ -48,7 +48,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     ))];
     findings.extend(check_engine(config).await);
     findings.extend(check_provers(config).await);
-    findings.push(check_port(config).await);
+    findings.extend(check_api(config).await);
     let (store, evidence) = check_evidence(config).await;
     findings.extend(evidence);
     findings.extend(check_state_folder(&config.assay.state_dir));
@@ -244,11 +244,28 @@ fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
     findings
 }
 
-async fn check_port(config: &Config) -> Finding {
-    match api::listen(config.listen_on()).await {
-        Ok(_) => Finding::Good(format!("port: {} is free", config.listen_on())),
-        Err(error) => Finding::Note(format!("port: {error} (a worker that runs already has it)")),
+/// Checks the ports of the HTTP API, and the provider's certificate.
+async fn check_api(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for address in [config.listen_on(), config.owner_listen_on()] {
+        findings.push(match api::listen(address).await {
+            Ok(_) => Finding::Good(format!("port: {address} is free")),
+            Err(error) => Finding::Note(format!("port: {error} (a worker that runs already has it)")),
+        });
     }
+    let owner = &config.assay.owner;
+    findings.push(match owner.certificate.as_ref().map(api::tls::check_files) {
+        None => Finding::Good(format!(
+            "owners of jobs: {} with a certificate of the worker's own",
+            owner.endpoint
+        )),
+        Some(Ok(())) => Finding::Good(format!(
+            "owners of jobs: {} with the given certificate",
+            owner.endpoint
+        )),
+        Some(Err(error)) => Finding::Bad(format!("owners of jobs: {error}")),
+    });
+    findings
 }
 
 async fn check_chain(config: &Config, keys: &Keys) -> Vec<Finding> {

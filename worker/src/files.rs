@@ -10,11 +10,13 @@ use std::{
     error::Error,
     fmt, fs,
     io::{self, ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use serde::{Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 /// Maximum length of a file that is read, in bytes: more than twice the longest, an output stream.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -106,11 +108,23 @@ pub(crate) fn read_if_present(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// Writes a file atomically: after a crash it has either the old or the new content. Creates the folder if it
 /// is missing.
 pub(crate) fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_with_mode(folder, name, bytes, 0o666)
+}
+
+/// Writes like [`write_whole`]; the file has a mode, less the bits of the process's mask.
+fn write_with_mode(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> io::Result<()> {
     let path = folder.join(name);
     let unfinished = folder.join(format!(".{name}.new"));
     let write = || {
         fs::create_dir_all(folder)?;
-        let mut file = fs::File::create(&unfinished)?;
+        // One that a crash left may have another mode.
+        let _ = fs::remove_file(&unfinished);
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&unfinished)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
@@ -157,7 +171,7 @@ fn aside(path: &Path, number: u32) -> PathBuf {
 }
 
 /// Status of the disk with the worker's files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DiskStatus {
     /// True if files can be written. Otherwise the worker takes no new jobs.
     pub writable: bool,
@@ -231,6 +245,14 @@ impl Disk {
             self.note_failure(error, bytes.len());
         }
         written
+    }
+
+    /// Writes a file that its owner alone can read, like [`Self::write_if_possible`].
+    pub(crate) fn write_secret_if_possible(&self, folder: &Path, name: &str, bytes: &[u8]) {
+        if let Err(error) = write_with_mode(folder, name, bytes, 0o600) {
+            self.note_failure(&error, bytes.len());
+            tracing::error!(%error, "writing a state file failed; going on without it");
+        }
     }
 
     /// Writes like [`Self::write_whole`]; a failure is only logged and shown in the status.

@@ -7,9 +7,10 @@ use assay_client::{
     types::{Machine, MachineStatus, Remedy, SuspensionReason},
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A machine's status in the market, with the remedy for what keeps it out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MarketStatus {
     /// Status on chain, such as `active` or `suspended (in debt)`.
     pub status: String,

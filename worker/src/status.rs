@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use assay_client::follow::Tip;
 use serde::{Serialize, Serializer};
 use tokio::sync::watch;
+use utoipa::ToSchema;
 
 use crate::{
     attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
@@ -14,8 +15,8 @@ use crate::{
 /// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
 const MAX_UNFINALIZED_BLOCKS: u64 = 20;
 
-/// Content of `GET /status`, before it is signed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Content of `GET /status`, before it is signed. Anybody can read it, so it tells nothing of any one job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Status {
     /// Version of the worker.
     pub version: &'static str,
@@ -46,12 +47,45 @@ pub struct Status {
     pub challenge: Option<AnswerProgress>,
     /// Status of the machine's attestation.
     pub attestation: AttestationStatus,
-    /// The open jobs.
-    pub jobs: Vec<JobStatus>,
+    /// Numbers of jobs.
+    pub jobs: JobCounts,
+    /// The part of the API that is for owners of jobs.
+    pub owner_part: OwnerPartStatus,
+}
+
+/// Numbers of jobs that the chain has assigned to the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct JobCounts {
+    /// Jobs that are not closed.
+    pub open: usize,
+    /// Jobs that the chain has as running.
+    pub running: usize,
+    /// Running jobs whose container is paused or stuck.
+    pub halted: usize,
+}
+
+impl JobCounts {
+    fn of(jobs: &[JobStatus]) -> Self {
+        let count = |is: fn(&JobStatus) -> bool| jobs.iter().filter(|job| is(job)).count();
+        Self {
+            open: jobs.len(),
+            running: count(|job| job.state == "running"),
+            halted: count(JobStatus::is_halted),
+        }
+    }
+}
+
+/// The part of the API that is for owners of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct OwnerPartStatus {
+    /// Base URL.
+    pub url: String,
+    /// SHA-256 of the SubjectPublicKeyInfo of its certificate, once it is up.
+    pub spki_sha256: Option<KeyHash>,
 }
 
 /// Phase of the worker as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// Connects to the chain.
@@ -65,7 +99,7 @@ pub enum Phase {
 }
 
 /// Last known state of the chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ChainStatus {
     /// True while there is a connection.
     pub connected: bool,
@@ -106,17 +140,33 @@ impl ChainStatus {
 }
 
 /// Hash of a block; shown in hexadecimal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String)]
 pub struct BlockHash(pub [u8; 32]);
 
 impl Serialize for BlockHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&format!("0x{}", hex::encode(self.0)))
+        serialize_hash(&self.0, serializer)
     }
 }
 
+/// Hash of a public key; shown in hexadecimal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String)]
+pub struct KeyHash(pub [u8; 32]);
+
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serialize_hash(&self.0, serializer)
+    }
+}
+
+fn serialize_hash<S: Serializer>(hash: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("0x{}", hex::encode(hash)))
+}
+
 /// Last known state of the container engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct EngineStatus {
     /// True if it answers.
     pub reachable: bool,
@@ -125,7 +175,7 @@ pub struct EngineStatus {
 }
 
 /// The provider's declarations in `worker.yaml`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Declared {
     /// Name of the provider.
     pub node_name: String,
@@ -148,14 +198,20 @@ pub struct Declared {
 }
 
 /// Shared storage of the status; clones share it.
+///
+/// The public part of the API reads the worker's status, the owner part that of jobs: neither holds a lock that
+/// the other waits for, besides one for reading.
 #[derive(Clone)]
-pub struct StatusBoard(watch::Sender<Status>);
+pub struct StatusBoard {
+    worker: watch::Sender<Status>,
+    jobs: watch::Sender<Vec<JobStatus>>,
+}
 
 impl StatusBoard {
     /// Creates the status of a worker that has just started.
     pub fn new(config: &Config, keys: &Keys) -> Self {
         let gpus = config.resources.gpus.as_ref();
-        Self(watch::Sender::new(Status {
+        let worker = watch::Sender::new(Status {
             version: env!("CARGO_PKG_VERSION"),
             worker_key: keys.worker_account().to_string(),
             sealing_key: format!("0x{}", hex::encode(keys.sealing_public())),
@@ -187,18 +243,43 @@ impl StatusBoard {
                 sealing_key: keys.sealing_custody.name(),
                 ..AttestationStatus::default()
             },
-            jobs: Vec::new(),
-        }))
+            jobs: JobCounts::default(),
+            owner_part: OwnerPartStatus {
+                url: config.assay.owner.endpoint.clone(),
+                spki_sha256: None,
+            },
+        });
+        Self {
+            worker,
+            jobs: watch::Sender::default(),
+        }
     }
 
     /// Returns the current status.
     pub fn read(&self) -> Status {
-        self.0.borrow().clone()
+        self.with(Status::clone)
+    }
+
+    /// Returns something of the current status.
+    pub fn with<T>(&self, read: impl FnOnce(&Status) -> T) -> T {
+        read(&self.worker.borrow())
     }
 
     /// Changes the status.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        self.0.send_modify(change);
+        self.worker.send_modify(change);
+    }
+
+    /// Replaces the status of all open jobs.
+    pub fn set_jobs(&self, jobs: Vec<JobStatus>) {
+        let counts = JobCounts::of(&jobs);
+        self.jobs.send_replace(jobs);
+        self.worker.send_modify(|status| status.jobs = counts);
+    }
+
+    /// Returns the status of an open job.
+    pub fn job(&self, id: u64) -> Option<JobStatus> {
+        self.jobs.borrow().iter().find(|job| job.id == id).cloned()
     }
 
     /// Records the engine's description; `None` if it does not answer.

@@ -2,106 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use assay_client::keys;
-use assay_primitives::{
-    availability::{PROBE_PATH, probe_message},
-    job::{ResultDocument, StdoutResult},
-};
-use assay_worker::{
-    api::{self, ApiContext},
-    attestation::SourceStatus,
-    config::Config,
-    engine::{Capture, OutputStream},
-    jobs::{JobNotes, JobStatus, JobStore, ResultFile},
-    keys::Keys,
-    metrics::Metrics,
-    sealing_store::SealingStore,
-    status::{BlockHash, ChainStatus, Phase, StatusBoard},
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use assay_primitives::availability::{PROBE_PATH, probe_message};
+use assay_worker::{api, attestation::SourceStatus, config::Config};
 
-/// A parsed response.
-struct Answer {
-    code: u16,
-    headers: String,
-    body: Vec<u8>,
-}
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "support/served.rs"]
+mod served;
 
-impl Answer {
-    fn header(&self, name: &str) -> &str {
-        let line = self
-            .headers
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("{name}: ")));
-        line.unwrap_or_else(|| panic!("no {name} in {}", self.headers))
-    }
-
-    fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-}
-
-struct Server {
-    address: std::net::SocketAddr,
-    status: StatusBoard,
-    store: JobStore,
-    _folder: tempfile::TempDir,
-}
-
-/// Starts the interface of a worker with the worker key `//Eve`.
-async fn server() -> Server {
-    let folder = tempfile::tempdir().unwrap();
-    let text = include_str!("../worker.example.yaml");
-    let config = Config::parse(text, &folder.path().join("worker.yaml")).unwrap();
-    let store = SealingStore::File(config.assay.sealing_key_file.clone());
-    let mut keys = Keys::load_or_create(&config.assay, &store, &[]).unwrap();
-    keys.worker = keys::keypair_from_uri("//Eve").unwrap();
-    let status = StatusBoard::new(&config, &keys);
-    let store = JobStore::open(folder.path().join("jobs")).unwrap();
-    let context = Arc::new(ApiContext {
-        status: status.clone(),
-        worker: keys.worker.clone(),
-        worker_hex: hex::encode(keys.worker_account().0),
-        store: store.clone(),
-        metrics: Metrics::new().unwrap(),
-    });
-    let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(api::serve(listener, context, std::future::pending()));
-    Server {
-        address,
-        status,
-        store,
-        _folder: folder,
-    }
-}
-
-impl Server {
-    async fn get(&self, path: &str) -> Answer {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
-        let headers = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let code = headers.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer {
-            code,
-            headers,
-            body: bytes[end + 4..].to_vec(),
-        }
-    }
-}
+use served::{open_job, serve, serve_healthy};
 
 #[tokio::test]
 async fn status_is_signed_over_its_exact_bytes() {
-    let server = server().await;
+    let server = serve().await;
     let answer = server.get("/status?nonce=abc").await;
     assert_eq!(answer.code, 200);
     let eve = keys::keypair_from_uri("//Eve").unwrap();
@@ -130,7 +45,7 @@ async fn status_is_signed_over_its_exact_bytes() {
 
 #[tokio::test]
 async fn status_tells_how_the_machine_attests() {
-    let server = server().await;
+    let server = serve().await;
     assert_eq!(
         server.get("/status").await.json()["attestation"],
         serde_json::json!({ "sealing_key": "file", "sources": [], "lacks": [], "problem": null })
@@ -150,26 +65,9 @@ async fn status_tells_how_the_machine_attests() {
     assert_eq!(told["lacks"][0], "TDX: no device");
 }
 
-/// Starts a worker that serves machine 7 and is healthy.
-async fn healthy_server() -> Server {
-    let server = server().await;
-    server.status.update(|status| {
-        status.machine = Some(7);
-        status.phase = Phase::Serving;
-        status.engine.reachable = true;
-        status.chain = ChainStatus {
-            connected: true,
-            genesis_hash: Some(BlockHash([0xaa; 32])),
-            best_block_hash: Some(BlockHash([0xcc; 32])),
-            ..Default::default()
-        };
-    });
-    server
-}
-
 #[tokio::test]
 async fn probe_is_answered_with_a_signature_of_nonce_chain_machine_and_block() {
-    let server = healthy_server().await;
+    let server = serve_healthy().await;
     let answer = server
         .get(&format!("{PROBE_PATH}?nonce={}", "bb".repeat(32)))
         .await;
@@ -195,7 +93,7 @@ async fn probe_is_answered_with_a_signature_of_nonce_chain_machine_and_block() {
 
 #[tokio::test]
 async fn probe_is_refused_with_the_reasons_while_no_job_could_run() {
-    let server = healthy_server().await;
+    let server = serve_healthy().await;
     let probe = format!("{PROBE_PATH}?nonce={}", "bb".repeat(32));
     server.status.update(|status| status.engine.reachable = false);
     let answer = server.get(&probe).await;
@@ -213,7 +111,7 @@ async fn probe_is_refused_with_the_reasons_while_no_job_could_run() {
 
 #[tokio::test]
 async fn probe_is_refused_while_the_container_of_a_running_job_is_paused() {
-    let server = healthy_server().await;
+    let server = serve_healthy().await;
     let probe = format!("{PROBE_PATH}?nonce={}", "bb".repeat(32));
     for (state, container, code) in [
         ("running", "running", 200),
@@ -222,18 +120,9 @@ async fn probe_is_refused_while_the_container_of_a_running_job_is_paused() {
         ("starting", "paused", 200),
         ("verifying", "exited", 200),
     ] {
-        server.status.update(|status| {
-            status.jobs = vec![JobStatus {
-                id: 5,
-                kind: "service".into(),
-                state: state.into(),
-                container: container.into(),
-                slots: 1,
-                restarts: 0,
-                result_hash: None,
-                problem: None,
-            }];
-        });
+        let mut job = open_job(5, "//Charlie");
+        (job.state, job.container) = (state.into(), container.into());
+        server.status.set_jobs(vec![job]);
         let answer = server.get(&probe).await;
         assert_eq!(answer.code, code, "{state} {container}");
         assert_eq!(server.get("/health").await.code, code, "{state} {container}");
@@ -249,7 +138,7 @@ async fn probe_is_refused_while_the_container_of_a_running_job_is_paused() {
 
 #[tokio::test]
 async fn probe_wants_a_nonce_of_its_length() {
-    let server = healthy_server().await;
+    let server = serve_healthy().await;
     for query in [
         "",
         "?nonce=",
@@ -264,7 +153,7 @@ async fn probe_wants_a_nonce_of_its_length() {
 
 #[tokio::test]
 async fn health_names_its_reasons() {
-    let server = server().await;
+    let server = serve().await;
     let answer = server.get("/health").await;
     assert_eq!(answer.code, 503);
     assert_eq!(
@@ -287,83 +176,66 @@ async fn health_names_its_reasons() {
     );
 }
 
-/// Stores a result of job 5, and its output.
-fn keep_result(store: &JobStore) -> ResultDocument {
-    let mut capture = Capture::new(&store.output_target(5, false));
-    capture.take(OutputStream::Stdout, b"out\n");
-    capture.take(OutputStream::Stderr, b"err\n");
-    let result = ResultDocument {
-        exit_code: 0,
-        image_digest: [1; 32],
-        manifest_hash: [2; 32],
-        stdout: capture.finish(),
-    };
-    assert_eq!(result.stdout, StdoutResult::Whole(blake3::hash(b"out\n").into()));
-    store
-        .write_result(5, &serde_json::to_vec(&ResultFile::from(&result)).unwrap())
-        .unwrap();
-    result
+#[tokio::test]
+async fn public_part_tells_nothing_of_a_job() {
+    let server = serve_healthy().await;
+    let mut halted = open_job(123_456, "//Charlie");
+    (halted.container, halted.problem) = ("paused".into(), Some("a secret of the job".into()));
+    server.status.set_jobs(vec![open_job(5, "//Charlie"), halted]);
+    let answer = server.get("/status").await;
+    assert_eq!(
+        answer.json()["jobs"],
+        serde_json::json!({ "open": 2, "running": 2, "halted": 1 })
+    );
+    let text = String::from_utf8(answer.body).unwrap();
+    let charlie = keys::account_of(&keys::keypair_from_uri("//Charlie").unwrap()).to_string();
+    for secret in ["123456", "a secret", &charlie, "fingerprint"] {
+        assert!(!text.contains(secret), "{secret}");
+    }
+    for path in [
+        "/jobs/5",
+        "/jobs/5/logs",
+        "/jobs/5/result",
+        "/v1/jobs/5",
+        "/v1/jobs/5/logs",
+        "/nothing",
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.code, 404, "{path}");
+        assert!(answer.error().contains("/v1/openapi.json"), "{path}");
+    }
 }
 
 #[tokio::test]
-async fn finished_job_shows_its_result_and_output() {
-    let server = server().await;
-    for path in ["/jobs/5", "/jobs/5/logs", "/jobs/5/result", "/jobs/x", "/nothing"] {
-        assert!([400, 404].contains(&server.get(path).await.code), "{path}");
-    }
-    let result = keep_result(&server.store);
-    let notes = JobNotes {
-        result_hash: Some(result.hash()),
-        closed: true,
-        ..JobNotes::default()
-    };
-    server.store.write_notes(5, &notes).unwrap();
-
-    let answer = server.get("/jobs/5/result").await;
-    assert_eq!(answer.code, 200);
-    let shown: ResultFile = serde_json::from_slice(&answer.body).unwrap();
-    assert_eq!(shown.document(), Some(result));
-    assert_eq!(answer.header("x-assay-result-hash"), hex::encode(result.hash()));
-    assert_eq!(server.get("/jobs/5/logs").await.body, b"out\n");
-    assert_eq!(server.get("/jobs/5/logs?stream=stderr").await.body, b"err\n");
-    assert_eq!(server.get("/jobs/5/logs?stream=other").await.code, 400);
-    let json = server.get("/jobs/5").await.json();
-    assert_eq!(json["notes"]["result_hash"], hex::encode(result.hash()));
-    assert_eq!(json["open"], serde_json::Value::Null);
+async fn public_part_says_where_the_owner_part_is() {
+    let server = serve().await;
+    assert_eq!(
+        server.get("/v1/owner").await.code,
+        503,
+        "it serves no machine yet"
+    );
+    served::make_healthy(&server.status);
+    let part = server.get("/v1/owner").await.json();
+    assert_eq!(part["url"], format!("https://{}", server.owner));
+    assert_eq!(part["machine"], served::MACHINE);
+    let status = server.get("/status").await.json();
+    assert_eq!(status["owner_part"]["url"], part["url"]);
+    assert_eq!(status["owner_part"]["spki_sha256"], part["spki_sha256"]);
 }
 
 #[tokio::test]
-async fn a_replica_keeps_its_result_back_until_it_is_revealed() {
-    let server = server().await;
-    let result = keep_result(&server.store);
-    let committed = JobNotes {
-        result_hash: Some(result.hash()),
-        salt: Some([7; 32]),
-        replica: true,
-        ..JobNotes::default()
-    };
-    server.store.write_notes(5, &committed).unwrap();
-    for path in ["/jobs/5/result", "/jobs/5/logs", "/jobs/5/logs?stream=stderr"] {
-        assert_eq!(server.get(path).await.code, 403, "{path}");
-    }
-    let json = server.get("/jobs/5").await.json();
-    assert_eq!(json["notes"]["result_hash"], serde_json::Value::Null);
-    assert_eq!(json["notes"]["salt"], serde_json::Value::Null);
-
-    let revealed = JobNotes {
-        revealed: true,
-        ..committed
-    };
-    server.store.write_notes(5, &revealed).unwrap();
-    assert_eq!(server.get("/jobs/5/result").await.code, 200);
-    assert_eq!(server.get("/jobs/5/logs").await.body, b"out\n");
-    let json = server.get("/jobs/5").await.json();
-    assert_eq!(json["notes"]["result_hash"], hex::encode(result.hash()));
+async fn public_part_describes_itself() {
+    let description = serve().await.get("/v1/openapi.json").await.json();
+    let paths: Vec<_> = description["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(
+        paths,
+        ["/health", "/metrics", "/status", "/v1/owner", "/v1/probe"]
+    );
 }
 
 #[tokio::test]
 async fn metrics_are_prometheus_text() {
-    let answer = server().await.get("/metrics").await;
+    let answer = serve().await.get("/metrics").await;
     assert_eq!(answer.code, 200);
     assert!(
         String::from_utf8(answer.body)

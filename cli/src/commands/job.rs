@@ -20,6 +20,7 @@ use assay_client::{
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
+use super::owner;
 use crate::{
     connection::Connection,
     duration::{format_milliseconds, parse_duration},
@@ -39,6 +40,12 @@ pub(crate) enum Options {
         /// The job
         id: u64,
     },
+    /// Ask the worker about a job of the signer's: state, container, ports
+    Status(owner::Place),
+    /// Print what the container of a job of the signer's wrote, as far as the worker keeps it
+    Logs(owner::LogsOptions),
+    /// Show the result of a task of the signer's, as its worker has it
+    Result(owner::Place),
     /// Accept a task's result, so that it can be paid
     Accept(Part),
     /// Reject a task's result: what it earned goes to the treasury, and to nobody else
@@ -190,6 +197,9 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     let call = match options {
         Options::Deploy(options) => return deploy(*options, connection, output).await,
         Options::Show { id } => return show(id, connection, output).await,
+        Options::Status(place) => return owner::status(place, connection, output).await,
+        Options::Logs(options) => return owner::logs(options, connection).await,
+        Options::Result(place) => return owner::result(place, connection, output).await,
         Options::Accept(part) => for_machines(part, connection, calls::accept).await?,
         Options::Reject(part) => for_machines(part, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),

@@ -4,6 +4,7 @@ mod balance;
 mod chain;
 mod job;
 mod machine;
+mod owner;
 mod provider;
 mod rewards;
 mod watch;

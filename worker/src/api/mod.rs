@@ -1,75 +1,83 @@
-//! The worker's HTTP interface.
+//! The worker's HTTP API, in two parts with separate listeners, budgets and threads.
+//!
+//! *Public part*, plain HTTP at `network_config.p2p_port`, for anybody:
 //!
 //! | path | response |
 //! |---|---|
 //! | `GET /status` | the status as JSON, signed with the worker key, including the nonce of `?nonce=<text>` |
 //! | `GET /health` | 200 while the worker can run jobs, 503 and the reasons otherwise |
-//! | `GET /jobs/{id}` | the status and notes of one job |
-//! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
-//! | `GET /jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
 //! | `GET /metrics` | Prometheus' text format |
 //! | `GET /v1/probe?nonce=<NONCE>` | the signed answer to a validator's probe; or 503 as for `/health` |
+//! | `GET /v1/owner` | where the owner part is, and the worker key's signature of its TLS key |
 //!
-//! `<NONCE>` has 64 hexadecimal digits.
+//! *Owner part*, with TLS at `assay.owner_port`, for a job's consumer and the delegates in its manifest:
 //!
-//! Anybody who reaches the port can read everything here, just as the manifests of the jobs are public.
+//! | path | response |
+//! |---|---|
+//! | `POST /v1/jobs/{id}/challenge` | a nonce to sign |
+//! | `POST /v1/jobs/{id}/token` | a token for the job, against the signature; all further paths want it |
+//! | `DELETE /v1/token` | ends the token |
+//! | `GET /v1/jobs/{id}` | status, notes and ports of the job |
+//! | `GET /v1/jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
+//! | `GET /v1/jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
+//!
+//! `GET /v1/openapi.json` of each part describes it. `<NONCE>` has 64 hexadecimal digits.
+//!
+//! The owner part has a listener, limits and threads of its own: a flood of it can neither take a connection from the
+//! public part nor keep a probe waiting for a thread.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc};
+pub mod auth;
+pub mod errors;
+pub mod limits;
+pub mod openapi;
+pub mod owner;
+pub mod public;
+pub mod responses;
+mod server;
+pub mod tls;
+pub mod tokens;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use assay_client::Keypair;
-use assay_primitives::availability::{PROBE_NONCE_BYTES, PROBE_PATH, probe_message};
-use axum::{
-    Json, Router,
-    body::Body,
-    extract::{Path, Query, Request, State},
-    http::{HeaderName, HeaderValue, StatusCode, header},
-    middleware::{self, Next},
-    response::{IntoResponse, Response},
-    routing::get,
+use axum::{Router, http::Uri};
+use tokio::{
+    net::TcpListener,
+    runtime::{self, Runtime},
+    task::JoinHandle,
 };
-use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::sync::CancellationToken;
+
+pub use auth::Owner;
+pub use errors::ApiError;
+pub use limits::{ConnectionSeat, PartLimits};
+pub use owner::OwnerContext;
+pub use public::{MAX_NONCE_BYTES, PublicContext};
+pub use responses::{RESULT_HASH_HEADER, SIGNATURE_HEADER, WORKER_KEY_HEADER};
+pub use tls::{CertificateSource, TlsError, TlsKeeper};
 
 use crate::{
-    jobs::{JobNotes, JobStatus, JobStore, hash_of_file},
+    config::{Config, owner::certificate_names},
+    jobs::JobStore,
     metrics::Metrics,
-    status::{BlockHash, Phase, Status, StatusBoard},
+    status::{KeyHash, StatusBoard},
+    tasks::PartRunner,
 };
 
-/// Header with the hexadecimal sr25519 signature over the exact bytes of the body.
-pub const SIGNATURE_HEADER: HeaderName = HeaderName::from_static("x-assay-signature");
+/// Number of threads of the owner part.
+const OWNER_THREADS: usize = 2;
 
-/// Header with the hexadecimal public part of the worker key.
-pub const WORKER_KEY_HEADER: HeaderName = HeaderName::from_static("x-assay-worker-key");
+/// Maximum number of threads of the owner part for work that blocks.
+const OWNER_BLOCKING_THREADS: usize = 16;
 
-/// Header with the hexadecimal hash of a result, as on chain.
-pub const RESULT_HASH_HEADER: HeaderName = HeaderName::from_static("x-assay-result-hash");
+/// Time for which connections may end by themselves when the worker stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Maximum length of a caller's nonce, in bytes.
-pub const MAX_NONCE_BYTES: usize = 64;
-
-/// Maximum number of concurrent requests; further ones are refused.
-const MAX_REQUESTS: usize = 64;
-
-/// State that the handlers share.
-pub struct ApiContext {
-    /// The status to show.
-    pub status: StatusBoard,
-    /// Key that signs the status.
-    pub worker: Keypair,
-    /// Public part of the worker key, hexadecimal.
-    pub worker_hex: String,
-    /// Store of notes and results.
-    pub store: JobStore,
-    /// Metrics for Prometheus.
-    pub metrics: Metrics,
-}
-
-/// Error of opening the HTTP interface.
+/// Error of opening a part of the API.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address}: {source}; change `network_config.p2p_port` or `assay.listen_address`, or stop the \
-     program that has the port"
+    "cannot listen on {address}: {source}; change `network_config.p2p_port`, `assay.owner_port` or \
+     `assay.listen_address`, or stop the program that has the port"
 )]
 pub struct ListenError {
     /// Address to listen on.
@@ -78,304 +86,225 @@ pub struct ListenError {
     pub source: io::Error,
 }
 
-/// Binds the port, so that a port in use is an error before anything else happens.
+/// Reason why the API cannot be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// There is no certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// TLS cannot be set up with the certificate.
+    #[error("TLS cannot be set up: {0}; please report it")]
+    Protocol(#[from] rustls::Error),
+    /// The system gave no random bytes.
+    #[error(transparent)]
+    NoRandomness(#[from] tokens::NoRandomness),
+    /// The system gave no threads.
+    #[error("the threads of the API cannot be started: {0}; raise the limits of the worker's user")]
+    Threads(io::Error),
+}
+
+/// Dependencies of the API.
+pub struct ApiParts {
+    /// The status to show.
+    pub status: StatusBoard,
+    /// The worker key.
+    pub worker: Keypair,
+    /// Store of notes and results.
+    pub store: JobStore,
+    /// Metrics for Prometheus.
+    pub metrics: Metrics,
+    /// Restarts a part that fails.
+    pub runner: PartRunner,
+}
+
+/// Binds a port, so that a port in use is an error before anything else happens.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ListenError { address, source })
 }
 
-/// Answers requests until `stop` completes.
-pub async fn serve(
+/// Serves the public part on a listener until `stop` is cancelled.
+pub async fn serve_public(
     listener: TcpListener,
-    context: Arc<ApiContext>,
-    stop: impl Future<Output = ()> + Send + 'static,
+    context: Arc<PublicContext>,
+    limits: PartLimits,
+    stop: CancellationToken,
 ) -> io::Result<()> {
-    axum::serve(listener, router(context))
-        .with_graceful_shutdown(stop)
-        .await
+    let routes = public_routes().with_state(context);
+    server::serve(listener, None, limits, routes, stop).await
 }
 
-/// Returns the routes with their handlers.
-pub fn router(context: Arc<ApiContext>) -> Router {
-    let seats = Arc::new(Semaphore::new(MAX_REQUESTS));
-    Router::new()
-        .route("/status", get(status))
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
-        .route(PROBE_PATH, get(probe))
-        .route("/jobs/{id}", get(job))
-        .route("/jobs/{id}/logs", get(logs))
-        .route("/jobs/{id}/result", get(result))
-        .layer(middleware::from_fn_with_state(seats, limit_requests))
-        .with_state(context)
+/// Serves the owner part on a listener until `stop` is cancelled.
+pub async fn serve_owner(
+    listener: TcpListener,
+    context: Arc<OwnerContext>,
+    tls: &TlsKeeper,
+    limits: PartLimits,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let acceptor = tls.acceptor().map_err(io::Error::other)?;
+    let routes = owner_routes().with_state(context);
+    server::serve(listener, Some(acceptor), limits, routes, stop).await
 }
 
-async fn limit_requests(State(seats): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    match seats.try_acquire() {
-        Ok(_seat) => next.run(request).await,
-        Err(_) => refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too many requests at once; try again",
-        ),
+fn public_routes() -> Router<Arc<PublicContext>> {
+    openapi::finish(public::routes()).fallback(no_such_path)
+}
+
+fn owner_routes() -> Router<Arc<OwnerContext>> {
+    openapi::finish(owner::routes()).fallback(no_such_path)
+}
+
+async fn no_such_path(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(80).collect();
+    ApiError::not_found(format!(
+        "there is no {path} here; GET {} lists the paths of this part of the API",
+        openapi::OPENAPI_PATH
+    ))
+}
+
+/// Threads of the owner part; they end with this value.
+struct OwnerThreads(Option<Runtime>);
+
+impl OwnerThreads {
+    fn start() -> Result<Self, StartError> {
+        runtime::Builder::new_multi_thread()
+            .thread_name("owner-api")
+            .worker_threads(OWNER_THREADS)
+            .max_blocking_threads(OWNER_BLOCKING_THREADS)
+            .enable_all()
+            .build()
+            .map(|runtime| Self(Some(runtime)))
+            .map_err(StartError::Threads)
     }
 }
 
-#[derive(Serialize)]
-struct Refusal<'a> {
-    error: &'a str,
-}
-
-fn refusal(code: StatusCode, error: &str) -> Response {
-    (code, Json(Refusal { error })).into_response()
-}
-
-fn failure(error: &dyn std::error::Error) -> Response {
-    tracing::error!(%error, "answering a request failed");
-    refusal(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "the worker could not read the requested data; its log says why",
-    )
-}
-
-#[derive(Deserialize)]
-struct StatusQuery {
-    nonce: Option<String>,
-}
-
-#[derive(Serialize)]
-struct SignedStatus {
-    /// Nonce of the caller, which prevents the replay of an old response.
-    nonce: Option<String>,
-    #[serde(flatten)]
-    status: Status,
-}
-
-async fn status(State(context): State<Arc<ApiContext>>, Query(query): Query<StatusQuery>) -> Response {
-    let fits =
-        |nonce: &String| nonce.len() <= MAX_NONCE_BYTES && nonce.bytes().all(|byte| byte.is_ascii_graphic());
-    if !query.nonce.as_ref().is_none_or(fits) {
-        return refusal(
-            StatusCode::BAD_REQUEST,
-            "a nonce is at most 64 printable ASCII characters",
-        );
-    }
-    let signed = SignedStatus {
-        nonce: query.nonce,
-        status: context.status.read(),
-    };
-    match serde_json::to_vec(&signed) {
-        Ok(body) => signed_json(&context.worker, &context.worker_hex, body),
-        Err(error) => failure(&error),
-    }
-}
-
-fn signed_json(worker: &Keypair, worker_hex: &str, body: Vec<u8>) -> Response {
-    let signature = hex::encode(worker.sign(&body).0);
-    with_headers(
-        "application/json",
-        [
-            (SIGNATURE_HEADER, signature),
-            (WORKER_KEY_HEADER, worker_hex.to_owned()),
-        ],
-        body,
-    )
-}
-
-fn with_headers<const N: usize>(
-    kind: &'static str,
-    headers: [(HeaderName, String); N],
-    body: Vec<u8>,
-) -> Response {
-    let mut response = Response::new(Body::from(body));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    for (name, value) in headers {
-        // Hexadecimal text is always a valid header value.
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().insert(name, value);
+impl Drop for OwnerThreads {
+    fn drop(&mut self) {
+        // Anything else would wait, which a task must not.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
-    response
 }
 
-#[derive(Serialize)]
-struct Health {
-    healthy: bool,
-    reasons: Vec<&'static str>,
+/// The API while it is served; ends with this value.
+pub struct Api {
+    stop: CancellationToken,
+    parts: Vec<JoinHandle<io::Result<()>>>,
+    _owner_threads: OwnerThreads,
 }
 
-/// Returns the reasons why the worker cannot run jobs now; none while it can.
-fn ailments(status: &Status) -> Vec<&'static str> {
-    [
-        (!status.chain.connected, "no connection to the chain"),
-        (!status.engine.reachable, "the container engine does not answer"),
-        (status.machine.is_none(), "the worker serves no machine"),
-        (status.phase == Phase::Stopping, "the worker is stopping"),
-        (
-            status.jobs.iter().any(JobStatus::is_halted),
-            "the container of a running job is paused or stuck",
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(ails, reason)| ails.then_some(reason))
-    .collect()
-}
-
-async fn health(State(context): State<Arc<ApiContext>>) -> Response {
-    let reasons = ailments(&context.status.read());
-    let healthy = reasons.is_empty();
-    let code = if healthy {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (code, Json(Health { healthy, reasons })).into_response()
-}
-
-#[derive(Deserialize)]
-struct ProbeQuery {
-    nonce: String,
-}
-
-/// Response that a validator checks; `signature` is over [`probe_message`].
-#[derive(Serialize)]
-struct ProbeAnswer {
-    machine: u64,
-    best_block_hash: BlockHash,
-    signature: String,
-}
-
-/// Proves that this machine is here, knows the chain and can run jobs.
-///
-/// The caller chooses 32 bytes of the signed message, but they stand between a domain separator and the
-/// machine's number, so the signature cannot serve another purpose.
-async fn probe(State(context): State<Arc<ApiContext>>, Query(query): Query<ProbeQuery>) -> Response {
-    let mut nonce = [0; PROBE_NONCE_BYTES];
-    if hex::decode_to_slice(&query.nonce, &mut nonce).is_err() {
-        return refusal(
-            StatusCode::BAD_REQUEST,
-            "a probe's nonce is 64 hexadecimal digits",
-        );
-    }
-    let status = context.status.read();
-    let reasons = ailments(&status);
-    let chain = &status.chain;
-    let (Some(machine), Some(genesis_hash), Some(best_block_hash), []) = (
-        status.machine,
-        chain.genesis_hash,
-        chain.best_block_hash,
-        &reasons[..],
-    ) else {
-        let unwell = Health {
-            healthy: false,
-            reasons,
+impl Api {
+    /// Binds both ports and serves both parts, each on a new listener after a failure of the first one.
+    ///
+    /// # Errors
+    /// A port in use, or a certificate that cannot be loaded.
+    pub async fn start(config: &Config, parts: ApiParts) -> Result<Self, StartError> {
+        let ApiParts {
+            status,
+            worker,
+            store,
+            metrics,
+            runner,
+        } = parts;
+        let source = match &config.assay.owner.certificate {
+            Some(files) => CertificateSource::Files(files.clone()),
+            None => CertificateSource::Own {
+                folder: config.assay.state_dir.clone(),
+                names: certificate_names(&config.assay.owner.endpoint),
+            },
         };
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(unwell)).into_response();
-    };
-    let message = probe_message(&genesis_hash.0, &nonce, machine, &best_block_hash.0);
-    Json(ProbeAnswer {
-        machine,
-        best_block_hash,
-        signature: format!("0x{}", hex::encode(context.worker.sign(&message).0)),
-    })
-    .into_response()
-}
+        let tls = TlsKeeper::open(source, store.disk().clone())?;
+        // Faults of TLS show before anything is served.
+        tls.acceptor()?;
+        let owner = Arc::new(OwnerContext::new(status.clone(), worker.clone(), store)?);
+        let public = Arc::new(PublicContext {
+            status: status.clone(),
+            worker_hex: hex::encode(worker.public_key().0),
+            worker,
+            metrics,
+        });
+        let stop = CancellationToken::new();
+        let threads = OwnerThreads::start()?;
+        let owner_runtime = match &threads.0 {
+            Some(runtime) => runtime.handle().clone(),
+            None => runtime::Handle::current(),
+        };
+        let (address, owner_address) = (config.listen_on(), config.owner_listen_on());
+        let listener = listen(address).await?;
+        // A listener belongs to the threads on which it was made.
+        let owner_listener = owner_runtime
+            .spawn(listen(owner_address))
+            .await
+            .map_err(|error| StartError::Threads(io::Error::other(error)))??;
+        let note_key = move |hash| {
+            status.update(|status| status.owner_part.spki_sha256 = Some(KeyHash(hash)));
+        };
+        note_key(tls.spki_sha256());
 
-async fn metrics(State(context): State<Arc<ApiContext>>) -> Response {
-    match context.metrics.render() {
-        Ok(text) => with_headers("text/plain; version=0.0.4", [], text),
-        Err(error) => failure(&error),
+        let limits = config.assay.owner.part_limits();
+        let token = stop.clone();
+        let public_part = keep_part(runner.clone(), "api", listener, address, move |listener| {
+            serve_public(listener, public.clone(), PartLimits::PUBLIC, token.clone())
+        });
+        let (token, served) = (stop.clone(), tls.clone());
+        let owner_part = keep_part(
+            runner,
+            "owner_api",
+            owner_listener,
+            owner_address,
+            move |listener| {
+                let (context, tls, stop) = (owner.clone(), served.clone(), token.clone());
+                async move { serve_owner(listener, context, &tls, limits, stop).await }
+            },
+        );
+        let token = stop.clone();
+        owner_runtime.spawn(async move {
+            tokio::select! {
+                () = token.cancelled() => (),
+                () = tls.keep_fresh(note_key) => (),
+            }
+        });
+        Ok(Self {
+            stop,
+            parts: vec![tokio::spawn(public_part), owner_runtime.spawn(owner_part)],
+            _owner_threads: threads,
+        })
+    }
+
+    /// Ends both parts. Clients that keep their connections open do not delay it for long.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(self.parts)).await;
     }
 }
 
-#[derive(Serialize)]
-struct JobView {
-    id: u64,
-    /// Status while the job is open.
-    open: Option<JobStatus>,
-    /// Notes on the job, also after its end.
-    notes: Option<JobNotes>,
-}
-
-async fn job(State(context): State<Arc<ApiContext>>, Path(id): Path<u64>) -> Response {
-    let open = context.status.read().jobs.into_iter().find(|job| job.id == id);
-    match context.store.stored_notes(id) {
-        Ok(None) if open.is_none() => no_such_job(),
-        Ok(notes) => {
-            let notes = notes.map(JobNotes::for_everybody);
-            Json(JobView { id, open, notes }).into_response()
+/// Serves a part until it is stopped; on a new listener after a failure of the first one.
+async fn keep_part<F>(
+    runner: PartRunner,
+    name: &'static str,
+    listener: TcpListener,
+    address: SocketAddr,
+    serve: impl Fn(TcpListener) -> F,
+) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>>,
+{
+    let mut first = Some(listener);
+    let begin = || {
+        let (listener, serve) = (first.take(), &serve);
+        async move {
+            let listener = match listener {
+                Some(listener) => listener,
+                None => listen(address).await.map_err(io::Error::other)?,
+            };
+            serve(listener).await
         }
-        Err(error) => failure(&error),
-    }
-}
-
-/// Refuses to show output that another replica of the job could copy.
-fn refuse_secret(store: &JobStore, id: u64) -> Option<Response> {
-    match store.stored_notes(id) {
-        Ok(Some(notes)) if notes.is_secret() => Some(refusal(
-            StatusCode::FORBIDDEN,
-            "a replica's output is secret until its result is revealed on chain",
-        )),
-        Ok(_) => None,
-        Err(error) => Some(failure(&error)),
-    }
-}
-
-fn no_such_job() -> Response {
-    refusal(StatusCode::NOT_FOUND, "this machine knows no such job")
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Stream {
-    #[default]
-    Stdout,
-    Stderr,
-}
-
-#[derive(Deserialize)]
-struct LogsQuery {
-    #[serde(default)]
-    stream: Stream,
-}
-
-async fn logs(
-    State(context): State<Arc<ApiContext>>,
-    Path(id): Path<u64>,
-    Query(query): Query<LogsQuery>,
-) -> Response {
-    if let Some(refused) = refuse_secret(&context.store, id) {
-        return refused;
-    }
-    let (stdout, stderr) = match context.store.output(id) {
-        Ok(Some(output)) => output,
-        Ok(None) => return no_such_job(),
-        Err(error) => return failure(&error),
     };
-    let text = match query.stream {
-        Stream::Stdout => stdout,
-        Stream::Stderr => stderr,
-    };
-    with_headers("text/plain; charset=utf-8", [], text)
-}
-
-async fn result(State(context): State<Arc<ApiContext>>, Path(id): Path<u64>) -> Response {
-    if let Some(refused) = refuse_secret(&context.store, id) {
-        return refused;
-    }
-    match context.store.result_document(id) {
-        Ok(Some(document)) => match hash_of_file(&document) {
-            Some(hash) => with_headers(
-                "application/json",
-                [(RESULT_HASH_HEADER, hex::encode(hash))],
-                document,
-            ),
-            // Result of an earlier version of this worker, which stored the bytes themselves.
-            None => with_headers("application/json", [], document),
-        },
-        Ok(None) => refusal(StatusCode::NOT_FOUND, "this machine has no result of such a job"),
-        Err(error) => failure(&error),
-    }
+    runner.keep_going(name, |_| true, begin).await
 }

@@ -335,10 +335,8 @@ impl MachineSession {
             }
             if let Some(jobs) = supervisor.round().await {
                 let reachable = supervisor.engine_reachable();
-                app.status.update(|status| {
-                    status.jobs = jobs;
-                    status.engine.reachable = reachable;
-                });
+                app.status.set_jobs(jobs);
+                app.status.update(|status| status.engine.reachable = reachable);
             }
         }
     }

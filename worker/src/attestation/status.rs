@@ -1,9 +1,10 @@
 //! Status of the machine's attestation, as the HTTP interface shows it.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Status of the machine's attestation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AttestationStatus {
     /// Storage of the key that consumers seal to: `file`, `sealed` by the TEE, or in `memory`.
     pub sealing_key: &'static str,
@@ -16,7 +17,7 @@ pub struct AttestationStatus {
 }
 
 /// Status of a source of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SourceStatus {
     /// Name of the source.
     pub name: String,

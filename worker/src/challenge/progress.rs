@@ -10,12 +10,13 @@ use std::{
 
 use assay_proof::prover::{Progress, Stage, Watch};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Interval between two log lines about one answer.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
 /// An answer that is being computed, as the status shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AnswerProgress {
     /// Number of the round.
     pub round: u32,
@@ -28,7 +29,7 @@ pub struct AnswerProgress {
 }
 
 /// Progress of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SlotProgress {
     /// Stage of the slot's prover.
     pub stage: SlotStage,
@@ -37,7 +38,7 @@ pub struct SlotProgress {
 }
 
 /// Stage of a slot's prover.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SlotStage {
     /// Not started: another slot uses the device.

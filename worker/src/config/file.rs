@@ -93,6 +93,20 @@ pub(super) struct Assay {
     pub(super) sealing_key_file: Option<Text>,
     pub(super) limits: Option<Limits>,
     pub(super) attestation: Option<Attestation>,
+    pub(super) owner_port: Option<Text>,
+    pub(super) owner_endpoint: Option<Text>,
+    pub(super) owner_limits: Option<OwnerLimits>,
+    pub(super) tls_certificate_file: Option<Text>,
+    pub(super) tls_key_file: Option<Text>,
+}
+
+/// `assay.owner_limits`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OwnerLimits {
+    pub(super) connections: Option<Text>,
+    pub(super) connections_per_address: Option<Text>,
+    pub(super) requests_per_second: Option<Text>,
 }
 
 /// `assay.attestation`.

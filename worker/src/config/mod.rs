@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+pub(crate) mod owner;
 mod reader;
 mod resolve;
 
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub use error::{ConfigError, Problem};
+pub use owner::{CertificateFiles, OwnerLimits, OwnerSettings};
 
 /// The only version of the format that this worker reads.
 pub const FORMAT_VERSION: &str = "3.2";
@@ -90,7 +92,7 @@ pub struct NetworkConfig {
     pub max_upload_mbps: u32,
     /// `max_download_mbps`: 1 to 4,294,967,295 Mbit/s. No default.
     pub max_download_mbps: u32,
-    /// `p2p_port`: TCP port of the worker's HTTP interface, 1 to 65,535. Default: 4001.
+    /// `p2p_port`: TCP port of the public part of the worker's HTTP API, 1 to 65,535. Default: 4001.
     pub p2p_port: u16,
     /// `enable_tee`: attest the machine; earns nothing by itself. Default: false.
     pub enable_tee: bool,
@@ -111,9 +113,9 @@ pub struct Staking {
 pub struct AssaySettings {
     /// `chain_url`: WebSocket URL of a node. Default: `ws://127.0.0.1:9944`.
     pub chain_url: String,
-    /// `listen_address`: address that the HTTP interface binds to. Default: `127.0.0.1`.
+    /// `listen_address`: address that both parts of the HTTP API bind to. Default: `127.0.0.1`.
     pub listen_address: IpAddr,
-    /// `endpoint`: public URL of the HTTP interface, at most 128 bytes. Default:
+    /// `endpoint`: public URL of the public part of the HTTP API, at most 128 bytes. Default:
     /// `http://<listen_address>:<p2p_port>`; required when `listen_address` is the unspecified address.
     pub endpoint: String,
     /// `ask`: price per slot and hour, in ASY with at most 12 decimals; here in plancks. Default: 1.
@@ -161,6 +163,8 @@ pub struct AssaySettings {
     pub limits: Limits,
     /// `attestation`: sources of certificates and collateral. Optional, its keys have defaults.
     pub attestation: AttestationSettings,
+    /// `owner_…` and `tls_…`: the part of the HTTP API for owners of jobs.
+    pub owner: OwnerSettings,
 }
 
 /// `assay.attestation`: sources of certificates and collateral. `network_config.enable_tee` says whether the
@@ -328,9 +332,14 @@ impl Config {
         }
     }
 
-    /// Returns the address on which the HTTP interface listens.
+    /// Returns the address on which the public part of the HTTP API listens.
     pub fn listen_on(&self) -> SocketAddr {
         SocketAddr::new(self.assay.listen_address, self.network.p2p_port)
+    }
+
+    /// Returns the address on which the owner part of the HTTP API listens.
+    pub fn owner_listen_on(&self) -> SocketAddr {
+        SocketAddr::new(self.assay.listen_address, self.assay.owner.port)
     }
 }
 

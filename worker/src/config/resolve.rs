@@ -17,6 +17,7 @@ use super::{
     AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, NetworkConfig, NodeSettings,
     Problem, ProviderKey, RewardAddress, SharedResources, Staking,
     file::{self, ConfigFile, Text},
+    owner,
     reader::{Reader, parse_microdegrees},
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
@@ -217,6 +218,7 @@ fn assay(
         reader.problem(text.referenced, message);
     }
     let (latitude_microdegrees, longitude_microdegrees) = location(reader, section);
+    let endpoint = endpoint(reader, section, listen_address, port);
     AssaySettings {
         chain_url: url(
             reader,
@@ -226,7 +228,8 @@ fn assay(
         )
         .unwrap_or_else(|| "ws://127.0.0.1:9944".into()),
         listen_address,
-        endpoint: endpoint(reader, section, listen_address, port),
+        owner: owner::owner(reader, section, folder, listen_address, &endpoint, port),
+        endpoint,
         ask_per_slot_hour: section.ask.as_ref().map_or(ASY, |text| ask(reader, text)),
         take_open_orders: section
             .take_open_orders
@@ -306,7 +309,7 @@ fn attestation(reader: &mut Reader, section: &file::Attestation, folder: &Path) 
 }
 
 /// Reads a URL of printable ASCII with one of the schemes; `None` if the key is missing.
-fn url(reader: &mut Reader, key: &str, text: Option<&Text>, schemes: &[&str]) -> Option<String> {
+pub(super) fn url(reader: &mut Reader, key: &str, text: Option<&Text>, schemes: &[&str]) -> Option<String> {
     text.map(|text| {
         reader.with(key, text, |value| {
             let scheme = schemes.iter().find(|scheme| value.starts_with(**scheme));

@@ -136,6 +136,16 @@ fn defaults_are_what_is_documented() {
             },
             amd_certificate_file: None,
         },
+        owner: OwnerSettings {
+            port: 4002,
+            endpoint: "https://127.0.0.1:4002".into(),
+            certificate: None,
+            limits: OwnerLimits {
+                connections: 256,
+                connections_per_address: 32,
+                requests_per_second: 50,
+            },
+        },
     };
     assert_eq!(config.assay, expected);
     assert_eq!(config.class_candidates(), ["CPU"]);
@@ -523,4 +533,61 @@ fn unreadable_file_is_named() {
 fn secret_uri_does_not_reach_logs() {
     let config = parse(&with_assay("provider_key_uri: bottom drive obey")).unwrap();
     assert!(!format!("{config:?}").contains("bottom"));
+}
+
+#[test]
+fn settings_of_the_owner_part_are_read() {
+    let text = with_assay(
+        "owner_port: 4443\nowner_endpoint: \"https://jobs.example.org\"\ntls_certificate_file: fullchain.pem\n\
+         tls_key_file: /keys/privkey.pem\nowner_limits:\n  connections: 1000\n  requests_per_second: 7",
+    );
+    let owner = parse(&text).unwrap().assay.owner;
+    assert_eq!(
+        (owner.port, &*owner.endpoint),
+        (4_443, "https://jobs.example.org")
+    );
+    assert_eq!(
+        owner.certificate,
+        Some(CertificateFiles {
+            certificate_file: "/etc/assay/fullchain.pem".into(),
+            key_file: "/keys/privkey.pem".into(),
+        })
+    );
+    let limits = owner.part_limits();
+    assert_eq!((limits.connections, limits.connections_per_address), (1_000, 32));
+    assert_eq!((limits.requests_per_second, limits.burst), (7, 28));
+}
+
+#[test]
+fn faults_of_the_owner_part_are_named() {
+    for (lines, expected) in [
+        (
+            "owner_port: 4001",
+            "line 18: `assay.owner_port` is `4001`; allowed: a port other than `network_config.p2p_port`, where the \
+             public part listens",
+        ),
+        (
+            "owner_endpoint: \"http://worker.example.org\"",
+            "line 18: `assay.owner_endpoint` is `http://worker.example.org`; allowed: a URL that begins with https://, at \
+             most 128 bytes",
+        ),
+        (
+            "tls_certificate_file: a.pem",
+            "line 18: `assay.tls_certificate_file` needs its key; add `assay.tls_key_file`",
+        ),
+        (
+            "tls_key_file: a.pem",
+            "line 18: `assay.tls_key_file` needs its certificate; add `assay.tls_certificate_file`",
+        ),
+        (
+            "owner_limits:\n  connections: 0",
+            "line 19: `assay.owner_limits.connections` is `0`; allowed: a whole number from 1 to 65536",
+        ),
+    ] {
+        assert_eq!(assay_errors(lines), [expected]);
+    }
+    assert_eq!(
+        errors("p2p_port: 4001", "p2p_port: 65535"),
+        ["`network_config.p2p_port` is the last port; add `assay.owner_port`"]
+    );
 }

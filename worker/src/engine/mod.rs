@@ -13,6 +13,8 @@ mod wire;
 use std::{future::Future, net::IpAddr, path::PathBuf};
 
 use assay_client::manifest::{PortProtocol, Profile};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
@@ -98,15 +100,17 @@ pub enum ContainerNetwork {
 }
 
 /// Port of a container that the engine forwards from the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PublishedPort {
     /// Address of the host.
+    #[schema(value_type = String)]
     pub host_address: IpAddr,
     /// Port of the host.
     pub host_port: u16,
     /// Port of the container.
     pub container_port: u16,
     /// Protocol.
+    #[schema(value_type = String)]
     pub protocol: PortProtocol,
 }
 

@@ -7,10 +7,12 @@
 
 use std::{fs, io, path::PathBuf};
 
+use assay_client::AccountId;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
-    engine::CaptureTarget,
+    engine::{CaptureTarget, PublishedPort},
     files::{Disk, Found, named, read_if_present, remove_folder},
 };
 
@@ -27,7 +29,7 @@ pub(crate) const JOB_FILES: [&str; 2] = [NOTES, OUTCOME];
 pub const MAX_KEPT_JOBS: usize = 256;
 
 /// The notes on one job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobNotes {
     /// Fingerprint that distinguishes jobs of the same number on a chain that was started anew.
@@ -39,9 +41,11 @@ pub struct JobNotes {
     pub restarts: u32,
     /// Hash of the result document, once that is written.
     #[serde(with = "optional_hash")]
+    #[schema(value_type = Option<String>)]
     pub result_hash: Option<[u8; 32]>,
     /// Salt of a replica's commitment to its result; drawn when the result document is written.
     #[serde(with = "optional_hash", default)]
+    #[schema(value_type = Option<String>)]
     pub salt: Option<[u8; 32]>,
     /// True if the job is one of several replicas, whose results must stay secret until they are revealed.
     #[serde(default)]
@@ -64,6 +68,17 @@ pub struct JobNotes {
     /// True if the notes were lost and the manifest has not been read since.
     #[serde(default)]
     pub made_up: bool,
+    /// Account that ordered the job; its files stay readable for it after the job's end.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub consumer: Option<AccountId>,
+    /// Accounts that the manifest lets act for the consumer.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub delegates: Vec<AccountId>,
+    /// Ports of the container that can be reached from outside.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
     /// Reason why the job cannot run.
     pub refused: Option<String>,
     /// True once the job is gone from the chain and its container is removed.
@@ -358,6 +373,23 @@ mod tests {
         assert_eq!(store.notes(3, "aa").unwrap(), notes);
         assert_eq!(store.notes(3, "bb").unwrap().result_hash, None);
         assert_eq!(store.known_jobs().unwrap(), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn notes_of_earlier_versions_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = JobStore::open(folder.path().to_owned()).unwrap();
+        fs::create_dir_all(store.folder_of(3)).unwrap();
+        let text = r#"{"fingerprint":"aa","container_started":true,"restarts":1,"result_hash":null,"salt":null,
+            "replica":false,"revealed":false,"stdout_is_left_out":false,"replacing":false,"was_killed":false,
+            "unpaused":false,"made_up":false,"refused":null,"closed":true}"#;
+        fs::write(store.folder_of(3).join(NOTES), text).unwrap();
+        let notes = store.stored_notes(3).unwrap().unwrap();
+        assert!(notes.closed && notes.restarts == 1);
+        assert_eq!(
+            (notes.consumer, notes.delegates, notes.ports),
+            (None, vec![], vec![])
+        );
     }
 
     /// Writes a file as a failing disk leaves it.

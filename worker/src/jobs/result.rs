@@ -2,12 +2,13 @@
 
 use assay_primitives::job::{ResultDocument, StdoutResult};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Version of the format of [`ResultFile`], and of the bytes that are hashed.
 pub const RESULT_VERSION: u32 = 2;
 
 /// A result as JSON: the fields of a [`ResultDocument`], from which anybody can compute its hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResultFile {
     /// The container's exit code.
@@ -23,7 +24,7 @@ pub struct ResultFile {
 }
 
 /// Standard output in a [`ResultFile`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StdoutFile {
     /// BLAKE3 hash of standard output, hexadecimal.

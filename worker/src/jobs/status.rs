@@ -1,15 +1,23 @@
 //! A job's status in words.
 
+use assay_client::AccountId;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{AbandonCause, AssignedJob, ContainerFact, Decision, JobNotes, Supervisor};
 use crate::{chain::WorkerChain, engine::ContainerEngine};
 
 /// Status of one open job.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct JobStatus {
     /// Number of the job.
     pub id: u64,
+    /// Account that ordered the job.
+    #[schema(value_type = String)]
+    pub consumer: AccountId,
+    /// Fingerprint of the job, by which its notes are found.
+    #[serde(skip)]
+    pub fingerprint: String,
     /// `service` or `task`.
     pub kind: String,
     /// State on chain: `starting`, `running`, `verifying`, `committed`, `revealed` or `ended`.
@@ -52,6 +60,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         };
         JobStatus {
             id,
+            consumer: assigned.job.consumer.clone(),
+            fingerprint: notes.fingerprint.clone(),
             kind: assigned.job.kind.to_string(),
             state: assigned.assignment.state.to_string(),
             container: fact.name().to_owned(),

@@ -302,6 +302,9 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
             made_up: false,
+            consumer: Some(on.job.consumer.clone()),
+            delegates: manifest.delegates.clone(),
+            ports: Vec::new(),
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
@@ -315,6 +318,10 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 manifest: &manifest,
             })
             .await?;
+        if !lease.ports.is_empty() {
+            let ports = lease.ports.clone();
+            self.store.write_notes(on.id, &JobNotes { ports, ..notes })?;
+        }
         self.engine
             .create(&self.container_of(on, image, manifest, share, lease))
             .await?;

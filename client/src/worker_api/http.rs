@@ -1,0 +1,357 @@
+//! Requests to one base URL, each over a connection of its own, bounded in time and length.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    HeaderMap, Method, Request, Response, Uri,
+    body::{Bytes, Incoming},
+    client::conn::http1::{self, SendRequest},
+    header,
+};
+use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, pki_types::ServerName};
+use serde::Serialize;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsConnector;
+
+use super::{MAX_ANSWER_BYTES, WorkerApiError, types::Refusal};
+
+/// Timeout of a connection with its TLS handshake.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Timeout of a request, until its answer is complete or, of a download, begins.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Maximum length of a refusal, in bytes.
+const MAX_REFUSAL_BYTES: usize = 64 * 1_024;
+
+/// Maximum number of characters of a refusal that are shown.
+const MAX_REFUSAL_CHARS: usize = 500;
+
+/// One request.
+pub(super) struct Call<'a> {
+    method: Method,
+    path: String,
+    token: Option<&'a str>,
+    body: Option<(&'static str, Vec<u8>)>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(method: Method, path: &str) -> Self {
+        Self {
+            method,
+            path: path.to_owned(),
+            token: None,
+            body: None,
+        }
+    }
+
+    pub(super) fn get(path: &str) -> Self {
+        Self::new(Method::GET, path)
+    }
+
+    pub(super) fn token(self, token: &'a str) -> Self {
+        Self {
+            token: Some(token),
+            ..self
+        }
+    }
+
+    pub(super) fn body(self, kind: &'static str, body: Vec<u8>) -> Self {
+        Self {
+            body: Some((kind, body)),
+            ..self
+        }
+    }
+
+    pub(super) fn json(self, body: &impl Serialize) -> Result<Self, WorkerApiError> {
+        let body = serde_json::to_vec(body).map_err(|error| WorkerApiError::NotUnderstood {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(self.body("application/json", body))
+    }
+}
+
+/// A whole answer.
+pub(super) struct Answer {
+    /// Path of the request.
+    pub(super) path: String,
+    /// Body.
+    pub(super) body: Vec<u8>,
+    headers: HeaderMap,
+}
+
+impl Answer {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Answer that comes part by part.
+pub struct Download {
+    path: String,
+    url: String,
+    headers: HeaderMap,
+    body: Incoming,
+}
+
+impl Download {
+    /// Returns a header of the answer, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Waits for the next part of the answer; `None` at its end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, WorkerApiError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| unreachable(&self.url, format!("{}: {error}", self.path)))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn unreachable(url: &str, reason: impl ToString) -> WorkerApiError {
+    WorkerApiError::Unreachable {
+        url: url.to_owned(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Base URL, and the TLS that it is reached by.
+#[derive(Clone)]
+pub(super) struct Base {
+    url: String,
+    host: String,
+    port: u16,
+    /// Path in front of every request's.
+    prefix: String,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Base {
+    pub(super) fn new(url: &str, tls: Arc<ClientConfig>) -> Result<Self, WorkerApiError> {
+        let bad = || WorkerApiError::BadUrl { url: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| bad())?;
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(bad()),
+        };
+        if uri.query().is_some() {
+            return Err(bad());
+        }
+        let tls = if is_tls {
+            let name = ServerName::try_from(host.clone()).map_err(|_| bad())?;
+            Some((TlsConnector::from(tls), name))
+        } else {
+            None
+        };
+        Ok(Self {
+            url: url.trim_end_matches('/').to_owned(),
+            host,
+            port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            tls,
+        })
+    }
+
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes a request, and reads its answer.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, WorkerApiError> {
+        let path = call.path.clone();
+        let answered = async {
+            let response = self.send(call).await?;
+            let headers = response.headers().clone();
+            let body = self.read(response.into_body(), MAX_ANSWER_BYTES, &path).await?;
+            Ok(Answer {
+                path: path.clone(),
+                body,
+                headers,
+            })
+        };
+        self.in_time(answered).await
+    }
+
+    /// Makes a request, and returns its answer as soon as that begins.
+    pub(super) async fn stream(&self, call: Call<'_>) -> Result<Download, WorkerApiError> {
+        let path = call.path.clone();
+        let response = self.in_time(self.send(call)).await?;
+        Ok(Download {
+            path,
+            url: self.url.clone(),
+            headers: response.headers().clone(),
+            body: response.into_body(),
+        })
+    }
+
+    async fn in_time<T>(
+        &self,
+        answered: impl Future<Output = Result<T, WorkerApiError>>,
+    ) -> Result<T, WorkerApiError> {
+        timeout(REQUEST_TIMEOUT, answered).await.unwrap_or_else(|_| {
+            let reason = format!("no answer within {} seconds", REQUEST_TIMEOUT.as_secs());
+            Err(unreachable(&self.url, reason))
+        })
+    }
+
+    /// Makes a request; an answer other than success is an error.
+    async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>, WorkerApiError> {
+        let malformed = |error: hyper::http::Error| WorkerApiError::NotUnderstood {
+            path: call.path.clone(),
+            reason: error.to_string(),
+        };
+        let authority = match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        };
+        let mut request = Request::builder()
+            .method(call.method)
+            .uri(format!("{}{}", self.prefix, call.path))
+            .header(header::HOST, authority);
+        if let Some(token) = call.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = match call.body {
+            Some((kind, body)) => {
+                request = request.header(header::CONTENT_TYPE, kind);
+                Full::from(body)
+            }
+            None => Full::default(),
+        };
+        let request = request.body(body).map_err(malformed)?;
+        let mut sender = self.connect().await?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| unreachable(&self.url, error))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = self
+            .read(response.into_body(), MAX_REFUSAL_BYTES, &call.path)
+            .await?;
+        let reason = serde_json::from_slice(&body).map_or_else(
+            |_| String::from_utf8_lossy(&body).into_owned(),
+            |Refusal { error }| error,
+        );
+        // Text of a stranger, for a terminal.
+        let shown = |character: char| if character.is_control() { ' ' } else { character };
+        Err(WorkerApiError::Refused {
+            path: call.path,
+            status,
+            reason: reason.chars().take(MAX_REFUSAL_CHARS).map(shown).collect(),
+        })
+    }
+
+    async fn read(&self, body: Incoming, at_most: usize, path: &str) -> Result<Vec<u8>, WorkerApiError> {
+        match Limited::new(body, at_most).collect().await {
+            Ok(whole) => Ok(whole.to_bytes().to_vec()),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(WorkerApiError::NotUnderstood {
+                    path: path.to_owned(),
+                    reason: format!("it is longer than {at_most} bytes"),
+                })
+            }
+            Err(error) => Err(unreachable(&self.url, error)),
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, WorkerApiError> {
+        let connected = async {
+            let stream = TcpStream::connect((&*self.host, self.port))
+                .await
+                .map_err(|error| unreachable(&self.url, error))?;
+            let Some((connector, name)) = &self.tls else {
+                return self.hold(stream).await;
+            };
+            match connector.connect(name.clone(), stream).await {
+                Ok(stream) => self.hold(stream).await,
+                Err(error) if is_other_key(&error) => Err(WorkerApiError::OtherKey {
+                    url: self.url.clone(),
+                }),
+                Err(error) => Err(unreachable(&self.url, error)),
+            }
+        };
+        timeout(CONNECT_TIMEOUT, connected).await.unwrap_or_else(|_| {
+            let reason = format!("no connection within {} seconds", CONNECT_TIMEOUT.as_secs());
+            Err(unreachable(&self.url, reason))
+        })
+    }
+
+    /// Drives a connection until its request is answered, or dropped.
+    async fn hold(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<SendRequest<Full<Bytes>>, WorkerApiError> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreachable(&self.url, error))?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to a worker broke off");
+            }
+        });
+        Ok(sender)
+    }
+}
+
+fn is_other_key(error: &std::io::Error) -> bool {
+    error
+        .get_ref()
+        .and_then(|error| error.downcast_ref::<rustls::Error>())
+        .is_some_and(|error| matches!(error, rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::worker_api::tls::any_key;
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let base = |url| Base::new(url, any_key().unwrap());
+        for (url, host, port, prefix, is_tls) in [
+            ("http://127.0.0.1:4001", "127.0.0.1", 4001, "", false),
+            ("https://worker.example.org/", "worker.example.org", 443, "", true),
+            (
+                "https://[2001:db8::1]:4002/a/b/",
+                "2001:db8::1",
+                4002,
+                "/a/b",
+                true,
+            ),
+        ] {
+            let base = base(url).unwrap();
+            assert_eq!((&*base.host, base.port, &*base.prefix), (host, port, prefix));
+            assert_eq!(base.tls.is_some(), is_tls);
+        }
+        for url in [
+            "",
+            "127.0.0.1:1",
+            "ftp://host",
+            "http://",
+            "http:///a",
+            "https://a b",
+            "http://h/?q",
+        ] {
+            assert!(matches!(base(url), Err(WorkerApiError::BadUrl { .. })), "{url}");
+        }
+    }
+}

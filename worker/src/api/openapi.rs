@@ -1,0 +1,109 @@
+//! The API's description in OpenAPI: made from the handlers, served at `/v1/openapi.json` of both parts.
+
+use axum::{Json, Router, http::StatusCode, routing::get};
+use utoipa::{
+    Modify, OpenApi,
+    openapi::{
+        ContentBuilder, Ref, RefOr, ResponseBuilder,
+        path::Operation,
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
+    },
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::errors::Refusal;
+
+/// Path of the description.
+pub const OPENAPI_PATH: &str = "/v1/openapi.json";
+
+/// Security scheme of owners' tokens.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token from `POST /v1/jobs/{id}/token`"))
+            .build();
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Assay worker: public part",
+        description = "Health, status and probes of one machine. Plain HTTP; the status is signed by the worker key.",
+    ),
+    components(schemas(Refusal))
+)]
+struct PublicPart;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Assay worker: owner part",
+        description = "Jobs of one machine, for their consumers and delegates. Over TLS with a key that the worker key \
+                       vouches for, see `GET /v1/owner` of the public part.",
+    ),
+    components(schemas(Refusal)),
+    modifiers(&Tokens)
+)]
+struct OwnerApi;
+
+/// Returns the description of the public part without its paths.
+pub(super) fn public() -> utoipa::openapi::OpenApi {
+    PublicPart::openapi()
+}
+
+/// Returns the description of the owner part without its paths.
+pub(super) fn owner() -> utoipa::openapi::OpenApi {
+    OwnerApi::openapi()
+}
+
+/// Adds the refusals that the limits can cause to every path, and returns the routes with that of the
+/// description itself.
+pub(super) fn finish<S: Clone + Send + Sync + 'static>(router: OpenApiRouter<S>) -> Router<S> {
+    let (routes, mut api) = router.split_for_parts();
+    for item in api.paths.paths.values_mut() {
+        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete] {
+            operation.iter_mut().for_each(add_limits);
+        }
+    }
+    routes.route(OPENAPI_PATH, get(move || std::future::ready(Json(api.clone()))))
+}
+
+fn add_limits(operation: &mut Operation) {
+    let refusal = |description: &str| {
+        let schema = Ref::from_schema_name("Refusal");
+        ResponseBuilder::new()
+            .description(description)
+            .content(
+                "application/json",
+                ContentBuilder::new().schema(Some(schema)).build(),
+            )
+            .build()
+    };
+    for (code, description) in [
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            "The address sends too many requests",
+        ),
+        (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "The worker failed; its log says why",
+        ),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The worker is overloaded, or not ready",
+        ),
+    ] {
+        operation
+            .responses
+            .responses
+            .entry(code.as_str().to_owned())
+            .or_insert_with(|| RefOr::T(refusal(description)));
+    }
+}
