@@ -231,6 +231,7 @@ async fn probe_is_refused_while_the_container_of_a_running_job_is_paused() {
                 slots: 1,
                 restarts: 0,
                 result_hash: None,
+                ports: Vec::new(),
                 problem: None,
             }];
         });

@@ -14,6 +14,8 @@
 //!
 //! Anybody who reaches the port can read everything here, just as the manifests of the jobs are public.
 
+pub mod proxy;
+
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
 use assay_client::Keypair;

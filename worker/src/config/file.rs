@@ -93,6 +93,7 @@ pub(super) struct Assay {
     pub(super) sealing_key_file: Option<Text>,
     pub(super) limits: Option<Limits>,
     pub(super) attestation: Option<Attestation>,
+    pub(super) network: Option<super::network::NetworkSection>,
 }
 
 /// `assay.attestation`.

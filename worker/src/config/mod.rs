@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod network;
 mod reader;
 mod resolve;
 
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub use error::{ConfigError, Problem};
+pub use network::JobNetworkSettings;
 
 /// The only version of the format that this worker reads.
 pub const FORMAT_VERSION: &str = "3.2";
@@ -161,6 +163,8 @@ pub struct AssaySettings {
     pub limits: Limits,
     /// `attestation`: sources of certificates and collateral. Optional, its keys have defaults.
     pub attestation: AttestationSettings,
+    /// `network`: networks and published ports of jobs. Optional, its keys have defaults.
+    pub network: JobNetworkSettings,
 }
 
 /// `assay.attestation`: sources of certificates and collateral. `network_config.enable_tee` says whether the

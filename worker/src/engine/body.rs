@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use assay_client::manifest::{PortProtocol, Profile};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountTypeEnum,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType,
     PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
@@ -61,8 +61,11 @@ fn host_config(spec: &ContainerSpec, volumes: &[String]) -> HostConfig {
         shm_size: Some(i64::from(spec.shm_mib) * MIB),
         network_mode: Some(match &spec.network {
             ContainerNetwork::None => "none".to_owned(),
-            ContainerNetwork::Named(name) => name.clone(),
+            ContainerNetwork::Named { name, .. } => name.clone(),
         }),
+        dns: resolvers(&spec.network),
+        // No suffixes of the host's own network.
+        dns_search: Some(vec![".".to_owned()]),
         port_bindings: Some(port_bindings(spec)),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(spec.capabilities.clone()),
@@ -100,13 +103,23 @@ fn scratch(spec: &ContainerSpec, volumes: &[String]) -> HashMap<String, String> 
         .collect()
 }
 
+/// Returns the addresses of the resolvers: without any, engines copy those of the host.
+fn resolvers(network: &ContainerNetwork) -> Option<Vec<String>> {
+    match network {
+        ContainerNetwork::None => None,
+        ContainerNetwork::Named { resolvers, .. } => {
+            Some(resolvers.iter().map(ToString::to_string).collect())
+        }
+    }
+}
+
 fn mounts(spec: &ContainerSpec) -> Vec<Mount> {
     spec.mounts
         .iter()
         .map(|mount| Mount {
             target: Some(mount.target.clone()),
             source: Some(mount.source.to_string_lossy().into_owned()),
-            typ: Some(MountTypeEnum::BIND),
+            typ: Some(MountType::BIND),
             read_only: Some(mount.is_read_only),
             ..Mount::default()
         })
