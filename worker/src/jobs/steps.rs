@@ -437,8 +437,18 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let Some(container) = &on.container else {
             return Ok(());
         };
+        match self.ensure_lease(on).await {
+            // It runs, and the rules of its network outlive the worker: that is no reason to give the job up.
+            Err(StepError::Refused(reason)) => {
+                tracing::warn!(
+                    job = on.id,
+                    reason,
+                    "the running job's lease cannot be taken again"
+                );
+            }
+            other => other?,
+        }
         let output = self.store.output_target(on.id, true);
-        self.ensure_lease(on).await?;
         Ok(self.engine.follow(container, output).await?)
     }
 
