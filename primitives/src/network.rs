@@ -6,7 +6,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 
 /// Special-purpose addresses of IANA's registry for IPv4, with multicast and the reserved rest: none leads to
 /// somebody else's machine.
-const REFUSED_IPV4: [Ipv4Net; 15] = [
+pub const REFUSED_IPV4: [Ipv4Net; 15] = [
     // This network; private; shared by carriers; loopback; link-local, with the clouds' metadata services.
     ipv4([0, 0, 0, 0], 8),
     ipv4([10, 0, 0, 0], 8),

@@ -92,6 +92,10 @@ ensure_engine_packages() {
     local -a missing=()
     registry_binary >/dev/null || missing+=(docker-registry)
     static_busybox >/dev/null || missing+=(busybox-static)
+    # The worker fences off the jobs' networks; their tests make namespaces; and engines forward ports with iptables.
+    { have nft || [[ -x /usr/sbin/nft ]]; } || missing+=(nftables)
+    { have ip || [[ -x /usr/sbin/ip ]]; } || missing+=(iproute2)
+    { have iptables || [[ -x /usr/sbin/iptables ]]; } || missing+=(iptables)
     if ((${#missing[@]})); then
         install_debian_packages --no-install-recommends "${missing[@]}"
     fi

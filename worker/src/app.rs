@@ -26,7 +26,7 @@ use crate::{
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     keys::Keys,
-    lease::Leases,
+    lease::{JobNetworkParts, JobNetworks, Leases},
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
     sealing_store::SealingError,
@@ -160,12 +160,28 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     );
 
     let devices = Arc::new(find_devices(&config).await?);
+    let parts = JobNetworkParts::of(
+        &config,
+        (*engine).clone(),
+        hex::encode(keys.worker_account().0),
+        state.disk().clone(),
+    );
+    let networks = JobNetworks::open(parts)?;
+    let leases = Leases::default().with_networks(networks.clone());
+    let keep_networks = {
+        let runner = runner.clone();
+        let keep = move || {
+            let networks = networks.clone();
+            async move { networks.keep().await }
+        };
+        async move { runner.keep_going("networks", |_: &io::Error| true, keep).await }
+    };
     let app = Arc::new(App {
         config,
         keys,
         state,
         engine,
-        leases: Leases::default(),
+        leases,
         metrics,
         status,
         runner,
@@ -176,6 +192,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let outcome = tokio::select! {
         outcome = app.keep_going() => outcome,
         never = app.watch_disk() => match never {},
+        // It is begun again after each failure.
+        kept = keep_networks => match kept {
+            Ok(never) => match never {},
+            Err(error) => Err(AppError::System(error)),
+        },
     };
     api.stop().await;
     outcome

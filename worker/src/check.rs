@@ -23,6 +23,7 @@ use crate::{
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     files::Disk,
     keys::Keys,
+    lease::{JobNetworkParts, JobNetworks, LeaseError},
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
     sealing_store::{Custody, SealingStore},
     state::{self, NotedMachine},
@@ -47,6 +48,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
         format_asy(config.assay.ask_per_slot_hour)
     ))];
     findings.extend(check_engine(config).await);
+    findings.push(check_job_networks(config).await);
     findings.extend(check_provers(config).await);
     findings.extend(check_api(config).await);
     let (store, evidence) = check_evidence(config).await;
@@ -139,6 +141,30 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// Checks that this host can fence off the networks of jobs. Without, the machine works, and takes no jobs
+/// that want a network.
+async fn check_job_networks(config: &Config) -> Finding {
+    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let parts = JobNetworkParts::of(config, engine, "0".repeat(64), Disk::default());
+    let checked = match JobNetworks::open(parts) {
+        Ok(networks) => networks.check().await,
+        Err(error) => Err(LeaseError::Failed(error.to_string())),
+    };
+    match (checked, &config.assay.network.port_range) {
+        (Ok(()), Some(range)) => Finding::Good(format!(
+            "network: jobs get networks in {} and ports in {}-{}",
+            config.assay.network.job_subnets,
+            range.start(),
+            range.end()
+        )),
+        (Ok(()), None) => Finding::Note(format!(
+            "network: jobs get networks in {}, and no TCP or UDP ports; set `assay.network.port_range` to give some",
+            config.assay.network.job_subnets
+        )),
+        (Err(error), _) => Finding::Note(format!("network: {error}; jobs that want a network are declined")),
+    }
 }
 
 async fn check_provers(config: &Config) -> Vec<Finding> {

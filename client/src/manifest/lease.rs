@@ -261,6 +261,14 @@ pub struct PublishPort {
     /// the manifest. Default: protocol and port, such as `tcp-8080`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Lets anybody use an HTTP port; otherwise the worker asks for the owner's token. Says nothing to other
+    /// protocols, whose ports are open to all. Default: false.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub public: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn tcp() -> PortProtocol {

@@ -31,6 +31,7 @@ pub mod errors;
 pub mod limits;
 pub mod openapi;
 pub mod owner;
+pub mod proxy;
 pub mod public;
 pub mod responses;
 mod server;

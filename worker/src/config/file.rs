@@ -98,6 +98,7 @@ pub(super) struct Assay {
     pub(super) owner_limits: Option<OwnerLimits>,
     pub(super) tls_certificate_file: Option<Text>,
     pub(super) tls_key_file: Option<Text>,
+    pub(super) network: Option<super::network::NetworkSection>,
 }
 
 /// `assay.owner_limits`.

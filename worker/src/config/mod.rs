@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod network;
 pub(crate) mod owner;
 mod reader;
 mod resolve;
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use error::{ConfigError, Problem};
+pub use network::JobNetworkSettings;
 pub use owner::{CertificateFiles, OwnerLimits, OwnerSettings};
 
 /// The only version of the format that this worker reads.
@@ -165,6 +167,8 @@ pub struct AssaySettings {
     pub attestation: AttestationSettings,
     /// `owner_…` and `tls_…`: the part of the HTTP API for owners of jobs.
     pub owner: OwnerSettings,
+    /// `network`: networks and published ports of jobs. Optional, its keys have defaults.
+    pub network: JobNetworkSettings,
 }
 
 /// `assay.attestation`: sources of certificates and collateral. `network_config.enable_tee` says whether the

@@ -280,6 +280,11 @@ fn assay(
             .as_ref()
             .map(|attestation| self::attestation(reader, attestation, folder))
             .unwrap_or_default(),
+        network: section
+            .network
+            .as_ref()
+            .map(|network| super::network::resolve(reader, network))
+            .unwrap_or_default(),
     }
 }
 

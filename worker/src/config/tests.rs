@@ -103,6 +103,7 @@ fn published_file_is_understood_as_it_stands() {
 fn defaults_are_what_is_documented() {
     let config = parse(&with_assay("slots: 1")).unwrap();
     let expected = AssaySettings {
+        network: JobNetworkSettings::default(),
         chain_url: "ws://127.0.0.1:9944".into(),
         listen_address: [127, 0, 0, 1].into(),
         endpoint: "http://127.0.0.1:4001".into(),
@@ -589,5 +590,28 @@ fn faults_of_the_owner_part_are_named() {
     assert_eq!(
         errors("p2p_port: 4001", "p2p_port: 65535"),
         ["`network_config.p2p_port` is the last port; add `assay.owner_port`"]
+    );
+}
+
+#[test]
+fn networks_of_jobs_are_read() {
+    let lines =
+        "network:\n  port_range: \"30000-30999\"\n  job_subnets: 172.20.0.0/16\n  dns_servers: [8.8.8.8]";
+    let network = parse(&with_assay(lines)).unwrap().assay.network;
+    assert_eq!(network.port_range, Some(30_000..=30_999));
+    assert_eq!(network.job_subnets.to_string(), "172.20.0.0/16");
+    assert_eq!(network.dns_servers, [std::net::Ipv4Addr::new(8, 8, 8, 8)]);
+    let defaults = parse(PUBLISHED).unwrap().assay.network;
+    assert_eq!(defaults, JobNetworkSettings::default());
+    let lines = "network:\n  port_range: \"80-90\"\n  job_subnets: 8.0.0.0/8\n  dns_servers: [192.168.1.1]";
+    assert_eq!(
+        assay_errors(lines),
+        [
+            "line 19: `assay.network.port_range` is `80-90`; allowed: two ports from 1024 to 65535, the lower first, such as \
+             30000-30999",
+            "line 20: `assay.network.job_subnets` is `8.0.0.0/8`; allowed: a private network with a prefix from 8 to 24, such \
+             as 10.231.0.0/16",
+            "line 21: `assay.network.dns_servers` is `192.168.1.1`; allowed: public IPv4 addresses, because jobs reach no others",
+        ]
     );
 }

@@ -61,8 +61,11 @@ fn host_config(spec: &ContainerSpec, volumes: &[String]) -> HostConfig {
         shm_size: Some(i64::from(spec.shm_mib) * MIB),
         network_mode: Some(match &spec.network {
             ContainerNetwork::None => "none".to_owned(),
-            ContainerNetwork::Named(name) => name.clone(),
+            ContainerNetwork::Named { name, .. } => name.clone(),
         }),
+        dns: resolvers(&spec.network),
+        // No suffixes of the host's own network.
+        dns_search: Some(vec![".".to_owned()]),
         port_bindings: Some(port_bindings(spec)),
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(spec.capabilities.clone()),
@@ -100,6 +103,16 @@ fn scratch(spec: &ContainerSpec, volumes: &[String]) -> HashMap<String, String> 
         .collect()
 }
 
+/// Returns the addresses of the resolvers: without any, engines copy those of the host.
+fn resolvers(network: &ContainerNetwork) -> Option<Vec<String>> {
+    match network {
+        ContainerNetwork::None => None,
+        ContainerNetwork::Named { resolvers, .. } => {
+            Some(resolvers.iter().map(ToString::to_string).collect())
+        }
+    }
+}
+
 fn mounts(spec: &ContainerSpec) -> Vec<Mount> {
     spec.mounts
         .iter()
@@ -118,7 +131,8 @@ fn port_bindings(spec: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding
         .iter()
         .map(|port| {
             let binding = PortBinding {
-                host_ip: Some(port.host_address.to_string()),
+                // All addresses are told by none: Podman takes 0.0.0.0 for an address that packets are sent to.
+                host_ip: (!port.host_address.is_unspecified()).then(|| port.host_address.to_string()),
                 host_port: Some(port.host_port.to_string()),
             };
             (port.engine_name(), Some(vec![binding]))

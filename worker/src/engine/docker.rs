@@ -43,7 +43,7 @@ const MIB: i64 = 1024 * 1024;
 /// Clones share the connection and the runs.
 #[derive(Clone)]
 pub struct DockerEngine {
-    endpoint: EngineEndpoint,
+    pub(super) endpoint: EngineEndpoint,
     connection: Arc<Mutex<Option<Docker>>>,
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
@@ -98,7 +98,11 @@ impl DockerEngine {
     }
 
     /// Makes one request over the connection, and translates its error.
-    async fn call<T, F>(&self, action: &str, request: impl FnOnce(Docker) -> F) -> Result<T, EngineError>
+    pub(super) async fn call<T, F>(
+        &self,
+        action: &str,
+        request: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
@@ -182,7 +186,7 @@ impl DockerEngine {
         }
     }
 
-    fn translate(&self, action: &str, error: &ApiError) -> EngineError {
+    pub(super) fn translate(&self, action: &str, error: &ApiError) -> EngineError {
         let action = action.to_owned();
         match error {
             ApiError::DockerResponseServerError { status_code, message } => {
@@ -207,7 +211,7 @@ impl DockerEngine {
 }
 
 /// Translates an error of one of our own connections.
-fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
+pub(super) fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
     match error {
         WireError::Broken(reason) => EngineError::Unreachable {
             endpoint: endpoint.to_string(),

@@ -7,10 +7,15 @@ mod body;
 mod capture;
 mod docker;
 mod endpoint;
+mod network;
 mod run;
 mod wire;
 
-use std::{future::Future, net::IpAddr, path::PathBuf};
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
 use assay_client::manifest::{PortProtocol, Profile};
 use serde::{Deserialize, Serialize};
@@ -19,6 +24,7 @@ use utoipa::ToSchema;
 pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
 pub use endpoint::EngineEndpoint;
+pub use network::{EngineNetwork, NetworkSpec};
 pub use run::{Exit, RunEnd, RunFact};
 
 use crate::config::SlotShare;
@@ -95,8 +101,13 @@ pub struct ContainerSpec {
 pub enum ContainerNetwork {
     /// The container's own loopback interface only.
     None,
-    /// Network of this name at the engine.
-    Named(String),
+    /// Network at the engine.
+    Named {
+        /// Name of the network.
+        name: String,
+        /// Addresses of the container's resolvers.
+        resolvers: Vec<Ipv4Addr>,
+    },
 }
 
 /// Port of a container that the engine forwards from the host.

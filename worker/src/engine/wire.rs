@@ -179,6 +179,38 @@ impl Wire {
             .map_err(broken)?
     }
 
+    /// Sends a request with a JSON body, and returns the response; `None` if it has no body.
+    pub(super) async fn request(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: &serde_json::Value,
+    ) -> Result<Option<serde_json::Value>, WireError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "engine")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(body.to_string()))
+            .map_err(broken)?;
+        let requesting = async {
+            let response = self.requests.send_request(request).await.map_err(broken)?;
+            let code = response.status();
+            let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+                .collect()
+                .await
+                .map_err(broken)?
+                .to_bytes();
+            if !code.is_success() {
+                return Err(refused(code, &body));
+            }
+            Ok(serde_json::from_slice(&body).ok())
+        };
+        tokio::time::timeout(COMMAND_PATIENCE, requesting)
+            .await
+            .map_err(broken)?
+    }
+
     /// Returns a response that goes on until the connection ends.
     pub(super) async fn stream(&mut self, path: &str) -> Result<Incoming, WireError> {
         let response = tokio::time::timeout(PATIENCE, self.ask(Method::GET, path, false))

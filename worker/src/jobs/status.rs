@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{AbandonCause, AssignedJob, ContainerFact, Decision, JobNotes, Supervisor};
-use crate::{chain::WorkerChain, engine::ContainerEngine};
+use crate::{chain::WorkerChain, engine::ContainerEngine, lease::PortStatus};
 
 /// Status of one open job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -30,6 +30,8 @@ pub struct JobStatus {
     pub restarts: u32,
     /// Hash of the result document, hexadecimal, once there is one.
     pub result_hash: Option<String>,
+    /// Published ports, once the job has its lease.
+    pub ports: Vec<PortStatus>,
     /// Last failure, until it is overcome.
     pub problem: Option<String>,
 }
@@ -68,6 +70,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             slots: assigned.job.slots,
             restarts: notes.restarts,
             result_hash: notes.result_hash.filter(|_| !notes.is_secret()).map(hex::encode),
+            ports: self.executor.lease_ports(id, &notes.fingerprint),
             problem,
         }
     }

@@ -25,7 +25,7 @@ use crate::{
     chain::{WorkerCall, WorkerChain},
     config::SlotShare,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
-    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases},
+    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases, PortStatus},
     preflight::{Preflight, PreflightError},
     profit,
 };
@@ -260,7 +260,8 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(())
     }
 
-    async fn prepare(&self, on: &StepContext) -> Result<(), StepError> {
+    /// Reads the manifest that the order names.
+    async fn manifest_of(&self, on: &StepContext) -> Result<JobManifest, StepError> {
         let refused = |reason: String| Err(StepError::Refused(reason));
         let Manifest::Public(manifest) = on.job.manifest else {
             return refused("its manifest is sealed, and this worker accepts public manifests only".into());
@@ -283,6 +284,36 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 hex::encode(ordered)
             ));
         }
+        Ok(manifest)
+    }
+
+    /// Makes sure that the job's lease is in force, before its container starts or is followed.
+    async fn ensure_lease(&self, on: &StepContext) -> Result<(), StepError> {
+        if self
+            .leases
+            .ensure(&self.lease_key(on.id, &on.notes.fingerprint))
+            .await?
+        {
+            return Ok(());
+        }
+        let manifest = self.manifest_of(on).await?;
+        self.take_lease(on, &manifest).await.map(drop)
+    }
+
+    async fn take_lease(&self, on: &StepContext, manifest: &JobManifest) -> Result<Lease, StepError> {
+        let request = LeaseRequest {
+            key: self.lease_key(on.id, &on.notes.fingerprint),
+            slots: on.job.slots,
+            share: self.share_of(on.job.slots),
+            manifest,
+        };
+        Ok(self.leases.take(&request).await?)
+    }
+
+    async fn prepare(&self, on: &StepContext) -> Result<(), StepError> {
+        let refused = |reason: String| Err(StepError::Refused(reason));
+        let manifest = self.manifest_of(on).await?;
+        let ordered = on.job.image_digest;
         if let Some(start_within_ms) = on.start_within_ms {
             let fees = profit::fees_after_assignment(&self.chain, on.id, self.machine).await?;
             let revenue = profit::revenue(on.price_per_slot_hour, on.job.slots, on.max_duration_ms);
@@ -309,15 +340,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         };
         self.store.write_notes(on.id, &notes)?;
         let share = self.share_of(on.job.slots);
-        let lease = self
-            .leases
-            .take(&LeaseRequest {
-                key: self.lease_key(on.id, &on.notes.fingerprint),
-                slots: on.job.slots,
-                share,
-                manifest: &manifest,
-            })
-            .await?;
+        let lease = self.take_lease(on, &manifest).await?;
         if !lease.ports.is_empty() {
             let ports = lease.ports.clone();
             self.store.write_notes(on.id, &JobNotes { ports, ..notes })?;
@@ -333,6 +356,11 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             job,
             fingerprint: fingerprint.to_owned(),
         }
+    }
+
+    /// Returns a job's published ports.
+    pub(super) fn lease_ports(&self, job: u64, fingerprint: &str) -> Vec<PortStatus> {
+        self.leases.ports(&self.lease_key(job, fingerprint))
     }
 
     fn share_of(&self, slots: u8) -> SlotShare {
@@ -391,6 +419,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             replica: is_replica(&on.job),
             ..on.notes.clone()
         };
+        self.ensure_lease(on).await?;
         self.store.write_notes(on.id, &notes)?;
         let output = self.store.output_target(on.id, false);
         Ok(self.engine.start(container, output).await?)
@@ -405,6 +434,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             unpaused: false,
             ..on.notes.clone()
         };
+        self.ensure_lease(on).await?;
         self.store.write_notes(on.id, &notes)?;
         let output = self.store.output_target(on.id, true);
         Ok(self.engine.start(container, output).await?)
@@ -414,6 +444,17 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let Some(container) = &on.container else {
             return Ok(());
         };
+        match self.ensure_lease(on).await {
+            // It runs, and the rules of its network outlive the worker: that is no reason to give the job up.
+            Err(StepError::Refused(reason)) => {
+                tracing::warn!(
+                    job = on.id,
+                    reason,
+                    "the running job's lease cannot be taken again"
+                );
+            }
+            other => other?,
+        }
         let output = self.store.output_target(on.id, true);
         Ok(self.engine.follow(container, output).await?)
     }

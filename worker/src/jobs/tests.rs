@@ -582,7 +582,7 @@ fn supervisor_of<E: ContainerEngine>(
 fn manifest(byte: &str) -> String {
     let digest = byte.repeat(32);
     format!(
-        r#"{{"image":"localhost:5000/a@sha256:{digest}","command":["go"],"env":{{"K":"V"}},"network":true}}"#
+        r#"{{"image":"localhost:5000/a@sha256:{digest}","command":["go"],"env":{{"K":"V"}},"network":false}}"#
     )
 }
 
@@ -604,7 +604,7 @@ async fn task_runs_from_order_to_payment() {
     let spec = world.engine.change(|engine| engine.created[0].clone());
     assert_eq!(spec.command, ["go"]);
     assert_eq!(spec.environment, ["K=V"]);
-    assert_eq!(spec.network, ContainerNetwork::Named("bridge".into()));
+    assert_eq!(spec.network, ContainerNetwork::None);
     assert_eq!(
         spec.share,
         SlotShare {

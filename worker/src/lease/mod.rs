@@ -9,6 +9,8 @@
 //!
 //! Taking and releasing are idempotent: the supervisor repeats a step that was interrupted anywhere.
 
+mod network;
+
 use std::fmt;
 
 use assay_client::manifest::{JobManifest, NetworkAccess, Profile};
@@ -17,6 +19,9 @@ use crate::{
     config::SlotShare,
     engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, PublishedPort},
 };
+
+use network::NetworkLease;
+pub use network::{HttpTarget, JobNetworkParts, JobNetworks, PortStatus};
 
 /// Size of `/dev/shm` where the manifest names none, in MiB: the engines' default.
 const DEFAULT_SHM_MIB: u32 = 64;
@@ -86,9 +91,54 @@ pub enum LeaseError {
 
 /// Gives and takes back the leases of a machine.
 #[derive(Clone, Debug, Default)]
-pub struct Leases {}
+pub struct Leases {
+    networks: Option<JobNetworks>,
+}
 
 impl Leases {
+    /// Adds networks to the leases. Without, every manifest that wants one is refused.
+    pub fn with_networks(mut self, networks: JobNetworks) -> Self {
+        self.networks = Some(networks);
+        self
+    }
+
+    /// Returns the jobs' networks, if there are any.
+    pub fn networks(&self) -> Option<&JobNetworks> {
+        self.networks.as_ref()
+    }
+
+    /// Checks, before a container starts, that a job's lease is in force. Returns false if this process does
+    /// not know the job's manifest, as after a restart: then [`Self::take`] must come first.
+    pub async fn ensure(&self, key: &LeaseKey) -> Result<bool, LeaseError> {
+        match &self.networks {
+            Some(networks) => networks.ensure(key).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Returns a job's published ports.
+    pub fn ports(&self, key: &LeaseKey) -> Vec<PortStatus> {
+        self.networks
+            .as_ref()
+            .map(|networks| networks.ports(key))
+            .unwrap_or_default()
+    }
+
+    async fn take_network(&self, request: &LeaseRequest<'_>) -> Result<NetworkLease, LeaseError> {
+        match &self.networks {
+            Some(networks) => networks.take(request).await,
+            None if request.manifest.network == NetworkAccess::Off && request.manifest.ports.is_empty() => {
+                Ok(NetworkLease {
+                    network: ContainerNetwork::None,
+                    ports: Vec::new(),
+                })
+            }
+            None => Err(LeaseError::Refused(
+                "the manifest wants a network or ports, and this worker has none for jobs".to_owned(),
+            )),
+        }
+    }
+
     /// Gives a job its lease, or returns the one that it has.
     pub async fn take(&self, request: &LeaseRequest<'_>) -> Result<Lease, LeaseError> {
         let manifest = request.manifest;
@@ -99,6 +149,7 @@ impl Leases {
                 "the manifest wants {shm_mib} MiB of /dev/shm, and the job may have {most_shm_mib}: half of its memory"
             )));
         }
+        let NetworkLease { network, ports } = self.take_network(request).await?;
         Ok(Lease {
             devices: DeviceAccess::None,
             environment: Vec::new(),
@@ -106,17 +157,16 @@ impl Leases {
             writable_root: manifest.writable_root || manifest.profile == Profile::Interactive,
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
             capabilities: Vec::new(),
-            network: match manifest.network {
-                NetworkAccess::Off => ContainerNetwork::None,
-                NetworkAccess::On | NetworkAccess::Allow(_) => ContainerNetwork::Named("bridge".to_owned()),
-            },
-            ports: Vec::new(),
+            network,
+            ports,
         })
     }
 
     /// Takes back the lease of a job that is gone, if it has one.
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
-        let _ = key;
-        Ok(())
+        match &self.networks {
+            Some(networks) => networks.release(key).await,
+            None => Ok(()),
+        }
     }
 }

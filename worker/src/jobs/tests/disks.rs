@@ -68,7 +68,10 @@ async fn torn_notes_cost_no_job_and_give_no_false_result() {
 
 #[tokio::test(start_paused = true)]
 async fn task_whose_notes_are_torn_gives_the_result_of_another_run() {
-    let silent = manifest("ab").replace(r#""network":true}"#, r#""network":true,"capture_stdout":false}"#);
+    let silent = manifest("ab").replace(
+        r#""network":false}"#,
+        r#""network":false,"capture_stdout":false}"#,
+    );
     for is_restarted in [false, true] {
         let mut world = World::new();
         world.deploy_manifest(7, TASK, &silent);

@@ -1,0 +1,192 @@
+//! The client or server inside of a container or a network namespace: this test program itself, told by a
+//! variable. The image of the tests has no program that speaks UDP or IPv6.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Variable with the orders, separated by `;`.
+pub(crate) const ORDERS: &str = "ASSAY_TEST_ACTOR";
+
+/// Timeout of one attempt.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time at the beginning of a transfer that is not measured: the firewall's limit lets one second's worth
+/// pass at once.
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// Carries out the orders; each prints a line with its number and its outcome.
+pub(crate) fn act() {
+    let Ok(orders) = std::env::var(ORDERS) else { return };
+    for (number, order) in orders.split(';').enumerate() {
+        let words: Vec<_> = order.split_whitespace().collect();
+        let outcome = match words[..] {
+            ["tcp", address] => tcp(address),
+            ["udp", address] => udp(address),
+            ["resolve", name] => resolve(name),
+            ["connect", name] => connect(name),
+            ["down", address, seconds] => down(address, seconds.parse().unwrap()),
+            ["up", address, seconds] => up(address, seconds.parse().unwrap()),
+            ["serve", port] => serve(port.parse().unwrap()),
+            ["sleep", seconds] => {
+                thread::sleep(Duration::from_secs(seconds.parse().unwrap()));
+                Ok("slept".into())
+            }
+            _ => panic!("{order}"),
+        };
+        match outcome {
+            Ok(text) => println!("\nACTOR {number} ok {text}"),
+            Err(error) => println!("\nACTOR {number} failed {error}"),
+        }
+    }
+}
+
+/// Reads an address; `%eth0` in it stands for the number of the container's interface.
+fn address(text: &str) -> SocketAddr {
+    let number = std::fs::read_to_string("/sys/class/net/eth0/ifindex").unwrap_or_default();
+    text.replace("%eth0", &format!("%{}", number.trim()))
+        .parse()
+        .unwrap()
+}
+
+fn dial(at: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    Ok(stream)
+}
+
+fn tcp(text: &str) -> std::io::Result<String> {
+    let mut banner = [0; 5];
+    let mut stream = dial(address(text))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.read_exact(&mut banner)?;
+    Ok(String::from_utf8_lossy(&banner).into_owned())
+}
+
+fn udp(text: &str) -> std::io::Result<String> {
+    let at = address(text);
+    let own: SocketAddr = if at.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().unwrap();
+    let socket = UdpSocket::bind(own)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    // Errors of the network come with the next call; the first packet may wait for the neighbour's address.
+    let mut answer = [0; 16];
+    for _ in 0..2 {
+        socket.send_to(b"ping", at)?;
+        if let Ok((length, _)) = socket.recv_from(&mut answer) {
+            return Ok(String::from_utf8_lossy(&answer[..length]).into_owned());
+        }
+    }
+    Err(std::io::ErrorKind::TimedOut.into())
+}
+
+fn resolve(name: &str) -> std::io::Result<String> {
+    let addresses: Vec<_> = (name, 1_u16)
+        .to_socket_addrs()?
+        .map(|at| at.ip().to_string())
+        .collect();
+    Ok(addresses.join(","))
+}
+
+fn connect(name_and_port: &str) -> std::io::Result<String> {
+    let at = name_and_port.to_socket_addrs()?.next().unwrap();
+    tcp(&at.to_string())
+}
+
+fn down(text: &str, seconds: u64) -> std::io::Result<String> {
+    let mut stream = dial(address(text))?;
+    stream.read_exact(&mut [0; 5])?;
+    stream.write_all(b"d")?;
+    Ok(measured(&mut stream, Duration::from_secs(seconds)).to_string())
+}
+
+fn up(text: &str, seconds: u64) -> std::io::Result<String> {
+    let mut stream = dial(address(text))?;
+    stream.read_exact(&mut [0; 5])?;
+    stream.write_all(b"u")?;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        stream.write_all(&[0; 16_384])?;
+    }
+    stream.shutdown(std::net::Shutdown::Write)?;
+    let mut rate = String::new();
+    stream.read_to_string(&mut rate)?;
+    Ok(rate)
+}
+
+/// Reads for a time, or to the end; returns the bytes per second after the warm-up.
+fn measured(stream: &mut TcpStream, at_most: Duration) -> u64 {
+    let (begun, mut bytes, mut last) = (Instant::now(), 0_u64, Instant::now());
+    let mut chunk = vec![0; 65_536];
+    while begun.elapsed() < at_most {
+        match stream.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(read) if begun.elapsed() > WARM_UP => {
+                bytes += read as u64;
+                last = Instant::now();
+            }
+            Ok(_) => (),
+        }
+    }
+    let measured = last.duration_since(begun).saturating_sub(WARM_UP);
+    (bytes as f64 / measured.as_secs_f64().max(0.001)) as u64
+}
+
+/// Serves TCP and UDP on all addresses until the program is killed.
+fn serve(port: u16) -> std::io::Result<String> {
+    let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
+    let socket = UdpSocket::bind(("::", port)).or_else(|_| UdpSocket::bind(("0.0.0.0", port)))?;
+    let _ = socket.join_multicast_v4(&Ipv4Addr::new(239, 1, 2, 3), &Ipv4Addr::UNSPECIFIED);
+    thread::spawn(move || {
+        let mut datagram = [0; 512];
+        while let Ok((length, client)) = socket.recv_from(&mut datagram) {
+            let answer = if &datagram[..length] == b"ping" {
+                b"pong".to_vec()
+            } else {
+                dns_answer(&datagram[..length])
+            };
+            let _ = socket.send_to(&answer, client);
+        }
+    });
+    println!("\nACTOR serving");
+    for stream in listener.incoming() {
+        thread::spawn(move || attend(stream));
+    }
+    Ok(String::new())
+}
+
+fn attend(stream: std::io::Result<TcpStream>) {
+    let Ok(mut stream) = stream else { return };
+    let mut order = [0];
+    if stream.write_all(b"assay").is_err() || stream.read_exact(&mut order).is_err() {
+        return;
+    }
+    match &order {
+        b"d" => while stream.write_all(&[0; 16_384]).is_ok() {},
+        b"u" => {
+            let rate = measured(&mut stream, Duration::from_secs(60));
+            let _ = write!(stream, "{rate}");
+        }
+        _ => (),
+    }
+}
+
+/// Answers any question with the address in `ASSAY_TEST_ADDRESS`, and one about a name with `private` with an
+/// address that no job may reach.
+fn dns_answer(question: &[u8]) -> Vec<u8> {
+    let public: Ipv4Addr = std::env::var("ASSAY_TEST_ADDRESS").unwrap().parse().unwrap();
+    let is_private = question.windows(7).any(|window| window == b"private");
+    let address = if is_private {
+        Ipv4Addr::new(10, 1, 2, 3)
+    } else {
+        public
+    };
+    let mut answer = question.to_vec();
+    answer[2..4].copy_from_slice(&[0x81, 0x80]);
+    answer[6..8].copy_from_slice(&[0, 1]);
+    answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+    answer.extend(address.octets());
+    answer
+}
