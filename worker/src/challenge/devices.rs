@@ -127,6 +127,7 @@ mod tests {
                 back_end: BackEnd::Wgpu,
                 index,
                 is_software: false,
+                identity: assay_provers::DeviceIdentity::default(),
             },
             name: format!("device {index}"),
         }
