@@ -24,6 +24,7 @@ use crate::{
     chain::bounded,
     challenge::devices::Devices,
     config::Config,
+    devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     keys::Keys,
     lease::Leases,
@@ -32,7 +33,7 @@ use crate::{
     sealing_store::SealingError,
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
-    surroundings::{find_devices, look_for_evidence},
+    surroundings::{find_devices, look_for_evidence, open_ledger},
     tasks::{PartError, PartRunner},
 };
 use machine::{MachineParts, MachineSession, SessionEnd};
@@ -118,6 +119,7 @@ struct App {
     state: StateFolder,
     engine: Arc<DockerEngine>,
     leases: Leases,
+    ledger: DeviceLedger,
     metrics: Metrics,
     status: StatusBoard,
     runner: PartRunner,
@@ -164,13 +166,18 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         api_stop.clone(),
     ));
 
-    let devices = Arc::new(find_devices(&config).await?);
+    let ledger = open_ledger(&config, &state).await?;
+    let devices = Arc::new(find_devices(&config, ledger.held_devices()).await?);
+    let leases = Leases {
+        devices: JobDevices::new(ledger.clone(), (*engine).clone(), HostPaths::of_linux().cdi),
+    };
     let app = Arc::new(App {
         config,
         keys,
         state,
         engine,
-        leases: Leases::default(),
+        leases,
+        ledger,
         metrics,
         status,
         runner,

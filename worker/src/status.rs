@@ -7,8 +7,8 @@ use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::{
-    attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
-    files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
+    attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, devices::SlotView,
+    engine::EngineInfo, files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
 };
 
 /// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
@@ -46,6 +46,8 @@ pub struct Status {
     pub challenge: Option<AnswerProgress>,
     /// Status of the machine's attestation.
     pub attestation: AttestationStatus,
+    /// The slots with their devices.
+    pub slots: Vec<SlotView>,
     /// The open jobs.
     pub jobs: Vec<JobStatus>,
 }
@@ -187,6 +189,7 @@ impl StatusBoard {
                 sealing_key: keys.sealing_custody.name(),
                 ..AttestationStatus::default()
             },
+            slots: Vec::new(),
             jobs: Vec::new(),
         }))
     }

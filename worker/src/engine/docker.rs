@@ -22,8 +22,8 @@ use hyper::Method;
 use tokio::sync::Mutex;
 
 use super::{
-    Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, EngineDisk, EngineEndpoint,
-    EngineError, EngineInfo, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
+    Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
+    EngineEndpoint, EngineError, EngineInfo, GpuInterface, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
     body::create_body,
     run::{Follower, Listed, Run},
     wire::{Wire, WireError, filters},
@@ -43,7 +43,7 @@ const MIB: i64 = 1024 * 1024;
 /// Clones share the connection and the runs.
 #[derive(Clone)]
 pub struct DockerEngine {
-    endpoint: EngineEndpoint,
+    pub(super) endpoint: EngineEndpoint,
     connection: Arc<Mutex<Option<Docker>>>,
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
@@ -98,7 +98,11 @@ impl DockerEngine {
     }
 
     /// Makes one request over the connection, and translates its error.
-    async fn call<T, F>(&self, action: &str, request: impl FnOnce(Docker) -> F) -> Result<T, EngineError>
+    pub(super) async fn call<T, F>(
+        &self,
+        action: &str,
+        request: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
@@ -207,7 +211,7 @@ impl DockerEngine {
 }
 
 /// Translates an error of one of our own connections.
-fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
+pub(super) fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
     match error {
         WireError::Broken(reason) => EngineError::Unreachable {
             endpoint: endpoint.to_string(),
@@ -341,18 +345,32 @@ impl ContainerEngine for DockerEngine {
             })
             .await?;
         let volumes = image.config.and_then(|config| config.volumes).unwrap_or_default();
-        let body = create_body(spec, &volumes);
-        let created = self
-            .call("create the container", |docker| {
-                let options = CreateContainerOptionsBuilder::new().name(&name).build();
-                async move {
-                    docker
-                        .create_container(Some(options), body)
-                        .await
-                        .map(|answer| answer.id)
-                }
-            })
-            .await;
+        let mut body = create_body(spec, &volumes);
+        let cdi_at_podman = match &spec.devices {
+            DeviceAccess::Cdi(names) => {
+                (self.gpu_interface().await? == GpuInterface::PodmanDevices).then_some(names)
+            }
+            _ => None,
+        };
+        let created = match (cdi_at_podman, &mut body.host_config) {
+            (Some(names), Some(host_config)) => {
+                // The names go as devices instead.
+                host_config.device_requests = None;
+                self.create_by_libpod(&name, &body, names).await
+            }
+            _ => {
+                self.call("create the container", |docker| {
+                    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+                    async move {
+                        docker
+                            .create_container(Some(options), body)
+                            .await
+                            .map(|answer| answer.id)
+                    }
+                })
+                .await
+            }
+        };
         let refused = match created {
             Err(error @ EngineError::Refused { .. }) => error,
             // Podman answers 500 if the name is taken.

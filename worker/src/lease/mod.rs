@@ -12,9 +12,11 @@
 use std::fmt;
 
 use assay_client::manifest::{JobManifest, NetworkAccess, Profile};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::SlotShare,
+    devices::{Holding, JobDevices},
     engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, PublishedPort},
 };
 
@@ -22,7 +24,8 @@ use crate::{
 const DEFAULT_SHM_MIB: u32 = 64;
 
 /// Identity of a lease: the job that holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LeaseKey {
     /// Number of the job.
     pub job: u64,
@@ -54,6 +57,8 @@ pub struct LeaseRequest<'a> {
 pub struct Lease {
     /// Devices.
     pub devices: DeviceAccess,
+    /// Slots and devices by their names.
+    pub holding: Holding,
     /// Environment variables that override those of image and manifest.
     pub environment: Vec<String>,
     /// Folders and files.
@@ -86,7 +91,10 @@ pub enum LeaseError {
 
 /// Gives and takes back the leases of a machine.
 #[derive(Clone, Debug, Default)]
-pub struct Leases {}
+pub struct Leases {
+    /// Slots and devices.
+    pub devices: JobDevices,
+}
 
 impl Leases {
     /// Gives a job its lease, or returns the one that it has.
@@ -99,9 +107,11 @@ impl Leases {
                 "the manifest wants {shm_mib} MiB of /dev/shm, and the job may have {most_shm_mib}: half of its memory"
             )));
         }
+        let devices = self.devices.take(&request.key, request.slots).await?;
         Ok(Lease {
-            devices: DeviceAccess::None,
-            environment: Vec::new(),
+            devices: devices.access,
+            holding: devices.holding,
+            environment: devices.environment,
             mounts: Vec::new(),
             writable_root: manifest.writable_root || manifest.profile == Profile::Interactive,
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
@@ -116,7 +126,11 @@ impl Leases {
 
     /// Takes back the lease of a job that is gone, if it has one.
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
-        let _ = key;
-        Ok(())
+        self.devices.release(key).await
+    }
+
+    /// Returns the jobs that have a lease.
+    pub fn holders(&self) -> Vec<LeaseKey> {
+        self.devices.holders()
     }
 }
