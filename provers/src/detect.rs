@@ -11,6 +11,7 @@ use crate::{
     cuda,
     device::HardwareLimits,
     gpu::{GpuOptions, GpuProver},
+    identity::DeviceIdentity,
     sizing::Plan,
     wgpu::{self, WgpuOptions},
 };
@@ -59,7 +60,7 @@ impl FromStr for BackEnd {
 }
 
 /// Device that a back end found but has not started.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FoundDevice {
     /// Back end that drives it.
     pub back_end: BackEnd,
@@ -67,6 +68,8 @@ pub struct FoundDevice {
     pub index: u32,
     /// True for a software implementation of a GPU: correct, but slower than the CPU's own prover.
     pub is_software: bool,
+    /// Identity by which other programs know it; empty where the back end reports none.
+    pub identity: DeviceIdentity,
 }
 
 impl FoundDevice {
@@ -76,23 +79,34 @@ impl FoundDevice {
             back_end,
             index,
             is_software: false,
+            identity: DeviceIdentity::default(),
         };
         match back_end {
             BackEnd::Cpu => Ok(vec![hardware(0)]),
             BackEnd::Wgpu => {
-                let adapters = wgpu::adapters_in_software();
+                let adapters = wgpu::found_adapters();
                 if adapters.is_empty() {
                     return Err(Absent::NoAdapter);
                 }
                 Ok((0..)
                     .zip(adapters)
-                    .map(|(index, is_software)| Self {
-                        is_software,
+                    .map(|(index, adapter)| Self {
+                        is_software: adapter.is_software,
+                        identity: DeviceIdentity {
+                            uuid: None,
+                            pci_address: adapter.pci_address,
+                        },
                         ..hardware(index)
                     })
                     .collect())
             }
-            BackEnd::Cuda => Ok((0..cuda::devices()?).map(hardware).collect()),
+            BackEnd::Cuda => Ok((0..)
+                .zip(cuda::devices()?)
+                .map(|(index, identity)| Self {
+                    identity,
+                    ..hardware(index)
+                })
+                .collect()),
         }
     }
 
@@ -107,8 +121,15 @@ impl FoundDevice {
                     gpu: options.gpu,
                     buffer_limit_bytes: None,
                 };
-                // The index came from an adapter list, so it fits.
-                AnyProver::Gpu(wgpu::prover(self.index as usize, wgpu_options)?)
+                // Positions change when a device is gone; another device must not be opened in its place.
+                let index = match &self.identity.pci_address {
+                    Some(address) => wgpu::adapter_at(address).ok_or_else(|| Absent::Gone {
+                        address: address.clone(),
+                    })?,
+                    // The index came from an adapter list, so it fits.
+                    None => self.index as usize,
+                };
+                AnyProver::Gpu(wgpu::prover(index, wgpu_options)?)
             }
             BackEnd::Cuda => AnyProver::Gpu(cuda::prover(self.index, options.gpu)?),
         })
@@ -129,6 +150,17 @@ pub enum Absent {
          mesa-vulkan-drivers has one in software)"
     )]
     NoAdapter,
+
+    /// The device gave a wrong answer in its self-test.
+    #[error("the self-test failed: {0}")]
+    Untrue(String),
+
+    /// The device was found, and is gone since.
+    #[error("the GPU at {address} is gone since the start of this program; look at `dmesg` for the reason")]
+    Gone {
+        /// PCI address of the device.
+        address: String,
+    },
 
     /// The device was found but did not start.
     #[error(transparent)]

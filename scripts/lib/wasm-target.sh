@@ -6,6 +6,9 @@
 #
 # Sourced after common.sh.
 
+# shellcheck source=debian-suite.sh
+. "$(dirname -- "${BASH_SOURCE[0]}")/debian-suite.sh"
+
 # wasm_target_folder: where the toolchain keeps (or would keep) the target's libraries.
 wasm_target_folder() {
     printf '%s/lib/rustlib/wasm32v1-none/lib' "$(cd "$ASSAY_ROOT" && rustc --print sysroot)"
@@ -21,55 +24,15 @@ have_wasm_target() {
 }
 
 # fetch_library_sources VERSION FOLDER: unpacks Debian's package of the standard library's sources into FOLDER.
-#
-# apt works on a copy of the machine's own sources list with the suite's name changed, and with its lists and its
-# state in FOLDER: the machine's configuration stays as it is.
 fetch_library_sources() {
     local version="$1" folder="$2" package
-    if ! have apt-get || ! have dpkg-deb; then
-        warn "the sources of the standard library come from a Debian package, and there is no apt-get here"
-        return 1
-    fi
-    mkdir -p "$folder"/{lists/partial,cache/archives/partial,sources,package}
-    wasm_sources_list "$folder/sources" || return 1
-    local -a options=(
-        -o "Dir::Etc::sourcelist=/dev/null"
-        -o "Dir::Etc::sourceparts=$folder/sources"
-        -o "Dir::State::lists=$folder/lists"
-        -o "Dir::Cache=$folder/cache"
-        -o "APT::Get::List-Cleanup=0"
-        -o "APT::Sandbox::User="
-        -o "Acquire::Languages=none"
-    )
-    # One suite that carries the package is enough; on an older machine others may lack or refuse it.
-    apt-get "${options[@]}" update || true
-    (cd "$folder/package" && apt-get "${options[@]}" download "rust-src=$version*") || return 1
+    # The suite that carries newer compilers.
+    fetch_debian_packages trixie-backports "$folder" "rust-src=$version*" || return 1
     package="$(compgen -G "$folder/package/rust-src_*.deb" | head -n 1)"
     [[ -n "$package" ]] || return 1
     mkdir -p "$folder/unpacked"
     # The package holds the whole compiler; only the library is needed.
     dpkg-deb --fsys-tarfile "$package" | tar -x -C "$folder/unpacked" --wildcards './usr/src/rustc-*/library'
-}
-
-# wasm_sources_list FOLDER: copies the machine's entry for Debian, with the suite that carries newer compilers.
-wasm_sources_list() {
-    local folder="$1" source
-    for source in /etc/apt/sources.list.d/*.sources; do
-        [[ -f "$source" ]] || continue
-        # Stanzas are separated by empty lines; the first one is the archive, later ones are security and others.
-        awk 'BEGIN { RS = ""; ORS = "\n\n" } /Types:[^\n]*deb/ && !/security/ { print; exit }' "$source" |
-            sed -E -e '/^#/d' -e 's/^Suites:.*/Suites: trixie-backports/' -e 's/^Components:.*/Components: main/' \
-                >"$folder/backports.sources"
-        [[ -s "$folder/backports.sources" ]] && return 0
-    done
-    if [[ -f /etc/apt/sources.list ]]; then
-        # deb [options] address suite components…
-        grep -E '^deb ' /etc/apt/sources.list | grep -v security | head -n 1 |
-            sed -E 's/^(deb +(\[[^]]*\] +)?[^ ]+) .*/\1 trixie-backports main/' >"$folder/backports.list"
-        [[ -s "$folder/backports.list" ]] && return 0
-    fi
-    warn "found no Debian archive in this machine's apt sources"
-    return 1
 }
 
 # build_wasm_target VERSION FOLDER: compiles the target's libraries and copies them to where the compiler looks.

@@ -24,6 +24,7 @@ use crate::{
     chain::bounded,
     challenge::devices::Devices,
     config::Config,
+    devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     keys::Keys,
     lease::{JobNetworkParts, JobNetworks, Leases},
@@ -32,7 +33,7 @@ use crate::{
     sealing_store::SealingError,
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
-    surroundings::{find_devices, look_for_evidence},
+    surroundings::{find_devices, look_for_evidence, open_ledger},
     tasks::{PartError, PartRunner},
 };
 use machine::{MachineParts, MachineSession, SessionEnd};
@@ -118,6 +119,7 @@ struct App {
     state: StateFolder,
     engine: Arc<DockerEngine>,
     leases: Leases,
+    ledger: DeviceLedger,
     metrics: Metrics,
     status: StatusBoard,
     runner: PartRunner,
@@ -159,7 +161,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         state = %config.assay.state_dir.display(), "the worker is up"
     );
 
-    let devices = Arc::new(find_devices(&config).await?);
+    let ledger = open_ledger(&config, &state).await?;
+    let devices = Arc::new(find_devices(&config, ledger.held_devices()).await?);
     let parts = JobNetworkParts::of(
         &config,
         (*engine).clone(),
@@ -167,7 +170,13 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         state.disk().clone(),
     );
     let networks = JobNetworks::open(parts)?;
-    let leases = Leases::default().with_networks(networks.clone());
+    let leases = Leases::default()
+        .with_devices(JobDevices::new(
+            ledger.clone(),
+            (*engine).clone(),
+            HostPaths::of_linux().cdi,
+        ))
+        .with_networks(networks.clone());
     let keep_networks = {
         let runner = runner.clone();
         let keep = move || {
@@ -182,6 +191,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         state,
         engine,
         leases,
+        ledger,
         metrics,
         status,
         runner,

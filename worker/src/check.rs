@@ -20,6 +20,7 @@ use crate::{
     chain::bounded,
     challenge::devices::{Devices, TestedDevice},
     config::Config,
+    devices::{GpuSurvey, Machine, noted_holders},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     files::Disk,
     keys::Keys,
@@ -49,6 +50,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     ))];
     findings.extend(check_engine(config).await);
     findings.push(check_job_networks(config).await);
+    findings.extend(check_gpus(config).await);
     findings.extend(check_provers(config).await);
     findings.extend(check_api(config).await);
     let (store, evidence) = check_evidence(config).await;
@@ -167,9 +169,31 @@ async fn check_job_networks(config: &Config) -> Finding {
     }
 }
 
+/// Checks the means by which jobs get GPUs: driver, toolkit, specifications, and the offered number.
+async fn check_gpus(config: &Config) -> Vec<Finding> {
+    let machine = Machine::of(config);
+    // Drivers may block for any time.
+    match tokio::task::spawn_blocking(move || GpuSurvey::of(&machine)).await {
+        Ok(survey) => gpu_findings(survey),
+        Err(error) => vec![Finding::Bad(format!("gpu: looking at the GPUs failed: {error}"))],
+    }
+}
+
+fn gpu_findings(survey: GpuSurvey) -> Vec<Finding> {
+    let tell = |finding: fn(String) -> Finding| move |fact: String| finding(format!("gpu: {fact}"));
+    let GpuSurvey { good, notes, bad, .. } = survey;
+    good.into_iter()
+        .map(tell(Finding::Good))
+        .chain(notes.into_iter().map(tell(Finding::Note)))
+        .chain(bad.into_iter().map(tell(Finding::Bad)))
+        .collect()
+}
+
 async fn check_provers(config: &Config) -> Vec<Finding> {
     let (choice, gpus) = (config.assay.prover, config.gpu_count());
-    match tokio::task::spawn_blocking(move || Devices::find(choice, gpus > 0)).await {
+    // A worker that runs has given them to jobs.
+    let held = noted_holders(&config.assay.state_dir);
+    match tokio::task::spawn_blocking(move || Devices::find(choice, gpus > 0, &held)).await {
         Ok(devices) => prover_findings(&devices, gpus),
         Err(error) => vec![Finding::Bad(format!(
             "prover: searching for devices failed: {error}"
@@ -450,8 +474,28 @@ mod tests {
     }
 
     #[test]
+    fn gpus_that_are_offered_and_missing_are_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let survey = GpuSurvey::of(&Machine {
+            slots: 2,
+            gpus: Some(crate::config::Gpus {
+                model: "RTX_4090".into(),
+                count: 2,
+                allow_overclock: false,
+            }),
+            paths: crate::devices::HostPaths::below(folder.path()),
+        });
+        let found = texts(&gpu_findings(survey));
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0].starts_with("BAD gpu: `shared_resources.gpus` offers 2, and the drivers report 0"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
     fn what_answers_challenges_is_told() {
-        let cpu = Devices::find(ProverChoice::Auto, false);
+        let cpu = Devices::find(ProverChoice::Auto, false, &[]);
         let found = texts(&prover_findings(&cpu, 0));
         assert_eq!(found.len(), 1);
         assert!(found[0].starts_with("ok prover: CPU, "), "{found:?}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::challenge::bench::BenchArguments;
+use crate::{challenge::bench::BenchArguments, devices::self_test::SelfTestArguments};
 
 /// Offers this machine on Assay: registers it, runs consumers' containers, reports results, collects rewards.
 ///
@@ -32,12 +32,24 @@ pub struct CommandLine {
 pub enum Action {
     /// Run until stopped; the default.
     Run,
-    /// Check configuration, keys, engine, provers and chain, print each problem with its remedy, and change
+    /// Check configuration, keys, engine, GPUs, provers and chain, print each problem with its remedy, and change
     /// nothing on chain.
     Check,
     /// Commands for the hardware challenge.
     #[command(subcommand)]
     Challenge(ChallengeAction),
+    /// Commands for the machine's GPUs.
+    #[command(subcommand)]
+    Gpu(GpuAction),
+}
+
+/// Command for the machine's GPUs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum GpuAction {
+    /// Run a small workload on the GPU of every free slot, in a container like a job's: the driver is
+    /// visible, the memory is as claimed, and a product of matrices is right. Needs the state folder, so stop
+    /// the worker first.
+    SelfTest(SelfTestArguments),
 }
 
 /// Command for the hardware challenge.

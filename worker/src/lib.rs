@@ -9,6 +9,7 @@
 //! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
+//! | [`devices`] | the host's GPUs, and the ledger of who has them |
 //! | [`lease`] | devices, disk, network and ports of a job |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
@@ -35,6 +36,7 @@ pub mod check;
 pub mod comeback;
 pub mod command_line;
 pub mod config;
+pub mod devices;
 pub mod engine;
 pub mod files;
 pub mod jobs;

@@ -6,8 +6,9 @@ use assay_worker::{
     app,
     challenge::bench,
     check,
-    command_line::{Action, ChallengeAction, CommandLine, start_log},
+    command_line::{Action, ChallengeAction, CommandLine, GpuAction, start_log},
     config::Config,
+    devices::self_test,
 };
 use clap::Parser;
 
@@ -33,6 +34,10 @@ fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error>> {
             // The bench also runs on machines without a configuration; an existing file must be valid.
             let config = path.exists().then(|| Config::load(&path)).transpose()?;
             runtime.block_on(bench::run(arguments, config.as_ref(), &mut stdout()))?;
+        }
+        Action::Gpu(GpuAction::SelfTest(arguments)) => {
+            let config = Config::load(&path)?;
+            return Ok(runtime.block_on(self_test::run(arguments, &config, &mut stdout()))?);
         }
     }
     Ok(ExitCode::SUCCESS)

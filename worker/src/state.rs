@@ -2,8 +2,8 @@
 //!
 //! `lock` keeps a second worker out; `chain.json` names the chain that the folder belongs to and the highest
 //! block seen; `machine` is the machine's number, `worker_keys` are the keys that served it from here, and
-//! `reward_address` is the address last sent to the chain; `jobs/` holds the notes and results of jobs. Keys
-//! are there too unless the configuration says otherwise.
+//! `reward_address` is the address last sent to the chain; `devices.json` is the ledger of slots and devices;
+//! `jobs/` holds the notes and results of jobs. Keys are there too unless the configuration says otherwise.
 
 use std::{
     fs, io,
@@ -13,6 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
+    devices::LEDGER_FILE,
     files::{Disk, DiskStatus, Found, named, put_aside_of, read_if_present},
     jobs::{JOB_FILES, JobStore},
 };
@@ -294,7 +295,7 @@ pub fn broken_files(folder: &Path) -> Vec<PathBuf> {
             .flat_map(|name| put_aside_of(&folder.join(name)))
             .collect()
     };
-    let mut broken = of(folder, &[CHAIN, MACHINE, WORKER_KEYS]);
+    let mut broken = of(folder, &[CHAIN, MACHINE, WORKER_KEYS, LEDGER_FILE]);
     let jobs = JobStore::on(folder.join("jobs"), Disk::default());
     for job in jobs.known_jobs().unwrap_or_default() {
         broken.extend(of(&jobs.folder_of(job), &JOB_FILES));

@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::{
-    attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, engine::EngineInfo,
-    files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
+    attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, devices::SlotView,
+    engine::EngineInfo, files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
 };
 
 /// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
@@ -47,6 +47,8 @@ pub struct Status {
     pub challenge: Option<AnswerProgress>,
     /// Status of the machine's attestation.
     pub attestation: AttestationStatus,
+    /// The slots with their devices.
+    pub slots: Vec<SlotView>,
     /// Numbers of jobs.
     pub jobs: JobCounts,
     /// The part of the API that is for owners of jobs.
@@ -243,6 +245,7 @@ impl StatusBoard {
                 sealing_key: keys.sealing_custody.name(),
                 ..AttestationStatus::default()
             },
+            slots: Vec::new(),
             jobs: JobCounts::default(),
             owner_part: OwnerPartStatus {
                 url: config.assay.owner.endpoint.clone(),

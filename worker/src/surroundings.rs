@@ -6,14 +6,16 @@ use crate::{
     attestation::{DevicePaths, Survey},
     challenge::devices::Devices,
     config::Config,
+    devices::{Device, DeviceLedger, Machine},
     sealing_store::SealingStore,
+    state::StateFolder,
 };
 
-/// Finds the devices that answer the hardware challenge, and logs them. A machine without any goes on, for
-/// its jobs.
-pub(crate) async fn find_devices(config: &Config) -> io::Result<Devices> {
+/// Finds the devices that answer the hardware challenge, and logs them; those that jobs have (`held`) are not
+/// opened. A machine without any goes on, for its jobs.
+pub(crate) async fn find_devices(config: &Config, held: Vec<Device>) -> io::Result<Devices> {
     let (choice, gpus) = (config.assay.prover, config.gpu_count());
-    let find = move || Devices::find(choice, gpus > 0);
+    let find = move || Devices::find(choice, gpus > 0, &held);
     let devices = tokio::task::spawn_blocking(find)
         .await
         .map_err(io::Error::other)?;
@@ -67,4 +69,14 @@ pub(crate) async fn look_for_evidence(config: &Config) -> io::Result<(Survey, Se
         );
     }
     Ok((survey, store))
+}
+
+/// Opens the ledger of devices in a state folder.
+pub(crate) async fn open_ledger(config: &Config, state: &StateFolder) -> io::Result<DeviceLedger> {
+    let (machine, disk) = (Machine::of(config), state.disk().clone());
+    let folder = config.assay.state_dir.clone();
+    // Drivers may block for any time.
+    tokio::task::spawn_blocking(move || DeviceLedger::open(&folder, disk, machine))
+        .await
+        .map_err(io::Error::other)
 }

@@ -18,6 +18,7 @@ use assay_client::manifest::{ImageReference, Profile};
 use assay_primitives::job::StdoutResult;
 use assay_worker::{
     config::SlotShare,
+    devices::Holding,
     engine::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, ContainerState,
         DeviceAccess, DockerEngine, EngineEndpoint, EngineError, Exit, MAX_OUTPUT_BYTES, RunEnd, RunFact,
@@ -98,6 +99,7 @@ impl Fixture {
             network: ContainerNetwork::None,
             ports: Vec::new(),
             devices: DeviceAccess::None,
+            holding: Holding::default(),
             mounts: Vec::new(),
         }
     }

@@ -82,6 +82,7 @@ fn container(id: &str, job: u64, state: ContainerState) -> Container {
         id: id.to_owned(),
         job,
         fingerprint: "print".to_owned(),
+        holding: assay_worker::devices::Holding::default(),
         state,
         run: RunFact::Unwatched,
     }

@@ -1,6 +1,6 @@
 //! CUDA driver, loaded at run time: one context, one stream, and memory.
 //!
-//! Only functions that every driver since CUDA 11 has are used: a missing one would be a panic.
+//! Only functions that every supported driver has are used: a missing one would be a panic.
 #![allow(unsafe_code)]
 
 use std::{
@@ -15,7 +15,10 @@ use cudarc::driver::{
 };
 
 use super::{CudaError, compile::Version};
-use crate::device::device_error;
+use crate::{
+    device::device_error,
+    identity::{DeviceIdentity, gpu_uuid, normal_pci_address},
+};
 
 /// Oldest driver that the kernels support.
 const OLDEST: Version = Version { major: 11, minor: 4 };
@@ -83,6 +86,17 @@ impl Gpu {
     pub(super) fn memory_bytes(self) -> Result<u64, CudaError> {
         // SAFETY: the device handle came from the driver.
         Ok(unsafe { result::device::total_mem(self.0) }? as u64)
+    }
+
+    /// Returns the device's identity.
+    pub(super) fn identity(self) -> DeviceIdentity {
+        let mut uuid = sys::CUuuid { bytes: [0; 16] };
+        // SAFETY: the pointer is to a writable UUID, and the device handle came from the driver.
+        let outcome = unsafe { sys::cuDeviceGetUuid_v2(&mut uuid, self.0) }.result();
+        DeviceIdentity {
+            uuid: outcome.ok().map(|()| gpu_uuid(uuid.bytes.map(|byte| byte as u8))),
+            pci_address: pci_address(self).as_deref().and_then(normal_pci_address),
+        }
     }
 
     /// Returns an attribute of the device; `None` if the driver does not report a usable value.

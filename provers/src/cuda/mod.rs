@@ -24,6 +24,7 @@ use crate::{
         Device, Fill, HardwareLimits, Layout, Source, Walk, failure, fold_buffer_nodes, nodes_of_bytes,
     },
     gpu::{GpuOptions, GpuProver},
+    identity::DeviceIdentity,
 };
 
 /// Threads of a group, as in the kernels.
@@ -112,10 +113,14 @@ pub enum CudaError {
     Driver(#[from] DriverError),
 }
 
-/// Loads everything that CUDA needs and returns the number of GPUs, at least one.
-pub fn devices() -> Result<u32, CudaError> {
+/// Loads everything that CUDA needs and returns the identities of the GPUs, in the driver's order; at least one.
+///
+/// The driver's list is made once in the life of a process: a position stays that of its GPU.
+pub fn devices() -> Result<Vec<DeviceIdentity>, CudaError> {
     let (driver, _) = load()?;
-    Ok(u32::try_from(driver.devices()?).unwrap_or(0))
+    (0..driver.devices()?)
+        .map(|ordinal| Ok(Gpu::new(driver, ordinal)?.identity()))
+        .collect()
 }
 
 /// Starts a prover on one of the GPUs, counted from zero as the driver does.

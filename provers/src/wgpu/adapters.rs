@@ -2,6 +2,8 @@
 
 use wgpu::{Adapter, Backends, DeviceType, Instance, InstanceDescriptor, InstanceFlags};
 
+use crate::identity::normal_pci_address;
+
 /// Interfaces that are searched: those with real compute shaders.
 const INTERFACES: Backends = Backends::VULKAN.union(Backends::METAL).union(Backends::DX12);
 
@@ -35,6 +37,11 @@ pub(super) fn name(adapter: &Adapter) -> String {
 /// Returns true if the adapter is software that runs on the CPU.
 pub(super) fn is_software(adapter: &Adapter) -> bool {
     adapter.get_info().device_type == DeviceType::Cpu
+}
+
+/// Returns the adapter's PCI address; `None` if its driver does not report it.
+pub(super) fn pci_address(adapter: &Adapter) -> Option<String> {
+    normal_pci_address(&adapter.get_info().device_pci_bus_id)
 }
 
 /// Returns the bytes of the adapter's own memory; `None` unless its interface is Vulkan, the only one

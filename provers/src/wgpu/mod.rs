@@ -50,9 +50,31 @@ pub fn adapter_names() -> Vec<String> {
     adapters::all().iter().map(adapters::name).collect()
 }
 
-/// Returns, in the order of [`adapter_names`], true for each adapter that is software.
-pub fn adapters_in_software() -> Vec<bool> {
-    adapters::all().iter().map(adapters::is_software).collect()
+/// Adapter that wgpu finds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundAdapter {
+    /// True for a software implementation of a GPU.
+    pub is_software: bool,
+    /// PCI address in the kernel's spelling; `None` if the driver does not report it.
+    pub pci_address: Option<String>,
+}
+
+/// Returns the adapters in the order of [`adapter_names`].
+pub fn found_adapters() -> Vec<FoundAdapter> {
+    adapters::all()
+        .iter()
+        .map(|adapter| FoundAdapter {
+            is_software: adapters::is_software(adapter),
+            pci_address: adapters::pci_address(adapter),
+        })
+        .collect()
+}
+
+/// Returns the position of the adapter at a PCI address.
+pub(crate) fn adapter_at(pci_address: &str) -> Option<usize> {
+    adapters::all()
+        .iter()
+        .position(|adapter| adapters::pci_address(adapter).as_deref() == Some(pci_address))
 }
 
 /// Starts a prover on one of the adapters. Fails if there is no such adapter, or its driver refuses.

@@ -101,7 +101,8 @@ impl MachineSession {
         let head = chain.head().await?;
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
         let (blocks, new_blocks) = watch::channel(head.best_block);
-        let provers = SlotProvers::new(app.config.prover_share(), app.devices.clone());
+        let provers =
+            SlotProvers::new(app.config.prover_share(), app.devices.clone()).with_ledger(app.ledger.clone());
         Ok(Self {
             app,
             chain,
@@ -335,8 +336,12 @@ impl MachineSession {
             }
             if let Some(jobs) = supervisor.round().await {
                 let reachable = supervisor.engine_reachable();
+                let slots = app.ledger.view();
                 app.status.set_jobs(jobs);
-                app.status.update(|status| status.engine.reachable = reachable);
+                app.status.update(|status| {
+                    status.slots = slots;
+                    status.engine.reachable = reachable;
+                });
             }
         }
     }

@@ -41,6 +41,7 @@ pub use collateral::{CollateralChain, CollateralError, CollateralUrls, Collector
 #[cfg(test)]
 pub(crate) use fetch::tests as fetch_tests;
 pub use fetch::{AddressPolicy, FetchError, HttpFetch, HttpResponse};
+pub(crate) use nvidia::load as load_nvml;
 pub(crate) use sev_guest::{derived_key, own_report};
 pub use snp::{AmdCertificates, CertificateError};
 pub use source::{Collected, DevicePaths, EvidenceSource, MissingSource, SourceError, kind_name};

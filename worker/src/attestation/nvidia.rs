@@ -50,7 +50,8 @@ pub(super) fn look(paths: &DevicePaths) -> Result<Vec<Arc<dyn EvidenceSource>>, 
         .collect())
 }
 
-fn load(library: &Path) -> Result<Nvml, MissingSource> {
+/// Loads NVIDIA's library. The reason of a failure has the remedy.
+pub(crate) fn load(library: &Path) -> Result<Nvml, MissingSource> {
     let outcome = Nvml::builder().lib_path(library.as_os_str()).init();
     outcome.map_err(|error| {
         let reason = match &error {

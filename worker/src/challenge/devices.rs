@@ -3,6 +3,8 @@
 use assay_proof::prover::{Prover, self_test};
 use assay_provers::{AnyProver, BackEnd, DetectOptions, FoundDevice};
 
+use crate::devices::Device;
+
 /// Choice of the back end that answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum ProverChoice {
@@ -23,10 +25,12 @@ impl ProverChoice {
     }
 }
 
-/// A device that passed the self-test.
+/// A device that passed the self-test, or that a job had when the others were tested.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TestedDevice {
     device: FoundDevice,
+    /// False for a device that a job had: it is tested when it first answers.
+    is_tested: bool,
     /// Name of the device and its back end, for people.
     pub name: String,
 }
@@ -40,12 +44,38 @@ impl TestedDevice {
         self_test(&mut prover).map_err(|error| format!("{}: {error}", prover.name()))?;
         Ok(Self {
             device,
+            is_tested: true,
             name: prover.name(),
         })
     }
 
+    /// Names a device without opening it.
+    fn untested(device: FoundDevice) -> Self {
+        let identity = &device.identity;
+        let id = identity.uuid.as_ref().or(identity.pci_address.as_ref());
+        Self {
+            name: format!(
+                "{}, GPU {}, which a job has",
+                device.back_end,
+                id.map_or("without a name", String::as_str)
+            ),
+            is_tested: false,
+            device,
+        }
+    }
+
+    /// Starts a prover on the device; one that was not tested yet is tested first.
     pub(super) fn start(&self, options: &DetectOptions) -> Result<AnyProver, assay_provers::Absent> {
-        self.device.start(options)
+        let mut prover = self.device.start(options)?;
+        if !self.is_tested {
+            self_test(&mut prover).map_err(|error| assay_provers::Absent::Untrue(error.to_string()))?;
+        }
+        Ok(prover)
+    }
+
+    fn has_identity(&self) -> bool {
+        let identity = &self.device.identity;
+        identity.uuid.is_some() || identity.pci_address.is_some()
     }
 }
 
@@ -60,7 +90,9 @@ pub struct Devices {
 
 impl Devices {
     /// Finds the first back end that has devices, and tests these. Blocks, for up to seconds with GPUs.
-    pub fn find(choice: ProverChoice, has_gpus: bool) -> Self {
+    ///
+    /// Those that jobs have (`held`) are listed and not opened.
+    pub fn find(choice: ProverChoice, has_gpus: bool, held: &[Device]) -> Self {
         let mut problems = Vec::new();
         for back_end in choice.candidates(has_gpus) {
             let found = match FoundDevice::all_of(back_end) {
@@ -75,6 +107,10 @@ impl Devices {
                 // The CPU's own prover is faster than a GPU emulated by the CPU.
                 if device.is_software && choice == ProverChoice::Auto {
                     problems.push(format!("{back_end}: its GPU {} is software", device.index));
+                    continue;
+                }
+                if held.iter().any(|held| held.is(&device.identity)) {
+                    usable.push(TestedDevice::untested(device));
                     continue;
                 }
                 match TestedDevice::test(device) {
@@ -105,21 +141,45 @@ impl Devices {
         !self.are_cpu() && self.usable.len() < gpus.into()
     }
 
+    /// Returns true if the devices are GPUs that the ledger knows: then each free slot answers with its own.
+    pub fn are_of_ledger(&self) -> bool {
+        !self.are_cpu() && self.usable.iter().any(TestedDevice::has_identity)
+    }
+
     /// Returns the slots of each device: one each while there are enough devices.
     pub(super) fn for_slots(&self, slots: u8) -> Vec<(&TestedDevice, Vec<u8>)> {
-        let count = self.usable.len();
-        self.usable
-            .iter()
-            .enumerate()
-            .map(|(index, device)| (device, (0..slots).skip(index).step_by(count.max(1)).collect()))
-            .filter(|(_, slots): &(_, Vec<u8>)| !slots.is_empty())
-            .collect()
+        spread(self.usable.iter().collect(), slots)
     }
+
+    /// Returns the slots of each device among those that are lent, which are in the order of their slots. The
+    /// challenge numbers the free slots from zero on.
+    pub(super) fn for_lent(&self, lent: &[Device], slots: u8) -> Vec<(&TestedDevice, Vec<u8>)> {
+        let of = |device: &Device| {
+            self.usable
+                .iter()
+                .find(|tested| device.is(&tested.device.identity))
+        };
+        spread(lent.iter().filter_map(of).collect(), slots)
+    }
+}
+
+/// Deals the slots to the devices in turn, and leaves out devices without one.
+fn spread(devices: Vec<&TestedDevice>, slots: u8) -> Vec<(&TestedDevice, Vec<u8>)> {
+    let count = devices.len().max(1);
+    devices
+        .into_iter()
+        .enumerate()
+        .map(|(index, device)| (device, (0..slots).skip(index).step_by(count).collect()))
+        .filter(|(_, slots): &(_, Vec<u8>)| !slots.is_empty())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use assay_provers::DeviceIdentity;
+
     use super::*;
+    use crate::devices::{DeviceId, DeviceKind};
 
     fn device(index: u32) -> TestedDevice {
         TestedDevice {
@@ -127,7 +187,9 @@ mod tests {
                 back_end: BackEnd::Wgpu,
                 index,
                 is_software: false,
+                identity: DeviceIdentity::default(),
             },
+            is_tested: true,
             name: format!("device {index}"),
         }
     }
@@ -153,11 +215,93 @@ mod tests {
 
     #[test]
     fn a_machine_without_gpus_answers_with_its_cpu() {
-        let found = Devices::find(ProverChoice::Auto, false);
+        let found = Devices::find(ProverChoice::Auto, false, &[]);
         assert_eq!((found.usable.len(), found.problems.len()), (1, 0));
         assert!(found.are_cpu());
         assert!(!found.are_fewer_than(4));
         assert!(found.usable[0].name.starts_with("CPU, "));
+    }
+
+    /// Makes a GPU that CUDA counts in another order than the bus.
+    fn gpu(number: u8) -> (Device, TestedDevice) {
+        let id = DeviceId(format!("GPU-{number}"));
+        let address = format!("0000:{number:02x}:00.0");
+        let tested = TestedDevice {
+            device: FoundDevice {
+                back_end: BackEnd::Cuda,
+                index: 9 - u32::from(number),
+                is_software: false,
+                identity: DeviceIdentity {
+                    uuid: Some(id.0.clone()),
+                    pci_address: Some(address.clone()),
+                },
+            },
+            is_tested: true,
+            name: format!("gpu {number}"),
+        };
+        let device = Device {
+            id,
+            pci_address: address,
+            kind: DeviceKind::Nvidia,
+            name: String::new(),
+            memory_mib: 1,
+        };
+        (device, tested)
+    }
+
+    #[test]
+    fn free_slots_answer_with_their_own_devices() {
+        let (known, tested): (Vec<_>, Vec<_>) = (0..4).map(gpu).unzip();
+        let devices = Devices {
+            usable: tested.into_iter().rev().collect(),
+            problems: Vec::new(),
+        };
+        assert!(devices.are_of_ledger());
+        let shares = |lent: &[Device], slots| -> Vec<(String, Vec<u8>)> {
+            devices
+                .for_lent(lent, slots)
+                .into_iter()
+                .map(|(tested, slots)| (tested.name.clone(), slots))
+                .collect()
+        };
+        // A job has the devices 0 and 2.
+        let lent = [known[1].clone(), known[3].clone()];
+        assert_eq!(
+            shares(&lent, 2),
+            [("gpu 1".into(), vec![0]), ("gpu 3".into(), vec![1])]
+        );
+        // A job came after the round opened: what is free answers for all slots that are due.
+        assert_eq!(shares(&lent[..1], 2), [("gpu 1".into(), vec![0, 1])]);
+        assert_eq!(shares(&[], 2), []);
+    }
+
+    #[test]
+    fn device_is_known_by_its_uuid_and_else_by_its_address() {
+        let (device, tested) = gpu(1);
+        let mut identity = tested.device.identity.clone();
+        assert!(device.is(&identity));
+        identity.pci_address = None;
+        assert!(device.is(&identity));
+        identity.uuid = Some("GPU-9".into());
+        identity.pci_address = Some(device.pci_address.clone());
+        assert!(!device.is(&identity), "another GPU now has the address");
+        // wgpu tells no UUID.
+        identity.uuid = None;
+        assert!(device.is(&identity));
+        assert!(!device.is(&DeviceIdentity::default()));
+    }
+
+    #[test]
+    fn device_of_a_job_is_not_opened() {
+        let held = Devices::find(ProverChoice::Only(BackEnd::Wgpu), true, &[]);
+        let Some(tested) = held.usable.iter().find(|tested| tested.has_identity()) else {
+            println!("no GPU with an address: nothing is tested");
+            return;
+        };
+        let address = tested.device.identity.pci_address.clone().unwrap_or_default();
+        let device = Device::only_known_by(DeviceId(address));
+        let found = Devices::find(ProverChoice::Only(BackEnd::Wgpu), true, &[device]);
+        assert!(found.usable.iter().any(|tested| !tested.is_tested));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
     devices::{Devices, TestedDevice},
     progress::AnswerWatch,
 };
+use crate::devices::{DeviceLedger, Loan};
 
 /// Reason why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +129,8 @@ impl ProverShare {
 pub struct SlotProvers {
     share: ProverShare,
     devices: Arc<Devices>,
+    /// Ledger of the devices of slots; `None` where all devices are the provers'.
+    ledger: Option<DeviceLedger>,
     held: Option<Held>,
 }
 
@@ -136,6 +139,8 @@ pub struct SlotProvers {
 struct Held {
     params: ChallengeParams,
     slots: Vec<HeldSlot>,
+    /// The devices of the provers; dropped after these.
+    _loan: Option<Loan>,
 }
 
 impl Held {
@@ -170,8 +175,15 @@ impl SlotProvers {
         Self {
             share,
             devices,
+            ledger: None,
             held: None,
         }
+    }
+
+    /// Makes each free slot answer with its own device, and leaves those of jobs alone.
+    pub fn with_ledger(self, ledger: DeviceLedger) -> Self {
+        let ledger = Some(ledger).filter(|ledger| ledger.has_devices() && self.devices.are_of_ledger());
+        Self { ledger, ..self }
     }
 
     /// Returns the roots of all slots in `due`, by slot number. Commitments of other seeds are freed first.
@@ -187,10 +199,15 @@ impl SlotProvers {
             return Ok(held.roots());
         }
         self.release();
-        let slots = self.commit_slots(machine, due, watch)?;
+        let loan = self.ledger.as_ref().map(|ledger| ledger.lend(due.slots));
+        let loan = loan.transpose().map_err(|error| AnswerError::NoDevice {
+            problems: error.to_string(),
+        })?;
+        let slots = self.commit_slots(machine, due, loan.as_ref(), watch)?;
         let held = Held {
             params: due.params,
             slots,
+            _loan: loan,
         };
         let roots = held.roots();
         self.held = Some(held);
@@ -203,21 +220,39 @@ impl SlotProvers {
         &self,
         machine: u64,
         due: &ChallengeDue,
+        loan: Option<&Loan>,
         watch: &AnswerWatch,
     ) -> Result<Vec<HeldSlot>, AnswerError> {
-        let shares = self.devices.for_slots(due.slots);
+        let shares = match loan {
+            Some(loan) => self.devices.for_lent(&loan.devices, due.slots),
+            None => self.devices.for_slots(due.slots),
+        };
         if shares.is_empty() && due.slots > 0 {
+            let mut problems = self.devices.problems.clone();
+            if let Some(loan) = loan {
+                problems.push(format!(
+                    "{} of the devices of {} slots are free",
+                    loan.devices.len(),
+                    due.slots
+                ));
+            }
             return Err(AnswerError::NoDevice {
-                problems: self.devices.problems.join("; "),
+                problems: problems.join("; "),
             });
         }
+        let pace = match loan {
+            // Each slot has a device of its own.
+            Some(_) if shares.len() >= due.slots.into() => Pace::default(),
+            Some(_) => self.share.pace_for(due.slots, shares.len()),
+            None => self.share.pace_for(due.slots, self.devices.usable.len()),
+        };
         let options = DetectOptions {
             cpu: CpuOptions {
                 threads: Some(self.share.threads_for(due.slots)),
                 ..CpuOptions::default()
             },
             gpu: GpuOptions {
-                pace: self.share.pace_for(due.slots, self.devices.usable.len()),
+                pace,
                 ..GpuOptions::default()
             },
         };
@@ -388,7 +423,7 @@ mod tests {
     }
 
     fn provers() -> SlotProvers {
-        SlotProvers::new(share(), Arc::new(Devices::find(ProverChoice::Auto, false)))
+        SlotProvers::new(share(), Arc::new(Devices::find(ProverChoice::Auto, false, &[])))
     }
 
     fn silent() -> AnswerWatch {
@@ -510,7 +545,7 @@ mod tests {
     fn every_back_end_that_is_here_gives_the_same_roots() {
         let of_cpu = provers().commit(MACHINE, &to_commit(), &silent()).unwrap();
         for back_end in [BackEnd::Wgpu, BackEnd::Cuda] {
-            let devices = Devices::find(ProverChoice::Only(back_end), true);
+            let devices = Devices::find(ProverChoice::Only(back_end), true, &[]);
             if devices.usable.is_empty() {
                 println!("skipped {back_end}: {}", devices.problems.join("; "));
                 continue;

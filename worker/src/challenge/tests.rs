@@ -202,7 +202,7 @@ impl World {
             threads: NonZeroUsize::MIN,
         };
         let metrics = Metrics::new().unwrap();
-        let devices = Arc::new(Devices::find(ProverChoice::Auto, false));
+        let devices = Arc::new(Devices::find(ProverChoice::Auto, false, &[]));
         let told = Arc::new(Mutex::new(Vec::new()));
         let on_progress: ProgressCallback = {
             let told = told.clone();

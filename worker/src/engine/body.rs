@@ -1,6 +1,9 @@
 //! The request that creates a container, for the Docker Engine API.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeSet, HashMap},
+    os::unix::fs::MetadataExt,
+};
 
 use assay_client::manifest::{PortProtocol, Profile};
 use bollard::models::{
@@ -9,8 +12,8 @@ use bollard::models::{
 };
 
 use super::{
-    ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess, LABEL_FINGERPRINT, LABEL_JOB,
-    LABEL_MACHINE, LABEL_WORKER,
+    ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess, LABEL_DEVICES, LABEL_FINGERPRINT,
+    LABEL_JOB, LABEL_MACHINE, LABEL_SLOTS, LABEL_WORKER,
 };
 
 /// Number of bytes in a MiB.
@@ -35,6 +38,8 @@ pub(super) fn create_body(spec: &ContainerSpec, volumes: &[String]) -> Container
             (LABEL_MACHINE.to_owned(), machine.to_string()),
             (LABEL_WORKER.to_owned(), worker.clone()),
             (LABEL_FINGERPRINT.to_owned(), fingerprint.clone()),
+            (LABEL_SLOTS.to_owned(), spec.holding.slots_text()),
+            (LABEL_DEVICES.to_owned(), spec.holding.devices_text()),
         ])),
         attach_stdin: Some(false),
         open_stdin: Some(false),
@@ -76,6 +81,7 @@ fn host_config(spec: &ContainerSpec, volumes: &[String]) -> HostConfig {
         mounts: Some(mounts(spec)),
         device_requests,
         devices,
+        group_add: node_groups(&spec.devices),
         runtime: spec.runtime.clone(),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
@@ -138,6 +144,18 @@ fn port_bindings(spec: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding
             (port.engine_name(), Some(vec![binding]))
         })
         .collect()
+}
+
+/// Returns the groups that device nodes belong to, so that an image's own user may open them, too.
+fn node_groups(access: &DeviceAccess) -> Option<Vec<String>> {
+    let DeviceAccess::Nodes(paths) = access else {
+        return None;
+    };
+    let groups: BTreeSet<u32> = paths
+        .iter()
+        .filter_map(|path| Some(std::fs::metadata(path).ok()?.gid()))
+        .collect();
+    Some(groups.into_iter().map(|group| group.to_string()).collect())
 }
 
 /// Returns the device requests and the device nodes of a container.

@@ -22,8 +22,8 @@ use hyper::Method;
 use tokio::sync::Mutex;
 
 use super::{
-    Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, EngineDisk, EngineEndpoint,
-    EngineError, EngineInfo, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
+    Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
+    EngineEndpoint, EngineError, EngineInfo, GpuInterface, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
     body::create_body,
     run::{Follower, Listed, Run},
     wire::{Wire, WireError, filters},
@@ -345,18 +345,32 @@ impl ContainerEngine for DockerEngine {
             })
             .await?;
         let volumes = image.config.and_then(|config| config.volumes).unwrap_or_default();
-        let body = create_body(spec, &volumes);
-        let created = self
-            .call("create the container", |docker| {
-                let options = CreateContainerOptionsBuilder::new().name(&name).build();
-                async move {
-                    docker
-                        .create_container(Some(options), body)
-                        .await
-                        .map(|answer| answer.id)
-                }
-            })
-            .await;
+        let mut body = create_body(spec, &volumes);
+        let cdi_at_podman = match &spec.devices {
+            DeviceAccess::Cdi(names) => {
+                (self.gpu_interface().await? == GpuInterface::PodmanDevices).then_some(names)
+            }
+            _ => None,
+        };
+        let created = match (cdi_at_podman, &mut body.host_config) {
+            (Some(names), Some(host_config)) => {
+                // The names go as devices instead.
+                host_config.device_requests = None;
+                self.create_by_libpod(&name, &body, names).await
+            }
+            _ => {
+                self.call("create the container", |docker| {
+                    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+                    async move {
+                        docker
+                            .create_container(Some(options), body)
+                            .await
+                            .map(|answer| answer.id)
+                    }
+                })
+                .await
+            }
+        };
         let refused = match created {
             Err(error @ EngineError::Refused { .. }) => error,
             // Podman answers 500 if the name is taken.

@@ -7,6 +7,7 @@ mod body;
 mod capture;
 mod docker;
 mod endpoint;
+mod gpus;
 mod network;
 mod run;
 mod wire;
@@ -24,10 +25,11 @@ use utoipa::ToSchema;
 pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
 pub use endpoint::EngineEndpoint;
+pub use gpus::GpuInterface;
 pub use network::{EngineNetwork, NetworkSpec};
 pub use run::{Exit, RunEnd, RunFact};
 
-use crate::config::SlotShare;
+use crate::{config::SlotShare, devices::Holding};
 
 /// Label with the number of the job.
 pub const LABEL_JOB: &str = "assay.job";
@@ -41,6 +43,12 @@ pub const LABEL_WORKER: &str = "assay.worker";
 
 /// Label with the job's fingerprint: a number alone repeats if a development chain is started anew.
 pub const LABEL_FINGERPRINT: &str = "assay.fingerprint";
+
+/// Label with the numbers of the job's slots, separated by commas.
+pub const LABEL_SLOTS: &str = "assay.slots";
+
+/// Label with the identities of the job's devices in the order of its slots, separated by commas.
+pub const LABEL_DEVICES: &str = "assay.devices";
 
 /// Maximum number of bytes that are kept of each output stream of a container.
 pub const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
@@ -92,6 +100,8 @@ pub struct ContainerSpec {
     pub ports: Vec<PublishedPort>,
     /// Devices of the lease.
     pub devices: DeviceAccess,
+    /// Slots and devices of the lease, for the container's labels.
+    pub holding: Holding,
     /// Folders of the host in the container.
     pub mounts: Vec<BindMount>,
 }
@@ -201,6 +211,8 @@ pub struct Container {
     pub job: u64,
     /// Fingerprint of the job.
     pub fingerprint: String,
+    /// Slots and devices of the job, by the container's labels.
+    pub holding: Holding,
     /// State of the container.
     pub state: ContainerState,
     /// The worker's observation of the container's present run.

@@ -30,9 +30,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{
-    Capture, Container, ContainerState, EngineEndpoint, LABEL_FINGERPRINT, LABEL_JOB,
+    Capture, Container, ContainerState, EngineEndpoint, LABEL_DEVICES, LABEL_FINGERPRINT, LABEL_JOB,
+    LABEL_SLOTS,
     wire::{Frames, Wire, WireError, filters},
 };
+use crate::devices::Holding;
 
 /// Time for which the engine must stay alive after a container's end. An engine or a host that is shutting
 /// down ends containers first and itself soon after.
@@ -399,6 +401,7 @@ pub(super) struct Listed {
     id: String,
     job: u64,
     fingerprint: String,
+    holding: Holding,
     /// The engine's name of the state; empty if missing.
     state: String,
 }
@@ -412,6 +415,10 @@ impl Listed {
             id: entry.get("Id").and_then(text).unwrap_or_default(),
             job: label(LABEL_JOB)?.parse().ok()?,
             fingerprint: label(LABEL_FINGERPRINT)?,
+            holding: Holding::of_texts(
+                &label(LABEL_SLOTS).unwrap_or_default(),
+                &label(LABEL_DEVICES).unwrap_or_default(),
+            ),
             state: entry.get("State").and_then(text).unwrap_or_default(),
         })
     }
@@ -422,6 +429,7 @@ impl Listed {
             id,
             job,
             fingerprint,
+            holding,
             state: word,
         } = self;
         let state = container_state(&word)?;
@@ -443,6 +451,7 @@ impl Listed {
             id,
             job,
             fingerprint,
+            holding,
         })
     }
 }

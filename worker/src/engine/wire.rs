@@ -108,6 +108,28 @@ impl Wire {
         Ok(Self { requests, driver })
     }
 
+    /// Sends a JSON document, and returns the response as JSON, which must arrive within the timeout.
+    pub(super) async fn post_json<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        document: &serde_json::Value,
+    ) -> Result<T, WireError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, "engine")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::from(document.to_string()))
+            .map_err(broken)?;
+        let posting = async {
+            let response = self.requests.send_request(request).await.map_err(broken)?;
+            Self::read_json(response).await
+        };
+        tokio::time::timeout(COMMAND_PATIENCE, posting)
+            .await
+            .map_err(broken)?
+    }
+
     /// Sends a request, and returns the head of the response with its body still to come.
     async fn ask(
         &mut self,
@@ -135,6 +157,10 @@ impl Wire {
         path: &str,
     ) -> Result<T, WireError> {
         let response = self.ask(method, path, false).await?;
+        Self::read_json(response).await
+    }
+
+    async fn read_json<T: DeserializeOwned>(response: Response<Incoming>) -> Result<T, WireError> {
         let code = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()

@@ -47,7 +47,7 @@ use crate::{
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
     engine::{Container, ContainerEngine, EngineError},
-    lease::Leases,
+    lease::{LeaseKey, Leases},
     metrics::Metrics,
     preflight::Preflight,
     tasks::panic_text,
@@ -179,6 +179,8 @@ pub struct Supervisor<C, E> {
     open_notes: BTreeMap<u64, String>,
     engine_reachable: Option<bool>,
     list_failures: u32,
+    /// True once the ledger of devices was compared with the engine's containers.
+    holdings_noted: bool,
 }
 
 impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
@@ -215,6 +217,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             open_notes,
             engine_reachable: None,
             list_failures: 0,
+            holdings_noted: false,
         }
     }
 
@@ -337,6 +340,13 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             self.engine_reachable = Some(reachable);
         }
         self.metrics.engine_reachable.set(reachable.into());
+        // Only the first list: a later one may be older than a release under way.
+        if let Ok(containers) = &listed
+            && !self.holdings_noted
+        {
+            self.executor.leases.devices.note_containers(containers);
+            self.holdings_noted = true;
+        }
         listed.ok()
     }
 
@@ -527,6 +537,16 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 let fingerprint = fingerprint.clone();
                 leftovers.insert(Leftover {
                     job: *job,
+                    fingerprint,
+                    container: None,
+                });
+            }
+        }
+        for LeaseKey { job, fingerprint } in self.executor.leases.holders() {
+            let has_container = containers.iter().any(|container| container.job == job);
+            if !has_container && !open.contains(&(job, fingerprint.clone())) {
+                leftovers.insert(Leftover {
+                    job,
                     fingerprint,
                     container: None,
                 });

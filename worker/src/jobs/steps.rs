@@ -405,6 +405,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             network: lease.network,
             ports: lease.ports,
             devices: lease.devices,
+            holding: lease.holding,
             mounts: lease.mounts,
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod devices;
 mod disks;
 mod failures;
 mod finality;
@@ -21,9 +22,10 @@ use assay_primitives::job::{ResultDocument, ResultStatement, StdoutResult};
 use super::*;
 use crate::{
     chain::{CallSubmitter, FeeEstimator, JobReader, MessageSigner, WorkerCall},
+    devices::JobDevices,
     engine::{
-        Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, EngineDisk, EngineInfo,
-        Exit, OutputStream, RunEnd, RunFact,
+        Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, DockerEngine, EngineDisk,
+        EngineEndpoint, EngineInfo, Exit, OutputStream, RunEnd, RunFact,
     },
 };
 
@@ -338,6 +340,7 @@ impl ContainerEngine for FakeEngine {
             id: id.clone(),
             job: spec.identity.job,
             fingerprint: spec.identity.fingerprint.clone(),
+            holding: spec.holding.clone(),
             state: ContainerState::Created,
             run: RunFact::Unwatched,
         };
@@ -566,7 +569,13 @@ fn supervisor_of<E: ContainerEngine>(
         worker,
         earlier_workers,
         genesis_hash: [4; 32],
-        leases: Leases::default(),
+        leases: Leases {
+            devices: JobDevices::new(
+                devices::ledger(folder.path()),
+                DockerEngine::new(EngineEndpoint::Socket("/nowhere".into())),
+                Vec::new(),
+            ),
+        },
         slot_share: SlotShare {
             memory_mib: 100,
             cpu_millis: 500,
@@ -603,7 +612,12 @@ async fn task_runs_from_order_to_payment() {
     assert_eq!(world.engine.trace(), [&image, "create", "start"]);
     let spec = world.engine.change(|engine| engine.created[0].clone());
     assert_eq!(spec.command, ["go"]);
-    assert_eq!(spec.environment, ["K=V"]);
+    assert_eq!(spec.environment[0], "K=V");
+    assert!(
+        spec.environment
+            .contains(&"NVIDIA_VISIBLE_DEVICES=void".to_owned()),
+        "{spec:?}"
+    );
     assert_eq!(spec.network, ContainerNetwork::None);
     assert_eq!(
         spec.share,

@@ -14,9 +14,11 @@ mod network;
 use std::fmt;
 
 use assay_client::manifest::{JobManifest, NetworkAccess, Profile};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::SlotShare,
+    devices::{Holding, JobDevices},
     engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, PublishedPort},
 };
 
@@ -27,7 +29,8 @@ pub use network::{HttpTarget, JobNetworkParts, JobNetworks, PortStatus};
 const DEFAULT_SHM_MIB: u32 = 64;
 
 /// Identity of a lease: the job that holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LeaseKey {
     /// Number of the job.
     pub job: u64,
@@ -59,6 +62,8 @@ pub struct LeaseRequest<'a> {
 pub struct Lease {
     /// Devices.
     pub devices: DeviceAccess,
+    /// Slots and devices by their names.
+    pub holding: Holding,
     /// Environment variables that override those of image and manifest.
     pub environment: Vec<String>,
     /// Folders and files.
@@ -92,10 +97,17 @@ pub enum LeaseError {
 /// Gives and takes back the leases of a machine.
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
+    devices: JobDevices,
     networks: Option<JobNetworks>,
 }
 
 impl Leases {
+    /// Adds slots and devices to the leases.
+    pub fn with_devices(mut self, devices: JobDevices) -> Self {
+        self.devices = devices;
+        self
+    }
+
     /// Adds networks to the leases. Without, every manifest that wants one is refused.
     pub fn with_networks(mut self, networks: JobNetworks) -> Self {
         self.networks = Some(networks);
@@ -149,10 +161,12 @@ impl Leases {
                 "the manifest wants {shm_mib} MiB of /dev/shm, and the job may have {most_shm_mib}: half of its memory"
             )));
         }
+        let devices = self.devices.take(&request.key, request.slots).await?;
         let NetworkLease { network, ports } = self.take_network(request).await?;
         Ok(Lease {
-            devices: DeviceAccess::None,
-            environment: Vec::new(),
+            devices: devices.access,
+            holding: devices.holding,
+            environment: devices.environment,
             mounts: Vec::new(),
             writable_root: manifest.writable_root || manifest.profile == Profile::Interactive,
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
@@ -164,9 +178,15 @@ impl Leases {
 
     /// Takes back the lease of a job that is gone, if it has one.
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        self.devices.release(key).await?;
         match &self.networks {
             Some(networks) => networks.release(key).await,
             None => Ok(()),
         }
+    }
+
+    /// Returns the jobs that have a lease.
+    pub fn holders(&self) -> Vec<LeaseKey> {
+        self.devices.holders()
     }
 }

@@ -143,6 +143,7 @@ fn facts_of_a_container_follow_from_its_state_and_from_what_was_seen() {
                 id: String::new(),
                 job: 1,
                 fingerprint: String::new(),
+                holding: crate::devices::Holding::default(),
                 state,
                 run,
             };
