@@ -24,8 +24,10 @@ use crate::{
     chain::bounded,
     challenge::devices::Devices,
     config::Config,
+    delivery::{Attempts, Delivery},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     keys::Keys,
+    launch::Launcher,
     lease::Leases,
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
@@ -118,6 +120,10 @@ struct App {
     state: StateFolder,
     engine: Arc<DockerEngine>,
     leases: Leases,
+    delivery: Delivery,
+    launcher: Launcher,
+    /// True if folders in memory can be made, without which the worker runs no sealed jobs.
+    runs_sealed: bool,
     metrics: Metrics,
     status: StatusBoard,
     runner: PartRunner,
@@ -147,12 +153,15 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         worker = %keys.worker_account(), address = %config.listen_on(), state = %config.assay.state_dir.display(),
         "the worker is up"
     );
+    let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), state.jobs().clone());
     let context = Arc::new(ApiContext {
         status: status.clone(),
         worker: keys.worker.clone(),
         worker_hex: hex::encode(keys.worker_account().0),
         store: state.jobs().clone(),
         metrics: metrics.clone(),
+        delivery: delivery.clone(),
+        delivery_attempts: Attempts::default(),
     });
     let runner = part_runner(&status, &metrics);
     let api_stop = CancellationToken::new();
@@ -164,6 +173,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         api_stop.clone(),
     ));
 
+    let launcher = Launcher::new(config.assay.run_dir.as_deref(), &keys.worker_account().0);
+    let runs_sealed = launcher
+        .probe()
+        .inspect_err(|error| tracing::warn!(%error, "sealed jobs cannot run here and are declined"))
+        .is_ok();
     let devices = Arc::new(find_devices(&config).await?);
     let app = Arc::new(App {
         config,
@@ -171,6 +185,9 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         state,
         engine,
         leases: Leases::default(),
+        delivery,
+        launcher,
+        runs_sealed,
         metrics,
         status,
         runner,

@@ -13,6 +13,7 @@ use assay_worker::{
     api::{self, ApiContext},
     attestation::SourceStatus,
     config::Config,
+    delivery::{Attempts, Delivery},
     engine::{Capture, OutputStream},
     jobs::{JobNotes, JobStatus, JobStore, ResultFile},
     keys::Keys,
@@ -69,6 +70,8 @@ async fn server() -> Server {
         worker_hex: hex::encode(keys.worker_account().0),
         store: store.clone(),
         metrics: Metrics::new().unwrap(),
+        delivery: Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone()),
+        delivery_attempts: Attempts::default(),
     });
     let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -388,4 +391,44 @@ async fn port_in_use_is_named_with_the_remedy() {
 fn example_file_loads_from_disk() {
     // The working directory of tests is the folder of their crate.
     Config::load(Path::new("worker.example.yaml")).unwrap();
+}
+
+#[tokio::test]
+async fn delivery_is_answered_with_the_reason_and_bounded() {
+    let server = server().await;
+    let put = async |path: &str, body: &[u8]| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The server may answer, and close, before it has read a body that is too long.
+        let _ = stream.write_all(body).await;
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let short = put("/v1/jobs/7/manifest", b"short").await;
+    assert!(
+        short.starts_with("HTTP/1.1 422") && short.contains("this has 5"),
+        "{short}"
+    );
+    let early = put("/v1/jobs/7/manifest", &[0; 200]).await;
+    assert!(
+        early.starts_with("HTTP/1.1 503") && early.contains("not read the chain"),
+        "{early}"
+    );
+    let limit = assay_primitives::delivery::MAX_SEALED_BODY_BYTES;
+    let long = put("/v1/jobs/7/manifest", &vec![0; limit + 1]).await;
+    assert!(long.starts_with("HTTP/1.1 413"), "{long}");
+    let no_number = put("/v1/jobs/x/manifest", &[0; 200]).await;
+    assert!(no_number.starts_with("HTTP/1.1 400"), "{no_number}");
+    let mut refused = String::new();
+    for _ in 0..40 {
+        refused = put("/v1/jobs/7/manifest", &[0; 200]).await;
+    }
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    // Other requests of the same address are not concerned.
+    assert_eq!(server.get("/status").await.code, 200);
 }

@@ -8,11 +8,14 @@
 //! | `GET /jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
 //! | `GET /jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
 //! | `GET /metrics` | Prometheus' text format |
+//! | `PUT /v1/jobs/{id}/manifest` | takes a sealed manifest; the machine's receipt |
 //! | `GET /v1/probe?nonce=<NONCE>` | the signed answer to a validator's probe; or 503 as for `/health` |
 //!
 //! `<NONCE>` has 64 hexadecimal digits.
 //!
-//! Anybody who reaches the port can read everything here, just as the manifests of the jobs are public.
+//! Anybody who reaches the port can read everything here, just as public manifests are on chain.
+
+mod manifest;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 
@@ -25,12 +28,13 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, put},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use crate::{
+    delivery::{Attempts, Delivery},
     jobs::{JobNotes, JobStatus, JobStore, hash_of_file},
     metrics::Metrics,
     status::{BlockHash, Phase, Status, StatusBoard},
@@ -63,6 +67,10 @@ pub struct ApiContext {
     pub store: JobStore,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
+    /// Takes sealed manifests.
+    pub delivery: Delivery,
+    /// Bound of the deliveries of one address.
+    pub delivery_attempts: Attempts,
 }
 
 /// Error of opening the HTTP interface.
@@ -91,9 +99,8 @@ pub async fn serve(
     context: Arc<ApiContext>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    axum::serve(listener, router(context))
-        .with_graceful_shutdown(stop)
-        .await
+    let service = router(context).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(stop).await
 }
 
 /// Returns the routes with their handlers.
@@ -107,6 +114,7 @@ pub fn router(context: Arc<ApiContext>) -> Router {
         .route("/jobs/{id}", get(job))
         .route("/jobs/{id}/logs", get(logs))
         .route("/jobs/{id}/result", get(result))
+        .route(manifest::PATH, put(manifest::put))
         .layer(middleware::from_fn_with_state(seats, limit_requests))
         .with_state(context)
 }
