@@ -173,7 +173,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         api_stop.clone(),
     ));
 
-    let launcher = Launcher::new(config.assay.run_dir.as_deref(), &keys.worker_account().0);
+    let launcher = Launcher::new(config.assay.run_dir.as_deref(), &config.assay.state_dir);
     let runs_sealed = launcher
         .probe()
         .inspect_err(|error| tracing::warn!(%error, "sealed jobs cannot run here and are declined"))

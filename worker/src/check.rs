@@ -60,7 +60,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
                 "keys: worker key {}",
                 keys.worker_account()
             )));
-            findings.push(check_launcher(config, &keys));
+            findings.push(check_launcher(config));
             findings.extend(check_chain(config, &keys).await);
         }
         Err(error) => findings.push(Finding::Bad(format!("keys: {error}"))),
@@ -247,8 +247,8 @@ fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
 }
 
 /// Checks that sealed jobs can be started without their secrets on a disk.
-fn check_launcher(config: &Config, keys: &Keys) -> Finding {
-    match Launcher::new(config.assay.run_dir.as_deref(), &keys.worker_account().0).probe() {
+fn check_launcher(config: &Config) -> Finding {
+    match Launcher::new(config.assay.run_dir.as_deref(), &config.assay.state_dir).probe() {
         Ok(()) => Finding::Good("sealed jobs: a folder in memory can be made".into()),
         Err(error) => Finding::Note(format!(
             "sealed jobs: {error}; until then the worker takes none, and declines those that are assigned to it"

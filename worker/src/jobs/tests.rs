@@ -586,7 +586,7 @@ fn supervisor_of<E: ContainerEngine>(
         genesis_hash: [4; 32],
         leases: Leases::default(),
         delivery: delivery_of(folder),
-        launcher: launcher_of(folder, worker),
+        launcher: launcher_of(folder),
         slot_share: SlotShare {
             memory_mib: 100,
             cpu_millis: 500,
@@ -607,8 +607,8 @@ fn delivery_of(folder: &tempfile::TempDir) -> Delivery {
 }
 
 /// Folders in memory below `run` in a folder.
-fn launcher_of(folder: &tempfile::TempDir, worker: [u8; 32]) -> Launcher {
-    Launcher::new(Some(&folder.path().join("run")), &worker)
+fn launcher_of(folder: &tempfile::TempDir) -> Launcher {
+    Launcher::new(Some(&folder.path().join("run")), folder.path())
 }
 
 fn manifest(byte: &str) -> String {

@@ -34,6 +34,7 @@ use std::{
 
 use assay_client::manifest::JobManifest;
 use assay_init::{FOLDER, LAUNCH_NAME, Launch, LaunchError as BadLaunch, PROGRAM_NAME, SECRETS_FOLDER};
+use sp_crypto_hashing::blake2_256;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::{
@@ -54,8 +55,8 @@ const ASSAY: &str = "assay";
 /// Name of the folder with the secrets.
 const SECRETS: &str = "secrets";
 
-/// Number of digits of the worker key in the name of its folder, as in containers' names.
-const WORKER_DIGITS: usize = 12;
+/// Number of bytes of a hash in the name of a worker's folder.
+const NAME_BYTES: usize = 6;
 
 /// Reason why a sealed job's folder in memory cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +106,18 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Creates a launcher for a worker. `run_dir` is the folder that the configuration names, if it names one.
-    pub fn new(run_dir: Option<&Path>, worker: &[u8; 32]) -> Self {
-        let digits: String = hex::encode(worker).chars().take(WORKER_DIGITS).collect();
+    /// Creates a launcher for the worker with this state folder. `run_dir` is the folder that the configuration
+    /// names, if it names one.
+    ///
+    /// The worker's folder is named after the state folder, which one worker has to itself, and not after its key:
+    /// a container that outlives a rotation of keys finds its files where they were.
+    pub fn new(run_dir: Option<&Path>, state_dir: &Path) -> Self {
+        let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
+        let hash = blake2_256(state_dir.as_os_str().as_encoded_bytes());
         Self {
-            folder: run_dir.map_or_else(default_run_dir, Path::to_owned).join(digits),
+            folder: run_dir
+                .map_or_else(default_run_dir, Path::to_owned)
+                .join(hex::encode(&hash[..NAME_BYTES])),
         }
     }
 

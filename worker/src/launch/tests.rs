@@ -63,7 +63,7 @@ fn init_is_a_static_program() {
 /// A launcher in a folder of a tmpfs, if there is one.
 fn launcher() -> Option<(tempfile::TempDir, Launcher)> {
     let folder = tempfile::tempdir_in("/dev/shm").ok()?;
-    let launcher = Launcher::new(Some(folder.path()), &[3; 32]);
+    let launcher = Launcher::new(Some(folder.path()), Path::new("/state"));
     match launcher.probe() {
         Ok(()) => Some((folder, launcher)),
         Err(error) => {
@@ -92,7 +92,8 @@ fn folder_is_in_memory_closed_and_removed() {
         .write(&key(), &manifest, &process(&["/entry"], &[]), &[])
         .unwrap();
     assert!(launcher.is_ready(&key()));
-    let root = folder.path().join("030303030303");
+    let root = launcher.folder.clone();
+    assert_eq!(root.parent(), Some(folder.path()));
     let job = root.join("7-ab");
     let expected = [("assay", "/run/assay"), ("secrets", "/run/secrets")].map(|(name, target)| BindMount {
         source: job.join(name),
@@ -160,10 +161,18 @@ fn mounted_folder_is_small() {
 #[test]
 fn folder_on_a_disk_is_refused_without_the_right_to_mount() {
     let folder = tempfile::tempdir().unwrap();
-    let launcher = Launcher::new(Some(folder.path()), &[3; 32]);
+    let launcher = Launcher::new(Some(folder.path()), Path::new("/state"));
     // As root a tmpfs is mounted on it; otherwise the disk is found.
     match launcher.probe() {
         Ok(()) | Err(LaunchError::OnDisk { .. }) => (),
         Err(other) => panic!("{other}"),
     }
+}
+
+#[test]
+fn every_state_folder_has_a_folder_of_its_own() {
+    let of = |state: &str| Launcher::new(Some(Path::new("/run")), Path::new(state)).folder;
+    assert_eq!(of("/a"), of("/a"));
+    assert_ne!(of("/a"), of("/b"));
+    assert!(of("relative").starts_with("/run"));
 }

@@ -93,11 +93,8 @@ impl SealedWorld {
     }
 
     fn run_folder(&self) -> std::path::PathBuf {
-        self.world
-            .folder
-            .path()
-            .join("run/030303030303")
-            .join(self.key().unwrap().to_string())
+        let spec = self.world.engine.change(|engine| engine.created[0].clone());
+        spec.mounts[0].source.parent().unwrap().to_owned()
     }
 
     fn launch(&self) -> Launch {
