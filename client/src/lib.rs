@@ -22,12 +22,14 @@
 //! | module | is |
 //! |---|---|
 //! | [`calls`] | constructors of every call that Assay's programs make |
+//! | [`delivery`] | delivery of sealed manifests to workers |
 //! | [`events`] | events of a block, typed, and in plain words |
 //! | [`follow`] | the best and the finalized block, as they move |
 //! | [`json`] | JSON as Assay's programs print it |
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
+//! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
 //! | [`worker_api`] | the owner's way to a job on a worker |
 //! | [`types`] | views of the records that the chain keeps |
@@ -36,6 +38,7 @@ mod attestation;
 pub mod calls;
 pub mod challenge;
 mod client;
+pub mod delivery;
 mod error;
 pub mod events;
 mod fees;
@@ -47,6 +50,7 @@ pub mod market;
 mod queries;
 #[cfg(test)]
 mod runtime_tests;
+pub mod sealing;
 mod submission;
 #[cfg(test)]
 mod test_node;

@@ -16,6 +16,7 @@ pub mod attestation;
 pub mod availability;
 pub mod challenge;
 pub mod clock;
+pub mod delivery;
 pub mod emission;
 pub mod finality;
 pub mod job;

@@ -24,9 +24,11 @@ use crate::{
     chain::bounded,
     challenge::devices::Devices,
     config::Config,
+    delivery::Delivery,
     devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     keys::Keys,
+    launch::Launcher,
     lease::{JobNetworkParts, JobNetworks, Leases},
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
@@ -120,6 +122,10 @@ struct App {
     engine: Arc<DockerEngine>,
     leases: Leases,
     ledger: DeviceLedger,
+    delivery: Delivery,
+    launcher: Launcher,
+    /// True if folders in memory can be made, without which the worker runs no sealed jobs.
+    runs_sealed: bool,
     metrics: Metrics,
     status: StatusBoard,
     runner: PartRunner,
@@ -144,6 +150,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     let engine = Arc::new(DockerEngine::new(endpoint));
     let stop = stop_on_signals()?;
 
+    let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), state.jobs().clone());
     let runner = part_runner(&status, &metrics);
     let api = Api::start(
         &config,
@@ -152,6 +159,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             worker: keys.worker.clone(),
             store: state.jobs().clone(),
             metrics: metrics.clone(),
+            delivery: delivery.clone(),
             runner: runner.clone(),
         },
     )
@@ -185,6 +193,11 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         };
         async move { runner.keep_going("networks", |_: &io::Error| true, keep).await }
     };
+    let launcher = Launcher::new(config.assay.run_dir.as_deref(), &config.assay.state_dir);
+    let runs_sealed = launcher
+        .probe()
+        .inspect_err(|error| tracing::warn!(%error, "sealed jobs cannot run here and are declined"))
+        .is_ok();
     let app = Arc::new(App {
         config,
         keys,
@@ -192,6 +205,9 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         engine,
         leases,
         ledger,
+        delivery,
+        launcher,
+        runs_sealed,
         metrics,
         status,
         runner,

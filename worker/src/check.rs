@@ -24,6 +24,7 @@ use crate::{
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     files::Disk,
     keys::Keys,
+    launch::Launcher,
     lease::{JobNetworkParts, JobNetworks, LeaseError},
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
     sealing_store::{Custody, SealingStore},
@@ -63,6 +64,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
                 "keys: worker key {}",
                 keys.worker_account()
             )));
+            findings.push(check_launcher(config));
             findings.extend(check_chain(config, &keys).await);
         }
         Err(error) => findings.push(Finding::Bad(format!("keys: {error}"))),
@@ -292,6 +294,16 @@ fn evidence_findings(survey: &Survey, wished: bool) -> Vec<Finding> {
         _ => {}
     }
     findings
+}
+
+/// Checks that sealed jobs can be started without their secrets on a disk.
+fn check_launcher(config: &Config) -> Finding {
+    match Launcher::new(config.assay.run_dir.as_deref(), &config.assay.state_dir).probe() {
+        Ok(()) => Finding::Good("sealed jobs: a folder in memory can be made".into()),
+        Err(error) => Finding::Note(format!(
+            "sealed jobs: {error}; until then the worker takes none, and declines those that are assigned to it"
+        )),
+    }
 }
 
 /// Checks the ports of the HTTP API, and the provider's certificate.

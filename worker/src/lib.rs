@@ -8,8 +8,10 @@
 //! | [`registration`] | registers the machine on chain |
 //! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
+//! | [`delivery`] | takes sealed manifests, and signs receipts |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`devices`] | the host's GPUs, and the ledger of who has them |
+//! | [`launch`] | starts sealed jobs without their secrets on a disk |
 //! | [`lease`] | devices, disk, network and ports of a job |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
@@ -36,11 +38,13 @@ pub mod check;
 pub mod comeback;
 pub mod command_line;
 pub mod config;
+pub mod delivery;
 pub mod devices;
 pub mod engine;
 pub mod files;
 pub mod jobs;
 pub mod keys;
+pub mod launch;
 pub mod lease;
 pub mod market_status;
 pub mod metrics;

@@ -3,9 +3,9 @@
 //! The node selects these orders: it judges an order's requirements, such as a TEE or, for an attested task,
 //! fresh evidence for the machine's present keys, by the same code as the call that takes the order. The
 //! worker checks two more conditions: the order must earn more than its fees (see [`crate::profit`]), and its
-//! image must be able to run here in time (see [`crate::preflight`]). An order that failed is retried only
-//! after a pause, because a call that the chain refuses costs a fee; and the worker leaves an order that this
-//! machine had before to others.
+//! image must be able to run here in time (see [`crate::preflight`]); the image of a sealed order is known only
+//! after its delivery. An order that failed is retried only after a pause, because a call that the chain refuses
+//! costs a fee; and the worker leaves an order that this machine had before to others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,6 +121,9 @@ pub struct OrderTaker<B, E> {
     pub preflight: Preflight,
     /// Minimum that an order must earn after fees, in plancks.
     pub min_profit: Balance,
+    /// True if sealed jobs can run here. Their manifests are delivered after the assignment, so an order is taken
+    /// without a look at its image.
+    pub takes_sealed: bool,
 }
 
 /// Reads the open orders at every new block from `blocks`, and takes the best one; takes none while
@@ -146,7 +149,8 @@ pub async fn take_open_orders<B: OrderBook, E: ContainerEngine>(
                 continue;
             }
         };
-        let Some(order) = best(orders, |job| seen.knows(job) || was_here(&taker.store, job)) else {
+        let is_known = |job| seen.knows(job) || was_here(&taker.store, job);
+        let Some(order) = best(orders, taker.takes_sealed, is_known) else {
             continue;
         };
         if let Some(reason) = taker.objection(&order).await? {
@@ -183,6 +187,9 @@ impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
             if let Some(reason) = profit::refusal(revenue, fees, self.min_profit) {
                 return Ok(Some(reason));
             }
+            if order.is_sealed {
+                return Ok(None);
+            }
             let Some(manifest) = self.book.manifest(order.job).await? else {
                 return Ok(Some("its manifest is missing or invalid".into()));
             };
@@ -212,11 +219,11 @@ fn was_here(store: &JobStore, job: u64) -> bool {
 }
 
 /// Returns the order that pays most for its slots; among equals the one with the most slots, then the oldest.
-/// Skips sealed orders: nothing can be delivered to this worker.
-fn best(orders: Vec<OpenOrder>, is_known: impl Fn(u64) -> bool) -> Option<OpenOrder> {
+/// Skips sealed orders unless the machine can run them.
+fn best(orders: Vec<OpenOrder>, takes_sealed: bool, is_known: impl Fn(u64) -> bool) -> Option<OpenOrder> {
     orders
         .into_iter()
-        .filter(|order| !order.is_sealed && !is_known(order.job))
+        .filter(|order| (takes_sealed || !order.is_sealed) && !is_known(order.job))
         .max_by_key(|order| {
             (
                 order.price_per_slot_hour,

@@ -261,3 +261,43 @@ fn example_file_loads_from_disk() {
     // The working directory of tests is the folder of their crate.
     Config::load(Path::new("worker.example.yaml")).unwrap();
 }
+
+#[tokio::test]
+async fn delivery_is_answered_with_the_reason_and_bounded() {
+    let server = server().await;
+    let put = async |path: &str, body: &[u8]| {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The server may answer, and close, before it has read a body that is too long.
+        let _ = stream.write_all(body).await;
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let short = put("/v1/jobs/7/manifest", b"short").await;
+    assert!(
+        short.starts_with("HTTP/1.1 422") && short.contains("this has 5"),
+        "{short}"
+    );
+    let early = put("/v1/jobs/7/manifest", &[0; 200]).await;
+    assert!(
+        early.starts_with("HTTP/1.1 503") && early.contains("not read the chain"),
+        "{early}"
+    );
+    let limit = assay_primitives::delivery::MAX_SEALED_BODY_BYTES;
+    let long = put("/v1/jobs/7/manifest", &vec![0; limit + 1]).await;
+    assert!(long.starts_with("HTTP/1.1 413"), "{long}");
+    let no_number = put("/v1/jobs/x/manifest", &[0; 200]).await;
+    assert!(no_number.starts_with("HTTP/1.1 400"), "{no_number}");
+    let mut refused = String::new();
+    for _ in 0..40 {
+        refused = put("/v1/jobs/7/manifest", &[0; 200]).await;
+    }
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    // Other requests of the same address are not concerned.
+    assert_eq!(server.get("/status").await.code, 200);
+}

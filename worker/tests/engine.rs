@@ -116,7 +116,7 @@ impl Fixture {
     async fn begin(&self, line: &str) -> (ContainerSpec, String) {
         let spec = self.spec(&["/bin/busybox", "sh", "-c", line]);
         self.engine
-            .pull(&self.reference(), self.image.digest())
+            .pull(&self.reference(), self.image.digest(), None)
             .await
             .unwrap();
         let id = self.engine.create(&spec).await.unwrap();
@@ -341,7 +341,7 @@ fn run_is_lost_with_the_engine_that_told_of_it() {
         let spec = fixture.spec(&["/bin/busybox", "sh", "-c", "echo a; sleep 2; echo b; exit 0"]);
         fixture
             .engine
-            .pull(&fixture.reference(), fixture.image.digest())
+            .pull(&fixture.reference(), fixture.image.digest(), None)
             .await
             .unwrap();
         let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&service.socket)));
@@ -425,7 +425,7 @@ fn container_is_found_again_and_created_once() {
         let spec = fixture.spec(&["/bin/busybox", "sleep", "600"]);
         fixture
             .engine
-            .pull(&fixture.reference(), fixture.image.digest())
+            .pull(&fixture.reference(), fixture.image.digest(), None)
             .await
             .unwrap();
         let id = fixture.engine.create(&spec).await.unwrap();
@@ -461,7 +461,7 @@ fn image_that_is_not_there_is_an_error() {
     with_engine(|fixture| async move {
         let digest = [0x11; 32];
         let reference = format!("{}@sha256:{}", fixture.image.name(), hex::encode(digest));
-        let error = fixture.engine.pull(&reference, digest).await.unwrap_err();
+        let error = fixture.engine.pull(&reference, digest, None).await.unwrap_err();
         assert!(!matches!(error, EngineError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains(&reference), "{error}");
     });
@@ -473,7 +473,7 @@ fn command_that_is_not_there_fails_to_start() {
         let spec = fixture.spec(&["/no/such/command"]);
         fixture
             .engine
-            .pull(&fixture.reference(), fixture.image.digest())
+            .pull(&fixture.reference(), fixture.image.digest(), None)
             .await
             .unwrap();
         let id = fixture.engine.create(&spec).await.unwrap();
@@ -493,7 +493,7 @@ fn container_that_is_gone_fails_to_start_and_is_not_refused() {
         let spec = fixture.spec(&["/bin/busybox", "true"]);
         fixture
             .engine
-            .pull(&fixture.reference(), fixture.image.digest())
+            .pull(&fixture.reference(), fixture.image.digest(), None)
             .await
             .unwrap();
         let id = fixture.engine.create(&spec).await.unwrap();

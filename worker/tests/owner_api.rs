@@ -19,6 +19,7 @@ use assay_primitives::{
 use assay_worker::{
     api::{self, Api, ApiParts, OwnerContext, PartLimits},
     config::Config,
+    delivery::Delivery,
     engine::{Capture, OutputStream, PublishedPort},
     jobs::{JobNotes, JobStore, ResultFile},
     metrics::Metrics,
@@ -519,12 +520,14 @@ async fn start_whole(folder: &std::path::Path) -> (Api, SocketAddr, SocketAddr, 
     let status = StatusBoard::new(&config, &keys);
     make_healthy(&status);
     let metrics = Metrics::new().unwrap();
+    let store = JobStore::open(folder.join("jobs")).unwrap();
     let api = Api::start(
         &config,
         ApiParts {
             status: status.clone(),
+            delivery: Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone()),
             worker: keys.worker,
-            store: JobStore::open(folder.join("jobs")).unwrap(),
+            store,
             metrics: metrics.clone(),
             runner: PartRunner {
                 on_change: Arc::new(|_, _| ()),
@@ -647,7 +650,13 @@ async fn client_refuses_another_key_than_the_one_that_is_vouched_for() {
     // Somebody in between: a certificate of its own, and otherwise the same API.
     let folder = tempfile::tempdir().unwrap();
     let tls = own_certificate(folder.path());
-    let context = OwnerContext::new(served.status.clone(), key("//Ferdie"), served.store.clone()).unwrap();
+    let context = OwnerContext::new(
+        served.status.clone(),
+        key("//Ferdie"),
+        served.store.clone(),
+        served.context.delivery.clone(),
+    )
+    .unwrap();
     let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let between = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -722,4 +731,37 @@ async fn owner_part_describes_itself() {
     for code in ["200", "401", "429", "503"] {
         assert!(logs["responses"][code].is_object(), "{code}");
     }
+}
+
+#[tokio::test]
+async fn delivery_is_answered_with_the_reason_and_bounded() {
+    let served = serve_jobs().await;
+    let api = served.client().await;
+    let put = async |path: &str, length: usize| {
+        api.put(path, "application/octet-stream", vec![0; length])
+            .await
+            .unwrap_err()
+    };
+    let path = "/v1/jobs/7/manifest";
+    let short = put(path, 5).await;
+    assert!(
+        short.is_refused_with(422) && short.to_string().contains("this has 5"),
+        "{short}"
+    );
+    let early = put(path, 200).await;
+    assert!(
+        early.is_refused_with(503) && early.to_string().contains("not read the chain"),
+        "{early}"
+    );
+    let long = put(path, assay_primitives::delivery::MAX_SEALED_BODY_BYTES + 1).await;
+    assert!(long.is_refused_with(413), "{long}");
+    let no_number = put("/v1/jobs/x/manifest", 200).await;
+    assert!(no_number.is_refused_with(400), "{no_number}");
+    let mut refused = short;
+    for _ in 0..40 {
+        refused = put(path, 200).await;
+    }
+    assert!(refused.is_refused_with(429), "{refused}");
+    // Other requests of the same address are not concerned.
+    assert!(api.log_in(5, &key("//Charlie")).await.is_ok());
 }

@@ -1,6 +1,8 @@
 //! `assay job`
 
-use std::{collections::BTreeMap, time::Duration};
+mod sealed;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use assay_client::{
@@ -10,6 +12,7 @@ use assay_client::{
     json,
     manifest::{ImageReference, JobManifest, NetworkAccess},
     market::{MAX_NODES, Requirements},
+    sealing::PlainManifest,
     types::{
         Assignment, AssignmentState, AuctionTerms, JobKind, MachineStatus, Manifest, ManifestRef,
         Verification,
@@ -18,6 +21,7 @@ use assay_client::{
 };
 
 use clap::{Args, Subcommand, ValueEnum};
+use sealed::SealOptions;
 use serde_json::json;
 
 use super::owner;
@@ -35,6 +39,14 @@ pub(crate) enum Options {
     /// Should a machine lose the container before it ends, it is started again from the beginning: what it
     /// does to the world outside must be safe to do twice.
     Deploy(Box<DeployOptions>),
+    /// Deliver the sealed manifest of a job again, as after a machine's keys were rotated
+    Deliver {
+        /// The job
+        id: u64,
+        /// File that `assay job deploy --sealed --keep` wrote
+        #[arg(long, value_name = "FILE")]
+        file: PathBuf,
+    },
     /// Show a job that is not closed
     Show {
         /// The job
@@ -164,13 +176,18 @@ pub(crate) struct DeployOptions {
     #[arg(long, value_name = "ASY", value_parser = parse_asy)]
     max_price: Option<u128>,
 
-    /// Environment variable of the container; may be repeated. The manifest is public: no secrets
+    /// Environment variable of the container; may be repeated. No secrets: others can see them in the process list,
+    /// and anybody can see a manifest that is not sealed
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     environment: Vec<(String, String)>,
+
+    #[command(flatten)]
+    seal: SealOptions,
 
     /// Let the container use the network
     #[arg(long)]
     network: bool,
+
     /// Leave standard output out of a task's result, as where it differs from run to run
     #[arg(long)]
     no_capture_stdout: bool,
@@ -196,6 +213,10 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(options: Options, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let call = match options {
         Options::Deploy(options) => return deploy(*options, connection, output).await,
+        Options::Deliver { id, file } => {
+            let client = connection.client().await?;
+            return sealed::deliver_file(&client, id, &file, output).await;
+        }
         Options::Show { id } => return show(id, connection, output).await,
         Options::Status(place) => return owner::status(place, connection, output).await,
         Options::Logs(options) => return owner::logs(options, connection).await,
@@ -276,7 +297,8 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
     }
     manifest.capture_stdout = !options.no_capture_stdout;
     manifest.env = collect_environment(options.environment)?;
-    let bytes = manifest.to_bytes()?;
+    options.seal.complete(&mut manifest)?;
+    let public = (!options.seal.sealed).then(|| manifest.to_bytes()).transpose()?;
 
     let client = connection.client().await?;
     let mut highest_ask = None;
@@ -291,10 +313,14 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
         .max_price
         .or(highest_ask)
         .context("--nodes needs --max-price: up to which price machines may take the job")?;
-    let reference = ManifestRef::of(&bytes);
+    // Drawn late: a file of --keep should be of an order that is at least tried.
+    let settings = match public {
+        Some(bytes) => Settings::Public(bytes),
+        None => Settings::Sealed(options.seal.seal(&manifest)?),
+    };
     let order = JobOrder {
         kind,
-        manifest: Manifest::Public(reference),
+        manifest: settings.on_chain(),
         image_digest: manifest.image.digest(),
         requirements: Requirements::default(),
         slots: options.slots,
@@ -314,9 +340,11 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
         None => calls::deploy(order, options.machines),
     };
     // A manifest that is on chain already, as when the same job is deployed again, must not be noted twice.
-    let call = match client.manifest_bytes(&reference).await? {
-        Some(_) => order,
-        None => calls::batch_all(vec![calls::note_preimage(&bytes), order]),
+    let call = match &settings {
+        Settings::Public(bytes) if client.manifest_bytes(&ManifestRef::of(bytes)).await?.is_none() => {
+            calls::batch_all(vec![calls::note_preimage(bytes), order])
+        }
+        _ => order,
     };
     let included = connection
         .submit_to(&client, call, &signer)
@@ -328,7 +356,30 @@ async fn deploy(options: DeployOptions, connection: &Connection, output: &Output
         _ => None,
     });
     let job = job.context("the transaction went through, but no job was ordered")?;
-    output.print(&json!({ "job": job }), format_args!("job {job}"))
+    output.print(&json!({ "job": job }), format_args!("job {job}"))?;
+    match settings {
+        Settings::Public(_) => Ok(()),
+        Settings::Sealed(plain) => sealed::deliver_to_all(&client, job, &plain, output).await,
+    }
+}
+
+/// A manifest in the form in which machines get it.
+enum Settings {
+    /// Bytes to note on chain.
+    Public(Vec<u8>),
+    /// Bytes to seal to each machine.
+    Sealed(PlainManifest),
+}
+
+impl Settings {
+    fn on_chain(&self) -> Manifest {
+        match self {
+            Self::Public(bytes) => Manifest::Public(ManifestRef::of(bytes)),
+            Self::Sealed(plain) => Manifest::Sealed {
+                hash: plain.hash().into(),
+            },
+        }
+    }
 }
 
 /// Returns what a machine that can take a job of so many slots asks for; where a raise is announced, that,

@@ -362,6 +362,20 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 impl Secret {
+    /// Creates the secret of a file's bytes: text where they are text.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        use base64::Engine;
+
+        String::from_utf8(bytes).map_or_else(
+            |error| {
+                Self::Bytes(SecretBytes {
+                    base64: base64::engine::general_purpose::STANDARD.encode(error.as_bytes()),
+                })
+            },
+            Self::Text,
+        )
+    }
+
     /// Returns the bytes of the file; `None` if the base64 text is invalid.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         use base64::Engine;

@@ -21,6 +21,7 @@ mod image;
 mod lease;
 #[cfg(test)]
 mod tests;
+mod wipe;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,7 @@ pub use lease::{
     MAX_PATH_BYTES, MAX_PORT_NAME_BYTES, MAX_PORTS, MAX_SECRETS, NetworkAccess, PortProtocol, Profile,
     PublishPort, RegistryLogin, Secret, SecretBytes,
 };
+pub use wipe::OpenedManifest;
 
 use crate::types::AccountId;
 
@@ -41,7 +43,7 @@ use crate::types::AccountId;
 pub const MAX_MANIFEST_BYTES: usize = assay_primitives::job::MAX_MANIFEST_BYTES as usize;
 
 /// Maximum length of a sealed manifest before it is sealed, in bytes. It never reaches the chain.
-pub const MAX_SEALED_MANIFEST_BYTES: usize = 256 * 1_024;
+pub const MAX_SEALED_MANIFEST_BYTES: usize = assay_primitives::delivery::MAX_SEALED_MANIFEST_BYTES;
 
 /// The only version of the format.
 pub const MANIFEST_VERSION: u32 = 1;

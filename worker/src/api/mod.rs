@@ -17,6 +17,7 @@
 //! | `POST /v1/jobs/{id}/challenge` | a nonce to sign |
 //! | `POST /v1/jobs/{id}/token` | a token for the job, against the signature; all further paths want it |
 //! | `DELETE /v1/token` | ends the token |
+//! | `PUT /v1/jobs/{id}/manifest` | takes a sealed manifest, without a token; the machine's receipt |
 //! | `GET /v1/jobs/{id}` | status, notes and ports of the job |
 //! | `GET /v1/jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
 //! | `GET /v1/jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
@@ -25,6 +26,8 @@
 //!
 //! The owner part has a listener, limits and threads of its own: a flood of it can neither take a connection from the
 //! public part nor keep a probe waiting for a thread.
+
+mod manifest;
 
 pub mod auth;
 pub mod errors;
@@ -59,6 +62,7 @@ pub use tls::{CertificateSource, TlsError, TlsKeeper};
 
 use crate::{
     config::{Config, owner::certificate_names},
+    delivery::Delivery,
     jobs::JobStore,
     metrics::Metrics,
     status::{KeyHash, StatusBoard},
@@ -117,6 +121,8 @@ pub struct ApiParts {
     pub store: JobStore,
     /// Metrics for Prometheus.
     pub metrics: Metrics,
+    /// Takes sealed manifests.
+    pub delivery: Delivery,
     /// Restarts a part that fails.
     pub runner: PartRunner,
 }
@@ -211,6 +217,7 @@ impl Api {
             worker,
             store,
             metrics,
+            delivery,
             runner,
         } = parts;
         let source = match &config.assay.owner.certificate {
@@ -223,7 +230,12 @@ impl Api {
         let tls = TlsKeeper::open(source, store.disk().clone())?;
         // Faults of TLS show before anything is served.
         tls.acceptor()?;
-        let owner = Arc::new(OwnerContext::new(status.clone(), worker.clone(), store)?);
+        let owner = Arc::new(OwnerContext::new(
+            status.clone(),
+            worker.clone(),
+            store,
+            delivery,
+        )?);
         let public = Arc::new(PublicContext {
             status: status.clone(),
             worker_hex: hex::encode(worker.public_key().0),

@@ -11,11 +11,12 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     auth::{self, Owner, no_such_job},
     errors::{ApiError, ApiQuery, Refusal},
-    openapi,
+    manifest, openapi,
     responses::{RESULT_HASH_HEADER, signed_json, with_headers},
     tokens::{NoRandomness, Tokens},
 };
 use crate::{
+    delivery::{Attempts, Delivery},
     engine::PublishedPort,
     jobs::{JobNotes, JobStatus, JobStore, ResultFile, hash_of_file},
     status::StatusBoard,
@@ -36,6 +37,10 @@ pub struct OwnerContext {
     pub store: JobStore,
     /// Nonces and tokens.
     pub tokens: Tokens,
+    /// Takes sealed manifests.
+    pub delivery: Delivery,
+    /// Bound of the deliveries of one address.
+    pub delivery_attempts: Attempts,
 }
 
 /// The chain and the machine that a worker serves.
@@ -49,13 +54,20 @@ pub(super) struct MachineIdentity {
 
 impl OwnerContext {
     /// Creates the state, without tokens.
-    pub fn new(status: StatusBoard, worker: Keypair, store: JobStore) -> Result<Self, NoRandomness> {
+    pub fn new(
+        status: StatusBoard,
+        worker: Keypair,
+        store: JobStore,
+        delivery: Delivery,
+    ) -> Result<Self, NoRandomness> {
         Ok(Self {
             status,
             worker_hex: hex::encode(worker.public_key().0),
             worker,
             store,
             tokens: Tokens::new(std::time::Instant::now())?,
+            delivery,
+            delivery_attempts: Attempts::default(),
         })
     }
 
@@ -84,6 +96,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<OwnerContext>> {
         .routes(routes!(auth::challenge))
         .routes(routes!(auth::token))
         .routes(routes!(auth::revoke))
+        .routes(routes!(manifest::put))
         .routes(routes!(job))
         .routes(routes!(logs))
         .routes(routes!(result))

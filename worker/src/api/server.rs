@@ -148,6 +148,10 @@ impl Connection {
     }
 }
 
+/// Address that a request came from, as an extension of the request.
+#[derive(Clone, Copy)]
+pub(super) struct PeerAddress(pub(super) IpAddr);
+
 /// Gives a request to the routes, unless that exceeds a limit.
 async fn answer(limiter: &Limiter, mut routes: Router, peer: IpAddr, request: Request<Incoming>) -> Response {
     let _seat = match limiter.request(peer, Instant::now()) {
@@ -160,12 +164,13 @@ async fn answer(limiter: &Limiter, mut routes: Router, peer: IpAddr, request: Re
         }
     };
     let limits = limiter.limits;
-    let request = request.map(|body| {
+    let mut request = request.map(|body| {
         Body::new(Limited::new(
             TimedBody::new(body, limits.body_idle_time, limits.body_time),
             limits.body_bytes,
         ))
     });
+    request.extensions_mut().insert(PeerAddress(peer));
     match routes.call(request).await {
         Ok(response) => response,
         Err(never) => match never {},

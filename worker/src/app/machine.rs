@@ -206,6 +206,7 @@ impl MachineSession {
             engine: self.app.engine.clone(),
             preflight: self.preflight.clone(),
             min_profit: self.app.config.assay.min_profit,
+            takes_sealed: self.app.runs_sealed,
         };
         orders::take_open_orders(taker, self.new_blocks.clone(), || self.is_ready()).await?;
         Ok(SessionEnd::Stopped)
@@ -262,6 +263,8 @@ impl MachineSession {
             genesis_hash: self.chain.client().genesis_hash(),
             slot_share: app.config.slot_share(),
             leases: app.leases.clone(),
+            delivery: app.delivery.clone(),
+            launcher: app.launcher.clone(),
             preflight: self.preflight.clone(),
             min_profit: app.config.assay.min_profit,
             highest_block: self.highest_block,

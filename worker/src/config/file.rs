@@ -86,6 +86,7 @@ pub(super) struct Assay {
     pub(super) engine: Option<Text>,
     pub(super) prover: Option<Text>,
     pub(super) state_dir: Option<Text>,
+    pub(super) run_dir: Option<Text>,
     pub(super) provider_account: Option<Text>,
     pub(super) provider_key_file: Option<Text>,
     pub(super) provider_key_uri: Option<Text>,

@@ -269,6 +269,7 @@ fn assay(
             .unwrap_or_else(|| state_dir.join("worker.key")),
         sealing_key_file: path(section.sealing_key_file.as_ref())
             .unwrap_or_else(|| state_dir.join("sealing.key")),
+        run_dir: path(section.run_dir.as_ref()),
         state_dir,
         limits: section
             .limits

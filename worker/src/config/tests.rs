@@ -119,6 +119,7 @@ fn defaults_are_what_is_documented() {
         engine: None,
         prover: ProverChoice::Auto,
         state_dir: "/etc/assay/assay-worker-state".into(),
+        run_dir: None,
         provider_account: None,
         provider_key: None,
         worker_key_file: "/etc/assay/assay-worker-state/worker.key".into(),
@@ -185,6 +186,7 @@ slots: 4
 engine: unix:///run/podman/podman.sock
 prover: cuda
 state_dir: /var/lib/assay
+run_dir: run
 provider_key_uri: //Bob
 worker_key_file: hot.key
 attestation:
@@ -204,6 +206,7 @@ limits:
     assert_eq!(settings.longitude_microdegrees, 151_209_000);
     assert_eq!(settings.slots, 4);
     assert_eq!(settings.provider_key, Some(ProviderKey::Uri("//Bob".into())));
+    assert_eq!(settings.run_dir.as_deref(), Some(Path::new("/etc/assay/run")));
     assert_eq!(settings.worker_key_file, Path::new("/etc/assay/hot.key"));
     assert_eq!(settings.sealing_key_file, Path::new("/var/lib/assay/sealing.key"));
     let expected = AttestationSettings {
@@ -234,6 +237,7 @@ fn example_file_is_valid() {
         "hardware_class",
         "engine",
         "state_dir",
+        "run_dir",
     ];
     let more = [
         "provider_key_file",

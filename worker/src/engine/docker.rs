@@ -8,8 +8,10 @@ use std::{
     time::Duration,
 };
 
+use assay_client::manifest::RegistryLogin;
 use bollard::{
     API_DEFAULT_VERSION, Docker,
+    auth::DockerCredentials,
     errors::Error as ApiError,
     models::ImageInspect,
     query_parameters::{
@@ -23,7 +25,8 @@ use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
-    EngineEndpoint, EngineError, EngineInfo, GpuInterface, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
+    EngineEndpoint, EngineError, EngineInfo, GpuInterface, ImageProcess, LABEL_WORKER, RunEnd, RunFact,
+    STOP_GRACE_SECONDS,
     body::create_body,
     run::{Follower, Listed, Run},
     wire::{Wire, WireError, filters},
@@ -310,15 +313,38 @@ impl ContainerEngine for DockerEngine {
         }))
     }
 
-    async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+    async fn image_process(&self, image: &str) -> Result<ImageProcess, EngineError> {
+        let found = self
+            .call(&format!("look at {image}"), |docker| async move {
+                docker.inspect_image(image).await
+            })
+            .await?;
+        let config = found.config.unwrap_or_default();
+        Ok(ImageProcess {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            command: config.cmd.unwrap_or_default(),
+        })
+    }
+
+    async fn pull(
+        &self,
+        image: &str,
+        digest: [u8; 32],
+        login: Option<&RegistryLogin>,
+    ) -> Result<[u8; 32], EngineError> {
         if self.has_image(image, digest).await? {
             return Ok(digest);
         }
         let action = format!("pull {image}");
+        let credentials = login.map(|login| DockerCredentials {
+            username: Some(login.username.clone()),
+            password: Some(login.password.clone()),
+            ..DockerCredentials::default()
+        });
         let pulling = self.call(&action, |docker| async move {
             let options = CreateImageOptionsBuilder::new().from_image(image).build();
             docker
-                .create_image(Some(options), None, None)
+                .create_image(Some(options), None, credentials)
                 .try_for_each(|_| async { Ok(()) })
                 .await
         });

@@ -18,7 +18,7 @@ use std::{
     path::PathBuf,
 };
 
-use assay_client::manifest::{PortProtocol, Profile};
+use assay_client::manifest::{PortProtocol, Profile, RegistryLogin};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -226,6 +226,15 @@ pub struct EngineDisk {
     pub free_bytes: u64,
 }
 
+/// Program of an image, as its configuration names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageProcess {
+    /// Entrypoint; may be empty.
+    pub entrypoint: Vec<String>,
+    /// Command, or arguments of the entrypoint; may be empty.
+    pub command: Vec<String>,
+}
+
 /// Reason why a request to an engine failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
@@ -282,12 +291,16 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// host.
     fn disk(&self) -> impl Future<Output = Result<Option<EngineDisk>, EngineError>> + Send;
 
-    /// Makes an image available by digest, and returns the SHA-256 digest that the engine verified. Dropping
-    /// the future ends the pull.
+    /// Returns the program of an image that the engine has.
+    fn image_process(&self, image: &str) -> impl Future<Output = Result<ImageProcess, EngineError>> + Send;
+
+    /// Makes an image available by digest, and returns the SHA-256 digest that the engine verified. The
+    /// registry's credentials are used for this request only. Dropping the future ends the pull.
     fn pull(
         &self,
         image: &str,
         digest: [u8; 32],
+        login: Option<&RegistryLogin>,
     ) -> impl Future<Output = Result<[u8; 32], EngineError>> + Send;
 
     /// Creates a container without starting it, and returns the engine's identifier of it. Returns an

@@ -13,7 +13,10 @@ use assay_client::types::{AssignmentState, Ballot, JobKind, Verification};
 use assay_primitives::job::{StdoutResult, start_grace_ms};
 
 use super::notes::JobNotes;
-use crate::engine::{Container, ContainerState, Exit, RunEnd, RunFact};
+use crate::{
+    delivery::DeliveryFact,
+    engine::{Container, ContainerState, Exit, RunEnd, RunFact},
+};
 
 /// Maximum number of restarts of a job's container, whether a service's container ended or a container was
 /// lost, before the job is given up.
@@ -124,6 +127,8 @@ pub struct JobFacts<'a> {
     pub epoch_duration_ms: u64,
     /// State of the container.
     pub container: ContainerFact,
+    /// State of the manifest on this machine.
+    pub delivery: DeliveryFact,
     /// The worker's notes on the job.
     pub notes: &'a JobNotes,
 }
@@ -273,6 +278,8 @@ pub enum AbandonCause {
     RestartsExhausted,
     /// The job cannot run by the start deadline.
     NotInTime,
+    /// No sealed manifest was delivered by the start deadline.
+    NotDelivered,
 }
 
 impl std::fmt::Display for AbandonCause {
@@ -284,6 +291,9 @@ impl std::fmt::Display for AbandonCause {
                 write!(formatter, "its container ended, after {MAX_RESTARTS} restarts")
             }
             Self::NotInTime => formatter.write_str("it would not run by its start deadline"),
+            Self::NotDelivered => {
+                formatter.write_str("its consumer delivered no sealed manifest by its start deadline")
+            }
         }
     }
 }
@@ -346,6 +356,9 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
         return Decision::Decline(AbandonCause::Refused(reason.clone()));
     }
     let is_late = facts.now_ms.saturating_add(START_MARGIN_MS) > deadline_ms;
+    if let Some(step) = await_delivery(facts, is_late) {
+        return step;
+    }
     let step = match facts.kind {
         JobKind::Task { .. } => keep_task(facts),
         JobKind::Service => keep_service(facts),
@@ -361,6 +374,25 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
         _ if is_late => Decision::Decline(AbandonCause::NotInTime),
         step => step,
     }
+}
+
+/// Returns the step of a job that cannot be prepared, because its sealed manifest is not here; `None` for any other
+/// job.
+fn await_delivery(facts: &JobFacts<'_>, is_late: bool) -> Option<Decision> {
+    if facts.container != ContainerFact::Absent || facts.notes.container_started {
+        return None;
+    }
+    let cause = match facts.delivery {
+        DeliveryFact::NotNeeded | DeliveryFact::Received => return None,
+        DeliveryFact::Awaited => AbandonCause::NotDelivered,
+        // A receipt was given: the consumer has done its part.
+        DeliveryFact::Unusable => AbandonCause::NotInTime,
+    };
+    Some(if is_late {
+        Decision::Decline(cause)
+    } else {
+        Decision::Wait
+    })
 }
 
 fn decide_task(facts: &JobFacts<'_>) -> Decision {

@@ -8,6 +8,7 @@ mod decision;
 mod finality;
 mod notes;
 mod result;
+mod sealed;
 mod status;
 mod steps;
 #[cfg(test)]
@@ -46,7 +47,9 @@ use crate::{
     backoff::Backoff,
     chain::{AssignedJob, Head, WorkerChain},
     config::SlotShare,
+    delivery::Delivery,
     engine::{Container, ContainerEngine, EngineError},
+    launch::Launcher,
     lease::{LeaseKey, Leases},
     metrics::Metrics,
     preflight::Preflight,
@@ -113,6 +116,10 @@ pub struct SupervisorParts<C, E> {
     pub slot_share: SlotShare,
     /// Leases of the machine.
     pub leases: Leases,
+    /// Delivered manifests of sealed jobs.
+    pub delivery: Delivery,
+    /// Folders in memory of sealed jobs.
+    pub launcher: Launcher,
     /// Checks of images before they are pulled.
     pub preflight: Preflight,
     /// Minimum that a job must earn after fees, in plancks.
@@ -197,6 +204,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 worker: hex::encode(parts.worker),
                 slot_share: parts.slot_share,
                 leases: parts.leases,
+                delivery: parts.delivery,
+                launcher: parts.launcher,
                 preflight: parts.preflight,
                 min_profit: parts.min_profit,
             }),
@@ -248,6 +257,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         }
         let jobs = chain.open_jobs(machine).await?;
         self.best_block = head.best_block;
+        let genesis_hash = self.genesis_hash;
+        self.executor.delivery.note_chain(
+            genesis_hash,
+            machine,
+            head.clock.active_time_ms,
+            jobs.iter()
+                .map(|(id, job)| (*id, fingerprint(&genesis_hash, *id, &job.job), job)),
+        );
         self.view = Some(ChainView {
             head,
             finalized_block,
@@ -396,6 +413,11 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         }
         let notes = &loaded.notes;
         let clock = view.head.clock;
+        let key = LeaseKey {
+            job: id,
+            fingerprint: fingerprint.to_owned(),
+        };
+        let delivery = self.executor.delivery.fact(&key, &job.manifest);
         let decision = decide(&JobFacts {
             kind: job.kind,
             state: &assignment.state,
@@ -404,12 +426,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             now_ms: clock.active_time_ms,
             epoch_duration_ms: clock.epoch_duration_ms,
             container: fact,
+            delivery,
             notes,
         });
         let decision = Self::allowed(decision, &loaded);
         let mut status = self.describe(id, assigned, fact, notes, &decision);
         if let Some(error) = &loaded.unreadable {
             status.problem = Some(error.clone());
+        } else if status.problem.is_none() && !fact.has_begun() {
+            status.problem = delivery.problem().map(str::to_owned);
         }
         if !is_ended {
             self.open_notes.insert(id, fingerprint.to_owned());
@@ -669,14 +694,16 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {
                 Some(engine_error.to_string())
             }
-            StepError::Engine(engine_error @ EngineError::Failed { .. }) if is_container_step => {
+            // A running job whose manifest cannot be used any more has the same time: its consumer may deliver it
+            // again.
+            StepError::Engine(EngineError::Failed { .. }) | StepError::Delivery(_) if is_container_step => {
                 retry.engine_failures += 1;
                 let at_most = if runs {
                     MAX_ENGINE_FAILURES_RUNNING
                 } else {
                     MAX_ENGINE_FAILURES
                 };
-                (retry.engine_failures >= at_most).then(|| engine_error.to_string())
+                (retry.engine_failures >= at_most).then(|| error.to_string())
             }
             _ => None,
         };

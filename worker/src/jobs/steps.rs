@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 use assay_client::{
     Error as ChainError,
     manifest::JobManifest,
-    types::{AccountId, Job, JobKind, Manifest, Verification},
+    types::{AccountId, Job, JobKind, Verification},
 };
 use assay_primitives::{
     job::{ResultDocument, ResultStatement, StdoutResult, result_message},
@@ -17,14 +17,17 @@ use assay_primitives::{
 use sp_crypto_hashing::blake2_256;
 
 use super::{
-    decision::{Decision, LossCause},
+    decision::{AbandonCause, Decision, LossCause},
     notes::{JobNotes, JobStore},
     result::ResultFile,
+    sealed::JobSettings,
 };
 use crate::{
     chain::{WorkerCall, WorkerChain},
     config::SlotShare,
+    delivery::Delivery,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
+    launch::Launcher,
     lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases, PortStatus},
     preflight::{Preflight, PreflightError},
     profit,
@@ -48,6 +51,10 @@ pub(super) struct StepExecutor<C, E> {
     pub(super) slot_share: SlotShare,
     /// Leases of the machine.
     pub(super) leases: Leases,
+    /// Delivered manifests of sealed jobs.
+    pub(super) delivery: Delivery,
+    /// Folders in memory of sealed jobs.
+    pub(super) launcher: Launcher,
     /// Checks of images before they are pulled.
     pub(super) preflight: Preflight,
     /// Minimum that a job must earn after fees, in plancks.
@@ -116,6 +123,9 @@ pub enum StepError {
     /// The lease cannot be given at present.
     #[error("{0}")]
     Lease(String),
+    /// The job's sealed manifest is not here, or cannot be used any more.
+    #[error("{0}")]
+    Delivery(String),
     /// The step was cancelled, because the job would not have run by its start deadline.
     #[error("the step was cancelled, because the start deadline is near")]
     NotInTime,
@@ -224,13 +234,14 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             Decision::Resolve => self.send(WorkerCall::Resolve { job }).await,
             Decision::Settle => self.send(WorkerCall::Settle { job, machine }).await,
             Decision::Expire => self.send(WorkerCall::Expire { job, machine }).await,
-            // Nothing can be delivered to this worker yet, so it never reports that the consumer failed to
-            // deliver.
-            Decision::Decline(_) => {
+            Decision::Decline(cause) => {
+                // A delivery that came since the decision, and has a receipt, counts.
+                let not_delivered = *cause == AbandonCause::NotDelivered
+                    && self.delivery.close(&self.lease_key(job, &on.notes.fingerprint));
                 self.send(WorkerCall::Decline {
                     job,
                     machine,
-                    not_delivered: false,
+                    not_delivered,
                 })
                 .await
             }
@@ -260,33 +271,6 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(())
     }
 
-    /// Reads the manifest that the order names.
-    async fn manifest_of(&self, on: &StepContext) -> Result<JobManifest, StepError> {
-        let refused = |reason: String| Err(StepError::Refused(reason));
-        let Manifest::Public(manifest) = on.job.manifest else {
-            return refused("its manifest is sealed, and this worker accepts public manifests only".into());
-        };
-        let Some(bytes) = self.chain.manifest_bytes(&manifest).await? else {
-            return refused("its manifest is not on chain".into());
-        };
-        if blake2_256(&bytes) != manifest.hash.0 {
-            return refused("the manifest from the node does not have the hash that the order names".into());
-        }
-        let manifest = match JobManifest::from_bytes(&bytes) {
-            Ok(manifest) => manifest,
-            Err(error) => return refused(error.to_string()),
-        };
-        let ordered = on.job.image_digest;
-        if manifest.image.digest() != ordered {
-            return refused(format!(
-                "the manifest's image has the digest {}, and the order names sha256:{}",
-                manifest.image.digest_text(),
-                hex::encode(ordered)
-            ));
-        }
-        Ok(manifest)
-    }
-
     /// Makes sure that the job's lease is in force, before its container starts or is followed.
     async fn ensure_lease(&self, on: &StepContext) -> Result<(), StepError> {
         if self
@@ -296,7 +280,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         {
             return Ok(());
         }
-        let manifest = self.manifest_of(on).await?;
+        let manifest = self.settings_of(on).await?;
         self.take_lease(on, &manifest).await.map(drop)
     }
 
@@ -312,7 +296,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
 
     async fn prepare(&self, on: &StepContext) -> Result<(), StepError> {
         let refused = |reason: String| Err(StepError::Refused(reason));
-        let manifest = self.manifest_of(on).await?;
+        let manifest = self.settings_of(on).await?;
         let ordered = on.job.image_digest;
         if let Some(start_within_ms) = on.start_within_ms {
             let fees = profit::fees_after_assignment(&self.chain, on.id, self.machine).await?;
@@ -321,11 +305,15 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 return refused(reason);
             }
             self.preflight
+                .with_login(manifest.registry.as_ref())
                 .check(&*self.engine, &manifest.image, Some(start_within_ms))
                 .await?;
         }
         let image = manifest.image.pull_reference();
-        let verified = self.engine.pull(&image, ordered).await?;
+        let verified = self
+            .engine
+            .pull(&image, ordered, manifest.registry.as_ref())
+            .await?;
         if verified != ordered {
             return refused(format!("the engine has another image under {image}"));
         }
@@ -345,13 +333,21 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             let ports = lease.ports.clone();
             self.store.write_notes(on.id, &JobNotes { ports, ..notes })?;
         }
-        self.engine
-            .create(&self.container_of(on, image, manifest, share, lease))
-            .await?;
+        let spec = match &manifest {
+            JobSettings::Public(manifest) => {
+                self.container_of(on, image, JobManifest::clone(manifest), share, lease)
+            }
+            JobSettings::Sealed(manifest) => {
+                let mut spec = self.container_of(on, image, manifest.without_secrets(), share, lease);
+                self.hide(on, manifest, &mut spec).await?;
+                spec
+            }
+        };
+        self.engine.create(&spec).await?;
         Ok(())
     }
 
-    fn lease_key(&self, job: u64, fingerprint: &str) -> LeaseKey {
+    pub(super) fn lease_key(&self, job: u64, fingerprint: &str) -> LeaseKey {
         LeaseKey {
             job,
             fingerprint: fingerprint.to_owned(),
@@ -363,7 +359,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         self.leases.ports(&self.lease_key(job, fingerprint))
     }
 
-    fn share_of(&self, slots: u8) -> SlotShare {
+    pub(super) fn share_of(&self, slots: u8) -> SlotShare {
         let slots = u32::from(slots);
         SlotShare {
             memory_mib: self.slot_share.memory_mib.saturating_mul(slots),
@@ -414,6 +410,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let Some(container) = &on.container else {
             return Ok(());
         };
+        self.ensure_launch(on).await?;
         let notes = JobNotes {
             container_started: true,
             replacing: false,
@@ -430,6 +427,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let Some(container) = &on.container else {
             return Ok(());
         };
+        self.ensure_launch(on).await?;
         let notes = JobNotes {
             restarts: on.notes.restarts.saturating_add(1),
             unpaused: false,
@@ -522,9 +520,10 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         if let Some(container) = &what.container {
             self.engine.remove(container).await?;
         }
-        self.leases
-            .release(&self.lease_key(what.job, &what.fingerprint))
-            .await?;
+        let key = self.lease_key(what.job, &what.fingerprint);
+        self.launcher.remove(&key)?;
+        self.leases.release(&key).await?;
+        self.delivery.forget(&key)?;
         if let Some(notes) = notes {
             self.store.write_notes(
                 what.job,

@@ -9,11 +9,14 @@ mod finality;
 mod losses;
 mod real_engine;
 mod runs;
+mod sealed;
+mod sealed_engine;
 
 use std::sync::Mutex;
 
 use assay_client::{
     events::AssayEvent,
+    manifest::RegistryLogin,
     types::{AccountId, Assignment, Clock, Job, JobKind, Manifest, ManifestRef, Outcome, Verification},
 };
 
@@ -25,7 +28,7 @@ use crate::{
     devices::JobDevices,
     engine::{
         Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, DockerEngine, EngineDisk,
-        EngineEndpoint, EngineInfo, Exit, OutputStream, RunEnd, RunFact,
+        EngineEndpoint, EngineInfo, Exit, ImageProcess, OutputStream, RunEnd, RunFact,
     },
 };
 
@@ -236,6 +239,8 @@ struct EngineInMemory {
     /// True if pulls never end.
     pulls_hang: bool,
     is_absent: bool,
+    /// Credentials of each pull.
+    logins: Vec<Option<RegistryLogin>>,
 }
 
 /// An engine in memory whose containers run until a test ends them.
@@ -317,7 +322,20 @@ impl ContainerEngine for FakeEngine {
         Ok(None)
     }
 
-    async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+    async fn image_process(&self, _: &str) -> Result<ImageProcess, EngineError> {
+        Ok(ImageProcess {
+            entrypoint: vec!["/entry".into()],
+            command: vec!["image".into()],
+        })
+    }
+
+    async fn pull(
+        &self,
+        image: &str,
+        digest: [u8; 32],
+        login: Option<&RegistryLogin>,
+    ) -> Result<[u8; 32], EngineError> {
+        self.change(|engine| engine.logins.push(login.cloned()));
         assert!(!image.contains("/panic@"), "a bug");
         if self.change(|engine| engine.pulls_hang) {
             return std::future::pending().await;
@@ -569,13 +587,13 @@ fn supervisor_of<E: ContainerEngine>(
         worker,
         earlier_workers,
         genesis_hash: [4; 32],
-        leases: Leases {
-            devices: JobDevices::new(
-                devices::ledger(folder.path()),
-                DockerEngine::new(EngineEndpoint::Socket("/nowhere".into())),
-                Vec::new(),
-            ),
-        },
+        leases: Leases::default().with_devices(JobDevices::new(
+            devices::ledger(folder.path()),
+            DockerEngine::new(EngineEndpoint::Socket("/nowhere".into())),
+            Vec::new(),
+        )),
+        delivery: delivery_of(folder),
+        launcher: launcher_of(folder),
         slot_share: SlotShare {
             memory_mib: 100,
             cpu_millis: 500,
@@ -586,6 +604,18 @@ fn supervisor_of<E: ContainerEngine>(
         min_profit: 0,
         metrics: Metrics::new().unwrap(),
     })
+}
+
+/// Deliveries to a machine with the worker key `//Eve`, with files in a folder.
+fn delivery_of(folder: &tempfile::TempDir) -> Delivery {
+    let worker = assay_client::keys::keypair_from_uri("//Eve").unwrap();
+    let store = JobStore::open(folder.path().join("jobs")).unwrap();
+    Delivery::new(worker, x25519_dalek::StaticSecret::from([7; 32]), store)
+}
+
+/// Folders in memory below `run` in a folder.
+fn launcher_of(folder: &tempfile::TempDir) -> Launcher {
+    Launcher::new(Some(&folder.path().join("run")), folder.path())
 }
 
 fn manifest(byte: &str) -> String {

@@ -7,11 +7,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use assay_client::manifest::RegistryLogin;
 use assay_primitives::money::ASY;
 
 use super::*;
 use crate::{
-    engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineError, EngineInfo},
+    engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineError, EngineInfo, ImageProcess},
     jobs::JobNotes,
 };
 
@@ -58,7 +59,11 @@ impl ContainerEngine for FakeEngine {
         Ok(None)
     }
 
-    async fn pull(&self, _: &str, _: [u8; 32]) -> Result<[u8; 32], EngineError> {
+    async fn image_process(&self, _: &str) -> Result<ImageProcess, EngineError> {
+        unreachable!("no order is run here")
+    }
+
+    async fn pull(&self, _: &str, _: [u8; 32], _: Option<&RegistryLogin>) -> Result<[u8; 32], EngineError> {
         unreachable!("no order is run here")
     }
 
@@ -153,10 +158,14 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_min_profit(0)
+        Self::with(0, false)
     }
 
     fn with_min_profit(min_profit: Balance) -> Self {
+        Self::with(min_profit, false)
+    }
+
+    fn with(min_profit: Balance, takes_sealed: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = JobStore::open(folder.path().to_owned()).unwrap();
         let book = FakeBook::default();
@@ -172,6 +181,7 @@ impl World {
             engine: Arc::new(FakeEngine),
             preflight: Preflight::new(false, 100),
             min_profit,
+            takes_sealed,
         };
         let task = tokio::spawn(take_open_orders(taker, new_blocks, is_ready));
         Self {
@@ -205,6 +215,23 @@ async fn best_order_is_taken_and_one_at_each_block() {
     assert_eq!(world.block().await, [2]);
     assert_eq!(world.block().await, [3]);
     assert_eq!(world.block().await, [4]);
+    assert_eq!(world.block().await, NOTHING);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sealed_order_is_taken_where_sealed_jobs_run_without_a_look_at_its_image() {
+    let world = World::with(ASY, true);
+    let sealed = |job, price| OpenOrder {
+        is_sealed: true,
+        ..order(job, price)
+    };
+    world.book.change(|book| {
+        book.image = None;
+        book.orders = vec![sealed(1, 3 * ASY), sealed(2, ASY / 2), order(3, 2 * ASY)];
+    });
+    assert_eq!(world.block().await, [1]);
+    // The one whose manifest is missing, and the one that does not pay, are left alone.
+    assert_eq!(world.block().await, NOTHING);
     assert_eq!(world.block().await, NOTHING);
 }
 

@@ -7,7 +7,7 @@
 
 mod registry;
 
-use assay_client::manifest::ImageReference;
+use assay_client::manifest::{ImageReference, RegistryLogin};
 
 pub use registry::{ImageFacts, RegistryError};
 use registry::{Platform, Registry};
@@ -56,6 +56,15 @@ impl Preflight {
         Self {
             registry: Registry::new(policy, Platform::of_this_machine()),
             download_mbps,
+        }
+    }
+
+    /// Returns a checker that shows these credentials to the image's registry and to its token service.
+    #[must_use]
+    pub fn with_login(&self, login: Option<&RegistryLogin>) -> Self {
+        Self {
+            registry: self.registry.with_login(login),
+            ..self.clone()
         }
     }
 

@@ -1,12 +1,14 @@
 //! Client for image registries, by the protocol that Docker and the OCI distribution specification share.
 
-use assay_client::manifest::ImageReference;
+use assay_client::manifest::{ImageReference, RegistryLogin};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     StatusCode, Uri,
     header::{self, HeaderName},
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use crate::attestation::{AddressPolicy, FetchError, HttpFetch, HttpResponse};
 
@@ -139,13 +141,16 @@ pub(super) struct Registry {
     fetch: HttpFetch,
     policy: AddressPolicy,
     platform: Platform,
+    /// Value of the header with the credentials, if there are any.
+    login: Option<Zeroizing<String>>,
 }
 
-/// The repository of one image, with the token that it requires.
+/// The repository of one image, with the permission that it requires.
 struct Repository<'a> {
     registry: &'a Registry,
     base: String,
-    token: Option<String>,
+    /// Value of the header that the registry asked for: a token, or the credentials themselves.
+    permission: Option<Zeroizing<String>>,
 }
 
 impl Registry {
@@ -154,6 +159,18 @@ impl Registry {
             fetch: HttpFetch::with_policy(policy),
             policy,
             platform,
+            login: None,
+        }
+    }
+
+    pub(super) fn with_login(&self, login: Option<&RegistryLogin>) -> Self {
+        let login = login.map(|login| {
+            let pair = Zeroizing::new(format!("{}:{}", login.username, login.password));
+            Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+        });
+        Self {
+            login,
+            ..self.clone()
         }
     }
 
@@ -162,7 +179,7 @@ impl Registry {
         let mut repository = Repository {
             registry: self,
             base: base_url(image, self.policy),
-            token: None,
+            permission: None,
         };
         let digest = image.digest_text();
         let document = repository.manifest(&digest).await?;
@@ -255,12 +272,15 @@ impl Repository<'_> {
             reason,
         };
         let mut answer = self.follow(&url).await?;
-        if answer.code == StatusCode::UNAUTHORIZED
-            && self.token.is_none()
-            && let Some(token_url) = token_url(&answer)
-        {
-            self.token = Some(self.registry.token(&token_url).await?);
-            answer = self.follow(&url).await?;
+        if answer.code == StatusCode::UNAUTHORIZED && self.permission.is_none() {
+            self.permission = match token_url(&answer) {
+                Some(token_url) => Some(self.registry.token(&token_url).await?),
+                // A registry without a token service takes the credentials themselves, if there are any.
+                None => self.registry.login.clone(),
+            };
+            if self.permission.is_some() {
+                answer = self.follow(&url).await?;
+            }
         }
         if answer.code != StatusCode::OK {
             return Err(RegistryError::Status {
@@ -276,13 +296,13 @@ impl Repository<'_> {
     }
 
     /// Returns the response of a URL after following redirects. Every redirect must lead to an allowed
-    /// address, and the token is sent to the registry only.
+    /// address, and the permission is sent to the registry only.
     async fn follow(&self, url: &str) -> Result<HttpResponse, RegistryError> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             let mut headers: Vec<(HeaderName, String)> = vec![(header::ACCEPT, MANIFEST_KINDS.to_owned())];
-            if let Some(token) = self.token.as_ref().filter(|_| at.starts_with(&self.base)) {
-                headers.push((header::AUTHORIZATION, format!("Bearer {token}")));
+            if let Some(permission) = self.permission.as_ref().filter(|_| at.starts_with(&self.base)) {
+                headers.push((header::AUTHORIZATION, String::clone(permission)));
             }
             let answer = self.registry.fetch.ask(&at, &headers, MAX_DOCUMENT_BYTES).await?;
             if !answer.code.is_redirection() {
@@ -301,8 +321,18 @@ impl Repository<'_> {
 }
 
 impl Registry {
-    async fn token(&self, url: &str) -> Result<String, RegistryError> {
-        let answer = self.fetch.ask(url, &[], MAX_TOKEN_BYTES).await?;
+    /// Returns the header's value with a token. The credentials go to the token service only if that is reached over
+    /// HTTPS, or over HTTP on this host where such registries are allowed.
+    async fn token(&self, url: &str) -> Result<Zeroizing<String>, RegistryError> {
+        let login = self
+            .login
+            .as_ref()
+            .filter(|_| url.starts_with("https://") || self.policy == AddressPolicy::Any);
+        let headers: Vec<_> = login
+            .map(|login| (header::AUTHORIZATION, String::clone(login)))
+            .into_iter()
+            .collect();
+        let answer = self.fetch.ask(url, &headers, MAX_TOKEN_BYTES).await?;
         if answer.code != StatusCode::OK {
             return Err(RegistryError::Status {
                 url: url.to_owned(),
@@ -312,6 +342,7 @@ impl Registry {
         let token: Option<Token> = serde_json::from_slice(&answer.body).ok();
         token
             .and_then(|token| token.token.or(token.access_token))
+            .map(|token| Zeroizing::new(format!("Bearer {token}")))
             .ok_or_else(|| RegistryError::BadAnswer {
                 url: url.to_owned(),
                 reason: "no token".into(),

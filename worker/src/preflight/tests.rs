@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use assay_client::manifest::RegistryLogin;
 use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::{
     attestation::fetch_tests::{Reply, Server},
-    engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo},
+    engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo, ImageProcess},
 };
 
 /// An engine without images, with this much free space.
@@ -34,7 +35,11 @@ impl ContainerEngine for Empty {
         Ok(self.free_bytes.map(|free_bytes| EngineDisk { free_bytes }))
     }
 
-    async fn pull(&self, _: &str, _: [u8; 32]) -> Result<[u8; 32], EngineError> {
+    async fn image_process(&self, _: &str) -> Result<ImageProcess, EngineError> {
+        unreachable!("preflight pulls nothing")
+    }
+
+    async fn pull(&self, _: &str, _: [u8; 32], _: Option<&RegistryLogin>) -> Result<[u8; 32], EngineError> {
         unreachable!("preflight pulls nothing")
     }
 
@@ -312,4 +317,90 @@ async fn registry_that_wants_a_token_gets_one() {
         issuer.requests(),
         ["/token?service=s&scope=repository:team/image:pull"]
     );
+}
+
+fn login() -> RegistryLogin {
+    RegistryLogin {
+        username: "me".into(),
+        password: "word".into(),
+    }
+}
+
+/// `me:word`, as HTTP's basic authentication has it.
+const BASIC: &str = "authorization: Basic bWU6d29yZA==";
+
+#[tokio::test]
+async fn registry_that_wants_credentials_gets_them_and_nobody_else_does() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let (manifest, configuration) = (image.manifest.clone(), image.configuration.clone());
+    let server = Server::start_seeing_heads(move |path, head| {
+        if !head.contains(BASIC) {
+            return Reply::status(401).header("WWW-Authenticate", "Basic realm=\"x\"");
+        }
+        Reply::ok(if path.contains("/manifests/") {
+            &manifest
+        } else {
+            &configuration
+        })
+    })
+    .await;
+    let reference = reference(&server, &digest(&image.manifest));
+    let preflight = Preflight::new(true, 100);
+    let reason = refusal(&preflight, &EMPTY, &reference, None).await;
+    assert!(reason.contains("status 401"), "{reason}");
+    let login = login();
+    preflight
+        .with_login(Some(&login))
+        .check(&EMPTY, &reference, None)
+        .await
+        .unwrap();
+    // A registry that does not ask is told nothing.
+    let open = Server::start_seeing_heads(|_, head| {
+        assert!(!head.contains("authorization"), "{head}");
+        Reply::status(404)
+    })
+    .await;
+    let preflight = preflight.with_login(Some(&login));
+    let reference = self::reference(&open, &digest(&image.manifest));
+    assert!(
+        refusal(&preflight, &EMPTY, &reference, None)
+            .await
+            .contains("status 404")
+    );
+}
+
+#[tokio::test]
+async fn token_service_gets_the_credentials() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let (manifest, configuration) = (image.manifest.clone(), image.configuration.clone());
+    let issuer = Server::start_seeing_heads(|_, head| {
+        if head.contains(BASIC) {
+            Reply::ok(r#"{"token":"t0"}"#)
+        } else {
+            Reply::status(401)
+        }
+    })
+    .await;
+    let realm = issuer.url.clone();
+    let server = Server::start_seeing_heads(move |path, head| {
+        if !head.contains("authorization: Bearer t0") {
+            let challenge = format!(r#"Bearer realm="{realm}/token",service="s""#);
+            return Reply::status(401).header("WWW-Authenticate", challenge);
+        }
+        Reply::ok(if path.contains("/manifests/") {
+            &manifest
+        } else {
+            &configuration
+        })
+    })
+    .await;
+    let reference = reference(&server, &digest(&image.manifest));
+    let preflight = Preflight::new(true, 100);
+    let reason = refusal(&preflight, &EMPTY, &reference, None).await;
+    assert!(reason.contains("status 401"), "{reason}");
+    preflight
+        .with_login(Some(&login()))
+        .check(&EMPTY, &reference, None)
+        .await
+        .unwrap();
 }

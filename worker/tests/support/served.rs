@@ -9,6 +9,7 @@ use assay_client::{
 use assay_worker::{
     api::{self, CertificateSource, OwnerContext, PartLimits, PublicContext, TlsKeeper},
     config::Config,
+    delivery::Delivery,
     files::Disk,
     jobs::{JobStatus, JobStore},
     keys::Keys,
@@ -92,7 +93,10 @@ pub(crate) async fn serve_with(limits: PartLimits) -> Served {
         worker_hex: hex::encode(keys.worker_account().0),
         metrics: Metrics::new().unwrap(),
     });
-    let context = Arc::new(OwnerContext::new(status.clone(), keys.worker, store.clone()).unwrap());
+    let context = {
+        let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone());
+        Arc::new(OwnerContext::new(status.clone(), keys.worker, store.clone(), delivery).unwrap())
+    };
     let tls = own_certificate(folder.path());
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let (public, owner) = (api::listen(any).await.unwrap(), api::listen(any).await.unwrap());
@@ -168,6 +172,7 @@ pub(crate) fn open_job(id: u64, consumer: &str) -> JobStatus {
         slots: 1,
         restarts: 0,
         result_hash: None,
+        ports: Vec::new(),
         problem: None,
     }
 }

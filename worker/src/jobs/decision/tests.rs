@@ -97,6 +97,7 @@ fn decide_at(
         ballot: None,
         epoch_duration_ms: 60,
         container,
+        delivery: DeliveryFact::NotNeeded,
         notes,
     };
     decide(&facts)
@@ -620,6 +621,7 @@ fn replica_commits_then_reveals_then_has_the_votes_counted() {
             now_ms,
             epoch_duration_ms: 60,
             container: ContainerFact::Absent,
+            delivery: DeliveryFact::NotNeeded,
             notes: &notes,
         })
     };
@@ -644,4 +646,59 @@ fn decline_is_late_after_a_fifth_of_the_start_window() {
     assert!(!is_late_decline(&state, 121_000));
     assert!(is_late_decline(&state, 121_001));
     assert!(!is_late_decline(&RUNNING, 601_000));
+}
+
+#[test]
+fn sealed_job_waits_for_its_manifest_and_is_declined_without_it() {
+    let state = AssignmentState::Starting {
+        assigned_at_ms: 1_000,
+        deadline_ms: 601_000,
+        risen_ms: 0,
+    };
+    let late_ms = 601_000 - START_MARGIN_MS + 1;
+    let (fresh, started) = (JobNotes::default(), started());
+    let decide_with = |delivery, container, now_ms, notes| {
+        decide(&JobFacts {
+            kind: JobKind::Service,
+            state: &state,
+            ballot: None,
+            max_duration_ms: 1_000,
+            now_ms,
+            epoch_duration_ms: 60,
+            container,
+            delivery,
+            notes,
+        })
+    };
+    use AbandonCause::{NotDelivered, NotInTime};
+    for (delivery, early, late) in [
+        (DeliveryFact::Awaited, Decision::Wait, NotDelivered),
+        (DeliveryFact::Unusable, Decision::Wait, NotInTime),
+        (DeliveryFact::Received, Decision::Prepare, NotInTime),
+        (DeliveryFact::NotNeeded, Decision::Prepare, NotInTime),
+    ] {
+        let decision = decide_with(delivery, ContainerFact::Absent, 2_000, &fresh);
+        assert_eq!(decision, early, "{delivery:?}");
+        let decision = decide_with(delivery, ContainerFact::Absent, late_ms, &fresh);
+        assert_eq!(decision, Decision::Decline(late), "{delivery:?}");
+    }
+    // An engine that does not answer, and a container that exists, say more than the delivery.
+    let unknown = decide_with(DeliveryFact::Awaited, ContainerFact::Unknown, late_ms, &fresh);
+    assert_eq!(unknown, Decision::Decline(NotInTime));
+    let created = decide_with(DeliveryFact::Unusable, ContainerFact::Created, 2_000, &fresh);
+    assert_eq!(created, Decision::StartContainer);
+    let running = decide_with(DeliveryFact::Unusable, ContainerFact::Running, late_ms, &started);
+    assert_eq!(running, Decision::ReportStart);
+    // A refusal is the better reason, and after the deadline nothing is declined.
+    let refused = JobNotes {
+        refused: Some("no room".into()),
+        ..JobNotes::default()
+    };
+    let decision = decide_with(DeliveryFact::Awaited, ContainerFact::Absent, 2_000, &refused);
+    assert_eq!(
+        decision,
+        Decision::Decline(AbandonCause::Refused("no room".into()))
+    );
+    let decision = decide_with(DeliveryFact::Awaited, ContainerFact::Absent, 601_001, &fresh);
+    assert_eq!(decision, Decision::Expire);
 }

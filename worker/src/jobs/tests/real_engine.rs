@@ -119,14 +119,14 @@ async fn job_of_a_slow_registry_is_declined_before_its_deadline() {
     );
 }
 
-struct RealWorld {
-    chain: FakeChain,
-    supervisor: Supervisor<FakeChain, DockerEngine>,
+pub(super) struct RealWorld {
+    pub(super) chain: FakeChain,
+    pub(super) supervisor: Supervisor<FakeChain, DockerEngine>,
 }
 
 impl RealWorld {
     /// Adds blocks until a condition holds.
-    async fn until(&mut self, what: &str, holds: impl Fn(&[WorkerCall], &[JobStatus]) -> bool) {
+    pub(super) async fn until(&mut self, what: &str, holds: impl Fn(&[WorkerCall], &[JobStatus]) -> bool) {
         let begun = std::time::Instant::now();
         loop {
             assert!(begun.elapsed() < Duration::from_secs(100), "{what} does not come");

@@ -1,0 +1,348 @@
+//! `assay job deploy --sealed` and `assay job deliver`: secrets, and the delivery to the machines.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow, bail};
+use assay_client::{
+    ChainClient,
+    delivery::{self, Delivery},
+    json,
+    manifest::{JobManifest, MAX_SEALED_MANIFEST_BYTES, RegistryLogin, Secret},
+    sealing::{PlainManifest, Receipt, SealContext},
+    types::{AssignmentState, Manifest},
+};
+use clap::Args;
+use tokio::{task::JoinSet, time::Instant};
+
+use super::describe_state;
+use crate::output::Output;
+
+/// Pause between two attempts to deliver to a machine: one block.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Time for which a machine that already runs the job is tried.
+const PATIENCE_WITH_RUNNING: Duration = Duration::from_secs(60);
+
+/// Longest nonce and manifest that is read from a file, in bytes.
+const MAX_KEPT_BYTES: usize = MAX_SEALED_MANIFEST_BYTES + 32;
+
+/// Options of a sealed manifest.
+#[derive(Debug, Args)]
+pub(crate) struct SealOptions {
+    /// Seal the manifest to each machine and deliver it there, instead of publishing it on chain
+    #[arg(long, conflicts_with = "nodes")]
+    pub(crate) sealed: bool,
+
+    /// A file of /run/secrets in the container, with the content of a file here; may be repeated
+    #[arg(long = "secret", value_name = "NAME=@FILE", requires = "sealed", value_parser = parse_secret)]
+    secrets: Vec<(String, PathBuf)>,
+
+    /// Environment variable of the container, with the value that it has here; may be repeated
+    #[arg(long = "secret-env", value_name = "NAME", requires = "sealed")]
+    secret_environment: Vec<String>,
+
+    /// User name at the image's registry
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "sealed",
+        requires = "registry_password_file"
+    )]
+    registry_user: Option<String>,
+
+    /// File with the password or token of --registry-user
+    #[arg(long, value_name = "FILE", requires = "registry_user")]
+    registry_password_file: Option<PathBuf>,
+
+    /// Keep the sealed manifest's plain text in a new file, readable by its owner alone; `assay job deliver`
+    /// delivers it again. Without it nobody can, once this command has ended
+    #[arg(long, value_name = "FILE", requires = "sealed")]
+    keep: Option<PathBuf>,
+}
+
+fn parse_secret(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once("=@") {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err(format!(
+            "{text:?} is not a secret: write NAME=@FILE, with the path of a file"
+        )),
+    }
+}
+
+impl SealOptions {
+    /// Adds what only a sealed manifest may have.
+    pub(crate) fn complete(&self, manifest: &mut JobManifest) -> anyhow::Result<()> {
+        for (name, path) in &self.secrets {
+            let secret = Secret::from_bytes(read_bounded(path, MAX_SEALED_MANIFEST_BYTES)?);
+            if manifest.secrets.insert(name.clone(), secret).is_some() {
+                bail!("the secret {name} is given twice: keep one");
+            }
+        }
+        for name in &self.secret_environment {
+            let value = std::env::var(name).map_err(|error| {
+                anyhow!("--secret-env {name}: {error}; set the variable before the command, as text")
+            })?;
+            if manifest.env.insert(name.clone(), value).is_some() {
+                bail!("the environment variable {name} is given twice: keep one");
+            }
+        }
+        if let (Some(username), Some(path)) = (&self.registry_user, &self.registry_password_file) {
+            let password = String::from_utf8(read_bounded(path, MAX_SEALED_MANIFEST_BYTES)?)
+                .with_context(|| format!("{} is no text", path.display()))?;
+            manifest.registry = Some(RegistryLogin {
+                username: username.clone(),
+                password: password.trim_end_matches(['\r', '\n']).to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes to seal, and keeps them where the options say so.
+    pub(crate) fn seal(&self, manifest: &JobManifest) -> anyhow::Result<PlainManifest> {
+        let plain = PlainManifest::new(manifest)?;
+        if let Some(path) = &self.keep {
+            let write = || {
+                let mut file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path)?;
+                file.write_all(plain.bytes())?;
+                file.sync_all()
+            };
+            write().with_context(|| format!("--keep {} cannot be written", path.display()))?;
+        }
+        Ok(plain)
+    }
+}
+
+fn read_bounded(path: &Path, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
+    let read = || {
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
+        fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        if bytes.len() > max_bytes {
+            return Err(io::Error::other(format!("it has more than {max_bytes} bytes")));
+        }
+        Ok(bytes)
+    };
+    read().with_context(|| format!("{} cannot be read", path.display()))
+}
+
+/// Delivers a manifest from a file of `--keep` to the machines of a job.
+pub(crate) async fn deliver_file(
+    client: &ChainClient,
+    job: u64,
+    path: &Path,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let plain = PlainManifest::from_bytes(read_bounded(path, MAX_KEPT_BYTES)?)
+        .map_err(|_| anyhow!("{} is no file of `assay job deploy --keep`", path.display()))?;
+    let record = client
+        .job(job)
+        .await?
+        .with_context(|| format!("there is no open job {job}"))?;
+    match record.manifest {
+        Manifest::Sealed { hash } if hash.0 == plain.hash() => {
+            deliver_to_all(client, job, &plain, output).await
+        }
+        Manifest::Sealed { .. } => bail!("{} is the manifest of another job", path.display()),
+        Manifest::Public(_) => bail!("the manifest of job {job} is public; nothing has to be delivered"),
+    }
+}
+
+/// Delivers a manifest to every machine that has the job, and prints the receipts. Fails if a machine did not take
+/// it, once all have been tried.
+pub(crate) async fn deliver_to_all(
+    client: &ChainClient,
+    job: u64,
+    plain: &PlainManifest,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut deliveries = JoinSet::new();
+    for (machine, _) in client.assignments(job).await? {
+        let (client, plain) = (client.clone(), plain.clone());
+        deliveries.spawn(async move { (machine, deliver(&client, job, machine, &plain).await) });
+    }
+    if deliveries.is_empty() {
+        bail!("no machine has a part in job {job}; `assay job show {job}` tells how it stands");
+    }
+    let mut failures = Vec::new();
+    while let Some(ended) = deliveries.join_next().await {
+        let (machine, outcome) = ended?;
+        match outcome {
+            Ok(receipt) => output.print(
+                &json::to_value(&receipt)?,
+                format_args!(
+                    "machine {machine} has the manifest; receipt 0x{}",
+                    hex::encode(receipt.signature)
+                ),
+            )?,
+            Err(error) => failures.push(format!("machine {machine}: {error:#}")),
+        }
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "the manifest of job {job} was not delivered everywhere: {}",
+        failures.join("; ")
+    )
+}
+
+/// Delivers a manifest to one machine, again and again until it takes it, or until its start window ends.
+async fn deliver(
+    client: &ChainClient,
+    job: u64,
+    machine: u64,
+    plain: &PlainManifest,
+) -> anyhow::Result<Receipt> {
+    let begun = Instant::now();
+    loop {
+        let now_ms = client.clock().await?.active_time_ms;
+        let assignment = client
+            .assignment(job, machine)
+            .await?
+            .context("it has no part in the job any more")?;
+        let may_try_again = match assignment.state {
+            AssignmentState::Starting { deadline_ms, .. } => now_ms <= deadline_ms,
+            AssignmentState::Running { .. } => begun.elapsed() < PATIENCE_WITH_RUNNING,
+            _ => bail!("its part is {}", describe_state(&assignment, now_ms)),
+        };
+        let record = client
+            .machine(machine)
+            .await?
+            .context("the machine is not registered any more")?;
+        // Sealed anew each time: the machine's key may have been rotated meanwhile.
+        let sealed = plain.seal(&SealContext {
+            genesis_hash: client.genesis_hash(),
+            job,
+            machine,
+            sealing_key: record.sealing_key,
+        })?;
+        let outcome = delivery::deliver(&Delivery {
+            endpoint: &record.endpoint.to_string(),
+            worker: &record.worker_key,
+            genesis_hash: client.genesis_hash(),
+            job,
+            machine,
+            manifest_hash: plain.hash(),
+            sealed: &sealed,
+        })
+        .await;
+        match outcome {
+            Ok(receipt) => return Ok(receipt),
+            Err(error) if error.is_permanent() || !may_try_again => return Err(error.into()),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: SealOptions,
+        #[arg(long)]
+        nodes: Option<u8>,
+    }
+
+    fn options(words: &[&str]) -> Result<SealOptions, String> {
+        let words = ["deploy"].iter().chain(words);
+        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
+        assert!(line.nodes.is_none());
+        Ok(line.options)
+    }
+
+    fn manifest() -> JobManifest {
+        JobManifest::new(format!("a@sha256:{}", "ab".repeat(32)).parse().unwrap())
+    }
+
+    #[test]
+    fn parse_secret_works() {
+        let parsed = parse_secret("key=@/a=@b").unwrap();
+        assert_eq!(parsed, ("key".to_owned(), PathBuf::from("/a=@b")));
+        for text in ["", "key", "key=", "key=word", "=@file", "key=@"] {
+            assert!(parse_secret(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_need_a_sealed_manifest() {
+        for words in [
+            &["--secret=a=@b"][..],
+            &["--secret-env=A"],
+            &["--registry-user=a", "--registry-password-file=b"],
+            &["--keep=a"],
+            &["--sealed", "--registry-user=a"],
+            &["--sealed", "--nodes=2"],
+        ] {
+            assert!(options(words).is_err(), "{words:?}");
+        }
+        assert!(options(&["--sealed"]).unwrap().sealed);
+        assert!(!options(&[]).unwrap().sealed);
+    }
+
+    #[test]
+    fn secrets_come_from_files_and_from_the_environment() {
+        let folder = std::env::temp_dir().join(format!("assay-cli-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (text, bytes) = (folder.join("text"), folder.join("bytes"));
+        fs::write(&text, "word\n").unwrap();
+        fs::write(&bytes, [0xff, 0]).unwrap();
+        let kept = folder.join("kept");
+        let _ = fs::remove_file(&kept);
+        let options = options(&[
+            "--sealed",
+            &format!("--secret=text=@{}", text.display()),
+            &format!("--secret=bytes=@{}", bytes.display()),
+            // Cargo sets it for every test.
+            "--secret-env=CARGO_PKG_NAME",
+            "--registry-user=me",
+            &format!("--registry-password-file={}", text.display()),
+            &format!("--keep={}", kept.display()),
+        ])
+        .unwrap();
+        let mut manifest = manifest();
+        options.complete(&mut manifest).unwrap();
+        assert_eq!(manifest.secrets["text"].bytes().unwrap(), b"word\n");
+        assert_eq!(manifest.secrets["bytes"].bytes().unwrap(), [0xff, 0]);
+        assert_eq!(manifest.env["CARGO_PKG_NAME"], "assay");
+        assert_eq!(manifest.registry.as_ref().unwrap().password, "word");
+        let plain = options.seal(&manifest).unwrap();
+        assert_eq!(fs::read(&kept).unwrap(), plain.bytes());
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&kept).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(
+            options.seal(&manifest).is_err(),
+            "a kept manifest is not overwritten"
+        );
+        assert!(options.complete(&mut manifest).is_err(), "each name once");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn missing_secrets_are_named() {
+        let error = options(&["--sealed", "--secret=a=@/nowhere/file"])
+            .unwrap()
+            .complete(&mut manifest())
+            .unwrap_err();
+        assert!(error.to_string().contains("/nowhere/file"), "{error}");
+        let error = options(&["--sealed", "--secret-env=ASSAY_NO_SUCH_VARIABLE"])
+            .unwrap()
+            .complete(&mut manifest())
+            .unwrap_err();
+        assert!(error.to_string().contains("ASSAY_NO_SUCH_VARIABLE"), "{error}");
+    }
+}

@@ -1,0 +1,42 @@
+//! Start of a sealed job's program, without its command and environment in the engine's files.
+//!
+//! An engine writes a container's command and environment to disk. So those of a sealed manifest are not given
+//! to it: the worker puts them into a [`Launch`] in a folder in memory, which the container sees as
+//! [`FOLDER`], and makes [`PROGRAM`] the container's entrypoint. This program reads the launch, sets the
+//! environment and replaces itself by the job's program, which has its process number, its working directory,
+//! its user and its limits from the engine as ever.
+//!
+//! ```text
+//! environment = image and engine, then manifest, then lease: later values replace earlier ones
+//! program     = first word; without a slash the first executable file of that name in PATH
+//! ```
+
+mod launch;
+mod program;
+
+pub use launch::{Launch, LaunchError, MAX_LAUNCH_BYTES};
+pub use program::{DEFAULT_PATH, find_program, merged_environment};
+
+/// Folder of the launch in the container.
+pub const FOLDER: &str = "/run/assay";
+
+/// This program in the container.
+pub const PROGRAM: &str = "/run/assay/init";
+
+/// File of the launch in the container.
+pub const LAUNCH: &str = "/run/assay/launch";
+
+/// Name of this program in the folder.
+pub const PROGRAM_NAME: &str = "init";
+
+/// Name of the launch in the folder.
+pub const LAUNCH_NAME: &str = "launch";
+
+/// Folder of the secrets' files in the container.
+pub const SECRETS_FOLDER: &str = "/run/secrets";
+
+/// Exit code if the job's program cannot be executed, as shells have it.
+pub const CANNOT_EXECUTE: u8 = 126;
+
+/// Exit code if there is no such program, as shells have it.
+pub const NOT_FOUND: u8 = 127;
