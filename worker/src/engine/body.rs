@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use assay_client::manifest::{PortProtocol, Profile};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountTypeEnum,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType,
     PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
@@ -106,7 +106,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<Mount> {
         .map(|mount| Mount {
             target: Some(mount.target.clone()),
             source: Some(mount.source.to_string_lossy().into_owned()),
-            typ: Some(MountTypeEnum::BIND),
+            typ: Some(MountType::BIND),
             read_only: Some(mount.is_read_only),
             ..Mount::default()
         })
