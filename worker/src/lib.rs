@@ -20,6 +20,7 @@
 //! | [`rewards`] | has rewards paid at the end of every epoch |
 //! | `backoff` | the delays between failed attempts |
 //! | [`tasks`] | runs the worker's parts independently of each other |
+//! | [`artifacts`] | a job's output folder as a content-addressed archive |
 //! | [`api`] | the HTTP interface |
 //! | [`app`] | starts all parts and keeps them running |
 //! | [`check`] | checks the configuration and the host |
@@ -27,6 +28,7 @@
 pub mod address;
 pub mod api;
 pub mod app;
+pub mod artifacts;
 pub mod attestation;
 mod backoff;
 pub mod chain;
