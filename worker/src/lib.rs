@@ -10,6 +10,7 @@
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`lease`] | devices, disk, network and ports of a job |
+//! | [`logs`] | the output of jobs, bounded on disk and readable while it is written |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
 //! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
@@ -42,6 +43,7 @@ pub mod files;
 pub mod jobs;
 pub mod keys;
 pub mod lease;
+pub mod logs;
 pub mod market_status;
 pub mod metrics;
 pub mod orders;
