@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, EngineDisk, EngineEndpoint,
-    EngineError, EngineInfo, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
+    EngineError, EngineInfo, ExecSession, ExecSpec, LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS,
     body::create_body,
     run::{Follower, Listed, Run},
     wire::{Wire, WireError, filters},
@@ -43,7 +43,7 @@ const MIB: i64 = 1024 * 1024;
 /// Clones share the connection and the runs.
 #[derive(Clone)]
 pub struct DockerEngine {
-    endpoint: EngineEndpoint,
+    pub(super) endpoint: EngineEndpoint,
     connection: Arc<Mutex<Option<Docker>>>,
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
@@ -98,7 +98,11 @@ impl DockerEngine {
     }
 
     /// Makes one request over the connection, and translates its error.
-    async fn call<T, F>(&self, action: &str, request: impl FnOnce(Docker) -> F) -> Result<T, EngineError>
+    pub(super) async fn call<T, F>(
+        &self,
+        action: &str,
+        request: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
     where
         F: Future<Output = Result<T, ApiError>>,
     {
@@ -207,7 +211,7 @@ impl DockerEngine {
 }
 
 /// Translates an error of one of our own connections.
-fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
+pub(super) fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError) -> EngineError {
     match error {
         WireError::Broken(reason) => EngineError::Unreachable {
             endpoint: endpoint.to_string(),
@@ -382,6 +386,10 @@ impl ContainerEngine for DockerEngine {
             docker.unpause_container(id).await
         })
         .await
+    }
+
+    async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
+        self.open_exec(id, spec).await
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
