@@ -12,7 +12,19 @@
 //!
 //! `<NONCE>` has 64 hexadecimal digits.
 //!
+//! Logs, commands and artifacts for a job's owner are in [`streams`], whose routes need a layer that knows owners.
+//!
 //! Anybody who reaches the port can read everything here, just as the manifests of the jobs are public.
+
+pub mod artifacts;
+pub mod auth;
+pub mod errors;
+pub mod exec;
+pub mod logs;
+mod produced;
+mod ranges;
+mod seats;
+pub mod streams;
 
 use std::{future::Future, io, net::SocketAddr, sync::Arc};
 

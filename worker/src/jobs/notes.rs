@@ -66,6 +66,9 @@ pub struct JobNotes {
     /// True once the worker has resumed the paused container.
     #[serde(default)]
     pub unpaused: bool,
+    /// True if the manifest has the profile `interactive`, so that its owner may open a shell.
+    #[serde(default)]
+    pub interactive: bool,
     /// True if the notes were lost and the manifest has not been read since.
     #[serde(default)]
     pub made_up: bool,

@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 
 use assay_client::{
     Error as ChainError,
-    manifest::JobManifest,
+    manifest::{JobManifest, Profile},
     types::{AccountId, Job, JobKind, Manifest, Verification},
 };
 use assay_primitives::{
@@ -301,6 +301,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         // Written before the container exists, so that the notes of an earlier chain's job are gone by then.
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
+            interactive: manifest.profile == Profile::Interactive,
             made_up: false,
             ..on.notes.clone()
         };
