@@ -6,8 +6,8 @@
 //! | `…/artifacts/archive` | all of them as a tar archive, which depends on the root hash alone |
 //! | `…/artifacts/files/<path>` | one file; one whose path is no UTF-8 is in the archive only |
 //!
-//! Archive and files have their BLAKE3 (of the archive: the root hash) as entity tag and are served by ranges,
-//! so that a download that broke off goes on with `Range` and `If-Range`. The folder may be written
+//! Archive and files have their BLAKE3 (of the archive: the root hash) as entity tag and are served by
+//! ranges, so that a download that broke off goes on with `Range` and `If-Range`. The folder may be written
 //! meanwhile: a response whose files turn out to be shorter or others is cut off, and the client compares the
 //! hashes of what it got with the list. See [`crate::artifacts`] for the hashes.
 

@@ -2,16 +2,16 @@
 //!
 //! Only for jobs whose manifest has the profile `interactive`, while their container runs, and not for
 //! replicas: whoever gets into one of several could make it differ from the others at its provider's cost.
-//! A session changes nothing of how a result counts. The worker sees the same output to the same end; what the
-//! owner does inside is the owner's, who chose the profile.
+//! A session changes nothing of how a result counts. The worker sees the same output to the same end; the
+//! owner, who chose the profile, answers for what it does inside.
 //!
 //! | parameter | means |
 //! |---|---|
 //! | `command` | one word of the command; repeat it for each argument. Default: `/bin/sh` |
 //! | `tty` | `true` for a terminal; default: `false` |
 //!
-//! The subprotocol is [`PROTOCOL`]. Both sides send binary messages of at most [`MAX_MESSAGE_BYTES`], of which
-//! the first byte is the channel:
+//! The subprotocol is [`PROTOCOL`]. Both sides send binary messages of at most [`MAX_MESSAGE_BYTES`], of
+//! which the first byte is the channel:
 //!
 //! | channel | from | content |
 //! |---|---|---|

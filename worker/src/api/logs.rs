@@ -16,7 +16,7 @@
 //!
 //! | event | data |
 //! |---|---|
-//! | `stdout`, `stderr` | `time` in milliseconds since the Unix epoch, and `text`, or `base64` where the bytes are no UTF-8 |
+//! | `stdout`, `stderr` | `time` (Unix, in ms) and `text`, or `base64` for bytes that are no UTF-8 |
 //! | `dropped` | `time`, and in `bytes` how much output is missing here; `null` if that is unknown |
 //! | `end` | `time`; nothing follows |
 //!

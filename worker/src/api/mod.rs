@@ -12,7 +12,8 @@
 //!
 //! `<NONCE>` has 64 hexadecimal digits.
 //!
-//! Logs, commands and artifacts for a job's owner are in [`streams`], whose routes need a layer that knows owners.
+//! Logs, commands and artifacts for a job's owner are in [`streams`], whose routes need a layer that knows
+//! owners.
 //!
 //! Anybody who reaches the port can read everything here, just as the manifests of the jobs are public.
 

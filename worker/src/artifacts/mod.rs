@@ -208,8 +208,8 @@ impl OutputFolder {
         }
     }
 
-    /// Lists the folder, and hashes the files whose hash is not `known` from an earlier listing. A folder that
-    /// does not exist is empty.
+    /// Lists the folder, and hashes the files whose hash is not `known` from an earlier listing. A folder
+    /// that does not exist is empty.
     pub fn listing(&self, known: Option<&Listing>, stop: &AtomicBool) -> Result<Listing, ArtifactError> {
         let Some(root) = self.open()? else {
             return Ok(Listing::new(Vec::new(), 0));
