@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Api, ApiParts, StartError},
+    api::{Api, ApiParts, JobStreams, PortProxy, StartError, StreamLimits, exec::EngineShells},
     attestation::Survey,
     backoff::Backoff,
     chain::bounded,
@@ -152,6 +152,13 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 
     let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), state.jobs().clone());
     let runner = part_runner(&status, &metrics);
+    let parts = JobNetworkParts::of(
+        &config,
+        (*engine).clone(),
+        hex::encode(keys.worker_account().0),
+        state.disk().clone(),
+    );
+    let networks = JobNetworks::open(parts)?;
     let api = Api::start(
         &config,
         ApiParts {
@@ -160,6 +167,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             store: state.jobs().clone(),
             metrics: metrics.clone(),
             delivery: delivery.clone(),
+            streams: job_streams(&state, &status, &engine, &keys),
+            proxy: PortProxy::new(networks.clone()),
             runner: runner.clone(),
         },
     )
@@ -171,13 +180,6 @@ pub async fn run(config: Config) -> Result<(), AppError> {
 
     let ledger = open_ledger(&config, &state).await?;
     let devices = Arc::new(find_devices(&config, ledger.held_devices()).await?);
-    let parts = JobNetworkParts::of(
-        &config,
-        (*engine).clone(),
-        hex::encode(keys.worker_account().0),
-        state.disk().clone(),
-    );
-    let networks = JobNetworks::open(parts)?;
     let leases = Leases::default()
         .with_devices(JobDevices::new(
             ledger.clone(),
@@ -226,6 +228,25 @@ pub async fn run(config: Config) -> Result<(), AppError> {
     };
     api.stop().await;
     outcome
+}
+
+/// Creates the state of the API's streams.
+fn job_streams(
+    state: &StateFolder,
+    status: &StatusBoard,
+    engine: &Arc<DockerEngine>,
+    keys: &Keys,
+) -> Arc<JobStreams> {
+    let mut workers = state.known_worker_keys();
+    workers.push(hex::encode(keys.worker_account().0));
+    let shells = EngineShells::new(engine.clone(), move || workers.clone());
+    Arc::new(JobStreams::new(
+        state.jobs().clone(),
+        status.clone(),
+        shells,
+        (),
+        StreamLimits::default(),
+    ))
 }
 
 /// Creates the runner of all parts, which shows in the status those that do not run.

@@ -13,6 +13,7 @@
 //! | [`devices`] | the host's GPUs, and the ledger of who has them |
 //! | [`launch`] | starts sealed jobs without their secrets on a disk |
 //! | [`lease`] | devices, disk, network and ports of a job |
+//! | [`logs`] | the output of jobs, bounded on disk and readable while it is written |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
 //! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
@@ -23,6 +24,7 @@
 //! | [`rewards`] | has rewards paid at the end of every epoch |
 //! | `backoff` | the delays between failed attempts |
 //! | [`tasks`] | runs the worker's parts independently of each other |
+//! | [`artifacts`] | a job's output folder as a content-addressed archive |
 //! | [`api`] | the HTTP interface |
 //! | [`app`] | starts all parts and keeps them running |
 //! | [`check`] | checks the configuration and the host |
@@ -30,6 +32,7 @@
 pub mod address;
 pub mod api;
 pub mod app;
+pub mod artifacts;
 pub mod attestation;
 mod backoff;
 pub mod chain;
@@ -46,6 +49,7 @@ pub mod jobs;
 pub mod keys;
 pub mod launch;
 pub mod lease;
+pub mod logs;
 pub mod market_status;
 pub mod metrics;
 pub mod orders;

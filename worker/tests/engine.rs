@@ -23,6 +23,7 @@ use assay_worker::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, ContainerState,
         DeviceAccess, DockerEngine, EngineEndpoint, EngineError, Exit, MAX_OUTPUT_BYTES, RunEnd, RunFact,
     },
+    logs::{self, LiveLogs},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -109,6 +110,7 @@ impl Fixture {
         CaptureTarget {
             folder: self.folder.path().join(&spec.identity.fingerprint),
             append: false,
+            logs: LiveLogs::default(),
         }
     }
 
@@ -136,8 +138,8 @@ impl Fixture {
         );
         self.engine.remove(&id).await.unwrap();
         assert_eq!(self.engine.list(&spec.identity.worker).await.unwrap(), []);
-        let kept = |name: &str| std::fs::read(self.target(&spec).folder.join(name)).unwrap();
-        (end, kept("stdout"), kept("stderr"))
+        let (stdout, stderr) = kept(&self.target(&spec));
+        (end, stdout, stderr)
     }
 
     /// Makes the engine act on a container in a way that the worker never requests.
@@ -159,6 +161,11 @@ impl Fixture {
         assert_eq!(listed.len(), 1);
         (listed[0].state, listed[0].run)
     }
+}
+
+/// Returns the beginnings of the logged standard output and standard error.
+fn kept(target: &CaptureTarget) -> (Vec<u8>, Vec<u8>) {
+    logs::beginnings(&target.folder).unwrap().unwrap()
 }
 
 /// Makes the end of a run that was seen, with this exit code and standard output.
@@ -253,7 +260,7 @@ fn container_that_ended_is_started_again_and_followed_again() {
         fixture.engine.start(&id, again.clone()).await.unwrap();
         // The hash covers the second run alone; the kept output is of both.
         assert_eq!(fixture.engine.run_end(&id).await, clean(1, b"run\n"));
-        assert_eq!(std::fs::read(again.folder.join("stdout")).unwrap(), b"run\nrun\n");
+        assert_eq!(kept(&again).0, b"run\nrun\n");
         fixture.engine.remove(&id).await.unwrap();
     });
 }
@@ -298,6 +305,7 @@ fn run_that_is_followed_late_has_an_end_and_no_hash() {
         let late = CaptureTarget {
             folder: fixture.folder.path().join("late"),
             append: true,
+            logs: LiveLogs::default(),
         };
         engine.follow(&id, late.clone()).await.unwrap();
         let expected = RunEnd {
@@ -305,11 +313,7 @@ fn run_that_is_followed_late_has_an_end_and_no_hash() {
             stdout: None,
         };
         assert_eq!(engine.run_end(&id).await, expected);
-        assert!(
-            std::fs::read_to_string(late.folder.join("stdout"))
-                .unwrap()
-                .ends_with("b\n")
-        );
+        assert!(kept(&late).0.ends_with(b"b\n"));
         engine.remove(&id).await.unwrap();
     });
 }
@@ -323,6 +327,7 @@ fn start_of_a_container_that_runs_is_not_its_beginning() {
         let other = CaptureTarget {
             folder: fixture.folder.path().join("second"),
             append: false,
+            logs: LiveLogs::default(),
         };
         second.start(&id, other).await.unwrap();
         assert_eq!(second.run_end(&id).await.stdout, None);

@@ -17,11 +17,13 @@ use assay_primitives::{
     job::{ResultDocument, StdoutResult},
 };
 use assay_worker::{
-    api::{self, Api, ApiParts, OwnerContext, PartLimits},
+    api::{self, Api, ApiParts, OwnerContext, PartLimits, PortProxy},
     config::Config,
     delivery::Delivery,
-    engine::{Capture, OutputStream, PublishedPort},
+    engine::{Capture, DockerEngine, EngineEndpoint, OutputStream, PublishedPort},
+    files::Disk,
     jobs::{JobNotes, JobStore, ResultFile},
+    lease::{JobNetworkParts, JobNetworks},
     metrics::Metrics,
     status::StatusBoard,
     tasks::PartRunner,
@@ -37,8 +39,8 @@ use tokio_util::sync::CancellationToken;
 mod served;
 
 use served::{
-    MACHINE, Served, WIDE, account, example, exchange, key, make_healthy, open_job, own_certificate, request,
-    serve, serve_healthy, serve_with, tls_connection, tls_over,
+    MACHINE, Served, WIDE, account, example, exchange, key, make_healthy, no_shells, open_job,
+    own_certificate, request, serve, serve_healthy, serve_with, tls_connection, tls_over,
 };
 
 /// Stores a result of job 5, and its output.
@@ -521,11 +523,15 @@ async fn start_whole(folder: &std::path::Path) -> (Api, SocketAddr, SocketAddr, 
     make_healthy(&status);
     let metrics = Metrics::new().unwrap();
     let store = JobStore::open(folder.join("jobs")).unwrap();
+    let engine = DockerEngine::new(EngineEndpoint::Socket("/nowhere".into()));
+    let networks = JobNetworkParts::of(&config, engine, "0".repeat(64), Disk::default());
     let api = Api::start(
         &config,
         ApiParts {
             status: status.clone(),
             delivery: Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone()),
+            streams: no_shells(&store, &status),
+            proxy: PortProxy::new(JobNetworks::open(networks).unwrap()),
             worker: keys.worker,
             store,
             metrics: metrics.clone(),

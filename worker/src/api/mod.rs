@@ -19,7 +19,9 @@
 //! | `DELETE /v1/token` | ends the token |
 //! | `PUT /v1/jobs/{id}/manifest` | takes a sealed manifest, without a token; the machine's receipt |
 //! | `GET /v1/jobs/{id}` | status, notes and ports of the job |
-//! | `GET /v1/jobs/{id}/logs` | the beginning of its output; `?stream=stderr` for the other stream |
+//! | `GET /v1/jobs/{id}/logs` | its output; `?follow=true` as server-sent events |
+//! | `GET /v1/jobs/{id}/exec` | a command or terminal in its container, over a WebSocket |
+//! | `GET /v1/jobs/{id}/artifacts…` | its output folder: list, archive, files |
 //! | `GET /v1/jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
 //!
 //! `GET /v1/openapi.json` of each part describes it. `<NONCE>` has 64 hexadecimal digits.
@@ -29,15 +31,22 @@
 
 mod manifest;
 
+pub mod artifacts;
 pub mod auth;
 pub mod errors;
+pub mod exec;
 pub mod limits;
+pub mod logs;
 pub mod openapi;
 pub mod owner;
+mod produced;
 pub mod proxy;
 pub mod public;
+mod ranges;
 pub mod responses;
+mod seats;
 mod server;
+pub mod streams;
 pub mod tls;
 pub mod tokens;
 
@@ -56,8 +65,10 @@ pub use auth::Owner;
 pub use errors::ApiError;
 pub use limits::{ConnectionSeat, PartLimits};
 pub use owner::OwnerContext;
+pub use proxy::PortProxy;
 pub use public::{MAX_NONCE_BYTES, PublicContext};
 pub use responses::{RESULT_HASH_HEADER, SIGNATURE_HEADER, WORKER_KEY_HEADER};
+pub use streams::{JobStreams, OutputFolders, StreamLimits};
 pub use tls::{CertificateSource, TlsError, TlsKeeper};
 
 use crate::{
@@ -123,6 +134,10 @@ pub struct ApiParts {
     pub metrics: Metrics,
     /// Takes sealed manifests.
     pub delivery: Delivery,
+    /// Logs, shells and artifacts of jobs.
+    pub streams: Arc<JobStreams>,
+    /// Way to jobs' HTTP ports.
+    pub proxy: PortProxy,
     /// Restarts a part that fails.
     pub runner: PartRunner,
 }
@@ -154,7 +169,7 @@ pub async fn serve_owner(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let acceptor = tls.acceptor().map_err(io::Error::other)?;
-    let routes = owner_routes().with_state(context);
+    let routes = owner_routes(&context).with_state(context);
     server::serve(listener, Some(acceptor), limits, routes, stop).await
 }
 
@@ -162,8 +177,15 @@ fn public_routes() -> Router<Arc<PublicContext>> {
     openapi::finish(public::routes()).fallback(no_such_path)
 }
 
-fn owner_routes() -> Router<Arc<OwnerContext>> {
-    openapi::finish(owner::routes()).fallback(no_such_path)
+fn owner_routes(context: &OwnerContext) -> Router<Arc<OwnerContext>> {
+    let mut routes = openapi::finish(owner::routes());
+    if let Some(streams) = &context.streams {
+        routes = routes.merge(streams::routes(streams.clone()));
+    }
+    if context.proxy.is_some() {
+        routes = routes.merge(proxy::routes());
+    }
+    routes.fallback(no_such_path)
 }
 
 async fn no_such_path(uri: Uri) -> ApiError {
@@ -218,6 +240,8 @@ impl Api {
             store,
             metrics,
             delivery,
+            streams,
+            proxy,
             runner,
         } = parts;
         let source = match &config.assay.owner.certificate {

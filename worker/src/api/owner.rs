@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use assay_client::Keypair;
 use axum::{extract::State, response::Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     auth::{self, Owner, no_such_job},
-    errors::{ApiError, ApiQuery, Refusal},
+    errors::{ApiError, Refusal},
     manifest, openapi,
+    proxy::PortProxy,
     responses::{RESULT_HASH_HEADER, signed_json, with_headers},
+    streams::JobStreams,
     tokens::{NoRandomness, Tokens},
 };
 use crate::{
@@ -41,6 +43,10 @@ pub struct OwnerContext {
     pub delivery: Delivery,
     /// Bound of the deliveries of one address.
     pub delivery_attempts: Attempts,
+    /// Logs, shells and artifacts of jobs.
+    pub streams: Option<Arc<JobStreams>>,
+    /// Way to jobs' HTTP ports.
+    pub proxy: Option<PortProxy>,
 }
 
 /// The chain and the machine that a worker serves.
@@ -68,7 +74,21 @@ impl OwnerContext {
             tokens: Tokens::new(std::time::Instant::now())?,
             delivery,
             delivery_attempts: Attempts::default(),
+            streams: None,
+            proxy: None,
         })
+    }
+
+    /// Adds logs, shells and artifacts of jobs.
+    pub fn with_streams(mut self, streams: Arc<JobStreams>) -> Self {
+        self.streams = Some(streams);
+        self
+    }
+
+    /// Adds the way to jobs' HTTP ports.
+    pub fn with_proxy(mut self, proxy: PortProxy) -> Self {
+        self.proxy = Some(proxy);
+        self
     }
 
     /// Returns the chain and the machine that the worker serves.
@@ -98,7 +118,6 @@ pub(super) fn routes() -> OpenApiRouter<Arc<OwnerContext>> {
         .routes(routes!(auth::revoke))
         .routes(routes!(manifest::put))
         .routes(routes!(job))
-        .routes(routes!(logs))
         .routes(routes!(result))
 }
 
@@ -164,62 +183,6 @@ pub(super) fn check_not_secret(store: &JobStore, id: u64) -> Result<(), ApiError
         Ok(_) => Ok(()),
         Err(error) => Err(ApiError::internal(&error)),
     }
-}
-
-/// One of a container's output streams.
-#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-enum Stream {
-    /// Standard output.
-    #[default]
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-#[derive(Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-struct LogsQuery {
-    /// Stream to return.
-    #[serde(default)]
-    #[param(inline)]
-    stream: Stream,
-}
-
-/// Returns the beginning of a container's output.
-#[utoipa::path(
-    get,
-    path = "/v1/jobs/{id}/logs",
-    params(("id" = u64, Path, description = "Number of the job", example = 5), LogsQuery),
-    responses(
-        (status = 200, body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 400, body = Refusal),
-        (status = 401, body = Refusal),
-        (status = 403, body = Refusal),
-        (status = 404, body = Refusal),
-    ),
-    security(("token" = [])),
-)]
-async fn logs(
-    owner: Owner,
-    State(context): State<Arc<OwnerContext>>,
-    ApiQuery(query): ApiQuery<LogsQuery>,
-) -> Result<Response, ApiError> {
-    check_not_secret(&context.store, owner.job)?;
-    let output = context
-        .store
-        .output(owner.job)
-        .map_err(|error| ApiError::internal(&error))?;
-    let Some((stdout, stderr)) = output else {
-        return Err(ApiError::not_found(
-            "the job has written nothing yet, or the worker keeps nothing of it",
-        ));
-    };
-    let text = match query.stream {
-        Stream::Stdout => stdout,
-        Stream::Stderr => stderr,
-    };
-    Ok(with_headers("text/plain; charset=utf-8", [], text))
 }
 
 /// Returns the fields of a finished task's result, and its hash as on chain in a header.

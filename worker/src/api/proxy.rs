@@ -8,16 +8,18 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::{
+    Router,
     body::{Body, BodyDataStream, Bytes},
-    extract::Request,
+    extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version, header},
     response::{IntoResponse, Response},
+    routing::any,
 };
 use futures::{Stream, StreamExt, stream};
 use hyper::{
@@ -32,7 +34,12 @@ use tokio::{
     time::Instant,
 };
 
-use super::refusal;
+use super::{
+    auth::Owner,
+    errors::{ApiError, ApiPath},
+    owner::OwnerContext,
+    server::PeerAddress,
+};
 use crate::lease::JobNetworks;
 
 /// Maximum length of a response's head, in bytes.
@@ -76,6 +83,52 @@ const DROPPED: [HeaderName; 13] = [
     FORWARDED_PROTO,
 ];
 
+fn refusal(code: StatusCode, text: &str) -> Response {
+    ApiError::new(code, text).into_response()
+}
+
+/// Returns the routes to jobs' HTTP ports.
+pub(super) fn routes() -> Router<Arc<OwnerContext>> {
+    Router::new()
+        .route("/v1/jobs/{id}/ports/{name}", any(root))
+        .route("/v1/jobs/{id}/ports/{name}/", any(root))
+        .route("/v1/jobs/{id}/ports/{name}/{*path}", any(below))
+}
+
+async fn root(
+    State(context): State<Arc<OwnerContext>>,
+    ApiPath((job, name)): ApiPath<(u64, String)>,
+    request: Request,
+) -> Response {
+    pass(&context, job, &name, "", request).await
+}
+
+async fn below(
+    State(context): State<Arc<OwnerContext>>,
+    ApiPath((job, name, path)): ApiPath<(u64, String, String)>,
+    request: Request,
+) -> Response {
+    pass(&context, job, &name, &path, request).await
+}
+
+async fn pass(context: &Arc<OwnerContext>, job: u64, name: &str, path: &str, request: Request) -> Response {
+    let Some(proxy) = &context.proxy else {
+        return refusal(StatusCode::NOT_FOUND, "this worker publishes no HTTP ports");
+    };
+    let address = request.extensions().get().map(|PeerAddress(address)| *address);
+    let (mut parts, body) = request.into_parts();
+    // Ports that are public need no token.
+    let is_owner = Owner::from_request_parts(&mut parts, context).await.is_ok();
+    let client = ProxyClient {
+        address,
+        is_owner,
+        scheme: "https",
+    };
+    proxy
+        .answer(job, name, path, client, Request::from_parts(parts, body))
+        .await
+}
+
 /// Bounds in time.
 #[derive(Clone, Copy, Debug)]
 pub struct ProxyLimits {
@@ -101,7 +154,7 @@ impl Default for ProxyLimits {
 #[derive(Clone, Copy, Debug)]
 pub struct ProxyClient {
     /// Address of the client, if it is known.
-    pub address: Option<SocketAddr>,
+    pub address: Option<IpAddr>,
     /// True if the client showed the owner's token.
     pub is_owner: bool,
     /// Scheme that the client used: `http` or `https`.
@@ -284,7 +337,7 @@ fn outgoing(
     set(FORWARDED_PREFIX, &route.prefix);
     set(FORWARDED_PROTO, client.scheme);
     if let Some(address) = client.address {
-        set(FORWARDED_FOR, &address.ip().to_string());
+        set(FORWARDED_FOR, &address.to_string());
     }
     match host {
         Some(host) => drop(head.headers.insert(FORWARDED_HOST, host)),

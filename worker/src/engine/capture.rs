@@ -1,17 +1,13 @@
-//! A container's output: hashed as it arrives, with the beginning kept in files.
+//! A container's output: hashed as it arrives, and written to the job's log.
 //!
 //! The bytes come from the engine's attach stream, never from its log: log drivers rotate, rewrite invalid
-//! UTF-8, and merge both streams. If a file cannot be written, only the file is lost and not the hash.
+//! UTF-8, and merge both streams. A log that cannot be written does not touch the hash.
 
-use std::{
-    fs::{self, File},
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
 use assay_primitives::job::{MAX_RESULT_STDOUT_BYTES, StdoutResult};
 
-use super::MAX_OUTPUT_BYTES;
+use crate::logs::{LiveLogs, LogWriter};
 
 /// Output stream of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +21,24 @@ pub enum OutputStream {
 /// Destination of a run's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureTarget {
-    /// Folder of the files `stdout` and `stderr`; created if missing.
+    /// Folder of the job, which has its log; created if missing.
     pub folder: PathBuf,
-    /// True if the output is appended to the existing files, as for a restarted service.
+    /// True if the output is appended to the existing log, as for a restarted service.
     pub append: bool,
+    /// Logs whose readers learn of the output.
+    pub logs: LiveLogs,
 }
 
 /// Captures the output of one run.
 ///
-/// Memory: a hasher and two file handles. Disk: at most [`MAX_OUTPUT_BYTES`] for each stream.
+/// Memory and disk are bounded by those of a log, see [`crate::logs`].
 #[derive(Debug)]
 pub struct Capture {
     hasher: blake3::Hasher,
     /// Number of bytes of standard output that still go into the hash.
     hash_room: u64,
     is_longer: bool,
-    stdout: Spool,
-    stderr: Spool,
+    log: LogWriter,
 }
 
 impl Capture {
@@ -55,28 +52,30 @@ impl Capture {
             hasher: blake3::Hasher::new(),
             hash_room,
             is_longer: false,
-            stdout: Spool::open(target, "stdout"),
-            stderr: Spool::open(target, "stderr"),
+            log: LogWriter::open(&target.folder, target.append, &target.logs),
         }
     }
 
     /// Adds the next bytes of a stream.
     pub fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
-        match stream {
-            OutputStream::Stderr => self.stderr.keep(bytes),
-            OutputStream::Stdout => {
-                let fits = usize::try_from(self.hash_room)
-                    .unwrap_or(usize::MAX)
-                    .min(bytes.len());
-                self.hasher.update(&bytes[..fits]);
-                self.hash_room -= fits as u64;
-                self.is_longer |= fits < bytes.len();
-                self.stdout.keep(bytes);
-            }
+        if stream == OutputStream::Stdout {
+            let fits = usize::try_from(self.hash_room)
+                .unwrap_or(usize::MAX)
+                .min(bytes.len());
+            self.hasher.update(&bytes[..fits]);
+            self.hash_room -= fits as u64;
+            self.is_longer |= fits < bytes.len();
         }
+        self.log.take(stream, bytes);
     }
 
-    /// Returns the result's entry for standard output, provided that all of it was added.
+    /// Notes that the run began before this capture: the log tells that output is missing.
+    pub fn note_late(&mut self) {
+        self.log.miss();
+    }
+
+    /// Returns the result's entry for standard output, provided that all of it was added. By then the log can
+    /// be read to its end, unless the disk is stalled.
     pub fn finish(self) -> StdoutResult {
         let hash = self.hasher.finalize().into();
         if self.is_longer {
@@ -87,78 +86,29 @@ impl Capture {
     }
 }
 
-/// File with the beginning of one stream.
-#[derive(Debug)]
-struct Spool {
-    file: Option<File>,
-    room: usize,
-}
-
-impl Spool {
-    fn open(target: &CaptureTarget, name: &str) -> Self {
-        let path = target.folder.join(name);
-        match Self::try_open(&path, target.append) {
-            Ok(spool) => spool,
-            Err(error) => {
-                given_up(&path, &error);
-                Self { file: None, room: 0 }
-            }
-        }
-    }
-
-    fn try_open(path: &Path, append: bool) -> io::Result<Self> {
-        path.parent().map(fs::create_dir_all).transpose()?;
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .write(true)
-            .append(append)
-            .truncate(!append)
-            .open(path)?;
-        let present = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
-        Ok(Self {
-            file: Some(file),
-            room: MAX_OUTPUT_BYTES.saturating_sub(present),
-        })
-    }
-
-    fn keep(&mut self, bytes: &[u8]) {
-        let kept = &bytes[..bytes.len().min(self.room)];
-        if kept.is_empty() {
-            return;
-        }
-        self.room -= kept.len();
-        if let Some(file) = &mut self.file
-            && let Err(error) = file.write_all(kept)
-        {
-            given_up(Path::new("a job's output"), &error);
-            self.file = None;
-        }
-    }
-}
-
-fn given_up(path: &Path, error: &io::Error) {
-    tracing::warn!(
-        path = %path.display(),
-        %error,
-        "writing a container's output failed; its consumer cannot read it, but the result is not affected"
-    );
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::{fs, path::Path};
+
     use super::*;
+    use crate::{engine::MAX_OUTPUT_BYTES, logs};
 
     fn target(folder: &Path, append: bool) -> CaptureTarget {
         CaptureTarget {
             folder: folder.join("7"),
             append,
+            logs: LiveLogs::default(),
         }
     }
 
     fn hash(bytes: &[u8]) -> [u8; 32] {
         blake3::hash(bytes).into()
+    }
+
+    fn kept(folder: &Path) -> (Vec<u8>, Vec<u8>) {
+        logs::beginnings(&folder.join("7")).unwrap().unwrap()
     }
 
     #[test]
@@ -170,11 +120,7 @@ mod tests {
         capture.take(OutputStream::Stdout, b"");
         capture.take(OutputStream::Stdout, b"\0two");
         assert_eq!(capture.finish(), StdoutResult::Whole(hash(b"one\xff\0two")));
-        let kept = |name: &str| fs::read(folder.path().join("7").join(name)).unwrap();
-        assert_eq!(
-            (kept("stdout"), kept("stderr")),
-            (b"one\xff\0two".to_vec(), b"noise".to_vec())
-        );
+        assert_eq!(kept(folder.path()), (b"one\xff\0two".to_vec(), b"noise".to_vec()));
     }
 
     #[test]
@@ -196,9 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn files_are_bounded_and_begin_anew_unless_appended_to() {
+    fn beginnings_are_bounded_and_begin_anew_unless_appended_to() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("7/stdout");
         let take = |append, bytes: &[u8]| {
             let mut capture = Capture::new(&target(folder.path(), append));
             capture.take(OutputStream::Stdout, bytes);
@@ -206,14 +151,14 @@ mod tests {
         };
         take(false, b"first");
         take(true, b" second");
-        assert_eq!(fs::read(&file).unwrap(), b"first second");
+        assert_eq!(kept(folder.path()).0, b"first second");
         take(false, &vec![b'x'; MAX_OUTPUT_BYTES + 1]);
         take(true, b"more");
-        assert_eq!(fs::read(&file).unwrap(), vec![b'x'; MAX_OUTPUT_BYTES]);
+        assert_eq!(kept(folder.path()).0, vec![b'x'; MAX_OUTPUT_BYTES]);
     }
 
     #[test]
-    fn files_that_cannot_be_written_do_not_touch_the_hash() {
+    fn log_that_cannot_be_written_does_not_touch_the_hash() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("7"), "a file where the folder should be").unwrap();
         let mut capture = Capture::new(&target(folder.path(), false));

@@ -25,8 +25,8 @@ use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
-    EngineEndpoint, EngineError, EngineInfo, GpuInterface, ImageProcess, LABEL_WORKER, RunEnd, RunFact,
-    STOP_GRACE_SECONDS,
+    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, LABEL_WORKER,
+    RunEnd, RunFact, STOP_GRACE_SECONDS,
     body::create_body,
     run::{Follower, Listed, Run},
     wire::{Wire, WireError, filters},
@@ -426,6 +426,10 @@ impl ContainerEngine for DockerEngine {
             docker.unpause_container(id).await
         })
         .await
+    }
+
+    async fn exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
+        self.open_exec(id, spec).await
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {

@@ -7,6 +7,7 @@ mod body;
 mod capture;
 mod docker;
 mod endpoint;
+mod exec;
 mod gpus;
 mod network;
 mod run;
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
 pub use endpoint::EngineEndpoint;
+pub use exec::{ExecControl, ExecInput, ExecOutput, ExecSession, ExecSpec, TerminalSize};
 pub use gpus::GpuInterface;
 pub use network::{EngineNetwork, NetworkSpec};
 pub use run::{Exit, RunEnd, RunFact};
@@ -318,6 +320,21 @@ pub trait ContainerEngine: Send + Sync + 'static {
 
     /// Resumes a paused container.
     fn unpause(&self, id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// Runs a command in a running container, attached to its input and output.
+    fn exec(
+        &self,
+        id: &str,
+        spec: &ExecSpec,
+    ) -> impl Future<Output = Result<ExecSession, EngineError>> + Send {
+        let _ = (id, spec);
+        async {
+            Err(EngineError::Refused {
+                action: "run a command in a container".into(),
+                reason: "it cannot".into(),
+            })
+        }
+    }
 
     /// Lists the containers of a worker, running or not.
     fn list(&self, worker: &str) -> impl Future<Output = Result<Vec<Container>, EngineError>> + Send;

@@ -158,7 +158,10 @@ impl Follower {
     }
 
     /// Follows the run, which has started, in a task of its own.
-    pub(super) fn follow(self, capture: Capture) -> Run {
+    pub(super) fn follow(self, mut capture: Capture) -> Run {
+        if !self.from_the_start {
+            capture.note_late();
+        }
         let (tell, run) = watch::channel(None);
         tokio::spawn(async move {
             let id = self.id.clone();

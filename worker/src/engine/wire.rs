@@ -131,22 +131,13 @@ impl Wire {
     }
 
     /// Sends a request, and returns the head of the response with its body still to come.
-    async fn ask(
-        &mut self,
-        method: Method,
-        path: &str,
-        upgrade: bool,
-    ) -> Result<Response<Incoming>, WireError> {
-        let mut request = Request::builder()
+    async fn ask(&mut self, method: Method, path: &str) -> Result<Response<Incoming>, WireError> {
+        let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(header::HOST, "engine");
-        if upgrade {
-            request = request
-                .header(header::CONNECTION, "Upgrade")
-                .header(header::UPGRADE, "tcp");
-        }
-        let request = request.body(Full::default()).map_err(broken)?;
+            .header(header::HOST, "engine")
+            .body(Full::default())
+            .map_err(broken)?;
         self.requests.send_request(request).await.map_err(broken)
     }
 
@@ -156,7 +147,7 @@ impl Wire {
         method: Method,
         path: &str,
     ) -> Result<T, WireError> {
-        let response = self.ask(method, path, false).await?;
+        let response = self.ask(method, path).await?;
         Self::read_json(response).await
     }
 
@@ -187,7 +178,7 @@ impl Wire {
     /// Sends a command; returns true if the engine carried it out, false if the state was so already.
     pub(super) async fn command(&mut self, path: &str) -> Result<bool, WireError> {
         let commanding = async {
-            let response = self.ask(Method::POST, path, false).await?;
+            let response = self.ask(Method::POST, path).await?;
             let code = response.status();
             if code.is_success() || code == StatusCode::NOT_MODIFIED {
                 return Ok(code != StatusCode::NOT_MODIFIED);
@@ -239,7 +230,7 @@ impl Wire {
 
     /// Returns a response that goes on until the connection ends.
     pub(super) async fn stream(&mut self, path: &str) -> Result<Incoming, WireError> {
-        let response = tokio::time::timeout(PATIENCE, self.ask(Method::GET, path, false))
+        let response = tokio::time::timeout(PATIENCE, self.ask(Method::GET, path))
             .await
             .map_err(broken)??;
         match response.status() {
@@ -249,9 +240,30 @@ impl Wire {
     }
 
     /// Upgrades the connection to a stream of frames.
-    pub(super) async fn attach(mut self, path: &str) -> Result<Frames<TokioIo<Upgraded>>, WireError> {
-        let attaching = async {
-            let response = self.ask(Method::POST, path, true).await?;
+    pub(super) async fn attach(self, path: &str) -> Result<Frames<TokioIo<Upgraded>>, WireError> {
+        self.upgrade(path, None).await.map(Frames::new)
+    }
+
+    /// Upgrades the connection to a stream of bytes, by a request with a JSON body or with none.
+    pub(super) async fn upgrade(
+        mut self,
+        path: &str,
+        json: Option<String>,
+    ) -> Result<TokioIo<Upgraded>, WireError> {
+        let upgrading = async {
+            let mut request = Request::builder()
+                .method(Method::POST)
+                .uri(path)
+                .header(header::HOST, "engine")
+                .header(header::CONNECTION, "Upgrade")
+                .header(header::UPGRADE, "tcp");
+            if json.is_some() {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+            }
+            let request = request
+                .body(Full::from(json.unwrap_or_default()))
+                .map_err(broken)?;
+            let response = self.requests.send_request(request).await.map_err(broken)?;
             let code = response.status();
             if code != StatusCode::SWITCHING_PROTOCOLS {
                 let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
@@ -261,9 +273,9 @@ impl Wire {
                 return Err(refused(code, &body));
             }
             let upgraded = hyper::upgrade::on(response).await.map_err(broken)?;
-            Ok(Frames::new(TokioIo::new(upgraded)))
+            Ok(TokioIo::new(upgraded))
         };
-        tokio::time::timeout(PATIENCE, attaching).await.map_err(broken)?
+        tokio::time::timeout(PATIENCE, upgrading).await.map_err(broken)?
     }
 }
 

@@ -1,6 +1,6 @@
 //! The worker's notes on each job, which keep a restart from repeating a step.
 //!
-//! A job's folder `jobs/<id>/` holds `notes.json`, the container's output in `stdout` and `stderr`, and for a
+//! A job's folder `jobs/<id>/` holds `notes.json`, the container's output in the folder `log`, and for a
 //! finished task `outcome.json` and `result.json`. Notes, outcome and result are replaced atomically: after a
 //! crash a file has either the old or the new content. Notes that a failing disk has corrupted are put aside,
 //! and replaced by made-up ones as far as that harms nobody.
@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     engine::{CaptureTarget, PublishedPort},
     files::{Disk, Found, named, read_if_present, remove_folder},
+    logs::{self, LiveLogs},
 };
 
 /// Name of the file of a job's notes.
@@ -27,6 +28,10 @@ pub(crate) const JOB_FILES: [&str; 2] = [NOTES, OUTCOME];
 
 /// Maximum number of finished jobs whose folders are kept; the oldest are removed first.
 pub const MAX_KEPT_JOBS: usize = 256;
+
+/// Number of the newest jobs whose whole logs are kept, up to 16 MiB each; of older closed ones only the
+/// beginnings are.
+const MAX_WHOLE_LOGS: usize = 64;
 
 /// The notes on one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -65,6 +70,9 @@ pub struct JobNotes {
     /// True once the worker has resumed the paused container.
     #[serde(default)]
     pub unpaused: bool,
+    /// True if the manifest has the profile `interactive`, so that its owner may open a shell.
+    #[serde(default)]
+    pub interactive: bool,
     /// True if the notes were lost and the manifest has not been read since.
     #[serde(default)]
     pub made_up: bool,
@@ -163,6 +171,7 @@ impl SavedResult {
 pub struct JobStore {
     folder: PathBuf,
     disk: Disk,
+    logs: LiveLogs,
 }
 
 impl JobStore {
@@ -174,7 +183,16 @@ impl JobStore {
 
     /// Creates a store in a folder on a disk. The folder is created by the first write.
     pub fn on(folder: PathBuf, disk: Disk) -> Self {
-        Self { folder, disk }
+        Self {
+            folder,
+            disk,
+            logs: LiveLogs::default(),
+        }
+    }
+
+    /// Returns the logs that are being written or followed.
+    pub fn logs(&self) -> &LiveLogs {
+        &self.logs
     }
 
     /// Returns the store's disk.
@@ -256,6 +274,7 @@ impl JobStore {
         CaptureTarget {
             folder: self.folder_of(job),
             append,
+            logs: self.logs.clone(),
         }
     }
 
@@ -268,9 +287,13 @@ impl JobStore {
         read_if_present(&self.folder_of(job).join("result.json"))
     }
 
-    /// Returns the kept output of a container: standard output, then standard error.
+    /// Returns the beginning of a container's output: standard output, then standard error.
     pub fn output(&self, job: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
         let folder = self.folder_of(job);
+        if let Some(output) = logs::beginnings(&folder)? {
+            return Ok(Some(output));
+        }
+        // Files of a job that an earlier version of this worker ran.
         let stdout = read_if_present(&folder.join("stdout"))?;
         let stderr = read_if_present(&folder.join("stderr"))?;
         Ok(stdout.zip(stderr))
@@ -318,10 +341,21 @@ impl JobStore {
             .collect()
     }
 
-    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`]. Logs a warning for a folder
-    /// that it cannot remove.
+    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`], and the later parts of the logs
+    /// of those beyond [`MAX_WHOLE_LOGS`]. Logs a warning for a folder that it cannot remove.
     pub fn prune(&self) -> io::Result<()> {
         let jobs = self.known_jobs()?;
+        for job in &jobs[..jobs.len().saturating_sub(MAX_WHOLE_LOGS)] {
+            let shortened = self.stored_notes(*job).and_then(|notes| {
+                if notes.is_none_or(|notes| notes.closed) {
+                    logs::keep_head_only(&self.folder_of(*job))?;
+                }
+                Ok(())
+            });
+            if let Err(error) = shortened {
+                tracing::warn!(job, %error, "shortening the log of an old job failed");
+            }
+        }
         let mut surplus = jobs.len().saturating_sub(MAX_KEPT_JOBS);
         for job in jobs {
             if surplus == 0 {
@@ -505,6 +539,7 @@ mod tests {
         let mut capture = Capture::new(&store.output_target(1, false));
         capture.take(OutputStream::Stdout, b"out");
         capture.take(OutputStream::Stderr, b"err");
+        drop(capture);
         assert_eq!(store.result_document(1).unwrap().unwrap(), b"{}");
         assert_eq!(
             store.output(1).unwrap().unwrap(),

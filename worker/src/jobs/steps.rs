@@ -7,7 +7,7 @@ use std::{io, sync::Arc};
 
 use assay_client::{
     Error as ChainError,
-    manifest::JobManifest,
+    manifest::{JobManifest, Profile},
     types::{AccountId, Job, JobKind, Verification},
 };
 use assay_primitives::{
@@ -320,6 +320,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         // Written before the container exists, so that the notes of an earlier chain's job are gone by then.
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
+            interactive: manifest.profile == Profile::Interactive,
             made_up: false,
             consumer: Some(on.job.consumer.clone()),
             delegates: manifest.delegates.clone(),

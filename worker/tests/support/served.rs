@@ -7,7 +7,9 @@ use assay_client::{
     worker_api::{WorkerApi, WorkerIdentity},
 };
 use assay_worker::{
-    api::{self, CertificateSource, OwnerContext, PartLimits, PublicContext, TlsKeeper},
+    api::{
+        self, CertificateSource, JobStreams, OwnerContext, PartLimits, PublicContext, StreamLimits, TlsKeeper,
+    },
     config::Config,
     delivery::Delivery,
     files::Disk,
@@ -81,6 +83,12 @@ pub(crate) fn example(folder: &Path) -> (Config, Keys) {
     (config, keys)
 }
 
+/// Logs of the stored jobs, without shells and artifacts.
+pub(crate) fn no_shells(store: &JobStore, status: &StatusBoard) -> Arc<JobStreams> {
+    let limits = StreamLimits::default();
+    Arc::new(JobStreams::new(store.clone(), status.clone(), (), (), limits))
+}
+
 /// Serves both parts; the owner part with these limits.
 pub(crate) async fn serve_with(limits: PartLimits) -> Served {
     let folder = tempfile::tempdir().unwrap();
@@ -95,7 +103,8 @@ pub(crate) async fn serve_with(limits: PartLimits) -> Served {
     });
     let context = {
         let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone());
-        Arc::new(OwnerContext::new(status.clone(), keys.worker, store.clone(), delivery).unwrap())
+        let context = OwnerContext::new(status.clone(), keys.worker, store.clone(), delivery).unwrap();
+        Arc::new(context.with_streams(no_shells(&store, &status)))
     };
     let tls = own_certificate(folder.path());
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();

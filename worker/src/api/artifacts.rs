@@ -1,0 +1,353 @@
+//! `GET /v1/jobs/{id}/artifacts…`: what a job left, or leaves, in its output folder.
+//!
+//! | path | response |
+//! |---|---|
+//! | `…/artifacts` | the list of files and links as JSON, with the root hash that covers them |
+//! | `…/artifacts/archive` | all of them as a tar archive, which depends on the root hash alone |
+//! | `…/artifacts/files/<path>` | one file; one whose path is no UTF-8 is in the archive only |
+//!
+//! Archive and files have their BLAKE3 (of the archive: the root hash) as entity tag and are served by
+//! ranges, so that a download that broke off goes on with `Range` and `If-Range`. The folder may be written
+//! meanwhile: a response whose files turn out to be shorter or others is cut off, and the client compares the
+//! hashes of what it got with the list. See [`crate::artifacts`] for the hashes.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Extension, Json, Router,
+    body::Body,
+    extract::{FromRequestParts, Path},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::Serialize;
+
+use super::{
+    auth::Owner,
+    errors::ApiError,
+    produced::{self, Sink},
+    ranges::{Part, is_known, part},
+    seats::Seat,
+    streams::JobStreams,
+};
+use crate::artifacts::{ArtifactError, Entry, EntryKind, FileReader, Listing, OutputFolder};
+
+/// Number of jobs whose last listing is kept, so that files are not hashed again.
+const MAX_KEPT_LISTINGS: usize = 4;
+
+pub(super) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Owner: FromRequestParts<S>,
+{
+    Router::new()
+        .route("/v1/jobs/{id}/artifacts", get(list))
+        .route("/v1/jobs/{id}/artifacts/archive", get(archive))
+        .route("/v1/jobs/{id}/artifacts/files/{*path}", get(file))
+}
+
+/// Last listing of a job's folder, if there is one.
+type LastListing = Arc<tokio::sync::Mutex<Option<Arc<Listing>>>>;
+
+/// The last listings. One request at a time lists a job's folder; the others wait for its hashes.
+#[derive(Debug, Default)]
+pub(super) struct Listings(Mutex<HashMap<u64, LastListing>>);
+
+impl Listings {
+    fn of(&self, job: u64) -> LastListing {
+        let mut listings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if listings.len() >= MAX_KEPT_LISTINGS && !listings.contains_key(&job) {
+            // Those in use live on for their requests.
+            listings.clear();
+        }
+        listings.entry(job).or_default().clone()
+    }
+}
+
+impl From<ArtifactError> for ApiError {
+    fn from(error: ArtifactError) -> Self {
+        match &error {
+            ArtifactError::NotFound | ArtifactError::NotAFile => Self::not_found(error.to_string()),
+            ArtifactError::TooMuch { .. } | ArtifactError::Changed => {
+                Self::new(StatusCode::CONFLICT, error.to_string())
+            }
+            ArtifactError::Stopped => Self::unavailable(error.to_string()),
+            ArtifactError::System(_) => Self::internal(&error),
+        }
+    }
+}
+
+/// Stops work on the disk when its request is given up.
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Runs work on the disk, which looks at the flag from time to time.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&AtomicBool) -> Result<T, ArtifactError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let stop = Arc::<AtomicBool>::default();
+    let _guard = StopOnDrop(stop.clone());
+    match tokio::task::spawn_blocking(move || work(&stop)).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => Err(ApiError::internal(&error)),
+    }
+}
+
+/// Access to a job's output folder.
+struct Access {
+    folder: OutputFolder,
+    seat: Seat,
+    streams: Arc<JobStreams>,
+    job: u64,
+}
+
+impl Access {
+    fn new(streams: Arc<JobStreams>, job: u64) -> Result<Self, ApiError> {
+        let notes = streams.readable(job)?;
+        let folder = streams
+            .outputs
+            .output_folder(job, &notes.fingerprint)
+            .ok_or_else(|| {
+                ApiError::not_found(
+                    "the job has no output folder: its manifest names none, or the job is gone and its disk with it",
+                )
+            })?;
+        let seat = streams.downloads.take(job).ok_or_else(|| {
+            ApiError::too_many(
+                "too many clients read artifacts at once; let another one finish, or try again later",
+            )
+        })?;
+        Ok(Self {
+            folder,
+            seat,
+            streams,
+            job,
+        })
+    }
+
+    /// Lists the folder.
+    async fn listing(&self) -> Result<Arc<Listing>, ApiError> {
+        let last = self.streams.listings.of(self.job);
+        let mut last = last.lock().await;
+        let (folder, known) = (self.folder.clone(), last.clone());
+        let listing = blocking(move |stop| folder.listing(known.as_deref(), stop).map(Arc::new)).await?;
+        *last = Some(listing.clone());
+        Ok(listing)
+    }
+}
+
+/// An entry as JSON.
+#[derive(Debug, Serialize)]
+struct EntryView<'a> {
+    /// The path, if it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    /// The path's bytes otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
+    /// `file` or `link`.
+    kind: &'static str,
+    /// Permission bits in octal digits.
+    mode: String,
+    size: u64,
+    blake3: String,
+}
+
+impl<'a> From<&'a Entry> for EntryView<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let path = std::str::from_utf8(&entry.path).ok();
+        Self {
+            path,
+            path_base64: path.is_none().then(|| BASE64_STANDARD.encode(&entry.path)),
+            kind: match entry.kind {
+                EntryKind::File => "file",
+                EntryKind::Link(_) => "link",
+            },
+            mode: format!("{:04o}", entry.mode),
+            size: entry.size,
+            blake3: hex::encode(entry.hash),
+        }
+    }
+}
+
+/// A listing as JSON.
+#[derive(Debug, Serialize)]
+struct ListingView<'a> {
+    /// Root hash, hexadecimal.
+    root: String,
+    /// Length of the archive.
+    archive_bytes: u64,
+    /// Number of sockets, pipes and devices, which are left out.
+    skipped: u64,
+    entries: Vec<EntryView<'a>>,
+}
+
+async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> Result<Response, ApiError> {
+    let access = Access::new(streams, owner.job)?;
+    let listing = access.listing().await?;
+    let view = ListingView {
+        root: hex::encode(listing.root_hash()),
+        archive_bytes: listing.archive_len(),
+        skipped: listing.skipped(),
+        entries: listing.entries().iter().map(EntryView::from).collect(),
+    };
+    Ok(Json(view).into_response())
+}
+
+async fn archive(
+    owner: Owner,
+    Extension(streams): Extension<Arc<JobStreams>>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let access = Access::new(streams, owner.job)?;
+    let listing = access.listing().await?;
+    let content = Content {
+        hash: listing.root_hash(),
+        length: listing.archive_len(),
+        kind: "application/x-tar",
+        name: Some(format!("job-{}.tar", owner.job)),
+    };
+    let folder = access.folder.clone();
+    content
+        .respond(&headers, access, move |start, end| {
+            let mut reader = folder.archive_range(listing, start, end);
+            Ok(Box::new(move || reader.next_piece()) as Pieces)
+        })
+        .await
+}
+
+async fn file(
+    owner: Owner,
+    Extension(streams): Extension<Arc<JobStreams>>,
+    Path((_, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let access = Access::new(streams, owner.job)?;
+    let known = access.streams.listings.of(access.job).lock().await.clone();
+    let folder = access.folder.clone();
+    let entry = blocking(move |stop| folder.entry(path.as_bytes(), known.as_deref(), stop)).await?;
+    let content = Content {
+        hash: entry.hash,
+        length: entry.size,
+        kind: "application/octet-stream",
+        name: None,
+    };
+    let folder = access.folder.clone();
+    content
+        .respond(&headers, access, move |start, end| {
+            let mut reader = FileReader::new(folder.open_file(&entry)?, start, end);
+            Ok(Box::new(move || reader.next_piece()) as Pieces)
+        })
+        .await
+}
+
+/// Reads the next piece of a response from the disk.
+type Pieces = Box<dyn FnMut() -> Result<Option<Vec<u8>>, ArtifactError> + Send>;
+
+/// Content that is served by ranges.
+struct Content {
+    hash: [u8; 32],
+    length: u64,
+    kind: &'static str,
+    /// Name of a file for those who save it.
+    name: Option<String>,
+}
+
+impl Content {
+    /// Responds with the part that the request asks for. `open` begins to read a part.
+    async fn respond(
+        self,
+        request: &HeaderMap,
+        access: Access,
+        open: impl FnOnce(u64, u64) -> Result<Pieces, ArtifactError> + Send + 'static,
+    ) -> Result<Response, ApiError> {
+        let value = |text: String| {
+            // Hexadecimal digits, numbers and names of our own.
+            HeaderValue::try_from(text).map_err(|error| ApiError::internal(&error))
+        };
+        let tag = value(format!("\"{}\"", hex::encode(self.hash)))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ETAG, tag.clone());
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        headers.insert(
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("private, no-cache"),
+        );
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
+        let disposition = match self.name {
+            Some(name) => format!("attachment; filename=\"{name}\""),
+            None => "attachment".to_owned(),
+        };
+        headers.insert(header::CONTENT_DISPOSITION, value(disposition)?);
+        if is_known(request, &tag) {
+            return Ok((StatusCode::NOT_MODIFIED, headers).into_response());
+        }
+        let (code, range) = match part(request, self.length, &tag) {
+            Part::Whole => (StatusCode::OK, 0..self.length),
+            Part::Bytes(range) => {
+                let told = format!("bytes {}-{}/{}", range.start, range.end - 1, self.length);
+                headers.insert(header::CONTENT_RANGE, value(told)?);
+                (StatusCode::PARTIAL_CONTENT, range)
+            }
+            Part::Nowhere => {
+                headers.insert(header::CONTENT_RANGE, value(format!("bytes */{}", self.length))?);
+                let refused = ApiError::new(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    format!("there are {} bytes", self.length),
+                );
+                return Ok((headers, refused).into_response());
+            }
+        };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+        let body = if range.is_empty() {
+            Body::empty()
+        } else {
+            let pieces = blocking(move |_| open(range.start, range.end)).await?;
+            let patience = access.streams.limits.patience;
+            let job = access.job;
+            produced::body(access.seat, patience, move |sink| send(job, pieces, sink))
+        };
+        Ok((code, headers, body).into_response())
+    }
+}
+
+/// Sends pieces as the client takes them.
+async fn send(job: u64, mut pieces: Pieces, sink: Sink) {
+    loop {
+        let read = tokio::task::spawn_blocking(move || {
+            let piece = pieces();
+            (pieces, piece)
+        });
+        let Ok((back, piece)) = read.await else { return };
+        pieces = back;
+        match piece {
+            Ok(Some(piece)) => {
+                if sink.send(piece).await.is_err() {
+                    return;
+                }
+            }
+            Ok(None) => return sink.finish(),
+            Err(error) => {
+                tracing::info!(job, %error, "sending artifacts broke off");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A job's output folder as a list of entries, and as one archive that its content addresses.
+//!
+//! The container writes the folder, perhaps at this moment, so nothing in it is trusted. The worker walks it
+//! from one open folder to the next and follows no symbolic link; it reads regular files only; entries,
+//! depth and names are bounded.
+//!
+//! # Root hash
+//!
+//! BLAKE3 of these bytes, integers little-endian, entries in the order of their paths' bytes:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 15 | `assay/output/v1` |
+//! | 8 | number of entries |
+//!
+//! and for each entry:
+//!
+//! | bytes | content |
+//! |---|---|
+//! | 1 | 0 for a file, 1 for a symbolic link |
+//! | 4 | length of the path |
+//! | … | the path below the folder, its names joined by `/` |
+//! | 4 | permission bits, `mode & 0o777`; zero for a link |
+//! | 8 | size of the content |
+//! | 32 | BLAKE3 of the content, which is the target for a link |
+//!
+//! Folders have no entries of their own, so empty ones leave no trace. Sockets, pipes and devices are skipped
+//! and counted. Owners and times are no part of it: two honest machines must agree.
+
+mod archive;
+mod walk;
+
+use std::{io, path::PathBuf, sync::Arc, sync::atomic::AtomicBool};
+
+pub use archive::{ArchiveReader, FileReader};
+
+use crate::files::named;
+
+/// Maximum number of entries of an output folder, folders included.
+pub const MAX_ENTRIES: usize = 65_536;
+
+/// Maximum number of folders above an entry.
+pub const MAX_DEPTH: usize = 64;
+
+/// Maximum length of a path, in bytes.
+pub const MAX_PATH_BYTES: usize = 4_096;
+
+/// Maximum number of bytes of all paths and targets of links together.
+pub const MAX_PATHS_BYTES: usize = 16 * 1024 * 1024;
+
+/// Domain separator of the root hash.
+const ROOT_DOMAIN: &[u8; 15] = b"assay/output/v1";
+
+/// Reason why an output folder cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArtifactError {
+    /// The folder exceeds a bound.
+    #[error(
+        "the output folder has more than {limit}; pack its content into fewer files, for example by `tar` in the job"
+    )]
+    TooMuch {
+        /// The bound.
+        limit: String,
+    },
+    /// There is no such file.
+    #[error("the output folder has no such file")]
+    NotFound,
+    /// The path names something other than a regular file.
+    #[error(
+        "this is a folder, a link or a special file of the output folder; only regular files can be read"
+    )]
+    NotAFile,
+    /// A file became shorter, or another, since the folder was listed.
+    #[error("the output folder changes while it is read; try again, or wait for the end of the job")]
+    Changed,
+    /// The reader stopped.
+    #[error("the request was given up")]
+    Stopped,
+    /// Reading failed.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Kind of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// Regular file.
+    File,
+    /// Symbolic link with this target.
+    Link(Vec<u8>),
+}
+
+/// Identity of a file's content, as far as the system tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified_ns: i128,
+    changed_ns: i128,
+}
+
+/// Entry of an output folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Path below the folder; need not be text.
+    pub path: Vec<u8>,
+    /// Kind.
+    pub kind: EntryKind,
+    /// Permission bits; zero for a link.
+    pub mode: u32,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// BLAKE3 of the content.
+    pub hash: [u8; 32],
+    stamp: Stamp,
+    /// True if the file was left alone for so long that a later change shows in its stamp.
+    is_settled: bool,
+}
+
+/// Content of an output folder at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    entries: Vec<Entry>,
+    /// Number of sockets, pipes and devices, which have no entries.
+    skipped: u64,
+    root_hash: [u8; 32],
+    /// Position in the archive of each entry, and of its end.
+    starts: Vec<u64>,
+}
+
+impl Listing {
+    /// Creates a listing of entries, which it sorts.
+    fn new(mut entries: Vec<Entry>, skipped: u64) -> Self {
+        entries.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+        let root_hash = root_hash(&entries);
+        let starts = archive::starts(&entries);
+        Self {
+            entries,
+            skipped,
+            root_hash,
+            starts,
+        }
+    }
+
+    /// Returns the entries, sorted by the bytes of their paths.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Returns the number of sockets, pipes and devices, which have no entries.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Returns the hash that covers all entries; see the [module](self).
+    pub fn root_hash(&self) -> [u8; 32] {
+        self.root_hash
+    }
+
+    /// Returns the length of the archive in bytes.
+    pub fn archive_len(&self) -> u64 {
+        archive::length(&self.starts)
+    }
+
+    /// Returns the entry of a path.
+    pub fn find(&self, path: &[u8]) -> Option<&Entry> {
+        self.entries
+            .binary_search_by(|entry| entry.path[..].cmp(path))
+            .ok()
+            .map(|index| &self.entries[index])
+    }
+}
+
+fn root_hash(entries: &[Entry]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(ROOT_DOMAIN);
+    hasher.update(&(entries.len() as u64).to_le_bytes());
+    for entry in entries {
+        hasher.update(&[match entry.kind {
+            EntryKind::File => 0,
+            EntryKind::Link(_) => 1,
+        }]);
+        // A path is at most `MAX_PATH_BYTES` long.
+        hasher.update(&(entry.path.len() as u32).to_le_bytes());
+        hasher.update(&entry.path);
+        hasher.update(&entry.mode.to_le_bytes());
+        hasher.update(&entry.size.to_le_bytes());
+        hasher.update(&entry.hash);
+    }
+    hasher.finalize().into()
+}
+
+/// Output folder of a job, on the host. Reading it blocks on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputFolder {
+    base: PathBuf,
+    below: PathBuf,
+}
+
+impl OutputFolder {
+    /// Creates a reader of the folder `below` the folder `base`. The container may have put anything at
+    /// `below`, also links; `base` is the worker's.
+    pub fn new(base: impl Into<PathBuf>, below: impl Into<PathBuf>) -> Self {
+        Self {
+            base: base.into(),
+            below: below.into(),
+        }
+    }
+
+    /// Lists the folder, and hashes the files whose hash is not `known` from an earlier listing. A folder
+    /// that does not exist is empty.
+    pub fn listing(&self, known: Option<&Listing>, stop: &AtomicBool) -> Result<Listing, ArtifactError> {
+        let Some(root) = self.open()? else {
+            return Ok(Listing::new(Vec::new(), 0));
+        };
+        let found = walk::walk(&root, stop)?;
+        let mut entries = Vec::with_capacity(found.files.len());
+        for file in found.files {
+            entries.extend(walk::read_entry(&root, file, known, stop)?);
+        }
+        Ok(Listing::new(entries, found.skipped))
+    }
+
+    /// Returns the entry of one file, and hashes it unless its hash is `known`.
+    pub fn entry(
+        &self,
+        path: &[u8],
+        known: Option<&Listing>,
+        stop: &AtomicBool,
+    ) -> Result<Entry, ArtifactError> {
+        let root = self.open()?.ok_or(ArtifactError::NotFound)?;
+        let file = walk::find(&root, path)?;
+        walk::read_entry(&root, file, known, stop)?.ok_or(ArtifactError::NotFound)
+    }
+
+    /// Opens a file of a listing.
+    pub fn open_file(&self, entry: &Entry) -> Result<std::fs::File, ArtifactError> {
+        let root = self.open()?.ok_or(ArtifactError::Changed)?;
+        walk::open_listed(&root, entry)
+    }
+
+    /// Returns a reader of the part of the archive from `start` to before `end`.
+    pub fn archive_range(&self, listing: Arc<Listing>, start: u64, end: u64) -> ArchiveReader {
+        ArchiveReader::new(self.clone(), listing, start, end)
+    }
+
+    /// Opens the folder; `None` if it does not exist.
+    fn open(&self) -> Result<Option<walk::Folder>, ArtifactError> {
+        use std::os::unix::ffi::OsStrExt;
+        let base = match walk::Folder::open(&self.base) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            base => base.map_err(|error| named("open", &self.base, error))?,
+        };
+        match walk::descend(base, self.below.as_os_str().as_bytes()) {
+            Err(ArtifactError::NotFound) => Ok(None),
+            folder => folder.map(Some),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
