@@ -201,8 +201,8 @@ pub struct Declared {
 
 /// Shared storage of the status; clones share it.
 ///
-/// The public part of the API reads the worker's status, the owner part that of jobs: neither holds a lock that
-/// the other waits for, besides one for reading.
+/// The public part of the API reads the worker's status, the owner part that of jobs: neither holds a lock
+/// that the other waits for, besides one for reading.
 #[derive(Clone)]
 pub struct StatusBoard {
     worker: watch::Sender<Status>,

@@ -1,5 +1,5 @@
-//! Requests that Schemathesis makes up from the API's own description, to both parts of the API: every answer must be
-//! one that the description has, whatever is asked.
+//! Requests that Schemathesis makes up from the API's own description, to both parts of the API: every answer
+//! must be one that the description has, whatever is asked.
 //!
 //! `ASSAY_SCHEMATHESIS` names the program, as `scripts/test unit` sets it. If it is unset, nothing is tested.
 

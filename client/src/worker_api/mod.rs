@@ -1,9 +1,9 @@
 //! The owner's way to a job on a worker: its status, its output, its result.
 //!
 //! The chain says which worker key a machine has and at which URL its worker is. From there on nothing is
-//! trusted but that key: the worker signs the hash of its TLS key, [`WorkerApi::connect`] checks the signature
-//! and accepts no other key, whoever issued the certificate. An owner then signs a challenge, and gets a token
-//! for one job ([`WorkerApi::log_in`]).
+//! trusted but that key: the worker signs the hash of its TLS key, [`WorkerApi::connect`] checks the
+//! signature and accepts no other key, whoever issued the certificate. An owner then signs a challenge, and
+//! gets a token for one job ([`WorkerApi::log_in`]).
 //!
 //! ```no_run
 //! use assay_client::{ChainClient, keys, worker_api::{WorkerApi, WorkerIdentity}};
@@ -35,7 +35,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use hyper::{Method, body::Bytes};
+use hyper::Method;
 use serde::de::DeserializeOwned;
 use subxt_signer::sr25519::Keypair;
 
@@ -339,9 +339,6 @@ fn unix_time_s() -> u64 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
-
-/// Part of a [`Download`].
-pub type Chunk = Bytes;
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,8 @@ use rustls::{
 };
 use sha2::{Digest, Sha256};
 
-/// Accepts certificates with the public key, or any; in both cases the server proves to hold the certificate's
-/// key.
+/// Accepts certificates with the public key, or any; in both cases the server proves to hold the
+/// certificate's key.
 #[derive(Debug)]
 struct KeyVerifier {
     /// SHA-256 of the SubjectPublicKeyInfo; `None` for any.

@@ -50,8 +50,8 @@ pub struct TokenRequest {
     pub expires_at_s: u64,
     /// Nonce of the challenge.
     pub nonce: String,
-    /// Signature of the account over [`super::messages::owner_message`]: sr25519 or ed25519, 64 bytes, or 65 with the
-    /// type in front.
+    /// Signature of the account over [`super::messages::owner_message`]: sr25519 or ed25519, 64 bytes, or 65
+    /// with the type in front.
     pub signature: String,
 }
 

@@ -11,7 +11,8 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Maximum number of addresses whose rates are remembered. Beyond it, those without a connection are forgotten.
+/// Maximum number of addresses whose rates are remembered. Beyond it, those without a connection are
+/// forgotten.
 const MAX_ADDRESSES: usize = 4_096;
 
 /// Cost of one request or connection in a bucket's unit.
@@ -104,8 +105,8 @@ pub(super) struct Limiter {
 
 /// Place of a connection among the others; free again once every clone is dropped.
 ///
-/// Every request carries it as an extension: a handler that takes the connection over, as for a WebSocket, keeps
-/// a clone until that ends.
+/// Every request carries it as an extension: a handler that takes the connection over, as for a WebSocket,
+/// keeps a clone until that ends.
 #[derive(Clone)]
 pub struct ConnectionSeat {
     _seat: Arc<Seat>,

@@ -26,8 +26,8 @@
 //!
 //! `GET /v1/openapi.json` of each part describes it. `<NONCE>` has 64 hexadecimal digits.
 //!
-//! The owner part has a listener, limits and threads of its own: a flood of it can neither take a connection from the
-//! public part nor keep a probe waiting for a thread.
+//! The owner part has a listener, limits and threads of its own: a flood of it can neither take a connection
+//! from the public part nor keep a probe waiting for a thread.
 
 mod manifest;
 
@@ -315,9 +315,16 @@ impl Api {
     }
 
     /// Ends both parts. Clients that keep their connections open do not delay it for long.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
-        let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(self.parts)).await;
+        let parts = std::mem::take(&mut self.parts);
+        let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(parts)).await;
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }
 

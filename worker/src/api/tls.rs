@@ -1,8 +1,8 @@
 //! The certificate of the owner part: one that the worker signs itself, or one of a public authority.
 //!
 //! Clients of Assay trust neither a name nor an authority: the worker key signs the hash of the certificate's
-//! public key, and they accept no other. So a worker without a name in the DNS needs no authority, and one with a
-//! certificate that browsers trust is pinned all the same.
+//! public key, and they accept no other. So a worker without a name in the DNS needs no authority, and one
+//! with a certificate that browsers trust is pinned all the same.
 
 use std::{
     fmt, fs, io,
@@ -298,7 +298,8 @@ impl TlsKeeper {
         Ok(Arc::new(config).into())
     }
 
-    /// Replaces the certificate if it is old, or if the provider's files have changed. Returns true if it did.
+    /// Replaces the certificate if it is old, or if the provider's files have changed. Returns true if it
+    /// did.
     pub fn refresh(&self, now_s: u64) -> Result<bool, TlsError> {
         let served = match &self.0.source {
             CertificateSource::Own { folder, names } => {
@@ -325,7 +326,8 @@ impl TlsKeeper {
         Ok(is_new)
     }
 
-    /// Keeps the certificate fresh for as long as the worker runs, and tells `on_change` the hash of a new key.
+    /// Keeps the certificate fresh for as long as the worker runs, and tells `on_change` the hash of a new
+    /// key.
     pub async fn keep_fresh(&self, on_change: impl Fn([u8; 32])) {
         loop {
             tokio::time::sleep(LOOK_INTERVAL).await;

@@ -1,7 +1,7 @@
 //! Nonces and tokens of the owner part. Both stay in memory: a restart of the worker ends every token.
 //!
-//! A challenge stores nothing: its nonce carries its own expiry and a code that only this worker can make, so a
-//! flood of challenges displaces no other's. Only nonces that an owner has used are remembered, until they
+//! A challenge stores nothing: its nonce carries its own expiry and a code that only this worker can make, so
+//! a flood of challenges displaces no other's. Only nonces that an owner has used are remembered, until they
 //! expire. Of a token the store has the hash, never the token.
 
 use std::{

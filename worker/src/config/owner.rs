@@ -44,8 +44,8 @@ pub struct OwnerLimits {
     /// `connections_per_address`: maximum number of connections from one address, 1 to 65,536. Default: 32. A
     /// worker behind a reverse proxy sees one address.
     pub connections_per_address: u32,
-    /// `requests_per_second`: average number of requests and new connections of one address, 1 to 1,000,000; four
-    /// times as many may come at once. Default: 50.
+    /// `requests_per_second`: average number of requests and new connections of one address, 1 to 1,000,000;
+    /// four times as many may come at once. Default: 50.
     pub requests_per_second: u32,
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use assay_client::manifest::{PortProtocol, Profile};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountTypeEnum,
     PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
@@ -125,7 +125,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<Mount> {
         .map(|mount| Mount {
             target: Some(mount.target.clone()),
             source: Some(mount.source.to_string_lossy().into_owned()),
-            typ: Some(MountType::BIND),
+            typ: Some(MountTypeEnum::BIND),
             read_only: Some(mount.is_read_only),
             ..Mount::default()
         })

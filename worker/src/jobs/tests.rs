@@ -7,6 +7,7 @@ mod disks;
 mod failures;
 mod finality;
 mod losses;
+mod owners;
 mod real_engine;
 mod runs;
 mod sealed;

@@ -215,6 +215,7 @@ impl Answer {
 /// Sends bytes, and reads the answer until the connection is closed.
 pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Answer {
     stream.write_all(request).await.unwrap();
+    stream.flush().await.unwrap();
     let mut bytes = Vec::new();
     // A server that refuses a body closes the connection before it was read.
     let _ = stream.read_to_end(&mut bytes).await;
