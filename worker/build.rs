@@ -1,9 +1,10 @@
-//! Compiles `assay-init` into a static program, which the worker carries and puts into containers of sealed jobs.
+//! Compiles `assay-init` into a static program, which the worker carries and puts into containers of sealed
+//! jobs.
 //!
 //! It must run in any image, also in one without a C library. So it is linked statically, by rustc alone: the
-//! sources in `init/` have no dependencies, and the C library's static part comes with the package libc6-dev, like
-//! the rest of what a linker needs. Cargo cannot be asked for a program of other flags within one build, and the
-//! target for musl would be a second one to install.
+//! sources in `init/` have no dependencies, and the C library's static part comes with the package libc6-dev,
+//! like the rest of what a linker needs. Cargo cannot be asked for a program of other flags within one build,
+//! and the target for musl would be a second one to install.
 
 use std::{
     env,
@@ -53,7 +54,8 @@ fn compile(source: &Path, options: &[&str], out: &Path) -> Result<(), Box<dyn Er
             "-Cpanic=abort",
             "-Cstrip=symbols",
             "-Ctarget-feature=+crt-static",
-            // Without a dynamic loader nothing moves the program, and not every C compiler links such a program.
+            // Without a dynamic loader nothing moves the program, and not every C compiler links such a
+            // program.
             "-Crelocation-model=static",
         ]);
     if let Some(linker) = env::var_os("RUSTC_LINKER") {

@@ -1,8 +1,8 @@
 //! The command and the environment of a job as bytes.
 //!
-//! `magic ‖ number of words (4) ‖ words ‖ number of variables (4) ‖ names and values in turn`; a text is its length
-//! (4, little-endian) and its bytes. The bytes belong to one build of the worker, which writes them and brings the
-//! program that reads them: they need no compatibility.
+//! `magic ‖ number of words (4) ‖ words ‖ number of variables (4) ‖ names and values in turn`; a text is its
+//! length (4, little-endian) and its bytes. The bytes belong to one build of the worker, which writes them
+//! and brings the program that reads them: they need no compatibility.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Start of a sealed job's program, without its command and environment in the engine's files.
 //!
-//! An engine writes a container's command and environment to disk. So those of a sealed manifest are not given
-//! to it: the worker puts them into a [`Launch`] in a folder in memory, which the container sees as
+//! An engine writes a container's command and environment to disk. So those of a sealed manifest are not
+//! given to it: the worker puts them into a [`Launch`] in a folder in memory, which the container sees as
 //! [`FOLDER`], and makes [`PROGRAM`] the container's entrypoint. This program reads the launch, sets the
 //! environment and replaces itself by the job's program, which has its process number, its working directory,
 //! its user and its limits from the engine as ever.

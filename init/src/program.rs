@@ -26,8 +26,8 @@ pub fn merged_environment(
     merged
 }
 
-/// Returns the file of a program: the word itself if it has a slash, otherwise the first executable file of that
-/// name in the folders of `PATH`.
+/// Returns the file of a program: the word itself if it has a slash, otherwise the first executable file of
+/// that name in the folders of `PATH`.
 pub fn find_program(word: &str, path: &OsStr) -> io::Result<PathBuf> {
     if word.contains('/') {
         return Ok(PathBuf::from(word));

@@ -34,9 +34,8 @@ pub const SEALED_MANIFEST_CONTEXT: &[u8] = b"assay/manifest/v1";
 /// Domain separator of the receipt of a sealed manifest.
 pub const RECEIPT_CONTEXT: &[u8] = b"assay/receipt/v1";
 
-/// Returns the `info` of HPKE for a sealed manifest:
-/// `context ‖ genesis hash (32) ‖ job ‖ machine ‖ sealing key (32)`, the numbers as SCALE encodes them: 8 bytes
-/// each, little-endian.
+/// Returns the `info` of HPKE for a sealed manifest: `context ‖ genesis hash (32) ‖ job ‖ machine ‖ sealing
+/// key (32)`, the numbers as SCALE encodes them: 8 bytes each, little-endian.
 ///
 /// A manifest that is sealed for one job, machine, key or chain does not open for another.
 pub fn sealed_manifest_info(
@@ -65,9 +64,8 @@ pub struct ReceiptStatement {
 }
 
 impl ReceiptStatement {
-    /// Returns the bytes that the worker key signs:
-    /// `context ‖ genesis hash ‖ job ‖ machine ‖ manifest hash ‖ active time`, the numbers as SCALE encodes them:
-    /// 8 bytes each, little-endian.
+    /// Returns the bytes that the worker key signs: `context ‖ genesis hash ‖ job ‖ machine ‖ manifest hash ‖
+    /// active time`, the numbers as SCALE encodes them: 8 bytes each, little-endian.
     pub fn message(&self, genesis_hash: &[u8; 32]) -> Vec<u8> {
         let mut message = RECEIPT_CONTEXT.to_vec();
         message.extend_from_slice(genesis_hash);

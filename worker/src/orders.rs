@@ -3,9 +3,9 @@
 //! The node selects these orders: it judges an order's requirements, such as a TEE or, for an attested task,
 //! fresh evidence for the machine's present keys, by the same code as the call that takes the order. The
 //! worker checks two more conditions: the order must earn more than its fees (see [`crate::profit`]), and its
-//! image must be able to run here in time (see [`crate::preflight`]); the image of a sealed order is known only
-//! after its delivery. An order that failed is retried only after a pause, because a call that the chain refuses
-//! costs a fee; and the worker leaves an order that this machine had before to others.
+//! image must be able to run here in time (see [`crate::preflight`]); the image of a sealed order is known
+//! only after its delivery. An order that failed is retried only after a pause, because a call that the chain
+//! refuses costs a fee; and the worker leaves an order that this machine had before to others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,8 +121,8 @@ pub struct OrderTaker<B, E> {
     pub preflight: Preflight,
     /// Minimum that an order must earn after fees, in plancks.
     pub min_profit: Balance,
-    /// True if sealed jobs can run here. Their manifests are delivered after the assignment, so an order is taken
-    /// without a look at its image.
+    /// True if sealed jobs can run here. Their manifests are delivered after the assignment, so an order is
+    /// taken without a look at its image.
     pub takes_sealed: bool,
 }
 

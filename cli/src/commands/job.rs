@@ -176,8 +176,8 @@ pub(crate) struct DeployOptions {
     #[arg(long, value_name = "ASY", value_parser = parse_asy)]
     max_price: Option<u128>,
 
-    /// Environment variable of the container; may be repeated. No secrets: others can see them in the process list,
-    /// and anybody can see a manifest that is not sealed
+    /// Environment variable of the container; may be repeated. No secrets: others can see them in the process
+    /// list, and anybody can see a manifest that is not sealed
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     environment: Vec<(String, String)>,
 

@@ -1,17 +1,17 @@
 //! Manifests sealed to one machine, and the machine's receipts of them.
 //!
-//! The bytes that are sealed are a random nonce and the manifest's JSON: [`PlainManifest`]. Their Blake2-256 hash
-//! is on chain ([`crate::types::Manifest::Sealed`]), and the nonce keeps it from being guessed. They are sealed
-//! anew for each machine, by HPKE (RFC 9180) in base mode with X25519, HKDF-SHA256 and ChaCha20-Poly1305, and
-//! bound to the chain, the job, the machine and its key:
+//! The bytes that are sealed are a random nonce and the manifest's JSON: [`PlainManifest`]. Their Blake2-256
+//! hash is on chain ([`crate::types::Manifest::Sealed`]), and the nonce keeps it from being guessed. They are
+//! sealed anew for each machine, by HPKE (RFC 9180) in base mode with X25519, HKDF-SHA256 and
+//! ChaCha20-Poly1305, and bound to the chain, the job, the machine and its key:
 //!
 //! ```text
 //! info = "assay/manifest/v1" ‖ genesis hash (32) ‖ job (8) ‖ machine (8) ‖ sealing key (32)
 //! body = encapsulated key (32) ‖ ciphertext of nonce (32) ‖ manifest, with its tag (16)
 //! ```
 //!
-//! Numbers are little-endian, as SCALE encodes them; the additional authenticated data is empty. Anybody may seal
-//! a manifest to a machine, and only the one whose bytes have the hash on chain is taken.
+//! Numbers are little-endian, as SCALE encodes them; the additional authenticated data is empty. Anybody may
+//! seal a manifest to a machine, and only the one whose bytes have the hash on chain is taken.
 
 mod receipt;
 #[cfg(test)]
@@ -92,7 +92,8 @@ impl SealContext {
 
 /// Bytes that are sealed: a nonce and the manifest's JSON. Overwritten in memory when dropped.
 ///
-/// One job has one of them, whatever the number of its machines. Who loses it can seal it to no further machine.
+/// One job has one of them, whatever the number of its machines. Who loses it can seal it to no further
+/// machine.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlainManifest(Zeroizing<Vec<u8>>);
 

@@ -32,8 +32,8 @@ impl RngCore for Prescribed {
 
 impl CryptoRng for Prescribed {}
 
-/// RFC 9180, appendix A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305, base mode; encryption with
-/// sequence number 0.
+/// RFC 9180, appendix A.2.1: DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, ChaCha20-Poly1305, base mode;
+/// encryption with sequence number 0.
 #[test]
 fn vector_of_the_standard() {
     let info = bytes("4f6465206f6e2061204772656369616e2055726e");

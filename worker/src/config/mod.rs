@@ -150,8 +150,8 @@ pub struct AssaySettings {
     pub prover: ProverChoice,
     /// `state_dir`: folder of keys, job notes and results. Default: `assay-worker-state` beside the file.
     pub state_dir: PathBuf,
-    /// `run_dir`: folder for the files in memory of sealed jobs, on a tmpfs unless the worker is root. Default:
-    /// `/run/assay-worker` as root, otherwise `assay-worker` in `$XDG_RUNTIME_DIR`.
+    /// `run_dir`: folder for the files in memory of sealed jobs, on a tmpfs unless the worker is root.
+    /// Default: `/run/assay-worker` as root, otherwise `assay-worker` in `$XDG_RUNTIME_DIR`.
     pub run_dir: Option<PathBuf>,
     /// `provider_account`: SS58 address of a provider whose key is elsewhere. Default: the account of the
     /// provider key, if one is given.

@@ -26,8 +26,8 @@ const MAX_ADDRESSES: usize = 4_096;
 pub struct Attempts(Mutex<HashMap<IpAddr, (Instant, u32)>>);
 
 impl Attempts {
-    /// Counts an attempt; returns false if the address had too many. Addresses of one IPv6 network of 64 bits,
-    /// which one host can have all of, count as one.
+    /// Counts an attempt; returns false if the address had too many. Addresses of one IPv6 network of 64
+    /// bits, which one host can have all of, count as one.
     pub fn allow(&self, address: IpAddr) -> bool {
         let now = Instant::now();
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,15 @@
 //! Delivery of sealed manifests: opens what consumers put, keeps the ciphertext, and signs receipts.
 //!
 //! ```text
-//! PUT …/manifest ─▶ Delivery::put ─▶ opens, compares hash and image ─▶ ciphertext and receipt on disk ─▶ receipt
+//! PUT …/manifest ─▶ Delivery::put: opens, compares hash and image ─▶ ciphertext on disk ─▶ signed receipt
 //! supervisor ─▶ Delivery::fact: awaited, received or unusable ─▶ Delivery::manifest, in memory only
 //! ```
 //!
 //! The plain text is never written anywhere; what is kept for restarts is the ciphertext. A delivery needs no
 //! further permission: only somebody who knows the bytes behind the hash on chain can make one that is taken.
 //!
-//! A receipt is a promise. It is given only once the ciphertext is on disk, and from then on this worker never
-//! reports the job as not delivered; before it makes that report, it takes no delivery any more.
+//! A receipt is a promise. It is given only once the ciphertext is on disk, and from then on this worker
+//! never reports the job as not delivered; before it makes that report, it takes no delivery any more.
 
 mod attempts;
 mod store;
@@ -204,8 +204,8 @@ impl Delivery {
         });
     }
 
-    /// Takes a delivery, and returns the machine's receipt. A repeated delivery of the same manifest, sealed in
-    /// the same way or anew, gives the same receipt.
+    /// Takes a delivery, and returns the machine's receipt. A repeated delivery of the same manifest, sealed
+    /// in the same way or anew, gives the same receipt.
     pub fn put(&self, job: u64, body: &[u8]) -> Result<Receipt, DeliveryError> {
         let sealed = SealedManifest::from_bytes(body.to_vec())?;
         let mut state = self.state();
@@ -332,8 +332,8 @@ impl Delivery {
             .map_err(|_| missing("this version of the worker does not understand it"))
     }
 
-    /// Stops taking deliveries of a job that is to be declined as not delivered. Returns false if a receipt was
-    /// given: then it must not be declined for this reason.
+    /// Stops taking deliveries of a job that is to be declined as not delivered. Returns false if a receipt
+    /// was given: then it must not be declined for this reason.
     pub fn close(&self, key: &LeaseKey) -> bool {
         let mut state = self.state();
         // A file that cannot be read may hold a receipt.

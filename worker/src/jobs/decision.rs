@@ -376,8 +376,8 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
     }
 }
 
-/// Returns the step of a job that cannot be prepared, because its sealed manifest is not here; `None` for any other
-/// job.
+/// Returns the step of a job that cannot be prepared, because its sealed manifest is not here; `None` for any
+/// other job.
 fn await_delivery(facts: &JobFacts<'_>, is_late: bool) -> Option<Decision> {
     if facts.container != ContainerFact::Absent || facts.notes.container_started {
         return None;

@@ -694,8 +694,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             StepError::Engine(engine_error @ EngineError::Refused { .. }) if is_container_step => {
                 Some(engine_error.to_string())
             }
-            // A running job whose manifest cannot be used any more has the same time: its consumer may deliver it
-            // again.
+            // A running job whose manifest cannot be used any more has the same time: its consumer may
+            // deliver it again.
             StepError::Engine(EngineError::Failed { .. }) | StepError::Delivery(_) if is_container_step => {
                 retry.engine_failures += 1;
                 let at_most = if runs {

@@ -1,5 +1,5 @@
-//! Steps of sealed jobs: their manifests come from the delivery, and their commands, environments and secrets reach
-//! the container in memory; see [`crate::launch`].
+//! Steps of sealed jobs: their manifests come from the delivery, and their commands, environments and secrets
+//! reach the container in memory; see [`crate::launch`].
 
 use std::ops::Deref;
 
@@ -91,9 +91,9 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(manifest)
     }
 
-    /// Changes the specification of a sealed job's container so that the engine learns nothing of what is sealed:
-    /// neither command nor environment, but the folder in memory with both. The specification was made of
-    /// [`JobManifest::without_secrets`].
+    /// Changes the specification of a sealed job's container so that the engine learns nothing of what is
+    /// sealed: neither command nor environment, but the folder in memory with both. The specification was
+    /// made of [`JobManifest::without_secrets`].
     pub(super) async fn hide(
         &self,
         on: &StepContext,
@@ -102,7 +102,8 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
     ) -> Result<(), StepError> {
         let process = self.engine.image_process(&spec.image).await?;
         let key = self.lease_key(on.id, &on.notes.fingerprint);
-        // The engine has the lease's variables as well: runtimes of devices read them before the program starts.
+        // The engine has the lease's variables as well: runtimes of devices read them before the program
+        // starts.
         let mounts = self.launcher.write(&key, manifest, &process, &spec.environment)?;
         spec.entrypoint = vec![PROGRAM.to_owned()];
         spec.command = Vec::new();
@@ -110,8 +111,8 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(())
     }
 
-    /// Makes the folder in memory of a sealed job again if it is gone, as after a restart of the host: the container
-    /// would not start without it.
+    /// Makes the folder in memory of a sealed job again if it is gone, as after a restart of the host: the
+    /// container would not start without it.
     pub(super) async fn ensure_launch(&self, on: &StepContext) -> Result<(), StepError> {
         let key = self.lease_key(on.id, &on.notes.fingerprint);
         if !matches!(on.job.manifest, Manifest::Sealed { .. }) || self.launcher.is_ready(&key) {

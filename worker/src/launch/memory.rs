@@ -11,8 +11,8 @@ use rustix::{
 use super::LaunchError;
 use crate::files::{named, remove_folder};
 
-/// Options of a job's file system: room for init, a launch and the secrets of a manifest, and no more files than
-/// these. Linux refuses `noswap` before 6.4.
+/// Options of a job's file system: room for init, a launch and the secrets of a manifest, and no more files
+/// than these. Linux refuses `noswap` before 6.4.
 const OPTIONS: [&std::ffi::CStr; 2] = [
     c"size=6m,nr_inodes=256,mode=0700,noswap",
     c"size=6m,nr_inodes=256,mode=0700",

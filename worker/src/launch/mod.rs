@@ -5,22 +5,22 @@
 //! read-only:
 //!
 //! ```text
-//! <run_dir>/<worker>/<job>/     tmpfs of the job; 0700, without set-user-ID programs and devices, 6 MiB at most
+//! <run_dir>/<worker>/<job>/   tmpfs of the job: 0700, no set-user-ID programs, no devices, at most 6 MiB
 //!     assay/init    ─▶ /run/assay/init     the container's entrypoint, a static program (crate `assay-init`)
 //!     assay/launch  ─▶ /run/assay/launch   command and environment
 //!     secrets/<name> ─▶ /run/secrets/<name>
 //! ```
 //!
-//! `init` reads the launch, sets the environment and becomes the job's program. The folder is gone after a restart
-//! of the host; it is made again from the delivered ciphertext before the container is started again.
+//! `init` reads the launch, sets the environment and becomes the job's program. The folder is gone after a
+//! restart of the host; it is made again from the delivered ciphertext before the container is started again.
 //!
-//! Inside the container the files are readable by everybody, because an image may run as any user; on the host the
-//! folder above them is closed to all but the worker's user. The file system is mounted without swap where the
-//! kernel can do that (Linux 6.4), otherwise the host should have no swap or an encrypted one. It may execute
-//! programs, since `init` is one; the secrets' files have no right to be executed.
+//! Inside the container the files are readable by everybody, because an image may run as any user; on the
+//! host the folder above them is closed to all but the worker's user. The file system is mounted without swap
+//! where the kernel can do that (Linux 6.4), otherwise the host should have no swap or an encrypted one. It
+//! may execute programs, since `init` is one; the secrets' files have no right to be executed.
 //!
-//! The worker and the engine must see the same mounts: a worker in a container of its own, or in a unit with private
-//! mounts, cannot run sealed jobs, and declines them when the container does not start.
+//! The worker and the engine must see the same mounts: a worker in a container of its own, or in a unit with
+//! private mounts, cannot run sealed jobs, and declines them when the container does not start.
 
 mod memory;
 #[cfg(test)]
@@ -106,11 +106,11 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Creates a launcher for the worker with this state folder. `run_dir` is the folder that the configuration
-    /// names, if it names one.
+    /// Creates a launcher for the worker with this state folder. `run_dir` is the folder that the
+    /// configuration names, if it names one.
     ///
-    /// The worker's folder is named after the state folder, which one worker has to itself, and not after its key:
-    /// a container that outlives a rotation of keys finds its files where they were.
+    /// The worker's folder is named after the state folder, which one worker has to itself, and not after its
+    /// key: a container that outlives a rotation of keys finds its files where they were.
     pub fn new(run_dir: Option<&Path>, state_dir: &Path) -> Self {
         let state_dir = std::path::absolute(state_dir).unwrap_or_else(|_| state_dir.to_owned());
         let hash = blake2_256(state_dir.as_os_str().as_encoded_bytes());

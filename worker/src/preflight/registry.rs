@@ -321,8 +321,8 @@ impl Repository<'_> {
 }
 
 impl Registry {
-    /// Returns the header's value with a token. The credentials go to the token service only if that is reached over
-    /// HTTPS, or over HTTP on this host where such registries are allowed.
+    /// Returns the header's value with a token. The credentials go to the token service only if that is
+    /// reached over HTTPS, or over HTTP on this host where such registries are allowed.
     async fn token(&self, url: &str) -> Result<Zeroizing<String>, RegistryError> {
         let login = self
             .login

@@ -157,8 +157,8 @@ pub(crate) async fn deliver_file(
     }
 }
 
-/// Delivers a manifest to every machine that has the job, and prints the receipts. Fails if a machine did not take
-/// it, once all have been tried.
+/// Delivers a manifest to every machine that has the job, and prints the receipts. Fails if a machine did not
+/// take it, once all have been tried.
 pub(crate) async fn deliver_to_all(
     client: &ChainClient,
     job: u64,
@@ -307,8 +307,7 @@ mod tests {
             "--sealed",
             &format!("--secret=text=@{}", text.display()),
             &format!("--secret=bytes=@{}", bytes.display()),
-            // Cargo sets it for every test.
-            "--secret-env=CARGO_PKG_NAME",
+            "--secret-env=PATH",
             "--registry-user=me",
             &format!("--registry-password-file={}", text.display()),
             &format!("--keep={}", kept.display()),
@@ -318,7 +317,7 @@ mod tests {
         options.complete(&mut manifest).unwrap();
         assert_eq!(manifest.secrets["text"].bytes().unwrap(), b"word\n");
         assert_eq!(manifest.secrets["bytes"].bytes().unwrap(), [0xff, 0]);
-        assert_eq!(manifest.env["CARGO_PKG_NAME"], "assay");
+        assert_eq!(manifest.env["PATH"], std::env::var("PATH").unwrap());
         assert_eq!(manifest.registry.as_ref().unwrap().password, "word");
         let plain = options.seal(&manifest).unwrap();
         assert_eq!(fs::read(&kept).unwrap(), plain.bytes());

@@ -193,7 +193,7 @@ async fn sealed_task_waits_for_its_delivery_and_runs_without_a_trace_on_disk() {
 fn near_deadline(world: &World) {
     world
         .chain
-        .change(|state| state.now_ms = 600_000 - START_MARGIN_MS);
+        .change(|state| state.now_ms = 600_001 - START_MARGIN_MS);
 }
 
 #[tokio::test(start_paused = true)]
