@@ -87,11 +87,14 @@ ensure_podman() {
     fi
 }
 
-# ensure_engine_packages: an engine, a registry and the one program of the small image.
+# ensure_engine_packages: an engine, a registry, the program of the small image, and those that make jobs' disks.
 ensure_engine_packages() {
     local -a missing=()
     registry_binary >/dev/null || missing+=(docker-registry)
     static_busybox >/dev/null || missing+=(busybox-static)
+    # The jobs' disks.
+    PATH="$PATH:/usr/sbin:/sbin" have mkfs.ext4 || missing+=(e2fsprogs)
+    have mount || missing+=(mount)
     if ((${#missing[@]})); then
         install_debian_packages --no-install-recommends "${missing[@]}"
     fi

@@ -23,6 +23,7 @@ use crate::{
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     files::Disk,
     keys::Keys,
+    lease::disk::{DiskSettings, Disks},
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
     sealing_store::{Custody, SealingStore},
     state::{self, NotedMachine},
@@ -47,6 +48,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
         format_asy(config.assay.ask_per_slot_hour)
     ))];
     findings.extend(check_engine(config).await);
+    findings.extend(check_disks(config).await);
     findings.extend(check_provers(config).await);
     findings.push(check_port(config).await);
     let (store, evidence) = check_evidence(config).await;
@@ -136,6 +138,37 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
             "engine: it has {} MiB of memory, and `shared_resources.ram_gb` promises {promised} MiB; promise no more \
              than there is",
             info.memory_mib
+        )));
+    }
+    findings
+}
+
+/// Checks that jobs can get disks with the offered room.
+async fn check_disks(config: &Config) -> Vec<Finding> {
+    let (settings, slots) = (DiskSettings::of(config), config.slots());
+    let looked = tokio::task::spawn_blocking(move || {
+        let disks = Disks::open(settings?)?;
+        let lacking_mib = disks.lacking_mib(slots).map_err(|error| error.to_string())?;
+        Ok::<_, String>((disks, lacking_mib))
+    });
+    let (disks, lacking_mib) = match looked.await.map_err(|error| error.to_string()) {
+        Ok(Ok(found)) => found,
+        Ok(Err(reason)) | Err(reason) => {
+            return vec![Finding::Note(format!(
+                "disks: {reason}; a worker without disks offers 0 GiB"
+            ))];
+        }
+    };
+    let mut findings = vec![Finding::Good(format!(
+        "disks: {} in {}",
+        disks.method(),
+        disks.folder().display()
+    ))];
+    if lacking_mib > 0 {
+        findings.push(Finding::Bad(format!(
+            "disks: {} has {lacking_mib} MiB less than `shared_resources.storage_gb` promises; promise no more than \
+             there is",
+            disks.folder().display()
         )));
     }
     findings

@@ -1,4 +1,4 @@
-//! Survey of the host at the start: devices that answer challenges, and sources of evidence.
+//! Survey of the host at the start: devices that answer challenges, sources of evidence, and disks of jobs.
 
 use std::io;
 
@@ -6,6 +6,10 @@ use crate::{
     attestation::{DevicePaths, Survey},
     challenge::devices::Devices,
     config::Config,
+    lease::{
+        Storage,
+        disk::{DiskSettings, Disks},
+    },
     sealing_store::SealingStore,
 };
 
@@ -67,4 +71,24 @@ pub(crate) async fn look_for_evidence(config: &Config) -> io::Result<(Survey, Se
         );
     }
     Ok((survey, store))
+}
+
+/// Sets the jobs' disks up. A host that can hold none to a limit offers 0 GiB from then on.
+pub(crate) async fn set_up_disks(config: &mut Config) -> io::Result<Storage> {
+    let settings = DiskSettings::of(config);
+    let opened = tokio::task::spawn_blocking(move || Disks::open(settings?)).await;
+    match opened.map_err(io::Error::other)? {
+        Ok(disks) => {
+            tracing::info!(
+                method = %disks.method(), folder = %disks.folder().display(), offered_gib = config.resources.disk_gib,
+                "jobs get disks"
+            );
+            Ok(Storage::Disks(disks))
+        }
+        Err(reason) => {
+            tracing::warn!(reason, "jobs get no disks, and the machine offers 0 GiB");
+            config.resources.disk_gib = 0;
+            Ok(Storage::None(reason))
+        }
+    }
 }

@@ -7,6 +7,7 @@ mod error;
 mod file;
 mod reader;
 mod resolve;
+mod storage;
 
 use std::{
     fmt,
@@ -21,6 +22,7 @@ use crate::{
 };
 
 pub use error::{ConfigError, Problem};
+pub use storage::StorageSettings;
 
 /// The only version of the format that this worker reads.
 pub const FORMAT_VERSION: &str = "3.2";
@@ -157,6 +159,8 @@ pub struct AssaySettings {
     /// `sealing_key_file`: the machine's X25519 key, created if missing. Default: `sealing.key` in
     /// `state_dir`.
     pub sealing_key_file: PathBuf,
+    /// `disk_dir` and `image_cache_gb`: the jobs' disks and the kept images.
+    pub storage: StorageSettings,
     /// `limits`: bounds of one slot's container. Optional, its keys have defaults.
     pub limits: Limits,
     /// `attestation`: sources of certificates and collateral. Optional, its keys have defaults.

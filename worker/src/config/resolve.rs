@@ -18,6 +18,7 @@ use super::{
     Problem, ProviderKey, RewardAddress, SharedResources, Staking,
     file::{self, ConfigFile, Text},
     reader::{Reader, parse_microdegrees},
+    storage,
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
 
@@ -266,6 +267,7 @@ fn assay(
             .unwrap_or_else(|| state_dir.join("worker.key")),
         sealing_key_file: path(section.sealing_key_file.as_ref())
             .unwrap_or_else(|| state_dir.join("sealing.key")),
+        storage: storage::resolve(reader, section, folder, &state_dir),
         state_dir,
         limits: section
             .limits

@@ -122,6 +122,10 @@ fn defaults_are_what_is_documented() {
         provider_key: None,
         worker_key_file: "/etc/assay/assay-worker-state/worker.key".into(),
         sealing_key_file: "/etc/assay/assay-worker-state/sealing.key".into(),
+        storage: StorageSettings {
+            disk_dir: "/etc/assay/assay-worker-state/disks".into(),
+            image_cache_gib: None,
+        },
         limits: Limits {
             minimum_memory_mib: 64,
             minimum_cpu_millis: 100,
@@ -176,6 +180,8 @@ prover: cuda
 state_dir: /var/lib/assay
 provider_key_uri: //Bob
 worker_key_file: hot.key
+disk_dir: /mnt/disks
+image_cache_gb: 50
 attestation:
   bring_collateral: false
   intel_url: http://pccs:8081
@@ -195,6 +201,8 @@ limits:
     assert_eq!(settings.provider_key, Some(ProviderKey::Uri("//Bob".into())));
     assert_eq!(settings.worker_key_file, Path::new("/etc/assay/hot.key"));
     assert_eq!(settings.sealing_key_file, Path::new("/var/lib/assay/sealing.key"));
+    assert_eq!(settings.storage.disk_dir, Path::new("/mnt/disks"));
+    assert_eq!(settings.storage.image_cache_gib, Some(50));
     let expected = AttestationSettings {
         bring_collateral: false,
         urls: CollateralUrls {

@@ -9,13 +9,18 @@
 //!
 //! Taking and releasing are idempotent: the supervisor repeats a step that was interrupted anywhere.
 
-use std::fmt;
+pub mod disk;
+pub mod profile;
+mod storage;
 
-use assay_client::manifest::{JobManifest, NetworkAccess, Profile};
+use std::{fmt, path::PathBuf};
+
+use assay_client::manifest::{JobManifest, NetworkAccess};
+pub use storage::{Storage, relative_output};
 
 use crate::{
     config::SlotShare,
-    engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, PublishedPort},
+    engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, ImageRoot, PublishedPort},
 };
 
 /// Size of `/dev/shm` where the manifest names none, in MiB: the engines' default.
@@ -47,6 +52,8 @@ pub struct LeaseRequest<'a> {
     pub share: SlotShare,
     /// The job's manifest.
     pub manifest: &'a JobManifest,
+    /// The image's files at the engine.
+    pub image: &'a ImageRoot,
 }
 
 /// Resources of the host for one job's container.
@@ -86,9 +93,22 @@ pub enum LeaseError {
 
 /// Gives and takes back the leases of a machine.
 #[derive(Clone, Debug, Default)]
-pub struct Leases {}
+pub struct Leases {
+    storage: Storage,
+}
 
 impl Leases {
+    /// Returns leases with these folders.
+    #[must_use]
+    pub fn with_storage(self, storage: Storage) -> Self {
+        Self { storage }
+    }
+
+    /// Returns the source of the folders.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// Gives a job its lease, or returns the one that it has.
     pub async fn take(&self, request: &LeaseRequest<'_>) -> Result<Lease, LeaseError> {
         let manifest = request.manifest;
@@ -99,13 +119,15 @@ impl Leases {
                 "the manifest wants {shm_mib} MiB of /dev/shm, and the job may have {most_shm_mib}: half of its memory"
             )));
         }
+        let mounts = self.storage.take(request).await?;
         Ok(Lease {
             devices: DeviceAccess::None,
             environment: Vec::new(),
-            mounts: Vec::new(),
-            writable_root: manifest.writable_root || manifest.profile == Profile::Interactive,
+            mounts,
+            // What is writable of the root lies on the job's disk, and is among the mounts.
+            writable_root: false,
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
-            capabilities: Vec::new(),
+            capabilities: profile::capabilities(manifest.profile),
             network: match manifest.network {
                 NetworkAccess::Off => ContainerNetwork::None,
                 NetworkAccess::On | NetworkAccess::Allow(_) => ContainerNetwork::Named("bridge".to_owned()),
@@ -116,7 +138,20 @@ impl Leases {
 
     /// Takes back the lease of a job that is gone, if it has one.
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
-        let _ = key;
-        Ok(())
+        self.storage.release(key).await
+    }
+    /// Empties a job's disk before its container is replaced by another one.
+    pub async fn wipe_disk(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        self.storage.release(key).await
+    }
+
+    /// Returns the path on the host of a job's own folder, which its container has at `work_dir`.
+    pub async fn work_folder(&self, key: &LeaseKey) -> Result<PathBuf, LeaseError> {
+        self.storage.work_folder(key).await
+    }
+
+    /// Returns the leases that hold something on this host, whether or not their jobs are known.
+    pub fn held(&self) -> Vec<LeaseKey> {
+        self.storage.keys()
     }
 }
