@@ -25,6 +25,7 @@ use crate::{
     challenge::devices::Devices,
     config::Config,
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
+    image_cache::ImageCache,
     keys::Keys,
     lease::Leases,
     metrics::Metrics,
@@ -32,7 +33,7 @@ use crate::{
     sealing_store::SealingError,
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
-    surroundings::{find_devices, look_for_evidence},
+    surroundings::{find_devices, look_for_evidence, set_up_disks},
     tasks::{PartError, PartRunner},
 };
 use machine::{MachineParts, MachineSession, SessionEnd};
@@ -118,6 +119,7 @@ struct App {
     state: StateFolder,
     engine: Arc<DockerEngine>,
     leases: Leases,
+    images: ImageCache,
     metrics: Metrics,
     status: StatusBoard,
     runner: PartRunner,
@@ -129,8 +131,14 @@ struct App {
 }
 
 /// Runs the worker until a signal stops it, or until an error that connecting again does not resolve.
-pub async fn run(config: Config) -> Result<(), AppError> {
+pub async fn run(mut config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
+    let storage = set_up_disks(&mut config).await?;
+    let images = ImageCache::open(
+        &config.assay.state_dir,
+        state.disk().clone(),
+        config.assay.storage.image_cache_bytes(),
+    );
     let (survey, store) = look_for_evidence(&config).await?;
     let keys = Keys::load_or_create(&config.assay, &store, &state.known_worker_keys())?;
     let metrics = Metrics::new()?;
@@ -170,7 +178,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         keys,
         state,
         engine,
-        leases: Leases::default(),
+        leases: Leases::default().with_storage(storage),
+        images,
         metrics,
         status,
         runner,

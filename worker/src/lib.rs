@@ -10,6 +10,7 @@
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`engine`] | containers, through the Docker Engine API |
 //! | [`lease`] | devices, disk, network and ports of a job |
+//! | [`image_cache`] | images that are kept after their jobs |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
 //! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
@@ -37,6 +38,7 @@ pub mod command_line;
 pub mod config;
 pub mod engine;
 pub mod files;
+pub mod image_cache;
 pub mod jobs;
 pub mod keys;
 pub mod lease;
