@@ -7,6 +7,7 @@
 mod decision;
 mod finality;
 mod notes;
+mod output;
 mod result;
 mod status;
 mod steps;
@@ -532,6 +533,18 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 });
             }
         }
+        for lease in self.executor.leases.held() {
+            let has_container = containers
+                .iter()
+                .any(|container| (container.job, &container.fingerprint) == (lease.job, &lease.fingerprint));
+            if !has_container && !open.contains(&(lease.job, lease.fingerprint.clone())) {
+                leftovers.insert(Leftover {
+                    job: lease.job,
+                    fingerprint: lease.fingerprint,
+                    container: None,
+                });
+            }
+        }
         self.left_over_since
             .retain(|leftover, _| leftovers.contains(leftover));
         for leftover in leftovers {
@@ -541,7 +554,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 .or_insert(view.head.best_block);
             let may_come_back =
                 view.finalized_block < since || self.final_view.is_open(leftover.job, &leftover.fingerprint);
-            if may_come_back || self.busy.contains_key(&leftover.job) {
+            let pause = self
+                .retries
+                .get(&leftover.job)
+                .and_then(|retry| retry.pause_until);
+            // Another attempt at giving back a lease whose container is gone.
+            let is_paused = !self.open_notes.contains_key(&leftover.job)
+                && leftover.container.is_none()
+                && pause.is_some_and(|until| until > Instant::now());
+            if may_come_back || is_paused || self.busy.contains_key(&leftover.job) {
                 continue;
             }
             self.busy.insert(leftover.job, CancellationToken::new());

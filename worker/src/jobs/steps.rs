@@ -19,14 +19,15 @@ use sp_crypto_hashing::blake2_256;
 use super::{
     decision::{Decision, LossCause},
     notes::{JobNotes, JobStore},
+    output,
     result::ResultFile,
 };
 use crate::{
     chain::{WorkerCall, WorkerChain},
     config::SlotShare,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
-    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases},
-    preflight::{Preflight, PreflightError},
+    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases, relative_output},
+    preflight::{Preflight, PreflightError, Purpose},
     profit,
 };
 
@@ -185,7 +186,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             Decision::ReplaceContainer(cause) => self.replace_container(on, *cause).await,
             Decision::FollowContainer => self.follow_container(on).await,
             Decision::UnpauseContainer => self.unpause_container(on).await,
-            Decision::Collect { exit_code, stdout } => self.collect(on, *exit_code, *stdout),
+            Decision::Collect { exit_code, stdout } => self.collect(on, *exit_code, *stdout).await,
             Decision::RemoveContainer => self.remove_container(on).await,
             Decision::ReportStart => self.send(WorkerCall::Start { job }).await,
             Decision::SubmitResult(result_hash) => {
@@ -290,29 +291,47 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 return refused(reason);
             }
             self.preflight
-                .check(&*self.engine, &manifest.image, Some(start_within_ms))
+                .check(
+                    &*self.engine,
+                    &manifest.image,
+                    Some(start_within_ms),
+                    Purpose::Pull,
+                )
                 .await?;
         }
         let image = manifest.image.pull_reference();
-        let verified = self.engine.pull(&image, ordered).await?;
+        // Held until the container is there: an image that is about to be used is not removed.
+        let (_pin, verified) = self
+            .preflight
+            .images()
+            .pull(&*self.engine, &image, ordered)
+            .await?;
         if verified != ordered {
             return refused(format!("the engine has another image under {image}"));
         }
         // Written before the container exists, so that the notes of an earlier chain's job are gone by then.
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
+            output: relative_output(&manifest),
             made_up: false,
             ..on.notes.clone()
         };
         self.store.write_notes(on.id, &notes)?;
         let share = self.share_of(on.job.slots);
+        let key = self.lease_key(on.id, &on.notes.fingerprint);
+        if matches!(on.job.kind, JobKind::Task { .. }) {
+            // A task runs from the beginning: what an earlier run left would be part of the result.
+            self.leases.wipe_disk(&key).await?;
+        }
+        let root = self.engine.image_root(&image).await?;
         let lease = self
             .leases
             .take(&LeaseRequest {
-                key: self.lease_key(on.id, &on.notes.fingerprint),
+                key,
                 slots: on.job.slots,
                 share,
                 manifest: &manifest,
+                image: &root,
             })
             .await?;
         self.engine
@@ -440,12 +459,21 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         self.prepare(&on).await
     }
 
-    fn collect(&self, on: &StepContext, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+    async fn collect(&self, on: &StepContext, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+        let output = match &on.notes.output {
+            None => None,
+            Some(output) => {
+                let key = self.lease_key(on.id, &on.notes.fingerprint);
+                let disk = self.leases.work_folder(&key).await?;
+                Some(output::root_hash(disk, output.clone()).await?)
+            }
+        };
         let document = ResultDocument {
             exit_code,
             image_digest: on.job.image_digest,
             manifest_hash: on.job.manifest.hash().0,
             stdout,
+            output,
         };
         let file = serde_json::to_vec(&ResultFile::from(&document)).map_err(io::Error::other)?;
         self.store.write_result(on.id, &file)?;
