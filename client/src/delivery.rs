@@ -1,14 +1,7 @@
 //! Delivery of sealed manifests to workers.
 //!
-<<<<<<< ours
 //! The body is sealed and the receipt is signed, so neither needs to be protected on the way. It goes to the owner
 //! part of the worker's API all the same, whose load keeps no validator's probe waiting.
-=======
-//! The body is sealed and the receipt is signed, so neither needs to be protected on the way: a worker that
-//! is reached over plain HTTP, or by a certificate that nobody vouches for, learns and fakes nothing.
-
-use std::{error::Error, fmt::Write, sync::Arc, time::Duration};
->>>>>>> theirs
 
 use assay_primitives::delivery::manifest_path;
 

@@ -601,17 +601,18 @@ pub struct ResultDocument {
     pub manifest_hash: [u8; 32],
     /// Standard output.
     pub stdout: StdoutResult,
+    /// Root hash of the output folder; `None` where the manifest names none.
+    pub output: Option<[u8; 32]>,
 }
 
 impl ResultDocument {
     /// The bytes that [`Self::hash`] is taken of: `context ‖ exit code (4, little-endian) ‖ image digest (32)
-    /// ‖ manifest hash (32) ‖ standard output ‖ output folder (1)`.
+    /// ‖ manifest hash (32) ‖ standard output ‖ output folder`.
     ///
     /// Standard output is one byte, 0 where it is not captured, 1 before the hash (32) of the whole, 2 before
-    /// the hash (32) of the first [`MAX_RESULT_STDOUT_BYTES`] of more. The last byte is 0, which says that no
-    /// folder of output is part of the result; no other value is defined yet.
+    /// the hash (32) of the first [`MAX_RESULT_STDOUT_BYTES`] of more. The output folder is one byte, 0 where
+    /// there is none, 1 before its root hash (32).
     pub fn to_bytes(&self) -> Vec<u8> {
-        const NO_OUTPUT_FOLDER: u8 = 0;
         let mut bytes = RESULT_DOCUMENT_CONTEXT.to_vec();
         bytes.extend_from_slice(&self.exit_code.to_le_bytes());
         bytes.extend_from_slice(&self.image_digest);
@@ -627,7 +628,13 @@ impl ResultDocument {
                 bytes.extend_from_slice(hash);
             }
         }
-        bytes.push(NO_OUTPUT_FOLDER);
+        match &self.output {
+            None => bytes.push(0),
+            Some(root) => {
+                bytes.push(1);
+                bytes.extend_from_slice(root);
+            }
+        }
         bytes
     }
 
@@ -665,6 +672,7 @@ mod tests {
             image_digest: [0xbb; 32],
             manifest_hash: [0xcc; 32],
             stdout,
+            output: None,
         };
         let layout = |exit_code: [u8; 4], stdout: &[&[u8]]| {
             let mut expected = b"assay/result/v2".to_vec();
@@ -688,6 +696,15 @@ mod tests {
             with(-1, StdoutResult::LongerThanLimit(hash)).to_bytes(),
             layout([0xff; 4], &[&[2], &hash])
         );
+        let with_output = ResultDocument {
+            output: Some([0xee; 32]),
+            ..with(0, StdoutResult::NotCaptured)
+        };
+        let mut expected = layout([0; 4], &[&[0]]);
+        expected.pop();
+        expected.push(1);
+        expected.extend([0xee; 32]);
+        assert_eq!(with_output.to_bytes(), expected);
     }
 
     #[test]
@@ -698,6 +715,7 @@ mod tests {
             manifest_hash: [0xcc; 32],
             // BLAKE3 of nothing, as everybody computes it.
             stdout: StdoutResult::Whole(*blake3::hash(b"").as_bytes()),
+            output: None,
         };
         let bytes = document.to_bytes();
         let hex = |bytes: &[u8]| -> alloc::string::String {

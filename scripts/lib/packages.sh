@@ -87,7 +87,7 @@ ensure_podman() {
     fi
 }
 
-# ensure_engine_packages: an engine, a registry and the one program of the small image.
+# ensure_engine_packages: an engine, a registry, the program of the small image, and those that make jobs' disks.
 ensure_engine_packages() {
     local -a missing=()
     registry_binary >/dev/null || missing+=(docker-registry)
@@ -96,6 +96,9 @@ ensure_engine_packages() {
     { have nft || [[ -x /usr/sbin/nft ]]; } || missing+=(nftables)
     { have ip || [[ -x /usr/sbin/ip ]]; } || missing+=(iproute2)
     { have iptables || [[ -x /usr/sbin/iptables ]]; } || missing+=(iptables)
+    # The jobs' disks.
+    PATH="$PATH:/usr/sbin:/sbin" have mkfs.ext4 || missing+=(e2fsprogs)
+    have mount || missing+=(mount)
     if ((${#missing[@]})); then
         install_debian_packages --no-install-recommends "${missing[@]}"
     fi

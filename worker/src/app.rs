@@ -27,15 +27,17 @@ use crate::{
     delivery::Delivery,
     devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
+    image_cache::ImageCache,
+    jobs::JobOutputs,
     keys::Keys,
     launch::Launcher,
-    lease::{JobNetworkParts, JobNetworks, Leases},
+    lease::{JobNetworkParts, JobNetworks, Leases, Storage},
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
     sealing_store::SealingError,
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
-    surroundings::{find_devices, look_for_evidence, open_ledger},
+    surroundings::{find_devices, look_for_evidence, open_ledger, set_up_disks},
     tasks::{PartError, PartRunner},
 };
 use machine::{MachineParts, MachineSession, SessionEnd};
@@ -126,6 +128,7 @@ struct App {
     launcher: Launcher,
     /// True if folders in memory can be made, without which the worker runs no sealed jobs.
     runs_sealed: bool,
+    images: ImageCache,
     metrics: Metrics,
     status: StatusBoard,
     runner: PartRunner,
@@ -137,8 +140,14 @@ struct App {
 }
 
 /// Runs the worker until a signal stops it, or until an error that connecting again does not resolve.
-pub async fn run(config: Config) -> Result<(), AppError> {
+pub async fn run(mut config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
+    let storage = set_up_disks(&mut config).await?;
+    let images = ImageCache::open(
+        &config.assay.state_dir,
+        state.disk().clone(),
+        config.assay.storage.image_cache_bytes(),
+    );
     let (survey, store) = look_for_evidence(&config).await?;
     let keys = Keys::load_or_create(&config.assay, &store, &state.known_worker_keys())?;
     let metrics = Metrics::new()?;
@@ -167,7 +176,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             store: state.jobs().clone(),
             metrics: metrics.clone(),
             delivery: delivery.clone(),
-            streams: job_streams(&state, &status, &engine, &keys),
+            streams: job_streams(&state, &status, &engine, &keys, storage.clone()),
             proxy: PortProxy::new(networks.clone()),
             runner: runner.clone(),
         },
@@ -186,7 +195,8 @@ pub async fn run(config: Config) -> Result<(), AppError> {
             (*engine).clone(),
             HostPaths::of_linux().cdi,
         ))
-        .with_networks(networks.clone());
+        .with_networks(networks.clone())
+        .with_storage(storage);
     let keep_networks = {
         let runner = runner.clone();
         let keep = move || {
@@ -210,6 +220,7 @@ pub async fn run(config: Config) -> Result<(), AppError> {
         delivery,
         launcher,
         runs_sealed,
+        images,
         metrics,
         status,
         runner,
@@ -236,6 +247,7 @@ fn job_streams(
     status: &StatusBoard,
     engine: &Arc<DockerEngine>,
     keys: &Keys,
+    storage: Storage,
 ) -> Arc<JobStreams> {
     let mut workers = state.known_worker_keys();
     workers.push(hex::encode(keys.worker_account().0));
@@ -244,7 +256,7 @@ fn job_streams(
         state.jobs().clone(),
         status.clone(),
         shells,
-        (),
+        JobOutputs::new(storage, state.jobs().clone()),
         StreamLimits::default(),
     ))
 }

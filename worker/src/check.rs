@@ -25,7 +25,10 @@ use crate::{
     files::Disk,
     keys::Keys,
     launch::Launcher,
-    lease::{JobNetworkParts, JobNetworks, LeaseError},
+    lease::{
+        JobNetworkParts, JobNetworks, LeaseError,
+        disk::{DiskSettings, Disks},
+    },
     registration::{self, LOW_WORKER_BALANCE, WORKER_ENDOWMENT},
     sealing_store::{Custody, SealingStore},
     state::{self, NotedMachine},
@@ -52,6 +55,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     findings.extend(check_engine(config).await);
     findings.push(check_job_networks(config).await);
     findings.extend(check_gpus(config).await);
+    findings.extend(check_disks(config).await);
     findings.extend(check_provers(config).await);
     findings.extend(check_api(config).await);
     let (store, evidence) = check_evidence(config).await;
@@ -189,6 +193,37 @@ fn gpu_findings(survey: GpuSurvey) -> Vec<Finding> {
         .chain(notes.into_iter().map(tell(Finding::Note)))
         .chain(bad.into_iter().map(tell(Finding::Bad)))
         .collect()
+}
+
+/// Checks that jobs can get disks with the offered room.
+async fn check_disks(config: &Config) -> Vec<Finding> {
+    let (settings, slots) = (DiskSettings::of(config), config.slots());
+    let looked = tokio::task::spawn_blocking(move || {
+        let disks = Disks::open(settings?)?;
+        let lacking_mib = disks.lacking_mib(slots).map_err(|error| error.to_string())?;
+        Ok::<_, String>((disks, lacking_mib))
+    });
+    let (disks, lacking_mib) = match looked.await.map_err(|error| error.to_string()) {
+        Ok(Ok(found)) => found,
+        Ok(Err(reason)) | Err(reason) => {
+            return vec![Finding::Note(format!(
+                "disks: {reason}; a worker without disks offers 0 GiB"
+            ))];
+        }
+    };
+    let mut findings = vec![Finding::Good(format!(
+        "disks: {} in {}",
+        disks.method(),
+        disks.folder().display()
+    ))];
+    if lacking_mib > 0 {
+        findings.push(Finding::Bad(format!(
+            "disks: {} has {lacking_mib} MiB less than `shared_resources.storage_gb` promises; promise no more than \
+             there is",
+            disks.folder().display()
+        )));
+    }
+    findings
 }
 
 async fn check_provers(config: &Config) -> Vec<Finding> {

@@ -13,6 +13,7 @@
 //! | [`devices`] | the host's GPUs, and the ledger of who has them |
 //! | [`launch`] | starts sealed jobs without their secrets on a disk |
 //! | [`lease`] | devices, disk, network and ports of a job |
+//! | [`image_cache`] | images that are kept after their jobs |
 //! | [`logs`] | the output of jobs, bounded on disk and readable while it is written |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
@@ -45,6 +46,7 @@ pub mod delivery;
 pub mod devices;
 pub mod engine;
 pub mod files;
+pub mod image_cache;
 pub mod jobs;
 pub mod keys;
 pub mod launch;

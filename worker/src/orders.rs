@@ -22,7 +22,7 @@ use crate::{
     chain::{CallSubmitter, ConnectedChain, JobReader, WorkerCall, bounded},
     engine::ContainerEngine,
     jobs::{JobStore, START_MARGIN_MS},
-    preflight::{Preflight, PreflightError},
+    preflight::{Preflight, PreflightError, Purpose},
     profit,
 };
 
@@ -197,7 +197,7 @@ impl<B: OrderBook, E: ContainerEngine> OrderTaker<B, E> {
             let within_ms = DEFAULT_START_WINDOW_MS.saturating_sub(START_MARGIN_MS);
             let looked = self
                 .preflight
-                .check(&*self.engine, &manifest.image, Some(within_ms))
+                .check(&*self.engine, &manifest.image, Some(within_ms), Purpose::Order)
                 .await;
             Ok(match looked {
                 Ok(()) => None,

@@ -1,4 +1,4 @@
-//! Survey of the host at the start: devices that answer challenges, and sources of evidence.
+//! Survey of the host at the start: devices that answer challenges, sources of evidence, and disks of jobs.
 
 use std::io;
 
@@ -7,6 +7,10 @@ use crate::{
     challenge::devices::Devices,
     config::Config,
     devices::{Device, DeviceLedger, Machine},
+    lease::{
+        Storage,
+        disk::{DiskSettings, Disks},
+    },
     sealing_store::SealingStore,
     state::StateFolder,
 };
@@ -79,4 +83,24 @@ pub(crate) async fn open_ledger(config: &Config, state: &StateFolder) -> io::Res
     tokio::task::spawn_blocking(move || DeviceLedger::open(&folder, disk, machine))
         .await
         .map_err(io::Error::other)
+}
+
+/// Sets the jobs' disks up. A host that can hold none to a limit offers 0 GiB from then on.
+pub(crate) async fn set_up_disks(config: &mut Config) -> io::Result<Storage> {
+    let settings = DiskSettings::of(config);
+    let opened = tokio::task::spawn_blocking(move || Disks::open(settings?)).await;
+    match opened.map_err(io::Error::other)? {
+        Ok(disks) => {
+            tracing::info!(
+                method = %disks.method(), folder = %disks.folder().display(), offered_gib = config.resources.disk_gib,
+                "jobs get disks"
+            );
+            Ok(Storage::Disks(disks))
+        }
+        Err(reason) => {
+            tracing::warn!(reason, "jobs get no disks, and the machine offers 0 GiB");
+            config.resources.disk_gib = 0;
+            Ok(Storage::None(reason))
+        }
+    }
 }

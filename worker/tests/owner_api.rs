@@ -53,6 +53,7 @@ fn keep_result(store: &JobStore) -> ResultDocument {
         image_digest: [1; 32],
         manifest_hash: [2; 32],
         stdout: capture.finish(),
+        output: None,
     };
     assert_eq!(result.stdout, StdoutResult::Whole(blake3::hash(b"out\n").into()));
     store

@@ -97,7 +97,8 @@ impl MachineSession {
         let preflight = Preflight::new(
             app.config.assay.allow_private_registries,
             app.config.network.max_download_mbps,
-        );
+        )
+        .with_images(app.images.clone());
         let head = chain.head().await?;
         let (epochs, new_epochs) = watch::channel(head.clock.epoch);
         let (blocks, new_blocks) = watch::channel(head.best_block);

@@ -92,6 +92,8 @@ pub(super) struct Assay {
     pub(super) provider_key_uri: Option<Text>,
     pub(super) worker_key_file: Option<Text>,
     pub(super) sealing_key_file: Option<Text>,
+    pub(super) disk_dir: Option<Text>,
+    pub(super) image_cache_gb: Option<Text>,
     pub(super) limits: Option<Limits>,
     pub(super) attestation: Option<Attestation>,
     pub(super) owner_port: Option<Text>,

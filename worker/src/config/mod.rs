@@ -9,6 +9,7 @@ mod network;
 pub(crate) mod owner;
 mod reader;
 mod resolve;
+mod storage;
 
 use std::{
     fmt,
@@ -25,6 +26,7 @@ use crate::{
 pub use error::{ConfigError, Problem};
 pub use network::JobNetworkSettings;
 pub use owner::{CertificateFiles, OwnerLimits, OwnerSettings};
+pub use storage::StorageSettings;
 
 /// The only version of the format that this worker reads.
 pub const FORMAT_VERSION: &str = "3.2";
@@ -164,6 +166,8 @@ pub struct AssaySettings {
     /// `sealing_key_file`: the machine's X25519 key, created if missing. Default: `sealing.key` in
     /// `state_dir`.
     pub sealing_key_file: PathBuf,
+    /// `disk_dir` and `image_cache_gb`: the jobs' disks and the kept images.
+    pub storage: StorageSettings,
     /// `limits`: bounds of one slot's container. Optional, its keys have defaults.
     pub limits: Limits,
     /// `attestation`: sources of certificates and collateral. Optional, its keys have defaults.

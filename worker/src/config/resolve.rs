@@ -19,6 +19,7 @@ use super::{
     file::{self, ConfigFile, Text},
     owner,
     reader::{Reader, parse_microdegrees},
+    storage,
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
 
@@ -270,6 +271,7 @@ fn assay(
         sealing_key_file: path(section.sealing_key_file.as_ref())
             .unwrap_or_else(|| state_dir.join("sealing.key")),
         run_dir: path(section.run_dir.as_ref()),
+        storage: storage::resolve(reader, section, folder, &state_dir),
         state_dir,
         limits: section
             .limits

@@ -124,6 +124,10 @@ fn defaults_are_what_is_documented() {
         provider_key: None,
         worker_key_file: "/etc/assay/assay-worker-state/worker.key".into(),
         sealing_key_file: "/etc/assay/assay-worker-state/sealing.key".into(),
+        storage: StorageSettings {
+            disk_dir: "/etc/assay/assay-worker-state/disks".into(),
+            image_cache_gib: None,
+        },
         limits: Limits {
             minimum_memory_mib: 64,
             minimum_cpu_millis: 100,
@@ -189,6 +193,8 @@ state_dir: /var/lib/assay
 run_dir: run
 provider_key_uri: //Bob
 worker_key_file: hot.key
+disk_dir: /mnt/disks
+image_cache_gb: 50
 attestation:
   bring_collateral: false
   intel_url: http://pccs:8081
@@ -209,6 +215,8 @@ limits:
     assert_eq!(settings.run_dir.as_deref(), Some(Path::new("/etc/assay/run")));
     assert_eq!(settings.worker_key_file, Path::new("/etc/assay/hot.key"));
     assert_eq!(settings.sealing_key_file, Path::new("/var/lib/assay/sealing.key"));
+    assert_eq!(settings.storage.disk_dir, Path::new("/mnt/disks"));
+    assert_eq!(settings.storage.image_cache_gib, Some(50));
     let expected = AttestationSettings {
         bring_collateral: false,
         urls: CollateralUrls {

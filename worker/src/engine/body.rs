@@ -7,13 +7,13 @@ use std::{
 
 use assay_client::manifest::{PortProtocol, Profile};
 use bollard::models::{
-    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountTypeEnum,
+    ContainerCreateBody, DeviceMapping, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType,
     PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::{
     ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess, LABEL_DEVICES, LABEL_FINGERPRINT,
-    LABEL_JOB, LABEL_MACHINE, LABEL_SLOTS, LABEL_WORKER,
+    LABEL_JOB, LABEL_MACHINE, LABEL_SLOTS, LABEL_WORKER, volumes::SCRATCH,
 };
 
 /// Number of bytes in a MiB.
@@ -99,10 +99,12 @@ fn host_config(spec: &ContainerSpec, volumes: &[String]) -> HostConfig {
 /// Returns the writable folders in memory, which the memory limit bounds.
 fn scratch(spec: &ContainerSpec, volumes: &[String]) -> HashMap<String, String> {
     let memory_bytes = i64::from(spec.share.memory_mib) * MIB;
-    let options = format!("rw,nosuid,nodev,size={}", memory_bytes / 2);
+    // Compilers at run time execute what they wrote here; engines forbid that by default.
+    let options = format!("rw,exec,nosuid,nodev,size={}", memory_bytes / 2);
     let is_mounted = |path: &str| spec.mounts.iter().any(|mount| mount.target == path);
-    ["/tmp", "/run", "/var/tmp"]
+    SCRATCH
         .into_iter()
+        // Each declared volume needs a mount of ours: otherwise the engine makes one, which has no limit.
         .chain(volumes.iter().map(String::as_str))
         .filter(|path| !is_mounted(path))
         .map(|path| (path.to_owned(), options.clone()))
@@ -125,7 +127,7 @@ fn mounts(spec: &ContainerSpec) -> Vec<Mount> {
         .map(|mount| Mount {
             target: Some(mount.target.clone()),
             source: Some(mount.source.to_string_lossy().into_owned()),
-            typ: Some(MountTypeEnum::BIND),
+            typ: Some(MountType::BIND),
             read_only: Some(mount.is_read_only),
             ..Mount::default()
         })

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     future::Future,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex as SyncMutex, PoisonError},
     time::Duration,
 };
@@ -15,8 +15,8 @@ use bollard::{
     errors::Error as ApiError,
     models::ImageInspect,
     query_parameters::{
-        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, RemoveContainerOptionsBuilder,
-        StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptions,
+        RemoveContainerOptionsBuilder, RemoveImageOptions, StopContainerOptionsBuilder,
     },
 };
 use futures::TryStreamExt;
@@ -25,10 +25,11 @@ use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
-    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, LABEL_WORKER,
-    RunEnd, RunFact, STOP_GRACE_SECONDS,
+    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, ImageRoot,
+    LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
     run::{Follower, Listed, Run},
+    volumes::declared_volumes,
     wire::{Wire, WireError, filters},
 };
 
@@ -309,6 +310,7 @@ impl ContainerEngine for DockerEngine {
             let room = rustix::fs::statvfs(Path::new(&folder)).ok()?;
             Some(EngineDisk {
                 free_bytes: room.f_bavail.saturating_mul(room.f_frsize),
+                total_bytes: room.f_blocks.saturating_mul(room.f_frsize),
             })
         }))
     }
@@ -363,6 +365,50 @@ impl ContainerEngine for DockerEngine {
         verified_digest(&found, image, digest)
     }
 
+    async fn image_root(&self, image: &str) -> Result<ImageRoot, EngineError> {
+        let found = self
+            .call("look at the image", |docker| async move {
+                docker.inspect_image(image).await
+            })
+            .await?;
+        Ok(ImageRoot {
+            layers: match self.endpoint {
+                EngineEndpoint::Socket(_) => layer_folders(&found),
+                EngineEndpoint::Http(_) => Vec::new(),
+            },
+            volumes: image_volumes(&found)?,
+        })
+    }
+
+    async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        let listed = self
+            .call("list images", |docker| async move {
+                docker.list_images(None::<ListImagesOptions>).await
+            })
+            .await?;
+        Ok(listed
+            .into_iter()
+            .map(|image| StoredImage {
+                references: image.repo_digests,
+                bytes: u64::try_from(image.size).unwrap_or(0),
+            })
+            .filter(|image| !image.references.is_empty())
+            .collect())
+    }
+
+    async fn remove_image(&self, image: &str) -> Result<bool, EngineError> {
+        self.call(&format!("remove {image}"), |docker| async move {
+            match docker.remove_image(image, None::<RemoveImageOptions>, None).await {
+                Ok(_) => Ok(true),
+                // A container needs it, running or not.
+                Err(ApiError::DockerResponseServerError { status_code: 409, .. }) => Ok(false),
+                Err(error) if is_not_found(&error) => Ok(true),
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         let name = spec.identity.name();
         let image = self
@@ -370,7 +416,7 @@ impl ContainerEngine for DockerEngine {
                 docker.inspect_image(&spec.image).await
             })
             .await?;
-        let volumes = image.config.and_then(|config| config.volumes).unwrap_or_default();
+        let volumes = image_volumes(&image)?;
         let mut body = create_body(spec, &volumes);
         let cdi_at_podman = match &spec.devices {
             DeviceAccess::Cdi(names) => {
@@ -495,4 +541,29 @@ fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result
             recorded.join(", ")
         ),
     })
+}
+
+/// Returns the volumes that an image declares.
+fn image_volumes(image: &ImageInspect) -> Result<Vec<String>, EngineError> {
+    let declared = image.config.as_ref().and_then(|config| config.volumes.as_deref());
+    declared_volumes(declared.unwrap_or_default()).map_err(|reason| EngineError::Refused {
+        action: "create the container".into(),
+        reason,
+    })
+}
+
+/// Returns the folders of an image's layers, the uppermost first; empty if the storage driver is not overlay.
+fn layer_folders(image: &ImageInspect) -> Vec<PathBuf> {
+    let Some(driver) = image.graph_driver.as_ref() else {
+        return Vec::new();
+    };
+    if !matches!(&*driver.name, "overlay" | "overlay2") {
+        return Vec::new();
+    }
+    let folders = |key: &str| driver.data.get(key).map(String::as_str).unwrap_or_default();
+    std::iter::once(folders("UpperDir"))
+        .chain(folders("LowerDir").split(':'))
+        .filter(|folder| folder.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
 }

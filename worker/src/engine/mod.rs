@@ -11,6 +11,7 @@ mod exec;
 mod gpus;
 mod network;
 mod run;
+mod volumes;
 mod wire;
 
 use std::{
@@ -30,6 +31,7 @@ pub use exec::{ExecControl, ExecInput, ExecOutput, ExecSession, ExecSpec, Termin
 pub use gpus::GpuInterface;
 pub use network::{EngineNetwork, NetworkSpec};
 pub use run::{Exit, RunEnd, RunFact};
+pub use volumes::{MAX_VOLUMES, declared_volumes};
 
 use crate::{config::SlotShare, devices::Holding};
 
@@ -221,11 +223,32 @@ pub struct Container {
     pub run: RunFact,
 }
 
+/// Files of an image as the engine keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageRoot {
+    /// Folders of the image's layers on this host, the uppermost first; empty if the engine does not keep
+    /// them as folders, or does not say where.
+    pub layers: Vec<PathBuf>,
+    /// Volumes that the image declares, from [`declared_volumes`].
+    pub volumes: Vec<String>,
+}
+
+/// An image at the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredImage {
+    /// Names of the image by digest: `registry/repository@sha256:<hex>`.
+    pub references: Vec<String>,
+    /// Size of its files, in bytes. Images may share some of them.
+    pub bytes: u64,
+}
+
 /// Free space where the engine keeps images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineDisk {
     /// Free space for images, in bytes.
     pub free_bytes: u64,
+    /// Size of the file system with the images, in bytes.
+    pub total_bytes: u64,
 }
 
 /// Program of an image, as its configuration names it.
@@ -304,6 +327,24 @@ pub trait ContainerEngine: Send + Sync + 'static {
         digest: [u8; 32],
         login: Option<&RegistryLogin>,
     ) -> impl Future<Output = Result<[u8; 32], EngineError>> + Send;
+
+    /// Returns the files of an image that the engine has.
+    fn image_root(&self, image: &str) -> impl Future<Output = Result<ImageRoot, EngineError>> + Send {
+        let _ = image;
+        async { Ok(ImageRoot::default()) }
+    }
+
+    /// Lists the images that have a name by digest.
+    fn images(&self) -> impl Future<Output = Result<Vec<StoredImage>, EngineError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Removes an image under one of its names; returns false if a container needs it. Succeeds if it is
+    /// gone.
+    fn remove_image(&self, image: &str) -> impl Future<Output = Result<bool, EngineError>> + Send {
+        let _ = image;
+        async { Ok(true) }
+    }
 
     /// Creates a container without starting it, and returns the engine's identifier of it. Returns an
     /// existing container of the same identity as it is.

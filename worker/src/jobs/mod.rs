@@ -7,6 +7,7 @@
 mod decision;
 mod finality;
 mod notes;
+mod output;
 mod result;
 mod sealed;
 mod status;
@@ -38,6 +39,7 @@ pub use decision::{
 use finality::{FinalView, SentCall};
 pub(crate) use notes::JOB_FILES;
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
+pub use output::JobOutputs;
 pub use result::{RESULT_VERSION, ResultFile, StdoutFile, hash_of_file};
 pub use status::JobStatus;
 pub use steps::StepError;
@@ -567,12 +569,14 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 });
             }
         }
-        for LeaseKey { job, fingerprint } in self.executor.leases.holders() {
-            let has_container = containers.iter().any(|container| container.job == job);
-            if !has_container && !open.contains(&(job, fingerprint.clone())) {
+        for lease in self.executor.leases.held() {
+            let has_container = containers
+                .iter()
+                .any(|container| (container.job, &container.fingerprint) == (lease.job, &lease.fingerprint));
+            if !has_container && !open.contains(&(lease.job, lease.fingerprint.clone())) {
                 leftovers.insert(Leftover {
-                    job,
-                    fingerprint,
+                    job: lease.job,
+                    fingerprint: lease.fingerprint,
                     container: None,
                 });
             }
@@ -586,7 +590,15 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
                 .or_insert(view.head.best_block);
             let may_come_back =
                 view.finalized_block < since || self.final_view.is_open(leftover.job, &leftover.fingerprint);
-            if may_come_back || self.busy.contains_key(&leftover.job) {
+            let pause = self
+                .retries
+                .get(&leftover.job)
+                .and_then(|retry| retry.pause_until);
+            // Another attempt at giving back a lease whose container is gone.
+            let is_paused = !self.open_notes.contains_key(&leftover.job)
+                && leftover.container.is_none()
+                && pause.is_some_and(|until| until > Instant::now());
+            if may_come_back || is_paused || self.busy.contains_key(&leftover.job) {
                 continue;
             }
             self.busy.insert(leftover.job, CancellationToken::new());

@@ -61,6 +61,9 @@ pub struct JobNotes {
     /// True if the manifest leaves standard output out of the result.
     #[serde(default)]
     pub stdout_is_left_out: bool,
+    /// Folder whose content is part of the result, relative to the job's disk.
+    #[serde(default)]
+    pub output: Option<String>,
     /// True while a lost container is being replaced: until the new one is started.
     #[serde(default)]
     pub replacing: bool,

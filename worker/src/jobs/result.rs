@@ -19,6 +19,9 @@ pub struct ResultFile {
     pub manifest_hash: String,
     /// Standard output; `null` where the manifest leaves it out.
     pub stdout: Option<StdoutFile>,
+    /// Root hash of the output folder, hexadecimal; left out where the manifest names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
     /// [`RESULT_VERSION`].
     pub version: u32,
 }
@@ -50,6 +53,7 @@ impl From<&ResultDocument> for ResultFile {
                 StdoutResult::Whole(hash) => stdout(hash, false),
                 StdoutResult::LongerThanLimit(hash) => stdout(hash, true),
             },
+            output: document.output.map(hex::encode),
             version: RESULT_VERSION,
         }
     }
@@ -72,6 +76,10 @@ impl ResultFile {
             image_digest: hash(self.image_digest.strip_prefix("sha256:")?)?,
             manifest_hash: hash(&self.manifest_hash)?,
             stdout,
+            output: match &self.output {
+                None => None,
+                Some(root) => Some(hash(root)?),
+            },
         })
     }
 }
@@ -90,16 +98,17 @@ mod tests {
 
     #[test]
     fn file_shows_the_whole_document() {
-        for stdout in [
-            StdoutResult::NotCaptured,
-            StdoutResult::Whole([0xcd; 32]),
-            StdoutResult::LongerThanLimit([0xcd; 32]),
+        for (stdout, output) in [
+            (StdoutResult::NotCaptured, Some([0x12; 32])),
+            (StdoutResult::Whole([0xcd; 32]), None),
+            (StdoutResult::LongerThanLimit([0xcd; 32]), None),
         ] {
             let document = ResultDocument {
                 exit_code: 3,
                 image_digest: [0xab; 32],
                 manifest_hash: [0xef; 32],
                 stdout,
+                output,
             };
             let bytes = serde_json::to_vec(&ResultFile::from(&document)).unwrap();
             let file: ResultFile = serde_json::from_slice(&bytes).unwrap();
@@ -115,6 +124,7 @@ mod tests {
             image_digest: [0xab; 32],
             manifest_hash: [0xef; 32],
             stdout: StdoutResult::Whole([0xcd; 32]),
+            output: None,
         };
         let expected = format!(
             r#"{{"exit_code":0,"image_digest":"sha256:{}","manifest_hash":"{}","stdout":{{"blake3":"{}","is_longer":false}},"version":2}}"#,
@@ -124,6 +134,18 @@ mod tests {
         );
         assert_eq!(
             serde_json::to_string(&ResultFile::from(&document)).unwrap(),
+            expected
+        );
+        let with_output = ResultDocument {
+            output: Some([0x12; 32]),
+            ..document
+        };
+        let expected = expected.replace(
+            r#","version":2"#,
+            &format!(r#","output":"{}","version":2"#, "12".repeat(32)),
+        );
+        assert_eq!(
+            serde_json::to_string(&ResultFile::from(&with_output)).unwrap(),
             expected
         );
     }

@@ -16,7 +16,6 @@ use crate::{
     delivery::DeliveryError,
     engine::{ContainerEngine, ContainerSpec},
     launch::LaunchError,
-    lease::LeaseRequest,
 };
 
 /// A job's manifest, by its origin.
@@ -123,15 +122,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             .engine
             .image_process(&manifest.image.pull_reference())
             .await?;
-        let lease = self
-            .leases
-            .take(&LeaseRequest {
-                key: key.clone(),
-                slots: on.job.slots,
-                share: self.share_of(on.job.slots),
-                manifest: &manifest,
-            })
-            .await?;
+        let lease = self.take_lease(on, &manifest).await?;
         self.launcher
             .write(&key, &manifest, &process, &lease.environment)?;
         Ok(())

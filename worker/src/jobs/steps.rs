@@ -19,6 +19,7 @@ use sp_crypto_hashing::blake2_256;
 use super::{
     decision::{AbandonCause, Decision, LossCause},
     notes::{JobNotes, JobStore},
+    output,
     result::ResultFile,
     sealed::JobSettings,
 };
@@ -28,8 +29,8 @@ use crate::{
     delivery::Delivery,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
     launch::Launcher,
-    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases, PortStatus},
-    preflight::{Preflight, PreflightError},
+    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases, PortStatus, relative_output},
+    preflight::{Preflight, PreflightError, Purpose},
     profit,
 };
 
@@ -195,7 +196,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             Decision::ReplaceContainer(cause) => self.replace_container(on, *cause).await,
             Decision::FollowContainer => self.follow_container(on).await,
             Decision::UnpauseContainer => self.unpause_container(on).await,
-            Decision::Collect { exit_code, stdout } => self.collect(on, *exit_code, *stdout),
+            Decision::Collect { exit_code, stdout } => self.collect(on, *exit_code, *stdout).await,
             Decision::RemoveContainer => self.remove_container(on).await,
             Decision::ReportStart => self.send(WorkerCall::Start { job }).await,
             Decision::SubmitResult(result_hash) => {
@@ -284,12 +285,18 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         self.take_lease(on, &manifest).await.map(drop)
     }
 
-    async fn take_lease(&self, on: &StepContext, manifest: &JobManifest) -> Result<Lease, StepError> {
+    pub(super) async fn take_lease(
+        &self,
+        on: &StepContext,
+        manifest: &JobManifest,
+    ) -> Result<Lease, StepError> {
+        let image = self.engine.image_root(&manifest.image.pull_reference()).await?;
         let request = LeaseRequest {
             key: self.lease_key(on.id, &on.notes.fingerprint),
             slots: on.job.slots,
             share: self.share_of(on.job.slots),
             manifest,
+            image: &image,
         };
         Ok(self.leases.take(&request).await?)
     }
@@ -306,13 +313,20 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             }
             self.preflight
                 .with_login(manifest.registry.as_ref())
-                .check(&*self.engine, &manifest.image, Some(start_within_ms))
+                .check(
+                    &*self.engine,
+                    &manifest.image,
+                    Some(start_within_ms),
+                    Purpose::Pull,
+                )
                 .await?;
         }
         let image = manifest.image.pull_reference();
-        let verified = self
-            .engine
-            .pull(&image, ordered, manifest.registry.as_ref())
+        // Held until the container is there: an image that is about to be used is not removed.
+        let (_pin, verified) = self
+            .preflight
+            .images()
+            .pull(&*self.engine, &image, ordered, manifest.registry.as_ref())
             .await?;
         if verified != ordered {
             return refused(format!("the engine has another image under {image}"));
@@ -321,6 +335,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let notes = JobNotes {
             stdout_is_left_out: !manifest.capture_stdout,
             interactive: manifest.profile == Profile::Interactive,
+            output: relative_output(&manifest),
             made_up: false,
             consumer: Some(on.job.consumer.clone()),
             delegates: manifest.delegates.clone(),
@@ -329,6 +344,11 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         };
         self.store.write_notes(on.id, &notes)?;
         let share = self.share_of(on.job.slots);
+        let key = self.lease_key(on.id, &on.notes.fingerprint);
+        if matches!(on.job.kind, JobKind::Task { .. }) {
+            // A task runs from the beginning: what an earlier run left would be part of the result.
+            self.leases.wipe_disk(&key).await?;
+        }
         let lease = self.take_lease(on, &manifest).await?;
         if !lease.ports.is_empty() {
             let ports = lease.ports.clone();
@@ -488,12 +508,21 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         self.prepare(&on).await
     }
 
-    fn collect(&self, on: &StepContext, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+    async fn collect(&self, on: &StepContext, exit_code: i32, stdout: StdoutResult) -> Result<(), StepError> {
+        let output = match &on.notes.output {
+            None => None,
+            Some(output) => {
+                let key = self.lease_key(on.id, &on.notes.fingerprint);
+                let disk = self.leases.work_folder(&key).await?;
+                Some(output::root_hash(disk, output.clone()).await?)
+            }
+        };
         let document = ResultDocument {
             exit_code,
             image_digest: on.job.image_digest,
             manifest_hash: on.job.manifest.hash().0,
             stdout,
+            output,
         };
         let file = serde_json::to_vec(&ResultFile::from(&document)).map_err(io::Error::other)?;
         self.store.write_result(on.id, &file)?;

@@ -12,6 +12,7 @@ mod real_engine;
 mod runs;
 mod sealed;
 mod sealed_engine;
+mod storage;
 
 use std::sync::Mutex;
 
@@ -669,6 +670,7 @@ async fn task_runs_from_order_to_payment() {
         image_digest: IMAGE_DIGEST,
         manifest_hash: ManifestRef::of(manifest("ab").as_bytes()).hash.0,
         stdout: done(),
+        output: None,
     };
     let file = world.store().result_document(7).unwrap().unwrap();
     assert_eq!(hash_of_file(&file), Some(result.hash()));

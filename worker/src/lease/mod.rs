@@ -9,17 +9,21 @@
 //!
 //! Taking and releasing are idempotent: the supervisor repeats a step that was interrupted anywhere.
 
+pub mod disk;
 mod network;
+pub mod profile;
+mod storage;
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, path::PathBuf};
 
-use assay_client::manifest::{JobManifest, NetworkAccess, Profile};
+use assay_client::manifest::{JobManifest, NetworkAccess};
 use serde::{Deserialize, Serialize};
+pub use storage::{Storage, relative_output};
 
 use crate::{
     config::SlotShare,
     devices::{Holding, JobDevices},
-    engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, PublishedPort},
+    engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, ImageRoot, PublishedPort},
 };
 
 use network::NetworkLease;
@@ -55,6 +59,8 @@ pub struct LeaseRequest<'a> {
     pub share: SlotShare,
     /// The job's manifest.
     pub manifest: &'a JobManifest,
+    /// The image's files at the engine.
+    pub image: &'a ImageRoot,
 }
 
 /// Resources of the host for one job's container.
@@ -99,6 +105,7 @@ pub enum LeaseError {
 pub struct Leases {
     devices: JobDevices,
     networks: Option<JobNetworks>,
+    storage: Storage,
 }
 
 impl Leases {
@@ -112,6 +119,18 @@ impl Leases {
     pub fn with_networks(mut self, networks: JobNetworks) -> Self {
         self.networks = Some(networks);
         self
+    }
+
+    /// Adds folders to the leases.
+    #[must_use]
+    pub fn with_storage(mut self, storage: Storage) -> Self {
+        self.storage = storage;
+        self
+    }
+
+    /// Returns the source of the folders.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     /// Returns the jobs' networks, if there are any.
@@ -163,14 +182,16 @@ impl Leases {
         }
         let devices = self.devices.take(&request.key, request.slots).await?;
         let NetworkLease { network, ports } = self.take_network(request).await?;
+        let mounts = self.storage.take(request).await?;
         Ok(Lease {
             devices: devices.access,
             holding: devices.holding,
             environment: devices.environment,
-            mounts: Vec::new(),
-            writable_root: manifest.writable_root || manifest.profile == Profile::Interactive,
+            mounts,
+            // What is writable of the root lies on the job's disk, and is among the mounts.
+            writable_root: false,
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
-            capabilities: Vec::new(),
+            capabilities: profile::capabilities(manifest.profile),
             network,
             ports,
         })
@@ -179,14 +200,28 @@ impl Leases {
     /// Takes back the lease of a job that is gone, if it has one.
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
         self.devices.release(key).await?;
-        match &self.networks {
-            Some(networks) => networks.release(key).await,
-            None => Ok(()),
+        if let Some(networks) = &self.networks {
+            networks.release(key).await?;
         }
+        self.storage.release(key).await
     }
 
-    /// Returns the jobs that have a lease.
-    pub fn holders(&self) -> Vec<LeaseKey> {
-        self.devices.holders()
+    /// Empties a job's disk before its container is replaced by another one.
+    pub async fn wipe_disk(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        self.storage.release(key).await
+    }
+
+    /// Returns the path on the host of a job's own folder, which its container has at `work_dir`.
+    pub async fn work_folder(&self, key: &LeaseKey) -> Result<PathBuf, LeaseError> {
+        self.storage.work_folder(key).await
+    }
+
+    /// Returns the leases that hold something on this host, whether or not their jobs are known.
+    pub fn held(&self) -> BTreeSet<LeaseKey> {
+        self.devices
+            .holders()
+            .into_iter()
+            .chain(self.storage.keys())
+            .collect()
     }
 }

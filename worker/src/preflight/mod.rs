@@ -15,6 +15,7 @@ use registry::{Platform, Registry};
 use crate::{
     attestation::AddressPolicy,
     engine::{ContainerEngine, EngineError},
+    image_cache::ImageCache,
 };
 
 /// Bytes on disk for each downloaded byte: the compressed layer, and about twice its size when unpacked.
@@ -37,11 +38,21 @@ pub enum PreflightError {
     Engine(#[from] EngineError),
 }
 
+/// Reason for which an image is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A decision on an order: nothing changes.
+    Order,
+    /// A pull that follows.
+    Pull,
+}
+
 /// Checks images. Clones share the connection settings.
 #[derive(Clone)]
 pub struct Preflight {
     registry: Registry,
     download_mbps: u32,
+    images: ImageCache,
 }
 
 impl Preflight {
@@ -56,6 +67,7 @@ impl Preflight {
         Self {
             registry: Registry::new(policy, Platform::of_this_machine()),
             download_mbps,
+            images: ImageCache::default(),
         }
     }
 
@@ -68,13 +80,25 @@ impl Preflight {
         }
     }
 
+    /// Returns a checker that makes room by removing images of this cache.
+    #[must_use]
+    pub fn with_images(self, images: ImageCache) -> Self {
+        Self { images, ..self }
+    }
+
+    /// Returns the images that the worker pulled.
+    pub fn images(&self) -> &ImageCache {
+        &self.images
+    }
+
     /// Checks an image, unless the engine already has it. `within_ms` is the time in which it must arrive, in
-    /// milliseconds; `None` if there is no limit.
+    /// milliseconds; `None` if there is no limit. Before a pull, removes cached images if the room is needed.
     pub async fn check<E: ContainerEngine>(
         &self,
         engine: &E,
         image: &ImageReference,
         within_ms: Option<u64>,
+        purpose: Purpose,
     ) -> Result<(), PreflightError> {
         if engine.has_image(&image.pull_reference(), image.digest()).await? {
             return Ok(());
@@ -100,14 +124,20 @@ impl Preflight {
             .download_bytes
             .saturating_mul(DISK_PER_DOWNLOAD)
             .saturating_add(DISK_RESERVE_BYTES);
-        if let Some(disk) = engine.disk().await?
-            && disk.free_bytes < disk_bytes
-        {
+        let free_bytes = engine.disk().await?.map(|disk| disk.free_bytes);
+        let Some(free_bytes) = free_bytes.filter(|free_bytes| *free_bytes < disk_bytes) else {
+            return Ok(());
+        };
+        let removable = self.images.removable_bytes(engine).await?;
+        if free_bytes.saturating_add(removable) < disk_bytes {
             return Err(PreflightError::Refused(format!(
                 "the image {image} needs about {} MiB on the engine's disk, which has {} MiB left",
                 disk_bytes.div_ceil(1_024 * 1_024),
-                disk.free_bytes / (1_024 * 1_024)
+                free_bytes / (1_024 * 1_024)
             )));
+        }
+        if purpose == Purpose::Pull {
+            self.images.make_room(engine, disk_bytes).await?;
         }
         Ok(())
     }

@@ -32,7 +32,10 @@ impl ContainerEngine for Empty {
     }
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
-        Ok(self.free_bytes.map(|free_bytes| EngineDisk { free_bytes }))
+        Ok(self.free_bytes.map(|free_bytes| EngineDisk {
+            free_bytes,
+            total_bytes: u64::MAX,
+        }))
     }
 
     async fn image_process(&self, _: &str) -> Result<ImageProcess, EngineError> {
@@ -130,7 +133,11 @@ async fn refusal(
     image: &ImageReference,
     within_ms: Option<u64>,
 ) -> String {
-    match preflight.check(engine, image, within_ms).await.unwrap_err() {
+    match preflight
+        .check(engine, image, within_ms, Purpose::Order)
+        .await
+        .unwrap_err()
+    {
         PreflightError::Refused(reason) => reason,
         other => panic!("{other}"),
     }
@@ -162,15 +169,21 @@ async fn image_that_cannot_be_here_in_time_is_refused() {
             "{reason}"
         );
         preflight
-            .check(&EMPTY, &reference, Some(3_201_000))
+            .check(&EMPTY, &reference, Some(3_201_000), Purpose::Order)
             .await
             .unwrap();
-        preflight.check(&EMPTY, &reference, None).await.unwrap();
+        preflight
+            .check(&EMPTY, &reference, None, Purpose::Order)
+            .await
+            .unwrap();
         let present = Empty {
             has_image: true,
             ..EMPTY
         };
-        preflight.check(&present, &reference, Some(0)).await.unwrap();
+        preflight
+            .check(&present, &reference, Some(0), Purpose::Order)
+            .await
+            .unwrap();
     }
 }
 
@@ -188,7 +201,7 @@ async fn image_that_does_not_fit_on_the_disk_is_refused() {
     let reason = refusal(&preflight, &with_room(needed - 1), &reference, None).await;
     assert!(reason.contains("259 MiB"), "{reason}");
     preflight
-        .check(&with_room(needed), &reference, None)
+        .check(&with_room(needed), &reference, None, Purpose::Order)
         .await
         .unwrap();
 }
@@ -246,7 +259,7 @@ async fn registry_that_knows_no_such_image_is_believed_and_one_that_fails_is_ask
     for (code, is_permanent) in [(404, true), (403, true), (429, false), (500, false), (503, false)] {
         let server = Server::start(move |_| Reply::status(code)).await;
         let error = preflight
-            .check(&EMPTY, &reference(&server, &digest("x")), None)
+            .check(&EMPTY, &reference(&server, &digest("x")), None, Purpose::Order)
             .await
             .unwrap_err();
         assert_eq!(
@@ -257,7 +270,10 @@ async fn registry_that_knows_no_such_image_is_believed_and_one_that_fails_is_ask
     }
     // No service listens at this address.
     let nowhere: ImageReference = format!("127.0.0.1:9/x@{}", digest("x")).parse().unwrap();
-    let error = preflight.check(&EMPTY, &nowhere, None).await.unwrap_err();
+    let error = preflight
+        .check(&EMPTY, &nowhere, None, Purpose::Order)
+        .await
+        .unwrap_err();
     assert!(matches!(error, PreflightError::Unknown(_)), "{error}");
 }
 
@@ -280,7 +296,12 @@ async fn redirects_are_followed_so_far_and_no_further() {
     .await;
     let preflight = Preflight::new(true, 100);
     preflight
-        .check(&EMPTY, &reference(&server, &digest(&image.manifest)), None)
+        .check(
+            &EMPTY,
+            &reference(&server, &digest(&image.manifest)),
+            None,
+            Purpose::Order,
+        )
         .await
         .unwrap();
 
@@ -310,7 +331,12 @@ async fn registry_that_wants_a_token_gets_one() {
     })
     .await;
     Preflight::new(true, 100)
-        .check(&EMPTY, &reference(&server, &digest(&image.manifest)), None)
+        .check(
+            &EMPTY,
+            &reference(&server, &digest(&image.manifest)),
+            None,
+            Purpose::Order,
+        )
         .await
         .unwrap();
     assert_eq!(

@@ -195,6 +195,7 @@ async fn task_whose_engine_is_killed_runs_again_and_is_not_reported_as_it_ended(
         image_digest: digest,
         manifest_hash: ManifestRef::of(manifest.as_bytes()).hash.0,
         stdout: StdoutResult::Whole(blake3::hash(b"begun\ndone\n").into()),
+        output: None,
     };
     let WorkerCall::SubmitResult { result_hash, .. } = chain.calls()[1] else {
         unreachable!("it was waited for");

@@ -1,0 +1,200 @@
+//! Folders of a job's container: its disk, a writable root, and the volumes of its image.
+
+use std::path::PathBuf;
+
+use assay_client::manifest::{JobManifest, Profile};
+
+use super::{
+    LeaseError, LeaseKey, LeaseRequest,
+    disk::{Disks, JobDisk, root::WritablePart},
+};
+use crate::engine::BindMount;
+
+/// Source of the folders.
+#[derive(Clone, Debug)]
+pub enum Storage {
+    /// Each job gets a disk.
+    Disks(Disks),
+    /// No job gets one, for this reason.
+    None(String),
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self::None("the worker was set up without disks".to_owned())
+    }
+}
+
+impl Storage {
+    /// Makes the folders of a job as far as they are missing, and returns them as mounts of its container,
+    /// outer folders first.
+    ///
+    /// # Errors
+    /// A refusal if the manifest wants what this machine cannot hold to a limit.
+    pub async fn take(&self, request: &LeaseRequest<'_>) -> Result<Vec<BindMount>, LeaseError> {
+        let LeaseRequest { key, manifest, .. } = request;
+        let disks = match self {
+            Self::Disks(disks) => disks,
+            Self::None(reason) => {
+                return match wish(manifest) {
+                    None => Ok(Vec::new()),
+                    Some(wish) => Err(LeaseError::Refused(format!(
+                        "the manifest wants {wish}, and this machine has no disks: {reason}"
+                    ))),
+                };
+            }
+        };
+        let can_hold_root = JobDisk::can_hold(request.image);
+        if wants_root(manifest) && !can_hold_root {
+            return Err(LeaseError::Refused(
+                "the manifest wants a writable root, and the worker cannot read the image's layers at the engine: the \
+                 root has a limit only with an engine on this host whose storage driver is overlay (Podman) or overlay2 \
+                 (Docker), and a worker that runs as root"
+                    .into(),
+            ));
+        }
+        let disk = disks.take(key, request.slots).await?;
+        let work_dir = manifest.work_dir();
+        let mut mounts = if wants_root(manifest) {
+            disks
+                .mount_root(key, request.image, WritablePart::Everything)
+                .await?
+        } else if can_hold_root && !request.image.volumes.is_empty() {
+            disks
+                .mount_root(key, request.image, WritablePart::Volumes)
+                .await?
+        } else {
+            Vec::new()
+        };
+        mounts.retain(|mount| mount.target != work_dir);
+        mounts.push(BindMount {
+            source: disk.data(),
+            target: work_dir.to_owned(),
+            is_read_only: false,
+        });
+        mounts.sort_by(|one, other| one.target.cmp(&other.target));
+        Ok(mounts)
+    }
+
+    /// Removes a job's folders with their content. Succeeds if it has none.
+    pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        match self {
+            Self::Disks(disks) => disks.release(key).await,
+            Self::None(_) => Ok(()),
+        }
+    }
+
+    /// Returns the leases that have folders.
+    pub fn keys(&self) -> Vec<LeaseKey> {
+        match self {
+            Self::Disks(disks) => disks.keys().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the folder of the jobs' disks cannot be read");
+                Vec::new()
+            }),
+            Self::None(_) => Vec::new(),
+        }
+    }
+
+    /// Returns the path on the host of a job's own folder, if its disk is mounted.
+    pub fn work_folder_now(&self, key: &LeaseKey) -> Option<PathBuf> {
+        match self {
+            Self::Disks(disks) => disks.data_if_mounted(key),
+            Self::None(_) => None,
+        }
+    }
+
+    /// Returns the path on the host of a job's own folder, which is mounted at its `work_dir`.
+    pub async fn work_folder(&self, key: &LeaseKey) -> Result<PathBuf, LeaseError> {
+        match self {
+            Self::Disks(disks) => Ok(disks.mounted(key).await?.data()),
+            Self::None(reason) => Err(LeaseError::Failed(format!("the job has no disk: {reason}"))),
+        }
+    }
+}
+
+/// Returns true if the container may write to its root.
+fn wants_root(manifest: &JobManifest) -> bool {
+    manifest.writable_root || manifest.profile == Profile::Interactive
+}
+
+/// Returns the manifest's wish that only a disk fulfils, if it has one.
+fn wish(manifest: &JobManifest) -> Option<&'static str> {
+    if wants_root(manifest) {
+        Some("a writable root")
+    } else if manifest.output.is_some() {
+        Some("an output folder")
+    } else if manifest.work_dir.is_some() {
+        Some("a disk")
+    } else {
+        None
+    }
+}
+
+/// Returns the output folder of a manifest relative to its `work_dir`: empty if it is the whole disk.
+pub fn relative_output(manifest: &JobManifest) -> Option<String> {
+    let output = manifest.output.as_deref()?;
+    let inner = output.strip_prefix(manifest.work_dir())?;
+    Some(inner.trim_start_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::{config::SlotShare, engine::ImageRoot};
+
+    fn manifest(text: &str) -> JobManifest {
+        let image = format!("a/b@sha256:{}", "ab".repeat(32));
+        let text = format!(r#"{{"image":"{image}"{text}}}"#);
+        JobManifest::from_bytes(text.as_bytes()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn machine_without_disks_refuses_what_needs_one_and_nothing_else() {
+        let storage = Storage::None("no loop devices".into());
+        let image = ImageRoot::default();
+        let take = async |text: &str| {
+            let request = LeaseRequest {
+                key: LeaseKey {
+                    job: 1,
+                    fingerprint: "ab".into(),
+                },
+                slots: 1,
+                share: SlotShare {
+                    memory_mib: 64,
+                    cpu_millis: 100,
+                    processes: 16,
+                },
+                manifest: &manifest(text),
+                image: &image,
+            };
+            storage.take(&request).await
+        };
+        assert_eq!(take("").await.unwrap(), []);
+        for (text, wish) in [
+            (r#","work_dir":"/work""#, "a disk"),
+            (r#","output":"/work/out""#, "an output folder"),
+            (r#","writable_root":true"#, "a writable root"),
+            (r#","profile":"interactive""#, "a writable root"),
+        ] {
+            let error = take(text).await.unwrap_err();
+            assert!(matches!(error, LeaseError::Refused(_)), "{error}");
+            let expected =
+                format!("the manifest wants {wish}, and this machine has no disks: no loop devices");
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn output_is_relative_to_the_disk() {
+        let relative = |text: &str| relative_output(&manifest(text));
+        assert_eq!(relative(""), None);
+        assert_eq!(relative(r#","output":"/work""#), Some(String::new()));
+        assert_eq!(relative(r#","output":"/work/a/b""#), Some("a/b".into()));
+        assert_eq!(
+            relative(r#","work_dir":"/data","output":"/data/out""#),
+            Some("out".into())
+        );
+    }
+}
