@@ -8,7 +8,7 @@
 
 mod machine;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 
 use assay_client::{
     ChainClient, Error as ChainError,

@@ -11,6 +11,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use assay_client::manifest::RegistryLogin;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -276,7 +277,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo, StoredImage};
+    use crate::engine::{
+        CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo, ImageProcess, StoredImage,
+    };
 
     /// An engine with images of 100 bytes on a file system of 1,000.
     #[derive(Default)]
@@ -308,7 +311,16 @@ mod tests {
             }))
         }
 
-        async fn pull(&self, image: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
+        async fn image_process(&self, _: &str) -> Result<ImageProcess, EngineError> {
+            unreachable!("the cache starts nothing")
+        }
+
+        async fn pull(
+            &self,
+            image: &str,
+            digest: [u8; 32],
+            _: Option<&RegistryLogin>,
+        ) -> Result<[u8; 32], EngineError> {
             if !self.has_image(image, digest).await? {
                 self.images.lock().unwrap().push(image.to_owned());
             }
@@ -360,7 +372,7 @@ mod tests {
 
     /// Pulls an image, and makes its use older than all later ones.
     async fn pull(cache: &ImageCache, store: &Store, image: &str) -> ImagePin {
-        let (pin, digest) = cache.pull(store, image, DIGEST).await.unwrap();
+        let (pin, digest) = cache.pull(store, image, DIGEST, None).await.unwrap();
         assert_eq!(digest, DIGEST);
         cache.change_used(|used| {
             for used_s in used.values_mut() {

@@ -22,9 +22,10 @@ use assay_worker::{
     devices::{CDI_GPU_KIND, Holding},
     engine::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess,
-        DockerEngine, EngineEndpoint, Exit, GpuInterface, RunEnd,
+        DockerEngine, EngineEndpoint, Exit, GpuInterface, ImageRoot, RunEnd,
     },
     lease::{LeaseKey, LeaseRequest, Leases},
+    logs::{LiveLogs, beginnings},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -167,7 +168,7 @@ impl Fixture {
 
     async fn pull(&self) {
         self.engine
-            .pull(&self.image.pull_reference(), self.image.digest())
+            .pull(&self.image.pull_reference(), self.image.digest(), None)
             .await
             .unwrap();
     }
@@ -204,10 +205,11 @@ impl Fixture {
         let target = CaptureTarget {
             folder: self.folder.path().join("output"),
             append: false,
+            logs: LiveLogs::default(),
         };
         self.engine.start(&id, target.clone()).await.unwrap();
         let end = self.engine.run_end(&id).await;
-        let stdout = fs::read(target.folder.join("stdout")).unwrap();
+        let (stdout, _) = beginnings(&target.folder).unwrap().unwrap();
         self.engine.remove(&id).await.unwrap();
         assert_eq!(
             end,
@@ -260,6 +262,7 @@ fn device_that_no_specification_names_is_an_error() {
         let target = CaptureTarget {
             folder: fixture.folder.path().join("output"),
             append: false,
+            logs: LiveLogs::default(),
         };
         // Podman resolves the name when it creates the container or when it starts it.
         let outcome = match fixture.engine.create(&spec).await {
@@ -357,6 +360,7 @@ async fn greedy_environment(image: &ImageReference) -> Vec<String> {
                 processes: 32,
             },
             manifest: &manifest,
+            image: &ImageRoot::default(),
         })
         .await
         .unwrap();

@@ -22,10 +22,11 @@ use assay_worker::{
     config::{JobNetworkSettings, SlotShare},
     engine::{
         BindMount, CaptureTarget, ContainerEngine, ContainerIdentity, ContainerSpec, DockerEngine,
-        EngineEndpoint, NetworkSpec,
+        EngineEndpoint, ImageRoot, NetworkSpec,
     },
     files::Disk,
     lease::{JobNetworkParts, JobNetworks, LeaseKey, LeaseRequest, Leases},
+    logs::{LiveLogs, beginnings},
 };
 
 #[path = "support/actor.rs"]
@@ -47,6 +48,12 @@ const SHARE: SlotShare = SlotShare {
 #[ignore = "runs inside of the containers of the other tests"]
 fn actor_in_a_container() {
     actor::act();
+}
+
+/// Returns what a job has written to standard output so far.
+fn kept(job: &Job) -> String {
+    let kept = beginnings(&job.output).unwrap().unwrap_or_default();
+    String::from_utf8_lossy(&kept.0).into_owned()
 }
 
 /// Runs a command to its end; returns its output.
@@ -252,6 +259,7 @@ impl Fixture {
             slots: 1,
             share: SHARE,
             manifest: &manifest,
+            image: &ImageRoot::default(),
         };
         let lease = self.leases.take(&request).await.unwrap();
         let (loader, libraries) = loader();
@@ -291,24 +299,29 @@ impl Fixture {
             network: lease.network,
             ports: lease.ports,
             devices: lease.devices,
+            holding: lease.holding,
             mounts: vec![
                 read_only(libraries, "/libraries"),
                 read_only(std::env::current_exe().unwrap(), "/actor"),
             ],
         };
-        self.engine.pull(&spec.image, self.image.digest()).await.unwrap();
+        self.engine
+            .pull(&spec.image, self.image.digest(), None)
+            .await
+            .unwrap();
         let id = self.engine.create(&spec).await.unwrap();
         assert!(self.leases.ensure(&key).await.unwrap());
         let folder = self.folder.path().join(format!("output-{job}-{id}"));
         let target = CaptureTarget {
             folder: folder.clone(),
             append: false,
+            logs: LiveLogs::default(),
         };
         self.engine.start(&id, target).await.unwrap();
         Job {
             key,
             id,
-            output: folder.join("stdout"),
+            output: folder,
         }
     }
 
@@ -330,10 +343,7 @@ impl Fixture {
     /// Waits until the container serves.
     async fn serving(&self, job: &Job) {
         let begun = Instant::now();
-        while !std::fs::read_to_string(&job.output)
-            .unwrap_or_default()
-            .contains("ACTOR serving")
-        {
+        while !kept(job).contains("ACTOR serving") {
             assert!(
                 begun.elapsed() < Duration::from_secs(20),
                 "the container does not serve"
@@ -371,7 +381,7 @@ fn loader() -> (String, PathBuf) {
 }
 
 fn outcomes(job: &Job) -> Vec<Result<String, String>> {
-    let text = std::fs::read_to_string(&job.output).unwrap();
+    let text = kept(job);
     text.lines()
         .filter_map(|line| {
             let (_, outcome) = line.strip_prefix("ACTOR ")?.split_once(' ')?;
@@ -715,6 +725,7 @@ fn published_ports_are_reached_and_nothing_behind_them() {
             slots: 1,
             share: SHARE,
             manifest: &manifest,
+            image: &ImageRoot::default(),
         };
         leases.take(&request).await.unwrap();
         assert!(leases.ensure(&job.key).await.unwrap());

@@ -254,12 +254,10 @@ impl Api {
         let tls = TlsKeeper::open(source, store.disk().clone())?;
         // Faults of TLS show before anything is served.
         tls.acceptor()?;
-        let owner = Arc::new(OwnerContext::new(
-            status.clone(),
-            worker.clone(),
-            store,
-            delivery,
-        )?);
+        let owner = OwnerContext::new(status.clone(), worker.clone(), store, delivery)?
+            .with_streams(streams)
+            .with_proxy(proxy);
+        let owner = Arc::new(owner);
         let public = Arc::new(PublicContext {
             status: status.clone(),
             worker_hex: hex::encode(worker.public_key().0),

@@ -39,6 +39,7 @@ use crate::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, DockerEngine,
         EngineEndpoint, Exit,
     },
+    logs::{LiveLogs, beginnings},
     state::{StateError, StateFolder},
 };
 
@@ -298,7 +299,7 @@ impl SlotTest {
         let text = |error: crate::engine::EngineError| error.to_string();
         let reference = self.image.pull_reference();
         self.engine
-            .pull(&reference, self.image.digest())
+            .pull(&reference, self.image.digest(), None)
             .await
             .map_err(text)?;
         let (access, guard) = access_to(device, &self.engine, &self.cdi).await?;
@@ -335,12 +336,15 @@ impl SlotTest {
         let target = CaptureTarget {
             folder: self.folder.join(slot.to_string()),
             append: false,
+            logs: LiveLogs::default(),
         };
         let outcome = async {
             self.engine.start(&id, target.clone()).await.map_err(text)?;
             let end = self.engine.run_end(&id).await;
-            let read = |name: &str| {
-                let mut bytes = std::fs::read(target.folder.join(name)).unwrap_or_default();
+            let (stdout, stderr) = beginnings(&target.folder)
+                .map_err(|error| error.to_string())?
+                .unwrap_or_default();
+            let read = |mut bytes: Vec<u8>| {
                 bytes.truncate(MAX_ANSWER_BYTES);
                 String::from_utf8_lossy(&bytes).into_owned()
             };
@@ -348,10 +352,10 @@ impl SlotTest {
                 return Err(format!(
                     "the test ended with {:?}: {}",
                     end.exit,
-                    last_line(&read("stderr"))
+                    last_line(&read(stderr))
                 ));
             }
-            let stdout = read("stdout");
+            let stdout = read(stdout);
             serde_json::from_str(last_line(&stdout)).map_err(|error| {
                 format!(
                     "the image's answer cannot be read: {error}: {}",

@@ -363,7 +363,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         if let Ok(containers) = &listed
             && !self.holdings_noted
         {
-            self.executor.leases.devices.note_containers(containers);
+            self.executor.leases.note_containers(containers);
             self.holdings_noted = true;
         }
         listed.ok()

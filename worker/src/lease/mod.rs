@@ -23,7 +23,7 @@ pub use storage::{Storage, relative_output};
 use crate::{
     config::SlotShare,
     devices::{Holding, JobDevices},
-    engine::{BindMount, ContainerNetwork, DeviceAccess, EngineError, ImageRoot, PublishedPort},
+    engine::{BindMount, Container, ContainerNetwork, DeviceAccess, EngineError, ImageRoot, PublishedPort},
 };
 
 use network::NetworkLease;
@@ -131,6 +131,11 @@ impl Leases {
     /// Returns the source of the folders.
     pub fn storage(&self) -> &Storage {
         &self.storage
+    }
+
+    /// Compares the ledger of devices with the engine's containers.
+    pub fn note_containers(&self, containers: &[Container]) {
+        self.devices.note_containers(containers);
     }
 
     /// Returns the jobs' networks, if there are any.

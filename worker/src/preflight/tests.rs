@@ -377,7 +377,7 @@ async fn registry_that_wants_credentials_gets_them_and_nobody_else_does() {
     let login = login();
     preflight
         .with_login(Some(&login))
-        .check(&EMPTY, &reference, None)
+        .check(&EMPTY, &reference, None, Purpose::Order)
         .await
         .unwrap();
     // A registry that does not ask is told nothing.
@@ -426,7 +426,7 @@ async fn token_service_gets_the_credentials() {
     assert!(reason.contains("status 401"), "{reason}");
     preflight
         .with_login(Some(&login()))
-        .check(&EMPTY, &reference, None)
+        .check(&EMPTY, &reference, None, Purpose::Order)
         .await
         .unwrap();
 }

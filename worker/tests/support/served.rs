@@ -326,7 +326,8 @@ impl Served {
     /// Asks the owner part.
     pub(crate) async fn ask(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
         let stream = tls_connection(self.owner).await.unwrap();
-        let answer = exchange(stream, &request(method, path, headers, body));
+        let request = request(method, path, headers, body);
+        let answer = exchange(stream, &request);
         tokio::time::timeout(Duration::from_secs(20), answer)
             .await
             .unwrap()

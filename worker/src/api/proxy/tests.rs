@@ -52,7 +52,7 @@ async fn proxy(target: SocketAddr, is_owner: bool, idle: Duration) -> (SocketAdd
             path: request.uri().path().to_owned(),
         };
         let client = ProxyClient {
-            address: Some(([192, 0, 2, 9], 1).into()),
+            address: Some([192, 0, 2, 9].into()),
             is_owner: settings.is_owner,
             scheme: "https",
         };

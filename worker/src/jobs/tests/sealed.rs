@@ -172,6 +172,7 @@ async fn sealed_task_waits_for_its_delivery_and_runs_without_a_trace_on_disk() {
         image_digest: IMAGE_DIGEST,
         manifest_hash: sealed.plain.hash(),
         stdout: done(),
+        output: None,
     };
     assert_eq!(
         sealed.world.chain.calls()[1..],

@@ -36,6 +36,7 @@ use assay_client::manifest::{Destination, DestinationHost, JobManifest, NetworkA
 use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 use tokio::task::AbortHandle;
+use utoipa::ToSchema;
 
 use super::{LeaseError, LeaseKey, LeaseRequest};
 use crate::{
@@ -99,11 +100,12 @@ impl JobNetworkParts {
 }
 
 /// Published port as the consumer sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct PortStatus {
     /// Name in the manifest.
     pub name: String,
     /// Protocol: `tcp`, `udp` or `http`.
+    #[schema(value_type = String)]
     pub protocol: PortProtocol,
     /// Port that the container listens on.
     pub container_port: u16,

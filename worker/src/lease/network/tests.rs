@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::engine::ImageRoot;
 
 fn manifest(more: &str) -> JobManifest {
     let text = format!(
@@ -95,6 +96,7 @@ async fn refusal(networks: &JobNetworks, manifest: &JobManifest) -> String {
             processes: 1,
         },
         manifest,
+        image: &ImageRoot::default(),
     };
     match networks.take(&request).await {
         Err(LeaseError::Refused(reason)) => reason,
@@ -125,6 +127,7 @@ async fn engine_elsewhere_gives_no_network() {
             processes: 1,
         },
         manifest: &none,
+        image: &ImageRoot::default(),
     };
     assert_eq!(
         networks.take(&request).await.unwrap().network,

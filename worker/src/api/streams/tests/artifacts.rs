@@ -30,12 +30,7 @@ async fn with_output() -> (Server, tempfile::TempDir) {
     fs::write(out.join(std::ffi::OsStr::from_bytes(b"\xff")), b"odd").unwrap();
     fs::write(disk.path().join("secret"), b"secret").unwrap();
     symlink("../secret", out.join("escape")).unwrap();
-    let server = Server::with(
-        NoShells,
-        OneFolder(disk.path().to_owned()),
-        StreamLimits::default(),
-    )
-    .await;
+    let server = Server::with((), OneFolder(disk.path().to_owned()), StreamLimits::default()).await;
     server.note(|_| ());
     (server, disk)
 }

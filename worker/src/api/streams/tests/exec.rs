@@ -15,9 +15,11 @@ use super::*;
 use crate::{
     api::exec::*,
     config::SlotShare,
+    devices::Holding,
     engine::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess,
-        DockerEngine, EngineEndpoint, EngineError, ExecControl, OutputStream, TerminalSize,
+        DockerEngine, EngineEndpoint, EngineError, ExecControl, ExecSession, ExecSpec, OutputStream,
+        TerminalSize,
     },
     logs::LiveLogs,
 };
@@ -279,7 +281,7 @@ async fn real_container(line: &str) -> Option<(Server, Arc<DockerEngine>, String
     let image: assay_client::manifest::ImageReference = image.parse().unwrap();
     let engine = Arc::new(DockerEngine::new(EngineEndpoint::resolve(Some(&socket))));
     engine
-        .pull(&image.pull_reference(), image.digest())
+        .pull(&image.pull_reference(), image.digest(), None)
         .await
         .unwrap();
     let worker = format!("w{}", std::process::id());
@@ -307,6 +309,7 @@ async fn real_container(line: &str) -> Option<(Server, Arc<DockerEngine>, String
         network: ContainerNetwork::None,
         ports: Vec::new(),
         devices: DeviceAccess::None,
+        holding: Holding::default(),
         mounts: Vec::new(),
     };
     let id = engine.create(&spec).await.unwrap();
