@@ -33,6 +33,7 @@ use tokio::{
     net::UnixStream,
 };
 
+#[allow(dead_code, reason = "other tests use the rest")]
 #[path = "support/own_service.rs"]
 mod own_service;
 

@@ -139,7 +139,7 @@ impl Fixture {
                 image: &root,
             })
             .await?;
-        let created = self.engine.create(&ContainerSpec {
+        let spec = ContainerSpec {
             identity: ContainerIdentity {
                 job: job.number,
                 machine: 0,
@@ -161,8 +161,8 @@ impl Fixture {
             devices: lease.devices,
             holding: lease.holding,
             mounts: lease.mounts,
-        });
-        Ok(created.await?)
+        };
+        Ok(self.engine.create(&spec).await?)
     }
 
     /// Runs a job to its end, and removes its container; the disk stays.

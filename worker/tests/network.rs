@@ -32,6 +32,8 @@ use assay_worker::{
 #[path = "support/actor.rs"]
 mod actor;
 
+use actor::{HostServer, loader};
+
 /// Port of all listeners.
 const PORT: u16 = 7_777;
 
@@ -363,23 +365,6 @@ impl Fixture {
     }
 }
 
-/// Returns the name of this program's loader, and the folder with its libraries.
-fn loader() -> (String, PathBuf) {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let path = maps
-        .lines()
-        .filter_map(|line| line.split_whitespace().last())
-        .find(|path| {
-            path.rsplit('/')
-                .next()
-                .is_some_and(|name| name.starts_with("ld-linux"))
-        })
-        .unwrap();
-    let path = PathBuf::from(path).canonicalize().unwrap();
-    let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    (name, path.parent().unwrap().to_owned())
-}
-
 fn outcomes(job: &Job) -> Vec<Result<String, String>> {
     let text = kept(job);
     text.lines()
@@ -426,31 +411,6 @@ fn host_addresses() -> Vec<String> {
             }
         })
         .collect()
-}
-
-/// A listener on all of the host's addresses.
-struct HostServer(Child);
-
-impl HostServer {
-    fn start(port: u16) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "actor_in_a_container", "--ignored", "--nocapture"])
-            .env(actor::ORDERS, format!("serve {port}"))
-            .env("ASSAY_TEST_ADDRESS", "127.0.0.1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == "ACTOR serving"));
-        Self(child)
-    }
-}
-
-impl Drop for HostServer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 const ON: &str = r#","network":true"#;

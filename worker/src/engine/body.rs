@@ -139,7 +139,8 @@ fn port_bindings(spec: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding
         .iter()
         .map(|port| {
             let binding = PortBinding {
-                // All addresses are told by none: Podman takes 0.0.0.0 for an address that packets are sent to.
+                // All addresses are told by none: Podman takes 0.0.0.0 for an address that packets are sent
+                // to.
                 host_ip: (!port.host_address.is_unspecified()).then(|| port.host_address.to_string()),
                 host_port: Some(port.host_port.to_string()),
             };

@@ -120,6 +120,7 @@ fn libpod_body(name: &str, body: &ContainerCreateBody, cdi: &[String]) -> Result
         "init": host.take("Init"),
         "groups": host.take("GroupAdd"),
         "dns_server": host.take("Dns"),
+        "dns_search": host.take("DnsSearch"),
         "hostadd": host.take("ExtraHosts"),
         "oom_score_adj": host.take("OomScoreAdj"),
         "resource_limits": limits(&mut host),

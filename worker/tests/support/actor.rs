@@ -2,8 +2,10 @@
 //! variable. The image of the tests has no program that speaks UDP or IPv6.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -189,4 +191,47 @@ fn dns_answer(question: &[u8]) -> Vec<u8> {
     answer.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
     answer.extend(address.octets());
     answer
+}
+
+/// Returns the name of this program's loader, and the folder with its libraries.
+pub(crate) fn loader() -> (String, PathBuf) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let path = maps
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .find(|path| {
+            path.rsplit('/')
+                .next()
+                .is_some_and(|name| name.starts_with("ld-linux"))
+        })
+        .unwrap();
+    let path = PathBuf::from(path).canonicalize().unwrap();
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    (name, path.parent().unwrap().to_owned())
+}
+
+/// A listener on all of the host's addresses.
+pub(crate) struct HostServer(Child);
+
+impl HostServer {
+    /// Starts it, and waits until it listens.
+    pub(crate) fn start(port: u16) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "actor_in_a_container", "--ignored", "--nocapture"])
+            .env(ORDERS, format!("serve {port}"))
+            .env("ASSAY_TEST_ADDRESS", "127.0.0.1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "ACTOR serving"));
+        Self(child)
+    }
+}
+
+impl Drop for HostServer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

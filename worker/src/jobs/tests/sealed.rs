@@ -148,14 +148,22 @@ async fn sealed_task_waits_for_its_delivery_and_runs_without_a_trace_on_disk() {
         .change(|engine| (engine.created[0].clone(), engine.logins.clone()));
     assert_eq!(logins[0].as_ref().unwrap().password, MARKER);
     assert_eq!(spec.entrypoint, ["/run/assay/init"]);
-    assert_eq!((spec.command.len(), spec.environment.len()), (0, 0));
+    assert_eq!(spec.command, Vec::<String>::new());
+    // The variables that keep devices away, and none of the manifest.
+    assert!(
+        spec.environment
+            .contains(&"NVIDIA_VISIBLE_DEVICES=void".to_owned())
+    );
+    assert!(!spec.environment.iter().any(|variable| variable.starts_with("K=")));
     assert!(!format!("{spec:?}").contains(MARKER));
     let targets: Vec<_> = spec.mounts.iter().map(|mount| mount.target.as_str()).collect();
     assert_eq!(targets, ["/run/assay", "/run/secrets"]);
     assert!(spec.mounts.iter().all(|mount| mount.is_read_only));
     let launch = sealed.launch();
     assert_eq!(launch.command, ["/entry", "go", MARKER]);
-    assert_eq!(launch.environment, [("K".to_owned(), MARKER.to_owned())]);
+    assert_eq!(launch.environment[0], ("K".to_owned(), MARKER.to_owned()));
+    let guard = ("NVIDIA_VISIBLE_DEVICES".to_owned(), "void".to_owned());
+    assert!(launch.environment.contains(&guard), "{:?}", launch.environment);
     assert_eq!(
         std::fs::read_to_string(sealed.run_folder().join("secrets/token")).unwrap(),
         MARKER

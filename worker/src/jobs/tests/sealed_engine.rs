@@ -151,8 +151,9 @@ async fn container_sees_what_was_sealed_and_no_disk_does() {
         digest,
     );
     let output = |job: u64| {
-        let path = folder.path().join(format!("jobs/{job}/stdout"));
-        fs::read_to_string(path).unwrap_or_default()
+        let job_folder = folder.path().join(format!("jobs/{job}"));
+        let (stdout, _) = crate::logs::beginnings(&job_folder).unwrap().unwrap_or_default();
+        String::from_utf8(stdout).unwrap()
     };
     world
         .until("both starts, and the container's word", |calls, _| {

@@ -51,7 +51,7 @@ fn kept_disks(world: &World) -> usize {
 }
 
 fn with_output() -> String {
-    manifest("ab").replace(r#""network":true}"#, r#""output":"/work/out"}"#)
+    manifest("ab").replace(r#""network":false}"#, r#""output":"/work/out"}"#)
 }
 
 #[tokio::test(start_paused = true)]

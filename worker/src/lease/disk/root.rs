@@ -179,7 +179,9 @@ fn volume_folders(mount: &Path, volumes: &[String]) -> io::Result<Vec<BindMount>
         let source = mount.join(VOLUMES).join(number.to_string());
         fs::create_dir_all(&source)?;
         if !image_file::is_mounted(&source)? {
-            let folder = ensure_folder(&root, volume)?;
+            let Some(folder) = ensure_folder(&root, volume)? else {
+                continue;
+            };
             let open = format!("/proc/self/fd/{}", folder.as_raw_fd());
             let path = fs::read_link(&open)?;
             let first = path
@@ -219,8 +221,9 @@ pub(super) fn unmount_all(mount: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a folder by its path inside of a root, and creates what is missing of it. No link leads out.
-fn ensure_folder(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
+/// Opens a folder by its path inside of a root, and creates what is missing of it; `None` where a link leads to
+/// something that is missing. No link leads out.
+fn ensure_folder(root: &OwnedFd, path: &str) -> io::Result<Option<OwnedFd>> {
     let open = |path: &str| {
         rustix::fs::openat2(
             root.as_fd(),
@@ -236,7 +239,10 @@ fn ensure_folder(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
         so_far = format!("{so_far}/{name}");
         folder = match open(&so_far) {
             Err(Errno::NOENT) => {
-                rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755))?;
+                match rustix::fs::mkdirat(&folder, name, Mode::from_raw_mode(0o755)) {
+                    Err(Errno::EXIST) => return Ok(None),
+                    made => made?,
+                }
                 let new = open(&so_far)?;
                 // As the job's own folder: the image's user may write.
                 fs::set_permissions(
@@ -248,7 +254,7 @@ fn ensure_folder(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
             other => other?,
         };
     }
-    Ok(folder)
+    Ok(Some(folder))
 }
 
 /// Returns true for a name that engines take as part of a mount's path.
