@@ -244,18 +244,24 @@ export function around({ parentHash, blockHash }, read) {
  */
 export async function awaitEvent(api, from, section, method, accepts = () => true, limitMs = 60_000) {
   const started = Date.now();
-  for (let height = from; ; height += 1) {
+  const looked = new Map();
+  for (let height = from; ;) {
     const left = limitMs - (Date.now() - started);
     const best = async () => (await api.rpc.chain.getHeader()).number.toNumber();
     await eventually(`an event ${section}.${method}`, left, best, (seen) => seen >= height);
     const blockHash = (await api.rpc.chain.getBlockHash(height)).toHex();
+    const parentHash = (await api.rpc.chain.getHeader(blockHash)).parentHash.toHex();
+    // Another fork replaced the block before, which may have had the event: look at it again.
+    if (height > from && looked.get(height - 1) !== parentHash) {
+      height -= 1;
+      continue;
+    }
     const records = await (await api.at(blockHash)).query.system.events();
     const events = records.map(({ event }) => event);
     const fields = eventsOf({ events }, section, method).find(accepts);
-    if (fields !== undefined) {
-      const { parentHash } = await api.rpc.chain.getHeader(blockHash);
-      return { fields, blockHash, parentHash: parentHash.toHex(), events };
-    }
+    if (fields !== undefined) return { fields, blockHash, parentHash, events };
+    looked.set(height, blockHash);
+    height += 1;
   }
 }
 
