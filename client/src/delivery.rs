@@ -1,7 +1,7 @@
 //! Delivery of sealed manifests to workers.
 //!
-//! The body is sealed and the receipt is signed, so neither needs to be protected on the way. It goes to the owner
-//! part of the worker's API all the same, whose load keeps no validator's probe waiting.
+//! The body is sealed and the receipt is signed, so neither needs to be protected on the way. It goes to the
+//! owner part of the worker's API all the same, whose load keeps no validator's probe waiting.
 
 use assay_primitives::delivery::manifest_path;
 

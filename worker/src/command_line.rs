@@ -32,8 +32,8 @@ pub struct CommandLine {
 pub enum Action {
     /// Run until stopped; the default.
     Run,
-    /// Check configuration, keys, engine, GPUs, provers and chain, print each problem with its remedy, and change
-    /// nothing on chain.
+    /// Check configuration, keys, engine, GPUs, provers and chain, print each problem with its remedy, and
+    /// change nothing on chain.
     Check,
     /// Commands for the hardware challenge.
     #[command(subcommand)]

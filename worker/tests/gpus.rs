@@ -316,7 +316,15 @@ fn docker_without_cdi_is_asked_for_the_uuids() {
 
 /// Checks that a job gets device nodes, and may open them with another user than root.
 async fn sees_its_nodes(fixture: Fixture) {
-    let node = fixture.folder.path().join("test-gpu");
+    // Where the scratch folders of the container hide nothing.
+    let name = fixture
+        .folder
+        .path()
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
+    let node = Path::new("/dev").join(format!("assay-test{name}"));
     let made = Command::new("mknod").arg(&node).args(["c", "1", "3"]).status();
     assert!(made.unwrap().success());
     std::os::unix::fs::chown(&node, Some(0), Some(4_242)).unwrap();
@@ -326,8 +334,9 @@ async fn sees_its_nodes(fixture: Fixture) {
         node.display()
     );
     let (stdout, _) = fixture
-        .run(&fixture.spec(&line, Vec::new(), DeviceAccess::Nodes(vec![node])))
+        .run(&fixture.spec(&line, Vec::new(), DeviceAccess::Nodes(vec![node.clone()])))
         .await;
+    fs::remove_file(node).unwrap();
     assert_eq!(stdout, "crw-rw----\n4242\nwritten\n");
 }
 

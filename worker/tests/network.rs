@@ -418,7 +418,8 @@ const ON: &str = r#","network":true"#;
 /// Address that the test gives a job's bridge on its link, besides the one that the kernel draws.
 const LINK_LOCAL: &str = "fe80::7777";
 
-/// Runs orders in the second job's container, whose bridge has [`LINK_LOCAL`]; without rules if these are removed.
+/// Runs orders in the second job's container, whose bridge has [`LINK_LOCAL`]; without rules if these are
+/// removed.
 async fn run_beside_bridge(
     fixture: &Fixture,
     orders: &[String],

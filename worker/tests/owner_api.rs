@@ -119,7 +119,7 @@ async fn consumer_and_delegate_read_a_job_with_the_client() {
         assert_eq!(shown.hash, Some(result.hash()));
         let file: ResultFile = serde_json::from_slice(&shown.document).unwrap();
         assert_eq!(file.document(), Some(result));
-        let mut stream = owner.stream("/logs").await.unwrap();
+        let mut stream = owner.stream("/logs?stream=stdout").await.unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap(), &b"out\n"[..]);
         owner.log_out().await.unwrap();
     }
@@ -158,7 +158,13 @@ async fn closed_job_stays_readable_for_its_owners() {
     served.store.write_notes(5, &closed).unwrap();
     for signer in ["//Charlie", "//Dave"] {
         let token = token_of(&served, signer).await;
-        assert_eq!(served.ask_with(&token, "/v1/jobs/5/logs").await.body, b"out\n");
+        assert_eq!(
+            served
+                .ask_with(&token, "/v1/jobs/5/logs?stream=stdout")
+                .await
+                .body,
+            b"out\n"
+        );
         let json = served.ask_with(&token, "/v1/jobs/5").await.json();
         assert_eq!(
             (&json["open"], &json["notes"]["closed"]),
@@ -193,7 +199,7 @@ async fn nothing_is_shown_without_a_valid_token() {
     keep_result(&served.store);
     let token = token_of(&served, "//Charlie").await;
     let cut = &token[1..];
-    for path in ["/v1/jobs/5", "/v1/jobs/5/logs", "/v1/jobs/5/result"] {
+    for path in ["/v1/jobs/5", "/v1/jobs/5/logs?stream=stdout", "/v1/jobs/5/result"] {
         for headers in [
             vec![],
             vec!["Authorization: Bearer".to_owned()],
@@ -336,7 +342,7 @@ async fn replica_keeps_its_output_back_even_from_its_owner() {
     let token = token_of(&served, "//Charlie").await;
     for path in [
         "/v1/jobs/5/result",
-        "/v1/jobs/5/logs",
+        "/v1/jobs/5/logs?stream=stdout",
         "/v1/jobs/5/logs?stream=stderr",
     ] {
         assert_eq!(served.ask_with(&token, path).await.code, 403, "{path}");
@@ -351,7 +357,13 @@ async fn replica_keeps_its_output_back_even_from_its_owner() {
     };
     served.store.write_notes(5, &revealed).unwrap();
     assert_eq!(served.ask_with(&token, "/v1/jobs/5/result").await.code, 200);
-    assert_eq!(served.ask_with(&token, "/v1/jobs/5/logs").await.body, b"out\n");
+    assert_eq!(
+        served
+            .ask_with(&token, "/v1/jobs/5/logs?stream=stdout")
+            .await
+            .body,
+        b"out\n"
+    );
     assert_eq!(
         served.ask_with(&token, "/v1/jobs/5/logs?stream=other").await.code,
         400
@@ -725,7 +737,7 @@ async fn owner_part_describes_itself() {
         [
             "/v1/jobs/{id}",
             "/v1/jobs/{id}/challenge",
-            "/v1/jobs/{id}/logs",
+            "/v1/jobs/{id}/manifest",
             "/v1/jobs/{id}/result",
             "/v1/jobs/{id}/token",
             "/v1/token"
@@ -735,10 +747,10 @@ async fn owner_part_describes_itself() {
         description["components"]["securitySchemes"]["token"]["scheme"],
         "bearer"
     );
-    let logs = &description["paths"]["/v1/jobs/{id}/logs"]["get"];
-    assert_eq!(logs["security"][0]["token"], serde_json::json!([]));
+    let result = &description["paths"]["/v1/jobs/{id}/result"]["get"];
+    assert_eq!(result["security"][0]["token"], serde_json::json!([]));
     for code in ["200", "401", "429", "503"] {
-        assert!(logs["responses"][code].is_object(), "{code}");
+        assert!(result["responses"][code].is_object(), "{code}");
     }
 }
 

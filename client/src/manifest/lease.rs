@@ -257,8 +257,8 @@ pub struct PublishPort {
     /// Protocol.
     #[serde(default = "tcp")]
     pub protocol: PortProtocol,
-    /// Name by which the consumer finds it, 1 to [`MAX_PORT_NAME_BYTES`] of `a`–`z`, `0`–`9` and `-`, unique in
-    /// the manifest. Default: protocol and port, such as `tcp-8080`.
+    /// Name by which the consumer finds it, 1 to [`MAX_PORT_NAME_BYTES`] of `a`–`z`, `0`–`9` and `-`, unique
+    /// in the manifest. Default: protocol and port, such as `tcp-8080`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Lets anybody use an HTTP port; otherwise the worker asks for the owner's token. Says nothing to other

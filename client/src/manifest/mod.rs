@@ -1,12 +1,13 @@
 //! The manifest of a job: the settings of its container and of the lease around it.
 //!
-//! A manifest is UTF-8 JSON. A *public* one is noted on chain as a preimage by the consumer; a *sealed* one is
-//! encrypted to each machine and delivered to its worker.
+//! A manifest is UTF-8 JSON. A *public* one is noted on chain as a preimage by the consumer; a *sealed* one
+//! is encrypted to each machine and delivered to its worker.
 //!
 //! ```json
-//! {"version":1,"image":"localhost:5000/hello@sha256:<64 hex digits>","command":["/hello"],"env":{"NAME":"you"},
-//!  "network":{"allow":["example.org:443"]},"ports":[{"port":8080,"protocol":"http","name":"web"}],
-//!  "work_dir":"/work","shm_mib":1024,"profile":"interactive","capture_stdout":false}
+//! {"version":1,"image":"localhost:5000/hello@sha256:<64 hex
+//! digits>","command":["/hello"],"env":{"NAME":"you"},
+//! "network":{"allow":["example.org:443"]},"ports":[{"port":8080,"protocol":"http","name":"web"}],
+//! "work_dir":"/work","shm_mib":1024,"profile":"interactive","capture_stdout":false}
 //! ```
 //!
 //! The chain does not read it; the worker does, and refuses an image other than the one whose digest the
@@ -84,7 +85,8 @@ pub struct JobManifest {
     /// Path of the folder whose content is part of a task's result, on the lease's disk. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Makes the root writable, within the limit of the lease's disk. Always so with the profile `interactive`.
+    /// Makes the root writable, within the limit of the lease's disk. Always so with the profile
+    /// `interactive`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub writable_root: bool,
     /// Size of `/dev/shm` in MiB, at most half of the job's memory. Default: 64, as in engines.
@@ -93,7 +95,8 @@ pub struct JobManifest {
     /// Rights of the container.
     #[serde(default, skip_serializing_if = "Profile::is_default")]
     pub profile: Profile,
-    /// Name of a stronger runtime that must run the container, such as `runsc` or `kata`. Default: the engine's.
+    /// Name of a stronger runtime that must run the container, such as `runsc` or `kata`. Default: the
+    /// engine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     /// Accounts that may act for the consumer towards the worker: read logs, open a shell, fetch artifacts.
@@ -104,8 +107,8 @@ pub struct JobManifest {
     ///
     /// Default: true, since a task that shows its answer there would otherwise have the same result whatever
     /// the answer is. It has a price: a run of which the worker did not see every byte, as when it was
-    /// restarted meanwhile, is repeated. Tasks whose standard output differs from run to run, or that only log
-    /// there, say false.
+    /// restarted meanwhile, is repeated. Tasks whose standard output differs from run to run, or that only
+    /// log there, say false.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub capture_stdout: bool,
 }

@@ -264,7 +264,7 @@ impl OwnerSession {
     /// Returns the beginning of the container's output.
     pub async fn logs(&self, stream: OutputStream) -> Result<Vec<u8>, WorkerApiError> {
         self.get(match stream {
-            OutputStream::Stdout => "/logs",
+            OutputStream::Stdout => "/logs?stream=stdout",
             OutputStream::Stderr => "/logs?stream=stderr",
         })
         .await

@@ -113,7 +113,8 @@ pub enum CudaError {
     Driver(#[from] DriverError),
 }
 
-/// Loads everything that CUDA needs and returns the identities of the GPUs, in the driver's order; at least one.
+/// Loads everything that CUDA needs and returns the identities of the GPUs, in the driver's order; at least
+/// one.
 ///
 /// The driver's list is made once in the life of a process: a position stays that of its GPU.
 pub fn devices() -> Result<Vec<DeviceIdentity>, CudaError> {

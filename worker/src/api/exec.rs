@@ -241,11 +241,12 @@ async fn exec(
             let outcome = streams.shells.open(job, &notes.fingerprint, &spec).await;
             let (to_client, from_client) = socket.split();
             let client = Client {
-                socket: to_client,
+                to: to_client,
+                from: from_client,
                 patience: streams.limits.patience,
             };
             match outcome {
-                Ok(session) => run(session, client, from_client, streams.limits.shell_idle).await,
+                Ok(session) => run(session, client, streams.limits.shell_idle).await,
                 Err(error) => client.end(&End::error(error)).await,
             }
             drop::<Seat>(seat);
@@ -266,16 +267,23 @@ impl End {
     }
 }
 
-/// Way to the client.
+/// Connection with the client.
 struct Client {
-    socket: SplitSink<WebSocket, Message>,
+    to: SplitSink<WebSocket, Message>,
+    from: SplitStream<WebSocket>,
     patience: Duration,
 }
 
-impl Client {
+/// Way to the client.
+struct ToClient<'a> {
+    to: &'a mut SplitSink<WebSocket, Message>,
+    patience: Duration,
+}
+
+impl ToClient<'_> {
     /// Sends a message; `None` if the client is gone or takes nothing.
     async fn send(&mut self, message: Message) -> Option<()> {
-        tokio::time::timeout(self.patience, self.socket.send(message))
+        tokio::time::timeout(self.patience, self.to.send(message))
             .await
             .ok()?
             .ok()
@@ -289,14 +297,33 @@ impl Client {
         }
         Some(())
     }
+}
 
-    /// Sends the last message, and closes the connection.
+impl Client {
+    /// Returns both directions, for use at the same time.
+    fn directions(&mut self) -> (ToClient<'_>, &mut SplitStream<WebSocket>) {
+        let to = ToClient {
+            to: &mut self.to,
+            patience: self.patience,
+        };
+        (to, &mut self.from)
+    }
+
+    /// Sends the last message, and closes the connection when the client has taken everything.
     async fn end(mut self, end: &End) {
         // Numbers and text always have a form in JSON.
         let json = serde_json::to_vec(end).unwrap_or_default();
-        if self.send_bytes(EXIT, &json).await.is_some() {
-            let _ = tokio::time::timeout(self.patience, self.socket.close()).await;
+        if self.directions().0.send_bytes(EXIT, &json).await.is_none() {
+            return;
         }
+        // A socket that is closed while something comes in, be it the answer to a ping, loses what the
+        // client has not taken yet. So all is read until the client closes as well.
+        let _ = tokio::time::timeout(self.patience, async {
+            if self.to.close().await.is_ok() {
+                while let Some(Ok(_)) = self.from.next().await {}
+            }
+        })
+        .await;
     }
 }
 
@@ -334,7 +361,7 @@ impl Activity {
 }
 
 /// Runs a session to its end.
-async fn run(session: ExecSession, mut client: Client, from_client: SplitStream<WebSocket>, idle: Duration) {
+async fn run(session: ExecSession, mut client: Client, idle: Duration) {
     let ExecSession {
         input,
         output,
@@ -342,8 +369,9 @@ async fn run(session: ExecSession, mut client: Client, from_client: SplitStream<
     } = session;
     let activity = Activity::new();
     let end = {
+        let (to_client, from_client) = client.directions();
         let inbound = std::pin::pin!(take_input(from_client, input, &*control, &activity));
-        let outbound = std::pin::pin!(give_output(&mut client, output, &activity));
+        let outbound = std::pin::pin!(give_output(to_client, output, &activity));
         tokio::select! {
             // The output first: a command that ended has its exit code told, also if its input failed.
             biased;
@@ -394,7 +422,7 @@ struct Resize {
 
 /// Passes a client's messages on until it closes the connection; returns what was wrong with one.
 async fn take_input(
-    mut from_client: SplitStream<WebSocket>,
+    from_client: &mut SplitStream<WebSocket>,
     input: ExecInput,
     control: &dyn ExecControl,
     activity: &Activity,
@@ -439,7 +467,7 @@ async fn take_input(
 
 /// Passes a command's output on to its end. Returns `None` if the client is gone.
 async fn give_output(
-    client: &mut Client,
+    mut client: ToClient<'_>,
     mut output: ExecOutput,
     activity: &Activity,
 ) -> Option<std::io::Result<()>> {

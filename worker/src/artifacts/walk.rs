@@ -354,11 +354,13 @@ fn hash(mut file: File, size: u64, stop: &AtomicBool) -> Result<Option<[u8; 32]>
 /// Opens a listed file, if it is the same one and not shorter. Whether its bytes are the same, the reader
 /// tells by their hash.
 pub(super) fn open_listed(root: &Folder, entry: &Entry) -> Result<File, ArtifactError> {
-    let (folder, name) = parent(root, &entry.path)?;
-    let file = folder.open_file(name).map_err(|error| match error {
-        ArtifactError::NotFound | ArtifactError::NotAFile => ArtifactError::Changed,
-        other => other,
-    })?;
+    // A folder on the way may be another one by now, as the file may.
+    let file = parent(root, &entry.path)
+        .and_then(|(folder, name)| folder.open_file(name))
+        .map_err(|error| match error {
+            ArtifactError::NotFound | ArtifactError::NotAFile => ArtifactError::Changed,
+            other => other,
+        })?;
     let (stamp, _) = look_at(&file)?;
     let is_same = (stamp.device, stamp.inode) == (entry.stamp.device, entry.stamp.inode);
     if !is_same || stamp.size < entry.size {

@@ -5,7 +5,8 @@
 //! The image's own entrypoint does the test, and writes one line of JSON to standard output:
 //!
 //! ```json
-//! {"driver_version":"550.90.07","devices":[{"uuid":"GPU-…","memory_mib":81559}],"product_sha256":"<hexadecimal>"}
+//! {"driver_version":"550.90.07","devices":[{"uuid":"GPU-…","memory_mib":81559}],
+//!  "product_sha256":"<hexadecimal>"}
 //! ```
 //!
 //! - `devices`: every GPU that the container sees. `uuid` may be `null` where the interface has none.

@@ -344,8 +344,8 @@ impl JobStore {
             .collect()
     }
 
-    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`], and the later parts of the logs
-    /// of those beyond [`MAX_WHOLE_LOGS`]. Logs a warning for a folder that it cannot remove.
+    /// Removes the folders of the oldest closed jobs beyond [`MAX_KEPT_JOBS`], and the later parts of the
+    /// logs of those beyond [`MAX_WHOLE_LOGS`]. Logs a warning for a folder that it cannot remove.
     pub fn prune(&self) -> io::Result<()> {
         let jobs = self.known_jobs()?;
         for job in &jobs[..jobs.len().saturating_sub(MAX_WHOLE_LOGS)] {

@@ -112,8 +112,8 @@ struct Scan {
     is_torn: bool,
 }
 
-/// Opens a file for appending after its last whole record, and cuts off the rest.
-fn reopen(path: &Path) -> io::Result<(Segment, Scan)> {
+/// Reads a file up to its last whole record.
+fn scan(path: &Path) -> io::Result<Scan> {
     let mut scan = Scan::default();
     let mut reader = SegmentReader::open(path)?;
     while let Some(record) = reader.peek()? {
@@ -127,6 +127,12 @@ fn reopen(path: &Path) -> io::Result<(Segment, Scan)> {
         scan.kept[index(record.stream)] += record.bytes.len() as u64;
         reader.advance();
     }
+    Ok(scan)
+}
+
+/// Opens a file for appending after its last whole record, and cuts off the rest.
+fn reopen(path: &Path) -> io::Result<(Segment, Scan)> {
+    let mut scan = scan(path)?;
     let open = || {
         let file = File::options().write(true).open(path)?;
         let is_torn = file.metadata()?.len() > scan.length;
@@ -183,6 +189,16 @@ impl SegmentWriter {
             None => None,
         };
         scans.extend(head.iter().chain(&tail).map(|(_, scan)| *scan));
+        // A segment without a whole record does not tell how much output came before it; an earlier one does.
+        if tail.as_ref().is_some_and(|(_, scan)| scan.length == 0) {
+            for first in catalog.tails.iter().rev().skip(1) {
+                let earlier = scan(&tail_path(folder, *first))?;
+                scans.push(earlier);
+                if earlier.length > 0 {
+                    break;
+                }
+            }
+        }
         let last_id = scans.iter().map(|scan| scan.last_id).max().unwrap_or(0);
         let mark = folder.join(MARK);
         let is_cut_off = mark.exists();

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, ops::Range, path::Path, time::Duration};
+use std::{fs, ops::Range, path::Path, sync::LazyLock, time::Duration};
 
 use proptest::prelude::*;
 
@@ -27,11 +27,16 @@ fn after(job: &Path, id: Option<u64>) -> Vec<LogEntry> {
     std::iter::from_fn(|| reader.next(u64::MAX).unwrap()).collect()
 }
 
+/// All that a test may write, without any pattern: a few bytes tell their place.
+static OUTPUT: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut bytes = vec![0; 100_000];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+});
+
 /// Returns the bytes that the test writes at these positions of the output.
 fn content(positions: Range<u64>) -> Vec<u8> {
-    positions
-        .map(|position| (position * 7 + position / 256) as u8)
-        .collect()
+    OUTPUT[positions.start as usize..positions.end as usize].to_vec()
 }
 
 fn file_bytes(folder: &Path) -> u64 {
@@ -83,9 +88,10 @@ fn check(entries: &[LogEntry]) {
                 assert!(last_id == 0 || entry.id == last_id + 1, "a gap that nobody tells");
                 // After a beginning that is lost, the content tells the place.
                 let begin = place.or_else(|| {
-                    (0..100_000)
-                        .filter(|_| length >= 8)
-                        .find(|begin| content(*begin..begin + length) == entry.bytes)
+                    (length >= 8).then(|| {
+                        let mut places = OUTPUT.windows(entry.bytes.len());
+                        places.position(|bytes| bytes == entry.bytes).unwrap() as u64
+                    })
                 });
                 if let Some(begin) = begin {
                     assert_eq!(entry.bytes, content(begin..begin + length));
@@ -216,6 +222,33 @@ fn log_that_begins_anew_goes_on_counting() {
     let entries = all(job.path());
     assert_eq!(entries[1].kind, LogKind::Dropped(None));
     assert!(entries[2].id > 1_000_000 && entries[2].bytes == b"later");
+}
+
+#[test]
+fn crash_that_empties_the_last_segment_does_not_set_the_output_back() {
+    let job = tempfile::tempdir().unwrap();
+    let folder = job.path().join(LOG_FOLDER);
+    let mut writer = SegmentWriter::open(&folder, false, SMALL).unwrap();
+    let mut before_last = 0;
+    while Catalog::read(&folder).unwrap().tails.len() < 3 {
+        before_last = writer.offset();
+        let bytes = content(before_last..before_last + 100);
+        writer.append(Stdout, 5, &bytes).unwrap();
+    }
+    drop(writer);
+    // Twice: the segments before the emptied one are looked at each time.
+    for _ in 0..2 {
+        let catalog = Catalog::read(&folder).unwrap();
+        truncate(&head_path(&folder, catalog.head.unwrap()), 0);
+        truncate(&tail_path(&folder, *catalog.tails.last().unwrap()), 0);
+        let writer = SegmentWriter::open(&folder, true, SMALL).unwrap();
+        assert_eq!(writer.offset(), before_last);
+    }
+    let mut writer = SegmentWriter::open(&folder, true, SMALL).unwrap();
+    writer
+        .append(Stdout, 6, &content(before_last..before_last + 50))
+        .unwrap();
+    check(&all(job.path()));
 }
 
 #[test]

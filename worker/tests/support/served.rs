@@ -221,11 +221,32 @@ pub(crate) async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, re
     let _ = stream.read_to_end(&mut bytes).await;
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let headers = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let body = &bytes[end + 4..];
+    let is_chunked = headers.to_lowercase().contains("transfer-encoding: chunked");
     Answer {
         code: headers.split(' ').nth(1).unwrap().parse().unwrap(),
+        body: if is_chunked {
+            unchunked(body)
+        } else {
+            body.to_vec()
+        },
         headers,
-        body: bytes[end + 4..].to_vec(),
     }
+}
+
+/// Returns the content of a body that came in chunks.
+fn unchunked(mut body: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    while let Some(end) = body.windows(2).position(|window| window == b"\r\n") {
+        let length = std::str::from_utf8(&body[..end]).unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            break;
+        }
+        content.extend_from_slice(&body[end + 2..][..length]);
+        body = &body[end + 2 + length + 2..];
+    }
+    content
 }
 
 /// Writes a request with a body, after which the connection ends.

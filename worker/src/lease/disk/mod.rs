@@ -14,8 +14,9 @@
 //! The folders are the table: a lease has a disk if its folder is there. Each step of making and removing one
 //! can be cut off anywhere and done again.
 //!
-//! Project quotas of XFS and ext4, and the engines' `size` option that is built on them, are not used: outside
-//! a user namespace the owner of a file may move it to another project by one ioctl, and so out of the limit.
+//! Project quotas of XFS and ext4, and the engines' `size` option that is built on them, are not used:
+//! outside a user namespace the owner of a file may move it to another project by one ioctl, and so out of
+//! the limit.
 
 mod image_file;
 pub mod root;

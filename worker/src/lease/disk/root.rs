@@ -221,8 +221,8 @@ pub(super) fn unmount_all(mount: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a folder by its path inside of a root, and creates what is missing of it; `None` where a link leads to
-/// something that is missing. No link leads out.
+/// Opens a folder by its path inside of a root, and creates what is missing of it; `None` where a link leads
+/// to something that is missing. No link leads out.
 fn ensure_folder(root: &OwnedFd, path: &str) -> io::Result<Option<OwnedFd>> {
     let open = |path: &str| {
         rustix::fs::openat2(

@@ -185,6 +185,28 @@ async fn messages_reach_the_command_and_its_end_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn output_arrives_whole_at_a_client_that_types_after_the_end() {
+    let (server, commands) = with_commands(StreamLimits::default()).await;
+    let mut socket = open(&server, "").await.unwrap();
+    let mut command = commands.first().await;
+    let mut output = command.output.take().unwrap();
+    // More than a client's host takes before the client does.
+    let shown = vec![b'x'; 400_000];
+    tokio::io::AsyncWriteExt::write_all(&mut output, &shown)
+        .await
+        .unwrap();
+    drop(output);
+    until(async || *command.is_killed.lock().unwrap()).await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        send(&mut socket, 0, b"typed").await;
+    }
+    let (stdout, _, end) = rest(&mut socket).await;
+    assert!(stdout == shown, "{} bytes came", stdout.len());
+    assert_eq!(end, Some(serde_json::json!({ "exit_code": 7 })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn command_is_killed_when_its_client_goes_or_misbehaves() {
     let (server, commands) = with_commands(StreamLimits::default()).await;
     let gone = open(&server, "").await.unwrap();
