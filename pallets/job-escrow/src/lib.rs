@@ -224,10 +224,12 @@ pub mod pallet {
     /// Why this pallet holds money.
     #[pallet::composite_enum]
     pub enum HoldReason {
-        /// The most that open jobs can cost.
-        Escrow,
-        /// Storage that open jobs use, and the bounties for accounts that keep them going.
-        Deposit,
+        /// The most that open jobs can cost, the deposits for the storage that they use, and the bounties for
+        /// accounts that keep them going.
+        ///
+        /// One reason for all of them, because holding for a second one costs an order as much again. The
+        /// records of jobs and assignments say how much is held for what.
+        Job,
     }
 
     /// Jobs that are not closed.

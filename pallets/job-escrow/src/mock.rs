@@ -709,12 +709,27 @@ pub(crate) fn net(amount: Balance) -> Balance {
 
 /// Plancks in escrow of an account.
 pub(crate) fn escrow_of(consumer: AccountId) -> Balance {
-    Balances::balance_on_hold(&HoldReason::Escrow.into(), &consumer)
+    held_of(consumer).0
 }
 
 /// Plancks of an account that are held for bytes and bounties.
 pub(crate) fn deposit_of(consumer: AccountId) -> Balance {
-    Balances::balance_on_hold(&HoldReason::Deposit.into(), &consumer)
+    held_of(consumer).1
+}
+
+/// Escrow and deposits of an account by the records of its jobs. Together they are all that is held of it.
+fn held_of(consumer: AccountId) -> (Balance, Balance) {
+    let (mut escrow, mut deposit) = (0, 0);
+    for (job, record) in crate::Jobs::<Test>::iter().filter(|(_, record)| record.consumer == consumer) {
+        let assigned: Balance = crate::Assignments::<Test>::iter_prefix_values(job)
+            .map(|assignment| assignment.escrowed)
+            .sum();
+        escrow += assigned + record.open_place_price().unwrap() * Balance::from(record.open_places);
+        deposit += record.deposit + record.bounties;
+    }
+    let held = Balances::balance_on_hold(&HoldReason::Job.into(), &consumer);
+    assert_eq!(held, escrow + deposit, "what is held is what the records say");
+    (escrow, deposit)
 }
 
 /// Returns an account's balance, held or not.

@@ -26,7 +26,7 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentRecord, AssignmentState, Assignments, Auction, AuctionTerms, Ballot, ChosenMachines, Config,
-    Error, Event, HoldReason, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest, Outcome, Pallet,
+    Error, Event, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest, Outcome, Pallet,
     Refusals, Requests, Verification,
     book::{JobBook, OpenJob},
     types::{MAX_REPLICAS, PlaceCheck, cost},
@@ -228,8 +228,7 @@ impl<T: Config> Pallet<T> {
         let bounties = Self::bounties(open.job.nodes, max_duration_ms)
             .saturating_sub(Self::bounties(open.job.nodes, before_ms));
         let deposit = bounties.saturating_mul(open.job.bounty);
-        Self::hold(HoldReason::Escrow, consumer, escrowed)?;
-        Self::hold(HoldReason::Deposit, consumer, deposit)?;
+        Self::hold(consumer, escrowed, deposit)?;
         open.job.bounties = open
             .job
             .bounties
@@ -409,8 +408,7 @@ impl<T: Config> Pallet<T> {
             .deposit
             .checked_add(job.bounties)
             .ok_or(ArithmeticError::Overflow)?;
-        Self::hold(HoldReason::Escrow, &job.consumer, escrowed)?;
-        Self::hold(HoldReason::Deposit, &job.consumer, deposit)?;
+        Self::hold(&job.consumer, escrowed, deposit)?;
         if let Manifest::Public(manifest) = &job.manifest {
             T::Preimages::request(&manifest.hash);
         }
