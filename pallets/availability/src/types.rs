@@ -163,22 +163,15 @@ impl EpochHead {
     }
 }
 
-/// Returns the number of validators that watch each machine.
-fn assigned_count(validators: u32, validators_per_machine: u32) -> u32 {
-    validators_per_machine
-        .min(validators)
-        .min(MAX_VALIDATORS_PER_MACHINE)
-}
-
 /// Returns the number of validators that make a machine count as down.
 fn needed_to_be_down(validators: u32, validators_per_machine: u32) -> u32 {
     if validators <= 1 {
-        1
-    } else {
-        (assigned_count(validators, validators_per_machine) / 2)
-            .saturating_add(1)
-            .max(2)
+        return 1;
     }
+    let assigned = validators_per_machine
+        .min(validators)
+        .min(MAX_VALIDATORS_PER_MACHINE);
+    (assigned / 2).saturating_add(1).max(2)
 }
 
 /// Part of a report that another part may follow.
@@ -193,11 +186,6 @@ pub struct UnfinishedReport {
 }
 
 impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
-    /// Returns the number of validators that watch each machine.
-    pub(crate) fn assigned_count(&self) -> u32 {
-        assigned_count(self.validators, self.validators_per_machine)
-    }
-
     /// Returns the number of validators that must report a machine as failed for it to count as down: more
     /// than half of those assigned to it, and at least two, except on a chain with only one validator.
     ///
