@@ -346,7 +346,7 @@ mod benchmarks {
         let order = order::<T>(JobKind::Service, 1, &parties);
         let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::Terms::get().start_window_ms);
 
         #[extrinsic_call]
         _(RawOrigin::Signed(consumer), job);
@@ -417,7 +417,7 @@ mod benchmarks {
         let order = order::<T>(JobKind::Service, 1, &parties);
         let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get() + 1);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::Terms::get().start_window_ms + 1);
         let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]
@@ -432,9 +432,9 @@ mod benchmarks {
         let consumer = set_up::<T>();
         let parties = machines::<T>(1);
         let order = order::<T>(JobKind::Service, 1, &parties);
-        let job = auction_to::<T>(&consumer, &order, &parties, 2 * T::StartWindowMs::get());
+        let job = auction_to::<T>(&consumer, &order, &parties, 2 * T::Terms::get().start_window_ms);
         T::Machines::benchmark_audit();
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get() + 1);
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::Terms::get().start_window_ms + 1);
         let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]
@@ -520,7 +520,7 @@ mod benchmarks {
         let order = order::<T>(JobKind::Service, 1, &parties);
         let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::Terms::get().start_window_ms);
 
         #[extrinsic_call]
         _(
@@ -564,7 +564,7 @@ mod benchmarks {
         };
         let job = auction_to::<T>(&consumer, &order, &parties, 1);
         T::Machines::benchmark_audit();
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::StartWindowMs::get());
+        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + T::Terms::get().start_window_ms);
 
         #[extrinsic_call]
         decline(
@@ -683,7 +683,9 @@ mod benchmarks {
                 H256::repeat_byte(2),
             ));
         }
-        T::Clock::benchmark_set_now_ms(epoch_ms::<T>(FIRST_EPOCH) + ran_ms + T::RevealWindowMs::get() + 1);
+        T::Clock::benchmark_set_now_ms(
+            epoch_ms::<T>(FIRST_EPOCH) + ran_ms + T::Terms::get().reveal_window_ms + 1,
+        );
         let stranger = funded::<T>("stranger", 0);
 
         #[extrinsic_call]

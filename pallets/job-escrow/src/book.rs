@@ -151,7 +151,7 @@ impl<T: Config> OpenJob<T> {
                 && ballot.undecided == 0
                 && ballot.reveal_ends_ms.is_none()
             {
-                let reveal_ends_ms = T::Clock::now_ms().saturating_add(T::RevealWindowMs::get());
+                let reveal_ends_ms = T::Clock::now_ms().saturating_add(T::Terms::get().reveal_window_ms);
                 ballot.reveal_ends_ms = Some(reveal_ends_ms);
                 Pallet::<T>::deposit_event(Event::RevealOpened {
                     job: job_id,

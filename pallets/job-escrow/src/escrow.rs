@@ -64,19 +64,26 @@ pub(crate) struct PaymentSplit {
     pub(crate) author: Balance,
 }
 
-impl<T: Config> Pallet<T> {
-    /// Divides a payment by the fee of the moment.
-    pub(crate) fn split(amount: Balance) -> PaymentSplit {
-        let fee = T::ProtocolFee::get().mul_floor(amount);
+impl PaymentSplit {
+    /// Divides a payment.
+    pub(crate) fn of(amount: Balance, protocol_fee: Permill) -> Self {
+        let fee = protocol_fee.mul_floor(amount);
         let shared = fee / 2;
         let author = shared / 2;
-        PaymentSplit {
+        Self {
             provider: amount.saturating_sub(fee),
             fee,
             burned: fee.saturating_sub(shared),
             treasury: shared.saturating_sub(author),
             author,
         }
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    /// Divides a payment by the fee of the moment.
+    pub(crate) fn split(amount: Balance) -> PaymentSplit {
+        PaymentSplit::of(amount, T::Terms::get().protocol_fee)
     }
 
     /// Returns the deposit for the bytes that a job keeps in storage, those of its public manifest among
@@ -116,14 +123,18 @@ impl<T: Config> Pallet<T> {
         manifest_bytes: u32,
     ) -> Balance {
         Self::bounties(nodes, max_duration_ms)
-            .saturating_mul(T::Bounty::get())
+            .saturating_mul(T::Terms::get().bounty)
             .saturating_add(Self::byte_deposit(nodes, is_request, manifest_bytes))
     }
 
     /// Returns the part of an assignment's pay that is held back: of a service only, and no more than a day's
-    /// pay.
-    pub(crate) fn hold_back(job: &JobRecordOf<T>, assignment: &AssignmentRecordOf<T>) -> HoldBack {
-        let longest_ms = T::Clock::epoch_duration_ms().saturating_mul(MAX_HOLD_BACK_EPOCHS);
+    /// pay, with epochs of `epoch_ms`.
+    pub(crate) fn hold_back(
+        job: &JobRecordOf<T>,
+        assignment: &AssignmentRecordOf<T>,
+        epoch_ms: Millis,
+    ) -> HoldBack {
+        let longest_ms = epoch_ms.saturating_mul(MAX_HOLD_BACK_EPOCHS);
         let part = match job.kind {
             JobKind::Service => job.hold_back,
             JobKind::Task { .. } => Permill::zero(),
@@ -170,11 +181,7 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Frees held money, and tells how much of it the consumer got: all or nothing.
-    fn give_back(
-        job: JobId,
-        consumer: &T::AccountId,
-        amount: Balance,
-    ) -> Result<Balance, DispatchError> {
+    fn give_back(job: JobId, consumer: &T::AccountId, amount: Balance) -> Result<Balance, DispatchError> {
         if amount == 0 {
             return Ok(0);
         }
@@ -306,8 +313,7 @@ impl<T: Config> OpenAssignment<T> {
         self.job.paid = add(self.job.paid)?;
 
         let job_id = self.job_id;
-        let (mut payment, missing) =
-            T::Currency::slash(&HoldReason::Job.into(), &self.job.consumer, amount);
+        let (mut payment, missing) = T::Currency::slash(&HoldReason::Job.into(), &self.job.consumer, amount);
         ensure!(missing == 0, ArithmeticError::Underflow);
         let provider_part = payment.extract(split.provider);
         let provider_amount = Pallet::<T>::credit(job_id, &self.assignment.provider, provider_part);

@@ -65,7 +65,7 @@ pub use benchmarking::BenchmarkHelper;
 pub use pallet::*;
 pub use types::{
     AssignmentRecord, AssignmentRecordOf, AssignmentState, Auction, AuctionTerms, Ballot, ChosenMachines,
-    DeclineReason, Diversion, HoldBack, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest,
+    DeclineReason, Diversion, HoldBack, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, JobTerms, Manifest,
     ManifestRef, Outcome, RefusedMachines, Verification,
 };
 pub use weights::WeightInfo;
@@ -92,12 +92,12 @@ pub mod pallet {
         frame_system::pallet_prelude::*,
         sp_core::H256,
         sp_runtime::{
-            Permill, Rounding,
+            Rounding,
             traits::{BlakeTwo256, IdentifyAccount, Verify},
         },
     };
 
-    use crate::{AssignmentRecordOf, JobId, JobRecordOf, RefusedMachines, WeightInfo, types::cost};
+    use crate::{AssignmentRecordOf, JobId, JobRecordOf, JobTerms, RefusedMachines, WeightInfo, types::cost};
 
     const STORAGE_VERSION: StorageVersion = StorageVersion::new(1);
 
@@ -149,26 +149,8 @@ pub mod pallet {
         /// cannot receive. Keep it alive: an amount that it cannot receive itself is burned.
         type TreasuryAccount: Get<Self::AccountId>;
 
-        /// Part of every payment that the protocol keeps. A change holds from the next payment on, also for
-        /// open jobs.
-        type ProtocolFee: Get<Permill>;
-
-        /// Part of what a running service earned that is held back until it ended. A change holds for later
-        /// orders.
-        type HoldBack: Get<Permill>;
-
-        /// Plancks that a bounty pays. Worth calling for: above the fee of [`Pallet::settle`]. A change holds
-        /// for later orders.
-        type Bounty: Get<Balance>;
-
-        /// Milliseconds that a machine has to start a job. Longer: slots are blocked longer by machines that
-        /// are gone; shorter than an image takes to pull: no job starts. A change holds for later
-        /// assignments.
-        type StartWindowMs: Get<Millis>;
-
-        /// Milliseconds in which replicas have to reveal their results. Shorter than a few blocks: a busy
-        /// chain makes liars of honest machines. A change holds for later reveals.
-        type RevealWindowMs: Get<Millis>;
+        /// Terms of jobs that governance may change, in one value: a call reads them once.
+        type Terms: Get<JobTerms>;
 
         /// Longest time that a consumer may reserve for looking at a result, and longest run of a task that a
         /// quorum verifies, in milliseconds: how long a machine that is done may have to wait.

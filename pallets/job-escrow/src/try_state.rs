@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{MAX_SLOTS, MachineId, MachineInspect},
     money::Balance,
 };
@@ -217,8 +218,9 @@ impl<T: Config> Pallet<T> {
             !is_unpaid || (assignment.paid == 0 && assignment.earned == 0),
             "3: something was paid that is not due"
         );
+        let hold_back = Self::hold_back(record, assignment, T::Clock::epoch_duration_ms());
         ensure!(
-            is_unpaid || assignment.paid <= assignment.payable(Self::hold_back(record, assignment)),
+            is_unpaid || assignment.paid <= assignment.payable(hold_back),
             "3: more was paid than may be"
         );
         Ok(())
