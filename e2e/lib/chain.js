@@ -201,7 +201,7 @@ export async function balanceOf(api, address, hash) {
   return {
     free: data.free.toBigInt(),
     reserved: data.reserved.toBigInt(),
-    /** Returns the plancks held for one reason, such as `held('jobEscrow', 'Escrow')`. */
+    /** Returns the plancks held for one reason, such as `held('jobEscrow', 'Job')`. */
     held(pallet, reason) {
       const own = holds.filter(({ id }) => id.type.toLowerCase() === pallet.toLowerCase() && id.value.type === reason);
       return own.reduce((sum, { amount }) => sum + amount.toBigInt(), 0n);

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 
-import { balanceOf, totalIssuance } from './chain.js';
+import { balanceOf, eventsOf, totalIssuance } from './chain.js';
 import { splitOf, TREASURY } from './market.js';
 
 /** Reads the balances of all parties, and the total issuance, before and after a transaction. */
@@ -31,7 +31,10 @@ export async function checkPayment(suite, included, { amount, released, payer })
   // The author of the block also gets the fee of the transaction itself.
   assert.equal(after.author.free - before.author.free, split.author + included.fee, 'the author\'s part');
   assert.equal(before.issuance - after.issuance, split.burned, 'what was burned, and nothing else, is gone');
-  const held = (ledgerSide) => ledgerSide.consumer.held('jobEscrow', 'Escrow');
-  assert.equal(held(before) - held(after), amount + released, 'what left the escrow');
+  // Held together with the price of the job.
+  const sum = (method, field) => eventsOf(included, 'jobEscrow', method).reduce((all, event) => all + event[field], 0n);
+  const deposits = sum('JobClosed', 'depositReturned') + sum('BountyPaid', 'amount');
+  const held = (ledgerSide) => ledgerSide.consumer.held('jobEscrow', 'Job');
+  assert.equal(held(before) - held(after), amount + released + deposits, 'what is not held any more');
   return split;
 }

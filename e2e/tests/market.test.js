@@ -124,10 +124,10 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     assert.equal(event.escrowed, escrow);
     assert.equal(eventOf(included, 'jobEscrow', 'MachineAssigned').pricePerSlotHour, price);
     const { before, after } = await ledger(suite, included);
-    assert.equal(after.consumer.held('jobEscrow', 'Escrow') - before.consumer.held('jobEscrow', 'Escrow'), escrow);
+    const held = after.consumer.held('jobEscrow', 'Job') - before.consumer.held('jobEscrow', 'Job');
+    assert.equal(held, escrow + event.deposit, 'the price, and the deposit for bytes and bounties');
     assert.equal(before.issuance, after.issuance);
     assert.equal((await machineRecord()).freeSlots.toNumber(), 0);
-    assert.equal(after.consumer.held('jobEscrow', 'Deposit') - before.consumer.held('jobEscrow', 'Deposit'), event.deposit);
     assert.ok((await part(job)).state.isStarting);
     assert.equal((await jobRecord(job)).consumer.toString(), accounts.charlie.address);
   });
@@ -164,7 +164,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     endedAt = state.asVerifying.endedAtMs.toBigInt();
     assert.ok(endedAt > started);
     const { before, after } = await ledger(suite, included);
-    assert.equal(after.consumer.held('jobEscrow', 'Escrow'), before.consumer.held('jobEscrow', 'Escrow'), 'unpaid yet');
+    assert.equal(after.consumer.held('jobEscrow', 'Job'), before.consumer.held('jobEscrow', 'Job'), 'unpaid yet');
   });
 
   await context.test('the consumer accepts it, and has back what was not used', async () => {
@@ -198,7 +198,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     assert.deepEqual(await api.query.jobEscrow.consumerJobs.keys(accounts.charlie.address), []);
     assert.deepEqual(await api.query.jobEscrow.machineJobs.keys(machine), []);
     const { held } = await balanceOf(api, accounts.charlie.address);
-    assert.deepEqual([held('jobEscrow', 'Escrow'), held('jobEscrow', 'Deposit')], [0n, 0n]);
+    assert.equal(held('jobEscrow', 'Job'), 0n);
   });
 });
 

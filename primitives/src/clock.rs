@@ -25,7 +25,8 @@ pub trait ActiveClock {
     /// Length of every epoch, fixed at genesis; never zero.
     fn epoch_duration_ms() -> Millis;
 
-    /// Makes [`Self::now_ms`] answer `now`, without ending epochs; for benchmarks of other pallets.
+    /// Makes [`Self::now_ms`] answer `now`, without ending epochs; for benchmarks of other pallets. Reading
+    /// the clock costs them no access to the database, because each block does so before its hooks and calls.
     #[cfg(feature = "runtime-benchmarks")]
     fn benchmark_set_now_ms(now: Millis);
 }

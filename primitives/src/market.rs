@@ -198,6 +198,17 @@ impl Requirements {
     pub fn slots(&self) -> u8 {
         self.min_free_slots.max(1)
     }
+
+    /// Checks that the requirements make sense, as far as no state of the chain says so.
+    pub fn check_form(&self) -> Result<(), FindError> {
+        if self.near.is_some_and(|near| !near.center.is_on_earth()) {
+            return Err(FindError::NotOnEarth);
+        }
+        if self.min_nodes > MAX_NODES {
+            return Err(FindError::TooManyNodes);
+        }
+        Ok(())
+    }
 }
 
 /// Gap between a requirement and the machine.
@@ -414,7 +425,8 @@ pub enum FindError {
 /// Matches machines with requirements. Implemented by `pallet-provider-registry`, used by
 /// `pallet-job-escrow`.
 pub trait MachineMatching {
-    /// Checks that the requirements make sense, whatever the machine.
+    /// Checks that the requirements make sense, whatever the machine: [`Requirements::check_form`], and that
+    /// there is such a class.
     fn check(requirements: &Requirements) -> Result<(), FindError>;
 
     /// Returns true if the machine is active and meets every requirement but [`Requirements::min_nodes`],
@@ -434,7 +446,7 @@ pub trait MachineMatching {
 /// Leases machines that meet requirements. Implemented by `pallet-provider-registry`, used by
 /// `pallet-job-escrow`.
 pub trait MatchingLease<AccountId>: MachineLease<AccountId> + MachineMatching {
-    /// Takes `slots` free slots of a machine that meets requirements which [`MachineMatching::check`]
+    /// Takes `slots` free slots of a machine that meets requirements which [`Requirements::check_form`]
     /// accepted. Returns `None`, and changes nothing, where the machine does not meet them.
     ///
     /// A registry that has both in one record reads it once.

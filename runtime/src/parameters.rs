@@ -17,7 +17,7 @@ use polkadot_sdk::{
     frame_support::{
         dynamic_params::{dynamic_pallet_params, dynamic_params},
         parameter_types,
-        traits::{ConstU32, ConstU64, ConstU128, Get},
+        traits::{ConstU32, ConstU128, Get},
     },
     pallet_parameters,
     sp_runtime::Permill,
@@ -43,13 +43,22 @@ const LEAST_WINDOW_MS: Millis = 20 * SLOT_DURATION_MS;
 /// Longest time for which a party may have to wait for another to act, in milliseconds: a day.
 const MOST_WINDOW_MS: Millis = 24 * MILLIS_PER_HOUR;
 
+/// Initial terms of jobs: five per cent of payments for the protocol, ten minutes to start or decline and as
+/// many to reveal, a tenth of a running service's earnings held back, and bounties above the fee of a
+/// settlement.
+pub const DEFAULT_JOB_TERMS: pallet_job_escrow::JobTerms = pallet_job_escrow::JobTerms {
+    protocol_fee: Permill::from_parts(DEFAULT_PROTOCOL_FEE_PPM),
+    hold_back: Permill::from_percent(10),
+    bounty: ASY / 20,
+    start_window_ms: DEFAULT_START_WINDOW_MS,
+    reveal_window_ms: MILLIS_PER_HOUR / 6,
+};
+
 /// Parameters as pallets read them: clamped to their bounds.
 pub mod bounded {
     use super::*;
 
     parameter_types! {
-        /// Share of zero.
-        pub const Nothing: Permill = Permill::zero();
         /// Share of a tenth.
         pub const Tenth: Permill = Permill::from_percent(10);
         /// Share of a half.
@@ -93,26 +102,14 @@ pub mod bounded {
         }
     }
 
-    /// Protocol's share of payments: at most a half, so that the provider has the greater part.
-    pub type ProtocolFee = Clamped<dynamic::job_escrow::ProtocolFee, Nothing, Half>;
+    /// Terms of jobs, each within its bounds; see [`clamp_job_terms`].
+    pub struct JobTerms;
 
-    /// Time to start or decline: 20 blocks to a day. With less, a present machine cannot start or decline in
-    /// time; with more, an absent one holds a consumer's money for longer.
-    pub type StartWindowMs =
-        Clamped<dynamic::job_escrow::StartWindowMs, ConstU64<LEAST_WINDOW_MS>, ConstU64<MOST_WINDOW_MS>>;
-
-    /// Time to reveal: 20 blocks to a day. With less, a present replica cannot reveal in time; with more, an
-    /// absent one keeps its peers unpaid for longer.
-    pub type RevealWindowMs =
-        Clamped<dynamic::job_escrow::RevealWindowMs, ConstU64<LEAST_WINDOW_MS>, ConstU64<MOST_WINDOW_MS>>;
-
-    /// Hold-back of a service's pay: at most a half. The rest pays for running it meanwhile.
-    pub type HoldBack = Clamped<dynamic::job_escrow::HoldBack, Nothing, Half>;
-
-    /// Bounty for calls that advance a job: 0.01 to 10 ASY. Below the fee of a settlement nobody makes these
-    /// calls; each job holds the sum of all its possible bounties.
-    pub type Bounty =
-        Clamped<dynamic::job_escrow::Bounty, ConstU128<{ 10 * MILLI_ASY }>, ConstU128<{ 10 * ASY }>>;
+    impl Get<pallet_job_escrow::JobTerms> for JobTerms {
+        fn get() -> pallet_job_escrow::JobTerms {
+            clamp_job_terms(dynamic::job_escrow::JobTerms::get())
+        }
+    }
 
     /// Pay of a report: at most 1,000 ASY, so that a mistake does not empty the pot in an epoch; zero turns
     /// the pay off.
@@ -123,6 +120,26 @@ pub mod bounded {
     /// epoch alone; with zero it is undefined.
     pub type UptimeMemoryEpochs =
         Clamped<dynamic::availability::UptimeMemoryEpochs, ConstU32<2>, ConstU32<YEAR_EPOCHS>>;
+
+    /// Returns terms of jobs within their bounds:
+    ///
+    /// - the protocol's share of payments is at most a half, so that the provider has the greater part;
+    /// - the hold-back of a service's pay is at most a half: the rest pays for running it meanwhile;
+    /// - the bounty for calls that advance a job is 0.01 to 10 ASY. Below the fee of a settlement nobody makes
+    ///   these calls; each job holds the sum of all its possible bounties;
+    /// - the time to start or decline is 20 blocks to a day. With less, a present machine cannot start or
+    ///   decline in time; with more, an absent one holds a consumer's money for longer;
+    /// - the time to reveal is 20 blocks to a day. With less, a present replica cannot reveal in time; with
+    ///   more, an absent one keeps its peers unpaid for longer.
+    pub fn clamp_job_terms(terms: pallet_job_escrow::JobTerms) -> pallet_job_escrow::JobTerms {
+        pallet_job_escrow::JobTerms {
+            protocol_fee: terms.protocol_fee.min(Half::get()),
+            hold_back: terms.hold_back.min(Half::get()),
+            bounty: terms.bounty.clamp(10 * MILLI_ASY, 10 * ASY),
+            start_window_ms: terms.start_window_ms.clamp(LEAST_WINDOW_MS, MOST_WINDOW_MS),
+            reveal_window_ms: terms.reveal_window_ms.clamp(LEAST_WINDOW_MS, MOST_WINDOW_MS),
+        }
+    }
 
     /// Returns a table in which each penalty grows with repetition, by a factor of 1 to 10. It takes
     ///
@@ -143,7 +160,7 @@ pub mod bounded {
         OffenceTable {
             challenge_unanswered: clamp(
                 table.challenge_unanswered,
-                Nothing::get(),
+                Permill::zero(),
                 Tenth::get(),
                 Half::get(),
             ),
@@ -188,29 +205,13 @@ pub mod dynamic {
         pub static BondPerPoint: Balance = BOND_PER_POINT;
     }
 
-    /// Parameters of `job-escrow`.
+    /// Parameters of `job-escrow`. Indices 0 to 4 are unused: its terms were parameters of their own.
     #[dynamic_pallet_params]
     #[codec(index = 1)]
     pub mod job_escrow {
-        /// Protocol's share of every payment.
-        #[codec(index = 0)]
-        pub static ProtocolFee: Permill = Permill::from_parts(DEFAULT_PROTOCOL_FEE_PPM);
-
-        /// Active time in which a machine must start or decline a job assigned to it.
-        #[codec(index = 1)]
-        pub static StartWindowMs: Millis = DEFAULT_START_WINDOW_MS;
-
-        /// Active time in which replicas must reveal the results that they committed to.
-        #[codec(index = 2)]
-        pub static RevealWindowMs: Millis = MILLIS_PER_HOUR / 6;
-
-        /// Share of a running service's earnings that is held back until its end.
-        #[codec(index = 3)]
-        pub static HoldBack: Permill = Permill::from_percent(10);
-
-        /// Bounty for a call that advances a job, in plancks: above the fee of a settlement.
-        #[codec(index = 4)]
-        pub static Bounty: Balance = ASY / 20;
+        /// Terms of jobs, in one value, because an order depends on most of them and each value costs a read.
+        #[codec(index = 5)]
+        pub static JobTerms: pallet_job_escrow::JobTerms = DEFAULT_JOB_TERMS;
     }
 
     /// Parameters of `availability`. Index 3 is reserved for attestation. Index 2 is unused: governance's

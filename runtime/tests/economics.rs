@@ -7,7 +7,7 @@ mod common;
 use std::{collections::BTreeSet, fs, path::Path};
 
 use assay_primitives::money::{ASY, Balance};
-use assay_runtime::{Runtime, parameters::bounded};
+use assay_runtime::Runtime;
 use common::with_chain;
 use pallet_job_escrow::{Config as Escrow, Outcome, types::MAX_HOLD_BACK_EPOCHS};
 use polkadot_sdk::{frame_support::traits::Get, sp_runtime::Permill};
@@ -87,17 +87,18 @@ fn every_outcome_has_a_row_and_the_right_one() {
 #[test]
 fn what_jobs_cost_is_as_the_page_says() {
     with_chain("development", |_| {
-        let fee = bounded::ProtocolFee::get();
+        let terms = <Runtime as Escrow>::Terms::get();
+        let fee = terms.protocol_fee;
         assert_eq!(fee, Permill::from_percent(5));
         assert_says("the protocol keeps 5 %");
-        assert_eq!(<Runtime as Escrow>::HoldBack::get(), Permill::from_percent(10));
+        assert_eq!(terms.hold_back, Permill::from_percent(10));
         assert_says(
             "The hold-back is 10 % of what a running service earned, and no more than a day of its pay",
         );
         assert_eq!(MAX_HOLD_BACK_EPOCHS, 24, "a day of one-hour epochs");
 
         // Two slots at one ASY an hour, for the whole start window, and for the part that a decline leaves.
-        let window_ms = u128::from(<Runtime as Escrow>::StartWindowMs::get());
+        let window_ms = u128::from(terms.start_window_ms);
         assert_eq!(window_ms, HOUR_MS / 6);
         let reserved = 2 * ASY * window_ms / HOUR_MS;
         assert_says(&format!(

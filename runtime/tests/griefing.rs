@@ -92,7 +92,7 @@ fn orders_that_cannot_be_started_cost_no_bond_and_no_reporter_earns() {
             chain.pass(10 * MINUTE_MS + SLOT_MS);
             let eve = wealth(&account(Eve));
             assert_ok!(call_as(&account(Eve), Escrow::expire { job, machine }));
-            let bounty = bounded::Bounty::get();
+            let bounty = bounded::JobTerms::get().bounty;
             assert_eq!(wealth(&account(Eve)), eve + bounty, "the consumer's own money");
             assert!(!is_open(job));
             // A machine that is back calls `resume`; one that is not gets no more orders.

@@ -148,7 +148,7 @@ fn a_machine_that_never_starts_is_out_of_the_market_and_costs_its_consumer_a_bou
 
         chain.pass(10 * 60_000 + SLOT_MS);
         assert_ok!(call_as(&account(Eve), Escrow::expire { job, machine }));
-        let bounty = assay_runtime::parameters::bounded::Bounty::get();
+        let bounty = assay_runtime::parameters::bounded::JobTerms::get().bounty;
         assert_eq!(wealth(&account(Charlie)), before - bounty);
         assert_eq!(free_slots(machine), 2);
         assert_eq!(pallet_provider_staking::Agenda::<Runtime>::iter().count(), 0);

@@ -12,7 +12,7 @@ use assay_primitives::{
 };
 use assay_runtime::{
     Runtime,
-    parameters::{RuntimeParameters, bounded, dynamic},
+    parameters::{DEFAULT_JOB_TERMS, RuntimeParameters, bounded, dynamic},
 };
 use common::*;
 use pallet_provider_staking::{DEFAULT_OFFENCE_TABLE, OffencePenalty, OffenceTable};
@@ -39,6 +39,16 @@ macro_rules! holds_bounds {
     };
 }
 
+/// Does the same for one of the terms of jobs.
+macro_rules! holds_bounds_of_term {
+    ($term:ident, $nothing:expr => $least:expr, $everything:expr => $most:expr, $within:expr) => {
+        for (set, effective) in [($nothing, $least), ($everything, $most), ($within, $within)] {
+            set_parameter(job_terms!($term: set));
+            assert_eq!(bounded::JobTerms::get().$term, effective, stringify!($term));
+        }
+    };
+}
+
 #[test]
 fn every_parameter_keeps_its_bounds_whatever_governance_sets() {
     with_chain("development", |_| {
@@ -51,12 +61,12 @@ fn every_parameter_keeps_its_bounds_whatever_governance_sets() {
 
         let (nothing, whole, half) = (Permill::zero(), Permill::one(), Permill::from_percent(50));
         let some = Permill::from_percent(7);
-        holds_bounds!(escrow_parameter, ProtocolFee, nothing => nothing, whole => half, some);
-        holds_bounds!(escrow_parameter, HoldBack, nothing => nothing, whole => half, some);
+        holds_bounds_of_term!(protocol_fee, nothing => nothing, whole => half, some);
+        holds_bounds_of_term!(hold_back, nothing => nothing, whole => half, some);
         let day = 24 * MILLIS_PER_HOUR;
-        holds_bounds!(escrow_parameter, StartWindowMs, 0 => 20 * SLOT_MS, u64::MAX => day, 600_000);
-        holds_bounds!(escrow_parameter, RevealWindowMs, 0 => 20 * SLOT_MS, u64::MAX => day, 600_000);
-        holds_bounds!(escrow_parameter, Bounty, 0 => 10 * MILLI_ASY, Balance::MAX => 10 * ASY, ASY);
+        holds_bounds_of_term!(start_window_ms, 0 => 20 * SLOT_MS, u64::MAX => day, 600_000);
+        holds_bounds_of_term!(reveal_window_ms, 0 => 20 * SLOT_MS, u64::MAX => day, 600_000);
+        holds_bounds_of_term!(bounty, 0 => 10 * MILLI_ASY, Balance::MAX => 10 * ASY, ASY);
 
         holds_bounds!(availability_parameter, RewardPerReport, 0 => 0, Balance::MAX => 1_000 * ASY, ASY);
         holds_bounds!(availability_parameter, UptimeMemoryEpochs, 0 => 2, u32::MAX => 8_766, 24);
@@ -67,13 +77,12 @@ fn every_parameter_keeps_its_bounds_whatever_governance_sets() {
 #[test]
 fn defaults_that_workers_rely_on_are_those_of_the_runtime() {
     with_chain("development", |_| {
-        assert_eq!(
-            bounded::ProtocolFee::get(),
-            Permill::from_parts(DEFAULT_PROTOCOL_FEE_PPM)
-        );
-        assert_eq!(bounded::ProtocolFee::get(), Permill::from_percent(5));
-        assert_eq!(bounded::StartWindowMs::get(), DEFAULT_START_WINDOW_MS);
-        assert_eq!(bounded::StartWindowMs::get(), MILLIS_PER_HOUR / 6);
+        let terms = bounded::JobTerms::get();
+        assert_eq!(terms, DEFAULT_JOB_TERMS, "which are within their bounds");
+        assert_eq!(terms.protocol_fee, Permill::from_parts(DEFAULT_PROTOCOL_FEE_PPM));
+        assert_eq!(terms.protocol_fee, Permill::from_percent(5));
+        assert_eq!(terms.start_window_ms, DEFAULT_START_WINDOW_MS);
+        assert_eq!(terms.start_window_ms, MILLIS_PER_HOUR / 6);
     });
 }
 
@@ -89,11 +98,8 @@ fn pallets_read_parameters_within_their_bounds() {
         set_parameter(staking_parameter!(BondPerPoint, 0));
         set_parameter(staking_parameter!(UnbondingEpochs, 0));
         set_parameter(staking_parameter!(SlashDeferEpochs, 0));
-        set_parameter(escrow_parameter!(StartWindowMs, 0));
-        set_parameter(escrow_parameter!(RevealWindowMs, 0));
-        set_parameter(escrow_parameter!(ProtocolFee, Permill::one()));
-        set_parameter(escrow_parameter!(HoldBack, Permill::one()));
-        set_parameter(escrow_parameter!(Bounty, 0));
+        set_parameter(job_terms!(start_window_ms: 0, reveal_window_ms: 0, bounty: 0));
+        set_parameter(job_terms!(protocol_fee: Permill::one(), hold_back: Permill::one()));
         set_parameter(availability_parameter!(UptimeMemoryEpochs, 0));
         set_parameter(availability_parameter!(RewardPerReport, Balance::MAX));
 
@@ -101,11 +107,12 @@ fn pallets_read_parameters_within_their_bounds() {
         assert_eq!(<Runtime as Registry>::BondPerPoint::get(), ASY / 10);
         assert_eq!(<Runtime as Staking>::UnbondingEpochs::get(), 2);
         assert_eq!(<Runtime as Staking>::SlashDeferEpochs::get(), 1);
-        assert_eq!(<Runtime as Escrow>::StartWindowMs::get(), 60_000);
-        assert_eq!(<Runtime as Escrow>::RevealWindowMs::get(), 60_000);
-        assert_eq!(<Runtime as Escrow>::ProtocolFee::get(), Permill::from_percent(50));
-        assert_eq!(<Runtime as Escrow>::HoldBack::get(), Permill::from_percent(50));
-        assert_eq!(<Runtime as Escrow>::Bounty::get(), 10 * MILLI_ASY);
+        let terms = <Runtime as Escrow>::Terms::get();
+        assert_eq!(terms.start_window_ms, 60_000);
+        assert_eq!(terms.reveal_window_ms, 60_000);
+        assert_eq!(terms.protocol_fee, Permill::from_percent(50));
+        assert_eq!(terms.hold_back, Permill::from_percent(50));
+        assert_eq!(terms.bounty, 10 * MILLI_ASY);
         assert_eq!(<Runtime as Availability>::UptimeMemoryEpochs::get(), 2);
         assert_eq!(<Runtime as Availability>::RewardPerReport::get(), 1_000 * ASY);
     });

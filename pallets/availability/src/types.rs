@@ -144,6 +144,36 @@ pub struct EpochRecord<MaxValidators: Get<u32>> {
     pub is_outage: bool,
 }
 
+/// First fields of an [`EpochRecord`], as far as a verdict depends on them.
+///
+/// An encoded record decodes to them too: payments ask for them once for each epoch, and the lists behind them
+/// may be thousands of bytes long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Decode)]
+pub(crate) struct EpochHead {
+    _seed: [u8; 32],
+    _set: SetId,
+    validators: u32,
+    validators_per_machine: u32,
+}
+
+impl EpochHead {
+    /// Returns the same as [`EpochRecord::needed_to_be_down`].
+    pub(crate) fn needed_to_be_down(&self) -> u32 {
+        needed_to_be_down(self.validators, self.validators_per_machine)
+    }
+}
+
+/// Returns the number of validators that make a machine count as down.
+fn needed_to_be_down(validators: u32, validators_per_machine: u32) -> u32 {
+    if validators <= 1 {
+        return 1;
+    }
+    let assigned = validators_per_machine
+        .min(validators)
+        .min(MAX_VALIDATORS_PER_MACHINE);
+    (assigned / 2).saturating_add(1).max(2)
+}
+
 /// Part of a report that another part may follow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, MaxEncodedLen, TypeInfo)]
 pub struct UnfinishedReport {
@@ -156,24 +186,13 @@ pub struct UnfinishedReport {
 }
 
 impl<MaxValidators: Get<u32>> EpochRecord<MaxValidators> {
-    /// Returns the number of validators that watch each machine.
-    pub(crate) fn assigned_count(&self) -> u32 {
-        self.validators_per_machine
-            .min(self.validators)
-            .min(MAX_VALIDATORS_PER_MACHINE)
-    }
-
     /// Returns the number of validators that must report a machine as failed for it to count as down: more
     /// than half of those assigned to it, and at least two, except on a chain with only one validator.
     ///
     /// It is a part of the assigned validators, not of the reporting ones: the silence of others helps no
     /// accuser.
     pub fn needed_to_be_down(&self) -> u32 {
-        if self.validators <= 1 {
-            1
-        } else {
-            (self.assigned_count() / 2).saturating_add(1).max(2)
-        }
+        needed_to_be_down(self.validators, self.validators_per_machine)
     }
 
     /// Returns the part that the validator may continue.

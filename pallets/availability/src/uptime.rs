@@ -8,25 +8,44 @@ use assay_primitives::{
     emission::EpochUptime,
     machine::{MachineId, OnMachineRemoved},
 };
-use polkadot_sdk::frame_support::traits::Get;
+use polkadot_sdk::frame_support::{storage::unhashed, traits::Get};
 
 use crate::{
     Config, EpochRecordOf, EpochRecords, Failures, OldestEpoch, Pallet, UptimeRecord, Uptimes,
-    types::FULL_UPTIME_PPM,
+    types::{EpochHead, FULL_UPTIME_PPM},
 };
 
 impl<T: Config> Pallet<T> {
     /// Returns the oldest epoch that is in history, even if the hook has not yet forgotten the ones before
     /// it.
     pub(crate) fn oldest_epoch() -> EpochIndex {
-        T::Clock::current_epoch()
-            .saturating_sub(T::HistoryEpochs::get())
-            .max(OldestEpoch::<T>::get())
+        Self::first_kept_epoch().max(OldestEpoch::<T>::get())
     }
 
-    /// Returns true if a machine was up in an epoch: fewer of its validators than needed report it as failed.
-    pub(crate) fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
-        EpochRecords::<T>::get(epoch).is_none_or(|record| Self::was_up_in(machine, epoch, &record))
+    /// Returns the oldest epoch that the present length of history keeps.
+    fn first_kept_epoch() -> EpochIndex {
+        T::Clock::current_epoch().saturating_sub(T::HistoryEpochs::get())
+    }
+
+    /// Returns true if a machine was up in an epoch of history: fewer of its validators than needed report it
+    /// as failed.
+    ///
+    /// Reads as little as it can: whoever is paid by uptime asks this of every epoch.
+    fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
+        if epoch < Self::first_kept_epoch() {
+            return false;
+        }
+        let failed = Failures::<T>::get(epoch, machine).count();
+        let head = match failed {
+            // No number of validators makes a verdict of no failure.
+            0 => None,
+            _ => unhashed::get::<EpochHead>(&EpochRecords::<T>::hashed_key_for(epoch)),
+        };
+        match head {
+            // A record is forgotten with its epoch.
+            Some(head) => failed < head.needed_to_be_down(),
+            None => epoch >= OldestEpoch::<T>::get(),
+        }
     }
 
     fn was_up_in(machine: MachineId, epoch: EpochIndex, record: &EpochRecordOf<T>) -> bool {
@@ -57,7 +76,7 @@ impl<T: Config> Pallet<T> {
 
 impl<T: Config> EpochUptime for Pallet<T> {
     fn uptime_ppm(machine: MachineId, epoch: EpochIndex) -> u32 {
-        if epoch >= Self::oldest_epoch() && Self::was_up(machine, epoch) {
+        if Self::was_up(machine, epoch) {
             FULL_UPTIME_PPM
         } else {
             0

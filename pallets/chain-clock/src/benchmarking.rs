@@ -16,7 +16,7 @@ mod benches {
     #[benchmark]
     fn advance() {
         let duration_ms = Pallet::<T>::epoch_duration_ms();
-        Pallet::<T>::benchmark_set_now_ms(duration_ms.saturating_sub(1));
+        ActiveTimeMs::<T>::put(duration_ms.saturating_sub(1));
         LastTimestampMs::<T>::put(TIMESTAMP_MS);
 
         let ended;

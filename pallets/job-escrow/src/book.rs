@@ -65,7 +65,7 @@ impl<T: Config> JobBook<T> {
         MachineJobs::<T>::insert(machine, job_id, ());
     }
 
-    fn put_assignment(job_id: JobId, machine: MachineId, assignment: AssignmentRecordOf<T>) {
+    fn put_assignment(job_id: JobId, machine: MachineId, assignment: &AssignmentRecordOf<T>) {
         Assignments::<T>::insert(job_id, machine, assignment);
     }
 
@@ -108,6 +108,12 @@ impl<T: Config> OpenJob<T> {
         Assignments::<T>::iter_prefix(self.job_id).collect()
     }
 
+    /// Loads the assignment of a machine, and goes on to it.
+    fn with_machine(self, machine: MachineId) -> Result<OpenAssignment<T>, DispatchError> {
+        let assignment = Assignments::<T>::get(self.job_id, machine).ok_or(Error::<T>::NoSuchAssignment)?;
+        Ok(self.with(machine, assignment))
+    }
+
     /// Goes on to one of its assignments.
     pub(crate) fn with(self, machine: MachineId, assignment: AssignmentRecordOf<T>) -> OpenAssignment<T> {
         OpenAssignment {
@@ -145,7 +151,7 @@ impl<T: Config> OpenJob<T> {
                 && ballot.undecided == 0
                 && ballot.reveal_ends_ms.is_none()
             {
-                let reveal_ends_ms = T::Clock::now_ms().saturating_add(T::RevealWindowMs::get());
+                let reveal_ends_ms = T::Clock::now_ms().saturating_add(T::Terms::get().reveal_window_ms);
                 ballot.reveal_ends_ms = Some(reveal_ends_ms);
                 Pallet::<T>::deposit_event(Event::RevealOpened {
                     job: job_id,
@@ -184,9 +190,7 @@ pub(crate) struct OpenAssignment<T: Config> {
 impl<T: Config> OpenAssignment<T> {
     /// Loads a machine's assignment and its job.
     pub(crate) fn load(job_id: JobId, machine: MachineId) -> Result<Self, DispatchError> {
-        let open = OpenJob::<T>::load(job_id)?;
-        let assignment = Assignments::<T>::get(job_id, machine).ok_or(Error::<T>::NoSuchAssignment)?;
-        Ok(open.with(machine, assignment))
+        OpenJob::<T>::load(job_id)?.with_machine(machine)
     }
 
     /// Loads the assignment of the machine that a worker key acts for.
@@ -212,9 +216,15 @@ impl<T: Config> OpenAssignment<T> {
         job_id: JobId,
         machine: MachineId,
     ) -> Result<Self, DispatchError> {
-        let open = OpenJob::<T>::load_for(consumer, job_id)?;
-        let assignment = Assignments::<T>::get(job_id, machine).ok_or(Error::<T>::NoSuchAssignment)?;
-        Ok(open.with(machine, assignment))
+        OpenJob::<T>::load_for(consumer, job_id)?.with_machine(machine)
+    }
+
+    /// Goes back to the job. The assignment was kept or removed.
+    fn into_job(self) -> OpenJob<T> {
+        OpenJob {
+            job_id: self.job_id,
+            job: self.job,
+        }
     }
 
     /// Returns true for the machine's provider and its worker key.
@@ -253,11 +263,8 @@ impl<T: Config> OpenAssignment<T> {
 
     /// Keeps the assignment as it is now.
     pub(crate) fn keep(self) -> OpenJob<T> {
-        JobBook::<T>::put_assignment(self.job_id, self.machine, self.assignment);
-        OpenJob {
-            job_id: self.job_id,
-            job: self.job,
-        }
+        JobBook::<T>::put_assignment(self.job_id, self.machine, &self.assignment);
+        self.into_job()
     }
 
     /// Ends the run of a machine that is paid for its time, as the epochs of it are closed. The machine is
@@ -307,10 +314,7 @@ impl<T: Config> OpenAssignment<T> {
             outcome,
             paid: self.assignment.paid,
         });
-        let mut open = OpenJob {
-            job_id: self.job_id,
-            job: self.job,
-        };
+        let mut open = self.into_job();
         if is_undecided {
             open.decide_places(1);
         }
@@ -338,10 +342,7 @@ impl<T: Config> OpenAssignment<T> {
             outcome,
         });
         // What is held for the place stays held: it is the most that any machine can cost.
-        Ok(OpenJob {
-            job_id: self.job_id,
-            job: self.job,
-        })
+        Ok(self.into_job())
     }
 
     /// Removes the assignment's record, whatever is still held for it, and frees the machine where it still

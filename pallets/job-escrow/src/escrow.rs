@@ -1,5 +1,9 @@
 //! The escrow: the only place of this pallet that moves money.
 //!
+//! All that is held of a consumer is held for one reason. Its parts are in the records: the escrow of each
+//! assignment, the deposit and the bounties of each job, and the highest price of each open place, which
+//! follows from the order.
+//!
 //! Payments are taken out of the hold by force: a consumer who has frozen the balance (by a vote or a lock)
 //! still pays. An amount that an account cannot receive goes to the treasury, or is burned, so that no
 //! account's condition keeps a job from closing.
@@ -60,19 +64,26 @@ pub(crate) struct PaymentSplit {
     pub(crate) author: Balance,
 }
 
-impl<T: Config> Pallet<T> {
-    /// Divides a payment by the fee of the moment.
-    pub(crate) fn split(amount: Balance) -> PaymentSplit {
-        let fee = T::ProtocolFee::get().mul_floor(amount);
+impl PaymentSplit {
+    /// Divides a payment.
+    pub(crate) fn of(amount: Balance, protocol_fee: Permill) -> Self {
+        let fee = protocol_fee.mul_floor(amount);
         let shared = fee / 2;
         let author = shared / 2;
-        PaymentSplit {
+        Self {
             provider: amount.saturating_sub(fee),
             fee,
             burned: fee.saturating_sub(shared),
             treasury: shared.saturating_sub(author),
             author,
         }
+    }
+}
+
+impl<T: Config> Pallet<T> {
+    /// Divides a payment by the fee of the moment.
+    pub(crate) fn split(amount: Balance) -> PaymentSplit {
+        PaymentSplit::of(amount, T::Terms::get().protocol_fee)
     }
 
     /// Returns the deposit for the bytes that a job keeps in storage, those of its public manifest among
@@ -112,14 +123,18 @@ impl<T: Config> Pallet<T> {
         manifest_bytes: u32,
     ) -> Balance {
         Self::bounties(nodes, max_duration_ms)
-            .saturating_mul(T::Bounty::get())
+            .saturating_mul(T::Terms::get().bounty)
             .saturating_add(Self::byte_deposit(nodes, is_request, manifest_bytes))
     }
 
     /// Returns the part of an assignment's pay that is held back: of a service only, and no more than a day's
-    /// pay.
-    pub(crate) fn hold_back(job: &JobRecordOf<T>, assignment: &AssignmentRecordOf<T>) -> HoldBack {
-        let longest_ms = T::Clock::epoch_duration_ms().saturating_mul(MAX_HOLD_BACK_EPOCHS);
+    /// pay, with epochs of `epoch_ms`.
+    pub(crate) fn hold_back(
+        job: &JobRecordOf<T>,
+        assignment: &AssignmentRecordOf<T>,
+        epoch_ms: Millis,
+    ) -> HoldBack {
+        let longest_ms = epoch_ms.saturating_mul(MAX_HOLD_BACK_EPOCHS);
         let part = match job.kind {
             JobKind::Service => job.hold_back,
             JobKind::Task { .. } => Permill::zero(),
@@ -136,12 +151,14 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Holds more of a consumer's money.
-    pub(crate) fn hold(reason: HoldReason, consumer: &T::AccountId, amount: Balance) -> DispatchResult {
+    /// Holds more of a consumer's money: for the price of a job, and for its bytes and bounties.
+    pub(crate) fn hold(consumer: &T::AccountId, escrow: Balance, deposit: Balance) -> DispatchResult {
+        // Nobody has as much as where the sum saturates.
+        let amount = escrow.saturating_add(deposit);
         if amount == 0 {
             return Ok(());
         }
-        T::Currency::hold(&reason.into(), consumer, amount)
+        T::Currency::hold(&HoldReason::Job.into(), consumer, amount)
     }
 
     /// Returns true if the provider would receive its part of a payment.
@@ -152,7 +169,7 @@ impl<T: Config> Pallet<T> {
 
     /// Gives back a part of the escrow that is in no record any more.
     pub(crate) fn return_escrow(job: JobId, consumer: &T::AccountId, amount: Balance) -> DispatchResult {
-        if Self::give_back(job, HoldReason::Escrow, consumer, amount)? > 0 {
+        if Self::give_back(job, consumer, amount)? > 0 {
             Self::deposit_event(Event::EscrowReturned { job, amount });
         }
         Ok(())
@@ -164,23 +181,19 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Frees held money, and tells how much of it the consumer got: all or nothing.
-    fn give_back(
-        job: JobId,
-        reason: HoldReason,
-        consumer: &T::AccountId,
-        amount: Balance,
-    ) -> Result<Balance, DispatchError> {
+    fn give_back(job: JobId, consumer: &T::AccountId, amount: Balance) -> Result<Balance, DispatchError> {
         if amount == 0 {
             return Ok(0);
         }
+        let reason = HoldReason::Job.into();
         let released =
-            with_storage_layer(|| T::Currency::release(&reason.into(), consumer, amount, Precision::Exact));
+            with_storage_layer(|| T::Currency::release(&reason, consumer, amount, Precision::Exact));
         match released {
             Ok(released) => Ok(released),
             // Only an account that lives by another pallet's reference alone cannot take back what is less
             // than the existential deposit.
             Err(_) => {
-                Self::divert(job, reason, consumer, consumer, amount)?;
+                Self::divert(job, consumer, consumer, amount)?;
                 Ok(0)
             }
         }
@@ -214,7 +227,6 @@ impl<T: Config> Pallet<T> {
     /// nothing.
     fn deliver(
         job: JobId,
-        reason: HoldReason,
         consumer: &T::AccountId,
         recipient: &T::AccountId,
         amount: Balance,
@@ -222,10 +234,10 @@ impl<T: Config> Pallet<T> {
         if amount == 0 {
             return Ok(0);
         }
-        match Self::transfer(reason, consumer, recipient, amount) {
+        match Self::transfer(consumer, recipient, amount) {
             Ok(()) => Ok(amount),
             Err(_) => {
-                Self::divert(job, reason, consumer, recipient, amount)?;
+                Self::divert(job, consumer, recipient, amount)?;
                 Ok(0)
             }
         }
@@ -234,15 +246,14 @@ impl<T: Config> Pallet<T> {
     /// Sends to the treasury what `recipient` cannot receive, or burns it.
     fn divert(
         job: JobId,
-        reason: HoldReason,
         consumer: &T::AccountId,
         recipient: &T::AccountId,
         amount: Balance,
     ) -> DispatchResult {
-        let destination = match Self::transfer(reason, consumer, &T::TreasuryAccount::get(), amount) {
+        let destination = match Self::transfer(consumer, &T::TreasuryAccount::get(), amount) {
             Ok(()) => Diversion::Treasury,
             Err(_) => {
-                Self::burn(reason, consumer, amount)?;
+                Self::burn(consumer, amount)?;
                 Diversion::Burned
             }
         };
@@ -256,15 +267,10 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Moves held money to an account's free balance, or changes nothing.
-    fn transfer(
-        reason: HoldReason,
-        consumer: &T::AccountId,
-        recipient: &T::AccountId,
-        amount: Balance,
-    ) -> DispatchResult {
+    fn transfer(consumer: &T::AccountId, recipient: &T::AccountId, amount: Balance) -> DispatchResult {
         with_storage_layer(|| {
             T::Currency::transfer_on_hold(
-                &reason.into(),
+                &HoldReason::Job.into(),
                 consumer,
                 recipient,
                 amount,
@@ -277,12 +283,12 @@ impl<T: Config> Pallet<T> {
     }
 
     /// Burns held money.
-    fn burn(reason: HoldReason, consumer: &T::AccountId, amount: Balance) -> DispatchResult {
+    fn burn(consumer: &T::AccountId, amount: Balance) -> DispatchResult {
         if amount == 0 {
             return Ok(());
         }
         T::Currency::burn_held(
-            &reason.into(),
+            &HoldReason::Job.into(),
             consumer,
             amount,
             Precision::Exact,
@@ -307,8 +313,7 @@ impl<T: Config> OpenAssignment<T> {
         self.job.paid = add(self.job.paid)?;
 
         let job_id = self.job_id;
-        let (mut payment, missing) =
-            T::Currency::slash(&HoldReason::Escrow.into(), &self.job.consumer, amount);
+        let (mut payment, missing) = T::Currency::slash(&HoldReason::Job.into(), &self.job.consumer, amount);
         ensure!(missing == 0, ArithmeticError::Underflow);
         let provider_part = payment.extract(split.provider);
         let provider_amount = Pallet::<T>::credit(job_id, &self.assignment.provider, provider_part);
@@ -344,13 +349,7 @@ impl<T: Config> OpenAssignment<T> {
         }
         self.take_escrow(amount)?;
         let treasury = T::TreasuryAccount::get();
-        Pallet::<T>::deliver(
-            self.job_id,
-            HoldReason::Escrow,
-            &self.job.consumer,
-            &treasury,
-            amount,
-        )?;
+        Pallet::<T>::deliver(self.job_id, &self.job.consumer, &treasury, amount)?;
         Pallet::<T>::deposit_event(Event::EarningsForfeited {
             job: self.job_id,
             machine: self.machine,
@@ -380,8 +379,7 @@ impl<T: Config> OpenJob<T> {
     /// Pays a bounty, if one is left and can be received.
     pub(crate) fn pay_bounty(&mut self, recipient: &T::AccountId) {
         let amount = self.job.bounty.min(self.job.bounties);
-        let reason = HoldReason::Deposit;
-        if amount > 0 && Pallet::<T>::transfer(reason, &self.job.consumer, recipient, amount).is_ok() {
+        if amount > 0 && Pallet::<T>::transfer(&self.job.consumer, recipient, amount).is_ok() {
             self.job.bounties = self.job.bounties.saturating_sub(amount);
             Pallet::<T>::deposit_event(Event::BountyPaid {
                 job: self.job_id,
@@ -398,6 +396,6 @@ impl<T: Config> OpenJob<T> {
             .deposit
             .checked_add(self.job.bounties)
             .ok_or(ArithmeticError::Overflow)?;
-        Pallet::<T>::give_back(self.job_id, HoldReason::Deposit, &self.job.consumer, amount)
+        Pallet::<T>::give_back(self.job_id, &self.job.consumer, amount)
     }
 }

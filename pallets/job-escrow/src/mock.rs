@@ -17,7 +17,7 @@ use polkadot_sdk::{
     frame_support::{
         Twox64Concat, assert_ok, construct_runtime, derive_impl, parameter_types, storage_alias,
         traits::{
-            ConstU32, ConstU64, ConstU128, LinearStoragePrice, StorePreimage,
+            ConstU32, ConstU64, ConstU128, Get, LinearStoragePrice, StorePreimage,
             fungible::{HoldConsideration, Inspect, InspectHold, Mutate},
         },
     },
@@ -35,7 +35,7 @@ use scale_info::TypeInfo;
 
 use crate::{
     self as pallet_job_escrow, AssignmentRecord, AuctionTerms, ChosenMachines, HoldReason, JobId, JobKind,
-    JobOrder, JobRecord, Manifest, ManifestRef, Verification,
+    JobOrder, JobRecord, JobTerms, Manifest, ManifestRef, Verification,
 };
 
 pub(crate) type AccountId = u64;
@@ -52,6 +52,8 @@ pub(crate) const STRANGER: AccountId = 40;
 pub(crate) const MACHINE: MachineId = 7;
 /// Its slots.
 pub(crate) const SLOTS: u8 = 4;
+/// The only class that the registry knows, and that of every machine.
+pub(crate) const GPU_TYPE: &[u8] = b"NVIDIA_H100";
 /// The memory of every machine.
 pub(crate) const RAM_MIB: u32 = 1_024;
 /// Its ask: one ASY per slot and hour.
@@ -143,11 +145,7 @@ impl pallet_job_escrow::Config for Test {
     type Flywheel = MockFlywheel;
     type BlockAuthor = Author;
     type TreasuryAccount = Treasury;
-    type ProtocolFee = Fee;
-    type HoldBack = HoldBack;
-    type Bounty = ConstU128<BOUNTY>;
-    type StartWindowMs = ConstU64<START_WINDOW_MS>;
-    type RevealWindowMs = ConstU64<REVEAL_WINDOW_MS>;
+    type Terms = MockTerms;
     type MaxVerificationMs = ConstU64<MAX_VERIFICATION_MS>;
     type MaxOpenMs = ConstU64<MAX_OPEN_MS>;
     type MinDurationMs = ConstU64<1_000>;
@@ -161,6 +159,21 @@ impl pallet_job_escrow::Config for Test {
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = MockSigner;
     type WeightInfo = ();
+}
+
+/// Terms whose fee and hold-back the tests set.
+pub struct MockTerms;
+
+impl Get<JobTerms> for MockTerms {
+    fn get() -> JobTerms {
+        JobTerms {
+            protocol_fee: Fee::get(),
+            hold_back: HoldBack::get(),
+            bounty: BOUNTY,
+            start_window_ms: START_WINDOW_MS,
+            reveal_window_ms: REVEAL_WINDOW_MS,
+        }
+    }
 }
 
 /// Active time, as [`MockClock`] tells it.
@@ -352,15 +365,19 @@ impl MachineLease<AccountId> for MockRegistry {
 
 impl MachineMatching for MockRegistry {
     fn check(requirements: &Requirements) -> Result<(), FindError> {
-        match requirements.near {
-            Some(near) if !near.center.is_on_earth() => Err(FindError::NotOnEarth),
-            _ => Ok(()),
+        match &requirements.gpu_type {
+            Some(name) if name.as_slice() != GPU_TYPE => Err(FindError::UnknownGpuType),
+            _ => requirements.check_form(),
         }
     }
 
     fn meets(requirements: &Requirements, machine: MachineId) -> bool {
         Machines::get(machine).is_some_and(|record| {
             record.active
+                && requirements
+                    .gpu_type
+                    .as_ref()
+                    .is_none_or(|name| name.as_slice() == GPU_TYPE)
                 && record.free_slots >= requirements.slots()
                 && record.ram_mib >= requirements.min_ram_mib
                 && requirements
@@ -709,12 +726,27 @@ pub(crate) fn net(amount: Balance) -> Balance {
 
 /// Plancks in escrow of an account.
 pub(crate) fn escrow_of(consumer: AccountId) -> Balance {
-    Balances::balance_on_hold(&HoldReason::Escrow.into(), &consumer)
+    held_of(consumer).0
 }
 
 /// Plancks of an account that are held for bytes and bounties.
 pub(crate) fn deposit_of(consumer: AccountId) -> Balance {
-    Balances::balance_on_hold(&HoldReason::Deposit.into(), &consumer)
+    held_of(consumer).1
+}
+
+/// Escrow and deposits of an account by the records of its jobs. Together they are all that is held of it.
+fn held_of(consumer: AccountId) -> (Balance, Balance) {
+    let (mut escrow, mut deposit) = (0, 0);
+    for (job, record) in crate::Jobs::<Test>::iter().filter(|(_, record)| record.consumer == consumer) {
+        let assigned: Balance = crate::Assignments::<Test>::iter_prefix_values(job)
+            .map(|assignment| assignment.escrowed)
+            .sum();
+        escrow += assigned + record.open_place_price().unwrap() * Balance::from(record.open_places);
+        deposit += record.deposit + record.bounties;
+    }
+    let held = Balances::balance_on_hold(&HoldReason::Job.into(), &consumer);
+    assert_eq!(held, escrow + deposit, "what is held is what the records say");
+    (escrow, deposit)
 }
 
 /// Returns an account's balance, held or not.

@@ -26,9 +26,10 @@ use polkadot_sdk::{
 
 use crate::{
     AssignmentRecord, AssignmentState, Assignments, Auction, AuctionTerms, Ballot, ChosenMachines, Config,
-    Error, Event, HoldReason, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, Manifest, Outcome, Pallet,
+    Error, Event, JobId, JobKind, JobOrder, JobRecord, JobRecordOf, JobTerms, Manifest, Outcome, Pallet,
     Refusals, Requests, Verification,
     book::{JobBook, OpenJob},
+    escrow::PaymentSplit,
     types::{MAX_REPLICAS, PlaceCheck, cost},
 };
 
@@ -40,8 +41,29 @@ struct AssignmentTerms<AccountId> {
     escrowed: Balance,
     /// Time for which the price of its auction had risen, in milliseconds.
     risen_ms: Millis,
+    /// Active time of the assignment.
+    assigned_at_ms: Millis,
     /// Time that the machine has to start or decline, in milliseconds.
     start_window_ms: Millis,
+}
+
+/// The moment of an order: what is read once for all of it.
+#[derive(Clone, Copy)]
+struct Moment {
+    /// Active time.
+    now_ms: Millis,
+    /// Terms of jobs.
+    terms: JobTerms,
+}
+
+impl Moment {
+    /// Returns the moment of this block.
+    fn now<T: Config>() -> Self {
+        Self {
+            now_ms: T::Clock::now_ms(),
+            terms: T::Terms::get(),
+        }
+    }
 }
 
 impl<T: Config> Pallet<T> {
@@ -51,12 +73,12 @@ impl<T: Config> Pallet<T> {
         machines: ChosenMachines,
     ) -> DispatchResult {
         let nodes = u8::try_from(machines.len()).unwrap_or(u8::MAX);
-        let mut open = Self::new_job(consumer, &order, nodes, None)?;
-        let requirements = Self::requirements_of_place(&order);
+        let moment = Moment::now::<T>();
+        let mut open = Self::new_job(consumer, &order, nodes, None, moment)?;
+        let requirements = Self::requirements_of_place(order.slots, order.requirements);
 
         let mut escrowed: Balance = 0;
         let (mut chosen, mut providers) = (BTreeSet::new(), BTreeSet::new());
-        let start_window_ms = T::StartWindowMs::get();
         for machine in machines {
             // The job is new, so that only this call can have given it an assignment.
             ensure!(chosen.insert(machine), Error::<T>::AlreadyAssigned);
@@ -74,7 +96,8 @@ impl<T: Config> Pallet<T> {
                 lease,
                 escrowed: place,
                 risen_ms: 0,
-                start_window_ms,
+                assigned_at_ms: moment.now_ms,
+                start_window_ms: moment.terms.start_window_ms,
             };
             Self::assign(&mut open, machine, terms)?;
         }
@@ -95,15 +118,17 @@ impl<T: Config> Pallet<T> {
             terms.open_ms > 0 && terms.rise_ms <= terms.open_ms && terms.open_ms <= T::MaxOpenMs::get(),
             Error::<T>::BadOpenTime
         );
-        let auction = Auction::new(terms, T::Clock::now_ms());
-        let mut open = Self::new_job(consumer, &order, nodes, Some(auction))?;
+        let moment = Moment::now::<T>();
+        let auction = Auction::new(terms, moment.now_ms);
+        let mut open = Self::new_job(consumer, &order, nodes, Some(auction), moment)?;
         open.job.open_places = nodes;
         let escrowed = open
             .job
             .open_place_price()
             .and_then(|price| price.checked_mul(nodes.into()))
             .ok_or(ArithmeticError::Overflow)?;
-        Self::open(open, Some(Self::requirements_of_place(&order)), escrowed)
+        let requirements = Self::requirements_of_place(order.slots, order.requirements);
+        Self::open(open, Some(requirements), escrowed)
     }
 
     /// Gives a place to a machine. Returns what was read for that.
@@ -146,7 +171,8 @@ impl<T: Config> Pallet<T> {
             // machine.
             escrowed: open.job.open_place_price().ok_or(ArithmeticError::Overflow)?,
             risen_ms: auction.risen_ms(now_ms),
-            start_window_ms: T::StartWindowMs::get(),
+            assigned_at_ms: now_ms,
+            start_window_ms: T::Terms::get().start_window_ms,
         };
         open.job.open_places = open.job.open_places.saturating_sub(1);
         Self::assign(&mut open, machine, terms)?;
@@ -228,8 +254,7 @@ impl<T: Config> Pallet<T> {
         let bounties = Self::bounties(open.job.nodes, max_duration_ms)
             .saturating_sub(Self::bounties(open.job.nodes, before_ms));
         let deposit = bounties.saturating_mul(open.job.bounty);
-        Self::hold(HoldReason::Escrow, consumer, escrowed)?;
-        Self::hold(HoldReason::Deposit, consumer, deposit)?;
+        Self::hold(consumer, escrowed, deposit)?;
         open.job.bounties = open
             .job
             .bounties
@@ -250,6 +275,7 @@ impl<T: Config> Pallet<T> {
     pub(crate) fn do_close(consumer: &T::AccountId, job_id: JobId) -> Result<u32, DispatchError> {
         let mut open = OpenJob::<T>::load_for(consumer, job_id)?;
         let now_ms = T::Clock::now_ms();
+        let protocol_fee = T::Terms::get().protocol_fee;
         let assignments = open.assignments();
         let count = assignments.len() as u32;
         let (mut did_something, mut runs_task) = (open.job.open_places > 0, false);
@@ -259,7 +285,7 @@ impl<T: Config> Pallet<T> {
                 (AssignmentState::Starting { .. }, _) => {
                     let reserved = assignment.reserved_worth(open.job.slots, now_ms, 0);
                     let mut cancelled = open.with(machine, assignment);
-                    cancelled.pay(Self::split(reserved))?;
+                    cancelled.pay(PaymentSplit::of(reserved, protocol_fee))?;
                     cancelled.close(Outcome::Cancelled)?
                 }
                 (AssignmentState::Running { started_at_ms, .. }, JobKind::Service) => {
@@ -305,12 +331,12 @@ impl<T: Config> Pallet<T> {
     ///
     /// A machine's ask is held against the order's price at a deployment; a machine that accepts an order has
     /// seen its price.
-    fn requirements_of_place(order: &JobOrder) -> Requirements {
+    fn requirements_of_place(slots: u8, requirements: Requirements) -> Requirements {
         Requirements {
             max_price_per_slot_hour: None,
-            min_free_slots: order.slots,
+            min_free_slots: slots,
             min_nodes: 0,
-            ..order.requirements.clone()
+            ..requirements
         }
     }
 
@@ -320,6 +346,7 @@ impl<T: Config> Pallet<T> {
         order: &JobOrder,
         nodes: u8,
         auction: Option<Auction>,
+        Moment { now_ms, terms }: Moment,
     ) -> Result<OpenJob<T>, DispatchError> {
         ensure!(order.slots > 0, Error::<T>::NoSlots);
         ensure!((1..=MAX_NODES).contains(&nodes), Error::<T>::BadNodes);
@@ -328,7 +355,12 @@ impl<T: Config> Pallet<T> {
             Error::<T>::BadDuration
         );
         Self::check_kind(order.kind, nodes, order.max_duration_ms)?;
-        T::Matching::check(&order.requirements).map_err(|_| Error::<T>::BadRequirements)?;
+        match auction {
+            Some(_) => T::Matching::check(&order.requirements),
+            // Machines that the consumer chose are compared with the rest at once.
+            None => order.requirements.check_form(),
+        }
+        .map_err(|_| Error::<T>::BadRequirements)?;
         if let Manifest::Public(manifest) = &order.manifest {
             ensure!(
                 manifest.length_bytes <= T::MaxManifestBytes::get(),
@@ -341,7 +373,6 @@ impl<T: Config> Pallet<T> {
         }
 
         let job_id = JobBook::<T>::next_id()?;
-        let bounty = T::Bounty::get();
         let ballot = order.kind.quorum_threshold().map(|_| Ballot {
             undecided: nodes,
             committed: 0,
@@ -362,12 +393,12 @@ impl<T: Config> Pallet<T> {
             open_places: 0,
             assignments: 0,
             ballot,
-            hold_back: T::HoldBack::get(),
+            hold_back: terms.hold_back,
             deposit: Self::byte_deposit(nodes, auction.is_some(), order.manifest.kept_bytes()),
-            bounties: Self::bounties(nodes, order.max_duration_ms).saturating_mul(bounty),
-            bounty,
+            bounties: Self::bounties(nodes, order.max_duration_ms).saturating_mul(terms.bounty),
+            bounty: terms.bounty,
             paid: 0,
-            created_at_ms: T::Clock::now_ms(),
+            created_at_ms: now_ms,
         };
         Ok(OpenJob { job_id, job })
     }
@@ -409,8 +440,7 @@ impl<T: Config> Pallet<T> {
             .deposit
             .checked_add(job.bounties)
             .ok_or(ArithmeticError::Overflow)?;
-        Self::hold(HoldReason::Escrow, &job.consumer, escrowed)?;
-        Self::hold(HoldReason::Deposit, &job.consumer, deposit)?;
+        Self::hold(&job.consumer, escrowed, deposit)?;
         if let Manifest::Public(manifest) = &job.manifest {
             T::Preimages::request(&manifest.hash);
         }
@@ -434,8 +464,11 @@ impl<T: Config> Pallet<T> {
         requirements: &Requirements,
         machine: MachineId,
     ) -> Result<LeaseTerms<T::AccountId>, DispatchError> {
-        let lease = T::Matching::lease_matching(machine, job.slots, requirements)?;
-        let lease = lease.ok_or(Error::<T>::NotEligible)?;
+        let Some(lease) = T::Matching::lease_matching(machine, job.slots, requirements)? else {
+            // No machine meets requirements that make no sense.
+            T::Matching::check(requirements).map_err(|_| Error::<T>::BadRequirements)?;
+            return Err(Error::<T>::NotEligible.into());
+        };
         ensure!(Self::may_run(job, machine), Error::<T>::NotAttested);
         Ok(lease)
     }
@@ -450,7 +483,7 @@ impl<T: Config> Pallet<T> {
             provider,
             price_per_slot_hour,
         } = terms.lease;
-        let assigned_at_ms = T::Clock::now_ms();
+        let assigned_at_ms = terms.assigned_at_ms;
         let start_deadline_ms = assigned_at_ms.saturating_add(terms.start_window_ms);
         let assignment = AssignmentRecord {
             provider: provider.clone(),

@@ -53,7 +53,7 @@ impl<T: Config> Pallet<T> {
             ballot.committed = ballot.committed.saturating_add(1);
             ballot
                 .fill_until_ms
-                .get_or_insert(now_ms.saturating_add(T::StartWindowMs::get()));
+                .get_or_insert_with(|| now_ms.saturating_add(T::Terms::get().start_window_ms));
         }
         Self::deposit_event(Event::ResultCommitted {
             job: job_id,

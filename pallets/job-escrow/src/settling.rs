@@ -71,8 +71,9 @@ impl<T: Config> Pallet<T> {
     /// Judges as many closed epochs as one call may and pays what is due. Closes the assignment after the
     /// last of them.
     fn settle_epochs(caller: &T::AccountId, mut open: OpenAssignment<T>) -> Result<Settled, DispatchError> {
-        let epochs = Self::judge(&open.job, open.machine, &mut open.assignment);
-        let hold_back = Self::hold_back(&open.job, &open.assignment);
+        let epoch_ms = T::Clock::epoch_duration_ms();
+        let epochs = Self::judge(&open.job, open.machine, &mut open.assignment, epoch_ms);
+        let hold_back = Self::hold_back(&open.job, &open.assignment, epoch_ms);
         let due = open
             .assignment
             .payable(hold_back)
@@ -105,16 +106,17 @@ impl<T: Config> Pallet<T> {
         Ok(Settled { epochs, is_whole })
     }
 
-    /// Judges closed epochs that an assignment ran in, as many as one call may. Returns their number.
+    /// Judges closed epochs of `epoch_ms` that an assignment ran in, as many as one call may. Returns their
+    /// number.
     ///
     /// Each is worth its part of the running total, in proportion to the machine's uptime in it, rounded
     /// down.
-    pub(crate) fn judge(
+    fn judge(
         job: &JobRecordOf<T>,
         machine: MachineId,
         assignment: &mut AssignmentRecordOf<T>,
+        epoch_ms: Millis,
     ) -> u32 {
-        let epoch_ms = T::Clock::epoch_duration_ms();
         let (started_at_ms, mut judged_until_ms, until_ms) = match assignment.state {
             AssignmentState::Running {
                 started_at_ms,
@@ -175,8 +177,9 @@ impl<T: Config> Pallet<T> {
     /// Returns what a settlement would pay now.
     pub(crate) fn due(job_id: JobId, machine: MachineId) -> Option<Balance> {
         let (job, mut assignment) = (Jobs::<T>::get(job_id)?, Assignments::<T>::get(job_id, machine)?);
-        Self::judge(&job, machine, &mut assignment);
-        let hold_back = Self::hold_back(&job, &assignment);
+        let epoch_ms = T::Clock::epoch_duration_ms();
+        Self::judge(&job, machine, &mut assignment, epoch_ms);
+        let hold_back = Self::hold_back(&job, &assignment, epoch_ms);
         Some(assignment.payable(hold_back).saturating_sub(assignment.paid))
     }
 }

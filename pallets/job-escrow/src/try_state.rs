@@ -3,6 +3,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 
 use assay_primitives::{
+    clock::ActiveClock,
     machine::{MAX_SLOTS, MachineId, MachineInspect},
     money::Balance,
 };
@@ -19,13 +20,6 @@ use crate::{
     JobRecordOf, Jobs, MachineJobs, Manifest, NextJobId, Outcome, Pallet, Refusals, Requests, types::cost,
 };
 
-/// Amounts that are held from a consumer.
-#[derive(Default)]
-struct Held {
-    escrow: Balance,
-    deposit: Balance,
-}
-
 impl<T: Config> Pallet<T> {
     /// Checks the invariants:
     ///
@@ -37,12 +31,12 @@ impl<T: Config> Pallet<T> {
     /// 4. An assignment's state is one that its job's kind knows, and its times are in order.
     /// 5. Every open public manifest is kept.
     /// 6. Every machine with leased slots exists, is the provider's, and has at most its slots leased.
-    /// 7. The amount held from each consumer is the sum of its jobs' escrows and deposits.
+    /// 7. The amount held from each consumer is the sum of its jobs' escrows, deposits and bounties.
     /// 8. A ballot counts its replicas, whose providers are distinct.
     pub fn do_try_state() -> Result<(), TryRuntimeError> {
         let next = NextJobId::<T>::get();
         let (mut jobs, mut assignments, mut requests) = (0_usize, 0_usize, 0_usize);
-        let mut held: BTreeMap<T::AccountId, Held> = BTreeMap::new();
+        let mut held: BTreeMap<T::AccountId, Balance> = BTreeMap::new();
         let mut leased: BTreeMap<MachineId, u32> = BTreeMap::new();
 
         for (job, record) in Jobs::<T>::iter() {
@@ -78,11 +72,9 @@ impl<T: Config> Pallet<T> {
                 .and_then(|price| price.checked_mul(record.open_places.into()))
                 .ok_or("7: open places cost more than any balance")?;
             let sum = held.entry(record.consumer).or_default();
-            sum.escrow = sum.escrow.saturating_add(escrow).saturating_add(open);
-            sum.deposit = sum
-                .deposit
-                .saturating_add(record.deposit)
-                .saturating_add(record.bounties);
+            *sum = [escrow, open, record.deposit, record.bounties]
+                .into_iter()
+                .fold(*sum, Balance::saturating_add);
         }
 
         ensure!(
@@ -114,14 +106,9 @@ impl<T: Config> Pallet<T> {
             );
         }
         for (consumer, sum) in held {
-            let on_hold = |reason: HoldReason| T::Currency::balance_on_hold(&reason.into(), &consumer);
             ensure!(
-                on_hold(HoldReason::Escrow) == sum.escrow,
-                "7: a consumer's escrow is not the sum of its jobs'"
-            );
-            ensure!(
-                on_hold(HoldReason::Deposit) == sum.deposit,
-                "7: a consumer's deposit is not the sum of its jobs'"
+                T::Currency::balance_on_hold(&HoldReason::Job.into(), &consumer) == sum,
+                "7: what is held from a consumer is not the sum of its jobs' escrows, deposits and bounties"
             );
         }
         Ok(())
@@ -231,8 +218,9 @@ impl<T: Config> Pallet<T> {
             !is_unpaid || (assignment.paid == 0 && assignment.earned == 0),
             "3: something was paid that is not due"
         );
+        let hold_back = Self::hold_back(record, assignment, T::Clock::epoch_duration_ms());
         ensure!(
-            is_unpaid || assignment.paid <= assignment.payable(Self::hold_back(record, assignment)),
+            is_unpaid || assignment.paid <= assignment.payable(hold_back),
             "3: more was paid than may be"
         );
         Ok(())

@@ -43,6 +43,28 @@ pub type RefusedMachines = BoundedVec<MachineId, ConstU32<MAX_REFUSALS>>;
 /// Machines that a job is deployed to, each once.
 pub type ChosenMachines = BoundedVec<MachineId, ConstU32<{ MAX_NODES as u32 }>>;
 
+/// Terms of jobs that governance may change.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub struct JobTerms {
+    /// Part of every payment that the protocol keeps. A change holds from the next payment on, also for open
+    /// jobs.
+    pub protocol_fee: Permill,
+    /// Part of what a running service earned that is held back until it ended. A change holds for later
+    /// orders.
+    pub hold_back: Permill,
+    /// Plancks that a bounty pays. Worth calling for: above the fee of
+    /// [`Pallet::settle`](crate::Pallet::settle). A change holds for later orders.
+    pub bounty: Balance,
+    /// Milliseconds that a machine has to start a job. Longer: slots are blocked longer by machines that are
+    /// gone; shorter than an image takes to pull: no job starts. A change holds for later assignments.
+    pub start_window_ms: Millis,
+    /// Milliseconds in which replicas have to reveal their results. Shorter than a few blocks: a busy chain
+    /// makes liars of honest machines. A change holds for later reveals.
+    pub reveal_window_ms: Millis,
+}
+
 /// Order of a consumer.
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo)]
 pub struct JobOrder {
@@ -68,6 +90,7 @@ impl JobOrder {
         self.kind.is_attested() || self.requirements.tee.is_some()
     }
 }
+
 /// A job that is not closed: an order, its open places and its assignments. Closing removes it.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,

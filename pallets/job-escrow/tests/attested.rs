@@ -13,7 +13,7 @@ use assay_primitives::{
 use assay_test_support::{MockClock, SufficientBonds, market, worker_account, worker_pair};
 use pallet_attestation::{EXPIRY_SLOT_S, EvidenceId, EvidenceRecord, MachineEvidence, keys_digest};
 use pallet_job_escrow::{
-    AssignmentState, AuctionTerms, Error, JobKind, JobOrder, Manifest, Outcome, Verification,
+    AssignmentState, AuctionTerms, Error, JobKind, JobOrder, JobTerms, Manifest, Outcome, Verification,
 };
 use polkadot_sdk::{
     frame_support::{
@@ -69,8 +69,13 @@ impl pallet_balances::Config for Test {
 
 parameter_types! {
     pub const ServiceWeight: Weight = Weight::from_parts(200_000_000_000, u64::MAX);
-    pub const Fee: Permill = Permill::from_percent(5);
-    pub const HoldBack: Permill = Permill::from_percent(10);
+    pub const Terms: JobTerms = JobTerms {
+        protocol_fee: Permill::from_percent(5),
+        hold_back: Permill::from_percent(10),
+        bounty: MILLI_ASY,
+        start_window_ms: 600_000,
+        reveal_window_ms: 60_000,
+    };
     pub const Treasury: AccountId = TREASURY;
 }
 
@@ -121,11 +126,9 @@ impl pallet_job_escrow::Config for Test {
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = ();
     type BlockAuthor = ();
-    type Bounty = ConstU128<MILLI_ASY>;
     type Clock = MockClock;
     type Currency = Balances;
     type Flywheel = ();
-    type HoldBack = HoldBack;
     type JobDeposit = ConstU128<MILLI_ASY>;
     type Machines = Registry;
     type Matching = Registry;
@@ -137,12 +140,10 @@ impl pallet_job_escrow::Config for Test {
     type MinDurationMs = ConstU64<1_000>;
     type ManifestByteDeposit = ConstU128<0>;
     type Preimages = Preimage;
-    type ProtocolFee = Fee;
     type RequestDeposit = ConstU128<MILLI_ASY>;
-    type RevealWindowMs = ConstU64<60_000>;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type StartWindowMs = ConstU64<600_000>;
     type StatementSignature = MultiSignature;
+    type Terms = Terms;
     type TreasuryAccount = Treasury;
     type Uptime = ();
     type WeightInfo = ();

@@ -8,10 +8,14 @@
 //!
 //! All nodes must agree on a distance to the bit, whether they run the runtime as WebAssembly or natively.
 //! Sines of floating-point numbers come from a mathematics library and differ between libraries and
-//! compilers. Here every number is an integer: a real number `x` is held as `x · 2^62` (Q62 below) in a
-//! `u128`, a square as `x² · 2^124` (Q124). Nothing here can panic: locations that are not on the Earth are
-//! moved to the nearest latitude and longitude that are, and the arithmetic saturates, though no value comes
-//! near the end of its type.
+//! compilers. Here every number is an integer: a real number `x` below 4 is held as `x · 2^62` (Q62 below) in
+//! a `u64`, a square as `x² · 2^124` (Q124) in a `u128`. Nothing here can panic: locations that are not on the
+//! Earth are moved to the nearest latitude and longitude that are, and the arithmetic saturates, though no
+//! value comes to the end of its type.
+//!
+//! A search and an order compute one distance for each machine that they look at, and WebAssembly has no
+//! instructions for 128 bits. So the series are computed in 64: only products of two numbers and what the
+//! series begin and end with need more.
 //!
 //! # How
 //!
@@ -37,16 +41,16 @@ use assay_primitives::machine::Location;
 const FRACTION_BITS: u32 = 62;
 
 /// 1 as Q62.
-const ONE: u128 = 1 << FRACTION_BITS;
+const ONE: u64 = 1 << FRACTION_BITS;
 
 /// 1/2 as Q124.
 const HALF_SQUARED: u128 = 1 << 123;
 
 /// π as Q62, rounded to the nearest.
-const PI: u128 = 0xC90F_DAA2_2168_C235;
+const PI: u64 = 0xC90F_DAA2_2168_C235;
 
 /// A quarter turn as Q62 radians.
-const QUARTER_TURN: u128 = PI >> 1;
+const QUARTER_TURN: u64 = PI >> 1;
 
 /// Largest latitude and, to the south, smallest, in micro-degrees.
 const POLE_MICRODEGREES: i32 = 90_000_000;
@@ -65,11 +69,11 @@ const EARTH_DIAMETER_DM: u128 = 127_420_176;
 
 /// Terms of the sine's series after the first. The next one is below one unit of Q62 up to a quarter turn.
 /// Fewer than eight miss the accuracy that the module states.
-const SINE_TERMS: u128 = 11;
+const SINE_TERMS: u64 = 11;
 
 /// Terms of the inverse sine's series after the first. The rest of the series adds at most 3 µm on the
 /// ground; four terms fewer make that 57 µm.
-const ARCSINE_TERMS: u128 = 32;
+const ARCSINE_TERMS: u64 = 32;
 
 /// Distance between two places along the ground, in metres, rounded to the nearest.
 ///
@@ -79,14 +83,14 @@ const ARCSINE_TERMS: u128 = 32;
 pub(crate) fn distance_m(from: Location, to: Location) -> u32 {
     const DECIMETRES_PER_METRE: u128 = 10;
 
-    let decimetres = half_angle(from, to).saturating_mul(EARTH_DIAMETER_DM);
-    let metre = ONE.saturating_mul(DECIMETRES_PER_METRE);
+    let decimetres = u128::from(half_angle(from, to)).saturating_mul(EARTH_DIAMETER_DM);
+    let metre = u128::from(ONE).saturating_mul(DECIMETRES_PER_METRE);
     let metres = decimetres.saturating_add(metre / 2) / metre;
     u32::try_from(metres).unwrap_or(u32::MAX)
 }
 
 /// Half of the angle between two places as seen from the centre of the Earth, in Q62 radians.
-fn half_angle(from: Location, to: Location) -> u128 {
+fn half_angle(from: Location, to: Location) -> u64 {
     let [from_latitude, to_latitude] = [from, to].map(|place| {
         place
             .latitude_microdegrees
@@ -102,31 +106,29 @@ fn half_angle(from: Location, to: Location) -> u128 {
     let eastward = from_longitude.abs_diff(to_longitude);
     let easting = eastward.min(FULL_TURN_MICRODEGREES.saturating_sub(eastward));
     // Geometric mean of the cosines: it stays Q62 and can be multiplied before squaring.
-    let narrowing = cosine(from_latitude).saturating_mul(cosine(to_latitude)).isqrt();
+    let narrowing = root(widen(cosine(from_latitude), cosine(to_latitude)));
 
     let squared_sine = haversine(northing, easting, narrowing);
     if squared_sine <= HALF_SQUARED {
-        return arcsine(squared_sine.isqrt());
+        return arcsine(root(squared_sine));
     }
     // The antipode of `to` lies at its latitude negated, half a turn away.
     let antipodal_northing = from_latitude.saturating_add(to_latitude).unsigned_abs();
     let antipodal_easting = HALF_TURN_MICRODEGREES.saturating_sub(easting);
     let squared_sine = haversine(antipodal_northing, antipodal_easting, narrowing);
-    QUARTER_TURN.saturating_sub(arcsine(squared_sine.isqrt()))
+    QUARTER_TURN.saturating_sub(arcsine(root(squared_sine)))
 }
 
 /// Squared sine, in Q124, of half of the angle between two places that lie `northing` and `easting`
 /// micro-degrees apart, where `narrowing` is the geometric mean of the cosines of their latitudes.
-fn haversine(northing: u32, easting: u32, narrowing: u128) -> u128 {
+fn haversine(northing: u32, easting: u32, narrowing: u64) -> u128 {
     let along_meridian = sine_of_half(northing);
     let along_parallel = multiply(sine_of_half(easting), narrowing);
-    along_meridian
-        .saturating_mul(along_meridian)
-        .saturating_add(along_parallel.saturating_mul(along_parallel))
+    widen(along_meridian, along_meridian).saturating_add(widen(along_parallel, along_parallel))
 }
 
 /// Cosine of a latitude, as Q62: the sine of what is missing to the pole.
-fn cosine(latitude_microdegrees: i32) -> u128 {
+fn cosine(latitude_microdegrees: i32) -> u64 {
     let latitude = latitude_microdegrees.unsigned_abs();
     sine_of_half(HALF_TURN_MICRODEGREES.saturating_sub(latitude.saturating_mul(2)))
 }
@@ -134,8 +136,8 @@ fn cosine(latitude_microdegrees: i32) -> u128 {
 /// Sine, as Q62, of half of an angle of at most half a turn.
 ///
 /// Taylor's series, nested: `x · (1 − x²/(2·3) · (1 − x²/(4·5) · (1 − …)))`.
-fn sine_of_half(microdegrees: u32) -> u128 {
-    let angle = u128::from(microdegrees).saturating_mul(PI) / u128::from(FULL_TURN_MICRODEGREES);
+fn sine_of_half(microdegrees: u32) -> u64 {
+    let angle = narrow(widen(microdegrees.into(), PI) / u128::from(FULL_TURN_MICRODEGREES));
     let square = multiply(angle, angle);
     let series = (1..=SINE_TERMS).rev().fold(ONE, |inner, term| {
         let even = term.saturating_mul(2);
@@ -149,22 +151,48 @@ fn sine_of_half(microdegrees: u32) -> u128 {
 /// Angle, in Q62 radians, whose sine is `sine`, which is about `1/√2` at most.
 ///
 /// Newton's series, nested: `x · (1 + x²·1²/(2·3) · (1 + x²·3²/(4·5) · (1 + …)))`.
-fn arcsine(sine: u128) -> u128 {
+fn arcsine(sine: u64) -> u64 {
     let square = multiply(sine, sine);
     let series = (1..=ARCSINE_TERMS).rev().fold(ONE, |inner, term| {
         let even = term.saturating_mul(2);
         let odd = even.saturating_sub(1);
         let divisor = even.saturating_mul(even.saturating_add(1));
-        let factor = multiply(square, inner).saturating_mul(odd.saturating_mul(odd)) / divisor;
-        ONE.saturating_add(factor)
+        ONE.saturating_add(fraction_of(
+            multiply(square, inner),
+            odd.saturating_mul(odd),
+            divisor,
+        ))
     });
     multiply(sine, series)
 }
 
-/// Product of two Q62 numbers, rounded down. Each is below 4 here, so the product of the integers is below
-/// 2^128.
-fn multiply(left: u128, right: u128) -> u128 {
-    left.saturating_mul(right) >> FRACTION_BITS
+/// Product of two Q62 numbers, rounded down. It is below 4 too.
+fn multiply(left: u64, right: u64) -> u64 {
+    narrow(widen(left, right) >> FRACTION_BITS)
+}
+
+/// Product of two numbers, in whole: Q124 where both are Q62.
+fn widen(left: u64, right: u64) -> u128 {
+    u128::from(left).saturating_mul(u128::from(right))
+}
+
+/// Square root of a Q124 number of at most 1, rounded down, as Q62.
+fn root(square: u128) -> u64 {
+    narrow(square.isqrt())
+}
+
+/// The number in 64 bits, which it fits everywhere here.
+fn narrow(number: u128) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+/// Product of a number and a proper fraction of two small numbers, rounded down once, though the product of
+/// the numerators may not fit 64 bits.
+fn fraction_of(number: u64, numerator: u64, denominator: u64) -> u64 {
+    let (quotient, rest) = (number / denominator, number % denominator);
+    quotient
+        .saturating_mul(numerator)
+        .saturating_add(rest.saturating_mul(numerator) / denominator)
 }
 
 #[cfg(test)]

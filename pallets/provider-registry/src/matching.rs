@@ -28,13 +28,7 @@ impl<T: Config> Pallet<T> {
         {
             return Err(FindError::UnknownGpuType);
         }
-        if requirements.near.is_some_and(|near| !near.center.is_on_earth()) {
-            return Err(FindError::NotOnEarth);
-        }
-        if requirements.min_nodes > assay_primitives::market::MAX_NODES {
-            return Err(FindError::TooManyNodes);
-        }
-        Ok(())
+        requirements.check_form()
     }
 
     /// Returns the requirements that a machine does not meet; see

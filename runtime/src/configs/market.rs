@@ -186,11 +186,9 @@ impl pallet_job_escrow::Config for Runtime {
     #[cfg(feature = "runtime-benchmarks")]
     type BenchmarkHelper = EscrowBenchmarkHelper;
     type BlockAuthor = BlockAuthor;
-    type Bounty = bounded::Bounty;
     type Clock = ChainClock;
     type Currency = Balances;
     type Flywheel = RewardEmission;
-    type HoldBack = bounded::HoldBack;
     // The record of a job, and its place in its consumer's list.
     type JobDeposit = ConstU128<{ storage_deposit(2, 440) }>;
     type Machines = ProviderRegistry;
@@ -203,13 +201,11 @@ impl pallet_job_escrow::Config for Runtime {
     type ManifestByteDeposit = ConstU128<{ storage_deposit(0, 1) }>;
     type MinDurationMs = ConstU64<MIN_JOB_DURATION_MS>;
     type Preimages = Preimage;
-    type ProtocolFee = bounded::ProtocolFee;
     // The requirements of an open order, and the machines that gave it back.
     type RequestDeposit = ConstU128<{ storage_deposit(2, 300) }>;
-    type RevealWindowMs = bounded::RevealWindowMs;
     type RuntimeHoldReason = RuntimeHoldReason;
-    type StartWindowMs = bounded::StartWindowMs;
     type StatementSignature = Signature;
+    type Terms = bounded::JobTerms;
     type TreasuryAccount = TreasuryAccount;
     type Uptime = Availability;
     type WeightInfo = pallet_job_escrow::weights::SubstrateWeight<Runtime>;

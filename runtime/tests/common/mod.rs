@@ -228,14 +228,18 @@ macro_rules! staking_parameter {
     };
 }
 
-/// Builds a parameter of the escrow with its new value.
+/// Builds the parameter with the terms of jobs, of which these are new and the others as governance set them.
 #[macro_export]
-macro_rules! escrow_parameter {
-    ($name:ident, $value:expr) => {
+macro_rules! job_terms {
+    ($($term:ident: $value:expr),+) => {
         assay_runtime::parameters::RuntimeParameters::JobEscrow(
-            assay_runtime::parameters::dynamic::job_escrow::Parameters::$name(
-                assay_runtime::parameters::dynamic::job_escrow::$name,
-                Some($value),
+            assay_runtime::parameters::dynamic::job_escrow::Parameters::JobTerms(
+                assay_runtime::parameters::dynamic::job_escrow::JobTerms,
+                Some(pallet_job_escrow::JobTerms {
+                    $($term: $value,)+
+                    ..<assay_runtime::parameters::dynamic::job_escrow::JobTerms
+                        as polkadot_sdk::frame_support::traits::Get<_>>::get()
+                }),
             ),
         )
     };

@@ -93,8 +93,7 @@ fn prepare() {
         staking_parameter!(SlashDeferEpochs, 2),
         staking_parameter!(UnbondingEpochs, 3),
         staking_parameter!(StrikeMemoryEpochs, 10),
-        escrow_parameter!(StartWindowMs, 60_000),
-        escrow_parameter!(RevealWindowMs, 60_000),
+        job_terms!(start_window_ms: 60_000, reveal_window_ms: 60_000),
     ] {
         set_parameter(parameter);
     }

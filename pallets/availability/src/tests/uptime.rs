@@ -7,9 +7,14 @@ use assay_primitives::{
         SuspensionReason::OwnRequest,
     },
 };
+use codec::{Decode, Encode};
 use polkadot_sdk::frame_support::{assert_noop, assert_ok};
 
-use crate::{Error, Event, UptimeRecord, Uptimes, mock::*};
+use crate::{
+    EpochRecords, Error, Event, UptimeRecord, Uptimes,
+    mock::*,
+    types::{EpochHead, UnfinishedReport},
+};
 
 const MACHINE: MachineId = 7;
 const UP: u32 = 1_000_000;
@@ -66,6 +71,30 @@ fn down_takes_a_majority_of_the_assigned_and_two_where_there_are_two() {
                     );
                 });
         }
+    }
+}
+
+#[test]
+fn the_head_of_a_record_makes_the_same_verdict_as_the_whole() {
+    for (validators, per_machine) in [(1, 3), (2, 3), (3, 2), (5, 5), (20, 5)] {
+        ExtBuilder::default()
+            .validators(validators)
+            .per_machine(per_machine)
+            .build_and_execute(|| {
+                next_epoch();
+                let mut record = EpochRecords::<Test>::get(1).unwrap();
+                for validator_index in 0..validators {
+                    assert!(record.reported.insert(validator_index));
+                    let part = UnfinishedReport {
+                        validator_index,
+                        parts: 1,
+                        last: MACHINE,
+                    };
+                    record.unfinished.try_push(part).unwrap();
+                }
+                let head = EpochHead::decode(&mut record.encode().as_slice()).unwrap();
+                assert_eq!(head.needed_to_be_down(), record.needed_to_be_down());
+            });
     }
 }
 

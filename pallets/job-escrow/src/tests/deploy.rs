@@ -183,6 +183,30 @@ fn deploy_fails_when_unsigned() {
 }
 
 #[test]
+fn orders_fail_when_no_machine_can_be_of_their_class_or_number() {
+    ExtBuilder::default().build_and_execute(|| {
+        let wanting = |gpu_type: &[u8], min_nodes| {
+            let mut order = order(SERVICE);
+            order.requirements.gpu_type = Some(gpu_type.to_vec().try_into().unwrap());
+            order.requirements.min_nodes = min_nodes;
+            order
+        };
+        let deploy = |order| JobEscrow::deploy(signed(CONSUMER), order, chosen(&[MACHINE]));
+        let request = |order| JobEscrow::request(signed(CONSUMER), order, 1, auction());
+        for bad in [wanting(b"NVIDIA_H1000", 0), wanting(GPU_TYPE, MAX_NODES + 1)] {
+            assert_noop!(deploy(bad.clone()), Error::<Test>::BadRequirements);
+            assert_noop!(request(bad), Error::<Test>::BadRequirements);
+        }
+        assert_ok!(deploy(wanting(GPU_TYPE, MAX_NODES)));
+        assert_ok!(request(wanting(GPU_TYPE, MAX_NODES)));
+        // A known class, and no machine of it with so many slots.
+        let mut large = wanting(GPU_TYPE, 0);
+        large.slots = SLOTS + 1;
+        assert_noop!(deploy(large), Error::<Test>::NotEligible);
+    });
+}
+
+#[test]
 fn deploy_fails_when_the_order_is_malformed() {
     ExtBuilder::default().build_and_execute(|| {
         add_others();
