@@ -10,7 +10,6 @@
 use std::{
     fs::File,
     future::Future,
-    io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -130,18 +129,22 @@ impl World {
     }
 
     fn serve_inside(&self, orders: &str) -> Child {
+        let special = Self::SPECIAL.iter().map(ToString::to_string);
+        let own: Vec<_> = special
+            .chain(self.public.iter().map(ToString::to_string))
+            .chain([self.private.to_string()])
+            .collect();
         let mut child = Command::new("ip")
             .args(["netns", "exec", &self.name])
             .arg(std::env::current_exe().unwrap())
             .args(["--exact", "actor_in_a_container", "--ignored", "--nocapture"])
             .env(actor::ORDERS, orders)
             .env("ASSAY_TEST_ADDRESS", self.public[0].to_string())
+            .env(actor::OWN_ADDRESSES, own.join(","))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        assert!(lines.any(|line| line == "ACTOR serving"));
+        actor::await_serving(&mut child);
         child
     }
 }

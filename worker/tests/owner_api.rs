@@ -43,6 +43,9 @@ use served::{
     own_certificate, request, serve, serve_healthy, serve_with, tls_connection, tls_over,
 };
 
+/// Falsifies a part of a request for a token.
+type Falsify = &'static dyn Fn(&mut served::TokenParts);
+
 /// Stores a result of job 5, and its output.
 fn keep_result(store: &JobStore) -> ResultDocument {
     let mut capture = Capture::new(&store.output_target(5, false));
@@ -264,7 +267,7 @@ async fn token_ends_when_a_fork_gives_the_job_to_another_consumer() {
 #[tokio::test]
 async fn token_needs_a_signature_over_exactly_this_job() {
     let served = serve_jobs().await;
-    let cases: [(&str, &dyn Fn(&mut served::TokenParts), u16); 7] = [
+    let cases: [(&str, Falsify, u16); 7] = [
         (
             "another account",
             &|parts| parts.account = account("//Dave").to_string(),

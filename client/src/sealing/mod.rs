@@ -27,7 +27,7 @@ use hpke::{
     Deserializable, HpkeError, Kem, OpModeR, OpModeS, Serializable, aead::ChaCha20Poly1305, kdf::HkdfSha256,
     kem::X25519HkdfSha256, single_shot_open, single_shot_seal,
 };
-use rand_core::{CryptoRng, OsRng, RngCore, TryRngCore};
+use rand_core::{CryptoRng, OsRng, TryRngCore};
 use sp_crypto_hashing::blake2_256;
 use x25519_dalek::StaticSecret;
 use zeroize::{Zeroize, Zeroizing};
@@ -197,7 +197,7 @@ fn encrypt(
     info: &[u8],
     plain: &[u8],
     associated: &[u8],
-    randomness: &mut (impl CryptoRng + RngCore),
+    randomness: &mut impl CryptoRng,
 ) -> Result<Vec<u8>, HpkeError> {
     let recipient = <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(recipient)?;
     let (encapsulated, ciphertext) = single_shot_seal::<ChaCha20Poly1305, HkdfSha256, X25519HkdfSha256, _>(

@@ -5,6 +5,8 @@
 use proptest::prelude::*;
 use subxt_signer::sr25519;
 
+use rand_core::RngCore;
+
 use super::*;
 use crate::keys::sealing_public_key;
 

@@ -141,9 +141,7 @@ mod tests {
         for signed in [message.clone(), wrapped(&message)] {
             let sr = dave.sign(&signed).0.to_vec();
             let ed = edward.sign(&signed).as_ref().to_vec();
-            for (account, signature, kind) in
-                [(keys::account_of(&dave), sr, 1), (edward_account.clone(), ed, 0)]
-            {
+            for (account, signature, kind) in [(keys::account_of(&dave), sr, 1), (edward_account, ed, 0)] {
                 let typed = |kind: u8| [&[kind], &signature[..]].concat();
                 assert!(is_signed_by(&account, &message, &signature));
                 assert!(is_signed_by(&account, &message, &typed(kind)));

@@ -32,6 +32,10 @@
 //! `settling.rs` (payment), `escrow.rs` (movements of money and bounties). `book.rs` owns the records.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![allow(
+    clippy::crate_in_macro_def,
+    reason = "the sections of the pallet are macros that this crate alone imports"
+)]
 
 extern crate alloc;
 

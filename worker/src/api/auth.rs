@@ -258,7 +258,7 @@ pub(super) async fn token(
     context.tokens.use_nonce(&nonce, id, now).map_err(refused_nonce)?;
     let token = context
         .tokens
-        .issue(id, account.clone(), Duration::from_secs(life_s), now)
+        .issue(id, account, Duration::from_secs(life_s), now)
         .map_err(|error| ApiError::internal(&error))?;
     tracing::info!(job = id, %account, life_s, "gave a token to an owner");
     Ok(Json(TokenAnswer {

@@ -158,7 +158,7 @@ impl Tokens {
         lock(&self.tokens)
             .get(&hash(token))
             .filter(|token| token.expires > now)
-            .map(|token| (token.job, token.account.clone()))
+            .map(|token| (token.job, token.account))
     }
 
     /// Ends a token; returns false if there is no such live token.

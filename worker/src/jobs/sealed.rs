@@ -23,7 +23,7 @@ pub(super) enum JobSettings {
     /// From the chain.
     Public(Box<JobManifest>),
     /// Delivered, and wiped when dropped.
-    Sealed(OpenedManifest),
+    Sealed(Box<OpenedManifest>),
 }
 
 impl Deref for JobSettings {
@@ -62,7 +62,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let manifest = match on.job.manifest {
             Manifest::Sealed { hash } => {
                 let key = self.lease_key(on.id, &on.notes.fingerprint);
-                JobSettings::Sealed(self.delivery.manifest(&key, &hash.0)?)
+                JobSettings::Sealed(Box::new(self.delivery.manifest(&key, &hash.0)?))
             }
             Manifest::Public(manifest) => {
                 let Some(bytes) = self.chain.manifest_bytes(&manifest).await? else {

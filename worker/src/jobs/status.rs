@@ -62,7 +62,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         };
         JobStatus {
             id,
-            consumer: assigned.job.consumer.clone(),
+            consumer: assigned.job.consumer,
             fingerprint: notes.fingerprint.clone(),
             kind: assigned.job.kind.to_string(),
             state: assigned.assignment.state.to_string(),

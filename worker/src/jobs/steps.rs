@@ -337,7 +337,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             interactive: manifest.profile == Profile::Interactive,
             output: relative_output(&manifest),
             made_up: false,
-            consumer: Some(on.job.consumer.clone()),
+            consumer: Some(on.job.consumer),
             delegates: manifest.delegates.clone(),
             ports: Vec::new(),
             ..on.notes.clone()

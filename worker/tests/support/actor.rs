@@ -13,6 +13,9 @@ use std::{
 /// Variable with the orders, separated by `;`.
 pub(crate) const ORDERS: &str = "ASSAY_TEST_ACTOR";
 
+/// Environment variable with the addresses at which a server answers datagrams; all addresses without it.
+pub(crate) const OWN_ADDRESSES: &str = "ASSAY_TEST_OWN_ADDRESSES";
+
 /// Timeout of one attempt.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -20,29 +23,56 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// pass at once.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// Carries out the orders; each prints a line with its number and its outcome.
+/// Maximum number of attempts at once: a container has few threads.
+const ATTEMPTS_AT_ONCE: usize = 8;
+
+/// Carries out the orders; each prints a line with its number and its outcome. Attempts that follow each other are
+/// made some at once, since most of them are to fail, and do so by a timeout.
 pub(crate) fn act() {
     let Ok(orders) = std::env::var(ORDERS) else { return };
+    let mut attempts = Vec::new();
     for (number, order) in orders.split(';').enumerate() {
-        let words: Vec<_> = order.split_whitespace().collect();
-        let outcome = match words[..] {
-            ["tcp", address] => tcp(address),
-            ["udp", address] => udp(address),
-            ["resolve", name] => resolve(name),
-            ["connect", name] => connect(name),
-            ["down", address, seconds] => down(address, seconds.parse().unwrap()),
-            ["up", address, seconds] => up(address, seconds.parse().unwrap()),
-            ["serve", port] => serve(port.parse().unwrap()),
-            ["sleep", seconds] => {
-                thread::sleep(Duration::from_secs(seconds.parse().unwrap()));
-                Ok("slept".into())
-            }
-            _ => panic!("{order}"),
-        };
-        match outcome {
-            Ok(text) => println!("\nACTOR {number} ok {text}"),
-            Err(error) => println!("\nACTOR {number} failed {error}"),
+        let is_attempt = ["tcp ", "udp ", "resolve "]
+            .iter()
+            .any(|kind| order.starts_with(kind));
+        if attempts.len() >= ATTEMPTS_AT_ONCE || !is_attempt {
+            join(&mut attempts);
         }
+        if is_attempt {
+            let order = order.to_owned();
+            attempts.push(thread::spawn(move || carry_out(number, &order)));
+        } else {
+            carry_out(number, order);
+        }
+    }
+    join(&mut attempts);
+}
+
+fn join(attempts: &mut Vec<thread::JoinHandle<()>>) {
+    for attempt in attempts.drain(..) {
+        attempt.join().unwrap();
+    }
+}
+
+fn carry_out(number: usize, order: &str) {
+    let words: Vec<_> = order.split_whitespace().collect();
+    let outcome = match words[..] {
+        ["tcp", address] => tcp(address),
+        ["udp", address] => udp(address),
+        ["resolve", name] => resolve(name),
+        ["connect", name] => connect(name),
+        ["down", address, seconds] => down(address, seconds.parse().unwrap()),
+        ["up", address, seconds] => up(address, seconds.parse().unwrap()),
+        ["serve", port] => serve(port.parse().unwrap()),
+        ["sleep", seconds] => {
+            thread::sleep(Duration::from_secs(seconds.parse().unwrap()));
+            Ok("slept".into())
+        }
+        _ => panic!("{order}"),
+    };
+    match outcome {
+        Ok(text) => println!("\nACTOR {number} ok {text}"),
+        Err(error) => println!("\nACTOR {number} failed {error}"),
     }
 }
 
@@ -139,8 +169,28 @@ fn measured(stream: &mut TcpStream, at_most: Duration) -> u64 {
 /// Serves TCP and UDP on all addresses until the program is killed.
 fn serve(port: u16) -> std::io::Result<String> {
     let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
-    let socket = UdpSocket::bind(("::", port)).or_else(|_| UdpSocket::bind(("0.0.0.0", port)))?;
-    let _ = socket.join_multicast_v4(&Ipv4Addr::new(239, 1, 2, 3), &Ipv4Addr::UNSPECIFIED);
+    match std::env::var(OWN_ADDRESSES) {
+        // One socket for each address: that of all of them would answer from another one than it was asked at.
+        Ok(addresses) => {
+            for address in addresses.split(',') {
+                let address: Ipv4Addr = address.parse().unwrap();
+                answer_datagrams(UdpSocket::bind((address, port))?);
+            }
+        }
+        Err(_) => {
+            let socket = UdpSocket::bind(("::", port)).or_else(|_| UdpSocket::bind(("0.0.0.0", port)))?;
+            let _ = socket.join_multicast_v4(&Ipv4Addr::new(239, 1, 2, 3), &Ipv4Addr::UNSPECIFIED);
+            answer_datagrams(socket);
+        }
+    }
+    println!("\nACTOR serving");
+    for stream in listener.incoming() {
+        thread::spawn(move || attend(stream));
+    }
+    Ok(String::new())
+}
+
+fn answer_datagrams(socket: UdpSocket) {
     thread::spawn(move || {
         let mut datagram = [0; 512];
         while let Ok((length, client)) = socket.recv_from(&mut datagram) {
@@ -152,11 +202,16 @@ fn serve(port: u16) -> std::io::Result<String> {
             let _ = socket.send_to(&answer, client);
         }
     });
-    println!("\nACTOR serving");
-    for stream in listener.incoming() {
-        thread::spawn(move || attend(stream));
-    }
-    Ok(String::new())
+}
+
+/// Waits until a server listens, and reads what it says from then on: a test program that cannot tell that it
+/// runs for long ends.
+pub(crate) fn await_serving(child: &mut Child) {
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert!(lines.any(|line| line == "ACTOR serving"));
+    thread::spawn(move || lines.for_each(drop));
 }
 
 fn attend(stream: std::io::Result<TcpStream>) {
@@ -223,8 +278,7 @@ impl HostServer {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line == "ACTOR serving"));
+        await_serving(&mut child);
         Self(child)
     }
 }

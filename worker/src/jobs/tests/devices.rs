@@ -45,7 +45,7 @@ async fn job_has_its_slots_until_it_is_gone() {
     world.block().await;
     assert_eq!(world.holders(), [7, 8]);
     assert_eq!(world.labelled(), [vec![0, 1], vec![2, 3]]);
-    world.chain.change(|state| drop(state.jobs.remove(&7)));
+    world.chain.change(|state| state.jobs.remove(&7));
     for _ in 0..3 {
         world.block().await;
     }

@@ -14,7 +14,7 @@ async fn consumer_and_delegates_are_kept_beyond_the_jobs_end() {
         let notes = world.store().stored_notes(1).unwrap().unwrap();
         assert_eq!(notes.closed, is_closed);
         assert_eq!(notes.consumer, Some(AccountId::from([1; 32])));
-        assert_eq!(notes.delegates, [delegate.clone()]);
+        assert_eq!(notes.delegates, [delegate]);
         world.chain.change(|state| state.jobs.clear());
         world.block().await;
     }
