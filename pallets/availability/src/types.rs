@@ -146,8 +146,8 @@ pub struct EpochRecord<MaxValidators: Get<u32>> {
 
 /// First fields of an [`EpochRecord`], as far as a verdict depends on them.
 ///
-/// An encoded record decodes to them too: payments ask for them once for each epoch, and the lists behind them
-/// may be thousands of bytes long.
+/// An encoded record decodes to them too: payments ask for them once for each epoch, and the lists behind
+/// them may be thousands of bytes long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Decode)]
 pub(crate) struct EpochHead {
     _seed: [u8; 32],

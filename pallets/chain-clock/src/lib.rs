@@ -245,8 +245,8 @@ pub mod pallet {
             let epoch = now / EpochDurationMs::<T>::get().max(1);
             ActiveTimeMs::<T>::put(now);
             CurrentEpoch::<T>::put(EpochIndex::try_from(epoch).unwrap_or(EpochIndex::MAX));
-            // The timestamp of a block reads all three before the block's hooks and calls do. [`Self::advance`]
-            // has its own benchmark, which counts them.
+            // The timestamp of a block reads all three before the block's hooks and calls do.
+            // [`Self::advance`] has its own benchmark, which counts them.
             let keys = [
                 ActiveTimeMs::<T>::hashed_key(),
                 CurrentEpoch::<T>::hashed_key(),

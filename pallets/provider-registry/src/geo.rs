@@ -9,9 +9,9 @@
 //! All nodes must agree on a distance to the bit, whether they run the runtime as WebAssembly or natively.
 //! Sines of floating-point numbers come from a mathematics library and differ between libraries and
 //! compilers. Here every number is an integer: a real number `x` below 4 is held as `x · 2^62` (Q62 below) in
-//! a `u64`, a square as `x² · 2^124` (Q124) in a `u128`. Nothing here can panic: locations that are not on the
-//! Earth are moved to the nearest latitude and longitude that are, and the arithmetic saturates, though no
-//! value comes to the end of its type.
+//! a `u64`, a square as `x² · 2^124` (Q124) in a `u128`. Nothing here can panic: locations that are not on
+//! the Earth are moved to the nearest latitude and longitude that are, and the arithmetic saturates, though
+//! no value comes to the end of its type.
 //!
 //! A search and an order compute one distance for each machine that they look at, and WebAssembly has no
 //! instructions for 128 bits. So the series are computed in 64: only products of two numbers and what the

@@ -26,8 +26,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 /// Maximum number of attempts at once: a container has few threads.
 const ATTEMPTS_AT_ONCE: usize = 8;
 
-/// Carries out the orders; each prints a line with its number and its outcome. Attempts that follow each other are
-/// made some at once, since most of them are to fail, and do so by a timeout.
+/// Carries out the orders; each prints a line with its number and its outcome. Attempts that follow each
+/// other are made some at once, since most of them are to fail, and do so by a timeout.
 pub(crate) fn act() {
     let Ok(orders) = std::env::var(ORDERS) else { return };
     let mut attempts = Vec::new();
@@ -170,7 +170,8 @@ fn measured(stream: &mut TcpStream, at_most: Duration) -> u64 {
 fn serve(port: u16) -> std::io::Result<String> {
     let listener = TcpListener::bind(("::", port)).or_else(|_| TcpListener::bind(("0.0.0.0", port)))?;
     match std::env::var(OWN_ADDRESSES) {
-        // One socket for each address: that of all of them would answer from another one than it was asked at.
+        // One socket for each address: that of all of them would answer from another one than it was asked
+        // at.
         Ok(addresses) => {
             for address in addresses.split(',') {
                 let address: Ipv4Addr = address.parse().unwrap();
