@@ -369,17 +369,7 @@ impl Fixture {
 }
 
 fn outcomes(job: &Job) -> Vec<Result<String, String>> {
-    let text = kept(job);
-    text.lines()
-        .filter_map(|line| {
-            let (_, outcome) = line.strip_prefix("ACTOR ")?.split_once(' ')?;
-            match outcome.split_once(' ') {
-                Some(("ok", text)) => Some(Ok(text.to_owned())),
-                Some(("failed", text)) => Some(Err(text.to_owned())),
-                _ => None,
-            }
-        })
-        .collect()
+    actor::outcomes(&kept(job))
 }
 
 /// Runs orders in the host's own network, in this process's place.
@@ -390,10 +380,7 @@ fn on_host(orders: &[String]) -> Vec<bool> {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let found: Vec<_> = text
-        .lines()
-        .filter_map(|line| Some(line.strip_prefix("ACTOR ")?.split_once(' ')?.1.starts_with("ok ")))
-        .collect();
+    let found: Vec<_> = actor::outcomes(&text).iter().map(Result::is_ok).collect();
     assert_eq!(found.len(), orders.len(), "{text}");
     found
 }
@@ -709,9 +696,7 @@ fn inside(world: &World, orders: &[String]) -> Vec<bool> {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines()
-        .filter_map(|line| Some(line.strip_prefix("ACTOR ")?.split_once(' ')?.1.starts_with("ok ")))
-        .collect()
+    actor::outcomes(&text).iter().map(Result::is_ok).collect()
 }
 
 #[test]

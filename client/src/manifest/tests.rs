@@ -125,7 +125,7 @@ proptest! {
 #[test]
 fn every_key_of_a_manifest_is_read() {
     let text = format!(
-        r#"{{"version":1,"image":"localhost:5000/hello@sha256:{}","entrypoint":["/bin/sh"],"command":["-c","x"],"secrets":{{"token":"s3cret","key.bin":{{"base64":"AP8="}}}},"registry":{{"username":"u","password":"p"}},"network":{{"allow":["example.org:443"]}},"ports":[{{"port":8080,"protocol":"http","name":"web","public":true}},{{"port":22,"protocol":"tcp"}}],"work_dir":"/data","output":"/data/out","writable_root":true,"shm_mib":1024,"profile":"interactive","runtime":"runsc","delegates":["5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"],"capture_stdout":false}}"#,
+        r#"{{"version":1,"image":"localhost:5000/hello@sha256:{}","entrypoint":["/bin/sh"],"command":["-c","x"],"secrets":{{"key.bin":{{"base64":"AP8="}},"token":"s3cret"}},"registry":{{"username":"u","password":"p"}},"network":{{"allow":["example.org:443"]}},"ports":[{{"port":8080,"protocol":"http","name":"web","public":true}},{{"port":22,"protocol":"tcp"}}],"work_dir":"/data","output":"/data/out","writable_root":true,"shm_mib":1024,"profile":"interactive","runtime":"runsc","delegates":["5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"],"capture_stdout":false}}"#,
         digest()
     );
     let manifest = JobManifest::from_sealed_bytes(text.as_bytes()).unwrap();

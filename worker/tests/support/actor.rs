@@ -48,6 +48,24 @@ pub(crate) fn act() {
     join(&mut attempts);
 }
 
+/// Returns the outcomes in what an actor has written, in the order of the orders.
+pub(crate) fn outcomes(text: &str) -> Vec<Result<String, String>> {
+    let mut outcomes: Vec<(usize, _)> = text
+        .lines()
+        .filter_map(|line| {
+            let (number, outcome) = line.strip_prefix("ACTOR ")?.split_once(' ')?;
+            let outcome = match outcome.split_once(' ')? {
+                ("ok", text) => Ok(text.to_owned()),
+                ("failed", text) => Err(text.to_owned()),
+                _ => return None,
+            };
+            Some((number.parse().ok()?, outcome))
+        })
+        .collect();
+    outcomes.sort_by_key(|(number, _)| *number);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
 fn join(attempts: &mut Vec<thread::JoinHandle<()>>) {
     for attempt in attempts.drain(..) {
         attempt.join().unwrap();
