@@ -1,6 +1,6 @@
 // The validators' view of a worker: a responder that answers probes, or does not. Also real workers.
 
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
@@ -17,6 +17,13 @@ const running = new Set();
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
+
+/** Unmounts the disks of jobs that a worker left to its next start, deepest first. */
+async function unmountBelow(folder) {
+  const mounts = await readFile('/proc/mounts', 'utf8');
+  const below = mounts.split('\n').map((line) => line.split(' ')[1]).filter((path) => path?.startsWith(`${folder}/`));
+  for (const path of below.sort().reverse()) spawnSync('umount', ['-l', path]);
+}
 
 const PROBE_CONTEXT = stringToU8a('assay/probe/v1');
 const PROBE_PATH = '/v1/probe';
@@ -101,6 +108,7 @@ export async function startWorker({ folder, nodeUrl, engineSocket, provider, rew
         clearTimeout(timer);
       }
       running.delete(child);
+      await unmountBelow(folder);
     },
   };
 }

@@ -208,9 +208,18 @@ work_folder() {
     ASSAY_CLEANUPS=(finish_work_folder "${ASSAY_CLEANUPS[@]}")
 }
 
+# unmount_below FOLDER: unmounts whatever is mounted below it, deepest first.
+unmount_below() {
+    local mounted
+    while read -r mounted; do
+        as_root umount -l -- "$mounted" 2>/dev/null || true
+    done < <(awk -v prefix="$1/" 'index($2, prefix) == 1 { print $2 }' /proc/mounts | sort -r)
+}
+
 # finish_work_folder: removes the temp folder after success; `status` is the one of run_cleanups.
 finish_work_folder() {
     if [[ "${status:-1}" -eq 0 ]]; then
+        unmount_below "$ASSAY_WORK"
         rm -rf -- "$ASSAY_WORK"
     else
         printf 'Log files: %s\n' "$ASSAY_WORK" >&2

@@ -50,7 +50,7 @@ no_process_names() {
 
 # remove_engine_folder: runs last of this file's cleanups, when nothing uses the folder any more.
 remove_engine_folder() {
-    local mounted pid pause
+    local pid pause
     if [[ "${status:-0}" -ne 0 && -n "${ASSAY_WORK:-}" && -d "$ASSAY_WORK" ]]; then
         cp -- "$ENGINE_FOLDER"/*.log "$ASSAY_WORK/" 2>/dev/null || true
     fi
@@ -67,10 +67,8 @@ remove_engine_folder() {
     while read -r pid; do
         end_process "$pid" "$(process_start "$pid")"
     done < <(processes_naming "$ENGINE_FOLDER")
-    # Storage of a container that was cut off may still be mounted; deepest mounts first.
-    while read -r mounted; do
-        as_root umount -l -- "$mounted" 2>/dev/null || true
-    done < <(awk -v prefix="$ENGINE_FOLDER/" 'index($2, prefix) == 1 { print $2 }' /proc/mounts | sort -r)
+    # Storage of a container that was cut off may still be mounted.
+    unmount_below "$ENGINE_FOLDER"
     rm -rf -- "$ENGINE_FOLDER"
 }
 
