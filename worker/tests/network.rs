@@ -213,7 +213,7 @@ fn with_network<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F) {
             folder,
             _alone: alone,
         };
-        tokio::time::timeout(Duration::from_secs(150), test(fixture))
+        tokio::time::timeout(Duration::from_secs(400), test(fixture))
             .await
             .expect("the test takes too long");
     });
