@@ -215,7 +215,7 @@ impl PortProxy {
     }
 }
 
-/// Where a request goes.
+/// Target of a request.
 struct Route {
     target: SocketAddr,
     /// Path at which the container's root is reached.

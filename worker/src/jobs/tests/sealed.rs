@@ -11,7 +11,7 @@ use crate::{delivery::DeliveryError, lease::LeaseKey};
 
 const GENESIS: [u8; 32] = [4; 32];
 
-/// What must not be found on a disk.
+/// Text that must be on no disk.
 const MARKER: &str = "c0ffee-marker";
 
 /// A machine with a sealed job of number 7. Its folder in memory is removed with it.
