@@ -156,8 +156,9 @@ test('the consumer and its delegate read the job at its worker, and nobody else 
 
     for (const [pair, wrapped] of [[accounts.ferdie, false], [accounts.ferdie, true], [accounts.dave, true]]) {
       const owner = await logIn(api, part, job, pair, { wrapped });
-      const status = await owner.status();
-      assert.equal(status.open.state, 'running');
+      // The block that tells of the start is known here before the worker has looked at it.
+      const status = await eventually('the running job', 30_000, () => owner.status(),
+        ({ open }) => open.state === 'running');
       assert.equal(status.open.consumer, accounts.ferdie.address);
       const output = await eventually('the output', 30_000, () => owner.logs().catch(() => Buffer.alloc(0)),
         (bytes) => bytes.length > 0);

@@ -126,7 +126,7 @@ pub mod bounded {
     /// - the protocol's share of payments is at most a half, so that the provider has the greater part;
     /// - the hold-back of a service's pay is at most a half: the rest pays for running it meanwhile;
     /// - the bounty for calls that advance a job is 0.01 to 10 ASY. Below the fee of a settlement nobody
-    /// makes   these calls; each job holds the sum of all its possible bounties;
+    ///   makes these calls; each job holds the sum of all its possible bounties;
     /// - the time to start or decline is 20 blocks to a day. With less, a present machine cannot start or
     ///   decline in time; with more, an absent one holds a consumer's money for longer;
     /// - the time to reveal is 20 blocks to a day. With less, a present replica cannot reveal in time; with
