@@ -347,7 +347,7 @@ test('a dapp that subscribes to events sees each of them once', async () => {
     }
   });
   await succeed(api, api.tx.providerRegistry.updateAsk(machine, price + 1n), accounts.bob);
-  await succeed(api, api.tx.providerRegistry.suspendSelf(machine), worker);
+  await succeed(api, api.tx.providerRegistry.suspendSelf(machine, 'Maintenance'), worker);
   await succeed(api, api.tx.providerRegistry.resume(machine), accounts.bob);
   await eventually('the last event', 10_000, () => seen.length >= 3);
   stop();

@@ -279,8 +279,8 @@ test('what a machine asks, where it is reached and who acts for it can be change
   // Only the new key acts for the machine.
   const { suspendSelf } = api.tx.providerRegistry;
   const [refused] = await Promise.all([
-    submit(api, suspendSelf(home.id), home.worker),
-    succeed(api, suspendSelf(home.id), home.nextWorker),
+    submit(api, suspendSelf(home.id, 'Maintenance'), home.worker),
+    succeed(api, suspendSelf(home.id, 'Maintenance'), home.nextWorker),
   ]);
   assert.equal(refused.error, 'providerRegistry.NotProviderOrWorker');
   assert.deepEqual(await status(home), { suspended: 'ownRequest' });

@@ -123,7 +123,7 @@ pub enum MachineStatus {
 #[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType))]
 #[serde(rename_all = "camelCase")]
 pub enum SuspensionReason {
-    /// Its provider or its worker asked for it (maintenance, heat).
+    /// Its provider or its worker asked for it, such as for maintenance.
     OwnRequest,
     /// Less is bonded than its class and slots ask for, without what pending slashes will take.
     BondTooLow,
@@ -138,6 +138,46 @@ pub enum SuspensionReason {
     /// brings it back.
     #[codec(index = 5)]
     MissedStart,
+    /// Its worker or its provider said that it is too hot. The worker brings it back when it has cooled.
+    #[codec(index = 6)]
+    Overheated,
+    /// Its worker or its provider said that a part of it is broken. The worker brings it back when it is
+    /// mended.
+    #[codec(index = 7)]
+    Faulty,
+}
+
+/// Cause for which a provider or a worker takes a machine out of the market.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+pub enum SuspensionCause {
+    /// Anything that only who asked for it ends, such as maintenance.
+    #[codec(index = 0)]
+    Maintenance,
+    /// A device of the machine is too hot.
+    #[codec(index = 1)]
+    Heat,
+    /// A device of the machine is broken or does not answer.
+    #[codec(index = 2)]
+    Fault,
+}
+
+impl From<SuspensionCause> for SuspensionReason {
+    fn from(cause: SuspensionCause) -> Self {
+        match cause {
+            SuspensionCause::Maintenance => Self::OwnRequest,
+            SuspensionCause::Heat => Self::Overheated,
+            SuspensionCause::Fault => Self::Faulty,
+        }
+    }
+}
+
+impl SuspensionReason {
+    /// Returns true if the machine's provider or its worker asked for the suspension.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::OwnRequest | Self::Overheated | Self::Faulty)
+    }
 }
 
 impl MachineStatus {
@@ -493,6 +533,8 @@ mod tests {
             SuspensionReason::Offence,
             SuspensionReason::Condemned,
             SuspensionReason::MissedStart,
+            SuspensionReason::Overheated,
+            SuspensionReason::Faulty,
         ];
         for (index, reason) in (0_u8..).zip(reasons) {
             assert_eq!(reason.encode(), [index]);

@@ -24,6 +24,8 @@ impl fmt::Display for MachineStatus {
             Self::Suspended(SuspensionReason::Offence) => "suspended (offence)",
             Self::Suspended(SuspensionReason::Condemned) => "suspended (condemned)",
             Self::Suspended(SuspensionReason::MissedStart) => "suspended (missed a start)",
+            Self::Suspended(SuspensionReason::Overheated) => "suspended (overheated)",
+            Self::Suspended(SuspensionReason::Faulty) => "suspended (faulty)",
             Self::Draining => "draining",
             Self::Retired => "retired",
         })

@@ -11,6 +11,7 @@ use assay_primitives::{
         MachineId, MachineInspect,
         MachineStatus::{Active, Draining, Retired, Suspended, Unproven},
         OnProofChange,
+        SuspensionCause::Maintenance,
         SuspensionReason::{BondTooLow, Condemned, InDebt, Offence as ForOffence, OwnRequest},
     },
     market::{FindError, Gap, Mismatch, Near, Requirements},
@@ -232,10 +233,22 @@ fn a_provider_lives_its_whole_life_and_has_everything_back() {
             }
         ));
         assert_noop!(
-            call_as(&account(Dave), Registry::suspend_self { machine }),
+            call_as(
+                &account(Dave),
+                Registry::suspend_self {
+                    machine,
+                    cause: Maintenance
+                }
+            ),
             RegistryError::NotProviderOrWorker
         );
-        assert_ok!(call_as(&account(Ferdie), Registry::suspend_self { machine }));
+        assert_ok!(call_as(
+            &account(Ferdie),
+            Registry::suspend_self {
+                machine,
+                cause: Maintenance
+            }
+        ));
         assert_eq!(status(machine), Some(Suspended(OwnRequest)));
         assert_ok!(call_as(&account(Ferdie), Registry::resume { machine }));
 

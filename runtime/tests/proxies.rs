@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 
 use assay_primitives::{
+    machine::SuspensionCause,
     money::{ASY, Balance},
     offence::{Beneficiaries, SlashId},
 };
@@ -577,7 +578,10 @@ fn a_limited_proxy_sends_what_it_is_there_for() {
         assert_ok!(through(
             Bob,
             ProxyType::NonTransfer,
-            Registry::suspend_self { machine }
+            Registry::suspend_self {
+                machine,
+                cause: SuspensionCause::Maintenance
+            }
         ));
         assert_ok!(through(Bob, ProxyType::NonTransfer, Registry::resume { machine }));
         assert_ok!(through(

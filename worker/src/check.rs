@@ -456,7 +456,12 @@ fn status_finding(machine: u64, status: MachineStatus) -> Finding {
         | MachineStatus::Retired => Finding::Bad(text),
         MachineStatus::Unproven
         | MachineStatus::Active
-        | MachineStatus::Suspended(SuspensionReason::OwnRequest | SuspensionReason::MissedStart)
+        | MachineStatus::Suspended(
+            SuspensionReason::OwnRequest
+            | SuspensionReason::MissedStart
+            | SuspensionReason::Overheated
+            | SuspensionReason::Faulty,
+        )
         | MachineStatus::Draining => Finding::Note(text),
     }
 }

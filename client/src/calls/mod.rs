@@ -7,7 +7,7 @@ mod attestation;
 
 use assay_primitives::{
     clock::Millis,
-    machine::{HardwareClassId, MachineId},
+    machine::{HardwareClassId, MachineId, SuspensionCause},
     market::Requirements,
     money::Balance,
 };
@@ -339,8 +339,17 @@ pub fn rotate_keys(
 }
 
 /// Takes a machine out of the market for a while; signed by its provider or its worker.
-pub fn suspend_self(machine: MachineId) -> Call {
-    Call::new("ProviderRegistry", "suspend_self", [("machine", number(machine))])
+pub fn suspend_self(machine: MachineId, cause: SuspensionCause) -> Call {
+    let cause = match cause {
+        SuspensionCause::Maintenance => "Maintenance",
+        SuspensionCause::Heat => "Heat",
+        SuspensionCause::Fault => "Fault",
+    };
+    Call::new(
+        "ProviderRegistry",
+        "suspend_self",
+        [("machine", number(machine)), ("cause", unit_variant(cause))],
+    )
 }
 
 /// Takes no more jobs for an active machine, which finishes those it has; signed by its provider or its

@@ -1,6 +1,9 @@
 //! Calls are encoded as the runtime decodes them, and signed with every extension that it checks.
 
-use assay_primitives::market::{Near, Requirements, TeeKind};
+use assay_primitives::{
+    machine::SuspensionCause,
+    market::{Near, Requirements, TeeKind},
+};
 use subxt::{
     OfflineClient, SubstrateConfig,
     config::{
@@ -117,7 +120,9 @@ fn every_call() -> Vec<Call> {
         calls::update_ask(1, 2),
         calls::update_endpoint(1, "https://example.org"),
         calls::rotate_keys(1, &account, [2; 32], [8; 64]),
-        calls::suspend_self(1),
+        calls::suspend_self(1, SuspensionCause::Maintenance),
+        calls::suspend_self(1, SuspensionCause::Heat),
+        calls::suspend_self(1, SuspensionCause::Fault),
         calls::drain(1),
         calls::resume(1),
         calls::retire(1),

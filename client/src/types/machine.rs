@@ -23,7 +23,9 @@ pub trait Remedy {
 
 impl Remedy for MachineStatus {
     fn remedy(self, machine: MachineId) -> Option<String> {
-        use SuspensionReason::{BondTooLow, Condemned, InDebt, MissedStart, Offence, OwnRequest};
+        use SuspensionReason::{
+            BondTooLow, Condemned, Faulty, InDebt, MissedStart, Offence, Overheated, OwnRequest,
+        };
         let remedy = match self {
             Self::Active => return None,
             Self::Unproven => format!(
@@ -32,6 +34,14 @@ impl Remedy for MachineStatus {
             Self::Suspended(OwnRequest) => {
                 format!("its provider or its worker asked for it; `assay machine resume {machine}` ends it")
             }
+            Self::Suspended(Overheated) => format!(
+                "it is too hot; its worker brings it back when it has cooled (its status names the device), or \
+                 `assay machine resume {machine}` does"
+            ),
+            Self::Suspended(Faulty) => format!(
+                "a device of it is broken or does not answer; its worker brings it back when that is mended (its status \
+                 names the device), or `assay machine resume {machine}` does"
+            ),
             Self::Suspended(BondTooLow) => format!(
                 "less is bonded than its class and slots ask for; `assay machine bond {machine}` bonds what is missing"
             ),
@@ -147,7 +157,9 @@ mod tests {
     #[test]
     fn every_status_that_takes_no_jobs_names_its_remedy() {
         use MachineStatus::{Active, Draining, Retired, Suspended, Unproven};
-        use SuspensionReason::{BondTooLow, Condemned, InDebt, MissedStart, Offence, OwnRequest};
+        use SuspensionReason::{
+            BondTooLow, Condemned, Faulty, InDebt, MissedStart, Offence, Overheated, OwnRequest,
+        };
 
         assert_eq!(Active.remedy(7), None);
         for (status, command) in [
@@ -158,6 +170,8 @@ mod tests {
             (Suspended(Offence), "`assay machine resume 7`"),
             (Suspended(Condemned), "nothing brings it back"),
             (Suspended(MissedStart), "`assay machine resume 7`"),
+            (Suspended(Overheated), "`assay machine resume 7`"),
+            (Suspended(Faulty), "`assay machine resume 7`"),
             (Draining, "`assay machine retire 7`"),
             (Retired, "`assay machine withdraw 7`"),
         ] {

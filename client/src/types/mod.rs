@@ -31,7 +31,8 @@ pub use job::{
     ManifestRef, Outcome, Verification,
 };
 pub use machine::{
-    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, Remedy, ServiceRecord, SuspensionReason,
+    AskRaise, ClassTerms, LeaseEnd, Location, Machine, MachineStatus, Remedy, ServiceRecord, SuspensionCause,
+    SuspensionReason,
 };
 pub use stake::{
     Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,

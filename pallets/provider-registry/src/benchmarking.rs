@@ -8,7 +8,8 @@ use assay_primitives::{
     clock::ActiveClock,
     machine::{
         Endpoint, HardwareClassId, HardwareProofs, Location, MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES,
-        MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionReason,
+        MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MachineId, MachineStatus, SuspensionCause,
+        SuspensionReason,
     },
     market::{Near, OfferPage, Requirements},
     money::{ASY, Balance},
@@ -354,9 +355,9 @@ mod benches {
         let (provider, machine) = audited_machine::<T>(MachineStatus::Active);
 
         #[extrinsic_call]
-        _(RawOrigin::Signed(provider), machine);
+        _(RawOrigin::Signed(provider), machine, SuspensionCause::Heat);
 
-        assert_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::OwnRequest));
+        assert_status::<T>(machine, MachineStatus::Suspended(SuspensionReason::Overheated));
     }
 
     /// Of a bonded machine, which becomes active and weighs something in the emission.

@@ -6,8 +6,8 @@ use assay_primitives::{
     attestation::OnAttestationChange,
     clock::ActiveClock,
     machine::{
-        Endpoint, HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionReason,
-        WORKER_KEY_CONTEXT,
+        Endpoint, HardwareClassId, HardwareProofs, MAX_SLOTS, MachineId, MachineStatus, SuspensionCause,
+        SuspensionReason, WORKER_KEY_CONTEXT,
     },
     money::Balance,
     stake::{BondInspect, BondStanding},
@@ -208,22 +208,33 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    pub(crate) fn do_suspend_self(who: T::AccountId, machine: MachineId) -> DispatchResult {
+    pub(crate) fn do_suspend_self(
+        who: T::AccountId,
+        machine: MachineId,
+        cause: SuspensionCause,
+    ) -> DispatchResult {
         let record = Self::machine_run_by(&who, machine)?;
-        ensure!(
-            matches!(
-                record.status,
-                MachineStatus::Active
-                    | MachineStatus::Suspended(SuspensionReason::BondTooLow | SuspensionReason::InDebt)
-            ),
-            Error::<T>::NotSuspendable
-        );
-        Self::set_status(
-            machine,
-            record,
-            MachineStatus::Suspended(SuspensionReason::OwnRequest),
-        );
+        let reason = cause.into();
+        let is_suspendable = match record.status {
+            MachineStatus::Active => true,
+            MachineStatus::Suspended(SuspensionReason::BondTooLow | SuspensionReason::InDebt) => true,
+            MachineStatus::Suspended(present) => present.is_own() && present != reason,
+            MachineStatus::Unproven | MachineStatus::Draining | MachineStatus::Retired => false,
+        };
+        ensure!(is_suspendable, Error::<T>::NotSuspendable);
+        Self::set_status(machine, record, MachineStatus::Suspended(reason));
         Ok(())
+    }
+
+    /// Returns true if the worker key signed `suspend_self` for an active machine: then the call succeeds.
+    ///
+    /// Each of these calls takes a machine out of the market, and bringing it back costs a fee: so their
+    /// number is limited without one.
+    pub(crate) fn is_worker_of_active(origin: &OriginFor<T>, machine: MachineId) -> bool {
+        ensure_signed(origin.clone()).is_ok_and(|who| {
+            Machines::<T>::get(machine)
+                .is_some_and(|record| record.status == MachineStatus::Active && record.worker_key == who)
+        })
     }
 
     pub(crate) fn do_resume(who: T::AccountId, machine: MachineId) -> DispatchResult {

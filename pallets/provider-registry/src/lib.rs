@@ -65,7 +65,7 @@ pub mod pallet {
         emission::RewardWeights,
         machine::{
             ClassName, Endpoint, HardwareClassId, HardwareProofs, LeaseEnd, MachineId, MachineStatus,
-            OnMachineRemoved,
+            OnMachineRemoved, SuspensionCause,
         },
         money::Balance,
         stake::BondInspect,
@@ -524,20 +524,28 @@ pub mod pallet {
             Self::do_rotate_keys(who, machine, worker_key, sealing_key, &worker_signature)
         }
 
-        /// Suspends a machine for a while, for maintenance or because of heat. Jobs that run there go on.
+        /// Suspends a machine for a while. Jobs that run there go on.
         ///
         /// Also works for a machine that is suspended for its bond or debt, so that a payment does not bring
-        /// it back before it is fit.
+        /// it back before it is fit, and changes the cause of an own suspension. The call is free if the
+        /// worker key of an active machine signs it, which needs no balance for it.
         ///
         /// - Origin: signed by the machine's provider or its worker key.
-        /// - Parameters: `machine`.
+        /// - Parameters: `machine`; `cause`, which becomes its status.
         /// - Errors: [`Error::NoSuchMachine`], [`Error::NotProviderOrWorker`], [`Error::NotSuspendable`].
         /// - Events: [`Event::MachineStatusChanged`].
         #[pallet::call_index(5)]
         #[pallet::weight(T::WeightInfo::suspend_self())]
-        pub fn suspend_self(origin: OriginFor<T>, machine: MachineId) -> DispatchResult {
+        #[pallet::feeless_if(|origin: &OriginFor<T>, machine: &MachineId, _: &SuspensionCause| -> bool {
+            Pallet::<T>::is_worker_of_active(origin, *machine)
+        })]
+        pub fn suspend_self(
+            origin: OriginFor<T>,
+            machine: MachineId,
+            cause: SuspensionCause,
+        ) -> DispatchResult {
             let who = ensure_signed(origin)?;
-            Self::do_suspend_self(who, machine)
+            Self::do_suspend_self(who, machine, cause)
         }
 
         /// Brings a suspended or draining machine back: active, or unproven if its proof is not recent any

@@ -187,7 +187,11 @@ impl<T: Config> Pallet<T> {
                 "10: a condemned machine without jobs is not retired"
             ),
             MachineStatus::Suspended(
-                SuspensionReason::OwnRequest | SuspensionReason::Offence | SuspensionReason::MissedStart,
+                SuspensionReason::OwnRequest
+                | SuspensionReason::Overheated
+                | SuspensionReason::Faulty
+                | SuspensionReason::Offence
+                | SuspensionReason::MissedStart,
             )
             | MachineStatus::Unproven
             | MachineStatus::Draining

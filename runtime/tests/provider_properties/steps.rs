@@ -2,7 +2,7 @@
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex},
-    machine::{MachineId, MachineStatus, OnUptimeChange},
+    machine::{MachineId, MachineStatus, OnUptimeChange, SuspensionCause::Maintenance},
     market::Requirements,
     money::{ASY, Balance},
     offence::{Beneficiaries, Offence, ReportOffence},
@@ -378,7 +378,11 @@ pub(crate) fn act(step: Step) -> DispatchResult {
             .into()
         }),
         Step::SuspendSelf(pick, signer) => call_about(pick, signer, is_active, |machine| {
-            Registry::suspend_self { machine }.into()
+            Registry::suspend_self {
+                machine,
+                cause: Maintenance,
+            }
+            .into()
         }),
         Step::Resume(pick, signer) => call_about(pick, signer, is_out_of_work, |machine| {
             Registry::resume { machine }.into()

@@ -12,7 +12,7 @@ mod show;
 use anyhow::Context;
 use assay_client::{
     ChainClient, calls,
-    types::{HardwareClass, Machine},
+    types::{HardwareClass, Machine, SuspensionCause},
     units::parse_asy,
 };
 use clap::Subcommand;
@@ -106,7 +106,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Unbond { id, amount } => bond::unbond(id, amount, connection).await?,
         Options::RotateKeys(options) => keys::rotate(options, connection).await?,
         Options::Withdraw { id } => calls::withdraw(id),
-        Options::Suspend { id } => calls::suspend_self(id),
+        Options::Suspend { id } => calls::suspend_self(id, SuspensionCause::Maintenance),
         Options::Drain { id } => calls::drain(id),
         Options::Resume { id } => calls::resume(id),
         Options::Retire { id } => calls::retire(id),

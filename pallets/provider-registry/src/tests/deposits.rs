@@ -4,6 +4,7 @@ use assay_primitives::{
     machine::{
         LeaseEnd::{self, Fulfilled},
         MachineId, MachineInspect, MachineLease, MachineStatus, OnProofChange, OnUptimeChange,
+        SuspensionCause::Maintenance,
     },
     money::ASY,
     offence::MachineDiscipline,
@@ -192,7 +193,9 @@ fn act(step: Step) {
             change_bond(machine, 0, TooLow);
             Ok(())
         }
-        Step::Suspend { second, machine } => ProviderRegistry::suspend_self(signed(second), machine),
+        Step::Suspend { second, machine } => {
+            ProviderRegistry::suspend_self(signed(second), machine, Maintenance)
+        }
         Step::Resume { second, machine } => ProviderRegistry::resume(signed(second), machine),
         Step::Retire { second, machine } => ProviderRegistry::retire(signed(second), machine),
     };

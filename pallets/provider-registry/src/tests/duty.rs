@@ -6,6 +6,7 @@ use assay_primitives::{
         MachineInspect, MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnProofChange,
+        SuspensionCause::Maintenance,
         SuspensionReason::{BondTooLow, Condemned, InDebt, MissedStart, Offence, OwnRequest},
     },
     money::ASY,
@@ -81,7 +82,7 @@ fn happen(machine: u64, happening: Happening) {
             ProviderRegistry::condemn(machine);
             Ok(())
         }
-        Happening::Suspend => ProviderRegistry::suspend_self(signed(), machine),
+        Happening::Suspend => ProviderRegistry::suspend_self(signed(), machine, Maintenance),
         Happening::Resume => ProviderRegistry::resume(signed(), machine),
         Happening::Drain => ProviderRegistry::drain(signed(), machine),
         Happening::Retire => ProviderRegistry::retire(signed(), machine),

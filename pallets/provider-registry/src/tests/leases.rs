@@ -6,7 +6,10 @@ use assay_primitives::{
         MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnProofChange, ServiceRecord,
-        SuspensionReason::{self, BondTooLow, Condemned, InDebt, MissedStart, Offence, OwnRequest},
+        SuspensionCause::Maintenance,
+        SuspensionReason::{
+            self, BondTooLow, Condemned, Faulty, InDebt, MissedStart, Offence, Overheated, OwnRequest,
+        },
     },
     money::ASY,
     offence::MachineDiscipline,
@@ -21,7 +24,16 @@ use crate::{Call, Error, Event, lifecycle::status_after_lease, mock::*};
 
 const ALL_ENDS: [LeaseEnd; 5] = [Fulfilled, Cancelled, NotStarted, Abandoned, Unresolved];
 
-const ALL_REASONS: [SuspensionReason; 6] = [OwnRequest, BondTooLow, InDebt, Offence, Condemned, MissedStart];
+const ALL_REASONS: [SuspensionReason; 8] = [
+    OwnRequest,
+    BondTooLow,
+    InDebt,
+    Offence,
+    Condemned,
+    MissedStart,
+    Overheated,
+    Faulty,
+];
 
 /// Leases a slot of the machine and gives it back with this end.
 fn lease_that_ends(machine: u64, end: LeaseEnd) -> DispatchResult {
@@ -147,7 +159,8 @@ fn missed_start_changes_no_machine_that_takes_no_orders() {
                 ProviderRegistry::drain(RuntimeOrigin::signed(PROVIDER), machine).unwrap();
             }),
             (Suspended(OwnRequest), |machine| {
-                ProviderRegistry::suspend_self(RuntimeOrigin::signed(PROVIDER), machine).unwrap();
+                ProviderRegistry::suspend_self(RuntimeOrigin::signed(PROVIDER), machine, Maintenance)
+                    .unwrap();
             }),
             (Suspended(BondTooLow), |machine| change_bond(machine, 1, TooLow)),
             (Suspended(Offence), ProviderRegistry::suspend_for_offence),

@@ -5,7 +5,8 @@ use assay_primitives::{
         MachineInspect, MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnUptimeChange,
-        SuspensionReason::{self, BondTooLow, Condemned, Offence, OwnRequest},
+        SuspensionCause::{self, Fault, Heat, Maintenance},
+        SuspensionReason::{self, BondTooLow, Condemned, Faulty, Offence, Overheated, OwnRequest},
     },
     market::{TeeKind, TeeKinds},
     money::ASY,
@@ -16,20 +17,24 @@ use assay_primitives::{
     },
 };
 use polkadot_sdk::{
-    frame_support::{assert_noop, assert_ok},
+    frame_support::{assert_noop, assert_ok, dispatch::CheckIfFeeless},
     sp_runtime::DispatchResult,
 };
 
 use crate::{
-    Error, Event, HoldReason, Machines, MachinesByProvider, Providers, WorkerKeys, lifecycle::status_after,
-    mock::*,
+    Call, Error, Event, HoldReason, Machines, MachinesByProvider, Providers, WorkerKeys,
+    lifecycle::status_after, mock::*,
 };
 
 /// Compute score of an H100 times the slots, in quarters.
 const FULL_WEIGHT: u64 = 989 * SLOTS as u64 * 4;
 
 fn suspend(who: AccountId, machine: u64) -> DispatchResult {
-    ProviderRegistry::suspend_self(RuntimeOrigin::signed(who), machine)
+    suspend_for(who, machine, Maintenance)
+}
+
+fn suspend_for(who: AccountId, machine: u64, cause: SuspensionCause) -> DispatchResult {
+    ProviderRegistry::suspend_self(RuntimeOrigin::signed(who), machine, cause)
 }
 
 fn resume(who: AccountId, machine: u64) -> DispatchResult {
@@ -144,6 +149,49 @@ fn suspend_self_works_for_provider_and_worker() {
             assert_step(machine, Suspended(OwnRequest), Active, FULL_WEIGHT);
         });
     }
+}
+
+#[test]
+fn suspend_self_shows_its_cause_which_can_change() {
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        for (cause, reason) in [(Heat, Overheated), (Fault, Faulty), (Maintenance, OwnRequest)] {
+            assert_ok!(suspend_for(worker(1), machine, cause));
+            assert_eq!(status(machine), Some(Suspended(reason)));
+            assert_noop!(
+                suspend_for(worker(1), machine, cause),
+                Error::<Test>::NotSuspendable
+            );
+        }
+        ProviderRegistry::suspend_for_offence(machine);
+        assert_noop!(
+            suspend_for(worker(1), machine, Heat),
+            Error::<Test>::NotSuspendable
+        );
+    });
+}
+
+#[test]
+fn suspend_self_is_free_for_the_worker_key_of_an_active_machine() {
+    let is_free = |origin, machine| {
+        let cause = Heat;
+        Call::<Test>::suspend_self { machine, cause }.is_feeless(&origin)
+    };
+    ExtBuilder::default().with_providers().build_and_execute(|| {
+        let machine = active_machine(PROVIDER, 1);
+        active_machine(PROVIDER, 2);
+        let signed = RuntimeOrigin::signed;
+        assert!(is_free(signed(worker(1)), machine));
+        for who in [PROVIDER, OTHER_PROVIDER, worker(2)] {
+            assert!(!is_free(signed(who), machine));
+        }
+        assert!(!is_free(RuntimeOrigin::root(), machine));
+        assert!(!is_free(signed(worker(1)), 99));
+        // A suspended machine comes back for a fee before it can be suspended for none again.
+        assert_ok!(suspend_for(worker(1), machine, Heat));
+        assert!(!is_free(signed(worker(1)), machine));
+        assert!(!Call::<Test>::resume { machine }.is_feeless(&signed(worker(1))));
+    });
 }
 
 #[test]

@@ -5,6 +5,7 @@ use assay_primitives::{
         MachineLease,
         MachineStatus::{self, Active, Draining, Retired, Suspended, Unproven},
         OnProofChange,
+        SuspensionCause::Maintenance,
         SuspensionReason::{BondTooLow, Condemned, InDebt, Offence, OwnRequest},
     },
     money::ASY,
@@ -144,7 +145,8 @@ fn the_challenge_hears_of_exposures_before_they_change() {
         assert_ok!(ProviderRegistry::release(machine, 2, Fulfilled));
         assert_ok!(ProviderRegistry::suspend_self(
             RuntimeOrigin::signed(PROVIDER),
-            machine
+            machine,
+            Maintenance,
         ));
         assert_eq!(
             ExposuresHeard::take(),
