@@ -8,9 +8,10 @@
 # Sourced after common.sh, debian-suite.sh, engine.sh and packages.sh. `start_docker` is called after
 # `push_small_image`; it sets
 #   DOCKER_SOCKET   path of the socket; empty where no such Docker can be had
+#   DOCKER_RUNTIME  name of a stronger runtime of this Docker; empty where there is none
 
 # shellcheck disable=SC2034 # read by the scripts that source this file
-DOCKER_SOCKET=''
+DOCKER_SOCKET='' DOCKER_RUNTIME=''
 
 # Oldest version with CDI.
 DOCKER_OLDEST=25
@@ -56,9 +57,33 @@ ensure_docker() {
     docker_is_new_enough
 }
 
+# ensure_runsc: prints the path of gVisor's runtime, Debian's package of which is unpacked beside Docker's; fails where
+# there is none to be had.
+ensure_runsc() {
+    local folder work
+    if have runsc; then
+        command -v runsc
+        return 0
+    fi
+    folder="${XDG_CACHE_HOME:-$HOME/.cache}/assay/runsc-$DOCKER_SUITE"
+    if [[ ! -x "$folder/usr/bin/runsc" ]]; then
+        work="$(mktemp -d "${TMPDIR:-/tmp}/assay-runsc.XXXXXX")"
+        if fetch_debian_packages "$DOCKER_SUITE" "$work" runsc >"$work/log" 2>&1 &&
+            dpkg-deb --extract "$work"/package/runsc_*.deb "$work/unpacked"; then
+            mkdir -p "$(dirname "$folder")"
+            rm -rf -- "$folder"
+            mv -- "$work/unpacked" "$folder"
+        else
+            show_tail "$work/log" 5 >&2
+        fi
+        rm -rf -- "$work"
+    fi
+    [[ -x "$folder/usr/bin/runsc" ]] && printf '%s\n' "$folder/usr/bin/runsc"
+}
+
 # start_docker: starts the daemon and waits for it; sets DOCKER_SOCKET where it runs the small image.
 start_docker() {
-    local socket log
+    local socket log runsc runtimes='{}'
     local -a options=(--bridge none --iptables=false --ip6tables=false)
     if [[ "$(id -u)" -ne 0 ]]; then
         warn "Docker is not tested: its daemon needs root."
@@ -72,8 +97,17 @@ start_docker() {
     log="$ENGINE_FOLDER/docker.log"
     socket="$ENGINE_FOLDER/docker.sock"
     mkdir -p "$ENGINE_FOLDER/docker-cdi"
-    jq --null-input --arg folder "$ENGINE_FOLDER/docker-cdi" \
-        '{features: {cdi: true}, "cdi-spec-dirs": [$folder]}' >"$ENGINE_FOLDER/docker.json"
+    if runsc="$(ensure_runsc)" && "$runsc" --version >/dev/null 2>&1; then
+        # Without virtualization and without rights over cgroups, and with the network of jobs that have none: so it runs
+        # wherever the tests do.
+        runtimes="$(jq --null-input --arg path "$runsc" \
+            '{runsc: {path: $path, runtimeArgs: ["--platform=ptrace", "--ignore-cgroups", "--network=none"]}}')"
+        DOCKER_RUNTIME=runsc
+    else
+        warn "No stronger runtime is tested: gVisor's runsc cannot be had."
+    fi
+    jq --null-input --arg folder "$ENGINE_FOLDER/docker-cdi" --argjson runtimes "$runtimes" \
+        '{features: {cdi: true}, "cdi-spec-dirs": [$folder], runtimes: $runtimes}' >"$ENGINE_FOLDER/docker.json"
     may_raise_limits ||
         options+=(--default-ulimit nofile=1024:1024 --default-ulimit nproc=4096:4096)
     dockerd --config-file "$ENGINE_FOLDER/docker.json" --host "unix://$socket" --pidfile "$ENGINE_FOLDER/docker.pid" \

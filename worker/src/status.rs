@@ -174,6 +174,8 @@ pub struct EngineStatus {
     pub reachable: bool,
     /// Name and version.
     pub version: Option<String>,
+    /// Names of stronger runtimes that a manifest may ask for.
+    pub runtimes: Vec<String>,
 }
 
 /// The provider's declarations in `worker.yaml`.
@@ -291,6 +293,7 @@ impl StatusBoard {
             status.engine.reachable = info.is_some();
             if let Some(info) = info {
                 status.engine.version = Some(info.version.clone());
+                status.engine.runtimes = info.runtimes.clone();
             }
         });
     }

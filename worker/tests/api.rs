@@ -4,7 +4,10 @@
 
 use std::path::Path;
 
-use assay_client::keys;
+use assay_client::{
+    keys,
+    worker_api::{WorkerApiError, signed_status},
+};
 use assay_primitives::availability::{PROBE_PATH, probe_message};
 use assay_worker::{api, attestation::SourceStatus, config::Config};
 
@@ -41,6 +44,21 @@ async fn status_is_signed_over_its_exact_bytes() {
     let too_long = format!("/status?nonce={}", "a".repeat(65));
     assert_eq!(server.get(&too_long).await.code, 400);
     assert_eq!(server.get("/status?nonce=%00").await.code, 400);
+}
+
+#[tokio::test]
+async fn client_reads_the_status_and_checks_who_signed_it() {
+    let server = serve().await;
+    let url = format!("http://{}", server.public);
+    let eve = keys::keypair_from_uri("//Eve").unwrap().public_key().0;
+    let runtimes = vec!["runsc".to_owned()];
+    server
+        .status
+        .update(|status| status.engine.runtimes.clone_from(&runtimes));
+    let status = signed_status(&url, &eve).await.unwrap();
+    assert_eq!(status["engine"]["runtimes"], serde_json::json!(runtimes));
+    let error = signed_status(&url, &[7; 32]).await.unwrap_err();
+    assert!(matches!(error, WorkerApiError::OtherSigner { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. If they are
 //! unset, each test prints so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, one word per
 //! line, of a Podman with which a test may start a service of its own, in order to kill it.
+//! `ASSAY_TEST_DOCKER_SOCKET` is the socket of a Docker, and `ASSAY_TEST_DOCKER_RUNTIME` the name of a
+//! stronger runtime that it has.
 
 #![allow(clippy::unwrap_used)]
 
@@ -43,10 +45,17 @@ struct Fixture {
 
 /// Runs a test against the engine, if there is one.
 fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F) {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let (Some(socket), Some(image)) = (variable("ASSAY_TEST_ENGINE_SOCKET"), variable("ASSAY_TEST_IMAGE"))
-    else {
-        println!("no engine: set ASSAY_TEST_ENGINE_SOCKET and ASSAY_TEST_IMAGE");
+    with_engine_at("ASSAY_TEST_ENGINE_SOCKET", test);
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Runs a test against the engine whose socket a variable names, if there is one.
+fn with_engine_at<F: Future<Output = ()>>(socket: &str, test: impl FnOnce(Fixture) -> F) {
+    let (Some(socket), Some(image)) = (variable(socket), variable("ASSAY_TEST_IMAGE")) else {
+        println!("no engine: set {socket} and ASSAY_TEST_IMAGE");
         return;
     };
     let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
@@ -117,6 +126,11 @@ impl Fixture {
     /// Creates and starts a container that runs a shell line.
     async fn begin(&self, line: &str) -> (ContainerSpec, String) {
         let spec = self.spec(&["/bin/busybox", "sh", "-c", line]);
+        self.begin_spec(spec).await
+    }
+
+    /// Creates and starts a container.
+    async fn begin_spec(&self, spec: ContainerSpec) -> (ContainerSpec, String) {
         self.engine
             .pull(&self.reference(), self.image.digest(), None)
             .await
@@ -129,6 +143,11 @@ impl Fixture {
     /// Runs a shell line to its end; returns the run's end, and the kept standard output and standard error.
     async fn run(&self, line: &str) -> (RunEnd, Vec<u8>, Vec<u8>) {
         let (spec, id) = self.begin(line).await;
+        self.end(spec, id).await
+    }
+
+    /// Waits for the end of a container, and removes it.
+    async fn end(&self, spec: ContainerSpec, id: String) -> (RunEnd, Vec<u8>, Vec<u8>) {
         let end = self.engine.run_end(&id).await;
         let listed = self.engine.list(&spec.identity.worker).await.unwrap();
         assert_eq!(listed.len(), 1);
@@ -516,6 +535,60 @@ fn container_that_is_gone_fails_to_start_and_is_not_refused() {
         assert_eq!(fixture.engine.run_end(&other).await, clean(0, b""));
         fixture.engine.remove(&other).await.unwrap();
     });
+}
+
+#[test]
+fn container_runs_under_the_stronger_runtime_that_its_manifest_names() {
+    with_engine_at("ASSAY_TEST_DOCKER_SOCKET", |fixture| async move {
+        let Some(runtime) = variable("ASSAY_TEST_DOCKER_RUNTIME") else {
+            println!("no stronger runtime: set ASSAY_TEST_DOCKER_RUNTIME");
+            return;
+        };
+        let offered = fixture.engine.ping().await.unwrap().runtimes;
+        assert_eq!(offered, [runtime.as_str()], "runc is none of them");
+        let line = "dmesg | head -n 1; echo $GREETING; exit 3";
+        let spec = ContainerSpec {
+            runtime: Some(runtime),
+            ..fixture.spec(&["/bin/busybox", "sh", "-c", line])
+        };
+        let (spec, id) = fixture.begin_spec(spec).await;
+        let (end, stdout, _) = fixture.end(spec, id).await;
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert!(
+            stdout.contains("gVisor") && stdout.ends_with("\nhello\n"),
+            "{stdout}"
+        );
+        assert_eq!(end, clean(3, stdout.as_bytes()));
+    });
+}
+
+#[test]
+fn runtime_that_the_engine_does_not_offer_is_refused() {
+    for socket in ["ASSAY_TEST_ENGINE_SOCKET", "ASSAY_TEST_DOCKER_SOCKET"] {
+        with_engine_at(socket, |fixture| async move {
+            fixture
+                .engine
+                .pull(&fixture.reference(), fixture.image.digest(), None)
+                .await
+                .unwrap();
+            // The second is there, and isolates no better than the default.
+            for name in ["kata-none", "runc"] {
+                let spec = ContainerSpec {
+                    runtime: Some(name.into()),
+                    ..fixture.spec(&["/bin/busybox", "true"])
+                };
+                let error = fixture.engine.create(&spec).await.unwrap_err();
+                assert!(error.is_permanent(), "{error}");
+                assert!(
+                    error
+                        .to_string()
+                        .contains(&format!("asks for the runtime {name}")),
+                    "{error}"
+                );
+                assert_eq!(fixture.engine.list(&spec.identity.worker).await.unwrap(), []);
+            }
+        });
+    }
 }
 
 #[test]

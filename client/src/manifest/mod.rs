@@ -95,8 +95,8 @@ pub struct JobManifest {
     /// Rights of the container.
     #[serde(default, skip_serializing_if = "Profile::is_default")]
     pub profile: Profile,
-    /// Name of a stronger runtime that must run the container, such as `runsc` or `kata`. Default: the
-    /// engine's.
+    /// Name of a stronger runtime that must run the container: one of those in the worker's status, such as
+    /// `runsc` or `kata`. A machine without it declines. Default: the engine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
     /// Accounts that may act for the consumer towards the worker: read logs, open a shell, fetch artifacts.

@@ -39,6 +39,15 @@ pub enum WorkerApiError {
         /// Base URL.
         url: String,
     },
+    /// The worker key did not sign the status.
+    #[error(
+        "the status at {url} is not signed by the worker key that the chain names for the machine. Read the machine's \
+         record again; if the error stays, somebody else answers at its endpoint"
+    )]
+    OtherSigner {
+        /// Base URL.
+        url: String,
+    },
     /// The worker refused the request.
     #[error("the worker refused {path} with status {status}: {reason}")]
     Refused {

@@ -27,6 +27,7 @@
 mod error;
 mod http;
 pub mod messages;
+mod public;
 mod tls;
 mod types;
 
@@ -43,6 +44,7 @@ pub use error::WorkerApiError;
 pub use http::Download;
 use http::{Answer, Base, Call};
 pub use messages::{MAX_TLS_STATEMENT_LIFE_S, MAX_TOKEN_LIFE_S, NONCE_BYTES};
+pub use public::signed_status;
 pub use types::{ChallengeAnswer, OwnerPart, TokenAnswer, TokenRequest};
 
 use crate::{keys, types::AccountId};

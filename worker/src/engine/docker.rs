@@ -29,6 +29,7 @@ use super::{
     LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
     run::{Follower, Listed, Run},
+    runtimes::stronger_runtimes,
     volumes::declared_volumes,
     wire::{Wire, WireError, filters},
 };
@@ -269,6 +270,7 @@ impl ContainerEngine for DockerEngine {
                 Ok((docker.version().await?, docker.info().await?))
             })
             .await?;
+        let runtimes = stronger_runtimes(&version, &info);
         let component = version.components.unwrap_or_default().into_iter().next();
         let name = component.map_or_else(|| "Engine".to_owned(), |component| component.name);
         Ok(EngineInfo {
@@ -279,6 +281,7 @@ impl ContainerEngine for DockerEngine {
                 .mem_total
                 .and_then(|bytes| u64::try_from(bytes / MIB).ok())
                 .unwrap_or(0),
+            runtimes,
         })
     }
 
@@ -411,6 +414,9 @@ impl ContainerEngine for DockerEngine {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         let name = spec.identity.name();
+        if let Some(runtime) = &spec.runtime {
+            self.check_runtime(runtime).await?;
+        }
         let image = self
             .call("look at the image", |docker| async move {
                 docker.inspect_image(&spec.image).await

@@ -11,6 +11,7 @@ mod exec;
 mod gpus;
 mod network;
 mod run;
+mod runtimes;
 mod volumes;
 mod wire;
 
@@ -71,6 +72,8 @@ pub struct EngineInfo {
     pub cpu_cores: u32,
     /// Memory for containers, in MiB; zero if the engine does not say.
     pub memory_mib: u64,
+    /// Names of stronger runtimes that a manifest may ask for, sorted, at most 16.
+    pub runtimes: Vec<String>,
 }
 
 /// Specification of the container of one job.

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Name of Podman's component in its version.
-const PODMAN: &str = "Podman Engine";
+pub(super) const PODMAN: &str = "Podman Engine";
 
 /// Specification of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]

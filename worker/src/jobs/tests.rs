@@ -313,6 +313,7 @@ impl ContainerEngine for FakeEngine {
             version: "1".into(),
             cpu_cores: 1,
             memory_mib: 1,
+            runtimes: Vec::new(),
         };
         self.act("ping".into(), |_| Ok(info))
     }

@@ -32,6 +32,9 @@ pub(crate) enum Options {
     Show {
         /// The machine
         id: u64,
+        /// Ask its worker for its signed status, too: engine, stronger runtimes, jobs
+        #[arg(long)]
+        ask_worker: bool,
     },
     /// Bond ASY for a machine of the signer; more than what is bonded already
     Bond {
@@ -99,7 +102,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Find(options) => return find::run(*options, connection, output).await,
         Options::Explain(options) => return explain::run(*options, connection, output).await,
         Options::List => return list::run(connection, output).await,
-        Options::Show { id } => return show::run(id, connection, output).await,
+        Options::Show { id, ask_worker } => return show::run(id, ask_worker, connection, output).await,
         Options::Debts { id } => return debts::run(id, connection, output).await,
         Options::PayDebt(options) => debts::pay(options, connection, output).await?,
         Options::Bond { id, amount } => bond::bond(id, amount, connection).await?,

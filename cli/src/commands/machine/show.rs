@@ -1,16 +1,23 @@
 //! `assay machine show`
 
+use anyhow::Context;
 use assay_client::{
     json,
     types::{Bond, Debt, Machine, Remedy, Slash, SlashId},
     units::{format_asy, format_ppm},
+    worker_api::signed_status,
 };
 use serde_json::{Value, json};
 
 use super::{class_name, debts, existing};
 use crate::{connection::Connection, output::Output};
 
-pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn run(
+    id: u64,
+    ask_worker: bool,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
     let client = connection.client().await?;
     let machine = existing(&client, id).await?;
     let classes = client.hardware_classes().await?;
@@ -42,6 +49,14 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
         .map(|(slash, debt)| debts::object(id, *slash, debt))
         .collect::<anyhow::Result<Value>>()?;
     object["jobs"] = json!(jobs);
+    let mut worker = String::new();
+    if ask_worker {
+        let status = signed_status(&machine.endpoint.to_string(), &machine.worker_key.0)
+            .await
+            .with_context(|| format!("the worker of machine {id} was asked for its status"))?;
+        worker = format!("\n{}", describe_worker(&status));
+        object["worker"] = status;
+    }
 
     let mut text = format!("machine      {id}, {}\n", machine.status);
     if let Some(remedy) = machine.status.remedy(id) {
@@ -61,7 +76,7 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
          slashes      {}\n\
          debts        {}\n\
          strikes      {}\n\
-         jobs         {}",
+         jobs         {}{worker}",
         machine.provider,
         machine.worker_key,
         machine.free_slots,
@@ -89,6 +104,22 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
         listed(jobs.iter().map(u64::to_string)),
     ));
     output.print(&object, text)
+}
+
+/// The worker's word on what it runs jobs with.
+fn describe_worker(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let runtimes = status["engine"]["runtimes"].as_array();
+    format!(
+        "worker       version {}, {} of {} open jobs running\n\
+         engine       {}\n\
+         runtimes     {}",
+        text(&status["version"]),
+        status["jobs"]["running"],
+        status["jobs"]["open"],
+        text(&status["engine"]["version"]),
+        listed(runtimes.into_iter().flatten().map(text)),
+    )
 }
 
 /// A pending slash for programs.
