@@ -24,9 +24,15 @@
 //! # }
 //! ```
 
+mod archive;
+mod artifacts;
 mod error;
 mod http;
+mod logs;
 pub mod messages;
+mod ports;
+mod resuming;
+mod sse;
 mod tls;
 mod types;
 
@@ -35,14 +41,19 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use hyper::Method;
-use serde::de::DeserializeOwned;
+use assay_primitives::job::{ResultDocument, StdoutResult};
+use hyper::{Method, header::HeaderName};
+use serde::{Deserialize, de::DeserializeOwned};
 use subxt_signer::sr25519::Keypair;
 
+pub use archive::{ArchiveError, ArchiveReader, ArchiveSink, ArchiveSummary};
+pub use artifacts::{ArchiveDownload, Artifact, ArtifactList};
 pub use error::WorkerApiError;
 pub use http::Download;
 use http::{Answer, Base, Call};
+pub use logs::{LogEvent, LogFollower, LogQuery};
 pub use messages::{MAX_TLS_STATEMENT_LIFE_S, MAX_TOKEN_LIFE_S, NONCE_BYTES};
+pub use ports::JobPort;
 pub use types::{ChallengeAnswer, OwnerPart, TokenAnswer, TokenRequest};
 
 use crate::{keys, types::AccountId};
@@ -250,15 +261,76 @@ pub struct JobResult {
     pub hash: Option<[u8; 32]>,
 }
 
+impl JobResult {
+    /// Returns the fields of the result, if they have the hash that the worker named; the chain's is compared
+    /// with [`ResultDocument::hash`].
+    pub fn checked(&self) -> Option<ResultDocument> {
+        let fields: ResultFields = serde_json::from_slice(&self.document).ok()?;
+        let document = fields.document()?;
+        (self.hash == Some(document.hash())).then_some(document)
+    }
+}
+
+/// Fields of a result as a worker shows it.
+#[derive(Deserialize)]
+struct ResultFields {
+    exit_code: i32,
+    image_digest: String,
+    manifest_hash: String,
+    stdout: Option<StdoutFields>,
+    output: Option<String>,
+}
+
+/// Standard output in [`ResultFields`].
+#[derive(Deserialize)]
+struct StdoutFields {
+    blake3: String,
+    is_longer: bool,
+}
+
+impl ResultFields {
+    fn document(&self) -> Option<ResultDocument> {
+        Some(ResultDocument {
+            exit_code: self.exit_code,
+            image_digest: read_hex(self.image_digest.strip_prefix("sha256:")?)?,
+            manifest_hash: read_hex(&self.manifest_hash)?,
+            stdout: match &self.stdout {
+                None => StdoutResult::NotCaptured,
+                Some(stdout) => {
+                    let hash = read_hex(&stdout.blake3)?;
+                    if stdout.is_longer {
+                        StdoutResult::LongerThanLimit(hash)
+                    } else {
+                        StdoutResult::Whole(hash)
+                    }
+                }
+            },
+            output: match &self.output {
+                None => None,
+                Some(root) => Some(read_hex(root)?),
+            },
+        })
+    }
+}
+
 impl OwnerSession {
     /// Returns the number of the job.
     pub fn job(&self) -> u64 {
         self.job
     }
 
-    /// Returns the job's status, the worker's notes on it and its ports.
+    /// Returns the job's status, the worker's notes on it and its ports, once the worker key's signature of
+    /// them is checked.
     pub async fn status(&self) -> Result<serde_json::Value, WorkerApiError> {
-        self.call(self.call_of(Method::GET, "")).await?.json()
+        let answer = self.call(self.call_of(Method::GET, "")).await?;
+        let signature = answer.header("x-assay-signature").and_then(read_hex::<64>);
+        let worker_key = &self.api.identity.worker_key;
+        let is_signed =
+            signature.is_some_and(|signature| messages::is_sr25519(worker_key, &answer.body, &signature));
+        if !is_signed {
+            return Err(WorkerApiError::NotSigned { path: answer.path });
+        }
+        answer.json()
     }
 
     /// Returns the beginning of the container's output.
@@ -301,6 +373,15 @@ impl OwnerSession {
     pub async fn stream(&self, path: &str) -> Result<Download, WorkerApiError> {
         let path = format!("/v1/jobs/{}{path}", self.job);
         self.api.base.stream(Call::get(&path).token(&self.token)).await
+    }
+
+    /// Begins the answer of a path below the job's, from behind the event with this number on.
+    async fn stream_after(&self, path: &str, last_id: Option<u64>) -> Result<Download, WorkerApiError> {
+        let mut call = self.call_of(Method::GET, path);
+        if let Some(id) = last_id {
+            call = call.header(HeaderName::from_static("last-event-id"), id.to_string());
+        }
+        self.api.base.stream(call).await
     }
 
     /// Ends the token.

@@ -1,0 +1,163 @@
+//! `assay job ports` and `fetch`: a job's published ports.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use anyhow::bail;
+use assay_client::{
+    manifest::PortProtocol,
+    worker_api::{JobPort, OwnerSession},
+};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::access::{Access, Place, log_out};
+use crate::{connection::Connection, output::Output};
+
+/// Longest silence of a container in the middle of its answer.
+const SILENCE: Duration = Duration::from_secs(300);
+
+/// Page of a job's HTTP port.
+#[derive(Debug, Args)]
+pub(crate) struct FetchOptions {
+    #[command(flatten)]
+    place: Place,
+
+    /// Name of the port in the manifest
+    #[arg(value_name = "PORT")]
+    port: String,
+
+    /// Path of the page, with a query or without
+    #[arg(value_name = "PATH", default_value = "/")]
+    path: String,
+}
+
+/// Prints a job's published ports.
+pub(super) async fn list(place: Place, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let access = Access::open(&place, connection).await?;
+    let session = access.log_in().await?;
+    let ports = session.ports().await?;
+    let addresses: Vec<_> = ports.iter().map(|port| address(port, &session)).collect();
+    log_out(session).await;
+    let objects: Vec<_> = ports
+        .iter()
+        .zip(&addresses)
+        .map(|(port, address)| object(port, address))
+        .collect();
+    let text = if ports.is_empty() {
+        format!(
+            "job {} has no published ports now; its manifest names them, and they are there while it runs",
+            access.job()
+        )
+    } else {
+        table(&ports, &addresses)
+    };
+    output.print(&json!({ "job": access.job(), "ports": objects }), text)
+}
+
+/// Address at which a port is reached.
+fn address(port: &JobPort, session: &OwnerSession) -> String {
+    match port.host_port {
+        Some(number) if session.host().contains(':') => format!("[{}]:{number}", session.host()),
+        Some(number) => format!("{}:{number}", session.host()),
+        None => session.port_url(&port.name),
+    }
+}
+
+fn object(port: &JobPort, address: &str) -> Value {
+    json!({
+        "name": port.name,
+        "protocol": port.protocol.name(),
+        "container_port": port.container_port,
+        "host_port": port.host_port,
+        "address": address,
+        "public": port.public,
+    })
+}
+
+fn table(ports: &[JobPort], addresses: &[String]) -> String {
+    let width = ports.iter().map(|port| port.name.len()).max().unwrap_or(0).max(4);
+    let mut lines = vec![format!(
+        "{:width$}  protocol  container  open to  address",
+        "name"
+    )];
+    for (port, address) in ports.iter().zip(addresses) {
+        lines.push(format!(
+            "{:width$}  {:8}  {:<9}  {:7}  {address}",
+            port.name,
+            port.protocol.name(),
+            port.container_port,
+            if port.public || port.protocol != PortProtocol::Http {
+                "anybody"
+            } else {
+                "owner"
+            },
+        ));
+    }
+    lines.join("\n")
+}
+
+/// Prints a page of a job's HTTP port, byte for byte.
+pub(super) async fn fetch(options: FetchOptions, connection: &Connection) -> anyhow::Result<()> {
+    let access = Access::open(&options.place, connection).await?;
+    let session = access.log_in().await?;
+    let mut answer = match session.fetch(&options.port, &options.path).await {
+        Err(error) if error.is_refused_with(404) => {
+            let ports = session.ports().await.unwrap_or_default();
+            if ports.iter().any(|port| port.name == options.port) {
+                return Err(error.into());
+            }
+            let names: Vec<_> = ports.into_iter().map(|port| port.name).collect();
+            bail!(
+                "job {} has no port {:?} now; its ports: {}",
+                access.job(),
+                options.port,
+                if names.is_empty() {
+                    "none".to_owned()
+                } else {
+                    names.join(", ")
+                }
+            )
+        }
+        answer => answer?,
+    };
+    let mut stdout = io::stdout();
+    while let Some(piece) = answer.next_within(SILENCE).await? {
+        stdout.write_all(&piece)?;
+    }
+    stdout.flush()?;
+    log_out(session).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_shown_as_a_table() {
+        let port = |name: &str, protocol, host_port| JobPort {
+            name: name.to_owned(),
+            protocol,
+            container_port: 80,
+            host_port,
+            public: false,
+        };
+        let ports = [
+            port("website", PortProtocol::Http, None),
+            port("ssh", PortProtocol::Tcp, Some(30_000)),
+        ];
+        let addresses = [
+            "https://a/v1/jobs/5/ports/website/".to_owned(),
+            "a:30000".to_owned(),
+        ];
+        assert_eq!(
+            table(&ports, &addresses),
+            "name     protocol  container  open to  address\n\
+             website  http      80         owner    https://a/v1/jobs/5/ports/website/\n\
+             ssh      tcp       80         anybody  a:30000"
+        );
+    }
+}
