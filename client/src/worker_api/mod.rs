@@ -58,7 +58,7 @@ pub use types::{ChallengeAnswer, OwnerPart, TokenAnswer, TokenRequest};
 
 use crate::{keys, types::AccountId};
 
-/// Maximum length of an answer that is read at once, in bytes: more than a whole output stream.
+/// Maximum length of an answer that is read at once, in bytes. Logs, artifacts and pages come part by part.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// Tolerance for a difference of the clocks of worker and client, in seconds.
@@ -333,7 +333,7 @@ impl OwnerSession {
         answer.json()
     }
 
-    /// Returns the beginning of the container's output.
+    /// Returns a short log of the container at once; [`Self::read_logs`] reads one of any length.
     pub async fn logs(&self, stream: OutputStream) -> Result<Vec<u8>, WorkerApiError> {
         self.get(match stream {
             OutputStream::Stdout => "/logs?stream=stdout",

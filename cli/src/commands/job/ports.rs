@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::bail;
+use anyhow::anyhow;
 use assay_client::{
     manifest::PortProtocol,
-    worker_api::{JobPort, OwnerSession},
+    worker_api::{JobPort, OwnerSession, WorkerApiError},
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -101,35 +101,44 @@ fn table(ports: &[JobPort], addresses: &[String]) -> String {
 
 /// Prints a page of a job's HTTP port, byte for byte.
 pub(super) async fn fetch(options: FetchOptions, connection: &Connection) -> anyhow::Result<()> {
-    let access = Access::open(&options.place, connection).await?;
-    let session = access.log_in().await?;
-    let mut answer = match session.fetch(&options.port, &options.path).await {
-        Err(error) if error.is_refused_with(404) => {
-            let ports = session.ports().await.unwrap_or_default();
-            if ports.iter().any(|port| port.name == options.port) {
-                return Err(error.into());
-            }
-            let names: Vec<_> = ports.into_iter().map(|port| port.name).collect();
-            bail!(
-                "job {} has no port {:?} now; its ports: {}",
-                access.job(),
-                options.port,
-                if names.is_empty() {
-                    "none".to_owned()
-                } else {
-                    names.join(", ")
-                }
-            )
-        }
-        answer => answer?,
+    let session = Access::open(&options.place, connection).await?.log_in().await?;
+    let printed = print(&session, &options.port, &options.path).await;
+    log_out(session).await;
+    printed
+}
+
+async fn print(session: &OwnerSession, port: &str, path: &str) -> anyhow::Result<()> {
+    let mut answer = match session.fetch(port, path).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_refused_with(404) => return Err(not_found(session, port, error).await),
+        Err(error) => return Err(error.into()),
     };
     let mut stdout = io::stdout();
     while let Some(piece) = answer.next_within(SILENCE).await? {
         stdout.write_all(&piece)?;
     }
-    stdout.flush()?;
-    log_out(session).await;
-    Ok(())
+    Ok(stdout.flush()?)
+}
+
+/// Tells a page that the container does not have from a port that the job does not have.
+async fn not_found(session: &OwnerSession, port: &str, error: WorkerApiError) -> anyhow::Error {
+    let ports = session.ports().await.unwrap_or_default();
+    if ports
+        .iter()
+        .any(|known| known.name == port && known.protocol == PortProtocol::Http)
+    {
+        return error.into();
+    }
+    let names: Vec<_> = ports.into_iter().map(|known| known.name).collect();
+    let names = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    anyhow!(
+        "job {} has no HTTP port {port:?} now; its ports: {names}",
+        session.job()
+    )
 }
 
 #[cfg(test)]
