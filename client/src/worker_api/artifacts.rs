@@ -104,7 +104,7 @@ pub struct ArchiveDownload {
 }
 
 impl ArchiveDownload {
-    /// Returns the root hash that the worker promises; the reader of the archive computes the one that counts.
+    /// Returns the root hash that the worker promises; the archive's reader computes the one that counts.
     pub fn root_hash(&self) -> [u8; 32] {
         self.root_hash
     }

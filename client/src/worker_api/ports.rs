@@ -56,8 +56,8 @@ impl OwnerSession {
         self.api.base.host()
     }
 
-    /// Makes a GET request to a path of an HTTP port, through the worker's TLS, whose key is known. The answer
-    /// comes part by part.
+    /// Makes a GET request to a path of an HTTP port, through the worker's TLS, whose key is known. The
+    /// answer comes part by part.
     ///
     /// # Errors
     /// The answer is not one of success: of the worker, or of the container. Redirects are not followed.

@@ -52,8 +52,8 @@ pub(super) struct SettingsOptions {
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     environment: Vec<(String, String)>,
 
-    /// Network of the container: `off`, `on` for the public network, or `allow=` with destinations and commas,
-    /// such as allow=example.org:443,198.51.100.0/24; without a value: on
+    /// Network of the container: `off`, `on` for the public network, or `allow=` with destinations and
+    /// commas, such as allow=example.org:443,198.51.100.0/24; without a value: on
     #[arg(
         long,
         value_name = "off|on|allow=DESTINATION,…",
@@ -65,8 +65,9 @@ pub(super) struct SettingsOptions {
     )]
     network: NetworkAccess,
 
-    /// Publish a port of the container, such as web:8080/http; may be repeated. HTTP ports are reached through
-    /// the worker's TLS by `assay job fetch`, and by others only with `:public`; tcp and udp ports by anybody
+    /// Publish a port of the container, such as web:8080/http; may be repeated. HTTP ports are reached
+    /// through the worker's TLS by `assay job fetch`, and by others only with `:public`; tcp and udp ports by
+    /// anybody
     #[arg(long = "port", value_name = "[NAME:]PORT/PROTOCOL[:public]", value_parser = parse_port)]
     ports: Vec<PublishPort>,
 
