@@ -216,10 +216,11 @@ unmount_below() {
     done < <(awk -v prefix="$1/" 'index($2, prefix) == 1 { print $2 }' /proc/mounts | sort -r)
 }
 
-# finish_work_folder: removes the temp folder after success; `status` is the one of run_cleanups.
+# finish_work_folder: unmounts what is left in the temp folder, and removes it after success; `status` is the one of
+# run_cleanups.
 finish_work_folder() {
+    unmount_below "$ASSAY_WORK"
     if [[ "${status:-1}" -eq 0 ]]; then
-        unmount_below "$ASSAY_WORK"
         rm -rf -- "$ASSAY_WORK"
     else
         printf 'Log files: %s\n' "$ASSAY_WORK" >&2

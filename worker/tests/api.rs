@@ -58,7 +58,7 @@ async fn client_reads_the_status_and_checks_who_signed_it() {
     let status = signed_status(&url, &eve).await.unwrap();
     assert_eq!(status["engine"]["runtimes"], serde_json::json!(runtimes));
     let error = signed_status(&url, &[7; 32]).await.unwrap_err();
-    assert!(matches!(error, WorkerApiError::OtherSigner { .. }), "{error}");
+    assert!(matches!(error, WorkerApiError::NotSigned { .. }), "{error}");
 }
 
 #[tokio::test]

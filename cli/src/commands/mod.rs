@@ -4,7 +4,6 @@ mod balance;
 mod chain;
 mod job;
 mod machine;
-mod owner;
 mod provider;
 mod rewards;
 mod watch;

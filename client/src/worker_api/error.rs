@@ -39,15 +39,6 @@ pub enum WorkerApiError {
         /// Base URL.
         url: String,
     },
-    /// The worker key did not sign the status.
-    #[error(
-        "the status at {url} is not signed by the worker key that the chain names for the machine. Read the machine's \
-         record again; if the error stays, somebody else answers at its endpoint"
-    )]
-    OtherSigner {
-        /// Base URL.
-        url: String,
-    },
     /// The worker refused the request.
     #[error("the worker refused {path} with status {status}: {reason}")]
     Refused {
@@ -68,6 +59,36 @@ pub enum WorkerApiError {
         /// Fault of the answer.
         reason: String,
     },
+    /// The worker key did not sign the answer.
+    #[error(
+        "the worker's answer to {path} is not signed by the worker key that the chain names; ask again, and if the error \
+         stays, do not rely on this worker"
+    )]
+    NotSigned {
+        /// Path of the request.
+        path: String,
+    },
+    /// The content changed during a download.
+    #[error(
+        "the output folder changed while it was downloaded; begin again, best when the job's container has ended"
+    )]
+    Changed,
+    /// The path of a request cannot be sent.
+    #[error(
+        "{path:?} is no path of a request: it begins with / and has visible ASCII characters without #; write others as %XX"
+    )]
+    BadPath {
+        /// The path.
+        path: String,
+    },
+    /// The name of a port is none.
+    #[error(
+        "{name:?} is no name of a port, which has a-z, 0-9 and -; `assay job ports` lists those of a job"
+    )]
+    BadPort {
+        /// The name.
+        name: String,
+    },
     /// TLS cannot be set up on this host.
     #[error("TLS cannot be set up: {0}; please report it")]
     Tls(#[from] rustls::Error),
@@ -77,5 +98,19 @@ impl WorkerApiError {
     /// Returns true if the worker refused the request with a status.
     pub fn is_refused_with(&self, code: u16) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == code)
+    }
+
+    /// Returns true if the token has ended: [`super::WorkerApi::log_in`] gives another.
+    pub fn is_logged_out(&self) -> bool {
+        self.is_refused_with(401)
+    }
+
+    /// Returns true if the same request may succeed a moment later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 429 | 502 | 503 | 504),
+            _ => false,
+        }
     }
 }

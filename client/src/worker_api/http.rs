@@ -7,7 +7,7 @@ use hyper::{
     HeaderMap, Method, Request, Response, Uri,
     body::{Bytes, Incoming},
     client::conn::http1::{self, SendRequest},
-    header,
+    header::{self, HeaderName},
 };
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -38,7 +38,10 @@ pub(super) struct Call<'a> {
     method: Method,
     path: String,
     token: Option<&'a str>,
+    headers: Vec<(HeaderName, String)>,
     body: Option<(&'static str, Vec<u8>)>,
+    time: Duration,
+    max_answer_bytes: usize,
 }
 
 impl<'a> Call<'a> {
@@ -47,7 +50,10 @@ impl<'a> Call<'a> {
             method,
             path: path.to_owned(),
             token: None,
+            headers: Vec::new(),
             body: None,
+            time: REQUEST_TIMEOUT,
+            max_answer_bytes: MAX_ANSWER_BYTES,
         }
     }
 
@@ -58,6 +64,24 @@ impl<'a> Call<'a> {
     pub(super) fn token(self, token: &'a str) -> Self {
         Self {
             token: Some(token),
+            ..self
+        }
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Sets the time within which the answer must be complete or, of a download, begin.
+    pub(super) fn within(self, time: Duration) -> Self {
+        Self { time, ..self }
+    }
+
+    /// Sets the maximum length of an answer that is read at once, in bytes.
+    pub(super) fn at_most(self, max_answer_bytes: usize) -> Self {
+        Self {
+            max_answer_bytes,
             ..self
         }
     }
@@ -97,11 +121,17 @@ impl Answer {
 pub struct Download {
     path: String,
     url: String,
+    status: u16,
     headers: HeaderMap,
     body: Incoming,
 }
 
 impl Download {
+    /// Returns the HTTP status, which is one of success.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// Returns a header of the answer, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -116,6 +146,17 @@ impl Download {
             }
         }
         Ok(None)
+    }
+
+    /// Waits for the next part as [`Self::next`] does, but no longer than the worker may be silent.
+    pub async fn next_within(&mut self, silence: Duration) -> Result<Option<Bytes>, WorkerApiError> {
+        match timeout(silence, self.next()).await {
+            Ok(part) => part,
+            Err(_) => {
+                let reason = format!("{}: nothing came for {} seconds", self.path, silence.as_secs());
+                Err(unreachable(&self.url, reason))
+            }
+        }
     }
 }
 
@@ -170,29 +211,35 @@ impl Base {
         &self.url
     }
 
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
     /// Makes a request, and reads its answer.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, WorkerApiError> {
         let path = call.path.clone();
+        let (time, at_most) = (call.time, call.max_answer_bytes);
         let answered = async {
             let response = self.send(call).await?;
             let headers = response.headers().clone();
-            let body = self.read(response.into_body(), MAX_ANSWER_BYTES, &path).await?;
+            let body = self.read(response.into_body(), at_most, &path).await?;
             Ok(Answer {
                 path: path.clone(),
                 body,
                 headers,
             })
         };
-        self.in_time(answered).await
+        self.in_time(time, answered).await
     }
 
     /// Makes a request, and returns its answer as soon as that begins.
     pub(super) async fn stream(&self, call: Call<'_>) -> Result<Download, WorkerApiError> {
         let path = call.path.clone();
-        let response = self.in_time(self.send(call)).await?;
+        let response = self.in_time(call.time, self.send(call)).await?;
         Ok(Download {
             path,
             url: self.url.clone(),
+            status: response.status().as_u16(),
             headers: response.headers().clone(),
             body: response.into_body(),
         })
@@ -200,10 +247,11 @@ impl Base {
 
     async fn in_time<T>(
         &self,
+        time: Duration,
         answered: impl Future<Output = Result<T, WorkerApiError>>,
     ) -> Result<T, WorkerApiError> {
-        timeout(REQUEST_TIMEOUT, answered).await.unwrap_or_else(|_| {
-            let reason = format!("no answer within {} seconds", REQUEST_TIMEOUT.as_secs());
+        timeout(time, answered).await.unwrap_or_else(|_| {
+            let reason = format!("no answer within {} seconds", time.as_secs());
             Err(unreachable(&self.url, reason))
         })
     }
@@ -224,6 +272,9 @@ impl Base {
             .header(header::HOST, authority);
         if let Some(token) = call.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        for (name, value) in &call.headers {
+            request = request.header(name, value.as_str());
         }
         let body = match call.body {
             Some((kind, body)) => {

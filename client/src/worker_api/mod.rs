@@ -24,10 +24,16 @@
 //! # }
 //! ```
 
+mod archive;
+mod artifacts;
 mod error;
 mod http;
+mod logs;
 pub mod messages;
+mod ports;
 mod public;
+mod resuming;
+mod sse;
 mod tls;
 mod types;
 
@@ -36,20 +42,25 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use hyper::Method;
-use serde::de::DeserializeOwned;
+use assay_primitives::job::{ResultDocument, StdoutResult};
+use hyper::{Method, header::HeaderName};
+use serde::{Deserialize, de::DeserializeOwned};
 use subxt_signer::sr25519::Keypair;
 
+pub use archive::{ArchiveError, ArchiveReader, ArchiveSink, ArchiveSummary};
+pub use artifacts::{ArchiveDownload, Artifact, ArtifactList};
 pub use error::WorkerApiError;
 pub use http::Download;
 use http::{Answer, Base, Call};
+pub use logs::{LogEvent, LogFollower, LogQuery};
 pub use messages::{MAX_TLS_STATEMENT_LIFE_S, MAX_TOKEN_LIFE_S, NONCE_BYTES};
+pub use ports::JobPort;
 pub use public::signed_status;
 pub use types::{ChallengeAnswer, OwnerPart, TokenAnswer, TokenRequest};
 
 use crate::{keys, types::AccountId};
 
-/// Maximum length of an answer that is read at once, in bytes: more than a whole output stream.
+/// Maximum length of an answer that is read at once, in bytes. Logs, artifacts and pages come part by part.
 pub const MAX_ANSWER_BYTES: usize = 4 * 1_024 * 1_024;
 
 /// Tolerance for a difference of the clocks of worker and client, in seconds.
@@ -252,18 +263,72 @@ pub struct JobResult {
     pub hash: Option<[u8; 32]>,
 }
 
+impl JobResult {
+    /// Returns the fields of the result, if they have the hash that the worker named; the chain's is compared
+    /// with [`ResultDocument::hash`].
+    pub fn checked(&self) -> Option<ResultDocument> {
+        let fields: ResultFields = serde_json::from_slice(&self.document).ok()?;
+        let document = fields.document()?;
+        (self.hash == Some(document.hash())).then_some(document)
+    }
+}
+
+/// Fields of a result as a worker shows it.
+#[derive(Deserialize)]
+struct ResultFields {
+    exit_code: i32,
+    image_digest: String,
+    manifest_hash: String,
+    stdout: Option<StdoutFields>,
+    output: Option<String>,
+}
+
+/// Standard output in [`ResultFields`].
+#[derive(Deserialize)]
+struct StdoutFields {
+    blake3: String,
+    is_longer: bool,
+}
+
+impl ResultFields {
+    fn document(&self) -> Option<ResultDocument> {
+        Some(ResultDocument {
+            exit_code: self.exit_code,
+            image_digest: read_hex(self.image_digest.strip_prefix("sha256:")?)?,
+            manifest_hash: read_hex(&self.manifest_hash)?,
+            stdout: match &self.stdout {
+                None => StdoutResult::NotCaptured,
+                Some(stdout) => {
+                    let hash = read_hex(&stdout.blake3)?;
+                    if stdout.is_longer {
+                        StdoutResult::LongerThanLimit(hash)
+                    } else {
+                        StdoutResult::Whole(hash)
+                    }
+                }
+            },
+            output: match &self.output {
+                None => None,
+                Some(root) => Some(read_hex(root)?),
+            },
+        })
+    }
+}
+
 impl OwnerSession {
     /// Returns the number of the job.
     pub fn job(&self) -> u64 {
         self.job
     }
 
-    /// Returns the job's status, the worker's notes on it and its ports.
+    /// Returns the job's status, the worker's notes on it and its ports, once the worker key's signature of
+    /// them is checked.
     pub async fn status(&self) -> Result<serde_json::Value, WorkerApiError> {
-        self.call(self.call_of(Method::GET, "")).await?.json()
+        let answer = self.call(self.call_of(Method::GET, "")).await?;
+        answer.signed_json(&self.api.identity.worker_key)
     }
 
-    /// Returns the beginning of the container's output.
+    /// Returns a short log of the container at once; [`Self::read_logs`] reads one of any length.
     pub async fn logs(&self, stream: OutputStream) -> Result<Vec<u8>, WorkerApiError> {
         self.get(match stream {
             OutputStream::Stdout => "/logs?stream=stdout",
@@ -305,6 +370,15 @@ impl OwnerSession {
         self.api.base.stream(Call::get(&path).token(&self.token)).await
     }
 
+    /// Begins the answer of a path below the job's, from behind the event with this number on.
+    async fn stream_after(&self, path: &str, last_id: Option<u64>) -> Result<Download, WorkerApiError> {
+        let mut call = self.call_of(Method::GET, path);
+        if let Some(id) = last_id {
+            call = call.header(HeaderName::from_static("last-event-id"), id.to_string());
+        }
+        self.api.base.stream(call).await
+    }
+
     /// Ends the token.
     pub async fn log_out(self) -> Result<(), WorkerApiError> {
         let call = Call::new(Method::DELETE, "/v1/token").token(&self.token);
@@ -321,6 +395,19 @@ impl OwnerSession {
 }
 
 impl Answer {
+    /// Reads JSON that a worker key signed.
+    fn signed_json<T: DeserializeOwned>(&self, worker_key: &[u8; 32]) -> Result<T, WorkerApiError> {
+        let signature = self.header("x-assay-signature").and_then(read_hex::<64>);
+        let is_signed =
+            signature.is_some_and(|signature| messages::is_sr25519(worker_key, &self.body, &signature));
+        if !is_signed {
+            return Err(WorkerApiError::NotSigned {
+                path: self.path.clone(),
+            });
+        }
+        self.json()
+    }
+
     fn json<T: DeserializeOwned>(&self) -> Result<T, WorkerApiError> {
         serde_json::from_slice(&self.body).map_err(|error| WorkerApiError::NotUnderstood {
             path: self.path.clone(),

@@ -1,12 +1,9 @@
 //! The public part of a worker's API: its signed status.
 
-use super::{Base, Call, WorkerApiError, messages, read_hex, tls};
+use super::{Base, Call, WorkerApiError, tls};
 
 /// Number of bytes of a nonce.
 const NONCE_BYTES: usize = 32;
-
-/// Header with the worker key's signature of the answer.
-const SIGNATURE_HEADER: &str = "x-assay-signature";
 
 /// Asks a worker, at its machine's endpoint, for its status, and checks that the worker key signed it now.
 ///
@@ -24,15 +21,7 @@ pub async fn signed_status(
     // The answer is signed, so its way here does not matter.
     let base = Base::new(public_url, tls::any_key()?)?;
     let answer = base.call(Call::get(&format!("/status?nonce={nonce}"))).await?;
-    let signature = answer.header(SIGNATURE_HEADER).and_then(read_hex::<64>);
-    let status: serde_json::Value = answer.json()?;
-    let is_signed =
-        signature.is_some_and(|signature| messages::is_sr25519(worker_key, &answer.body, &signature));
-    if !is_signed {
-        return Err(WorkerApiError::OtherSigner {
-            url: base.url().to_owned(),
-        });
-    }
+    let status: serde_json::Value = answer.signed_json(worker_key)?;
     if status["nonce"] != nonce.as_str() {
         return Err(WorkerApiError::NotUnderstood {
             path: answer.path,

@@ -91,6 +91,14 @@ pub(crate) fn no_shells(store: &JobStore, status: &StatusBoard) -> Arc<JobStream
 
 /// Serves both parts; the owner part with these limits.
 pub(crate) async fn serve_with(limits: PartLimits) -> Served {
+    serve_streams(limits, no_shells).await
+}
+
+/// Serves both parts; the owner part with these limits and streams.
+pub(crate) async fn serve_streams(
+    limits: PartLimits,
+    streams: impl FnOnce(&JobStore, &StatusBoard) -> Arc<JobStreams>,
+) -> Served {
     let folder = tempfile::tempdir().unwrap();
     let (config, keys) = example(folder.path());
     let status = StatusBoard::new(&config, &keys);
@@ -104,7 +112,7 @@ pub(crate) async fn serve_with(limits: PartLimits) -> Served {
     let context = {
         let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone());
         let context = OwnerContext::new(status.clone(), keys.worker, store.clone(), delivery).unwrap();
-        Arc::new(context.with_streams(no_shells(&store, &status)))
+        Arc::new(context.with_streams(streams(&store, &status)))
     };
     let tls = own_certificate(folder.path());
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();

@@ -1,7 +1,7 @@
 //! `assay job deploy --sealed` and `assay job deliver`: secrets, and the delivery to the machines.
 
 use std::{
-    fs,
+    fmt, fs,
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
@@ -20,7 +20,7 @@ use assay_client::{
 use clap::Args;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::describe_state;
+use super::show::describe_state;
 use crate::output::Output;
 
 /// Pause between two attempts to deliver to a machine: one block.
@@ -39,12 +39,13 @@ pub(crate) struct SealOptions {
     #[arg(long, conflicts_with = "nodes")]
     pub(crate) sealed: bool,
 
-    /// A file of /run/secrets in the container, with the content of a file here; may be repeated
-    #[arg(long = "secret", value_name = "NAME=@FILE", requires = "sealed", value_parser = parse_secret)]
-    secrets: Vec<(String, PathBuf)>,
+    /// A file of /run/secrets in the container: this value, which others can see in the process list here, or
+    /// the content of a file here; may be repeated
+    #[arg(long = "secret", value_name = "NAME=VALUE|NAME=@FILE", value_parser = parse_secret)]
+    secrets: Vec<(String, SecretSource)>,
 
     /// Environment variable of the container, with the value that it has here; may be repeated
-    #[arg(long = "secret-env", value_name = "NAME", requires = "sealed")]
+    #[arg(long = "secret-env", value_name = "NAME")]
     secret_environment: Vec<String>,
 
     /// User name at the image's registry
@@ -66,21 +67,68 @@ pub(crate) struct SealOptions {
     keep: Option<PathBuf>,
 }
 
-fn parse_secret(text: &str) -> Result<(String, PathBuf), String> {
-    match text.split_once("=@") {
-        Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok((name.to_owned(), path.into())),
-        _ => Err(format!(
-            "{text:?} is not a secret: write NAME=@FILE, with the path of a file"
-        )),
+/// Source of a secret.
+#[derive(Clone, PartialEq, Eq)]
+enum SecretSource {
+    Value(String),
+    File(PathBuf),
+}
+
+impl fmt::Debug for SecretSource {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // A secret must not reach a log.
+            Self::Value(_) => formatter.write_str("Value(…)"),
+            Self::File(path) => formatter.debug_tuple("File").field(path).finish(),
+        }
     }
 }
 
+impl SecretSource {
+    fn read(&self) -> anyhow::Result<Secret> {
+        Ok(match self {
+            Self::Value(value) => Secret::Text(value.clone()),
+            Self::File(path) => Secret::from_bytes(read_bounded(path, MAX_SEALED_MANIFEST_BYTES)?),
+        })
+    }
+}
+
+fn parse_secret(text: &str) -> Result<(String, SecretSource), String> {
+    let source = |value: &str| match value.strip_prefix('@') {
+        Some("") => None,
+        Some(path) => Some(SecretSource::File(path.into())),
+        None => Some(SecretSource::Value(value.to_owned())),
+    };
+    text.split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .and_then(|(name, value)| Some((name.to_owned(), source(value)?)))
+        // Not the text itself, which may have a secret in it.
+        .ok_or_else(|| {
+            "this is not a secret: write NAME=VALUE, or NAME=@FILE with the path of a file".to_owned()
+        })
+}
+
 impl SealOptions {
+    /// Fails for secrets that anybody could read on chain.
+    pub(crate) fn ensure_sealed(&self) -> anyhow::Result<()> {
+        for (option, is_used) in [
+            ("--secret", !self.secrets.is_empty()),
+            ("--secret-env", !self.secret_environment.is_empty()),
+        ] {
+            if is_used && !self.sealed {
+                bail!(
+                    "{option} needs --sealed: anybody can read a public manifest on chain; add --sealed, which brings it to \
+                     the named machines alone, or use --env for what is no secret"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Adds what only a sealed manifest may have.
     pub(crate) fn complete(&self, manifest: &mut JobManifest) -> anyhow::Result<()> {
-        for (name, path) in &self.secrets {
-            let secret = Secret::from_bytes(read_bounded(path, MAX_SEALED_MANIFEST_BYTES)?);
-            if manifest.secrets.insert(name.clone(), secret).is_some() {
+        for (name, source) in &self.secrets {
+            if manifest.secrets.insert(name.clone(), source.read()?).is_some() {
                 bail!("the secret {name} is given twice: keep one");
             }
         }
@@ -122,7 +170,8 @@ impl SealOptions {
     }
 }
 
-fn read_bounded(path: &Path, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
+/// Reads a file that must not be longer than a bound.
+pub(super) fn read_bounded(path: &Path, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
     let read = || {
         let mut bytes = Vec::new();
         let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX).saturating_add(1);
@@ -271,9 +320,15 @@ mod tests {
 
     #[test]
     fn parse_secret_works() {
-        let parsed = parse_secret("key=@/a=@b").unwrap();
-        assert_eq!(parsed, ("key".to_owned(), PathBuf::from("/a=@b")));
-        for text in ["", "key", "key=", "key=word", "=@file", "key=@"] {
+        let (name, source) = parse_secret("key=@/a=@b").unwrap();
+        assert_eq!(name, "key");
+        assert_eq!(source, SecretSource::File("/a=@b".into()));
+        for (text, value) in [("key=word", "word"), ("key=", ""), ("key=a=b", "a=b")] {
+            let (_, source) = parse_secret(text).unwrap();
+            assert_eq!(source, SecretSource::Value(value.to_owned()));
+            assert_eq!(format!("{source:?}"), "Value(…)");
+        }
+        for text in ["", "key", "=word", "=@file", "key=@"] {
             assert!(parse_secret(text).is_err(), "{text}");
         }
     }
@@ -281,14 +336,17 @@ mod tests {
     #[test]
     fn secrets_need_a_sealed_manifest() {
         for words in [
-            &["--secret=a=@b"][..],
-            &["--secret-env=A"],
-            &["--registry-user=a", "--registry-password-file=b"],
+            &["--registry-user=a", "--registry-password-file=b"][..],
             &["--keep=a"],
             &["--sealed", "--registry-user=a"],
             &["--sealed", "--nodes=2"],
         ] {
             assert!(options(words).is_err(), "{words:?}");
+        }
+        for word in ["--secret=a=b", "--secret=a=@b", "--secret-env=A"] {
+            let error = options(&[word]).unwrap().ensure_sealed().unwrap_err().to_string();
+            assert!(error.contains("add --sealed"), "{error}");
+            assert!(options(&["--sealed", word]).unwrap().ensure_sealed().is_ok());
         }
         assert!(options(&["--sealed"]).unwrap().sealed);
         assert!(!options(&[]).unwrap().sealed);
@@ -307,6 +365,7 @@ mod tests {
             "--sealed",
             &format!("--secret=text=@{}", text.display()),
             &format!("--secret=bytes=@{}", bytes.display()),
+            "--secret=word=said",
             "--secret-env=PATH",
             "--registry-user=me",
             &format!("--registry-password-file={}", text.display()),
@@ -317,6 +376,7 @@ mod tests {
         options.complete(&mut manifest).unwrap();
         assert_eq!(manifest.secrets["text"].bytes().unwrap(), b"word\n");
         assert_eq!(manifest.secrets["bytes"].bytes().unwrap(), [0xff, 0]);
+        assert_eq!(manifest.secrets["word"].bytes().unwrap(), b"said");
         assert_eq!(manifest.env["PATH"], std::env::var("PATH").unwrap());
         assert_eq!(manifest.registry.as_ref().unwrap().password, "word");
         let plain = options.seal(&manifest).unwrap();

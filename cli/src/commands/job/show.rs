@@ -1,0 +1,118 @@
+//! `assay job show`: a job as the chain has it.
+
+use anyhow::Context;
+use assay_client::{
+    json,
+    manifest::JobManifest,
+    types::{Assignment, AssignmentState, Manifest},
+    units::format_asy,
+};
+use serde_json::json;
+
+use crate::{connection::Connection, duration::format_milliseconds, output::Output};
+
+/// Prints a job that is not closed.
+pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let client = connection.client().await?;
+    let job = client.job(id).await?.with_context(|| {
+        format!(
+            "there is no open job {id}; if it was closed, `assay watch --job {id} --from-block N` shows how"
+        )
+    })?;
+    let now_ms = client.clock().await?.active_time_ms;
+    let assignments = client.assignments(id).await?;
+    let manifest = match &job.manifest {
+        Manifest::Public(manifest) => client.manifest_bytes(manifest).await?,
+        Manifest::Sealed { .. } => None,
+    };
+    let manifest = manifest.map(|bytes| JobManifest::from_bytes(&bytes));
+
+    let mut object = json::to_value(&job)?;
+    object["id"] = id.into();
+    object["manifest_content"] = match &manifest {
+        Some(Ok(manifest)) => json!(manifest),
+        _ => json!(null),
+    };
+    let parts: Vec<_> = assignments
+        .iter()
+        .map(|(machine, assignment)| {
+            let mut part = json::to_value(assignment)?;
+            part["machine"] = (*machine).into();
+            Ok(part)
+        })
+        .collect::<serde_json::Result<_>>()?;
+    object["machines"] = json!(parts);
+    let mut text = format!(
+        "job          {id}, a {} on {} {} of {}\n\
+         image        {}\n\
+         consumer     {}\n\
+         price        at most {} per slot-hour, for at most {}\n\
+         money        {} paid, {} deposited for bytes and bounties",
+        job.kind,
+        job.slots,
+        if job.slots == 1 { "slot" } else { "slots" },
+        match job.nodes {
+            1 => "one machine".to_owned(),
+            nodes => format!("each of {nodes} machines"),
+        },
+        match (manifest, &job.manifest) {
+            (Some(Ok(manifest)), _) => manifest.image.to_string(),
+            (Some(Err(error)), _) => format!("unknown: {error}"),
+            (None, Manifest::Sealed { .. }) => "sealed".to_owned(),
+            (None, Manifest::Public(_)) => "unknown: its manifest is not on chain".to_owned(),
+        },
+        job.consumer,
+        format_asy(job.max_price_per_slot_hour),
+        format_milliseconds(job.max_duration_ms),
+        format_asy(job.paid),
+        format_asy(job.deposit.saturating_add(job.bounties)),
+    );
+    if job.open_places > 0 {
+        text.push_str(&format!(
+            "\nopen         {} of {} places",
+            job.open_places, job.nodes
+        ));
+    }
+    for (machine, part) in &assignments {
+        text.push_str(&format!(
+            "\nmachine {machine:<4} {}; {} per slot-hour, {} paid, {} in escrow",
+            describe_state(part, now_ms),
+            format_asy(part.price_per_slot_hour),
+            format_asy(part.paid),
+            format_asy(part.escrowed),
+        ));
+    }
+    output.print(&object, text)
+}
+
+/// Describes how a machine's part in a job stands.
+pub(super) fn describe_state(part: &Assignment, now_ms: u64) -> String {
+    let left = |then_ms: u64| format_milliseconds(then_ms.saturating_sub(now_ms));
+    match part.state {
+        AssignmentState::Starting { deadline_ms, .. } => format!("starting, {} left", left(deadline_ms)),
+        AssignmentState::Running { started_at_ms, .. } => {
+            format!(
+                "running for {}",
+                format_milliseconds(now_ms.saturating_sub(started_at_ms))
+            )
+        }
+        AssignmentState::Verifying {
+            result_hash,
+            window_ends_ms,
+            ..
+        } => {
+            format!(
+                "result 0x{}, accepted by silence in {}",
+                hex::encode(result_hash),
+                left(window_ends_ms)
+            )
+        }
+        AssignmentState::Committed { .. } => "committed to its result".to_owned(),
+        AssignmentState::Revealed { result_hash, .. } => {
+            format!("result 0x{}, to be counted", hex::encode(result_hash))
+        }
+        AssignmentState::Ended { outcome, .. } => {
+            format!("{outcome}; its last epochs are still to be judged")
+        }
+    }
+}
