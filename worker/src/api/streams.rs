@@ -33,8 +33,8 @@ impl OutputFolders for () {
     }
 }
 
-/// Bounds of what clients can hold open.
-#[derive(Clone, Copy, Debug)]
+/// Bounds of what clients can hold open; keys of `assay.owner_limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
     /// Maximum number of logs that are read at once.
     pub readers: usize,
