@@ -11,6 +11,7 @@ mod exec;
 mod gpus;
 mod network;
 mod run;
+mod session;
 mod volumes;
 mod wire;
 
