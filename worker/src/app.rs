@@ -28,7 +28,7 @@ use crate::{
     devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     image_cache::ImageCache,
-    jobs::JobOutputs,
+    jobs::{JobOutputs, forget_old_outputs},
     keys::Keys,
     launch::Launcher,
     lease::{JobNetworkParts, JobNetworks, Leases, Storage},
@@ -143,6 +143,7 @@ struct App {
 pub async fn run(mut config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
     let storage = set_up_disks(&mut config).await?;
+    forget_old_outputs(&storage, state.jobs());
     let images = ImageCache::open(
         &config.assay.state_dir,
         state.disk().clone(),

@@ -10,6 +10,9 @@
 //! ranges, so that a download that broke off goes on with `Range` and `If-Range`. The folder may be written
 //! meanwhile: a response whose files turn out to be shorter or others is cut off, and the client compares the
 //! hashes of what it got with the list. See [`crate::artifacts`] for the hashes.
+//!
+//! After the job's end the same paths serve the output that the worker keeps, byte for byte, as long as it
+//! keeps the job's log. The response is 410 with the reason for an output that is not kept.
 
 use std::{
     collections::HashMap,
@@ -36,9 +39,9 @@ use super::{
     produced::{self, Sink},
     ranges::{Part, is_known, part},
     seats::Seat,
-    streams::JobStreams,
+    streams::{JobStreams, MissingOutput},
 };
-use crate::artifacts::{ArtifactError, Entry, EntryKind, FileReader, Listing, OutputFolder};
+use crate::artifacts::{ArtifactError, Entry, EntryKind, Listing, Output};
 
 /// Number of jobs whose last listing is kept, so that files are not hashed again.
 const MAX_KEPT_LISTINGS: usize = 4;
@@ -79,6 +82,7 @@ impl From<ArtifactError> for ApiError {
             ArtifactError::TooMuch { .. } | ArtifactError::Changed => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            ArtifactError::Gone => Self::new(StatusCode::GONE, error.to_string()),
             ArtifactError::Stopped => Self::unavailable(error.to_string()),
             ArtifactError::System(_) => Self::internal(&error),
         }
@@ -106,9 +110,21 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Access to a job's output folder.
+impl From<MissingOutput> for ApiError {
+    fn from(missing: MissingOutput) -> Self {
+        match missing {
+            MissingOutput::None => Self::not_found(
+                "the job has no output folder: its manifest names none, or the job is gone and its disk with it",
+            ),
+            MissingOutput::NotKept(reason) => Self::new(StatusCode::GONE, reason),
+            MissingOutput::Failed(error) => Self::internal(&error),
+        }
+    }
+}
+
+/// Access to a job's output.
 struct Access {
-    folder: OutputFolder,
+    output: Output,
     seat: Seat,
     streams: Arc<JobStreams>,
     job: u64,
@@ -117,33 +133,26 @@ struct Access {
 impl Access {
     fn new(streams: Arc<JobStreams>, job: u64) -> Result<Self, ApiError> {
         let notes = streams.readable(job)?;
-        let folder = streams
-            .outputs
-            .output_folder(job, &notes.fingerprint)
-            .ok_or_else(|| {
-                ApiError::not_found(
-                    "the job has no output folder: its manifest names none, or the job is gone and its disk with it",
-                )
-            })?;
+        let output = streams.outputs.output(job, &notes.fingerprint)?;
         let seat = streams.downloads.take(job).ok_or_else(|| {
             ApiError::too_many(
                 "too many clients read artifacts at once; let another one finish, or try again later",
             )
         })?;
         Ok(Self {
-            folder,
+            output,
             seat,
             streams,
             job,
         })
     }
 
-    /// Lists the folder.
+    /// Lists the output.
     async fn listing(&self) -> Result<Arc<Listing>, ApiError> {
         let last = self.streams.listings.of(self.job);
         let mut last = last.lock().await;
-        let (folder, known) = (self.folder.clone(), last.clone());
-        let listing = blocking(move |stop| folder.listing(known.as_deref(), stop).map(Arc::new)).await?;
+        let (output, known) = (self.output.clone(), last.clone());
+        let listing = blocking(move |stop| output.listing(known.as_deref(), stop).map(Arc::new)).await?;
         *last = Some(listing.clone());
         Ok(listing)
     }
@@ -220,10 +229,10 @@ async fn archive(
         kind: "application/x-tar",
         name: Some(format!("job-{}.tar", owner.job)),
     };
-    let folder = access.folder.clone();
+    let output = access.output.clone();
     content
         .respond(&headers, access, move |start, end| {
-            let mut reader = folder.archive_range(listing, start, end);
+            let mut reader = output.archive_range(listing, start, end)?;
             Ok(Box::new(move || reader.next_piece()) as Pieces)
         })
         .await
@@ -237,18 +246,18 @@ async fn file(
 ) -> Result<Response, ApiError> {
     let access = Access::new(streams, owner.job)?;
     let known = access.streams.listings.of(access.job).lock().await.clone();
-    let folder = access.folder.clone();
-    let entry = blocking(move |stop| folder.entry(path.as_bytes(), known.as_deref(), stop)).await?;
+    let output = access.output.clone();
+    let entry = blocking(move |stop| output.entry(path.as_bytes(), known.as_deref(), stop)).await?;
     let content = Content {
         hash: entry.hash,
         length: entry.size,
         kind: "application/octet-stream",
         name: None,
     };
-    let folder = access.folder.clone();
+    let output = access.output.clone();
     content
         .respond(&headers, access, move |start, end| {
-            let mut reader = FileReader::new(folder.open_file(&entry)?, start, end);
+            let mut reader = output.file_range(&entry, start, end)?;
             Ok(Box::new(move || reader.next_piece()) as Pieces)
         })
         .await

@@ -68,7 +68,7 @@ pub use owner::OwnerContext;
 pub use proxy::PortProxy;
 pub use public::{MAX_NONCE_BYTES, PublicContext};
 pub use responses::{RESULT_HASH_HEADER, SIGNATURE_HEADER, WORKER_KEY_HEADER};
-pub use streams::{JobStreams, OutputFolders, StreamLimits};
+pub use streams::{JobStreams, MissingOutput, OutputFolders, StreamLimits};
 pub use tls::{CertificateSource, TlsError, TlsKeeper};
 
 use crate::{
