@@ -178,8 +178,14 @@ async fn check_job_networks(config: &Config) -> Finding {
 /// Checks the means by which jobs get GPUs: driver, toolkit, specifications, and the offered number.
 async fn check_gpus(config: &Config) -> Vec<Finding> {
     let machine = Machine::of(config);
+    let state_folder = config.assay.state_dir.clone();
     // Drivers may block for any time.
-    match tokio::task::spawn_blocking(move || GpuSurvey::of(&machine)).await {
+    let look = move || {
+        let mut survey = GpuSurvey::of(&machine);
+        survey.compare_with_workers(&machine, &state_folder);
+        survey
+    };
+    match tokio::task::spawn_blocking(look).await {
         Ok(survey) => gpu_findings(survey),
         Err(error) => vec![Finding::Bad(format!("gpu: looking at the GPUs failed: {error}"))],
     }

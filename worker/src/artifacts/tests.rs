@@ -389,9 +389,9 @@ fn kept_output_is_the_folder_to_the_byte() {
     assert_eq!(part.next_piece().unwrap(), None);
     for (path, is_there) in [
         (&b"sub"[..], true),
-        (b"link", true),
-        (b"none", false),
-        (b"../kept", false),
+        (&b"link"[..], true),
+        (&b"none"[..], false),
+        (&b"../kept"[..], false),
     ] {
         match kept.entry(path, None, &stop) {
             Err(ArtifactError::NotAFile) => assert!(is_there),
