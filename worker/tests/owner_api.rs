@@ -739,7 +739,12 @@ async fn owner_part_describes_itself() {
         paths,
         [
             "/v1/jobs/{id}",
+            "/v1/jobs/{id}/artifacts",
+            "/v1/jobs/{id}/artifacts/archive",
+            "/v1/jobs/{id}/artifacts/files/{path}",
             "/v1/jobs/{id}/challenge",
+            "/v1/jobs/{id}/exec",
+            "/v1/jobs/{id}/logs",
             "/v1/jobs/{id}/manifest",
             "/v1/jobs/{id}/result",
             "/v1/jobs/{id}/token",
@@ -750,11 +755,43 @@ async fn owner_part_describes_itself() {
         description["components"]["securitySchemes"]["token"]["scheme"],
         "bearer"
     );
-    let result = &description["paths"]["/v1/jobs/{id}/result"]["get"];
-    assert_eq!(result["security"][0]["token"], serde_json::json!([]));
-    for code in ["200", "401", "429", "503"] {
-        assert!(result["responses"][code].is_object(), "{code}");
+    for (path, code) in [
+        ("result", "200"),
+        ("logs", "200"),
+        ("exec", "101"),
+        ("artifacts", "410"),
+        ("artifacts/archive", "206"),
+        ("artifacts/files/{path}", "416"),
+    ] {
+        let operation = &description["paths"][format!("/v1/jobs/{{id}}/{path}")]["get"];
+        assert_eq!(operation["security"][0]["token"], serde_json::json!([]), "{path}");
+        for code in [code, "401", "429", "503"] {
+            assert!(operation["responses"][code].is_object(), "{path} {code}");
+        }
     }
+    let logs = &description["paths"]["/v1/jobs/{id}/logs"]["get"];
+    assert!(logs["responses"]["200"]["content"]["text/event-stream"].is_object());
+    let parameters = logs["parameters"].as_array().unwrap();
+    assert_eq!(parameters.len(), 7, "{parameters:?}");
+    for parameter in parameters {
+        let is_job = parameter["name"] == "id";
+        assert_eq!(parameter["required"] == true, is_job, "{parameter}");
+    }
+}
+
+#[tokio::test]
+async fn ports_of_jobs_are_described_where_there_are_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, _, owner, _) = start_whole(folder.path()).await;
+    let stream = tls_connection(owner).await.unwrap();
+    let description = exchange(stream, &request("GET", "/v1/openapi.json", &[], ""))
+        .await
+        .json();
+    let port = &description["paths"]["/v1/jobs/{id}/ports/{name}/{path}"]["get"];
+    assert!(port["responses"]["default"].is_object(), "{port}");
+    // The token is needed for some ports only.
+    assert_eq!(port["security"], serde_json::json!([{}, { "token": [] }]));
+    api.stop().await;
 }
 
 #[tokio::test]

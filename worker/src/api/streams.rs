@@ -164,5 +164,12 @@ where
         .layer(Extension(streams))
 }
 
+/// Returns the description of the routes in OpenAPI.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    logs::description()
+        .merge_from(exec::description())
+        .merge_from(artifacts::description())
+}
+
 #[cfg(test)]
 mod tests;

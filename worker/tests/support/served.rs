@@ -1,6 +1,11 @@
 //! Both parts of a worker's API, served for a test, and requests to them byte by byte.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use assay_client::{
     AccountId, Keypair, keys,
@@ -8,8 +13,10 @@ use assay_client::{
 };
 use assay_worker::{
     api::{
-        self, CertificateSource, JobStreams, OwnerContext, PartLimits, PublicContext, StreamLimits, TlsKeeper,
+        self, CertificateSource, JobStreams, MissingOutput, OutputFolders, OwnerContext, PartLimits,
+        PublicContext, StreamLimits, TlsKeeper,
     },
+    artifacts::{Output, OutputFolder},
     config::Config,
     delivery::Delivery,
     files::Disk,
@@ -60,7 +67,14 @@ pub(crate) struct Served {
     pub(crate) status: StatusBoard,
     pub(crate) store: JobStore,
     pub(crate) context: Arc<OwnerContext>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl Served {
+    /// Returns the path of the output folder of every job, which a test may make.
+    pub(crate) fn output_folder(&self) -> PathBuf {
+        self.folder.path().join("output")
+    }
 }
 
 /// Returns the key of a development account.
@@ -89,6 +103,19 @@ pub(crate) fn no_shells(store: &JobStore, status: &StatusBoard) -> Arc<JobStream
     Arc::new(JobStreams::new(store.clone(), status.clone(), (), (), limits))
 }
 
+/// Output folder of every job, if a test has made it.
+struct OneOutput(PathBuf);
+
+impl OutputFolders for OneOutput {
+    fn output(&self, _: u64, _: &str) -> Result<Output, MissingOutput> {
+        if self.0.is_dir() {
+            Ok(Output::Folder(OutputFolder::new(&self.0, "")))
+        } else {
+            Err(MissingOutput::None)
+        }
+    }
+}
+
 /// Serves both parts; the owner part with these limits.
 pub(crate) async fn serve_with(limits: PartLimits) -> Served {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +131,10 @@ pub(crate) async fn serve_with(limits: PartLimits) -> Served {
     let context = {
         let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone());
         let context = OwnerContext::new(status.clone(), keys.worker, store.clone(), delivery).unwrap();
-        Arc::new(context.with_streams(no_shells(&store, &status)))
+        let output = OneOutput(folder.path().join("output"));
+        let limits = StreamLimits::default();
+        let streams = JobStreams::new(store.clone(), status.clone(), (), output, limits);
+        Arc::new(context.with_streams(Arc::new(streams)))
     };
     let tls = own_certificate(folder.path());
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -129,7 +159,7 @@ pub(crate) async fn serve_with(limits: PartLimits) -> Served {
         status,
         store,
         context,
-        _folder: folder,
+        folder,
     }
 }
 
