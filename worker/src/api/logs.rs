@@ -97,6 +97,19 @@ impl Streams {
     }
 }
 
+/// A server-sent event of a log.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it is only described")]
+struct LogEvent {
+    /// Kind of the event.
+    #[schema(pattern = "^(stdout|stderr|dropped|end)$")]
+    event: String,
+    /// JSON: `time`, and for output `text` or `base64`, for missing output `bytes`.
+    data: String,
+    /// Number of the event, to go on after it with `Last-Event-ID`.
+    id: Option<String>,
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -176,7 +189,7 @@ impl Filter {
         (
             status = 200,
             description = "The output",
-            content((String = "text/plain; charset=utf-8"), (String = "text/event-stream")),
+            content((String = "text/plain; charset=utf-8"), (LogEvent = "text/event-stream")),
         ),
         (status = 400, body = Refusal),
         (status = 401, body = Refusal),
