@@ -1,7 +1,8 @@
 //! Requests that Schemathesis makes up from the API's own description, to both parts of the API: every answer
 //! must be one that the description has, whatever is asked.
 //!
-//! Not made up: WebSockets (`…/exec`), and requests to the HTTP ports of jobs, whose answers are the containers'.
+//! Not made up: WebSockets (`…/exec`), and requests to the HTTP ports of jobs, whose answers are the
+//! containers'.
 //!
 //! `ASSAY_SCHEMATHESIS` names the program, as `scripts/test unit` sets it. If it is unset, nothing is tested.
 

@@ -225,10 +225,10 @@ fn spec(query: Vec<(String, String)>) -> Result<ExecSpec, ApiError> {
 
 /// Runs a command in a job's container, over a WebSocket with the subprotocol `assay.exec.v1`.
 ///
-/// Both sides send binary messages of at most 64 KiB. The first byte is the channel: 0 standard input, from the
-/// client (an empty message ends it); 1 standard output and 2 standard error, from the worker; 3 the terminal's
-/// size as JSON, `{"columns":80,"rows":24}`, from the client; 4 the end as JSON, `{"exit_code":0}` or
-/// `{"error":"…"}`, from the worker. Over HTTP/2 the method is `CONNECT`.
+/// Both sides send binary messages of at most 64 KiB. The first byte is the channel: 0 standard input, from
+/// the client (an empty message ends it); 1 standard output and 2 standard error, from the worker; 3 the
+/// terminal's size as JSON, `{"columns":80,"rows":24}`, from the client; 4 the end as JSON, `{"exit_code":0}`
+/// or `{"error":"…"}`, from the worker. Over HTTP/2 the method is `CONNECT`.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/exec",

@@ -123,7 +123,8 @@ struct LogsQuery {
     /// Only the last lines, as many as this.
     #[param(maximum = 100000)]
     tail: Option<usize>,
-    /// `true`, or nothing at all as the value: each line begins with the time at which the worker received it.
+    /// `true`, or nothing at all as the value: each line begins with the time at which the worker received
+    /// it.
     #[serde(default, deserialize_with = "flag")]
     #[param(value_type = Option<String>, required = false, pattern = "^(true|false)?$")]
     timestamps: bool,

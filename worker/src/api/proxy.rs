@@ -115,9 +115,9 @@ async fn root(
 
 /// Passes a request of any method on to the HTTP port `name` of a job's container, and its response back.
 ///
-/// The answer is the container's. WebSockets and other upgrades pass, too. The owner's token is needed unless the
-/// manifest makes the port public; it stays with the worker. Without `path`, with or without a slash at the end,
-/// the container gets `/`.
+/// The answer is the container's. WebSockets and other upgrades pass, too. The owner's token is needed unless
+/// the manifest makes the port public; it stays with the worker. Without `path`, with or without a slash at
+/// the end, the container gets `/`.
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/ports/{name}/{path}",

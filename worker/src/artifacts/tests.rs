@@ -376,13 +376,13 @@ fn kept_output_is_the_folder_to_the_byte() {
     assert_eq!(kept_range(&kept, &listed, 500, 70_001), whole[500..70_001]);
     // An earlier listing of the folder serves if it is the same, and no other.
     assert_eq!(
-        kept.listing(Some(&listing), &stop).unwrap().root_hash(),
+        kept.listing(Some(listing.as_ref()), &stop).unwrap().root_hash(),
         listing.root_hash()
     );
     let other = Listing::new(Vec::new(), 0);
     assert_eq!(kept.listing(Some(&other), &stop).unwrap(), *listed);
 
-    let found = kept.entry(b"sub/data", Some(&listed), &stop).unwrap();
+    let found = kept.entry(b"sub/data", Some(listed.as_ref()), &stop).unwrap();
     assert_eq!((found.hash, found.size), (data.hash, 200_000));
     let mut part = kept.file_range(&found, 199_990, u64::MAX).unwrap();
     assert_eq!(part.next_piece().unwrap(), Some(vec![7; 10]));

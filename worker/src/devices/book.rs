@@ -68,8 +68,8 @@ struct State {
 }
 
 impl State {
-    /// Enters the devices that the drivers report, as far as no other worker has them. Locks no more devices than
-    /// the slots need: the others are for other workers.
+    /// Enters the devices that the drivers report, as far as no other worker has them. Locks no more devices
+    /// than the slots need: the others are for other workers.
     fn observe(&mut self, shape: Shape, found: &[Device]) {
         let before = std::mem::take(&mut self.elsewhere);
         self.found = found.to_vec();
@@ -305,8 +305,8 @@ impl DeviceLedger {
         self.state().ledger.holders()
     }
 
-    /// Returns the devices of jobs, all devices while it is not known which ones those are, and the devices that
-    /// another worker has.
+    /// Returns the devices of jobs, all devices while it is not known which ones those are, and the devices
+    /// that another worker has.
     pub fn held_devices(&self) -> Vec<Device> {
         let state = self.state();
         let mut held = if state.ledger.is_unsure() {

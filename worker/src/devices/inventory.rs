@@ -32,7 +32,8 @@ pub struct HostPaths {
     pub cdi: Vec<PathBuf>,
     /// Folders in which programs are looked for.
     pub programs: Vec<PathBuf>,
-    /// Folder of the devices' locks, the same for all workers of this user; `None` if there is no place for it.
+    /// Folder of the devices' locks, the same for all workers of this user; `None` if there is no place for
+    /// it.
     pub locks: Option<PathBuf>,
 }
 

@@ -4,8 +4,9 @@
 //! <folder>/<device>.lock    locked by the worker that has the device; content: that worker's state folder
 //! ```
 //!
-//! The folder is the same for all workers of a user. The system ends a lock with its process. A worker that was
-//! stopped has its jobs' containers running, though: a device that its ledger still gives to a job is its own.
+//! The folder is the same for all workers of a user. The system ends a lock with its process. A worker that
+//! was stopped has its jobs' containers running, though: a device that its ledger still gives to a job is its
+//! own.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -68,8 +69,8 @@ impl DeviceLocks {
         }
     }
 
-    /// Locks a device for this worker, if no other one has it. Where no lock can be made, the device counts as
-    /// this worker's, and a line in the log says so.
+    /// Locks a device for this worker, if no other one has it. Where no lock can be made, the device counts
+    /// as this worker's, and a line in the log says so.
     pub(super) fn take(&mut self, device: &DeviceId) -> Result<(), Holder> {
         if self.held.contains_key(device) {
             return Ok(());
@@ -98,8 +99,8 @@ impl DeviceLocks {
     }
 }
 
-/// Returns the worker that has a device, if it is another one than that with the state folder `owner`. Changes
-/// nothing.
+/// Returns the worker that has a device, if it is another one than that with the state folder `owner`.
+/// Changes nothing.
 pub(super) fn holder_elsewhere(folder: &Path, owner: &Path, device: &DeviceId) -> Option<Holder> {
     let owner = whole_path(owner);
     // A device without a lock is nobody's.

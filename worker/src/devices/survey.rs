@@ -122,7 +122,8 @@ impl GpuSurvey {
         survey
     }
 
-    /// Compares the offer with the GPUs that other workers on this host have; `state_folder` is this worker's.
+    /// Compares the offer with the GPUs that other workers on this host have; `state_folder` is this
+    /// worker's.
     pub fn compare_with_workers(&mut self, machine: &Machine, state_folder: &Path) {
         let (Some(offered), Some(locks)) = (&machine.gpus, &machine.paths.locks) else {
             return;

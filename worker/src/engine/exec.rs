@@ -73,9 +73,10 @@ pub trait ExecControl: Send + Sync {
     /// Returns the exit code; `None` while the command runs.
     fn exit_code(&self) -> BoxFuture<'_, Result<Option<i64>, EngineError>>;
 
-    /// Ends all processes of the command that are left in the container, also those in the background and those
-    /// that the first one did not wait for; returns false if this host cannot. The job's own processes and
-    /// those of other commands go on. Dropping the handle does the same, as far as it is possible at once.
+    /// Ends all processes of the command that are left in the container, also those in the background and
+    /// those that the first one did not wait for; returns false if this host cannot. The job's own processes
+    /// and those of other commands go on. Dropping the handle does the same, as far as it is possible at
+    /// once.
     fn kill(&self) -> BoxFuture<'_, Result<bool, EngineError>>;
 }
 

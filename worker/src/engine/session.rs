@@ -113,7 +113,11 @@ fn processes_of(container: &str, mark: &Mark) -> io::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<i32>().ok())
+        else {
             continue;
         };
         let Ok(groups) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else {
@@ -167,8 +171,8 @@ fn kill(process: &Process) -> io::Result<()> {
     }
 }
 
-/// Kills all processes of a container that belong to the command with the mark, and waits until they are gone.
-/// Returns the numbers of those that it killed. Blocks, for half a second at most.
+/// Kills all processes of a container that belong to the command with the mark, and waits until they are
+/// gone. Returns the numbers of those that it killed. Blocks, for half a second at most.
 ///
 /// # Errors
 /// A process that may not be killed, or that does not end.
@@ -244,7 +248,7 @@ mod tests {
             started: 123_456,
         });
         for name in [&b"sh"[..], b"a) S 1 1 1 (b", b"\xff\xfe"] {
-            let text = [b"42 (", name, b") ", rest.as_bytes()].concat();
+            let text = [&b"42 ("[..], name, b") ", rest.as_bytes()].concat();
             assert_eq!(stat_of_text(&text), expected, "{name:?}");
         }
         assert_eq!(stat_of_text(b"42 (sh) Z 7 9 8"), None);

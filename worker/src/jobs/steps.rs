@@ -553,8 +553,9 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(self.engine.remove(container).await?)
     }
 
-    /// Removes a container that is not needed any more. The output of a finished task is kept here, so that its
-    /// slots need not wait for that after the job's end; a replica must reveal its result in time instead.
+    /// Removes a container that is not needed any more. The output of a finished task is kept here, so that
+    /// its slots need not wait for that after the job's end; a replica must reveal its result in time
+    /// instead.
     async fn remove_container_and_keep_output(&self, on: &StepContext) -> Result<(), StepError> {
         self.remove_container(on).await?;
         if on.notes.result_hash.is_some() && !is_replica(&on.job) {
@@ -563,8 +564,8 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(())
     }
 
-    /// Keeps the output folder of a job whose container is gone, if its manifest names one. An output that cannot
-    /// be kept goes with the disk, and the notes say so. Returns the notes as they are then.
+    /// Keeps the output folder of a job whose container is gone, if its manifest names one. An output that
+    /// cannot be kept goes with the disk, and the notes say so. Returns the notes as they are then.
     async fn keep_output(&self, job: u64, notes: JobNotes) -> Result<JobNotes, StepError> {
         let has_run = notes.container_started || notes.result_hash.is_some();
         let Some(below) = notes.output.clone().filter(|_| has_run) else {
@@ -590,7 +591,8 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(notes)
     }
 
-    /// Removes the container of a job that is gone from the chain, and closes its notes. Log and output are kept.
+    /// Removes the container of a job that is gone from the chain, and closes its notes. Log and output are
+    /// kept.
     pub(super) async fn clear_away(&self, what: &Leftover) -> Result<(), StepError> {
         let notes = self
             .store

@@ -59,8 +59,8 @@ impl Disks {
         self.0.settings.kept_output_bytes
     }
 
-    /// Returns the number of bytes that all kept outputs together can have now: the bound, or what the host has
-    /// beside the slots' disks.
+    /// Returns the number of bytes that all kept outputs together can have now: the bound, or what the host
+    /// has beside the slots' disks.
     pub fn kept_room(&self) -> io::Result<u64> {
         let taken = self
             .kept_files()?
@@ -75,8 +75,8 @@ impl Disks {
         path.is_file().then(|| KeptOutput::new(path))
     }
 
-    /// Keeps the content of the folder `below` a lease's disk, unless it is kept already. The container must have
-    /// ended. Other disks are made and removed meanwhile.
+    /// Keeps the content of the folder `below` a lease's disk, unless it is kept already. The container must
+    /// have ended. Other disks are made and removed meanwhile.
     pub async fn keep_output(&self, key: &LeaseKey, below: &str) -> KeptOutcome {
         if self.kept_output(key).is_some() {
             return KeptOutcome::Kept;
