@@ -40,7 +40,7 @@ mod served;
 
 use served::{
     MACHINE, Served, WIDE, account, example, exchange, key, make_healthy, no_shells, open_job,
-    own_certificate, request, serve, serve_healthy, serve_with, tls_connection, tls_over,
+    own_certificate, request, serve_healthy, serve_with, tls_connection, tls_over,
 };
 
 /// Falsifies a part of a request for a token.
