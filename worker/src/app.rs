@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    api::{Api, ApiParts, JobStreams, PortProxy, StartError, StreamLimits, exec::EngineShells},
+    api::{Api, ApiParts, JobStreams, PortProxy, StartError, exec::EngineShells},
     attestation::Survey,
     backoff::Backoff,
     chain::bounded,
@@ -28,7 +28,7 @@ use crate::{
     devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     image_cache::ImageCache,
-    jobs::JobOutputs,
+    jobs::{JobOutputs, forget_old_outputs},
     keys::Keys,
     launch::Launcher,
     lease::{JobNetworkParts, JobNetworks, Leases, Storage},
@@ -143,6 +143,7 @@ struct App {
 pub async fn run(mut config: Config) -> Result<(), AppError> {
     let state = StateFolder::open(&config.assay.state_dir)?;
     let storage = set_up_disks(&mut config).await?;
+    forget_old_outputs(&storage, state.jobs());
     let images = ImageCache::open(
         &config.assay.state_dir,
         state.disk().clone(),
@@ -176,7 +177,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
             store: state.jobs().clone(),
             metrics: metrics.clone(),
             delivery: delivery.clone(),
-            streams: job_streams(&state, &status, &engine, &keys, storage.clone()),
+            streams: job_streams(&config, &state, &status, &engine, &keys, storage.clone()),
             proxy: PortProxy::new(networks.clone()),
             runner: runner.clone(),
         },
@@ -243,6 +244,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
 
 /// Creates the state of the API's streams.
 fn job_streams(
+    config: &Config,
     state: &StateFolder,
     status: &StatusBoard,
     engine: &Arc<DockerEngine>,
@@ -257,7 +259,7 @@ fn job_streams(
         status.clone(),
         shells,
         JobOutputs::new(storage, state.jobs().clone()),
-        StreamLimits::default(),
+        config.assay.owner.limits.streams,
     ))
 }
 

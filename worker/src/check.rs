@@ -178,8 +178,14 @@ async fn check_job_networks(config: &Config) -> Finding {
 /// Checks the means by which jobs get GPUs: driver, toolkit, specifications, and the offered number.
 async fn check_gpus(config: &Config) -> Vec<Finding> {
     let machine = Machine::of(config);
+    let state_folder = config.assay.state_dir.clone();
     // Drivers may block for any time.
-    match tokio::task::spawn_blocking(move || GpuSurvey::of(&machine)).await {
+    let look = move || {
+        let mut survey = GpuSurvey::of(&machine);
+        survey.compare_with_workers(&machine, &state_folder);
+        survey
+    };
+    match tokio::task::spawn_blocking(look).await {
         Ok(survey) => gpu_findings(survey),
         Err(error) => vec![Finding::Bad(format!("gpu: looking at the GPUs failed: {error}"))],
     }
@@ -201,9 +207,10 @@ async fn check_disks(config: &Config) -> Vec<Finding> {
     let looked = tokio::task::spawn_blocking(move || {
         let disks = Disks::open(settings?)?;
         let lacking_mib = disks.lacking_mib(slots).map_err(|error| error.to_string())?;
-        Ok::<_, String>((disks, lacking_mib))
+        let kept_room = disks.kept_room().map_err(|error| error.to_string())?;
+        Ok::<_, String>((disks, lacking_mib, kept_room))
     });
-    let (disks, lacking_mib) = match looked.await.map_err(|error| error.to_string()) {
+    let (disks, lacking_mib, kept_room) = match looked.await.map_err(|error| error.to_string()) {
         Ok(Ok(found)) => found,
         Ok(Err(reason)) | Err(reason) => {
             return vec![Finding::Note(format!(
@@ -221,6 +228,16 @@ async fn check_disks(config: &Config) -> Vec<Finding> {
             "disks: {} has {lacking_mib} MiB less than `shared_resources.storage_gb` promises; promise no more than \
              there is",
             disks.folder().display()
+        )));
+    }
+    let kept_bound = disks.kept_bound();
+    if kept_room < kept_bound {
+        findings.push(Finding::Note(format!(
+            "kept outputs: {} has room for {} of {} MiB beside the slots' disks; outputs of ended jobs that do not fit go \
+             with their disks: make room, or lower `assay.kept_output_gb`",
+            disks.folder().display(),
+            kept_room >> 20,
+            kept_bound >> 20
         )));
     }
     findings

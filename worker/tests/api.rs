@@ -280,3 +280,53 @@ fn example_file_loads_from_disk() {
     // The working directory of tests is the folder of their crate.
     Config::load(Path::new("worker.example.yaml")).unwrap();
 }
+
+#[tokio::test]
+async fn owner_part_describes_itself() {
+    let served = serve().await;
+    let description = served.ask("GET", "/v1/openapi.json", &[], "").await.json();
+    let mut paths: Vec<_> = description["paths"].as_object().unwrap().keys().collect();
+    paths.sort();
+    assert_eq!(
+        paths,
+        [
+            "/v1/jobs/{id}",
+            "/v1/jobs/{id}/artifacts",
+            "/v1/jobs/{id}/artifacts/archive",
+            "/v1/jobs/{id}/artifacts/files/{path}",
+            "/v1/jobs/{id}/challenge",
+            "/v1/jobs/{id}/exec",
+            "/v1/jobs/{id}/logs",
+            "/v1/jobs/{id}/manifest",
+            "/v1/jobs/{id}/result",
+            "/v1/jobs/{id}/token",
+            "/v1/token"
+        ]
+    );
+    assert_eq!(
+        description["components"]["securitySchemes"]["token"]["scheme"],
+        "bearer"
+    );
+    for (path, code) in [
+        ("result", "200"),
+        ("logs", "200"),
+        ("exec", "101"),
+        ("artifacts", "410"),
+        ("artifacts/archive", "206"),
+        ("artifacts/files/{path}", "416"),
+    ] {
+        let operation = &description["paths"][format!("/v1/jobs/{{id}}/{path}")]["get"];
+        assert_eq!(operation["security"][0]["token"], serde_json::json!([]), "{path}");
+        for code in [code, "401", "429", "503"] {
+            assert!(operation["responses"][code].is_object(), "{path} {code}");
+        }
+    }
+    let logs = &description["paths"]["/v1/jobs/{id}/logs"]["get"];
+    assert!(logs["responses"]["200"]["content"]["text/event-stream"].is_object());
+    let parameters = logs["parameters"].as_array().unwrap();
+    assert_eq!(parameters.len(), 7, "{parameters:?}");
+    for parameter in parameters {
+        let is_job = parameter["name"] == "id";
+        assert_eq!(parameter["required"] == true, is_job, "{parameter}");
+    }
+}

@@ -40,7 +40,7 @@ mod served;
 
 use served::{
     MACHINE, Served, WIDE, account, example, exchange, key, make_healthy, no_shells, open_job,
-    own_certificate, request, serve, serve_healthy, serve_with, tls_connection, tls_over,
+    own_certificate, request, serve_healthy, serve_with, tls_connection, tls_over,
 };
 
 /// Falsifies a part of a request for a token.
@@ -730,31 +730,18 @@ async fn client_refuses_a_worker_that_the_chain_does_not_name() {
 }
 
 #[tokio::test]
-async fn owner_part_describes_itself() {
-    let served = serve().await;
-    let description = served.ask("GET", "/v1/openapi.json", &[], "").await.json();
-    let mut paths: Vec<_> = description["paths"].as_object().unwrap().keys().collect();
-    paths.sort();
-    assert_eq!(
-        paths,
-        [
-            "/v1/jobs/{id}",
-            "/v1/jobs/{id}/challenge",
-            "/v1/jobs/{id}/manifest",
-            "/v1/jobs/{id}/result",
-            "/v1/jobs/{id}/token",
-            "/v1/token"
-        ]
-    );
-    assert_eq!(
-        description["components"]["securitySchemes"]["token"]["scheme"],
-        "bearer"
-    );
-    let result = &description["paths"]["/v1/jobs/{id}/result"]["get"];
-    assert_eq!(result["security"][0]["token"], serde_json::json!([]));
-    for code in ["200", "401", "429", "503"] {
-        assert!(result["responses"][code].is_object(), "{code}");
-    }
+async fn ports_of_jobs_are_described_where_there_are_some() {
+    let folder = tempfile::tempdir().unwrap();
+    let (api, _, owner, _) = start_whole(folder.path()).await;
+    let stream = tls_connection(owner).await.unwrap();
+    let description = exchange(stream, &request("GET", "/v1/openapi.json", &[], ""))
+        .await
+        .json();
+    let port = &description["paths"]["/v1/jobs/{id}/ports/{name}/{path}"]["get"];
+    assert!(port["responses"]["default"].is_object(), "{port}");
+    // The token is needed for some ports only.
+    assert_eq!(port["security"], serde_json::json!([{}, { "token": [] }]));
+    api.stop().await;
 }
 
 #[tokio::test]

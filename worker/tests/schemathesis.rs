@@ -1,6 +1,9 @@
 //! Requests that Schemathesis makes up from the API's own description, to both parts of the API: every answer
 //! must be one that the description has, whatever is asked.
 //!
+//! Not made up: WebSockets (`…/exec`), and requests to the HTTP ports of jobs, whose answers are the
+//! containers'.
+//!
 //! `ASSAY_SCHEMATHESIS` names the program, as `scripts/test unit` sets it. If it is unset, nothing is tested.
 
 #![allow(clippy::unwrap_used)]
@@ -102,12 +105,18 @@ async fn owner_part_answers_as_it_is_described() {
     let notes = JobNotes {
         fingerprint: "job 5".into(),
         consumer: Some(account("//Charlie")),
+        // Nothing more comes, so that a request that follows the log ends.
+        closed: true,
         ..JobNotes::default()
     };
     served.store.write_notes(5, &notes).unwrap();
     let mut capture = Capture::new(&served.store.output_target(5, false));
     capture.take(OutputStream::Stdout, b"out\n");
     capture.finish();
+    let output = served.output_folder();
+    std::fs::create_dir_all(output.join("sub")).unwrap();
+    std::fs::write(output.join("sub/file"), vec![7; 100_000]).unwrap();
+    std::fs::write(output.join("a"), "a").unwrap();
     let token = served.token(5, "//Charlie", |_| ()).await.json();
     let header = format!("Authorization: Bearer {}", token["token"].as_str().unwrap());
     let url = format!("https://{}/v1/openapi.json", served.owner);
@@ -120,6 +129,9 @@ async fn owner_part_answers_as_it_is_described() {
         &*header,
         "--exclude-path",
         "/v1/token",
+        // A WebSocket, which is no request and response: `owner_api` and the tests of `exec` open some.
+        "--exclude-path",
+        "/v1/jobs/{id}/exec",
     ];
     run(&program, &arguments).await;
     run(
@@ -128,4 +140,15 @@ async fn owner_part_answers_as_it_is_described() {
     )
     .await;
     assert!(served.context.status.job(5).is_some());
+    // What the fuzzer asked for is there.
+    let token = token["token"].as_str().unwrap();
+    for path in [
+        "logs",
+        "artifacts",
+        "artifacts/archive",
+        "artifacts/files/sub/file",
+    ] {
+        let path = format!("/v1/jobs/5/{path}");
+        assert_eq!(served.ask_with(token, &path).await.code, 200, "{path}");
+    }
 }

@@ -10,6 +10,9 @@
 //! ranges, so that a download that broke off goes on with `Range` and `If-Range`. The folder may be written
 //! meanwhile: a response whose files turn out to be shorter or others is cut off, and the client compares the
 //! hashes of what it got with the list. See [`crate::artifacts`] for the hashes.
+//!
+//! After the job's end the same paths serve the output that the worker keeps, byte for byte, as long as it
+//! keeps the job's log. The response is 410 with the reason for an output that is not kept.
 
 use std::{
     collections::HashMap,
@@ -22,23 +25,24 @@ use std::{
 use axum::{
     Extension, Json, Router,
     body::Body,
-    extract::{FromRequestParts, Path},
+    extract::FromRequestParts,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
     auth::Owner,
-    errors::ApiError,
+    errors::{ApiError, ApiPath, Refusal},
     produced::{self, Sink},
     ranges::{Part, is_known, part},
     seats::Seat,
-    streams::JobStreams,
+    streams::{JobStreams, MissingOutput},
 };
-use crate::artifacts::{ArtifactError, Entry, EntryKind, FileReader, Listing, OutputFolder};
+use crate::artifacts::{ArtifactError, Entry, EntryKind, Listing, Output};
 
 /// Number of jobs whose last listing is kept, so that files are not hashed again.
 const MAX_KEPT_LISTINGS: usize = 4;
@@ -52,6 +56,31 @@ where
         .route("/v1/jobs/{id}/artifacts", get(list))
         .route("/v1/jobs/{id}/artifacts/archive", get(archive))
         .route("/v1/jobs/{id}/artifacts/files/{*path}", get(file))
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(list, archive, file))]
+struct Description;
+
+/// Returns the description of the routes in OpenAPI.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+/// Headers of requests for content that is served by ranges.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[allow(dead_code, reason = "it is only described")]
+struct RangeHeaders {
+    /// One range of bytes, such as `bytes=1000-`; any other range is answered with the whole.
+    #[param(rename = "Range")]
+    range: Option<String>,
+    /// Entity tag of the content that the range is of; the whole is sent if it is another by now.
+    #[param(rename = "If-Range")]
+    if_range: Option<String>,
+    /// Entity tags of contents that the client has.
+    #[param(rename = "If-None-Match")]
+    if_none_match: Option<String>,
 }
 
 /// Last listing of a job's folder, if there is one.
@@ -79,6 +108,7 @@ impl From<ArtifactError> for ApiError {
             ArtifactError::TooMuch { .. } | ArtifactError::Changed => {
                 Self::new(StatusCode::CONFLICT, error.to_string())
             }
+            ArtifactError::Gone => Self::new(StatusCode::GONE, error.to_string()),
             ArtifactError::Stopped => Self::unavailable(error.to_string()),
             ArtifactError::System(_) => Self::internal(&error),
         }
@@ -106,9 +136,21 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Access to a job's output folder.
+impl From<MissingOutput> for ApiError {
+    fn from(missing: MissingOutput) -> Self {
+        match missing {
+            MissingOutput::None => Self::not_found(
+                "the job has no output folder: its manifest names none, or the job is gone and its disk with it",
+            ),
+            MissingOutput::NotKept(reason) => Self::new(StatusCode::GONE, reason),
+            MissingOutput::Failed(error) => Self::internal(&error),
+        }
+    }
+}
+
+/// Access to a job's output.
 struct Access {
-    folder: OutputFolder,
+    output: Output,
     seat: Seat,
     streams: Arc<JobStreams>,
     job: u64,
@@ -117,61 +159,56 @@ struct Access {
 impl Access {
     fn new(streams: Arc<JobStreams>, job: u64) -> Result<Self, ApiError> {
         let notes = streams.readable(job)?;
-        let folder = streams
-            .outputs
-            .output_folder(job, &notes.fingerprint)
-            .ok_or_else(|| {
-                ApiError::not_found(
-                    "the job has no output folder: its manifest names none, or the job is gone and its disk with it",
-                )
-            })?;
+        let output = streams.outputs.output(job, &notes.fingerprint)?;
         let seat = streams.downloads.take(job).ok_or_else(|| {
             ApiError::too_many(
                 "too many clients read artifacts at once; let another one finish, or try again later",
             )
         })?;
         Ok(Self {
-            folder,
+            output,
             seat,
             streams,
             job,
         })
     }
 
-    /// Lists the folder.
+    /// Lists the output.
     async fn listing(&self) -> Result<Arc<Listing>, ApiError> {
         let last = self.streams.listings.of(self.job);
         let mut last = last.lock().await;
-        let (folder, known) = (self.folder.clone(), last.clone());
-        let listing = blocking(move |stop| folder.listing(known.as_deref(), stop).map(Arc::new)).await?;
+        let (output, known) = (self.output.clone(), last.clone());
+        let listing = blocking(move |stop| output.listing(known.as_deref(), stop).map(Arc::new)).await?;
         *last = Some(listing.clone());
         Ok(listing)
     }
 }
 
-/// An entry as JSON.
-#[derive(Debug, Serialize)]
-struct EntryView<'a> {
+/// An entry of an output.
+#[derive(Debug, Serialize, ToSchema)]
+struct EntryView {
     /// The path, if it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<&'a str>,
-    /// The path's bytes otherwise.
+    path: Option<String>,
+    /// The path's bytes in base 64 otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
     /// `file` or `link`.
     kind: &'static str,
     /// Permission bits in octal digits.
     mode: String,
+    /// Size of the content in bytes.
     size: u64,
+    /// BLAKE3 of the content, hexadecimal.
     blake3: String,
 }
 
-impl<'a> From<&'a Entry> for EntryView<'a> {
-    fn from(entry: &'a Entry) -> Self {
+impl From<&Entry> for EntryView {
+    fn from(entry: &Entry) -> Self {
         let path = std::str::from_utf8(&entry.path).ok();
         Self {
-            path,
             path_base64: path.is_none().then(|| BASE64_STANDARD.encode(&entry.path)),
+            path: path.map(str::to_owned),
             kind: match entry.kind {
                 EntryKind::File => "file",
                 EntryKind::Link(_) => "link",
@@ -183,18 +220,35 @@ impl<'a> From<&'a Entry> for EntryView<'a> {
     }
 }
 
-/// A listing as JSON.
-#[derive(Debug, Serialize)]
-struct ListingView<'a> {
+/// Content of an output folder.
+#[derive(Debug, Serialize, ToSchema)]
+struct ListingView {
     /// Root hash, hexadecimal.
     root: String,
     /// Length of the archive.
     archive_bytes: u64,
     /// Number of sockets, pipes and devices, which are left out.
     skipped: u64,
-    entries: Vec<EntryView<'a>>,
+    /// Files and links, sorted by the bytes of their paths.
+    entries: Vec<EntryView>,
 }
 
+/// Returns the files and links of a job's output folder, with the root hash that covers them.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/artifacts",
+    params(("id" = u64, Path, description = "Number of the job", example = 5)),
+    responses(
+        (status = 200, body = ListingView),
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 403, body = Refusal),
+        (status = 404, body = Refusal),
+        (status = 409, body = Refusal),
+        (status = 410, body = Refusal),
+    ),
+    security(("token" = [])),
+)]
 async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> Result<Response, ApiError> {
     let access = Access::new(streams, owner.job)?;
     let listing = access.listing().await?;
@@ -207,6 +261,30 @@ async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> R
     Ok(Json(view).into_response())
 }
 
+/// Returns all files and links as a tar archive, which depends on the root hash alone.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/artifacts/archive",
+    params(("id" = u64, Path, description = "Number of the job", example = 5), RangeHeaders),
+    responses(
+        (
+            status = 200,
+            description = "The archive; its entity tag is the root hash",
+            body = Vec<u8>,
+            content_type = "application/x-tar"
+        ),
+        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/x-tar"),
+        (status = 304, description = "The client has it already"),
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 403, body = Refusal),
+        (status = 404, body = Refusal),
+        (status = 409, body = Refusal),
+        (status = 410, body = Refusal),
+        (status = 416, body = Refusal),
+    ),
+    security(("token" = [])),
+)]
 async fn archive(
     owner: Owner,
     Extension(streams): Extension<Arc<JobStreams>>,
@@ -220,35 +298,63 @@ async fn archive(
         kind: "application/x-tar",
         name: Some(format!("job-{}.tar", owner.job)),
     };
-    let folder = access.folder.clone();
+    let output = access.output.clone();
     content
         .respond(&headers, access, move |start, end| {
-            let mut reader = folder.archive_range(listing, start, end);
+            let mut reader = output.archive_range(listing, start, end)?;
             Ok(Box::new(move || reader.next_piece()) as Pieces)
         })
         .await
 }
 
+/// Returns one regular file.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/artifacts/files/{path}",
+    params(
+        ("id" = u64, Path, description = "Number of the job", example = 5),
+        ("path" = String, Path, description = "Path below the output folder; its slashes may stay as they are"),
+        RangeHeaders,
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The file; its entity tag is the BLAKE3 of its content",
+            body = Vec<u8>,
+            content_type = "application/octet-stream"
+        ),
+        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 304, description = "The client has it already"),
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 403, body = Refusal),
+        (status = 404, body = Refusal),
+        (status = 409, body = Refusal),
+        (status = 410, body = Refusal),
+        (status = 416, body = Refusal),
+    ),
+    security(("token" = [])),
+)]
 async fn file(
     owner: Owner,
     Extension(streams): Extension<Arc<JobStreams>>,
-    Path((_, path)): Path<(String, String)>,
+    ApiPath((_, path)): ApiPath<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let access = Access::new(streams, owner.job)?;
     let known = access.streams.listings.of(access.job).lock().await.clone();
-    let folder = access.folder.clone();
-    let entry = blocking(move |stop| folder.entry(path.as_bytes(), known.as_deref(), stop)).await?;
+    let output = access.output.clone();
+    let entry = blocking(move |stop| output.entry(path.as_bytes(), known.as_deref(), stop)).await?;
     let content = Content {
         hash: entry.hash,
         length: entry.size,
         kind: "application/octet-stream",
         name: None,
     };
-    let folder = access.folder.clone();
+    let output = access.output.clone();
     content
         .respond(&headers, access, move |start, end| {
-            let mut reader = FileReader::new(folder.open_file(&entry)?, start, end);
+            let mut reader = output.file_range(&entry, start, end)?;
             Ok(Box::new(move || reader.next_piece()) as Pieces)
         })
         .await

@@ -21,9 +21,10 @@
 //! | 3 | client | the terminal's size as JSON: `{"columns":80,"rows":24}` |
 //! | 4 | worker | the end as JSON: `{"exit_code":0}`, or `{"error":"…"}`; the connection is closed after it |
 //!
-//! The command's first process is killed when the session ends before it: the client is gone, takes nothing,
-//! or was idle for [`StreamLimits::shell_idle`](super::streams::StreamLimits). A worker whose engine is on
-//! another host cannot do that; the command's input ends there all the same.
+//! The session ends with the command's first process, or before it: the client is gone, takes nothing, or was
+//! idle for [`StreamLimits::shell_idle`](super::streams::StreamLimits). All processes of the command that are
+//! left in the container are killed then, also those in the background. A worker whose engine is on another
+//! host cannot do that; the command's input ends there all the same.
 
 use std::{
     sync::{
@@ -50,8 +51,14 @@ use futures::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::{io::AsyncWriteExt, time::Instant};
+use utoipa::OpenApi;
 
-use super::{auth::Owner, errors::ApiError, seats::Seat, streams::JobStreams};
+use super::{
+    auth::Owner,
+    errors::{ApiError, Refusal},
+    seats::Seat,
+    streams::JobStreams,
+};
 use crate::engine::{
     ContainerEngine, ContainerState, EngineError, ExecControl, ExecInput, ExecOutput, ExecSession, ExecSpec,
     OutputStream, TerminalSize,
@@ -166,6 +173,15 @@ where
     Router::new().route("/v1/jobs/{id}/exec", any(exec))
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(exec))]
+struct Description;
+
+/// Returns the description of the route in OpenAPI.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
 /// Reads a request's parameters.
 fn spec(query: Vec<(String, String)>) -> Result<ExecSpec, ApiError> {
     let mut command = Vec::new();
@@ -207,6 +223,36 @@ fn spec(query: Vec<(String, String)>) -> Result<ExecSpec, ApiError> {
     })
 }
 
+/// Runs a command in a job's container, over a WebSocket with the subprotocol `assay.exec.v1`.
+///
+/// Both sides send binary messages of at most 64 KiB. The first byte is the channel: 0 standard input, from
+/// the client (an empty message ends it); 1 standard output and 2 standard error, from the worker; 3 the
+/// terminal's size as JSON, `{"columns":80,"rows":24}`, from the client; 4 the end as JSON, `{"exit_code":0}`
+/// or `{"error":"…"}`, from the worker. Over HTTP/2 the method is `CONNECT`.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/exec",
+    params(
+        ("id" = u64, Path, description = "Number of the job", example = 5),
+        (
+            "command" = Option<Vec<String>>,
+            Query,
+            description = "One word of the command; repeated for each argument. Default: `/bin/sh`"
+        ),
+        ("tty" = Option<bool>, Query, description = "True for a terminal. Default: false"),
+        ("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`assay.exec.v1`"),
+    ),
+    responses(
+        (status = 101, description = "The WebSocket is open"),
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 403, body = Refusal),
+        (status = 404, body = Refusal),
+        (status = 405, body = Refusal),
+        (status = 426, body = Refusal),
+    ),
+    security(("token" = [])),
+)]
 async fn exec(
     owner: Owner,
     Extension(streams): Extension<Arc<JobStreams>>,

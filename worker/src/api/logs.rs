@@ -35,10 +35,11 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use tokio::time::{Duration, Instant};
+use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::{
     auth::Owner,
-    errors::ApiError,
+    errors::{ApiError, Refusal},
     produced::{self, ClientGone, Sink},
     streams::JobStreams,
 };
@@ -67,7 +68,17 @@ where
     Router::new().route("/v1/jobs/{id}/logs", get(logs))
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(OpenApi)]
+#[openapi(paths(logs))]
+struct Description;
+
+/// Returns the description of the routes in OpenAPI.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
+/// Streams whose output is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Streams {
     #[default]
@@ -86,16 +97,40 @@ impl Streams {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A server-sent event of a log.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "it is only described")]
+struct LogEvent {
+    /// Kind of the event.
+    #[schema(pattern = "^(stdout|stderr|dropped|end)$")]
+    event: String,
+    /// JSON: `time`, and for output `text` or `base64`, for missing output `bytes`.
+    data: String,
+    /// Number of the event, to go on after it with `Last-Event-ID`.
+    id: Option<String>,
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct LogsQuery {
+    /// Streams whose output is shown.
     #[serde(default)]
+    #[param(inline, required = false)]
     stream: Streams,
+    /// Only output from this time on, in milliseconds since the Unix epoch.
     since: Option<u64>,
+    /// Only the last lines, as many as this.
+    #[param(maximum = 100000)]
     tail: Option<usize>,
+    /// `true`, or nothing at all as the value: each line begins with the time at which the worker received
+    /// it.
     #[serde(default, deserialize_with = "flag")]
+    #[param(value_type = Option<String>, required = false, pattern = "^(true|false)?$")]
     timestamps: bool,
+    /// `true`, or nothing at all as the value: server-sent events until the job's last container has ended.
     #[serde(default, deserialize_with = "flag")]
+    #[param(value_type = Option<String>, required = false, pattern = "^(true|false)?$")]
     follow: bool,
 }
 
@@ -139,6 +174,31 @@ impl Filter {
     }
 }
 
+/// Returns the output of a job's container: as text, or with `follow` as server-sent events.
+///
+/// The events are `stdout` and `stderr` (JSON with `time`, and `text` or `base64`), `dropped` (`time` and
+/// `bytes`, where output is missing) and `end`. Each has an `id`.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/logs",
+    params(
+        ("id" = u64, Path, description = "Number of the job", example = 5),
+        LogsQuery,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Event after which a client that follows goes on"),
+    ),
+    responses(
+        (
+            status = 200,
+            description = "The output",
+            content((String = "text/plain; charset=utf-8"), (LogEvent = "text/event-stream")),
+        ),
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 403, body = Refusal),
+        (status = 404, body = Refusal),
+    ),
+    security(("token" = [])),
+)]
 async fn logs(
     owner: Owner,
     Extension(streams): Extension<Arc<JobStreams>>,

@@ -21,7 +21,7 @@
 //! | `GET /v1/jobs/{id}` | status, notes and ports of the job |
 //! | `GET /v1/jobs/{id}/logs` | its output; `?follow=true` as server-sent events |
 //! | `GET /v1/jobs/{id}/exec` | a command or terminal in its container, over a WebSocket |
-//! | `GET /v1/jobs/{id}/artifacts…` | its output folder: list, archive, files |
+//! | `GET /v1/jobs/{id}/artifacts…` | its output folder: list, archive, files; also after its end |
 //! | `GET /v1/jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
 //!
 //! `GET /v1/openapi.json` of each part describes it. `<NONCE>` has 64 hexadecimal digits.
@@ -68,7 +68,7 @@ pub use owner::OwnerContext;
 pub use proxy::PortProxy;
 pub use public::{MAX_NONCE_BYTES, PublicContext};
 pub use responses::{RESULT_HASH_HEADER, SIGNATURE_HEADER, WORKER_KEY_HEADER};
-pub use streams::{JobStreams, OutputFolders, StreamLimits};
+pub use streams::{JobStreams, MissingOutput, OutputFolders, StreamLimits};
 pub use tls::{CertificateSource, TlsError, TlsKeeper};
 
 use crate::{
@@ -178,7 +178,14 @@ fn public_routes() -> Router<Arc<PublicContext>> {
 }
 
 fn owner_routes(context: &OwnerContext) -> Router<Arc<OwnerContext>> {
-    let mut routes = openapi::finish(owner::routes());
+    let mut described = owner::routes();
+    if context.streams.is_some() {
+        described.get_openapi_mut().merge(streams::description());
+    }
+    if context.proxy.is_some() {
+        described.get_openapi_mut().merge(proxy::description());
+    }
+    let mut routes = openapi::finish(described);
     if let Some(streams) = &context.streams {
         routes = routes.merge(streams::routes(streams.clone()));
     }

@@ -33,10 +33,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use utoipa::OpenApi;
 
 use super::{
     auth::Owner,
-    errors::{ApiError, ApiPath},
+    errors::{ApiError, ApiPath, Refusal},
     owner::OwnerContext,
     server::PeerAddress,
 };
@@ -95,6 +96,15 @@ pub(super) fn routes() -> Router<Arc<OwnerContext>> {
         .route("/v1/jobs/{id}/ports/{name}/{*path}", any(below))
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(below))]
+struct Description;
+
+/// Returns the description of the routes in OpenAPI.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}
+
 async fn root(
     State(context): State<Arc<OwnerContext>>,
     ApiPath((job, name)): ApiPath<(u64, String)>,
@@ -103,6 +113,29 @@ async fn root(
     pass(&context, job, &name, "", request).await
 }
 
+/// Passes a request of any method on to the HTTP port `name` of a job's container, and its response back.
+///
+/// The answer is the container's. WebSockets and other upgrades pass, too. The owner's token is needed unless
+/// the manifest makes the port public; it stays with the worker. Without `path`, with or without a slash at
+/// the end, the container gets `/`.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/ports/{name}/{path}",
+    params(
+        ("id" = u64, Path, description = "Number of the job", example = 5),
+        ("name" = String, Path, description = "Name of the port in the manifest"),
+        ("path" = String, Path, description = "Path at the port; its slashes stay as they are"),
+    ),
+    responses(
+        (status = 400, body = Refusal),
+        (status = 401, body = Refusal),
+        (status = 404, body = Refusal),
+        (status = 502, body = Refusal),
+        (status = 504, body = Refusal),
+        (status = "default", description = "The container's answer"),
+    ),
+    security((), ("token" = [])),
+)]
 async fn below(
     State(context): State<Arc<OwnerContext>>,
     ApiPath((job, name, path)): ApiPath<(u64, String, String)>,

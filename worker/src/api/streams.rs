@@ -15,26 +15,37 @@ use super::{
     seats::Seats,
 };
 use crate::{
-    artifacts::OutputFolder,
+    artifacts::Output,
     jobs::{JobNotes, JobStore},
     status::StatusBoard,
 };
 
-/// Finds the output folders of jobs.
+/// Reason why a job has no output to read.
+#[derive(Debug)]
+pub enum MissingOutput {
+    /// The job has no output folder, or not any more.
+    None,
+    /// The output was not kept after the job's end, for this reason.
+    NotKept(String),
+    /// The worker cannot tell.
+    Failed(io::Error),
+}
+
+/// Finds the outputs of jobs.
 pub trait OutputFolders: Send + Sync + 'static {
-    /// Returns the output folder of a job; `None` if the job has none, or not any more.
-    fn output_folder(&self, job: u64, fingerprint: &str) -> Option<OutputFolder>;
+    /// Returns the output of a job, or the reason why there is none to read.
+    fn output(&self, job: u64, fingerprint: &str) -> Result<Output, MissingOutput>;
 }
 
 /// No job has an output folder.
 impl OutputFolders for () {
-    fn output_folder(&self, _: u64, _: &str) -> Option<OutputFolder> {
-        None
+    fn output(&self, _: u64, _: &str) -> Result<Output, MissingOutput> {
+        Err(MissingOutput::None)
     }
 }
 
-/// Bounds of what clients can hold open.
-#[derive(Clone, Copy, Debug)]
+/// Bounds of what clients can hold open; keys of `assay.owner_limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
     /// Maximum number of logs that are read at once.
     pub readers: usize,
@@ -151,6 +162,13 @@ where
         .merge(exec::routes())
         .merge(artifacts::routes())
         .layer(Extension(streams))
+}
+
+/// Returns the description of the routes in OpenAPI.
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    logs::description()
+        .merge_from(exec::description())
+        .merge_from(artifacts::description())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(super) fn length(starts: &[u64]) -> u64 {
 }
 
 /// Returns an entry's headers.
-fn headers(entry: &Entry) -> Vec<u8> {
+pub(super) fn headers(entry: &Entry) -> Vec<u8> {
     let size = content_len(entry);
     let (kind, mode, target) = match &entry.kind {
         EntryKind::File => (b'0', entry.mode, &[][..]),

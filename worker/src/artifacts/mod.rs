@@ -28,11 +28,14 @@
 //! and counted. Owners and times are no part of it: two honest machines must agree.
 
 mod archive;
+mod kept;
 mod walk;
 
 use std::{io, path::PathBuf, sync::Arc, sync::atomic::AtomicBool};
 
 pub use archive::{ArchiveReader, FileReader};
+pub(crate) use kept::KeptContent;
+pub use kept::KeptOutput;
 
 use crate::files::named;
 
@@ -73,6 +76,12 @@ pub enum ArtifactError {
     /// A file became shorter, or another, since the folder was listed.
     #[error("the output folder changes while it is read; try again, or wait for the end of the job")]
     Changed,
+    /// The output was kept, and is not any more.
+    #[error(
+        "the output is not kept any more: the room for kept outputs went to jobs that ended later; fetch an output before \
+         you accept the job's result, or within a short time"
+    )]
+    Gone,
     /// The reader stopped.
     #[error("the request was given up")]
     Stopped,
@@ -255,6 +264,96 @@ impl OutputFolder {
         match walk::descend(base, self.below.as_os_str().as_bytes()) {
             Err(ArtifactError::NotFound) => Ok(None),
             folder => folder.map(Some),
+        }
+    }
+}
+
+/// Output of a job: on its disk, or kept after that. Reading it blocks on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Folder on the job's disk, which the container may write at this moment.
+    Folder(OutputFolder),
+    /// File with the content of the folder at the job's end.
+    Kept(KeptOutput),
+}
+
+impl Output {
+    /// Lists the output; files whose hash is not `known` from an earlier listing are hashed.
+    pub fn listing(&self, known: Option<&Listing>, stop: &AtomicBool) -> Result<Listing, ArtifactError> {
+        match self {
+            Self::Folder(folder) => folder.listing(known, stop),
+            Self::Kept(kept) => kept.listing(known),
+        }
+    }
+
+    /// Returns the entry of one regular file.
+    pub fn entry(
+        &self,
+        path: &[u8],
+        known: Option<&Listing>,
+        stop: &AtomicBool,
+    ) -> Result<Entry, ArtifactError> {
+        match self {
+            Self::Folder(folder) => folder.entry(path, known, stop),
+            Self::Kept(kept) => {
+                let listing = kept.listing(known)?;
+                if let Some(entry) = listing.find(path) {
+                    return match entry.kind {
+                        EntryKind::File => Ok(entry.clone()),
+                        EntryKind::Link(_) => Err(ArtifactError::NotAFile),
+                    };
+                }
+                let folder = [path, b"/"].concat();
+                let is_folder = listing
+                    .entries
+                    .iter()
+                    .any(|entry| entry.path.starts_with(&folder));
+                Err(if is_folder {
+                    ArtifactError::NotAFile
+                } else {
+                    ArtifactError::NotFound
+                })
+            }
+        }
+    }
+
+    /// Returns a reader of the part of a file from `start` to before `end`.
+    pub fn file_range(&self, entry: &Entry, start: u64, end: u64) -> Result<FileReader, ArtifactError> {
+        match self {
+            Self::Folder(folder) => Ok(FileReader::new(folder.open_file(entry)?, start, end)),
+            Self::Kept(kept) => kept.file_range(entry, start, end),
+        }
+    }
+
+    /// Returns a reader of the part of the archive from `start` to before `end`.
+    pub fn archive_range(
+        &self,
+        listing: Arc<Listing>,
+        start: u64,
+        end: u64,
+    ) -> Result<PartReader, ArtifactError> {
+        Ok(match self {
+            Self::Folder(folder) => PartReader::Folder(folder.archive_range(listing, start, end)),
+            Self::Kept(kept) => PartReader::Kept(kept.archive_range(&listing, start, end)?),
+        })
+    }
+}
+
+/// Reads a part of an output's archive, piece by piece.
+#[derive(Debug)]
+pub enum PartReader {
+    /// From the folder's files.
+    Folder(ArchiveReader),
+    /// From the kept file.
+    Kept(FileReader),
+}
+
+impl PartReader {
+    /// Returns the next piece, at most 64 KiB or the headers of an entry; `None` at the end of the part.
+    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, ArtifactError> {
+        match self {
+            Self::Folder(reader) => reader.next_piece(),
+            Self::Kept(reader) => reader.next_piece(),
         }
     }
 }

@@ -330,3 +330,84 @@ fn ten_thousand_files_are_read_in_bounded_memory() {
     let taken = peak_kib() - before;
     assert!(taken < 16 * 1_024, "{taken} KiB");
 }
+
+fn kept_range(output: &Output, listing: &Arc<Listing>, start: u64, end: u64) -> Vec<u8> {
+    let mut reader = output.archive_range(listing.clone(), start, end).unwrap();
+    let mut bytes = Vec::new();
+    while let Some(piece) = reader.next_piece().unwrap() {
+        bytes.extend(piece);
+    }
+    bytes
+}
+
+#[test]
+fn kept_output_is_the_folder_to_the_byte() {
+    let base = tempfile::tempdir().unwrap();
+    let out = base.path().join("out");
+    let long = "x".repeat(150);
+    write(&out, "sub/data", &vec![7; 200_000], 0o640);
+    write(&out, "empty", b"", 0o600);
+    write(&out, &long, b"long", 0o644);
+    symlink("../secret", out.join("link")).unwrap();
+    fs::write(out.join(std::ffi::OsStr::from_bytes(b"\xff")), b"odd").unwrap();
+    let folder = OutputFolder::new(base.path(), "out");
+    let listing = list(&folder);
+    let path = base.path().join("kept");
+    let content = KeptContent::of(folder.clone()).unwrap();
+    let length = content.file_len();
+    content.write(&fs::File::create(&path).unwrap()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), length);
+    let whole = range(&folder, &listing, 0, u64::MAX);
+    let data = folder.entry(b"sub/data", None, &AtomicBool::new(false)).unwrap();
+    fs::remove_dir_all(&out).unwrap();
+
+    let stop = AtomicBool::new(false);
+    let kept = Output::Kept(KeptOutput::new(path.clone()));
+    let listed = Arc::new(kept.listing(None, &stop).unwrap());
+    assert_eq!(listed.root_hash(), listing.root_hash());
+    assert_eq!((listed.archive_len(), listed.skipped()), (whole.len() as u64, 0));
+    for (one, other) in listed.entries().iter().zip(listing.entries()) {
+        assert_eq!(
+            (&one.path, &one.kind, one.mode, one.size, one.hash),
+            (&other.path, &other.kind, other.mode, other.size, other.hash)
+        );
+    }
+    assert_eq!(kept_range(&kept, &listed, 0, u64::MAX), whole);
+    assert_eq!(kept_range(&kept, &listed, 500, 70_001), whole[500..70_001]);
+    // An earlier listing of the folder serves if it is the same, and no other.
+    assert_eq!(
+        kept.listing(Some(listing.as_ref()), &stop).unwrap().root_hash(),
+        listing.root_hash()
+    );
+    let other = Listing::new(Vec::new(), 0);
+    assert_eq!(kept.listing(Some(&other), &stop).unwrap(), *listed);
+
+    let found = kept.entry(b"sub/data", Some(listed.as_ref()), &stop).unwrap();
+    assert_eq!((found.hash, found.size), (data.hash, 200_000));
+    let mut part = kept.file_range(&found, 199_990, u64::MAX).unwrap();
+    assert_eq!(part.next_piece().unwrap(), Some(vec![7; 10]));
+    assert_eq!(part.next_piece().unwrap(), None);
+    for (path, is_there) in [
+        (&b"sub"[..], true),
+        (&b"link"[..], true),
+        (&b"none"[..], false),
+        (&b"../kept"[..], false),
+    ] {
+        match kept.entry(path, None, &stop) {
+            Err(ArtifactError::NotAFile) => assert!(is_there),
+            Err(ArtifactError::NotFound) => assert!(!is_there),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // A damaged file is no listing, and a removed one says so.
+    let mut bytes = fs::read(&path).unwrap();
+    let index_at = whole.len() + 30;
+    bytes[index_at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(matches!(kept.listing(None, &stop), Err(ArtifactError::System(_))));
+    fs::write(&path, &bytes[..40]).unwrap();
+    assert!(matches!(kept.listing(None, &stop), Err(ArtifactError::System(_))));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(kept.listing(None, &stop), Err(ArtifactError::Gone)));
+}

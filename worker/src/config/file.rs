@@ -94,6 +94,7 @@ pub(super) struct Assay {
     pub(super) sealing_key_file: Option<Text>,
     pub(super) disk_dir: Option<Text>,
     pub(super) image_cache_gb: Option<Text>,
+    pub(super) kept_output_gb: Option<Text>,
     pub(super) limits: Option<Limits>,
     pub(super) attestation: Option<Attestation>,
     pub(super) owner_port: Option<Text>,
@@ -111,6 +112,15 @@ pub(super) struct OwnerLimits {
     pub(super) connections: Option<Text>,
     pub(super) connections_per_address: Option<Text>,
     pub(super) requests_per_second: Option<Text>,
+    pub(super) log_readers: Option<Text>,
+    pub(super) log_readers_per_job: Option<Text>,
+    pub(super) shells: Option<Text>,
+    pub(super) shells_per_job: Option<Text>,
+    pub(super) downloads: Option<Text>,
+    pub(super) downloads_per_job: Option<Text>,
+    pub(super) patience_s: Option<Text>,
+    pub(super) keep_alive_s: Option<Text>,
+    pub(super) shell_idle_s: Option<Text>,
 }
 
 /// `assay.attestation`.

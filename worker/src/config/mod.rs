@@ -166,7 +166,7 @@ pub struct AssaySettings {
     /// `sealing_key_file`: the machine's X25519 key, created if missing. Default: `sealing.key` in
     /// `state_dir`.
     pub sealing_key_file: PathBuf,
-    /// `disk_dir` and `image_cache_gb`: the jobs' disks and the kept images.
+    /// `disk_dir`, `image_cache_gb` and `kept_output_gb`: the jobs' disks, the kept images and outputs.
     pub storage: StorageSettings,
     /// `limits`: bounds of one slot's container. Optional, its keys have defaults.
     pub limits: Limits,

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     reader::Reader,
     resolve::url,
 };
-use crate::api::PartLimits;
+use crate::api::{PartLimits, StreamLimits};
 
 /// Settings of the owner part of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,17 @@ pub struct OwnerLimits {
     /// `requests_per_second`: average number of requests and new connections of one address, 1 to 1,000,000;
     /// four times as many may come at once. Default: 50.
     pub requests_per_second: u32,
+    /// Limits of logs, commands and artifacts, each with a key of its own:
+    ///
+    /// | key | bounds | default |
+    /// |---|---|---|
+    /// | `log_readers`, `log_readers_per_job` | 1 to 65,536 | 64, 8 |
+    /// | `shells`, `shells_per_job` | 1 to 65,536 | 32, 4 |
+    /// | `downloads`, `downloads_per_job` | 1 to 65,536 | 32, 4 |
+    /// | `patience_s`: a client that takes nothing for this time is disconnected | 1 to 3,600 | 30 |
+    /// | `keep_alive_s`: pause between two signs of life on a silent log | 1 to 3,600 | 15 |
+    /// | `shell_idle_s`: a command without input and output ends after this time | 1 to 604,800 | 900 |
+    pub streams: StreamLimits,
 }
 
 impl Default for OwnerLimits {
@@ -55,6 +67,7 @@ impl Default for OwnerLimits {
             connections: 256,
             connections_per_address: 32,
             requests_per_second: 50,
+            streams: StreamLimits::default(),
         }
     }
 }
@@ -182,6 +195,77 @@ fn owner_limits(reader: &mut Reader, section: &file::OwnerLimits) -> OwnerLimits
             section.requests_per_second.as_ref(),
             1..=1_000_000,
             defaults.requests_per_second,
+        ),
+        streams: stream_limits(reader, section),
+    }
+}
+
+/// Maximum of a number of things that clients hold open.
+const MAX_OPEN: usize = 65_536;
+
+/// Maximum of a client's patience and of the pause between two signs of life, in seconds.
+const MAX_PATIENCE_S: u64 = 3_600;
+
+/// Maximum time without input and output of a command, in seconds: a week.
+const MAX_SHELL_IDLE_S: u64 = 7 * 24 * 3_600;
+
+fn stream_limits(reader: &mut Reader, section: &file::OwnerLimits) -> StreamLimits {
+    let defaults = StreamLimits::default();
+    let mut count = |key: &str, text: Option<&Text>, default: usize| {
+        reader.number_or(&format!("assay.owner_limits.{key}"), text, 1..=MAX_OPEN, default)
+    };
+    let (readers, readers_per_job) = (
+        count("log_readers", section.log_readers.as_ref(), defaults.readers),
+        count(
+            "log_readers_per_job",
+            section.log_readers_per_job.as_ref(),
+            defaults.readers_per_job,
+        ),
+    );
+    let (shells, shells_per_job) = (
+        count("shells", section.shells.as_ref(), defaults.shells),
+        count(
+            "shells_per_job",
+            section.shells_per_job.as_ref(),
+            defaults.shells_per_job,
+        ),
+    );
+    let (downloads, downloads_per_job) = (
+        count("downloads", section.downloads.as_ref(), defaults.downloads),
+        count(
+            "downloads_per_job",
+            section.downloads_per_job.as_ref(),
+            defaults.downloads_per_job,
+        ),
+    );
+    let mut seconds = |key: &str, text: Option<&Text>, most: u64, default: Duration| {
+        let key = format!("assay.owner_limits.{key}");
+        Duration::from_secs(reader.number_or(&key, text, 1..=most, default.as_secs()))
+    };
+    StreamLimits {
+        readers,
+        readers_per_job,
+        shells,
+        shells_per_job,
+        downloads,
+        downloads_per_job,
+        patience: seconds(
+            "patience_s",
+            section.patience_s.as_ref(),
+            MAX_PATIENCE_S,
+            defaults.patience,
+        ),
+        keep_alive: seconds(
+            "keep_alive_s",
+            section.keep_alive_s.as_ref(),
+            MAX_PATIENCE_S,
+            defaults.keep_alive,
+        ),
+        shell_idle: seconds(
+            "shell_idle_s",
+            section.shell_idle_s.as_ref(),
+            MAX_SHELL_IDLE_S,
+            defaults.shell_idle,
         ),
     }
 }

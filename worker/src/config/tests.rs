@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use assay_primitives::money::ASY;
 use assay_provers::BackEnd;
 
 use super::*;
+use crate::api::StreamLimits;
 
 /// The published file, word for word, with addresses filled in.
 const PUBLISHED: &str = r#"version: "3.2"
@@ -127,6 +130,7 @@ fn defaults_are_what_is_documented() {
         storage: StorageSettings {
             disk_dir: "/etc/assay/assay-worker-state/disks".into(),
             image_cache_gib: None,
+            kept_output_gib: None,
         },
         limits: Limits {
             minimum_memory_mib: 64,
@@ -150,6 +154,7 @@ fn defaults_are_what_is_documented() {
                 connections: 256,
                 connections_per_address: 32,
                 requests_per_second: 50,
+                streams: StreamLimits::default(),
             },
         },
     };
@@ -195,6 +200,7 @@ provider_key_uri: //Bob
 worker_key_file: hot.key
 disk_dir: /mnt/disks
 image_cache_gb: 50
+kept_output_gb: 0
 attestation:
   bring_collateral: false
   intel_url: http://pccs:8081
@@ -217,6 +223,7 @@ limits:
     assert_eq!(settings.sealing_key_file, Path::new("/var/lib/assay/sealing.key"));
     assert_eq!(settings.storage.disk_dir, Path::new("/mnt/disks"));
     assert_eq!(settings.storage.image_cache_gib, Some(50));
+    assert_eq!(settings.storage.kept_output_bytes(1_000), 0);
     let expected = AttestationSettings {
         bring_collateral: false,
         urls: CollateralUrls {
@@ -569,6 +576,35 @@ fn settings_of_the_owner_part_are_read() {
     let limits = owner.part_limits();
     assert_eq!((limits.connections, limits.connections_per_address), (1_000, 32));
     assert_eq!((limits.requests_per_second, limits.burst), (7, 28));
+    assert_eq!(owner.limits.streams, StreamLimits::default());
+}
+
+#[test]
+fn limits_of_streams_are_read() {
+    let text = with_assay(
+        "owner_limits:\n  log_readers: 1\n  log_readers_per_job: 2\n  shells: 3\n  shells_per_job: 4\n  downloads: 5\n  \
+         downloads_per_job: 6\n  patience_s: 7\n  keep_alive_s: 8\n  shell_idle_s: 604800",
+    );
+    let expected = StreamLimits {
+        readers: 1,
+        readers_per_job: 2,
+        shells: 3,
+        shells_per_job: 4,
+        downloads: 5,
+        downloads_per_job: 6,
+        patience: Duration::from_secs(7),
+        keep_alive: Duration::from_secs(8),
+        shell_idle: Duration::from_secs(604_800),
+    };
+    assert_eq!(parse(&text).unwrap().assay.owner.limits.streams, expected);
+    assert_eq!(
+        assay_errors("owner_limits:\n  shells_per_job: 0\n  patience_s: 1.5\n  shell_idle_s: 604801"),
+        [
+            "line 19: `assay.owner_limits.shells_per_job` is `0`; allowed: a whole number from 1 to 65536",
+            "line 20: `assay.owner_limits.patience_s` is `1.5`; allowed: a whole number from 1 to 3600",
+            "line 21: `assay.owner_limits.shell_idle_s` is `604801`; allowed: a whole number from 1 to 604800",
+        ]
+    );
 }
 
 #[test]

@@ -137,7 +137,9 @@ async fn blocking<T: Send + 'static>(
 impl From<TakeError> for LeaseError {
     fn from(error: TakeError) -> Self {
         match error {
-            TakeError::TooFew { .. } | TakeError::Lost { .. } => Self::Refused(error.to_string()),
+            TakeError::TooFew { .. } | TakeError::Elsewhere { .. } | TakeError::Lost { .. } => {
+                Self::Refused(error.to_string())
+            }
             TakeError::Busy { .. } | TakeError::Lent | TakeError::Unsure | TakeError::Disk(_) => {
                 Self::Failed(error.to_string())
             }

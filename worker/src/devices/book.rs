@@ -1,6 +1,7 @@
 //! The ledger with its file and the host's drivers.
 
 use std::{
+    collections::HashSet,
     fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,6 +9,7 @@ use std::{
 
 use super::{
     Device, DeviceId, Grant, Holding, HostPaths, Inventory, Ledger, Shape, SlotState, SlotView, TakeError,
+    locks::{DeviceLocks, Holder},
 };
 use crate::{
     config::{Config, Gpus},
@@ -54,9 +56,90 @@ impl Machine {
 
 struct State {
     ledger: Ledger,
+    locks: DeviceLocks,
+    /// Devices that the drivers report.
+    found: Vec<Device>,
+    /// Those of them that this worker has locked.
     present: Vec<Device>,
+    /// Those that this worker wants, and that another worker has.
+    elsewhere: Vec<(Device, Holder)>,
     /// Content of the file.
     written: Vec<u8>,
+}
+
+impl State {
+    /// Enters the devices that the drivers report, as far as no other worker has them. Locks no more devices
+    /// than the slots need: the others are for other workers.
+    fn observe(&mut self, shape: Shape, found: &[Device]) {
+        let before = std::mem::take(&mut self.elsewhere);
+        self.found = found.to_vec();
+        self.present.clear();
+        let placed: HashSet<DeviceId> = self.ledger.placed().collect();
+        // Before the containers are known, each device may be one of theirs.
+        let may_have = |device: &&Device| self.ledger.is_unsure() || placed.contains(&device.id);
+        let (own, others): (Vec<&Device>, Vec<&Device>) = found.iter().partition(may_have);
+        for device in own {
+            self.lock(device);
+        }
+        self.ledger.observe(shape, &self.present);
+        for device in others {
+            if self.ledger.open_places() == 0 {
+                break;
+            }
+            if self.lock(device) {
+                self.ledger.observe(shape, &self.present);
+            }
+        }
+        self.unlock_unplaced();
+        for (device, holder) in &self.elsewhere {
+            if before.iter().all(|(known, _)| known.id != device.id) {
+                tracing::warn!("{}", holder.describe(&device.id));
+            }
+        }
+    }
+
+    /// Locks a device; returns false if another worker has it.
+    fn lock(&mut self, device: &Device) -> bool {
+        match self.locks.take(&device.id) {
+            Ok(()) => {
+                self.present.push(device.clone());
+                true
+            }
+            Err(holder) => {
+                self.elsewhere.push((device.clone(), holder));
+                false
+            }
+        }
+    }
+
+    /// Locks the devices that containers of this worker have.
+    fn lock_held(&mut self, holdings: &[(LeaseKey, Holding)]) {
+        let held: HashSet<&DeviceId> = holdings
+            .iter()
+            .flat_map(|(_, holding)| &holding.devices)
+            .collect();
+        let is_new = |device: &&Device| {
+            held.contains(&device.id) && self.present.iter().all(|known| known.id != device.id)
+        };
+        let new: Vec<Device> = self.found.iter().filter(is_new).cloned().collect();
+        for device in new {
+            self.lock(&device);
+        }
+    }
+
+    /// Ends the locks of devices that no slot has.
+    fn unlock_unplaced(&mut self) {
+        if self.ledger.is_unsure() {
+            return;
+        }
+        let placed: HashSet<DeviceId> = self.ledger.placed().collect();
+        self.locks.keep_only(&placed);
+        self.present.retain(|device| placed.contains(&device.id));
+    }
+
+    fn elsewhere(&self) -> impl Iterator<Item = Device> {
+        self.elsewhere.iter().map(|(device, _)| device.clone())
+    }
 }
 
 struct Shared {
@@ -95,13 +178,17 @@ impl DeviceLedger {
             Found::Nothing => Ledger::new(),
             Found::Broken => Ledger::rebuilt(),
         };
+        let locks = DeviceLocks::new(machine.paths.locks.as_deref(), folder);
         let opened = Self(Arc::new(Shared {
             machine,
             folder: folder.to_owned(),
             disk,
             state: Mutex::new(State {
                 ledger,
+                locks,
+                found: Vec::new(),
                 present: Vec::new(),
+                elsewhere: Vec::new(),
                 written: Vec::new(),
             }),
         }));
@@ -118,10 +205,8 @@ impl DeviceLedger {
         // Outside the lock: a driver may hang.
         let inventory = self.0.machine.inventory();
         let mut state = self.state();
-        state.present.clone_from(&inventory.devices);
         let before = state.ledger.view();
-        let (shape, present) = (self.0.machine.shape(), inventory.devices.clone());
-        state.ledger.observe(shape, &present);
+        state.observe(self.0.machine.shape(), &inventory.devices);
         log_changes(&before, &state.ledger.view());
         // The next change of a lease writes it in any case.
         if let Err(error) = self.write(&mut state) {
@@ -164,7 +249,16 @@ impl DeviceLedger {
         if self.has_devices() {
             self.refresh();
         }
-        self.change(|state| state.ledger.take(key, slots))
+        self.change(|state| match state.ledger.take(key, slots) {
+            Err(TakeError::TooFew { wanted, present }) if !state.elsewhere.is_empty() => {
+                Err(TakeError::Elsewhere {
+                    wanted,
+                    present,
+                    elsewhere: state.elsewhere.len(),
+                })
+            }
+            outcome => outcome,
+        })
     }
 
     /// Frees the slots of a job that is gone.
@@ -180,10 +274,12 @@ impl DeviceLedger {
     /// Enters the slots and devices that the engine's containers have.
     pub fn note_holdings(&self, holdings: &[(LeaseKey, Holding)]) {
         let outcome = self.change(|state| {
+            state.lock_held(holdings);
             let present = state.present.clone();
             state.ledger.note_holdings(holdings, &present);
             Ok(())
         });
+        self.state().unlock_unplaced();
         if let Err(error) = outcome {
             tracing::error!(%error, "writing the ledger of devices failed");
         }
@@ -209,19 +305,42 @@ impl DeviceLedger {
         self.state().ledger.holders()
     }
 
-    /// Returns the devices of jobs; all devices while it is not known which ones those are.
+    /// Returns the devices of jobs, all devices while it is not known which ones those are, and the devices
+    /// that another worker has.
     pub fn held_devices(&self) -> Vec<Device> {
         let state = self.state();
-        if state.ledger.is_unsure() {
+        let mut held = if state.ledger.is_unsure() {
             state.present.clone()
         } else {
             state.ledger.leased_devices()
-        }
+        };
+        held.extend(state.elsewhere());
+        held
     }
 
-    /// Returns all slots for display.
+    /// Returns all slots for display. The status is public: it does not name the other worker.
     pub fn view(&self) -> Vec<SlotView> {
-        self.state().ledger.view()
+        let state = self.state();
+        let mut view = state.ledger.view();
+        let used = |device: &Device| {
+            format!(
+                "{} is used by another worker on this host; see `assay-worker check`",
+                device.id
+            )
+        };
+        let mut elsewhere = state.elsewhere.iter().map(|(device, _)| device);
+        for slot in &mut view {
+            slot.problem = match slot.state {
+                SlotState::Empty => elsewhere.next().map(used),
+                SlotState::Lost => state
+                    .elsewhere
+                    .iter()
+                    .find(|(device, _)| Some(&device.id) == slot.device.as_ref())
+                    .map(|(device, _)| used(device)),
+                SlotState::Free | SlotState::Lent | SlotState::Leased => None,
+            };
+        }
+        view
     }
 }
 
@@ -345,6 +464,50 @@ mod tests {
         assert_eq!(ledger.take(&job(2), 1).unwrap()[0].slot, 1);
         ledger.release(&job(1)).unwrap();
         assert_eq!(open().holders(), [job(2)]);
+    }
+
+    #[test]
+    fn two_workers_on_a_host_never_have_one_gpu() {
+        let host = tempfile::tempdir().unwrap();
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let of = |count| machine(host.path(), Some(count));
+        install_nvml(&of(1).paths, 3, -1);
+        let first = DeviceLedger::open(one.path(), Disk::default(), of(2));
+        let second = DeviceLedger::open(other.path(), Disk::default(), of(3));
+        let (two, middle, zero) = (
+            Some("00000002".to_owned()),
+            Some("00000001".to_owned()),
+            Some("00000000".to_owned()),
+        );
+        assert_eq!(devices(&first), [two.clone(), middle.clone()]);
+        assert_eq!(devices(&second), [zero.clone(), None, None]);
+        let view = second.view();
+        assert_eq!(view[0].problem, None);
+        let problem = view[1].problem.as_deref().unwrap();
+        assert!(problem.contains("used by another worker"), "{problem}");
+        assert!(!problem.contains(one.path().to_str().unwrap()), "{problem}");
+        let refused = TakeError::Elsewhere {
+            wanted: 2,
+            present: 1,
+            elsewhere: 2,
+        };
+        assert_eq!(second.take(&job(1), 2), Err(refused));
+        assert_eq!(second.take(&job(1), 1).unwrap()[0].slot, 0);
+        assert_eq!(second.held_devices().len(), 3, "no prover opens any");
+
+        // A worker that is stopped keeps the GPU of its job, and no other.
+        assert_eq!(first.take(&job(9), 1).unwrap()[0].slot, 0);
+        drop(first);
+        second.refresh();
+        assert_eq!(devices(&second), [zero.clone(), middle.clone(), None]);
+        let first = DeviceLedger::open(one.path(), Disk::default(), of(2));
+        assert_eq!(devices(&first), [two.clone(), None]);
+        assert_eq!(first.holders(), [job(9)]);
+        first.release(&job(9)).unwrap();
+        drop(first);
+        second.refresh();
+        assert_eq!(devices(&second), [zero, middle, two]);
+        assert!(second.view().iter().all(|slot| slot.problem.is_none()));
     }
 
     #[test]

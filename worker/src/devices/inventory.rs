@@ -32,6 +32,20 @@ pub struct HostPaths {
     pub cdi: Vec<PathBuf>,
     /// Folders in which programs are looked for.
     pub programs: Vec<PathBuf>,
+    /// Folder of the devices' locks, the same for all workers of this user; `None` if there is no place for
+    /// it.
+    pub locks: Option<PathBuf>,
+}
+
+/// Returns the folder of the devices' locks. It is no setting: workers with other folders would not see each
+/// other.
+fn lock_folder() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some("/run/assay-worker/devices".into());
+    }
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|folder| !folder.is_empty())
+        .map(|folder| PathBuf::from(folder).join("assay-worker/devices"))
 }
 
 impl HostPaths {
@@ -44,6 +58,7 @@ impl HostPaths {
             programs: std::env::var_os("PATH")
                 .map(|path| std::env::split_paths(&path).collect())
                 .unwrap_or_default(),
+            locks: lock_folder(),
         }
     }
 
@@ -54,6 +69,7 @@ impl HostPaths {
             sysfs: folder.join("sys"),
             cdi: vec![folder.join("cdi")],
             programs: vec![folder.join("bin")],
+            locks: Some(folder.join("locks")),
         }
     }
 }

@@ -177,6 +177,19 @@ pub enum TakeError {
         /// Number of devices that are there.
         present: usize,
     },
+    /// Another worker on this host has devices that the job would need.
+    #[error(
+        "the job has {wanted} slot(s), and {present} GPU(s) are this worker's, because {elsewhere} are used by another \
+         worker on this host; offer fewer GPUs, or stop the other worker"
+    )]
+    Elsewhere {
+        /// Number of slots of the job.
+        wanted: u8,
+        /// Number of devices that are this worker's.
+        present: usize,
+        /// Number of devices that another worker has.
+        elsewhere: usize,
+    },
     /// A device of the job fell off the bus.
     #[error(
         "the GPU {device} of the job's slot {slot} does not answer any more; look at `dmesg`, then reset it or restart the \
@@ -235,6 +248,8 @@ pub struct SlotView {
     pub device: Option<DeviceId>,
     /// PCI address of its device.
     pub pci_address: Option<String>,
+    /// Reason why it has no usable device, if that is known.
+    pub problem: Option<String>,
 }
 
 impl Ledger {
@@ -300,10 +315,22 @@ impl Ledger {
         }
     }
 
-    fn placed(&self) -> impl Iterator<Item = DeviceId> {
+    /// Returns the devices that slots have.
+    pub(super) fn placed(&self) -> impl Iterator<Item = DeviceId> {
         self.slots
             .iter()
             .filter_map(|slot| Some(slot.device.as_ref()?.id.clone()))
+    }
+
+    /// Returns the number of offered slots that wait for a device.
+    pub(super) fn open_places(&self) -> usize {
+        if !self.has_devices || self.is_unsure {
+            return 0;
+        }
+        let offered = self.slots.iter().take(self.offered);
+        offered
+            .filter(|slot| slot.device.is_none() && slot.job.is_none())
+            .count()
     }
 
     /// Removes free slots that are not offered any more.
@@ -528,6 +555,7 @@ impl Ledger {
                 job: slot.job.as_ref().map(|key| key.job),
                 device: slot.device.as_ref().map(|device| device.id.clone()),
                 pci_address: slot.device.as_ref().map(|device| device.pci_address.clone()),
+                problem: None,
             })
             .collect()
     }

@@ -7,12 +7,14 @@
 //!
 //! A device is known by its UUID (NVIDIA) or its PCI address (AMD), never by its position in a driver's list,
 //! which changes when a device is gone. A job's device is the job's alone until the job is gone; provers get
-//! the devices of free slots, and give them back when their answer is over.
+//! the devices of free slots, and give them back when their answer is over. A device in the ledger is locked
+//! on the host (see `locks`), so that no other worker has it at the same time.
 
 mod access;
 mod book;
 mod inventory;
 mod ledger;
+mod locks;
 pub mod self_test;
 mod survey;
 

@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Device, DeviceKind, HostPaths, Inventory, Machine};
+use super::{Device, DeviceKind, HostPaths, Inventory, Machine, locks::holder_elsewhere};
 
 /// Kind of NVIDIA's GPUs in CDI.
 pub const CDI_GPU_KIND: &str = "nvidia.com/gpu";
@@ -122,6 +122,36 @@ impl GpuSurvey {
         survey
     }
 
+    /// Compares the offer with the GPUs that other workers on this host have; `state_folder` is this
+    /// worker's.
+    pub fn compare_with_workers(&mut self, machine: &Machine, state_folder: &Path) {
+        let (Some(offered), Some(locks)) = (&machine.gpus, &machine.paths.locks) else {
+            return;
+        };
+        let devices = &self.inventory.devices;
+        let elsewhere: Vec<String> = devices
+            .iter()
+            .filter_map(|device| {
+                let holder = holder_elsewhere(locks, state_folder, &device.id)?;
+                Some(holder.describe(&device.id))
+            })
+            .collect();
+        let left = devices.len().saturating_sub(elsewhere.len());
+        if elsewhere.is_empty() {
+            return;
+        }
+        if left >= usize::from(offered.count) {
+            self.notes.extend(elsewhere);
+            return;
+        }
+        self.bad.push(format!(
+            "{}: `shared_resources.gpus` offers {}, and {left} are left for this worker; offer no more, or stop the other \
+             worker",
+            elsewhere.join("; "),
+            offered.count
+        ));
+    }
+
     fn count(&mut self, found: usize, offered: usize) {
         let problems = self.inventory.problems.join("; ");
         if found < offered {
@@ -182,7 +212,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{super::inventory::tests::install_nvml, *};
-    use crate::config::Gpus;
+    use crate::{config::Gpus, devices::DeviceLedger, files::Disk};
 
     fn machine(folder: &Path, count: u8) -> Machine {
         Machine {
@@ -259,6 +289,45 @@ mod tests {
         let survey = GpuSurvey::of(&machine);
         assert!(survey.bad.is_empty() && survey.notes.is_empty(), "{survey:?}");
         assert!(survey.good.iter().any(|fact| fact.contains("every GPU")));
+    }
+
+    #[test]
+    fn gpus_of_another_worker_are_told_with_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        fs::create_dir(&own).unwrap();
+        fs::create_dir(&other).unwrap();
+        let one = machine(folder.path(), 1);
+        install_nvml(&one.paths, 2, -1);
+        let ledger = DeviceLedger::open(&other, Disk::default(), one.clone());
+        let look = |offered: &Machine, state: &Path| {
+            let mut survey = GpuSurvey {
+                inventory: offered.inventory(),
+                good: Vec::new(),
+                notes: Vec::new(),
+                bad: Vec::new(),
+            };
+            survey.compare_with_workers(offered, state);
+            (survey.notes, survey.bad)
+        };
+        let (notes, bad) = look(&machine(folder.path(), 2), &own);
+        assert_eq!((notes.len(), bad.len()), (0, 1));
+        for part in [
+            "another worker",
+            other.to_str().unwrap(),
+            "offers 2, and 1 are left",
+        ] {
+            assert!(bad[0].contains(part), "{part}: {bad:?}");
+        }
+        let (notes, bad) = look(&one, &own);
+        assert_eq!((notes.len(), bad.len()), (1, 0), "one is enough");
+        assert_eq!(
+            look(&one, &other),
+            (Vec::new(), Vec::new()),
+            "the worker itself runs"
+        );
+        drop(ledger);
+        assert_eq!(look(&one, &own), (Vec::new(), Vec::new()));
     }
 
     #[test]

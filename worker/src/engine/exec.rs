@@ -3,7 +3,12 @@
 //! The stream comes over a connection of our own: of a terminal it has no frames, and its first byte may be
 //! any.
 
-use std::{io, pin::Pin};
+use std::{
+    collections::HashSet,
+    io,
+    pin::Pin,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use bollard::exec::{CreateExecOptions, ResizeExecOptions};
 use futures::{
@@ -17,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use super::{
     DockerEngine, EngineEndpoint, EngineError, OutputStream,
     docker::of_wire,
+    session::{self, Mark},
     wire::{Frames, Wire},
 };
 
@@ -67,8 +73,10 @@ pub trait ExecControl: Send + Sync {
     /// Returns the exit code; `None` while the command runs.
     fn exit_code(&self) -> BoxFuture<'_, Result<Option<i64>, EngineError>>;
 
-    /// Kills the command's first process if it runs; returns false if this host cannot. Its children in the
-    /// background stay in the container.
+    /// Ends all processes of the command that are left in the container, also those in the background and
+    /// those that the first one did not wait for; returns false if this host cannot. The job's own processes
+    /// and those of other commands go on. Dropping the handle does the same, as far as it is possible at
+    /// once.
     fn kill(&self) -> BoxFuture<'_, Result<bool, EngineError>>;
 }
 
@@ -77,18 +85,27 @@ struct DockerExec {
     engine: DockerEngine,
     container: String,
     exec: String,
+    mark: Mark,
+    /// True once the command's processes were ended.
+    is_ended: AtomicBool,
 }
 
 impl DockerEngine {
     /// Creates and starts a command.
     pub(super) async fn open_exec(&self, id: &str, spec: &ExecSpec) -> Result<ExecSession, EngineError> {
         let action = "run a command in the container";
+        let mark = Mark::draw().map_err(|error| EngineError::Failed {
+            action: action.into(),
+            reason: error.to_string(),
+        })?;
+        let mut environment = spec.environment.clone();
+        environment.push(mark.variable().to_owned());
         let options = CreateExecOptions {
             attach_stdin: Some(true),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             tty: Some(spec.tty),
-            env: Some(spec.environment.clone()),
+            env: Some(environment),
             cmd: Some(spec.command.clone()),
             privileged: Some(false),
             ..CreateExecOptions::default()
@@ -118,6 +135,8 @@ impl DockerEngine {
                 engine: self.clone(),
                 container: id.to_owned(),
                 exec,
+                mark,
+                is_ended: AtomicBool::new(false),
             }),
         })
     }
@@ -171,25 +190,58 @@ impl ExecControl for DockerExec {
 
     fn kill(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
         Box::pin(async move {
-            let action = "kill a command";
+            let action = "end the processes of a command";
+            let failed = |reason: String| EngineError::Failed {
+                action: action.into(),
+                reason,
+            };
+            let is_here = matches!(self.engine.endpoint, EngineEndpoint::Socket(_));
+            let mut killed = HashSet::new();
+            if is_here {
+                let (container, mark) = (self.container.clone(), self.mark.clone());
+                killed = tokio::task::spawn_blocking(move || session::end(&container, &mark))
+                    .await
+                    .map_err(|error| failed(error.to_string()))?
+                    .map_err(|error| failed(error.to_string()))?;
+                self.is_ended.store(true, Ordering::Relaxed);
+            }
             let found = self
                 .engine
                 .call(
                     action,
                     |docker| async move { docker.inspect_exec(&self.exec).await },
                 )
-                .await?;
+                .await;
+            let found = match found {
+                Ok(found) => found,
+                // The command ended, and the engine has forgotten it with its container.
+                Err(_) if is_here => return Ok(true),
+                Err(error) => return Err(error),
+            };
             let process = found.pid.and_then(|pid| i32::try_from(pid).ok());
-            match (&self.engine.endpoint, process) {
+            match process {
                 _ if found.running != Some(true) => Ok(true),
-                (EngineEndpoint::Socket(_), Some(process)) => kill_in_container(process, &self.container)
-                    .map_err(|error| EngineError::Failed {
-                        action: action.into(),
-                        reason: error.to_string(),
-                    }),
+                Some(process) if killed.contains(&process) => Ok(true),
+                // It began a moment ago and has no environment yet.
+                Some(process) if is_here => {
+                    kill_in_container(process, &self.container).map_err(|error| failed(error.to_string()))
+                }
                 _ => Ok(false),
             }
         })
+    }
+}
+
+impl Drop for DockerExec {
+    fn drop(&mut self) {
+        // A session that was given up, as at the worker's end: it takes no longer than some looks at `/proc`.
+        let is_here = matches!(self.engine.endpoint, EngineEndpoint::Socket(_));
+        if is_here
+            && !self.is_ended.load(Ordering::Relaxed)
+            && let Err(error) = session::end(&self.container, &self.mark)
+        {
+            tracing::warn!(%error, "ending the processes of a command that was given up failed");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod gpus;
 mod network;
 mod run;
 mod runtimes;
+mod session;
 mod volumes;
 mod wire;
 

@@ -41,6 +41,7 @@ use finality::{FinalView, SentCall};
 pub(crate) use notes::JOB_FILES;
 pub use notes::{JobNotes, JobStore, MAX_KEPT_JOBS};
 pub use output::JobOutputs;
+pub(crate) use output::forget_old_outputs;
 pub use result::{RESULT_VERSION, ResultFile, StdoutFile, hash_of_file};
 pub use status::JobStatus;
 pub use steps::StepError;

@@ -64,6 +64,10 @@ pub struct JobNotes {
     /// Folder whose content is part of the result, relative to the job's disk.
     #[serde(default)]
     pub output: Option<String>,
+    /// Reason why the output folder goes with the job's disk, with the remedy; `None` if it stays readable
+    /// like the log, or if that is not known yet.
+    #[serde(default)]
+    pub output_not_kept: Option<String>,
     /// True while a lost container is being replaced: until the new one is started.
     #[serde(default)]
     pub replacing: bool,

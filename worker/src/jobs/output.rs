@@ -4,12 +4,12 @@ use std::{io, path::PathBuf, sync::atomic::AtomicBool};
 
 use super::JobStore;
 use crate::{
-    api::OutputFolders,
-    artifacts::{ArtifactError, OutputFolder},
+    api::{MissingOutput, OutputFolders},
+    artifacts::{ArtifactError, Output, OutputFolder},
     lease::{LeaseKey, Storage},
 };
 
-/// Output folders of this machine's jobs, for as long as they have their disks.
+/// Outputs of this machine's jobs: on their disks, and kept after that as long as their notes.
 pub struct JobOutputs {
     storage: Storage,
     store: JobStore,
@@ -23,38 +23,86 @@ impl JobOutputs {
 }
 
 impl OutputFolders for JobOutputs {
-    fn output_folder(&self, job: u64, fingerprint: &str) -> Option<OutputFolder> {
-        let notes = self.store.stored_notes(job).ok()??;
-        let below = notes.output.filter(|_| notes.fingerprint == fingerprint)?;
+    fn output(&self, job: u64, fingerprint: &str) -> Result<Output, MissingOutput> {
+        let notes = self.store.stored_notes(job).map_err(MissingOutput::Failed)?;
+        let Some(notes) = notes.filter(|notes| notes.fingerprint == fingerprint) else {
+            return Err(MissingOutput::None);
+        };
+        let Some(below) = notes.output else {
+            return Err(MissingOutput::None);
+        };
         let key = LeaseKey {
             job,
             fingerprint: fingerprint.to_owned(),
         };
-        Some(OutputFolder::new(self.storage.work_folder_now(&key)?, below))
+        // A kept one first: nobody holds the disk while it is removed.
+        if let Some(kept) = self.storage.kept_output(&key) {
+            return Ok(Output::Kept(kept));
+        }
+        if let Some(disk) = self.storage.work_folder_now(&key) {
+            return Ok(Output::Folder(OutputFolder::new(disk, below)));
+        }
+        Err(match notes.output_not_kept {
+            Some(reason) => MissingOutput::NotKept(reason),
+            None if notes.closed => MissingOutput::NotKept(ArtifactError::Gone.to_string()),
+            None => MissingOutput::None,
+        })
     }
+}
+
+/// Removes the kept outputs of jobs whose notes, and with them their logs, are gone.
+pub(crate) fn forget_old_outputs(storage: &Storage, store: &JobStore) {
+    for key in storage.kept_keys() {
+        let is_known = match store.stored_notes(key.job) {
+            // Notes that were lost may have lost the fingerprint.
+            Ok(notes) => notes
+                .is_some_and(|notes| notes.fingerprint == key.fingerprint || notes.fingerprint.is_empty()),
+            Err(_) => true,
+        };
+        if !is_known && let Err(error) = storage.forget_output(&key) {
+            tracing::warn!(job = key.job, %error, "removing the kept output of an old job failed");
+        }
+    }
+}
+
+/// Output folder as a part of a task's result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OutputPart {
+    /// Root hash.
+    pub(super) root_hash: [u8; 32],
+    /// Length of the archive; `None` if the folder cannot be listed.
+    pub(super) archive_len: Option<u64>,
 }
 
 /// Text whose BLAKE3 hash stands for an output folder that no listing can hold: one beyond a bound, or
 /// something other than a folder. Every honest machine finds the same, so the task has a result all the same.
 const UNUSABLE_OUTPUT: &[u8] = b"assay/output/unusable/v1";
 
-/// Returns the root hash of the folder `relative` of a job's disk. The container must have ended.
+/// Hashes the folder `relative` of a job's disk. The container must have ended.
 ///
 /// # Errors
 /// Errors of the system only, which say nothing about the content.
-pub(super) async fn root_hash(disk: PathBuf, relative: String) -> io::Result<[u8; 32]> {
+pub(super) async fn part_of_result(disk: PathBuf, relative: String) -> io::Result<OutputPart> {
     let listing = tokio::task::spawn_blocking(move || {
         OutputFolder::new(disk, relative).listing(None, &AtomicBool::new(false))
     });
     match listing.await.map_err(io::Error::other)? {
-        Ok(listing) => Ok(listing.root_hash()),
+        Ok(listing) => Ok(OutputPart {
+            root_hash: listing.root_hash(),
+            archive_len: Some(listing.archive_len()),
+        }),
         Err(ArtifactError::System(error)) => Err(error),
         Err(error @ (ArtifactError::TooMuch { .. } | ArtifactError::NotAFile | ArtifactError::NotFound)) => {
             tracing::warn!(%error, "the task's result has no listing of its output folder");
-            Ok(blake3::hash(UNUSABLE_OUTPUT).into())
+            Ok(OutputPart {
+                root_hash: blake3::hash(UNUSABLE_OUTPUT).into(),
+                archive_len: None,
+            })
         }
         // Nobody writes any more, and nobody stops the reader.
-        Err(error @ (ArtifactError::Changed | ArtifactError::Stopped)) => Err(io::Error::other(error)),
+        Err(error @ (ArtifactError::Changed | ArtifactError::Stopped | ArtifactError::Gone)) => {
+            Err(io::Error::other(error))
+        }
     }
 }
 
@@ -67,7 +115,8 @@ mod tests {
     use super::*;
 
     async fn hex_of(disk: &Path, relative: &str) -> String {
-        hex::encode(root_hash(disk.to_owned(), relative.into()).await.unwrap())
+        let part = part_of_result(disk.to_owned(), relative.into()).await.unwrap();
+        hex::encode(part.root_hash)
     }
 
     #[tokio::test]

@@ -29,7 +29,11 @@ use crate::{
     delivery::Delivery,
     engine::{ContainerEngine, ContainerIdentity, ContainerSpec, EngineError},
     launch::Launcher,
-    lease::{Lease, LeaseError, LeaseKey, LeaseRequest, Leases, PortStatus, relative_output},
+    lease::{
+        Lease, LeaseError, LeaseKey, LeaseRequest, Leases, PortStatus,
+        disk::kept::{KeptOutcome, too_large},
+        relative_output,
+    },
     preflight::{Preflight, PreflightError, Purpose},
     profit,
 };
@@ -197,7 +201,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             Decision::FollowContainer => self.follow_container(on).await,
             Decision::UnpauseContainer => self.unpause_container(on).await,
             Decision::Collect { exit_code, stdout } => self.collect(on, *exit_code, *stdout).await,
-            Decision::RemoveContainer => self.remove_container(on).await,
+            Decision::RemoveContainer => self.remove_container_and_keep_output(on).await,
             Decision::ReportStart => self.send(WorkerCall::Start { job }).await,
             Decision::SubmitResult(result_hash) => {
                 self.send(WorkerCall::SubmitResult {
@@ -336,6 +340,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             stdout_is_left_out: !manifest.capture_stdout,
             interactive: manifest.profile == Profile::Interactive,
             output: relative_output(&manifest),
+            output_not_kept: None,
             made_up: false,
             consumer: Some(on.job.consumer),
             delegates: manifest.delegates.clone(),
@@ -514,21 +519,28 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             Some(output) => {
                 let key = self.lease_key(on.id, &on.notes.fingerprint);
                 let disk = self.leases.work_folder(&key).await?;
-                Some(output::root_hash(disk, output.clone()).await?)
+                Some(output::part_of_result(disk, output.clone()).await?)
             }
         };
+        // Told with the result: its consumer can fetch the output before accepting.
+        let bound = self.leases.storage().kept_bound();
+        let output_not_kept = output
+            .and_then(|output| output.archive_len)
+            .filter(|bytes| *bytes > bound)
+            .map(|bytes| too_large(bytes, bound));
         let document = ResultDocument {
             exit_code,
             image_digest: on.job.image_digest,
             manifest_hash: on.job.manifest.hash().0,
             stdout,
-            output,
+            output: output.map(|output| output.root_hash),
         };
         let file = serde_json::to_vec(&ResultFile::from(&document)).map_err(io::Error::other)?;
         self.store.write_result(on.id, &file)?;
         let notes = JobNotes {
             result_hash: Some(document.hash()),
             salt: is_replica(&on.job).then(random_salt).transpose()?,
+            output_not_kept,
             ..on.notes.clone()
         };
         Ok(self.store.write_notes(on.id, &notes)?)
@@ -541,7 +553,46 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(self.engine.remove(container).await?)
     }
 
-    /// Removes the container of a job that is gone from the chain, and closes its notes. The output is kept.
+    /// Removes a container that is not needed any more. The output of a finished task is kept here, so that
+    /// its slots need not wait for that after the job's end; a replica must reveal its result in time
+    /// instead.
+    async fn remove_container_and_keep_output(&self, on: &StepContext) -> Result<(), StepError> {
+        self.remove_container(on).await?;
+        if on.notes.result_hash.is_some() && !is_replica(&on.job) {
+            self.keep_output(on.id, on.notes.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the output folder of a job whose container is gone, if its manifest names one. An output that
+    /// cannot be kept goes with the disk, and the notes say so. Returns the notes as they are then.
+    async fn keep_output(&self, job: u64, notes: JobNotes) -> Result<JobNotes, StepError> {
+        let has_run = notes.container_started || notes.result_hash.is_some();
+        let Some(below) = notes.output.clone().filter(|_| has_run) else {
+            return Ok(notes);
+        };
+        let key = self.lease_key(job, &notes.fingerprint);
+        let output_not_kept = match self.leases.storage().keep_output(&key, &below).await {
+            KeptOutcome::Kept => None,
+            KeptOutcome::NoDisk => notes.output_not_kept.clone(),
+            KeptOutcome::NotKept(reason) => {
+                tracing::warn!(job, reason, "the job's output goes with its disk");
+                Some(reason)
+            }
+        };
+        if output_not_kept == notes.output_not_kept {
+            return Ok(notes);
+        }
+        let notes = JobNotes {
+            output_not_kept,
+            ..notes
+        };
+        self.store.write_notes(job, &notes)?;
+        Ok(notes)
+    }
+
+    /// Removes the container of a job that is gone from the chain, and closes its notes. Log and output are
+    /// kept.
     pub(super) async fn clear_away(&self, what: &Leftover) -> Result<(), StepError> {
         let notes = self
             .store
@@ -552,7 +603,13 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         }
         let key = self.lease_key(what.job, &what.fingerprint);
         self.launcher.remove(&key)?;
-        self.leases.release(&key).await?;
+        // First what the next job needs while an output is copied.
+        self.leases.release_slots(&key).await?;
+        let notes = match notes {
+            Some(notes) => Some(self.keep_output(what.job, notes).await?),
+            None => None,
+        };
+        self.leases.release_disk(&key).await?;
         self.delivery.forget(&key)?;
         if let Some(notes) = notes {
             self.store.write_notes(
@@ -563,6 +620,8 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 },
             )?;
         }
-        Ok(self.store.prune()?)
+        self.store.prune()?;
+        output::forget_old_outputs(self.leases.storage(), &self.store);
+        Ok(())
     }
 }

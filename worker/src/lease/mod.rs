@@ -204,16 +204,29 @@ impl Leases {
 
     /// Takes back the lease of a job that is gone, if it has one.
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        self.release_slots(key).await?;
+        self.storage.release(key).await
+    }
+
+    /// Takes back all of a lease but its disk.
+    pub async fn release_slots(&self, key: &LeaseKey) -> Result<(), LeaseError> {
         self.devices.release(key).await?;
         if let Some(networks) = &self.networks {
             networks.release(key).await?;
         }
+        Ok(())
+    }
+
+    /// Takes back a lease's disk.
+    pub async fn release_disk(&self, key: &LeaseKey) -> Result<(), LeaseError> {
         self.storage.release(key).await
     }
 
     /// Empties a job's disk before its container is replaced by another one.
     pub async fn wipe_disk(&self, key: &LeaseKey) -> Result<(), LeaseError> {
-        self.storage.release(key).await
+        self.storage.release(key).await?;
+        // Another run has another output.
+        self.storage.forget_output(key)
     }
 
     /// Returns the path on the host of a job's own folder, which its container has at `work_dir`.

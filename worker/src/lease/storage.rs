@@ -6,9 +6,9 @@ use assay_client::manifest::{JobManifest, Profile};
 
 use super::{
     LeaseError, LeaseKey, LeaseRequest,
-    disk::{Disks, JobDisk, root::WritablePart},
+    disk::{Disks, JobDisk, kept::KeptOutcome, root::WritablePart},
 };
-use crate::engine::BindMount;
+use crate::{artifacts::KeptOutput, engine::BindMount};
 
 /// Source of the folders.
 #[derive(Clone, Debug)]
@@ -81,6 +81,51 @@ impl Storage {
         match self {
             Self::Disks(disks) => disks.release(key).await,
             Self::None(_) => Ok(()),
+        }
+    }
+
+    /// Keeps the folder `below` a job's disk after the disk, see [`Disks::keep_output`].
+    pub async fn keep_output(&self, key: &LeaseKey, below: &str) -> KeptOutcome {
+        match self {
+            Self::Disks(disks) => disks.keep_output(key, below).await,
+            Self::None(_) => KeptOutcome::NoDisk,
+        }
+    }
+
+    /// Returns a job's kept output, if there is one.
+    pub fn kept_output(&self, key: &LeaseKey) -> Option<KeptOutput> {
+        match self {
+            Self::Disks(disks) => disks.kept_output(key),
+            Self::None(_) => None,
+        }
+    }
+
+    /// Returns the maximum number of bytes of all kept outputs together.
+    pub fn kept_bound(&self) -> u64 {
+        match self {
+            Self::Disks(disks) => disks.kept_bound(),
+            Self::None(_) => 0,
+        }
+    }
+
+    /// Removes a job's kept output, if there is one.
+    pub fn forget_output(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        match self {
+            Self::Disks(disks) => disks
+                .forget_output(key)
+                .map_err(|error| LeaseError::Failed(format!("the job's kept output: {error}"))),
+            Self::None(_) => Ok(()),
+        }
+    }
+
+    /// Returns the jobs with a kept output.
+    pub fn kept_keys(&self) -> Vec<LeaseKey> {
+        match self {
+            Self::Disks(disks) => disks.kept_keys().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the folder of the kept outputs cannot be read");
+                Vec::new()
+            }),
+            Self::None(_) => Vec::new(),
         }
     }
 

@@ -1,6 +1,11 @@
 //! Both parts of a worker's API, served for a test, and requests to them byte by byte.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use assay_client::{
     AccountId, Keypair, keys,
@@ -8,8 +13,10 @@ use assay_client::{
 };
 use assay_worker::{
     api::{
-        self, CertificateSource, JobStreams, OwnerContext, PartLimits, PublicContext, StreamLimits, TlsKeeper,
+        self, CertificateSource, JobStreams, MissingOutput, OutputFolders, OwnerContext, PartLimits,
+        PublicContext, StreamLimits, TlsKeeper,
     },
+    artifacts::{Output, OutputFolder},
     config::Config,
     delivery::Delivery,
     files::Disk,
@@ -60,7 +67,14 @@ pub(crate) struct Served {
     pub(crate) status: StatusBoard,
     pub(crate) store: JobStore,
     pub(crate) context: Arc<OwnerContext>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
+}
+
+impl Served {
+    /// Returns the path of the output folder of every job, which a test may make.
+    pub(crate) fn output_folder(&self) -> PathBuf {
+        self.folder.path().join("output")
+    }
 }
 
 /// Returns the key of a development account.
@@ -89,9 +103,28 @@ pub(crate) fn no_shells(store: &JobStore, status: &StatusBoard) -> Arc<JobStream
     Arc::new(JobStreams::new(store.clone(), status.clone(), (), (), limits))
 }
 
+/// Output folder of every job, if a test has made it.
+struct OneOutput(PathBuf);
+
+impl OutputFolders for OneOutput {
+    fn output(&self, _: u64, _: &str) -> Result<Output, MissingOutput> {
+        if self.0.is_dir() {
+            Ok(Output::Folder(OutputFolder::new(&self.0, "")))
+        } else {
+            Err(MissingOutput::None)
+        }
+    }
+}
+
 /// Serves both parts; the owner part with these limits.
 pub(crate) async fn serve_with(limits: PartLimits) -> Served {
-    serve_streams(limits, no_shells).await
+    let folder = tempfile::tempdir().unwrap();
+    let output = OneOutput(folder.path().join("output"));
+    let streams = |store: &JobStore, status: &StatusBoard| {
+        let limits = StreamLimits::default();
+        Arc::new(JobStreams::new(store.clone(), status.clone(), (), output, limits))
+    };
+    serve_in(folder, limits, streams).await
 }
 
 /// Serves both parts; the owner part with these limits and streams.
@@ -99,7 +132,14 @@ pub(crate) async fn serve_streams(
     limits: PartLimits,
     streams: impl FnOnce(&JobStore, &StatusBoard) -> Arc<JobStreams>,
 ) -> Served {
-    let folder = tempfile::tempdir().unwrap();
+    serve_in(tempfile::tempdir().unwrap(), limits, streams).await
+}
+
+async fn serve_in(
+    folder: tempfile::TempDir,
+    limits: PartLimits,
+    streams: impl FnOnce(&JobStore, &StatusBoard) -> Arc<JobStreams>,
+) -> Served {
     let (config, keys) = example(folder.path());
     let status = StatusBoard::new(&config, &keys);
     let store = JobStore::open(folder.path().join("jobs")).unwrap();
@@ -137,7 +177,7 @@ pub(crate) async fn serve_streams(
         status,
         store,
         context,
-        _folder: folder,
+        folder,
     }
 }
 

@@ -137,6 +137,11 @@ pub(super) async fn status(place: Place, connection: &Connection, output: &Outpu
     let lines: Vec<_> = lines
         .iter()
         .map(|(name, value)| format!("{name:12} {}", text(value)))
+        .chain(
+            Some(&notes["output_not_kept"])
+                .filter(|reason| !reason.is_null())
+                .map(|reason| format!("{:12} {}", "output", text(reason))),
+        )
         .chain(status["ports"].as_array().into_iter().flatten().map(|port| {
             format!(
                 "{:12} {} of the container at {}:{} ({})",

@@ -1,16 +1,25 @@
 //! Stories of jobs with real disks, if the test's host can hold any.
 
 use super::*;
-use crate::lease::{
-    Storage,
-    disk::{DiskSettings, Disks},
+use crate::{
+    api::{MissingOutput, OutputFolders},
+    artifacts::Output,
+    lease::{
+        Storage,
+        disk::{DiskSettings, Disks},
+    },
 };
+
+/// Room for kept outputs.
+const KEPT_BYTES: u64 = 2 * 1024 * 1024;
 
 /// Gives a world's machine disks; returns false if the host can hold none.
 fn give_disks(world: &mut World) -> bool {
     let settings = DiskSettings {
         folder: world.folder.path().join("disks"),
         mib_per_slot: 16,
+        slots: 4,
+        kept_output_bytes: KEPT_BYTES,
     };
     match Disks::open(settings) {
         Ok(disks) => {
@@ -96,6 +105,75 @@ async fn output_folder_is_part_of_a_result_and_its_disk_goes_with_the_job() {
     }
     assert_eq!(kept_disks(&world), 0);
     assert!(world.store().stored_notes(7).unwrap().unwrap().closed);
+
+    // The output stays readable without its disk, as long as the notes are there.
+    let kept = output_of(&world, 7).unwrap();
+    assert!(matches!(kept, Output::Kept(_)), "{kept:?}");
+    let listed = kept
+        .listing(None, &std::sync::atomic::AtomicBool::new(false))
+        .unwrap();
+    assert_eq!(listed.root_hash(), listing.root_hash());
+    let other_chain = outputs(&world).output(7, "another fingerprint");
+    assert!(matches!(other_chain, Err(MissingOutput::None)));
+    restart(&mut world);
+    assert!(output_of(&world, 7).is_ok());
+    std::fs::remove_dir_all(world.store().folder_of(7)).unwrap();
+    crate::jobs::forget_old_outputs(world.supervisor.executor.leases.storage(), &world.store());
+    assert_eq!(world.supervisor.executor.leases.storage().kept_keys(), []);
+}
+
+fn outputs(world: &World) -> JobOutputs {
+    JobOutputs::new(world.supervisor.executor.leases.storage().clone(), world.store())
+}
+
+fn output_of(world: &World, job: u64) -> Result<Output, MissingOutput> {
+    let notes = world.store().stored_notes(job).unwrap().unwrap();
+    outputs(world).output(job, &notes.fingerprint)
+}
+
+#[tokio::test(start_paused = true)]
+async fn output_beyond_the_bound_is_told_with_the_result_and_goes_with_its_disk() {
+    let mut world = World::new();
+    if !give_disks(&mut world) {
+        return;
+    }
+    world.deploy_manifest(7, TASK, &with_output());
+    world.block().await;
+    let folder = work_folder(&world);
+    std::fs::create_dir(folder.join("out")).unwrap();
+    std::fs::write(folder.join("out/large"), vec![1; 3 << 20]).unwrap();
+    world.engine.end_container(0);
+    world.block().await;
+    let notes = world.store().stored_notes(7).unwrap().unwrap();
+    let reason = notes.output_not_kept.unwrap();
+    assert!(reason.contains("fetch it before you accept"), "{reason}");
+    assert!(matches!(output_of(&world, 7), Ok(Output::Folder(_))));
+    for _ in 0..4 {
+        world.block().await;
+    }
+    assert_eq!(kept_disks(&world), 0);
+    let Err(MissingOutput::NotKept(told)) = output_of(&world, 7) else {
+        panic!("it has gone with its disk");
+    };
+    assert!(told.contains("keeps 2 MiB"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn service_keeps_its_output_too() {
+    let mut world = World::new();
+    if !give_disks(&mut world) {
+        return;
+    }
+    world.deploy_manifest(7, JobKind::Service, &with_output());
+    world.block().await;
+    let folder = work_folder(&world);
+    std::fs::create_dir(folder.join("out")).unwrap();
+    std::fs::write(folder.join("out/answer"), "42").unwrap();
+    assert!(matches!(output_of(&world, 7), Ok(Output::Folder(_))));
+    world.chain.change(|state| state.jobs.clear());
+    world.block().await;
+    assert_eq!(kept_disks(&world), 0);
+    assert!(matches!(output_of(&world, 7), Ok(Output::Kept(_))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 //!   mnt/                               where it is mounted
 //!     data/                            the job's folder: `work_dir` of the manifest
 //!     root/                            the image's root, mounted writable (see [`root`])
+//! <disk_dir>/outputs/                  outputs that stay after their disks (see [`kept`])
 //! ```
 //!
 //! The folders are the table: a lease has a disk if its folder is there. Each step of making and removing one
@@ -19,6 +20,7 @@
 //! the limit.
 
 mod image_file;
+pub mod kept;
 pub mod root;
 #[cfg(test)]
 mod tests;
@@ -79,6 +81,10 @@ pub struct DiskSettings {
     pub folder: PathBuf,
     /// Size of one slot's disk, in MiB.
     pub mib_per_slot: u64,
+    /// Number of slots.
+    pub slots: u8,
+    /// Maximum number of bytes of all kept outputs together, besides the disks.
+    pub kept_output_bytes: u64,
 }
 
 impl DiskSettings {
@@ -100,6 +106,8 @@ impl DiskSettings {
         Ok(Self {
             folder: config.assay.storage.disk_dir.clone(),
             mib_per_slot,
+            slots: config.slots(),
+            kept_output_bytes: config.assay.storage.kept_output_bytes(config.resources.disk_gib),
         })
     }
 }
@@ -113,6 +121,8 @@ struct Shared {
     settings: DiskSettings,
     /// Held while a disk is made or removed.
     work: Mutex<()>,
+    /// Held while an output is kept.
+    keeping: Mutex<()>,
     /// Held open: a worker that finds another one's disks would remove them.
     _lock: fs::File,
 }
@@ -156,8 +166,10 @@ impl Disks {
         let disks = Self(Arc::new(Shared {
             settings: DiskSettings { folder, ..settings },
             work: Mutex::new(()),
+            keeping: Mutex::new(()),
             _lock: lock,
         }));
+        disks.remove_unfinished().map_err(|error| error.to_string())?;
         disks.try_out().map_err(|error| {
             format!(
                 "a file system in a file cannot be mounted here: {error}; run the worker as root on a host with loop \
@@ -180,16 +192,26 @@ impl Disks {
     /// Returns the room that is neither free nor reserved for a disk although the configuration promises it,
     /// in MiB, for `slots` slots in all.
     pub fn lacking_mib(&self, slots: u8) -> io::Result<u64> {
+        let there_is = self.free_bytes()?.saturating_add(self.reserved_bytes()?);
+        let promised = self.0.settings.mib_per_slot.saturating_mul(slots.into());
+        Ok(promised.saturating_sub(there_is / MIB))
+    }
+
+    /// Returns the free room of the folder's file system, in bytes.
+    fn free_bytes(&self) -> io::Result<u64> {
         let room = rustix::fs::statvfs(self.folder())?;
-        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    }
+
+    /// Returns the room that the disks have taken, in bytes.
+    fn reserved_bytes(&self) -> io::Result<u64> {
         let mut reserved = 0u64;
         for key in self.keys()? {
             if let Ok(image) = fs::metadata(self.folder_of(&key).join(IMAGE)) {
                 reserved = reserved.saturating_add(image.blocks().saturating_mul(512));
             }
         }
-        let promised = self.0.settings.mib_per_slot.saturating_mul(slots.into());
-        Ok(promised.saturating_sub(free.saturating_add(reserved) / MIB))
+        Ok(reserved)
     }
 
     /// Returns the leases that have a disk, or the rest of one.
@@ -210,8 +232,14 @@ impl Disks {
             .mib_per_slot
             .saturating_mul(u64::from(slots.max(1)))
             .saturating_mul(MIB);
-        self.do_work(key, move |folder| take_now(folder, Some(bytes)))
-            .await
+        let disks = self.clone();
+        self.do_work(key, move |folder| {
+            if !folder.join(IMAGE).exists() {
+                disks.make_way(bytes)?;
+            }
+            take_now(folder, Some(bytes))
+        })
+        .await
     }
 
     /// Mounts the disk that a lease has.

@@ -61,6 +61,8 @@ fn settings(folder: &Path) -> DiskSettings {
     DiskSettings {
         folder: folder.to_owned(),
         mib_per_slot: MIB_PER_SLOT,
+        slots: 4,
+        kept_output_bytes: 0,
     }
 }
 

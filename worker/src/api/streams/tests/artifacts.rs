@@ -7,13 +7,15 @@ use std::{
 use serde_json::json;
 
 use super::*;
+use crate::artifacts::{KeptContent, KeptOutput, OutputFolder};
 
 /// Output folder of [`JOB`].
 struct OneFolder(PathBuf);
 
 impl OutputFolders for OneFolder {
-    fn output_folder(&self, job: u64, fingerprint: &str) -> Option<OutputFolder> {
-        (job == JOB && fingerprint == "aa").then(|| OutputFolder::new(&self.0, "out"))
+    fn output(&self, job: u64, fingerprint: &str) -> Result<Output, MissingOutput> {
+        assert_eq!((job, fingerprint), (JOB, "aa"));
+        Ok(Output::Folder(OutputFolder::new(&self.0, "out")))
     }
 }
 
@@ -160,4 +162,63 @@ async fn artifacts_are_the_jobs_alone_and_secret_where_they_must_be() {
     for path in ["artifacts", "artifacts/archive", "artifacts/files/a%20b"] {
         assert_eq!(server.get(path).await.0, StatusCode::FORBIDDEN, "{path}");
     }
+}
+
+/// No output, for this reason.
+struct NotKept;
+
+impl OutputFolders for NotKept {
+    fn output(&self, _: u64, _: &str) -> Result<Output, MissingOutput> {
+        Err(MissingOutput::NotKept("fetch it before you accept".into()))
+    }
+}
+
+/// The output of [`JOB`] after its disk.
+struct Kept(PathBuf);
+
+impl OutputFolders for Kept {
+    fn output(&self, _: u64, _: &str) -> Result<Output, MissingOutput> {
+        Ok(Output::Kept(KeptOutput::new(self.0.clone())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_output_is_served_as_its_folder_was() {
+    let (server, disk) = with_output().await;
+    let listed = server.get("artifacts").await;
+    let archive = server.get("artifacts/archive").await;
+    let path = disk.path().join("kept");
+    let content = KeptContent::of(OutputFolder::new(disk.path(), "out")).unwrap();
+    content.write(&fs::File::create(&path).unwrap()).unwrap();
+    fs::remove_dir_all(disk.path().join("out")).unwrap();
+
+    let server = Server::with((), Kept(path.clone()), StreamLimits::default()).await;
+    server.note(|notes| notes.closed = true);
+    assert_eq!(server.get("artifacts").await, listed);
+    assert_eq!(server.get("artifacts/archive").await, archive);
+    let (code, part) = server
+        .get_with("artifacts/archive", &[("range", "bytes=1000-70000")])
+        .await;
+    assert_eq!(code, StatusCode::PARTIAL_CONTENT);
+    assert_eq!(part, archive.1[1_000..=70_000]);
+    let part = server
+        .get_with("artifacts/files/sub/data", &[("range", "bytes=-3")])
+        .await;
+    assert_eq!(part, (StatusCode::PARTIAL_CONTENT, vec![61, 62, 63]));
+    assert_eq!(
+        server.get("artifacts/files/a%20b").await,
+        (StatusCode::OK, b"spaced".to_vec())
+    );
+    assert_eq!(
+        server.get("artifacts/files/escape").await.0,
+        StatusCode::NOT_FOUND
+    );
+    fs::remove_file(path).unwrap();
+    assert_eq!(server.get("artifacts/archive").await.0, StatusCode::GONE);
+
+    let server = Server::with((), NotKept, StreamLimits::default()).await;
+    server.note(|notes| notes.closed = true);
+    let (code, body) = server.get("artifacts").await;
+    assert_eq!(code, StatusCode::GONE);
+    assert!(String::from_utf8(body).unwrap().contains("before you accept"));
 }

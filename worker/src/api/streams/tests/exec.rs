@@ -343,7 +343,11 @@ async fn real_container(line: &str) -> Option<(Server, Arc<DockerEngine>, String
     };
     engine.start(&id, target).await.unwrap();
     let shells = EngineShells::new(engine.clone(), move || vec!["other".to_owned(), worker.clone()]);
-    let server = Server::with(shells, (), StreamLimits::default()).await;
+    let limits = StreamLimits {
+        shells_per_job: 16,
+        ..StreamLimits::default()
+    };
+    let server = Server::with(shells, (), limits).await;
     server.note(|notes| notes.interactive = true);
     Some((server, engine, id))
 }
@@ -432,4 +436,52 @@ async fn terminal_has_the_size_that_the_client_says_and_ends_with_it() {
     engine.remove(&id).await.unwrap();
     let (.., end) = rest(&mut open(&server, "").await.unwrap()).await;
     assert!(end.unwrap()["error"].to_string().contains("does not run"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn session_that_ends_leaves_no_process_of_its_own_and_takes_no_other() {
+    let line = "busybox sleep 701 & exec busybox sleep 700";
+    let Some((server, engine, id)) = real_container(line).await else {
+        return;
+    };
+    let count = async |wanted: &str| {
+        let list = "?command=/bin/busybox&command=ps&command=-o&command=args";
+        let (list, ..) = rest(&mut open(&server, list).await.unwrap()).await;
+        String::from_utf8(list).unwrap().matches(wanted).count()
+    };
+    let mut other = open(&server, SHELL).await.unwrap();
+    send(&mut other, 0, b"busybox setsid busybox sleep 702 &\n").await;
+    for tty in ["", "&tty=true"] {
+        // In a session of its own with a child of nobody's; in the background; without its environment.
+        let mut socket = open(&server, &format!("{SHELL}{tty}")).await.unwrap();
+        send(
+            &mut socket,
+            0,
+            b"busybox setsid busybox sh -c 'busybox sleep 801 &'\nbusybox sleep 802 &\n\
+              busybox env -i /bin/busybox sleep 803 &\n",
+        )
+        .await;
+        for own in ["sleep 801", "sleep 802", "sleep 803", "sleep 702"] {
+            until(async || count(own).await > 0).await;
+        }
+        drop(socket);
+        for own in ["sleep 801", "sleep 802", "sleep 803"] {
+            until(async || count(own).await == 0).await;
+        }
+        for others in ["sleep 700", "sleep 701", "sleep 702"] {
+            assert_eq!(count(others).await, 1, "{others}");
+        }
+    }
+
+    // A first process that ends by itself takes those with it that it left behind.
+    let mut socket = open(&server, SHELL).await.unwrap();
+    let line = b"busybox setsid busybox sleep 804 >/dev/null 2>&1 </dev/null &\nbusybox sleep 1; exit 4\n";
+    send(&mut socket, 0, line).await;
+    let (.., end) = rest(&mut socket).await;
+    assert_eq!(end, Some(serde_json::json!({ "exit_code": 4 })));
+    assert_eq!(count("sleep 804").await, 0);
+    drop(other);
+    until(async || count("sleep 702").await == 0).await;
+    assert_eq!(count("sleep 701").await, 1);
+    engine.remove(&id).await.unwrap();
 }
