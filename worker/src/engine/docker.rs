@@ -28,9 +28,10 @@ use super::{
     EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, ImageRoot,
     LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
+    loader,
     run::{Follower, Listed, Run},
     runtimes::stronger_runtimes,
-    volumes::declared_volumes,
+    volumes::{check_working_dir, declared_volumes, link_on_the_way},
     wire::{Wire, WireError, filters},
 };
 
@@ -100,6 +101,14 @@ impl DockerEngine {
                 reason: error.to_string(),
             })
         })
+    }
+
+    /// Returns the folders of an image's layers, if they are on this host; see [`layer_folders`].
+    fn layers_here(&self, image: &ImageInspect) -> Vec<PathBuf> {
+        match self.endpoint {
+            EngineEndpoint::Socket(_) => layer_folders(image),
+            EngineEndpoint::Http(_) => Vec::new(),
+        }
     }
 
     /// Makes one request over the connection, and translates its error.
@@ -375,10 +384,7 @@ impl ContainerEngine for DockerEngine {
             })
             .await?;
         Ok(ImageRoot {
-            layers: match self.endpoint {
-                EngineEndpoint::Socket(_) => layer_folders(&found),
-                EngineEndpoint::Http(_) => Vec::new(),
-            },
+            layers: self.layers_here(&found),
             volumes: image_volumes(&found)?,
         })
     }
@@ -423,7 +429,35 @@ impl ContainerEngine for DockerEngine {
             })
             .await?;
         let volumes = image_volumes(&image)?;
+        let layers = self.layers_here(&image);
+        let config = image.config.unwrap_or_default();
+        let refused = |reason: String| EngineError::Refused {
+            action: "create the container".into(),
+            reason,
+        };
+        let working_dir = config.working_dir.as_deref().unwrap_or_default();
+        check_working_dir(working_dir).map_err(refused)?;
         let mut body = create_body(spec, &volumes);
+        // For AMD's GPUs the engine maps device nodes by itself, and runs no hook.
+        if matches!(spec.devices, DeviceAccess::Cdi(_) | DeviceAccess::Nvidia(_)) {
+            let of_image = config.env.as_deref().unwrap_or_default();
+            let all = of_image.iter().chain(&spec.environment).map(String::as_str);
+            body.env.get_or_insert_default().extend(loader::emptied(all));
+        }
+        if self.is_podman().await? {
+            self.check_annotations(&spec.image).await?;
+            if let Some(link) = link_on_the_way(&layers, working_dir) {
+                return Err(refused(format!(
+                    "the image's program begins in {working_dir:?}, and {link:?} on the way is a link; build it with the \
+                     path that it leads to as WORKDIR"
+                )));
+            }
+            let profile = self.strict_profile().await?;
+            if let (Some(profile), Some(host_config)) = (profile, &mut body.host_config) {
+                let options = host_config.security_opt.get_or_insert_default();
+                options.push(format!("seccomp={}", profile.display()));
+            }
+        }
         let cdi_at_podman = match &spec.devices {
             DeviceAccess::Cdi(names) => {
                 (self.gpu_interface().await? == GpuInterface::PodmanDevices).then_some(names)

@@ -35,15 +35,15 @@ pub enum GpuInterface {
 impl DockerEngine {
     /// Returns the engine's interface for GPUs.
     pub async fn gpu_interface(&self) -> Result<GpuInterface, EngineError> {
-        let (version, info) = self
-            .call("describe its devices", |docker| async move {
-                Ok((docker.version().await?, docker.info().await?))
-            })
-            .await?;
-        let mut components = version.components.unwrap_or_default().into_iter();
-        if components.any(|component| component.name.starts_with(PODMAN)) {
+        if self.is_podman().await? {
             return Ok(GpuInterface::PodmanDevices);
         }
+        let info = self
+            .call(
+                "describe its devices",
+                |docker| async move { docker.info().await },
+            )
+            .await?;
         // An empty list says that CDI is switched off, a missing one that the engine does not know it.
         let folders = info.cdi_spec_dirs.unwrap_or_default();
         Ok(if folders.is_empty() {
@@ -51,6 +51,15 @@ impl DockerEngine {
         } else {
             GpuInterface::DockerCdi(folders.into_iter().map(PathBuf::from).collect())
         })
+    }
+
+    /// Returns true if the engine is a Podman.
+    pub(super) async fn is_podman(&self) -> Result<bool, EngineError> {
+        let version = self
+            .call("tell its version", |docker| async move { docker.version().await })
+            .await?;
+        let mut components = version.components.unwrap_or_default().into_iter();
+        Ok(components.any(|component| component.name.starts_with(PODMAN)))
     }
 
     /// Creates a container with CDI devices by Podman's own API, and returns the identifier.
@@ -96,6 +105,7 @@ impl DockerEngine {
 fn libpod_body(name: &str, body: &ContainerCreateBody, cdi: &[String]) -> Result<Value, String> {
     let mut wishes = Wishes::of(body)?;
     let mut host = wishes.section("HostConfig")?;
+    let security = Security::of(&host.take("SecurityOpt"))?;
     let mut spec = json!({
         "name": name,
         "image": wishes.take("Image"),
@@ -127,7 +137,8 @@ fn libpod_body(name: &str, body: &ContainerCreateBody, cdi: &[String]) -> Result
         "portmappings": ports(&host.take("PortBindings"))?,
         "log_configuration": { "driver": host.take("LogConfig")["Type"] },
         "restart_policy": host.take("RestartPolicy")["Name"],
-        "no_new_privileges": security(&host.take("SecurityOpt"))?,
+        "no_new_privileges": security.rules_out_new_privileges,
+        "seccomp_profile_path": security.seccomp_profile,
         "devices": devices(&host.take("Devices"), cdi),
         "mounts": mounts(&host.take("Tmpfs"), &host.take("Mounts"))?,
     });
@@ -233,16 +244,28 @@ fn ports(bindings: &Value) -> Result<Value, String> {
     Ok(mappings.into())
 }
 
-/// Returns true if new privileges are ruled out.
-fn security(options: &Value) -> Result<bool, String> {
-    let mut rules_out = false;
-    for option in texts(options) {
-        match option {
-            "no-new-privileges" | "no-new-privileges:true" => rules_out = true,
-            other => return Err(format!("the security option {other} is not known")),
+/// Security options of a request.
+#[derive(Default)]
+struct Security {
+    rules_out_new_privileges: bool,
+    /// Path of the profile of system calls; empty for the engine's own.
+    seccomp_profile: String,
+}
+
+impl Security {
+    fn of(options: &Value) -> Result<Self, String> {
+        let mut security = Self::default();
+        for option in texts(options) {
+            match (option, option.strip_prefix("seccomp=")) {
+                ("no-new-privileges" | "no-new-privileges:true", _) => {
+                    security.rules_out_new_privileges = true;
+                }
+                (_, Some(path)) if path.starts_with('/') => path.clone_into(&mut security.seccomp_profile),
+                _ => return Err(format!("the security option {option} is not known")),
+            }
         }
+        Ok(security)
     }
-    Ok(rules_out)
 }
 
 fn devices(nodes: &Value, cdi: &[String]) -> Value {
@@ -322,7 +345,7 @@ mod tests {
         let host: HostConfig = serde_json::from_value(json!({
             "Memory": 64, "MemorySwap": 64, "NanoCpus": 500_000_000, "PidsLimit": 9, "ShmSize": 7,
             "NetworkMode": "job-net", "CapDrop": ["ALL"], "CapAdd": ["CHOWN"], "ReadonlyRootfs": true, "Privileged": false,
-            "SecurityOpt": ["no-new-privileges"], "Tmpfs": { "/tmp": "rw,size=5" },
+            "SecurityOpt": ["no-new-privileges", "seccomp=/run/profile.json"], "Tmpfs": { "/tmp": "rw,size=5" },
             "Mounts": [{ "Target": "/in", "Source": "/data", "Type": "bind", "ReadOnly": true }],
             "PortBindings": { "80/tcp": [{ "HostIp": "127.0.0.1", "HostPort": "8080" }] },
             "RestartPolicy": { "Name": "no" }, "LogConfig": { "Type": "none" },
@@ -338,7 +361,7 @@ mod tests {
                 },
                 "shm_size": 7, "netns": { "nsmode": "bridge" }, "Networks": { "job-net": { "aliases": ["job-net"] } },
                 "cap_drop": ["ALL"], "cap_add": ["CHOWN"], "read_only_filesystem": true, "privileged": false,
-                "no_new_privileges": true,
+                "no_new_privileges": true, "seccomp_profile_path": "/run/profile.json",
                 "mounts": [
                     { "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["rw", "size=5"] },
                     { "destination": "/in", "type": "bind", "source": "/data", "options": ["ro", "rbind"] },
@@ -356,7 +379,11 @@ mod tests {
     fn setting_that_is_not_translated_is_refused() {
         for (host, expected) in [
             (json!({ "UsernsMode": "keep-id" }), "UsernsMode"),
-            (json!({ "SecurityOpt": ["seccomp=x"] }), "seccomp=x"),
+            (
+                json!({ "SecurityOpt": ["seccomp=unconfined"] }),
+                "seccomp=unconfined",
+            ),
+            (json!({ "SecurityOpt": ["apparmor=x"] }), "apparmor=x"),
             (
                 json!({ "Mounts": [{ "Target": "/v", "Source": "v", "Type": "volume" }] }),
                 "volume",

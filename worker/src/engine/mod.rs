@@ -3,15 +3,18 @@
 //! Containers are found again by their labels, so a restart of the worker or of the engine's service loses no
 //! job and starts none twice.
 
+mod annotations;
 mod body;
 mod capture;
 mod docker;
 mod endpoint;
 mod exec;
 mod gpus;
+mod loader;
 mod network;
 mod run;
 mod runtimes;
+mod seccomp;
 mod session;
 mod volumes;
 mod wire;

@@ -1,6 +1,6 @@
 //! Volumes that an image declares: paths that its programs expect to be writable.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 /// Maximum number of volumes of an image. Each becomes a mount of the container.
 pub const MAX_VOLUMES: usize = 64;
@@ -51,6 +51,49 @@ pub fn declared_volumes(declared: &[String]) -> Result<Vec<String>, String> {
         ));
     }
     Ok(volumes.into_iter().collect())
+}
+
+/// Checks the folder in which an image's program begins.
+///
+/// # Errors
+/// The reason why an image with this folder cannot run: below `/proc` it leads to whatever the runtime has
+/// open at that moment, which may be a folder of the host (CVE-2024-21626).
+pub(super) fn check_working_dir(path: &str) -> Result<(), String> {
+    // The kernel follows a link before a `..` after it, so no step of the way may be there either.
+    let steps = path.match_indices('/').map(|(end, _)| &path[..end]);
+    let is_reserved = |step: &str| {
+        let plain = plain(step);
+        RESERVED.iter().any(|folder| is_path_below(&plain, folder))
+    };
+    if path.len() > MAX_VOLUME_BYTES || steps.chain([path]).any(is_reserved) {
+        let start: String = path.chars().take(80).collect();
+        return Err(format!(
+            "the image's program begins in {start:?}, which is too long or belongs to the system; build it with \
+             another WORKDIR"
+        ));
+    }
+    Ok(())
+}
+
+/// Returns the first link on the way to a folder, in whatever layer of the image it is. A `..` counts as one.
+///
+/// Podman before 5.7.1 creates the folder in which a program begins, and follows links of the image to the
+/// host on the way (CVE-2026-55686).
+pub(super) fn link_on_the_way(layers: &[PathBuf], path: &str) -> Option<String> {
+    layers.iter().find_map(|layer| {
+        let (mut place, mut way) = (layer.clone(), String::new());
+        path.split('/')
+            .filter(|part| !matches!(*part, "" | "."))
+            .find_map(|part| {
+                place.push(part);
+                way = format!("{way}/{part}");
+                // No step before was a link, so this looks at the layer itself.
+                let is_link = place
+                    .symlink_metadata()
+                    .is_ok_and(|found| found.file_type().is_symlink());
+                (part == ".." || is_link).then(|| way.clone())
+            })
+    })
 }
 
 /// Returns the absolute path without `.`, `..` and empty components; `..` at the root stays there.
@@ -109,6 +152,44 @@ mod tests {
             let reason = of(&["/data", path]).unwrap_err();
             assert!(reason.contains("belongs to the system"), "{path}: {reason}");
         }
+    }
+
+    #[test]
+    fn program_does_not_begin_in_a_folder_of_the_system() {
+        for path in ["", "/", "work", "/work", "/devices", "/home/proc"] {
+            assert_eq!(check_working_dir(path), Ok(()), "{path}");
+        }
+        for path in [
+            "/proc/self/fd/8",
+            "proc/self/fd/8",
+            "/proc/self/fd/8/../../../..",
+            "/x/..//proc/1/cwd",
+            "/dev",
+            "/sys/fs",
+            &"/a".repeat(1_000),
+        ] {
+            let reason = check_working_dir(path).unwrap_err();
+            assert!(reason.contains("belongs to the system"), "{path}: {reason}");
+        }
+    }
+
+    #[test]
+    fn link_on_the_way_to_a_folder_is_found_in_any_layer() {
+        let layers = tempfile::tempdir().unwrap();
+        let [upper, lower] = ["upper", "lower"].map(|name| layers.path().join(name));
+        std::fs::create_dir_all(upper.join("app/inner")).unwrap();
+        std::fs::create_dir_all(lower.join("srv")).unwrap();
+        std::os::unix::fs::symlink("/", lower.join("srv/way")).unwrap();
+        let layers = [upper, lower];
+        let link = |path: &str| link_on_the_way(&layers, path);
+        for path in ["", "/", "/app/./inner", "app//inner/new", "/srv", "/missing/way"] {
+            assert_eq!(link(path), None, "{path}");
+        }
+        for path in ["/srv/way", "srv/way/etc", "/srv/./way/../x"] {
+            assert_eq!(link(path).as_deref(), Some("/srv/way"), "{path}");
+        }
+        assert_eq!(link("/app/../srv").as_deref(), Some("/app/.."));
+        assert_eq!(link_on_the_way(&[], "/srv/way"), None);
     }
 
     #[test]

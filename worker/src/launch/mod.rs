@@ -203,7 +203,7 @@ impl Launcher {
 }
 
 /// Returns the folder of run-time files: of the host for root, otherwise of the user's session.
-fn default_run_dir() -> PathBuf {
+pub(crate) fn default_run_dir() -> PathBuf {
     // The owner of this entry is the process's effective user.
     let is_root = fs::metadata("/proc/self").is_ok_and(|details| details.uid() == 0);
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|folder| !is_root && !folder.is_empty()) {
