@@ -219,6 +219,11 @@ impl DeviceLedger {
         }
     }
 
+    /// Returns the devices of all slots, also those that do not answer.
+    pub fn devices(&self) -> Vec<Device> {
+        self.state().ledger.devices()
+    }
+
     /// Returns all slots for display.
     pub fn view(&self) -> Vec<SlotView> {
         self.state().ledger.view()
