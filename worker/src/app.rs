@@ -14,7 +14,10 @@ use assay_client::{
     ChainClient, Error as ChainError,
     follow::{self, ChainNews, FollowLimits, Tip},
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,6 +30,7 @@ use crate::{
     delivery::Delivery,
     devices::{DeviceLedger, HostPaths, JobDevices},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
+    health::{HealthBoard, HealthMonitor, HealthStatus, Judge},
     image_cache::ImageCache,
     jobs::{JobOutputs, forget_old_outputs},
     keys::Keys,
@@ -133,6 +137,10 @@ struct App {
     status: StatusBoard,
     runner: PartRunner,
     devices: Arc<Devices>,
+    /// Last verdict on the machine's health.
+    health: HealthBoard,
+    /// Monitor of the machine's health, which outlives its failures: a restart would forget faults.
+    monitor: Mutex<HealthMonitor>,
     /// Sources of evidence, if the machine is to attest. As of the choice of the keys: a TEE that appears
     /// later must not vouch for a key that lies in a plain file.
     survey: Survey,
@@ -206,6 +214,8 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
         };
         async move { runner.keep_going("networks", |_: &io::Error| true, keep).await }
     };
+    let health = HealthBoard::default();
+    let monitor = Mutex::new(health_monitor(&config, &ledger, &health, &metrics, &status));
     let launcher = Launcher::new(config.assay.run_dir.as_deref(), &config.assay.state_dir);
     let runs_sealed = launcher
         .probe()
@@ -226,12 +236,15 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
         status,
         runner,
         devices,
+        health,
+        monitor,
         survey,
         stop,
     });
     let outcome = tokio::select! {
         outcome = app.keep_going() => outcome,
         never = app.watch_disk() => match never {},
+        never = app.watch_health() => match never {},
         // It is begun again after each failure.
         kept = keep_networks => match kept {
             Ok(never) => match never {},
@@ -261,6 +274,30 @@ fn job_streams(
         JobOutputs::new(storage, state.jobs().clone()),
         config.assay.owner.limits.streams,
     ))
+}
+
+/// Creates the monitor of the machine's health, which shows its verdicts in the status.
+fn health_monitor(
+    config: &Config,
+    ledger: &DeviceLedger,
+    board: &HealthBoard,
+    metrics: &Metrics,
+    status: &StatusBoard,
+) -> HealthMonitor {
+    let gpus = config.resources.gpus.as_ref();
+    let judge = Judge::new(config.assay.health, gpus.is_some_and(|gpus| gpus.allow_overclock));
+    let status = status.clone();
+    HealthMonitor::new(
+        &HostPaths::of_linux(),
+        ledger.clone(),
+        judge,
+        board.clone(),
+        metrics.clone(),
+        Box::new(move |verdict| {
+            let health = HealthStatus::from(verdict);
+            status.update(|status| status.health = health);
+        }),
+    )
 }
 
 /// Creates the runner of all parts, which shows in the status those that do not run.
@@ -466,6 +503,16 @@ impl App {
         };
         loop {
             if let Ok(never) = self.runner.keep_going("disk", |_| true, watch).await {
+                match never {}
+            }
+        }
+    }
+
+    /// Watches the health of the machine's devices for as long as the worker runs.
+    async fn watch_health(&self) -> Infallible {
+        let watch = || async { self.monitor.lock().await.run().await };
+        loop {
+            if let Ok(never) = self.runner.keep_going("sensors", |_| true, watch).await {
                 match never {}
             }
         }

@@ -8,7 +8,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use assay_client::{
     ChainClient, Error, Keypair, Submitted, calls,
     events::AssayEvent,
-    types::{Assignment, Clock, Job, ManifestRef},
+    types::{Assignment, Clock, Job, ManifestRef, SuspensionCause},
 };
 use assay_primitives::money::Balance;
 use tokio::sync::Mutex;
@@ -131,7 +131,14 @@ pub enum WorkerCall {
         /// Number of the job.
         job: u64,
     },
-    /// Bring a machine that missed a start back into the market.
+    /// Take a machine that is too hot or broken out of the market.
+    Suspend {
+        /// Number of the machine.
+        machine: u64,
+        /// Cause.
+        cause: SuspensionCause,
+    },
+    /// Bring a machine that missed a start, or was too hot or broken, back into the market.
     Resume {
         /// Number of the machine.
         machine: u64,
@@ -172,6 +179,7 @@ impl From<WorkerCall> for calls::Call {
             } => calls::decline(job, machine, not_delivered),
             WorkerCall::Abandon { job, machine } => calls::abandon(job, machine),
             WorkerCall::ReportWorkloadEnded { job } => calls::report_workload_ended(job),
+            WorkerCall::Suspend { machine, cause } => calls::suspend_self(machine, cause),
             WorkerCall::Resume { machine } => calls::resume(machine),
             WorkerCall::Payout { machine, max_epochs } => calls::payout(machine, max_epochs),
         }

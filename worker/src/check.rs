@@ -23,6 +23,7 @@ use crate::{
     devices::{GpuSurvey, Machine, noted_holders},
     engine::{ContainerEngine, DockerEngine, EngineEndpoint},
     files::Disk,
+    health::{self, HealthSurvey},
     keys::Keys,
     launch::Launcher,
     lease::{
@@ -55,6 +56,7 @@ pub async fn run(config: &Config, output: &mut impl Write) -> ExitCode {
     findings.extend(check_engine(config).await);
     findings.push(check_job_networks(config).await);
     findings.extend(check_gpus(config).await);
+    findings.extend(check_health(config).await);
     findings.extend(check_disks(config).await);
     findings.extend(check_provers(config).await);
     findings.extend(check_api(config).await);
@@ -198,6 +200,16 @@ fn gpu_findings(survey: GpuSurvey) -> Vec<Finding> {
         .map(tell(Finding::Good))
         .chain(notes.into_iter().map(tell(Finding::Note)))
         .chain(bad.into_iter().map(tell(Finding::Bad)))
+        .collect()
+}
+
+/// Reads temperatures, clocks and errors of the offered GPUs and of the processors once.
+async fn check_health(config: &Config) -> Vec<Finding> {
+    let tell = |finding: fn(String) -> Finding| move |fact: String| finding(format!("health: {fact}"));
+    let HealthSurvey { good, notes } = health::look(Machine::of(config), config.assay.health).await;
+    good.into_iter()
+        .map(tell(Finding::Good))
+        .chain(notes.into_iter().map(tell(Finding::Note)))
         .collect()
 }
 

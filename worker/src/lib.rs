@@ -15,6 +15,7 @@
 //! | [`lease`] | devices, disk, network and ports of a job |
 //! | [`image_cache`] | images that are kept after their jobs |
 //! | [`logs`] | the output of jobs, bounded on disk and readable while it is written |
+//! | [`health`] | temperatures, clocks and errors of devices, and their consequences |
 //! | [`preflight`] | checks images before they are pulled |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
 //! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
@@ -46,6 +47,7 @@ pub mod delivery;
 pub mod devices;
 pub mod engine;
 pub mod files;
+pub mod health;
 pub mod image_cache;
 pub mod jobs;
 pub mod keys;

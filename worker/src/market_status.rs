@@ -49,11 +49,20 @@ impl MarketStatus {
              enough is bonded"
                 .to_owned()
         });
+        let is_unwell = matches!(
+            record.status,
+            MachineStatus::Suspended(SuspensionReason::Overheated | SuspensionReason::Faulty)
+        );
+        let is_watched = is_unwell.then(|| {
+            "`health` in this worker's status names the device; resuming costs the worker key a fee"
+                .to_owned()
+        });
         let problems: Vec<_> = record
             .status
             .remedy(machine)
             .into_iter()
             .chain(comes_back)
+            .chain(is_watched)
             .chain(other_sealing_key)
             .collect();
         Self {
@@ -151,6 +160,16 @@ pub(crate) mod tests {
                 SuspensionReason::MissedStart,
                 "suspended (missed a start)",
                 "this worker does so by itself",
+            ),
+            (
+                SuspensionReason::Overheated,
+                "suspended (overheated)",
+                "`health` in this worker's status",
+            ),
+            (
+                SuspensionReason::Faulty,
+                "suspended (faulty)",
+                "`health` in this worker's status",
             ),
             (
                 SuspensionReason::BondTooLow,

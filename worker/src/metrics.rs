@@ -4,6 +4,8 @@ use prometheus::{
     Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::health::metrics::HealthMetrics;
+
 /// The worker's metrics; every name begins with `assay_worker_`.
 #[derive(Clone)]
 pub struct Metrics {
@@ -50,6 +52,8 @@ pub struct Metrics {
     pub attestation_ends: IntGaugeVec,
     /// Balance of the worker key, in ASY.
     pub worker_balance_asy: Gauge,
+    /// Health of the machine's devices.
+    pub health: HealthMetrics,
 }
 
 impl Metrics {
@@ -114,6 +118,7 @@ impl Metrics {
                 "worker_balance_asy",
                 "Balance of the worker key for fees, in ASY",
             )?,
+            health: HealthMetrics::new(&registry)?,
             registry,
         };
         metrics.disk_writable.set(1);

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use crate::{
     attestation::AttestationStatus, challenge::progress::AnswerProgress, config::Config, devices::SlotView,
-    engine::EngineInfo, files::DiskStatus, jobs::JobStatus, keys::Keys, market_status::MarketStatus,
+    engine::EngineInfo, files::DiskStatus, health::HealthStatus, jobs::JobStatus, keys::Keys,
+    market_status::MarketStatus,
 };
 
 /// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
@@ -49,6 +50,8 @@ pub struct Status {
     pub attestation: AttestationStatus,
     /// The slots with their devices.
     pub slots: Vec<SlotView>,
+    /// Heat and health of the devices.
+    pub health: HealthStatus,
     /// Numbers of jobs.
     pub jobs: JobCounts,
     /// The part of the API that is for owners of jobs.
@@ -248,6 +251,7 @@ impl StatusBoard {
                 ..AttestationStatus::default()
             },
             slots: Vec::new(),
+            health: HealthStatus::default(),
             jobs: JobCounts::default(),
             owner_part: OwnerPartStatus {
                 url: config.assay.owner.endpoint.clone(),

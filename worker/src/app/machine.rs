@@ -9,6 +9,7 @@
 //! | `challenge` | answers the hardware challenge |
 //! | `orders` | takes open orders |
 //! | `comeback` | brings the machine back after a missed start |
+//! | `health` | suspends the machine for heat or a fault, and resumes it |
 //! | `attestation` | keeps the machine attested |
 
 use std::{
@@ -33,12 +34,13 @@ use crate::{
     },
     comeback,
     engine::DockerEngine,
+    health::suspension,
     jobs::{Supervisor, SupervisorParts},
     market_status::{MarketStatus, has_other_worker},
     orders::{self, OrderTaker},
     preflight::Preflight,
     registration, rewards,
-    status::Phase,
+    status::{Phase, Status},
     tasks::{PartError, PartSet},
 };
 
@@ -133,6 +135,7 @@ impl MachineSession {
         session.spawn(parts, "challenge", is_passing, Self::answer_challenges);
         session.spawn(parts, "orders", is_passing, Self::take_orders);
         session.spawn(parts, "comeback", is_passing, Self::come_back);
+        session.spawn(parts, "health", is_passing, Self::follow_health);
         session.spawn(parts, "attestation", is_passing, Self::attest);
         let ended = parts.first_ended().await;
         parts.stop().await;
@@ -192,8 +195,8 @@ impl MachineSession {
     /// Returns true if the worker could run a job now. A worker that takes an order, or comes back for one,
     /// and cannot run it or write it down, only declines it again.
     fn is_ready(&self) -> bool {
-        let status = self.app.status.read();
-        status.engine.reachable && status.disk.writable
+        let is_ready = |status: &Status| status.engine.reachable && status.disk.writable;
+        self.app.status.with(is_ready) && self.app.health.takes_jobs()
     }
 
     async fn take_orders(self: Arc<Self>) -> Result<SessionEnd, ChainError> {
@@ -216,6 +219,13 @@ impl MachineSession {
     async fn come_back(self: Arc<Self>) -> Result<SessionEnd, ChainError> {
         let (chain, blocks) = (self.chain.clone(), self.new_blocks.clone());
         comeback::return_after_missed_starts(chain, self.machine, blocks, || self.is_ready()).await?;
+        Ok(SessionEnd::Stopped)
+    }
+
+    /// Suspends the machine while its devices are too hot or broken.
+    async fn follow_health(self: Arc<Self>) -> Result<SessionEnd, ChainError> {
+        let (chain, blocks) = (self.chain.clone(), self.new_blocks.clone());
+        suspension::follow_health(chain, self.machine, blocks, self.app.health.clone()).await?;
         Ok(SessionEnd::Stopped)
     }
 
@@ -268,6 +278,7 @@ impl MachineSession {
             launcher: app.launcher.clone(),
             preflight: self.preflight.clone(),
             min_profit: app.config.assay.min_profit,
+            health: app.health.clone(),
             highest_block: self.highest_block,
             metrics: app.metrics.clone(),
         })

@@ -103,6 +103,7 @@ pub(super) struct Assay {
     pub(super) tls_certificate_file: Option<Text>,
     pub(super) tls_key_file: Option<Text>,
     pub(super) network: Option<super::network::NetworkSection>,
+    pub(super) health: Option<super::health::HealthSection>,
 }
 
 /// `assay.owner_limits`.

@@ -5,6 +5,7 @@
 
 mod error;
 mod file;
+mod health;
 mod network;
 pub(crate) mod owner;
 mod reader;
@@ -21,6 +22,7 @@ use std::{
 use crate::{
     attestation::CollateralUrls,
     challenge::{devices::ProverChoice, slots::ProverShare},
+    health::HealthSettings,
 };
 
 pub use error::{ConfigError, Problem};
@@ -84,8 +86,8 @@ pub struct Gpus {
     pub model: String,
     /// `count`: number of GPUs, 1 to 64 in total. Default: 1 for each entry.
     pub count: u8,
-    /// `allow_overclock`: true if every entry allows overclocking. Default: false. Reported in the status;
-    /// changes no clock.
+    /// `allow_overclock`: true if every entry allows overclocking. Default: false; then a machine with a GPU
+    /// beyond its vendor's clocks takes no new jobs. Reported in the status; changes no clock.
     pub allow_overclock: bool,
 }
 
@@ -176,6 +178,9 @@ pub struct AssaySettings {
     pub owner: OwnerSettings,
     /// `network`: networks and published ports of jobs. Optional, its keys have defaults.
     pub network: JobNetworkSettings,
+    /// `health`: temperatures at which the machine warns, takes no new jobs, and is suspended. Optional, its
+    /// keys have defaults.
+    pub health: HealthSettings,
 }
 
 /// `assay.attestation`: sources of certificates and collateral. `network_config.enable_tee` says whether the

@@ -288,6 +288,11 @@ fn assay(
             .as_ref()
             .map(|network| super::network::resolve(reader, network))
             .unwrap_or_default(),
+        health: section
+            .health
+            .as_ref()
+            .map(|health| super::health::resolve(reader, health))
+            .unwrap_or_default(),
     }
 }
 

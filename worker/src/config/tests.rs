@@ -8,7 +8,7 @@ use assay_primitives::money::ASY;
 use assay_provers::BackEnd;
 
 use super::*;
-use crate::api::StreamLimits;
+use crate::{api::StreamLimits, health::Thresholds};
 
 /// The published file, word for word, with addresses filled in.
 const PUBLISHED: &str = r#"version: "3.2"
@@ -107,6 +107,7 @@ fn defaults_are_what_is_documented() {
     let config = parse(&with_assay("slots: 1")).unwrap();
     let expected = AssaySettings {
         network: JobNetworkSettings::default(),
+        health: HealthSettings::default(),
         chain_url: "ws://127.0.0.1:9944".into(),
         listen_address: [127, 0, 0, 1].into(),
         endpoint: "http://127.0.0.1:4001".into(),
@@ -265,6 +266,15 @@ fn example_file_is_valid() {
         "  amd_url",
         "  nvidia_url",
         "  amd_certificate_file",
+        "  gpu_warn_c",
+        "  gpu_stop_c",
+        "  gpu_suspend_c",
+        "  gpu_memory_warn_c",
+        "  gpu_memory_stop_c",
+        "  gpu_memory_suspend_c",
+        "  cpu_warn_c",
+        "  cpu_stop_c",
+        "  cpu_suspend_c",
     ];
     let mut all = text.to_owned();
     for key in commented.iter().chain(&more).chain(&in_section) {
@@ -272,7 +282,10 @@ fn example_file_is_valid() {
         assert_eq!(all.matches(&marked).count(), 1, "{key}");
         all = all.replace(&marked, &format!("  {key}: "));
     }
-    let settings = parse(&all).unwrap().assay.attestation;
+    let settings = parse(&all).unwrap().assay;
+    let health = settings.health;
+    assert!(health.gpu.is_some() && health.gpu_memory.is_some() && health.cpu.is_some());
+    let settings = settings.attestation;
     // The commented-out values are the defaults, where there is one.
     assert_eq!(settings.urls.intel, CollateralUrls::default().intel);
     assert_eq!(settings.urls.amd, CollateralUrls::default().amd);
@@ -662,4 +675,44 @@ fn networks_of_jobs_are_read() {
             "line 21: `assay.network.dns_servers` is `192.168.1.1`; allowed: public IPv4 addresses, because jobs reach no others",
         ]
     );
+}
+
+#[test]
+fn thresholds_of_health_are_read() {
+    let lines = "health:\n  gpu_warn_c: 70\n  gpu_stop_c: 80\n  gpu_suspend_c: 85\n  cpu_warn_c: 80\n  cpu_stop_c: \"90\"\n  \
+                 cpu_suspend_c: 95";
+    let health = parse(&with_assay(lines)).unwrap().assay.health;
+    let expected = HealthSettings {
+        gpu: Some(Thresholds::new(70, 80, 85)),
+        gpu_memory: None,
+        cpu: Some(Thresholds::new(80, 90, 95)),
+    };
+    assert_eq!(health, expected);
+}
+
+#[test]
+fn faults_of_health_are_named() {
+    for (lines, expected) in [
+        (
+            "health:\n  gpu_stop_c: 80",
+            "line 19: `assay.health.gpu_warn_c`, `assay.health.gpu_stop_c` and `assay.health.gpu_suspend_c` go together; give \
+             all three or none",
+        ),
+        (
+            "health:\n  cpu_warn_c: 30\n  cpu_stop_c: 80\n  cpu_suspend_c: 90",
+            "line 19: `assay.health.cpu_warn_c` is `30`; allowed: a whole number from 40 to 125",
+        ),
+        (
+            "health:\n  cpu_warn_c: 80\n  cpu_stop_c: 80\n  cpu_suspend_c: 90",
+            "line 20: `assay.health.cpu_stop_c` is `80`; allowed: a temperature above that of `assay.health.cpu_warn_c`, so \
+             that jobs stop before the machine is suspended",
+        ),
+        (
+            "health:\n  gpu_memory_warn_c: 80\n  gpu_memory_stop_c: 95\n  gpu_memory_suspend_c: 90",
+            "line 21: `assay.health.gpu_memory_suspend_c` is `90`; allowed: a temperature above that of \
+             `assay.health.gpu_memory_stop_c`, so that jobs stop before the machine is suspended",
+        ),
+    ] {
+        assert_eq!(assay_errors(lines), [expected]);
+    }
 }

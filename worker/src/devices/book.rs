@@ -318,6 +318,11 @@ impl DeviceLedger {
         held
     }
 
+    /// Returns the devices of all slots, also those that do not answer.
+    pub fn devices(&self) -> Vec<Device> {
+        self.state().ledger.devices()
+    }
+
     /// Returns all slots for display. The status is public: it does not name the other worker.
     pub fn view(&self) -> Vec<SlotView> {
         let state = self.state();

@@ -308,8 +308,13 @@ int nvmlDeviceGetMemoryInfo_v2(void *device, Memory *memory) {
 
     /// Compiles a library that reports `count` GPUs, of which number `gone` does not answer.
     pub(in crate::devices) fn install_nvml(paths: &HostPaths, count: u32, gone: i32) {
+        install_nvml_with(paths, count, gone, "");
+    }
+
+    /// Compiles such a library with more functions, whose C source follows that of the others.
+    pub(crate) fn install_nvml_with(paths: &HostPaths, count: u32, gone: i32, more: &str) {
         let source = paths.nvml.with_extension("c");
-        fs::write(&source, LIBRARY).unwrap();
+        fs::write(&source, format!("{LIBRARY}{more}")).unwrap();
         let built = Command::new("cc")
             .args(["-shared", "-fPIC", "-o"])
             .arg(&paths.nvml)

@@ -540,6 +540,11 @@ impl Ledger {
         leased.filter_map(|slot| slot.device.clone()).collect()
     }
 
+    /// Returns the devices of all slots, also those that do not answer.
+    pub fn devices(&self) -> Vec<Device> {
+        self.slots.iter().filter_map(|slot| slot.device.clone()).collect()
+    }
+
     /// Returns all slots for display.
     pub fn view(&self) -> Vec<SlotView> {
         self.numbered()

@@ -24,6 +24,8 @@ use serde::{Deserialize, Serialize};
 
 pub use access::{JobDevices, JobGrant};
 pub use book::{DeviceLedger, LEDGER_FILE, Loan, Machine, noted_holders};
+#[cfg(test)]
+pub(crate) use inventory::tests::install_nvml_with;
 pub use inventory::{HostPaths, Inventory};
 pub use ledger::{Grant, Holding, Ledger, LedgerError, Shape, SlotState, SlotView, TakeError};
 pub use survey::{CDI_GPU_KIND, GpuSurvey, cdi_devices};

@@ -1,7 +1,8 @@
 //! The next step for one job: a pure function of the states of the chain, the engine and the notes.
 //!
 //! Nothing here has a memory, so a restart of the worker, the engine or the node changes no decision. The
-//! machine's status is no input: jobs go on while the machine is suspended or draining.
+//! machine's status is no input: jobs go on while the machine is suspended or draining. Its health is one for
+//! jobs whose container never ran.
 //!
 //! A run is lost if the worker did not see its end cleanly, or if its container is gone from the engine;
 //! another container of the same image then takes its place. Consumers know that a container may be started
@@ -129,6 +130,8 @@ pub struct JobFacts<'a> {
     pub container: ContainerFact,
     /// State of the manifest on this machine.
     pub delivery: DeliveryFact,
+    /// Reason why the machine takes no new jobs for its health.
+    pub unfit: Option<&'a str>,
     /// The worker's notes on the job.
     pub notes: &'a JobNotes,
 }
@@ -354,6 +357,11 @@ fn decide_starting(facts: &JobFacts<'_>, deadline_ms: u64) -> Decision {
     }
     if let Some(reason) = &facts.notes.refused {
         return Decision::Decline(AbandonCause::Refused(reason.clone()));
+    }
+    let is_new = !facts.notes.container_started
+        && matches!(facts.container, ContainerFact::Absent | ContainerFact::Created);
+    if let Some(reason) = facts.unfit.filter(|_| is_new) {
+        return Decision::Decline(AbandonCause::Refused(reason.to_owned()));
     }
     let is_late = facts.now_ms.saturating_add(START_MARGIN_MS) > deadline_ms;
     if let Some(step) = await_delivery(facts, is_late) {

@@ -53,6 +53,7 @@ use crate::{
     config::SlotShare,
     delivery::Delivery,
     engine::{Container, ContainerEngine, EngineError},
+    health::HealthBoard,
     launch::Launcher,
     lease::{LeaseKey, Leases},
     metrics::Metrics,
@@ -128,6 +129,8 @@ pub struct SupervisorParts<C, E> {
     pub preflight: Preflight,
     /// Minimum that a job must earn after fees, in plancks.
     pub min_profit: Balance,
+    /// Last verdict on the machine's health.
+    pub health: HealthBoard,
     /// Number of the highest finalized block that this worker has ever seen.
     pub highest_block: u64,
     /// Metrics that count the steps.
@@ -169,6 +172,7 @@ pub struct Supervisor<C, E> {
     earlier_workers: Vec<String>,
     genesis_hash: [u8; 32],
     highest_block: u64,
+    health: HealthBoard,
     metrics: Metrics,
     view: Option<ChainView>,
     final_view: FinalView,
@@ -216,6 +220,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             earlier_workers: parts.earlier_workers,
             genesis_hash: parts.genesis_hash,
             highest_block: parts.highest_block,
+            health: parts.health,
             metrics: parts.metrics,
             view: None,
             final_view: FinalView::default(),
@@ -422,6 +427,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             fingerprint: fingerprint.to_owned(),
         };
         let delivery = self.executor.delivery.fact(&key, &job.manifest);
+        let unfit = self.health.refusal();
         let decision = decide(&JobFacts {
             kind: job.kind,
             state: &assignment.state,
@@ -431,6 +437,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
             epoch_duration_ms: clock.epoch_duration_ms,
             container: fact,
             delivery,
+            unfit: unfit.as_deref(),
             notes,
         });
         let decision = Self::allowed(decision, &loaded);

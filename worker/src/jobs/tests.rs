@@ -209,6 +209,7 @@ impl CallSubmitter for FakeChain {
                 | WorkerCall::CommitResult { .. }
                 | WorkerCall::RevealResult { .. }
                 | WorkerCall::Resolve { .. }
+                | WorkerCall::Suspend { .. }
                 | WorkerCall::Resume { .. }
                 | WorkerCall::Payout { .. } => (),
             }
@@ -604,6 +605,7 @@ fn supervisor_of<E: ContainerEngine>(
             processes: 10,
         },
         highest_block,
+        health: HealthBoard::default(),
         preflight: Preflight::new(true, 100),
         min_profit: 0,
         metrics: Metrics::new().unwrap(),

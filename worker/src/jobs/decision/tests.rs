@@ -98,6 +98,7 @@ fn decide_at(
         epoch_duration_ms: 60,
         container,
         delivery: DeliveryFact::NotNeeded,
+        unfit: None,
         notes,
     };
     decide(&facts)
@@ -622,6 +623,7 @@ fn replica_commits_then_reveals_then_has_the_votes_counted() {
             epoch_duration_ms: 60,
             container: ContainerFact::Absent,
             delivery: DeliveryFact::NotNeeded,
+            unfit: None,
             notes: &notes,
         })
     };
@@ -667,6 +669,7 @@ fn sealed_job_waits_for_its_manifest_and_is_declined_without_it() {
             epoch_duration_ms: 60,
             container,
             delivery,
+            unfit: None,
             notes,
         })
     };
@@ -701,4 +704,43 @@ fn sealed_job_waits_for_its_manifest_and_is_declined_without_it() {
     );
     let decision = decide_with(DeliveryFact::Awaited, ContainerFact::Absent, 601_001, &fresh);
     assert_eq!(decision, Decision::Expire);
+}
+
+#[test]
+fn machine_that_is_not_well_declines_what_never_ran_and_goes_on_with_the_rest() {
+    let (fresh, started) = (JobNotes::default(), started());
+    let (starting, running) = (STARTING, RUNNING);
+    let decide_with = |state, container, notes, unfit| {
+        decide(&JobFacts {
+            kind: JobKind::Service,
+            state,
+            ballot: None,
+            max_duration_ms: 1_000_000,
+            now_ms: 1_000,
+            epoch_duration_ms: 60_000,
+            container,
+            delivery: DeliveryFact::NotNeeded,
+            unfit,
+            notes,
+        })
+    };
+    let hot = Some("it is hot");
+    let declined = Decision::Decline(AbandonCause::Refused("it is hot".into()));
+    for container in [ContainerFact::Absent, ContainerFact::Created] {
+        assert_eq!(decide_with(&starting, container, &fresh, hot), declined);
+        assert_ne!(decide_with(&starting, container, &fresh, None), declined);
+    }
+    for (state, container, notes) in [
+        (&starting, ContainerFact::Running, &started),
+        (&starting, ContainerFact::Created, &started),
+        (&starting, ContainerFact::Unknown, &fresh),
+        (&running, ContainerFact::Running, &started),
+        (&running, ContainerFact::Absent, &started),
+    ] {
+        assert_eq!(
+            decide_with(state, container, notes, hot),
+            decide_with(state, container, notes, None),
+            "{state:?} {container:?}"
+        );
+    }
 }

@@ -185,3 +185,28 @@ async fn job_of_a_chain_started_anew_is_another_job() {
     );
     assert_eq!(world.engine.change(|engine| engine.containers.len()), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn machine_that_is_not_well_takes_no_new_jobs_and_runs_the_old_ones() {
+    use crate::health::{Level, verdict};
+
+    let mut world = World::new();
+    world.deploy(1, JobKind::Service);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 1 }]);
+
+    world.supervisor.health.publish(verdict(Level::NoNewJobs));
+    world.deploy(7, TASK);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [WorkerCall::Start { job: 1 }, NOT_TAKEN]);
+    for _ in 0..5 {
+        world.block().await;
+    }
+    assert_eq!(world.chain.calls().len(), 2, "the running job goes on");
+
+    world.supervisor.health.publish(verdict(Level::Warning));
+    world.deploy(8, TASK);
+    world.block().await;
+    let calls = world.chain.calls();
+    assert_eq!(calls.last(), Some(&WorkerCall::Start { job: 8 }));
+}
