@@ -8,6 +8,7 @@ mod file;
 mod network;
 pub(crate) mod owner;
 mod reader;
+mod registries;
 mod resolve;
 mod storage;
 
@@ -21,6 +22,7 @@ use std::{
 use crate::{
     attestation::CollateralUrls,
     challenge::{devices::ProverChoice, slots::ProverShare},
+    registry::PrivateRegistries,
 };
 
 pub use error::{ConfigError, Problem};
@@ -131,9 +133,9 @@ pub struct AssaySettings {
     /// plancks. Jobs that earn less are not accepted, and declined if the consumer chose this machine.
     /// Default: 0.001.
     pub min_profit: u128,
-    /// `allow_private_registries`: pull images from registries at addresses outside the public network, such
-    /// as this host; for development. Default: false.
-    pub allow_private_registries: bool,
+    /// `private_registries`: registries that may be at addresses outside the public network, such as this
+    /// host, as `host[:port]` like in the names of images; at most 64. Default: none.
+    pub private_registries: PrivateRegistries,
     /// `region`: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: `unspecified`.
     pub region: String,
     /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Needs `longitude`.
