@@ -343,7 +343,7 @@ fn layer_at_a_private_address_is_never_asked_for() {
         let image = Image::new();
         let inside = Host::start(&image, Manners::default()).await;
         let manners = Manners {
-            layer_at: Some(format!("http://{}/{}", inside.address, digest(&image.layer))),
+            layer_at: Some(format!("https://{}/{}", inside.address, digest(&image.layer))),
             ..Manners::default()
         };
         let host = Host::start(&image, manners).await;

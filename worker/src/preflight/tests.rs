@@ -336,18 +336,28 @@ async fn redirects_are_followed_so_far_and_no_further() {
 async fn allowed_registry_cannot_redirect_to_another_private_address() {
     let image = image_of(&Platform::of_this_machine(), &[5]);
     let other = registry(&[&image.configuration, &image.manifest]).await;
+    let sealed = other.url.replace("http://", "https://");
+    for (target, expected) in [
+        (other.url.clone(), "a redirect without an allowed target"),
+        (sealed, "not an address of the public network"),
+    ] {
+        let server =
+            Server::start(move |path| Reply::status(307).header("Location", format!("{target}{path}"))).await;
+        let reference = reference(&server, &digest(&image.manifest));
+        let reason = refusal(&allowing(&[&server]), &EMPTY, &reference, None).await;
+        assert!(reason.contains(expected), "{reason}");
+    }
+    assert_eq!(other.requests(), Vec::<String>::new());
     let target = other.url.clone();
     let server =
         Server::start(move |path| Reply::status(307).header("Location", format!("{target}{path}"))).await;
-    let reference = reference(&server, &digest(&image.manifest));
-    let reason = refusal(&allowing(&[&server]), &EMPTY, &reference, None).await;
-    assert!(
-        reason.contains("not an address of the public network"),
-        "{reason}"
-    );
-    assert_eq!(other.requests(), Vec::<String>::new());
     allowing(&[&server, &other])
-        .check(&EMPTY, &reference, None, Purpose::Order)
+        .check(
+            &EMPTY,
+            &reference(&server, &digest(&image.manifest)),
+            None,
+            Purpose::Order,
+        )
         .await
         .unwrap();
 }

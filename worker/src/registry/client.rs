@@ -517,10 +517,16 @@ impl Repository {
             if !answer.status().is_redirection() {
                 return Ok(answer);
             }
-            at = redirected(&at, answer.headers()).ok_or_else(|| RegistryError::BadAnswer {
-                url: at.clone(),
-                reason: "a redirect without an allowed target".into(),
-            })?;
+            let target = redirected(&at, answer.headers());
+            // Without TLS to a registry that is allowed by name only, wherever the redirect comes from.
+            let is_allowed =
+                |target: &String| target.starts_with("https://") || self.registry.is_allowed_by_name(target);
+            at = target
+                .filter(is_allowed)
+                .ok_or_else(|| RegistryError::BadAnswer {
+                    url: at.clone(),
+                    reason: "a redirect without an allowed target".into(),
+                })?;
         }
         Err(RegistryError::BadAnswer {
             url: url.to_owned(),

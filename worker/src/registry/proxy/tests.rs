@@ -146,7 +146,7 @@ async fn nothing_but_the_image_of_a_pull_is_there_and_only_while_it_lasts() {
 #[tokio::test]
 async fn layer_that_leads_to_a_private_address_is_refused() {
     let other = Server::start(|_| Reply::ok(LAYER)).await;
-    let target = format!("{}/layer", other.url);
+    let target = format!("{}/layer", other.url.replace("http://", "https://"));
     let server = Server::start(move |path| {
         of_registry(path, || Reply::status(307).header("Location", target.clone()))
     })
