@@ -144,12 +144,16 @@ impl DockerEngine {
     /// false if a container needs it.
     pub(super) async fn remove_stored(&self, image: &str) -> Result<bool, EngineError> {
         let action = format!("remove {image}");
-        let mut names = vec![image.to_owned()];
-        if let Some(digest) = digest_part(image) {
-            let all = self.stored_images().await?;
-            let all = all.into_iter().flat_map(|stored| stored.references);
-            names.extend(all.filter(|name| is_pull_name(name) && digest_part(name) == Some(digest)));
-        }
+        let names: Vec<String> = match digest_part(image) {
+            // Only names that are there: Podman would remove an image of the same digest under any name.
+            Some(digest) => {
+                let all = self.stored_images().await?;
+                let all = all.into_iter().flat_map(|stored| stored.references);
+                let is_ours = |name: &str| is_pull_name(name) && digest_part(name) == Some(digest);
+                all.filter(|name| name == image || is_ours(name)).collect()
+            }
+            None => vec![image.to_owned()],
+        };
         for name in &names {
             let is_gone = self
                 .call(&action, |docker| async move {
