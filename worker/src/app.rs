@@ -38,6 +38,7 @@ use crate::{
     lease::{JobNetworkParts, JobNetworks, Leases, Storage},
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
+    registry::{Registry, RegistryProxy},
     sealing_store::SealingError,
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
@@ -165,7 +166,9 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
         status.attestation.lacks = survey.missing.iter().map(ToString::to_string).collect();
     });
     let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
-    let engine = Arc::new(DockerEngine::new(endpoint));
+    let registry = Registry::new(config.assay.private_registries.clone());
+    let engine = DockerEngine::new(endpoint).with_proxy(Arc::new(RegistryProxy::new(registry)));
+    let engine = Arc::new(engine);
     let stop = stop_on_signals()?;
 
     let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), state.jobs().clone());

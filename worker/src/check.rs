@@ -125,7 +125,9 @@ fn check_state_folder(folder: &Path) -> Vec<Finding> {
 }
 
 async fn check_engine(config: &Config) -> Vec<Finding> {
-    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
+    let is_local = matches!(endpoint, EngineEndpoint::Socket(_));
+    let engine = DockerEngine::new(endpoint);
     let info = match engine.ping().await {
         Ok(info) => info,
         Err(error) => return vec![Finding::Bad(format!("engine: {error}"))],
@@ -134,6 +136,13 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
         "engine: {} at {}",
         info.version, info.endpoint
     ))];
+    if !is_local {
+        findings.push(Finding::Note(format!(
+            "engine: {} may be on another host, so it pulls by itself, and only from the registries of \
+             `assay.private_registries`; jobs with other images are declined: use the engine's socket",
+            info.endpoint
+        )));
+    }
     let cores = u32::from(config.resources.cpu_cores);
     if (1..cores).contains(&info.cpu_cores) {
         findings.push(Finding::Bad(format!(

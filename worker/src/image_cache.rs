@@ -15,7 +15,7 @@ use assay_client::manifest::RegistryLogin;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{ContainerEngine, EngineError},
+    engine::{ContainerEngine, EngineError, digest_part},
     files::Disk,
 };
 
@@ -43,7 +43,7 @@ struct Shared {
 struct State {
     /// Time of the last use by name, in seconds since 1970.
     used: BTreeMap<String, u64>,
-    /// Number of jobs that are about to use an image, by its name.
+    /// Number of jobs that are about to use an image, by its content.
     pins: HashMap<String, usize>,
 }
 
@@ -59,19 +59,25 @@ struct CacheFile {
 #[derive(Debug)]
 pub struct ImagePin {
     cache: ImageCache,
-    image: String,
+    content: String,
 }
 
 impl Drop for ImagePin {
     fn drop(&mut self) {
         let mut state = self.cache.state();
-        if let Some(pins) = state.pins.get_mut(&self.image) {
+        if let Some(pins) = state.pins.get_mut(&self.content) {
             *pins -= 1;
             if *pins == 0 {
-                state.pins.remove(&self.image);
+                state.pins.remove(&self.content);
             }
         }
     }
+}
+
+/// Returns the digest in an image's name, or else the name: the engine finds an image by its digest, so that
+/// jobs may share one under several names.
+fn content(image: &str) -> &str {
+    digest_part(image).unwrap_or(image)
 }
 
 /// An image that may be removed.
@@ -177,7 +183,7 @@ impl ImageCache {
     ) -> Result<bool, EngineError> {
         let image = &candidate.image;
         // A job may have begun to use it since the list was made.
-        if self.state().pins.contains_key(image) || !engine.remove_image(image).await? {
+        if self.state().pins.contains_key(content(image)) || !engine.remove_image(image).await? {
             return Ok(false);
         }
         tracing::info!(
@@ -209,23 +215,21 @@ impl ImageCache {
         // Pinned before the list is made: an image that is being pulled is not forgotten.
         let pinned: Vec<String> = self.state().pins.keys().cloned().collect();
         let stored = engine.images().await?;
-        let is_stored = |image: &String| stored.iter().any(|stored| stored.references.contains(image));
-        self.change_used(|used| used.retain(|image, _| pinned.contains(image) || is_stored(image)));
+        let is_stored = |image: &str| stored.iter().any(|stored| stored.is(image));
+        let is_pinned = |image: &str| pinned.iter().any(|pinned| pinned == content(image));
+        self.change_used(|used| used.retain(|image, _| is_pinned(image) || is_stored(image)));
         let state = self.state();
         let mut found: Vec<_> = state
             .used
             .iter()
             .filter_map(|(image, used_s)| {
-                let bytes = stored
-                    .iter()
-                    .find(|stored| stored.references.contains(image))?
-                    .bytes;
+                let bytes = stored.iter().find(|stored| stored.is(image))?.bytes;
                 let candidate = Candidate {
                     image: image.clone(),
                     used_s: *used_s,
                     bytes,
                 };
-                Some((candidate, state.pins.contains_key(image)))
+                Some((candidate, state.pins.contains_key(content(image))))
             })
             .collect();
         found.sort_by_key(|(candidate, _)| candidate.used_s);
@@ -233,10 +237,11 @@ impl ImageCache {
     }
 
     fn pin(&self, image: &str) -> ImagePin {
-        *self.state().pins.entry(image.to_owned()).or_default() += 1;
+        let content = content(image).to_owned();
+        *self.state().pins.entry(content.clone()).or_default() += 1;
         ImagePin {
             cache: self.clone(),
-            image: image.to_owned(),
+            content,
         }
     }
 
@@ -246,8 +251,10 @@ impl ImageCache {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());
         self.change_used(|used| {
-            if becomes_ours || used.contains_key(image) {
-                used.insert(image.to_owned(), now_s);
+            let is_same = |name: &&String| content(name) == content(image);
+            let known = used.keys().find(is_same).cloned();
+            if let Some(name) = known.or_else(|| becomes_ours.then(|| image.to_owned())) {
+                used.insert(name, now_s);
             }
         });
     }
@@ -398,6 +405,31 @@ mod tests {
         let cache = open();
         drop(pull(&cache, &store, "c").await);
         assert_eq!(store.images(), ["own", "a", "c"], "b was used before a");
+    }
+
+    #[tokio::test]
+    async fn image_is_the_same_under_every_name_with_its_digest() {
+        let store = Store::default();
+        store
+            .images
+            .lock()
+            .unwrap()
+            .push("127.0.0.1:1/token/a@sha256:1".into());
+        let cache = ImageCache::default();
+        cache.note_use("a.example/a@sha256:1", true);
+        let pin = cache.pin("b.example/a@sha256:1");
+        cache.note_use("b.example/a@sha256:1", false);
+        assert_eq!(
+            cache.state().used.keys().collect::<Vec<_>>(),
+            ["a.example/a@sha256:1"]
+        );
+        assert_eq!(
+            cache.removable_bytes(&store).await.unwrap(),
+            0,
+            "a job is about to use it"
+        );
+        drop(pin);
+        assert_eq!(cache.removable_bytes(&store).await.unwrap(), 100);
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@
 //! | [`logs`] | the output of jobs, bounded on disk and readable while it is written |
 //! | [`health`] | temperatures, clocks and errors of devices, and their consequences |
 //! | [`preflight`] | checks images before they are pulled |
+//! | [`registry`] | asks image registries, and is the registry that the engine pulls from |
 //! | [`profit`] | a job's revenue and the chain's fees for it |
 //! | [`jobs`] | the supervisor: decides on every job and carries out the steps |
 //! | [`challenge`] | answers the hardware challenge |
@@ -60,6 +61,7 @@ pub mod orders;
 pub mod preflight;
 pub mod profit;
 pub mod registration;
+pub mod registry;
 pub mod rewards;
 pub mod sealing_store;
 pub mod state;

@@ -97,7 +97,7 @@ impl MachineSession {
         let earlier_workers = app.state.note_worker_key(&app.keys.worker_account().0);
         let chain = ConnectedChain::new(client.clone(), app.keys.worker.clone());
         let preflight = Preflight::new(
-            app.config.assay.allow_private_registries,
+            app.config.assay.private_registries.clone(),
             app.config.network.max_download_mbps,
         )
         .with_images(app.images.clone());

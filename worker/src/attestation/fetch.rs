@@ -19,8 +19,8 @@ use assay_primitives::network::is_public;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{
-    HeaderMap, Request, StatusCode, Uri,
-    body::Bytes,
+    HeaderMap, Request, Response, StatusCode, Uri,
+    body::{Bytes, Incoming},
     header::{self, HeaderName},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -140,10 +140,36 @@ impl AddressPolicy {
 #[error("{0} is not an address of the public network")]
 struct NotPublic(IpAddr);
 
+/// Addresses of a name, once they are found.
+pub type FoundAddresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+/// Source of the addresses of names.
+pub trait NameSource: Send + Sync + 'static {
+    /// Returns the addresses of a name; their ports mean nothing.
+    fn addresses(&self, name: String) -> FoundAddresses;
+}
+
+/// The system's resolver.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemNames;
+
+impl NameSource for SystemNames {
+    fn addresses(&self, name: String) -> FoundAddresses {
+        // The connector sets the port.
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            Ok(found)
+        })
+    }
+}
+
 /// DNS resolver that returns only allowed addresses. Connections are made to its results alone, so a name
 /// that resolves differently the next time gains nothing (DNS rebinding).
 #[derive(Clone)]
-struct PolicedResolver(AddressPolicy);
+struct PolicedResolver {
+    policy: AddressPolicy,
+    names: Arc<dyn NameSource>,
+}
 
 impl tower_service::Service<Name> for PolicedResolver {
     type Response = vec::IntoIter<SocketAddr>;
@@ -155,11 +181,12 @@ impl tower_service::Service<Name> for PolicedResolver {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let policy = self.0;
+        let policy = self.policy;
+        let found = self.names.addresses(name.as_str().to_owned());
         Box::pin(async move {
-            // The connector sets the port.
-            let (allowed, others): (Vec<_>, Vec<_>) = tokio::net::lookup_host((name.as_str(), 0))
+            let (allowed, others): (Vec<_>, Vec<_>) = found
                 .await?
+                .into_iter()
                 .partition(|address| policy.allows(address.ip()));
             match others.first() {
                 Some(other) if allowed.is_empty() => Err(io::Error::new(
@@ -192,8 +219,13 @@ impl HttpFetch {
         Self::with_policy(AddressPolicy::Any)
     }
 
-    /// Creates a client with the system's root certificates.
+    /// Creates a client with the system's root certificates and resolver.
     pub fn with_policy(policy: AddressPolicy) -> Self {
+        Self::with_names(policy, Arc::new(SystemNames))
+    }
+
+    /// Creates a client with the system's root certificates that gets the addresses of names from `names`.
+    pub fn with_names(policy: AddressPolicy, names: Arc<dyn NameSource>) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let has_roots = !roots.is_empty();
@@ -204,7 +236,7 @@ impl HttpFetch {
             .expect("this provider has what TLS 1.2 and 1.3 need; qed")
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut connector = HttpConnector::new_with_resolver(PolicedResolver(policy));
+        let mut connector = HttpConnector::new_with_resolver(PolicedResolver { policy, names });
         connector.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
@@ -255,12 +287,27 @@ impl HttpFetch {
         }
     }
 
-    async fn ask_unbounded(
+    /// Returns the response to a request as soon as its head has arrived. The body is still to come: the
+    /// caller bounds its length and time.
+    pub async fn open(
         &self,
         url: &str,
         headers: &[(HeaderName, String)],
-        limit: usize,
-    ) -> Result<HttpResponse, FetchError> {
+    ) -> Result<Response<Incoming>, FetchError> {
+        match tokio::time::timeout(PATIENCE, self.open_unbounded(url, headers)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(FetchError::NoAnswer {
+                url: url.to_owned(),
+                reason: format!("none within {} seconds", PATIENCE.as_secs()),
+            }),
+        }
+    }
+
+    async fn open_unbounded(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, String)],
+    ) -> Result<Response<Incoming>, FetchError> {
         let bad = |reason: String| FetchError::BadUrl {
             url: url.to_owned(),
             reason,
@@ -292,8 +339,7 @@ impl HttpFetch {
             request = request.header(name, value);
         }
         let request = request.body(Empty::new()).map_err(|error| bad(causes(&error)))?;
-        let response = self
-            .client
+        self.client
             .request(request)
             .await
             .map_err(|error| match not_public(&error) {
@@ -302,23 +348,42 @@ impl HttpFetch {
                     address,
                 },
                 None => no_answer(causes(&error)),
-            })?;
+            })
+    }
+
+    async fn ask_unbounded(
+        &self,
+        url: &str,
+        headers: &[(HeaderName, String)],
+        limit: usize,
+    ) -> Result<HttpResponse, FetchError> {
+        let response = self.open_unbounded(url, headers).await?;
         let (head, body) = response.into_parts();
-        let body = match Limited::new(body, limit).collect().await {
-            Ok(body) => body.to_bytes().to_vec(),
+        let body = match read_whole(url, body, limit).await {
             Err(_) if head.status != StatusCode::OK => Vec::new(),
-            Err(error) => {
-                return Err(FetchError::Unreadable {
-                    url: url.to_owned(),
-                    reason: causes(&*error),
-                });
-            }
+            other => other?,
         };
         Ok(HttpResponse {
             code: head.status,
             headers: head.headers,
             body,
         })
+    }
+}
+
+/// Returns the body of a URL's response, if it has at most `limit` bytes and arrives in time.
+pub(crate) async fn read_whole(url: &str, body: Incoming, limit: usize) -> Result<Vec<u8>, FetchError> {
+    let unreadable = |reason: String| FetchError::Unreadable {
+        url: url.to_owned(),
+        reason,
+    };
+    match tokio::time::timeout(PATIENCE, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes().to_vec()),
+        Ok(Err(error)) => Err(unreadable(causes(&*error))),
+        Err(_) => Err(unreadable(format!(
+            "it did not arrive within {} seconds",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 
@@ -473,6 +538,47 @@ pub(crate) mod tests {
             HttpFetch::new().get(&server.url, 100).await.unwrap().body,
             b"body"
         );
+    }
+
+    /// A resolver that gives other addresses each time.
+    struct ChangingNames(Mutex<Vec<&'static str>>);
+
+    impl NameSource for ChangingNames {
+        fn addresses(&self, _: String) -> FoundAddresses {
+            let next = self.0.lock().unwrap().pop().unwrap();
+            Box::pin(async move { Ok(vec![SocketAddr::new(next.parse().unwrap(), 0)]) })
+        }
+    }
+
+    #[tokio::test]
+    async fn name_that_moves_to_a_private_address_is_refused_at_the_next_connection() {
+        let names = Arc::new(ChangingNames(Mutex::new(vec![
+            "127.0.0.1",
+            "127.0.0.1",
+            "1.1.1.1",
+        ])));
+        let mut resolver = PolicedResolver {
+            policy: AddressPolicy::Public,
+            names: names.clone(),
+        };
+        let look_up = |resolver: &mut PolicedResolver| {
+            tower_service::Service::call(resolver, "registry.example".parse::<Name>().unwrap())
+        };
+        let found: Vec<_> = look_up(&mut resolver).await.unwrap().collect();
+        assert_eq!(
+            found,
+            ["1.1.1.1:0".parse::<SocketAddr>().unwrap()],
+            "the connection is made to this alone"
+        );
+        let error = look_up(&mut resolver).await.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+
+        let server = Server::start(|_| Reply::ok("body")).await;
+        let url = server.url.replace("127.0.0.1", "registry.example");
+        let guarded = HttpFetch::with_names(AddressPolicy::Public, names);
+        let error = guarded.get(&url, 100).await.map(|_| ()).unwrap_err();
+        assert!(matches!(error, FetchError::NotPublic { .. }), "{error}");
+        assert_eq!(server.requests(), Vec::<String>::new());
     }
 
     #[tokio::test]

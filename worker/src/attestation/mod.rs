@@ -38,9 +38,12 @@ use assay_primitives::market::TeeKind;
 use tokio::time::Instant;
 
 pub use collateral::{CollateralChain, CollateralError, CollateralUrls, Collector};
+pub(crate) use fetch::read_whole;
 #[cfg(test)]
 pub(crate) use fetch::tests as fetch_tests;
-pub use fetch::{AddressPolicy, FetchError, HttpFetch, HttpResponse};
+pub use fetch::{
+    AddressPolicy, FetchError, FoundAddresses, HttpFetch, HttpResponse, NameSource, SystemNames,
+};
 pub(crate) use nvidia::load as load_nvml;
 pub(crate) use sev_guest::{derived_key, own_report};
 pub use snp::{AmdCertificates, CertificateError};

@@ -77,6 +77,8 @@ pub(super) struct Assay {
     pub(super) ask: Option<Text>,
     pub(super) take_open_orders: Option<Text>,
     pub(super) min_profit: Option<Text>,
+    pub(super) private_registries: Option<Vec<Text>>,
+    /// Replaced by `private_registries`; read for a message that says so.
     pub(super) allow_private_registries: Option<Text>,
     pub(super) region: Option<Text>,
     pub(super) latitude: Option<Text>,

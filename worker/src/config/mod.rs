@@ -9,6 +9,7 @@ mod health;
 mod network;
 pub(crate) mod owner;
 mod reader;
+mod registries;
 mod resolve;
 mod storage;
 
@@ -23,6 +24,7 @@ use crate::{
     attestation::CollateralUrls,
     challenge::{devices::ProverChoice, slots::ProverShare},
     health::HealthSettings,
+    registry::PrivateRegistries,
 };
 
 pub use error::{ConfigError, Problem};
@@ -133,9 +135,9 @@ pub struct AssaySettings {
     /// plancks. Jobs that earn less are not accepted, and declined if the consumer chose this machine.
     /// Default: 0.001.
     pub min_profit: u128,
-    /// `allow_private_registries`: pull images from registries at addresses outside the public network, such
-    /// as this host; for development. Default: false.
-    pub allow_private_registries: bool,
+    /// `private_registries`: registries that may be at addresses outside the public network, such as this
+    /// host, as `host[:port]` like in the names of images; at most 64. Default: none.
+    pub private_registries: PrivateRegistries,
     /// `region`: 1 to 16 of `a`–`z`, `0`–`9` and `-`. Default: `unspecified`.
     pub region: String,
     /// `latitude`: degrees north with at most 6 decimals, −90 to 90. Default: 0. Needs `longitude`.

@@ -19,7 +19,7 @@ use super::{
     file::{self, ConfigFile, Text},
     owner,
     reader::{Reader, parse_microdegrees},
-    storage,
+    registries, storage,
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
 
@@ -240,10 +240,7 @@ fn assay(
             .min_profit
             .as_ref()
             .map_or(DEFAULT_MIN_PROFIT, |text| min_profit(reader, text)),
-        allow_private_registries: reader.flag(
-            "assay.allow_private_registries",
-            section.allow_private_registries.as_ref(),
-        ),
+        private_registries: registries::resolve(reader, section),
         region: section
             .region
             .as_ref()

@@ -114,7 +114,7 @@ fn defaults_are_what_is_documented() {
         ask_per_slot_hour: ASY,
         take_open_orders: true,
         min_profit: ASY / 1_000,
-        allow_private_registries: false,
+        private_registries: PrivateRegistries::default(),
         region: "unspecified".into(),
         latitude_microdegrees: 0,
         longitude_microdegrees: 0,
@@ -180,6 +180,27 @@ fn defaults_are_what_is_documented() {
 }
 
 #[test]
+fn private_registries_are_named_one_by_one() {
+    assert_eq!(
+        assay_errors("private_registries: [\"http://a.lan\", registry]\nallow_private_registries: true"),
+        [
+            "line 18: `assay.private_registries` is `http://a.lan`; allowed: a registry as in the names of images, \
+             host or host:port, such as registry.example.lan:5000",
+            "line 18: `assay.private_registries` is `registry`; allowed: a registry as in the names of images, \
+             host or host:port, such as registry.example.lan:5000",
+            "line 19: `assay.allow_private_registries` is replaced by `assay.private_registries`, which names each \
+             registry that may be at a non-public address, such as [\"registry.example.lan:5000\", \
+             \"127.0.0.1:5000\"]; remove the old key",
+        ]
+    );
+    let many = "a.b, ".repeat(65);
+    assert_eq!(
+        assay_errors(&format!("private_registries: [{many}]")),
+        ["line 18: `assay.private_registries` has more than 64 entries; remove those from here on"]
+    );
+}
+
+#[test]
 fn assay_section_is_understood() {
     let lines = r#"chain_url: wss://node.example.org
 listen_address: 0.0.0.0
@@ -187,7 +208,7 @@ endpoint: https://worker.example.org
 ask: 2.50
 take_open_orders: false
 min_profit: "0.5"
-allow_private_registries: true
+private_registries: ["registry.example.lan:5000", "127.0.0.1:5000"]
 region: us-east
 latitude: -33.8688
 longitude: "151.209"
@@ -213,7 +234,10 @@ limits:
     assert_eq!(settings.ask_per_slot_hour, 5 * ASY / 2);
     assert!(!settings.take_open_orders);
     assert_eq!(settings.min_profit, ASY / 2);
-    assert!(settings.allow_private_registries);
+    assert_eq!(
+        settings.private_registries.names(),
+        ["registry.example.lan:5000", "127.0.0.1:5000"]
+    );
     assert_eq!(settings.prover, ProverChoice::Only(BackEnd::Cuda));
     assert_eq!(settings.latitude_microdegrees, -33_868_800);
     assert_eq!(settings.longitude_microdegrees, 151_209_000);

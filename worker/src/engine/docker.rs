@@ -5,21 +5,17 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex as SyncMutex, PoisonError},
-    time::Duration,
 };
 
 use assay_client::manifest::RegistryLogin;
 use bollard::{
     API_DEFAULT_VERSION, Docker,
-    auth::DockerCredentials,
     errors::Error as ApiError,
     models::ImageInspect,
     query_parameters::{
-        CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListImagesOptions,
-        RemoveContainerOptionsBuilder, RemoveImageOptions, StopContainerOptionsBuilder,
+        CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
-use futures::TryStreamExt;
 use hyper::Method;
 use tokio::sync::Mutex;
 
@@ -34,12 +30,10 @@ use super::{
     volumes::{check_working_dir, declared_volumes, link_on_the_way},
     wire::{Wire, WireError, filters},
 };
+use crate::registry::RegistryProxy;
 
 /// Timeout of one request, in seconds.
 const REQUEST_TIMEOUT_SECONDS: u64 = 120;
-
-/// Timeout of pulling one image.
-const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// Number of bytes in a MiB.
 const MIB: i64 = 1024 * 1024;
@@ -54,15 +48,22 @@ pub struct DockerEngine {
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
     runs: Arc<SyncMutex<HashMap<String, Run>>>,
+    /// Proxy that the engine pulls through; `None` if it requests images from their registries by itself.
+    pub(super) proxy: Option<Arc<RegistryProxy>>,
+    /// Locks of the pulls that are under way, by digest.
+    pub(super) turns: Arc<SyncMutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>,
 }
 
 impl DockerEngine {
-    /// Creates an engine at an endpoint without connecting, so that the engine may be started later.
+    /// Creates an engine at an endpoint without connecting, so that the engine may be started later. It requests
+    /// images from their registries by itself: see [`Self::with_proxy`].
     pub fn new(endpoint: EngineEndpoint) -> Self {
         Self {
             endpoint,
             connection: Arc::default(),
             runs: Arc::default(),
+            proxy: None,
+            turns: Arc::default(),
         }
     }
 
@@ -264,7 +265,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Returns true for a 404 from the engine.
-fn is_not_found(error: &ApiError) -> bool {
+pub(super) fn is_not_found(error: &ApiError) -> bool {
     matches!(
         error,
         ApiError::DockerResponseServerError { status_code: 404, .. }
@@ -295,18 +296,7 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn has_image(&self, image: &str, digest: [u8; 32]) -> Result<bool, EngineError> {
-        let present = self
-            .call(&format!("look for {image}"), |docker| async move {
-                match docker.inspect_image(image).await {
-                    Ok(found) => Ok(Some(found)),
-                    Err(error) if is_not_found(&error) => Ok(None),
-                    Err(error) => Err(error),
-                }
-            })
-            .await?;
-        present.map_or(Ok(false), |found| {
-            verified_digest(&found, image, digest).map(|_| true)
-        })
+        self.has_stored(image, digest).await
     }
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
@@ -328,11 +318,7 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn image_process(&self, image: &str) -> Result<ImageProcess, EngineError> {
-        let found = self
-            .call(&format!("look at {image}"), |docker| async move {
-                docker.inspect_image(image).await
-            })
-            .await?;
+        let found = self.present(&format!("look at {image}"), image).await?;
         let config = found.config.unwrap_or_default();
         Ok(ImageProcess {
             entrypoint: config.entrypoint.unwrap_or_default(),
@@ -346,43 +332,11 @@ impl ContainerEngine for DockerEngine {
         digest: [u8; 32],
         login: Option<&RegistryLogin>,
     ) -> Result<[u8; 32], EngineError> {
-        if self.has_image(image, digest).await? {
-            return Ok(digest);
-        }
-        let action = format!("pull {image}");
-        let credentials = login.map(|login| DockerCredentials {
-            username: Some(login.username.clone()),
-            password: Some(login.password.clone()),
-            ..DockerCredentials::default()
-        });
-        let pulling = self.call(&action, |docker| async move {
-            let options = CreateImageOptionsBuilder::new().from_image(image).build();
-            docker
-                .create_image(Some(options), None, credentials)
-                .try_for_each(|_| async { Ok(()) })
-                .await
-        });
-        tokio::time::timeout(PULL_TIMEOUT, pulling)
-            .await
-            .map_err(|_| EngineError::Failed {
-                action: action.clone(),
-                reason: format!(
-                    "the image did not arrive within {} minutes",
-                    PULL_TIMEOUT.as_secs() / 60
-                ),
-            })??;
-        let found = self
-            .call(&action, |docker| async move { docker.inspect_image(image).await })
-            .await?;
-        verified_digest(&found, image, digest)
+        self.pull_stored(image, digest, login).await
     }
 
     async fn image_root(&self, image: &str) -> Result<ImageRoot, EngineError> {
-        let found = self
-            .call("look at the image", |docker| async move {
-                docker.inspect_image(image).await
-            })
-            .await?;
+        let found = self.present("look at the image", image).await?;
         Ok(ImageRoot {
             layers: self.layers_here(&found),
             volumes: image_volumes(&found)?,
@@ -390,32 +344,11 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
-        let listed = self
-            .call("list images", |docker| async move {
-                docker.list_images(None::<ListImagesOptions>).await
-            })
-            .await?;
-        Ok(listed
-            .into_iter()
-            .map(|image| StoredImage {
-                references: image.repo_digests,
-                bytes: u64::try_from(image.size).unwrap_or(0),
-            })
-            .filter(|image| !image.references.is_empty())
-            .collect())
+        self.stored_images().await
     }
 
     async fn remove_image(&self, image: &str) -> Result<bool, EngineError> {
-        self.call(&format!("remove {image}"), |docker| async move {
-            match docker.remove_image(image, None::<RemoveImageOptions>, None).await {
-                Ok(_) => Ok(true),
-                // A container needs it, running or not.
-                Err(ApiError::DockerResponseServerError { status_code: 409, .. }) => Ok(false),
-                Err(error) if is_not_found(&error) => Ok(true),
-                Err(error) => Err(error),
-            }
-        })
-        .await
+        self.remove_stored(image).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
@@ -423,11 +356,7 @@ impl ContainerEngine for DockerEngine {
         if let Some(runtime) = &spec.runtime {
             self.check_runtime(runtime).await?;
         }
-        let image = self
-            .call("look at the image", |docker| async move {
-                docker.inspect_image(&spec.image).await
-            })
-            .await?;
+        let image = self.present("look at the image", &spec.image).await?;
         let volumes = image_volumes(&image)?;
         let layers = self.layers_here(&image);
         let config = image.config.unwrap_or_default();
@@ -438,6 +367,13 @@ impl ContainerEngine for DockerEngine {
         let working_dir = config.working_dir.as_deref().unwrap_or_default();
         check_working_dir(working_dir).map_err(refused)?;
         let mut body = create_body(spec, &volumes);
+        // By its identifier: the engine may have the image under another name only.
+        let image_id = image
+            .id
+            .as_deref()
+            .unwrap_or(&spec.image)
+            .trim_start_matches("sha256:");
+        body.image = Some(image_id.to_owned());
         // For AMD's GPUs the engine maps device nodes by itself, and runs no hook.
         if matches!(spec.devices, DeviceAccess::Cdi(_) | DeviceAccess::Nvidia(_)) {
             let of_image = config.env.as_deref().unwrap_or_default();
@@ -445,7 +381,7 @@ impl ContainerEngine for DockerEngine {
             body.env.get_or_insert_default().extend(loader::emptied(all));
         }
         if self.is_podman().await? {
-            self.check_annotations(&spec.image).await?;
+            self.check_annotations(image_id).await?;
             if let Some(link) = link_on_the_way(&layers, working_dir) {
                 return Err(refused(format!(
                     "the image's program begins in {working_dir:?}, and {link:?} on the way is a link; build it with the \
@@ -560,27 +496,6 @@ impl ContainerEngine for DockerEngine {
         self.change_runs(|runs| drop(runs.remove(id)));
         Ok(())
     }
-}
-
-/// Returns the digest that the engine recorded for the image under this name, if it is `digest`.
-///
-/// Docker and Podman hash a manifest that they fetch by digest, and keep it only if the hash matches.
-fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
-    let wanted = format!("sha256:{}", hex::encode(digest));
-    let recorded = image.repo_digests.as_deref().unwrap_or_default();
-    let agrees = recorded
-        .iter()
-        .any(|entry| entry.rsplit_once('@').is_some_and(|(_, found)| found == wanted));
-    if agrees {
-        return Ok(digest);
-    }
-    Err(EngineError::Refused {
-        action: format!("verify {name}"),
-        reason: format!(
-            "its digests are [{}], and {wanted} is not among them",
-            recorded.join(", ")
-        ),
-    })
 }
 
 /// Returns the volumes that an image declares.

@@ -12,6 +12,7 @@ mod exec;
 mod gpus;
 mod loader;
 mod network;
+mod pull;
 mod run;
 mod runtimes;
 mod seccomp;
@@ -249,6 +250,22 @@ pub struct StoredImage {
     pub bytes: u64,
 }
 
+impl StoredImage {
+    /// Returns true if this is the image of a reference: under this name, or with the digest in it under
+    /// another.
+    pub fn is(&self, image: &str) -> bool {
+        let digest = digest_part(image);
+        self.references
+            .iter()
+            .any(|name| name == image || (digest.is_some() && digest_part(name) == digest))
+    }
+}
+
+/// Returns the digest of an image's name, such as `sha256:<hex>`; `None` if it has none.
+pub(crate) fn digest_part(image: &str) -> Option<&str> {
+    image.rsplit_once('@').map(|(_, digest)| digest)
+}
+
 /// Free space where the engine keeps images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineDisk {
@@ -311,8 +328,8 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// Returns the engine's description, or an error if it does not answer.
     fn ping(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
 
-    /// Returns true if the engine has an image of this digest under this name. An image of another digest
-    /// there is an error.
+    /// Returns true if the engine has an image of this digest, under this or another name. An image of another
+    /// digest under this name is an error.
     fn has_image(
         &self,
         image: &str,
@@ -346,8 +363,8 @@ pub trait ContainerEngine: Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// Removes an image under one of its names; returns false if a container needs it. Succeeds if it is
-    /// gone.
+    /// Removes an image under this name, and under those that it got by a pull of this name; returns false if a
+    /// container needs it. Succeeds if it is gone.
     fn remove_image(&self, image: &str) -> impl Future<Output = Result<bool, EngineError>> + Send {
         let _ = image;
         async { Ok(true) }

@@ -31,6 +31,9 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(120);
 /// with its labels and mounts.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
 
+/// Maximum length of the last line of a report, in bytes.
+const MAX_REPORT_BYTES: usize = 64 * 1_024;
+
 /// Maximum number of bytes that an error quotes from an unexpected response.
 const MAX_WORDS_BYTES: usize = 512;
 
@@ -228,6 +231,29 @@ impl Wire {
             .map_err(broken)?
     }
 
+    /// Sends a command that the engine reports on by JSON objects, one a line, and returns the last one. Takes
+    /// as long as the engine does; dropping the connection ends the command.
+    pub(super) async fn reported(&mut self, path: &str) -> Result<serde_json::Value, WireError> {
+        let response = self.ask(Method::POST, path).await?;
+        let code = response.status();
+        let mut body = response.into_body();
+        let mut tail: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            tail.extend(frame.map_err(broken)?.into_data().unwrap_or_default());
+            // Only the end counts; the lines before it tell of the progress.
+            let surplus = tail.len().saturating_sub(MAX_REPORT_BYTES);
+            tail.drain(..surplus);
+        }
+        if !code.is_success() {
+            return Err(refused(code, &tail));
+        }
+        let line = tail
+            .split(|byte| *byte == b'\n')
+            .rfind(|line| !line.trim_ascii().is_empty())
+            .unwrap_or_default();
+        serde_json::from_slice(line).map_err(|error| WireError::Unreadable(error.to_string()))
+    }
+
     /// Returns a response that goes on until the connection ends.
     pub(super) async fn stream(&mut self, path: &str) -> Result<Incoming, WireError> {
         let response = tokio::time::timeout(PATIENCE, self.ask(Method::GET, path))
@@ -281,7 +307,11 @@ impl Wire {
 
 /// Encodes a filter, a map of one name to one value, as the value of a URL parameter.
 pub(super) fn filters(name: &str, value: &str) -> String {
-    let text = serde_json::json!({ name: [value] }).to_string();
+    escaped(&serde_json::json!({ name: [value] }).to_string())
+}
+
+/// Encodes a text as the value of a URL parameter.
+pub(super) fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| {
             if byte.is_ascii_alphanumeric() {

@@ -33,6 +33,7 @@ use crate::{
         Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, DockerEngine, EngineDisk,
         EngineEndpoint, EngineInfo, Exit, ImageProcess, OutputStream, RunEnd, RunFact,
     },
+    registry::PrivateRegistries,
 };
 
 const IMAGE_DIGEST: [u8; 32] = [0xab; 32];
@@ -583,6 +584,31 @@ fn supervisor_of<E: ContainerEngine>(
     worker: [u8; 32],
     earlier_workers: Vec<String>,
 ) -> Supervisor<FakeChain, E> {
+    let image = std::env::var("ASSAY_TEST_IMAGE").unwrap_or_default();
+    let real = image.split_once('/').map(|(registry, _)| registry);
+    let names = ["localhost:5000", "127.0.0.1:9"].into_iter().chain(real);
+    let private = PrivateRegistries::new(names).unwrap();
+    supervisor_with(
+        chain,
+        engine,
+        folder,
+        highest_block,
+        worker,
+        earlier_workers,
+        private,
+    )
+}
+
+/// Creates a supervisor that allows these registries by name.
+fn supervisor_with<E: ContainerEngine>(
+    chain: &FakeChain,
+    engine: &Arc<E>,
+    folder: &tempfile::TempDir,
+    highest_block: u64,
+    worker: [u8; 32],
+    earlier_workers: Vec<String>,
+    private: PrivateRegistries,
+) -> Supervisor<FakeChain, E> {
     losses::listen();
     Supervisor::new(SupervisorParts {
         chain: chain.clone(),
@@ -606,7 +632,7 @@ fn supervisor_of<E: ContainerEngine>(
         },
         highest_block,
         health: HealthBoard::default(),
-        preflight: Preflight::new(true, 100),
+        preflight: Preflight::new(private, 100),
         min_profit: 0,
         metrics: Metrics::new().unwrap(),
     })

@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineError, EngineInfo, ImageProcess},
     jobs::JobNotes,
+    registry::PrivateRegistries,
 };
 
 const NOTHING: [u64; 0] = [];
@@ -179,7 +180,7 @@ impl World {
             machine: 3,
             store: store.clone(),
             engine: Arc::new(FakeEngine),
-            preflight: Preflight::new(false, 100),
+            preflight: Preflight::new(PrivateRegistries::default(), 100),
             min_profit,
             takes_sealed,
         };

@@ -2,20 +2,15 @@
 //! on the disk, and arrives in time.
 //!
 //! The check reads the registry's own manifest, which is verified by its digest: a registry can misstate the
-//! layers' sizes only by making an image that cannot be pulled. The engine then requests the image from the
-//! registry by itself, and may be directed elsewhere; the engine's own network rules apply to that.
-
-mod registry;
+//! layers' sizes only by making an image that cannot be pulled. The engine then pulls through the worker, by
+//! the same client: see [`crate::registry`].
 
 use assay_client::manifest::{ImageReference, RegistryLogin};
 
-pub use registry::{ImageFacts, RegistryError};
-use registry::{Platform, Registry};
-
 use crate::{
-    attestation::AddressPolicy,
     engine::{ContainerEngine, EngineError},
     image_cache::ImageCache,
+    registry::{PrivateRegistries, Registry},
 };
 
 /// Bytes on disk for each downloaded byte: the compressed layer, and about twice its size when unpacked.
@@ -56,16 +51,11 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Creates a checker. `download_mbps` is the machine's download rate in Mbit/s. Registries at addresses
-    /// outside the public network are allowed only with `allow_private_registries`, for development.
-    pub fn new(allow_private_registries: bool, download_mbps: u32) -> Self {
-        let policy = if allow_private_registries {
-            AddressPolicy::Any
-        } else {
-            AddressPolicy::Public
-        };
+    /// Creates a checker. `download_mbps` is the machine's download rate in Mbit/s. Only these registries may be
+    /// at addresses outside the public network.
+    pub fn new(private: PrivateRegistries, download_mbps: u32) -> Self {
         Self {
-            registry: Registry::new(policy, Platform::of_this_machine()),
+            registry: Registry::new(private),
             download_mbps,
             images: ImageCache::default(),
         }

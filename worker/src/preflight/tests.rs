@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     attestation::fetch_tests::{Reply, Server},
     engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo, ImageProcess},
+    registry::Platform,
 };
 
 /// An engine without images, with this much free space.
@@ -122,9 +123,18 @@ async fn registry(documents: &[&str]) -> Server {
     .await
 }
 
+fn host(server: &Server) -> &str {
+    server.url.strip_prefix("http://").unwrap()
+}
+
 fn reference(server: &Server, digest: &str) -> ImageReference {
-    let host = server.url.strip_prefix("http://").unwrap();
-    format!("{host}/team/image@{digest}").parse().unwrap()
+    format!("{}/team/image@{digest}", host(server)).parse().unwrap()
+}
+
+/// A checker that allows these servers by name.
+fn allowing(servers: &[&Server]) -> Preflight {
+    let names = servers.iter().map(|server| host(server));
+    Preflight::new(PrivateRegistries::new(names).unwrap(), 100)
 }
 
 async fn refusal(
@@ -160,7 +170,7 @@ fn download_takes_as_long_as_the_line_makes_it() {
 async fn image_that_cannot_be_here_in_time_is_refused() {
     let image = image_of(&Platform::of_this_machine(), &[20_000_000_000, 20_000_000_000]);
     let server = registry(&[&image.configuration, &image.manifest, &image.index]).await;
-    let preflight = Preflight::new(true, 100);
+    let preflight = allowing(&[&server]);
     for document in [&image.manifest, &image.index] {
         let reference = reference(&server, &digest(document));
         let reason = refusal(&preflight, &EMPTY, &reference, Some(540_000)).await;
@@ -192,7 +202,7 @@ async fn image_that_does_not_fit_on_the_disk_is_refused() {
     let image = image_of(&Platform::of_this_machine(), &[1_000_000]);
     let server = registry(&[&image.configuration, &image.manifest]).await;
     let reference = reference(&server, &digest(&image.manifest));
-    let preflight = Preflight::new(true, 100);
+    let preflight = allowing(&[&server]);
     let needed = (1_000_000 + image.configuration.len() as u64) * DISK_PER_DOWNLOAD + DISK_RESERVE_BYTES;
     let with_room = |free_bytes| Empty {
         free_bytes: Some(free_bytes),
@@ -214,7 +224,7 @@ async fn image_for_another_platform_is_refused() {
     };
     let image = image_of(&other, &[5]);
     let server = registry(&[&image.configuration, &image.manifest, &image.index]).await;
-    let preflight = Preflight::new(true, 100);
+    let preflight = allowing(&[&server]);
     for document in [&image.manifest, &image.index] {
         let reason = refusal(&preflight, &EMPTY, &reference(&server, &digest(document)), None).await;
         let wanted = Platform::of_this_machine();
@@ -230,7 +240,13 @@ async fn registry_at_a_private_address_is_refused_unless_it_is_allowed() {
     let image = image_of(&Platform::of_this_machine(), &[5]);
     let server = registry(&[&image.configuration, &image.manifest]).await;
     let reference = reference(&server, &digest(&image.manifest));
-    let reason = refusal(&Preflight::new(false, 100), &EMPTY, &reference, None).await;
+    let reason = refusal(
+        &Preflight::new(PrivateRegistries::default(), 100),
+        &EMPTY,
+        &reference,
+        None,
+    )
+    .await;
     assert!(
         reason.contains("127.0.0.1, which is not an address of the public network"),
         "{reason}"
@@ -244,7 +260,7 @@ async fn manifest_of_another_digest_is_refused() {
     let manifest = image.manifest.clone();
     let server = Server::start(move |_| Reply::ok(&manifest)).await;
     let reason = refusal(
-        &Preflight::new(true, 100),
+        &allowing(&[&server]),
         &EMPTY,
         &reference(&server, &digest("other")),
         None,
@@ -255,10 +271,9 @@ async fn manifest_of_another_digest_is_refused() {
 
 #[tokio::test]
 async fn registry_that_knows_no_such_image_is_believed_and_one_that_fails_is_asked_again() {
-    let preflight = Preflight::new(true, 100);
     for (code, is_permanent) in [(404, true), (403, true), (429, false), (500, false), (503, false)] {
         let server = Server::start(move |_| Reply::status(code)).await;
-        let error = preflight
+        let error = allowing(&[&server])
             .check(&EMPTY, &reference(&server, &digest("x")), None, Purpose::Order)
             .await
             .unwrap_err();
@@ -270,7 +285,7 @@ async fn registry_that_knows_no_such_image_is_believed_and_one_that_fails_is_ask
     }
     // No service listens at this address.
     let nowhere: ImageReference = format!("127.0.0.1:9/x@{}", digest("x")).parse().unwrap();
-    let error = preflight
+    let error = Preflight::new(PrivateRegistries::new(["127.0.0.1:9"]).unwrap(), 100)
         .check(&EMPTY, &nowhere, None, Purpose::Order)
         .await
         .unwrap_err();
@@ -294,7 +309,7 @@ async fn redirects_are_followed_so_far_and_no_further() {
         }
     })
     .await;
-    let preflight = Preflight::new(true, 100);
+    let preflight = allowing(&[&server]);
     preflight
         .check(
             &EMPTY,
@@ -306,9 +321,45 @@ async fn redirects_are_followed_so_far_and_no_further() {
         .unwrap();
 
     let around = Server::start(|path| Reply::status(302).header("Location", path.to_owned())).await;
-    let reason = refusal(&preflight, &EMPTY, &reference(&around, &digest("x")), None).await;
+    let reason = refusal(
+        &allowing(&[&around]),
+        &EMPTY,
+        &reference(&around, &digest("x")),
+        None,
+    )
+    .await;
     assert!(reason.contains("more than 3 redirects"), "{reason}");
     assert_eq!(around.requests().len(), 1 + 3);
+}
+
+#[tokio::test]
+async fn allowed_registry_cannot_redirect_to_another_private_address() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let other = registry(&[&image.configuration, &image.manifest]).await;
+    let sealed = other.url.replace("http://", "https://");
+    for (target, expected) in [
+        (other.url.clone(), "a redirect without an allowed target"),
+        (sealed, "not an address of the public network"),
+    ] {
+        let server =
+            Server::start(move |path| Reply::status(307).header("Location", format!("{target}{path}"))).await;
+        let reference = reference(&server, &digest(&image.manifest));
+        let reason = refusal(&allowing(&[&server]), &EMPTY, &reference, None).await;
+        assert!(reason.contains(expected), "{reason}");
+    }
+    assert_eq!(other.requests(), Vec::<String>::new());
+    let target = other.url.clone();
+    let server =
+        Server::start(move |path| Reply::status(307).header("Location", format!("{target}{path}"))).await;
+    allowing(&[&server, &other])
+        .check(
+            &EMPTY,
+            &reference(&server, &digest(&image.manifest)),
+            None,
+            Purpose::Order,
+        )
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -330,7 +381,7 @@ async fn registry_that_wants_a_token_gets_one() {
         })
     })
     .await;
-    Preflight::new(true, 100)
+    allowing(&[&server, &issuer])
         .check(
             &EMPTY,
             &reference(&server, &digest(&image.manifest)),
@@ -371,7 +422,7 @@ async fn registry_that_wants_credentials_gets_them_and_nobody_else_does() {
     })
     .await;
     let reference = reference(&server, &digest(&image.manifest));
-    let preflight = Preflight::new(true, 100);
+    let preflight = allowing(&[&server]);
     let reason = refusal(&preflight, &EMPTY, &reference, None).await;
     assert!(reason.contains("status 401"), "{reason}");
     let login = login();
@@ -386,7 +437,7 @@ async fn registry_that_wants_credentials_gets_them_and_nobody_else_does() {
         Reply::status(404)
     })
     .await;
-    let preflight = preflight.with_login(Some(&login));
+    let preflight = allowing(&[&open]).with_login(Some(&login));
     let reference = self::reference(&open, &digest(&image.manifest));
     assert!(
         refusal(&preflight, &EMPTY, &reference, None)
@@ -421,7 +472,7 @@ async fn token_service_gets_the_credentials() {
     })
     .await;
     let reference = reference(&server, &digest(&image.manifest));
-    let preflight = Preflight::new(true, 100);
+    let preflight = allowing(&[&server, &issuer]);
     let reason = refusal(&preflight, &EMPTY, &reference, None).await;
     assert!(reason.contains("status 401"), "{reason}");
     preflight

@@ -11,7 +11,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::engine::{DockerEngine, EngineEndpoint};
+use crate::{
+    engine::{DockerEngine, EngineEndpoint},
+    registry::{Registry, RegistryProxy},
+};
 
 #[path = "../../../tests/support/own_service.rs"]
 mod own_service;
@@ -85,17 +88,17 @@ async fn slow_registry() -> (String, String, Arc<AtomicUsize>) {
 async fn job_of_a_slow_registry_is_declined_before_its_deadline() {
     let folder = tempfile::tempdir().unwrap();
     let (registry, digest, layers_asked) = slow_registry().await;
-    let settings = folder.path().join("registries.conf");
-    let text = format!("[[registry]]\nlocation = \"{registry}\"\ninsecure = true\n");
-    std::fs::write(&settings, text).unwrap();
-    let variable = format!("CONTAINERS_REGISTRIES_CONF={}", settings.display());
-    let Some(service) = OwnService::start_with(folder.path(), &[variable]) else {
+    let Some(service) = OwnService::start(folder.path()) else {
         return;
     };
-    let engine = Arc::new(DockerEngine::new(EngineEndpoint::resolve(Some(&service.socket))));
+    let private = PrivateRegistries::new([registry.as_str()]).unwrap();
+    let proxy = RegistryProxy::new(Registry::new(private.clone()));
+    let engine =
+        DockerEngine::new(EngineEndpoint::resolve(Some(&service.socket))).with_proxy(Arc::new(proxy));
+    let engine = Arc::new(engine);
     let chain = FakeChain::default();
     let worker = blake3::hash(registry.as_bytes()).into();
-    let supervisor = supervisor_of(&chain, &engine, &folder, 0, worker, Vec::new());
+    let supervisor = supervisor_with(&chain, &engine, &folder, 0, worker, Vec::new(), private);
     let mut world = RealWorld {
         chain: chain.clone(),
         supervisor,

@@ -1,0 +1,38 @@
+//! `assay.private_registries`: registries that are allowed by name.
+
+use super::{file, reader::Reader};
+use crate::registry::{MAX_PRIVATE_REGISTRIES, PrivateRegistries};
+
+/// Key of the list.
+const KEY: &str = "assay.private_registries";
+
+/// Reads the list, and refuses the key that it replaced.
+pub(super) fn resolve(reader: &mut Reader, section: &file::Assay) -> PrivateRegistries {
+    if let Some(old) = &section.allow_private_registries {
+        let message = format!(
+            "`assay.allow_private_registries` is replaced by `{KEY}`, which names each registry that may be at a \
+             non-public address, such as [\"registry.example.lan:5000\", \"127.0.0.1:5000\"]; remove the old key"
+        );
+        reader.problem(old.referenced, message);
+    }
+    let list = section.private_registries.as_deref().unwrap_or_default();
+    if let Some(surplus) = list.get(MAX_PRIVATE_REGISTRIES) {
+        let message =
+            format!("`{KEY}` has more than {MAX_PRIVATE_REGISTRIES} entries; remove those from here on");
+        reader.problem(surplus.referenced, message);
+        return PrivateRegistries::default();
+    }
+    let mut names = Vec::new();
+    for text in list {
+        match PrivateRegistries::new([text.value.as_str()]) {
+            Ok(_) => names.push(text.value.clone()),
+            Err(_) => reader.bad(
+                KEY,
+                text,
+                "a registry as in the names of images, host or host:port, such as registry.example.lan:5000",
+            ),
+        }
+    }
+    // Each entry was checked, and their number.
+    PrivateRegistries::new(names).unwrap_or_default()
+}

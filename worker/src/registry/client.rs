@@ -1,0 +1,704 @@
+//! Client for image registries, by the protocol that Docker and the OCI distribution specification share.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use assay_client::manifest::{ImageReference, RegistryLogin};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use hyper::{
+    HeaderMap, Response, StatusCode, Uri,
+    body::Incoming,
+    header::{self, HeaderName},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+};
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::PrivateRegistries;
+use crate::attestation::{AddressPolicy, FetchError, HttpFetch, NameSource, SystemNames, read_whole};
+
+/// Maximum length of an image's manifest or configuration, in bytes. Registries accept manifests of up to 4
+/// MiB.
+const MAX_DOCUMENT_BYTES: usize = 4 * 1_024 * 1_024;
+
+/// Maximum length of a token service's response, in bytes.
+const MAX_TOKEN_BYTES: usize = 64 * 1_024;
+
+/// Maximum number of redirects for one document. Registries redirect clients to the storage of their blobs.
+const MAX_REDIRECTS: usize = 3;
+
+/// Maximum number of an image's layers; engines refuse more.
+const MAX_LAYERS: usize = 256;
+
+/// Maximum number of the manifests in an index.
+const MAX_MANIFESTS: usize = 256;
+
+/// Media types that a manifest may have.
+pub(super) const MANIFEST_KINDS: [&str; 4] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+
+/// Reason why an image could not be described.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The registry was not reached, or its address is not allowed.
+    #[error("requesting the image failed: {0}")]
+    Fetch(#[from] FetchError),
+    /// The response has an error status.
+    #[error("the registry answered {url} with status {code}")]
+    Status {
+        /// URL of the request.
+        url: String,
+        /// HTTP status code.
+        code: u16,
+    },
+    /// The response violates the protocol, or belongs to another image.
+    #[error("the registry's response for {url} is invalid: {reason}")]
+    BadAnswer {
+        /// URL of the request.
+        url: String,
+        /// Fault of the response.
+        reason: String,
+    },
+    /// The image is for another platform.
+    #[error("the image is for {found}, and this machine is {wanted}")]
+    OtherPlatform {
+        /// Platforms of the image.
+        found: String,
+        /// Platform of this machine.
+        wanted: String,
+    },
+}
+
+impl RegistryError {
+    /// Returns true if another attempt would fail the same way.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Fetch(error) => {
+                matches!(error, FetchError::NotPublic { .. } | FetchError::BadUrl { .. })
+            }
+            Self::Status { code, .. } => (400..500).contains(code) && !matches!(code, 408 | 425 | 429),
+            Self::BadAnswer { .. } | Self::OtherPlatform { .. } => true,
+        }
+    }
+}
+
+/// Description of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// Size of its layers as they are downloaded, in bytes.
+    pub download_bytes: u64,
+}
+
+/// Operating system and processor architecture, named as in images.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Platform {
+    #[serde(default)]
+    pub(crate) os: String,
+    #[serde(default)]
+    pub(crate) architecture: String,
+}
+
+impl Platform {
+    pub(crate) fn of_this_machine() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            "x86" => "386",
+            "powerpc64" => "ppc64le",
+            other => other,
+        };
+        Self {
+            os: "linux".into(),
+            architecture: architecture.into(),
+        }
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.os, self.architecture)
+    }
+}
+
+/// A manifest, or an index of manifests for several platforms.
+#[derive(Deserialize)]
+pub(super) struct Document {
+    pub(super) config: Option<Part>,
+    #[serde(default)]
+    pub(super) layers: Vec<Part>,
+    pub(super) manifests: Option<Vec<Part>>,
+}
+
+/// A manifest of an index, a configuration, or a layer.
+#[derive(Deserialize)]
+pub(super) struct Part {
+    pub(super) digest: String,
+    /// Length in bytes.
+    #[serde(default)]
+    pub(super) size: u64,
+    platform: Option<Platform>,
+}
+
+impl Document {
+    /// Parses a manifest, or returns its fault.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice::<NoUrls>(bytes).map_err(|error| error.to_string())?;
+        let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if document.layers.len() > MAX_LAYERS {
+            return Err("a manifest with too many layers".into());
+        }
+        if document
+            .manifests
+            .as_ref()
+            .is_some_and(|all| all.len() > MAX_MANIFESTS)
+        {
+            return Err("an index with too many manifests".into());
+        }
+        Ok(document)
+    }
+}
+
+/// Any JSON without a key `urls`. Podman requests a part that has URLs from those, which may lead anywhere.
+///
+/// Engines match keys regardless of their case, also beyond ASCII (`urlſ`), and of a key that is there twice
+/// they may keep some of both values: every key is looked at, as it is read.
+struct NoUrls;
+
+impl<'de> Deserialize<'de> for NoUrls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoUrlsVisitor)
+    }
+}
+
+struct NoUrlsVisitor;
+
+impl<'de> Visitor<'de> for NoUrlsVisitor {
+    type Value = NoUrls;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<NoUrls, A::Error> {
+        while let Some(key) = fields.next_key::<String>()? {
+            if key.to_uppercase() == "URLS" {
+                return Err(A::Error::custom(
+                    "it names URLs for parts of the image, which must come from its registry",
+                ));
+            }
+            fields.next_value::<NoUrls>()?;
+        }
+        Ok(NoUrls)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<NoUrls, A::Error> {
+        while entries.next_element::<NoUrls>()?.is_some() {}
+        Ok(NoUrls)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<NoUrls, E> {
+        Ok(NoUrls)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<NoUrls, E> {
+        Ok(NoUrls)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<NoUrls, E> {
+        Ok(NoUrls)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<NoUrls, E> {
+        Ok(NoUrls)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<NoUrls, E> {
+        Ok(NoUrls)
+    }
+
+    fn visit_unit<E>(self) -> Result<NoUrls, E> {
+        Ok(NoUrls)
+    }
+}
+
+/// A manifest or an index as its registry sent it, with the wanted digest.
+pub(super) struct Manifest {
+    pub(super) bytes: Vec<u8>,
+    /// Media type, one of [`MANIFEST_KINDS`]; `None` if the registry names none or another.
+    pub(super) kind: Option<&'static str>,
+    pub(super) document: Document,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// Client for the registries of images. Clones share the connection settings.
+#[derive(Clone)]
+pub struct Registry {
+    /// Client for registries that are allowed by name.
+    any: HttpFetch,
+    /// Client for all others.
+    public: HttpFetch,
+    private: PrivateRegistries,
+    platform: Platform,
+    /// Value of the header with the credentials, if there are any.
+    login: Option<Zeroizing<String>>,
+}
+
+/// The repository of one image, with the permission that it requires.
+pub(super) struct Repository {
+    registry: Registry,
+    base: String,
+    /// Value of the header that the registry asked for: a token, or the credentials themselves.
+    permission: Mutex<Option<Zeroizing<String>>>,
+}
+
+impl Registry {
+    /// Creates a client that connects to public addresses, and for these registries to any.
+    pub fn new(private: PrivateRegistries) -> Self {
+        Self::with_names(private, Arc::new(SystemNames))
+    }
+
+    /// Creates a client that gets the addresses of names from `names`.
+    pub fn with_names(private: PrivateRegistries, names: Arc<dyn NameSource>) -> Self {
+        Self {
+            any: HttpFetch::with_names(AddressPolicy::Any, names.clone()),
+            public: HttpFetch::with_names(AddressPolicy::Public, names),
+            private,
+            platform: Platform::of_this_machine(),
+            login: None,
+        }
+    }
+
+    /// Returns the registries that are allowed by name.
+    pub(super) fn private(&self) -> &PrivateRegistries {
+        &self.private
+    }
+
+    /// Returns the client for a URL. A redirect from an allowed registry leads to a public address, or to
+    /// another allowed registry: to be redirected to is no permission.
+    fn fetch(&self, url: &str) -> &HttpFetch {
+        if self.is_allowed_by_name(url) {
+            &self.any
+        } else {
+            &self.public
+        }
+    }
+
+    fn is_allowed_by_name(&self, url: &str) -> bool {
+        let Ok(uri) = url.parse::<Uri>() else {
+            return false;
+        };
+        let host = uri.host().unwrap_or_default();
+        match uri.port_u16() {
+            Some(port) => self.private.contains(&format!("{host}:{port}")),
+            None => self.private.contains(host),
+        }
+    }
+
+    /// Returns the repository of an image.
+    pub(super) fn repository(&self, image: &ImageReference) -> Repository {
+        Repository {
+            registry: self.clone(),
+            base: base_url(image, &self.private),
+            permission: Mutex::default(),
+        }
+    }
+
+    /// Returns a client that shows these credentials to the image's registry and to its token service.
+    #[must_use]
+    pub fn with_login(&self, login: Option<&RegistryLogin>) -> Self {
+        let login = login.map(|login| {
+            let pair = Zeroizing::new(format!("{}:{}", login.username, login.password));
+            Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())))
+        });
+        Self {
+            login,
+            ..self.clone()
+        }
+    }
+
+    /// Describes an image, if it is for this platform.
+    pub async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
+        let repository = self.repository(image);
+        let document = repository.manifest(&image.digest_text()).await?.document;
+        let Some(entries) = document.manifests else {
+            return self.of_manifest(&repository, document, true).await;
+        };
+        let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
+        let Some(entry) = entries.iter().find(is_ours) else {
+            let found = entries.iter().filter_map(|part| part.platform.as_ref());
+            return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
+        };
+        let document = repository.manifest(&entry.digest).await?.document;
+        self.of_manifest(&repository, document, false).await
+    }
+
+    async fn of_manifest(
+        &self,
+        repository: &Repository,
+        document: Document,
+        asks_for_platform: bool,
+    ) -> Result<ImageFacts, RegistryError> {
+        let bad = |reason: &str| RegistryError::BadAnswer {
+            url: repository.base.clone(),
+            reason: reason.to_owned(),
+        };
+        let Some(config) = document.config else {
+            return Err(bad("a manifest without a configuration"));
+        };
+        let download_bytes = document
+            .layers
+            .iter()
+            .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
+        if asks_for_platform {
+            let found: Platform = repository.configuration(&config.digest).await?;
+            if found != self.platform {
+                return Err(self.other_platform(found.to_string()));
+            }
+        }
+        Ok(ImageFacts { download_bytes })
+    }
+
+    fn other_platform(&self, found: String) -> RegistryError {
+        RegistryError::OtherPlatform {
+            found,
+            wanted: self.platform.to_string(),
+        }
+    }
+}
+
+/// Returns the repository's URL. A reference without a registry is of Docker Hub, where one-word names are in
+/// `library`.
+fn base_url(image: &ImageReference, private: &PrivateRegistries) -> String {
+    let repository = image.repository();
+    match image.registry() {
+        None | Some("docker.io" | "index.docker.io") => {
+            let folder = if repository.contains('/') { "" } else { "library/" };
+            format!("https://registry-1.docker.io/v2/{folder}{repository}")
+        }
+        Some(registry) => {
+            let host = registry.split(':').next().unwrap_or_default();
+            let is_local = host == "localhost" || host.starts_with("127.");
+            // Like the engines: plain HTTP only to this host.
+            let scheme = if private.contains(registry) && is_local {
+                "http"
+            } else {
+                "https"
+            };
+            format!("{scheme}://{registry}/v2/{repository}")
+        }
+    }
+}
+
+impl Repository {
+    /// Returns a manifest or an index by its digest, which is verified.
+    pub(super) async fn manifest(&self, digest: &str) -> Result<Manifest, RegistryError> {
+        let (url, headers, bytes) = self.document("manifests", digest).await?;
+        let document = Document::parse(&bytes).map_err(|reason| RegistryError::BadAnswer { url, reason })?;
+        let named = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .map(str::trim)
+            .unwrap_or_default();
+        Ok(Manifest {
+            bytes,
+            kind: MANIFEST_KINDS
+                .into_iter()
+                .find(|kind| kind.eq_ignore_ascii_case(named)),
+            document,
+        })
+    }
+
+    /// Returns an image's configuration by its digest, which is verified.
+    async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
+        let (url, _, bytes) = self.document("blobs", digest).await?;
+        serde_json::from_slice(&bytes).map_err(|error| RegistryError::BadAnswer {
+            url,
+            reason: error.to_string(),
+        })
+    }
+
+    /// Returns the URL, the headers and the bytes of a document by its digest, which is verified.
+    async fn document(
+        &self,
+        kind: &str,
+        digest: &str,
+    ) -> Result<(String, HeaderMap, Vec<u8>), RegistryError> {
+        let url = self.url(kind, digest);
+        let (head, body) = self.open(kind, digest, None).await?.into_parts();
+        if head.status != StatusCode::OK {
+            let code = head.status.as_u16();
+            return Err(RegistryError::Status { url, code });
+        }
+        let bytes = read_whole(&url, body, MAX_DOCUMENT_BYTES).await?;
+        let found = format!("sha256:{}", hex::encode(Sha256::digest(&bytes)));
+        if found != digest {
+            let reason = format!("it has the digest {found}");
+            return Err(RegistryError::BadAnswer { url, reason });
+        }
+        Ok((url, head.headers, bytes))
+    }
+
+    /// Returns the URL of a part of the repository.
+    pub(super) fn url(&self, kind: &str, digest: &str) -> String {
+        format!("{}/{kind}/{digest}", self.base)
+    }
+
+    /// Returns the response for a part of the repository, of any status, with its body still to come. `range`
+    /// is the value of a header that asks for some of its bytes.
+    pub(super) async fn open(
+        &self,
+        kind: &str,
+        digest: &str,
+        range: Option<&str>,
+    ) -> Result<Response<Incoming>, RegistryError> {
+        let url = self.url(kind, digest);
+        let shown = self.permission();
+        let answer = self.follow(&url, shown.as_ref(), range).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        // Also if there is a permission: tokens expire during a long pull.
+        let permission = match token_url(answer.headers()) {
+            Some(token_url) => Some(self.registry.token(&token_url).await?),
+            // A registry without a token service takes the credentials themselves, if there are any.
+            None => self.registry.login.clone(),
+        };
+        if permission.is_none() || permission == shown {
+            return Ok(answer);
+        }
+        self.keep_permission(permission.clone());
+        self.follow(&url, permission.as_ref(), range).await
+    }
+
+    fn permission(&self) -> Option<Zeroizing<String>> {
+        self.permission
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn keep_permission(&self, permission: Option<Zeroizing<String>>) {
+        *self.permission.lock().unwrap_or_else(PoisonError::into_inner) = permission;
+    }
+
+    /// Returns the response of a URL after following redirects. Every redirect must lead to an allowed
+    /// address, and the permission is sent to the registry only.
+    async fn follow(
+        &self,
+        url: &str,
+        permission: Option<&Zeroizing<String>>,
+        range: Option<&str>,
+    ) -> Result<Response<Incoming>, RegistryError> {
+        let mut at = url.to_owned();
+        for _ in 0..=MAX_REDIRECTS {
+            let mut headers: Vec<(HeaderName, String)> = vec![(header::ACCEPT, MANIFEST_KINDS.join(", "))];
+            if let Some(range) = range {
+                headers.push((header::RANGE, range.to_owned()));
+            }
+            if let Some(permission) = permission.filter(|_| at.starts_with(&self.base)) {
+                headers.push((header::AUTHORIZATION, String::clone(permission)));
+            }
+            let answer = self.registry.fetch(&at).open(&at, &headers).await?;
+            if !answer.status().is_redirection() {
+                return Ok(answer);
+            }
+            let target = redirected(&at, answer.headers());
+            // Without TLS to a registry that is allowed by name only, wherever the redirect comes from.
+            let is_allowed =
+                |target: &String| target.starts_with("https://") || self.registry.is_allowed_by_name(target);
+            at = target
+                .filter(is_allowed)
+                .ok_or_else(|| RegistryError::BadAnswer {
+                    url: at.clone(),
+                    reason: "a redirect without an allowed target".into(),
+                })?;
+        }
+        Err(RegistryError::BadAnswer {
+            url: url.to_owned(),
+            reason: format!("more than {MAX_REDIRECTS} redirects"),
+        })
+    }
+}
+
+impl Registry {
+    /// Returns the header's value with a token. The credentials go to the token service only if that is
+    /// reached over HTTPS, or over HTTP on this host where such registries are allowed.
+    async fn token(&self, url: &str) -> Result<Zeroizing<String>, RegistryError> {
+        let login = self
+            .login
+            .as_ref()
+            .filter(|_| url.starts_with("https://") || self.is_allowed_by_name(url));
+        let headers: Vec<_> = login
+            .map(|login| (header::AUTHORIZATION, String::clone(login)))
+            .into_iter()
+            .collect();
+        let answer = self.fetch(url).ask(url, &headers, MAX_TOKEN_BYTES).await?;
+        if answer.code != StatusCode::OK {
+            return Err(RegistryError::Status {
+                url: url.to_owned(),
+                code: answer.code.as_u16(),
+            });
+        }
+        let token: Option<Token> = serde_json::from_slice(&answer.body).ok();
+        token
+            .and_then(|token| token.token.or(token.access_token))
+            .map(|token| Zeroizing::new(format!("Bearer {token}")))
+            .ok_or_else(|| RegistryError::BadAnswer {
+                url: url.to_owned(),
+                reason: "no token".into(),
+            })
+    }
+}
+
+/// Returns the target of a redirect; `None` from HTTPS to HTTP.
+fn redirected(from: &str, headers: &HeaderMap) -> Option<String> {
+    let location = headers.get(header::LOCATION)?.to_str().ok()?;
+    let from: Uri = from.parse().ok()?;
+    if location.starts_with('/') {
+        return Some(format!(
+            "{}://{}{location}",
+            from.scheme_str()?,
+            from.authority()?
+        ));
+    }
+    let to: Uri = location.parse().ok()?;
+    match (from.scheme_str()?, to.scheme_str()?) {
+        (_, "https") | ("http", "http") => Some(location.to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns the URL of the token service in a refusal: `Bearer realm="…",service="…",scope="…"`.
+fn token_url(headers: &HeaderMap) -> Option<String> {
+    let challenge = headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
+    let fields = challenge.strip_prefix("Bearer ")?;
+    let field = |name: &str| {
+        let (_, rest) = fields.split_once(&format!("{name}=\""))?;
+        let (value, _) = rest.split_once('"')?;
+        Some(value)
+    };
+    let realm = field("realm")?;
+    let parameters: Vec<String> = ["service", "scope"]
+        .into_iter()
+        .filter_map(|name| Some(format!("{name}={}", field(name)?)))
+        .collect();
+    let separator = if realm.contains('?') { '&' } else { '?' };
+    Some(format!("{realm}{separator}{}", parameters.join("&")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn image(name: &str) -> ImageReference {
+        format!("{name}@sha256:{}", "ab".repeat(32)).parse().unwrap()
+    }
+
+    fn answer(name: HeaderName, value: &str) -> HeaderMap {
+        [(name, value.parse().unwrap())].into_iter().collect()
+    }
+
+    #[test]
+    fn repository_is_where_engines_look_for_it() {
+        let all = PrivateRegistries::new(["ghcr.io", "registry.example.org:5000", "127.0.0.1:5000"]).unwrap();
+        for (name, url) in [
+            ("busybox", "https://registry-1.docker.io/v2/library/busybox"),
+            ("a/b", "https://registry-1.docker.io/v2/a/b"),
+            ("docker.io/a/b", "https://registry-1.docker.io/v2/a/b"),
+            ("ghcr.io/a/b", "https://ghcr.io/v2/a/b"),
+            (
+                "registry.example.org:5000/b",
+                "https://registry.example.org:5000/v2/b",
+            ),
+        ] {
+            for private in [PrivateRegistries::default(), all.clone()] {
+                assert_eq!(base_url(&image(name), &private), url);
+            }
+        }
+        let local = image("127.0.0.1:5000/a");
+        assert_eq!(base_url(&local, &all), "http://127.0.0.1:5000/v2/a");
+        assert_eq!(
+            base_url(&local, &PrivateRegistries::default()),
+            "https://127.0.0.1:5000/v2/a"
+        );
+    }
+
+    #[test]
+    fn token_is_asked_for_where_the_registry_says() {
+        let challenge =
+            r#"Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull""#;
+        assert_eq!(
+            token_url(&answer(header::WWW_AUTHENTICATE, challenge)).unwrap(),
+            "https://auth.example/token?service=reg&scope=repository:a/b:pull"
+        );
+        assert_eq!(
+            token_url(&answer(header::WWW_AUTHENTICATE, "Basic realm=\"x\"")),
+            None
+        );
+    }
+
+    #[test]
+    fn manifest_with_urls_is_refused_however_they_are_written() {
+        let with = |key: &str| {
+            let part = r#"{"digest":"sha256:0","size":1"#;
+            format!(r#"{{"config":{part}}},"layers":[{part},"{key}":["http://10.0.0.1/"]}}]}}"#)
+        };
+        assert_eq!(
+            Document::parse(with("platforms").as_bytes())
+                .unwrap()
+                .layers
+                .len(),
+            1
+        );
+        let twice = r#"{"layers":[{"digest":"x","urls":[]}],"layers":[{"digest":"x"}]}"#.to_owned();
+        let written = ["urls", "URLs", "urlſ", "u\\u0072ls"].map(with);
+        for text in written.into_iter().chain([twice]) {
+            let fault = Document::parse(text.as_bytes()).map(|_| ()).unwrap_err();
+            assert!(fault.contains("names URLs"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn name_allows_its_own_address_only() {
+        let registry = Registry::new(PrivateRegistries::new(["127.0.0.1:5000", "lan.example"]).unwrap());
+        for (url, is_allowed) in [
+            ("http://127.0.0.1:5000/v2/", true),
+            ("https://LAN.example/v2/", true),
+            ("http://127.0.0.1:5001/v2/", false),
+            ("http://127.0.0.1/v2/", false),
+            ("https://lan.example:444/v2/", false),
+            ("https://lan.example@10.0.0.1/v2/", false),
+            ("https://other.example/lan.example", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(registry.is_allowed_by_name(url), is_allowed, "{url}");
+        }
+    }
+
+    #[test]
+    fn redirects_stay_within_their_protection() {
+        let to = |from: &str, location: &str| redirected(from, &answer(header::LOCATION, location));
+        assert_eq!(to("https://a/v2/x", "/y").unwrap(), "https://a/y");
+        assert_eq!(to("https://a/v2/x", "https://b/y").unwrap(), "https://b/y");
+        assert_eq!(to("http://a/v2/x", "http://b/y").unwrap(), "http://b/y");
+        assert_eq!(to("https://a/v2/x", "http://b/y"), None);
+        assert_eq!(to("https://a/v2/x", "file:///etc/passwd"), None);
+    }
+}
