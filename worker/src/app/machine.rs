@@ -333,6 +333,7 @@ impl MachineSession {
                 }
                 ended = supervisor.step_ended() => {
                     ended?;
+                    supervisor.note_other_ended_steps()?;
                     if supervisor.needs_view() {
                         self.look_at_chain(&mut supervisor, &tip).await?;
                     }

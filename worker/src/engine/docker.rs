@@ -20,17 +20,17 @@ use bollard::{
     },
 };
 use futures::TryStreamExt;
-use hyper::Method;
 use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
     EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, ImageRoot,
-    LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
+    RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
+    removal::Removals,
     run::{Follower, Listed, Run},
     volumes::declared_volumes,
-    wire::{Wire, WireError, filters},
+    wire::{Wire, WireError},
 };
 
 /// Timeout of one request, in seconds.
@@ -52,6 +52,7 @@ pub struct DockerEngine {
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
     runs: Arc<SyncMutex<HashMap<String, Run>>>,
+    pub(super) removals: Removals,
 }
 
 impl DockerEngine {
@@ -61,6 +62,7 @@ impl DockerEngine {
             endpoint,
             connection: Arc::default(),
             runs: Arc::default(),
+            removals: Removals::default(),
         }
     }
 
@@ -73,7 +75,7 @@ impl DockerEngine {
         }
     }
 
-    fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
+    pub(super) fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
         change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -254,7 +256,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// Returns true for a 404 from the engine.
-fn is_not_found(error: &ApiError) -> bool {
+pub(super) fn is_not_found(error: &ApiError) -> bool {
     matches!(
         error,
         ApiError::DockerResponseServerError { status_code: 404, .. }
@@ -479,20 +481,12 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        // A request of our own that reads each entry by itself: an unreadable entry must not hide the others.
-        let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
         // Read before the list: a container that is listed as running and followed must not have ended in
         // between.
         let facts: HashMap<String, RunFact> =
             self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
-        let listing = async {
-            let mut wire = Wire::open(&self.endpoint).await?;
-            let path = format!("/containers/json?all=true&filters={filters}");
-            wire.json::<Vec<serde_json::Value>>(Method::GET, &path).await
-        };
-        let listed = listing
-            .await
-            .map_err(|error| of_wire(&self.endpoint, "list containers", &error))?;
+        let listed = self.entries(worker).await?;
+        self.finish_removals(worker, &listed);
         let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
         Ok(listed
             .into_iter()

@@ -10,6 +10,7 @@ mod endpoint;
 mod exec;
 mod gpus;
 mod network;
+mod removal;
 mod run;
 mod volumes;
 mod wire;
