@@ -2,7 +2,7 @@
 // which can be killed and started again.
 
 import { spawn } from 'node:child_process';
-import { readFile, readdir, rm } from 'node:fs/promises';
+import { readFile, readdir, rm, rmdir } from 'node:fs/promises';
 import { request } from 'node:http';
 import { join } from 'node:path';
 
@@ -23,7 +23,8 @@ process.on('exit', () => {
 /** Sends one request to an engine; returns the status and the parsed body. */
 function ask(socketPath, method, path) {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, method, path, timeout: TIMEOUT_MS, headers: { host: 'engine' } }, (response) => {
+    const options = { socketPath, method, path, timeout: TIMEOUT_MS, headers: { host: 'engine' } };
+    const asked = request(options, (response) => {
       const chunks = [];
       response.on('data', (chunk) => chunks.push(chunk));
       response.on('error', reject);
@@ -112,20 +113,27 @@ export class Engine {
     }
   }
 
-  /** Returns the folders of control groups that belong to a container that was ever listed. */
+  /** Returns the control groups of all containers that were ever listed, each with its processes. */
   async controlGroups() {
-    const left = [];
+    const found = [];
     const look = async (folder, depth) => {
       const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
       for (const entry of entries.filter((one) => one.isDirectory())) {
         const path = join(folder, entry.name);
         const [id] = entry.name.match(/[0-9a-f]{64}/) ?? [];
-        if (id && this.seen.has(id)) left.push(path);
-        else if (depth > 0) await look(path, depth - 1);
+        if (id && this.seen.has(id)) {
+          const processes = await readFile(join(path, 'cgroup.procs'), 'utf8').catch(() => '');
+          found.push({ path, id, processes: processes.split('\n').filter((line) => line !== '') });
+        } else if (depth > 0) await look(path, depth - 1);
       }
     };
     await look(CONTROL_GROUPS, 6);
-    return left;
+    return found;
+  }
+
+  /** Removes control groups without processes that an engine left when it was killed. */
+  async removeControlGroups() {
+    for (const { path } of await this.controlGroups()) await rmdir(path).catch(() => {});
   }
 }
 

@@ -57,11 +57,11 @@ export class FinalHistory {
   jobsOf(address) {
     const books = new Map();
     for (const { method, fields, height, transaction } of this.events) {
-      if (method === 'JobOrdered' && fields.consumer === address) {
-        books.set(fields.job, { job: fields.job, order: fields, transaction, height, events: [] });
-      }
-      books.get(fields.job)?.events.push({ method, fields, height });
+      if (method !== 'JobOrdered' || fields.consumer !== address) continue;
+      books.set(fields.job, { job: fields.job, order: fields, transaction, height, events: [] });
     }
+    // An order's machines are assigned before it is told of.
+    for (const { method, fields } of this.events) books.get(fields.job)?.events.push({ method, fields });
     for (const book of books.values()) {
       book.all = (name) => book.events.filter(({ method }) => method === name).map(({ fields }) => fields);
       book.has = (name) => book.events.some(({ method }) => method === name);
