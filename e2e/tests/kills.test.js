@@ -51,6 +51,8 @@ const KILLS = { worker: 8, engine: 6, process: 5, monitor: 2, node: 4 };
 
 // The shortest epochs: a job is paid two epochs after it ran. No audit comes meanwhile.
 const CHANGES = {
+  // Only on such a chain do validators probe a worker on the loopback address; elsewhere it counts as down, unpaid.
+  chainType: 'Development',
   epochDurationMs: 24_000,
   newcomerIntervalMs: 9_000,
   commitWindowMs: 24_000,
