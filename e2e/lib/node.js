@@ -43,6 +43,8 @@ class RunningNode {
     this.child = child;
     this.folder = folder;
     this.log = log;
+    /** Ports by which it is reached, for a node that takes its place. */
+    this.ports = ports;
     this.url = `ws://127.0.0.1:${ports.rpc}`;
     this.networkPort = ports.network;
     this.prometheusUrl = `http://127.0.0.1:${ports.prometheus}/metrics`;
@@ -84,12 +86,13 @@ class RunningNode {
 /**
  * Starts a validator of the three-validator chain `local`: `alice`, `bob` or `charlie`. It finds the others
  * through `peers`, running nodes of the same chain; its own chain is stored in `folder`. `changes` are to the
- * chain's preset.
+ * chain's preset. With the `ports` of a node that was killed it is reached where that one was.
  */
-export async function startLocalValidator(name, { folder, peers = [], changes }) {
+export async function startLocalValidator(name, { folder, peers = [], changes, ports }) {
   const addresses = await Promise.all(peers.map((peer) => peer.address()));
   return startNode({
     folder,
+    ports,
     network: ['--chain', await specification('local', changes), `--${name}`, '--unsafe-force-node-key-generation',
       ...addresses.flatMap((address) => ['--bootnodes', address])],
   });
@@ -103,7 +106,7 @@ const NO_PEERS = ['--in-peers', '0', '--out-peers', '0'];
  * audited unless a test wants it. Audits come at random: the mean is so long that none comes within a test's
  * minutes.
  */
-const CALM = {
+export const CALM = {
   newcomerIntervalMs: 3_000,
   commitWindowMs: 6_000,
   meanAuditIntervalMs: 1_000 * 3_600_000,
@@ -132,13 +135,13 @@ async function alone({ epochMs = 60_000, challenges = CALM }) {
  *
  * With `folder` the chain is stored there and outlasts the node; without it the chain is temporary. With
  * `epochMs` epochs have that length instead of a minute; 24 seconds are the shortest that the chain accepts.
- * `challenges` replaces the usual schedule of challenges.
+ * `challenges` replaces the usual schedule of challenges, `ports` the free ports that it would take.
  */
-export async function startNode({ folder, epochMs, challenges, network, extraArguments = [] } = {}) {
+export async function startNode({ folder, ports: given, epochMs, challenges, network, extraArguments = [] } = {}) {
   const persistent = folder !== undefined;
   const home = folder ?? (await mkdtemp(join(tmpdir(), 'assay-e2e-')));
   await mkdir(home, { recursive: true });
-  const ports = { rpc: await freePort(), network: await freePort(), prometheus: await freePort() };
+  const ports = given ?? { rpc: await freePort(), network: await freePort(), prometheus: await freePort() };
   const chain = persistent ? ['--base-path', join(home, 'chain')] : ['--tmp'];
   const log = join(home, 'node.log');
   const child = spawn(

@@ -11,7 +11,7 @@ import { keptFile, runNode } from './binary.js';
 
 /**
  * Returns the path of the specification of the chain `dev` or `local`, with these fields of its preset
- * changed. The fields are numbers whose names occur nowhere else with another meaning.
+ * changed. The fields are numbers or texts whose names occur nowhere else with another meaning.
  */
 export async function specification(chain, changes = {}) {
   const kind = createHash('sha256').update(JSON.stringify(changes)).digest('hex').slice(0, 16);
@@ -43,11 +43,12 @@ async function build(chain, ...options) {
 function changed(text, changes) {
   let result = text;
   for (const [key, value] of Object.entries(changes)) {
-    const field = `("${key}": *)\\d+`;
+    const isText = typeof value === 'string';
+    const field = `("${key}": *)${isText ? '"[^"]*"' : '\\d+'}`;
     if (!new RegExp(field).test(result)) {
-      throw new Error(`the chain's specification has no number ${key}`);
+      throw new Error(`the chain's specification has no ${isText ? 'text' : 'number'} ${key}`);
     }
-    result = result.replace(new RegExp(field, 'g'), `$1${value}`);
+    result = result.replace(new RegExp(field, 'g'), `$1${isText ? `"${value}"` : value}`);
   }
   return result;
 }

@@ -63,52 +63,89 @@ export async function startProbeResponder(api, worker) {
   return responder;
 }
 
+/** A real worker, which can be killed and started again. */
+class RealWorker {
+  constructor(folder, configuration, port) {
+    this.folder = folder;
+    this.configuration = configuration;
+    this.log = join(folder, 'worker.log');
+    /** Base URL of the public part of the worker's API. */
+    this.url = `http://127.0.0.1:${port}`;
+    this.start();
+  }
+
+  /** Starts the program, with the files that an earlier one left. */
+  start() {
+    const child = spawn(workerBinary(), ['--config', this.configuration], {
+      cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    running.add(child);
+    const stream = createWriteStream(this.log, { flags: 'a' });
+    child.stdout.pipe(stream, { end: false });
+    child.stderr.pipe(stream, { end: false });
+    this.child = child;
+    this.ended = new Promise((resolve) => child.once('close', () => {
+      running.delete(child);
+      stream.end();
+      resolve();
+    }));
+  }
+
+  /** Returns true while the program runs. */
+  runs() {
+    return this.child.exitCode === null && this.child.signalCode === null;
+  }
+
+  /** Returns the worker's status. */
+  async status() {
+    const response = await fetch(`${this.url}/status`, { signal: AbortSignal.timeout(5_000) });
+    return response.json();
+  }
+
+  /** Returns the end of the worker's log, for the message of a failure. */
+  async tail(lines = 60) {
+    const text = await readFile(this.log, 'utf8').catch(() => '(no log)');
+    return text.split('\n').slice(-lines).join('\n');
+  }
+
+  /** Kills the program at once: no handler runs. */
+  async kill() {
+    this.child.kill('SIGKILL');
+    await this.ended;
+  }
+
+  /** Asks the program to end, waits for it, and unmounts the disks that it left. */
+  async stop() {
+    if (this.runs()) {
+      this.child.kill('SIGTERM');
+      const timer = setTimeout(() => this.child.kill('SIGKILL'), STOP_LIMIT_MS);
+      await this.ended;
+      clearTimeout(timer);
+    }
+    await unmountBelow(this.folder);
+  }
+}
+
 /**
  * Starts a real worker with its files in `folder`, for a node and a container engine. It registers its
- * machine by itself, with the provider key of the development account `provider`.
+ * machine by itself, with the provider key of the development account `provider`. `ask` is the price of a
+ * slot and hour in ASY; the resources are those of the whole machine.
  */
-export async function startWorker({ folder, nodeUrl, engineSocket, provider, rewardAddress }) {
+export async function startWorker({
+  folder, nodeUrl, engineSocket, provider, rewardAddress,
+  ask = 1, slots = 1, cpuCores = 1, ramGb = 1, storageGb = 1,
+}) {
   const port = await freePort();
   const ownerPort = await freePort();
   const configuration = join(folder, 'worker.yaml');
   await writeFile(configuration, [
     'version: "3.2"',
     'node_settings:', '  node_name: "a machine"', `  reward_address: "${rewardAddress}"`,
-    'shared_resources:', '  cpu_cores: 1', '  ram_gb: 1', '  storage_gb: 1',
+    'shared_resources:', `  cpu_cores: ${cpuCores}`, `  ram_gb: ${ramGb}`, `  storage_gb: ${storageGb}`,
     'network_config:', '  max_upload_mbps: 100', '  max_download_mbps: 100', `  p2p_port: ${port}`, '  enable_tee: false',
     'staking:', '  auto_stake_rewards: false',
-    'assay:', `  chain_url: "${nodeUrl}"`, '  ask: 1', '  slots: 1', '  region: "local"', `  engine: "${engineSocket}"`,
-    `  owner_port: ${ownerPort}`, `  provider_key_uri: "//${provider}"`,
+    'assay:', `  chain_url: "${nodeUrl}"`, `  ask: ${ask}`, `  slots: ${slots}`, '  region: "local"',
+    `  engine: "${engineSocket}"`, `  owner_port: ${ownerPort}`, `  provider_key_uri: "//${provider}"`,
   ].join('\n'));
-  const log = join(folder, 'worker.log');
-  const child = spawn(workerBinary(), ['--config', configuration], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
-  running.add(child);
-  const stream = createWriteStream(log, { flags: 'a' });
-  child.stdout.pipe(stream, { end: false });
-  child.stderr.pipe(stream, { end: false });
-  const ended = new Promise((resolve) => child.once('close', resolve));
-  return {
-    /** Base URL of the public part of the worker's API. */
-    url: `http://127.0.0.1:${port}`,
-    /** Returns the worker's status. */
-    async status() {
-      const response = await fetch(`http://127.0.0.1:${port}/status`, { signal: AbortSignal.timeout(5_000) });
-      return response.json();
-    },
-    /** Returns the end of the worker's log, for the message of a failure. */
-    async tail(lines = 60) {
-      const text = await readFile(log, 'utf8').catch(() => '(no log)');
-      return text.split('\n').slice(-lines).join('\n');
-    },
-    async stop() {
-      if (child.exitCode === null && child.signalCode === null) {
-        child.kill('SIGTERM');
-        const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
-        await ended;
-        clearTimeout(timer);
-      }
-      running.delete(child);
-      await unmountBelow(folder);
-    },
-  };
+  return new RealWorker(folder, configuration, port);
 }

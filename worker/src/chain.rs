@@ -11,6 +11,7 @@ use assay_client::{
     types::{Assignment, Clock, Job, ManifestRef, SuspensionCause},
 };
 use assay_primitives::money::Balance;
+use futures::future::try_join_all;
 use tokio::sync::Mutex;
 
 /// Timeout of one query.
@@ -21,6 +22,10 @@ pub(crate) const INCLUSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Timeout from submitting a transaction to its finality, for calls that wait for it.
 const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Number of jobs that are read from the node at once. One after the other, the jobs of a machine with many
+/// slots would take longer than a block.
+const JOBS_READ_AT_ONCE: usize = 16;
 
 /// Maximum time to wait for the node's pool to accept a transaction before the next one queries its nonce.
 const NONCE_HEAD_START: Duration = Duration::from_millis(750);
@@ -287,16 +292,22 @@ impl ConnectedChain {
 
 /// Returns the jobs that are assigned to a machine, all at the block that the client reads.
 async fn jobs_at(client: &ChainClient, machine: u64) -> Result<Vec<(u64, AssignedJob)>, Error> {
-    let mut jobs = Vec::new();
-    for id in client.jobs_of_machine(machine).await? {
-        let job = client.job(id).await?;
-        let assignment = client.assignment(id, machine).await?;
-        let assigned = job
-            .zip(assignment)
-            .map(|(job, assignment)| AssignedJob { job, assignment });
-        jobs.extend(assigned.map(|assigned| (id, assigned)));
+    let ids = client.jobs_of_machine(machine).await?;
+    let mut jobs = Vec::with_capacity(ids.len());
+    for some in ids.chunks(JOBS_READ_AT_ONCE) {
+        let read = try_join_all(some.iter().copied().map(|id| job_at(client, id, machine))).await?;
+        jobs.extend(read.into_iter().flatten());
     }
     Ok(jobs)
+}
+
+/// Returns a job with its assignment to a machine; `None` if the machine has no part in it.
+async fn job_at(client: &ChainClient, id: u64, machine: u64) -> Result<Option<(u64, AssignedJob)>, Error> {
+    let (job, assignment) = tokio::try_join!(client.job(id), client.assignment(id, machine))?;
+    let assigned = job
+        .zip(assignment)
+        .map(|(job, assignment)| AssignedJob { job, assignment });
+    Ok(assigned.map(|assigned| (id, assigned)))
 }
 
 impl JobReader for ConnectedChain {

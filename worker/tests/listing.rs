@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use assay_worker::engine::{
@@ -13,7 +16,7 @@ use assay_worker::engine::{
 use axum::{
     Json, Router,
     extract::{Query, State},
-    http::StatusCode,
+    http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -146,4 +149,45 @@ async fn engine_that_is_gone_is_unreachable() {
     let engine = DockerEngine::new(EngineEndpoint::resolve(Some("http://127.0.0.1:1")));
     let error = engine.list("abc").await.unwrap_err();
     assert!(matches!(error, EngineError::Unreachable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn container_that_was_removed_by_half_hides_no_other_and_is_removed_again() {
+    let is_removed = Arc::new(AtomicBool::new(false));
+    let removed = is_removed.clone();
+    // Podman's own list goes on where its Docker-compatible one fails.
+    let other = move |method: Method, uri: Uri| {
+        let removed = removed.clone();
+        async move {
+            if method == Method::DELETE && uri.path().ends_with("/containers/half") {
+                removed.store(true, Ordering::SeqCst);
+                return StatusCode::NO_CONTENT.into_response();
+            }
+            if uri.path().ends_with("/version") {
+                return Json(json!({ "Version": "4.3.1", "ApiVersion": "1.41" })).into_response();
+            }
+            match uri.path() {
+                "/v4.0.0/libpod/containers/json" => {
+                    Json(json!([entry("runs", 1, "running"), entry("half", 2, "removing")])).into_response()
+                }
+                _ => (StatusCode::INTERNAL_SERVER_ERROR, "container not known").into_response(),
+            }
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(other)).await });
+    let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&format!("http://{address}"))));
+
+    let others = [container("runs", 1, ContainerState::Running)];
+    assert_eq!(engine.list("abc").await.unwrap(), others);
+    assert!(!is_removed.load(Ordering::SeqCst), "it may just be going");
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(engine.list("abc").await.unwrap(), others);
+        if is_removed.load(Ordering::SeqCst) {
+            return;
+        }
+    }
+    panic!("nobody removed the container that is half gone");
 }

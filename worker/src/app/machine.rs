@@ -307,6 +307,7 @@ impl MachineSession {
                 Ok(()) = tips.changed() => {
                     tip = *tips.borrow_and_update();
                     moved_at = Instant::now();
+                    supervisor.note_other_ended_steps()?;
                     if let Some(epoch) = self.look_at_chain(&mut supervisor, &tip).await? {
                         // An epoch that a replaced block began is not new when it begins again.
                         self.epochs.send_if_modified(|last| {
@@ -344,6 +345,7 @@ impl MachineSession {
                 }
                 ended = supervisor.step_ended() => {
                     ended?;
+                    supervisor.note_other_ended_steps()?;
                     if supervisor.needs_view() {
                         self.look_at_chain(&mut supervisor, &tip).await?;
                     }

@@ -16,19 +16,19 @@ use bollard::{
         CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
     },
 };
-use hyper::Method;
 use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
     EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, ImageRoot,
-    LABEL_WORKER, RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
+    RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
     loader,
+    removal::Removals,
     run::{Follower, Listed, Run},
     runtimes::stronger_runtimes,
     volumes::{check_working_dir, declared_volumes, link_on_the_way},
-    wire::{Wire, WireError, filters},
+    wire::{Wire, WireError},
 };
 use crate::registry::RegistryProxy;
 
@@ -52,6 +52,7 @@ pub struct DockerEngine {
     pub(super) proxy: Option<Arc<RegistryProxy>>,
     /// Locks of the pulls that are under way, by digest.
     pub(super) turns: Arc<SyncMutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>,
+    pub(super) removals: Removals,
 }
 
 impl DockerEngine {
@@ -64,6 +65,7 @@ impl DockerEngine {
             runs: Arc::default(),
             proxy: None,
             turns: Arc::default(),
+            removals: Removals::default(),
         }
     }
 
@@ -76,7 +78,7 @@ impl DockerEngine {
         }
     }
 
-    fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
+    pub(super) fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
         change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -455,20 +457,12 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        // A request of our own that reads each entry by itself: an unreadable entry must not hide the others.
-        let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
         // Read before the list: a container that is listed as running and followed must not have ended in
         // between.
         let facts: HashMap<String, RunFact> =
             self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
-        let listing = async {
-            let mut wire = Wire::open(&self.endpoint).await?;
-            let path = format!("/containers/json?all=true&filters={filters}");
-            wire.json::<Vec<serde_json::Value>>(Method::GET, &path).await
-        };
-        let listed = listing
-            .await
-            .map_err(|error| of_wire(&self.endpoint, "list containers", &error))?;
+        let listed = self.entries(worker).await?;
+        self.finish_removals(worker, &listed);
         let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);
         Ok(listed
             .into_iter()

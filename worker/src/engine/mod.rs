@@ -13,6 +13,7 @@ mod gpus;
 mod loader;
 mod network;
 mod pull;
+mod removal;
 mod run;
 mod runtimes;
 mod seccomp;

@@ -30,7 +30,10 @@ use assay_client::{
 };
 use assay_primitives::money::Balance;
 use futures::FutureExt;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -302,9 +305,25 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     /// # Errors
     /// A lost connection to the chain, which ends the session.
     pub async fn step_ended(&mut self) -> Result<(), ChainError> {
-        let Some(joined) = self.steps.join_next().await else {
-            return std::future::pending().await;
-        };
+        match self.steps.join_next().await {
+            Some(joined) => self.note_ended(joined),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Records the outcomes of all other steps that have ended by now, so that one look at the chain and the
+    /// engine serves them all.
+    ///
+    /// # Errors
+    /// As [`Self::step_ended`].
+    pub fn note_other_ended_steps(&mut self) -> Result<(), ChainError> {
+        while let Some(joined) = self.steps.try_join_next() {
+            self.note_ended(joined)?;
+        }
+        Ok(())
+    }
+
+    fn note_ended(&mut self, joined: Result<StepReport, JoinError>) -> Result<(), ChainError> {
         match joined {
             Ok(report) => self.take_note(report),
             Err(error) => {
