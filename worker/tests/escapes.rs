@@ -89,6 +89,8 @@ fn with_engine<F: Future<Output = ()>>(variable: &str, test: impl FnOnce(Fixture
     let opened = Disks::open(DiskSettings {
         folder: folder.path().join("disks"),
         mib_per_slot: 256,
+        slots: 4,
+        kept_output_bytes: 0,
     });
     let disks = match opened {
         Ok(disks) => disks,

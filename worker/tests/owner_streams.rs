@@ -23,8 +23,8 @@ use assay_client::{
 };
 use assay_primitives::job::ResultDocument;
 use assay_worker::{
-    api::{JobStreams, OutputFolders, StreamLimits},
-    artifacts::OutputFolder,
+    api::{JobStreams, MissingOutput, OutputFolders, StreamLimits},
+    artifacts::{Output, OutputFolder},
     engine::{Capture, OutputStream},
     jobs::{JobNotes, ResultFile},
     lease::PortStatus,
@@ -44,8 +44,12 @@ use served::{Served, WIDE, account, key, make_healthy, open_job, serve_streams};
 struct OneFolder(PathBuf);
 
 impl OutputFolders for OneFolder {
-    fn output_folder(&self, job: u64, _: &str) -> Option<OutputFolder> {
-        (job == 5).then(|| OutputFolder::new(&self.0, "out"))
+    fn output(&self, job: u64, _: &str) -> Result<Output, MissingOutput> {
+        if job == 5 {
+            Ok(Output::Folder(OutputFolder::new(&self.0, "out")))
+        } else {
+            Err(MissingOutput::None)
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use scale_decode::DecodeAsType;
 use serde::Serialize;
 
 pub use assay_primitives::machine::{
-    AskRaise, ClassTerms, LeaseEnd, Location, MachineStatus, ServiceRecord, SuspensionReason,
+    AskRaise, ClassTerms, LeaseEnd, Location, MachineStatus, ServiceRecord, SuspensionCause, SuspensionReason,
 };
 
 use super::{AccountId, Text, as_decimal, as_hex};

@@ -44,10 +44,10 @@ const MIB: i64 = 1024 * 1024;
 #[derive(Clone)]
 pub struct DockerEngine {
     pub(super) endpoint: EngineEndpoint,
-    connection: Arc<Mutex<Option<Docker>>>,
+    pub(super) connection: Arc<Mutex<Option<Docker>>>,
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
-    runs: Arc<SyncMutex<HashMap<String, Run>>>,
+    pub(super) runs: Arc<SyncMutex<HashMap<String, Run>>>,
     /// Proxy that the engine pulls through; `None` if it requests images from their registries by itself.
     pub(super) proxy: Option<Arc<RegistryProxy>>,
     /// Locks of the pulls that are under way, by digest.

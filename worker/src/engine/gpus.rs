@@ -15,9 +15,6 @@ use super::{
     wire::{Wire, WireError},
 };
 
-/// Name of Podman among the components of its version.
-const PODMAN: &str = "Podman";
-
 /// Period of the processor quota, in microseconds: the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
 
@@ -51,15 +48,6 @@ impl DockerEngine {
         } else {
             GpuInterface::DockerCdi(folders.into_iter().map(PathBuf::from).collect())
         })
-    }
-
-    /// Returns true if the engine is a Podman.
-    pub(super) async fn is_podman(&self) -> Result<bool, EngineError> {
-        let version = self
-            .call("tell its version", |docker| async move { docker.version().await })
-            .await?;
-        let mut components = version.components.unwrap_or_default().into_iter();
-        Ok(components.any(|component| component.name.starts_with(PODMAN)))
     }
 
     /// Creates a container with CDI devices by Podman's own API, and returns the identifier.

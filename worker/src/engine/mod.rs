@@ -12,6 +12,7 @@ mod exec;
 mod gpus;
 mod loader;
 mod network;
+mod podman;
 mod pull;
 mod removal;
 mod run;

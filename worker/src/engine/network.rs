@@ -15,9 +15,6 @@ use super::{
     wire::{Wire, WireError, filters},
 };
 
-/// Name of Podman's component in its version.
-pub(super) const PODMAN: &str = "Podman Engine";
-
 /// Specification of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkSpec {
@@ -187,14 +184,6 @@ impl DockerEngine {
              both on the host itself, as root"
                 .to_owned(),
         ))
-    }
-
-    async fn is_podman(&self) -> Result<bool, EngineError> {
-        let version = self
-            .call("describe itself", |docker| async move { docker.version().await })
-            .await?;
-        let components = version.components.unwrap_or_default();
-        Ok(components.iter().any(|component| component.name == PODMAN))
     }
 
     async fn network_request(

@@ -5,7 +5,7 @@
 
 use bollard::models::{SystemInfo, SystemVersion};
 
-use super::{ContainerEngine, EngineError, docker::DockerEngine, network::PODMAN};
+use super::{ContainerEngine, DockerEngine, EngineError, podman::is_podman};
 
 /// First words of the names: gVisor's, and those of Kata Containers with any of its hypervisors
 /// (`kata-qemu`).
@@ -19,8 +19,7 @@ const MAX_RUNTIMES: usize = 16;
 /// None for Podman: its version of Docker's interface lists runtimes that are not installed, and ignores the
 /// one that a request names. A job would run without the isolation that its consumer asked for.
 pub(super) fn stronger_runtimes(version: &SystemVersion, info: &SystemInfo) -> Vec<String> {
-    let components = version.components.as_deref().unwrap_or_default();
-    if components.iter().any(|component| component.name == PODMAN) {
+    if is_podman(version) {
         return Vec::new();
     }
     let mut names: Vec<_> = info
@@ -70,6 +69,7 @@ mod tests {
     use bollard::models::{Runtime, SystemVersionComponents};
 
     use super::*;
+    use crate::engine::podman::PODMAN;
 
     fn engine(component: &str, names: &[&str]) -> Vec<String> {
         let version = SystemVersion {

@@ -216,6 +216,7 @@ mod tests {
             job,
             device: Some(DeviceId(device.into())),
             pci_address: None,
+            problem: None,
         }
     }
 
