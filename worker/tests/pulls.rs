@@ -1,7 +1,8 @@
 //! Pulls of a real engine through the worker's proxy, from registries of the test's own.
 //!
 //! `scripts/test` sets `ASSAY_TEST_ENGINE_SOCKET` to the socket of a Docker or Podman service, and
-//! `ASSAY_TEST_DOCKER_SOCKET` to that of a Docker. Each test runs with both; for one that is unset it prints so.
+//! `ASSAY_TEST_DOCKER_SOCKET` to that of a Docker. Each test runs with both; for one that is unset it prints
+//! so.
 
 #![allow(clippy::unwrap_used)]
 

@@ -38,6 +38,9 @@ const REQUEST_TIMEOUT_SECONDS: u64 = 120;
 /// Number of bytes in a MiB.
 const MIB: i64 = 1024 * 1024;
 
+/// Locks, one for each digest of an image.
+pub(super) type Turns = Arc<SyncMutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>;
+
 /// An engine behind a Unix socket or an HTTP address; connects on first use, and again after a failure.
 ///
 /// Clones share the connection and the runs.
@@ -51,13 +54,13 @@ pub struct DockerEngine {
     /// Proxy that the engine pulls through; `None` if it requests images from their registries by itself.
     pub(super) proxy: Option<Arc<RegistryProxy>>,
     /// Locks of the pulls that are under way, by digest.
-    pub(super) turns: Arc<SyncMutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>,
+    pub(super) turns: Turns,
     pub(super) removals: Removals,
 }
 
 impl DockerEngine {
-    /// Creates an engine at an endpoint without connecting, so that the engine may be started later. It requests
-    /// images from their registries by itself: see [`Self::with_proxy`].
+    /// Creates an engine at an endpoint without connecting, so that the engine may be started later. It
+    /// requests images from their registries by itself: see [`Self::with_proxy`].
     pub fn new(endpoint: EngineEndpoint) -> Self {
         Self {
             endpoint,

@@ -330,8 +330,8 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// Returns the engine's description, or an error if it does not answer.
     fn ping(&self) -> impl Future<Output = Result<EngineInfo, EngineError>> + Send;
 
-    /// Returns true if the engine has an image of this digest, under this or another name. An image of another
-    /// digest under this name is an error.
+    /// Returns true if the engine has an image of this digest, under this or another name. An image of
+    /// another digest under this name is an error.
     fn has_image(
         &self,
         image: &str,
@@ -365,8 +365,8 @@ pub trait ContainerEngine: Send + Sync + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// Removes an image under this name, and under those that it got by a pull of this name; returns false if a
-    /// container needs it. Succeeds if it is gone.
+    /// Removes an image under this name, and under those that it got by a pull of this name; returns false if
+    /// a container needs it. Succeeds if it is gone.
     fn remove_image(&self, image: &str) -> impl Future<Output = Result<bool, EngineError>> + Send {
         let _ = image;
         async { Ok(true) }

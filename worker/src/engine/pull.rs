@@ -37,8 +37,8 @@ const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 impl DockerEngine {
     /// Returns an engine that pulls images through a proxy.
     ///
-    /// An engine at an HTTP address may be on another host, whose loopback address is not this one's. It pulls
-    /// by itself, and only from the registries that the proxy allows by name.
+    /// An engine at an HTTP address may be on another host, whose loopback address is not this one's. It
+    /// pulls by itself, and only from the registries that the proxy allows by name.
     #[must_use]
     pub fn with_proxy(self, proxy: Arc<RegistryProxy>) -> Self {
         Self {
@@ -47,8 +47,8 @@ impl DockerEngine {
         }
     }
 
-    /// Returns an image that the engine has, under the given name or with the digest in it; `None` if there is
-    /// no such image.
+    /// Returns an image that the engine has, under the given name or with the digest in it; `None` if there
+    /// is no such image.
     pub(super) async fn stored(
         &self,
         action: &str,
@@ -217,7 +217,8 @@ impl DockerEngine {
 
     /// Has the engine pull from the proxy, without TLS.
     async fn pull_by_name(&self, action: &str, name: &str) -> Result<(), EngineError> {
-        // Podman speaks TLS with every registry unless it is told otherwise, which its own interface only can.
+        // Podman speaks TLS with every registry unless it is told otherwise, which its own interface only
+        // can.
         if self.gpu_interface().await? == GpuInterface::PodmanDevices {
             in_time(action, self.pull_by_libpod(action, name)).await
         } else {

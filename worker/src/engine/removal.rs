@@ -51,8 +51,8 @@ impl Removals {
 }
 
 impl DockerEngine {
-    /// Returns the engine's list of a worker's containers, ended ones too. This is a request of our own, whose
-    /// entries are read one by one: an unreadable entry must not hide the others.
+    /// Returns the engine's list of a worker's containers, ended ones too. This is a request of our own,
+    /// whose entries are read one by one: an unreadable entry must not hide the others.
     pub(super) async fn entries(&self, worker: &str) -> Result<Vec<Value>, EngineError> {
         let filters = filters("label", &format!("{LABEL_WORKER}={worker}"));
         let query = format!("containers/json?all=true&filters={filters}");

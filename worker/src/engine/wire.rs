@@ -231,8 +231,8 @@ impl Wire {
             .map_err(broken)?
     }
 
-    /// Sends a command that the engine reports on by JSON objects, one a line, and returns the last one. Takes
-    /// as long as the engine does; dropping the connection ends the command.
+    /// Sends a command that the engine reports on by JSON objects, one a line, and returns the last one.
+    /// Takes as long as the engine does; dropping the connection ends the command.
     pub(super) async fn reported(&mut self, path: &str) -> Result<serde_json::Value, WireError> {
         let response = self.ask(Method::POST, path).await?;
         let code = response.status();

@@ -51,8 +51,8 @@ pub struct Preflight {
 }
 
 impl Preflight {
-    /// Creates a checker. `download_mbps` is the machine's download rate in Mbit/s. Only these registries may be
-    /// at addresses outside the public network.
+    /// Creates a checker. `download_mbps` is the machine's download rate in Mbit/s. Only these registries may
+    /// be at addresses outside the public network.
     pub fn new(private: PrivateRegistries, download_mbps: u32) -> Self {
         Self {
             registry: Registry::new(private),

@@ -92,8 +92,8 @@ impl RegistryProxy {
         self.registry.private()
     }
 
-    /// Permits the engine to pull an image until the returned permission is dropped. The credentials are shown
-    /// to the image's registry and to its token service only.
+    /// Permits the engine to pull an image until the returned permission is dropped. The credentials are
+    /// shown to the image's registry and to its token service only.
     ///
     /// # Errors
     /// Fails if no port of the loopback address can be had, or no random numbers.
