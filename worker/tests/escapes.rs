@@ -635,8 +635,7 @@ async fn libraries_for_hooks(fixture: Fixture) {
             environment
                 .iter()
                 .filter_map(|entry| entry.as_str()?.split_once('='))
-                .filter(|(found, _)| *found == name)
-                .next_back()
+                .rfind(|(found, _)| *found == name)
                 .map(|(_, value)| value.to_owned())
         };
         let (path, preload) = if has_devices {
