@@ -97,6 +97,9 @@ impl Streams {
     }
 }
 
+/// Latest time of `since`: the end of the year 9999, in milliseconds.
+const MAX_SINCE_MS: u64 = 253_402_300_799_999;
+
 /// A server-sent event of a log.
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "it is only described")]
@@ -119,6 +122,7 @@ struct LogsQuery {
     #[param(inline, required = false)]
     stream: Streams,
     /// Only output from this time on, in milliseconds since the Unix epoch.
+    #[param(maximum = 253402300799999_i64)]
     since: Option<u64>,
     /// Only the last lines, as many as this.
     #[param(maximum = 100000)]
@@ -210,6 +214,11 @@ async fn logs(
         return Err(ApiError::bad_request(format!(
             "`tail` is at most {MAX_TAIL_LINES}; leave it out for everything"
         )));
+    }
+    if query.since.is_some_and(|time_ms| time_ms > MAX_SINCE_MS) {
+        return Err(ApiError::bad_request(
+            "`since` is a time before the year 10000, in milliseconds since 1970",
+        ));
     }
     let last_event = match headers.get("last-event-id") {
         None => None,

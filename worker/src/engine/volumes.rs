@@ -185,7 +185,7 @@ mod tests {
         for path in ["", "/", "/app/./inner", "app//inner/new", "/srv", "/missing/way"] {
             assert_eq!(link(path), None, "{path}");
         }
-        for path in ["/srv/way", "srv/way/etc", "/srv/./way/../x"] {
+        for path in ["/srv/way", "srv/way/etc", "/srv/./way/x"] {
             assert_eq!(link(path).as_deref(), Some("/srv/way"), "{path}");
         }
         assert_eq!(link("/app/../srv").as_deref(), Some("/app/.."));

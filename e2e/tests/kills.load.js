@@ -1,7 +1,7 @@
 // A hundred jobs, while worker, engine, containers and nodes are killed at random moments: no job runs twice at its
 // consumer's cost, none is paid that did not run, and nothing of any is left.
 //
-// The plan follows from a seed, which is printed; `ASSAY_SEED` repeats it. `scripts/test e2e` starts a container
+// The plan follows from a seed, which is printed; `ASSAY_SEED` repeats it. `scripts/test load` starts a container
 // engine and passes it and an image in `ASSAY_TEST_ENGINE_SOCKET` and `ASSAY_TEST_IMAGE`. If they are unset, nothing
 // is tested. The engine that is killed is the test's own, by `ASSAY_TEST_ENGINE_COMMAND`; without that only the
 // others are killed.

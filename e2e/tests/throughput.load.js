@@ -1,6 +1,6 @@
 // Forty jobs at once on one machine, and the time from an order to the start of its job.
 //
-// `scripts/test e2e` starts a container engine and passes it and an image in `ASSAY_TEST_ENGINE_SOCKET` and
+// `scripts/test load` starts a container engine and passes it and an image in `ASSAY_TEST_ENGINE_SOCKET` and
 // `ASSAY_TEST_IMAGE`. If they are unset, nothing is tested.
 
 import assert from 'node:assert/strict';
