@@ -226,6 +226,7 @@ async fn logs(
             id.to_str()
                 .ok()
                 .and_then(|id| id.trim().parse::<u64>().ok())
+                .filter(|id| i64::try_from(*id).is_ok())
                 .ok_or_else(|| ApiError::bad_request("`Last-Event-ID` is the number of an event"))?,
         ),
     };
