@@ -21,7 +21,7 @@ use crate::{
     challenge::devices::{Devices, TestedDevice},
     config::Config,
     devices::{GpuSurvey, Machine, noted_holders},
-    engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    engine::{ContainerEngine, Engine},
     files::Disk,
     keys::Keys,
     launch::Launcher,
@@ -123,7 +123,7 @@ fn check_state_folder(folder: &Path) -> Vec<Finding> {
 }
 
 async fn check_engine(config: &Config) -> Vec<Finding> {
-    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let engine = Engine::of(config);
     let info = match engine.ping().await {
         Ok(info) => info,
         Err(error) => return vec![Finding::Bad(format!("engine: {error}"))],
@@ -154,7 +154,13 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
 /// Checks that this host can fence off the networks of jobs. Without, the machine works, and takes no jobs
 /// that want a network.
 async fn check_job_networks(config: &Config) -> Finding {
-    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let Engine::Docker(engine) = Engine::of(config) else {
+        return Finding::Note(
+            "network: the cluster enforces the rules; each job's container tries them before its program starts, and \
+             where it reaches the cluster all jobs are declined. Jobs that publish ports are declined"
+                .into(),
+        );
+    };
     let parts = JobNetworkParts::of(config, engine, "0".repeat(64), Disk::default());
     let checked = match JobNetworks::open(parts) {
         Ok(networks) => networks.check().await,
@@ -197,6 +203,16 @@ fn gpu_findings(survey: GpuSurvey) -> Vec<Finding> {
 
 /// Checks that jobs can get disks with the offered room.
 async fn check_disks(config: &Config) -> Vec<Finding> {
+    if let Some(cluster) = &config.assay.kubernetes {
+        return vec![match &cluster.storage_class {
+            Some(class) => Finding::Good(format!("disks: volumes of the storage class {class}")),
+            None => Finding::Note(
+                "disks: folders of the node; a job that writes more than its part is evicted, and does not see a full disk. \
+                 A class of volumes with a hard limit is named with `assay.kubernetes.storage_class`"
+                    .into(),
+            ),
+        }];
+    }
     let (settings, slots) = (DiskSettings::of(config), config.slots());
     let looked = tokio::task::spawn_blocking(move || {
         let disks = Disks::open(settings?)?;

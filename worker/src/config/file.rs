@@ -102,6 +102,7 @@ pub(super) struct Assay {
     pub(super) tls_certificate_file: Option<Text>,
     pub(super) tls_key_file: Option<Text>,
     pub(super) network: Option<super::network::NetworkSection>,
+    pub(super) kubernetes: Option<super::kubernetes::KubernetesSection>,
 }
 
 /// `assay.owner_limits`.

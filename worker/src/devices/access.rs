@@ -6,7 +6,7 @@ use super::{
     CDI_GPU_KIND, Device, DeviceKind, DeviceLedger, Grant, Holding, SlotView, TakeError, cdi_devices,
 };
 use crate::{
-    engine::{Container, DeviceAccess, DockerEngine, EngineError, GpuInterface},
+    engine::{Container, DeviceAccess, DockerEngine, Engine, EngineError, GpuInterface},
     lease::{LeaseError, LeaseKey},
 };
 
@@ -49,7 +49,7 @@ pub struct JobDevices(Option<Arc<Parts>>);
 
 struct Parts {
     ledger: DeviceLedger,
-    engine: DockerEngine,
+    engine: Engine,
     /// CDI folders of an engine that does not name its own.
     cdi: Vec<PathBuf>,
 }
@@ -63,7 +63,7 @@ impl fmt::Debug for JobDevices {
 
 impl JobDevices {
     /// Creates the devices of a machine. `cdi` are the folders that the engine reads if it names none.
-    pub fn new(ledger: DeviceLedger, engine: DockerEngine, cdi: Vec<PathBuf>) -> Self {
+    pub fn new(ledger: DeviceLedger, engine: Engine, cdi: Vec<PathBuf>) -> Self {
         Self(Some(Arc::new(Parts { ledger, engine, cdi })))
     }
 
@@ -163,7 +163,11 @@ impl Parts {
             )),
             (true, true) => {
                 let uuids: Vec<String> = devices.iter().map(|device| device.id.0.clone()).collect();
-                let interface = self.engine.gpu_interface().await?;
+                let Some(docker) = self.engine.docker() else {
+                    // The cluster's device plugin gives them; the engine compares.
+                    return Ok(DeviceAccess::Nvidia(uuids));
+                };
+                let interface = docker.gpu_interface().await?;
                 nvidia_access(uuids, &interface, &self.cdi).map_err(LeaseError::Refused)
             }
             (true, false) => Err(LeaseError::Refused(

@@ -9,7 +9,7 @@ mod registry;
 
 use assay_client::manifest::{ImageReference, RegistryLogin};
 
-pub use registry::{ImageFacts, RegistryError};
+pub use registry::{ImageConfiguration, ImageFacts, RegistryError};
 use registry::{Platform, Registry};
 
 use crate::{
@@ -89,6 +89,11 @@ impl Preflight {
     /// Returns the images that the worker pulled.
     pub fn images(&self) -> &ImageCache {
         &self.images
+    }
+
+    /// Returns the configuration of an image, as its registry has it.
+    pub async fn config(&self, image: &ImageReference) -> Result<ImageConfiguration, RegistryError> {
+        self.registry.configuration(image).await
     }
 
     /// Checks an image, unless the engine already has it. `within_ms` is the time in which it must arrive, in

@@ -82,6 +82,37 @@ pub struct ImageFacts {
     pub download_bytes: u64,
 }
 
+/// Configuration of an image: the parts that an engine takes from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageConfiguration {
+    /// Entrypoint; may be empty.
+    pub entrypoint: Vec<String>,
+    /// Command, or arguments of the entrypoint; may be empty.
+    pub command: Vec<String>,
+    /// User, by name or number, perhaps with a group behind a colon; empty for root.
+    pub user: String,
+    /// Paths of the declared volumes, as they are written.
+    pub volumes: Vec<String>,
+}
+
+/// Document with the configuration of an image.
+#[derive(Deserialize)]
+struct ConfigDocument {
+    #[serde(flatten)]
+    platform: Platform,
+    #[serde(default)]
+    config: Option<ConfigPart>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ConfigPart {
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    user: Option<String>,
+    volumes: Option<std::collections::BTreeMap<String, serde::de::IgnoredAny>>,
+}
+
 /// Operating system and processor architecture, named as in images.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Platform {
@@ -181,18 +212,56 @@ impl Registry {
             base: base_url(image, self.policy),
             permission: None,
         };
-        let digest = image.digest_text();
-        let document = repository.manifest(&digest).await?;
+        let (document, is_chosen) = self.manifest_of(&mut repository, image).await?;
+        self.of_manifest(&mut repository, document, !is_chosen).await
+    }
+
+    /// Returns the configuration of an image, if it is for this platform.
+    pub(super) async fn configuration(
+        &self,
+        image: &ImageReference,
+    ) -> Result<ImageConfiguration, RegistryError> {
+        let mut repository = Repository {
+            registry: self,
+            base: base_url(image, self.policy),
+            permission: None,
+        };
+        let (document, _) = self.manifest_of(&mut repository, image).await?;
+        let Some(config) = document.config else {
+            return Err(RegistryError::BadAnswer {
+                url: repository.base.clone(),
+                reason: "a manifest without a configuration".into(),
+            });
+        };
+        let found: ConfigDocument = repository.json("blobs", &config.digest).await?;
+        if found.platform != self.platform {
+            return Err(self.other_platform(found.platform.to_string()));
+        }
+        let part = found.config.unwrap_or_default();
+        Ok(ImageConfiguration {
+            entrypoint: part.entrypoint.unwrap_or_default(),
+            command: part.cmd.unwrap_or_default(),
+            user: part.user.unwrap_or_default(),
+            volumes: part.volumes.unwrap_or_default().into_keys().collect(),
+        })
+    }
+
+    /// Returns the manifest of an image for this platform, and true if an index named its platform.
+    async fn manifest_of(
+        &self,
+        repository: &mut Repository<'_>,
+        image: &ImageReference,
+    ) -> Result<(Document, bool), RegistryError> {
+        let document = repository.manifest(&image.digest_text()).await?;
         let Some(entries) = document.manifests else {
-            return self.of_manifest(&mut repository, document, true).await;
+            return Ok((document, false));
         };
         let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
         let Some(entry) = entries.iter().find(is_ours) else {
             let found = entries.iter().filter_map(|part| part.platform.as_ref());
             return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
         };
-        let document = repository.manifest(&entry.digest).await?;
-        self.of_manifest(&mut repository, document, false).await
+        Ok((repository.manifest(&entry.digest).await?, true))
     }
 
     async fn of_manifest(
