@@ -451,7 +451,11 @@ test('nothing of a job is left at the engine and on the host', options, async (c
     const files = await readdir(state, { recursive: true });
     assert.deepEqual(files.filter((name) => name.includes('.broken-')), []);
     const disks = await readdir(join(state, 'disks')).catch(() => []);
-    assert.deepEqual(disks.filter((name) => !name.startsWith('.')), []);
+    assert.deepEqual(disks.filter((name) => !name.startsWith('.') && name !== 'outputs'), []);
+    // Outputs stay after their jobs, each in one whole file.
+    const outputs = await readdir(join(state, 'disks', 'outputs')).catch(() => []);
+    assert.deepEqual(outputs.filter((name) => name.startsWith('.')), [], 'no output is half written');
+    assert.equal(outputs.length, hasDisks ? TASKS.writing : 0);
   });
 });
 
