@@ -7,7 +7,11 @@ use std::{
     collections::HashSet,
     io,
     pin::Pin,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use bollard::exec::{CreateExecOptions, ResizeExecOptions};
@@ -22,12 +26,16 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use super::{
     DockerEngine, EngineEndpoint, EngineError, OutputStream,
     docker::of_wire,
-    session::{self, Mark},
+    session::{self, Mark, Session},
     wire::{Frames, Wire},
 };
 
 /// Number of bytes that are read from a terminal at once.
 const CHUNK_BYTES: usize = 16 * 1_024;
+
+/// Number of times that the engine is asked for a command's first process, and the pause between two.
+const SESSION_LOOKS: u32 = 20;
+const SESSION_PAUSE: Duration = Duration::from_millis(50);
 
 /// Command to run in a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +94,8 @@ struct DockerExec {
     container: String,
     exec: String,
     mark: Mark,
+    /// Session of the command's first process, once it is known.
+    session: Arc<OnceLock<Session>>,
     /// True once the command's processes were ended.
     is_ended: AtomicBool,
 }
@@ -124,6 +134,16 @@ impl DockerEngine {
             .await
             .map_err(|error| of_wire(&self.endpoint, action, &error))?;
         let (output, input) = tokio::io::split(connection);
+        let session = Arc::default();
+        if matches!(self.endpoint, EngineEndpoint::Socket(_)) {
+            // Beside the session, which need not wait for it.
+            tokio::spawn(note_session(
+                self.clone(),
+                id.to_owned(),
+                exec.clone(),
+                Arc::clone(&session),
+            ));
+        }
         Ok(ExecSession {
             input: Box::pin(input),
             output: if spec.tty {
@@ -136,10 +156,43 @@ impl DockerEngine {
                 container: id.to_owned(),
                 exec,
                 mark,
+                session,
                 is_ended: AtomicBool::new(false),
             }),
         })
     }
+}
+
+/// Notes the session of a command's first process, as long as that lives.
+///
+/// Without it, processes that dropped the mark are found by their living relatives only.
+async fn note_session(engine: DockerEngine, container: String, exec: String, noted: Arc<OnceLock<Session>>) {
+    for _ in 0..SESSION_LOOKS {
+        let found = engine
+            .call("look at a command", |docker| {
+                let exec = exec.as_str();
+                async move { docker.inspect_exec(exec).await }
+            })
+            .await;
+        let Ok(found) = found else { return };
+        let process = found.pid.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(session) = process
+            .filter(|process| *process > 0)
+            .and_then(|process| Session::led_by(process, &container))
+        {
+            // One task notes it, once.
+            let _ = noted.set(session);
+            return;
+        }
+        if found.running == Some(false) && found.exit_code.is_some() {
+            return;
+        }
+        tokio::time::sleep(SESSION_PAUSE).await;
+    }
+    tracing::debug!(
+        exec,
+        "the first process of a command leads no session that this host sees"
+    );
 }
 
 /// Reads the output of a terminal.
@@ -199,7 +252,8 @@ impl ExecControl for DockerExec {
             let mut killed = HashSet::new();
             if is_here {
                 let (container, mark) = (self.container.clone(), self.mark.clone());
-                killed = tokio::task::spawn_blocking(move || session::end(&container, &mark))
+                let session = self.session.get().copied();
+                killed = tokio::task::spawn_blocking(move || session::end(&container, &mark, session))
                     .await
                     .map_err(|error| failed(error.to_string()))?
                     .map_err(|error| failed(error.to_string()))?;
@@ -238,7 +292,7 @@ impl Drop for DockerExec {
         let is_here = matches!(self.engine.endpoint, EngineEndpoint::Socket(_));
         if is_here
             && !self.is_ended.load(Ordering::Relaxed)
-            && let Err(error) = session::end(&self.container, &self.mark)
+            && let Err(error) = session::end(&self.container, &self.mark, self.session.get().copied())
         {
             tracing::warn!(%error, "ending the processes of a command that was given up failed");
         }

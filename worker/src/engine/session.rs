@@ -6,13 +6,16 @@
 //!
 //! 1. is in the container's control group, and
 //! 2. began with the command's mark in its environment, or
-//! 3. has a parent, or a session's leader, that belongs to the command.
+//! 3. has a parent that belongs to the command, or
+//! 4. is in a session of the command: one whose leader belongs to it, or whose leader has ended while another
+//!    process of it belongs to it, or the session that the command's first process began.
 //!
-//! The job's own processes have neither the mark nor such a parent. A process escapes only if it has dropped
-//! the mark, has left the session and has lost its parent.
+//! The job's own processes have neither the mark nor such a parent, and nobody enters a session that another
+//! process began. A process escapes only if it has dropped the mark, has left the session and has lost its
+//! parent.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     io::{self, Read},
     thread,
@@ -63,6 +66,28 @@ struct Stat {
     session: i32,
     /// Time of its start, in ticks since the host's. With the number it names a process for good.
     started: u64,
+}
+
+/// Session that the first process of a command began: its leader's number and start.
+///
+/// The kernel gives the leader's number to no other process as long as a process of the session lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Session {
+    leader: i32,
+    started: u64,
+}
+
+impl Session {
+    /// Returns the session that a process leads; `None` if it has ended, leads none, or is in no control
+    /// group of the container.
+    pub(super) fn led_by(process: i32, container: &str) -> Option<Self> {
+        let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+        let stat = stat(process)?;
+        (!container.is_empty() && groups.contains(container) && stat.session == process).then_some(Self {
+            leader: process,
+            started: stat.started,
+        })
+    }
 }
 
 /// A process in the container.
@@ -135,18 +160,34 @@ fn processes_of(container: &str, mark: &Mark) -> io::Result<Vec<Process>> {
     Ok(processes)
 }
 
-/// Returns the numbers of the processes that belong to the command with the mark.
-fn of_command(processes: &[Process]) -> HashSet<i32> {
+/// Returns the numbers of the processes that belong to the command with the mark and the session.
+fn of_command(processes: &[Process], session: Option<Session>) -> HashSet<i32> {
+    let started: HashMap<i32, u64> = processes
+        .iter()
+        .map(|process| (process.pid, process.stat.started))
+        .collect();
     let marked = processes.iter().filter(|process| process.is_marked);
     let mut own: HashSet<i32> = marked.map(|process| process.pid).collect();
+    // Another process has the leader's number by now: the session is over.
+    let session = session.filter(|session| {
+        started
+            .get(&session.leader)
+            .is_none_or(|started| *started == session.started)
+    });
+    let mut sessions: HashSet<i32> = session.map(|session| session.leader).into_iter().collect();
     loop {
-        let before = own.len();
+        let before = (own.len(), sessions.len());
         for process in processes {
-            if own.contains(&process.stat.parent) || own.contains(&process.stat.session) {
+            let Stat { parent, session, .. } = process.stat;
+            if own.contains(&parent) || own.contains(&session) || sessions.contains(&session) {
                 own.insert(process.pid);
             }
+            // A leader outside of the container's namespace has the number 0 for all of them.
+            if own.contains(&process.pid) && session != 0 && !started.contains_key(&session) {
+                sessions.insert(session);
+            }
         }
-        if own.len() == before {
+        if (own.len(), sessions.len()) == before {
             return own;
         }
     }
@@ -171,12 +212,12 @@ fn kill(process: &Process) -> io::Result<()> {
     }
 }
 
-/// Kills all processes of a container that belong to the command with the mark, and waits until they are
-/// gone. Returns the numbers of those that it killed. Blocks, for half a second at most.
+/// Kills all processes of a container that belong to the command with the mark and the session, and waits
+/// until they are gone. Returns the numbers of those that it killed. Blocks, for half a second at most.
 ///
 /// # Errors
 /// A process that may not be killed, or that does not end.
-pub(super) fn end(container: &str, mark: &Mark) -> io::Result<HashSet<i32>> {
+pub(super) fn end(container: &str, mark: &Mark, session: Option<Session>) -> io::Result<HashSet<i32>> {
     let mut killed = HashSet::new();
     // Every group contains the empty text.
     if container.is_empty() {
@@ -184,7 +225,7 @@ pub(super) fn end(container: &str, mark: &Mark) -> io::Result<HashSet<i32>> {
     }
     for _ in 0..MAX_LOOKS {
         let processes = processes_of(container, mark)?;
-        let own = of_command(&processes);
+        let own = of_command(&processes, session);
         if own.is_empty() {
             return Ok(killed);
         }
@@ -219,6 +260,12 @@ mod tests {
         }
     }
 
+    fn own(processes: &[Process], session: Option<Session>) -> Vec<i32> {
+        let mut own: Vec<i32> = of_command(processes, session).into_iter().collect();
+        own.sort_unstable();
+        own
+    }
+
     #[test]
     fn processes_belong_by_mark_parent_or_session() {
         let processes = [
@@ -233,10 +280,35 @@ mod tests {
             process(24, 10, 24, true),
             process(30, 1, 30, false),
         ];
-        let mut own: Vec<i32> = of_command(&processes).into_iter().collect();
-        own.sort_unstable();
-        assert_eq!(own, [20, 21, 22, 23, 24]);
-        assert!(of_command(&processes[..2]).is_empty());
+        assert_eq!(own(&processes, None), [20, 21, 22, 23, 24]);
+        assert_eq!(own(&processes[..2], None), [0; 0]);
+    }
+
+    #[test]
+    fn processes_belong_by_a_session_whose_leader_has_ended() {
+        let processes = [
+            process(10, 1, 10, false),
+            // The job's own session without a leader, and processes whose leader is in no namespace of ours.
+            process(11, 10, 9, false),
+            process(12, 10, 0, false),
+            process(13, 10, 0, true),
+            // The leader 20 has ended; one of its orphans has the mark.
+            process(21, 10, 20, false),
+            process(22, 10, 20, true),
+            // A child of an orphan, in a session of its own.
+            process(23, 21, 23, false),
+            // No mark is left in this one.
+            process(31, 10, 30, false),
+        ];
+        assert_eq!(own(&processes, None), [13, 21, 22, 23]);
+        let session = |leader| Some(Session { leader, started: 1 });
+        assert_eq!(own(&processes, session(30)), [13, 21, 22, 23, 31]);
+        // The number 10 is of another process now.
+        let over = Some(Session {
+            leader: 10,
+            started: 0,
+        });
+        assert_eq!(own(&processes, over), [13, 21, 22, 23]);
     }
 
     #[test]
@@ -297,17 +369,56 @@ mod tests {
         wait_for(&own, 3);
 
         // Every process is in some group.
-        let killed = end("/", &own).unwrap();
+        let killed = end("/", &own, None).unwrap();
         assert!(killed.len() >= 4, "{killed:?}");
         assert!(!first.wait().unwrap().success());
         wait_for(&own, 0);
-        assert_eq!(end("/", &own).unwrap(), HashSet::new());
+        assert_eq!(end("/", &own, None).unwrap(), HashSet::new());
         assert!(bystander.try_wait().unwrap().is_none());
-        assert!(end("", &other).unwrap().is_empty());
-        assert!(end(&"ab".repeat(32), &other).unwrap().is_empty());
+        assert!(end("", &other, None).unwrap().is_empty());
+        assert!(end(&"ab".repeat(32), &other, None).unwrap().is_empty());
         assert!(bystander.try_wait().unwrap().is_none());
 
-        end("/", &other).unwrap();
+        end("/", &other, None).unwrap();
         assert!(!bystander.wait().unwrap().success());
+    }
+    #[test]
+    fn orphan_without_the_mark_ends_with_the_session_of_the_first_process() {
+        let mark = Mark::draw().unwrap();
+        // The shell leads a session, and ends before anybody looks; its child has dropped the mark.
+        let line = "exec setsid sh -c 'env -i sleep 611 & read line'";
+        let (name, value) = mark.variable().split_once('=').unwrap();
+        let mut first = Command::new("sh")
+            .args(["-c", line])
+            .env(name, value)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let leader = i32::try_from(first.id()).unwrap();
+        let session = (0..200).find_map(|_| {
+            thread::sleep(Duration::from_millis(25));
+            Session::led_by(leader, "/")
+        });
+        let session = session.unwrap();
+        let members = || {
+            let all = processes_of("/", &mark).unwrap();
+            all.iter()
+                .filter(|process| process.stat.session == leader && !process.is_marked)
+                .count()
+        };
+        assert!((0..200).any(|_| {
+            thread::sleep(Duration::from_millis(25));
+            members() == 1
+        }));
+        drop(first.stdin.take());
+        assert!(!first.wait().unwrap().success());
+
+        assert!(end("/", &mark, None).unwrap().is_empty());
+        assert_eq!(members(), 1);
+        assert_eq!(end("/", &mark, Some(session)).unwrap().len(), 1);
+        assert_eq!(members(), 0);
+        assert_eq!(Session::led_by(leader, "/"), None);
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(Session::led_by(own, &"ab".repeat(32)), None);
     }
 }

@@ -6,6 +6,7 @@ mod logs;
 
 use std::{
     net::SocketAddr,
+    panic::Location,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -140,14 +141,27 @@ impl Server {
 }
 
 /// Waits until a condition holds.
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..400 {
-        if holds().await {
-            return;
+#[track_caller]
+fn until<F: AsyncFnMut() -> bool>(holds: F) -> impl Future<Output = ()> {
+    until_or(holds, String::new)
+}
+
+/// Waits until a condition holds; after ten seconds and 400 looks it panics with what `state` tells.
+#[track_caller]
+fn until_or<F: AsyncFnMut() -> bool>(
+    mut holds: F,
+    state: impl FnOnce() -> String,
+) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    async move {
+        for _ in 0..400 {
+            if holds().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        tokio::time::sleep(Duration::from_millis(25)).await;
+        panic!("the condition at {caller} never held; {}", state());
     }
-    panic!("it never happened");
 }
 
 #[tokio::test]
