@@ -20,10 +20,11 @@ use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
-    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, ImageRoot,
-    RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
+    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, ImageProcess, ImageRoot, RunEnd, RunFact,
+    STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
     loader,
+    podman::{KnownKind, Place},
     removal::Removals,
     run::{Follower, Listed, Run},
     runtimes::stronger_runtimes,
@@ -48,6 +49,8 @@ pub(super) type Turns = Arc<SyncMutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>;
 pub struct DockerEngine {
     pub(super) endpoint: EngineEndpoint,
     pub(super) connection: Arc<Mutex<Option<Docker>>>,
+    /// Kind of the engine, once it told.
+    pub(super) kind: Arc<SyncMutex<Option<KnownKind>>>,
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
     pub(super) runs: Arc<SyncMutex<HashMap<String, Run>>>,
@@ -65,6 +68,7 @@ impl DockerEngine {
         Self {
             endpoint,
             connection: Arc::default(),
+            kind: Arc::default(),
             runs: Arc::default(),
             proxy: None,
             turns: Arc::default(),
@@ -133,6 +137,7 @@ impl DockerEngine {
                 let error = self.translate(action, &error);
                 if matches!(error, EngineError::Unreachable { .. }) {
                     *self.connection.lock().await = None;
+                    self.forget_kind();
                 }
                 Err(error)
             }
@@ -159,6 +164,7 @@ impl DockerEngine {
             .await
             .map_err(|error| self.unreachable(&error))?;
         *connection = Some(docker.clone());
+        self.forget_kind();
         Ok(docker)
     }
 
@@ -279,12 +285,14 @@ pub(super) fn is_not_found(error: &ApiError) -> bool {
 
 impl ContainerEngine for DockerEngine {
     async fn ping(&self) -> Result<EngineInfo, EngineError> {
+        let place = Place::of(&self.endpoint);
         let (version, info) = self
             .call("describe itself", |docker| async move {
                 docker.ping().await?;
                 Ok((docker.version().await?, docker.info().await?))
             })
             .await?;
+        self.note_kind(place, &version);
         let runtimes = stronger_runtimes(&version, &info);
         let component = version.components.unwrap_or_default().into_iter().next();
         let name = component.map_or_else(|| "Engine".to_owned(), |component| component.name);
@@ -358,6 +366,7 @@ impl ContainerEngine for DockerEngine {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         let name = spec.identity.name();
+        let is_podman = self.is_podman().await?;
         if let Some(runtime) = &spec.runtime {
             self.check_runtime(runtime).await?;
         }
@@ -385,7 +394,7 @@ impl ContainerEngine for DockerEngine {
             let all = of_image.iter().chain(&spec.environment).map(String::as_str);
             body.env.get_or_insert_default().extend(loader::emptied(all));
         }
-        if self.is_podman().await? {
+        if is_podman {
             self.check_annotations(image_id).await?;
             if let Some(link) = link_on_the_way(&layers, working_dir) {
                 return Err(refused(format!(
@@ -400,9 +409,7 @@ impl ContainerEngine for DockerEngine {
             }
         }
         let cdi_at_podman = match &spec.devices {
-            DeviceAccess::Cdi(names) => {
-                (self.gpu_interface().await? == GpuInterface::PodmanDevices).then_some(names)
-            }
+            DeviceAccess::Cdi(names) => is_podman.then_some(names),
             _ => None,
         };
         let created = match (cdi_at_podman, &mut body.host_config) {
