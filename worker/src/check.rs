@@ -159,6 +159,12 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
             info.memory_mib
         )));
     }
+    findings.push(match engine.confinement().await {
+        Ok(profile) => Finding::Good(format!("system calls: containers run under {profile}")),
+        Err(error) => Finding::Bad(format!(
+            "system calls: {error}; until then the worker takes no jobs"
+        )),
+    });
     findings
 }
 

@@ -28,6 +28,7 @@ use super::{
     removal::Removals,
     run::{Follower, Listed, Run},
     runtimes::stronger_runtimes,
+    seccomp::ConfinementError,
     volumes::{check_working_dir, declared_volumes, link_on_the_way},
     wire::{Wire, WireError},
 };
@@ -402,11 +403,14 @@ impl ContainerEngine for DockerEngine {
                      path that it leads to as WORKDIR"
                 )));
             }
-            let profile = self.strict_profile().await?;
-            if let (Some(profile), Some(host_config)) = (profile, &mut body.host_config) {
-                let options = host_config.security_opt.get_or_insert_default();
-                options.push(format!("seccomp={}", profile.display()));
-            }
+            let profile = self
+                .strict_profile()
+                .await
+                .map_err(ConfinementError::into_engine_error)?;
+            let options = &mut body.host_config.get_or_insert_default().security_opt;
+            options
+                .get_or_insert_default()
+                .push(format!("seccomp={}", profile.display()));
         }
         let cdi_at_podman = match &spec.devices {
             DeviceAccess::Cdi(names) => is_podman.then_some(names),
