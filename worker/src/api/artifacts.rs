@@ -41,6 +41,7 @@ use super::{
     ranges::{Part, is_known, part},
     seats::Seat,
     streams::{JobStreams, MissingOutput},
+    tokens::TokenLife,
 };
 use crate::artifacts::{ArtifactError, Entry, EntryKind, Listing, Output};
 
@@ -152,12 +153,14 @@ impl From<MissingOutput> for ApiError {
 struct Access {
     output: Output,
     seat: Seat,
+    life: TokenLife,
     streams: Arc<JobStreams>,
     job: u64,
 }
 
 impl Access {
-    fn new(streams: Arc<JobStreams>, job: u64) -> Result<Self, ApiError> {
+    fn new(streams: Arc<JobStreams>, owner: &Owner) -> Result<Self, ApiError> {
+        let job = owner.job;
         let notes = streams.readable(job)?;
         let output = streams.outputs.output(job, &notes.fingerprint)?;
         let seat = streams.downloads.take(job).ok_or_else(|| {
@@ -168,6 +171,7 @@ impl Access {
         Ok(Self {
             output,
             seat,
+            life: owner.life.clone(),
             streams,
             job,
         })
@@ -250,7 +254,7 @@ struct ListingView {
     security(("token" = [])),
 )]
 async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> Result<Response, ApiError> {
-    let access = Access::new(streams, owner.job)?;
+    let access = Access::new(streams, &owner)?;
     let listing = access.listing().await?;
     let view = ListingView {
         root: hex::encode(listing.root_hash()),
@@ -290,7 +294,7 @@ async fn archive(
     Extension(streams): Extension<Arc<JobStreams>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let access = Access::new(streams, owner.job)?;
+    let access = Access::new(streams, &owner)?;
     let listing = access.listing().await?;
     let content = Content {
         hash: listing.root_hash(),
@@ -341,7 +345,7 @@ async fn file(
     ApiPath((_, path)): ApiPath<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let access = Access::new(streams, owner.job)?;
+    let access = Access::new(streams, &owner)?;
     let known = access.streams.listings.of(access.job).lock().await.clone();
     let output = access.output.clone();
     let entry = blocking(move |stop| output.entry(path.as_bytes(), known.as_deref(), stop)).await?;
@@ -428,7 +432,9 @@ impl Content {
             let pieces = blocking(move |_| open(range.start, range.end)).await?;
             let patience = access.streams.limits.patience;
             let job = access.job;
-            produced::body(access.seat, patience, move |sink| send(job, pieces, sink))
+            produced::body(access.seat, access.life, patience, move |sink| {
+                send(job, pieces, sink)
+            })
         };
         Ok((code, headers, body).into_response())
     }
