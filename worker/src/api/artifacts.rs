@@ -15,7 +15,7 @@
 //! keeps the job's log. The response is 410 with the reason for an output that is not kept.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,11 +32,15 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{
+    IntoParams, IntoResponses, OpenApi, ToSchema,
+    openapi::{RefOr, ResponseBuilder},
+};
 
 use super::{
     auth::Owner,
     errors::{ApiError, ApiPath, Refusal},
+    openapi::refusal,
     produced::{self, Sink},
     ranges::{Part, is_known, part},
     seats::Seat,
@@ -82,6 +86,22 @@ struct RangeHeaders {
     /// Entity tags of contents that the client has.
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
+}
+
+/// Answers other than the content, of paths that are served by ranges.
+struct RangeAnswers;
+
+impl IntoResponses for RangeAnswers {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let known = ResponseBuilder::new()
+            .description("The client has it already")
+            .build();
+        let refused = ["400", "401", "403", "404", "409", "410", "416"].map(|code| (code, refusal("")));
+        std::iter::once(("304", known))
+            .chain(refused)
+            .map(|(code, answer)| (code.to_owned(), RefOr::T(answer)))
+            .collect()
+    }
 }
 
 /// Last listing of a job's folder, if there is one.
@@ -278,14 +298,7 @@ async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> R
             content_type = "application/x-tar"
         ),
         (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/x-tar"),
-        (status = 304, description = "The client has it already"),
-        (status = 400, body = Refusal),
-        (status = 401, body = Refusal),
-        (status = 403, body = Refusal),
-        (status = 404, body = Refusal),
-        (status = 409, body = Refusal),
-        (status = 410, body = Refusal),
-        (status = 416, body = Refusal),
+        RangeAnswers,
     ),
     security(("token" = [])),
 )]
@@ -328,14 +341,7 @@ async fn archive(
             content_type = "application/octet-stream"
         ),
         (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 304, description = "The client has it already"),
-        (status = 400, body = Refusal),
-        (status = 401, body = Refusal),
-        (status = 403, body = Refusal),
-        (status = 404, body = Refusal),
-        (status = 409, body = Refusal),
-        (status = 410, body = Refusal),
-        (status = 416, body = Refusal),
+        RangeAnswers,
     ),
     security(("token" = [])),
 )]

@@ -164,17 +164,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: LogsOptions,
-    }
+    use crate::commands::testing::parsed;
 
     fn query(words: &[&str]) -> Result<LogQuery, String> {
-        let words = ["logs", "5"].iter().chain(words);
-        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
-        Ok(line.options.query(100_000))
+        let options: LogsOptions =
+            parsed(&[&["5"][..], words].concat()).map_err(|error| error.to_string())?;
+        Ok(options.query(100_000))
     }
 
     #[test]
