@@ -397,6 +397,13 @@ impl ContainerEngine for DockerEngine {
         }
         if is_podman {
             self.check_annotations(image_id).await?;
+            if link_on_the_way(&layers, "/dev").is_some() {
+                return Err(refused(
+                    "the image has a link in place of /dev, which runc before 1.3.6 follows to the host \
+                     (CVE-2026-41579); build it with a folder there"
+                        .into(),
+                ));
+            }
             if let Some(link) = link_on_the_way(&layers, working_dir) {
                 return Err(refused(format!(
                     "the image's program begins in {working_dir:?}, and {link:?} on the way is a link; build it with the \
