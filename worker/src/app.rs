@@ -532,7 +532,8 @@ impl App {
         }
     }
 
-    /// Looks once whether the engine can confine containers. An engine that does not answer leaves the last answer.
+    /// Looks once whether the engine can confine containers. An engine that does not answer leaves the
+    /// last answer.
     async fn look_at_confinement(&self) {
         let looked = tokio::time::timeout(ENGINE_PATIENCE, self.engine.confinement()).await;
         let problem = match looked {

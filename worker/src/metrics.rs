@@ -1,7 +1,7 @@
 //! The worker's metrics for Prometheus.
 //!
-//! Those of the machine as a whole are public. The values of single devices, and of the jobs that have them, are for
-//! the provider: they tell how a consumer uses its lease.
+//! Those of the machine as a whole are public. The values of single devices, and of the jobs that have
+//! them, are for the provider: they tell how a consumer uses its lease.
 
 use prometheus::{
     Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,

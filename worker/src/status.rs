@@ -179,7 +179,8 @@ pub struct EngineStatus {
     pub version: Option<String>,
     /// Names of stronger runtimes that a manifest may ask for.
     pub runtimes: Vec<String>,
-    /// Reason why it could not confine a job's container, with the remedy; the machine takes no jobs meanwhile.
+    /// Reason why it could not confine a job's container, with the remedy; the machine takes no jobs
+    /// meanwhile.
     pub problem: Option<String>,
 }
 

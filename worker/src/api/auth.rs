@@ -8,8 +8,8 @@
 //! DELETE /v1/token             ─▶ ends the token
 //! ```
 //!
-//! What an owner opened by a token (a log, a shell, a download, a connection to a port that is not public) ends with
-//! the token, be it by its time, by `DELETE` or for a younger one.
+//! What an owner opened by a token (a log, a shell, a download, a connection to a port that is not
+//! public) ends with the token, be it by its time, by `DELETE` or for a younger one.
 //!
 //! Handlers of routes below `/v1/jobs/{id}` take an [`Owner`] as an argument: it is only there for a request
 //! with a valid token of that job.

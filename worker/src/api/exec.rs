@@ -21,10 +21,10 @@
 //! | 3 | client | the terminal's size as JSON: `{"columns":80,"rows":24}` |
 //! | 4 | worker | the end as JSON: `{"exit_code":0}`, or `{"error":"…"}`; the connection is closed after it |
 //!
-//! The session ends with the command's first process, or before it: the client is gone, takes nothing, was
-//! idle for [`StreamLimits::shell_idle`](super::streams::StreamLimits), or its token has ended. All processes of the command that are
-//! left in the container are killed then, also those in the background. A worker whose engine is on another
-//! host cannot do that; the command's input ends there all the same.
+//! The session ends with the command's first process, or before it: the client is gone, takes nothing,
+//! was idle for [`StreamLimits::shell_idle`](super::streams::StreamLimits), or its token has ended. All
+//! processes of the command that are left in the container are killed then, also those in the background.
+//! A worker whose engine is on another host cannot do that; the command's input ends there all the same.
 
 use std::{
     sync::{

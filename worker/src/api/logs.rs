@@ -21,7 +21,8 @@
 //! | `end` | `time`; nothing follows |
 //!
 //! A response without an `end` was cut off: connect again. A client that takes nothing for
-//! [`StreamLimits::patience`](super::streams::StreamLimits) is disconnected, and so is one whose token has ended.
+//! [`StreamLimits::patience`](super::streams::StreamLimits) is disconnected, and so is one whose token
+//! has ended.
 
 use std::{fmt::Write, io, path::PathBuf, sync::Arc, time::SystemTime};
 

@@ -26,8 +26,8 @@
 //!
 //! `GET /v1/openapi.json` of each part describes it. `<NONCE>` has 64 hexadecimal digits.
 //!
-//! A third listener, plain HTTP at `assay.metrics_listen` and by default on the loopback address, has `GET /metrics`
-//! with the values of devices and jobs, too: for the provider, and for nobody else.
+//! A third listener, plain HTTP at `assay.metrics_listen` and by default on the loopback address, has
+//! `GET /metrics` with the values of devices and jobs, too: for the provider, and for nobody else.
 //!
 //! The owner part has a listener, limits and threads of its own: a flood of it can neither take a connection
 //! from the public part nor keep a probe waiting for a thread.
@@ -360,7 +360,8 @@ impl Drop for Api {
     }
 }
 
-/// Begins to serve all metrics; `None` if the address cannot be listened on, for which no job is worth stopping.
+/// Begins to serve all metrics; `None` if the address cannot be listened on, for which no job is worth
+/// stopping.
 async fn start_metrics(
     address: SocketAddr,
     metrics: Metrics,

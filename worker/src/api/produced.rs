@@ -51,9 +51,9 @@ impl Sink {
     }
 }
 
-/// Creates a body whose pieces a task produces. The seat is free again when the task ends: at the end of the
-/// body, when the client is gone or has taken nothing for `patience`, or with the token, upon which the response is
-/// cut off.
+/// Creates a body whose pieces a task produces. The seat is free again when the task ends: at the end of
+/// the body, when the client is gone or has taken nothing for `patience`, or with the token, upon which
+/// the response is cut off.
 pub(super) fn body<F>(
     seat: Seat,
     life: TokenLife,

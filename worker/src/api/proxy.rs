@@ -1,9 +1,9 @@
 //! Reverse proxy to jobs' HTTP ports: `/v1/jobs/{id}/ports/{name}/{path}`.
 //!
-//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other upgrades
-//! pass as bytes. The container is told the path at which it is reached by `X-Forwarded-Prefix`, and
-//! redirects to its own absolute paths are led back there. The owner's token stays with the worker, and what it
-//! opened at a port that is not public ends with it.
+//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other
+//! upgrades pass as bytes. The container is told the path at which it is reached by `X-Forwarded-Prefix`,
+//! and redirects to its own absolute paths are led back there. The owner's token stays with the worker,
+//! and what it opened at a port that is not public ends with it.
 //!
 //! Every job's pages share the worker's origin: tokens must be kept out of cookies.
 
@@ -320,8 +320,8 @@ async fn forward(
     incoming(route, response.map(Body::new), client_side, limits, hold)
 }
 
-/// Place of a request among the others, and the life of the token that it needs: both for as long as its answer
-/// goes on.
+/// Place of a request among the others, and the life of the token that it needs: both for as long as its
+/// answer goes on.
 struct Hold {
     /// Given back when it is dropped.
     seat: OwnedSemaphorePermit,
@@ -460,8 +460,8 @@ fn led_back(location: &HeaderValue, prefix: &str) -> Option<HeaderValue> {
     is_own.then(|| HeaderValue::from_str(&format!("{prefix}{location}")).ok())?
 }
 
-/// Returns a body that ends in an error after a pause that is too long, and with the token. The seat is given back
-/// with it.
+/// Returns a body that ends in an error after a pause that is too long, and with the token. The seat is
+/// given back with it.
 fn body_with_pauses(body: BodyDataStream, idle: Duration, hold: Option<Hold>) -> Body {
     Body::from_stream(with_pauses(body, idle, hold))
 }
@@ -490,8 +490,8 @@ fn with_pauses(
     })
 }
 
-/// Copies both directions of an upgraded connection until one side closes it, both are silent for too long, or the
-/// token has ended.
+/// Copies both directions of an upgraded connection until one side closes it, both are silent for too
+/// long, or the token has ended.
 async fn splice(client: OnUpgrade, container: OnUpgrade, idle: Duration, hold: Hold) {
     let (client, container) = match tokio::join!(client, container) {
         (Ok(client), Ok(container)) => (client, container),

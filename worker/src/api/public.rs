@@ -207,8 +207,8 @@ async fn probe(
     .into_response())
 }
 
-/// Returns the metrics of the machine as a whole in Prometheus' text format. Those of its devices and jobs are served
-/// to the provider alone.
+/// Returns the metrics of the machine as a whole in Prometheus' text format. Those of its devices and
+/// jobs are served to the provider alone.
 #[utoipa::path(
     get,
     path = "/metrics",

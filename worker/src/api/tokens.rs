@@ -21,9 +21,9 @@ pub const MAX_USED_NONCES_PER_JOB: usize = 64;
 
 /// Maximum number of live tokens of one account for one job; a further one ends the oldest.
 ///
-/// A job has one consumer and at most [`assay_client::manifest::MAX_DELEGATES`] delegates, so this bounds a
-/// job's tokens. It is above the number of streams that one job may have open by default, since those of a token
-/// end with it.
+/// A job has one consumer and at most [`assay_client::manifest::MAX_DELEGATES`] delegates, so this bounds
+/// a job's tokens. It is above the number of streams that one job may have open by default, since those
+/// of a token end with it.
 pub const MAX_TOKENS_PER_ACCOUNT: usize = 32;
 
 /// Length of a token, in bytes; it is written in hexadecimal.

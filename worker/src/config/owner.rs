@@ -135,7 +135,8 @@ fn owner_port(reader: &mut Reader, text: Option<&Text>, port: u16) -> u16 {
     owner_port
 }
 
-/// Reads `assay.metrics_listen`; the default is the next port after that of the owner part, on the loopback address.
+/// Reads `assay.metrics_listen`; the default is the next port after that of the owner part, on the
+/// loopback address.
 pub(super) fn metrics_listen(
     reader: &mut Reader,
     text: Option<&Text>,

@@ -101,11 +101,11 @@ impl ConfinementError {
 }
 
 impl DockerEngine {
-    /// Checks that containers of this engine run under a profile that refuses new user namespaces and sockets to
-    /// the hypervisor; returns a description of it.
+    /// Checks that containers of this engine run under a profile that refuses new user namespaces and
+    /// sockets to the hypervisor; returns a description of it.
     ///
-    /// At Podman that is the worker's stricter profile, without which [`DockerEngine`] creates no container there.
-    /// Docker's own is good enough, as long as its daemon does not switch it off.
+    /// At Podman that is the worker's stricter profile, without which [`DockerEngine`] creates no
+    /// container there. Docker's own is good enough, as long as its daemon does not switch it off.
     pub async fn confinement(&self) -> Result<String, ConfinementError> {
         if self.is_podman().await? {
             let path = self.strict_profile().await?;

@@ -29,7 +29,8 @@ impl HealthBoard {
         self.verdict.send_replace(Some(verdict));
     }
 
-    /// Replaces the reason besides the devices why the machine takes no new jobs; returns true if it is another.
+    /// Replaces the reason besides the devices why the machine takes no new jobs; returns true if it is
+    /// another.
     pub fn hinder(&self, reason: Option<String>) -> bool {
         self.hindrance
             .send_if_modified(|known| std::mem::replace(known, reason.clone()) != reason)

@@ -110,8 +110,8 @@ pub struct Verdict {
     pub is_settled: bool,
 }
 
-/// Health of one device. The public status shows its level alone: from a GPU's values anybody could tell how a job
-/// uses it.
+/// Health of one device. The public status shows its level alone: from a GPU's values anybody could tell
+/// how a job uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeviceHealth {
     /// Identity of the GPU, or name of the processor's sensor.

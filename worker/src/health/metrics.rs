@@ -1,5 +1,5 @@
-//! Metrics of health: the machine's level for everybody, and the values of each GPU, each processor and each job for
-//! the provider.
+//! Metrics of health: the machine's level for everybody, and the values of each GPU, each processor and
+//! each job for the provider.
 
 use std::{
     collections::BTreeSet,

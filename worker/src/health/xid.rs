@@ -3,8 +3,8 @@
 //! The numbers and their remedies are those of NVIDIA's "Xid Errors", "Analyzing Xid Errors with the Xid
 //! Catalog" (GPU Deployment and Management Documentation). Only those count against a machine that the
 //! catalogue answers with a reset, a repair or a replacement and that a program cannot cause: otherwise a
-//! consumer could suspend a machine by its job. Those that the catalogue answers with a restart of the program
-//! are ignored, unless it says that programs seldom cause them.
+//! consumer could suspend a machine by its job. Those that the catalogue answers with a restart of the
+//! program are ignored, unless it says that programs seldom cause them.
 
 /// Meaning of an Xid for the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,10 +23,11 @@ pub(super) fn meaning(xid: u64) -> XidMeaning {
     match xid {
         // Exception of the graphics engine, and page fault of its memory: wrong instructions or addresses.
         13 | 31 => Program,
-        // Stopped processing, corrupted push buffer, a program that must end by its own fault, and clean-up after
-        // one that ended.
+        // Stopped processing, corrupted push buffer, a program that must end by its own fault, and
+        // clean-up after one that ended.
         8 | 11 | 43 | 45 => Program,
-        // Exceptions of single engines: copies (39 to 41), images of videos, decoder of videos, class of graphics.
+        // Exceptions of single engines: copies (39 to 41), images of videos, decoder of videos, class of
+        // graphics.
         39..=42 | 68 | 69 => Program,
         48 => Fault("memory has an uncorrectable error of two bits"),
         62 => Fault("its microcontroller stopped"),
@@ -53,8 +54,8 @@ mod tests {
         for xid in [8, 11, 13, 31, 39, 40, 41, 42, 43, 45, 68, 69] {
             assert_eq!(meaning(xid), XidMeaning::Program, "{xid}");
         }
-        // An error that was contained ended one program; recorded replacements of memory are in order. A program
-        // may cause a timeout, and a bad connection may corrupt its commands.
+        // An error that was contained ended one program; recorded replacements of memory are in order. A
+        // program may cause a timeout, and a bad connection may corrupt its commands.
         for xid in [0, 32, 46, 61, 63, 92, 94, 109, 154, u64::MAX] {
             assert_eq!(meaning(xid), XidMeaning::Other, "{xid}");
         }

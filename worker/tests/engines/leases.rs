@@ -1,7 +1,7 @@
 //! Leases in real containers: disks, profiles, output folders, secrets, and what ordinary images do in them.
 //!
-//! The images of the table are made by `worker/tests/images/root`; a kind that this machine has no programs for is
-//! left out. Everything here needs disks, which need root and loop devices.
+//! The images of the table are made by `worker/tests/images/root`; a kind that this machine has no
+//! programs for is left out. Everything here needs disks, which need root and loop devices.
 
 use std::{
     collections::HashMap,

@@ -1,5 +1,5 @@
-//! One suite of stories for every engine: see `worker/tests/support/engines.rs` for the environment, and for how a
-//! story becomes a test at each engine.
+//! One suite of stories for every engine: see `worker/tests/support/engines.rs` for the environment, and
+//! for how a story becomes a test at each engine.
 //!
 //! | stories | about |
 //! |---|---|

@@ -1,8 +1,9 @@
 //! The jobs' networks against a real engine, with listeners in a network namespace of the test's own.
 //!
-//! The stories need root, `ip` and `nft` besides; without, they print so and do nothing. All addresses lie on interfaces that the tests make, public ones too, so nothing leaves
-//! the machine. Each test that finds something closed opens it afterwards by removing the rules, which shows
-//! that it was the rules that closed it.
+//! The stories need root, `ip` and `nft` besides; without, they print so and do nothing. All addresses
+//! lie on interfaces that the tests make, public ones too, so nothing leaves the machine. Each test that
+//! finds something closed opens it afterwards by removing the rules, which shows that it was the rules
+//! that closed it.
 
 use std::{
     fs::File,

@@ -1,8 +1,8 @@
 //! Engines that the environment gives, and what the stories about them share.
 //!
-//! A story is a function that gets a fixture over a [`Subject`]. [`stories!`] makes a test of each story at each
-//! engine, `podman::<story>` and `docker::<story>`. A story that an engine cannot do is in the list of those, with
-//! the reason: its test there is there, and ignored.
+//! A story is a function that gets a fixture over a [`Subject`]. [`stories!`] makes a test of each story
+//! at each engine, `podman::<story>` and `docker::<story>`. A story that an engine cannot do is in the
+//! list of those, with the reason: its test there is there, and ignored.
 //!
 //! | variable | is |
 //! |---|---|
@@ -39,8 +39,8 @@ use assay_worker::{
 };
 use serde_json::Value;
 
-/// Engines by name, and the variable with the socket of each. A further engine gets a line here, and a module and a
-/// list of its own in [`stories!`].
+/// Engines by name, and the variable with the socket of each. A further engine gets a line here, and a
+/// module and a list of its own in [`stories!`].
 const ENGINES: [(&str, &str); 2] = [
     (PODMAN, "ASSAY_TEST_ENGINE_SOCKET"),
     (DOCKER, "ASSAY_TEST_DOCKER_SOCKET"),
@@ -54,8 +54,8 @@ pub(crate) const DOCKER: &str = "docker";
 
 /// Declares the tests of stories: functions that get what `$with` makes for an engine.
 ///
-/// `everywhere` are those that every engine can do, `not_at_podman` and `not_at_docker` those that one cannot, each
-/// with the reason.
+/// `everywhere` are those that every engine can do, `not_at_podman` and `not_at_docker` those that one
+/// cannot, each with the reason.
 macro_rules! stories {
     (
         with: $with:ident;
@@ -229,8 +229,8 @@ pub(crate) fn run(limit_s: u64, story: impl Future<Output = ()>) {
     });
 }
 
-/// Returns a text that no other test of this machine uses at this time. It differs in its first twelve characters,
-/// which are those that a container's name has.
+/// Returns a text that no other test of this machine uses at this time. It differs in its first twelve
+/// characters, which are those that a container's name has.
 pub(crate) fn unique() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("{}-{}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id())
@@ -337,8 +337,8 @@ pub(crate) fn run_on_disks(limit_s: u64, disks: Disks, story: impl Future<Output
     });
 }
 
-/// Makes the root folder of an image by `worker/tests/images/root`; `None` if this machine lacks what it is made
-/// of.
+/// Makes the root folder of an image by `worker/tests/images/root`; `None` if this machine lacks what it
+/// is made of.
 pub(crate) fn make_root(kind: &str, folder: &Path) -> Option<PathBuf> {
     let root = folder.join(kind);
     std::fs::create_dir(&root).unwrap();
