@@ -581,8 +581,11 @@ async fn pass_on(outer: UnixStream, inner: UnixStream, asked: Arc<AtomicUsize>) 
         }
         let _ = to_engine.shutdown().await;
     };
-    let answers = tokio::io::copy(&mut from_engine, &mut to_client);
-    let _ = tokio::join!(requests, answers);
+    let answers = async {
+        let _ = tokio::io::copy(&mut from_engine, &mut to_client).await;
+        let _ = to_client.shutdown().await;
+    };
+    tokio::join!(requests, answers);
 }
 
 async fn engine_is_asked_once_what_it_is_and_again_after_a_restart(fixture: Fixture) {
