@@ -12,6 +12,9 @@ import { freePort } from './node.js';
 
 const STOP_LIMIT_MS = 30_000;
 
+// Number of lines of a worker's log in the message of a failure.
+const LOG_LINES = 120;
+
 // Workers that were started and have not ended, so that a test process that dies takes them with it.
 const running = new Set();
 process.on('exit', () => {
@@ -137,6 +140,7 @@ export async function startWorker({
 }) {
   const port = await freePort();
   const ownerPort = await freePort();
+  const metricsPort = await freePort();
   const configuration = join(folder, 'worker.yaml');
   await writeFile(configuration, [
     'version: "3.2"',
@@ -145,7 +149,18 @@ export async function startWorker({
     'network_config:', '  max_upload_mbps: 100', '  max_download_mbps: 100', `  p2p_port: ${port}`, '  enable_tee: false',
     'staking:', '  auto_stake_rewards: false',
     'assay:', `  chain_url: "${nodeUrl}"`, `  ask: ${ask}`, `  slots: ${slots}`, '  region: "local"',
-    `  engine: "${engineSocket}"`, `  owner_port: ${ownerPort}`, `  provider_key_uri: "//${provider}"`,
+    `  engine: "${engineSocket}"`, `  owner_port: ${ownerPort}`,
+    `  metrics_listen: "127.0.0.1:${metricsPort}"`, `  provider_key_uri: "//${provider}"`,
   ].join('\n'));
   return new RealWorker(folder, configuration, port);
+}
+
+/** Does a part of a test, and adds the end of the worker's log to the message of its failure. */
+export async function withLog(worker, part, work) {
+  try {
+    return await work();
+  } catch (error) {
+    error.message = `${part}: ${error.message}\nthe end of the worker's log:\n${await worker.tail(LOG_LINES)}`;
+    throw error;
+  }
 }

@@ -16,7 +16,7 @@ import { awaitEvent, connect, eventOf, eventually, fieldsOf, succeed, wellKnownA
 import { deploy } from '../lib/market.js';
 import { startLocalValidator } from '../lib/node.js';
 import { logIn, ownerPart } from '../lib/owner.js';
-import { startWorker } from '../lib/worker.js';
+import { startWorker, withLog } from '../lib/worker.js';
 
 const { ASSAY_TEST_ENGINE_SOCKET: engineSocket, ASSAY_TEST_IMAGE: image } = process.env;
 const options = { skip: engineSocket && image ? false : 'no engine: set ASSAY_TEST_ENGINE_SOCKET and ASSAY_TEST_IMAGE' };
@@ -96,17 +96,8 @@ function nextAudit() {
   });
 }
 
-async function withLog(what, work) {
-  try {
-    return await work();
-  } catch (error) {
-    error.message = `${what}: ${error.message}\nthe end of the worker's log:\n${await worker.tail()}`;
-    throw error;
-  }
-}
-
 test('a worker joins a chain whose blocks become final', options, async () => {
-  await withLog('joining', async () => {
+  await withLog(worker, 'joining', async () => {
     const serving = await eventually('a machine', LIMIT_MS, () => worker.status().catch(() => ({})),
       (status) => status.standing?.takes_jobs === true);
     machine = BigInt(serving.machine);
@@ -120,14 +111,14 @@ test('without finality a challenge is answered and a job is started', options, a
   await nodes.charlie.kill();
   delete nodes.charlie;
 
-  await withLog('the challenge', async () => {
+  await withLog(worker, 'the challenge', async () => {
     // A fork at the kill can take the answer to the first audit with it: then a later one is answered.
     const isOurs = (fields) => fields.machine === machine && fields.round >= round;
     await awaitEvent(api, from, 'hardwareChallenge', 'MachineProven', isOurs, LIMIT_MS);
   });
   const stood = await finalHeight();
 
-  await withLog('the job', async () => {
+  await withLog(worker, 'the job', async () => {
     const text = JSON.stringify({
       image, command: ['/bin/sh', '-c', 'echo running; sleep 600'], delegates: [accounts.dave.address],
     });
@@ -146,7 +137,7 @@ test('without finality a challenge is answered and a job is started', options, a
 
 test('the consumer and its delegate read the job at its worker, and nobody else does', options, async () => {
   const { job } = eventOf(ordered, 'jobEscrow', 'JobOrdered');
-  await withLog('the owner part', async () => {
+  await withLog(worker, 'the owner part', async () => {
     const record = (await api.query.providerRegistry.machines(machine)).unwrap();
     const part = await ownerPart(api, worker.url, machine, record.workerKey.toString());
     const open = await (await fetch(`${worker.url}/status`)).json();

@@ -25,7 +25,7 @@ import { logIn, ownerPart } from '../lib/owner.js';
 import { Random, seedOfRun } from '../lib/random.js';
 import { resultHash } from '../lib/result.js';
 import { Sender } from '../lib/sender.js';
-import { startWorker } from '../lib/worker.js';
+import { startWorker, withLog } from '../lib/worker.js';
 
 const { ASSAY_TEST_ENGINE_SOCKET: engineSocket, ASSAY_TEST_IMAGE: image } = process.env;
 const options = {
@@ -161,16 +161,6 @@ after(async () => {
   await network?.stop();
   if (folder) await rm(folder, { recursive: true, force: true });
 });
-
-async function withLog(what, work) {
-  try {
-    return await work();
-  } catch (error) {
-    const log = await worker.tail(120);
-    error.message = `${what} (ASSAY_SEED=${seed}): ${error.message}\nthe end of the worker's log:\n${log}`;
-    throw error;
-  }
-}
 
 function say(text) {
   console.log(`${((Date.now() - began) / 1_000).toFixed(0).padStart(4)} s  ${text}`);
@@ -354,7 +344,7 @@ async function killAll() {
 test('a machine joins a network of three validators', options, async (context) => {
   context.diagnostic(`ASSAY_SEED=${seed}`);
   say(`seed ${seed}; ${isOwnEngine ? 'an engine of its own' : 'no engine of its own: it is not killed'}`);
-  await withLog('joining', async () => {
+  await withLog(worker, `joining (ASSAY_SEED=${seed})`, async () => {
     const serving = await eventually('a machine', START_LIMIT_MS, () => worker.status().catch(() => ({})),
       (status) => status.standing?.takes_jobs === true);
     machine = BigInt(serving.machine);
@@ -370,7 +360,7 @@ test('a machine joins a network of three validators', options, async (context) =
 test('a hundred jobs come to their ends while everything is killed', options, async (context) => {
   const jobs = drawJobs();
   assert.equal(jobs.length, JOBS);
-  await withLog('the jobs', async () => {
+  await withLog(worker, `the jobs (ASSAY_SEED=${seed})`, async () => {
     const api = network.live();
     const manifests = [...new Set(jobs.map(({ bytes }) => bytes))];
     const notes = api.tx.utility.batchAll(manifests.map((bytes) => api.tx.preimage.notePreimage(bytes)));
@@ -425,7 +415,7 @@ test('nothing of a job is left on the chain', options, async () => {
 });
 
 test('nothing of a job is left at the engine and on the host', options, async (context) => {
-  await withLog('what is left', async () => {
+  await withLog(worker, `what is left (ASSAY_SEED=${seed})`, async () => {
     const isEmpty = ({ length }) => length === 0;
     await eventually('an engine without containers', TIDY_LIMIT_MS, () => engine.containers(), isEmpty);
     assert.deepEqual(await engine.networks(), []);
@@ -460,7 +450,7 @@ test('nothing of a job is left at the engine and on the host', options, async (c
 });
 
 test('the worker is whole, and its owners read each job as it ended', options, async () => {
-  await withLog('the worker', async () => {
+  await withLog(worker, `the worker (ASSAY_SEED=${seed})`, async () => {
     const status = await eventually('a quiet worker', TIDY_LIMIT_MS, () => worker.status().catch(() => ({})),
       ({ jobs, phase, chain, standing }) => (
         phase === 'serving' && jobs.open === 0 && chain.problem === null && standing?.takes_jobs === true

@@ -16,7 +16,7 @@ import { Engine } from '../lib/engine.js';
 import { checkBook, FinalHistory } from '../lib/history.js';
 import { orderFor } from '../lib/market.js';
 import { CALM, startNode } from '../lib/node.js';
-import { startWorker } from '../lib/worker.js';
+import { startWorker, withLog } from '../lib/worker.js';
 
 const { ASSAY_TEST_ENGINE_SOCKET: engineSocket, ASSAY_TEST_IMAGE: image } = process.env;
 const options = {
@@ -58,15 +58,6 @@ after(async () => {
   if (folder) await rm(folder, { recursive: true, force: true });
 });
 
-async function withLog(what, work) {
-  try {
-    return await work();
-  } catch (error) {
-    error.message = `${what}: ${error.message}\nthe end of the worker's log:\n${await worker.tail()}`;
-    throw error;
-  }
-}
-
 /** Notes the manifest of a command, and returns what makes a call that orders it from the machine. */
 async function noted(command, changes) {
   const manifest = u8aToHex(stringToU8a(JSON.stringify({ image, command: ['/bin/sh', '-c', command] })));
@@ -86,7 +77,7 @@ async function freeSlots() {
 }
 
 test('a machine joins with forty slots', options, async () => {
-  await withLog('joining', async () => {
+  await withLog(worker, 'joining', async () => {
     const serving = await eventually('a machine', LIMIT_MS, () => worker.status().catch(() => ({})),
       (status) => status.standing?.takes_jobs === true);
     machine = BigInt(serving.machine);
@@ -104,7 +95,7 @@ test('forty jobs that are ordered at once run at once, end, and are paid', optio
   const jobs = ordered.map((included) => eventOf(included, 'jobEscrow', 'JobOrdered').job);
   assert.equal(await freeSlots(), 0);
 
-  await withLog('starting', async () => {
+  await withLog(worker, 'starting', async () => {
     const states = async () => {
       const parts = await api.query.jobEscrow.assignments.multi(jobs.map((job) => [job, machine]));
       return parts.filter((part) => part.isSome && part.unwrap().state.isRunning).length;
@@ -122,7 +113,7 @@ test('forty jobs that are ordered at once run at once, end, and are paid', optio
   await together(jobs.map((job) => api.tx.jobEscrow.close(job)));
   assert.equal(await freeSlots(), SLOTS);
   const history = new FinalHistory();
-  await withLog('paying', async () => {
+  await withLog(worker, 'paying', async () => {
     const closed = async () => {
       await history.readOn(api);
       return [...history.jobsOf(accounts.ferdie.address).values()].filter((book) => book.has('JobClosed')).length;
@@ -141,7 +132,7 @@ test('forty jobs that are ordered at once run at once, end, and are paid', optio
 test('a job with a cached image starts within two blocks of its order', options, async (context) => {
   const order = await noted('sleep 1', { kind: { Task: { verification: { Consumer: { windowMs: 1_000n } } } } });
   const runs = [];
-  await withLog('starting', async () => {
+  await withLog(worker, 'starting', async () => {
     for (let run = 0; run < RUNS; run += 1) {
       const submitted = Date.now();
       const ordered = await succeed(api, order(), accounts.ferdie);

@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     delivery::Delivery,
     devices::{DeviceLedger, HostPaths, JobDevices},
-    engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
+    engine::{ConfinementError, ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
     health::{HealthBoard, HealthMonitor, HealthStatus, Judge},
     image_cache::ImageCache,
     jobs::{JobOutputs, forget_old_outputs},
@@ -55,6 +55,9 @@ const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Number of looks at the disk between two trial writes. A disk with a write error is tried at every look.
 const DISK_PROBE_EVERY: u32 = 6;
+
+/// Interval of looks at the engine's profile of system calls.
+const CONFINEMENT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Interval of attempts to register the machine, while the provider has something to do.
 const REGISTRATION_INTERVAL: Duration = Duration::from_secs(30);
@@ -247,6 +250,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
     let outcome = tokio::select! {
         outcome = app.keep_going() => outcome,
         never = app.watch_disk() => match never {},
+        never = app.watch_confinement() => match never {},
         never = app.watch_health() => match never {},
         // It is begun again after each failure.
         kept = keep_networks => match kept {
@@ -511,6 +515,43 @@ impl App {
         }
     }
 
+    /// Holds new jobs back while the engine could not confine them, for as long as the worker runs.
+    async fn watch_confinement(&self) -> Infallible {
+        let watch = || self.look_at_confinement_again_and_again();
+        loop {
+            if let Ok(never) = self.runner.keep_going("confinement", |_| true, watch).await {
+                match never {}
+            }
+        }
+    }
+
+    async fn look_at_confinement_again_and_again(&self) -> Result<Infallible, &'static str> {
+        loop {
+            self.look_at_confinement().await;
+            tokio::time::sleep(CONFINEMENT_INTERVAL).await;
+        }
+    }
+
+    /// Looks once whether the engine can confine containers. An engine that does not answer leaves the
+    /// last answer.
+    async fn look_at_confinement(&self) {
+        let looked = tokio::time::timeout(ENGINE_PATIENCE, self.engine.confinement()).await;
+        let problem = match looked {
+            Ok(Ok(_)) => None,
+            Ok(Err(ConfinementError::Engine(_))) | Err(_) => return,
+            Ok(Err(error)) => Some(error.to_string()),
+        };
+        if self.health.hinder(problem.clone()) {
+            match &problem {
+                Some(problem) => {
+                    tracing::error!(problem, "the engine cannot confine jobs; the worker takes none")
+                }
+                None => tracing::info!("the engine confines jobs again"),
+            }
+            self.status.update(|status| status.engine.problem = problem);
+        }
+    }
+
     /// Watches the health of the machine's devices for as long as the worker runs.
     async fn watch_health(&self) -> Infallible {
         let watch = || async { self.monitor.lock().await.run().await };
@@ -561,6 +602,17 @@ impl App {
     async fn registered_machine(&self, client: &ChainClient) -> Result<u64, AppError> {
         let mut said = String::new();
         loop {
+            self.look_at_confinement().await;
+            // One that is in the market declines what is assigned to it; a new one does not go there.
+            if let Some(problem) = self.health.hindrance()
+                && bounded(client.machine_of_worker(&self.keys.worker_account().0))
+                    .await?
+                    .is_none()
+            {
+                tracing::error!(problem, "the machine is not registered before this is mended");
+                tokio::time::sleep(REGISTRATION_INTERVAL).await;
+                continue;
+            }
             match registration::ensure(client, &self.config, &self.keys, &self.state).await {
                 Ok(Registration::Ready { machine }) => return Ok(machine),
                 Ok(Registration::WaitsForProvider(text)) => {

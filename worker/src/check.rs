@@ -159,6 +159,12 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
             info.memory_mib
         )));
     }
+    findings.push(match engine.confinement().await {
+        Ok(profile) => Finding::Good(format!("system calls: containers run under {profile}")),
+        Err(error) => Finding::Bad(format!(
+            "system calls: {error}; until then the worker takes no jobs"
+        )),
+    });
     findings
 }
 
@@ -388,6 +394,20 @@ async fn check_api(config: &Config) -> Vec<Finding> {
             Err(error) => Finding::Note(format!("port: {error} (a worker that runs already has it)")),
         });
     }
+    let metrics = config.assay.metrics_listen;
+    let loopback = if metrics.ip().is_loopback() {
+        ""
+    } else {
+        "; everybody who reaches it sees what jobs do with their GPUs"
+    };
+    findings.push(match tokio::net::TcpListener::bind(metrics).await {
+        Ok(_) if loopback.is_empty() => Finding::Good(format!("metrics: {metrics} is free")),
+        Ok(_) => Finding::Note(format!("metrics: {metrics} is free{loopback}")),
+        Err(error) => Finding::Note(format!(
+            "metrics: cannot listen on {metrics}: {error}; name another address with `assay.metrics_listen` (a worker \
+             that runs already has it)"
+        )),
+    });
     let owner = &config.assay.owner;
     findings.push(match owner.certificate.as_ref().map(api::tls::check_files) {
         None => Finding::Good(format!(

@@ -1,4 +1,7 @@
 //! The worker's metrics for Prometheus.
+//!
+//! Those of the machine as a whole are public. The values of single devices, and of the jobs that have
+//! them, are for the provider: they tell how a consumer uses its lease.
 
 use prometheus::{
     Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -10,6 +13,8 @@ use crate::health::metrics::HealthMetrics;
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// Registry of what only the provider may see.
+    private: Registry,
     /// One while the chain answers, zero otherwise.
     pub chain_connected: IntGauge,
     /// One while the container engine answers, zero otherwise.
@@ -57,9 +62,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Creates the metrics in a registry of their own.
+    /// Creates the metrics in registries of their own.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("assay_worker".into()), None)?;
+        let private = Registry::new_custom(Some("assay_worker".into()), None)?;
         let metrics = Self {
             chain_connected: IntGauge::new("chain_connected", "1 while the chain answers")?,
             engine_reachable: IntGauge::new("engine_reachable", "1 while the container engine answers")?,
@@ -118,8 +124,9 @@ impl Metrics {
                 "worker_balance_asy",
                 "Balance of the worker key for fees, in ASY",
             )?,
-            health: HealthMetrics::new(&registry)?,
+            health: HealthMetrics::new(&registry, &private)?,
             registry,
+            private,
         };
         metrics.disk_writable.set(1);
         let collectors: [Box<dyn prometheus::core::Collector>; 21] = [
@@ -151,12 +158,23 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Encodes all metrics in Prometheus' text format.
+    /// Encodes the public metrics in Prometheus' text format.
     pub fn render(&self) -> Result<Vec<u8>, prometheus::Error> {
-        let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
-        Ok(text)
+        encoded(&[&self.registry])
     }
+
+    /// Encodes all metrics, those of devices and jobs among them, in Prometheus' text format.
+    pub fn render_all(&self) -> Result<Vec<u8>, prometheus::Error> {
+        encoded(&[&self.registry, &self.private])
+    }
+}
+
+fn encoded(registries: &[&Registry]) -> Result<Vec<u8>, prometheus::Error> {
+    let mut text = Vec::new();
+    for registry in registries {
+        TextEncoder::new().encode(&registry.gather(), &mut text)?;
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

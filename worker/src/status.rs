@@ -179,6 +179,9 @@ pub struct EngineStatus {
     pub version: Option<String>,
     /// Names of stronger runtimes that a manifest may ask for.
     pub runtimes: Vec<String>,
+    /// Reason why it could not confine a job's container, with the remedy; the machine takes no jobs
+    /// meanwhile.
+    pub problem: Option<String>,
 }
 
 /// The provider's declarations in `worker.yaml`.

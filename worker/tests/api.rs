@@ -9,13 +9,25 @@ use assay_client::{
     worker_api::{WorkerApiError, signed_status},
 };
 use assay_primitives::availability::{PROBE_PATH, probe_message};
-use assay_worker::{api, attestation::SourceStatus, config::Config};
+use assay_worker::{
+    api::{self, PartLimits},
+    attestation::SourceStatus,
+    config::Config,
+    devices::{DeviceId, SlotState, SlotView},
+    health::{
+        DeviceHealth, HealthStatus, Level, Verdict,
+        reading::{Driver, GpuReading, Readings},
+    },
+    jobs::JobNotes,
+};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "support/served.rs"]
 mod served;
 
-use served::{open_job, serve, serve_healthy};
+use served::{account, exchange, open_job, request, serve, serve_healthy};
 
 #[tokio::test]
 async fn status_is_signed_over_its_exact_bytes() {
@@ -261,6 +273,125 @@ async fn metrics_are_prometheus_text() {
             .unwrap()
             .contains("assay_worker_chain_connected 0")
     );
+}
+
+/// Number of a job that stands nowhere else.
+const JOB: u64 = 5_417_093;
+
+/// Makes job [`JOB`] of `//Charlie` use a GPU with values that stand nowhere else.
+fn run_on_a_gpu(server: &served::Served) {
+    let gpu = "GPU-0f3c";
+    let mut job = open_job(JOB, "//Charlie");
+    job.problem = Some("out of luck".into());
+    let notes = JobNotes {
+        fingerprint: job.fingerprint.clone(),
+        consumer: Some(job.consumer),
+        ..JobNotes::default()
+    };
+    server.store.write_notes(JOB, &notes).unwrap();
+    let slots = vec![SlotView {
+        slot: 0,
+        state: SlotState::Leased,
+        job: Some(JOB),
+        device: Some(DeviceId(gpu.into())),
+        pci_address: None,
+        problem: None,
+    }];
+    let reading = GpuReading {
+        temperature_c: Some(421_733),
+        power_mw: Some(305_517),
+        graphics_clock_mhz: Some(2_903_177),
+        ..GpuReading::empty(gpu, Driver::Nvidia, "")
+    };
+    let verdict = Verdict {
+        level: Level::Fine,
+        reasons: Vec::new(),
+        refusals: Vec::new(),
+        devices: vec![DeviceHealth {
+            device: gpu.into(),
+            level: "fine",
+            temperature_c: reading.temperature_c,
+            memory_temperature_c: Some(421_733),
+            power_mw: reading.power_mw,
+            fan_percent: Some(421_733),
+            ignored: Vec::new(),
+        }],
+        is_settled: true,
+    };
+    let readings = Readings {
+        gpus: vec![reading],
+        ..Readings::default()
+    };
+    server.metrics.health.show(&readings, &slots, &verdict);
+    server.status.set_jobs(vec![job]);
+    server.status.update(|status| {
+        status.slots = slots;
+        status.health = HealthStatus::from(&verdict);
+    });
+}
+
+#[tokio::test]
+async fn public_part_tells_nothing_of_a_job() {
+    let server = serve_healthy().await;
+    run_on_a_gpu(&server);
+    let charlie = account("//Charlie");
+    let secrets = [
+        JOB.to_string(),
+        "out of luck".into(),
+        charlie.to_string(),
+        hex::encode(charlie.0),
+        "421733".into(),
+        "305517".into(),
+        "305.517".into(),
+        "2903177".into(),
+    ];
+    let probe = format!("{PROBE_PATH}?nonce={}", "11".repeat(32));
+    for path in [
+        "/status",
+        "/health",
+        "/metrics",
+        "/v1/owner",
+        "/v1/openapi.json",
+        &probe,
+    ] {
+        let answer = server.get(path).await;
+        assert_eq!(answer.code, 200, "{path}");
+        let text = String::from_utf8(answer.body).unwrap();
+        for secret in &secrets {
+            assert!(!text.contains(secret), "{path} tells {secret}: {text}");
+        }
+    }
+    let public = String::from_utf8(server.get("/metrics").await.body).unwrap();
+    assert!(public.contains("assay_worker_health_level 0"), "{public}");
+    assert!(!public.contains("GPU-0f3c"), "{public}");
+}
+
+#[tokio::test]
+async fn provider_sees_devices_and_jobs_at_a_listener_of_its_own() {
+    let server = serve_healthy().await;
+    run_on_a_gpu(&server);
+    let listener = api::listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stop = CancellationToken::new();
+    let (metrics, limits) = (server.metrics.clone(), PartLimits::PUBLIC);
+    tokio::spawn(api::serve_metrics(listener, metrics, limits, stop));
+    let get = async |path: &str| {
+        let stream = TcpStream::connect(address).await.unwrap();
+        exchange(stream, &request("GET", path, &[], "")).await
+    };
+    let answer = get("/metrics").await;
+    assert_eq!(answer.code, 200);
+    let text = String::from_utf8(answer.body).unwrap();
+    for line in [
+        "assay_worker_health_level 0\n",
+        "assay_worker_gpu_power_watts{device=\"GPU-0f3c\",slot=\"0\"} 305.517\n",
+        "assay_worker_job_gpu_temperature_celsius{device=\"GPU-0f3c\",job=\"5417093\"} 421733\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    for path in ["/status", "/v1/owner", "/"] {
+        assert_eq!(get(path).await.code, 404, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -23,22 +23,35 @@ use assay_client::{
 };
 use assay_primitives::job::ResultDocument;
 use assay_worker::{
-    api::{JobStreams, MissingOutput, OutputFolders, StreamLimits},
+    api::{
+        JobStreams, MissingOutput, OutputFolders, StreamLimits,
+        exec::{PROTOCOL, ShellError, Shells},
+    },
     artifacts::{Output, OutputFolder},
-    engine::{Capture, OutputStream},
+    engine::{Capture, EngineError, ExecControl, ExecSession, ExecSpec, OutputStream, TerminalSize},
     jobs::{JobNotes, ResultFile},
     lease::PortStatus,
 };
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+    stream,
+};
 use tokio::{
-    io::AsyncReadExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+};
+use tokio_rustls::client::TlsStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async,
+    tungstenite::{Message, client::IntoClientRequest},
 };
 
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "support/served.rs"]
 mod served;
 
-use served::{Served, WIDE, account, key, make_healthy, open_job, serve_streams};
+use served::{Served, WIDE, account, key, make_healthy, open_job, request, serve_streams, tls_connection};
 
 /// Output folder of job 5.
 struct OneFolder(PathBuf);
@@ -65,12 +78,22 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
+        Self::with_shells(()).await
+    }
+
+    async fn with_shells(shells: impl Shells) -> Self {
         let disk = tempfile::tempdir().unwrap();
         fs::create_dir(disk.path().join("out")).unwrap();
         let folder = OneFolder(disk.path().to_owned());
         let served = serve_streams(WIDE, |store, status| {
             let limits = StreamLimits::default();
-            Arc::new(JobStreams::new(store.clone(), status.clone(), (), folder, limits))
+            Arc::new(JobStreams::new(
+                store.clone(),
+                status.clone(),
+                shells,
+                folder,
+                limits,
+            ))
         })
         .await;
         make_healthy(&served.status);
@@ -361,4 +384,135 @@ async fn ports_and_result_come_with_their_proofs() {
     assert_eq!(result.checked(), Some(document));
     result.hash = Some([9; 32]);
     assert_eq!(result.checked(), None);
+}
+
+/// A command that writes nothing and goes on until it is killed.
+#[derive(Clone, Default)]
+struct Endless {
+    is_killed: Arc<AtomicBool>,
+}
+
+impl ExecControl for Endless {
+    fn resize(&self, _: TerminalSize) -> BoxFuture<'_, Result<(), EngineError>> {
+        future::ready(Ok(())).boxed()
+    }
+
+    fn exit_code(&self) -> BoxFuture<'_, Result<Option<i64>, EngineError>> {
+        future::ready(Ok(None)).boxed()
+    }
+
+    fn kill(&self) -> BoxFuture<'_, Result<bool, EngineError>> {
+        self.is_killed.store(true, Ordering::Relaxed);
+        future::ready(Ok(true)).boxed()
+    }
+}
+
+impl Shells for Endless {
+    fn open<'a>(
+        &'a self,
+        _: u64,
+        _: &'a str,
+        _: &'a ExecSpec,
+    ) -> BoxFuture<'a, Result<ExecSession, ShellError>> {
+        let session = ExecSession {
+            input: Box::pin(tokio::io::sink()),
+            output: stream::pending().boxed(),
+            control: Box::new(self.clone()),
+        };
+        future::ready(Ok(session)).boxed()
+    }
+}
+
+/// A log that is followed and a shell, opened by one token.
+struct Opened {
+    log: TlsStream<TcpStream>,
+    /// Bytes of the log's response so far.
+    read: Vec<u8>,
+    shell: WebSocketStream<TlsStream<TcpStream>>,
+}
+
+impl Opened {
+    async fn by(token: &str, fixture: &Fixture) -> Self {
+        let bearer = format!("Authorization: Bearer {token}");
+        let mut log = tls_connection(fixture.served.owner).await.unwrap();
+        let asked = request("GET", "/v1/jobs/5/logs?follow=true", &[&bearer], "");
+        log.write_all(&asked).await.unwrap();
+        log.flush().await.unwrap();
+
+        let stream = tls_connection(fixture.served.owner).await.unwrap();
+        let url = format!("ws://{}/v1/jobs/5/exec", fixture.served.owner);
+        let mut asked = url.into_client_request().unwrap();
+        let headers = asked.headers_mut();
+        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        headers.insert("sec-websocket-protocol", PROTOCOL.parse().unwrap());
+        let (shell, _) = client_async(asked, stream).await.unwrap();
+        Self {
+            log,
+            read: Vec::new(),
+            shell,
+        }
+    }
+
+    /// Returns true if both stay open for a while.
+    async fn is_open(&mut self) -> bool {
+        let shell_ended = async {
+            // The worker asks if the client is there.
+            while let Some(Ok(Message::Ping(_))) = self.shell.next().await {}
+        };
+        let ended = async {
+            tokio::select! {
+                _ = self.log.read_to_end(&mut self.read) => (),
+                () = shell_ended => (),
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_millis(500), ended).await;
+        waited.is_err() && self.read.starts_with(b"HTTP/1.1 200")
+    }
+
+    /// Waits for the end of both; returns the log's response, and the last message of the shell.
+    async fn ended(mut self) -> (String, String) {
+        // The worker may close the connection without a word of TLS.
+        let _ = self.log.read_to_end(&mut self.read).await;
+        let mut last = String::new();
+        while let Some(Ok(message)) = self.shell.next().await {
+            if let Message::Binary(message) = message {
+                last = String::from_utf8_lossy(&message).into_owned();
+            }
+        }
+        (String::from_utf8_lossy(&self.read).into_owned(), last)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_logs_and_shells_end_with_their_token_and_no_others_do() {
+    let command = Endless::default();
+    let fixture = Fixture::with_shells(command.clone()).await;
+    fixture.note(|notes| notes.interactive = true);
+    // Its log stays open, as that of a job that runs.
+    let _capture = Capture::new(&fixture.served.store.output_target(5, true));
+    let token = async |life_s: u64| {
+        let answer = fixture
+            .served
+            .token(5, "//Charlie", |parts| parts.expires_at_s -= 600 - life_s)
+            .await;
+        answer.json()["token"].as_str().unwrap().to_owned()
+    };
+    let other = token(600).await;
+    let mut stays = Opened::by(&other, &fixture).await;
+    for is_revoked in [true, false] {
+        command.is_killed.store(false, Ordering::Relaxed);
+        let token = token(if is_revoked { 600 } else { 4 }).await;
+        let mut opened = Opened::by(&token, &fixture).await;
+        assert!(opened.is_open().await, "revoked: {is_revoked}");
+        if is_revoked {
+            let bearer = format!("Authorization: Bearer {token}");
+            let answer = fixture.served.ask("DELETE", "/v1/token", &[&bearer], "").await;
+            assert_eq!(answer.code, 204);
+        }
+        let (log, last) = in_time(opened.ended()).await;
+        assert!(!log.contains("event: end"), "the job has not ended: {log}");
+        assert!(last.contains("the token has ended"), "{last}");
+        assert!(command.is_killed.load(Ordering::Relaxed));
+    }
+    assert!(stays.is_open().await, "it has a token of its own");
 }

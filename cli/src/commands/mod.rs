@@ -6,6 +6,8 @@ mod job;
 mod machine;
 mod provider;
 mod rewards;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 use clap::Subcommand;

@@ -15,7 +15,7 @@
 //! keeps the job's log. The response is 410 with the reason for an output that is not kept.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,15 +32,20 @@ use axum::{
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Serialize;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{
+    IntoParams, IntoResponses, OpenApi, ToSchema,
+    openapi::{RefOr, ResponseBuilder},
+};
 
 use super::{
     auth::Owner,
     errors::{ApiError, ApiPath, Refusal},
+    openapi::refusal,
     produced::{self, Sink},
     ranges::{Part, is_known, part},
     seats::Seat,
     streams::{JobStreams, MissingOutput},
+    tokens::TokenLife,
 };
 use crate::artifacts::{ArtifactError, Entry, EntryKind, Listing, Output};
 
@@ -81,6 +86,22 @@ struct RangeHeaders {
     /// Entity tags of contents that the client has.
     #[param(rename = "If-None-Match")]
     if_none_match: Option<String>,
+}
+
+/// Answers other than the content, of paths that are served by ranges.
+struct RangeAnswers;
+
+impl IntoResponses for RangeAnswers {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let known = ResponseBuilder::new()
+            .description("The client has it already")
+            .build();
+        let refused = ["400", "401", "403", "404", "409", "410", "416"].map(|code| (code, refusal("")));
+        std::iter::once(("304", known))
+            .chain(refused)
+            .map(|(code, answer)| (code.to_owned(), RefOr::T(answer)))
+            .collect()
+    }
 }
 
 /// Last listing of a job's folder, if there is one.
@@ -152,12 +173,14 @@ impl From<MissingOutput> for ApiError {
 struct Access {
     output: Output,
     seat: Seat,
+    life: TokenLife,
     streams: Arc<JobStreams>,
     job: u64,
 }
 
 impl Access {
-    fn new(streams: Arc<JobStreams>, job: u64) -> Result<Self, ApiError> {
+    fn new(streams: Arc<JobStreams>, owner: &Owner) -> Result<Self, ApiError> {
+        let job = owner.job;
         let notes = streams.readable(job)?;
         let output = streams.outputs.output(job, &notes.fingerprint)?;
         let seat = streams.downloads.take(job).ok_or_else(|| {
@@ -168,6 +191,7 @@ impl Access {
         Ok(Self {
             output,
             seat,
+            life: owner.life.clone(),
             streams,
             job,
         })
@@ -250,7 +274,7 @@ struct ListingView {
     security(("token" = [])),
 )]
 async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> Result<Response, ApiError> {
-    let access = Access::new(streams, owner.job)?;
+    let access = Access::new(streams, &owner)?;
     let listing = access.listing().await?;
     let view = ListingView {
         root: hex::encode(listing.root_hash()),
@@ -274,14 +298,7 @@ async fn list(owner: Owner, Extension(streams): Extension<Arc<JobStreams>>) -> R
             content_type = "application/x-tar"
         ),
         (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/x-tar"),
-        (status = 304, description = "The client has it already"),
-        (status = 400, body = Refusal),
-        (status = 401, body = Refusal),
-        (status = 403, body = Refusal),
-        (status = 404, body = Refusal),
-        (status = 409, body = Refusal),
-        (status = 410, body = Refusal),
-        (status = 416, body = Refusal),
+        RangeAnswers,
     ),
     security(("token" = [])),
 )]
@@ -290,7 +307,7 @@ async fn archive(
     Extension(streams): Extension<Arc<JobStreams>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let access = Access::new(streams, owner.job)?;
+    let access = Access::new(streams, &owner)?;
     let listing = access.listing().await?;
     let content = Content {
         hash: listing.root_hash(),
@@ -324,14 +341,7 @@ async fn archive(
             content_type = "application/octet-stream"
         ),
         (status = 206, description = "A part of it", body = Vec<u8>, content_type = "application/octet-stream"),
-        (status = 304, description = "The client has it already"),
-        (status = 400, body = Refusal),
-        (status = 401, body = Refusal),
-        (status = 403, body = Refusal),
-        (status = 404, body = Refusal),
-        (status = 409, body = Refusal),
-        (status = 410, body = Refusal),
-        (status = 416, body = Refusal),
+        RangeAnswers,
     ),
     security(("token" = [])),
 )]
@@ -341,7 +351,7 @@ async fn file(
     ApiPath((_, path)): ApiPath<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let access = Access::new(streams, owner.job)?;
+    let access = Access::new(streams, &owner)?;
     let known = access.streams.listings.of(access.job).lock().await.clone();
     let output = access.output.clone();
     let entry = blocking(move |stop| output.entry(path.as_bytes(), known.as_deref(), stop)).await?;
@@ -428,7 +438,9 @@ impl Content {
             let pieces = blocking(move |_| open(range.start, range.end)).await?;
             let patience = access.streams.limits.patience;
             let job = access.job;
-            produced::body(access.seat, patience, move |sink| send(job, pieces, sink))
+            produced::body(access.seat, access.life, patience, move |sink| {
+                send(job, pieces, sink)
+            })
         };
         Ok((code, headers, body).into_response())
     }

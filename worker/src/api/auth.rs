@@ -8,6 +8,9 @@
 //! DELETE /v1/token             ─▶ ends the token
 //! ```
 //!
+//! What an owner opened by a token (a log, a shell, a download, a connection to a port that is not
+//! public) ends with the token, be it by its time, by `DELETE` or for a younger one.
+//!
 //! Handlers of routes below `/v1/jobs/{id}` take an [`Owner`] as an argument: it is only there for a request
 //! with a valid token of that job.
 
@@ -29,18 +32,20 @@ use axum::{
 use super::{
     errors::{ApiError, ApiJson, ApiPath, Refusal},
     owner::OwnerContext,
-    tokens::NonceError,
+    tokens::{NonceError, TokenLife},
 };
 
 /// Consumer of a job, or a delegate, by a valid token for the job in the request's path.
 ///
 /// The path must have the job's number as `{id}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Owner {
     /// Number of the job.
     pub job: u64,
     /// Account that signed the challenge.
     pub account: AccountId,
+    /// Life of the token, which an answer that goes on must not outlast.
+    pub life: TokenLife,
 }
 
 impl<S> FromRequestParts<S> for Owner
@@ -54,7 +59,7 @@ where
         let ApiPath(JobPath { id }) = ApiPath::from_request_parts(parts, state).await?;
         let context = Arc::<OwnerContext>::from_ref(state);
         let token = bearer(&parts.headers)?;
-        let Some((job, account)) = context.tokens.owner(token, Instant::now()) else {
+        let Some((job, account, life)) = context.tokens.owner(token, Instant::now()) else {
             return Err(ApiError::unauthorized(
                 "the token has expired, was revoked, or is not of this worker; get another from \
                  POST /v1/jobs/{id}/token",
@@ -69,7 +74,7 @@ where
         if !context.authority(job)?.allows(&account) {
             return Err(not_an_owner());
         }
-        Ok(Self { job, account })
+        Ok(Self { job, account, life })
     }
 }
 
@@ -269,7 +274,7 @@ pub(super) async fn token(
     }))
 }
 
-/// Ends the token of the request.
+/// Ends the token of the request, with the logs, shells and downloads that are open by it.
 #[utoipa::path(
     delete,
     path = "/v1/token",

@@ -21,10 +21,10 @@
 //! | 3 | client | the terminal's size as JSON: `{"columns":80,"rows":24}` |
 //! | 4 | worker | the end as JSON: `{"exit_code":0}`, or `{"error":"…"}`; the connection is closed after it |
 //!
-//! The session ends with the command's first process, or before it: the client is gone, takes nothing, or was
-//! idle for [`StreamLimits::shell_idle`](super::streams::StreamLimits). All processes of the command that are
-//! left in the container are killed then, also those in the background. A worker whose engine is on another
-//! host cannot do that; the command's input ends there all the same.
+//! The session ends with the command's first process, or before it: the client is gone, takes nothing,
+//! was idle for [`StreamLimits::shell_idle`](super::streams::StreamLimits), or its token has ended. All
+//! processes of the command that are left in the container are killed then, also those in the background.
+//! A worker whose engine is on another host cannot do that; the command's input ends there all the same.
 
 use std::{
     sync::{
@@ -58,6 +58,7 @@ use super::{
     errors::{ApiError, Refusal},
     seats::Seat,
     streams::JobStreams,
+    tokens::TokenLife,
 };
 use crate::engine::{
     ContainerEngine, ContainerState, EngineError, ExecControl, ExecInput, ExecOutput, ExecSession, ExecSpec,
@@ -292,7 +293,7 @@ async fn exec(
                 patience: streams.limits.patience,
             };
             match outcome {
-                Ok(session) => run(session, client, streams.limits.shell_idle).await,
+                Ok(session) => run(session, client, streams.limits.shell_idle, &owner.life).await,
                 Err(error) => client.end(&End::error(error)).await,
             }
             drop::<Seat>(seat);
@@ -407,7 +408,7 @@ impl Activity {
 }
 
 /// Runs a session to its end.
-async fn run(session: ExecSession, mut client: Client, idle: Duration) {
+async fn run(session: ExecSession, mut client: Client, idle: Duration, life: &TokenLife) {
     let ExecSession {
         input,
         output,
@@ -426,6 +427,7 @@ async fn run(session: ExecSession, mut client: Client, idle: Duration) {
                 Some(Err(error)) => Some(End::error(error)),
                 None => None,
             },
+            () = life.over() => Some(End::error("the token has ended; get another, and begin a new command")),
             reason = inbound => reason.map(|reason| End::Error(reason.to_owned())),
             () = activity.idle(idle) => Some(End::error(format!(
                 "nothing happened for {} seconds",

@@ -21,7 +21,8 @@
 //! | `end` | `time`; nothing follows |
 //!
 //! A response without an `end` was cut off: connect again. A client that takes nothing for
-//! [`StreamLimits::patience`](super::streams::StreamLimits) is disconnected.
+//! [`StreamLimits::patience`](super::streams::StreamLimits) is disconnected, and so is one whose token
+//! has ended.
 
 use std::{fmt::Write, io, path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -253,7 +254,7 @@ async fn logs(
     let patience = streams.limits.patience;
     if !query.follow {
         let timestamps = query.timestamps;
-        let body = produced::body(seat, patience, move |sink| {
+        let body = produced::body(seat, owner.life, patience, move |sink| {
             text(folder, survey.next_id, filter, timestamps, sink)
         });
         return Ok((text_headers("text/plain; charset=utf-8"), body).into_response());
@@ -272,7 +273,7 @@ async fn logs(
         job,
         has_started: false,
     };
-    let body = produced::body(seat, patience, move |sink| async move {
+    let body = produced::body(seat, owner.life, patience, move |sink| async move {
         // The client is gone, or is told by the response that is cut off.
         if follower.run(tips, &sink).await.is_ok() {
             sink.finish();

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `GET /status` | the status as JSON, signed with the worker key, including the nonce of `?nonce=<text>` |
 //! | `GET /health` | 200 while the worker can run jobs, 503 and the reasons otherwise |
-//! | `GET /metrics` | Prometheus' text format |
+//! | `GET /metrics` | metrics of the machine as a whole, in Prometheus' text format |
 //! | `GET /v1/probe?nonce=<NONCE>` | the signed answer to a validator's probe; or 503 as for `/health` |
 //! | `GET /v1/owner` | where the owner part is, and the worker key's signature of its TLS key |
 //!
@@ -25,6 +25,9 @@
 //! | `GET /v1/jobs/{id}/result` | the fields of a finished task's result, and its hash in a header |
 //!
 //! `GET /v1/openapi.json` of each part describes it. `<NONCE>` has 64 hexadecimal digits.
+//!
+//! A third listener, plain HTTP at `assay.metrics_listen` and by default on the loopback address, has
+//! `GET /metrics` with the values of devices and jobs, too: for the provider, and for nobody else.
 //!
 //! The owner part has a listener, limits and threads of its own: a flood of it can neither take a connection
 //! from the public part nor keep a probe waiting for a thread.
@@ -53,7 +56,7 @@ pub mod tokens;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use assay_client::Keypair;
-use axum::{Router, http::Uri};
+use axum::{Router, http::Uri, response::Response, routing::get};
 use tokio::{
     net::TcpListener,
     runtime::{self, Runtime},
@@ -67,6 +70,7 @@ pub use limits::{ConnectionSeat, PartLimits};
 pub use owner::OwnerContext;
 pub use proxy::PortProxy;
 pub use public::{MAX_NONCE_BYTES, PublicContext};
+use responses::{METRICS_TYPE, with_headers};
 pub use responses::{RESULT_HASH_HEADER, SIGNATURE_HEADER, WORKER_KEY_HEADER};
 pub use streams::{JobStreams, MissingOutput, OutputFolders, StreamLimits};
 pub use tls::{CertificateSource, TlsError, TlsKeeper};
@@ -173,6 +177,26 @@ pub async fn serve_owner(
     server::serve(listener, Some(acceptor), limits, routes, stop).await
 }
 
+/// Serves all metrics, also those of devices and jobs, on a listener until `stop` is cancelled.
+pub async fn serve_metrics(
+    listener: TcpListener,
+    metrics: Metrics,
+    limits: PartLimits,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let answer = move || std::future::ready(all_metrics(&metrics));
+    let nothing_else = || async { ApiError::not_found("there is /metrics here, and nothing else") };
+    let routes = Router::new()
+        .route("/metrics", get(answer))
+        .fallback(nothing_else);
+    server::serve(listener, None, limits, routes, stop).await
+}
+
+fn all_metrics(metrics: &Metrics) -> Result<Response, ApiError> {
+    let text = metrics.render_all().map_err(|error| ApiError::internal(&error))?;
+    Ok(with_headers(METRICS_TYPE, [], text))
+}
+
 fn public_routes() -> Router<Arc<PublicContext>> {
     openapi::finish(public::routes()).fallback(no_such_path)
 }
@@ -269,7 +293,7 @@ impl Api {
             status: status.clone(),
             worker_hex: hex::encode(worker.public_key().0),
             worker,
-            metrics,
+            metrics: metrics.clone(),
         });
         let stop = CancellationToken::new();
         let threads = OwnerThreads::start()?;
@@ -291,6 +315,7 @@ impl Api {
 
         let limits = config.assay.owner.part_limits();
         let token = stop.clone();
+        let metrics_runner = runner.clone();
         let public_part = keep_part(runner.clone(), "api", listener, address, move |listener| {
             serve_public(listener, public.clone(), PartLimits::PUBLIC, token.clone())
         });
@@ -312,9 +337,11 @@ impl Api {
                 () = tls.keep_fresh(note_key) => (),
             }
         });
+        let mut parts = vec![tokio::spawn(public_part), owner_runtime.spawn(owner_part)];
+        parts.extend(start_metrics(config.assay.metrics_listen, metrics, metrics_runner, &stop).await);
         Ok(Self {
             stop,
-            parts: vec![tokio::spawn(public_part), owner_runtime.spawn(owner_part)],
+            parts,
             _owner_threads: threads,
         })
     }
@@ -331,6 +358,30 @@ impl Drop for Api {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Begins to serve all metrics; `None` if the address cannot be listened on, for which no job is worth
+/// stopping.
+async fn start_metrics(
+    address: SocketAddr,
+    metrics: Metrics,
+    runner: PartRunner,
+    stop: &CancellationToken,
+) -> Option<JoinHandle<io::Result<()>>> {
+    let listener = TcpListener::bind(address)
+        .await
+        .inspect_err(|error| {
+            tracing::error!(
+                %address, %error,
+                "the metrics of devices and jobs are not served; name another address with `assay.metrics_listen`"
+            );
+        })
+        .ok()?;
+    let stop = stop.clone();
+    let serve = move |listener| serve_metrics(listener, metrics.clone(), PartLimits::PUBLIC, stop.clone());
+    Some(tokio::spawn(keep_part(
+        runner, "metrics", listener, address, serve,
+    )))
 }
 
 /// Serves a part until it is stopped; on a new listener after a failure of the first one.

@@ -75,17 +75,19 @@ pub(super) fn finish<S: Clone + Send + Sync + 'static>(router: OpenApiRouter<S>)
     routes.route(OPENAPI_PATH, get(move || std::future::ready(Json(api.clone()))))
 }
 
+/// Returns the description of a response with a [`Refusal`].
+pub(super) fn refusal(description: &str) -> utoipa::openapi::Response {
+    let schema = Ref::from_schema_name("Refusal");
+    ResponseBuilder::new()
+        .description(description)
+        .content(
+            "application/json",
+            ContentBuilder::new().schema(Some(schema)).build(),
+        )
+        .build()
+}
+
 fn add_limits(operation: &mut Operation) {
-    let refusal = |description: &str| {
-        let schema = Ref::from_schema_name("Refusal");
-        ResponseBuilder::new()
-            .description(description)
-            .content(
-                "application/json",
-                ContentBuilder::new().schema(Some(schema)).build(),
-            )
-            .build()
-    };
     for (code, description) in [
         (
             StatusCode::TOO_MANY_REQUESTS,

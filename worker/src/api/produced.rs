@@ -14,7 +14,7 @@ use axum::body::{Body, Bytes};
 use futures::stream;
 use tokio::sync::mpsc;
 
-use super::seats::Seat;
+use super::{seats::Seat, tokens::TokenLife};
 
 /// Number of pieces that wait for the client.
 const WAITING_PIECES: usize = 2;
@@ -51,9 +51,15 @@ impl Sink {
     }
 }
 
-/// Creates a body whose pieces a task produces. The seat is free again when the task ends: at the end of the
-/// body, when the client is gone, or when it has taken nothing for `patience`.
-pub(super) fn body<F>(seat: Seat, patience: Duration, produce: impl FnOnce(Sink) -> F) -> Body
+/// Creates a body whose pieces a task produces. The seat is free again when the task ends: at the end of
+/// the body, when the client is gone or has taken nothing for `patience`, or with the token, upon which
+/// the response is cut off.
+pub(super) fn body<F>(
+    seat: Seat,
+    life: TokenLife,
+    patience: Duration,
+    produce: impl FnOnce(Sink) -> F,
+) -> Body
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -65,7 +71,10 @@ where
         is_whole: is_whole.clone(),
     });
     tokio::spawn(async move {
-        producing.await;
+        tokio::select! {
+            () = producing => (),
+            () = life.over() => (),
+        }
         drop(seat);
     });
     Body::from_stream(stream::unfold(Some(waiting), move |waiting| {

@@ -1,8 +1,9 @@
 //! Reverse proxy to jobs' HTTP ports: `/v1/jobs/{id}/ports/{name}/{path}`.
 //!
-//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other upgrades
-//! pass as bytes. The container is told the path at which it is reached by `X-Forwarded-Prefix`, and
-//! redirects to its own absolute paths are led back there. The owner's token stays with the worker.
+//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other
+//! upgrades pass as bytes. The container is told the path at which it is reached by `X-Forwarded-Prefix`,
+//! and redirects to its own absolute paths are led back there. The owner's token stays with the worker,
+//! and what it opened at a port that is not public ends with it.
 //!
 //! Every job's pages share the worker's origin: tokens must be kept out of cookies.
 
@@ -40,6 +41,7 @@ use super::{
     errors::{ApiError, ApiPath, Refusal},
     owner::OwnerContext,
     server::PeerAddress,
+    tokens::TokenLife,
 };
 use crate::lease::JobNetworks;
 
@@ -151,7 +153,11 @@ async fn pass(context: &Arc<OwnerContext>, job: u64, name: &str, path: &str, req
     let address = request.extensions().get().map(|PeerAddress(address)| *address);
     let (mut parts, body) = request.into_parts();
     // Ports that are public need no token.
-    let is_owner = Owner::from_request_parts(&mut parts, context).await.is_ok();
+    let owner = Owner::from_request_parts(&mut parts, context).await.ok();
+    let is_owner = owner.is_some();
+    if let Some(Owner { life, .. }) = owner {
+        parts.extensions.insert(life);
+    }
     let client = ProxyClient {
         address,
         is_owner,
@@ -219,7 +225,7 @@ impl PortProxy {
         name: &str,
         path: &str,
         client: ProxyClient,
-        request: Request,
+        mut request: Request,
     ) -> Response {
         let Some(target) = self.networks.http_target(job, name) else {
             return refusal(
@@ -232,6 +238,9 @@ impl PortProxy {
                 StatusCode::UNAUTHORIZED,
                 "this port is for the job's owner; send the owner's token, or order it with \"public\": true",
             );
+        }
+        if target.is_public {
+            request.extensions_mut().remove::<TokenLife>();
         }
         let Ok(seat) = self.seats.clone().try_acquire_owned() else {
             return refusal(
@@ -264,6 +273,7 @@ async fn forward(
     limits: ProxyLimits,
     seat: OwnedSemaphorePermit,
 ) -> Response {
+    let life = request.extensions_mut().remove::<TokenLife>();
     let upgrade = wanted_upgrade(request.headers());
     let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let forwarded = match outgoing(route, client, request, limits, upgrade.as_ref()) {
@@ -306,7 +316,25 @@ async fn forward(
             );
         }
     };
-    incoming(route, response.map(Body::new), client_side, limits, seat)
+    let hold = Hold { seat, life };
+    incoming(route, response.map(Body::new), client_side, limits, hold)
+}
+
+/// Place of a request among the others, and the life of the token that it needs: both for as long as its
+/// answer goes on.
+struct Hold {
+    /// Given back when it is dropped.
+    seat: OwnedSemaphorePermit,
+    /// `None` at a port that is public.
+    life: Option<TokenLife>,
+}
+
+/// Waits for the end of a token; for ever without one.
+async fn over(life: Option<&TokenLife>) {
+    match life {
+        Some(life) => life.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Returns the result of a future that succeeds in time.
@@ -391,7 +419,7 @@ fn incoming(
     mut response: Response,
     client_side: Option<OnUpgrade>,
     limits: ProxyLimits,
-    seat: OwnedSemaphorePermit,
+    hold: Hold,
 ) -> Response {
     let is_upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let upgrade = wanted_upgrade(response.headers());
@@ -411,7 +439,7 @@ fn incoming(
             head.headers
                 .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(header::UPGRADE, protocol);
-            tokio::spawn(splice(client, container, limits.idle, seat));
+            tokio::spawn(splice(client, container, limits.idle, hold));
             Response::from_parts(head, Body::empty())
         }
         (Some(_), ..) => refusal(
@@ -419,7 +447,7 @@ fn incoming(
             "the job's container switched protocols unasked",
         ),
         (None, ..) => {
-            let body = body_with_pauses(body.into_data_stream(), limits.idle, Some(seat));
+            let body = body_with_pauses(body.into_data_stream(), limits.idle, Some(hold));
             Response::from_parts(head, body).into_response()
         }
     }
@@ -432,20 +460,29 @@ fn led_back(location: &HeaderValue, prefix: &str) -> Option<HeaderValue> {
     is_own.then(|| HeaderValue::from_str(&format!("{prefix}{location}")).ok())?
 }
 
-/// Returns a body that ends in an error after a pause that is too long. The seat is given back with it.
-fn body_with_pauses(body: BodyDataStream, idle: Duration, seat: Option<OwnedSemaphorePermit>) -> Body {
-    Body::from_stream(with_pauses(body, idle, seat))
+/// Returns a body that ends in an error after a pause that is too long, and with the token. The seat is
+/// given back with it.
+fn body_with_pauses(body: BodyDataStream, idle: Duration, hold: Option<Hold>) -> Body {
+    Body::from_stream(with_pauses(body, idle, hold))
 }
 
 fn with_pauses(
     body: BodyDataStream,
     idle: Duration,
-    seat: Option<OwnedSemaphorePermit>,
+    hold: Option<Hold>,
 ) -> impl Stream<Item = Result<Bytes, axum::Error>> {
-    stream::unfold(Some((body, seat)), move |state| async move {
-        let (mut body, seat) = state?;
-        match tokio::time::timeout(idle, body.next()).await {
-            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some((body, seat)))),
+    stream::unfold(Some((body, hold)), move |state| async move {
+        let (mut body, hold) = state?;
+        let life = hold.as_ref().and_then(|hold| hold.life.as_ref());
+        let piece = tokio::select! {
+            piece = tokio::time::timeout(idle, body.next()) => piece,
+            () = over(life) => {
+                let ended = axum::Error::new("the token that the answer needs has ended");
+                return Some((Err(ended), None));
+            }
+        };
+        match piece {
+            Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some((body, hold)))),
             Ok(Some(Err(error))) => Some((Err(error), None)),
             Ok(None) => None,
             Err(elapsed) => Some((Err(axum::Error::new(elapsed)), None)),
@@ -453,8 +490,9 @@ fn with_pauses(
     })
 }
 
-/// Copies both directions of an upgraded connection until one side closes it or both are silent for too long.
-async fn splice(client: OnUpgrade, container: OnUpgrade, idle: Duration, seat: OwnedSemaphorePermit) {
+/// Copies both directions of an upgraded connection until one side closes it, both are silent for too
+/// long, or the token has ended.
+async fn splice(client: OnUpgrade, container: OnUpgrade, idle: Duration, hold: Hold) {
     let (client, container) = match tokio::join!(client, container) {
         (Ok(client), Ok(container)) => (client, container),
         _ => {
@@ -470,13 +508,14 @@ async fn splice(client: OnUpgrade, container: OnUpgrade, idle: Duration, seat: O
         () = copy(&mut from_client, &mut to_container, &activity) => (),
         () = copy(&mut from_container, &mut to_client, &activity) => (),
         () = activity.silence(idle) => (),
+        () = over(hold.life.as_ref()) => (),
     }
     let closing = async {
         let _ = to_client.shutdown().await;
         let _ = to_container.shutdown().await;
     };
     let _ = tokio::time::timeout(CLOSING, closing).await;
-    drop(seat);
+    drop(hold.seat);
 }
 
 /// Time of the last piece in either direction.

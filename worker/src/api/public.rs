@@ -22,7 +22,7 @@ use super::{
     errors::{ApiError, ApiQuery, Refusal},
     openapi,
     owner::identity_of,
-    responses::{signed_json, with_headers},
+    responses::{METRICS_TYPE, signed_json, with_headers},
 };
 use crate::{
     metrics::Metrics,
@@ -207,7 +207,8 @@ async fn probe(
     .into_response())
 }
 
-/// Returns metrics in Prometheus' text format.
+/// Returns the metrics of the machine as a whole in Prometheus' text format. Those of its devices and
+/// jobs are served to the provider alone.
 #[utoipa::path(
     get,
     path = "/metrics",
@@ -218,7 +219,7 @@ async fn metrics(State(context): State<Arc<PublicContext>>) -> Result<Response, 
         .metrics
         .render()
         .map_err(|error| ApiError::internal(&error))?;
-    Ok(with_headers("text/plain; version=0.0.4", [], text))
+    Ok(with_headers(METRICS_TYPE, [], text))
 }
 
 /// Tells where the owner part is, and vouches with the worker key for the key of its certificate.

@@ -16,6 +16,9 @@ pub const WORKER_KEY_HEADER: HeaderName = HeaderName::from_static("x-assay-worke
 /// Header with the hexadecimal hash of a result, as on chain.
 pub const RESULT_HASH_HEADER: HeaderName = HeaderName::from_static("x-assay-result-hash");
 
+/// Content type of metrics in Prometheus' text format.
+pub(super) const METRICS_TYPE: &str = "text/plain; version=0.0.4";
+
 /// Creates a response of JSON that the worker key signs.
 pub(super) fn signed_json(worker: &Keypair, worker_hex: &str, body: Vec<u8>) -> Response {
     let signature = hex::encode(worker.sign(&body).0);

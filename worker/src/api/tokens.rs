@@ -11,6 +11,7 @@ use std::{
 };
 
 use assay_client::{AccountId, worker_api::NONCE_BYTES};
+use tokio_util::sync::CancellationToken;
 
 /// Life of a nonce: time to ask a person for a signature.
 pub const NONCE_LIFE: Duration = Duration::from_secs(120);
@@ -20,9 +21,10 @@ pub const MAX_USED_NONCES_PER_JOB: usize = 64;
 
 /// Maximum number of live tokens of one account for one job; a further one ends the oldest.
 ///
-/// A job has one consumer and at most [`assay_client::manifest::MAX_DELEGATES`] delegates, so this bounds a
-/// job's tokens.
-pub const MAX_TOKENS_PER_ACCOUNT: usize = 8;
+/// A job has one consumer and at most [`assay_client::manifest::MAX_DELEGATES`] delegates, so this bounds
+/// a job's tokens. It is above the number of streams that one job may have open by default, since those
+/// of a token end with it.
+pub const MAX_TOKENS_PER_ACCOUNT: usize = 32;
 
 /// Length of a token, in bytes; it is written in hexadecimal.
 const TOKEN_BYTES: usize = 32;
@@ -54,7 +56,31 @@ struct UsedNonce {
 struct Token {
     job: u64,
     account: AccountId,
+    life: TokenLife,
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        self.life.ended.cancel();
+    }
+}
+
+/// Life of a token, for work that must not outlast it: an open shell, a log that is followed, a download.
+#[derive(Clone, Debug)]
+pub struct TokenLife {
     expires: Instant,
+    /// Cancelled when the token is revoked or removed.
+    ended: CancellationToken,
+}
+
+impl TokenLife {
+    /// Waits until the token has expired, was revoked or made room for a younger one.
+    pub async fn over(&self) {
+        tokio::select! {
+            () = self.ended.cancelled() => (),
+            () = tokio::time::sleep_until(self.expires.into()) => (),
+        }
+    }
 }
 
 /// Nonces and tokens.
@@ -130,42 +156,38 @@ impl Tokens {
     ) -> Result<String, NoRandomness> {
         let token = hex::encode(random::<TOKEN_BYTES>()?);
         let mut tokens = lock(&self.tokens);
-        tokens.retain(|_, token| token.expires > now);
+        tokens.retain(|_, token| token.life.expires > now);
         let mut of_account: Vec<_> = tokens
             .iter()
             .filter(|(_, token)| token.job == job && token.account == account)
-            .map(|(hash, token)| (token.expires, *hash))
+            .map(|(hash, token)| (token.life.expires, *hash))
             .collect();
         of_account.sort_unstable();
         let surplus = (of_account.len() + 1).saturating_sub(MAX_TOKENS_PER_ACCOUNT);
         for (_, hash) in of_account.into_iter().take(surplus) {
             tokens.remove(&hash);
         }
-        let expires = now + life;
-        tokens.insert(
-            hash(&token),
-            Token {
-                job,
-                account,
-                expires,
-            },
-        );
+        let life = TokenLife {
+            expires: now + life,
+            ended: CancellationToken::new(),
+        };
+        tokens.insert(hash(&token), Token { job, account, life });
         Ok(token)
     }
 
-    /// Returns the job and the account of a live token.
-    pub fn owner(&self, token: &str, now: Instant) -> Option<(u64, AccountId)> {
+    /// Returns the job, the account and the life of a live token.
+    pub fn owner(&self, token: &str, now: Instant) -> Option<(u64, AccountId, TokenLife)> {
         lock(&self.tokens)
             .get(&hash(token))
-            .filter(|token| token.expires > now)
-            .map(|token| (token.job, token.account))
+            .filter(|token| token.life.expires > now)
+            .map(|token| (token.job, token.account, token.life.clone()))
     }
 
-    /// Ends a token; returns false if there is no such live token.
+    /// Ends a token, and what goes on by it; returns false if there is no such live token.
     pub fn revoke(&self, token: &str, now: Instant) -> bool {
         lock(&self.tokens)
             .remove(&hash(token))
-            .is_some_and(|token| token.expires > now)
+            .is_some_and(|token| token.life.expires > now)
     }
 
     fn code(&self, job: u64, claim: &[u8; CLAIM_BYTES]) -> [u8; NONCE_BYTES - CLAIM_BYTES] {
@@ -255,11 +277,15 @@ mod tests {
     fn token_ends_by_time_by_revocation_and_by_younger_ones() {
         let now = Instant::now();
         let tokens = Tokens::new(now).unwrap();
+        let owner = |token: &str, now| {
+            let found = tokens.owner(token, now);
+            found.map(|(job, account, _)| (job, account))
+        };
         let first = tokens.issue(5, account(1), LIFE, now).unwrap();
         assert_eq!(first.len(), 2 * TOKEN_BYTES);
-        assert_eq!(tokens.owner(&first, now), Some((5, account(1))));
-        assert_eq!(tokens.owner(&first, now + LIFE), None);
-        assert_eq!(tokens.owner(&first.to_uppercase(), now), None);
+        assert_eq!(owner(&first, now), Some((5, account(1))));
+        assert_eq!(owner(&first, now + LIFE), None);
+        assert_eq!(owner(&first.to_uppercase(), now), None);
 
         let others = tokens.issue(5, account(2), LIFE, now).unwrap();
         for second in 1..MAX_TOKENS_PER_ACCOUNT as u32 {
@@ -270,13 +296,40 @@ mod tests {
         let last = tokens
             .issue(5, account(1), LIFE, now + Duration::from_secs(1))
             .unwrap();
-        assert_eq!(tokens.owner(&first, now), None, "the oldest made room");
+        assert_eq!(owner(&first, now), None, "the oldest made room");
         assert!(tokens.owner(&last, now).is_some());
         assert!(tokens.owner(&others, now).is_some());
 
         assert!(tokens.revoke(&last, now));
-        assert_eq!(tokens.owner(&last, now), None);
+        assert_eq!(owner(&last, now), None);
         assert!(!tokens.revoke(&last, now));
+    }
+
+    #[tokio::test]
+    async fn life_of_a_token_is_over_with_it() {
+        async fn ends(life: &TokenLife) -> bool {
+            let waited = tokio::time::timeout(Duration::from_millis(200), life.over()).await;
+            waited.is_ok()
+        }
+        let now = Instant::now();
+        let tokens = Tokens::new(now).unwrap();
+        let issued = |life| tokens.issue(5, account(1), life, now).unwrap();
+        let life_of = |token: &str| tokens.owner(token, now).unwrap().2;
+        let revoked = issued(LIFE);
+        let life = life_of(&revoked);
+        assert!(!ends(&life).await);
+        assert!(tokens.revoke(&revoked, now));
+        assert!(ends(&life).await, "revoked");
+
+        let brief = issued(Duration::from_millis(100));
+        assert!(ends(&life_of(&brief)).await, "expired");
+
+        let oldest = issued(LIFE);
+        let life = life_of(&oldest);
+        for _ in 0..MAX_TOKENS_PER_ACCOUNT {
+            tokens.issue(5, account(1), LIFE * 2, now).unwrap();
+        }
+        assert!(ends(&life).await, "made room");
     }
 
     proptest! {

@@ -73,6 +73,7 @@ pub(super) struct Staking {
 pub(super) struct Assay {
     pub(super) chain_url: Option<Text>,
     pub(super) listen_address: Option<Text>,
+    pub(super) metrics_listen: Option<Text>,
     pub(super) endpoint: Option<Text>,
     pub(super) ask: Option<Text>,
     pub(super) take_open_orders: Option<Text>,

@@ -123,6 +123,9 @@ pub struct AssaySettings {
     pub chain_url: String,
     /// `listen_address`: address that both parts of the HTTP API bind to. Default: `127.0.0.1`.
     pub listen_address: IpAddr,
+    /// `metrics_listen`: address and port on which the metrics of devices and jobs are served, over plain
+    /// HTTP and to everybody who reaches it. Default: `127.0.0.1` and the port after `owner_port`.
+    pub metrics_listen: SocketAddr,
     /// `endpoint`: public URL of the public part of the HTTP API, at most 128 bytes. Default:
     /// `http://<listen_address>:<p2p_port>`; required when `listen_address` is the unspecified address.
     pub endpoint: String,

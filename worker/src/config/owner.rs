@@ -1,7 +1,7 @@
-//! Settings of the owner part of the API: `assay.owner_…` and `assay.tls_…`.
+//! Settings of the owner part of the API, `assay.owner_…` and `assay.tls_…`, and of the listener for metrics.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -133,6 +133,36 @@ fn owner_port(reader: &mut Reader, text: Option<&Text>, port: u16) -> u16 {
         );
     }
     owner_port
+}
+
+/// Reads `assay.metrics_listen`; the default is the next port after that of the owner part, on the
+/// loopback address.
+pub(super) fn metrics_listen(
+    reader: &mut Reader,
+    text: Option<&Text>,
+    public_port: u16,
+    owner_port: u16,
+) -> SocketAddr {
+    let next = (1..=u16::MAX)
+        .cycle()
+        .skip(usize::from(owner_port))
+        .find(|port| *port != public_port)
+        .unwrap_or(owner_port);
+    let default = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), next);
+    let Some(text) = text else {
+        return default;
+    };
+    match text.value.parse::<SocketAddr>() {
+        Ok(address) if ![0, public_port, owner_port].contains(&address.port()) => address,
+        _ => {
+            reader.bad(
+                "assay.metrics_listen",
+                text,
+                "an IP address and a port other than those of the API, such as 127.0.0.1:4003",
+            );
+            default
+        }
+    }
 }
 
 /// Returns the host of the public part with the port of the owner part.

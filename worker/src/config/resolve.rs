@@ -220,6 +220,7 @@ fn assay(
     }
     let (latitude_microdegrees, longitude_microdegrees) = location(reader, section);
     let endpoint = endpoint(reader, section, listen_address, port);
+    let owner = owner::owner(reader, section, folder, listen_address, &endpoint, port);
     AssaySettings {
         chain_url: url(
             reader,
@@ -229,7 +230,8 @@ fn assay(
         )
         .unwrap_or_else(|| "ws://127.0.0.1:9944".into()),
         listen_address,
-        owner: owner::owner(reader, section, folder, listen_address, &endpoint, port),
+        metrics_listen: owner::metrics_listen(reader, section.metrics_listen.as_ref(), port, owner.port),
+        owner,
         endpoint,
         ask_per_slot_hour: section.ask.as_ref().map_or(ASY, |text| ask(reader, text)),
         take_open_orders: section

@@ -110,6 +110,7 @@ fn defaults_are_what_is_documented() {
         health: HealthSettings::default(),
         chain_url: "ws://127.0.0.1:9944".into(),
         listen_address: [127, 0, 0, 1].into(),
+        metrics_listen: "127.0.0.1:4003".parse().unwrap(),
         endpoint: "http://127.0.0.1:4001".into(),
         ask_per_slot_hour: ASY,
         take_open_orders: true,
@@ -180,6 +181,29 @@ fn defaults_are_what_is_documented() {
 }
 
 #[test]
+fn metrics_have_a_port_of_their_own() {
+    let listen = |lines: &str| parse(&with_assay(lines)).unwrap().assay.metrics_listen;
+    assert_eq!(listen("owner_port: 5000").to_string(), "127.0.0.1:5001");
+    assert_eq!(listen("owner_port: 4000").to_string(), "127.0.0.1:4002");
+    assert_eq!(listen("owner_port: 65535").to_string(), "127.0.0.1:1");
+    for wrong in [
+        "127.0.0.1",
+        "127.0.0.1:0",
+        "127.0.0.1:4001",
+        "0.0.0.0:4002",
+        "localhost:9100",
+    ] {
+        assert_eq!(
+            assay_errors(&format!("metrics_listen: \"{wrong}\"")),
+            [format!(
+                "line 18: `assay.metrics_listen` is `{wrong}`; allowed: an IP address and a port other than those of the \
+                 API, such as 127.0.0.1:4003"
+            )]
+        );
+    }
+}
+
+#[test]
 fn private_registries_are_named_one_by_one() {
     assert_eq!(
         assay_errors("private_registries: [\"http://a.lan\", registry]\nallow_private_registries: true"),
@@ -204,6 +228,7 @@ fn private_registries_are_named_one_by_one() {
 fn assay_section_is_understood() {
     let lines = r#"chain_url: wss://node.example.org
 listen_address: 0.0.0.0
+metrics_listen: "[::1]:9100"
 endpoint: https://worker.example.org
 ask: 2.50
 take_open_orders: false
@@ -231,6 +256,7 @@ attestation:
 limits:
   processes_per_slot: 64"#;
     let settings = parse(&with_assay(lines)).unwrap().assay;
+    assert_eq!(settings.metrics_listen, "[::1]:9100".parse().unwrap());
     assert_eq!(settings.ask_per_slot_hour, 5 * ASY / 2);
     assert!(!settings.take_open_orders);
     assert_eq!(settings.min_profit, ASY / 2);
@@ -271,6 +297,7 @@ fn example_file_is_valid() {
     assert_eq!(config.assay.limits, Limits::default());
     // Every commented-out key exists: with the comment mark removed, the file is still valid.
     let commented = [
+        "metrics_listen",
         "endpoint",
         "latitude",
         "longitude",

@@ -102,7 +102,7 @@ async fn machine_without_gpus_is_told_what_is_missing() {
 }
 
 /// Runs the test in a real Podman, with a specification that maps a harmless device, and a shell in place of
-/// the image's own program. See `worker/tests/engine.rs` for the environment.
+/// the image's own program. See `worker/tests/support/engines.rs` for the environment.
 #[tokio::test]
 async fn slot_is_tested_in_a_container_with_its_device() {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -20,13 +20,15 @@ use tokio::sync::Mutex;
 
 use super::{
     Capture, CaptureTarget, Container, ContainerEngine, ContainerSpec, DeviceAccess, EngineDisk,
-    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, GpuInterface, ImageProcess, ImageRoot,
-    RunEnd, RunFact, STOP_GRACE_SECONDS, StoredImage,
+    EngineEndpoint, EngineError, EngineInfo, ExecSession, ExecSpec, ImageProcess, ImageRoot, RunEnd, RunFact,
+    STOP_GRACE_SECONDS, StoredImage,
     body::create_body,
     loader,
+    podman::{KnownKind, Place},
     removal::Removals,
     run::{Follower, Listed, Run},
     runtimes::stronger_runtimes,
+    seccomp::ConfinementError,
     volumes::{check_working_dir, declared_volumes, link_on_the_way},
     wire::{Wire, WireError},
 };
@@ -48,6 +50,8 @@ pub(super) type Turns = Arc<SyncMutex<HashMap<[u8; 32], Arc<Mutex<()>>>>>;
 pub struct DockerEngine {
     pub(super) endpoint: EngineEndpoint,
     pub(super) connection: Arc<Mutex<Option<Docker>>>,
+    /// Kind of the engine, once it told.
+    pub(super) kind: Arc<SyncMutex<Option<KnownKind>>>,
     /// Runs that this process started or follows, by the engine's identifier of the container. They live here
     /// because they outlive a connection to the chain, and with it the supervisor.
     pub(super) runs: Arc<SyncMutex<HashMap<String, Run>>>,
@@ -65,6 +69,7 @@ impl DockerEngine {
         Self {
             endpoint,
             connection: Arc::default(),
+            kind: Arc::default(),
             runs: Arc::default(),
             proxy: None,
             turns: Arc::default(),
@@ -133,6 +138,7 @@ impl DockerEngine {
                 let error = self.translate(action, &error);
                 if matches!(error, EngineError::Unreachable { .. }) {
                     *self.connection.lock().await = None;
+                    self.forget_kind();
                 }
                 Err(error)
             }
@@ -159,6 +165,7 @@ impl DockerEngine {
             .await
             .map_err(|error| self.unreachable(&error))?;
         *connection = Some(docker.clone());
+        self.forget_kind();
         Ok(docker)
     }
 
@@ -279,12 +286,14 @@ pub(super) fn is_not_found(error: &ApiError) -> bool {
 
 impl ContainerEngine for DockerEngine {
     async fn ping(&self) -> Result<EngineInfo, EngineError> {
+        let place = Place::of(&self.endpoint);
         let (version, info) = self
             .call("describe itself", |docker| async move {
                 docker.ping().await?;
                 Ok((docker.version().await?, docker.info().await?))
             })
             .await?;
+        self.note_kind(place, &version);
         let runtimes = stronger_runtimes(&version, &info);
         let component = version.components.unwrap_or_default().into_iter().next();
         let name = component.map_or_else(|| "Engine".to_owned(), |component| component.name);
@@ -358,6 +367,7 @@ impl ContainerEngine for DockerEngine {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         let name = spec.identity.name();
+        let is_podman = self.is_podman().await?;
         if let Some(runtime) = &spec.runtime {
             self.check_runtime(runtime).await?;
         }
@@ -385,24 +395,32 @@ impl ContainerEngine for DockerEngine {
             let all = of_image.iter().chain(&spec.environment).map(String::as_str);
             body.env.get_or_insert_default().extend(loader::emptied(all));
         }
-        if self.is_podman().await? {
+        if is_podman {
             self.check_annotations(image_id).await?;
+            if link_on_the_way(&layers, "/dev").is_some() {
+                return Err(refused(
+                    "the image has a link in place of /dev, which runc before 1.3.6 follows to the host \
+                     (CVE-2026-41579); build it with a folder there"
+                        .into(),
+                ));
+            }
             if let Some(link) = link_on_the_way(&layers, working_dir) {
                 return Err(refused(format!(
                     "the image's program begins in {working_dir:?}, and {link:?} on the way is a link; build it with the \
                      path that it leads to as WORKDIR"
                 )));
             }
-            let profile = self.strict_profile().await?;
-            if let (Some(profile), Some(host_config)) = (profile, &mut body.host_config) {
-                let options = host_config.security_opt.get_or_insert_default();
-                options.push(format!("seccomp={}", profile.display()));
-            }
+            let profile = self
+                .strict_profile()
+                .await
+                .map_err(ConfinementError::into_engine_error)?;
+            let options = &mut body.host_config.get_or_insert_default().security_opt;
+            options
+                .get_or_insert_default()
+                .push(format!("seccomp={}", profile.display()));
         }
         let cdi_at_podman = match &spec.devices {
-            DeviceAccess::Cdi(names) => {
-                (self.gpu_interface().await? == GpuInterface::PodmanDevices).then_some(names)
-            }
+            DeviceAccess::Cdi(names) => is_podman.then_some(names),
             _ => None,
         };
         let created = match (cdi_at_podman, &mut body.host_config) {

@@ -39,6 +39,7 @@ pub use exec::{ExecControl, ExecInput, ExecOutput, ExecSession, ExecSpec, Termin
 pub use gpus::GpuInterface;
 pub use network::{EngineNetwork, NetworkSpec};
 pub use run::{Exit, RunEnd, RunFact};
+pub use seccomp::ConfinementError;
 pub use volumes::{MAX_VOLUMES, declared_volumes};
 
 use crate::{config::SlotShare, devices::Holding};

@@ -25,7 +25,7 @@ use futures::TryStreamExt;
 use tokio::sync::Mutex;
 
 use super::{
-    DockerEngine, EngineEndpoint, EngineError, GpuInterface, StoredImage, digest_part,
+    DockerEngine, EngineEndpoint, EngineError, StoredImage, digest_part,
     docker::{is_not_found, of_wire},
     wire::{Wire, WireError, escaped},
 };
@@ -219,7 +219,7 @@ impl DockerEngine {
     async fn pull_by_name(&self, action: &str, name: &str) -> Result<(), EngineError> {
         // Podman speaks TLS with every registry unless it is told otherwise, which its own interface only
         // can.
-        if self.gpu_interface().await? == GpuInterface::PodmanDevices {
+        if self.is_podman().await? {
             in_time(action, self.pull_by_libpod(action, name)).await
         } else {
             in_time(action, self.pull_by_docker(action, name, None)).await

@@ -43,7 +43,12 @@ fn is_stronger(name: &str) -> bool {
 impl DockerEngine {
     /// Checks that the engine has a runtime that a manifest asks for.
     pub(super) async fn check_runtime(&self, name: &str) -> Result<(), EngineError> {
-        let offered = self.ping().await?.runtimes;
+        // A Podman has none, and is not asked for them.
+        let offered = if self.is_podman().await? {
+            Vec::new()
+        } else {
+            self.ping().await?.runtimes
+        };
         if offered.iter().any(|offered| offered == name) {
             return Ok(());
         }

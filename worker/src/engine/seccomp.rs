@@ -69,12 +69,66 @@ struct SecurityInfo {
     seccomp_profile_path: PathBuf,
 }
 
+/// Reason why an engine cannot keep containers from user namespaces and from the hypervisor.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfinementError {
+    /// The engine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The profile cannot be written at present.
+    #[error(
+        "the profile of system calls for containers cannot be written: {0}; make room there, or let the worker write"
+    )]
+    Unwritten(io::Error),
+    /// The host or the engine lacks something; the text has the remedy.
+    #[error("{0}")]
+    Missing(String),
+}
+
+impl ConfinementError {
+    /// Returns the error with which a container is not created.
+    pub(super) fn into_engine_error(self) -> EngineError {
+        let action = "create the container".to_owned();
+        match self {
+            Self::Engine(error) => error,
+            Self::Unwritten(_) => EngineError::Failed {
+                action,
+                reason: self.to_string(),
+            },
+            Self::Missing(reason) => EngineError::Refused { action, reason },
+        }
+    }
+}
+
 impl DockerEngine {
-    /// Returns the path of the stricter profile for a Podman; `None` if it is on another host. Where the
-    /// profile cannot be made, the reason is logged, and containers get the engine's own.
-    pub(super) async fn strict_profile(&self) -> Result<Option<PathBuf>, EngineError> {
+    /// Checks that containers of this engine run under a profile that refuses new user namespaces and
+    /// sockets to the hypervisor; returns a description of it.
+    ///
+    /// At Podman that is the worker's stricter profile, without which [`DockerEngine`] creates no
+    /// container there. Docker's own is good enough, as long as its daemon does not switch it off.
+    pub async fn confinement(&self) -> Result<String, ConfinementError> {
+        if self.is_podman().await? {
+            let path = self.strict_profile().await?;
+            return Ok(format!("the worker's profile {}", path.display()));
+        }
+        let info = self
+            .call(
+                "describe its security",
+                |docker| async move { docker.info().await },
+            )
+            .await?;
+        docker_profile(info.security_options.as_deref().unwrap_or_default())
+            .map_err(|reason| ConfinementError::Missing(reason.to_owned()))
+    }
+
+    /// Returns the path of the stricter profile for a Podman.
+    pub(super) async fn strict_profile(&self) -> Result<PathBuf, ConfinementError> {
         if !matches!(self.endpoint, EngineEndpoint::Socket(_)) {
-            return Ok(None);
+            return Err(ConfinementError::Missing(
+                "a Podman at an HTTP address may be on another host, where the worker can give containers no profile of \
+                 system calls, and Podman's own allows user namespaces: name its socket with `assay.engine`, or use Docker"
+                    .to_owned(),
+            ));
         }
         let describing = async {
             let mut wire = Wire::open(&self.endpoint).await?;
@@ -83,44 +137,75 @@ impl DockerEngine {
         let info = describing
             .await
             .map_err(|error| of_wire(&self.endpoint, "describe its security", &error))?;
-        let SecurityInfo {
-            seccomp_enabled,
-            seccomp_profile_path,
-        } = info.host.security;
-        let made = if seccomp_enabled {
-            make_profile(&seccomp_profile_path, &default_run_dir())
-        } else {
-            Err(io::Error::other("the engine filters no system calls"))
-        };
-        Ok(made
-            .inspect_err(|error| {
-                tracing::warn!(
-                    %error,
-                    "containers get the engine's own profile of system calls, which may allow new user namespaces"
-                );
-            })
-            .ok())
+        let strict = strict_of(&info.host.security).map_err(ConfinementError::Missing)?;
+        keep(&default_run_dir(), &strict).map_err(ConfinementError::Unwritten)
     }
+}
+
+/// Returns a description of Docker's profile by its security options, such as `name=seccomp,profile=builtin`.
+fn docker_profile(options: &[String]) -> Result<String, &'static str> {
+    let profile = options.iter().find_map(|option| {
+        let mut parts = option.split(',');
+        (parts.next() == Some("name=seccomp")).then(|| parts.find_map(|part| part.strip_prefix("profile=")))
+    });
+    match profile {
+        None => Err(
+            "the engine filters no system calls, so jobs could make user namespaces: use a kernel with \
+             CONFIG_SECCOMP_FILTER, and a Docker that is built with seccomp",
+        ),
+        Some(Some("unconfined")) => Err(
+            "Docker's profile of system calls is switched off, so jobs could make user namespaces: remove \
+             `seccomp-profile` from its daemon.json, and restart it",
+        ),
+        Some(profile) => Ok(format!("Docker's profile {}", profile.unwrap_or("default"))),
+    }
+}
+
+/// Returns the stricter form of a Podman's own profile, or the reason with its remedy.
+fn strict_of(security: &SecurityInfo) -> Result<Vec<u8>, String> {
+    if !security.seccomp_enabled {
+        return Err(
+            "Podman filters no system calls, so jobs could make user namespaces: use a kernel with \
+             CONFIG_SECCOMP_FILTER, and a Podman that is built with seccomp"
+                .to_owned(),
+        );
+    }
+    let own = &security.seccomp_profile_path;
+    let unusable = |reason: String| {
+        format!(
+            "Podman's profile of system calls cannot be used, and without the stricter one that the worker makes of it jobs \
+             could make user namespaces: {reason}; install the package that has it (containers-common, at Debian \
+             golang-github-containers-common), or name a file with `seccomp_profile` in containers.conf, and restart Podman"
+        )
+    };
+    // Empty for the profile inside of the program, and one word for none at all.
+    if !own.is_absolute() {
+        return Err(unusable(format!("it is no file but {own:?}")));
+    }
+    read_bounded(own)
+        .map_err(|error| error.to_string())
+        .and_then(|text| strict(&text).map_err(|reason| format!("{}: {reason}", own.display())))
+        .map_err(unusable)
+}
+
+/// Reads a profile of a bounded length.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let details = fs::metadata(path).map_err(|error| files::named("look at", path, error))?;
+    if !details.is_file() || details.len() > MAX_PROFILE_BYTES {
+        return Err(io::Error::other(format!(
+            "{} is no file, or has more than {MAX_PROFILE_BYTES} bytes",
+            path.display()
+        )));
+    }
+    fs::read(path).map_err(|error| files::named("read", path, error))
 }
 
 /// Maximum number of attempts to write the profile: several processes may write the same file at once.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Writes the stricter profile to a folder, in a file named after its content, and returns the path.
-fn make_profile(own: &Path, folder: &Path) -> io::Result<PathBuf> {
-    if fs::metadata(own)
-        .map_err(|error| files::named("look at", own, error))?
-        .len()
-        > MAX_PROFILE_BYTES
-    {
-        return Err(io::Error::other(format!(
-            "the profile {} has more than {MAX_PROFILE_BYTES} bytes",
-            own.display()
-        )));
-    }
-    let text = fs::read(own).map_err(|error| files::named("read", own, error))?;
-    let strict = strict(&text).map_err(|reason| io::Error::other(format!("{}: {reason}", own.display())))?;
-    let hash = blake2_256(&strict);
+/// Writes a profile to a folder, in a file named after its content, and returns the path.
+fn keep(folder: &Path, strict: &[u8]) -> io::Result<PathBuf> {
+    let hash = blake2_256(strict);
     let name = format!("seccomp-{}.json", hex::encode(&hash[..16]));
     let path = folder.join(&name);
     let is_there = || fs::read(&path).is_ok_and(|found| found == strict);
@@ -129,7 +214,7 @@ fn make_profile(own: &Path, folder: &Path) -> io::Result<PathBuf> {
         if is_there() {
             return Ok(path);
         }
-        outcome = files::write_whole(folder, &name, &strict);
+        outcome = files::write_whole(folder, &name, strict);
     }
     match outcome {
         Err(error) if !is_there() => Err(error),
@@ -249,17 +334,62 @@ mod tests {
     #[test]
     fn file_is_named_after_its_content_and_written_once() {
         let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let path = keep(&run, b"{}").unwrap();
+        let written = fs::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(keep(&run, b"{}").unwrap(), path);
+        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
+        assert_ne!(keep(&run, b"{ }").unwrap(), path);
+    }
+
+    #[test]
+    fn profile_that_cannot_be_made_stricter_is_told_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own.json");
         fs::write(&own, r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[]}"#).unwrap();
-        let path = make_profile(&own, &folder.path().join("run")).unwrap();
-        let written = fs::metadata(&path).unwrap().modified().unwrap();
-        assert_eq!(make_profile(&own, &folder.path().join("run")).unwrap(), path);
-        assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), written);
-        fs::write(&own, "no JSON").unwrap();
-        let error = make_profile(&own, folder.path()).unwrap_err();
-        assert!(
-            error.to_string().contains("own.json: the profile cannot be read"),
-            "{error}"
-        );
+        let security = |enabled: bool, path: &Path| SecurityInfo {
+            seccomp_enabled: enabled,
+            seccomp_profile_path: path.to_owned(),
+        };
+        assert!(strict_of(&security(true, &own)).is_ok());
+        let missing = folder.path().join("missing.json");
+        let broken = folder.path().join("broken.json");
+        fs::write(&broken, "no JSON").unwrap();
+        let long = folder.path().join("long.json");
+        fs::write(&long, vec![b' '; MAX_PROFILE_BYTES as usize + 1]).unwrap();
+        for (enabled, path, reason) in [
+            (false, &*own, "filters no system calls"),
+            (true, Path::new(""), "it is no file"),
+            (true, Path::new("unconfined"), "it is no file"),
+            (true, folder.path(), "is no file, or has more"),
+            (true, &*missing, "missing.json"),
+            (true, &*broken, "broken.json: the profile cannot be read"),
+            (true, &*long, "is no file, or has more"),
+        ] {
+            let told = strict_of(&security(enabled, path)).unwrap_err();
+            assert!(told.contains(reason), "{told}");
+            assert!(told.contains("user namespaces: "), "{told}");
+            let error = ConfinementError::Missing(told).into_engine_error();
+            assert!(error.is_permanent(), "the job is declined, not tried again");
+        }
+    }
+
+    #[test]
+    fn docker_without_its_profile_is_told() {
+        let options = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        for (given, described) in [
+            (
+                &["name=apparmor", "name=seccomp,profile=builtin"][..],
+                "Docker's profile builtin",
+            ),
+            (&["name=seccomp,profile=default"][..], "Docker's profile default"),
+            (&["name=seccomp"][..], "Docker's profile default"),
+        ] {
+            assert_eq!(docker_profile(&options(given)).unwrap(), described);
+        }
+        assert!(docker_profile(&[]).is_err());
+        for given in ["name=apparmor", "name=seccomp,profile=unconfined"] {
+            assert!(docker_profile(&options(&[given])).is_err(), "{given}");
+        }
     }
 }

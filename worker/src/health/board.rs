@@ -8,36 +8,60 @@ use super::judge::{DeviceHealth, Level, SuspendCause, Verdict};
 
 /// Shared storage of the last verdict; clones share it. Before the first verdict nothing is held back.
 #[derive(Clone, Debug)]
-pub struct HealthBoard(watch::Sender<Option<Verdict>>);
+pub struct HealthBoard {
+    verdict: watch::Sender<Option<Verdict>>,
+    /// Reason besides the devices why the machine takes no new jobs.
+    hindrance: watch::Sender<Option<String>>,
+}
 
 impl Default for HealthBoard {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self {
+            verdict: watch::Sender::new(None),
+            hindrance: watch::Sender::new(None),
+        }
     }
 }
 
 impl HealthBoard {
     /// Replaces the verdict.
     pub fn publish(&self, verdict: Verdict) {
-        self.0.send_replace(Some(verdict));
+        self.verdict.send_replace(Some(verdict));
+    }
+
+    /// Replaces the reason besides the devices why the machine takes no new jobs; returns true if it is
+    /// another.
+    pub fn hinder(&self, reason: Option<String>) -> bool {
+        self.hindrance
+            .send_if_modified(|known| std::mem::replace(known, reason.clone()) != reason)
+    }
+
+    /// Returns the reason besides the devices why the machine takes no new jobs.
+    pub fn hindrance(&self) -> Option<String> {
+        self.hindrance.borrow().clone()
     }
 
     /// Returns the last verdict; `None` before the first one.
     pub fn read(&self) -> Option<Verdict> {
-        self.0.borrow().clone()
+        self.verdict.borrow().clone()
     }
 
     /// Returns true if the machine may take new jobs.
     pub fn takes_jobs(&self) -> bool {
-        self.0
-            .borrow()
-            .as_ref()
-            .is_none_or(|verdict| verdict.level.takes_jobs())
+        self.hindrance.borrow().is_none()
+            && self
+                .verdict
+                .borrow()
+                .as_ref()
+                .is_none_or(|verdict| verdict.level.takes_jobs())
     }
 
     /// Returns the reason why the machine takes no new jobs, for a decline.
     pub fn refusal(&self) -> Option<String> {
-        let verdict = self.0.borrow();
+        if let Some(hindrance) = self.hindrance() {
+            return Some(format!("the machine takes no new jobs: {hindrance}"));
+        }
+        let verdict = self.verdict.borrow();
         let refusals = verdict.as_ref().filter(|verdict| !verdict.level.takes_jobs())?;
         Some(format!(
             "the machine takes no new jobs: {}",
@@ -127,6 +151,22 @@ pub(crate) mod tests {
             assert_eq!(board.takes_jobs(), expected.is_none());
             assert_eq!(board.refusal().as_deref(), expected);
         }
+    }
+
+    #[test]
+    fn hindrance_holds_jobs_back_whatever_the_verdict() {
+        let board = HealthBoard::default();
+        board.publish(verdict(Level::Fine));
+        assert!(board.hinder(Some("no profile".into())));
+        assert!(!board.hinder(Some("no profile".into())), "the same is no news");
+        assert!(!board.takes_jobs());
+        assert_eq!(
+            board.clone().refusal().as_deref(),
+            Some("the machine takes no new jobs: no profile")
+        );
+        assert!(board.hinder(None));
+        assert!(board.takes_jobs());
+        assert_eq!(board.refusal(), None);
     }
 
     #[test]

@@ -110,7 +110,8 @@ pub struct Verdict {
     pub is_settled: bool,
 }
 
-/// Health of one device.
+/// Health of one device. The public status shows its level alone: from a GPU's values anybody could tell
+/// how a job uses it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DeviceHealth {
     /// Identity of the GPU, or name of the processor's sensor.
@@ -118,12 +119,16 @@ pub struct DeviceHealth {
     /// Level: `fine`, `warning`, `no_new_jobs` or `suspended`.
     pub level: &'static str,
     /// Temperature in °C.
+    #[serde(skip)]
     pub temperature_c: Option<i64>,
     /// Temperature of the memory in °C.
+    #[serde(skip)]
     pub memory_temperature_c: Option<i64>,
     /// Power in mW.
+    #[serde(skip)]
     pub power_mw: Option<u64>,
     /// Speed of the slowest fan in percent.
+    #[serde(skip)]
     pub fan_percent: Option<u64>,
     /// Values that were ignored, with the reason.
     pub ignored: Vec<String>,

@@ -1,4 +1,5 @@
-//! Metrics of health: for each GPU, each processor and each job.
+//! Metrics of health: the machine's level for everybody, and the values of each GPU, each processor and
+//! each job for the provider.
 
 use std::{
     collections::BTreeSet,
@@ -79,15 +80,15 @@ const GPU: [&str; 2] = ["device", "slot"];
 const JOB: [&str; 2] = ["job", "device"];
 
 impl HealthMetrics {
-    /// Creates the metrics in a registry.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    /// Creates the metrics: the level in the public registry, all others in the private one.
+    pub fn new(public: &Registry, private: &Registry) -> Result<Self, prometheus::Error> {
         let level = IntGauge::new(
             "health_level",
             "0 fine, 1 warning, 2 no new jobs, 3 suspended on chain",
         )?;
-        registry.register(Box::new(level.clone()))?;
-        let gpu = |name, help| Family::new(registry, name, help, &GPU);
-        let job = |name, help| Family::new(registry, name, help, &JOB);
+        public.register(Box::new(level.clone()))?;
+        let gpu = |name, help| Family::new(private, name, help, &GPU);
+        let job = |name, help| Family::new(private, name, help, &JOB);
         Ok(Self {
             level,
             temperature: gpu("gpu_temperature_celsius", "Temperature of the GPU's chip")?,
@@ -109,7 +110,7 @@ impl HealthMetrics {
                 "Uncorrected memory errors since the GPU's driver was loaded",
             )?,
             cpu_temperature: Family::new(
-                registry,
+                private,
                 "cpu_temperature_celsius",
                 "Temperature of the processor, by sensor",
                 &["zone"],
@@ -221,7 +222,7 @@ mod tests {
     }
 
     fn lines(metrics: &Metrics, name: &str) -> Vec<String> {
-        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        let text = String::from_utf8(metrics.render_all().unwrap()).unwrap();
         let start = format!("assay_worker_{name}");
         let found = text.lines().filter(|line| line.starts_with(&start));
         found.map(|line| line[start.len()..].to_owned()).collect()

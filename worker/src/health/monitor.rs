@@ -258,7 +258,7 @@ mod tests {
         let verdict = monitor.board.read().unwrap();
         assert_eq!((verdict.level, verdict.devices.len()), (Level::Fine, 2));
         assert_eq!(verdict.devices[0].temperature_c, Some(45));
-        let text = String::from_utf8(monitor.metrics.render().unwrap()).unwrap();
+        let text = String::from_utf8(monitor.metrics.render_all().unwrap()).unwrap();
         for expected in [
             r#"assay_worker_gpu_power_watts{device="GPU-00000000-0000-0000-0000-000000000000",slot="0"} 310"#,
             r#"assay_worker_cpu_temperature_celsius{zone="coretemp Package id 0 (hwmon2)"} 55"#,

@@ -66,6 +66,7 @@ pub(crate) struct Served {
     pub(crate) owner: SocketAddr,
     pub(crate) status: StatusBoard,
     pub(crate) store: JobStore,
+    pub(crate) metrics: Metrics,
     pub(crate) context: Arc<OwnerContext>,
     folder: tempfile::TempDir,
 }
@@ -143,11 +144,12 @@ async fn serve_in(
     let (config, keys) = example(folder.path());
     let status = StatusBoard::new(&config, &keys);
     let store = JobStore::open(folder.path().join("jobs")).unwrap();
+    let metrics = Metrics::new().unwrap();
     let public_context = Arc::new(PublicContext {
         status: status.clone(),
         worker: keys.worker.clone(),
         worker_hex: hex::encode(keys.worker_account().0),
-        metrics: Metrics::new().unwrap(),
+        metrics: metrics.clone(),
     });
     let context = {
         let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), store.clone());
@@ -176,6 +178,7 @@ async fn serve_in(
         owner: addresses.1,
         status,
         store,
+        metrics,
         context,
         folder,
     }

@@ -238,17 +238,10 @@ mod tests {
     use assay_client::worker_api::Artifact;
 
     use super::*;
-
-    #[derive(Debug, clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: ArtifactsOptions,
-    }
+    use crate::commands::testing::parsed;
 
     fn options(words: &[&str]) -> Result<ArtifactsOptions, String> {
-        let words = ["artifacts", "5"].iter().chain(words);
-        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
-        Ok(line.options)
+        parsed(&[&["5"][..], words].concat()).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use assay_client::worker_api::{LogEvent, LogQuery, OutputStream, OwnerSession};
@@ -17,6 +17,9 @@ use crate::{connection::Connection, duration::parse_duration, output::Output};
 
 /// Longest silence of a worker in the middle of a log.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// Least time between two tokens.
+const TOKEN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Container output to print.
 #[derive(Debug, Args)]
@@ -94,17 +97,14 @@ async fn follow(
     output: &Output,
 ) -> anyhow::Result<()> {
     let mut follower = session.follow_logs(query);
-    // A token that is refused at once is not asked for again.
-    let mut is_fresh = true;
+    // A token that is refused at once is not asked for again; one may end without any output in its time.
+    let mut asked = Instant::now();
     loop {
         match follower.next().await {
-            Ok(Some(event)) => {
-                is_fresh = false;
-                show(&event, output)?;
-            }
+            Ok(Some(event)) => show(&event, output)?,
             Ok(None) => break,
-            Err(error) if error.is_logged_out() && !is_fresh => {
-                is_fresh = true;
+            Err(error) if error.is_logged_out() && asked.elapsed() >= TOKEN_PAUSE => {
+                asked = Instant::now();
                 session = access.log_in().await?;
                 follower.continue_with(session.clone());
             }
@@ -164,17 +164,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: LogsOptions,
-    }
+    use crate::commands::testing::parsed;
 
     fn query(words: &[&str]) -> Result<LogQuery, String> {
-        let words = ["logs", "5"].iter().chain(words);
-        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
-        Ok(line.options.query(100_000))
+        let options: LogsOptions =
+            parsed(&[&["5"][..], words].concat()).map_err(|error| error.to_string())?;
+        Ok(options.query(100_000))
     }
 
     #[test]

@@ -268,21 +268,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[derive(clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: DeployOptions,
-    }
+    use crate::commands::testing::parsed;
 
     /// Kind of job that these options order on three machines.
     fn kind(options: &[&str]) -> Result<JobKind, String> {
         let image = format!("--image=busybox@sha256:{}", "ab".repeat(32));
-        let words = ["deploy", "--machine=1", image.as_str()]
-            .into_iter()
-            .chain(options.iter().copied());
-        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
-        kind_of(&line.options, 3).map_err(|error| error.to_string())
+        let words = [&["--machine=1", image.as_str()][..], options].concat();
+        let options = parsed(&words).map_err(|error| error.to_string())?;
+        kind_of(&options, 3).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -298,8 +298,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::commands::testing::parsed;
 
-    #[derive(clap::Parser)]
+    /// The options, and one beside them that some exclude.
+    #[derive(Args)]
     struct Line {
         #[command(flatten)]
         options: SealOptions,
@@ -308,8 +310,7 @@ mod tests {
     }
 
     fn options(words: &[&str]) -> Result<SealOptions, String> {
-        let words = ["deploy"].iter().chain(words);
-        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
+        let line: Line = parsed(words).map_err(|error| error.to_string())?;
         assert!(line.nodes.is_none());
         Ok(line.options)
     }

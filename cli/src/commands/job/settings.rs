@@ -216,21 +216,14 @@ mod tests {
     use std::fs;
 
     use super::*;
-
-    #[derive(Debug, clap::Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: SettingsOptions,
-    }
+    use crate::commands::testing::parsed;
 
     fn image() -> String {
         format!("busybox@sha256:{}", "ab".repeat(32))
     }
 
     fn options(words: &[&str]) -> Result<SettingsOptions, String> {
-        let words = ["deploy"].iter().chain(words);
-        let line = <Line as clap::Parser>::try_parse_from(words).map_err(|error| error.to_string())?;
-        Ok(line.options)
+        parsed(words).map_err(|error| error.to_string())
     }
 
     /// Manifest that these options make, for the image of the tests.

@@ -217,19 +217,12 @@ pub(super) async fn refusal(client: &ChainClient, wanted: &Requirements, error: 
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Line {
-        #[command(flatten)]
-        options: RequirementOptions,
-    }
+    use crate::commands::testing::parsed;
 
     fn parse(line: &str) -> Result<Requirements, clap::Error> {
-        let words = std::iter::once("line").chain(line.split_whitespace());
-        Line::try_parse_from(words).map(|line| line.options.into())
+        let words: Vec<_> = line.split_whitespace().collect();
+        parsed::<RequirementOptions>(&words).map(Into::into)
     }
 
     #[test]

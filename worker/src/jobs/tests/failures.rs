@@ -210,3 +210,17 @@ async fn machine_that_is_not_well_takes_no_new_jobs_and_runs_the_old_ones() {
     let calls = world.chain.calls();
     assert_eq!(calls.last(), Some(&WorkerCall::Start { job: 8 }));
 }
+
+#[tokio::test(start_paused = true)]
+async fn machine_whose_engine_cannot_confine_jobs_takes_none_until_it_can() {
+    let mut world = World::new();
+    world.supervisor.health.hinder(Some("no profile".into()));
+    world.deploy(7, TASK);
+    world.block().await;
+    assert_eq!(world.chain.calls(), [NOT_TAKEN]);
+
+    world.supervisor.health.hinder(None);
+    world.deploy(8, TASK);
+    world.block().await;
+    assert_eq!(world.chain.calls().last(), Some(&WorkerCall::Start { job: 8 }));
+}

@@ -1,4 +1,4 @@
-//! The supervisor with a real engine, whose process is killed. See `worker/tests/engine.rs` for the
+//! The supervisor with a real engine, whose process is killed. See `worker/tests/support/engines.rs` for the
 //! environment that it needs.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

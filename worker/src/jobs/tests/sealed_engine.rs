@@ -1,5 +1,5 @@
 //! A sealed job with a real engine: the container sees what was sealed, and no file of the host has it. See
-//! `worker/tests/engine.rs` for the environment that it needs.
+//! `worker/tests/support/engines.rs` for the environment that it needs.
 
 use std::{fs, path::PathBuf};
 

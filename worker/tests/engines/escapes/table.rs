@@ -387,6 +387,11 @@ pub(crate) const IMAGES: &[(&str, &str, &str)] = &[
         "the runtime does not start it, or Docker puts folders in their place",
     ),
     (
+        "link of the image in place of `/dev`",
+        "CVE-2026-41579",
+        "at Podman the worker refuses the image; Docker puts a folder in its place",
+    ),
+    (
         "links, pipes and devices in the output folder",
         "CVE-2024-9676",
         "the worker follows no link and reads regular files alone",

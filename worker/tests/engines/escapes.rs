@@ -1,25 +1,19 @@
-//! Attempts to get out of a job's container, at Podman and at Docker, in both profiles.
+//! Attempts to get out of a job's container, in both profiles.
 //!
 //! The attempts are those that public advisories and guides of about the last three years name for containers
-//! that are set up carelessly; faults of kernels are no part of them. `worker/tests/escapes/attempts.py`
-//! makes them all inside of one container that the worker's own code creates, and again in a container that
+//! that are set up carelessly; faults of kernels are no part of them. `escapes/attempts.py` makes
+//! them all inside of one container that the worker's own code creates, and again in a container that
 //! the test creates at the engine with every protection off. There each must succeed, unless the table says
 //! why not: so none fails for want of a tool. Addresses that a job must not reach, the engine's API on a
-//! bridge among them, are in `worker/tests/network.rs`, full disks in `worker/tests/lease.rs`, and output
-//! without end in `worker/tests/engine.rs`.
+//! bridge among them, are in `networks.rs`, full disks in `leases.rs`, and output without end in `runs.rs`.
 //!
-//! For Podman see `worker/tests/engine.rs`. `ASSAY_TEST_DOCKER_SOCKET` is the socket of a Docker. The images
-//! are made by `worker/tests/images/root`; everything here needs disks, which need root and loop devices.
-
-#![allow(clippy::unwrap_used)]
+//! The images are made by `worker/tests/images/root`; everything here needs disks, which need root and loop
+//! devices.
 
 use std::{
-    future::Future,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::AtomicBool,
-    time::Duration,
 };
 
 use assay_client::manifest::{JobManifest, Profile};
@@ -27,28 +21,23 @@ use assay_worker::{
     artifacts::{ArtifactError, OutputFolder},
     config::SlotShare,
     engine::{
-        CaptureTarget, ContainerEngine, ContainerIdentity, ContainerSpec, DeviceAccess, DockerEngine,
-        EngineEndpoint, EngineError, ImageRoot,
+        ContainerEngine, ContainerIdentity, ContainerSpec, DeviceAccess, DockerEngine, EngineError, ImageRoot,
     },
-    lease::{
-        LeaseError, LeaseKey, LeaseRequest, Leases, Storage,
-        disk::{DiskSettings, Disks},
-    },
-    logs::{LiveLogs, beginnings},
+    lease::{LeaseError, LeaseKey, LeaseRequest, Leases, Storage, disk::Disks},
+    logs::beginnings,
 };
 use serde_json::{Value, json};
 
-#[path = "escapes/host.rs"]
 mod host;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "support/own_service.rs"]
-mod own_service;
-#[path = "escapes/table.rs"]
 mod table;
 
 use host::{Host, SECRET, unique};
-use own_service::OwnService;
 use table::{ATTEMPTS, Attempt, Control, IMAGES};
+
+use crate::{
+    own_service::OwnService,
+    support::{PODMAN, Subject, disks, leased, make_root, pack, run_on_disks, target},
+};
 
 /// Limits of a job. `attempts.py` tries to use more than these.
 const SHARE: SlotShare = SlotShare {
@@ -70,101 +59,48 @@ const LACKING: [&str; 5] = [
 ];
 
 struct Fixture {
+    subject: Subject,
     engine: DockerEngine,
-    socket: String,
     folder: tempfile::TempDir,
     disks: Disks,
     leases: Leases,
 }
 
-/// Runs a test against the engine behind a socket, if there is one and the host can hold disks.
-fn with_engine<F: Future<Output = ()>>(variable: &str, test: impl FnOnce(Fixture) -> F) {
-    let Some(socket) = std::env::var(variable).ok().filter(|value| !value.is_empty()) else {
-        println!("no engine: set {variable}");
+/// Tells a story about an engine, if it is there and the host can hold disks.
+fn with_engine<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Fixture) -> F) {
+    let Some(subject) = Subject::find(name) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     // Otherwise the mode of the folder, and not the container, would keep a job out.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let opened = Disks::open(DiskSettings {
-        folder: folder.path().join("disks"),
-        mib_per_slot: 256,
-        slots: 4,
-        kept_output_bytes: 0,
-    });
-    let disks = match opened {
-        Ok(disks) => disks,
-        Err(reason) => {
-            println!("no disks here: nothing is tested: {reason}");
-            return;
-        }
-    };
-    let held = disks.clone();
+    let Some(disks) = disks(folder.path()) else { return };
     let fixture = Fixture {
-        engine: DockerEngine::new(EngineEndpoint::resolve(Some(&socket))),
-        socket,
+        engine: subject.engine.clone(),
+        subject,
         folder,
         leases: Leases::default().with_storage(Storage::Disks(disks.clone())),
-        disks,
+        disks: disks.clone(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let ended = tokio::time::timeout(Duration::from_secs(120), test(fixture)).await;
-        for key in held.keys().unwrap_or_default() {
-            held.release(&key).await.unwrap();
-        }
-        ended.expect("the test takes too long");
-    });
+    run_on_disks(120, disks, story(fixture));
 }
 
-/// Declares a test at Podman and at Docker.
-macro_rules! at_both_engines {
-    ($($name:ident: $test:ident;)*) => {
-        mod at_podman {
-            $(
-                #[test]
-                fn $name() {
-                    super::with_engine("ASSAY_TEST_ENGINE_SOCKET", super::$test);
-                }
-            )*
-        }
-        mod at_docker {
-            $(
-                #[test]
-                fn $name() {
-                    super::with_engine("ASSAY_TEST_DOCKER_SOCKET", super::$test);
-                }
-            )*
-        }
-    };
-}
-
-at_both_engines! {
-    no_attempt_of_a_tenant_gets_out: every_attempt_fails;
-    image_that_begins_in_a_folder_of_the_runtime_is_refused: begins_in_the_runtime;
-    links_of_an_image_lead_no_mount_to_the_host: links_at_mounts;
-    links_in_place_of_proc_leave_the_settings_of_the_kernel_closed: links_for_proc;
-    output_folder_shows_nothing_of_the_host: output_of_links;
-    labels_of_an_image_name_no_other_job: labels_of_the_image;
-    image_loads_no_library_into_the_hooks_of_devices: libraries_for_hooks;
-}
-
-/// Makes the root folder of an image; `None` if this machine lacks what it is made of.
-fn make_root(kind: &str, folder: &Path) -> Option<PathBuf> {
-    let root = folder.join(kind);
-    std::fs::create_dir(&root).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/root");
-    let made = Command::new(script).arg(kind).arg(&root).output().unwrap();
-    let complaint = String::from_utf8_lossy(&made.stderr);
-    if made.status.code() == Some(3) {
-        println!("left out: {complaint}");
-        return None;
-    }
-    assert!(made.status.success(), "{kind}: {complaint}");
-    Some(root)
+stories! {
+    with: with_engine;
+    everywhere:
+        no_attempt_of_a_tenant_gets_out,
+        image_that_begins_in_a_folder_of_the_runtime_is_refused,
+        links_of_an_image_lead_no_mount_to_the_host,
+        links_in_place_of_proc_leave_the_settings_of_the_kernel_closed,
+        link_in_place_of_dev_leaves_the_folder_behind_it_alone,
+        output_folder_shows_nothing_of_the_host,
+        labels_of_an_image_name_no_other_job,
+        image_loads_no_library_into_the_hooks_of_devices,
+    ;
+    not_at_docker:
+        annotations_of_an_image_give_the_runtime_no_orders
+            because "Docker hands no annotations of images on",
+    ;
 }
 
 /// Outcome of one attempt.
@@ -187,30 +123,8 @@ fn outcome(lines: &str, attempt: &Attempt) -> Option<Outcome> {
 }
 
 impl Fixture {
-    /// Makes one request to the engine by ourselves; returns the answer.
     fn ask(&self, method: &str, path: &str, more: &[&str]) -> String {
-        let version = if path.starts_with("/libpod/") {
-            "v4.0.0"
-        } else {
-            "v1.40"
-        };
-        let ended = Command::new("curl")
-            .args([
-                "--silent",
-                "--show-error",
-                "--fail-with-body",
-                "--max-time",
-                "100",
-            ])
-            .args(["--unix-socket", &self.socket, "--request", method])
-            .args(more)
-            .arg(format!("http://engine/{version}{path}"))
-            .output()
-            .unwrap();
-        let answer = String::from_utf8_lossy(&ended.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success(), "{method} {path}: {answer} {complaint}");
-        answer
+        self.subject.ask(method, path, more)
     }
 
     fn ask_json(&self, method: &str, path: &str, document: &Value) -> Value {
@@ -222,29 +136,12 @@ impl Fixture {
 
     /// Imports an image from its root folder; returns its identifier.
     fn import(&self, root: &Path, changes: &[&str]) -> String {
-        let archive = root.with_extension("tar");
-        let packed = Command::new("tar")
-            .arg("-C")
-            .arg(root)
-            .arg("-cf")
-            .arg(&archive)
-            .arg(".")
-            .status();
-        assert!(packed.unwrap().success());
-        let changes: String = ["ENV PATH=/usr/bin:/bin"]
+        let changes: Vec<_> = ["ENV PATH=/usr/bin:/bin"]
             .iter()
             .chain(changes)
-            .map(|change| format!("&changes={}", change.replace(' ', "%20")))
+            .map(|change| (*change).to_owned())
             .collect();
-        let path = format!("/images/create?fromSrc=-{changes}");
-        let header = "Content-Type: application/x-tar";
-        let answer = self.ask(
-            "POST",
-            &path,
-            &["--header", header, "--upload-file", archive.to_str().unwrap()],
-        );
-        let first: Value = serde_json::from_str(answer.lines().next().unwrap()).unwrap();
-        first["status"].as_str().unwrap().to_owned()
+        self.subject.import(&pack(root), &changes)
     }
 
     fn key(&self, number: u64) -> LeaseKey {
@@ -281,29 +178,16 @@ impl Fixture {
                 image: &root,
             })
             .await?;
-        let own = manifest.env.iter().map(|(name, value)| format!("{name}={value}"));
+        let identity = ContainerIdentity {
+            job: number,
+            machine: 0,
+            worker: self.worker(number),
+            fingerprint: key.fingerprint,
+        };
+        let given = lease.devices.clone();
         let spec = ContainerSpec {
-            identity: ContainerIdentity {
-                job: number,
-                machine: 0,
-                worker: self.worker(number),
-                fingerprint: key.fingerprint,
-            },
-            image: image.to_owned(),
-            entrypoint: manifest.entrypoint.clone(),
-            command: manifest.command.clone(),
-            environment: own.chain(lease.environment).collect(),
-            share: SHARE,
-            shm_mib: lease.shm_mib,
-            profile: manifest.profile,
-            capabilities: lease.capabilities,
-            writable_root: lease.writable_root,
-            runtime: None,
-            network: lease.network,
-            ports: lease.ports,
-            devices: devices.unwrap_or(lease.devices),
-            holding: lease.holding,
-            mounts: lease.mounts,
+            devices: devices.unwrap_or(given),
+            ..leased(identity, image, &manifest, SHARE, lease)
         };
         Ok(self.engine.create(&spec).await?)
     }
@@ -311,11 +195,7 @@ impl Fixture {
     /// Runs a job to its end; returns what it wrote to standard output. The disk stays.
     async fn run(&self, number: u64, image: &str, manifest: Value) -> Result<String, LeaseError> {
         let id = self.create(number, image, manifest, None).await?;
-        let output = CaptureTarget {
-            folder: self.folder.path().join(format!("output-{number}")),
-            append: false,
-            logs: LiveLogs::default(),
-        };
+        let output = target(self.folder.path().join(format!("output-{number}")));
         let started = self.engine.start(&id, output.clone()).await;
         if started.is_ok() {
             self.engine.run_end(&id).await;
@@ -380,7 +260,7 @@ fn shell(line: &str) -> Value {
     json!({ "entrypoint": ["/bin/busybox"], "command": ["sh", "-c", line] })
 }
 
-async fn every_attempt_fails(fixture: Fixture) {
+async fn no_attempt_of_a_tenant_gets_out(fixture: Fixture) {
     let Some(root) = make_root("escapes", fixture.folder.path()) else {
         return;
     };
@@ -391,7 +271,7 @@ async fn every_attempt_fails(fixture: Fixture) {
     let variables = [host.variables(), vec![("ESCAPES_LEAK".into(), "/host".into())]].concat();
     let binds = [
         "/:/host".to_owned(),
-        format!("{}:/run/docker.sock", fixture.socket),
+        format!("{}:/run/docker.sock", fixture.subject.socket),
     ];
     let lines = fixture.run_unprotected(&image, &PROGRAM, &variables, &binds);
     for attempt in ATTEMPTS {
@@ -430,7 +310,7 @@ async fn every_attempt_fails(fixture: Fixture) {
 }
 
 /// A container that shows the folder itself would need a runtime with the fault, so there is no control.
-async fn begins_in_the_runtime(fixture: Fixture) {
+async fn image_that_begins_in_a_folder_of_the_runtime_is_refused(fixture: Fixture) {
     let Some(root) = make_root("plain", fixture.folder.path()) else {
         return;
     };
@@ -464,7 +344,7 @@ async fn begins_in_the_runtime(fixture: Fixture) {
     fixture.clean_up(&image, &[3]).await;
 }
 
-async fn links_at_mounts(fixture: Fixture) {
+async fn links_of_an_image_lead_no_mount_to_the_host(fixture: Fixture) {
     let Some(root) = make_root("plain", fixture.folder.path()) else {
         return;
     };
@@ -507,7 +387,7 @@ async fn links_at_mounts(fixture: Fixture) {
     fixture.clean_up(&image, &[1, 2]).await;
 }
 
-async fn links_for_proc(fixture: Fixture) {
+async fn links_in_place_of_proc_leave_the_settings_of_the_kernel_closed(fixture: Fixture) {
     let Some(root) = make_root("plain", fixture.folder.path()) else {
         return;
     };
@@ -536,8 +416,43 @@ async fn links_for_proc(fixture: Fixture) {
     fixture.clean_up(&image, &[1, 2]).await;
 }
 
+/// The control is the same image without the link, which runs.
+async fn link_in_place_of_dev_leaves_the_folder_behind_it_alone(fixture: Fixture) {
+    let Some(root) = make_root("plain", fixture.folder.path()) else {
+        return;
+    };
+    let image = fixture.import(&root, &[]);
+    assert_eq!(
+        fixture.run(1, &image, shell("echo runs")).await.unwrap(),
+        "runs\n"
+    );
+    fixture.clean_up(&image, &[1]).await;
+
+    let victim = fixture.folder.path().join("victim");
+    std::fs::create_dir(&victim).unwrap();
+    std::fs::write(victim.join("ptmx"), SECRET).unwrap();
+    let _ = std::fs::remove_dir_all(root.join("dev"));
+    let way = format!("/../../../../../..{}", victim.display());
+    std::os::unix::fs::symlink(way, root.join("dev")).unwrap();
+    let image = fixture.import(&root, &[]);
+    let ran = fixture.run(2, &image, shell("true")).await;
+    if fixture.subject.name == PODMAN {
+        assert!(
+            matches!(&ran, Err(LeaseError::Engine(EngineError::Refused { reason, .. })) if reason.contains("/dev")),
+            "{ran:?}"
+        );
+    }
+    let names: Vec<_> = std::fs::read_dir(&victim)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["ptmx"], "{ran:?}");
+    assert_eq!(std::fs::read_to_string(victim.join("ptmx")).unwrap(), SECRET);
+    fixture.clean_up(&image, &[2]).await;
+}
+
 /// The control is the walk of the test's own that follows links: it finds the secret.
-async fn output_of_links(fixture: Fixture) {
+async fn output_folder_shows_nothing_of_the_host(fixture: Fixture) {
     let Some(root) = make_root("plain", fixture.folder.path()) else {
         return;
     };
@@ -585,7 +500,7 @@ async fn output_of_links(fixture: Fixture) {
 }
 
 /// Labels of an image are labels of its containers, as the first assertion shows.
-async fn labels_of_the_image(fixture: Fixture) {
+async fn labels_of_an_image_name_no_other_job(fixture: Fixture) {
     let Some(root) = make_root("plain", fixture.folder.path()) else {
         return;
     };
@@ -596,8 +511,7 @@ async fn labels_of_the_image(fixture: Fixture) {
     ];
     let image = fixture.import(&root, &changes);
     let id = fixture.create(1, &image, shell("true"), None).await.unwrap();
-    let record: Value =
-        serde_json::from_str(&fixture.ask("GET", &format!("/containers/{id}/json"), &[])).unwrap();
+    let record = fixture.subject.inspect(&id);
     assert_eq!(record["Config"]["Labels"]["other"], "kept");
     let listed = fixture.engine.list(&fixture.worker(1)).await.unwrap();
     assert_eq!(
@@ -610,7 +524,7 @@ async fn labels_of_the_image(fixture: Fixture) {
 }
 
 /// The worker decides on the request alone: without a GPU there is no hook to run.
-async fn libraries_for_hooks(fixture: Fixture) {
+async fn image_loads_no_library_into_the_hooks_of_devices(fixture: Fixture) {
     let Some(root) = make_root("plain", fixture.folder.path()) else {
         return;
     };
@@ -626,8 +540,7 @@ async fn libraries_for_hooks(fixture: Fixture) {
             .create(number, &image, manifest.clone(), devices)
             .await
             .unwrap();
-        let record: Value =
-            serde_json::from_str(&fixture.ask("GET", &format!("/containers/{id}/json"), &[])).unwrap();
+        let record = fixture.subject.inspect(&id);
         fixture.engine.remove(&id).await.unwrap();
         let environment = record["Config"]["Env"].as_array().unwrap();
         // The last value counts.
@@ -654,62 +567,59 @@ async fn libraries_for_hooks(fixture: Fixture) {
     fixture.clean_up(&image, &[1, 2]).await;
 }
 
-#[test]
-fn annotations_of_an_image_give_the_runtime_no_orders() {
-    with_engine("ASSAY_TEST_ENGINE_SOCKET", |fixture| async move {
-        let Some(mut podman) = OwnService::command() else {
-            println!("no engine of one's own: set ASSAY_TEST_ENGINE_COMMAND");
-            return;
-        };
-        let Some(root) = make_root("plain", fixture.folder.path()) else {
-            return;
-        };
-        let base = fixture.import(&root, &[]);
-        let recipe = fixture.folder.path().join("recipe");
-        std::fs::create_dir(&recipe).unwrap();
-        let text = format!("FROM {}\n", base.trim_start_matches("sha256:"));
-        std::fs::write(recipe.join("Containerfile"), text).unwrap();
-        let order = "org.systemd.property.MemoryMax";
-        let built = podman
-            .args([
-                "build",
-                "--quiet",
-                "--annotation",
-                &format!("{order}=1"),
-                "--file",
-            ])
-            .arg(recipe.join("Containerfile"))
-            .arg(&recipe)
-            .output()
-            .unwrap();
-        assert!(
-            built.status.success(),
-            "{}",
-            String::from_utf8_lossy(&built.stderr)
-        );
-        let image = String::from_utf8(built.stdout).unwrap().trim().to_owned();
+async fn annotations_of_an_image_give_the_runtime_no_orders(fixture: Fixture) {
+    let Some(mut podman) = OwnService::command() else {
+        println!("no engine of one's own: set ASSAY_TEST_ENGINE_COMMAND");
+        return;
+    };
+    let Some(root) = make_root("plain", fixture.folder.path()) else {
+        return;
+    };
+    let base = fixture.import(&root, &[]);
+    let recipe = fixture.folder.path().join("recipe");
+    std::fs::create_dir(&recipe).unwrap();
+    let text = format!("FROM {}\n", base.trim_start_matches("sha256:"));
+    std::fs::write(recipe.join("Containerfile"), text).unwrap();
+    let order = "org.systemd.property.MemoryMax";
+    let built = podman
+        .args([
+            "build",
+            "--quiet",
+            "--annotation",
+            &format!("{order}=1"),
+            "--file",
+        ])
+        .arg(recipe.join("Containerfile"))
+        .arg(&recipe)
+        .output()
+        .unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    let image = String::from_utf8(built.stdout).unwrap().trim().to_owned();
 
-        let refused = fixture.create(1, &image, shell("true"), None).await.unwrap_err();
-        assert!(
-            matches!(&refused, LeaseError::Engine(EngineError::Refused { reason, .. }) if reason.contains(order)),
-            "{refused}"
-        );
-        // Without the worker's check it gets to the runtime.
-        let body = json!({ "Image": image, "Cmd": ["true"], "HostConfig": { "NetworkMode": "none" } });
-        let created = fixture.ask_json("POST", "/containers/create", &body);
-        let id = created["Id"].as_str().unwrap();
-        let record: Value =
-            serde_json::from_str(&fixture.ask("GET", &format!("/libpod/containers/{id}/json"), &[])).unwrap();
-        fixture.ask("DELETE", &format!("/containers/{id}?force=1"), &[]);
-        assert_eq!(record["Config"]["Annotations"][order], "1");
-        assert!(fixture.engine.remove_image(&image).await.unwrap());
-        fixture.clean_up(&base, &[1]).await;
-    });
+    let refused = fixture.create(1, &image, shell("true"), None).await.unwrap_err();
+    assert!(
+        matches!(&refused, LeaseError::Engine(EngineError::Refused { reason, .. }) if reason.contains(order)),
+        "{refused}"
+    );
+    // Without the worker's check it gets to the runtime.
+    let body = json!({ "Image": image, "Cmd": ["true"], "HostConfig": { "NetworkMode": "none" } });
+    let created = fixture.ask_json("POST", "/containers/create", &body);
+    let id = created["Id"].as_str().unwrap();
+    let record: Value =
+        serde_json::from_str(&fixture.ask("GET", &format!("/libpod/containers/{id}/json"), &[])).unwrap();
+    fixture.ask("DELETE", &format!("/containers/{id}?force=1"), &[]);
+    assert_eq!(record["Config"]["Annotations"][order], "1");
+    assert!(fixture.engine.remove_image(&image).await.unwrap());
+    fixture.clean_up(&base, &[1]).await;
 }
 
 #[test]
 fn document_and_program_have_the_attempts_of_the_table() {
-    let document = include_str!("../../docs/LEASE.md");
+    let document = include_str!("../../../docs/LEASE.md");
     let (_, section) = document.split_once("\n## What tenants try\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
     // Without the head of the table.

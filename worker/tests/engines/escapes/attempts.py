@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Attempts to get out of a container, for worker/tests/escapes.rs. Runs inside of one.
+"""Attempts to get out of a container, for worker/tests/engines/escapes.rs. Runs inside of one.
 
 Prints one JSON line for each attempt: its name, whether it succeeded, and what happened. Each runs in a child
 of its own, and none changes the host even where it succeeds: files of the kernel are opened for writing and
