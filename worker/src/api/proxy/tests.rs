@@ -4,6 +4,7 @@ use axum::{Router, extract::State, routing::any};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::api::tokens::Tokens;
 
 /// Serves a container's port that answers each connection with raw bytes, once its request's head is read.
 async fn container<F>(answer: impl Fn(String, TcpStream) -> F + Send + Sync + 'static) -> SocketAddr
@@ -30,10 +31,21 @@ struct Settings {
     is_owner: bool,
     limits: ProxyLimits,
     seats: Arc<Semaphore>,
+    life: Option<TokenLife>,
 }
 
 /// Serves the proxy; returns its address and its free seats.
 async fn proxy(target: SocketAddr, is_owner: bool, idle: Duration) -> (SocketAddr, Arc<Semaphore>) {
+    proxy_by(target, is_owner, idle, None).await
+}
+
+/// Serves the proxy to clients whose token has this life.
+async fn proxy_by(
+    target: SocketAddr,
+    is_owner: bool,
+    idle: Duration,
+    life: Option<TokenLife>,
+) -> (SocketAddr, Arc<Semaphore>) {
     let seats = Arc::new(Semaphore::new(2));
     let settings = Settings {
         target,
@@ -44,8 +56,12 @@ async fn proxy(target: SocketAddr, is_owner: bool, idle: Duration) -> (SocketAdd
             idle,
         },
         seats: seats.clone(),
+        life,
     };
-    let handler = |State(settings): State<Settings>, request: Request| async move {
+    let handler = |State(settings): State<Settings>, mut request: Request| async move {
+        if let Some(life) = settings.life {
+            request.extensions_mut().insert(life);
+        }
         let route = Route {
             target: settings.target,
             prefix: "/v1/jobs/7/ports/web".into(),
@@ -197,6 +213,41 @@ async fn upgraded_connection_passes_bytes() {
         .await
         .unwrap();
     assert!(seat.is_ok());
+}
+
+#[tokio::test]
+async fn bodies_and_upgraded_connections_end_with_the_token() {
+    for begin in [
+        &b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst"[..],
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst",
+    ] {
+        let target = container(move |_, mut stream| async move {
+            stream.write_all(begin).await.unwrap();
+            tokio::time::sleep(PATIENT).await;
+        })
+        .await;
+        let now = std::time::Instant::now();
+        let tokens = Tokens::new(now).unwrap();
+        let token = tokens.issue(7, [1_u8; 32].into(), PATIENT, now).unwrap();
+        let (.., life) = tokens.owner(&token, now).unwrap();
+        let (at, seats) = proxy_by(target, true, PATIENT, Some(life)).await;
+        let mut stream = TcpStream::connect(at).await.unwrap();
+        let head = b"GET / HTTP/1.1\r\nHost: w\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"first") {
+            answer.push(stream.read_u8().await.unwrap());
+        }
+        assert_eq!(seats.available_permits(), 1);
+        assert!(tokens.revoke(&token, now));
+        let begun = Instant::now();
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(answer.ends_with(b"first") && begun.elapsed() < PATIENT / 2);
+        let seat = tokio::time::timeout(PATIENT, seats.acquire_many(2))
+            .await
+            .unwrap();
+        assert!(seat.is_ok());
+    }
 }
 
 #[tokio::test]
