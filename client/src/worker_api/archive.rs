@@ -1,22 +1,12 @@
 //! Reader of the archive of a job's output folder: the tar stream that a worker writes, and nothing else.
 //!
-//! Whoever wrote the folder is not trusted, nor is the worker. The reader takes regular files and symbolic
-//! links with plain relative paths in ascending order, each once, within the bounds that honest workers keep
-//! to, and computes the root hash of what came. The worker's `worker/src/artifacts/mod.rs` defines the hash.
+//! Neither the job that wrote the folder nor the worker is trusted. The reader takes regular files and
+//! symbolic links with plain relative paths in ascending order, each once, within the bounds of
+//! [`assay_primitives::output`], and computes the root hash that is defined there.
 
 use std::io;
 
-/// Maximum number of entries.
-const MAX_ENTRIES: usize = 65_536;
-
-/// Maximum number of folders above an entry.
-const MAX_DEPTH: usize = 64;
-
-/// Maximum length of a path or of a link's target, in bytes.
-const MAX_PATH_BYTES: usize = 4_096;
-
-/// Maximum number of bytes of all paths and targets together.
-const MAX_PATHS_BYTES: usize = 16 * 1_024 * 1_024;
+use assay_primitives::output::{MAX_DEPTH, MAX_ENTRIES, MAX_PATH_BYTES, MAX_PATHS_BYTES, ROOT_CONTEXT};
 
 /// Length of a block of the format.
 const BLOCK: usize = 512;
@@ -29,9 +19,6 @@ const MAX_EXTENSION_BYTES: usize = 2 * MAX_PATH_BYTES + BLOCK;
 
 /// Maximum length of a name of a file or folder, in bytes.
 const MAX_NAME_BYTES: usize = 255;
-
-/// Domain separator of the root hash.
-const ROOT_DOMAIN: &[u8; 15] = b"assay/output/v1";
 
 /// Reason why an archive is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -226,7 +213,7 @@ impl ArchiveReader {
             return Err(ArchiveError::Incomplete);
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update(ROOT_DOMAIN);
+        hasher.update(ROOT_CONTEXT);
         hasher.update(&self.files.saturating_add(self.links).to_le_bytes());
         hasher.update(&self.records);
         Ok(ArchiveSummary {
