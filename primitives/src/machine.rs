@@ -210,6 +210,14 @@ impl ClassTerms {
     pub fn least_stake(&self, bond_per_point: Balance) -> Balance {
         bond_per_point.saturating_mul(self.compute_score.into())
     }
+
+    /// Returns the plancks to be bonded for all of a machine's slots: for each the stake that its class asks
+    /// for, but at least [`Self::least_stake`]. Saturates.
+    pub fn class_stake(&self, slots: u8, bond_per_point: Balance) -> Balance {
+        self.stake_per_slot
+            .max(self.least_stake(bond_per_point))
+            .saturating_mul(slots.into())
+    }
 }
 
 /// Announced raise of an ask.
