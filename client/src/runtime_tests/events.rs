@@ -97,7 +97,7 @@ fn an_event_that_is_not_known_is_skipped_and_one_that_does_not_fit_is_an_error()
         );
     }
 
-    // What one pallet calls so, read as another's event: of no variant's name, or of other fields.
+    // An event that is read as another pallet's has no variant of that name, or other fields.
     let registry = metadata.pallet_by_name("ProviderRegistry").unwrap();
     let type_id = registry.event_ty_id().unwrap();
     let as_attestation = AssayEvent::decode_as("Attestation", &bytes, type_id, &metadata);

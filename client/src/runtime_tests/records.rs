@@ -74,7 +74,8 @@ fn cap_of_the_emission_is_understood() {
 
 #[test]
 fn every_part_of_a_record_is_understood() {
-    // Zeros never show what is behind an option, and only the first variant of an enum.
+    // Zeros decode as `None` and as the first variant of an enum, so the test encodes the other values
+    // itself.
     let metadata = metadata();
     let value_type = |pallet: &str, entry: &str| {
         let storage = metadata.pallet_by_name(pallet).unwrap().storage().unwrap();

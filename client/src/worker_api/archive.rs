@@ -24,7 +24,7 @@ const MAX_NAME_BYTES: usize = 255;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// The bytes are no archive of an output folder.
+    /// The bytes are not an archive of an output folder.
     #[error("the archive is not one that a worker writes ({0}); do not use what was unpacked of it")]
     NotAnArchive(&'static str),
     /// A path could lead out of the folder, or is there twice.
@@ -88,9 +88,9 @@ enum State {
     Header,
     /// Collects a `pax` header with this length.
     Extension(usize),
-    /// Passes on a file, of which so much is left.
+    /// Passes on a file of which this number of bytes is left.
     Content(u64),
-    /// Skips so much before the next header.
+    /// Skips this number of bytes before the next header.
     Padding(u64),
     /// Counts the zeros at the end.
     End(u64),
@@ -104,7 +104,7 @@ struct Extension {
     size: Option<u64>,
 }
 
-/// A file whose content comes.
+/// File whose content is being read.
 #[derive(Debug)]
 struct OpenFile {
     path: Vec<u8>,
@@ -123,7 +123,7 @@ pub struct ArchiveReader {
     file: Option<OpenFile>,
     last_path: Vec<u8>,
     paths_bytes: usize,
-    /// Bytes that the root hash is taken of, without their beginning.
+    /// Input of the root hash, without its beginning.
     records: Vec<u8>,
     files: u64,
     links: u64,
@@ -149,10 +149,10 @@ impl ArchiveReader {
         }
     }
 
-    /// Takes the next bytes of the archive, and hands on what they have.
+    /// Reads the next bytes of the archive, and passes their entries to the sink.
     ///
     /// # Errors
-    /// The archive is not acceptable, or the sink failed. The reader is of no use any more then.
+    /// The archive is not acceptable, or the sink failed. Drop the reader then.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl ArchiveSink) -> Result<(), ArchiveError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -207,7 +207,7 @@ impl ArchiveReader {
         Ok(())
     }
 
-    /// Returns what the archive had, once all of it was taken.
+    /// Returns the archive's root hash and counts. Fails if bytes of it are missing.
     pub fn finish(self) -> Result<ArchiveSummary, ArchiveError> {
         if !matches!(self.state, State::End(zeros) if zeros >= END_BYTES) {
             return Err(ArchiveError::Incomplete);
@@ -367,7 +367,7 @@ impl ArchiveReader {
         Ok(())
     }
 
-    /// Adds an entry to what the root hash is taken of.
+    /// Adds an entry to the input of the root hash.
     fn record(&mut self, kind: u8, path: &[u8], mode: u32, size: u64, hash: &[u8; 32]) {
         self.records.push(kind);
         // A path is at most `MAX_PATH_BYTES` long.
