@@ -51,7 +51,7 @@ impl Remedy for MachineStatus {
             ),
             Self::Suspended(Offence) => format!(
                 "it committed an offence; once the slash is applied or cancelled and its bond suffices, \
-                 `assay machine resume {machine}` brings it back (`assay machine show {machine}` tells how it stands)"
+                 `assay machine resume {machine}` brings it back (`assay machine show {machine}` shows the slash)"
             ),
             Self::Suspended(Condemned) => {
                 "it committed an offence that ends its life in the market; nothing brings it back, and it retires when \

@@ -1,4 +1,4 @@
-//! Way of a job's owner to its worker, and `assay job status` and `result`.
+//! Access of a job's owner to its worker, and `assay job status` and `result`.
 
 use anyhow::{Context, bail};
 use assay_client::{
@@ -22,7 +22,7 @@ pub(crate) struct Place {
     machine: Option<u64>,
 }
 
-/// Way to a job's worker, by which tokens can be got again.
+/// Access to a job's worker, with the means to get new tokens.
 pub(super) struct Access {
     client: ChainClient,
     api: WorkerApi,
@@ -103,7 +103,7 @@ pub(super) async fn log_out(session: OwnerSession) {
     let _ = session.log_out().await;
 }
 
-/// Returns text of others as it may be shown on a terminal.
+/// Returns untrusted text in a form that is safe on a terminal.
 pub(super) fn shown(text: &str) -> String {
     let shown = |character: char| {
         if character.is_control() {

@@ -39,12 +39,12 @@ pub(crate) struct ArtifactsOptions {
     )]
     to: Option<PathBuf>,
 
-    /// Most to download, in GiB
+    /// Maximum download, in GiB
     #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     max_gib: u64,
 }
 
-/// Root hash that the output folder must have, and its witness.
+/// Expected root hash of the output folder, and its source.
 struct Expected {
     root_hash: [u8; 32],
     is_on_chain: bool,
@@ -165,8 +165,8 @@ async fn download(
     output.print(&object, text)
 }
 
-/// Downloads and unpacks; the folder stays only if its root hash is right. Returns what came, and the number
-/// of links that were left out.
+/// Downloads and unpacks the folder, and removes it if its root hash is wrong. Returns the archive's summary,
+/// and the number of links that were left out.
 async fn receive(
     access: &Access,
     session: &OwnerSession,
@@ -217,7 +217,7 @@ async fn receive(
     Ok((summary, unpacked.complete()?))
 }
 
-/// Progress display, which nobody sees where it could not move.
+/// Progress display, hidden where the output is no terminal.
 fn progress(output: &Output, length: u64) -> ProgressBar {
     let target = if output.is_interactive() {
         ProgressDrawTarget::stdout()

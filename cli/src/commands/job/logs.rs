@@ -24,8 +24,8 @@ pub(crate) struct LogsOptions {
     #[command(flatten)]
     place: Place,
 
-    /// Go on until the job's last container has ended: its standard output comes on standard output, its
-    /// standard error on standard error
+    /// Follow the log until the job's last container has ended; the container's standard output and standard
+    /// error are printed to the respective streams
     #[arg(long, short)]
     follow: bool,
 
@@ -33,11 +33,11 @@ pub(crate) struct LogsOptions {
     #[arg(long)]
     stderr: bool,
 
-    /// Only output of the last so long, such as 90s, 10m or 2h
+    /// Only output of this last period, such as 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     since: Option<Duration>,
 
-    /// Only so many last lines of what is there
+    /// Only this number of last lines
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(..=100_000))]
     tail: Option<u32>,
 }
@@ -76,7 +76,7 @@ pub(super) async fn run(
     }
 }
 
-/// Prints what the worker keeps.
+/// Prints the stored log.
 async fn print(session: &OwnerSession, query: LogQuery) -> anyhow::Result<()> {
     let mut log = session.read_logs(query).await?;
     let mut stdout = io::stdout();

@@ -57,7 +57,7 @@ pub(super) async fn list(place: Place, connection: &Connection, output: &Output)
     output.print(&json!({ "job": access.job(), "ports": objects }), text)
 }
 
-/// Address at which a port is reached.
+/// Returns the address of a port.
 fn address(port: &JobPort, session: &OwnerSession) -> String {
     match port.host_port {
         Some(number) if session.host().contains(':') => format!("[{}]:{number}", session.host()),
@@ -120,7 +120,7 @@ async fn print(session: &OwnerSession, port: &str, path: &str) -> anyhow::Result
     Ok(stdout.flush()?)
 }
 
-/// Tells a page that the container does not have from a port that the job does not have.
+/// Converts a refusal: distinguishes a page that the container lacks from a port that the job lacks.
 async fn not_found(session: &OwnerSession, port: &str, error: WorkerApiError) -> anyhow::Error {
     let ports = session.ports().await.unwrap_or_default();
     if ports

@@ -85,7 +85,7 @@ pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> a
     output.print(&object, text)
 }
 
-/// Describes how a machine's part in a job stands.
+/// Describes the state of an assignment.
 pub(super) fn describe_state(part: &Assignment, now_ms: u64) -> String {
     let left = |then_ms: u64| format_milliseconds(then_ms.saturating_sub(now_ms));
     match part.state {
