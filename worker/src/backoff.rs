@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Exponential backoff: the delay doubles with every failure in a row, up to a maximum. It has no jitter.
 ///
-/// Callers count the failures, because each of them has its own reason to begin anew.
+/// Callers count the failures, because each resets its count for its own reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Backoff {
     /// Delay after the first failure.
@@ -17,7 +17,7 @@ impl Backoff {
     /// Factor between a delay and the next one.
     const GROWTH: u32 = 2;
 
-    /// Returns the delay after a failure that so many others preceded without a success between them.
+    /// Returns the delay after a failure that follows this number of consecutive failures.
     pub(crate) fn delay(&self, preceding_failures: u32) -> Duration {
         self.initial
             .saturating_mul(Self::GROWTH.saturating_pow(preceding_failures))

@@ -86,7 +86,7 @@ const OWNER_THREADS: usize = 2;
 /// Maximum number of threads of the owner part for work that blocks.
 const OWNER_BLOCKING_THREADS: usize = 16;
 
-/// Time for which connections may end by themselves when the worker stops.
+/// Grace period for connections when the worker stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Error of opening a part of the API.
@@ -136,7 +136,7 @@ pub struct ApiParts {
     pub delivery: Delivery,
     /// Logs, shells and artifacts of jobs.
     pub streams: Arc<JobStreams>,
-    /// Way to jobs' HTTP ports.
+    /// Proxy to jobs' HTTP ports.
     pub proxy: PortProxy,
     /// Restarts a part that fails.
     pub runner: PartRunner,

@@ -1,8 +1,8 @@
-//! A job's output folder as a list of entries, and as one archive that its content addresses.
+//! A job's output folder as a list of entries, and as one archive with a content hash.
 //!
-//! The container writes the folder, perhaps at this moment, so nothing in it is trusted. The worker walks it
-//! from one open folder to the next and follows no symbolic link; it reads regular files only; entries,
-//! depth and names are bounded.
+//! The container may write to the folder concurrently, so nothing in it is trusted. The worker walks it from
+//! one open folder to the next and follows no symbolic link; it reads regular files only; entries, depth and
+//! names are bounded.
 //!
 //! [`assay_primitives::output`] has the bounds and defines the root hash.
 
@@ -66,7 +66,7 @@ pub enum EntryKind {
     Link(Vec<u8>),
 }
 
-/// Identity of a file's content, as far as the system tells.
+/// Identity of a file's content: device, inode, size and times of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -90,7 +90,7 @@ pub struct Entry {
     /// BLAKE3 of the content.
     pub hash: [u8; 32],
     stamp: Stamp,
-    /// True if the file was left alone for so long that a later change shows in its stamp.
+    /// True if the file was unchanged for long enough that a later change shows in its stamp.
     is_settled: bool,
 }
 
@@ -175,8 +175,8 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Creates a reader of the folder `below` the folder `base`. The container may have put anything at
-    /// `below`, also links; `base` is the worker's.
+    /// Creates a reader of the folder `below` the folder `base`. `below` may be anything that the container
+    /// put there, even a link; `base` is the worker's.
     pub fn new(base: impl Into<PathBuf>, below: impl Into<PathBuf>) -> Self {
         Self {
             base: base.into(),
@@ -238,7 +238,7 @@ impl OutputFolder {
 /// Output of a job: on its disk, or kept after that. Reading it blocks on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Folder on the job's disk, which the container may write at this moment.
+    /// Folder on the job's disk, which the container may write concurrently.
     Folder(OutputFolder),
     /// File with the content of the folder at the job's end.
     Kept(KeptOutput),

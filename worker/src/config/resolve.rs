@@ -178,7 +178,7 @@ fn network(reader: &mut Reader, section: &file::NetworkConfig) -> NetworkConfig 
 }
 
 fn staking(reader: &mut Reader, section: &file::Staking) -> Staking {
-    /// Maximum supply of the emission, in whole tokens: nobody can bond more.
+    /// Maximum supply of the emission, in whole tokens: no bond can exceed it.
     const ALL_TOKENS: u64 = (EMISSION_CAP / ASY) as u64;
     let tokens = reader.number_or(
         "staking.min_stake_amount",
