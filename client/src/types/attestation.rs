@@ -1,18 +1,14 @@
 //! Evidence of TEEs and GPUs: submissions, and the chain's records of them.
 
-use std::fmt;
-
-use assay_primitives::{
-    attestation::{key_message, keys_message},
-    market::TeeKind,
-};
+use assay_primitives::attestation::{key_message, keys_message};
 use scale_decode::DecodeAsType;
-use serde::Serialize;
 use sp_crypto_hashing::blake2_256;
 
+pub use assay_evidence::{
+    CollateralId,
+    intel::{IntelTee, TcbInfoId},
+};
 pub use assay_primitives::attestation::{EXPIRY_SLOT_S, EvidenceId, KeyVendor, Vendor};
-
-use super::as_hex;
 
 /// Identifier of a verified key on chain, see [`key_id`].
 pub type KeyId = [u8; 32];
@@ -81,67 +77,6 @@ pub struct SignedJson {
     pub signature: [u8; 64],
     /// The signer's chain (each DER).
     pub chain: Vec<Vec<u8>>,
-}
-
-/// TEE of Intel's, as its collateral names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum IntelTee {
-    /// SGX.
-    Sgx,
-    /// TDX.
-    Tdx,
-}
-
-impl fmt::Display for IntelTee {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Sgx => TeeKind::Sgx.full_name(),
-            Self::Tdx => TeeKind::Tdx.full_name(),
-        })
-    }
-}
-
-/// Identifier of a piece of collateral on chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum CollateralId {
-    /// Intel's TCB info.
-    TcbInfo(TcbInfoId),
-    /// The identity of a TEE's quoting enclave.
-    QeIdentity(IntelTee),
-    /// The list of this issuer, by the hash of its name and key.
-    RevocationList(#[serde(serialize_with = "as_hex")] [u8; 32]),
-}
-
-impl fmt::Display for CollateralId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TcbInfo(TcbInfoId { tee, fmspc, pce_id }) => write!(
-                formatter,
-                "the TCB info of {tee} on processors {} with PCE {}",
-                hex::encode(fmspc),
-                hex::encode(pce_id)
-            ),
-            Self::QeIdentity(tee) => write!(formatter, "the identity of the quoting enclave of {tee}"),
-            Self::RevocationList(issuer) => write!(
-                formatter,
-                "the list of certificates that issuer 0x{} revoked",
-                hex::encode(issuer)
-            ),
-        }
-    }
-}
-
-/// Subject of a TCB info.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct TcbInfoId {
-    /// The TEE.
-    pub tee: IntelTee,
-    /// The family of processors.
-    #[serde(serialize_with = "as_hex")]
-    pub fmspc: [u8; 6],
-    /// The certifying enclave.
-    #[serde(serialize_with = "as_hex")]
-    pub pce_id: [u8; 2],
 }
 
 /// Piece of evidence that the chain has verified.

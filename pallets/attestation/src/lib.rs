@@ -70,7 +70,7 @@ pub mod pallet {
 
     use assay_evidence::{
         RevocationList, TrustRoots,
-        intel::{QeIdentity, TcbInfo, TeeKind as IntelTee},
+        intel::{IntelTee, QeIdentity, TcbInfo},
         nvidia::Reference,
     };
     use assay_primitives::{
