@@ -1,4 +1,4 @@
-//! Machines, the hardware they claim, and what other pallets may ask of or tell their registry.
+//! Machines, the hardware they claim, and their registry's interfaces to other pallets.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_runtime::{BoundedVec, DispatchError, DispatchResult, traits::ConstU32};
@@ -313,7 +313,7 @@ pub enum LeaseEnd {
     /// The machine neither started nor declined in its time, although both are free.
     #[codec(index = 2)]
     NotStarted,
-    /// The machine gave up what it ran.
+    /// The machine abandoned the running job.
     #[codec(index = 3)]
     Abandoned,
     /// The workload ended by itself, gave no result in its time or was outvoted: nobody can tell whose fault
@@ -400,7 +400,7 @@ impl OnMachineRemoved for () {
     fn on_machine_removed(_: MachineId) {}
 }
 
-/// Tells both, the first one first.
+/// Notifies both, the first one first.
 impl<First: OnMachineRemoved, Second: OnMachineRemoved> OnMachineRemoved for (First, Second) {
     fn on_machine_removed(machine: MachineId) {
         First::on_machine_removed(machine);
@@ -430,7 +430,7 @@ pub struct Exposure {
     pub is_active: bool,
 }
 
-/// Tells whether a machine's hardware is proven. Implemented by `pallet-hardware-challenge`, used by
+/// Source of machines' proven slots. Implemented by `pallet-hardware-challenge`, used by
 /// `pallet-provider-registry`.
 pub trait HardwareProofs {
     /// Returns true if the machine holds a proof that is recent enough.

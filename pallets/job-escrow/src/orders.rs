@@ -131,7 +131,7 @@ impl<T: Config> Pallet<T> {
         Self::open(open, Some(requirements), escrowed)
     }
 
-    /// Gives a place to a machine. Returns what was read for that.
+    /// Gives a place to a machine. Returns the lease's terms that were read for it.
     pub(crate) fn do_accept_request(
         who: &T::AccountId,
         job_id: JobId,
@@ -327,7 +327,7 @@ impl<T: Config> Pallet<T> {
         Self::return_escrow(open.job_id, &open.job.consumer, held)
     }
 
-    /// Returns what the registry's matcher is asked: the order's own slots, and neither price nor nodes.
+    /// Returns the requirements for the registry's matcher: the order's own slots, without price and nodes.
     ///
     /// A machine's ask is held against the order's price at a deployment; a machine that accepts an order has
     /// seen its price.
@@ -433,7 +433,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Holds what a new job needs, and stores it.
+    /// Holds the money of a new job, and stores the job.
     fn open(open: OpenJob<T>, requirements: Option<Requirements>, escrowed: Balance) -> DispatchResult {
         let OpenJob { job_id, job } = open;
         let deposit = job
