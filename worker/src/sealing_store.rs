@@ -207,7 +207,7 @@ impl SealingStore {
         if plain.exists() {
             tracing::warn!(
                 file = %plain.display(),
-                "this plain sealing key is not used while the machine attests: whoever could read the disk has it. Delete it \
+                "this plain sealing key is not used while the machine attests: any reader of the disk has it. Delete it \
                  once the machine's keys are rotated and no job needs it"
             );
         }

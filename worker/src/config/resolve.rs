@@ -350,7 +350,7 @@ fn endpoint(reader: &mut Reader, section: &file::Assay, listen_address: IpAddr, 
             .as_ref()
             .map_or(serde_saphyr::Location::UNKNOWN, |text| text.referenced);
         let message = format!(
-            "`assay.listen_address` is {listen_address}, which nobody can dial; add `assay.endpoint`, the public URL"
+            "`assay.listen_address` is {listen_address}, which is no address to connect to; add `assay.endpoint`, the public URL"
         );
         reader.problem(location, message);
     }
