@@ -52,9 +52,9 @@ pub(crate) enum Options {
     /// Show the result of a task of the signer's, as its worker has it
     Result(access::Place),
     /// Accept a task's result, so that it can be paid
-    Accept(Part),
+    Accept(AssignmentChoice),
     /// Reject a task's result: its earnings go to the treasury
-    Reject(Part),
+    Reject(AssignmentChoice),
     /// Cancel a job that has not started, or end a running service
     Close {
         /// The job
@@ -69,9 +69,9 @@ pub(crate) enum Options {
         by: Duration,
     },
     /// Settle a job: pay the amount due; any account may sign
-    Settle(Part),
+    Settle(AssignmentChoice),
     /// End a job whose time is over; any account may sign
-    Expire(Part),
+    Expire(AssignmentChoice),
     /// Count the results of a task's replicas; any account may sign
     Resolve {
         /// The job
@@ -81,7 +81,7 @@ pub(crate) enum Options {
 
 /// One assignment of a job, or all of them.
 #[derive(Debug, Args)]
-pub(crate) struct Part {
+pub(crate) struct AssignmentChoice {
     /// The job
     id: u64,
 
@@ -104,12 +104,12 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Ports(place) => return ports::list(place, connection, output).await,
         Options::Fetch(options) => return ports::fetch(options, connection).await,
         Options::Result(place) => return access::result(place, connection, output).await,
-        Options::Accept(part) => for_machines(part, connection, calls::accept).await?,
-        Options::Reject(part) => for_machines(part, connection, calls::reject).await?,
+        Options::Accept(choice) => for_machines(choice, connection, calls::accept).await?,
+        Options::Reject(choice) => for_machines(choice, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),
         Options::TopUp { id, by } => calls::top_up(id, milliseconds(by)),
-        Options::Settle(part) => for_machines(part, connection, calls::settle).await?,
-        Options::Expire(part) => for_machines(part, connection, calls::expire).await?,
+        Options::Settle(choice) => for_machines(choice, connection, calls::settle).await?,
+        Options::Expire(choice) => for_machines(choice, connection, calls::expire).await?,
         Options::Resolve { id } => calls::resolve(id),
     };
     output.included(&connection.submit(call).await?)
@@ -117,12 +117,12 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
 
 /// Returns the call for the named machine, or a batch for all assignments of the job.
 async fn for_machines(
-    part: Part,
+    choice: AssignmentChoice,
     connection: &Connection,
     call: fn(u64, u64) -> calls::Call,
 ) -> anyhow::Result<calls::Call> {
-    let id = part.id;
-    if let Some(machine) = part.machine {
+    let id = choice.id;
+    if let Some(machine) = choice.machine {
         return Ok(call(id, machine));
     }
     let assignments = connection.client().await?.assignments(id).await?;
