@@ -40,17 +40,17 @@ pub(crate) enum Options {
         id: u64,
     },
     /// Show a job of the signer's as its worker has it: state, container, ports
-    Status(access::Place),
+    Status(access::JobOnMachine),
     /// Print the log of a job of the signer's, as far as the worker keeps it
     Logs(logs::LogsOptions),
     /// List or download the output folder of a job of the signer's
     Artifacts(artifacts::ArtifactsOptions),
     /// List the published ports of a running job of the signer's
-    Ports(access::Place),
+    Ports(access::JobOnMachine),
     /// Get a page from an HTTP port of a job of the signer's, through the worker's TLS, and print it
     Fetch(ports::FetchOptions),
     /// Show the result of a task of the signer's, as its worker has it
-    Result(access::Place),
+    Result(access::JobOnMachine),
     /// Accept a task's result, so that it can be paid
     Accept(AssignmentChoice),
     /// Reject a task's result: its earnings go to the treasury
@@ -98,12 +98,12 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
             return sealed::deliver_file(&client, id, &file, output).await;
         }
         Options::Show { id } => return show::show(id, connection, output).await,
-        Options::Status(place) => return access::status(place, connection, output).await,
+        Options::Status(target) => return access::status(target, connection, output).await,
         Options::Logs(options) => return logs::run(options, connection, output).await,
         Options::Artifacts(options) => return artifacts::run(options, connection, output).await,
-        Options::Ports(place) => return ports::list(place, connection, output).await,
+        Options::Ports(target) => return ports::list(target, connection, output).await,
         Options::Fetch(options) => return ports::fetch(options, connection).await,
-        Options::Result(place) => return access::result(place, connection, output).await,
+        Options::Result(target) => return access::result(target, connection, output).await,
         Options::Accept(choice) => for_machines(choice, connection, calls::accept).await?,
         Options::Reject(choice) => for_machines(choice, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),

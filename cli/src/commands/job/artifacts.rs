@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    access::{Access, Place, log_out, shown},
+    access::{Access, JobOnMachine, log_out, shown},
     unpack::Unpacked,
 };
 use crate::{connection::Connection, output::Output};
@@ -24,7 +24,7 @@ const GIB: u64 = 1 << 30;
 #[derive(Debug, Args)]
 pub(crate) struct ArtifactsOptions {
     #[command(flatten)]
-    place: Place,
+    target: JobOnMachine,
 
     /// List the files with their hashes, and download nothing
     #[arg(long)]
@@ -56,7 +56,7 @@ pub(super) async fn run(
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let access = Access::open(&options.place, connection).await?;
+    let access = Access::open(&options.target, connection).await?;
     let session = access.log_in().await?;
     match &options.to {
         None => {

@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{Access, Place, log_out},
+    access::{Access, JobOnMachine, log_out},
     milliseconds,
 };
 use crate::{connection::Connection, duration::parse_duration, output::Output};
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 #[derive(Debug, Args)]
 pub(crate) struct LogsOptions {
     #[command(flatten)]
-    place: Place,
+    target: JobOnMachine,
 
     /// Follow the log until the job's last container has ended; the container's standard output and standard
     /// error are printed to the respective streams
@@ -65,7 +65,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let query = options.query(milliseconds(now));
-    let access = Access::open(&options.place, connection).await?;
+    let access = Access::open(&options.target, connection).await?;
     let session = access.log_in().await?;
     if options.follow {
         follow(&access, session, query, output).await
