@@ -96,13 +96,13 @@ impl Subscriptions {
     }
 
     /// Waits for a block of either. Cancel-safe: a dropped wait loses no block.
-    async fn next(&mut self) -> Result<Told, Error> {
-        let (told, head): (fn(BlockId) -> Told, _) = tokio::select! {
-            head = self.best.next() => (Told::Best, head),
-            head = self.finalized.next() => (Told::Finalized, head),
+    async fn next(&mut self) -> Result<ReportedBlock, Error> {
+        let (report, head): (fn(BlockId) -> ReportedBlock, _) = tokio::select! {
+            head = self.best.next() => (ReportedBlock::Best, head),
+            head = self.finalized.next() => (ReportedBlock::Finalized, head),
         };
         match head {
-            Some(Ok(header)) => Ok(told(BlockId {
+            Some(Ok(header)) => Ok(report(BlockId {
                 number: Header::number(&header),
                 hash: blake2_256(&header.encode()),
             })),
@@ -116,19 +116,19 @@ impl Subscriptions {
 
 /// Block that a subscription reported.
 #[derive(Clone, Copy)]
-enum Told {
+enum ReportedBlock {
     Best(BlockId),
     Finalized(BlockId),
 }
 
 /// Number of the last block that a subscription reported, and the time of the report.
 #[derive(Clone, Copy)]
-struct Heard {
+struct LastReport {
     number: u64,
     at: Instant,
 }
 
-impl Heard {
+impl LastReport {
     fn of(block: BlockId) -> Self {
         Self {
             number: block.number,
@@ -168,36 +168,36 @@ async fn follow_until_lost(
     let mut subscriptions = in_time(within, Subscriptions::new(client)).await?;
     let mut tip = in_time(within, ask(client)).await?;
     tell(ChainNews::Moved(tip));
-    let (mut best_heard, mut finalized_heard) = (Heard::of(tip.best), Heard::of(tip.finalized));
+    let (mut last_best, mut last_finalized) = (LastReport::of(tip.best), LastReport::of(tip.finalized));
     let mut in_a_row = 0;
     let mut ask_at = tokio::time::Instant::now() + limits.ask_every;
     loop {
         // The timer comes second: blocks that are there already are no silence.
-        let told = match tokio::time::timeout_at(ask_at, subscriptions.next()).await {
-            Ok(told) => Some(told?),
+        let reported = match tokio::time::timeout_at(ask_at, subscriptions.next()).await {
+            Ok(reported) => Some(reported?),
             Err(_) => None,
         };
         let before = tip;
-        match told {
-            Some(Told::Best(block)) => {
-                best_heard = Heard::of(block);
+        match reported {
+            Some(ReportedBlock::Best(block)) => {
+                last_best = LastReport::of(block);
                 in_a_row = 0;
                 tip.best = block;
             }
-            Some(Told::Finalized(block)) => {
-                finalized_heard = Heard::of(block);
+            Some(ReportedBlock::Finalized(block)) => {
+                last_finalized = LastReport::of(block);
                 tip.take_finalized(block);
             }
             None => {
                 ask_at = tokio::time::Instant::now() + limits.ask_every;
                 let node = in_time(within, ask(client)).await?;
-                let best_silence = best_heard.silent_for(node.best);
+                let best_silence = last_best.silent_for(node.best);
                 // A working subscription reports a best block that replaced one with a greater number.
                 if node.best.number > tip.best.number || best_silence > limits.silence {
                     tip.best = node.best;
                 }
                 tip.take_finalized(node.finalized);
-                let silent_for = best_silence.max(finalized_heard.silent_for(node.finalized));
+                let silent_for = best_silence.max(last_finalized.silent_for(node.finalized));
                 if silent_for > limits.silence {
                     in_a_row += 1;
                     if in_a_row > limits.resubscriptions {
@@ -210,7 +210,7 @@ async fn follow_until_lost(
                         });
                     }
                     subscriptions = in_time(within, Subscriptions::new(client)).await?;
-                    (best_heard, finalized_heard) = (Heard::of(node.best), Heard::of(node.finalized));
+                    (last_best, last_finalized) = (LastReport::of(node.best), LastReport::of(node.finalized));
                     tell(ChainNews::Resubscribed { silent_for, tip });
                 }
             }
@@ -277,7 +277,7 @@ mod tests {
             let client = ChainClient::connect(&node.url()).await.unwrap();
             let (sender, news) = mpsc::unbounded_channel();
             let follower =
-                tokio::spawn(async move { follow(&client, LIMITS, |told| sender.send(told).unwrap()).await });
+                tokio::spawn(async move { follow(&client, LIMITS, |news| sender.send(news).unwrap()).await });
             Self { node, news, follower }
         }
 
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn best_and_finalized_blocks_are_told_apart() {
+    async fn best_and_finalized_blocks_are_distinguished() {
         let mut followed = Followed::new().await;
         let first = followed.moved().await;
         assert_eq!((first.best.number, first.finalized.number), (0, 0));

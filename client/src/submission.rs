@@ -71,7 +71,7 @@ pub struct Submitted {
     account: AccountId,
     progress: TransactionProgress<SubstrateConfig, AtSubmission>,
     /// Status that was received and not yet handled.
-    heard: Option<TransactionStatus<SubstrateConfig, AtSubmission>>,
+    received: Option<TransactionStatus<SubstrateConfig, AtSubmission>>,
 }
 
 impl fmt::Debug for Submitted {
@@ -93,14 +93,14 @@ enum Awaited {
 impl Submitted {
     /// Waits for the node's first status of the transaction. From then on the account's next nonce counts it.
     pub async fn in_pool(&mut self) -> Result<(), Error> {
-        if self.heard.is_none() {
-            self.heard = Some(self.next_status().await?);
+        if self.received.is_none() {
+            self.received = Some(self.next_status().await?);
         }
         Ok(())
     }
 
     async fn next_status(&mut self) -> Result<TransactionStatus<SubstrateConfig, AtSubmission>, Error> {
-        if let Some(status) = self.heard.take() {
+        if let Some(status) = self.received.take() {
             return Ok(status);
         }
         match self.progress.next().await {
@@ -245,7 +245,7 @@ impl ChainClient {
         Ok(Submitted {
             account,
             progress,
-            heard: None,
+            received: None,
         })
     }
 
@@ -520,7 +520,7 @@ mod tests {
         assert_eq!(
             pinned.best_block().await.unwrap(),
             later,
-            "what moves is told as it is"
+            "a pinned client still reports the newest block"
         );
         assert_eq!(client.finalized_block().await.unwrap().number, 3);
     }

@@ -87,7 +87,7 @@ const OWNER_THREADS: usize = 2;
 const OWNER_BLOCKING_THREADS: usize = 16;
 
 /// Grace period for connections when the worker stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Error of opening a part of the API.
 #[derive(Debug, thiserror::Error)]
@@ -323,7 +323,7 @@ impl Api {
     pub async fn stop(mut self) {
         self.stop.cancel();
         let parts = std::mem::take(&mut self.parts);
-        let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(parts)).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, futures::future::join_all(parts)).await;
     }
 }
 

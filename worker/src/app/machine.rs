@@ -51,7 +51,7 @@ const ENGINE_INTERVAL: Duration = Duration::from_secs(1);
 const STANDSTILL: Duration = Duration::from_secs(60);
 
 /// Grace period for steps under way when the worker stops serving a machine.
-const FAREWELL: Duration = Duration::from_secs(20);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Number of finalized blocks between two notes of the highest block seen, and of best blocks between two
 /// checks of the worker key's balance.
@@ -300,7 +300,7 @@ impl MachineSession {
             tokio::select! {
                 () = app.stop.cancelled() => {
                     app.status.update(|status| status.phase = Phase::Stopping);
-                    supervisor.finish_steps(FAREWELL).await;
+                    supervisor.finish_steps(STOP_TIMEOUT).await;
                     app.state.note_block(client.genesis_hash(), tip.finalized.number.max(noted_block));
                     return Ok(SessionEnd::Stopped);
                 }
@@ -319,7 +319,7 @@ impl MachineSession {
                     // A node that is behind returns an outdated record of the machine.
                     if !supervisor.needs_view() {
                         if !passing("machine", self.look_at_machine().await)?.unwrap_or(true) {
-                            supervisor.finish_steps(FAREWELL).await;
+                            supervisor.finish_steps(STOP_TIMEOUT).await;
                             return Ok(SessionEnd::KeysRotated);
                         }
                         if !is_machine_noted {
