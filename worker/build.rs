@@ -3,8 +3,8 @@
 //!
 //! It must run in any image, also in one without a C library. So it is linked statically, by rustc alone: the
 //! sources in `init/` have no dependencies, and the C library's static part comes with the package libc6-dev,
-//! like the rest of what a linker needs. Cargo cannot be asked for a program of other flags within one build,
-//! and the target for musl would be a second one to install.
+//! like the rest of what a linker needs. Cargo cannot build a program with other flags within one build, and
+//! the target for musl would be a second one to install.
 
 use std::{
     env,

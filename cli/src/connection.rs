@@ -42,7 +42,7 @@ impl Connection {
         Ok(ChainClient::connect(&self.url).await?)
     }
 
-    /// The signer's key.
+    /// Returns the signer's key.
     pub(crate) fn signer(&self) -> anyhow::Result<Keypair> {
         match (&self.key_file, &self.key_uri) {
             (Some(path), _) => Ok(keys::load_key_file(path)?),
@@ -66,7 +66,7 @@ impl Connection {
             .with_context(|| format!("{name} did not go through"))
     }
 
-    /// Signs and submits a call and waits until it is finalized, for as long as `--finality-timeout` says.
+    /// Signs and submits a call and waits until it is finalized, at most for `--finality-timeout`.
     pub(crate) async fn submit_to(
         &self,
         client: &ChainClient,

@@ -1,4 +1,4 @@
-//! Lengths of time as people write them: `90s`, `10m`, `2h`, `1d`.
+//! Lengths of time in text: `90s`, `10m`, `2h`, `1d`.
 
 use std::time::Duration;
 

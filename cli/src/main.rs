@@ -1,7 +1,6 @@
-//! `assay`: the person's command line.
+//! `assay`: Assay's command line.
 //!
-//! Looks at an Assay chain, registers providers, bonds machines, deploys jobs and shows what happens on chain
-//! as it happens.
+//! Reads an Assay chain, registers providers, bonds machines, deploys jobs and follows events.
 
 mod commands;
 mod connection;
@@ -15,7 +14,7 @@ use clap::Parser;
 
 use crate::{commands::Command, connection::Connection, output::Output};
 
-/// Looks at an Assay chain and acts on it.
+/// Reads an Assay chain and submits transactions to it.
 #[derive(Debug, Parser)]
 #[command(name = "assay", version, about, propagate_version = true)]
 struct Arguments {

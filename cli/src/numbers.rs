@@ -1,4 +1,4 @@
-//! Numbers as people write them, exactly: no floating point anywhere.
+//! Decimal numbers, read exactly: without floating point.
 
 /// Reads a decimal number with at most `places` decimal places, such as `-33.87`, in units of its last place.
 pub(crate) fn parse_decimal(text: &str, places: usize) -> Result<i64, String> {

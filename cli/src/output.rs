@@ -25,7 +25,7 @@ enum Format {
 /// Output options.
 #[derive(Debug, Args)]
 pub(crate) struct Output {
-    /// Format of what is printed
+    /// Format of the output
     #[arg(long, global = true, value_enum, default_value = "human", help_heading = GLOBAL)]
     output: Format,
 }
@@ -76,7 +76,7 @@ impl Output {
         } else {
             format!("error: {text}")
         };
-        // Nobody is left to be told when standard error is closed.
+        // A closed standard error leaves no way to report this.
         let _ = writeln!(io::stderr(), "{line}");
     }
 

@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl ChainClient {
-    /// The evidence of a machine that has not ended; also such as its present keys do not fit.
+    /// Returns a machine's evidence that has not ended, including evidence bound to other keys than its
+    /// present ones.
     pub async fn evidence_of(&self, machine: MachineId) -> Result<Vec<EvidenceRecord>, Error> {
         let found: Option<RawMachineEvidence> =
             value(&self.at_best().await?, "Attestation", "Attested", (machine,)).await?;
@@ -30,7 +31,8 @@ impl ChainClient {
         Ok(found.is_some())
     }
 
-    /// When a piece of collateral has to be replaced, in seconds since 1970; `None` where the chain has none.
+    /// Returns the time by which a piece of collateral must be replaced, in seconds since 1970; `None` if the
+    /// chain has no such piece.
     pub async fn collateral_ends_s(&self, id: &CollateralId) -> Result<Option<u64>, Error> {
         let at = self.at_best().await?;
         let found: Option<KeptCollateral> = match id {
@@ -46,7 +48,7 @@ impl ChainClient {
     }
 }
 
-/// A TCB info's place in storage.
+/// Returns the storage key of a TCB info.
 pub(crate) fn tcb_info_key(id: &TcbInfoId) -> Value<()> {
     Value::named_composite([
         ("tee", intel_tee(id.tee)),

@@ -1,7 +1,7 @@
-//! The hardware challenge as a worker meets it: answers that are due, and their submission.
+//! A worker's side of the hardware challenge: due answers and their submission.
 //!
-//! Answers are transactions that no account signs or pays for: the worker key's signature is inside, and the
-//! runtime itself says how they are put together.
+//! No account signs or pays for an answer's transaction: it contains the worker key's signature, and the
+//! runtime builds it.
 
 pub use assay_primitives::challenge::{AnswerSubject, ChallengeDue, ChallengePhase, RoundKind, RoundRef};
 use assay_primitives::{
@@ -54,7 +54,7 @@ impl From<ClassParams> for ChallengeParams {
 }
 
 impl ChainClient {
-    /// Answers that a machine owes or may give now, the oldest round first.
+    /// Returns the answers that a machine owes or may give now, the oldest round first.
     pub async fn challenge_due(&self, machine: MachineId) -> Result<Vec<ChallengeDue>, Error> {
         let answer = self
             .call_runtime("HardwareChallengeApi_challenge_due", &machine.encode())
@@ -62,8 +62,8 @@ impl ChainClient {
         decoded(&answer)
     }
 
-    /// The hardware classes whose machines are challenged, by their names, with what they are challenged with
-    /// from the next round on; in the order of the catalogue.
+    /// Returns the names of the hardware classes whose machines are challenged, with their parameters from
+    /// the next round on, in the order of the catalogue.
     pub async fn challenged_classes(&self) -> Result<Vec<(String, ChallengeParams)>, Error> {
         let at = self.at_best().await?;
         let mut challenged = Vec::new();
@@ -78,10 +78,10 @@ impl ChainClient {
         Ok(challenged)
     }
 
-    /// Gives a machine's roots to the node: one for each slot that is due, by the numbers of the slots.
+    /// Submits a machine's roots to the node: one for each due slot, in the order of the slots' numbers.
     ///
-    /// They are signed together with what they were computed for, so a fork that asks something else refuses
-    /// them. Returns when the node has them. Whether they are on chain is told by [`Self::challenge_due`].
+    /// The signature also covers the round's question, so a fork with another question refuses the roots.
+    /// Returns once the node has them; [`Self::challenge_due`] shows when the chain does.
     pub async fn commit_to_challenge(
         &self,
         subject: &AnswerSubject,
@@ -94,11 +94,10 @@ impl ChainClient {
             .await
     }
 
-    /// Gives proofs of a machine's slots to the node, from a slot on. Returns when the node has them.
+    /// Submits proofs of a machine's slots to the node, from `first_slot` on. Returns once the node has them.
     ///
-    /// They are signed together with the openings and the committed `roots` that they are right for. Verify
-    /// them against those first: a wrong one costs a large part of the bond, whoever is to blame for what it
-    /// was computed from.
+    /// The signature also covers the openings and the committed `roots`. Verify the proofs against both
+    /// first: a wrong proof costs a large part of the bond, even if its input was at fault.
     pub async fn prove_challenge(
         &self,
         subject: &AnswerSubject,
@@ -125,8 +124,7 @@ impl ChainClient {
 
     async fn submit_answer(&self, function: &'static str, arguments: &[u8]) -> Result<(), Error> {
         let answer = self.call_runtime(function, arguments).await?;
-        // An optional transaction: one byte that says whether it is there, and its bytes as the pool takes
-        // them.
+        // An optional transaction: a presence byte, then the transaction as the pool takes it.
         match answer.split_first() {
             Some((1, transaction)) => self.submit_bytes(transaction).await,
             Some((0, [])) => Err(Error::Rejected {

@@ -34,7 +34,7 @@ pub(crate) type AtBlock = OnlineClientAtBlock<SubstrateConfig>;
 #[derive(Clone)]
 pub struct ChainClient {
     inner: Arc<Inner>,
-    /// The block that queries read; `None`: whichever is the best one.
+    /// Block that queries read; `None` for the best block.
     pinned: Option<AtBlock>,
 }
 
@@ -63,7 +63,7 @@ pub struct BlockId {
     pub hash: [u8; 32],
 }
 
-/// The finalized blocks from now on, without gaps.
+/// Stream of finalized blocks from now on, without gaps.
 pub struct FinalizedBlocks {
     blocks: Blocks<SubstrateConfig>,
 }
@@ -72,7 +72,7 @@ impl FinalizedBlocks {
     /// Waits for the next finalized block.
     ///
     /// # Errors
-    /// The end of the stream is an error: the chain does not end, so the connection did.
+    /// Fails at the end of the stream, which only a lost connection causes.
     pub async fn next(&mut self) -> Result<BlockId, Error> {
         match self.blocks.next().await {
             Some(Ok(block)) => Ok(BlockId {
@@ -88,7 +88,7 @@ impl FinalizedBlocks {
 }
 
 impl ChainClient {
-    /// Connects to the node at a WebSocket URL and makes sure that its chain is an Assay chain.
+    /// Connects to the node at a WebSocket URL and checks that its chain is an Assay chain.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         if !(url.starts_with("ws://") || url.starts_with("wss://")) {
             return Err(Error::BadUrl { url: url.to_owned() });
@@ -102,7 +102,7 @@ impl ChainClient {
         }
     }
 
-    /// Connects like [`Self::connect`] and makes sure that it is the chain with this genesis.
+    /// Connects like [`Self::connect`] and checks that the chain has this genesis.
     pub async fn connect_expecting(url: &str, genesis_hash: &[u8; 32]) -> Result<Self, Error> {
         let client = Self::connect(url).await?;
         let found = client.genesis_hash();
@@ -155,22 +155,22 @@ impl ChainClient {
         Ok(client)
     }
 
-    /// The URL that this client is connected to.
+    /// Returns the URL of the node.
     pub fn url(&self) -> &str {
         &self.inner.url
     }
 
-    /// Hash of the chain's first block, which tells it from every other chain.
+    /// Returns the hash of the genesis block, which identifies the chain.
     pub fn genesis_hash(&self) -> [u8; 32] {
         self.inner.api.genesis_hash().0
     }
 
-    /// The chain's name as its spec has it.
+    /// Returns the name in the chain's specification.
     pub async fn chain_name(&self) -> Result<String, Error> {
         self.inner.methods.system_chain().await.map_err(from_subxt)
     }
 
-    /// The same connection, but queries read the state of this block.
+    /// Returns a client of the same connection whose queries read the state of this block.
     ///
     /// # Errors
     /// [`Error::BlockUnavailable`] for a block that was replaced, or whose state the node forgot.
@@ -187,13 +187,13 @@ impl ChainClient {
         })
     }
 
-    /// The newest block that the node knows.
+    /// Returns the newest block that the node knows.
     pub async fn best_block(&self) -> Result<BlockId, Error> {
         let hash = self.best_hash().await?;
         self.block_of_hash("best", hash).await
     }
 
-    /// The newest block that cannot be replaced any more.
+    /// Returns the newest finalized block.
     pub async fn finalized_block(&self) -> Result<BlockId, Error> {
         let hash = self
             .inner
@@ -233,7 +233,7 @@ impl ChainClient {
             })
     }
 
-    /// The block with this number on the chain of the best block.
+    /// Returns the block with this number on the best block's chain.
     pub async fn block(&self, number: u64) -> Result<BlockId, Error> {
         let hash = self
             .inner
@@ -248,16 +248,15 @@ impl ChainClient {
         Ok(BlockId { number, hash: hash.0 })
     }
 
-    /// The finalized blocks from now on, the newest one first.
+    /// Returns a stream of finalized blocks that begins with the newest one.
     pub async fn subscribe_finalized(&self) -> Result<FinalizedBlocks, Error> {
         let blocks = self.inner.api.stream_blocks().await.map_err(from_subxt)?;
         Ok(FinalizedBlocks { blocks })
     }
 
-    /// Events of Assay's pallets in a block, in order.
+    /// Returns the events of Assay's pallets in a block, in order.
     ///
-    /// Nodes forget the state of old blocks, unless they are archives; then this is
-    /// [`Error::BlockUnavailable`].
+    /// Fails with [`Error::BlockUnavailable`] for an old block whose state the node has pruned.
     pub async fn events_at(&self, block_hash: &[u8; 32]) -> Result<Vec<AssayEvent>, Error> {
         let name = format!("0x{}", hex::encode(block_hash));
         let at = self
@@ -278,18 +277,17 @@ impl ChainClient {
         Ok(assay_events)
     }
 
-    /// The connection itself, for methods that only Assay's nodes serve.
+    /// Returns the connection itself, for methods that only Assay's nodes serve.
     pub(crate) fn rpc(&self) -> &RpcClient {
         &self.inner.rpc
     }
 
-    /// The methods that every node serves.
+    /// Returns the methods that every node serves.
     pub(crate) fn methods(&self) -> &LegacyRpcMethods<RpcConfigFor<SubstrateConfig>> {
         &self.inner.methods
     }
 
-    /// Calls a function of the runtime on the state that queries read; arguments and answer as SCALE encodes
-    /// them.
+    /// Calls a function of the runtime on the state that queries read, with arguments and answer in SCALE.
     pub(crate) async fn call_runtime(&self, function: &str, arguments: &[u8]) -> Result<Vec<u8>, Error> {
         let block = self.pinned.as_ref().map(AtBlock::block_hash);
         self.inner
@@ -299,7 +297,7 @@ impl ChainClient {
             .map_err(from_subxt)
     }
 
-    /// Gives the node a transaction that no account signs.
+    /// Submits a transaction that no account signs.
     pub(crate) async fn submit_bytes(&self, transaction: &[u8]) -> Result<(), Error> {
         match self.inner.methods.author_submit_extrinsic(transaction).await {
             Ok(_) => Ok(()),
@@ -313,7 +311,7 @@ impl ChainClient {
         }
     }
 
-    /// The block that queries read.
+    /// Returns the block that queries read.
     pub(crate) async fn at_best(&self) -> Result<AtBlock, Error> {
         if let Some(at) = &self.pinned {
             return Ok(at.clone());
@@ -338,7 +336,8 @@ pub(crate) fn at_block_error(block: impl ToString, error: OnlineClientAtBlockErr
     state_error(block, error.into())
 }
 
-/// An error of reading a block's state: pruned state is told from other failures by the node's words.
+/// Converts an error of reading a block's state. Only the node's text distinguishes pruned state from other
+/// failures.
 pub(crate) fn state_error(block: impl ToString, error: subxt::Error) -> Error {
     let text = chain(&error);
     if text.contains("State already discarded") || text.contains("UnknownBlock") {

@@ -21,7 +21,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The URL is none that a node could be reached by.
+    /// The URL cannot be one of a node.
     #[error("{url:?} is not the URL of a node: write ws://host:port or wss://host")]
     BadUrl {
         /// The URL as it was given.
@@ -36,9 +36,9 @@ pub enum Error {
     NotAssay {
         /// The URL of the node.
         url: String,
-        /// The chain's name as the node tells it.
+        /// Name of the chain, as the node reports it.
         chain: String,
-        /// The first pallet that was looked for and is not there.
+        /// First missing pallet.
         missing_pallet: String,
     },
 
@@ -114,7 +114,7 @@ pub enum Error {
         docs: String,
     },
 
-    /// A transaction that the node took was not seen in a block, or in a final one, in time.
+    /// The node accepted a transaction, but no block, or no finalized block, had it in time.
     #[error(
         "the transaction 0x{transaction} was not {awaited} {waited}; it may still come to that, so look \
          at the chain before sending it again"
@@ -152,7 +152,7 @@ pub enum Error {
     Node(Box<subxt::Error>),
 }
 
-/// The documentation of an error as the end of a sentence.
+/// Returns the documentation of an error as the end of a sentence.
 fn plain(docs: &str) -> String {
     if docs.is_empty() {
         String::new()
@@ -177,7 +177,7 @@ impl Error {
     }
 }
 
-/// Every failure of the node, sorted into the kinds that people can do something about.
+/// Converts a failure of the node into the kind that its remedy depends on.
 pub(crate) fn from_subxt(error: impl Into<subxt::Error>) -> Error {
     let error = error.into();
     let text = chain(&error);
@@ -199,7 +199,7 @@ pub(crate) fn from_subxt(error: impl Into<subxt::Error>) -> Error {
     Error::Node(Box::new(error))
 }
 
-/// The texts of an error and of all its causes, without repetitions, as one line.
+/// Returns the texts of an error and of all its causes, without repetitions, as one line.
 pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -214,9 +214,9 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text.replace("RPC error: ", "").replace("client error: ", "")
 }
 
-/// Returns true for an error text that a broken connection leaves.
+/// Returns true for the error text of a broken connection.
 ///
-/// The transport wraps its errors in text, so the text is all there is to look at.
+/// The transport wraps its errors in text, so nothing else distinguishes them.
 fn looks_disconnected(text: &str) -> bool {
     const SIGNS: [&str; 7] = [
         "background task closed",

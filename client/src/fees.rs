@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl ChainClient {
-    /// The fee that a call of this signer would cost now, in plancks: zero for one that the chain does not
+    /// Returns the present fee of a call by this signer, in plancks; zero for a call that the chain does not
     /// charge.
     ///
     /// An estimate: the chain charges more while blocks are fuller, and calls that do less

@@ -1,10 +1,9 @@
-//! Follows the chain: the best block for what is urgent, the finalized one for what cannot be undone.
+//! Follows the chain's best block, for urgent work, and its finalized block, for irreversible steps.
 //!
-//! Two subscriptions tell of new blocks. Beside them the node is asked for both blocks every few seconds,
-//! since a subscription may fall silent while everything else of the node goes on answering. One that tells
-//! nothing of blocks that the node has is made anew; until then the answers stand in for it, so the chain is
-//! followed all the time. When the node does not answer, or subscriptions made anew stay silent, the
-//! connection counts as lost.
+//! Two subscriptions report new blocks. A subscription may fall silent while the node answers everything
+//! else, so the client also polls both blocks every few seconds. It renews subscriptions that withhold blocks
+//! of the node; the polled blocks stand in for them meanwhile. If the node does not answer, or renewed
+//! subscriptions stay silent, the connection counts as lost.
 
 use std::time::{Duration, Instant};
 
@@ -21,51 +20,51 @@ use crate::{
     error::{Error, from_subxt},
 };
 
-/// The ends of the chain, as one node knows them.
+/// Best and finalized block, as one node knows them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tip {
-    /// The newest block. Another one may take its place, also one with a smaller number.
+    /// Best block. Another block may replace it, even one with a smaller number.
     pub best: BlockId,
-    /// The newest block that cannot be replaced any more. Its number only grows.
+    /// Newest finalized block. Its number only grows.
     pub finalized: BlockId,
 }
 
 impl Tip {
-    /// Blocks that are not final yet.
+    /// Returns the number of blocks that are not final yet.
     pub fn unfinalized_blocks(&self) -> u64 {
         self.best.number.saturating_sub(self.finalized.number)
     }
 }
 
-/// News about the chain or about how it is followed.
+/// Change of the tip, or renewal of the subscriptions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChainNews {
-    /// One of the ends moved.
+    /// The best or the finalized block changed.
     Moved(Tip),
-    /// A subscription told nothing of blocks that the node has, so all were made anew.
+    /// A subscription withheld blocks of the node, so all were renewed.
     Resubscribed {
-        /// Time for which it had told nothing.
+        /// Time for which it had been silent.
         silent_for: Duration,
-        /// The ends by the node's answer.
+        /// Tip by the node's answer.
         tip: Tip,
     },
 }
 
-/// Times by which the chain is followed.
+/// Intervals and timeouts of following the chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FollowLimits {
-    /// Pause between two questions for both blocks.
+    /// Interval between two polls of both blocks.
     pub ask_every: Duration,
-    /// Time that the answer to such a question may take.
+    /// Timeout of a poll.
     pub answer_within: Duration,
-    /// Time for which a subscription may tell nothing of blocks that the node has.
+    /// Time for which a subscription may withhold blocks of the node.
     pub silence: Duration,
-    /// Times in a row that subscriptions are made anew before the connection counts as lost.
+    /// Number of renewals in a row before the connection counts as lost.
     pub resubscriptions: u32,
 }
 
 impl Default for FollowLimits {
-    /// For slots of three seconds: a question every two slots, and silence of five.
+    /// Returns limits for slots of three seconds: a poll every two slots, and silence of five.
     fn default() -> Self {
         Self {
             ask_every: Duration::from_secs(6),
@@ -96,14 +95,14 @@ impl Subscriptions {
         })
     }
 
-    /// Waits for a block of either. Nothing is lost when the answer is not waited for.
-    async fn next(&mut self) -> Result<Told, Error> {
-        let (told, head): (fn(BlockId) -> Told, _) = tokio::select! {
-            head = self.best.next() => (Told::Best, head),
-            head = self.finalized.next() => (Told::Finalized, head),
+    /// Waits for a block of either. Cancel-safe: a dropped wait loses no block.
+    async fn next(&mut self) -> Result<ReportedBlock, Error> {
+        let (report, head): (fn(BlockId) -> ReportedBlock, _) = tokio::select! {
+            head = self.best.next() => (ReportedBlock::Best, head),
+            head = self.finalized.next() => (ReportedBlock::Finalized, head),
         };
         match head {
-            Some(Ok(header)) => Ok(told(BlockId {
+            Some(Ok(header)) => Ok(report(BlockId {
                 number: Header::number(&header),
                 hash: blake2_256(&header.encode()),
             })),
@@ -115,21 +114,21 @@ impl Subscriptions {
     }
 }
 
-/// A block that a subscription told of.
+/// Block that a subscription reported.
 #[derive(Clone, Copy)]
-enum Told {
+enum ReportedBlock {
     Best(BlockId),
     Finalized(BlockId),
 }
 
-/// The last that a subscription told, and when.
+/// Number of the last block that a subscription reported, and the time of the report.
 #[derive(Clone, Copy)]
-struct Heard {
+struct LastReport {
     number: u64,
     at: Instant,
 }
 
-impl Heard {
+impl LastReport {
     fn of(block: BlockId) -> Self {
         Self {
             number: block.number,
@@ -137,7 +136,7 @@ impl Heard {
         }
     }
 
-    /// Time for which the subscription withheld this block, which the node has.
+    /// Returns the time for which the subscription has withheld this block of the node.
     fn silent_for(&self, known: BlockId) -> Duration {
         if known.number > self.number {
             self.at.elapsed()
@@ -147,12 +146,12 @@ impl Heard {
     }
 }
 
-/// Follows the chain and tells all news, the present ends first, until the connection is lost; returns why.
+/// Follows the chain until the connection is lost, and returns the reason. Passes each change to `tell`, the
+/// present tip first.
 pub async fn follow(client: &ChainClient, limits: FollowLimits, mut tell: impl FnMut(ChainNews)) -> Error {
     match follow_until_lost(client, limits, &mut tell).await {
         Err(error) if error.is_connection_lost() => error,
-        // A node that answers this way again and again is of no use either: connecting anew is all that can
-        // help.
+        // A node that keeps failing is of no use either; only another connection may help.
         Err(error) => Error::ConnectionLost {
             reason: error.to_string(),
         },
@@ -169,50 +168,49 @@ async fn follow_until_lost(
     let mut subscriptions = in_time(within, Subscriptions::new(client)).await?;
     let mut tip = in_time(within, ask(client)).await?;
     tell(ChainNews::Moved(tip));
-    let (mut best_heard, mut finalized_heard) = (Heard::of(tip.best), Heard::of(tip.finalized));
+    let (mut last_best, mut last_finalized) = (LastReport::of(tip.best), LastReport::of(tip.finalized));
     let mut in_a_row = 0;
     let mut ask_at = tokio::time::Instant::now() + limits.ask_every;
     loop {
-        // The timer comes after the blocks that are there already: they are news and no silence.
-        let told = match tokio::time::timeout_at(ask_at, subscriptions.next()).await {
-            Ok(told) => Some(told?),
+        // The timer comes second: blocks that are there already are no silence.
+        let reported = match tokio::time::timeout_at(ask_at, subscriptions.next()).await {
+            Ok(reported) => Some(reported?),
             Err(_) => None,
         };
         let before = tip;
-        match told {
-            Some(Told::Best(block)) => {
-                best_heard = Heard::of(block);
+        match reported {
+            Some(ReportedBlock::Best(block)) => {
+                last_best = LastReport::of(block);
                 in_a_row = 0;
                 tip.best = block;
             }
-            Some(Told::Finalized(block)) => {
-                finalized_heard = Heard::of(block);
+            Some(ReportedBlock::Finalized(block)) => {
+                last_finalized = LastReport::of(block);
                 tip.take_finalized(block);
             }
             None => {
                 ask_at = tokio::time::Instant::now() + limits.ask_every;
                 let node = in_time(within, ask(client)).await?;
-                let best_silence = best_heard.silent_for(node.best);
-                // A best block that replaced one with a greater number is told by the subscription, where it
-                // speaks.
+                let best_silence = last_best.silent_for(node.best);
+                // A working subscription reports a best block that replaced one with a greater number.
                 if node.best.number > tip.best.number || best_silence > limits.silence {
                     tip.best = node.best;
                 }
                 tip.take_finalized(node.finalized);
-                let silent_for = best_silence.max(finalized_heard.silent_for(node.finalized));
+                let silent_for = best_silence.max(last_finalized.silent_for(node.finalized));
                 if silent_for > limits.silence {
                     in_a_row += 1;
                     if in_a_row > limits.resubscriptions {
                         return Err(Error::ConnectionLost {
                             reason: format!(
-                                "the node answers, but its subscriptions tell of no blocks, also after they were made \
-                                 anew {} times",
+                                "the node answers, but its subscriptions report no blocks, even after they were \
+                                 renewed {} times",
                                 limits.resubscriptions
                             ),
                         });
                     }
                     subscriptions = in_time(within, Subscriptions::new(client)).await?;
-                    (best_heard, finalized_heard) = (Heard::of(node.best), Heard::of(node.finalized));
+                    (last_best, last_finalized) = (LastReport::of(node.best), LastReport::of(node.finalized));
                     tell(ChainNews::Resubscribed { silent_for, tip });
                 }
             }
@@ -228,7 +226,7 @@ impl Tip {
         if block.number > self.finalized.number {
             self.finalized = block;
         }
-        // A final block is on the best chain, whichever was heard of first.
+        // A finalized block is on the best chain, even if its report came first.
         if self.finalized.number > self.best.number {
             self.best = self.finalized;
         }
@@ -279,7 +277,7 @@ mod tests {
             let client = ChainClient::connect(&node.url()).await.unwrap();
             let (sender, news) = mpsc::unbounded_channel();
             let follower =
-                tokio::spawn(async move { follow(&client, LIMITS, |told| sender.send(told).unwrap()).await });
+                tokio::spawn(async move { follow(&client, LIMITS, |news| sender.send(news).unwrap()).await });
             Self { node, news, follower }
         }
 
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn best_and_finalized_blocks_are_told_apart() {
+    async fn best_and_finalized_blocks_are_distinguished() {
         let mut followed = Followed::new().await;
         let first = followed.moved().await;
         assert_eq!((first.best.number, first.finalized.number), (0, 0));

@@ -35,6 +35,7 @@
 //! | [`types`] | views of the records that the chain keeps |
 
 mod attestation;
+mod backoff;
 pub mod calls;
 pub mod challenge;
 mod client;
@@ -58,6 +59,7 @@ pub mod types;
 pub mod units;
 pub mod worker_api;
 
+pub use backoff::Backoff;
 pub use client::{BlockId, ChainClient, FinalizedBlocks};
 pub use error::Error;
 pub use submission::{Included, Submitted};

@@ -1,8 +1,8 @@
 //! The market's search: machines that meet a consumer's requirements, best first, and the reasons against
 //! others.
 //!
-//! The node searches, not this client, and only Assay's nodes do. Requirements and offers are those of
-//! `assay_primitives::market`, which also says how they are written in JSON.
+//! The node searches; other nodes than Assay's cannot. `assay_primitives::market` defines requirements and
+//! offers, and their form in JSON.
 //!
 //! ```no_run
 //! use assay_client::{
@@ -54,22 +54,22 @@ use crate::{
 /// A machine as the market shows it.
 pub type MachineView = market::MachineView<AccountId>;
 
-/// Code by which a node answers that it has no such method.
+/// Error code of JSON-RPC for an unknown method.
 const METHOD_NOT_FOUND: i32 = -32_601;
 
-/// Code by which a node refuses parameters.
+/// Error code of JSON-RPC for invalid parameters.
 const INVALID_PARAMETERS: i32 = -32_602;
 
 /// Options of a search.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FindOptions {
-    /// Most offers wanted, at most [`MAX_PAGE_OFFERS`]; as many as the node thinks right when `None`.
+    /// Maximum number of offers, at most [`MAX_PAGE_OFFERS`]; `None` for the node's default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     /// [`FoundMachines::next`] of the page before.
     pub cursor: Option<Cursor>,
-    /// True if the answer shall name machines that were passed over, with the reasons.
+    /// True to list the machines that were passed over, with the reasons.
     pub explain: bool,
     /// Hash of the block whose state is searched; the best one when `None`.
     #[serde(
@@ -117,10 +117,10 @@ pub struct OfferPages {
 }
 
 impl OfferPages {
-    /// The next page; `None` after the last.
+    /// Returns the next page; `None` after the last.
     ///
-    /// Nodes forget the state of old blocks: a caller that waits for minutes between two pages may find that
-    /// they are [`Error::BlockUnavailable`].
+    /// Nodes prune the state of old blocks: after minutes between two pages this may fail with
+    /// [`Error::BlockUnavailable`].
     pub async fn next(&mut self) -> Result<Option<FoundMachines>, Error> {
         if self.is_over {
             return Ok(None);
@@ -134,7 +134,7 @@ impl OfferPages {
 }
 
 impl ChainClient {
-    /// A page of machines that meet the requirements, best first.
+    /// Returns a page of machines that meet the requirements, best first.
     pub async fn find_machines(
         &self,
         requirements: &Requirements,
@@ -143,7 +143,7 @@ impl ChainClient {
         find(self.rpc(), requirements, options).await
     }
 
-    /// All machines that meet the requirements, one page after the other.
+    /// Returns all machines that meet the requirements, page by page.
     pub fn offer_pages(&self, requirements: Requirements, options: FindOptions) -> OfferPages {
         OfferPages {
             rpc: self.rpc().clone(),
@@ -153,13 +153,13 @@ impl ChainClient {
         }
     }
 
-    /// A machine as the market shows it; `None` where there is no such machine.
+    /// Returns a machine as the market shows it; `None` if there is no such machine.
     pub async fn machine_view(&self, machine: MachineId) -> Result<Option<MachineView>, Error> {
         ask(self.rpc(), "assay_machine", rpc_params![machine], None).await
     }
 
-    /// Requirements that a machine does not meet: none when it would be offered. `None` where there is no
-    /// such machine.
+    /// Returns the requirements that a machine does not meet, an empty list if it would be offered; `None` if
+    /// there is no such machine.
     pub async fn explain(
         &self,
         requirements: &Requirements,
@@ -169,7 +169,7 @@ impl ChainClient {
         ask(self.rpc(), "assay_explain", parameters, None).await
     }
 
-    /// A page of open orders that a machine can take now, at its ask or more. `cursor`:
+    /// Returns a page of open orders that a machine can take now, at its ask or more. `cursor` is
     /// [`OpenOrderPage::next`] of the page before.
     pub async fn open_orders(
         &self,
@@ -198,7 +198,7 @@ async fn find(
     ask(rpc, "assay_findMachines", parameters, options.at).await
 }
 
-/// Asks the node. `at`: the block that the parameters name.
+/// Asks the node. `at` is the block that the parameters name.
 async fn ask<T: DeserializeOwned>(
     rpc: &RpcClient,
     method: &str,
@@ -250,7 +250,7 @@ mod tests {
 
     use super::*;
 
-    /// A node that notes what it is asked and answers what a test lined up.
+    /// Node that records its requests and gives a test's answers in turn.
     #[derive(Clone, Default)]
     struct FakeNode {
         asked: Arc<Mutex<Vec<(String, Value)>>>,
@@ -299,7 +299,7 @@ mod tests {
         }))
     }
 
-    /// A page as the node writes it.
+    /// Returns a page as the node writes it.
     fn page(machine: u64, next: Option<&str>) -> Value {
         json!({
             "at": format!("0x{}", "11".repeat(32)),

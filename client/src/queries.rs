@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The chain's record of an account, as far as it is read here.
+/// Part of the chain's record of an account.
 #[derive(DecodeAsType)]
 pub(crate) struct AccountRecord {
     data: AccountData,
@@ -62,9 +62,9 @@ async fn required<V: DecodeAsType>(
         })
 }
 
-/// Returns the least that must be bonded for so many slots with these terms, as the chain asked when this
-/// client connected: its constants come with the metadata.
-fn least_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, Error> {
+/// Returns the minimum bond for this number of slots with these terms, in plancks, by the chain's constants.
+/// These come with the metadata, so they are those of the time when this client connected.
+fn minimum_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, Error> {
     let constant = |pallet, name| {
         at.constants()
             .entry(subxt::dynamic::constant::<Balance>(pallet, name))
@@ -72,25 +72,21 @@ fn least_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, Err
     };
     let bond_per_point = constant("ProviderRegistry", "BondPerPoint")?;
     let base_bond = constant("ProviderStaking", "BaseBond")?;
-    Ok(terms
-        .stake_per_slot
-        .max(bond_per_point.saturating_mul(terms.compute_score.into()))
-        .saturating_mul(slots.into())
-        .max(base_bond))
+    Ok(terms.class_stake(slots, bond_per_point).max(base_bond))
 }
 
 impl ChainClient {
-    /// A machine.
+    /// Returns a machine's record.
     pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>, Error> {
         value(&self.at_best().await?, "ProviderRegistry", "Machines", (id,)).await
     }
 
-    /// The number that the next machine gets: of one registered now, unless another one is faster.
+    /// Returns the number of the machine that is registered next.
     pub async fn next_machine_id(&self) -> Result<MachineId, Error> {
         required(&self.at_best().await?, "ProviderRegistry", "NextMachineId").await
     }
 
-    /// Every machine there is, in order of registration. Reads them all, one page at a time.
+    /// Returns every machine in the order of registration. Reads all of them, one page at a time.
     pub async fn machines(&self) -> Result<Vec<(MachineId, Machine)>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(MachineId,), Machine>("ProviderRegistry", "Machines");
@@ -105,7 +101,7 @@ impl ChainClient {
         Ok(machines)
     }
 
-    /// The machine that a worker key acts for.
+    /// Returns the machine that a worker key acts for.
     pub async fn machine_of_worker(&self, worker: &[u8; 32]) -> Result<Option<MachineId>, Error> {
         value(
             &self.at_best().await?,
@@ -116,7 +112,7 @@ impl ChainClient {
         .await
     }
 
-    /// The provider that an account is.
+    /// Returns an account's record as a provider.
     pub async fn provider(&self, account: &[u8; 32]) -> Result<Option<Provider>, Error> {
         value(
             &self.at_best().await?,
@@ -127,7 +123,7 @@ impl ChainClient {
         .await
     }
 
-    /// An entry of the hardware class catalogue, by its name.
+    /// Returns the hardware class of this name.
     pub async fn hardware_class(
         &self,
         name: &str,
@@ -138,7 +134,7 @@ impl ChainClient {
             .find(|(_, class)| class.name.as_bytes() == name.as_bytes()))
     }
 
-    /// The hardware class catalogue.
+    /// Returns the hardware class catalogue.
     pub async fn hardware_classes(&self) -> Result<Vec<(HardwareClassId, HardwareClass)>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(HardwareClassId,), HardwareClass>(
@@ -156,7 +152,7 @@ impl ChainClient {
         Ok(classes)
     }
 
-    /// Least that must be bonded for a machine of this class with so many slots, in plancks.
+    /// Returns the minimum bond of a machine of this class with this number of slots, in plancks.
     pub async fn minimum_bond(&self, class: HardwareClassId, slots: u8) -> Result<Balance, Error> {
         let at = self.at_best().await?;
         let record: HardwareClass = value(&at, "ProviderRegistry", "HardwareClasses", (class,))
@@ -168,21 +164,21 @@ impl ChainClient {
             compute_score: record.compute_score,
             stake_per_slot: record.stake_per_slot,
         };
-        least_bond(&at, terms, slots)
+        minimum_bond(&at, terms, slots)
     }
 
-    /// Least that must be bonded for a machine that is registered, in plancks.
+    /// Returns the minimum bond of a registered machine, in plancks.
     pub async fn minimum_bond_of(&self, machine: &Machine) -> Result<Balance, Error> {
-        least_bond(&self.at_best().await?, machine.terms, machine.slots)
+        minimum_bond(&self.at_best().await?, machine.terms, machine.slots)
     }
 
-    /// A machine's bond.
+    /// Returns a machine's bond.
     pub async fn bond(&self, machine: MachineId) -> Result<Option<Bond>, Error> {
         value(&self.at_best().await?, "ProviderStaking", "Bonds", (machine,)).await
     }
 
-    /// The slashes of a machine that were neither applied nor cancelled. Reads those of all machines, one
-    /// page at a time: ask only where [`Bond::pending_slashes`] says that there are some.
+    /// Returns a machine's pending slashes. Reads those of all machines, one page at a time: call it only if
+    /// [`Bond::pending_slashes`] is not zero.
     pub async fn pending_slashes(&self, machine: MachineId) -> Result<Vec<(SlashId, Slash)>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(EpochIndex, u32), Slash>("ProviderStaking", "Agenda");
@@ -200,7 +196,7 @@ impl ChainClient {
         Ok(slashes)
     }
 
-    /// Outstanding parts of a machine's slashes.
+    /// Returns a machine's debts.
     pub async fn debts(&self, machine: MachineId) -> Result<Vec<(SlashId, Debt)>, Error> {
         let at = self.at_best().await?;
         // The second key is a record of two numbers, which a pair reads as well.
@@ -220,17 +216,17 @@ impl ChainClient {
         Ok(debts)
     }
 
-    /// A job that is not closed.
+    /// Returns a job that is not closed.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
         value(&self.at_best().await?, "JobEscrow", "Jobs", (id,)).await
     }
 
-    /// A machine's part in a job.
+    /// Returns a machine's assignment of a job.
     pub async fn assignment(&self, job: JobId, machine: MachineId) -> Result<Option<Assignment>, Error> {
         value(&self.at_best().await?, "JobEscrow", "Assignments", (job, machine)).await
     }
 
-    /// Every machine's part in a job, by machine.
+    /// Returns the assignments of a job, by machine.
     pub async fn assignments(&self, job: JobId) -> Result<Vec<(MachineId, Assignment)>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(JobId, MachineId), Assignment>("JobEscrow", "Assignments");
@@ -245,7 +241,7 @@ impl ChainClient {
         Ok(assignments)
     }
 
-    /// The jobs that a machine has a part in.
+    /// Returns the jobs of a machine's assignments.
     pub async fn jobs_of_machine(&self, machine: MachineId) -> Result<Vec<JobId>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(MachineId, JobId), ()>("JobEscrow", "MachineJobs");
@@ -264,13 +260,13 @@ impl ChainClient {
         Ok(jobs)
     }
 
-    /// The bytes of a manifest; `None` where nobody noted them.
+    /// Returns the bytes of a manifest; `None` if the chain does not have them.
     pub async fn manifest_bytes(&self, manifest: &ManifestRef) -> Result<Option<Vec<u8>>, Error> {
         let key = ((manifest.hash.0, manifest.length_bytes),);
         value(&self.at_best().await?, "Preimage", "PreimageFor", key).await
     }
 
-    /// Balances of an account; zeros for one that the chain does not know.
+    /// Returns the balances of an account; zeros if the chain does not know it.
     pub async fn balance(&self, account: &[u8; 32]) -> Result<AccountBalance, Error> {
         let record: Option<AccountRecord> =
             value(&self.at_best().await?, "System", "Account", (*account,)).await?;
@@ -283,12 +279,12 @@ impl ChainClient {
         )
     }
 
-    /// All the plancks there are.
+    /// Returns the total issuance, in plancks.
     pub async fn total_issuance(&self) -> Result<Balance, Error> {
         required(&self.at_best().await?, "Balances", "TotalIssuance").await
     }
 
-    /// Active time, and the epoch it lies in.
+    /// Returns the active time and its epoch.
     pub async fn clock(&self) -> Result<Clock, Error> {
         let at = self.at_best().await?;
         Ok(Clock {
@@ -315,7 +311,7 @@ impl ChainClient {
         })
     }
 
-    /// The accounts of an epoch; zeros for one that has not begun or that the chain forgot.
+    /// Returns the accounts of an epoch; zeros for one that has not begun or that the chain forgot.
     pub async fn epoch_record(&self, epoch: EpochIndex) -> Result<EpochRecord, Error> {
         value(&self.at_best().await?, "RewardEmission", "EpochRecords", (epoch,))
             .await?

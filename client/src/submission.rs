@@ -41,19 +41,18 @@ const FINALITY_TIMEOUT: &str = "Finality timeout";
 
 type AtSubmission = OnlineClientAtBlockImpl<SubstrateConfig>;
 
-/// Block that a transaction is in, and the events that it made there.
+/// Block of a transaction, with the transaction's events.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Included {
     /// Number of the block that contains it.
     pub block_number: u64,
     /// Hash of that block.
     pub block_hash: [u8; 32],
-    /// The events of Assay's pallets that it caused.
+    /// Events of Assay's pallets.
     pub events: Vec<AssayEvent>,
 }
 
-/// A transaction that the node's pool took. Dropping this stops watching it; the transaction stays in the
-/// pool.
+/// Transaction in the node's pool. Dropping this only ends the watch: the transaction stays in the pool.
 ///
 /// ```no_run
 /// # use std::time::Duration;
@@ -61,7 +60,7 @@ pub struct Included {
 /// # async fn example(client: ChainClient) -> Result<(), Box<dyn std::error::Error>> {
 /// let worker = keys::keypair_from_uri("//Bob")?;
 /// let mut submitted = client.submit_and_watch(calls::start(7), &worker).await?;
-/// // The machine has told that it runs the job: enough to go on with it.
+/// // The best block has the start: enough to go on with the job.
 /// submitted.in_best_block(Duration::from_secs(60)).await?;
 /// // Nothing can undo it any more.
 /// submitted.finalized(Duration::from_secs(180)).await?;
@@ -71,8 +70,8 @@ pub struct Included {
 pub struct Submitted {
     account: AccountId,
     progress: TransactionProgress<SubstrateConfig, AtSubmission>,
-    /// A status that was heard and not looked at.
-    heard: Option<TransactionStatus<SubstrateConfig, AtSubmission>>,
+    /// Status that was received and not yet handled.
+    received: Option<TransactionStatus<SubstrateConfig, AtSubmission>>,
 }
 
 impl fmt::Debug for Submitted {
@@ -92,17 +91,16 @@ enum Awaited {
 }
 
 impl Submitted {
-    /// Waits until the node said anything of the transaction: its pool counts it then when it is asked for
-    /// the account's next nonce.
+    /// Waits for the node's first status of the transaction. From then on the account's next nonce counts it.
     pub async fn in_pool(&mut self) -> Result<(), Error> {
-        if self.heard.is_none() {
-            self.heard = Some(self.next_status().await?);
+        if self.received.is_none() {
+            self.received = Some(self.next_status().await?);
         }
         Ok(())
     }
 
     async fn next_status(&mut self) -> Result<TransactionStatus<SubstrateConfig, AtSubmission>, Error> {
-        if let Some(status) = self.heard.take() {
+        if let Some(status) = self.received.take() {
             return Ok(status);
         }
         match self.progress.next().await {
@@ -112,11 +110,10 @@ impl Submitted {
         }
     }
 
-    /// Waits until the transaction is in a block of the best chain, and says what it did there.
+    /// Waits until a block of the best chain has the transaction, and returns its events there.
     ///
-    /// The block may yet be replaced. The node then includes the transaction again, if it is still valid; so
-    /// what follows from it must be decided anew by the state of later blocks, and nothing irrevocable be
-    /// done.
+    /// Another block may yet replace it. The node then includes the transaction again, if it is still valid.
+    /// So callers decide anew by the state of later blocks, and take no irreversible step.
     ///
     /// # Errors
     /// [`Error::Undecided`] when it is in no block within the time, [`Error::Dispatch`] when the call failed
@@ -125,7 +122,7 @@ impl Submitted {
         self.included(Awaited::BestBlock, within).await
     }
 
-    /// Waits until the transaction is in a block that cannot be replaced any more, and says what it did.
+    /// Waits until a finalized block has the transaction, and returns its events there.
     ///
     /// # Errors
     /// [`Error::Undecided`] when it is not final within the time, as while the chain finalizes nothing;
@@ -158,7 +155,7 @@ impl Submitted {
                 TransactionStatus::InFinalizedBlock(block) => return read(self.account, &block).await,
                 TransactionStatus::InBestBlock(block) if awaited == Awaited::BestBlock => {
                     match read(self.account, &block).await {
-                        // It was replaced between the two answers; the transaction comes into another one.
+                        // Another block replaced it between the two answers, and will have the transaction.
                         Err(Error::BlockUnavailable { .. }) => (),
                         outcome => return outcome,
                     }
@@ -180,7 +177,7 @@ impl Submitted {
     }
 }
 
-/// Reads what an account's transaction did in a block.
+/// Reads the events of an account's transaction in a block.
 async fn read(
     account: AccountId,
     in_block: &TransactionInBlock<SubstrateConfig, AtSubmission>,
@@ -206,21 +203,21 @@ async fn read(
 
 fn ended() -> Error {
     Error::ConnectionLost {
-        reason: "the node stopped telling of the transaction; it may still be included".to_owned(),
+        reason: "the node stopped reporting the transaction's status; it may still be included".to_owned(),
     }
 }
 
 impl ChainClient {
     /// Signs and submits a call and waits until it is finalized, however long that takes.
     ///
-    /// Safe to repeat after a lost connection only when the call itself is: the transaction may have reached
-    /// the pool and stays valid for some minutes.
+    /// After a lost connection, repeat this only if the call itself may be repeated: the transaction may have
+    /// reached the pool, and stays valid for some minutes.
     pub async fn submit(&self, call: Call, signer: &Keypair) -> Result<Included, Error> {
         let mut submitted = self.submit_and_watch(call, signer).await?;
         submitted.included_unbounded(Awaited::FinalBlock).await
     }
 
-    /// Signs a call and gives it to the node's pool; the answer follows it into a block.
+    /// Signs a call and submits it to the node's pool. The returned watch follows it into a block.
     ///
     /// The transaction is valid for 128 blocks from its anchor on, which is near the best block whether or
     /// not anything becomes final.
@@ -248,12 +245,12 @@ impl ChainClient {
         Ok(Submitted {
             account,
             progress,
-            heard: None,
+            received: None,
         })
     }
 
-    /// A recent block to bind something to that the chain takes for some time only: the finalized one, or
-    /// while that is far behind the best one an ancestor of the latter that is hardly ever replaced.
+    /// Returns a recent block to which short-lived statements can be bound: the finalized one, or, while
+    /// finality lags, an ancestor of the best block that is hardly ever replaced.
     pub async fn anchor(&self) -> Result<BlockId, Error> {
         let best = self.best_block().await?;
         self.anchor_below(best.number).await
@@ -288,7 +285,7 @@ fn submission_error(account: AccountId, error: ExtrinsicError) -> Error {
     }
 }
 
-/// A transaction that the pool did not take, with what to do about it where the reason is a known one.
+/// Returns the error for a transaction that the pool refused, with the remedy for a known reason.
 fn rejected(account: AccountId, code: i32, message: &str, detail: &str) -> Error {
     if code == INVALID_TRANSACTION && detail.contains("Inability to pay") {
         return Error::InsufficientFunds {
@@ -327,7 +324,8 @@ fn progress_error(account: AccountId, error: TransactionProgressError) -> Error 
             rejected(account, 0, message, "")
         }
         TransactionProgressError::UnexpectedEndOfTransactionStatusStream => Error::ConnectionLost {
-            reason: "the node stopped telling of the transaction; it may still be included".to_owned(),
+            reason: "the node stopped reporting the transaction's status; it may still be included"
+                .to_owned(),
         },
         error => from_subxt(error),
     }
@@ -337,7 +335,7 @@ fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
     let error_text = error.to_string();
     let dispatch = match error {
         TransactionEventsError::ExtrinsicFailed(dispatch) => dispatch,
-        // The block was replaced meanwhile.
+        // Another block replaced this one meanwhile.
         TransactionEventsError::BlockNotFound { block_hash } => {
             return Error::BlockUnavailable {
                 block: block_hash.to_string(),
@@ -375,7 +373,7 @@ fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
     }
 }
 
-/// Why evidence was refused: the error of the pallet carries it behind its own two bytes.
+/// Returns the reason for refused evidence, which the pallet's error carries behind its own two bytes.
 fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
     if (pallet, error) != ("Attestation", "Refused") {
         return None;
@@ -399,7 +397,7 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_secs(10);
 
-    /// A node whose best and finalized blocks have these numbers, and a client of it.
+    /// Returns a node whose best and finalized blocks have these numbers, and a client of it.
     async fn node_at(best: u64, finalized: u64) -> (TestNode, ChainClient) {
         let node = TestNode::start().await;
         let client = ChainClient::connect(&node.url()).await.unwrap();
@@ -411,7 +409,7 @@ mod tests {
         (node, client)
     }
 
-    /// The era of a transaction as the runtime reads it.
+    /// Returns the era of a transaction, as the runtime reads it.
     fn era_of(bytes: &[u8]) -> Era {
         let transaction = UncheckedExtrinsic::decode(&mut &bytes[..]).unwrap();
         let Preamble::Signed(Address::Id(_), _, extensions) = transaction.preamble else {
@@ -522,7 +520,7 @@ mod tests {
         assert_eq!(
             pinned.best_block().await.unwrap(),
             later,
-            "what moves is told as it is"
+            "a pinned client still reports the newest block"
         );
         assert_eq!(client.finalized_block().await.unwrap().number, 3);
     }

@@ -1,6 +1,6 @@
-//! A node that does what a test says: it serves the JSON-RPC methods that this client uses, with the metadata
-//! of the runtime of the same source tree, and its blocks, its silence and the fate of transactions are the
-//! test's.
+//! Node under a test's control. It serves the JSON-RPC methods that this client uses, with the metadata of
+//! the runtime of the same source tree. The test decides on its blocks, its silence and the fate of
+//! transactions.
 
 #![allow(clippy::unwrap_used)]
 
@@ -33,10 +33,10 @@ use crate::client::BlockId;
 
 const METADATA_VERSION: u32 = 15;
 
-/// Pieces of news that a subscriber may be behind.
+/// Capacity of a subscriber's queue.
 const BUFFERED: usize = 64;
 
-/// A transaction that was submitted, and the means to say what becomes of it.
+/// Submitted transaction, and the sender of its status.
 #[derive(Clone)]
 pub(crate) struct Pooled {
     /// The transaction as it came.
@@ -45,12 +45,12 @@ pub(crate) struct Pooled {
 }
 
 impl Pooled {
-    /// Tells what became of the transaction, in the node's words: `"ready"` or `{"inBlock": hash}`.
+    /// Sends a status of the transaction, in the node's form: `"ready"` or `{"inBlock": hash}`.
     pub(crate) fn tell(&self, status: Value) {
         self.statuses.send(status).unwrap();
     }
 
-    /// Tells that the transaction is in a block.
+    /// Sends the status that the transaction is in a block.
     pub(crate) fn in_block(&self, block: BlockId) {
         self.tell(json!({ "inBlock": H256(block.hash) }));
     }
@@ -125,7 +125,7 @@ impl TestNode {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
-    /// Makes a block with this number the best one, whatever was before.
+    /// Makes a block with this number the best one.
     pub(crate) fn make_block(&self, number: u64, contents: &[u8]) -> BlockId {
         let hash = self.state.add(header(number, contents));
         self.state.best.send_replace(hash);

@@ -14,7 +14,7 @@ const DAYS_PER_CYCLE: u64 = 146_097;
 /// Days from 1 March of the year 0 to 1 January 1970.
 const DAYS_TO_1970: u64 = 719_468;
 
-/// A text that is no amount of ASY.
+/// Error of a text that is no amount of ASY.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{text:?} is not an amount of ASY: {cause}; write it like 12.5 or \"0.000000000001 ASY\"")]
 pub struct AmountError {
@@ -44,7 +44,7 @@ pub enum AmountErrorCause {
 /// Reads an amount of ASY, such as `12.5`, `12.5 ASY` or `.001`, as plancks.
 ///
 /// # Errors
-/// Anything that is not exactly a number of plancks is refused, not rounded.
+/// Refuses amounts that are not a whole number of plancks; it never rounds.
 pub fn parse_asy(text: &str) -> Result<Balance, AmountError> {
     let fail = |cause| AmountError {
         text: text.to_owned(),
@@ -63,7 +63,7 @@ pub fn parse_asy(text: &str) -> Result<Balance, AmountError> {
     {
         return Err(fail(AmountErrorCause::NotDecimal));
     }
-    // Zeros behind the last place say nothing more.
+    // Zeros behind the last place change nothing.
     let fraction = fraction.trim_end_matches('0');
     if fraction.len() > usize::from(TOKEN_DECIMALS) {
         return Err(fail(AmountErrorCause::TooFine));
@@ -193,7 +193,7 @@ mod tests {
         ] {
             assert_eq!(format_time(seconds), written, "{seconds}");
         }
-        // Whatever a chain says.
+        // Values from a chain are not trusted: the largest one must not overflow.
         assert!(format_time(u64::MAX).ends_with(" UTC"));
     }
 

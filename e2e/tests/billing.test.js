@@ -24,7 +24,7 @@ test('a service of several epochs is paid as they are closed, but for the hold-b
   const worker = accounts.fresh('worker of the service');
   const machine = await activeMachine(api, accounts.bob, worker, { endpoint: responder.endpoint });
   responder.machine = machine;
-  const part = async () => (await api.query.jobEscrow.assignments(job, machine)).unwrap();
+  const assignmentOf = async () => (await api.query.jobEscrow.assignments(job, machine)).unwrap();
   const durationMs = 3_600_000n;
   const escrow = cost(price, 1, durationMs, { roundUp: true });
   const deployed = await succeed(
@@ -39,7 +39,7 @@ test('a service of several epochs is paid as they are closed, but for the hold-b
   for (let round = 0; round < 2; round += 1) {
     await untilClosed(api);
     const settled = await succeed(api, api.tx.jobEscrow.settle(job, machine), accounts.dave);
-    const { state, earned } = await part();
+    const { state, earned } = await assignmentOf();
     assert.equal(earned.toBigInt(), cost(price, 1, state.asRunning.judgedUntilMs.toBigInt() - startedAtMs));
     const payable = earned.toBigInt() - (earned.toBigInt() + 9n) / 10n;
     await checkPayment(suite, settled, { amount: payable - paid, released: 0n, payer: 'somebody else' });

@@ -37,7 +37,7 @@ async function jobRecord(job) {
 }
 
 /** Returns the machine's assignment of a job. */
-async function part(job, of = machine) {
+async function assignmentOf(job, of = machine) {
   return (await suite.api.query.jobEscrow.assignments(job, of)).unwrap();
 }
 
@@ -128,7 +128,7 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
     assert.equal(held, escrow + event.deposit, 'the price, and the deposit for bytes and bounties');
     assert.equal(before.issuance, after.issuance);
     assert.equal((await machineRecord()).freeSlots.toNumber(), 0);
-    assert.ok((await part(job)).state.isStarting);
+    assert.ok((await assignmentOf(job)).state.isStarting);
     assert.equal((await jobRecord(job)).consumer.toString(), accounts.charlie.address);
   });
 
@@ -150,14 +150,14 @@ test('a task is deployed, started, gives its result, is accepted and paid', asyn
   await context.test('the worker key starts it', async () => {
     const included = await succeed(api, api.tx.jobEscrow.start(job), worker);
     started = eventOf(included, 'jobEscrow', 'JobStarted').startedAtMs;
-    assert.ok((await part(job)).state.isRunning);
+    assert.ok((await assignmentOf(job)).state.isRunning);
   });
 
   await context.test('the worker key gives its result', async () => {
     const resultHash = `0x${'5a'.repeat(32)}`;
     const included = await succeed(api, api.tx.jobEscrow.submitResult(job, resultHash), worker);
     assert.equal(eventOf(included, 'jobEscrow', 'ResultSubmitted').resultHash, resultHash);
-    const { state } = await part(job);
+    const { state } = await assignmentOf(job);
     assert.ok(state.isVerifying);
     assert.equal(state.asVerifying.resultHash.toHex(), resultHash);
     assert.equal(state.asVerifying.startedAtMs.toBigInt(), started);
@@ -264,7 +264,7 @@ test('a price rises until a machine takes the order', async () => {
   const assigned = eventOf(taken, 'jobEscrow', 'MachineAssigned');
   assert.equal(assigned.pricePerSlotHour, (price * elapsedMs) / 60_000n);
   await succeed(api, api.tx.jobEscrow.start(job), worker);
-  assert.equal((await part(job)).escrowed.toBigInt(), cost(assigned.pricePerSlotHour, 1, 600_000n, { roundUp: true }));
+  assert.equal((await assignmentOf(job)).escrowed.toBigInt(), cost(assigned.pricePerSlotHour, 1, 600_000n, { roundUp: true }));
   await succeed(api, api.tx.jobEscrow.close(job), accounts.charlie);
 });
 

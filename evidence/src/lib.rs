@@ -48,6 +48,9 @@ extern crate alloc;
 mod attestation;
 mod binding;
 mod bytes;
+#[cfg(feature = "client")]
+mod client;
+mod collateral;
 mod error;
 mod hash;
 pub mod intel;
@@ -59,6 +62,7 @@ mod x509;
 
 pub use attestation::{Attestation, Platform, Unbound, VersionText, Workload};
 pub use binding::{BINDING_DOMAIN, Binding, REPORT_DATA_BYTES, report_data_of};
+pub use collateral::CollateralId;
 pub use error::{EvidenceError, Part};
 pub use tcb::{Tcb, TcbStatus};
 pub use vendor_roots::vendor_roots;

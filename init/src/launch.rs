@@ -1,12 +1,12 @@
 //! The command and the environment of a job as bytes.
 //!
 //! `magic ‖ number of words (4) ‖ words ‖ number of variables (4) ‖ names and values in turn`; a text is its
-//! length (4, little-endian) and its bytes. The bytes belong to one build of the worker, which writes them
-//! and brings the program that reads them: they need no compatibility.
+//! length (4, little-endian) and its bytes. One build of the worker writes the bytes and contains the program
+//! that reads them, so they need no compatibility between versions.
 
 use std::fmt;
 
-/// First bytes of a launch.
+/// Magic bytes of a launch.
 const MAGIC: &[u8] = b"assay-launch/1\n";
 
 /// Maximum length of a launch, in bytes: a manifest's 256 KiB, and the command of any image.
@@ -66,7 +66,7 @@ impl Launch {
         if length > MAX_LAUNCH_BYTES {
             return Err(LaunchError::TooLong);
         }
-        // Of its full size at once: growing would leave copies behind in freed memory.
+        // Allocated at its full size: growing would leave copies in freed memory.
         let mut bytes = Vec::with_capacity(length);
         bytes.extend_from_slice(MAGIC);
         put_number(&mut bytes, self.command.len())?;
@@ -199,7 +199,7 @@ mod tests {
             assert!(Launch::decode(&bytes[..length]).is_err(), "{length} bytes");
         }
         assert!(Launch::decode(&[&bytes[..], b"\0"].concat()).is_err());
-        // A number that promises more than there is must not make room for it.
+        // A declared count is not trusted: it must not allocate memory beyond the bytes that are there.
         let many = [MAGIC, &u32::MAX.to_le_bytes()].concat();
         assert_eq!(Launch::decode(&many).unwrap_err(), LaunchError::Unreadable);
         assert_eq!(

@@ -1,10 +1,10 @@
-//! Start of a sealed job's program, without its command and environment in the engine's files.
+//! Starts a sealed job's program and keeps its command and environment out of the engine's files.
 //!
-//! An engine writes a container's command and environment to disk. So those of a sealed manifest are not
-//! given to it: the worker puts them into a [`Launch`] in a folder in memory, which the container sees as
+//! An engine writes a container's command and environment to disk. The worker therefore withholds those of a
+//! sealed manifest from it: it puts them into a [`Launch`] in a folder in memory, which the container sees as
 //! [`FOLDER`], and makes [`PROGRAM`] the container's entrypoint. This program reads the launch, sets the
-//! environment and replaces itself by the job's program, which has its process number, its working directory,
-//! its user and its limits from the engine as ever.
+//! environment and replaces itself by the job's program, which keeps the process number, the working
+//! directory, the user and the limits that the engine set.
 //!
 //! ```text
 //! environment = image and engine, then manifest, then lease: later values replace earlier ones
@@ -35,8 +35,8 @@ pub const LAUNCH_NAME: &str = "launch";
 /// Folder of the secrets' files in the container.
 pub const SECRETS_FOLDER: &str = "/run/secrets";
 
-/// Exit code if the job's program cannot be executed, as shells have it.
+/// Exit code if the job's program cannot be executed, as in shells.
 pub const CANNOT_EXECUTE: u8 = 126;
 
-/// Exit code if there is no such program, as shells have it.
+/// Exit code if there is no such program, as in shells.
 pub const NOT_FOUND: u8 = 127;

@@ -10,7 +10,7 @@ use assay_init::{CANNOT_EXECUTE, LAUNCH, Launch, NOT_FOUND, find_program, merged
 
 fn main() -> ExitCode {
     let error = become_program();
-    // Standard error is kept on the host's disk: no word of the launch belongs there.
+    // The host's disk keeps standard error, so the message has no part of the launch.
     eprintln!("assay-init: the job's program cannot be executed: {error}");
     ExitCode::from(match error.kind() {
         io::ErrorKind::NotFound => NOT_FOUND,

@@ -8,10 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Folders of programs where neither image nor manifest sets `PATH`, as engines have them.
+/// Default of `PATH` if neither image nor manifest sets it, as in engines.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Returns the inherited environment with the variables of a launch on top. `PATH` is set if nobody set it.
+/// Returns the inherited environment with the variables of a launch on top, and a default for `PATH`.
 pub fn merged_environment(
     inherited: impl IntoIterator<Item = (OsString, OsString)>,
     environment: Vec<(String, String)>,

@@ -27,7 +27,7 @@ sp_api::decl_runtime_apis! {
         /// Machines that meet the requirements, best first: by uptime, then by price, then by identifier.
         ///
         /// `limit`: most offers wanted, 1 to 100. `cursor`: [`OfferPage::next`] of the page before. The work
-        /// for a page is bounded whatever the size of the network; see [`OfferPage::next`].
+        /// for a page is bounded in networks of any size; see [`OfferPage::next`].
         fn find_machines(
             requirements: Requirements,
             limit: u32,
@@ -55,8 +55,7 @@ sp_api::decl_runtime_apis! {
         fn open_orders(machine: MachineId, after: Option<JobId>, limit: u32) -> OpenOrderPage;
     }
 
-    /// Tells validators their duties to watch and to report. Answers from the state of one block and changes
-    /// nothing.
+    /// Duties of validators to watch and to report. Answers from the state of one block and changes nothing.
     pub trait AvailabilityApi<AccountId: Codec> {
         /// Machines that the holder of a key of type `aval` has to watch in the current epoch, page by page;
         /// `None` where it is no validator of this epoch.
@@ -84,8 +83,8 @@ sp_api::decl_runtime_apis! {
         ) -> Option<Block::Extrinsic>;
     }
 
-    /// Tells workers the answers that they owe, and everybody the machines that owed one and gave none.
-    /// Answers from the state of one block and changes nothing.
+    /// Due answers of workers, and the machines that owed an answer and gave none. Answers from the state of
+    /// one block and changes nothing.
     ///
     /// Transactions are general ones, that no account signs or pays for, to be given to a transaction pool,
     /// which decides whether they are valid. `None` where they hold more than a transaction may.

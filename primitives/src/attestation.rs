@@ -1,4 +1,4 @@
-//! Evidence of TEEs and GPUs: the identity that it is bound to, and what it means to other pallets.
+//! Evidence of TEEs and GPUs: the identity that it is bound to, and its use by other pallets.
 
 use alloc::vec::Vec;
 
@@ -117,7 +117,7 @@ pub struct MachineIdentity<AccountId> {
     pub is_in_market: bool,
 }
 
-/// Tells the identity of a machine. Implemented by `pallet-provider-registry`, used by `pallet-attestation`.
+/// Source of a machine's identity. Implemented by `pallet-provider-registry`, used by `pallet-attestation`.
 pub trait MachineIdentities<AccountId> {
     /// The machine as it stands now; `None` where there is no such machine.
     fn identity_of(machine: MachineId) -> Option<MachineIdentity<AccountId>>;
@@ -127,7 +127,7 @@ pub trait MachineIdentities<AccountId> {
     fn benchmark_machine_with_gpus(provider: &AccountId, worker_key: &AccountId) -> MachineId;
 }
 
-/// Tells what a machine has fresh evidence of. Implemented by `pallet-attestation`.
+/// Source of a machine's fresh evidence. Implemented by `pallet-attestation`.
 pub trait Attestations {
     /// Returns the kinds of evidence that the chain verified and that has not expired.
     fn tee_kinds(machine: MachineId) -> TeeKinds;
@@ -171,13 +171,13 @@ pub struct AttestedKeys<AccountId> {
     pub until_s: u64,
 }
 
-/// Tells by which key an attested machine signs results. Implemented by `pallet-attestation`, for the
+/// Source of the keys by which attested machines sign results. Implemented by `pallet-attestation`, for the
 /// verification of tasks.
 pub trait AttestedSigners<AccountId> {
     /// The keys in the machine's freshest evidence of a processor's TEE; `None` where it has none for its
     /// present keys.
     ///
-    /// Evidence of a GPU does not count: a GPU signs whatever its host asks it to.
+    /// Evidence of a GPU does not count: a GPU signs any request of its host.
     fn attested_keys(machine: MachineId) -> Option<AttestedKeys<AccountId>>;
 
     /// Gives a machine as much evidence as a machine can have, for its present keys and for longer than any

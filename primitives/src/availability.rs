@@ -52,8 +52,8 @@ pub const MAX_PROBE_BLOCK_AGE: u32 = 40;
 
 /// Epochs after its end in which an epoch's reports are taken: the one that follows.
 ///
-/// Observations of an epoch are final when so many more have ended, and not before. With more of them,
-/// providers wait longer for their rewards; with none, nobody could report.
+/// Observations of an epoch are final when this number of further epochs have ended, and not before. With
+/// more of them, providers wait longer for their rewards; with none, nobody could report.
 pub const REPORT_WINDOW_EPOCHS: EpochIndex = 1;
 
 /// Most validators that may be assigned to one machine in an epoch: a report's places are bits of 32.

@@ -22,7 +22,8 @@ pub const PROVE_CONTEXT: &[u8] = b"assay/challenge-prove/v2";
 /// Most machines that a page of missing answers looks at.
 pub const MAX_MISSED_PAGE: u32 = 1_000;
 
-/// Misses of a round are no offences where they are at least one in so many of those that owed an answer.
+/// Misses of a round are no offences if they are at least this fraction (one in so many) of the machines that
+/// owed an answer.
 pub const MASS_SILENCE_PART: u64 = 3;
 
 /// Machines that a round is for.
@@ -115,9 +116,8 @@ pub enum RoundOutcome {
 
 /// Everything but the openings that decides whether an answer is right.
 ///
-/// A worker signs all of it. So an answer that is right by what the worker was told is refused, and never
-/// punished, on a fork that asks something else, and no node can make a worker sign what the chain takes for
-/// a wrong answer.
+/// A worker signs all of it. So a fork with another question refuses, and never punishes, an answer that is
+/// right for the worker's inputs, and no node can make a worker sign what the chain takes for a wrong answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Encode)]
 pub struct AnswerSubject {
     /// The round and its randomness.
@@ -141,7 +141,7 @@ pub enum ChallengePhase {
         /// The last moment at which the commit may be in a block.
         deadline_ms: Millis,
     },
-    /// Keep what was committed: the openings are not drawn yet.
+    /// Keep the commitments: the openings are not drawn yet.
     #[codec(index = 1)]
     AwaitOpenings {
         /// They are drawn in a block after one that is later than this.

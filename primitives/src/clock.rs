@@ -14,7 +14,7 @@ pub type EpochIndex = u32;
 /// Milliseconds of an hour, the period that prices are quoted for.
 pub const MILLIS_PER_HOUR: Millis = 60 * 60 * 1_000;
 
-/// Tells active time. Implemented by `pallet-chain-clock`.
+/// Source of active time. Implemented by `pallet-chain-clock`.
 pub trait ActiveClock {
     /// Active time at the current block; before the block's timestamp inherent ran, at its parent.
     fn now_ms() -> Millis;
@@ -49,7 +49,7 @@ impl ActiveClock for () {
     fn benchmark_set_now_ms(_: Millis) {}
 }
 
-/// Tells the time of day, by which certificates are valid. Everything else goes by [`ActiveClock`].
+/// Source of the time of day, by which certificates are valid. Everything else goes by [`ActiveClock`].
 pub trait WallClock {
     /// Seconds since 1970 at the current block; before the block's timestamp inherent ran, at its parent.
     /// Zero in genesis.
@@ -80,7 +80,7 @@ impl OnEpochEnd for () {
     }
 }
 
-/// Tells both, the first one first.
+/// Notifies both, the first one first.
 impl<First: OnEpochEnd, Second: OnEpochEnd> OnEpochEnd for (First, Second) {
     fn on_epoch_end(ended: EpochIndex) {
         First::on_epoch_end(ended);

@@ -1,4 +1,4 @@
-//! Emission of rewards: weights, and what other pallets tell and ask it.
+//! Emission of rewards: weights, and the interfaces to other pallets.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_core::U256;
@@ -83,7 +83,7 @@ pub enum RewardDestination<AccountId> {
     Bond,
 }
 
-/// Hears what a machine may earn. Implemented by `pallet-reward-emission`, called by
+/// Receiver of machines' reward weights. Implemented by `pallet-reward-emission`, called by
 /// `pallet-provider-registry` at every change of status or slots.
 pub trait RewardWeights {
     /// The machine weighs `weight` from now on; zero: it earns nothing.
@@ -96,8 +96,8 @@ impl RewardWeights for () {
     fn set_weight(_: MachineId, _: RewardWeight) {}
 }
 
-/// Tells what machines weighed in epochs that have ended. Implemented by `pallet-reward-emission`, used by
-/// `pallet-availability` to tell an outage of the network from one of a provider.
+/// Source of machines' reward weights in ended epochs. Implemented by `pallet-reward-emission`, used by
+/// `pallet-availability` to distinguish an outage of the network from one of a provider.
 pub trait EpochWeights {
     /// Weight of the machine in an epoch that has ended and is not closed; zero where it had none.
     fn weight_in(machine: MachineId, epoch: EpochIndex) -> RewardWeight;
@@ -139,7 +139,7 @@ impl FlywheelLedger for () {
     fn note_fee(_: Balance, _: Balance) {}
 }
 
-/// Tells for how much of an epoch a machine was seen up. Implemented by `pallet-availability`.
+/// Source of a machine's uptime in an epoch. Implemented by `pallet-availability`.
 pub trait EpochUptime {
     /// The machine's uptime in a closed epoch, in parts per million.
     ///

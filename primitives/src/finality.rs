@@ -1,12 +1,12 @@
 //! The lag of finality, as far as the chain itself can know it.
 
-/// Identifies what a block's author says of finality among the inherent data of a block.
+/// Identifier of the author's statement of finality in a block's inherent data.
 pub const INHERENT_IDENTIFIER: [u8; 8] = *b"finality";
 
 /// Number of the highest block that the author's node holds for finalized.
 pub type InherentType = u32;
 
-/// Tells how far finality is behind. Implemented by `pallet-finality-view`.
+/// Source of the lag of finality. Implemented by `pallet-finality-view`.
 pub trait FinalityLag {
     /// Blocks between a block's parent and the newest finalized block: the median of what recent authors saw.
     /// 2 or 3 on a healthy chain.

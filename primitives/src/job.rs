@@ -22,7 +22,7 @@ use crate::{
 /// Identifies a job; given in order of creation and never used again.
 pub type JobId = u64;
 
-/// Part of the start window in which a decline costs a consumer nothing: one in so many. Long enough for a
+/// Part of the start window in which a decline costs a consumer nothing, as a divisor. Long enough for a
 /// worker to look at the size, the platform and the address of an image.
 const START_GRACE_DIVISOR: Millis = 5;
 
@@ -64,8 +64,8 @@ pub const MAX_REPLICAS: u8 = 16;
 pub enum Verification {
     /// Its consumer, by accepting or rejecting it.
     ///
-    /// Silence accepts. What a rejected result earned goes to the treasury: the provider is not paid and the
-    /// consumer does not get it back, so that neither gains by lying.
+    /// Silence accepts. The earnings of a rejected result go to the treasury: the provider is not paid and
+    /// the consumer does not get it back, so that neither gains by lying.
     #[codec(index = 0)]
     Consumer {
         /// Active time that the consumer has to look at a result, in milliseconds.
@@ -112,7 +112,7 @@ pub enum JobKind {
 }
 
 impl JobKind {
-    /// Returns a task whose consumer has so much active time to look at its result, in milliseconds.
+    /// Returns a task whose consumer has this much active time to verify its result, in milliseconds.
     pub const fn task(window_ms: Millis) -> Self {
         Self::Task {
             verification: Verification::Consumer { window_ms },
@@ -162,7 +162,7 @@ impl ManifestRef {
     }
 }
 
-/// Names the bytes that tell a worker what to run.
+/// Reference to the bytes of a job's settings for the worker.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
@@ -355,7 +355,7 @@ pub enum AssignmentState {
     Ended {
         /// Active time of the start.
         started_at_ms: Millis,
-        /// Active time at which what is paid ends.
+        /// End of the paid time, in active time.
         ended_at_ms: Millis,
         /// Active time up to which epochs were judged.
         judged_until_ms: Millis,

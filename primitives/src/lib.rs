@@ -26,6 +26,7 @@ pub mod market;
 pub mod money;
 pub mod network;
 pub mod offence;
+pub mod output;
 pub mod stake;
 #[cfg(feature = "client")]
 mod text;

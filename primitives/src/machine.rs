@@ -1,4 +1,4 @@
-//! Machines, the hardware they claim, and what other pallets may ask of or tell their registry.
+//! Machines, the hardware they claim, and their registry's interfaces to other pallets.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_runtime::{BoundedVec, DispatchError, DispatchResult, traits::ConstU32};
@@ -210,6 +210,14 @@ impl ClassTerms {
     pub fn least_stake(&self, bond_per_point: Balance) -> Balance {
         bond_per_point.saturating_mul(self.compute_score.into())
     }
+
+    /// Returns the plancks to be bonded for all of a machine's slots: for each the stake that its class asks
+    /// for, but at least [`Self::least_stake`]. Saturates.
+    pub fn class_stake(&self, slots: u8, bond_per_point: Balance) -> Balance {
+        self.stake_per_slot
+            .max(self.least_stake(bond_per_point))
+            .saturating_mul(slots.into())
+    }
 }
 
 /// Announced raise of an ask.
@@ -305,7 +313,7 @@ pub enum LeaseEnd {
     /// The machine neither started nor declined in its time, although both are free.
     #[codec(index = 2)]
     NotStarted,
-    /// The machine gave up what it ran.
+    /// The machine abandoned the running job.
     #[codec(index = 3)]
     Abandoned,
     /// The workload ended by itself, gave no result in its time or was outvoted: nobody can tell whose fault
@@ -392,7 +400,7 @@ impl OnMachineRemoved for () {
     fn on_machine_removed(_: MachineId) {}
 }
 
-/// Tells both, the first one first.
+/// Notifies both, the first one first.
 impl<First: OnMachineRemoved, Second: OnMachineRemoved> OnMachineRemoved for (First, Second) {
     fn on_machine_removed(machine: MachineId) {
         First::on_machine_removed(machine);
@@ -422,7 +430,7 @@ pub struct Exposure {
     pub is_active: bool,
 }
 
-/// Tells whether a machine's hardware is proven. Implemented by `pallet-hardware-challenge`, used by
+/// Source of machines' proven slots. Implemented by `pallet-hardware-challenge`, used by
 /// `pallet-provider-registry`.
 pub trait HardwareProofs {
     /// Returns true if the machine holds a proof that is recent enough.

@@ -24,7 +24,7 @@ use crate::{
 /// Most machines on one page of offers.
 pub const MAX_PAGE_OFFERS: u32 = 100;
 
-/// Most machines that one page says were passed over.
+/// Maximum number of passed-over machines in one page.
 pub const MAX_PASSED_OVER: u32 = 100;
 
 /// Most machines of one provider that can be asked for together.
@@ -199,7 +199,7 @@ impl Requirements {
         self.min_free_slots.max(1)
     }
 
-    /// Checks that the requirements make sense, as far as no state of the chain says so.
+    /// Checks that the requirements are consistent, without the chain's state.
     pub fn check_form(&self) -> Result<(), FindError> {
         if self.near.is_some_and(|near| !near.center.is_on_earth()) {
             return Err(FindError::NotOnEarth);
@@ -425,8 +425,8 @@ pub enum FindError {
 /// Matches machines with requirements. Implemented by `pallet-provider-registry`, used by
 /// `pallet-job-escrow`.
 pub trait MachineMatching {
-    /// Checks that the requirements make sense, whatever the machine: [`Requirements::check_form`], and that
-    /// there is such a class.
+    /// Checks that the requirements are consistent, independent of any machine: [`Requirements::check_form`],
+    /// and that there is such a class.
     fn check(requirements: &Requirements) -> Result<(), FindError>;
 
     /// Returns true if the machine is active and meets every requirement but [`Requirements::min_nodes`],

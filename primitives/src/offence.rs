@@ -61,7 +61,7 @@ pub enum SlashReason {
     Governance,
 }
 
-/// Recipient of a part of a slash; what is left is burned.
+/// Recipient of a part of a slash; the rest is burned.
 ///
 /// Nobody earns by reporting an offence: a provider would report itself from another account and keep the
 /// share.
@@ -83,7 +83,7 @@ impl<AccountId> Beneficiaries<AccountId> {
         Self { consumer: None }
     }
 
-    /// Returns a consumer that lost so many plancks by the offence.
+    /// Returns a consumer that lost this amount by the offence, in plancks.
     pub fn consumer(account: AccountId, loss: Balance) -> Self {
         Self {
             consumer: Some((account, loss)),

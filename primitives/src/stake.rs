@@ -1,4 +1,4 @@
-//! Stakes of machines: parts of a bond, strikes, and what other pallets may ask of or tell them.
+//! Stakes of machines: parts of a bond, strikes, and the interfaces to other pallets.
 
 use codec::{Decode, DecodeWithMemTracking, Encode, MaxEncodedLen};
 use polkadot_sdk::sp_runtime::DispatchResult;

@@ -1,10 +1,9 @@
 //! Starts the parts and keeps them running: connects to the chain, registers the machine, serves it, and
 //! reconnects.
 //!
-//! [`App::follow`] follows the chain for all parts, and tells them its best and its finalized block. The
-//! parts that act for the machine are in [`machine`], each in a task of its own, and [`PartRunner`] restarts
-//! the one that fails: only a lost connection, or a rotation of the machine's keys, makes all of them begin
-//! again.
+//! [`App::follow`] follows the chain for all parts, and publishes its best and its finalized block. The parts
+//! that act for the machine are in [`machine`], each in a task of its own, and [`PartRunner`] restarts one
+//! that fails. Only a lost connection, or a rotation of the machine's keys, restarts all of them.
 
 mod machine;
 
@@ -50,10 +49,10 @@ use machine::{MachineParts, MachineSession, SessionEnd};
 /// Timeout of a ping to the container engine.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(20);
 
-/// Interval of looks at the disk's status.
+/// Interval of checks of the disk's status.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Number of looks at the disk between two trial writes. A disk with a write error is tried at every look.
+/// Number of checks of the disk between two trial writes. A disk with a write error is tried at every check.
 const DISK_PROBE_EVERY: u32 = 6;
 
 /// Interval of looks at the engine's profile of system calls.
@@ -252,7 +251,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
         never = app.watch_disk() => match never {},
         never = app.watch_confinement() => match never {},
         never = app.watch_health() => match never {},
-        // It is begun again after each failure.
+        // The runner restarts it after each failure.
         kept = keep_networks => match kept {
             Ok(never) => match never {},
             Err(error) => Err(AppError::System(error)),
@@ -441,7 +440,7 @@ impl App {
             },
             served = self.serve_machines(client, new_tips, &mut parts) => served,
         };
-        // No part goes on with a connection that is given up.
+        // No part may go on with an abandoned connection.
         parts.stop().await;
         served
     }

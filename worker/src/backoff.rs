@@ -1,29 +1,6 @@
 //! Backoff: the delays between attempts that fail.
 
-use std::time::Duration;
-
-/// Exponential backoff: the delay doubles with every failure in a row, up to a maximum. It has no jitter.
-///
-/// Callers count the failures, because each of them has its own reason to begin anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Backoff {
-    /// Delay after the first failure.
-    pub(crate) initial: Duration,
-    /// Longest delay.
-    pub(crate) maximum: Duration,
-}
-
-impl Backoff {
-    /// Factor between a delay and the next one.
-    const GROWTH: u32 = 2;
-
-    /// Returns the delay after a failure that so many others preceded without a success between them.
-    pub(crate) fn delay(&self, preceding_failures: u32) -> Duration {
-        self.initial
-            .saturating_mul(Self::GROWTH.saturating_pow(preceding_failures))
-            .min(self.maximum)
-    }
-}
+pub(crate) use assay_client::Backoff;
 
 #[cfg(test)]
 mod tests {

@@ -199,7 +199,7 @@ impl WorkerCall {
     }
 }
 
-/// Reads what the supervisor decides by. Reads are of the best block unless a method says otherwise.
+/// Reads the supervisor's inputs, at the best block unless a method's documentation names another.
 pub trait JobReader: Send + Sync + 'static {
     /// Returns the best block's number and time.
     fn head(&self) -> impl Future<Output = Result<Head, Error>> + Send;

@@ -489,7 +489,7 @@ async fn check_machine(
             });
         }
         None => findings.push(Finding::Note(
-            "provider: no key is configured; the worker will print what the provider has to sign, and wait"
+            "provider: no key is configured; the worker will print the data for the provider to sign, and wait"
                 .into(),
         )),
     }

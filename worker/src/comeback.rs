@@ -1,8 +1,8 @@
 //! Brings a machine that missed a start back into the market.
 //!
-//! The chain takes a machine that neither started nor declined a job in time out of the market, because it
-//! may be off. Its worker resumes it, which is free: once per missed start, and only while it could run a
-//! job, because otherwise the next start would be missed, too.
+//! The chain suspends a machine that neither started nor declined a job in time, because it may be off. Its
+//! worker resumes it, which is free: once per missed start, and only while it could run a job, because
+//! otherwise it would miss the next start, too.
 
 use assay_client::{
     Error,
@@ -16,12 +16,12 @@ use crate::chain::{CallSubmitter, ConnectedChain, WorkerCall, bounded};
 /// or its block was replaced and the pool dropped it.
 const AGAIN_AFTER_BLOCKS: u64 = 20;
 
-/// The chain, as far as a machine's place in the market needs it.
+/// The chain, as far as a suspension for a missed start needs it.
 pub trait Market: Clone + Send + Sync + 'static {
-    /// Returns true if a machine is out of the market only because it missed a start.
+    /// Returns true if a machine is suspended for a missed start.
     fn has_missed_start(&self, machine: u64) -> impl Future<Output = Result<bool, Error>> + Send;
 
-    /// Brings the machine back.
+    /// Resumes the machine.
     fn resume(&self, machine: u64) -> impl Future<Output = Result<(), Error>> + Send;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Only images that this worker pulled are removed, the least recently used first, and none that a container
 //! needs or that a job is about to use. The file `images.json` of the state folder has the time of each one's
-//! last use. It is a convenience: images that it has lost are kept for ever.
+//! last use. The file may be lost: images that it does not name are never removed.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -462,7 +462,7 @@ mod tests {
         assert_eq!(store.images().len(), 4);
         cache.make_room(&store, 750).await.unwrap();
         assert_eq!(store.images(), ["c", "d"]);
-        // An image that somebody else removed is forgotten.
+        // An image that was removed at the engine is forgotten.
         store.images.lock().unwrap().clear();
         assert_eq!(cache.removable_bytes(&store).await.unwrap(), 0);
         assert!(cache.state().used.is_empty());

@@ -1,6 +1,6 @@
 //! The machine's status in the market, in words, and the check that this worker still serves it.
 //!
-//! No decision on jobs depends on it: running jobs go on whatever the machine's status.
+//! No decision on jobs depends on it: running jobs go on in every status.
 
 use assay_client::{
     AccountId,

@@ -13,7 +13,7 @@
 //!
 //! Gramine's key is `/dev/attestation/keys/_sgx_mrenclave`, the firmware's comes from `/dev/sev-guest`. After
 //! a start with a new key in memory, the machine's keys must be rotated to it. In the first three cases an
-//! existing plain file is not used: whoever could read the disk has that key.
+//! existing plain file is not used: any reader of the disk has that key.
 
 use std::{fmt, io, path::PathBuf};
 
@@ -207,7 +207,7 @@ impl SealingStore {
         if plain.exists() {
             tracing::warn!(
                 file = %plain.display(),
-                "this plain sealing key is not used while the machine attests: whoever could read the disk has it. Delete it \
+                "this plain sealing key is not used while the machine attests: any reader of the disk has it. Delete it \
                  once the machine's keys are rotated and no job needs it"
             );
         }
@@ -315,7 +315,7 @@ fn gramine_secret(paths: &DevicePaths) -> Result<Zeroizing<[u8; 32]>, String> {
     if bytes.len() != GRAMINE_KEY_BYTES {
         return Err(unusable(format!("it has {} bytes", bytes.len())));
     }
-    // A key that everybody can guess must not be used.
+    // A predictable key must not be used.
     if bytes.iter().all(|byte| *byte == 0) {
         return Err(unusable("it is empty".to_owned()));
     }

@@ -16,7 +16,7 @@ use crate::{
 /// Number of unfinalized blocks above which finality counts as a problem: one minute of blocks.
 const MAX_UNFINALIZED_BLOCKS: u64 = 20;
 
-/// Content of `GET /status`, before it is signed. Anybody can read it, so it tells nothing of any one job.
+/// Content of `GET /status`, before it is signed. It is public, so it reveals nothing of any one job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Status {
     /// Version of the worker.
@@ -201,7 +201,7 @@ pub struct Declared {
     pub gpu_model: Option<String>,
     /// True if the GPUs may be overclocked.
     pub gpu_overclock_allowed: bool,
-    /// True if the provider wants to attest; says nothing about evidence.
+    /// True if the provider wants to attest, independent of evidence.
     pub tee_wished: bool,
     /// Region code.
     pub region: String,

@@ -1,4 +1,4 @@
-//! Runs the parts of the worker side by side: one that fails, or panics, ends none of the others.
+//! Runs the parts of the worker side by side: a failure or panic of one ends none of the others.
 
 use std::{
     any::Any,
@@ -28,7 +28,7 @@ const WELL_AFTER: Duration = Duration::from_secs(60);
 /// Callback for a part that failed, with the reason, or that is healthy again, with `None`.
 pub type PartCallback = Arc<dyn Fn(&'static str, Option<String>) + Send + Sync>;
 
-/// Restarts parts that fail, and reports how they do.
+/// Restarts parts that fail, and reports their health.
 #[derive(Clone)]
 pub struct PartRunner {
     /// Called when a part fails, and when it is healthy again.

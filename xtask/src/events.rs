@@ -179,21 +179,21 @@ pub(crate) mod tests {
 
     /// Lines of the watch, with fewer fields: an epoch, a machine, a job until its payment, a reward.
     pub(crate) const RECORDED: &str = concat!(
-        r#"{"pallet":"ChainClock","event":"EpochStarted","epoch":1,"block":8,"steps":[],"text":"epoch 1 began"}"#,
+        r#"{"pallet":"chain_clock","event":"epoch_started","epoch":1,"block":8,"steps":[],"text":"epoch 1 began"}"#,
         "\n",
         r#"{"notice":"the node is back"}"#,
         "\n",
-        r#"{"pallet":"ProviderRegistry","event":"MachineRegistered","machine":0,"block":9,"steps":["registered"],"text":"machine 0 registered"}"#,
+        r#"{"pallet":"provider_registry","event":"machine_registered","machine":0,"block":9,"steps":["registered"],"text":"machine 0 registered"}"#,
         "\n",
-        r#"{"pallet":"JobEscrow","event":"MachineAssigned","job":3,"machine":0,"block":15,"steps":["assigned"],"text":"job 3 assigned"}"#,
+        r#"{"pallet":"job_escrow","event":"machine_assigned","job":3,"machine":0,"block":15,"steps":["assigned"],"text":"job 3 assigned"}"#,
         "\n",
-        r#"{"pallet":"JobEscrow","event":"MachineAssigned","job":4,"machine":0,"block":17,"steps":["assigned"],"text":"job 4 assigned"}"#,
+        r#"{"pallet":"job_escrow","event":"machine_assigned","job":4,"machine":0,"block":17,"steps":["assigned"],"text":"job 4 assigned"}"#,
         "\n",
-        r#"{"pallet":"JobEscrow","event":"PaymentSettled","job":3,"machine":0,"provider_amount":"5700000000000","fee":"300000000000","burned":"150000000000","block":40,"steps":["paid","burned"],"text":"5.7 ASY paid for job 3"}"#,
+        r#"{"pallet":"job_escrow","event":"payment_settled","job":3,"machine":0,"provider_amount":"5700000000000","fee":"300000000000","burned":"150000000000","block":40,"steps":["paid","burned"],"text":"5.7 ASY paid for job 3"}"#,
         "\n",
-        r#"{"pallet":"JobEscrow","event":"JobClosed","job":3,"paid":"6000000000000","block":40,"steps":["closed"],"text":"job 3 closed"}"#,
+        r#"{"pallet":"job_escrow","event":"job_closed","job":3,"paid":"6000000000000","block":40,"steps":["closed"],"text":"job 3 closed"}"#,
         "\n",
-        r#"{"pallet":"RewardEmission","event":"RewardPaid","machine":0,"amount":"3333333","block":41,"steps":["rewarded"],"text":"a reward"}"#,
+        r#"{"pallet":"reward_emission","event":"reward_paid","machine":0,"amount":"3333333","block":41,"steps":["rewarded"],"text":"a reward"}"#,
         "\n",
     );
 

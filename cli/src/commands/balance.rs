@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{connection::Connection, output::Output};
 
-/// Whose balances to show.
+/// Accounts whose balances are shown.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// SS58 addresses, public keys in hex, or development names such as //Bob

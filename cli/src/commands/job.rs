@@ -23,8 +23,8 @@ use crate::{connection::Connection, duration::parse_duration, output::Output};
 pub(crate) enum Options {
     /// Run a container on machines; its highest cost is held in escrow
     ///
-    /// Should a machine lose the container before it ends, it is started again from the beginning: what it
-    /// does to the world outside must be safe to do twice.
+    /// A machine that loses the container before its end starts another one from the beginning, so the job's
+    /// effects outside the container must be safe to repeat.
     Deploy(Box<order::DeployOptions>),
     /// Deliver the sealed manifest of a job again, as after a machine's keys were rotated
     Deliver {
@@ -39,28 +39,28 @@ pub(crate) enum Options {
         /// The job
         id: u64,
     },
-    /// Ask the worker about a job of the signer's: state, container, ports
-    Status(access::Place),
-    /// Print what the container of a job of the signer's wrote, as far as the worker keeps it
+    /// Show a job of the signer's as its worker has it: state, container, ports
+    Status(access::JobOnMachine),
+    /// Print the log of a job of the signer's, as far as the worker keeps it
     Logs(logs::LogsOptions),
     /// List or download the output folder of a job of the signer's
     Artifacts(artifacts::ArtifactsOptions),
-    /// List the published ports of a job of the signer's that runs
-    Ports(access::Place),
+    /// List the published ports of a running job of the signer's
+    Ports(access::JobOnMachine),
     /// Get a page from an HTTP port of a job of the signer's, through the worker's TLS, and print it
     Fetch(ports::FetchOptions),
     /// Show the result of a task of the signer's, as its worker has it
-    Result(access::Place),
+    Result(access::JobOnMachine),
     /// Accept a task's result, so that it can be paid
-    Accept(Part),
-    /// Reject a task's result: what it earned goes to the treasury, and to nobody else
-    Reject(Part),
+    Accept(AssignmentChoice),
+    /// Reject a task's result: its earnings go to the treasury
+    Reject(AssignmentChoice),
     /// Cancel a job that has not started, or end a running service
     Close {
         /// The job
         id: u64,
     },
-    /// Let a job run longer; its cost is held in escrow at once
+    /// Extend the longest run of a job; its cost is held in escrow at once
     TopUp {
         /// The job
         id: u64,
@@ -68,24 +68,24 @@ pub(crate) enum Options {
         #[arg(value_name = "TIME", value_parser = parse_duration)]
         by: Duration,
     },
-    /// Pay what is due of a job; anybody may do that for any job
-    Settle(Part),
-    /// End a job whose time is over; anybody may do that for any job
-    Expire(Part),
-    /// Count the replicas of a task; anybody may do that for any job
+    /// Settle a job: pay the amount due; any account may sign
+    Settle(AssignmentChoice),
+    /// End a job whose time is over; any account may sign
+    Expire(AssignmentChoice),
+    /// Count the results of a task's replicas; any account may sign
     Resolve {
         /// The job
         id: u64,
     },
 }
 
-/// One machine's part in a job, or every machine's.
+/// One assignment of a job, or all of them.
 #[derive(Debug, Args)]
-pub(crate) struct Part {
+pub(crate) struct AssignmentChoice {
     /// The job
     id: u64,
 
-    /// The machine; every one that has the job when left out
+    /// The machine; all assignments of the job when left out
     #[arg(long, value_name = "ID")]
     machine: Option<u64>,
 }
@@ -98,31 +98,31 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
             return sealed::deliver_file(&client, id, &file, output).await;
         }
         Options::Show { id } => return show::show(id, connection, output).await,
-        Options::Status(place) => return access::status(place, connection, output).await,
+        Options::Status(target) => return access::status(target, connection, output).await,
         Options::Logs(options) => return logs::run(options, connection, output).await,
         Options::Artifacts(options) => return artifacts::run(options, connection, output).await,
-        Options::Ports(place) => return ports::list(place, connection, output).await,
+        Options::Ports(target) => return ports::list(target, connection, output).await,
         Options::Fetch(options) => return ports::fetch(options, connection).await,
-        Options::Result(place) => return access::result(place, connection, output).await,
-        Options::Accept(part) => for_machines(part, connection, calls::accept).await?,
-        Options::Reject(part) => for_machines(part, connection, calls::reject).await?,
+        Options::Result(target) => return access::result(target, connection, output).await,
+        Options::Accept(choice) => for_machines(choice, connection, calls::accept).await?,
+        Options::Reject(choice) => for_machines(choice, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),
         Options::TopUp { id, by } => calls::top_up(id, milliseconds(by)),
-        Options::Settle(part) => for_machines(part, connection, calls::settle).await?,
-        Options::Expire(part) => for_machines(part, connection, calls::expire).await?,
+        Options::Settle(choice) => for_machines(choice, connection, calls::settle).await?,
+        Options::Expire(choice) => for_machines(choice, connection, calls::expire).await?,
         Options::Resolve { id } => calls::resolve(id),
     };
     output.included(&connection.submit(call).await?)
 }
 
-/// The call for the machine that is named, or for every one that has the job.
+/// Returns the call for the named machine, or a batch for all assignments of the job.
 async fn for_machines(
-    part: Part,
+    choice: AssignmentChoice,
     connection: &Connection,
     call: fn(u64, u64) -> calls::Call,
 ) -> anyhow::Result<calls::Call> {
-    let id = part.id;
-    if let Some(machine) = part.machine {
+    let id = choice.id;
+    if let Some(machine) = choice.machine {
         return Ok(call(id, machine));
     }
     let assignments = connection.client().await?.assignments(id).await?;
@@ -131,13 +131,13 @@ async fn for_machines(
         .map(|(machine, _)| call(id, *machine))
         .collect();
     match every.len() {
-        0 => bail!("no machine has a part in job {id}; `assay job show {id}` tells how it stands"),
+        0 => bail!("job {id} has no assignment; `assay job show {id}` shows its state"),
         1 => Ok(every.remove(0)),
         _ => Ok(calls::batch_all(every)),
     }
 }
 
-/// Length of a time as the chain has it.
+/// Returns a length of time in milliseconds.
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -19,7 +19,7 @@ use crate::{connection::Connection, output::Output};
 pub(crate) enum Command {
     /// Show the chain: its name, its newest blocks and its clock
     Chain,
-    /// Show what accounts have
+    /// Show the balances of accounts
     Balance(balance::Options),
     /// Find machines, look at them and handle their bonds, keys and status
     #[command(subcommand)]
@@ -27,13 +27,13 @@ pub(crate) enum Command {
     /// Become a provider
     #[command(subcommand)]
     Provider(provider::Options),
-    /// Deploy jobs and see them through
+    /// Deploy and manage jobs
     #[command(subcommand)]
     Job(job::Options),
-    /// Collect what machines earned
+    /// Pay out machines' rewards
     #[command(subcommand)]
     Rewards(rewards::Options),
-    /// Print what happens on chain as it happens, and wait for steps of a job's life
+    /// Print events as blocks become final, and wait for steps of a job's life
     Watch(watch::Options),
 }
 

@@ -11,7 +11,7 @@ use crate::{connection::Connection, output::Output};
 pub(crate) enum Options {
     /// Make the signer a provider; a deposit is held until it stops being one
     Register {
-        /// Name to be known by, at most 64 bytes
+        /// Name of the provider, at most 64 bytes
         name: String,
     },
 }

@@ -8,12 +8,12 @@ use crate::{connection::Connection, output::Output};
 /// Commands about rewards.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
-    /// Mint what a machine earned in its oldest unpaid epochs; anybody may do that for any machine
+    /// Mint a machine's rewards of its oldest unpaid epochs; any account may sign
     Payout {
         /// The machine
         machine: u64,
 
-        /// Most epochs to pay at once
+        /// Maximum number of epochs to pay at once
         #[arg(
             long,
             default_value_t = MAX_EPOCHS_PER_PAYOUT,

@@ -20,7 +20,7 @@ pub fn submit_evidence(machine: MachineId, anchor: u64, evidence: Evidence) -> C
     )
 }
 
-/// Takes evidence back, so that its device can belong to another machine; signed by the worker key or the
+/// Withdraws evidence, so that its device can belong to another machine; signed by the worker key or the
 /// provider.
 pub fn withdraw_evidence(machine: MachineId, id: EvidenceId) -> Call {
     let id = record([
@@ -34,7 +34,7 @@ pub fn withdraw_evidence(machine: MachineId, id: EvidenceId) -> Call {
     )
 }
 
-/// Brings what a vendor published, in the place of what is older; signed by anybody.
+/// Submits collateral that replaces an older piece; any account may sign.
 pub fn submit_collateral(collateral: Collateral) -> Call {
     Call::new(
         "Attestation",
@@ -52,7 +52,7 @@ pub(super) fn tee_kind(kind: TeeKind) -> Value<()> {
     })
 }
 
-/// The TEE as a part of a key in storage.
+/// Returns the TEE as a part of a storage key.
 pub(crate) fn intel_tee(tee: IntelTee) -> Value<()> {
     unit_variant(match tee {
         IntelTee::Sgx => "Sgx",

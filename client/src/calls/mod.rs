@@ -1,7 +1,7 @@
 //! Constructors of the calls that Assay's programs make.
 //!
-//! A [`Call`] names a pallet, a call and its arguments by name. It is encoded when it is submitted, by the
-//! chain's own metadata; an argument that the chain does not know by that name and shape is an error then.
+//! A [`Call`] names a pallet, a call and its arguments by name. The client encodes it at its submission, by
+//! the chain's own metadata, and fails if the chain has no argument of that name and shape.
 
 mod attestation;
 
@@ -46,12 +46,12 @@ impl Call {
         }
     }
 
-    /// The pallet's name in the runtime.
+    /// Returns the pallet's name in the runtime.
     pub fn pallet(&self) -> &str {
         self.pallet
     }
 
-    /// The call's name in the pallet.
+    /// Returns the call's name in the pallet.
     pub fn name(&self) -> &str {
         self.name
     }
@@ -65,7 +65,7 @@ impl Call {
         )
     }
 
-    /// The call as an argument of another call.
+    /// Returns the call as an argument of another call.
     fn into_value(self) -> Value<()> {
         let pallet = self.pallet;
         let call = Value {
@@ -107,7 +107,7 @@ fn slash_id(id: SlashId) -> Value<()> {
 /// Registration of a machine by its provider.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MachineRegistration {
-    /// The hot key that acts for the machine; serves one machine only.
+    /// Worker key, which acts for this one machine.
     pub worker_key: AccountId,
     /// X25519 key that consumers encrypt to.
     pub sealing_key: [u8; 32],
@@ -125,7 +125,7 @@ pub struct MachineRegistration {
     pub upload_mbps: u32,
     /// Download bandwidth in Mbit/s.
     pub download_mbps: u32,
-    /// Where it stands.
+    /// Location of the machine.
     pub location: Location,
     /// Region code: `a` to `z`, digits and `-`, such as `us-east`.
     pub region: String,
@@ -280,7 +280,7 @@ pub fn register_provider(name: &str) -> Call {
     )
 }
 
-/// Gives up being a provider; the deposit comes back. Needs to have no machines.
+/// Ends the signer's time as a provider and returns the deposit. Fails while it has machines.
 pub fn deregister_provider() -> Call {
     Call::new("ProviderRegistry", "deregister_provider", [])
 }
@@ -297,7 +297,7 @@ pub fn register_machine(registration: MachineRegistration, worker_signature: [u8
     )
 }
 
-/// Changes what a machine asks, in plancks per slot-hour; running jobs keep their price.
+/// Changes a machine's ask, in plancks per slot-hour; running jobs keep their price.
 pub fn update_ask(machine: MachineId, ask: Balance) -> Call {
     Call::new(
         "ProviderRegistry",
@@ -338,7 +338,7 @@ pub fn rotate_keys(
     )
 }
 
-/// Takes a machine out of the market for a while; signed by its provider or its worker.
+/// Suspends a machine; signed by its provider or its worker.
 pub fn suspend_self(machine: MachineId, cause: SuspensionCause) -> Call {
     let cause = match cause {
         SuspensionCause::Maintenance => "Maintenance",
@@ -352,7 +352,7 @@ pub fn suspend_self(machine: MachineId, cause: SuspensionCause) -> Call {
     )
 }
 
-/// Takes no more jobs for an active machine, which finishes those it has; signed by its provider or its
+/// Drains an active machine, which finishes its jobs and takes no new ones; signed by its provider or its
 /// worker.
 pub fn drain(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "drain", [("machine", number(machine))])
@@ -364,12 +364,12 @@ pub fn resume(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "resume", [("machine", number(machine))])
 }
 
-/// Takes a machine out of the market for good.
+/// Retires a machine.
 pub fn retire(machine: MachineId) -> Call {
     Call::new("ProviderRegistry", "retire", [("machine", number(machine))])
 }
 
-/// Makes a machine take over what the catalogue says of its class now; signed by anybody.
+/// Brings a machine up to its class's present terms in the catalogue; any account may sign.
 pub fn refresh_machine(machine: MachineId) -> Call {
     Call::new(
         "ProviderRegistry",
@@ -396,7 +396,7 @@ pub fn bond_extra(machine: MachineId, amount: Balance) -> Call {
     )
 }
 
-/// Sends plancks of a machine's bond on their way out.
+/// Begins to unbond plancks of a machine's bond.
 pub fn unbond(machine: MachineId, amount: Balance) -> Call {
     Call::new(
         "ProviderStaking",
@@ -405,12 +405,12 @@ pub fn unbond(machine: MachineId, amount: Balance) -> Call {
     )
 }
 
-/// Releases the plancks of a machine's bond that are due.
+/// Releases unbonded plancks whose waiting time is over.
 pub fn withdraw(machine: MachineId) -> Call {
     Call::new("ProviderStaking", "withdraw", [("machine", number(machine))])
 }
 
-/// Says whether a machine's rewards are bonded.
+/// Sets whether a machine's rewards are bonded.
 pub fn set_auto_stake(machine: MachineId, auto_stake: bool) -> Call {
     Call::new(
         "ProviderStaking",
@@ -422,7 +422,7 @@ pub fn set_auto_stake(machine: MachineId, auto_stake: bool) -> Call {
     )
 }
 
-/// Applies a slash that is due; signed by anybody.
+/// Applies a slash that is due; any account may sign.
 pub fn apply_slash(id: SlashId) -> Call {
     Call::new("ProviderStaking", "apply_slash", [("id", slash_id(id))])
 }
@@ -446,7 +446,8 @@ pub fn deploy(order: JobOrder, machines: Vec<MachineId>) -> Call {
     )
 }
 
-/// Orders a job of whichever machines take the offered price, and puts its highest cost into escrow.
+/// Orders a job by auction, for machines that accept the offered price, and puts its highest cost into
+/// escrow.
 pub fn request(order: JobOrder, nodes: u8, auction: AuctionTerms) -> Call {
     let auction = record([
         (
@@ -467,7 +468,7 @@ pub fn request(order: JobOrder, nodes: u8, auction: AuctionTerms) -> Call {
     )
 }
 
-/// Takes a place of an open order for a machine; signed by its worker key or its provider.
+/// Accepts an open place of an order for a machine; signed by its worker key or its provider.
 pub fn accept_request(job: JobId, machine: MachineId) -> Call {
     Call::new(
         "JobEscrow",
@@ -476,13 +477,13 @@ pub fn accept_request(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Says that the container runs; signed by the worker key.
+/// Reports that the container runs; signed by the worker key.
 pub fn start(job: JobId) -> Call {
     Call::new("JobEscrow", "start", [("job", number(job))])
 }
 
-/// Declines a job before it started; signed by the worker key or the provider. `not_delivered`: because no
-/// sealed manifest came.
+/// Declines a job before its start; signed by the worker key or the provider. `not_delivered` gives the
+/// missing sealed manifest as the reason.
 pub fn decline(job: JobId, machine: MachineId, not_delivered: bool) -> Call {
     let reason = unit_variant(if not_delivered {
         "NotDelivered"
@@ -500,7 +501,7 @@ pub fn decline(job: JobId, machine: MachineId, not_delivered: bool) -> Call {
     )
 }
 
-/// Hands in the hash of a task's result; signed by the worker key.
+/// Submits the hash of a task's result; signed by the worker key.
 pub fn submit_result(job: JobId, result_hash: [u8; 32]) -> Call {
     Call::new(
         "JobEscrow",
@@ -512,7 +513,7 @@ pub fn submit_result(job: JobId, result_hash: [u8; 32]) -> Call {
     )
 }
 
-/// Hands in the hash of an attested task's result, which stands then; signed by the worker key. `signature`
+/// Submits the hash of an attested task's result, which stands at once; signed by the worker key. `signature`
 /// is the same key's, of [`assay_primitives::job::ResultStatement::message`].
 pub fn submit_attested_result(job: JobId, result_hash: [u8; 32], signature: [u8; 64]) -> Call {
     let signature = Value::unnamed_variant("Sr25519", [Value::from_bytes(signature)]);
@@ -539,7 +540,7 @@ pub fn commit_result(job: JobId, commitment: [u8; 32]) -> Call {
     )
 }
 
-/// Reveals what a replica committed to; signed by the worker key.
+/// Reveals the result that a replica committed to; signed by the worker key.
 pub fn reveal_result(job: JobId, result_hash: [u8; 32], salt: [u8; 32]) -> Call {
     Call::new(
         "JobEscrow",
@@ -552,7 +553,7 @@ pub fn reveal_result(job: JobId, result_hash: [u8; 32], salt: [u8; 32]) -> Call 
     )
 }
 
-/// Counts the replicas of a task; signed by anybody.
+/// Counts the results of a task's replicas; any account may sign.
 pub fn resolve(job: JobId) -> Call {
     Call::new("JobEscrow", "resolve", [("job", number(job))])
 }
@@ -580,7 +581,7 @@ pub fn close(job: JobId) -> Call {
     Call::new("JobEscrow", "close", [("job", number(job))])
 }
 
-/// Extends the time that a job may run; signed by the consumer.
+/// Extends the longest run of a job; signed by the consumer.
 pub fn top_up(job: JobId, additional_ms: Millis) -> Call {
     Call::new(
         "JobEscrow",
@@ -589,7 +590,7 @@ pub fn top_up(job: JobId, additional_ms: Millis) -> Call {
     )
 }
 
-/// Pays what is due of a machine's part in a job; signed by anybody.
+/// Settles an assignment; any account may sign.
 pub fn settle(job: JobId, machine: MachineId) -> Call {
     Call::new(
         "JobEscrow",
@@ -598,7 +599,7 @@ pub fn settle(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Ends a machine's part in a job whose time is over; signed by anybody.
+/// Ends an assignment whose time is over; any account may sign.
 pub fn expire(job: JobId, machine: MachineId) -> Call {
     Call::new(
         "JobEscrow",
@@ -607,12 +608,12 @@ pub fn expire(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Cancels the open places of an order that machines cannot accept any more; signed by anybody.
+/// Cancels the open places of an order that machines cannot accept any more; any account may sign.
 pub fn expire_request(job: JobId) -> Call {
     Call::new("JobEscrow", "expire_request", [("job", number(job))])
 }
 
-/// Gives a running job up; signed by the worker key or the provider.
+/// Abandons a running job; signed by the worker key or the provider.
 pub fn abandon(job: JobId, machine: MachineId) -> Call {
     Call::new(
         "JobEscrow",
@@ -621,14 +622,14 @@ pub fn abandon(job: JobId, machine: MachineId) -> Call {
     )
 }
 
-/// Ends a running service whose container ended by itself for good: it is paid until now, and that is
-/// nobody's offence; signed by the worker key.
+/// Reports that the workload of a running service ended by itself. The service is paid until now, and its end
+/// is no offence. Signed by the worker key.
 pub fn report_workload_ended(job: JobId) -> Call {
     Call::new("JobEscrow", "report_workload_ended", [("job", number(job))])
 }
 
-/// Mints what a machine earned in its oldest `max_epochs` unpaid epochs, at most [`MAX_EPOCHS_PER_PAYOUT`];
-/// signed by anybody.
+/// Mints a machine's rewards for its oldest `max_epochs` unpaid epochs, at most [`MAX_EPOCHS_PER_PAYOUT`];
+/// any account may sign.
 pub fn payout(machine: MachineId, max_epochs: u32) -> Call {
     Call::new(
         "RewardEmission",
@@ -637,7 +638,7 @@ pub fn payout(machine: MachineId, max_epochs: u32) -> Call {
     )
 }
 
-/// Says where a machine's rewards go; signed by its provider.
+/// Sets the destination of a machine's rewards; signed by its provider.
 pub fn set_reward_destination(machine: MachineId, destination: RewardDestination) -> Call {
     let destination = match destination {
         RewardDestination::Provider => unit_variant("Provider"),
@@ -654,12 +655,12 @@ pub fn set_reward_destination(machine: MachineId, destination: RewardDestination
     )
 }
 
-/// Puts bytes, such as a job's manifest, on chain under their hash.
+/// Notes bytes, such as a job's manifest, as a preimage on chain.
 pub fn note_preimage(bytes: &[u8]) -> Call {
     Call::new("Preimage", "note_preimage", [("bytes", Value::from_bytes(bytes))])
 }
 
-/// Sends plancks to an account, unless that would close the signer's own.
+/// Transfers plancks to an account; fails if that would close the signer's own account.
 pub fn transfer_keep_alive(to: &AccountId, amount: Balance) -> Call {
     Call::new(
         "Balances",
@@ -668,7 +669,7 @@ pub fn transfer_keep_alive(to: &AccountId, amount: Balance) -> Call {
     )
 }
 
-/// All of the calls in one transaction, or none of them.
+/// Batches calls in one transaction; if one fails, none has an effect.
 pub fn batch_all(calls: Vec<Call>) -> Call {
     let calls = Value::unnamed_composite(calls.into_iter().map(Call::into_value));
     Call::new("Utility", "batch_all", [("calls", calls)])

@@ -11,12 +11,12 @@ use crate::{
     units::format_time,
 };
 
-/// An event of machines' evidence, or of the collateral and policies by which the chain judges evidence.
+/// Event of machines' evidence, or of the collateral and policies by which the chain judges evidence.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
 pub enum AttestationEvent {
-    /// Evidence was verified and counts.
+    /// The chain verified evidence, which counts from now on.
     EvidenceAccepted {
         /// The machine.
         machine: MachineId,
@@ -49,43 +49,43 @@ pub enum AttestationEvent {
         /// Name of the evidence.
         id: EvidenceId,
     },
-    /// A key's chain was verified, and it is kept.
+    /// The chain verified a key's certificates, and keeps the key.
     KeyKept {
         /// The key.
         #[serde(serialize_with = "as_hex")]
         key: KeyId,
         /// Account that pays for it.
         owner: AccountId,
-        /// Until when its certificates are valid, in seconds since 1970.
+        /// End of its certificates' validity, in seconds since 1970.
         valid_until_s: u64,
     },
-    /// A key was removed; a machine that wants to use it has to bring its chain again.
+    /// The chain removed a key; evidence signed by it needs its certificates again.
     KeyRemoved {
         /// The key.
         #[serde(serialize_with = "as_hex")]
         key: KeyId,
     },
-    /// Collateral that is newer than before is there.
+    /// Newer collateral replaced older.
     CollateralRenewed {
-        /// Which.
+        /// Identifier of the piece.
         collateral: CollateralId,
     },
     /// Governance removed collateral.
     CollateralRemoved {
-        /// Which.
+        /// Identifier of the piece.
         collateral: CollateralId,
     },
     /// A root is trusted.
     RootAdded {
-        /// Whose.
+        /// Vendor of the root.
         vendor: Vendor,
         /// Its fingerprint.
         #[serde(serialize_with = "as_hex")]
         fingerprint: [u8; 32],
     },
-    /// A root is not trusted any more, and no chain that ends in it.
+    /// A root is not trusted any more, nor is any chain of certificates that ends in it.
     RootRemoved {
-        /// Whose.
+        /// Vendor of the root.
         vendor: Vendor,
         /// Its fingerprint.
         #[serde(serialize_with = "as_hex")]
@@ -103,19 +103,19 @@ pub enum AttestationEvent {
         #[serde(serialize_with = "as_hex")]
         digest: [u8; 32],
     },
-    /// There are reference values for a driver or VBIOS.
+    /// Reference values for a driver or VBIOS were added.
     ReferenceSet {
         /// Hash of its component, chip, board and version.
         #[serde(serialize_with = "as_hex")]
         reference: [u8; 32],
     },
-    /// There are no reference values for a driver or VBIOS any more.
+    /// Reference values for a driver or VBIOS were removed.
     ReferenceRemoved {
         /// Hash of its component, chip, board and version.
         #[serde(serialize_with = "as_hex")]
         reference: [u8; 32],
     },
-    /// Governance decided what is accepted.
+    /// Governance changed the policies by which evidence is accepted.
     PoliciesSet,
     /// A device's evidence is not accepted any more.
     DeviceBanned {
@@ -133,7 +133,7 @@ pub enum AttestationEvent {
     MachineCondemned {
         /// The machine.
         machine: MachineId,
-        /// The device that signed, or seemed to.
+        /// Device that signed, or seemed to.
         #[serde(serialize_with = "as_hex")]
         device: [u8; 32],
         /// Slash that it costs.
@@ -142,7 +142,7 @@ pub enum AttestationEvent {
 }
 
 impl AttestationEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::EvidenceAccepted { machine, .. }
@@ -166,7 +166,7 @@ impl AttestationEvent {
         }
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

@@ -12,12 +12,12 @@ use crate::{
     units::{format_asy, format_ppm},
 };
 
-/// An event of the watch over the machines.
+/// Event of the validators' watch over the machines.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
 pub enum AvailabilityEvent {
-    /// An epoch began in which machines are watched.
+    /// The watch of an epoch began.
     EpochWatched {
         /// The epoch.
         epoch: EpochIndex,
@@ -33,35 +33,35 @@ pub enum AvailabilityEvent {
         epoch: EpochIndex,
         /// The validator's place among the epoch's validators, from zero.
         validator_index: u32,
-        /// Machines of this part that it did not see and that the registry knows.
+        /// Number of machines in this part that the validator reports as down and the registry knows.
         failures: u32,
     },
-    /// A report was against a clear majority and earns nothing.
+    /// A report contradicted a clear majority and earns nothing.
     ReportAgainstMajority {
         /// The epoch.
         epoch: EpochIndex,
         /// Validator that reported.
         validator: AccountId,
     },
-    /// The rewards of an epoch's reports were credited.
+    /// The chain credited the rewards of an epoch's reports.
     EpochSettled {
         /// The epoch.
         epoch: EpochIndex,
-        /// Reports that earned something.
+        /// Number of reports that earned.
         rewarded: u32,
-        /// Reports that were against a clear majority.
+        /// Number of reports that contradicted a clear majority.
         against_majority: u32,
         /// True for an outage, for which no report earns anything.
         is_outage: bool,
     },
-    /// A machine's average is kept from now on.
+    /// The chain begins to keep a machine's average uptime.
     UptimeTracked {
         /// The machine.
         machine: MachineId,
         /// The first epoch that will count.
         from_epoch: EpochIndex,
     },
-    /// Epochs were counted in a machine's average.
+    /// A machine's average uptime counted more epochs.
     UptimeUpdated {
         /// The machine.
         machine: MachineId,
@@ -69,14 +69,14 @@ pub enum AvailabilityEvent {
         first_epoch: EpochIndex,
         /// The last epoch that was counted.
         last_epoch: EpochIndex,
-        /// The average now, in parts per million.
+        /// Average afterwards, in parts per million.
         average_ppm: u32,
     },
-    /// A machine failed a consumer, which its average counts as one more epoch in which it was down.
+    /// A machine failed a consumer; its average counts that as one more epoch of downtime.
     FailureCounted {
         /// The machine.
         machine: MachineId,
-        /// The average now, in parts per million.
+        /// Average afterwards, in parts per million.
         average_ppm: u32,
     },
     /// A validator was paid for its reports.
@@ -86,14 +86,14 @@ pub enum AvailabilityEvent {
         /// Plancks paid.
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
-        /// Plancks that are still owed, because the pot did not have them.
+        /// Plancks still owed, because the pot lacked them.
         #[serde(serialize_with = "as_decimal")]
         left: Balance,
     },
 }
 
 impl AvailabilityEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::UptimeTracked { machine, .. }
@@ -107,7 +107,7 @@ impl AvailabilityEvent {
         }
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

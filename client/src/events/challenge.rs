@@ -15,7 +15,7 @@ pub use assay_primitives::challenge::{RoundOutcome, Tally};
 use super::text::count;
 use crate::types::{JobId, SlashId};
 
-/// An event of the hardware challenge.
+/// Event of the hardware challenge.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
@@ -24,16 +24,16 @@ pub enum ChallengeEvent {
     RoundOpened {
         /// The round.
         round: RoundId,
-        /// Machines that it is for.
+        /// Kind of the round: its machines.
         kind: RoundKind,
-        /// Until when some class may commit, in active time.
+        /// Latest end of a class's commit window, in active time.
         commits_until_ms: Millis,
     },
     /// The openings of a round were drawn.
     OpeningsDrawn {
         /// The round.
         round: RoundId,
-        /// Until when slots can be proven, in active time.
+        /// End of the proof window, in active time.
         prove_until_ms: Millis,
     },
     /// A machine committed to a challenge.
@@ -42,7 +42,7 @@ pub enum ChallengeEvent {
         round: RoundId,
         /// The machine.
         machine: MachineId,
-        /// For how many slots.
+        /// Number of slots.
         slots: u8,
     },
     /// A machine proved some of its slots, and others are left.
@@ -51,7 +51,7 @@ pub enum ChallengeEvent {
         round: RoundId,
         /// The machine.
         machine: MachineId,
-        /// Slots that are proven so far.
+        /// Number of slots proven so far.
         proven: u8,
     },
     /// A machine proved all slots that it committed for.
@@ -63,7 +63,7 @@ pub enum ChallengeEvent {
         /// Number of slots.
         slots: u8,
     },
-    /// A machine proved a slot wrongly: the hardware is not what it is said to be.
+    /// A machine's proof of a slot is wrong: its hardware differs from the declared one.
     AnswerWrong {
         /// The round.
         round: RoundId,
@@ -71,37 +71,37 @@ pub enum ChallengeEvent {
         machine: MachineId,
         /// The slot.
         slot: u8,
-        /// Slash that it costs.
+        /// Slash for it.
         slash: SlashId,
     },
-    /// A machine owed an answer to a challenge and gave none in time; its proof ends.
+    /// A machine missed an answer that it owed; its proof ends.
     AnswerMissed {
         /// The round.
         round: RoundId,
         /// The machine.
         machine: MachineId,
     },
-    /// A proof of a machine's hardware counts no more.
+    /// A proof of a machine's hardware ended.
     ProofExpired {
         /// The machine.
         machine: MachineId,
-        /// Slots that are still proven.
+        /// Number of slots still proven.
         proven_slots: u8,
     },
-    /// A class is challenged with other parameters.
+    /// The parameters of a class changed.
     ClassSet {
         /// The class.
         class: HardwareClassId,
-        /// The first round that they count for.
+        /// First round with them.
         from_round: RoundId,
     },
-    /// Rounds open, and their parts last, otherwise than before.
+    /// The schedule of rounds changed.
     ScheduleSet {},
-    /// A round is over, and what its misses cost was decided.
+    /// A round is over, and the chain decided the consequence of its misses.
     RoundConcluded {
         /// The round.
         round: RoundId,
-        /// Machines that owed an answer, by whether they gave one.
+        /// Counts of the machines that owed an answer.
         tally: Tally,
         /// Consequence of the misses.
         outcome: RoundOutcome,
@@ -118,7 +118,7 @@ pub enum ChallengeEvent {
 }
 
 impl ChallengeEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::Committed { machine, .. }
@@ -136,7 +136,7 @@ impl ChallengeEvent {
         }
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

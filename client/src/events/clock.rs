@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::types::JobId;
 
-/// An event of the chain's clock.
+/// Event of the chain's clock.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
@@ -26,12 +26,12 @@ pub enum ClockEvent {
 }
 
 impl ClockEvent {
-    /// No event of the clock is about a machine.
+    /// Returns `None`: no event of the clock is about a machine.
     pub fn machine(&self) -> Option<MachineId> {
         None
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

@@ -11,16 +11,16 @@ use crate::{
     units::format_asy,
 };
 
-/// An event of the emission.
+/// Event of the emission.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
 pub enum EmissionEvent {
-    /// An epoch's accounts were closed.
+    /// The chain closed an epoch's accounts.
     EpochClosed {
         /// The epoch.
         epoch: EpochIndex,
-        /// Plancks that can be earned.
+        /// Plancks of the epoch's pool.
         #[serde(serialize_with = "as_decimal")]
         pool: Balance,
         /// Sum of the machines' weights.
@@ -41,9 +41,9 @@ pub enum EmissionEvent {
         /// Plancks minted.
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
-        /// The account that has them.
+        /// Account that received them.
         destination: AccountId,
-        /// True if they were put into the machine's bond.
+        /// True if they went into the machine's bond.
         bonded: bool,
     },
     /// A provider decided where a machine's rewards go.
@@ -56,7 +56,7 @@ pub enum EmissionEvent {
 }
 
 impl EmissionEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::RewardPaid { machine, .. } | Self::RewardDestinationSet { machine, .. } => Some(*machine),
@@ -64,7 +64,7 @@ impl EmissionEvent {
         }
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

@@ -12,12 +12,12 @@ use crate::{
     units::format_asy,
 };
 
-/// An event of jobs and their money.
+/// Event of jobs and their money.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
 pub enum EscrowEvent {
-    /// A job was ordered, and the most that it can cost is in escrow.
+    /// A consumer ordered a job; its highest cost is in escrow.
     JobOrdered {
         /// The job.
         job: JobId,
@@ -25,9 +25,9 @@ pub enum EscrowEvent {
         consumer: AccountId,
         /// Service or task.
         kind: JobKind,
-        /// Machines wanted.
+        /// Number of machines.
         nodes: u8,
-        /// Slots of each.
+        /// Slots on each machine.
         slots: u8,
         /// Plancks held for its price.
         #[serde(serialize_with = "as_decimal")]
@@ -35,24 +35,24 @@ pub enum EscrowEvent {
         /// Plancks held for its bytes and for bounties.
         #[serde(serialize_with = "as_decimal")]
         deposit: Balance,
-        /// Until when machines may accept it; `None` where its consumer chose them.
+        /// Time until which machines may accept the order; `None` if its consumer chose them.
         closes_at_ms: Option<Millis>,
     },
-    /// A machine got a job.
+    /// A machine got an assignment.
     MachineAssigned {
         /// The job.
         job: JobId,
-        /// Where it runs.
+        /// The machine.
         machine: MachineId,
         /// Account that is paid.
         provider: AccountId,
         /// Plancks per slot-hour.
         #[serde(serialize_with = "as_decimal")]
         price_per_slot_hour: Balance,
-        /// Last active time of a start in time.
+        /// End of the start window, in active time.
         start_deadline_ms: Millis,
     },
-    /// A machine that was assigned will not run the job; another one is sought.
+    /// An assigned machine will not run the job; the auction seeks another.
     PlaceReopened {
         /// The job.
         job: JobId,
@@ -61,7 +61,7 @@ pub enum EscrowEvent {
         /// Outcome of the assignment.
         outcome: Outcome,
     },
-    /// No machine is sought any more for some of a job's places.
+    /// Open places of a job were cancelled.
     PlacesCancelled {
         /// The job.
         job: JobId,
@@ -72,103 +72,103 @@ pub enum EscrowEvent {
     JobStarted {
         /// The job.
         job: JobId,
-        /// Where it runs.
+        /// The machine.
         machine: MachineId,
-        /// When it started.
+        /// Active time of the start.
         started_at_ms: Millis,
     },
-    /// The time that a job may run was extended.
+    /// The longest run of a job was extended.
     JobExtended {
         /// The job.
         job: JobId,
-        /// By how much.
+        /// Additional time, in milliseconds.
         additional_ms: Millis,
-        /// Plancks held besides for its price.
+        /// Additional plancks held for its price.
         #[serde(serialize_with = "as_decimal")]
         escrowed: Balance,
-        /// Plancks held besides for bounties.
+        /// Additional plancks held for bounties.
         #[serde(serialize_with = "as_decimal")]
         deposit: Balance,
     },
-    /// A task's result came in.
+    /// A machine submitted a task's result.
     ResultSubmitted {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
         /// Hash of the result.
         #[serde(serialize_with = "as_hex")]
         result_hash: [u8; 32],
-        /// When silence accepts.
+        /// Active time at which silence accepts the result.
         window_ends_ms: Millis,
     },
     /// An attested machine vouched for a task's result, which stands.
     ResultAttested {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
         /// Hash of the result.
         #[serde(serialize_with = "as_hex")]
         result_hash: [u8; 32],
         /// The key that signed.
         worker_key: AccountId,
-        /// Until when the evidence counts that the key is bound to, in seconds since 1970.
+        /// End of the evidence to which the key is bound, in seconds since 1970.
         evidence_until_s: u64,
     },
     /// A replica committed to its result.
     ResultCommitted {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
-        /// Hash that it committed to.
+        /// Commitment.
         #[serde(serialize_with = "as_hex")]
         commitment: [u8; 32],
     },
-    /// The replicas that committed may reveal.
+    /// The reveal window of a quorum began.
     RevealOpened {
         /// The job.
         job: JobId,
-        /// Until when.
+        /// End of the reveal window, in active time.
         reveal_ends_ms: Millis,
     },
     /// A replica revealed its result.
     ResultRevealed {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
         /// Hash of the result.
         #[serde(serialize_with = "as_hex")]
         result_hash: [u8; 32],
     },
-    /// The replicas of a task were counted.
+    /// The results of a task's replicas were counted.
     QuorumResolved {
         /// The job.
         job: JobId,
         /// Hash of the result that won.
         #[serde(serialize_with = "as_optional_hex")]
         result_hash: Option<[u8; 32]>,
-        /// Number of replicas that gave it.
+        /// Number of replicas with this result.
         votes: u8,
     },
-    /// A machine is free again; its earnings are paid as its epochs are closed.
+    /// A machine's part in the job ended; its earnings are paid as its epochs are closed.
     AssignmentEnded {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
         /// Outcome of the assignment.
         outcome: Outcome,
-        /// When what is paid ends.
+        /// End of the paid time, in active time.
         ended_at_ms: Millis,
     },
-    /// A part of a job, or all of it, was paid.
+    /// An assignment was paid, in part or in full.
     PaymentSettled {
         /// The job.
         job: JobId,
-        /// The machine that earned it.
+        /// Machine that earned it.
         machine: MachineId,
         /// Plancks to the provider.
         #[serde(serialize_with = "as_decimal")]
@@ -184,24 +184,24 @@ pub enum EscrowEvent {
     EndDisputed {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
     },
-    /// The treasury got what neither side is shown to deserve.
+    /// The treasury received earnings that neither side is shown to deserve.
     EarningsForfeited {
         /// The job.
         job: JobId,
-        /// Where it ran.
+        /// The machine.
         machine: MachineId,
         /// Plancks.
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
     },
-    /// An account could not receive its part of a job's money.
+    /// An account could not receive its part of a payment.
     PaymentDiverted {
         /// The job.
         job: JobId,
-        /// Whose part it was.
+        /// Recipient of the part.
         recipient: AccountId,
         /// Plancks.
         #[serde(serialize_with = "as_decimal")]
@@ -221,13 +221,13 @@ pub enum EscrowEvent {
     BountyPaid {
         /// The job.
         job: JobId,
-        /// Account that has it.
+        /// Account that received it.
         recipient: AccountId,
         /// Plancks.
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
     },
-    /// Nothing is held or owed any more for a machine's part in a job.
+    /// An assignment was closed: nothing is held or owed for it any more.
     AssignmentClosed {
         /// The job.
         job: JobId,
@@ -239,7 +239,7 @@ pub enum EscrowEvent {
         #[serde(serialize_with = "as_decimal")]
         paid: Balance,
     },
-    /// Nothing of a job is left.
+    /// A job was closed.
     JobClosed {
         /// The job.
         job: JobId,
@@ -253,7 +253,7 @@ pub enum EscrowEvent {
 }
 
 impl EscrowEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::MachineAssigned { machine, .. }
@@ -280,7 +280,7 @@ impl EscrowEvent {
         }
     }
 
-    /// The job that the event is about.
+    /// Returns the job that the event is about.
     pub fn job(&self) -> Option<JobId> {
         match self {
             Self::JobOrdered { job, .. }

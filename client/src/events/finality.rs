@@ -8,17 +8,17 @@ use serde::Serialize;
 
 use crate::types::JobId;
 
-/// An event of the chain's view of its own finality.
+/// Event of the chain's view of its own finality.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
 pub enum FinalityEvent {
-    /// Finality is so far behind that it counts as stalled.
+    /// Finality began to count as stalled.
     FinalityStalled {
         /// Median lag, in blocks.
         lag_blocks: u32,
     },
-    /// Finality is no longer so far behind.
+    /// Finality no longer counts as stalled.
     FinalityResumed {
         /// Median lag, in blocks.
         lag_blocks: u32,
@@ -26,12 +26,12 @@ pub enum FinalityEvent {
 }
 
 impl FinalityEvent {
-    /// No event of this pallet is about a machine.
+    /// Returns `None`: no event of this pallet is about a machine.
     pub fn machine(&self) -> Option<MachineId> {
         None
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

@@ -33,12 +33,12 @@ pub use staking::StakingEvent;
 
 use crate::{error::Error, types::JobId};
 
-/// Declares [`AssayEvent`] and all that names each of its pallets, so that a pallet is added in one place.
+/// Declares [`AssayEvent`] and everything that lists its pallets, so that a pallet is added in one place.
 ///
-/// A pallet is called what the chain's metadata call it.
+/// Each pallet has its name in the chain's metadata.
 macro_rules! events_by_pallet {
     ($($(#[$documentation:meta])* $pallet:ident($event:ident)),+ $(,)?) => {
-        /// The pallets whose events are [`AssayEvent`]s.
+        /// Pallets whose events are [`AssayEvent`]s.
         pub const PALLETS: [&str; [$(stringify!($pallet)),+].len()] = [$(stringify!($pallet)),+];
 
         /// An event of one of Assay's pallets.
@@ -54,14 +54,14 @@ macro_rules! events_by_pallet {
         }
 
         impl AssayEvent {
-            /// The machine that the event is about, where there is one.
+            /// Returns the machine that the event is about, if any.
             pub fn machine(&self) -> Option<MachineId> {
                 match self {
                     $(Self::$pallet(event) => event.machine()),+
                 }
             }
 
-            /// The job that the event is about, where there is one.
+            /// Returns the job that the event is about.
             pub fn job(&self) -> Option<JobId> {
                 match self {
                     $(Self::$pallet(event) => event.job()),+
@@ -116,14 +116,14 @@ events_by_pallet! {
     HardwareChallenge(ChallengeEvent),
     /// Evidence of TEEs and GPUs.
     Attestation(AttestationEvent),
-    /// The watch over the machines.
+    /// The validators' watch over the machines.
     Availability(AvailabilityEvent),
     /// The chain's view of its own finality.
     FinalityView(FinalityEvent),
 }
 
 impl AssayEvent {
-    /// Reads an event of a block; `None` where it is another pallet's, or one that this client does not know
+    /// Reads an event of a block; `None` if it belongs to another pallet, or if this client does not know it
     /// (yet).
     pub(crate) fn read(
         event: &Event<'_, SubstrateConfig>,

@@ -16,7 +16,7 @@ use crate::{
     units::{format_asy, format_ppm},
 };
 
-/// An event of the registry.
+/// Event of the registry.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
@@ -26,12 +26,12 @@ pub enum RegistryEvent {
         /// The account.
         provider: AccountId,
     },
-    /// A provider gave up being one.
+    /// An account ceased to be a provider.
     ProviderDeregistered {
         /// The account.
         provider: AccountId,
     },
-    /// A machine joined.
+    /// A machine was registered.
     MachineRegistered {
         /// The machine.
         machine: MachineId,
@@ -39,31 +39,31 @@ pub enum RegistryEvent {
         provider: AccountId,
         /// Its hardware class.
         class: HardwareClassId,
-        /// The slots it offers.
+        /// Number of slots.
         slots: u8,
     },
-    /// A machine asks another price.
+    /// A machine's ask changed.
     AskUpdated {
         /// The machine.
         machine: MachineId,
         /// Plancks per slot-hour.
         #[serde(serialize_with = "as_decimal")]
         ask: Balance,
-        /// Active time from which on it holds.
+        /// Active time from which it holds.
         from_ms: Millis,
     },
-    /// A machine's worker is reached at another URL.
+    /// The URL of a machine's worker changed.
     EndpointUpdated {
         /// The machine.
         machine: MachineId,
     },
-    /// A machine has other keys.
+    /// A machine's keys were rotated.
     KeysRotated {
         /// The machine.
         machine: MachineId,
-        /// The hot key that acts for it from now on.
+        /// New worker key.
         worker_key: AccountId,
-        /// X25519 key that consumers encrypt to from now on.
+        /// New sealing key (X25519).
         #[serde(serialize_with = "as_hex")]
         sealing_key: [u8; 32],
     },
@@ -83,14 +83,14 @@ pub enum RegistryEvent {
         /// Status from now on.
         to: MachineStatus,
     },
-    /// The record of a retired machine is gone.
+    /// The registry removed the record of a retired machine.
     MachineRemoved {
         /// The machine.
         machine: MachineId,
         /// Its owner.
         provider: AccountId,
     },
-    /// A machine took over what the catalogue says of its class now.
+    /// A machine was brought up to its class's present terms.
     MachineTermsUpdated {
         /// The machine.
         machine: MachineId,
@@ -100,24 +100,24 @@ pub enum RegistryEvent {
         #[serde(serialize_with = "as_decimal")]
         stake_per_slot: Balance,
     },
-    /// Slots of a machine were taken.
+    /// Slots of a machine were leased.
     SlotsLeased {
         /// The machine.
         machine: MachineId,
-        /// Slots taken.
+        /// Number of slots leased.
         slots: u8,
-        /// Slots still free.
+        /// Number of slots still free.
         free_slots: u8,
     },
-    /// Slots of a machine were given back.
+    /// Slots of a machine were released.
     SlotsReleased {
         /// The machine.
         machine: MachineId,
-        /// Slots given back.
+        /// Number of slots released.
         slots: u8,
-        /// Slots free now.
+        /// Number of free slots afterwards.
         free_slots: u8,
-        /// End of the lease.
+        /// The way in which the lease ended.
         end: LeaseEnd,
     },
     /// The catalogue of hardware classes changed.
@@ -128,7 +128,7 @@ pub enum RegistryEvent {
 }
 
 impl RegistryEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::MachineRegistered { machine, .. }
@@ -147,7 +147,7 @@ impl RegistryEvent {
         }
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

@@ -12,7 +12,7 @@ use crate::{
     units::format_asy,
 };
 
-/// An event of the providers' stakes.
+/// Event of the providers' stakes.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 #[serde(tag = "event")]
 #[non_exhaustive]
@@ -28,14 +28,14 @@ pub enum StakingEvent {
         #[serde(serialize_with = "as_decimal")]
         total: Balance,
     },
-    /// Plancks of a bond are on their way out.
+    /// Plancks of a bond began to unbond.
     Unbonded {
         /// The machine.
         machine: MachineId,
         /// Plancks.
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
-        /// The epoch from which on they may be withdrawn.
+        /// First epoch in which they may be withdrawn.
         due_epoch: EpochIndex,
     },
     /// Plancks of a bond came back to the provider.
@@ -46,14 +46,14 @@ pub enum StakingEvent {
         #[serde(serialize_with = "as_decimal")]
         amount: Balance,
     },
-    /// A provider said whether rewards are bonded.
+    /// A provider set whether a machine's rewards are bonded.
     AutoStakeSet {
         /// The machine.
         machine: MachineId,
-        /// True if they are.
+        /// True if they are bonded.
         auto_stake: bool,
     },
-    /// A slash was put in the agenda.
+    /// A slash is pending.
     SlashQueued {
         /// The slash.
         id: SlashId,
@@ -61,11 +61,11 @@ pub enum StakingEvent {
         machine: MachineId,
         /// Reason for the slash.
         reason: SlashReason,
-        /// Plancks that it costs.
+        /// Amount, in plancks.
         #[serde(serialize_with = "as_decimal")]
         owed: Balance,
     },
-    /// A slash was taken back before it was applied.
+    /// Governance cancelled a pending slash.
     SlashCancelled {
         /// The slash.
         id: SlashId,
@@ -87,7 +87,7 @@ pub enum StakingEvent {
         /// Plancks that were burned.
         #[serde(serialize_with = "as_decimal")]
         burned: Balance,
-        /// Plancks that are owed from now on.
+        /// Plancks of the new debt.
         #[serde(serialize_with = "as_decimal")]
         debt: Balance,
     },
@@ -119,7 +119,7 @@ pub enum StakingEvent {
 }
 
 impl StakingEvent {
-    /// The machine that the event is about, where there is one.
+    /// Returns the machine that the event is about, if any.
     pub fn machine(&self) -> Option<MachineId> {
         match self {
             Self::Bonded { machine, .. }
@@ -134,7 +134,7 @@ impl StakingEvent {
         }
     }
 
-    /// No event of this pallet is about a job.
+    /// Returns `None`: no event of this pallet is about a job.
     pub fn job(&self) -> Option<JobId> {
         None
     }

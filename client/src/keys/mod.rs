@@ -20,17 +20,17 @@ pub use sealing::{load_or_create_sealing_key_file, load_sealing_key_file, sealin
 
 use crate::types::AccountId;
 
-/// Longest key file that is read; a phrase of 24 words has fewer than 250 bytes.
+/// Maximum length of a key file, in bytes; a phrase of 24 words has fewer than 250.
 const MAX_KEY_FILE_BYTES: u64 = 1_024;
 
-/// A key that cannot be had.
+/// Error of loading or making a key.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
     /// There is no such file.
     #[error("there is no key file at {}; write a secret seed or phrase into it, or name another file", path.display())]
     Missing {
-        /// Where it was looked for.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The file cannot be read or written.
@@ -41,7 +41,7 @@ pub enum KeyError {
         /// Error of the operating system.
         source: io::Error,
     },
-    /// Others than the owner may read the file.
+    /// Other users than the owner may read the file.
     #[error("the key file {} can be read by others (mode {mode:04o}); run `chmod 600` on it", path.display())]
     Exposed {
         /// The file.
@@ -105,7 +105,7 @@ pub fn load_key_file(path: &Path) -> Result<Keypair, KeyError> {
     };
     let content = read_key_file(path, bad)?;
     let secret = content.trim();
-    // Derivation from the public development phrase is everybody's key; only a URI on purpose may name it.
+    // A key derived from the public development phrase is no secret; only an explicit URI may name it.
     if secret.starts_with('/') {
         return Err(bad("it names a development key"));
     }
@@ -149,9 +149,9 @@ fn read_key_file(path: &Path, bad: impl Fn(&str) -> KeyError) -> Result<String, 
     }
 }
 
-/// Loads the key from a file, or makes a new one and keeps it there, readable by its owner alone.
+/// Loads the key from a file, or creates it in a file that only its owner can read.
 ///
-/// The folder is made where it is missing. Two processes that do this at once end with the same key.
+/// Creates a missing folder. Two processes that do this at once end with the same key.
 pub fn load_or_create_key_file(path: &Path) -> Result<Keypair, KeyError> {
     match load_key_file(path) {
         Err(KeyError::Missing { .. }) => create_key_file(path),
@@ -180,8 +180,8 @@ fn new_secret() -> Result<[u8; 32], KeyError> {
     Ok(secret)
 }
 
-/// Writes a secret into a new file that its owner alone can read. Says whether it did: where another process
-/// was faster, its key is the key.
+/// Writes a secret into a new file that only its owner can read. Returns false if another process was faster:
+/// its key then counts.
 fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
     let io_error = |source| KeyError::Io {
         path: path.to_owned(),
@@ -190,8 +190,8 @@ fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         fs::create_dir_all(folder).map_err(io_error)?;
     }
-    // Whole or not at all: a file that a crash or a full disk left empty would be no key, and would be kept
-    // as one.
+    // The file is whole or absent: a file that a crash or a full disk left empty would be taken for a key and
+    // kept.
     let unfinished = unfinished_beside(path);
     let _ = fs::remove_file(&unfinished);
     let mut options = fs::OpenOptions::new();
@@ -202,7 +202,7 @@ fn write_new_key_file(path: &Path, secret: [u8; 32]) -> Result<bool, KeyError> {
         let mut file = options.open(&unfinished)?;
         writeln!(file, "0x{}", hex::encode(secret))?;
         file.sync_all()?;
-        // Unlike a rename this leaves a file alone that is there.
+        // Unlike a rename, a link does not replace an existing file.
         match fs::hard_link(&unfinished, path) {
             // Not every file system has links.
             Err(error) if is_without_links(&error) && !path.exists() => fs::rename(&unfinished, path),
@@ -225,7 +225,7 @@ fn is_without_links(error: &io::Error) -> bool {
     )
 }
 
-/// Name of what is written of a file until it is whole: another one for each process and thread.
+/// Name of a file under construction, distinct for each process and thread.
 fn unfinished_beside(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
@@ -254,7 +254,8 @@ fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
     Ok(())
 }
 
-/// The key of a secret URI: a seed, a phrase, or a development name such as `//Bob`, each with derivations.
+/// Returns the key of a secret URI: a seed, a phrase, or a development name such as `//Bob`, each with
+/// derivations.
 pub fn keypair_from_uri(uri: &str) -> Result<Keypair, KeyError> {
     // The errors of the parser name only what kind of part is wrong, never the secret itself.
     let parsed = SecretUri::from_str(uri).map_err(|error| KeyError::BadUri {
@@ -265,7 +266,7 @@ pub fn keypair_from_uri(uri: &str) -> Result<Keypair, KeyError> {
     })
 }
 
-/// The account of a key.
+/// Returns the account of a key.
 pub fn account_of(keypair: &Keypair) -> AccountId {
     keypair.public_key().to_account_id()
 }
@@ -293,7 +294,7 @@ pub fn worker_key_message(genesis_hash: &[u8; 32], provider: &[u8; 32]) -> Vec<u
     [WORKER_KEY_CONTEXT, genesis_hash, provider].concat()
 }
 
-/// The worker key's agreement to serve a provider, for [`crate::calls::register_machine`] and
+/// Signs the worker key's agreement to serve a provider, for [`crate::calls::register_machine`] and
 /// [`crate::calls::rotate_keys`].
 pub fn sign_worker_key(worker: &Keypair, genesis_hash: &[u8; 32], provider: &[u8; 32]) -> [u8; 64] {
     worker.sign(&worker_key_message(genesis_hash, provider)).0

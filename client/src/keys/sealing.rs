@@ -23,9 +23,9 @@ pub fn load_sealing_key_file(path: &Path) -> Result<StaticSecret, KeyError> {
     Ok(StaticSecret::from(secret))
 }
 
-/// Loads a sealing key from its file, or makes a new one and keeps it there, readable by its owner alone.
+/// Loads a sealing key from its file, or creates it in a file that only its owner can read.
 ///
-/// The folder is made where it is missing. Two processes that do this at once end with the same key.
+/// Creates a missing folder. Two processes that do this at once end with the same key.
 pub fn load_or_create_sealing_key_file(path: &Path) -> Result<StaticSecret, KeyError> {
     match load_sealing_key_file(path) {
         Err(KeyError::Missing { .. }) => {
@@ -40,7 +40,7 @@ pub fn load_or_create_sealing_key_file(path: &Path) -> Result<StaticSecret, KeyE
     }
 }
 
-/// The part of a sealing key that is on chain.
+/// Returns the public part of a sealing key, which the chain has.
 pub fn sealing_public_key(secret: &StaticSecret) -> [u8; 32] {
     PublicKey::from(secret).to_bytes()
 }

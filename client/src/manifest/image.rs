@@ -4,13 +4,13 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest name of an image, registry included.
+/// Maximum length of an image's name, registry included, in bytes.
 const MAX_IMAGE_NAME_BYTES: usize = 255;
 
-/// Longest tag of an image.
+/// Maximum length of a tag, in bytes.
 const MAX_TAG_BYTES: usize = 128;
 
-/// A reference that does not name one image and no other.
+/// Error of an image reference.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
@@ -35,7 +35,7 @@ pub enum ImageError {
         /// The reference as it was given.
         reference: String,
     },
-    /// The name is none that a registry has.
+    /// The name is not valid.
     #[error(
         "the name of the image {reference:?} is not valid: write [registry[:port]/]name in lower-case letters, \
          digits and single separators"
@@ -44,7 +44,7 @@ pub enum ImageError {
         /// The reference as it was given.
         reference: String,
     },
-    /// The tag is none that a registry has.
+    /// The tag is not valid.
     #[error(
         "the tag of the image {reference:?} is not valid: at most {MAX_TAG_BYTES} letters, digits, `_`, `.` \
          and `-`, beginning with a letter, a digit or `_`"
@@ -55,9 +55,9 @@ pub enum ImageError {
     },
 }
 
-/// Names one container image by its sha256 digest: `[registry/]repository[:tag]@sha256:<hex>`.
+/// Reference to one container image by its sha256 digest: `[registry/]repository[:tag]@sha256:<hex>`.
 ///
-/// The tag says nothing to a worker: the digest decides.
+/// A worker ignores the tag: the digest decides.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageReference {
@@ -68,32 +68,32 @@ pub struct ImageReference {
 }
 
 impl ImageReference {
-    /// The registry with its port, where the reference names one.
+    /// Returns the registry with its port, if the reference names one.
     pub fn registry(&self) -> Option<&str> {
         self.registry.as_deref()
     }
 
-    /// The repository inside its registry.
+    /// Returns the repository inside its registry.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// The tag, where the reference has one.
+    /// Returns the tag, if the reference has one.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// sha256 of the image's manifest.
+    /// Returns the sha256 of the image's manifest.
     pub fn digest(&self) -> [u8; 32] {
         self.digest
     }
 
-    /// The digest as registries write it: `sha256:<64 hex digits>`.
+    /// Returns the digest as registries write it: `sha256:<64 hex digits>`.
     pub fn digest_text(&self) -> String {
         format!("sha256:{}", hex::encode(self.digest))
     }
 
-    /// Registry and repository, without tag and digest.
+    /// Returns registry and repository, without tag and digest.
     pub fn name(&self) -> String {
         match &self.registry {
             Some(registry) => format!("{registry}/{}", self.repository),
@@ -101,8 +101,8 @@ impl ImageReference {
         }
     }
 
-    /// Reference that an engine pulls: name and digest, without the tag, which some engines refuse beside a
-    /// digest.
+    /// Returns the reference for an engine: name and digest, without the tag, which some engines refuse
+    /// beside a digest.
     pub fn pull_reference(&self) -> String {
         format!("{}@{}", self.name(), self.digest_text())
     }
@@ -184,7 +184,7 @@ impl From<ImageReference> for String {
     }
 }
 
-/// A host, perhaps with a port. IPv6 addresses in brackets are not among them.
+/// Returns true for a host with or without a port. IPv6 addresses in brackets are not accepted.
 fn is_registry(text: &str) -> bool {
     let (host, port) = text
         .split_once(':')
@@ -202,7 +202,8 @@ fn is_registry(text: &str) -> bool {
     host.split('.').all(is_label) && port.is_none_or(is_port)
 }
 
-/// Lower-case letters and digits with separators between them: one `.`, one or two `_`, or any number of `-`.
+/// Returns true for lower-case letters and digits with separators between them: one `.`, one or two `_`, or
+/// any number of `-`.
 fn is_path_component(text: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let ends_plain = |byte: Option<&u8>| byte.is_some_and(|byte| is_plain(*byte));

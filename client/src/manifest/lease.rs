@@ -61,7 +61,7 @@ impl Serialize for NetworkAccess {
     }
 }
 
-// By hand: a derived reader of several shapes says of a bad destination only that no shape fits.
+// By hand: the derived error for a bad destination would only say that no variant matches.
 impl<'de> Deserialize<'de> for NetworkAccess {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Shapes;
@@ -261,8 +261,8 @@ pub struct PublishPort {
     /// in the manifest. Default: protocol and port, such as `tcp-8080`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Lets anybody use an HTTP port; otherwise the worker asks for the owner's token. Says nothing to other
-    /// protocols, whose ports are open to all. Default: false.
+    /// Opens an HTTP port to everybody; otherwise the worker asks for the owner's token. Has no effect for
+    /// other protocols, whose ports are open to all. Default: false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub public: bool,
 }

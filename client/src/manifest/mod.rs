@@ -40,7 +40,7 @@ pub use wipe::OpenedManifest;
 
 use crate::types::AccountId;
 
-/// Maximum length of a public manifest, in bytes; the chain takes none that is longer.
+/// Maximum length of a public manifest, in bytes; the chain refuses longer ones.
 pub const MAX_MANIFEST_BYTES: usize = assay_primitives::job::MAX_MANIFEST_BYTES as usize;
 
 /// Maximum length of a sealed manifest before it is sealed, in bytes. It never reaches the chain.

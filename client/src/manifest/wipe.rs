@@ -7,8 +7,8 @@ use zeroize::Zeroize;
 use super::{JobManifest, Secret};
 
 impl JobManifest {
-    /// Overwrites everything in memory that a sealed manifest hides from the host's disks: command,
-    /// environment, secrets and credentials. Copies that were made of them stay.
+    /// Overwrites the parts of a sealed manifest that must not reach the host's disks: command, environment,
+    /// secrets and credentials. Copies made of them stay.
     pub fn wipe(&mut self) {
         self.entrypoint.zeroize();
         self.command.zeroize();

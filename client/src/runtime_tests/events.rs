@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     events::{AssayEvent, AttestationEvent, AvailabilityEvent, PALLETS, RegistryEvent},
     json,
-    types::{self, AccountId, CollateralId, EvidenceId, MachineStatus, TcbInfoId, Vendor},
+    types::{self, AccountId, CollateralId, EvidenceId, IntelTee, MachineStatus, TcbInfoId, Vendor},
 };
 
 /// Fields of events that the client does not carry: the randomness of rounds, and fields for provers only.
@@ -97,7 +97,7 @@ fn an_event_that_is_not_known_is_skipped_and_one_that_does_not_fit_is_an_error()
         );
     }
 
-    // What one pallet calls so, read as another's event: of no variant's name, or of other fields.
+    // An event that is read as another pallet's has no variant of that name, or other fields.
     let registry = metadata.pallet_by_name("ProviderRegistry").unwrap();
     let type_id = registry.event_ty_id().unwrap();
     let as_attestation = AssayEvent::decode_as("Attestation", &bytes, type_id, &metadata);
@@ -137,7 +137,6 @@ fn events_of_one_name_are_read_as_their_pallet_s() {
 
 #[test]
 fn events_of_attestation_are_read_as_they_were_deposited() {
-    use assay_evidence::intel::TeeKind as IntelKind;
     use pallet_attestation as chain;
 
     type Deposited = chain::Event<Runtime>;
@@ -169,35 +168,28 @@ fn events_of_attestation_are_read_as_they_were_deposited() {
             },
         );
     }
-    for (tee, ours) in [
-        (IntelKind::Sgx, types::IntelTee::Sgx),
-        (IntelKind::Tdx, types::IntelTee::Tdx),
-    ] {
+    for tee in [IntelTee::Sgx, IntelTee::Tdx] {
         let (fmspc, pce_id) = ([1, 2, 3, 4, 5, 6], [7, 8]);
         check(
             Deposited::CollateralRenewed {
-                collateral: chain::CollateralId::TcbInfo(chain::TcbInfoId { tee, fmspc, pce_id }),
+                collateral: CollateralId::TcbInfo(TcbInfoId { tee, fmspc, pce_id }),
             },
             AttestationEvent::CollateralRenewed {
-                collateral: CollateralId::TcbInfo(TcbInfoId {
-                    tee: ours,
-                    fmspc,
-                    pce_id,
-                }),
+                collateral: CollateralId::TcbInfo(TcbInfoId { tee, fmspc, pce_id }),
             },
         );
         check(
             Deposited::CollateralRemoved {
-                collateral: chain::CollateralId::QeIdentity(tee),
+                collateral: CollateralId::QeIdentity(tee),
             },
             AttestationEvent::CollateralRemoved {
-                collateral: CollateralId::QeIdentity(ours),
+                collateral: CollateralId::QeIdentity(tee),
             },
         );
     }
     check(
         Deposited::CollateralRenewed {
-            collateral: chain::CollateralId::RevocationList([4; 32].into()),
+            collateral: CollateralId::RevocationList([4; 32]),
         },
         AttestationEvent::CollateralRenewed {
             collateral: CollateralId::RevocationList([4; 32]),

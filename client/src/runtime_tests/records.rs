@@ -16,9 +16,9 @@ use crate::{
     keys,
     queries::AccountRecord,
     types::{
-        self, AccountId, Assignment, Bond, Debt, EpochRecord, EvidenceId, EvidenceRecord, HardwareClass, Job,
-        KeptCollateral, KeptKey, KeyVendor, Machine, Offence, Provider, RawMachineEvidence, Slash,
-        SlashReason, TcbInfoId,
+        self, AccountId, Assignment, Bond, Debt, EpochRecord, EvidenceId, EvidenceRecord, HardwareClass,
+        IntelTee, Job, KeptCollateral, KeptKey, KeyVendor, Machine, Offence, Provider, RawMachineEvidence,
+        Slash, SlashReason, TcbInfoId,
     },
 };
 
@@ -74,7 +74,8 @@ fn cap_of_the_emission_is_understood() {
 
 #[test]
 fn every_part_of_a_record_is_understood() {
-    // Zeros never show what is behind an option, and only the first variant of an enum.
+    // Zeros decode as `None` and as the first variant of an enum, so the test encodes the other values
+    // itself.
     let metadata = metadata();
     let value_type = |pallet: &str, entry: &str| {
         let storage = metadata.pallet_by_name(pallet).unwrap().storage().unwrap();
@@ -179,7 +180,6 @@ fn evidence_is_read_as_it_was_recorded() {
 
 #[test]
 fn keys_of_collateral_are_encoded_as_the_runtime_has_them() {
-    use assay_evidence::intel::TeeKind as OnChain;
     use subxt::ext::scale_encode::EncodeAsType;
 
     let metadata = metadata();
@@ -193,30 +193,23 @@ fn keys_of_collateral_are_encoded_as_the_runtime_has_them() {
             .unwrap()
             .key_id
     };
-    for (ours, on_chain) in [
-        (types::IntelTee::Sgx, OnChain::Sgx),
-        (types::IntelTee::Tdx, OnChain::Tdx),
-    ] {
-        let id = pallet_attestation::TcbInfoId {
-            tee: on_chain,
+    for tee in [IntelTee::Sgx, IntelTee::Tdx] {
+        let id = TcbInfoId {
+            tee,
             fmspc: [1, 2, 3, 4, 5, 6],
             pce_id: [7, 8],
         };
-        let key = crate::attestation::tcb_info_key(&TcbInfoId {
-            tee: ours,
-            fmspc: id.fmspc,
-            pce_id: id.pce_id,
-        });
+        let key = crate::attestation::tcb_info_key(&id);
         assert_eq!(
             key.encode_as_type(key_type("TcbInfos"), metadata.types())
                 .unwrap(),
             id.encode()
         );
-        let tee = calls::intel_tee(ours);
         assert_eq!(
-            tee.encode_as_type(key_type("QeIdentities"), metadata.types())
+            calls::intel_tee(tee)
+                .encode_as_type(key_type("QeIdentities"), metadata.types())
                 .unwrap(),
-            on_chain.encode()
+            tee.encode()
         );
     }
 }

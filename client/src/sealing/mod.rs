@@ -10,8 +10,8 @@
 //! body = encapsulated key (32) ‖ ciphertext of nonce (32) ‖ manifest, with its tag (16)
 //! ```
 //!
-//! Numbers are little-endian, as SCALE encodes them; the additional authenticated data is empty. Anybody may
-//! seal a manifest to a machine, and only the one whose bytes have the hash on chain is taken.
+//! Numbers are little-endian, as SCALE encodes them; the additional authenticated data is empty. Any sender
+//! may seal a manifest to a machine, and only the one whose bytes have the hash on chain is taken.
 
 mod receipt;
 #[cfg(test)]
@@ -92,8 +92,7 @@ impl SealContext {
 
 /// Bytes that are sealed: a nonce and the manifest's JSON. Overwritten in memory when dropped.
 ///
-/// One job has one of them, whatever the number of its machines. Who loses it can seal it to no further
-/// machine.
+/// A job has one, for all of its machines. A consumer that loses it can seal it to no further machine.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PlainManifest(Zeroizing<Vec<u8>>);
 
@@ -109,7 +108,7 @@ impl PlainManifest {
         Ok(Self(bytes))
     }
 
-    /// Takes bytes that [`Self::bytes`] returned.
+    /// Restores the bytes that [`Self::bytes`] returned.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, SealError> {
         let mut bytes = Zeroizing::new(bytes);
         if (MANIFEST_NONCE_BYTES..=MAX_PLAIN_BYTES).contains(&bytes.len()) {

@@ -1,60 +1,56 @@
 //! Evidence of TEEs and GPUs: submissions, and the chain's records of them.
 
-use std::fmt;
-
-use assay_primitives::{
-    attestation::{key_message, keys_message},
-    market::TeeKind,
-};
+use assay_primitives::attestation::{key_message, keys_message};
 use scale_decode::DecodeAsType;
-use serde::Serialize;
 use sp_crypto_hashing::blake2_256;
 
+pub use assay_evidence::{
+    CollateralId,
+    intel::{IntelTee, TcbInfoId},
+};
 pub use assay_primitives::attestation::{EXPIRY_SLOT_S, EvidenceId, KeyVendor, Vendor};
 
-use super::as_hex;
-
-/// Names a verified key on chain, see [`key_id`].
+/// Identifier of a verified key on chain, see [`key_id`].
 pub type KeyId = [u8; 32];
 
 /// Source of the key that signed a piece of evidence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum KeySource {
-    /// It is on chain: an earlier submission brought its chain of certificates.
+    /// The chain has the key: an earlier submission had its certificates.
     Known(KeyId),
-    /// The evidence carries its chain, as most quotes do.
+    /// The evidence carries the key's certificates, as most quotes do.
     Carried,
-    /// This is its chain (each DER), the device's certificate first.
+    /// Certificates of the key (DER), the device's first.
     Chain(Vec<Vec<u8>>),
 }
 
-/// A piece of evidence, as the device gave it.
+/// Piece of evidence, as the device gave it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Evidence {
     /// An SGX or TDX quote.
     Quote {
         /// The quote.
         quote: Vec<u8>,
-        /// Where its attestation key comes from.
+        /// Source of its attestation key.
         key: KeySource,
     },
     /// A SEV-SNP report.
     SnpReport {
         /// The report.
         report: Vec<u8>,
-        /// Where the chip's key comes from; never carried.
+        /// Source of the chip's key; never [`KeySource::Carried`].
         key: KeySource,
     },
     /// A GPU's measurements.
     GpuReport {
         /// SPDM request and response, one behind the other.
         report: Vec<u8>,
-        /// Where the GPU's attestation key comes from; never carried.
+        /// Source of the GPU's attestation key; never [`KeySource::Carried`].
         key: KeySource,
     },
 }
 
-/// Collateral: a vendor's publications about its devices.
+/// Collateral: a vendor's signed data by which evidence is judged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Collateral {
     /// Intel's TCB info.
@@ -63,11 +59,11 @@ pub enum Collateral {
     QeIdentity(SignedJson),
     /// A list of revoked certificates.
     RevocationList {
-        /// Vendor whose root is above the issuer.
+        /// Vendor whose root the issuer's chain ends in.
         vendor: Vendor,
         /// The list (DER).
         list: Vec<u8>,
-        /// The issuer's certificate (DER); nothing where a root issued the list.
+        /// Certificate of the issuer (DER); `None` if a root issued the list.
         issuer: Option<Vec<u8>>,
     },
 }
@@ -83,75 +79,15 @@ pub struct SignedJson {
     pub chain: Vec<Vec<u8>>,
 }
 
-/// A TEE of Intel's, as its collateral names it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum IntelTee {
-    /// SGX.
-    Sgx,
-    /// TDX.
-    Tdx,
-}
-
-impl fmt::Display for IntelTee {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
-            Self::Sgx => TeeKind::Sgx.full_name(),
-            Self::Tdx => TeeKind::Tdx.full_name(),
-        })
-    }
-}
-
-/// Names a piece of collateral on chain.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub enum CollateralId {
-    /// Intel's TCB info.
-    TcbInfo(TcbInfoId),
-    /// The identity of a TEE's quoting enclave.
-    QeIdentity(IntelTee),
-    /// The list of this issuer, by the hash of its name and key.
-    RevocationList(#[serde(serialize_with = "as_hex")] [u8; 32]),
-}
-
-impl fmt::Display for CollateralId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TcbInfo(TcbInfoId { tee, fmspc, pce_id }) => write!(
-                formatter,
-                "the TCB info of {tee} on processors {} with PCE {}",
-                hex::encode(fmspc),
-                hex::encode(pce_id)
-            ),
-            Self::QeIdentity(tee) => write!(formatter, "the identity of the quoting enclave of {tee}"),
-            Self::RevocationList(issuer) => write!(
-                formatter,
-                "the list of certificates that issuer 0x{} revoked",
-                hex::encode(issuer)
-            ),
-        }
-    }
-}
-
-/// Subject of a TCB info.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
-pub struct TcbInfoId {
-    /// The TEE.
-    pub tee: IntelTee,
-    /// The family of processors.
-    #[serde(serialize_with = "as_hex")]
-    pub fmspc: [u8; 6],
-    /// The certifying enclave.
-    #[serde(serialize_with = "as_hex")]
-    pub pce_id: [u8; 2],
-}
-
-/// A piece of evidence that the chain has verified.
+/// Piece of evidence that the chain has verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EvidenceRecord {
     /// The device that signed, and its kind.
     pub id: EvidenceId,
     /// Digest of the workload that runs there.
     pub workload: [u8; 32],
-    /// The keys that it is bound to, see [`keys_digest`]. It counts as long as they are the machine's.
+    /// Digest of the keys that it is bound to, see [`keys_digest`]. It counts while these are the machine's
+    /// keys.
     pub keys: [u8; 32],
     /// Number of the block that it is bound to.
     pub anchor: u64,
@@ -159,17 +95,17 @@ pub struct EvidenceRecord {
     pub until_s: u64,
 }
 
-/// Returns the chain's name of a key that signs evidence, by its point on the curve.
+/// Returns the chain's identifier of a key that signs evidence, by its point on the curve.
 pub fn key_id(vendor: KeyVendor, key: &[u8]) -> KeyId {
     blake2_256(&key_message(vendor, key))
 }
 
-/// Returns the digest by which evidence of a machine is compared when the machine's keys change.
+/// Returns the digest of a machine's keys to which its evidence is bound.
 pub fn keys_digest(worker_key: &[u8; 32], sealing_key: &[u8; 32]) -> [u8; 32] {
     blake2_256(&keys_message(worker_key, sealing_key))
 }
 
-/// The part of a machine's evidence that is read here.
+/// Part of the chain's record of a machine's evidence.
 #[derive(DecodeAsType)]
 pub(crate) struct RawMachineEvidence {
     pub(crate) records: Vec<RawEvidenceRecord>,
@@ -196,14 +132,14 @@ impl From<RawEvidenceRecord> for EvidenceRecord {
     }
 }
 
-/// Proof that a key is kept.
+/// Part of the chain's record of a key.
 #[derive(DecodeAsType)]
 pub(crate) struct KeptKey {
     #[allow(dead_code, reason = "only its presence is asked for")]
     owner: super::AccountId,
 }
 
-/// The part of any collateral that is read here.
+/// Part of the chain's record of a piece of collateral.
 #[derive(DecodeAsType)]
 pub(crate) struct KeptCollateral {
     pub(crate) content: CollateralLife,
@@ -211,6 +147,6 @@ pub(crate) struct KeptCollateral {
 
 #[derive(DecodeAsType)]
 pub(crate) struct CollateralLife {
-    /// When it has to be replaced, in seconds since 1970.
+    /// Time by which it must be replaced, in seconds since 1970.
     pub(crate) next_update_s: u64,
 }

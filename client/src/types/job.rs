@@ -11,34 +11,34 @@ pub use assay_primitives::job::{
 
 use super::{AccountId, as_decimal, as_hex};
 
-/// A job that a consumer pays for. The chain forgets it when nothing of it is left to be paid.
+/// Record of a job. The chain removes it with the job's last assignment.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Job {
     /// Account that pays.
     pub consumer: AccountId,
     /// Service or task.
     pub kind: JobKind,
-    /// Names the bytes that say what it runs.
+    /// Manifest: public, or sealed to the machine.
     pub manifest: Manifest,
     /// sha256 digest of the image's manifest.
     #[serde(serialize_with = "as_hex")]
     pub image_digest: [u8; 32],
     /// Slots of each machine.
     pub slots: u8,
-    /// Machines that were asked for.
+    /// Number of machines that the order asks for.
     pub nodes: u8,
-    /// Most to be paid, in plancks per slot-hour.
+    /// Maximum price, in plancks per slot-hour.
     #[serde(serialize_with = "as_decimal")]
     pub max_price_per_slot_hour: Balance,
-    /// Longest run of a machine that gets it from now on.
+    /// Longest run of a machine that gets an assignment from now on, in milliseconds.
     pub max_duration_ms: Millis,
     /// Auction by which machines are found, unless the consumer chose them.
     pub auction: Option<Auction>,
-    /// Places for which a machine is sought.
+    /// Number of open places.
     pub open_places: u8,
-    /// Machines that have a part in it.
+    /// Number of assignments.
     pub assignments: u8,
-    /// Progress of its replicas, where a quorum verifies and has not decided.
+    /// Progress of the replicas, while a quorum has not decided.
     pub ballot: Option<Ballot>,
     /// Plancks held for the bytes that the chain keeps.
     #[serde(serialize_with = "as_decimal")]
@@ -53,25 +53,25 @@ pub struct Job {
     pub created_at_ms: Millis,
 }
 
-/// A machine's part in a job.
+/// Record of an assignment: one machine's part in a job.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Assignment {
     /// Account that is paid.
     pub provider: AccountId,
-    /// The price that was fixed, in plancks per slot-hour.
+    /// Fixed price, in plancks per slot-hour.
     #[serde(serialize_with = "as_decimal")]
     pub price_per_slot_hour: Balance,
-    /// Longest run.
+    /// Longest run, in milliseconds.
     pub max_duration_ms: Millis,
-    /// Plancks still held of the consumer's.
+    /// Plancks of the consumer's that are still held.
     #[serde(serialize_with = "as_decimal")]
     pub escrowed: Balance,
-    /// Plancks earned in the epochs that were judged, the protocol fee included.
+    /// Plancks earned in the judged epochs, the protocol fee included.
     #[serde(serialize_with = "as_decimal")]
     pub earned: Balance,
-    /// Part of those that was paid.
+    /// Paid part of the earnings, in plancks.
     #[serde(serialize_with = "as_decimal")]
     pub paid: Balance,
-    /// State of the part.
+    /// State of the assignment.
     pub state: AssignmentState,
 }

@@ -14,10 +14,10 @@ pub use assay_primitives::machine::{
 
 use super::{AccountId, Text, as_decimal, as_hex};
 
-/// Tells the provider what to do about a value.
+/// Remedy for a machine's status.
 pub trait Remedy {
-    /// Returns what keeps the machine from new jobs and what its provider can do about it, as a sentence
-    /// without its full stop; `None` for a machine that takes some.
+    /// Returns the reason why the machine takes no new jobs, and its provider's remedy, as a sentence without
+    /// its full stop; `None` for a machine that takes jobs.
     fn remedy(self, machine: MachineId) -> Option<String>;
 }
 
@@ -51,7 +51,7 @@ impl Remedy for MachineStatus {
             ),
             Self::Suspended(Offence) => format!(
                 "it committed an offence; once the slash is applied or cancelled and its bond suffices, \
-                 `assay machine resume {machine}` brings it back (`assay machine show {machine}` tells how it stands)"
+                 `assay machine resume {machine}` brings it back (`assay machine show {machine}` shows the slash)"
             ),
             Self::Suspended(Condemned) => {
                 "it committed an offence that ends its life in the market; nothing brings it back, and it retires when \
@@ -76,23 +76,23 @@ impl Remedy for MachineStatus {
     }
 }
 
-/// One host of a provider.
+/// Record of a machine.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Machine {
-    /// The account that owns the machine.
+    /// Account that owns the machine.
     pub provider: AccountId,
-    /// The hot key that acts for the machine.
+    /// Worker key, which acts for the machine.
     pub worker_key: AccountId,
     /// X25519 key that consumers encrypt to.
     #[serde(serialize_with = "as_hex")]
     pub sealing_key: [u8; 32],
     /// Entry of the hardware class catalogue.
     pub class: HardwareClassId,
-    /// Terms of its class when the machine last took a copy of them.
+    /// Machine's copy of its class's terms.
     pub terms: ClassTerms,
-    /// Slots the machine offers in all.
+    /// Number of slots.
     pub slots: u8,
-    /// Slots that no job has leased.
+    /// Number of slots that no assignment has leased.
     pub free_slots: u8,
     /// CPU cores.
     pub cpu_cores: u16,
@@ -110,10 +110,10 @@ pub struct Machine {
     pub region: Text,
     /// URL of the worker's HTTP API.
     pub endpoint: Text,
-    /// Plancks per slot-hour, until a raise takes its place.
+    /// Ask in plancks per slot-hour, until [`Self::raise`] holds.
     #[serde(serialize_with = "as_decimal")]
     pub ask: Balance,
-    /// The raise that was announced last, also when it holds already.
+    /// Raise that was announced last, even if it holds already.
     pub raise: Option<AskRaise>,
     /// Average uptime as the validators saw it, in parts per million.
     pub uptime_ppm: u32,
@@ -123,7 +123,7 @@ pub struct Machine {
     pub status: MachineStatus,
     /// Latest epoch in which a lease of it ended or it left the market.
     pub last_duty_epoch: Option<EpochIndex>,
-    /// When it was registered, in active time.
+    /// Active time of the registration.
     pub registered_at_ms: Millis,
     /// Plancks held for its record.
     #[serde(serialize_with = "as_decimal")]
@@ -131,7 +131,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Plancks per slot-hour at a moment of active time.
+    /// Returns the ask at this active time, in plancks per slot-hour.
     pub fn ask_at(&self, now_ms: Millis) -> Balance {
         match self.raise {
             Some(raise) if raise.from_ms <= now_ms => raise.ask,
@@ -139,12 +139,12 @@ impl Machine {
         }
     }
 
-    /// Plancks per slot-hour once the announced raise holds.
+    /// Returns the announced ask, in plancks per slot-hour.
     pub fn announced_ask(&self) -> Balance {
         self.raise.map_or(self.ask, |raise| raise.ask)
     }
 
-    /// Returns true if jobs have slots of it.
+    /// Returns true if any slot is leased.
     pub fn is_leased(&self) -> bool {
         self.free_slots != self.slots
     }

@@ -38,15 +38,15 @@ pub use stake::{
     Beneficiaries, Bond, Debt, Offence, Share, Slash, SlashId, SlashReason, Strikes, UnlockChunk,
 };
 
-/// An account; displays and parses as an SS58 address, its 32 bytes are field `0`.
+/// Account; displays and parses as an SS58 address, its 32 bytes are field `0`.
 pub type AccountId = subxt::utils::AccountId32;
 
-/// Plancks as a decimal string: many readers of JSON keep no more than 53 bits of a number.
+/// Serializes plancks as a decimal string: many readers of JSON keep only 53 bits of a number.
 pub(crate) fn as_decimal<S: Serializer>(number: &u128, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(number)
 }
 
-/// Bytes as hex digits behind `0x`.
+/// Serializes bytes as hex digits behind `0x`.
 pub(crate) fn as_hex<const N: usize, S: Serializer>(
     bytes: &[u8; N],
     serializer: S,
@@ -69,7 +69,7 @@ pub(crate) fn as_optional_hex<S: Serializer>(
 pub struct Text(Vec<u8>);
 
 impl Text {
-    /// The bytes as the chain has them.
+    /// Returns the bytes as the chain has them.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -81,8 +81,8 @@ impl From<&str> for Text {
     }
 }
 
-/// Bytes that are not UTF-8 and control characters show as replacement characters: the text was written by
-/// anybody, and terminals obey what they print.
+/// Shows bytes that are not UTF-8, and control characters, as replacement characters: the text's author is
+/// not trusted, and terminals obey control characters.
 impl fmt::Display for Text {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: String = String::from_utf8_lossy(&self.0)
@@ -111,10 +111,10 @@ impl fmt::Debug for Text {
     }
 }
 
-/// An account that owns machines.
+/// Record of a provider.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Provider {
-    /// The name it gave itself.
+    /// Name that it gave itself.
     pub name: Text,
     /// Number of its machines.
     pub machines: u32,
@@ -123,7 +123,7 @@ pub struct Provider {
     pub deposit: Balance,
 }
 
-/// An entry of the hardware class catalogue.
+/// Hardware class: an entry of the catalogue.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct HardwareClass {
     /// Name, such as `NVIDIA_H100`.
@@ -145,13 +145,13 @@ pub type RewardDestination = emission::RewardDestination<AccountId>;
 /// State of the emission.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Emission {
-    /// Plancks that no epoch has released yet.
+    /// Remaining emission, in plancks.
     #[serde(serialize_with = "as_decimal")]
     pub remaining: Balance,
     /// Sum of the machines' weights in the current epoch.
     #[serde(serialize_with = "as_decimal")]
     pub total_weight: u128,
-    /// Plancks that an epoch releases at most for each unit of weight.
+    /// Maximum that an epoch mints for each unit of weight, in plancks.
     #[serde(serialize_with = "as_decimal")]
     pub cap_per_weight: Balance,
 }
@@ -159,7 +159,7 @@ pub struct Emission {
 /// Balances of an account.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct AccountBalance {
-    /// Plancks it may spend or that are frozen.
+    /// Plancks that are not held; [`Self::frozen`] may not be spent.
     #[serde(serialize_with = "as_decimal")]
     pub free: Balance,
     /// Plancks held: bonds, escrow, deposits.
@@ -171,13 +171,13 @@ pub struct AccountBalance {
 }
 
 impl AccountBalance {
-    /// Everything the account owns.
+    /// Returns all plancks of the account.
     pub fn total(&self) -> Balance {
         self.free.saturating_add(self.held)
     }
 }
 
-/// Active time and the epochs it is divided into.
+/// Active time and its epochs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Clock {
     /// Active time since genesis.

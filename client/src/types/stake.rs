@@ -11,7 +11,7 @@ pub use assay_primitives::{
 
 use super::{AccountId, as_decimal};
 
-/// Bond of a machine: plancks that its provider stands to lose.
+/// Bond of a machine.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Bond {
     /// Account whose plancks are held.
@@ -19,14 +19,14 @@ pub struct Bond {
     /// Plancks bonded.
     #[serde(serialize_with = "as_decimal")]
     pub bonded: Balance,
-    /// Plancks on their way out.
+    /// Unbonding plancks.
     pub unlocking: Vec<UnlockChunk>,
     /// True if the machine's rewards are bonded.
     pub auto_stake: bool,
-    /// Plancks owed by slashes that took more than there was. While it is above zero nothing can be bonded.
+    /// Sum of the machine's debts, in plancks. Nothing can be bonded while it is above zero.
     #[serde(serialize_with = "as_decimal")]
     pub debt: Balance,
-    /// Plancks that the machine's pending slashes cost; they stay held.
+    /// Plancks of the machine's pending slashes; they stay held.
     #[serde(serialize_with = "as_decimal")]
     pub pending: Balance,
     /// Number of the machine's pending slashes.
@@ -37,12 +37,12 @@ pub struct Bond {
 }
 
 impl Bond {
-    /// Plancks that will be bonded when the pending slashes were applied: these must be the minimum.
+    /// Returns the plancks that stay bonded after the pending slashes. They must reach the minimum.
     pub fn unencumbered(&self) -> Balance {
         self.bonded.saturating_sub(self.pending)
     }
 
-    /// The offences that count against the machine.
+    /// Returns the offences that count against the machine.
     pub fn strikes_by_offence(&self) -> impl Iterator<Item = (Offence, Strikes)> + '_ {
         Offence::ALL
             .into_iter()
@@ -69,23 +69,23 @@ pub struct Share {
 /// Recipient of a part of a slash; the rest is burned.
 pub type Beneficiaries = offence::Beneficiaries<AccountId>;
 
-/// A slash that was neither applied nor cancelled.
+/// Pending slash.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Slash {
     /// The machine.
     pub machine: MachineId,
     /// Reason for the slash.
     pub reason: SlashReason,
-    /// Plancks that it costs.
+    /// Amount, in plancks.
     #[serde(serialize_with = "as_decimal")]
     pub owed: Balance,
     /// Accounts that get a share.
     pub beneficiaries: Beneficiaries,
-    /// True if applying it takes the machine out of the market for good.
+    /// True if its application retires the machine.
     pub ends_machine: bool,
 }
 
-/// Outstanding part of a slash, in the order in which it is paid.
+/// Debt: the uncovered part of a slash, in the order in which it is paid.
 #[derive(Clone, PartialEq, Eq, Debug, DecodeAsType, Serialize)]
 pub struct Debt {
     /// The harmed consumer's part.

@@ -1,22 +1,12 @@
 //! Reader of the archive of a job's output folder: the tar stream that a worker writes, and nothing else.
 //!
-//! Whoever wrote the folder is not trusted, nor is the worker. The reader takes regular files and symbolic
-//! links with plain relative paths in ascending order, each once, within the bounds that honest workers keep
-//! to, and computes the root hash of what came. The worker's `worker/src/artifacts/mod.rs` defines the hash.
+//! Neither the job that wrote the folder nor the worker is trusted. The reader takes regular files and
+//! symbolic links with plain relative paths in ascending order, each once, within the bounds of
+//! [`assay_primitives::output`], and computes the root hash that is defined there.
 
 use std::io;
 
-/// Maximum number of entries.
-const MAX_ENTRIES: usize = 65_536;
-
-/// Maximum number of folders above an entry.
-const MAX_DEPTH: usize = 64;
-
-/// Maximum length of a path or of a link's target, in bytes.
-const MAX_PATH_BYTES: usize = 4_096;
-
-/// Maximum number of bytes of all paths and targets together.
-const MAX_PATHS_BYTES: usize = 16 * 1_024 * 1_024;
+use assay_primitives::output::{MAX_DEPTH, MAX_ENTRIES, MAX_PATH_BYTES, MAX_PATHS_BYTES, ROOT_CONTEXT};
 
 /// Length of a block of the format.
 const BLOCK: usize = 512;
@@ -30,14 +20,11 @@ const MAX_EXTENSION_BYTES: usize = 2 * MAX_PATH_BYTES + BLOCK;
 /// Maximum length of a name of a file or folder, in bytes.
 const MAX_NAME_BYTES: usize = 255;
 
-/// Domain separator of the root hash.
-const ROOT_DOMAIN: &[u8; 15] = b"assay/output/v1";
-
 /// Reason why an archive is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// The bytes are no archive of an output folder.
+    /// The bytes are not an archive of an output folder.
     #[error("the archive is not one that a worker writes ({0}); do not use what was unpacked of it")]
     NotAnArchive(&'static str),
     /// A path could lead out of the folder, or is there twice.
@@ -101,9 +88,9 @@ enum State {
     Header,
     /// Collects a `pax` header with this length.
     Extension(usize),
-    /// Passes on a file, of which so much is left.
+    /// Passes on a file of which this number of bytes is left.
     Content(u64),
-    /// Skips so much before the next header.
+    /// Skips this number of bytes before the next header.
     Padding(u64),
     /// Counts the zeros at the end.
     End(u64),
@@ -117,7 +104,7 @@ struct Extension {
     size: Option<u64>,
 }
 
-/// A file whose content comes.
+/// File whose content is being read.
 #[derive(Debug)]
 struct OpenFile {
     path: Vec<u8>,
@@ -136,7 +123,7 @@ pub struct ArchiveReader {
     file: Option<OpenFile>,
     last_path: Vec<u8>,
     paths_bytes: usize,
-    /// Bytes that the root hash is taken of, without their beginning.
+    /// Input of the root hash, without its beginning.
     records: Vec<u8>,
     files: u64,
     links: u64,
@@ -162,10 +149,10 @@ impl ArchiveReader {
         }
     }
 
-    /// Takes the next bytes of the archive, and hands on what they have.
+    /// Reads the next bytes of the archive, and passes their entries to the sink.
     ///
     /// # Errors
-    /// The archive is not acceptable, or the sink failed. The reader is of no use any more then.
+    /// The archive is not acceptable, or the sink failed. Drop the reader then.
     pub fn push(&mut self, bytes: &[u8], sink: &mut impl ArchiveSink) -> Result<(), ArchiveError> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -220,13 +207,13 @@ impl ArchiveReader {
         Ok(())
     }
 
-    /// Returns what the archive had, once all of it was taken.
+    /// Returns the archive's root hash and counts. Fails if bytes of it are missing.
     pub fn finish(self) -> Result<ArchiveSummary, ArchiveError> {
         if !matches!(self.state, State::End(zeros) if zeros >= END_BYTES) {
             return Err(ArchiveError::Incomplete);
         }
         let mut hasher = blake3::Hasher::new();
-        hasher.update(ROOT_DOMAIN);
+        hasher.update(ROOT_CONTEXT);
         hasher.update(&self.files.saturating_add(self.links).to_le_bytes());
         hasher.update(&self.records);
         Ok(ArchiveSummary {
@@ -380,7 +367,7 @@ impl ArchiveReader {
         Ok(())
     }
 
-    /// Adds an entry to what the root hash is taken of.
+    /// Adds an entry to the input of the root hash.
     fn record(&mut self, kind: u8, path: &[u8], mode: u32, size: u64, hash: &[u8; 32]) {
         self.records.push(kind);
         // A path is at most `MAX_PATH_BYTES` long.

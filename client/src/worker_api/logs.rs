@@ -19,7 +19,7 @@ pub struct LogQuery {
     pub only: Option<OutputStream>,
     /// Time from which on output is wanted, in milliseconds since the Unix epoch.
     pub since_ms: Option<u64>,
-    /// Number of last lines that are wanted of what is there; `None` for all.
+    /// Number of last lines that are wanted of the existing log; `None` for all.
     pub tail: Option<u32>,
 }
 
@@ -156,7 +156,7 @@ impl LogFollower {
     /// Waits for the next piece of the log; `None` when nothing follows.
     ///
     /// # Errors
-    /// The worker refuses, answers what cannot be read, or was not reached by several attempts.
+    /// The worker refuses, sends an invalid answer, or cannot be reached in several attempts.
     pub async fn next(&mut self) -> Result<Option<LogEvent>, WorkerApiError> {
         loop {
             while let Some(event) = self.pending.pop_front() {

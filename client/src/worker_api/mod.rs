@@ -2,8 +2,8 @@
 //!
 //! The chain says which worker key a machine has and at which URL its worker is. From there on nothing is
 //! trusted but that key: the worker signs the hash of its TLS key, [`WorkerApi::connect`] checks the
-//! signature and accepts no other key, whoever issued the certificate. An owner then signs a challenge, and
-//! gets a token for one job ([`WorkerApi::log_in`]).
+//! signature and accepts no other key, regardless of the certificate's issuer. An owner then signs a
+//! challenge, and gets a token for one job ([`WorkerApi::log_in`]).
 //!
 //! ```no_run
 //! use assay_client::{ChainClient, keys, worker_api::{WorkerApi, WorkerIdentity}};

@@ -7,8 +7,8 @@ const NONCE_BYTES: usize = 32;
 
 /// Asks a worker, at its machine's endpoint, for its status, and checks that the worker key signed it now.
 ///
-/// `worker_key` is the public part that the chain names for the machine. The status is what the worker says
-/// of itself: what the chain proves about the machine is in its record.
+/// `worker_key` is the public part that the chain names for the machine. The status has the worker's own
+/// statements; the machine's record on chain has the proven facts.
 pub async fn signed_status(
     public_url: &str,
     worker_key: &[u8; 32],

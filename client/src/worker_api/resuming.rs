@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::WorkerApiError;
+use crate::Backoff;
 
 /// Longest silence of a worker that still answers: four of the pauses between its signs of life.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
@@ -10,8 +11,11 @@ pub(super) const SILENCE: Duration = Duration::from_secs(60);
 /// Number of attempts without progress after which the error is returned.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// Longest pause before an attempt.
-const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// Delays before attempts.
+const BACKOFF: Backoff = Backoff {
+    initial: Duration::from_secs(1),
+    maximum: Duration::from_secs(15),
+};
 
 /// Count of attempts since the last progress.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,11 +27,9 @@ impl Attempts {
         self.0 = 0;
     }
 
-    /// Returns the pause before the next attempt: 1 s, then twice as long each time.
+    /// Returns the pause before the next attempt.
     fn pause(self) -> Duration {
-        Duration::from_secs(1)
-            .saturating_mul(2_u32.saturating_pow(self.0.saturating_sub(1)))
-            .min(MAX_PAUSE)
+        BACKOFF.delay(self.0.saturating_sub(1))
     }
 
     /// Waits before the next attempt, or returns the error if another attempt is of no use.
@@ -49,7 +51,7 @@ mod tests {
     fn pauses_double_up_to_their_bound() {
         let pauses = [1, 2, 3, 4, 5, 6].map(|count| Attempts(count).pause().as_secs());
         assert_eq!(pauses, [1, 2, 4, 8, 15, 15]);
-        assert_eq!(Attempts(u32::MAX).pause(), MAX_PAUSE);
+        assert_eq!(Attempts(u32::MAX).pause(), BACKOFF.maximum);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Reader of server-sent events, in bounded memory.
 //!
-//! It reads what a worker writes of the format: lines that end in LF or CR LF, and numbers as identifiers.
+//! It reads the part of the format that workers write: lines that end in LF or CR LF, and numbers as
+//! identifiers.
 
 /// Maximum length of a line, in bytes: more than a record of a log has in its longest JSON.
 pub(super) const MAX_LINE_BYTES: usize = 256 * 1_024;

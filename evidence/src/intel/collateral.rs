@@ -39,17 +39,34 @@ pub type Advisory = BoundedVec<u8, ConstU32<24>>;
 /// Advisories that apply to a level.
 pub type Advisories = BoundedVec<Advisory, ConstU32<MAX_ADVISORIES>>;
 
-/// TEE that collateral is for.
+/// TEE of Intel's that collateral is for.
 #[derive(
     Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
 )]
-pub enum TeeKind {
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub enum IntelTee {
     /// SGX.
     #[codec(index = 0)]
     Sgx,
     /// TDX.
     #[codec(index = 1)]
     Tdx,
+}
+
+/// Subject of a TCB info.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
+)]
+#[cfg_attr(feature = "client", derive(scale_decode::DecodeAsType, serde::Serialize))]
+pub struct TcbInfoId {
+    /// TEE.
+    pub tee: IntelTee,
+    /// Family of processors.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::client::as_hex"))]
+    pub fmspc: [u8; 6],
+    /// Certifying enclave.
+    #[cfg_attr(feature = "client", serde(serialize_with = "crate::client::as_hex"))]
+    pub pce_id: [u8; 2],
 }
 
 /// Set of least security versions, with Intel's verdict on platforms that reach it but no better one.
@@ -115,7 +132,7 @@ pub struct TcbInfo {
     /// Chain of the signer, which must be valid at every use.
     pub path: Path,
     /// TEE that the info is for.
-    pub tee: TeeKind,
+    pub tee: IntelTee,
     /// Family of processors.
     pub fmspc: [u8; 6],
     /// Identity of the certifying enclave.
@@ -135,6 +152,15 @@ pub struct TcbInfo {
 }
 
 impl TcbInfo {
+    /// Returns the identifier of the subject: a newer info replaces an older one with the same identifier.
+    pub fn id(&self) -> TcbInfoId {
+        TcbInfoId {
+            tee: self.tee,
+            fmspc: self.fmspc,
+            pce_id: self.pce_id,
+        }
+    }
+
     /// Returns the key that versions of the same collateral share: a newer one replaces an older one under
     /// it.
     pub fn key(&self) -> Hash {
@@ -155,7 +181,7 @@ pub struct QeIdentity {
     /// Chain of the signer, which must be valid at every use.
     pub path: Path,
     /// TEE that the quoting enclave serves.
-    pub tee: TeeKind,
+    pub tee: IntelTee,
     /// Number of Intel's evaluation.
     pub evaluation: u32,
     /// Time of issue, in seconds since 1970.
@@ -365,8 +391,8 @@ struct JsonQeIdentity {
 impl JsonTcbInfo {
     fn into_verified(self, path: Path) -> Option<TcbInfo> {
         let tee = match (self.id.as_str(), self.version) {
-            ("SGX", 3) => TeeKind::Sgx,
-            ("TDX", 3) => TeeKind::Tdx,
+            ("SGX", 3) => IntelTee::Sgx,
+            ("TDX", 3) => IntelTee::Tdx,
             _ => return None,
         };
         let mut levels = self
@@ -385,7 +411,7 @@ impl JsonTcbInfo {
             Some(module) => Some(module.into_module()?),
             None => None,
         };
-        if (tee == TeeKind::Tdx) != module.is_some() {
+        if (tee == IntelTee::Tdx) != module.is_some() {
             return None;
         }
         Some(TcbInfo {
@@ -404,10 +430,10 @@ impl JsonTcbInfo {
 }
 
 impl JsonTcbLevel {
-    fn into_level(self, tee: TeeKind) -> Option<TcbLevel> {
+    fn into_level(self, tee: IntelTee) -> Option<TcbLevel> {
         let tdx = match (tee, self.tcb.tdx) {
-            (TeeKind::Sgx, _) => None,
-            (TeeKind::Tdx, components) => Some(sixteen(&components?)?),
+            (IntelTee::Sgx, _) => None,
+            (IntelTee::Tdx, components) => Some(sixteen(&components?)?),
         };
         Some(TcbLevel {
             sgx: sixteen(&self.tcb.sgx)?,
@@ -444,8 +470,8 @@ impl JsonModuleIdentity {
 impl JsonQeIdentity {
     fn into_verified(self, path: Path) -> Option<QeIdentity> {
         let tee = match (self.id.as_str(), self.version) {
-            ("QE", 2) => TeeKind::Sgx,
-            ("TD_QE", 2 | 3) => TeeKind::Tdx,
+            ("QE", 2) => IntelTee::Sgx,
+            ("TD_QE", 2 | 3) => IntelTee::Tdx,
             _ => return None,
         };
         Some(QeIdentity {

@@ -25,8 +25,9 @@ mod quote;
 mod verify;
 
 pub use collateral::{
-    Advisories, Advisory, MAX_ADVISORIES, MAX_COLLATERAL_BYTES, MAX_TCB_LEVELS, ModuleIdentity, ModuleLevel,
-    QeIdentity, QeLevel, SeamModule, TcbInfo, TcbLevel, TeeKind, verify_qe_identity, verify_tcb_info,
+    Advisories, Advisory, IntelTee, MAX_ADVISORIES, MAX_COLLATERAL_BYTES, MAX_TCB_LEVELS, ModuleIdentity,
+    ModuleLevel, QeIdentity, QeLevel, SeamModule, TcbInfo, TcbInfoId, TcbLevel, verify_qe_identity,
+    verify_tcb_info,
 };
 pub use pck::{PckKey, SgxTcb, platform_of_certificate, verify_pck_chain};
 pub use quote::{MAX_QUOTE_BYTES, Quote};

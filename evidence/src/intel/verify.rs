@@ -8,7 +8,7 @@ use scale_info::TypeInfo;
 use sha2::{Digest, Sha256};
 
 use super::{
-    collateral::{Advisories, Advisory, ModuleLevel, QeIdentity, TcbInfo, TcbLevel, TeeKind, check_time},
+    collateral::{Advisories, Advisory, IntelTee, ModuleLevel, QeIdentity, TcbInfo, TcbLevel, check_time},
     pck::{PckKey, all_covered},
     quote::{Body, EnclaveReport, Quote, TdReport},
 };
@@ -151,9 +151,9 @@ pub fn verify_quote(
         return Err(EvidenceError::OtherAttestationKey);
     }
     let tee = if quote.is_tdx() {
-        TeeKind::Tdx
+        IntelTee::Tdx
     } else {
-        TeeKind::Sgx
+        IntelTee::Sgx
     };
     if tcb_info.tee != tee || qe_identity.tee != tee {
         return Err(EvidenceError::CollateralForOtherTee);
@@ -189,8 +189,8 @@ pub fn verify_quote(
     }
     Ok(Unbound::new(Attestation {
         platform: match tee {
-            TeeKind::Sgx => Platform::Sgx,
-            TeeKind::Tdx => Platform::Tdx,
+            IntelTee::Sgx => Platform::Sgx,
+            IntelTee::Tdx => Platform::Tdx,
         },
         device: device_hash(DeviceNumbering::Intel, &key.pck.ppid),
         report_data,

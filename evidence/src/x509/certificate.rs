@@ -29,7 +29,7 @@ pub(crate) struct Issuing {
     pub(crate) lists: bool,
     /// Maximum number of certificates between it and the device's.
     pub(crate) path_length: Option<u16>,
-    /// True if it is marked as an authority, whatever its key usage.
+    /// True if it is marked as an authority, independent of its key usage.
     pub(crate) is_authority: bool,
 }
 

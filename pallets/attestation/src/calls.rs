@@ -19,7 +19,7 @@ use polkadot_sdk::{
 use crate::{
     AllowedWorkloads, BannedDevices, Collateral, CollateralId, CollateralRecord, Config, EXPIRY_SLOT_S,
     Error, Event, Evidence, EvidenceId, EvidenceRecord, ExpirySlot, HoldReason, KeyId, KeyRecord, Pallet,
-    QeIdentities, RevocationLists, Supersede, TcbInfoId, TcbInfos, VerifiedKey, VerifiedKeys,
+    QeIdentities, RevocationLists, Supersede, TcbInfos, VerifiedKey, VerifiedKeys,
     book::EvidenceBook,
     deposits, keys_digest,
     types::{digest_to_allow, evidence_id},
@@ -179,11 +179,7 @@ impl<T: Config> Pallet<T> {
         let id = match collateral {
             Collateral::TcbInfo(signed) => {
                 let content = verify_tcb::<T>(signed, now_s)?;
-                let id = TcbInfoId {
-                    tee: content.tee,
-                    fmspc: content.fmspc,
-                    pce_id: content.pce_id,
-                };
+                let id = content.id();
                 let record = Self::superseding(&id, content, TcbInfos::<T>::get(id), depositor)?;
                 TcbInfos::<T>::insert(id, record);
                 CollateralId::TcbInfo(id)
@@ -202,7 +198,7 @@ impl<T: Config> Pallet<T> {
                 let old = RevocationLists::<T>::get(issuer);
                 let record = Self::superseding(&issuer, content, old, depositor)?;
                 RevocationLists::<T>::insert(issuer, record);
-                CollateralId::RevocationList(issuer)
+                CollateralId::RevocationList(issuer.0)
             }
         };
         Self::deposit_event(Event::CollateralRenewed { collateral: id });

@@ -89,7 +89,7 @@ impl<T: Config> Pallet<T> {
                 QeIdentities::<T>::take(tee).map(|old| (old.depositor, old.deposit))
             }
             CollateralId::RevocationList(issuer) => {
-                RevocationLists::<T>::take(issuer).map(|old| (old.depositor, old.deposit))
+                RevocationLists::<T>::take(H256(issuer)).map(|old| (old.depositor, old.deposit))
             }
         };
         let (depositor, deposit) = removed.ok_or(Error::<T>::NoSuchCollateral)?;

@@ -24,7 +24,7 @@
 //!    other.
 //! 4. Expiry reads nothing else: an agenda has each piece of evidence by the time of its end, and the hook
 //!    serves it. No reader takes evidence as valid after its end, even if the agenda is late.
-//! 5. Collateral is replaced only by newer collateral, whoever submits it.
+//! 5. Collateral is replaced only by newer collateral, from any account.
 //! 6. A deposit pays for every byte and comes back with its removal. Only governance writes entries without
 //!    one.
 //! 7. A failed submission costs its fee and nothing else. No call punishes by itself: see
@@ -70,7 +70,7 @@ pub mod pallet {
 
     use assay_evidence::{
         RevocationList, TrustRoots,
-        intel::{QeIdentity, TcbInfo, TeeKind as IntelTee},
+        intel::{IntelTee, QeIdentity, TcbInfo},
         nvidia::Reference,
     };
     use assay_primitives::{

@@ -11,7 +11,7 @@ use polkadot_sdk::{
 
 use crate::{
     Attested, BannedDevices, Config, Devices, Expiries, HoldReason, NextExpirySlot, Pallet, QeIdentities,
-    References, RevocationLists, TcbInfoId, TcbInfos, VerifiedKeys,
+    References, RevocationLists, TcbInfos, VerifiedKeys,
 };
 
 /// Plancks that each account must have on hold.
@@ -103,12 +103,7 @@ impl<T: Config> Pallet<T> {
                 Ok(())
             };
         for (id, record) in TcbInfos::<T>::iter() {
-            let TcbInfoId { tee, fmspc, pce_id } = id;
-            let content = &record.content;
-            ensure!(
-                (tee, fmspc, pce_id) == (content.tee, content.fmspc, content.pce_id),
-                "4: a TCB info has another name"
-            );
+            ensure!(id == record.content.id(), "4: a TCB info has another name");
             add_collateral(record.depositor, record.deposit)?;
         }
         for (tee, record) in QeIdentities::<T>::iter() {

@@ -3,10 +3,7 @@
 use assay_evidence::{
     Attestation, EvidenceError, MAX_CERTIFICATE_BYTES, MAX_CHAIN_CERTIFICATES, Platform, RevocationList,
     Workload,
-    intel::{
-        AttestationKey, IntelPolicy, MAX_COLLATERAL_BYTES, MAX_QUOTE_BYTES, QeIdentity, TcbInfo,
-        TeeKind as IntelTee,
-    },
+    intel::{AttestationKey, IntelPolicy, MAX_COLLATERAL_BYTES, MAX_QUOTE_BYTES, QeIdentity, TcbInfo},
     nvidia::{DeviceKey, MAX_REPORT_BYTES, NvidiaPolicy},
     snp::{ChipKey, Product, REPORT_BYTES, SnpFloor, SnpPolicy},
 };
@@ -29,6 +26,7 @@ use polkadot_sdk::{
 };
 use scale_info::TypeInfo;
 
+pub use assay_evidence::{CollateralId, intel::TcbInfoId};
 pub use assay_primitives::attestation::{DeviceHash, EXPIRY_SLOT_S, EvidenceId, Vendor};
 
 use crate::{Config, WeightInfo};
@@ -172,35 +170,6 @@ pub struct SignedJson {
     pub signature: [u8; 64],
     /// Chain of the signer.
     pub chain: CertificateChain,
-}
-
-/// Identifier of a piece of collateral: a newer one replaces an older one with the same identifier.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub enum CollateralId {
-    /// TCB info.
-    #[codec(index = 0)]
-    TcbInfo(TcbInfoId),
-    /// Identity of a TEE's quoting enclave.
-    #[codec(index = 1)]
-    QeIdentity(IntelTee),
-    /// List of an issuer, by the hash of its name and key.
-    #[codec(index = 2)]
-    RevocationList(H256),
-}
-
-/// Subject of a TCB info.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, Encode, Decode, DecodeWithMemTracking, MaxEncodedLen, TypeInfo,
-)]
-pub struct TcbInfoId {
-    /// TEE.
-    pub tee: IntelTee,
-    /// Family of processors.
-    pub fmspc: [u8; 6],
-    /// Certifying enclave.
-    pub pce_id: [u8; 2],
 }
 
 /// Collateral that can replace an older one.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use assay_evidence::{
     Attestation, Binding, EvidenceError, Path, RevocationList, TrustRoot, TrustRoots, certificates_of_pem,
     intel::{
-        self, AttestationKey, QeIdentity, Quote, TcbInfo, TeeKind as IntelTee, verify_attestation_key,
-        verify_pck_chain, verify_qe_identity, verify_quote, verify_tcb_info,
+        self, AttestationKey, IntelTee, QeIdentity, Quote, TcbInfo, verify_attestation_key, verify_pck_chain,
+        verify_qe_identity, verify_quote, verify_tcb_info,
     },
     issuers_of_chain,
     nvidia::{self, DeviceKey, GpuReport, References as NeededReferences, verify_device_key},

@@ -43,7 +43,7 @@
 //!    more than half of its assigned validators report it. A machine that left the market since is judged all
 //!    the same.
 //! 5. Rewards are neither created nor lost: a validator is owed the rewards of its reports minus all
-//!    payments, whatever the pot holds.
+//!    payments, at any balance of the pot.
 //! 6. Bounded: history is forgotten failure by failure, a set of validators is kept until the last of its
 //!    epochs is settled, and a block does no more than [`Config::MaxServiceWeight`].
 

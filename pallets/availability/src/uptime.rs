@@ -30,7 +30,7 @@ impl<T: Config> Pallet<T> {
     /// Returns true if a machine was up in an epoch of history: fewer of its validators than needed report it
     /// as failed.
     ///
-    /// Reads as little as it can: whoever is paid by uptime asks this of every epoch.
+    /// Reads as little as it can: each payment by uptime queries it for every epoch.
     fn was_up(machine: MachineId, epoch: EpochIndex) -> bool {
         if epoch < Self::first_kept_epoch() {
             return false;

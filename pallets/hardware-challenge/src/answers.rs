@@ -34,7 +34,7 @@ const REPORT_PRIORITY: TransactionPriority = TransactionPriority::MAX / 4;
 /// Number of blocks after which a pool may drop an answer or a report; its sender sends it again.
 const LONGEVITY_BLOCKS: u64 = 64;
 
-/// Prefix of the tags by which a pool tells answers and reports apart.
+/// Prefix of the tags by which a pool distinguishes answers and reports.
 const TAG_PREFIX: &str = "AssayChallenge";
 
 /// Commitment whose next slots can be proven now, with all that their verification needs.
@@ -179,7 +179,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Returns the hash of the genesis block, which tells chains apart.
+    /// Returns the hash of the genesis block, which identifies the chain.
     pub(crate) fn genesis_hash() -> T::Hash {
         frame_system::Pallet::<T>::block_hash(BlockNumberFor::<T>::zero())
     }

@@ -26,7 +26,7 @@ pub(crate) struct Due {
 }
 
 impl<T: Config> Pallet<T> {
-    /// Returns the answer that the machine owes or may give in a round, whatever it did so far.
+    /// Returns the answer that the machine owes or may give in a round, independent of its answers so far.
     pub(crate) fn due(
         round: RoundId,
         record: &RoundRecord,

@@ -31,7 +31,7 @@ impl<T: Config> Pallet<T> {
         let mut open = Self::check_start(worker, job_id)?;
         let now_ms = T::Clock::now_ms();
 
-        // From here on nobody takes its place: what was held for a dearer machine goes back.
+        // From here on no other machine takes its place: the money held for a dearer machine goes back.
         let price = cost(
             open.assignment.price_per_slot_hour,
             open.job.slots,

@@ -1,9 +1,9 @@
-//! The records of jobs, and what a call holds of them while it works.
+//! The records of jobs, and a call's view of them while it works.
 //!
 //! [`JobBook`] alone writes the maps. A call loads an [`OpenJob`], or an [`OpenAssignment`] with its job,
 //! changes it, and hands it back: an assignment is kept, ended, closed or reopened, each of which gives its
-//! job back, and a job is saved. All of these consume what they are called on, so that nothing is written
-//! twice and nothing is forgotten halfway.
+//! job back, and a job is saved. All of these consume their receiver, so that no record is written twice or
+//! left unwritten.
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
@@ -135,7 +135,7 @@ impl<T: Config> OpenJob<T> {
         Ok(())
     }
 
-    /// Notes that so many places will bring no commitment, whatever happens.
+    /// Notes that this number of places will bring no commitment.
     pub(crate) fn decide_places(&mut self, places: u8) {
         if let Some(ballot) = &mut self.job.ballot {
             ballot.undecided = ballot.undecided.saturating_sub(places);
@@ -256,7 +256,7 @@ impl<T: Config> OpenAssignment<T> {
         if matches!(end, LeaseEnd::NotStarted | LeaseEnd::Abandoned) {
             T::Uptime::count_failure(self.machine);
         }
-        // The money must come free whatever the registry says, and it can only refuse slots it never gave.
+        // The money must come free even if the registry fails; it can only refuse slots that it never gave.
         let _ = T::Machines::release(self.machine, self.job.slots, end)
             .defensive_proof("the slots were leased when the machine was assigned");
     }
@@ -303,7 +303,7 @@ impl<T: Config> OpenAssignment<T> {
         Ok(self.keep())
     }
 
-    /// Removes an assignment that is owed nothing more: what is left of its escrow goes back.
+    /// Removes an assignment that is owed nothing more: the rest of its escrow goes back.
     pub(crate) fn close(mut self, outcome: Outcome) -> Result<OpenJob<T>, DispatchError> {
         let is_undecided = self.assignment.has_slots();
         self.remove(outcome);
@@ -341,12 +341,12 @@ impl<T: Config> OpenAssignment<T> {
             machine: self.machine,
             outcome,
         });
-        // What is held for the place stays held: it is the most that any machine can cost.
+        // The money for the place stays held: it is the most that any machine can cost.
         Ok(self.into_job())
     }
 
-    /// Removes the assignment's record, whatever is still held for it, and frees the machine where it still
-    /// has it.
+    /// Removes the assignment's record, even if money is still held for it, and frees the machine where it
+    /// still has it.
     fn remove(&mut self, outcome: Outcome) {
         if self.assignment.has_slots() {
             self.release_machine(outcome.lease_end());

@@ -180,7 +180,7 @@ impl<T: Config> Pallet<T> {
         who == provider || T::Machines::machine_of_worker(who) == Some(machine)
     }
 
-    /// Frees held money, and tells how much of it the consumer got: all or nothing.
+    /// Frees held money, and returns the part that the consumer got: all or nothing.
     fn give_back(job: JobId, consumer: &T::AccountId, amount: Balance) -> Result<Balance, DispatchError> {
         if amount == 0 {
             return Ok(0);
@@ -223,7 +223,7 @@ impl<T: Config> Pallet<T> {
         0
     }
 
-    /// Moves `amount` of the consumer's hold to `recipient`, and tells how much of it arrived there: all or
+    /// Moves `amount` of the consumer's hold to `recipient`, and returns the part that arrived there: all or
     /// nothing.
     fn deliver(
         job: JobId,
@@ -358,7 +358,7 @@ impl<T: Config> OpenAssignment<T> {
         Ok(())
     }
 
-    /// Gives back what the assignment has in escrow above `keep`.
+    /// Returns the assignment's escrow above `keep` to the consumer.
     pub(crate) fn return_excess(&mut self, keep: Balance) -> DispatchResult {
         let excess = self.assignment.escrowed.saturating_sub(keep);
         self.take_escrow(excess)?;
@@ -389,7 +389,7 @@ impl<T: Config> OpenJob<T> {
         }
     }
 
-    /// Gives back what a closing job has left of its deposit. Returns how much of it the consumer got.
+    /// Gives back the rest of a closing job's deposit. Returns the part that the consumer got.
     pub(crate) fn return_deposit(&self) -> Result<Balance, DispatchError> {
         let amount = self
             .job

@@ -37,40 +37,40 @@ impl<T: Config> Pallet<T> {
         page
     }
 
-    /// An order as a machine sees it; `None` where it cannot take it, or would not at this price.
+    /// Returns an order as a machine sees it; `None` if the machine cannot take it at this price.
     fn order_for(
         machine: MachineId,
-        job: JobId,
+        job_id: JobId,
         requirements: Requirements,
         now_ms: Millis,
     ) -> Option<OpenOrder> {
-        let record = Jobs::<T>::get(job)?;
-        let price_per_slot_hour = record.offered_price_at(now_ms)?;
+        let job = Jobs::<T>::get(job_id)?;
+        let price_per_slot_hour = job.offered_price_at(now_ms)?;
         let at_this_price = Requirements {
             max_price_per_slot_hour: Some(price_per_slot_hour),
             ..requirements
         };
         if !T::Matching::meets(&at_this_price, machine)
-            || Refusals::<T>::get(job).contains(&machine)
-            || Assignments::<T>::contains_key(job, machine)
-            || !Self::may_run(&record, machine)
+            || Refusals::<T>::get(job_id).contains(&machine)
+            || Assignments::<T>::contains_key(job_id, machine)
+            || !Self::may_run(&job, machine)
         {
             return None;
         }
-        if record.kind.quorum_threshold().is_some() {
+        if job.kind.quorum_threshold().is_some() {
             let provider = T::Machines::provider_of(machine)?;
             // At most as many as a quorum has replicas.
-            if Assignments::<T>::iter_prefix_values(job).any(|other| other.provider == provider) {
+            if Assignments::<T>::iter_prefix_values(job_id).any(|other| other.provider == provider) {
                 return None;
             }
         }
         Some(OpenOrder {
-            job,
+            job: job_id,
             price_per_slot_hour,
-            slots: record.slots,
-            max_duration_ms: record.max_duration_ms,
-            closes_at_ms: record.closes_at_ms()?,
-            is_sealed: matches!(record.manifest, Manifest::Sealed { .. }),
+            slots: job.slots,
+            max_duration_ms: job.max_duration_ms,
+            closes_at_ms: job.closes_at_ms()?,
+            is_sealed: matches!(job.manifest, Manifest::Sealed { .. }),
         })
     }
 }

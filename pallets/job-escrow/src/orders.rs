@@ -47,17 +47,17 @@ struct AssignmentTerms<AccountId> {
     start_window_ms: Millis,
 }
 
-/// The moment of an order: what is read once for all of it.
+/// Active time and terms at an order's block, read once for the whole order.
 #[derive(Clone, Copy)]
-struct Moment {
+struct OrderTerms {
     /// Active time.
     now_ms: Millis,
     /// Terms of jobs.
     terms: JobTerms,
 }
 
-impl Moment {
-    /// Returns the moment of this block.
+impl OrderTerms {
+    /// Reads them at this block.
     fn now<T: Config>() -> Self {
         Self {
             now_ms: T::Clock::now_ms(),
@@ -73,8 +73,8 @@ impl<T: Config> Pallet<T> {
         machines: ChosenMachines,
     ) -> DispatchResult {
         let nodes = u8::try_from(machines.len()).unwrap_or(u8::MAX);
-        let moment = Moment::now::<T>();
-        let mut open = Self::new_job(consumer, &order, nodes, None, moment)?;
+        let at = OrderTerms::now::<T>();
+        let mut open = Self::new_job(consumer, &order, nodes, None, at)?;
         let requirements = Self::requirements_of_place(order.slots, order.requirements);
 
         let mut escrowed: Balance = 0;
@@ -96,8 +96,8 @@ impl<T: Config> Pallet<T> {
                 lease,
                 escrowed: place,
                 risen_ms: 0,
-                assigned_at_ms: moment.now_ms,
-                start_window_ms: moment.terms.start_window_ms,
+                assigned_at_ms: at.now_ms,
+                start_window_ms: at.terms.start_window_ms,
             };
             Self::assign(&mut open, machine, terms)?;
         }
@@ -118,9 +118,9 @@ impl<T: Config> Pallet<T> {
             terms.open_ms > 0 && terms.rise_ms <= terms.open_ms && terms.open_ms <= T::MaxOpenMs::get(),
             Error::<T>::BadOpenTime
         );
-        let moment = Moment::now::<T>();
-        let auction = Auction::new(terms, moment.now_ms);
-        let mut open = Self::new_job(consumer, &order, nodes, Some(auction), moment)?;
+        let at = OrderTerms::now::<T>();
+        let auction = Auction::new(terms, at.now_ms);
+        let mut open = Self::new_job(consumer, &order, nodes, Some(auction), at)?;
         open.job.open_places = nodes;
         let escrowed = open
             .job
@@ -131,7 +131,7 @@ impl<T: Config> Pallet<T> {
         Self::open(open, Some(requirements), escrowed)
     }
 
-    /// Gives a place to a machine. Returns what was read for that.
+    /// Gives a place to a machine. Returns the lease's terms that were read for it.
     pub(crate) fn do_accept_request(
         who: &T::AccountId,
         job_id: JobId,
@@ -327,7 +327,7 @@ impl<T: Config> Pallet<T> {
         Self::return_escrow(open.job_id, &open.job.consumer, held)
     }
 
-    /// Returns what the registry's matcher is asked: the order's own slots, and neither price nor nodes.
+    /// Returns the requirements for the registry's matcher: the order's own slots, without price and nodes.
     ///
     /// A machine's ask is held against the order's price at a deployment; a machine that accepts an order has
     /// seen its price.
@@ -346,7 +346,7 @@ impl<T: Config> Pallet<T> {
         order: &JobOrder,
         nodes: u8,
         auction: Option<Auction>,
-        Moment { now_ms, terms }: Moment,
+        OrderTerms { now_ms, terms }: OrderTerms,
     ) -> Result<OpenJob<T>, DispatchError> {
         ensure!(order.slots > 0, Error::<T>::NoSlots);
         ensure!((1..=MAX_NODES).contains(&nodes), Error::<T>::BadNodes);
@@ -433,7 +433,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Holds what a new job needs, and stores it.
+    /// Holds the money of a new job, and stores the job.
     fn open(open: OpenJob<T>, requirements: Option<Requirements>, escrowed: Balance) -> DispatchResult {
         let OpenJob { job_id, job } = open;
         let deposit = job

@@ -160,7 +160,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Ends the run of a replica that is paid, or sends what it earned to the treasury.
+    /// Ends the run of a replica that is paid, or sends its earnings to the treasury.
     fn resolve_replica(mut open: OpenAssignment<T>, paid: Option<H256>) -> Result<OpenJob<T>, DispatchError> {
         let (started_at_ms, ended_at_ms, outcome) = match open.assignment.state {
             AssignmentState::Revealed {

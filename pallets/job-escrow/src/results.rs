@@ -67,7 +67,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Sends what a task earned to the treasury, and closes its assignment.
+    /// Sends a task's earnings to the treasury, and closes its assignment.
     fn reject_result(mut open: OpenAssignment<T>) -> DispatchResult {
         let AssignmentState::Verifying {
             started_at_ms,

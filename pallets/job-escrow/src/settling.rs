@@ -1,14 +1,14 @@
 //! Settlement: judges epochs once they are closed, and pays for them.
 //!
 //! An epoch is paid when the validators' reports of it are final, in proportion to the machine's uptime in
-//! it. So the last epochs of every assignment stay held until they are closed, and anybody may have them paid
-//! then.
+//! it. So the pay of every assignment's last epochs stays held until these are closed; any account may settle
+//! it then.
 //!
-//! A running service is paid all but a fraction of what it earned, the *hold-back*. The rest follows when the
-//! last epoch that it ran in is judged. A machine that gave the service up loses the rest to the consumer. A
+//! A running service is paid its earnings except a fraction, the *hold-back*. The rest follows when the last
+//! epoch that it ran in is judged. A machine that gave the service up loses the rest to the consumer. A
 //! machine that was seen down in that epoch loses it to the treasury, and so does one whose report that the
-//! workload ended by itself is disputed: switching off is no cheaper than speaking, and a consumer gains
-//! nothing by closing in an outage or by a dispute.
+//! workload ended by itself is disputed: switching off is no cheaper than reporting the end, and a consumer
+//! gains nothing by closing in an outage or by a dispute.
 
 use assay_primitives::{
     clock::{ActiveClock, EpochIndex, Millis},
@@ -28,8 +28,8 @@ use crate::{
 };
 
 impl<T: Config> Pallet<T> {
-    /// Judges closed epochs and pays for them, or accepts a result for a silent consumer. Returns what work
-    /// that was.
+    /// Judges closed epochs and pays for them, or accepts a result for a silent consumer. Returns the work
+    /// done, for the fee.
     pub(crate) fn do_settle(
         caller: &T::AccountId,
         job_id: JobId,
@@ -45,7 +45,7 @@ impl<T: Config> Pallet<T> {
         }
     }
 
-    /// Accepts a result of which its consumer said nothing in its time.
+    /// Accepts a result whose verification window ended in silence.
     fn accept_in_silence(caller: &T::AccountId, open: OpenAssignment<T>) -> Result<Settled, DispatchError> {
         let AssignmentState::Verifying {
             ended_at_ms,
@@ -68,8 +68,8 @@ impl<T: Config> Pallet<T> {
         })
     }
 
-    /// Judges as many closed epochs as one call may and pays what is due. Closes the assignment after the
-    /// last of them.
+    /// Judges closed epochs, up to the maximum of one call, and pays the amount due. Closes the assignment
+    /// after the last epoch.
     fn settle_epochs(caller: &T::AccountId, mut open: OpenAssignment<T>) -> Result<Settled, DispatchError> {
         let epoch_ms = T::Clock::epoch_duration_ms();
         let epochs = Self::judge(&open.job, open.machine, &mut open.assignment, epoch_ms);
@@ -80,7 +80,7 @@ impl<T: Config> Pallet<T> {
             .saturating_sub(open.assignment.paid);
         let payment = Self::split(due);
         let is_last = open.assignment.is_judged();
-        // A stream can wait for an account to come to life; only the end cannot.
+        // A stream can wait until the account exists; the last payment cannot.
         let pays = due > 0 && (is_last || Self::can_receive(&open.assignment.provider, payment));
         ensure!(epochs > 0 || pays || is_last, Error::<T>::NothingDue);
         if pays {
@@ -135,7 +135,7 @@ impl<T: Config> Pallet<T> {
             } => (started_at_ms, judged_until_ms, ended_at_ms),
             _ => return 0,
         };
-        // An epoch that has not ended cannot be closed, whatever the uptime source reports.
+        // An epoch that has not ended cannot be closed, even if the uptime source reports it.
         let first_open = T::Uptime::first_open_epoch().min(T::Clock::current_epoch());
         let (mut epochs, mut was_down) = (0, false);
         while judged_until_ms < until_ms && epochs < T::MaxEpochsPerSettle::get() {
@@ -174,7 +174,7 @@ impl<T: Config> Pallet<T> {
         epochs
     }
 
-    /// Returns what a settlement would pay now.
+    /// Returns the amount that a settlement would pay now.
     pub(crate) fn due(job_id: JobId, machine: MachineId) -> Option<Balance> {
         let (job, mut assignment) = (Jobs::<T>::get(job_id)?, Assignments::<T>::get(job_id, machine)?);
         let epoch_ms = T::Clock::epoch_duration_ms();
@@ -190,7 +190,7 @@ fn epoch_of(moment_ms: Millis, epoch_ms: Millis) -> EpochIndex {
     EpochIndex::try_from(epoch).unwrap_or(EpochIndex::MAX)
 }
 
-/// So many parts per million of an amount, rounded down; never more than all of it.
+/// Returns a share of an amount in parts per million, rounded down; never more than the amount.
 fn share_of(amount: Balance, parts: u32) -> Balance {
     if parts >= FULL_PPM {
         return amount;

@@ -114,7 +114,7 @@ impl<T: Config> Pallet<T> {
         Ok(())
     }
 
-    /// Invariants 2 to 6 and 8 for the assignments of one job; returns what is held for them.
+    /// Checks invariants 2 to 6 and 8 for the assignments of one job; returns the plancks held for them.
     fn try_state_of_assignments(
         job: JobId,
         record: &JobRecordOf<T>,

@@ -28,7 +28,7 @@ pub use assay_primitives::job::{
 pub const MAX_REFUSALS: u32 = 16;
 
 /// Epochs whose pay is held back of a running service at most, however long it runs: a day of one-hour
-/// epochs. Bounds what a machine can lose by an outage that somebody else brought about.
+/// epochs. Bounds a machine's loss by an outage that others caused.
 pub const MAX_HOLD_BACK_EPOCHS: u64 = 24;
 
 /// A job in a runtime.
@@ -219,7 +219,7 @@ impl<AccountId> AssignmentRecord<AccountId> {
     pub fn worth(&self, slots: u8, started_at_ms: Millis, from_ms: Millis, to_ms: Millis) -> Balance {
         let total = |until_ms: Millis| {
             let elapsed_ms = until_ms.saturating_sub(started_at_ms).min(self.max_duration_ms);
-            // What was held covers the longest time.
+            // The held amount covers the longest time.
             cost(self.price_per_slot_hour, slots, elapsed_ms, Rounding::Down).unwrap_or(Balance::MAX)
         };
         total(to_ms).saturating_sub(total(from_ms))
@@ -270,7 +270,7 @@ impl<AccountId> AssignmentRecord<AccountId> {
         };
         let reserved_ms = now_ms.min(deadline_ms).saturating_sub(assigned_at_ms);
         let paid_ms = reserved_ms.saturating_sub(free_ms);
-        // What is held covers the longest run; a start window may be longer than that.
+        // The held amount covers the longest run; a start window may be longer than that.
         cost(self.price_per_slot_hour, slots, paid_ms, Rounding::Down)
             .unwrap_or(Balance::MAX)
             .min(self.escrowed)

@@ -24,7 +24,7 @@
 //! more than a quarter turn apart are measured from the antipode of one of them, which is exact in
 //! micro-degrees, and taken off the half turn. The inverse sine then never sees more than `1/√2`, where its
 //! series converges fast. The series have a fixed number of terms: a call evaluates at most six sines, one
-//! inverse sine and two square roots, whatever it is given.
+//! inverse sine and two square roots, for every input.
 //!
 //! # Accuracy
 //!

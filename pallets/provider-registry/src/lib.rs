@@ -11,8 +11,8 @@
 //!
 //! 1. One function ([`Pallet::set_status`]) makes every change of status, and updates the machine's weight in
 //!    the emission and the use of its worker key with it.
-//! 2. A worker key serves one machine, and only with its own signature: nobody can register somebody else's
-//!    key. While it serves, its account exists whatever it owns.
+//! 2. A worker key serves one machine, and only with its own signature: nobody can register another account's
+//!    key. While it serves, its account exists at any balance.
 //! 3. A deposit is held for as long as the bytes that it pays for exist. A retired machine's record stays
 //!    while the stakes hold anything for the machine, because it names the owner, and until the last epoch in
 //!    which the machine was in the market or leased is closed, so that no provider erases a failure by

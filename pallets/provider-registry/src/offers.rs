@@ -124,7 +124,7 @@ pub(crate) struct MachineBook<T>(PhantomData<T>);
 
 impl<T: Config> MachineBook<T> {
     /// Writes a machine's record, and its entries if they changed: four writes at most. Sets
-    /// `last_duty_epoch` if a lease ended or the machine left the market, for whatever reason.
+    /// `last_duty_epoch` if a lease ended or the machine left the market, for any reason.
     ///
     /// The hardware challenge is informed before every change of the machine's exposure.
     pub(crate) fn put(machine: MachineId, record: &mut MachineRecordOf<T>) {

@@ -237,13 +237,9 @@ impl<AccountId> MachineRecord<AccountId> {
         }
     }
 
-    /// Returns the plancks to be bonded for all slots: for each the stake that its class asks for, but at
-    /// least `bond_per_point` for each point of its compute score. Saturates.
+    /// Returns the plancks to be bonded for all slots, see [`ClassTerms::class_stake`].
     pub fn class_stake(&self, bond_per_point: Balance) -> Balance {
-        self.terms
-            .stake_per_slot
-            .max(self.terms.least_stake(bond_per_point))
-            .saturating_mul(self.slots.into())
+        self.terms.class_stake(self.slots, bond_per_point)
     }
 
     /// Returns true if a job could be deployed to the machine now: it is active and has a free slot.

@@ -7,8 +7,8 @@
 //!
 //! A slash costs a fraction of the bond, fixed when it is queued. It waits in the agenda for
 //! [`Config::SlashDeferEpochs`]; meanwhile governance may cancel it, and its amount stays held. When it is
-//! applied it takes what is held: first the harmed consumer's loss, and the rest is burned. Nobody earns by
-//! reporting. The missing part becomes a debt, and a machine in debt takes no bond until somebody has paid
+//! applied it takes the held amount: first the harmed consumer's loss, and the rest is burned. Nobody earns
+//! by reporting. The missing part becomes a debt, and a machine in debt takes no bond until somebody has paid
 //! it. The amounts of slashes in the agenda do not count for whether a bond suffices, so that no offence is
 //! free because of an earlier one.
 //!

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! In a network smaller than the size at which both bounds are equal, a machine earns `weight ×
-//! CapPerWeight`, whatever joins it; in a larger one all share one pool.
+//! CapPerWeight`, independent of the others; in a larger one all share one pool.
 //!
 //! Design goals, each held by a test:
 //!

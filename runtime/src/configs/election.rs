@@ -95,7 +95,7 @@ parameter_types! {
     };
 }
 
-/// Returns the bound of a list with so many entries.
+/// Returns the bound of a list with this number of entries.
 fn at_most(count: u32) -> DataProviderBounds {
     DataProviderBounds {
         count: Some(CountBound(count)),

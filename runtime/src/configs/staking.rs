@@ -31,7 +31,7 @@ pub const BONDING_ERAS: EraIndex = 24 * 7;
 /// Number of eras after an offence's own in which it may be reported: six days. Later reports are refused.
 pub const REPORT_ERAS: EraIndex = 24 * 6;
 
-/// Number of eras that a slash waits after the offence's own, whatever the time of the report.
+/// Number of eras that a slash waits after the offence's own, independent of the time of the report.
 ///
 /// It is as long as the stake is certainly locked: even after the latest report governance has a day to
 /// cancel a wrong slash.

@@ -1,4 +1,4 @@
-//! `GET /v1/jobs/{id}/artifacts…`: what a job left, or leaves, in its output folder.
+//! `GET /v1/jobs/{id}/artifacts…`: the content of a job's output folder, during its run and afterwards.
 //!
 //! | path | response |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | `…/artifacts/files/<path>` | one file; one whose path is no UTF-8 is in the archive only |
 //!
 //! Archive and files have their BLAKE3 (of the archive: the root hash) as entity tag and are served by
-//! ranges, so that a download that broke off goes on with `Range` and `If-Range`. The folder may be written
-//! meanwhile: a response whose files turn out to be shorter or others is cut off, and the client compares the
-//! hashes of what it got with the list. See [`crate::artifacts`] for the hashes.
+//! ranges, so that a download that broke off goes on with `Range` and `If-Range`. The job may write to the
+//! folder meanwhile: the worker cuts off a response whose files became shorter or were replaced, and the
+//! client compares the hashes of the received files with the list. See [`crate::artifacts`] for the hashes.
 //!
 //! After the job's end the same paths serve the output that the worker keeps, byte for byte, as long as it
 //! keeps the job's log. The response is 410 with the reason for an output that is not kept.
@@ -80,7 +80,8 @@ struct RangeHeaders {
     /// One range of bytes, such as `bytes=1000-`; any other range is answered with the whole.
     #[param(rename = "Range")]
     range: Option<String>,
-    /// Entity tag of the content that the range is of; the whole is sent if it is another by now.
+    /// Entity tag of the content that the range belongs to; the response is the whole if the content has
+    /// changed.
     #[param(rename = "If-Range")]
     if_range: Option<String>,
     /// Entity tags of contents that the client has.

@@ -1,4 +1,4 @@
-//! Owners of jobs: who may act for a job, how they get a token, and the extractor that checks it.
+//! Owners of jobs: the accounts that may act for a job, their tokens, and the extractor that checks a token.
 //!
 //! ```text
 //! POST /v1/jobs/{id}/challenge ─▶ nonce, machine, genesis hash, the worker's time
@@ -70,7 +70,7 @@ where
                 "the token is for another job; get one for this job",
             ));
         }
-        // A fork may have given the number to another consumer's job meanwhile.
+        // After a fork, the number may belong to another consumer's job.
         if !context.authority(job)?.allows(&account) {
             return Err(not_an_owner());
         }

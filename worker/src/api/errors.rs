@@ -1,4 +1,4 @@
-//! Refusals of the HTTP API: a status and a JSON object that says what was wrong and what to do.
+//! Refusals of the HTTP API: a status and a JSON object with cause and remedy.
 
 use axum::{
     Json,
@@ -65,7 +65,7 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, text)
     }
 
-    /// Logs an error of this host, and creates a refusal that tells nothing of it.
+    /// Logs an error of this host, and creates a refusal without its details.
     pub fn internal(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "answering a request failed");
         Self::new(

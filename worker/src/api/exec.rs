@@ -1,9 +1,9 @@
 //! `GET /v1/jobs/{id}/exec`: a command in a job's container, over a WebSocket.
 //!
 //! Only for jobs whose manifest has the profile `interactive`, while their container runs, and not for
-//! replicas: whoever gets into one of several could make it differ from the others at its provider's cost.
-//! A session changes nothing of how a result counts. The worker sees the same output to the same end; the
-//! owner, who chose the profile, answers for what it does inside.
+//! replicas: an owner could make one replica differ from the others at its provider's cost. A session does
+//! not change how a result counts: the worker still sees the whole output and the end, and the owner, who
+//! chose the profile, is responsible for the session's effects.
 //!
 //! | parameter | means |
 //! |---|---|
@@ -77,7 +77,7 @@ const MAX_COMMAND_WORDS: usize = 64;
 /// Maximum length of a command, in bytes.
 const MAX_COMMAND_BYTES: usize = 16 * 1024;
 
-/// Pause between two pings, which tell a client that is gone.
+/// Interval of pings, which detect a client that is gone.
 const PING_PAUSE: Duration = Duration::from_secs(20);
 
 /// Maximum time between the end of the output and the command's.
@@ -321,7 +321,7 @@ struct Client {
     patience: Duration,
 }
 
-/// Way to the client.
+/// Sending half of the connection.
 struct ToClient<'a> {
     to: &'a mut SplitSink<WebSocket, Message>,
     patience: Duration,
@@ -363,8 +363,8 @@ impl Client {
         if self.directions().0.send_bytes(EXIT, &json).await.is_none() {
             return;
         }
-        // A socket that is closed while something comes in, be it the answer to a ping, loses what the
-        // client has not taken yet. So all is read until the client closes as well.
+        // Closing a socket with unread input, even a pong, discards output that the client has not received.
+        // So the worker reads until the client closes as well.
         let _ = tokio::time::timeout(self.patience, async {
             if self.to.close().await.is_ok() {
                 while let Some(Ok(_)) = self.from.next().await {}
@@ -420,7 +420,7 @@ async fn run(session: ExecSession, mut client: Client, idle: Duration, life: &To
         let inbound = std::pin::pin!(take_input(from_client, input, &*control, &activity));
         let outbound = std::pin::pin!(give_output(to_client, output, &activity));
         tokio::select! {
-            // The output first: a command that ended has its exit code told, also if its input failed.
+            // The output first: the exit code of a command that ended is reported even if its input failed.
             biased;
             ended = outbound => match ended {
                 Some(Ok(())) => Some(exit_code(&*control).await.map_or_else(End::error, End::ExitCode)),
@@ -468,7 +468,7 @@ struct Resize {
     rows: u16,
 }
 
-/// Passes a client's messages on until it closes the connection; returns what was wrong with one.
+/// Passes a client's messages on until it closes the connection; returns the fault of an invalid one.
 async fn take_input(
     from_client: &mut SplitStream<WebSocket>,
     input: ExecInput,

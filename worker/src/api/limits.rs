@@ -103,7 +103,7 @@ pub(super) struct Limiter {
     addresses: Mutex<HashMap<IpAddr, Address>>,
 }
 
-/// Place of a connection among the others; free again once every clone is dropped.
+/// Permit of a connection; released once every clone is dropped.
 ///
 /// Every request carries it as an extension: a handler that takes the connection over, as for a WebSocket,
 /// keeps a clone until that ends.
@@ -142,7 +142,7 @@ impl Limiter {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a new connection its place; `None` if it must be closed at once.
+    /// Returns a permit for a new connection; `None` if it must be closed at once.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Option<ConnectionSeat> {
         let network = network_of(peer);
         let mut addresses = self.addresses();
@@ -164,7 +164,7 @@ impl Limiter {
         })
     }
 
-    /// Gives a request its place, until it is answered.
+    /// Returns a permit for a request, held until its response.
     pub(super) fn request(&self, peer: IpAddr, now: Instant) -> Result<OwnedSemaphorePermit, Overload> {
         {
             let mut addresses = self.addresses();

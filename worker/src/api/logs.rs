@@ -8,8 +8,7 @@
 //! | `timestamps` | `true`: each line begins with the time at which the worker received it |
 //! | `follow` | `true`: server-sent events until the job's last container has ended |
 //!
-//! Without `follow` the response is text as the container wrote it. A line in brackets tells where output is
-//! missing.
+//! Without `follow` the response is text as the container wrote it. A line in brackets marks missing output.
 //!
 //! With `follow` each event has an `id`. A client that connects again sends the last one in the header
 //! `Last-Event-ID`, and gets each later event once. The data of an event are JSON:
@@ -55,7 +54,7 @@ pub const MAX_TAIL_LINES: usize = 100_000;
 /// Number of bytes from which a piece of a response is handed to the client.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Pause between two looks at whether a silent job is over.
+/// Interval of checks that a silent job is over.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Time after which the client should connect again, in milliseconds.
@@ -238,7 +237,7 @@ async fn logs(
     })?;
 
     let folder = streams.store.folder_of(job);
-    // Subscribed before the survey: what is written after it is told.
+    // Subscribed before the survey, so that records written after it are reported.
     let tips = streams.store.logs().subscribe(&folder);
     let only = query.stream.only();
     let survey = {
@@ -259,11 +258,11 @@ async fn logs(
         });
         return Ok((text_headers("text/plain; charset=utf-8"), body).into_response());
     }
-    // A number beyond the end: of a log that was lost. Everything is new to the client then.
+    // A number beyond the end belongs to a log that was lost: everything is new to the client.
     let after = last_event.filter(|id| *id < survey.next_id);
     let follower = Follower {
         reader: LogReader::open(&folder, after),
-        // Whoever resumes has seen the beginning.
+        // A client that resumes has seen the beginning.
         filter: Filter {
             begin: if after.is_some() { (0, 0) } else { filter.begin },
             ..filter
@@ -274,7 +273,7 @@ async fn logs(
         has_started: false,
     };
     let body = produced::body(seat, owner.life, patience, move |sink| async move {
-        // The client is gone, or is told by the response that is cut off.
+        // The client is gone, or notices the cut-off response.
         if follower.run(tips, &sink).await.is_ok() {
             sink.finish();
         }
@@ -431,7 +430,7 @@ struct Follower {
     job: u64,
     reader: LogReader,
     filter: Filter,
-    /// Bound of the records that can be read while nobody has written the log in this process.
+    /// Bound of the readable records while this process has no writer of the log.
     idle_bound: u64,
     /// True once the job's container was started and its output is known to be no secret.
     has_started: bool,

@@ -1,6 +1,6 @@
 //! `PUT /v1/jobs/{id}/manifest`: takes a sealed manifest, and answers with the machine's receipt.
 //!
-//! Needs no token: bytes that open to the hash on chain come from somebody who knows the manifest.
+//! Needs no token: only a sender that knows the manifest can produce bytes that open to the hash on chain.
 
 use std::{sync::Arc, time::Duration};
 

@@ -90,8 +90,8 @@ const OWNER_THREADS: usize = 2;
 /// Maximum number of threads of the owner part for work that blocks.
 const OWNER_BLOCKING_THREADS: usize = 16;
 
-/// Time for which connections may end by themselves when the worker stops.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Grace period for connections when the worker stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Error of opening a part of the API.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +140,7 @@ pub struct ApiParts {
     pub delivery: Delivery,
     /// Logs, shells and artifacts of jobs.
     pub streams: Arc<JobStreams>,
-    /// Way to jobs' HTTP ports.
+    /// Proxy to jobs' HTTP ports.
     pub proxy: PortProxy,
     /// Restarts a part that fails.
     pub runner: PartRunner,
@@ -350,7 +350,7 @@ impl Api {
     pub async fn stop(mut self) {
         self.stop.cancel();
         let parts = std::mem::take(&mut self.parts);
-        let _ = tokio::time::timeout(FAREWELL, futures::future::join_all(parts)).await;
+        let _ = tokio::time::timeout(STOP_TIMEOUT, futures::future::join_all(parts)).await;
     }
 }
 

@@ -109,3 +109,65 @@ fn add_limits(operation: &mut Operation) {
             .or_insert_with(|| RefOr::T(refusal(description)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::Value;
+
+    use crate::api::{owner, proxy, public, streams};
+
+    /// Collects the names in a description's schemas: keys of objects, and values of enums.
+    fn collect_names(schema: &Value, names: &mut Vec<String>) {
+        match schema {
+            Value::Array(items) => items.iter().for_each(|item| collect_names(item, names)),
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    match (key.as_str(), value) {
+                        ("properties", Value::Object(properties)) => {
+                            names.extend(properties.keys().cloned());
+                            properties
+                                .values()
+                                .for_each(|property| collect_names(property, names));
+                        }
+                        ("enum", Value::Array(values)) => {
+                            names.extend(values.iter().filter_map(Value::as_str).map(ToOwned::to_owned));
+                        }
+                        _ => collect_names(value, names),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_name_in_the_worker_s_json_is_in_snake_case() {
+        let descriptions = [
+            public::routes().into_openapi(),
+            owner::routes().into_openapi(),
+            streams::description(),
+            proxy::description(),
+        ];
+        let mut names = Vec::new();
+        for description in descriptions {
+            collect_names(&serde_json::to_value(description).unwrap(), &mut names);
+        }
+        // A key and an enum value of `/status`, and a key of a job's status.
+        for known in ["best_block_hash", "connecting", "result_hash"] {
+            assert!(
+                names.iter().any(|name| name == known),
+                "{known} is not in {names:?}"
+            );
+        }
+        let is_snake_case = |name: &str| {
+            name.starts_with(|first: char| first.is_ascii_lowercase())
+                && name
+                    .bytes()
+                    .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+        };
+        let others: Vec<_> = names.iter().filter(|name| !is_snake_case(name)).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+}

@@ -45,7 +45,7 @@ pub struct OwnerContext {
     pub delivery_attempts: Attempts,
     /// Logs, shells and artifacts of jobs.
     pub streams: Option<Arc<JobStreams>>,
-    /// Way to jobs' HTTP ports.
+    /// Proxy to jobs' HTTP ports.
     pub proxy: Option<PortProxy>,
 }
 
@@ -85,7 +85,7 @@ impl OwnerContext {
         self
     }
 
-    /// Adds the way to jobs' HTTP ports.
+    /// Adds the proxy to jobs' HTTP ports.
     pub fn with_proxy(mut self, proxy: PortProxy) -> Self {
         self.proxy = Some(proxy);
         self

@@ -1,9 +1,9 @@
 //! Reverse proxy to jobs' HTTP ports: `/v1/jobs/{id}/ports/{name}/{path}`.
 //!
 //! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other
-//! upgrades pass as bytes. The container is told the path at which it is reached by `X-Forwarded-Prefix`,
-//! and redirects to its own absolute paths are led back there. The owner's token stays with the worker,
-//! and what it opened at a port that is not public ends with it.
+//! upgrades pass as bytes. The header `X-Forwarded-Prefix` has the public path of the
+//! container's root, and the proxy rewrites redirects to the container's own absolute paths. The owner's token
+//! stays with the worker, and its end closes connections to ports that are not public.
 //!
 //! Every job's pages share the worker's origin: tokens must be kept out of cookies.
 
@@ -379,7 +379,7 @@ fn outgoing(
     let host = head.headers.get(header::HOST).cloned();
     drop_headers(&mut head.headers);
     if client.is_owner {
-        // The token is the worker's to check, and no business of the container.
+        // The worker checks the token; the container must not see it.
         head.headers.remove(header::AUTHORIZATION);
     }
     let query = head
@@ -460,8 +460,8 @@ fn led_back(location: &HeaderValue, prefix: &str) -> Option<HeaderValue> {
     is_own.then(|| HeaderValue::from_str(&format!("{prefix}{location}")).ok())?
 }
 
-/// Returns a body that ends in an error after a pause that is too long, and with the token. The seat is
-/// given back with it.
+/// Returns a body that fails after a pause that is too long, and at the end of the token. It holds the seat
+/// until it is dropped.
 fn body_with_pauses(body: BodyDataStream, idle: Duration, hold: Option<Hold>) -> Body {
     Body::from_stream(with_pauses(body, idle, hold))
 }

@@ -1,4 +1,4 @@
-//! The public part of the API: health, status and probes. Nothing here tells anything about a job.
+//! The public part of the API: health, status and probes. It reveals nothing of any one job.
 
 use std::{sync::Arc, time::Duration};
 
@@ -135,7 +135,7 @@ fn ailments(status: &Status) -> Vec<&'static str> {
     .collect()
 }
 
-/// Tells if the worker can run jobs.
+/// Returns 200 if the worker can run jobs.
 #[utoipa::path(get, path = "/health", responses((status = 200, body = Health), (status = 503, body = Health)))]
 async fn health(State(context): State<Arc<PublicContext>>) -> Response {
     let reasons = context.status.with(ailments);
@@ -222,7 +222,7 @@ async fn metrics(State(context): State<Arc<PublicContext>>) -> Result<Response, 
     Ok(with_headers(METRICS_TYPE, [], text))
 }
 
-/// Tells where the owner part is, and vouches with the worker key for the key of its certificate.
+/// Returns the URL of the owner part, and the worker key's signature of the key of its certificate.
 #[utoipa::path(
     get,
     path = "/v1/owner",

@@ -1,11 +1,11 @@
-//! Bounds of how many clients hold something open at once, in total and for each job.
+//! Limits of concurrent streams, in total and for each job.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Seats for clients; clones share them.
+/// Permits for streams; clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Seats {
     taken: Arc<Mutex<HashMap<u64, usize>>>,
@@ -13,7 +13,7 @@ pub(super) struct Seats {
     per_job: usize,
 }
 
-/// One client's seat, until it is dropped.
+/// Permit of one stream, released on drop.
 #[derive(Debug)]
 pub(super) struct Seat {
     seats: Seats,
@@ -33,7 +33,7 @@ impl Seats {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a seat for a job, if there is one.
+    /// Takes a permit for a job, if one is left.
     pub(super) fn take(&self, job: u64) -> Option<Seat> {
         let mut taken = self.taken();
         let of_job = taken.get(&job).copied().unwrap_or(0);

@@ -80,7 +80,7 @@ pub(super) async fn serve(
                     );
                 }
             }
-            // The client gave up; the next one has nothing to do with it.
+            // The client gave up; the listener goes on.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => (),
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed");
@@ -93,7 +93,7 @@ pub(super) async fn serve(
     Ok(())
 }
 
-/// One connection, and its place among the others.
+/// One connection, with its permit.
 struct Connection {
     peer: SocketAddr,
     limiter: Arc<Limiter>,
@@ -152,7 +152,7 @@ impl Connection {
 #[derive(Clone, Copy)]
 pub(super) struct PeerAddress(pub(super) IpAddr);
 
-/// Gives a request to the routes, unless that exceeds a limit.
+/// Routes a request, unless that exceeds a limit.
 async fn answer(limiter: &Limiter, mut routes: Router, peer: IpAddr, request: Request<Incoming>) -> Response {
     let _seat = match limiter.request(peer, Instant::now()) {
         Ok(seat) => seat,

@@ -1,8 +1,8 @@
 //! The certificate of the owner part: one that the worker signs itself, or one of a public authority.
 //!
-//! Clients of Assay trust neither a name nor an authority: the worker key signs the hash of the certificate's
-//! public key, and they accept no other. So a worker without a name in the DNS needs no authority, and one
-//! with a certificate that browsers trust is pinned all the same.
+//! Assay's clients trust neither a name nor an authority: the worker key signs the hash of the certificate's
+//! public key, and they accept no other key. So a worker without a name in the DNS needs no authority, and
+//! one with a certificate that browsers trust is pinned all the same.
 
 use std::{
     fmt, fs, io,
@@ -123,7 +123,7 @@ impl OwnFile {
     }
 
     fn is_fresh(&self, now_s: u64) -> bool {
-        // A clock that was ahead when the file was made must not keep it for ever.
+        // A clock that was ahead at the file's creation must not extend its life.
         (now_s.saturating_add(RENEW_BEFORE_S)..=now_s.saturating_add(OWN_LIFE_S)).contains(&self.not_after_s)
     }
 

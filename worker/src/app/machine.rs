@@ -3,7 +3,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | `blocks` | tells the other parts of new best blocks |
+//! | `blocks` | publishes new best blocks to the other parts |
 //! | `jobs` | runs jobs, and watches the machine's record |
 //! | `rewards` | has the rewards of ended epochs paid |
 //! | `challenge` | answers the hardware challenge |
@@ -44,17 +44,17 @@ use crate::{
     tasks::{PartError, PartSet},
 };
 
-/// Interval of looks at the engine between blocks.
+/// Interval of checks of the engine between blocks.
 const ENGINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time without a new block after which the log says so.
+/// Time without a new block after which the worker logs a warning.
 const STANDSTILL: Duration = Duration::from_secs(60);
 
-/// Time that steps under way have to end when the worker stops serving a machine.
-const FAREWELL: Duration = Duration::from_secs(20);
+/// Grace period for steps under way when the worker stops serving a machine.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Number of finalized blocks between two notes of the highest block seen, and of best blocks between two
-/// looks at the worker key's balance.
+/// checks of the worker key's balance.
 const NOTE_BLOCK_EVERY: u64 = 20;
 
 /// Reason why a machine is no longer served over a connection that still holds.
@@ -159,7 +159,7 @@ impl MachineSession {
         });
     }
 
-    /// Tells the other parts of every new best block, for as long as the chain is followed.
+    /// Publishes every new best block to the other parts, for as long as the chain is followed.
     async fn tell_blocks(self: Arc<Self>) -> Result<SessionEnd, ChainError> {
         let mut tips = self.tips.clone();
         while tips.changed().await.is_ok() {
@@ -192,8 +192,8 @@ impl MachineSession {
         Ok(SessionEnd::Stopped)
     }
 
-    /// Returns true if the worker could run a job now. A worker that takes an order, or comes back for one,
-    /// and cannot run it or write it down, only declines it again.
+    /// Returns true if the worker could run a job now. A worker that takes an order and cannot run or store
+    /// it has to decline it again.
     fn is_ready(&self) -> bool {
         let is_ready = |status: &Status| status.engine.reachable && status.disk.writable;
         self.app.status.with(is_ready) && self.app.health.takes_jobs()
@@ -300,7 +300,7 @@ impl MachineSession {
             tokio::select! {
                 () = app.stop.cancelled() => {
                     app.status.update(|status| status.phase = Phase::Stopping);
-                    supervisor.finish_steps(FAREWELL).await;
+                    supervisor.finish_steps(STOP_TIMEOUT).await;
                     app.state.note_block(client.genesis_hash(), tip.finalized.number.max(noted_block));
                     return Ok(SessionEnd::Stopped);
                 }
@@ -319,7 +319,7 @@ impl MachineSession {
                     // A node that is behind returns an outdated record of the machine.
                     if !supervisor.needs_view() {
                         if !passing("machine", self.look_at_machine().await)?.unwrap_or(true) {
-                            supervisor.finish_steps(FAREWELL).await;
+                            supervisor.finish_steps(STOP_TIMEOUT).await;
                             return Ok(SessionEnd::KeysRotated);
                         }
                         if !is_machine_noted {
@@ -363,14 +363,14 @@ impl MachineSession {
         }
     }
 
-    /// Has the supervisor look at the chain; returns the epoch, if the node answered.
+    /// Lets the supervisor read the chain; returns the epoch, if the node answered.
     async fn look_at_chain(
         &self,
         supervisor: &mut Supervisor<ConnectedChain, DockerEngine>,
         tip: &Tip,
     ) -> Result<Option<u32>, ChainError> {
         let looked = supervisor.look_at_chain(tip.finalized.number).await;
-        // A block may be replaced between two questions; the next news is then of the block in its place.
+        // The block may be replaced between two queries; the next tip then has the block in its place.
         let head = passing("jobs", looked)?;
         if let Some(head) = head {
             self.app.status.update(|status| {

@@ -147,7 +147,7 @@ impl ArchiveReader {
     /// Returns the next piece, at most 64 KiB or the headers of an entry; `None` at the end of the part.
     ///
     /// # Errors
-    /// A file changed in a way that shows, or cannot be read. The part cannot be completed then.
+    /// A file changed detectably, or cannot be read. The part cannot be completed then.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>, ArtifactError> {
         if self.position >= self.end {
             return Ok(None);

@@ -82,7 +82,7 @@ impl IndexEntry {
             mode: self.mode,
             size: self.size,
             hash,
-            // Nobody writes a kept file, so nothing has to be recognised.
+            // A kept file never changes, so it needs no stamp.
             stamp: Stamp {
                 device: 0,
                 inode: 0,
@@ -103,7 +103,7 @@ pub(crate) struct KeptContent {
 }
 
 impl KeptContent {
-    /// Lists and hashes an output folder that nobody writes any more.
+    /// Lists and hashes an output folder that has no writer any more.
     pub(crate) fn of(folder: OutputFolder) -> Result<Self, ArtifactError> {
         let listing = Arc::new(folder.listing(None, &AtomicBool::new(false))?);
         let index = Index {

@@ -1,31 +1,10 @@
-//! A job's output folder as a list of entries, and as one archive that its content addresses.
+//! A job's output folder as a list of entries, and as one archive with a content hash.
 //!
-//! The container writes the folder, perhaps at this moment, so nothing in it is trusted. The worker walks it
-//! from one open folder to the next and follows no symbolic link; it reads regular files only; entries,
-//! depth and names are bounded.
+//! The container may write to the folder concurrently, so nothing in it is trusted. The worker walks it from
+//! one open folder to the next and follows no symbolic link; it reads regular files only; entries, depth and
+//! names are bounded.
 //!
-//! # Root hash
-//!
-//! BLAKE3 of these bytes, integers little-endian, entries in the order of their paths' bytes:
-//!
-//! | bytes | content |
-//! |---|---|
-//! | 15 | `assay/output/v1` |
-//! | 8 | number of entries |
-//!
-//! and for each entry:
-//!
-//! | bytes | content |
-//! |---|---|
-//! | 1 | 0 for a file, 1 for a symbolic link |
-//! | 4 | length of the path |
-//! | … | the path below the folder, its names joined by `/` |
-//! | 4 | permission bits, `mode & 0o777`; zero for a link |
-//! | 8 | size of the content |
-//! | 32 | BLAKE3 of the content, which is the target for a link |
-//!
-//! Folders have no entries of their own, so empty ones leave no trace. Sockets, pipes and devices are skipped
-//! and counted. Owners and times are no part of it: two honest machines must agree.
+//! [`assay_primitives::output`] has the bounds and defines the root hash.
 
 mod archive;
 mod kept;
@@ -33,26 +12,14 @@ mod walk;
 
 use std::{io, path::PathBuf, sync::Arc, sync::atomic::AtomicBool};
 
+use assay_primitives::output::ROOT_CONTEXT;
+
 pub use archive::{ArchiveReader, FileReader};
+pub use assay_primitives::output::{MAX_DEPTH, MAX_ENTRIES, MAX_PATH_BYTES, MAX_PATHS_BYTES};
 pub(crate) use kept::KeptContent;
 pub use kept::KeptOutput;
 
 use crate::files::named;
-
-/// Maximum number of entries of an output folder, folders included.
-pub const MAX_ENTRIES: usize = 65_536;
-
-/// Maximum number of folders above an entry.
-pub const MAX_DEPTH: usize = 64;
-
-/// Maximum length of a path, in bytes.
-pub const MAX_PATH_BYTES: usize = 4_096;
-
-/// Maximum number of bytes of all paths and targets of links together.
-pub const MAX_PATHS_BYTES: usize = 16 * 1024 * 1024;
-
-/// Domain separator of the root hash.
-const ROOT_DOMAIN: &[u8; 15] = b"assay/output/v1";
 
 /// Reason why an output folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +66,7 @@ pub enum EntryKind {
     Link(Vec<u8>),
 }
 
-/// Identity of a file's content, as far as the system tells.
+/// Identity of a file's content: device, inode, size and times of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -123,7 +90,7 @@ pub struct Entry {
     /// BLAKE3 of the content.
     pub hash: [u8; 32],
     stamp: Stamp,
-    /// True if the file was left alone for so long that a later change shows in its stamp.
+    /// True if the file was unchanged for long enough that a later change shows in its stamp.
     is_settled: bool,
 }
 
@@ -183,7 +150,7 @@ impl Listing {
 
 fn root_hash(entries: &[Entry]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(ROOT_DOMAIN);
+    hasher.update(ROOT_CONTEXT);
     hasher.update(&(entries.len() as u64).to_le_bytes());
     for entry in entries {
         hasher.update(&[match entry.kind {
@@ -208,8 +175,8 @@ pub struct OutputFolder {
 }
 
 impl OutputFolder {
-    /// Creates a reader of the folder `below` the folder `base`. The container may have put anything at
-    /// `below`, also links; `base` is the worker's.
+    /// Creates a reader of the folder `below` the folder `base`. `below` may be anything that the container
+    /// put there, even a link; `base` is the worker's.
     pub fn new(base: impl Into<PathBuf>, below: impl Into<PathBuf>) -> Self {
         Self {
             base: base.into(),
@@ -271,7 +238,7 @@ impl OutputFolder {
 /// Output of a job: on its disk, or kept after that. Reading it blocks on the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Folder on the job's disk, which the container may write at this moment.
+    /// Folder on the job's disk, which the container may write concurrently.
     Folder(OutputFolder),
     /// File with the content of the folder at the job's end.
     Kept(KeptOutput),

@@ -1,7 +1,7 @@
-//! Walks a folder that somebody else writes, without leaving it.
+//! Walks a folder that a container may write concurrently, without leaving it.
 //!
-//! Each step opens one name in an open folder with `O_NOFOLLOW`, so a link that is put in the way at any
-//! moment is an error and no way out.
+//! Each step opens one name in an open folder with `O_NOFOLLOW`, so a link that appears at any moment is an
+//! error and does not lead out.
 
 use std::{
     fs::File,
@@ -228,7 +228,7 @@ pub(super) fn find(root: &Folder, path: &[u8]) -> Result<Found, ArtifactError> {
     })
 }
 
-/// Reads what an entry says of a file or link; `None` if it is gone.
+/// Reads the metadata of a file or link; `None` if it is gone.
 pub(super) fn read_entry(
     root: &Folder,
     found: Found,
@@ -351,10 +351,10 @@ fn hash(mut file: File, size: u64, stop: &AtomicBool) -> Result<Option<[u8; 32]>
     Ok(Some(hasher.finalize().into()))
 }
 
-/// Opens a listed file, if it is the same one and not shorter. Whether its bytes are the same, the reader
-/// tells by their hash.
+/// Opens a listed file, if it is the same one and not shorter. The reader detects changed bytes by their
+/// hash.
 pub(super) fn open_listed(root: &Folder, entry: &Entry) -> Result<File, ArtifactError> {
-    // A folder on the way may be another one by now, as the file may.
+    // The file, or a folder on the path, may have been replaced.
     let file = parent(root, &entry.path)
         .and_then(|(folder, name)| folder.open_file(name))
         .map_err(|error| match error {

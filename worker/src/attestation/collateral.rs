@@ -1,7 +1,7 @@
 //! Vendors' collateral, brought to the chain where it is missing there or ends within two days.
 //!
-//! Anybody may submit collateral, and the chain accepts only signed and newer pieces, so nothing is verified
-//! here. The certificates of evidence tell which collateral it is judged by: the revocation lists of their
+//! Any account may submit collateral, and the chain accepts only signed and newer pieces, so nothing is
+//! verified here. The certificates of evidence determine its collateral: the revocation lists of their
 //! issuers, and for Intel's platforms also the TCB info of their family and the identity of the quoting
 //! enclave. Sources: Intel, *SGX and TDX Provisioning Certification Service API, version 4*; AMD, *VCEK
 //! Certificate and KDS Interface Specification*; NVIDIA's certificates contain the addresses of NVIDIA's
@@ -87,7 +87,7 @@ pub enum CollateralError {
         /// Fault of the response.
         reason: String,
     },
-    /// The certificates of the evidence do not tell its collateral.
+    /// The certificates of the evidence do not determine its collateral.
     #[error("the certificates of the evidence cannot be read: {0}")]
     Evidence(#[from] EvidenceError),
     /// The chain refused the call, or is unreachable.
@@ -318,7 +318,7 @@ impl Collector {
                     brought += 1;
                 }
                 Err(CollateralError::Chain(error)) if error.is_connection_lost() => return Err(error.into()),
-                // Somebody else was faster, or the vendor has no newer piece yet.
+                // Another account was faster, or the vendor has no newer piece yet.
                 Err(CollateralError::Chain(error))
                     if error.is_dispatch("Attestation", "CollateralNotNewer") => {}
                 // The chain's piece is still valid.

@@ -60,7 +60,8 @@ pub enum FetchError {
         /// Error of the attempt.
         reason: String,
     },
-    /// The URL leads to an address outside the public network, to which a stranger must not direct this host.
+    /// The URL leads to an address outside the public network, where untrusted input must not direct this
+    /// host.
     #[error("{url} leads to {address}, which is not an address of the public network")]
     NotPublic {
         /// The URL.
@@ -123,7 +124,7 @@ pub struct HttpResponse {
 /// Addresses to which connections are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressPolicy {
-    /// Public addresses only: for URLs that a stranger wrote.
+    /// Public addresses only: for URLs from untrusted input.
     Public,
     /// All addresses: for configured URLs, and for development.
     Any,
@@ -270,8 +271,8 @@ impl HttpFetch {
         })
     }
 
-    /// Returns the response to a request with additional headers, whatever its status. If the status is not
-    /// 200, a body that exceeds the limit is dropped.
+    /// Returns the response to a request with additional headers, of any status. If the status is not 200, a
+    /// body that exceeds the limit is dropped.
     pub async fn ask(
         &self,
         url: &str,

@@ -271,7 +271,7 @@ struct PreparedEvidence {
     collected: Collected,
     /// Certificate chain of the signing key, if the evidence has one.
     certificates: Vec<Vec<u8>>,
-    /// The chain's identifier of the signing key, if the certificates tell it.
+    /// The chain's identifier of the signing key, if the certificates have it.
     key: Option<KeyId>,
     /// Identifier of the device, where sources of the same kind must be distinguished.
     device: Option<[u8; 32]>,

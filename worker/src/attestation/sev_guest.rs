@@ -359,7 +359,7 @@ fn derived_key_of(guest: &impl Guest, path: &Path) -> Result<Zeroizing<[u8; 32]>
             format!("the firmware derived no key: status {status:#x}"),
         ));
     }
-    // A key that everybody can guess must not be used.
+    // A predictable key must not be used.
     if *key == [0; 32] {
         return Err(SourceError::refused(device(), "the firmware derived no key"));
     }

@@ -17,8 +17,8 @@ pub struct DevicePaths {
     pub sev_guest: PathBuf,
     /// The device of a TDX trust domain.
     pub tdx_guest: PathBuf,
-    /// File that says where the host of a trust domain serves quotes, for kernels that do not ask it
-    /// themselves.
+    /// File with the address at which the host of a trust domain serves quotes, for kernels that do not
+    /// request them themselves.
     pub tdx_attest_config: PathBuf,
     /// Folder of Gramine's pseudo-files in an SGX enclave.
     pub gramine: PathBuf,
@@ -104,7 +104,7 @@ pub enum SourceError {
     TooLong {
         /// The file.
         path: PathBuf,
-        /// Most bytes that are read.
+        /// Maximum number of bytes that are read.
         limit: usize,
     },
     /// Another program wrote into the same report.

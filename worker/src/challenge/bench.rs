@@ -98,7 +98,7 @@ pub enum BenchError {
     BrokeOff(#[from] tokio::task::JoinError),
 }
 
-/// Measures every device and prints the classes that it can hold.
+/// Measures every device and prints the classes that it can sustain.
 pub async fn run(
     arguments: BenchArguments,
     config: Option<&Config>,

@@ -233,7 +233,7 @@ impl AnswerTask {
                 round,
                 took_ms,
                 left_ms,
-                "the answer was almost late; `assay-worker challenge bench` says which classes this machine can hold"
+                "the answer was almost late; `assay-worker challenge bench` lists the classes that this machine can hold"
             );
         }
     }
@@ -384,7 +384,7 @@ impl<C: ChallengeChain> Responder<C> {
             after_ms = work.took_ms(),
             left_ms = work.left_ms,
             "giving up a challenge: the chain no longer accepts its answer. Either the time was too short \
-             (`assay-worker challenge bench` says which classes this machine can hold), or another fork became the \
+             (`assay-worker challenge bench` lists the classes that this machine can hold), or another fork became the \
              best one and asks for another answer"
         );
         (self.on_progress)(None);

@@ -183,8 +183,8 @@ pub struct AssaySettings {
     pub owner: OwnerSettings,
     /// `network`: networks and published ports of jobs. Optional, its keys have defaults.
     pub network: JobNetworkSettings,
-    /// `health`: temperatures at which the machine warns, takes no new jobs, and is suspended. Optional, its
-    /// keys have defaults.
+    /// `health`: temperatures for a warning, for no new jobs, and for a suspension. Optional, its keys have
+    /// defaults.
     pub health: HealthSettings,
 }
 

@@ -178,7 +178,7 @@ fn network(reader: &mut Reader, section: &file::NetworkConfig) -> NetworkConfig 
 }
 
 fn staking(reader: &mut Reader, section: &file::Staking) -> Staking {
-    /// Maximum supply of the emission, in whole tokens: nobody can bond more.
+    /// Maximum supply of the emission, in whole tokens: no bond can exceed it.
     const ALL_TOKENS: u64 = (EMISSION_CAP / ASY) as u64;
     let tokens = reader.number_or(
         "staking.min_stake_amount",
@@ -352,7 +352,7 @@ fn endpoint(reader: &mut Reader, section: &file::Assay, listen_address: IpAddr, 
             .as_ref()
             .map_or(serde_saphyr::Location::UNKNOWN, |text| text.referenced);
         let message = format!(
-            "`assay.listen_address` is {listen_address}, which nobody can dial; add `assay.endpoint`, the public URL"
+            "`assay.listen_address` is {listen_address}, which is no address to connect to; add `assay.endpoint`, the public URL"
         );
         reader.problem(location, message);
     }

@@ -543,7 +543,7 @@ fn bad_assay_values_are_named_with_what_is_allowed() {
         ),
         (
             "listen_address: 0.0.0.0",
-            "line 18: `assay.listen_address` is 0.0.0.0, which nobody can dial; add `assay.endpoint`, the public URL",
+            "line 18: `assay.listen_address` is 0.0.0.0, which is no address to connect to; add `assay.endpoint`, the public URL",
         ),
         (
             "ask: 0",

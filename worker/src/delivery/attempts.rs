@@ -1,7 +1,8 @@
 //! Bound of the deliveries that one address may attempt.
 //!
-//! Opening a sealed manifest costs about as much as receiving it. The bound keeps one stranger from using the
-//! worker's time; it is per address and not per job, so that nobody uses up the attempts of a job's consumer.
+//! Opening a sealed manifest costs about as much as receiving it. The bound protects the worker's time
+//! against floods; it is per address and not per job, so that no other client uses up the attempts of a job's
+//! consumer.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 /// Time for which attempts are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Maximum number of attempts of one address in [`WINDOW`]: a client that tries every two seconds.
+/// Maximum number of attempts of one address in [`WINDOW`]: one every two seconds.
 const MAX_ATTEMPTS: u32 = 30;
 
 /// Maximum number of addresses that are counted; beyond it all counts begin anew.

@@ -5,11 +5,11 @@
 //! supervisor ─▶ Delivery::fact: awaited, received or unusable ─▶ Delivery::manifest, in memory only
 //! ```
 //!
-//! The plain text is never written anywhere; what is kept for restarts is the ciphertext. A delivery needs no
-//! further permission: only somebody who knows the bytes behind the hash on chain can make one that is taken.
+//! The plain text stays in memory; the disk has the ciphertext only, for restarts. A delivery needs no
+//! further permission: the worker accepts only bytes with the hash on chain, which only their owner knows.
 //!
-//! A receipt is a promise. It is given only once the ciphertext is on disk, and from then on this worker
-//! never reports the job as not delivered; before it makes that report, it takes no delivery any more.
+//! A receipt is binding. The worker signs it only once the ciphertext is on disk, and from then on never
+//! reports the job as not delivered; before such a report, it stops accepting deliveries.
 
 mod attempts;
 mod store;
@@ -344,7 +344,7 @@ impl Delivery {
         has_none
     }
 
-    /// Removes what is kept of a job that is gone from the chain.
+    /// Removes the files of a job that is gone from the chain.
     pub fn forget(&self, key: &LeaseKey) -> io::Result<()> {
         let mut state = self.state();
         state.facts.remove(key);

@@ -1,4 +1,4 @@
-//! Deliveries to one machine: what is taken, what is refused, and what is kept.
+//! Deliveries to one machine: accepted ones, refused ones, and the stored files.
 
 #![allow(clippy::unwrap_used)]
 

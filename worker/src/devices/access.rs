@@ -205,8 +205,9 @@ fn nvidia_access(
 
 /// Returns the variables by which runtimes and drivers choose devices, each with the job's own or with none.
 ///
-/// NVIDIA's hook gives a container whatever `NVIDIA_VISIBLE_DEVICES` names, in image or manifest too, on a
-/// host whose default runtime it is. With CDI the engine has given the devices, and the hook must not act.
+/// On a host whose default runtime it is, NVIDIA's hook gives a container all devices that
+/// `NVIDIA_VISIBLE_DEVICES` names, even if image or manifest set it. With CDI the engine has given the
+/// devices, and the hook must not act.
 fn guard(access: &DeviceAccess, holding: &Holding) -> Vec<String> {
     let uuids = || {
         let ids: Vec<&str> = holding.devices.iter().map(|id| id.0.as_str()).collect();
@@ -232,7 +233,7 @@ fn guard(access: &DeviceAccess, holding: &Holding) -> Vec<String> {
     [
         ("NVIDIA_VISIBLE_DEVICES", hook.as_str()),
         ("NVIDIA_DRIVER_CAPABILITIES", capabilities),
-        // The name that NVIDIA's hook may be told to read instead.
+        // Alternative variable of NVIDIA's hook.
         ("DOCKER_RESOURCE_GPU", hook.as_str()),
         // More device nodes, and the right to divide GPUs.
         ("NVIDIA_MIG_CONFIG_DEVICES", ""),

@@ -1,7 +1,7 @@
 //! The ledger's rules, without any input or output.
 //!
 //! 1. A slot keeps its device while the device is there.
-//! 2. A leased slot's device neither moves nor goes to anybody else, even if it fell off the bus: the slot is
+//! 2. A leased slot's device neither moves nor goes to another job, even if it fell off the bus: the slot is
 //!    *lost* then, until its job is gone or the device answers again.
 //! 3. A free slot drops a device that is gone; a device without a slot takes the first free place.
 //! 4. A device that a prover has is lent: no job gets it meanwhile.
@@ -23,7 +23,7 @@ const MAX_ID_BYTES: usize = 96;
 /// Maximum number of slots in the file: those offered, and those of jobs from before the offer shrank.
 const MAX_KEPT_SLOTS: usize = 2 * MAX_SLOTS as usize;
 
-/// Number of a machine's slots, and what they are made of.
+/// Number of a machine's slots, and kind of them: with or without a device each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Number of slots that the machine offers.
@@ -145,7 +145,7 @@ impl Holding {
         ids.join(",")
     }
 
-    /// Reads the texts of labels, and leaves out what is no number of a slot or no name of a device.
+    /// Reads the texts of labels, and leaves out invalid slot numbers and device names.
     pub fn of_texts(slots: &str, devices: &str) -> Self {
         let is_name = |id: &&str| (1..=MAX_ID_BYTES).contains(&id.len());
         Self {
@@ -210,7 +210,7 @@ pub enum TakeError {
     /// Provers have the devices.
     #[error("free GPUs are answering a hardware challenge; the job gets them right after")]
     Lent,
-    /// The ledger was lost, and the engine has not told yet which containers have devices.
+    /// The ledger was lost, and the engine has not yet listed the containers with devices.
     #[error("the ledger of devices was broken; the job waits until the engine lists its containers")]
     Unsure,
     /// The ledger cannot be written.
@@ -353,7 +353,7 @@ impl Ledger {
 
     /// Enters the slots and devices that containers have, and ends the time of being unsure.
     ///
-    /// A container that exists had its devices before anybody else: a ledger that does not know it is older.
+    /// An existing container has precedence: a ledger that does not know it is older.
     pub fn note_holdings(&mut self, holdings: &[(LeaseKey, Holding)], present: &[Device]) {
         for (key, holding) in holdings {
             if holding.devices.is_empty() {
@@ -490,7 +490,7 @@ impl Ledger {
         for slot in &mut self.slots {
             if slot.job.as_ref() == Some(key) {
                 slot.job = None;
-                // A device that fell off the bus is nobody's now.
+                // A device that fell off the bus belongs to no slot now.
                 if !slot.is_present {
                     slot.device = None;
                 }
@@ -577,7 +577,7 @@ impl Default for Ledger {
 }
 
 impl Slot {
-    /// Returns true if the slot has a device that is there and that nobody uses.
+    /// Returns true if the slot has a device that is there and not in use.
     fn is_free(&self) -> bool {
         self.is_present && self.job.is_none() && !self.is_lent
     }

@@ -330,7 +330,7 @@ impl World {
                 let Ok(grants) = self.ledger.take(&job(*id), *slots) else {
                     return;
                 };
-                // Nobody else has them: neither another container nor a prover.
+                // Neither another container nor a prover has them.
                 for grant in &grants {
                     let device = &grant.device.as_ref().unwrap().id;
                     assert!(self.present.iter().any(|present| present.id == *device));
@@ -415,7 +415,7 @@ impl World {
         let is_full = view.iter().take(4).all(|slot| slot.device.is_some());
         let all_placed = self.present.iter().all(|device| devices.contains(&device.id));
         assert!(is_full || all_placed || self.ledger.is_unsure);
-        // What was written says the same.
+        // The written file has the same state.
         let mut read: Ledger = serde_json::from_slice(&self.file).unwrap();
         read.observe(GPUS, &self.present);
         assert_eq!(read.holders(), self.ledger.holders());

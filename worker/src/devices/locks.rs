@@ -103,7 +103,7 @@ impl DeviceLocks {
 /// Changes nothing.
 pub(super) fn holder_elsewhere(folder: &Path, owner: &Path, device: &DeviceId) -> Option<Holder> {
     let owner = whole_path(owner);
-    // A device without a lock is nobody's.
+    // A device without a lock belongs to no worker.
     let file = File::open(folder.join(file_name(device))).ok()?;
     let runs = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
     let last = content(&file).unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Annotations of images, which Podman hands on to the runtime.
+//! Annotations of images, which Podman passes to the runtime.
 //!
 //! An image's manifest may carry annotations, and Podman copies them into the configuration of the container,
 //! where runtimes take some for orders: `org.systemd.property.…` changes the limits of the control group, and
-//! `run.oci.…` has crun write to a file of the host, or use another filter of system calls. Whoever makes the
-//! image would so decide what the worker has to. Podman has no option to leave them out, so images with such
-//! annotations are refused. Docker hands none on.
+//! `run.oci.…` has crun write to a file of the host, or use another filter of system calls. So the image's
+//! author would override the worker's settings. Podman has no option to drop them, so the worker refuses
+//! images with such annotations. Docker passes none on.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ const OBEYED: [&str; 11] = [
     "run.oci.",
 ];
 
-/// The part of Podman's description of an image that matters here.
+/// Part of Podman's description of an image.
 #[derive(Deserialize)]
 struct Image {
     #[serde(default, rename = "Annotations")]

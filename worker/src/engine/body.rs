@@ -99,7 +99,7 @@ fn host_config(spec: &ContainerSpec, volumes: &[String]) -> HostConfig {
 /// Returns the writable folders in memory, which the memory limit bounds.
 fn scratch(spec: &ContainerSpec, volumes: &[String]) -> HashMap<String, String> {
     let memory_bytes = i64::from(spec.share.memory_mib) * MIB;
-    // Compilers at run time execute what they wrote here; engines forbid that by default.
+    // Just-in-time compilers execute files that they write here; engines forbid that by default.
     let options = format!("rw,exec,nosuid,nodev,size={}", memory_bytes / 2);
     let is_mounted = |path: &str| spec.mounts.iter().any(|mount| mount.target == path);
     SCRATCH
@@ -139,8 +139,7 @@ fn port_bindings(spec: &ContainerSpec) -> HashMap<String, Option<Vec<PortBinding
         .iter()
         .map(|port| {
             let binding = PortBinding {
-                // All addresses are told by none: Podman takes 0.0.0.0 for an address that packets are sent
-                // to.
+                // An absent address stands for all addresses: Podman takes 0.0.0.0 for a destination address.
                 host_ip: (!port.host_address.is_unspecified()).then(|| port.host_address.to_string()),
                 host_port: Some(port.host_port.to_string()),
             };

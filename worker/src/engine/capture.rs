@@ -1,7 +1,7 @@
 //! A container's output: hashed as it arrives, and written to the job's log.
 //!
 //! The bytes come from the engine's attach stream, never from its log: log drivers rotate, rewrite invalid
-//! UTF-8, and merge both streams. A log that cannot be written does not touch the hash.
+//! UTF-8, and merge both streams. A failed write of the log does not affect the hash.
 
 use std::path::PathBuf;
 
@@ -69,7 +69,7 @@ impl Capture {
         self.log.take(stream, bytes);
     }
 
-    /// Notes that the run began before this capture: the log tells that output is missing.
+    /// Notes that the run began before this capture: the log marks missing output.
     pub fn note_late(&mut self) {
         self.log.miss();
     }

@@ -311,7 +311,7 @@ fn kill_in_container(process: i32, container: &str) -> io::Result<bool> {
         Err(rustix::io::Errno::SRCH) => return Ok(true),
         handle => handle?,
     };
-    // Read after the handle is open: both concern the same process, or the signal goes to nobody.
+    // Read after the handle is open: either both concern the same process, or the signal is lost.
     let groups = std::fs::read_to_string(format!("/proc/{process}/cgroup"))?;
     if container.is_empty() || !groups.contains(container) {
         return Ok(false);

@@ -178,7 +178,7 @@ impl Wishes {
     }
 }
 
-/// Returns true for a value that says nothing.
+/// Returns true for an empty value.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -377,12 +377,12 @@ pub trait ContainerEngine: Send + Sync + 'static {
     /// existing container of the same identity as it is.
     fn create(&self, spec: &ContainerSpec) -> impl Future<Output = Result<String, EngineError>> + Send;
 
-    /// Starts a container and follows its run with all of its output to the end; [`Self::list`] tells how it
-    /// ended. If the container is gone, the error is [`EngineError::Failed`], not a refusal.
+    /// Starts a container and follows its run with all of its output to the end; [`Self::list`] reports the
+    /// end. If the container is gone, the error is [`EngineError::Failed`], not a refusal.
     fn start(&self, id: &str, output: CaptureTarget) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Follows a run that was started earlier and that nobody follows any more. Its output so far was not
-    /// seen, so its whole output stays unknown.
+    /// Follows a run that was started earlier and has no follower any more. Its output so far was not seen,
+    /// so its whole output stays unknown.
     fn follow(&self, id: &str, output: CaptureTarget)
     -> impl Future<Output = Result<(), EngineError>> + Send;
 

@@ -1,4 +1,4 @@
-//! Tells Podman from Docker, where its version of Docker's interface differs.
+//! Distinguishes Podman from Docker, where its version of Docker's interface differs.
 
 use std::{os::unix::fs::MetadataExt, sync::PoisonError};
 

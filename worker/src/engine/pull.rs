@@ -1,6 +1,6 @@
-//! Images at the engine: how they come, how they are found again, and how they go.
+//! Images at the engine: pull, lookup and removal.
 //!
-//! The engine pulls through the worker's [`RegistryProxy`], by a name of the proxy that nobody uses again:
+//! The engine pulls through the worker's [`RegistryProxy`], by a name of the proxy that is used once:
 //! `127.0.0.1:<port>/<token>/<repository>@sha256:<digest>`. The image keeps that name. It cannot get the
 //! manifest's own name instead, because no engine gives an image a second name by digest, and a Docker
 //! without the containerd store forgets the digest that it verified when the name goes. So an image is looked

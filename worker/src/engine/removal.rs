@@ -3,7 +3,7 @@
 //! An engine that dies while it removes a container leaves it in the state `removing` for good. With Podman
 //! its name stays taken, so that the job gets no other container, and the Docker-compatible list fails as a
 //! whole because one container has no storage. So the worker lists by Podman's own API where the other list
-//! fails, and removes again whatever has been in that state for too long.
+//! fails, and removes containers again that have been in that state for too long.
 
 use std::{
     collections::HashMap,
@@ -26,8 +26,8 @@ use super::{
 /// An engine that is still at the first one only refuses the second.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Containers that are being removed, each with the time since when it is waited for, by the worker's key and
-/// the engine's identifier. Clones share them.
+/// Containers that are being removed, each with the time of its first sight, by the worker's key and the
+/// engine's identifier. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Removals(Arc<Mutex<HashMap<(String, String), Instant>>>);
 
@@ -99,7 +99,7 @@ impl DockerEngine {
         }
     }
 
-    /// Removes a container whatever its state. Succeeds if there is none.
+    /// Removes a container in any state. Succeeds if there is none.
     async fn remove_by_force(&self, id: &str) -> Result<(), EngineError> {
         self.call("remove the container", |docker| async move {
             let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();

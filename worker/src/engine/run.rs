@@ -11,9 +11,9 @@
 //! container blocks in its write.
 //!
 //! A run ended *cleanly* if the engine process that answered before the start still answers [`SETTLE`] after
-//! the end, reports the same exit code twice, and reported nobody who killed or stopped the container. A
-//! reboot, an engine that was stopped or died, and a killed monitor process (shim, `conmon`) each break one
-//! of these conditions.
+//! the end, reports the same exit code twice, and reported no kill or stop of the container. A reboot, an
+//! engine that was stopped or died, and a killed monitor process (shim, `conmon`) each break one of these
+//! conditions.
 
 use std::time::Duration;
 
@@ -46,8 +46,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Maximum length of a line of the engine's events that is parsed, in bytes.
 const MAX_EVENT_BYTES: usize = 64 * 1_024;
 
-/// Exit codes of a first process that SIGKILL or SIGTERM ended, sent for the memory limit or by somebody
-/// outside.
+/// Exit codes of a first process that SIGKILL or SIGTERM ended, sent for the memory limit or from outside.
 const SIGNALLED: [i32; 2] = [137, 143];
 
 /// End of a container's first process.
@@ -151,7 +150,7 @@ impl Follower {
         })
     }
 
-    /// Records that somebody else started the container, perhaps before these connections were open: a start
+    /// Records that the container was started already, perhaps before these connections were open: a start
     /// that was cancelled and repeated.
     pub(super) fn came_late(&mut self) {
         self.from_the_start = false;
@@ -221,7 +220,8 @@ impl Follower {
                 .await
                 .unwrap_or_else(|_| Err(WireError::Broken("the output does not end".into()))),
         };
-        // Either the engine lives on and reports who killed the container, or its end is seen here.
+        // Either the engine lives on and reports a kill of the container, or this connection sees the
+        // engine's end.
         let _ = tokio::time::timeout(SETTLE, events.watch_on()).await;
         if let Some(reason) = events.fault() {
             return unseen(reason);

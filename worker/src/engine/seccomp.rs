@@ -5,7 +5,7 @@
 //! capability makes itself a user namespace, has all capabilities in it, and reaches the parts of the kernel
 //! behind them. So at Podman the worker takes the engine's own profile, removes that, and names the result in
 //! the request that creates a container. Only Podman takes the path of a profile there; Docker takes a whole
-//! profile and does not tell its own one.
+//! profile and does not disclose its own.
 
 use std::{
     fs, io,
@@ -49,7 +49,7 @@ const EPERM: u64 = 1;
 /// can read.
 const ENOSYS: u64 = 38;
 
-/// The part of Podman's description of itself that matters here.
+/// Part of Podman's description of itself.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Info {

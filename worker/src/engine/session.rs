@@ -2,7 +2,7 @@
 //!
 //! Engines know a command's first process only. Its children stay in the container when it ends, and belong
 //! to the container's first process then. So each command gets a mark of its own in its environment, which
-//! its children inherit whatever session or parent they have. A process belongs to a command if it
+//! its children inherit in any session and below any parent. A process belongs to a command if it
 //!
 //! 1. is in the container's control group, and
 //! 2. began with the command's mark in its environment, or
@@ -34,10 +34,10 @@ const MARK_VARIABLE: &str = "ASSAY_EXEC";
 /// beginning.
 const MAX_ENVIRONMENT_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Number of looks at the processes: one that was killed may have started another just before.
+/// Number of scans of the processes: a killed one may have started another just before.
 const MAX_LOOKS: u32 = 25;
 
-/// Pause between two looks. A process that was killed needs a moment to end.
+/// Pause between two scans. A killed process needs a moment to end.
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Mark of one command, as a variable of its environment.
@@ -45,7 +45,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Mark(String);
 
 impl Mark {
-    /// Draws a mark that no other command has and that nobody guesses.
+    /// Draws a unique and unpredictable mark.
     pub(super) fn draw() -> io::Result<Self> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
@@ -202,7 +202,7 @@ fn kill(process: &Process) -> io::Result<()> {
         Err(Errno::SRCH) => return Ok(()),
         handle => handle?,
     };
-    // Read after the handle is open: both concern the same process, or the signal goes to nobody.
+    // Read after the handle is open: either both concern the same process, or the signal is lost.
     if stat(process.pid).is_none_or(|stat| stat.started != process.stat.started) {
         return Ok(());
     }

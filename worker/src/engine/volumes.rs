@@ -56,8 +56,8 @@ pub fn declared_volumes(declared: &[String]) -> Result<Vec<String>, String> {
 /// Checks the folder in which an image's program begins.
 ///
 /// # Errors
-/// The reason why an image with this folder cannot run: below `/proc` it leads to whatever the runtime has
-/// open at that moment, which may be a folder of the host (CVE-2024-21626).
+/// The reason why an image with this folder cannot run: below `/proc` it leads to files that the runtime has
+/// open at that moment, perhaps a folder of the host (CVE-2024-21626).
 pub(super) fn check_working_dir(path: &str) -> Result<(), String> {
     // The kernel follows a link before a `..` after it, so no step of the way may be there either.
     let steps = path.match_indices('/').map(|(end, _)| &path[..end]);
@@ -75,7 +75,7 @@ pub(super) fn check_working_dir(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the first link on the way to a folder, in whatever layer of the image it is. A `..` counts as one.
+/// Returns the first link on the way to a folder, in any layer of the image. A `..` counts as one.
 ///
 /// Podman before 5.7.1 creates the folder in which a program begins, and follows links of the image to the
 /// host on the way (CVE-2026-55686).

@@ -240,7 +240,7 @@ impl Wire {
         let mut tail: Vec<u8> = Vec::new();
         while let Some(frame) = body.frame().await {
             tail.extend(frame.map_err(broken)?.into_data().unwrap_or_default());
-            // Only the end counts; the lines before it tell of the progress.
+            // Only the end counts; the lines before it report progress.
             let surplus = tail.len().saturating_sub(MAX_REPORT_BYTES);
             tail.drain(..surplus);
         }

@@ -145,7 +145,7 @@ pub enum Decision {
     Prepare,
     /// Start the container, which never ran.
     StartContainer,
-    /// Tell the chain that the job runs.
+    /// Report to the chain that the job runs.
     ReportStart,
     /// Restart the service's container, which ended before the job did.
     RestartContainer,

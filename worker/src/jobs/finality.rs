@@ -112,7 +112,8 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
         if !notes.replica || notes.revealed {
             return notes;
         }
-        // Finalized blocks only: on another fork somebody may still commit to a result that was shown.
+        // Finalized blocks only: on another fork, a replica could still copy and commit to a result that was
+        // shown.
         let is_final = matches!(
             self.final_view.state(id, &notes.fingerprint),
             Some(AssignmentState::Revealed { .. } | AssignmentState::Ended { .. })

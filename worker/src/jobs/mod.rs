@@ -248,7 +248,7 @@ impl<C: WorkerChain, E: ContainerEngine> Supervisor<C, E> {
     }
 
     /// Reads the best block, and the finalized one if there is a newer one. Returns the best block's head,
-    /// which also tells the epoch.
+    /// which has the epoch.
     pub async fn look_at_chain(&mut self, finalized_block: u64) -> Result<Head, ChainError> {
         let head = self.executor.chain.head().await?;
         if head.best_block < self.highest_block {

@@ -3,7 +3,7 @@
 //! A job's folder `jobs/<id>/` holds `notes.json`, the container's output in the folder `log`, and for a
 //! finished task `outcome.json` and `result.json`. Notes, outcome and result are replaced atomically: after a
 //! crash a file has either the old or the new content. Notes that a failing disk has corrupted are put aside,
-//! and replaced by made-up ones as far as that harms nobody.
+//! and replaced by safe defaults.
 
 use std::{fs, io, path::PathBuf};
 
@@ -209,9 +209,9 @@ impl JobStore {
 
     /// Returns the notes on a job, or fresh ones. Notes of another job with the same number are removed.
     ///
-    /// Lost notes are replaced in the way that harms nobody. The container is found by its labels: a
-    /// service's goes on, a task without a result starts again. The submitted result is read from
-    /// [`SavedResult`]. A replica's output stays secret, because nothing permits showing it.
+    /// Lost notes are replaced by safe defaults. The container is found by its labels: a service's goes on, a
+    /// task without a result starts again. The submitted result is read from [`SavedResult`]. A replica's
+    /// output stays secret, because nothing permits showing it.
     pub fn notes(&self, job: u64, fingerprint: &str) -> io::Result<JobNotes> {
         match self.stored_notes(job)? {
             Some(notes) if notes.fingerprint == fingerprint => return Ok(notes),

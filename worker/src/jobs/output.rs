@@ -35,7 +35,7 @@ impl OutputFolders for JobOutputs {
             job,
             fingerprint: fingerprint.to_owned(),
         };
-        // A kept one first: nobody holds the disk while it is removed.
+        // A kept output first: a reader of the disk would block its removal.
         if let Some(kept) = self.storage.kept_output(&key) {
             return Ok(Output::Kept(kept));
         }
@@ -81,7 +81,7 @@ const UNUSABLE_OUTPUT: &[u8] = b"assay/output/unusable/v1";
 /// Hashes the folder `relative` of a job's disk. The container must have ended.
 ///
 /// # Errors
-/// Errors of the system only, which say nothing about the content.
+/// Errors of the system only, which do not depend on the content.
 pub(super) async fn part_of_result(disk: PathBuf, relative: String) -> io::Result<OutputPart> {
     let listing = tokio::task::spawn_blocking(move || {
         OutputFolder::new(disk, relative).listing(None, &AtomicBool::new(false))
@@ -99,7 +99,7 @@ pub(super) async fn part_of_result(disk: PathBuf, relative: String) -> io::Resul
                 archive_len: None,
             })
         }
-        // Nobody writes any more, and nobody stops the reader.
+        // The folder has no writer any more, and the read cannot be cancelled.
         Err(error @ (ArtifactError::Changed | ArtifactError::Stopped | ArtifactError::Gone)) => {
             Err(io::Error::other(error))
         }

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// Version of the format of [`ResultFile`], and of the bytes that are hashed.
 pub const RESULT_VERSION: u32 = 2;
 
-/// A result as JSON: the fields of a [`ResultDocument`], from which anybody can compute its hash.
+/// A result as JSON: the fields of a [`ResultDocument`], from which its hash can be computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResultFile {

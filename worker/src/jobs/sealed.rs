@@ -90,9 +90,9 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         Ok(manifest)
     }
 
-    /// Changes the specification of a sealed job's container so that the engine learns nothing of what is
-    /// sealed: neither command nor environment, but the folder in memory with both. The specification was
-    /// made of [`JobManifest::without_secrets`].
+    /// Changes the specification of a sealed job's container so that the engine gets neither command nor
+    /// environment, but the folder in memory with both. The specification was made of
+    /// [`JobManifest::without_secrets`].
     pub(super) async fn hide(
         &self,
         on: &StepContext,

@@ -211,7 +211,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 .await
             }
             Decision::SubmitAttestedResult(result_hash) => {
-                // A call that would be refused must not cost a fee. If the node cannot tell, the chain
+                // A call that would be refused must not cost a fee. If the node does not answer, the chain
                 // decides.
                 if let Ok(false) = self.chain.is_attested(machine).await {
                     return Err(StepError::EvidenceEnded);
@@ -351,7 +351,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         let share = self.share_of(on.job.slots);
         let key = self.lease_key(on.id, &on.notes.fingerprint);
         if matches!(on.job.kind, JobKind::Task { .. }) {
-            // A task runs from the beginning: what an earlier run left would be part of the result.
+            // A task runs from the beginning: files of an earlier run would be part of the result.
             self.leases.wipe_disk(&key).await?;
         }
         let lease = self.take_lease(on, &manifest).await?;
@@ -522,7 +522,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
                 Some(output::part_of_result(disk, output.clone()).await?)
             }
         };
-        // Told with the result: its consumer can fetch the output before accepting.
+        // Noted with the result, so that its consumer can fetch the output before accepting.
         let bound = self.leases.storage().kept_bound();
         let output_not_kept = output
             .and_then(|output| output.archive_len)
@@ -603,7 +603,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
         }
         let key = self.lease_key(what.job, &what.fingerprint);
         self.launcher.remove(&key)?;
-        // First what the next job needs while an output is copied.
+        // First the resources that the next job needs while an output is copied.
         self.leases.release_slots(&key).await?;
         let notes = match notes {
             Some(notes) => Some(self.keep_output(what.job, notes).await?),

@@ -289,12 +289,12 @@ impl FakeEngine {
         });
     }
 
-    /// Sets the container's state, as somebody else at the engine could.
+    /// Sets the container's state, as another client of the engine could.
     fn set_state(&self, state: ContainerState) {
         self.change(|engine| engine.containers[0].state = state);
     }
 
-    /// Removes all containers, as somebody else at the engine could.
+    /// Removes all containers, as another client of the engine could.
     fn lose_containers(&self) -> Vec<Container> {
         self.change(|engine| std::mem::take(&mut engine.containers))
     }
@@ -476,7 +476,7 @@ impl World {
         self.supervisor = supervisor(&self.chain, &self.engine, &self.folder, 0);
     }
 
-    /// Starts a new supervisor, as after a crash: the containers stay, and nobody follows them.
+    /// Starts a new supervisor, as after a crash: the containers stay, without a follower.
     fn restart(&mut self) {
         self.engine.change(|engine| {
             for container in &mut engine.containers {

@@ -136,7 +136,7 @@ impl Launcher {
         self.folder_of(key).join(ASSAY).join(LAUNCH_NAME).is_file()
     }
 
-    /// Makes a job's folder, and returns what the container must see of it. `lease` are the variables that
+    /// Makes a job's folder, and returns its mounts for the container. `lease` are the variables that
     /// override those of image and manifest.
     pub fn write(
         &self,
@@ -187,7 +187,7 @@ impl Launcher {
         memory::remove(&self.folder_of(key))
     }
 
-    /// Makes the folder of the worker, which nobody else can enter.
+    /// Makes the folder of the worker, which only its user can enter.
     fn make_root(&self) -> io::Result<()> {
         fs::DirBuilder::new()
             .recursive(true)

@@ -1,4 +1,4 @@
-//! The lease of a job: what an assignment gives its container besides processor time and memory.
+//! The lease of a job: the resources of an assignment's container besides processor time and memory.
 //!
 //! ```text
 //! manifest ─┐                    ┌─ devices: slots ↔ devices, durable ───┐
@@ -38,7 +38,7 @@ const DEFAULT_SHM_MIB: u32 = 64;
 pub struct LeaseKey {
     /// Number of the job.
     pub job: u64,
-    /// Fingerprint of the job, which tells it from a job of the same number on another chain.
+    /// Fingerprint of the job, which distinguishes it from a job of the same number on another chain.
     pub fingerprint: String,
 }
 
@@ -193,7 +193,7 @@ impl Leases {
             holding: devices.holding,
             environment: devices.environment,
             mounts,
-            // What is writable of the root lies on the job's disk, and is among the mounts.
+            // The writable parts of the root lie on the job's disk, and are among the mounts.
             writable_root: false,
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
             capabilities: profile::capabilities(manifest.profile),

@@ -1,4 +1,4 @@
-//! Writing a log by a thread of its own, and telling its readers.
+//! Writes a log by a thread of its own, and notifies its readers.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -37,8 +37,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Position of a log's writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogTip {
-    /// Number that the next record will have at least; every earlier one can be read. Zero if nobody has
-    /// written the log since this process began.
+    /// Lower bound of the next record's number; every earlier record can be read. Zero if this process has
+    /// not written the log.
     pub next_id: u64,
     /// Number of bytes of output so far, including those that were dropped.
     pub offset: u64,
@@ -255,7 +255,7 @@ impl LogWriter {
         }
     }
 
-    /// Notes that output was missed here, nobody knows how much.
+    /// Notes missing output of unknown length.
     pub fn miss(&self) {
         if self.done.is_some() {
             self.queue.miss();
@@ -306,7 +306,7 @@ impl WriterTask {
         }
     }
 
-    /// Writes pieces of output, and tells the readers.
+    /// Writes pieces of output, and notifies the readers.
     fn write(&mut self, pieces: VecDeque<Piece>) {
         let log = self.log.clone();
         let writers = lock(&log.writers);

@@ -10,7 +10,7 @@
 //! The files lie in the folder `log` of a job's folder and consist of records, see `record`. The number of a
 //! record grows by one from each to the next and never repeats, also when the log begins anew. Wherever
 //! output is missing (the ring was full, the disk was, or the queue), at least one number is missing too, and
-//! a reader says so: [`LogKind::Dropped`].
+//! a reader reports it as [`LogKind::Dropped`].
 //!
 //! Neither a full nor a stalled disk holds the container up: the writer counts output that it cannot write,
 //! and goes on. After a crash, the last record of a file may be torn; its checksum shows it, and it is cut
@@ -111,7 +111,7 @@ pub fn beginnings(job_folder: &Path) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
     Ok(Some((stdout, stderr)))
 }
 
-/// Removes the ring of a log that nobody writes any more; its head stays.
+/// Removes the ring of a finished log; its head stays.
 pub(crate) fn keep_head_only(job_folder: &Path) -> io::Result<()> {
     let folder = job_folder.join(LOG_FOLDER);
     for first in segments::Catalog::read(&folder)?.tails {

@@ -271,7 +271,7 @@ impl LogReader {
             &self.ring.current.as_ref()?.1
         };
         let record = segment.next.as_ref()?;
-        // After a crash nobody knows how much was lost.
+        // After a crash the length of the lost output is unknown.
         let bytes = self
             .expected_offset
             .map(|expected| record.offset.saturating_sub(expected))

@@ -178,7 +178,7 @@ impl SegmentWriter {
         fs::create_dir_all(folder).map_err(|error| named("create", folder, error))?;
         let catalog = Catalog::read(folder)?;
         let mut scans = Vec::new();
-        // Even if a file has no whole record: its name tells which numbers were used.
+        // The file's name has the used numbers even if the file has no whole record.
         let named_id = catalog.head.max(catalog.tails.last().copied()).unwrap_or(1);
         let head = match catalog.head {
             Some(first) => Some(reopen(&head_path(folder, first))?),
@@ -189,7 +189,7 @@ impl SegmentWriter {
             None => None,
         };
         scans.extend(head.iter().chain(&tail).map(|(_, scan)| *scan));
-        // A segment without a whole record does not tell how much output came before it; an earlier one does.
+        // A segment without a whole record does not have the number of bytes before it; an earlier one does.
         if tail.as_ref().is_some_and(|(_, scan)| scan.length == 0) {
             for first in catalog.tails.iter().rev().skip(1) {
                 let earlier = scan(&tail_path(folder, *first))?;

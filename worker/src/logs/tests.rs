@@ -27,7 +27,7 @@ fn after(job: &Path, id: Option<u64>) -> Vec<LogEntry> {
     std::iter::from_fn(|| reader.next(u64::MAX).unwrap()).collect()
 }
 
-/// All that a test may write, without any pattern: a few bytes tell their place.
+/// Aperiodic output of the tests: a few bytes determine their position.
 static OUTPUT: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut bytes = vec![0; 100_000];
     blake3::Hasher::new().finalize_xof().fill(&mut bytes);
@@ -73,8 +73,8 @@ fn truncate(path: &Path, of_thousand: u64) {
     file.set_len(length * of_thousand / 1_000).unwrap();
 }
 
-/// Checks that a log's entries are in order, that each byte is the one that was written at its place, and
-/// that what is missing is said.
+/// Checks that a log's entries are in order, that each byte is the one that was written at its position, and
+/// that missing output is marked.
 fn check(entries: &[LogEntry]) {
     let mut place = None;
     let mut last_id = 0;
@@ -86,7 +86,7 @@ fn check(entries: &[LogEntry]) {
             LogKind::Dropped(bytes) => place = place.map(|place| place + bytes.unwrap_or(0)),
             LogKind::Output(_) => {
                 assert!(last_id == 0 || entry.id == last_id + 1, "a gap that nobody tells");
-                // After a beginning that is lost, the content tells the place.
+                // After a lost beginning, the content determines the position.
                 let begin = place.or_else(|| {
                     (length >= 8).then(|| {
                         let mut places = OUTPUT.windows(entry.bytes.len());
@@ -214,7 +214,7 @@ fn log_that_begins_anew_goes_on_counting() {
     let second = follower.next(u64::MAX).unwrap().unwrap();
     assert_eq!((second.id, &second.bytes[..]), (2, &b"second container"[..]));
     assert_eq!(all(job.path()), [second]);
-    // A writer that does not come to its end: what it wrote last may be lost, and its numbers are not used
+    // A writer that does not come to its end: its last records may be lost, and their numbers are not used
     // again.
     drop(writer);
     let mut writer = SegmentWriter::open(&folder, true, SMALL).unwrap();

@@ -431,7 +431,7 @@ async fn registry_that_wants_credentials_gets_them_and_nobody_else_does() {
         .check(&EMPTY, &reference, None, Purpose::Order)
         .await
         .unwrap();
-    // A registry that does not ask is told nothing.
+    // A registry without a challenge gets no credentials.
     let open = Server::start_seeing_heads(|_, head| {
         assert!(!head.contains("authorization"), "{head}");
         Reply::status(404)

@@ -1,4 +1,4 @@
-//! Registers the machine on chain, or tells the provider how.
+//! Registers the machine on chain, or prints instructions for the provider.
 //!
 //! The state is read from the chain, so an interrupted registration is continued at any point. The machine is
 //! found by its worker key. All calls go into one transaction, with the number that the next machine will

@@ -2,9 +2,9 @@
 //!
 //! An engine that pulls by itself resolves names and follows redirects by itself, so it can be directed to an
 //! address that the worker refused. Here it requests everything from this proxy, under a name with a token
-//! that nobody can guess and that ends with the pull. The proxy requests each part from the image's registry
-//! with [`Registry`]'s rules for addresses, and only the parts that the image's own manifest names. The
-//! consumer's credentials stay with the worker. The engine verifies all digests, as of any registry.
+//! that is unpredictable and ends with the pull. The proxy requests each part from the image's registry with
+//! [`Registry`]'s rules for addresses, and only the parts that the image's own manifest names. The consumer's
+//! credentials stay with the worker. The engine verifies all digests, as of any registry.
 //!
 //! Engines accept a registry at `127.0.0.0/8` without TLS: Docker by default, Podman if the pull says so.
 
@@ -96,7 +96,7 @@ impl RegistryProxy {
     /// shown to the image's registry and to its token service only.
     ///
     /// # Errors
-    /// Fails if no port of the loopback address can be had, or no random numbers.
+    /// Fails if the system gives no port of the loopback address, or no random numbers.
     pub async fn begin(&self, image: &ImageReference, login: Option<&RegistryLogin>) -> io::Result<Pull> {
         let start = || Server::start(self.sessions.clone());
         let port = self.server.get_or_try_init(start).await?.port;

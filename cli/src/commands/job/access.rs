@@ -1,4 +1,4 @@
-//! Way of a job's owner to its worker, and `assay job status` and `result`.
+//! Access of a job's owner to its worker, and `assay job status` and `result`.
 
 use anyhow::{Context, bail};
 use assay_client::{
@@ -13,7 +13,7 @@ use crate::{connection::Connection, output::Output};
 
 /// Job on one machine, as the signer's own.
 #[derive(Debug, Args)]
-pub(crate) struct Place {
+pub(crate) struct JobOnMachine {
     /// The job
     id: u64,
 
@@ -22,7 +22,7 @@ pub(crate) struct Place {
     machine: Option<u64>,
 }
 
-/// Way to a job's worker, by which tokens can be got again.
+/// Access to a job's worker, with the means to get new tokens.
 pub(super) struct Access {
     client: ChainClient,
     api: WorkerApi,
@@ -33,12 +33,12 @@ pub(super) struct Access {
 
 impl Access {
     /// Finds the job's worker by the chain, and checks its TLS key.
-    pub(super) async fn open(place: &Place, connection: &Connection) -> anyhow::Result<Self> {
+    pub(super) async fn open(target: &JobOnMachine, connection: &Connection) -> anyhow::Result<Self> {
         let signer = connection.signer()?;
         let client = connection.client().await?;
-        let machine = match place.machine {
+        let machine = match target.machine {
             Some(machine) => machine,
-            None => only_machine(&client, place.id).await?,
+            None => only_machine(&client, target.id).await?,
         };
         let record = client.machine(machine).await?.with_context(|| {
             format!(
@@ -55,7 +55,7 @@ impl Access {
             api: WorkerApi::connect(&endpoint, identity).await?,
             client,
             signer,
-            job: place.id,
+            job: target.id,
             machine,
         })
     }
@@ -103,7 +103,7 @@ pub(super) async fn log_out(session: OwnerSession) {
     let _ = session.log_out().await;
 }
 
-/// Returns text of others as it may be shown on a terminal.
+/// Returns untrusted text in a form that is safe on a terminal.
 pub(super) fn shown(text: &str) -> String {
     let shown = |character: char| {
         if character.is_control() {
@@ -116,8 +116,12 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Prints the job's status.
-pub(super) async fn status(place: Place, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-    let session = Access::open(&place, connection).await?.log_in().await?;
+pub(super) async fn status(
+    target: JobOnMachine,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let session = Access::open(&target, connection).await?.log_in().await?;
     let status = session.status().await?;
     log_out(session).await;
     let text = |value: &Value| match value {
@@ -157,8 +161,12 @@ pub(super) async fn status(place: Place, connection: &Connection, output: &Outpu
 }
 
 /// Prints the finished task's result.
-pub(super) async fn result(place: Place, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-    let session = Access::open(&place, connection).await?.log_in().await?;
+pub(super) async fn result(
+    target: JobOnMachine,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let session = Access::open(&target, connection).await?.log_in().await?;
     let result = session.result().await?;
     log_out(session).await;
     let document: Value = serde_json::from_slice(&result.document)

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use super::{
-    access::{Access, Place, log_out, shown},
+    access::{Access, JobOnMachine, log_out, shown},
     unpack::Unpacked,
 };
 use crate::{connection::Connection, output::Output};
@@ -24,7 +24,7 @@ const GIB: u64 = 1 << 30;
 #[derive(Debug, Args)]
 pub(crate) struct ArtifactsOptions {
     #[command(flatten)]
-    place: Place,
+    target: JobOnMachine,
 
     /// List the files with their hashes, and download nothing
     #[arg(long)]
@@ -39,12 +39,12 @@ pub(crate) struct ArtifactsOptions {
     )]
     to: Option<PathBuf>,
 
-    /// Most to download, in GiB
+    /// Maximum download, in GiB
     #[arg(long, value_name = "GIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     max_gib: u64,
 }
 
-/// Root hash that the output folder must have, and its witness.
+/// Expected root hash of the output folder, and its source.
 struct Expected {
     root_hash: [u8; 32],
     is_on_chain: bool,
@@ -56,7 +56,7 @@ pub(super) async fn run(
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let access = Access::open(&options.place, connection).await?;
+    let access = Access::open(&options.target, connection).await?;
     let session = access.log_in().await?;
     match &options.to {
         None => {
@@ -165,8 +165,8 @@ async fn download(
     output.print(&object, text)
 }
 
-/// Downloads and unpacks; the folder stays only if its root hash is right. Returns what came, and the number
-/// of links that were left out.
+/// Downloads and unpacks the folder, and removes it if its root hash is wrong. Returns the archive's summary,
+/// and the number of links that were left out.
 async fn receive(
     access: &Access,
     session: &OwnerSession,
@@ -217,7 +217,7 @@ async fn receive(
     Ok((summary, unpacked.complete()?))
 }
 
-/// Progress display, which nobody sees where it could not move.
+/// Progress display, hidden where the output is no terminal.
 fn progress(output: &Output, length: u64) -> ProgressBar {
     let target = if output.is_interactive() {
         ProgressDrawTarget::stdout()

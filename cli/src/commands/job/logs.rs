@@ -10,7 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{Access, Place, log_out},
+    access::{Access, JobOnMachine, log_out},
     milliseconds,
 };
 use crate::{connection::Connection, duration::parse_duration, output::Output};
@@ -25,10 +25,10 @@ const TOKEN_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 pub(crate) struct LogsOptions {
     #[command(flatten)]
-    place: Place,
+    target: JobOnMachine,
 
-    /// Go on until the job's last container has ended: its standard output comes on standard output, its
-    /// standard error on standard error
+    /// Follow the log until the job's last container has ended; the container's standard output and standard
+    /// error are printed to the respective streams
     #[arg(long, short)]
     follow: bool,
 
@@ -36,11 +36,11 @@ pub(crate) struct LogsOptions {
     #[arg(long)]
     stderr: bool,
 
-    /// Only output of the last so long, such as 90s, 10m or 2h
+    /// Only output of this last period, such as 90s, 10m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     since: Option<Duration>,
 
-    /// Only so many last lines of what is there
+    /// Only this number of last lines
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(..=100_000))]
     tail: Option<u32>,
 }
@@ -68,7 +68,7 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let query = options.query(milliseconds(now));
-    let access = Access::open(&options.place, connection).await?;
+    let access = Access::open(&options.target, connection).await?;
     let session = access.log_in().await?;
     if options.follow {
         follow(&access, session, query, output).await
@@ -79,7 +79,7 @@ pub(super) async fn run(
     }
 }
 
-/// Prints what the worker keeps.
+/// Prints the stored log.
 async fn print(session: &OwnerSession, query: LogQuery) -> anyhow::Result<()> {
     let mut log = session.read_logs(query).await?;
     let mut stdout = io::stdout();

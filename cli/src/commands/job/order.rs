@@ -31,7 +31,7 @@ enum Kind {
     Service,
 }
 
-/// Judge of a task's result, where no quorum is.
+/// Judge of a task's result without a quorum.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 enum Verifier {
     /// The consumer, in the time of --window
@@ -48,7 +48,7 @@ pub(crate) struct DeployOptions {
     #[arg(long = "machine", value_name = "ID")]
     machines: Vec<u64>,
 
-    /// Instead of naming machines: so many, whichever first take the price that is offered
+    /// Instead of --machine: number of machines, found by an auction
     #[arg(
         long,
         value_name = "COUNT",
@@ -57,23 +57,23 @@ pub(crate) struct DeployOptions {
     )]
     nodes: Option<u8>,
 
-    /// Price offered at first in ASY per slot-hour; it rises to --max-price
+    /// First price of the auction in ASY per slot-hour; it rises to --max-price
     #[arg(long, value_name = "ASY", requires = "nodes", default_value = "0", value_parser = parse_asy)]
     floor_price: u128,
 
-    /// Time in which the offer rises to its maximum
+    /// Time in which the auction's price rises to its maximum
     #[arg(long, value_name = "TIME", requires = "nodes", default_value = "10m", value_parser = parse_duration)]
     rise: Duration,
 
-    /// Time for which machines may take it
+    /// Time for which machines may accept the order
     #[arg(long, value_name = "TIME", requires = "nodes", default_value = "20m", value_parser = parse_duration)]
     open: Duration,
 
-    /// Have every machine run the task, and pay those whose result so many of them agree on
+    /// Quorum: number of machines that must agree on the task's result; every machine runs the task
     #[arg(long, value_name = "THRESHOLD")]
     quorum: Option<u8>,
 
-    /// Judge of a task's result, where no --quorum is
+    /// Judge of a task's result without --quorum
     #[arg(long, value_enum, default_value = "consumer", conflicts_with = "quorum")]
     verification: Verifier,
 
@@ -93,7 +93,7 @@ pub(crate) struct DeployOptions {
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = parse_duration)]
     max_duration: Duration,
 
-    /// Most to pay in ASY per slot-hour; the machine's ask of now when left out
+    /// Maximum price in ASY per slot-hour; the machine's present ask when left out
     #[arg(long, value_name = "ASY", value_parser = parse_asy)]
     max_price: Option<u128>,
 
@@ -104,7 +104,7 @@ pub(crate) struct DeployOptions {
     settings: SettingsOptions,
 }
 
-/// Kind of a job on so many machines.
+/// Returns the kind of a job on this number of machines.
 fn kind_of(options: &DeployOptions, nodes: u8) -> anyhow::Result<JobKind> {
     let verification = match (options.quorum, options.verification) {
         (Some(threshold), _) => Verification::Quorum {
@@ -137,7 +137,7 @@ pub(super) async fn deploy(
         .unwrap_or(u8::try_from(options.machines.len()).unwrap_or(u8::MAX));
     if nodes == 0 {
         bail!(
-            "no machine is named; name one with --machine (`assay machine find`) or say how many with --nodes"
+            "no machine is named; name one with --machine (`assay machine find`) or give their number with --nodes"
         );
     }
     let kind = kind_of(&options, nodes)?;
@@ -158,8 +158,8 @@ pub(super) async fn deploy(
     let max_price = options
         .max_price
         .or(highest_ask)
-        .context("--nodes needs --max-price: up to which price machines may take the job")?;
-    // Drawn late: a file of --keep should be of an order that is at least tried.
+        .context("--nodes needs --max-price: the highest price of the auction")?;
+    // Drawn late, so that a file of --keep belongs to an order that was at least submitted.
     let settings = match public {
         Some(bytes) => Settings::Public(bytes),
         None => Settings::Sealed(options.seal.seal(&manifest)?),
@@ -209,7 +209,7 @@ pub(super) async fn deploy(
     }
 }
 
-/// A manifest in the form in which machines get it.
+/// Manifest in the form in which machines get it.
 enum Settings {
     /// Bytes to note on chain.
     Public(Vec<u8>),
@@ -228,15 +228,16 @@ impl Settings {
     }
 }
 
-/// Returns what a machine that can take a job of so many slots asks for; where a raise is announced, that,
-/// since it may come to hold first.
+/// Returns the announced ask of a machine that can take a job of this number of slots: a raise may hold
+/// before the order.
 async fn ask_of(client: &ChainClient, id: u64, slots: u8) -> anyhow::Result<u128> {
-    let machine = client.machine(id).await?.with_context(|| {
-        format!("there is no machine {id}; `assay machine find` shows those that can be had")
-    })?;
+    let machine = client
+        .machine(id)
+        .await?
+        .with_context(|| format!("there is no machine {id}; `assay machine find` lists those on offer"))?;
     if machine.status != MachineStatus::Active {
         bail!(
-            "machine {id} is {} and takes no jobs; choose one that can be had (`assay machine find`)",
+            "machine {id} is {} and takes no jobs; choose one on offer (`assay machine find`)",
             machine.status
         );
     }
@@ -270,7 +271,7 @@ mod tests {
     use super::*;
     use crate::commands::testing::parsed;
 
-    /// Kind of job that these options order on three machines.
+    /// Returns the kind of job that these options order on three machines.
     fn kind(options: &[&str]) -> Result<JobKind, String> {
         let image = format!("--image=busybox@sha256:{}", "ab".repeat(32));
         let words = [&["--machine=1", image.as_str()][..], options].concat();

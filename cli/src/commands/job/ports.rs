@@ -13,7 +13,7 @@ use assay_client::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::access::{Access, Place, log_out};
+use super::access::{Access, JobOnMachine, log_out};
 use crate::{connection::Connection, output::Output};
 
 /// Longest silence of a container in the middle of its answer.
@@ -23,7 +23,7 @@ const SILENCE: Duration = Duration::from_secs(300);
 #[derive(Debug, Args)]
 pub(crate) struct FetchOptions {
     #[command(flatten)]
-    place: Place,
+    target: JobOnMachine,
 
     /// Name of the port in the manifest
     #[arg(value_name = "PORT")]
@@ -35,8 +35,12 @@ pub(crate) struct FetchOptions {
 }
 
 /// Prints a job's published ports.
-pub(super) async fn list(place: Place, connection: &Connection, output: &Output) -> anyhow::Result<()> {
-    let access = Access::open(&place, connection).await?;
+pub(super) async fn list(
+    target: JobOnMachine,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let access = Access::open(&target, connection).await?;
     let session = access.log_in().await?;
     let ports = session.ports().await?;
     let addresses: Vec<_> = ports.iter().map(|port| address(port, &session)).collect();
@@ -57,7 +61,7 @@ pub(super) async fn list(place: Place, connection: &Connection, output: &Output)
     output.print(&json!({ "job": access.job(), "ports": objects }), text)
 }
 
-/// Address at which a port is reached.
+/// Returns the address of a port.
 fn address(port: &JobPort, session: &OwnerSession) -> String {
     match port.host_port {
         Some(number) if session.host().contains(':') => format!("[{}]:{number}", session.host()),
@@ -101,7 +105,7 @@ fn table(ports: &[JobPort], addresses: &[String]) -> String {
 
 /// Prints a page of a job's HTTP port, byte for byte.
 pub(super) async fn fetch(options: FetchOptions, connection: &Connection) -> anyhow::Result<()> {
-    let session = Access::open(&options.place, connection).await?.log_in().await?;
+    let session = Access::open(&options.target, connection).await?.log_in().await?;
     let printed = print(&session, &options.port, &options.path).await;
     log_out(session).await;
     printed
@@ -120,7 +124,7 @@ async fn print(session: &OwnerSession, port: &str, path: &str) -> anyhow::Result
     Ok(stdout.flush()?)
 }
 
-/// Tells a page that the container does not have from a port that the job does not have.
+/// Converts a refusal: distinguishes a page that the container lacks from a port that the job lacks.
 async fn not_found(session: &OwnerSession, port: &str, error: WorkerApiError) -> anyhow::Error {
     let ports = session.ports().await.unwrap_or_default();
     if ports

@@ -26,10 +26,10 @@ use crate::output::Output;
 /// Pause between two attempts to deliver to a machine: one block.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Time for which a machine that already runs the job is tried.
+/// Time for which deliveries to a machine that already runs the job are retried.
 const PATIENCE_WITH_RUNNING: Duration = Duration::from_secs(60);
 
-/// Longest nonce and manifest that is read from a file, in bytes.
+/// Maximum length of nonce and manifest in a file, in bytes.
 const MAX_KEPT_BYTES: usize = MAX_SEALED_MANIFEST_BYTES + 32;
 
 /// Options of a sealed manifest.
@@ -61,8 +61,8 @@ pub(crate) struct SealOptions {
     #[arg(long, value_name = "FILE", requires = "registry_user")]
     registry_password_file: Option<PathBuf>,
 
-    /// Keep the sealed manifest's plain text in a new file, readable by its owner alone; `assay job deliver`
-    /// delivers it again. Without it nobody can, once this command has ended
+    /// Keep the sealed manifest's plain text in a new file that only its owner can read; `assay job deliver`
+    /// delivers it again. Without the file, no later command can
     #[arg(long, value_name = "FILE", requires = "sealed")]
     keep: Option<PathBuf>,
 }
@@ -102,14 +102,14 @@ fn parse_secret(text: &str) -> Result<(String, SecretSource), String> {
     text.split_once('=')
         .filter(|(name, _)| !name.is_empty())
         .and_then(|(name, value)| Some((name.to_owned(), source(value)?)))
-        // Not the text itself, which may have a secret in it.
+        // The error leaves out the text, which may contain a secret.
         .ok_or_else(|| {
             "this is not a secret: write NAME=VALUE, or NAME=@FILE with the path of a file".to_owned()
         })
 }
 
 impl SealOptions {
-    /// Fails for secrets that anybody could read on chain.
+    /// Fails for secrets in a manifest that is not sealed: the chain is public.
     pub(crate) fn ensure_sealed(&self) -> anyhow::Result<()> {
         for (option, is_used) in [
             ("--secret", !self.secrets.is_empty()),
@@ -125,7 +125,7 @@ impl SealOptions {
         Ok(())
     }
 
-    /// Adds what only a sealed manifest may have.
+    /// Adds the settings that only a sealed manifest may have.
     pub(crate) fn complete(&self, manifest: &mut JobManifest) -> anyhow::Result<()> {
         for (name, source) in &self.secrets {
             if manifest.secrets.insert(name.clone(), source.read()?).is_some() {
@@ -220,7 +220,7 @@ pub(crate) async fn deliver_to_all(
         deliveries.spawn(async move { (machine, deliver(&client, job, machine, &plain).await) });
     }
     if deliveries.is_empty() {
-        bail!("no machine has a part in job {job}; `assay job show {job}` tells how it stands");
+        bail!("job {job} has no assignment; `assay job show {job}` shows its state");
     }
     let mut failures = Vec::new();
     while let Some(ended) = deliveries.join_next().await {
@@ -245,7 +245,7 @@ pub(crate) async fn deliver_to_all(
     )
 }
 
-/// Delivers a manifest to one machine, again and again until it takes it, or until its start window ends.
+/// Delivers a manifest to one machine, and retries until the machine takes it or its start window ends.
 async fn deliver(
     client: &ChainClient,
     job: u64,
@@ -258,11 +258,11 @@ async fn deliver(
         let assignment = client
             .assignment(job, machine)
             .await?
-            .context("it has no part in the job any more")?;
+            .context("it has no assignment of the job any more")?;
         let may_try_again = match assignment.state {
             AssignmentState::Starting { deadline_ms, .. } => now_ms <= deadline_ms,
             AssignmentState::Running { .. } => begun.elapsed() < PATIENCE_WITH_RUNNING,
-            _ => bail!("its part is {}", describe_state(&assignment, now_ms)),
+            _ => bail!("its assignment is {}", describe_state(&assignment, now_ms)),
         };
         let record = client
             .machine(machine)

@@ -29,7 +29,7 @@ impl From<ProfileName> for Profile {
     }
 }
 
-/// Settings of the container, and its wishes on the lease.
+/// Settings of the container and of its lease.
 #[derive(Debug, Args)]
 pub(super) struct SettingsOptions {
     /// The image by digest: [registry/]name[:tag]@sha256:<64 hex digits>
@@ -47,8 +47,8 @@ pub(super) struct SettingsOptions {
     )]
     manifest: Option<PathBuf>,
 
-    /// Environment variable of the container; may be repeated. No secrets: others can see them in the process
-    /// list, and anybody can see a manifest that is not sealed
+    /// Environment variable of the container; may be repeated. No secrets: other users see them in the
+    /// process list, and a manifest that is not sealed is public
     #[arg(long = "env", value_name = "NAME=VALUE", value_parser = parse_variable)]
     environment: Vec<(String, String)>,
 
@@ -66,8 +66,8 @@ pub(super) struct SettingsOptions {
     network: NetworkAccess,
 
     /// Publish a port of the container, such as web:8080/http; may be repeated. HTTP ports are reached
-    /// through the worker's TLS by `assay job fetch`, and by others only with `:public`; tcp and udp ports by
-    /// anybody
+    /// through the worker's TLS by `assay job fetch`, and by others only with `:public`; tcp and udp ports
+    /// are open to all
     #[arg(long = "port", value_name = "[NAME:]PORT/PROTOCOL[:public]", value_parser = parse_port)]
     ports: Vec<PublishPort>,
 
@@ -87,7 +87,7 @@ pub(super) struct SettingsOptions {
     #[arg(long, value_enum, default_value = "batch")]
     profile: ProfileName,
 
-    /// Leave standard output out of a task's result, as where it differs from run to run
+    /// Leave standard output out of a task's result, for example if it differs from run to run
     #[arg(long)]
     no_capture_stdout: bool,
 
@@ -101,7 +101,7 @@ pub(super) struct SettingsOptions {
 }
 
 impl SettingsOptions {
-    /// Returns the manifest, without what only a sealed one has unless it is in the file.
+    /// Returns the manifest. Settings for sealed manifests come from the file only.
     pub(super) fn manifest(&self, is_sealed: bool) -> anyhow::Result<JobManifest> {
         if let Some(path) = &self.manifest {
             let read = if is_sealed {
@@ -195,7 +195,7 @@ fn parse_port(text: &str) -> Result<PublishPort, String> {
     };
     if public && protocol != PortProtocol::Http {
         return Err(format!(
-            "{text:?}: tcp and udp ports are open to anybody in any case; leave out :public"
+            "{text:?}: tcp and udp ports are open to all in any case; leave out :public"
         ));
     }
     // Digits only: `parse` takes a sign as well.
@@ -226,7 +226,7 @@ mod tests {
         parsed(words).map_err(|error| error.to_string())
     }
 
-    /// Manifest that these options make, for the image of the tests.
+    /// Returns the manifest of these options, for the image of the tests.
     fn manifest(words: &[&str]) -> Result<JobManifest, String> {
         let image = format!("--image={}", image());
         let words = [&[image.as_str()][..], words].concat();

@@ -36,9 +36,9 @@ pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> a
     let parts: Vec<_> = assignments
         .iter()
         .map(|(machine, assignment)| {
-            let mut part = json::to_value(assignment)?;
-            part["machine"] = (*machine).into();
-            Ok(part)
+            let mut object = json::to_value(assignment)?;
+            object["machine"] = (*machine).into();
+            Ok(object)
         })
         .collect::<serde_json::Result<_>>()?;
     object["machines"] = json!(parts);
@@ -73,22 +73,22 @@ pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> a
             job.open_places, job.nodes
         ));
     }
-    for (machine, part) in &assignments {
+    for (machine, assignment) in &assignments {
         text.push_str(&format!(
             "\nmachine {machine:<4} {}; {} per slot-hour, {} paid, {} in escrow",
-            describe_state(part, now_ms),
-            format_asy(part.price_per_slot_hour),
-            format_asy(part.paid),
-            format_asy(part.escrowed),
+            describe_state(assignment, now_ms),
+            format_asy(assignment.price_per_slot_hour),
+            format_asy(assignment.paid),
+            format_asy(assignment.escrowed),
         ));
     }
     output.print(&object, text)
 }
 
-/// Describes how a machine's part in a job stands.
-pub(super) fn describe_state(part: &Assignment, now_ms: u64) -> String {
+/// Describes the state of an assignment.
+pub(super) fn describe_state(assignment: &Assignment, now_ms: u64) -> String {
     let left = |then_ms: u64| format_milliseconds(then_ms.saturating_sub(now_ms));
-    match part.state {
+    match assignment.state {
         AssignmentState::Starting { deadline_ms, .. } => format!("starting, {} left", left(deadline_ms)),
         AssignmentState::Running { started_at_ms, .. } => {
             format!(

@@ -1,7 +1,7 @@
-//! Output folder of a job, unpacked into a new folder that nothing of it can leave.
+//! Unpacks a job's output folder into a new folder that no entry can leave.
 //!
-//! The archive's reader hands on plain relative paths only. They are stored in a folder of this command's own
-//! making, in which there is no link until all files are there. Links that could lead out are left out.
+//! The archive's reader passes on plain relative paths only. The command stores them in a new folder, and
+//! creates links only after all files. It leaves out links that could lead out of the folder.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,7 +17,7 @@ use std::{
 use anyhow::{Context, bail};
 use assay_client::worker_api::ArchiveSink;
 
-/// Folder that is filled, and gets its name when it is complete. It is removed otherwise.
+/// Folder under construction: it gets its name when it is complete, and is removed otherwise.
 #[derive(Debug)]
 pub(super) struct Unpacked {
     target: PathBuf,
@@ -78,7 +78,8 @@ impl Unpacked {
     /// Returns where a path is stored, and makes the folders above it.
     fn place(&self, path: &[u8]) -> io::Result<PathBuf> {
         let relative = Path::new(OsStr::from_bytes(path));
-        // The reader of the archive has seen to it; nothing is stored elsewhere if it did not.
+        // The archive's reader has checked the path; this check keeps every file in the folder even if the
+        // reader has a fault.
         let is_plain = relative
             .components()
             .all(|component| matches!(component, Component::Normal(_)));
@@ -138,9 +139,9 @@ impl ArchiveSink for Unpacked {
     }
 }
 
-/// Returns true for a link that cannot lead out of the folder, whatever other links are in it: its target is
-/// relative, and has `..` at its beginning only, at most one for each folder above the link. Those are real
-/// folders; behind another link `..` could be anywhere.
+/// Returns true for a link that cannot lead out of the folder, even through other links: its target is
+/// relative and has `..` at its beginning only, at most one for each folder above the link. These folders are
+/// real ones; behind another link, `..` could be any folder.
 fn stays_inside(path: &[u8], target: &[u8]) -> bool {
     let depth = path.iter().filter(|byte| **byte == b'/').count();
     let components: Vec<_> = Path::new(OsStr::from_bytes(target)).components().collect();
@@ -212,7 +213,7 @@ mod tests {
         let victim = folder.path().join("victim");
         fs::create_dir(&victim).unwrap();
         let mut unpacked = Unpacked::create(&folder.path().join("out")).unwrap();
-        // Links come into being last, so the name is a folder by then.
+        // Links are created last, so the name is a folder by then.
         unpacked.link(b"a", victim.as_os_str().as_bytes()).unwrap();
         unpacked.link(b"b", b"c").unwrap();
         store(&mut unpacked, b"a/file", b"x").unwrap();

@@ -10,7 +10,7 @@ use assay_client::{
 use super::existing;
 use crate::connection::Connection;
 
-/// The call that bonds so much, or what is missing of the minimum.
+/// Returns the call that bonds this amount, or the amount missing to the minimum.
 pub(super) async fn bond(id: u64, amount: Option<u128>, connection: &Connection) -> anyhow::Result<Call> {
     let client = connection.client().await?;
     let (bonded, counting, debt) = client
@@ -27,7 +27,7 @@ pub(super) async fn bond(id: u64, amount: Option<u128>, connection: &Connection)
         Some(amount) => amount,
         None => missing_bond(&client, id, counting).await?,
     };
-    // A record without a bond is there for as long as it remembers strikes.
+    // A record without a bond stays as long as it has strikes.
     Ok(if bonded > 0 {
         calls::bond_extra(id, amount)
     } else {
@@ -35,7 +35,7 @@ pub(super) async fn bond(id: u64, amount: Option<u128>, connection: &Connection)
     })
 }
 
-/// The call that unbonds so much, or all of it.
+/// Returns the call that unbonds this amount, or the whole bond.
 pub(super) async fn unbond(id: u64, amount: Option<u128>, connection: &Connection) -> anyhow::Result<Call> {
     let amount = match amount {
         Some(amount) => amount,
@@ -44,7 +44,7 @@ pub(super) async fn unbond(id: u64, amount: Option<u128>, connection: &Connectio
             let bonded = bond.map_or(0, |bond| bond.bonded);
             ensure!(
                 bonded > 0,
-                "nothing is bonded for machine {id}; `assay machine show {id}` tells what is on its way out"
+                "nothing is bonded for machine {id}; `assay machine show {id}` shows unbonding amounts"
             );
             bonded
         }
@@ -52,15 +52,15 @@ pub(super) async fn unbond(id: u64, amount: Option<u128>, connection: &Connectio
     Ok(calls::unbond(id, amount))
 }
 
-/// Returns the plancks to bond up to the machine's minimum. `counting`: plancks bonded, without those that
-/// pending slashes will take.
+/// Returns the plancks missing to the machine's minimum. `counting` is the bond without its pending slashes,
+/// in plancks.
 async fn missing_bond(client: &ChainClient, id: u64, counting: u128) -> anyhow::Result<u128> {
     let machine = existing(client, id).await?;
     let minimum = client.minimum_bond_of(&machine).await?;
     let missing = minimum.saturating_sub(counting);
     if missing == 0 {
         bail!(
-            "machine {id} has its minimum of {} bonded; say how much to add",
+            "machine {id} has its minimum of {} bonded; name the amount to add",
             format_asy(minimum)
         );
     }

@@ -19,12 +19,12 @@ pub(crate) struct PayOptions {
     /// The machine
     id: u64,
 
-    /// Pay only what this slash left outstanding; all debts of the machine, in one transaction, when left out
+    /// Pay only the debt of this slash; all debts of the machine, in one transaction, when left out
     #[arg(long, value_name = "EPOCH/INDEX", value_parser = parse_slash)]
     slash: Option<SlashId>,
 }
 
-/// Reads the name of a slash as it is shown.
+/// Reads a slash's identifier as the commands show it.
 fn parse_slash(text: &str) -> Result<SlashId, String> {
     text.split_once('/')
         .and_then(|(due_epoch, index)| {
@@ -51,10 +51,7 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
         return Ok(());
     }
     if !output.is_json() {
-        output.line(format_args!(
-            "{:>10}  {:>24}  what of it is whose",
-            "slash", "owed"
-        ))?;
+        output.line(format_args!("{:>10}  {:>24}  shares", "slash", "owed"))?;
     }
     let mut total = 0u128;
     for (slash, debt) in &debts {
@@ -75,7 +72,7 @@ pub(super) async fn run(id: u64, connection: &Connection, output: &Output) -> an
     Ok(())
 }
 
-/// A debt for programs.
+/// Returns a debt as JSON.
 pub(super) fn object(machine: u64, slash: SlashId, debt: &Debt) -> anyhow::Result<Value> {
     let mut object = json::to_value(debt)?;
     object["machine"] = machine.into();
@@ -92,7 +89,7 @@ fn describe(debt: &Debt) -> String {
     consumer.into_iter().chain(burn).collect::<Vec<_>>().join(", ")
 }
 
-/// The call that pays; prints the amount first.
+/// Returns the call that pays, after printing the amount.
 pub(super) async fn pay(
     options: PayOptions,
     connection: &Connection,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{connection::Connection, output::Output};
 
-/// The machine to compare with the requirements.
+/// Machine to compare with the requirements.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The machine
@@ -46,7 +46,7 @@ pub(super) async fn run(options: Options, connection: &Connection, output: &Outp
     )
 }
 
-/// A requirement that a machine does not meet, as a sentence about the machine.
+/// Describes a requirement that a machine does not meet, as a sentence about the machine.
 pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match mismatch {
@@ -133,7 +133,7 @@ pub(super) fn describe(mismatch: &Mismatch, wanted: &Requirements) -> String {
     }
 }
 
-/// In whole GiB where it is exact.
+/// Formats MiB in whole GiB where that is exact.
 fn format_mib(mib: u32) -> String {
     if mib.is_multiple_of(1_024) {
         format!("{} GiB", mib / 1_024)

@@ -17,23 +17,23 @@ use crate::{connection::Connection, numbers::parse_hex, output::Output};
 /// Machines to find, and the number of them to show.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Most machines to show at once, at most 100
+    /// Maximum number of machines to show at once, at most 100
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PAGE_OFFERS)))]
     limit: u32,
 
-    /// Go on where an earlier answer ended
+    /// Continue after an earlier answer: its cursor
     #[arg(long, value_name = "HEX", value_parser = parse_cursor)]
     cursor: Option<Cursor>,
 
-    /// Go on to the end
+    /// Show all pages
     #[arg(long)]
     all: bool,
 
-    /// Tell which machines were looked at and passed over, and why
+    /// Also list the machines that were passed over, with the reasons
     #[arg(long)]
     explain: bool,
 
-    // Last, because its heading would cover what follows.
+    // Last, because its heading would cover the options behind it.
     #[command(flatten)]
     requirements: RequirementOptions,
 }
@@ -112,9 +112,9 @@ impl Printer<'_> {
     /// Prints the command for the next page.
     fn end(&self, next: Option<Cursor>, explained: bool) -> anyhow::Result<()> {
         let text = match (self.offers, next) {
-            (0, None) if explained => "no machine that can be had meets this".to_owned(),
+            (0, None) if explained => "no machine on offer meets this".to_owned(),
             (0, None) => {
-                "no machine that can be had meets this; ask for less, or add --explain to see why machines \
+                "no machine on offer meets this; ask for less, or add --explain to see why machines \
                           are passed over"
                     .to_owned()
             }
@@ -134,7 +134,7 @@ impl Printer<'_> {
         self.end_for_programs(next)
     }
 
-    /// Programs hear in a last object where to go on, `null` where there is nothing more.
+    /// The last object of the JSON output has the cursor of the next page, `null` at the end.
     fn end_for_programs(&self, next: Option<Cursor>) -> anyhow::Result<()> {
         if self.output.is_json() {
             self.output.line(json!({ "next": next }))?;
@@ -176,7 +176,7 @@ impl Printer<'_> {
         )
     }
 
-    /// A column that is there only where distances are.
+    /// Formats the column for distances, which is absent if there are none.
     fn distance_column(&self, text: String) -> String {
         match self.wanted.near {
             Some(_) => format!("  {text:>9}"),
@@ -185,7 +185,7 @@ impl Printer<'_> {
     }
 }
 
-/// The ends of an account's address.
+/// Returns an account's address, shortened to its ends.
 fn shortened(account: &AccountId) -> String {
     let text = account.to_string();
     let (start, end) = (text.get(..6), text.get(text.len().saturating_sub(4)..));
@@ -195,7 +195,7 @@ fn shortened(account: &AccountId) -> String {
     }
 }
 
-/// Returns how many leases the machine fulfilled, and how many it neither started nor finished.
+/// Formats the number of fulfilled leases, and of those that the machine did not start or finish.
 fn kept_and_broken(service: &ServiceRecord) -> String {
     format!(
         "{}/{}",

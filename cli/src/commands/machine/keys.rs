@@ -14,8 +14,7 @@ use clap::Args;
 use super::existing;
 use crate::{connection::Connection, numbers::parse_hex};
 
-/// A machine's new keys: from the worker's files, or their public parts as a worker tells them that waits for
-/// this.
+/// A machine's new keys: files of the worker, or the public parts that a waiting worker prints.
 #[derive(Debug, Args)]
 pub(crate) struct RotateOptions {
     /// The machine
@@ -44,17 +43,17 @@ pub(crate) struct RotateOptions {
     #[arg(long, value_name = "FILE", required_unless_present = "sealing_public_key")]
     sealing_key: Option<PathBuf>,
 
-    /// Instead of its file: the public part of the new sealing key. Never what the file holds: this goes on
-    /// chain
+    /// Instead of its file: the public part of the new sealing key. Never the content of the file: this goes
+    /// on chain
     #[arg(long, value_name = "HEX", value_parser = parse_hex::<32>, conflicts_with = "sealing_key")]
     sealing_public_key: Option<[u8; 32]>,
 
-    /// Send the new worker key so much for fees in the same transaction: a new key has nothing
+    /// Send the new worker key this amount for fees in the same transaction
     #[arg(long, value_name = "ASY", value_parser = parse_asy)]
     endow: Option<u128>,
 }
 
-/// The call that gives the machine its new keys.
+/// Returns the call that gives the machine its new keys.
 pub(super) async fn rotate(options: RotateOptions, connection: &Connection) -> anyhow::Result<Call> {
     let id = options.id;
     let provider = keys::account_of(&connection.signer()?);

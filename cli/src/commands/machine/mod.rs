@@ -22,13 +22,13 @@ use crate::{connection::Connection, output::Output};
 /// Commands about machines.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Options {
-    /// Find machines that can be had, best first: by uptime, then by price
+    /// Find machines on offer, best first: by uptime, then by price
     Find(Box<find::Options>),
-    /// Tell why a machine is not found with these requirements
+    /// Explain why a machine does not meet these requirements
     Explain(Box<explain::Options>),
     /// List every machine
     List,
-    /// Show a machine, its bond, what it stands to lose and its jobs
+    /// Show a machine with its bond, pending slashes, debts and jobs
     Show {
         /// The machine
         id: u64,
@@ -36,16 +36,16 @@ pub(crate) enum Options {
         #[arg(long)]
         ask_worker: bool,
     },
-    /// Bond ASY for a machine of the signer; more than what is bonded already
+    /// Bond ASY for a machine of the signer, in addition to its present bond
     Bond {
         /// The machine
         id: u64,
 
-        /// ASY to bond; what is missing of the minimum when left out
+        /// ASY to bond; the amount missing to the minimum when left out
         #[arg(value_name = "ASY", value_parser = parse_asy)]
         amount: Option<u128>,
     },
-    /// Send ASY of a machine's bond on their way out
+    /// Unbond ASY of a machine's bond
     Unbond {
         /// The machine
         id: u64,
@@ -54,43 +54,42 @@ pub(crate) enum Options {
         #[arg(value_name = "ASY", value_parser = parse_asy)]
         amount: Option<u128>,
     },
-    /// Release what is due of a machine's bond
+    /// Withdraw unbonded ASY whose waiting time is over
     Withdraw {
         /// The machine
         id: u64,
     },
-    /// Show what a machine owes because slashes found too little
+    /// Show a machine's debts: slashes that its bond did not cover
     Debts {
         /// The machine
         id: u64,
     },
-    /// Pay what a machine owes; anybody may do that for any machine
+    /// Pay a machine's debts; any account may sign
     PayDebt(debts::PayOptions),
-    /// Take a machine out of the market for a while; its jobs go on. Signed by its provider or its worker key
+    /// Suspend a machine; its jobs go on. Signed by its provider or its worker key
     Suspend {
         /// The machine
         id: u64,
     },
-    /// Take no new jobs for a machine and let it finish those it has. Signed by its provider or its worker
-    /// key
+    /// Drain a machine: it finishes its jobs and takes no new ones. Signed by its provider or its worker key
     Drain {
         /// The machine
         id: u64,
     },
-    /// Bring a suspended or draining machine back. Signed by its provider or its worker key
+    /// Resume a suspended or draining machine. Signed by its provider or its worker key
     Resume {
         /// The machine
         id: u64,
     },
     /// Give a machine of the signer a new worker key and a new sealing key; its jobs go on
     RotateKeys(keys::RotateOptions),
-    /// Take a machine of the signer out of the market for good
+    /// Retire a machine of the signer
     Retire {
         /// The machine
         id: u64,
     },
-    /// Bring a machine up to the catalogue's terms, or remove the record of a retired one that nothing keeps
-    /// any more; anybody may do that for any machine
+    /// Bring a machine up to the catalogue's terms, or remove the record of a retired machine that has ended
+    /// its duties; any account may sign
     Refresh {
         /// The machine
         id: u64,
@@ -118,7 +117,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     output.included(&connection.submit(call).await?)
 }
 
-/// Error text for a machine that is not there.
+/// Returns the error text for an unknown machine.
 fn no_machine(id: u64) -> String {
     format!("there is no machine {id}; `assay machine list` shows those there are")
 }

@@ -14,7 +14,7 @@ use crate::numbers::{parse_decimal, parse_percent};
 const MIB_PER_GIB: u32 = 1_024;
 
 /// Heading of these options.
-const HEADING: &str = "What is wanted";
+const HEADING: &str = "Requirements";
 
 /// A trusted execution environment.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -29,7 +29,7 @@ enum Tee {
     NvidiaGpu,
 }
 
-/// Requirements for a machine; those left out are not asked for.
+/// Requirements for a machine; each is optional.
 #[derive(Debug, Args)]
 #[command(next_help_heading = HEADING)]
 pub(crate) struct RequirementOptions {
@@ -49,15 +49,15 @@ pub(crate) struct RequirementOptions {
     #[arg(long, value_name = "TFLOPS")]
     min_compute_score: Option<u32>,
 
-    /// CPU cores that the wanted slots share: the host's in proportion to its slots
+    /// CPU cores for the wanted slots: the host's in proportion to its slots
     #[arg(long, value_name = "CORES")]
     min_cpu_cores: Option<u32>,
 
-    /// Main memory that the wanted slots share
+    /// Main memory for the wanted slots
     #[arg(long, value_name = "GIB", value_parser = gib())]
     min_ram_gib: Option<u32>,
 
-    /// Disk space that the wanted slots share
+    /// Disk space for the wanted slots
     #[arg(long, value_name = "GIB")]
     min_disk_gib: Option<u32>,
 
@@ -83,15 +83,15 @@ pub(crate) struct RequirementOptions {
     )]
     near: Option<Location>,
 
-    /// So far away from that point at most
+    /// Maximum distance from that point
     #[arg(long, value_name = "KM", requires = "near")]
     within_km: Option<u32>,
 
-    /// Most to pay in ASY per slot-hour
+    /// Maximum price in ASY per slot-hour
     #[arg(long, value_name = "ASY", value_parser = parse_asy)]
     max_price: Option<u128>,
 
-    /// With fresh evidence on chain of this trusted execution environment
+    /// Fresh evidence on chain of this trusted execution environment
     #[arg(long, value_enum)]
     tee: Option<Tee>,
 
@@ -103,7 +103,7 @@ pub(crate) struct RequirementOptions {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     slots: u8,
 
-    /// Machines of one provider that meet all of this, at most 64
+    /// Number of machines of one provider that meet all of this, at most 64
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES)))]
     nodes: u8,
 }
@@ -140,7 +140,7 @@ impl From<RequirementOptions> for Requirements {
     }
 }
 
-/// Takes as many GiB as fit into 32 bits of MiB.
+/// Accepts GiB that fit into 32 bits as MiB.
 fn gib() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(..=i64::from(u32::MAX / MIB_PER_GIB))
 }
@@ -162,7 +162,7 @@ fn parse_region(text: &str) -> Result<Region, String> {
         .ok_or_else(|| format!("{text:?} is not a region code: write letters, digits and -, such as us-east"))
 }
 
-/// Text of valid characters that is not empty and not longer than the chain takes it.
+/// Returns the text if it has valid characters and a length that the chain accepts.
 fn bounded_code<B: TryFrom<Vec<u8>>>(text: &str, is_valid: impl Fn(u8) -> bool) -> Option<B> {
     let bytes = text.as_bytes();
     if bytes.is_empty() || !bytes.iter().copied().all(is_valid) {
@@ -191,7 +191,7 @@ fn parse_near(text: &str) -> Result<Location, String> {
     })
 }
 
-/// Why a search failed. Where the class is not in the catalogue, with the classes that are.
+/// Returns the error of a failed search; for an unknown class, with the known ones.
 pub(super) async fn refusal(client: &ChainClient, wanted: &Requirements, error: Error) -> anyhow::Error {
     let (Error::SearchRefused { .. }, Some(name)) = (&error, &wanted.gpu_type) else {
         return error.into();

@@ -106,7 +106,7 @@ pub(super) async fn run(
     output.print(&object, text)
 }
 
-/// The worker's word on what it runs jobs with.
+/// Describes the worker by its own status: version, engine, runtimes.
 fn describe_worker(status: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
     let runtimes = status["engine"]["runtimes"].as_array();
@@ -122,7 +122,7 @@ fn describe_worker(status: &Value) -> String {
     )
 }
 
-/// A pending slash for programs.
+/// Returns a pending slash as JSON.
 fn slash_object(slash: SlashId, record: &Slash) -> anyhow::Result<Value> {
     let mut object = json::to_value(record)?;
     object["slash"] = json::to_value(&slash)?;
@@ -165,7 +165,7 @@ fn describe_bond(bond: Option<&Bond>, minimum: u128) -> String {
     }
     if bond.pending > 0 {
         text.push_str(&format!(
-            ", {} without what pending slashes cost",
+            ", {} without its pending slashes",
             format_asy(bond.unencumbered())
         ));
     }
@@ -182,7 +182,7 @@ fn describe_slash(slash: SlashId, record: &Slash) -> String {
         format_asy(record.owed),
         slash.due_epoch,
         if record.ends_machine {
-            ", which ends the machine"
+            ", which retires the machine"
         } else {
             ""
         }
@@ -245,7 +245,7 @@ mod tests {
         };
         assert_eq!(
             describe_slash(SLASH, &slash),
-            "12/0 for forged evidence of a TEE: 1.5 ASY from epoch 12 on, which ends the machine"
+            "12/0 for forged evidence of a TEE: 1.5 ASY from epoch 12 on, which retires the machine"
         );
         let debt = Debt {
             consumer: None,

@@ -14,7 +14,7 @@ const STEP_WIDTH: usize = 12;
 
 pub(crate) struct Display<'a> {
     output: &'a Output,
-    /// The moving line at the bottom, on terminals.
+    /// Progress line at the bottom, on terminals.
     bar: Option<ProgressBar>,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Display<'a> {
         Self { output, bar }
     }
 
-    /// Shows the step that is waited for.
+    /// Shows the step that the watch waits for.
     pub(crate) fn waiting(&self, checklist: &Checklist, block: Option<u64>) {
         let Some(bar) = &self.bar else { return };
         let block = block.map_or_else(
@@ -48,14 +48,14 @@ impl<'a> Display<'a> {
         });
     }
 
-    /// Keeps the elapsed time moving.
+    /// Updates the elapsed time.
     pub(crate) fn tick(&self) {
         if let Some(bar) = &self.bar {
             bar.tick();
         }
     }
 
-    /// Shows an event; the steps that it means are named in words, and coloured where colour is wanted.
+    /// Shows an event with the names of its steps, coloured where colour is wanted.
     pub(crate) fn event(&self, event: &AssayEvent, steps: &[Step], block: u64) -> anyhow::Result<()> {
         let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
         if self.output.is_json() {
@@ -87,7 +87,7 @@ impl<'a> Display<'a> {
         self.line(format!("  {:STEP_WIDTH$}  {text}", "notice"))
     }
 
-    /// Takes the moving line away.
+    /// Removes the progress line.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! Filter for the events of interest.
+//! Filter for the watched events.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use assay_client::{
     events::{AssayEvent, EscrowEvent},
 };
 
-/// Lets events of one machine, of its jobs or of one job through, and those of the chain as a whole.
+/// Filter that passes events of one machine, of its jobs or of one job, and those of the chain as a whole.
 #[derive(Debug)]
 pub(crate) struct Filter {
     machine: Option<u64>,
@@ -25,7 +25,7 @@ impl Filter {
         }
     }
 
-    /// Asks the chain which jobs the machine has now.
+    /// Reads the machine's present jobs from the chain.
     pub(crate) async fn learn_jobs(&mut self, client: &ChainClient) -> Result<(), Error> {
         if let Some(machine) = self.machine {
             self.jobs_of_machine

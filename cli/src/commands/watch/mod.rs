@@ -20,10 +20,10 @@ use display::Display;
 use filter::Filter;
 use step::{Checklist, Step};
 
-/// Time that named steps may take where no other is given.
+/// Default timeout for named steps.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Pause before another try to reach a node that went away.
+/// Pause before another attempt to reach the node.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(2);
 
 /// Events to watch, and the end of the watch.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ID")]
     job: Option<u64>,
 
-    /// End when this step, and every other one that is named so, has happened; may be repeated
+    /// End when this step, and every other named one, has happened; may be repeated
     #[arg(long, value_enum, value_name = "STEP")]
     until: Vec<Step>,
 
@@ -45,8 +45,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 
-    /// Begin with this block instead of the newest finalized one; nodes that are no archives forget old
-    /// blocks
+    /// Begin with this block instead of the newest finalized one; nodes other than archives prune old blocks
     #[arg(long, value_name = "NUMBER")]
     from_block: Option<u64>,
 }
@@ -67,7 +66,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     };
     watch.display.waiting(&watch.checklist, None);
 
-    // The first connection must succeed: a wrong URL does not become right by waiting.
+    // The first connection must succeed: waiting does not correct a wrong URL.
     let client = connection.client().await?;
     let outcome = tokio::select! {
         outcome = watch.follow(client) => outcome.map(|()| true),
@@ -95,12 +94,12 @@ struct Watch<'a> {
     checklist: Checklist,
     filter: Filter,
     display: Display<'a>,
-    /// The first block that was not shown yet; `None`: the newest one.
+    /// First block that is not shown yet; `None` for the newest one.
     next_block: Option<u64>,
 }
 
 impl Watch<'_> {
-    /// Shows block after block until every named step has happened. A node that goes away is waited for.
+    /// Shows block after block until every named step has happened. Waits for a node that went away.
     async fn follow(&mut self, mut client: ChainClient) -> anyhow::Result<()> {
         loop {
             match self.follow_connection(&client).await {

@@ -1,4 +1,4 @@
-//! The steps of a machine's and a job's life that can be waited for.
+//! Steps of a machine's and a job's life that a watch can wait for.
 
 use assay_client::{
     events::{AssayEvent, EmissionEvent, EscrowEvent, RegistryEvent, StakingEvent},
@@ -6,7 +6,7 @@ use assay_client::{
 };
 use clap::ValueEnum;
 
-/// A step that an event shows to have happened, in the order of a job's life.
+/// Step that an event shows, in the order of a job's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
 pub(crate) enum Step {
     /// An account became a provider
@@ -23,7 +23,7 @@ pub(crate) enum Step {
     Running,
     /// A task's result came in
     Result,
-    /// A machine is done with a job, which is paid when its epochs are closed
+    /// A machine's part in a job ended; it is paid when its epochs are closed
     Ended,
     /// A job, or a part of it, was paid
     Paid,
@@ -38,7 +38,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// The steps that an event shows.
+    /// Returns the steps that an event shows.
     pub(crate) fn of(event: &AssayEvent) -> Vec<Self> {
         match event {
             AssayEvent::ProviderRegistry(event) => match event {
@@ -71,7 +71,7 @@ impl Step {
         }
     }
 
-    /// The name by which `--until` takes it.
+    /// Returns the name for `--until`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Provider => "provider",
@@ -90,25 +90,25 @@ impl Step {
         }
     }
 
-    /// Sentence about a step that did not happen, with a hint.
+    /// Returns a sentence about a step that did not happen, with a hint.
     fn complaint(self) -> &'static str {
         match self {
-            Self::Provider => "no provider was registered; see what the worker says",
-            Self::Registered => "no machine was registered; see what the worker says",
+            Self::Provider => "no provider was registered; see the worker's log",
+            Self::Registered => "no machine was registered; see the worker's log",
             Self::Staked => "no bond was paid; see whether the provider has enough ASY",
             Self::Active => "no machine became active; see whether its bond reaches the minimum",
             Self::Assigned => "no job was deployed",
             Self::Running => {
                 "no worker started the container; see whether the worker runs and can pull the image"
             }
-            Self::Result => "no result came in; see what the worker and the container say",
+            Self::Result => "no result came in; see the logs of the worker and of the container",
             Self::Ended => {
                 "no machine was done with the job; a task waits for its consumer's `assay job accept`"
             }
             Self::Paid => "nothing was paid; a job is paid two epochs after the time it ran in",
             Self::Burned => "nothing was burned; that happens when a job is paid",
             Self::Closed => "the job was not closed; that happens when the last of it is paid",
-            Self::Epoch => "no epoch ended; `assay chain` tells how long they are",
+            Self::Epoch => "no epoch ended; `assay chain` shows their length",
             Self::Rewarded => {
                 "no reward was paid; it takes a whole epoch of an active machine and `assay rewards payout`"
             }
@@ -116,7 +116,7 @@ impl Step {
     }
 }
 
-/// The steps that are waited for, and which of them have happened.
+/// Awaited steps, each with true once it has happened.
 #[derive(Debug)]
 pub(crate) struct Checklist {
     steps: Vec<(Step, bool)>,
@@ -154,12 +154,12 @@ impl Checklist {
         )
     }
 
-    /// The first step, in the order of a job's life, that has not happened.
+    /// Returns the first step, in the order of a job's life, that has not happened.
     pub(crate) fn first_missing(&self) -> Option<Step> {
         self.steps.iter().find(|(_, done)| !done).map(|(step, _)| *step)
     }
 
-    /// The sentence about what did not happen.
+    /// Returns the sentence about the steps that did not happen.
     pub(crate) fn complaint(&self, elapsed: &str) -> String {
         let names = |wanted: bool| {
             let names: Vec<_> = self

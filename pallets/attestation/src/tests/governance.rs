@@ -46,7 +46,7 @@ fn nobody_else_may_decide() {
                 policies: Policies::default(),
             },
             Call::remove_collateral {
-                collateral: CollateralId::RevocationList(hash),
+                collateral: CollateralId::RevocationList(hash.0),
             },
             Call::ban_device { device: hash },
             Call::unban_device { device: hash },
@@ -180,7 +180,7 @@ fn remove_collateral_works_for_every_kind_and_gives_deposits_back() {
         let ids: Vec<CollateralId> = TcbInfos::<Test>::iter_keys()
             .map(CollateralId::TcbInfo)
             .chain(QeIdentities::<Test>::iter_keys().map(CollateralId::QeIdentity))
-            .chain(RevocationLists::<Test>::iter_keys().map(CollateralId::RevocationList))
+            .chain(RevocationLists::<Test>::iter_keys().map(|issuer| CollateralId::RevocationList(issuer.0)))
             .collect();
         assert_eq!(ids.len(), 9);
         for collateral in ids {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use assay_evidence::{
     RevocationList, TrustRoots,
-    intel::{TeeKind as IntelKind, verify_qe_identity, verify_tcb_info},
+    intel::{verify_qe_identity, verify_tcb_info},
 };
 use serde_json::Value;
 
@@ -53,29 +53,17 @@ fn roots() -> TrustRoots {
 
 /// Verifies collateral as the pallet does.
 fn verified(collateral: &Collateral, lists: &[RevocationList]) -> Result<(CollateralId, u64), EvidenceError> {
-    let tee = |kind| match kind {
-        IntelKind::Sgx => IntelTee::Sgx,
-        IntelKind::Tdx => IntelTee::Tdx,
-    };
     match collateral {
         Collateral::TcbInfo(signed) => {
             let chain: Vec<&[u8]> = signed.chain.iter().map(Vec::as_slice).collect();
             let info = verify_tcb_info(&signed.json, &signed.signature, &chain, &roots(), lists, NOW_S)?;
-            let id = CollateralId::TcbInfo(TcbInfoId {
-                tee: tee(info.tee),
-                fmspc: info.fmspc,
-                pce_id: info.pce_id,
-            });
-            Ok((id, info.next_update_s))
+            Ok((CollateralId::TcbInfo(info.id()), info.next_update_s))
         }
         Collateral::QeIdentity(signed) => {
             let chain: Vec<&[u8]> = signed.chain.iter().map(Vec::as_slice).collect();
             let identity =
                 verify_qe_identity(&signed.json, &signed.signature, &chain, &roots(), lists, NOW_S)?;
-            Ok((
-                CollateralId::QeIdentity(tee(identity.tee)),
-                identity.next_update_s,
-            ))
+            Ok((CollateralId::QeIdentity(identity.tee), identity.next_update_s))
         }
         Collateral::RevocationList { vendor, list, issuer } => {
             assert_eq!(*vendor, Vendor::Intel, "there is no other real list");

@@ -183,7 +183,7 @@ async fn task_whose_engine_is_killed_runs_again_and_is_not_reported_as_it_ended(
             jobs.iter().all(|job| job.container == "unknown")
         })
         .await;
-    // Meanwhile the container runs on and ends with exit code 0, and nobody sees its output.
+    // Meanwhile the container runs on and ends with exit code 0, unseen by the worker.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let service = OwnService::start(folder.path());
     world

@@ -142,7 +142,7 @@ async fn container_sees_what_was_sealed_and_no_disk_does() {
         sealing_key,
     };
     delivery.put(7, plain.seal(&context).unwrap().bytes()).unwrap();
-    // A public job beside it shows that the search below finds what an engine is told.
+    // A public job beside it shows that the search below finds data that an engine gets.
     deploy_on(
         &chain,
         8,

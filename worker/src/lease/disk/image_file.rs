@@ -35,7 +35,7 @@ pub(super) fn create(image: &Path, bytes: u64) -> io::Result<()> {
             other => other?,
         }
         run(Command::new("mkfs.ext4")
-            // No room is kept back for root, and what is reserved is not given back to the host.
+            // Root gets no reserved blocks, and reserved room is not returned to the host.
             .args(["-q", "-F", "-m", "0", "-E", "nodiscard"])
             .arg(&new))?;
         file.sync_all()?;

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! An output is copied once, when its job has ended and before its disk is removed, so after a crash there is
-//! the disk or the whole file. The files have a bound of their own. They never take room that the disks are
-//! promised: the oldest go first, and a disk that finds the host full takes the room of kept outputs.
+//! the disk or the whole file. The files have a bound of their own. They never take room that is promised to
+//! disks: the oldest go first, and a disk that finds the host full takes the room of kept outputs.
 
 use std::{
     fs, io,
@@ -59,8 +59,8 @@ impl Disks {
         self.0.settings.kept_output_bytes
     }
 
-    /// Returns the number of bytes that all kept outputs together can have now: the bound, or what the host
-    /// has beside the slots' disks.
+    /// Returns the number of bytes that all kept outputs together can have now: the bound, or the host's room
+    /// beside the slots' disks.
     pub fn kept_room(&self) -> io::Result<u64> {
         let taken = self
             .kept_files()?
@@ -120,7 +120,7 @@ impl Disks {
             .collect())
     }
 
-    /// Removes what a worker that was killed had not written to the end.
+    /// Removes incomplete files of a killed worker.
     pub(super) fn remove_unfinished(&self) -> io::Result<()> {
         for path in entries_of(&self.kept_folder())? {
             if path
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(disks.keep_output(&key(2), "out").await, KeptOutcome::NoDisk);
         drop(disks);
 
-        // The next start has it, too, and removes what is not whole.
+        // The next start has it, too, and removes incomplete files.
         let rest = folder.path().join(KEPT).join(format!(".{}.new", key(3)));
         fs::write(&rest, "half").unwrap();
         let Some(disks) = self::disks(folder.path()) else {

@@ -135,8 +135,8 @@ pub struct JobDisk {
 }
 
 impl JobDisk {
-    /// Returns the job's folder. It exists on the disk only: who does not see the mount does not see a folder
-    /// that has no limit instead.
+    /// Returns the job's folder. It exists on the disk only: without the mount there is no folder at this
+    /// path that has no limit.
     pub fn data(&self) -> PathBuf {
         self.mount.join(DATA)
     }
@@ -332,7 +332,7 @@ fn take_now(folder: &Path, bytes: Option<u64>) -> io::Result<JobDisk> {
     let data = mount.join(DATA);
     if !data.exists() {
         fs::create_dir(&data)?;
-        // Whatever user the image runs as may write here, as in /tmp.
+        // Any user that the image runs as may write here, as in /tmp.
         fs::set_permissions(&data, fs::Permissions::from_mode(0o1777))?;
     }
     Ok(JobDisk { mount })
@@ -343,7 +343,7 @@ fn release_now(folder: &Path) -> io::Result<()> {
     let mount = folder.join(MOUNT);
     root::unmount_all(&mount)?;
     image_file::unmount_all(&mount)?;
-    // Not recursively: what is still mounted is never emptied.
+    // Not recursively: a folder that is still mounted is never emptied.
     for file in [image_file::unfinished(&folder.join(IMAGE)), folder.join(IMAGE)] {
         ignore_missing(fs::remove_file(&file)).map_err(|error| named("remove", &file, error))?;
     }

@@ -27,7 +27,7 @@ pub(super) const MERGED: &str = "root";
 /// Name of the folder at which volumes are mounted, by their numbers.
 const VOLUMES: &str = "volumes";
 
-/// Name of the folder with what the job changed.
+/// Name of the overlay's upper folder, with the job's changes.
 const UPPER: &str = "upper";
 
 /// Name of the folder in which the overlay prepares files.
@@ -206,7 +206,7 @@ fn volume_folders(mount: &Path, volumes: &[String]) -> io::Result<Vec<BindMount>
     Ok(mounts)
 }
 
-/// Unmounts whatever is mounted on a disk.
+/// Unmounts every file system that is mounted on a disk.
 pub(super) fn unmount_all(mount: &Path) -> io::Result<()> {
     let volumes = match fs::read_dir(mount.join(VOLUMES)) {
         Ok(entries) => entries
@@ -221,8 +221,8 @@ pub(super) fn unmount_all(mount: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a folder by its path inside of a root, and creates what is missing of it; `None` where a link leads
-/// to something that is missing. No link leads out.
+/// Opens a folder by its path inside of a root, and creates missing parts of it; `None` for a dangling link.
+/// No link leads out.
 fn ensure_folder(root: &OwnedFd, path: &str) -> io::Result<Option<OwnedFd>> {
     let open = |path: &str| {
         rustix::fs::openat2(

@@ -16,7 +16,7 @@ use crate::engine::ImageRoot;
 
 const MIB_PER_SLOT: u64 = 24;
 
-/// A folder of disks, removed with whatever is mounted in it.
+/// A folder of disks, removed with all mounts in it.
 struct Host {
     folder: tempfile::TempDir,
     disks: Disks,
@@ -39,7 +39,7 @@ impl Host {
         self.disks.folder_of(key)
     }
 
-    /// Returns what is left in the folder of the disks.
+    /// Returns the entries of the folder of the disks.
     fn rest(&self) -> Vec<String> {
         fs::read_dir(self.folder.path())
             .unwrap()
@@ -338,7 +338,7 @@ async fn volumes_keep_content_and_owner_and_no_link_leads_out() {
         .mount_root(&key(1), &image, WritablePart::Volumes)
         .await
         .unwrap();
-    // What lies in scratch stays there.
+    // Files in scratch stay there.
     assert_eq!(
         targets(&mounts),
         ["/etc", "/new/deep", "/srv/trap", "/var/lib/db"]

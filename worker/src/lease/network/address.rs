@@ -9,8 +9,8 @@ use ipnet::Ipv4Net;
 /// machine of that cloud has its own behind it.
 const AZURE_HOST_AGENT: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(168, 63, 129, 16), 32);
 
-/// Returns the networks that no job reaches, whatever its manifest says: special-purpose addresses, and
-/// services of clouds for their own machines.
+/// Returns the networks that no manifest opens: special-purpose addresses, and services of clouds for their
+/// own machines.
 pub(super) fn unreachable() -> impl Iterator<Item = Ipv4Net> {
     REFUSED_IPV4.into_iter().chain([AZURE_HOST_AGENT])
 }

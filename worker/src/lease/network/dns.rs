@@ -63,7 +63,7 @@ fn plain_name(message: &[u8], mut at: usize) -> Option<(String, usize)> {
         if length == 0 {
             return Some((name, at));
         }
-        // The two highest bits tell pointers and extensions.
+        // The two highest bits mark pointers and extensions.
         if length > 63 {
             return None;
         }
@@ -174,7 +174,7 @@ pub(super) struct Answer {
 
 /// Reads the answer to a query that was sent with this identifier and name; `None` if it is not one.
 ///
-/// Addresses count whatever name they stand at: that of the question, or one that an alias leads to.
+/// Addresses count under any name: that of the question, or one that an alias leads to.
 pub(super) fn read_answer(message: &[u8], id: u16, name: &str) -> Option<Answer> {
     let flags = number(message, 2)?;
     let is_response = flags & 0xf800 == 0x8000;
@@ -233,7 +233,7 @@ mod tests {
             (question.name.as_str(), question.kind, question.class),
             ("example.org", TYPE_A, CLASS_IN)
         );
-        // Resolvers mix upper and lower case to tell answers from forgeries.
+        // Resolvers mix upper and lower case to distinguish answers from forgeries.
         let mixed = String::from_utf8_lossy(&query)
             .replace("example", "eXamPle")
             .into_bytes();

@@ -117,7 +117,7 @@ struct LedgerFile {
     networks: Vec<NetworkRecord>,
 }
 
-/// The ledger. Every change is on the disk before it is told.
+/// The ledger. Every change is on the disk before a method returns it.
 #[derive(Debug)]
 pub(super) struct Ledger {
     folder: PathBuf,

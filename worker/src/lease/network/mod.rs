@@ -8,7 +8,7 @@
 //!
 //! | manifest | the container reaches | resolver |
 //! |---|---|---|
-//! | `false` with ports | nothing; it answers whoever reaches a published port | none |
+//! | `false` with ports | nothing; it answers on its published ports | none |
 //! | `{"allow": […]}` | the listed destinations of the public network | the worker's, for the listed names |
 //! | `true` | the public network | `assay.network.dns_servers` |
 //!
@@ -122,7 +122,7 @@ pub struct PortStatus {
 pub struct HttpTarget {
     /// Address of the container.
     pub address: SocketAddr,
-    /// True if anybody may use it.
+    /// True if it is open without a token.
     pub is_public: bool,
 }
 

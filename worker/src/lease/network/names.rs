@@ -1,9 +1,9 @@
 //! The resolver of a job with an allow-list: it answers for the listed names and for no others.
 //!
-//! It listens on the host's address in the job's network. A listed name is resolved by the worker; its
-//! addresses are checked, let through the firewall, and then told to the container. Of all other names
-//! nothing is asked anywhere, so a question carries nothing out of the machine: the container chooses when a
-//! listed name is asked for, at most once in [`MIN_TTL`], and nothing else.
+//! It listens on the host's address in the job's network. The worker resolves a listed name, checks its
+//! addresses, opens the firewall for them, and only then answers the container. It forwards no question for
+//! another name, so questions carry no data out of the machine: the container chooses only the time of a
+//! query for a listed name, at most once in [`MIN_TTL`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Number of times that each resolver is asked.
 const ATTEMPTS: usize = 2;
 
-/// Bounds of the time for which an answer is kept and told to hold.
+/// Bounds of the time for which an answer is cached and declared valid.
 const MIN_TTL: Duration = Duration::from_secs(10);
 const MAX_TTL: Duration = Duration::from_secs(300);
 

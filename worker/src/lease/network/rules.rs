@@ -10,9 +10,9 @@
 //! host      ─▶ container    output   self_<bridge>   limit
 //! ```
 //!
-//! Bridges are told by their names, which the rules may name before the bridge exists. One that begins like
-//! the worker's own and has no chains yet lets nothing pass. All names come from the worker, and all
-//! addresses and numbers are typed: no text of a manifest reaches the firewall.
+//! The rules match bridges by name, also before a bridge exists. One that begins like the worker's own and
+//! has no chains yet lets nothing pass. All names come from the worker, and all addresses and numbers are
+//! typed: no text of a manifest reaches the firewall.
 
 use std::{fmt::Write, net::Ipv4Addr, time::Duration};
 
@@ -32,7 +32,7 @@ const REJECT: &str = "reject with icmpx type admin-prohibited";
 /// Name of the worker's table, and beginning of the names of its bridges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TableNames {
-    /// Six hexadecimal digits that tell the worker from others on the host.
+    /// Six hexadecimal digits that distinguish the worker from others on the host.
     pub(super) id: String,
 }
 
@@ -218,7 +218,7 @@ pub(super) fn job(names: &TableNames, rules: &JobRules) -> String {
     for (protocol, ports) in [("tcp", &rules.tcp_ports), ("udp", &rules.udp_ports)] {
         if !ports.is_empty() {
             let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-            // Only what the engine forwarded from the host's port: nobody else's routes lead into the
+            // Only connections that the engine forwarded from the host's port: no other route leads into the
             // network.
             inward.push(format!(
                 "ct status dnat ip daddr {container} {protocol} dport {{ {} }} accept",

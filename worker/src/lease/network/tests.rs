@@ -116,7 +116,7 @@ async fn engine_elsewhere_gives_no_network() {
         reason.starts_with("this machine gives jobs no network") && is_told,
         "{reason}"
     );
-    // What does not need the engine's networks needs no enforcement either.
+    // A manifest that needs no network of the engine needs no enforcement either.
     let none = manifest("");
     let request = LeaseRequest {
         key: key(8),
