@@ -271,9 +271,9 @@ fn quorum_runs_on_as_many_machines_as_it_has_replicas() {
 fn order_is_described_in_plain_words() {
     let lines = load(Path::new(EXAMPLE)).unwrap().describe();
     for expected in [
-        "on 4 machines, each of another provider, with 8 slots each",
+        "runs on 4 machines, each of another provider, with 8 slots each",
         "pays at most 2.5 ASY per slot-hour, which is 80 ASY an hour for all",
-        "within 482 km of 40.7128° north, -74.006° east",
+        "needs machines within 482 km of 40.7128° north, -74.006° east",
         "reaches data.example:443, 198.51.100.0/24 and nothing else",
     ] {
         assert!(
