@@ -104,8 +104,8 @@ pub(super) struct SettingsOptions {
 }
 
 impl SettingsOptions {
-    /// Returns an order of the image and its container, without what only a sealed manifest has unless it is in
-    /// the file.
+    /// Returns an order of the image and its container, without what only a sealed manifest has, unless it is
+    /// in the file.
     pub(super) fn order(&self, is_sealed: bool) -> anyhow::Result<OrderSpec> {
         if let Some(path) = &self.manifest {
             let read = if is_sealed {
