@@ -28,11 +28,13 @@
 //! | [`json`] | JSON as Assay's programs print it |
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
+//! | [`order`] | a consumer's order in typed form, and `compute-manifest.yaml` |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
 //! | [`worker_api`] | the owner's way to a job on a worker |
 //! | [`types`] | views of the records that the chain keeps |
+//! | [`yaml`] | YAML that people write, with the line of every mistake |
 
 mod attestation;
 mod backoff;
@@ -48,6 +50,7 @@ pub mod json;
 pub mod keys;
 pub mod manifest;
 pub mod market;
+pub mod order;
 mod queries;
 #[cfg(test)]
 mod runtime_tests;
@@ -58,6 +61,7 @@ mod test_node;
 pub mod types;
 pub mod units;
 pub mod worker_api;
+pub mod yaml;
 
 pub use backoff::Backoff;
 pub use client::{BlockId, ChainClient, FinalizedBlocks};

@@ -4,6 +4,7 @@ mod balance;
 mod chain;
 mod job;
 mod machine;
+mod manifest;
 mod provider;
 mod rewards;
 #[cfg(test)]
@@ -30,6 +31,9 @@ pub(crate) enum Command {
     /// Deploy and manage jobs
     #[command(subcommand)]
     Job(job::Options),
+    /// Check orders in files
+    #[command(subcommand)]
+    Manifest(manifest::Options),
     /// Pay out machines' rewards
     #[command(subcommand)]
     Rewards(rewards::Options),
@@ -45,6 +49,7 @@ impl Command {
             Self::Machine(options) => machine::run(options, connection, output).await,
             Self::Provider(options) => provider::run(options, connection, output).await,
             Self::Job(options) => job::run(options, connection, output).await,
+            Self::Manifest(options) => manifest::run(&options, output),
             Self::Rewards(options) => rewards::run(options, connection, output).await,
             Self::Watch(options) => watch::run(options, connection, output).await,
         }
