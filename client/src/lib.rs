@@ -47,6 +47,7 @@ pub mod json;
 pub mod keys;
 pub mod manifest;
 pub mod market;
+mod nonces;
 mod queries;
 #[cfg(test)]
 mod runtime_tests;
