@@ -28,6 +28,7 @@
 //! | [`json`] | JSON as Assay's programs print it |
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
+//! | [`order`] | a consumer's order in typed form |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
@@ -48,6 +49,7 @@ pub mod keys;
 pub mod manifest;
 pub mod market;
 mod nonces;
+pub mod order;
 mod queries;
 #[cfg(test)]
 mod runtime_tests;

@@ -1,4 +1,4 @@
-//! The image of a job, named by its digest.
+//! The image of a job: named by its digest, or by a tag that has to be resolved first.
 
 use std::{fmt, str::FromStr};
 
@@ -9,6 +9,9 @@ const MAX_IMAGE_NAME_BYTES: usize = 255;
 
 /// Longest tag of an image.
 const MAX_TAG_BYTES: usize = 128;
+
+/// Tag of an image whose name has neither tag nor digest.
+const DEFAULT_TAG: &str = "latest";
 
 /// A reference that does not name one image and no other.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -90,15 +93,12 @@ impl ImageReference {
 
     /// The digest as registries write it: `sha256:<64 hex digits>`.
     pub fn digest_text(&self) -> String {
-        format!("sha256:{}", hex::encode(self.digest))
+        digest_text(&self.digest)
     }
 
     /// Registry and repository, without tag and digest.
     pub fn name(&self) -> String {
-        match &self.registry {
-            Some(registry) => format!("{registry}/{}", self.repository),
-            None => self.repository.clone(),
-        }
+        join(self.registry(), &self.repository)
     }
 
     /// Reference that an engine pulls: name and digest, without the tag, which some engines refuse beside a
@@ -109,6 +109,110 @@ impl ImageReference {
 }
 
 impl FromStr for ImageReference {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let image: ImageName = text.parse()?;
+        image.reference().ok_or_else(|| ImageError::NoDigest {
+            reference: text.to_owned(),
+            name: image.name(),
+        })
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.name())?;
+        if let Some(tag) = &self.tag {
+            write!(formatter, ":{tag}")?;
+        }
+        write!(formatter, "@{}", self.digest_text())
+    }
+}
+
+impl TryFrom<String> for ImageReference {
+    type Error = ImageError;
+
+    fn try_from(text: String) -> Result<Self, ImageError> {
+        text.parse()
+    }
+}
+
+impl From<ImageReference> for String {
+    fn from(reference: ImageReference) -> Self {
+        reference.to_string()
+    }
+}
+
+/// Names a container image by tag or by digest: `[registry/]repository[:tag][@sha256:<hex>]`.
+///
+/// A manifest takes an [`ImageReference`] alone: where there is no digest, the registry has to say which image
+/// the tag names now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ImageName {
+    registry: Option<String>,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<[u8; 32]>,
+}
+
+impl ImageName {
+    /// The registry with its port, where the name has one.
+    pub fn registry(&self) -> Option<&str> {
+        self.registry.as_deref()
+    }
+
+    /// The repository inside its registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag, where the name has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// sha256 of the image's manifest, where the name has it.
+    pub fn digest(&self) -> Option<[u8; 32]> {
+        self.digest
+    }
+
+    /// Registry and repository, without tag and digest.
+    pub fn name(&self) -> String {
+        join(self.registry(), &self.repository)
+    }
+
+    /// Returns the tag to resolve: `latest` where the name has none, as engines take it.
+    pub fn tag_or_latest(&self) -> &str {
+        self.tag().unwrap_or(DEFAULT_TAG)
+    }
+
+    /// Returns the reference of the image; `None` if its digest has to be resolved first.
+    pub fn reference(&self) -> Option<ImageReference> {
+        self.digest.map(|digest| self.with_digest(digest))
+    }
+
+    /// Returns the reference of the image of this name that has the digest.
+    pub fn with_digest(&self, digest: [u8; 32]) -> ImageReference {
+        ImageReference {
+            registry: self.registry.clone(),
+            repository: self.repository.clone(),
+            tag: self.tag.clone(),
+            digest,
+        }
+    }
+
+    /// Returns true if the reference is of an image that this name may mean: of the same registry and
+    /// repository, and with the same digest where this name has one.
+    pub fn may_mean(&self, reference: &ImageReference) -> bool {
+        self.registry == reference.registry
+            && self.repository == reference.repository
+            && self.digest.is_none_or(|digest| digest == reference.digest)
+    }
+}
+
+impl FromStr for ImageName {
     type Err = ImageError;
 
     fn from_str(text: &str) -> Result<Self, ImageError> {
@@ -143,34 +247,47 @@ impl FromStr for ImageReference {
                 reference: reference(),
             });
         }
-        let Some(digest) = digest else {
-            return Err(ImageError::NoDigest {
-                reference: reference(),
-                name: name.to_owned(),
-            });
-        };
+        let digest = digest
+            .map(|digest| {
+                parse_digest(digest).ok_or_else(|| ImageError::BadDigest {
+                    reference: reference(),
+                })
+            })
+            .transpose()?;
         Ok(Self {
             registry: registry.map(str::to_owned),
             repository: repository.to_owned(),
             tag: tag.map(str::to_owned),
-            digest: parse_digest(digest).ok_or_else(|| ImageError::BadDigest {
-                reference: reference(),
-            })?,
+            digest,
         })
     }
 }
 
-impl fmt::Display for ImageReference {
+impl fmt::Display for ImageName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}", self.name())?;
         if let Some(tag) = &self.tag {
             write!(formatter, ":{tag}")?;
         }
-        write!(formatter, "@{}", self.digest_text())
+        if let Some(digest) = &self.digest {
+            write!(formatter, "@{}", digest_text(digest))?;
+        }
+        Ok(())
     }
 }
 
-impl TryFrom<String> for ImageReference {
+impl From<ImageReference> for ImageName {
+    fn from(reference: ImageReference) -> Self {
+        Self {
+            registry: reference.registry,
+            repository: reference.repository,
+            tag: reference.tag,
+            digest: Some(reference.digest),
+        }
+    }
+}
+
+impl TryFrom<String> for ImageName {
     type Error = ImageError;
 
     fn try_from(text: String) -> Result<Self, ImageError> {
@@ -178,10 +295,23 @@ impl TryFrom<String> for ImageReference {
     }
 }
 
-impl From<ImageReference> for String {
-    fn from(reference: ImageReference) -> Self {
-        reference.to_string()
+impl From<ImageName> for String {
+    fn from(name: ImageName) -> Self {
+        name.to_string()
     }
+}
+
+/// Registry and repository as one name.
+fn join(registry: Option<&str>, repository: &str) -> String {
+    match registry {
+        Some(registry) => format!("{registry}/{repository}"),
+        None => repository.to_owned(),
+    }
+}
+
+/// The digest as registries write it.
+fn digest_text(digest: &[u8; 32]) -> String {
+    format!("sha256:{}", hex::encode(digest))
 }
 
 /// A host, perhaps with a port. IPv6 addresses in brackets are not among them.
@@ -285,6 +415,38 @@ mod tests {
     }
 
     #[test]
+    fn image_name_has_a_tag_or_a_digest_or_both() {
+        let name = |text: &str| text.parse::<ImageName>().unwrap();
+        let tagged = name("registry.example/team/finetune:v2.4");
+        assert_eq!(
+            (tagged.name().as_str(), tagged.tag_or_latest(), tagged.digest()),
+            ("registry.example/team/finetune", "v2.4", None)
+        );
+        assert_eq!(tagged.reference(), None);
+        let resolved = tagged.with_digest([0xab; 32]);
+        assert_eq!(
+            resolved.to_string(),
+            format!("registry.example/team/finetune:v2.4@sha256:{}", digest())
+        );
+        assert!(tagged.may_mean(&resolved));
+        assert!(!name("registry.example/team/other:v2.4").may_mean(&resolved));
+
+        let pinned = ImageName::from(resolved.clone());
+        assert_eq!(pinned.reference(), Some(resolved.clone()));
+        assert!(pinned.may_mean(&resolved));
+        assert!(!pinned.may_mean(&tagged.with_digest([0xcd; 32])));
+        assert_eq!(name("busybox").tag_or_latest(), "latest");
+        assert!(matches!(
+            "busybox@sha256:1".parse::<ImageName>(),
+            Err(ImageError::BadDigest { .. })
+        ));
+        assert!(matches!(
+            "Busybox".parse::<ImageName>(),
+            Err(ImageError::BadName { .. })
+        ));
+    }
+
+    #[test]
     fn image_reference_fails_when_the_digest_is_wrong() {
         for end in ["sha256:", "sha256:abcd", "sha512:abcd", "", "sha256:zz", "md5"] {
             let error = parse(&format!("busybox@{end}")).unwrap_err();
@@ -341,6 +503,7 @@ mod tests {
             repository in "[a-z0-9]{1,8}([._-][a-z0-9]{1,8}){0,2}(/[a-z0-9]{1,8}){0,2}",
             tag in proptest::option::of("[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}"),
             digest: [u8; 32],
+            is_pinned: bool,
         ) {
             // A first component with a dot would be read as the registry.
             prop_assume!(registry.is_some() || !repository.split('/').next().is_some_and(|first| {
@@ -348,7 +511,12 @@ mod tests {
             }));
             prop_assume!(registry.is_some() || !repository.starts_with("localhost/"));
             let reference = ImageReference { registry, repository, tag, digest };
-            prop_assert_eq!(parse(&reference.to_string()), Ok(reference));
+            prop_assert_eq!(parse(&reference.to_string()), Ok(reference.clone()));
+            let name = ImageName {
+                digest: is_pinned.then_some(digest),
+                ..ImageName::from(reference)
+            };
+            prop_assert_eq!(name.to_string().parse::<ImageName>(), Ok(name));
         }
 
 

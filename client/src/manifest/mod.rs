@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use error::ManifestError;
-pub use image::{ImageError, ImageReference};
+pub use image::{ImageError, ImageName, ImageReference};
 use lease::is_plain_path;
 pub use lease::{
     DEFAULT_WORK_DIR, Destination, DestinationError, DestinationHost, MAX_DELEGATES, MAX_DESTINATIONS,

@@ -13,7 +13,7 @@ use super::{ZEROS, metadata};
 use crate::{
     calls,
     challenge::ClassVersion,
-    keys,
+    keys, order,
     queries::AccountRecord,
     types::{
         self, AccountId, Assignment, Bond, Debt, EpochRecord, EvidenceId, EvidenceRecord, HardwareClass, Job,
@@ -21,6 +21,20 @@ use crate::{
         SlashReason, TcbInfoId,
     },
 };
+
+#[test]
+fn bounds_of_orders_are_those_of_the_chain() {
+    let metadata = metadata();
+    let pallet = metadata.pallet_by_name("JobEscrow").unwrap();
+    for (name, bound) in [
+        ("MinDurationMs", order::MIN_DURATION_MS),
+        ("MaxDurationMs", order::MAX_DURATION_MS),
+        ("MaxVerificationMs", order::MAX_VERIFICATION_MS),
+    ] {
+        let constant = pallet.constant_by_name(name).unwrap().value();
+        assert_eq!(u64::decode(&mut &constant[..]).unwrap(), bound, "{name}");
+    }
+}
 
 #[test]
 fn every_record_is_understood() {
