@@ -29,6 +29,7 @@
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
 //! | [`order`] | a consumer's order in typed form |
+//! | [`registry`] | the digest behind an image's tag |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
@@ -51,6 +52,7 @@ pub mod market;
 mod nonces;
 pub mod order;
 mod queries;
+pub mod registry;
 #[cfg(test)]
 mod runtime_tests;
 pub mod sealing;
