@@ -22,6 +22,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`calls`] | constructors of every call that Assay's programs make |
+//! | [`consumer`] | the verbs of a consumer: find, quote, deploy, wait, read, close |
 //! | [`delivery`] | delivery of sealed manifests to workers |
 //! | [`events`] | events of a block, typed, and in plain words |
 //! | [`follow`] | the best and the finalized block, as they move |
@@ -40,6 +41,7 @@ mod attestation;
 pub mod calls;
 pub mod challenge;
 mod client;
+pub mod consumer;
 pub mod delivery;
 mod error;
 pub mod events;

@@ -442,6 +442,8 @@ fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::BTreeSet;
+
     use assay_runtime::{Address, UncheckedExtrinsic};
     use polkadot_sdk::sp_runtime::generic::{Era, Preamble};
     use serde_json::json;
@@ -462,6 +464,39 @@ mod tests {
             node.make_block(best, b"best");
         }
         (node, client)
+    }
+
+    /// The nonce of a transaction as the runtime reads it.
+    fn nonce_of(bytes: &[u8]) -> u32 {
+        let transaction = UncheckedExtrinsic::decode(&mut &bytes[..]).unwrap();
+        let Preamble::Signed(Address::Id(_), _, extensions) = transaction.preamble else {
+            panic!("it is signed by an account");
+        };
+        extensions.6.0
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_nonce_is_used_twice_by_clients_of_one_process() {
+        let (node, _) = node_at(5, 5).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let client = ChainClient::connect(&node.url()).await.unwrap();
+            for _ in 0..8 {
+                // A clone of a connection of its own: of all of them one account signs.
+                let client = client.clone();
+                tasks.spawn(async move {
+                    client
+                        .submit_and_watch(calls::start(7), &dev::bob())
+                        .await
+                        .unwrap()
+                        .hash()
+                });
+            }
+        }
+        let hashes: BTreeSet<_> = tasks.join_all().await.into_iter().collect();
+        assert_eq!(hashes.len(), 64);
+        let nonces: BTreeSet<_> = node.pool().iter().map(|pooled| nonce_of(&pooled.bytes)).collect();
+        assert_eq!(nonces, (7..71).collect());
     }
 
     /// The era of a transaction as the runtime reads it.

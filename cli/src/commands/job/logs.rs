@@ -5,12 +5,15 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use assay_client::worker_api::{LogEvent, LogQuery, OutputStream, OwnerSession};
+use assay_client::{
+    consumer::JobAccess,
+    worker_api::{LogEvent, LogQuery, OutputStream, OwnerSession},
+};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{Access, Place, log_out},
+    access::{self, Place},
     milliseconds,
 };
 use crate::{connection::Connection, duration::parse_duration, output::Output};
@@ -65,15 +68,14 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let query = options.query(milliseconds(now));
-    let access = Access::open(&options.place, connection).await?;
-    let session = access.log_in().await?;
+    let access = access::open(&options.place, connection).await?;
     if options.follow {
-        follow(&access, session, query, output).await
-    } else {
-        print(&session, query).await?;
-        log_out(session).await;
-        Ok(())
+        return follow(&access, query, output).await;
     }
+    let session = access.log_in().await?;
+    print(&session, query).await?;
+    access.log_out(session).await;
+    Ok(())
 }
 
 /// Prints what the worker keeps.
@@ -87,31 +89,12 @@ async fn print(session: &OwnerSession, query: LogQuery) -> anyhow::Result<()> {
 }
 
 /// Prints the log as it is written, until its end.
-async fn follow(
-    access: &Access,
-    mut session: OwnerSession,
-    query: LogQuery,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let mut follower = session.follow_logs(query);
-    // A token that is refused at once is not asked for again.
-    let mut is_fresh = true;
-    loop {
-        match follower.next().await {
-            Ok(Some(event)) => {
-                is_fresh = false;
-                show(&event, output)?;
-            }
-            Ok(None) => break,
-            Err(error) if error.is_logged_out() && !is_fresh => {
-                is_fresh = true;
-                session = access.log_in().await?;
-                follower.continue_with(session.clone());
-            }
-            Err(error) => return Err(error.into()),
-        }
+async fn follow(access: &JobAccess, query: LogQuery, output: &Output) -> anyhow::Result<()> {
+    let mut log = access.follow_logs(query).await?;
+    while let Some(event) = log.next().await? {
+        show(&event, output)?;
     }
-    log_out(session).await;
+    log.end().await;
     Ok(())
 }
 
