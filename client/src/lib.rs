@@ -36,6 +36,7 @@
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
 //! | [`worker_api`] | the owner's way to a job on a worker |
 //! | [`types`] | views of the records that the chain keeps |
+//! | [`yaml`] | YAML that people write, with the line of every mistake |
 
 mod attestation;
 pub mod calls;
@@ -64,6 +65,7 @@ mod test_node;
 pub mod types;
 pub mod units;
 pub mod worker_api;
+pub mod yaml;
 
 pub use client::{BlockId, ChainClient, FinalizedBlocks};
 pub use error::Error;

@@ -232,6 +232,34 @@ fn refusal(method: &str, at: Option<[u8; 32]>, error: rpcs::Error) -> Error {
     }
 }
 
+/// Reads the name of a hardware class, in letters of any case.
+pub fn parse_class_name(text: &str) -> Result<ClassName, String> {
+    let name = text.to_ascii_uppercase();
+    let is_valid = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    bounded_code(&name, is_valid).ok_or_else(|| {
+        format!(
+            "{text:?} is not the name of a hardware class: write letters, digits and _, such as NVIDIA_H100"
+        )
+    })
+}
+
+/// Reads a region code, in letters of any case.
+pub fn parse_region(text: &str) -> Result<Region, String> {
+    let code = text.to_ascii_lowercase();
+    let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    bounded_code(&code, is_valid)
+        .ok_or_else(|| format!("{text:?} is not a region code: write letters, digits and -, such as us-east"))
+}
+
+/// Text of valid characters that is not empty and not longer than the chain takes it.
+fn bounded_code<B: TryFrom<Vec<u8>>>(text: &str, is_valid: impl Fn(u8) -> bool) -> Option<B> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() || !bytes.iter().copied().all(is_valid) {
+        return None;
+    }
+    bytes.to_vec().try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

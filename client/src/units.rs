@@ -1,4 +1,6 @@
-//! ASY, percentages and moments as people write them, exactly: no floating point anywhere.
+//! ASY, percentages, moments and lengths of time as people write them, exactly: no floating point anywhere.
+
+use std::time::Duration;
 
 use assay_primitives::money::{ASY, Balance, TOKEN_DECIMALS, TOKEN_SYMBOL};
 
@@ -122,6 +124,82 @@ pub fn format_time(seconds: u64) -> String {
     )
 }
 
+/// Reads a decimal number with at most `places` decimal places, such as `-33.87`, in units of its last place.
+pub fn parse_decimal(text: &str, places: usize) -> Result<i64, String> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => (-1, digits),
+        None => (1, text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let are_digits = whole
+        .bytes()
+        .chain(fraction.bytes())
+        .all(|byte| byte.is_ascii_digit());
+    if !are_digits || (whole.is_empty() && fraction.is_empty()) {
+        return Err(format!("{text:?} is not a decimal number: write it like 12.5"));
+    }
+    if fraction.len() > places {
+        return Err(format!(
+            "{text:?} has more than {places} decimal places: round it"
+        ));
+    }
+    format!("{whole}{fraction:0<places$}")
+        .parse()
+        .map(|number: i64| sign * number)
+        .map_err(|_| format!("{text:?} is too large"))
+}
+
+/// Reads a percentage, such as `99.5` or `99.5%`, as parts per million.
+pub fn parse_percent(text: &str) -> Result<u32, String> {
+    let number = parse_decimal(text.strip_suffix('%').unwrap_or(text).trim_end(), 4)?;
+    u32::try_from(number)
+        .ok()
+        .filter(|ppm| *ppm <= 1_000_000)
+        .ok_or_else(|| format!("{text:?} is not a percentage: write 0 to 100"))
+}
+
+/// Reads a length of time: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad = || {
+        format!("{text:?} is not a length of time: write a whole number and a unit, such as 90s, 10m or 2h")
+    };
+    let digits = text
+        .find(|character: char| !character.is_ascii_digit())
+        .ok_or_else(bad)?;
+    let number: u64 = text[..digits].parse().map_err(|_| bad())?;
+    let milliseconds = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(bad()),
+    };
+    number
+        .checked_mul(milliseconds)
+        .map(Duration::from_millis)
+        .ok_or_else(bad)
+}
+
+/// Writes milliseconds in the two largest units that are not zero.
+pub fn format_milliseconds(milliseconds: u64) -> String {
+    let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000)];
+    let mut rest = milliseconds;
+    let mut parts = Vec::new();
+    for (unit, length) in units {
+        if rest / length > 0 {
+            parts.push(format!("{} {unit}", rest / length));
+        }
+        rest %= length;
+    }
+    parts.truncate(2);
+    if parts.is_empty() {
+        format!("{milliseconds} ms")
+    } else {
+        parts.join(" ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -219,6 +297,93 @@ mod tests {
             };
         }
         assert_eq!((year, month, day), (2_370, 1, 2));
+    }
+
+    #[test]
+    fn parse_decimal_works() {
+        for (text, number) in [
+            ("0", 0),
+            ("52.52", 52_520_000),
+            ("-33.8688", -33_868_800),
+            (".000001", 1),
+            ("7.", 7_000_000),
+            ("-0.5", -500_000),
+        ] {
+            assert_eq!(parse_decimal(text, 6), Ok(number), "{text}");
+        }
+    }
+
+    #[test]
+    fn parse_decimal_fails_when_the_text_is_none() {
+        for text in [
+            "",
+            "-",
+            ".",
+            "1e3",
+            "1,5",
+            "--1",
+            "+1",
+            "0.0000001",
+            "99999999999999",
+        ] {
+            assert!(parse_decimal(text, 6).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parse_percent_works() {
+        for (text, ppm) in [
+            ("0", 0),
+            ("99.5", 995_000),
+            ("99.5%", 995_000),
+            ("100 %", 1_000_000),
+        ] {
+            assert_eq!(parse_percent(text), Ok(ppm), "{text}");
+        }
+        for text in ["", "%", "100.1", "-1", "99.55555"] {
+            assert!(parse_percent(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parse_duration_works() {
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("90s", 90_000),
+            ("10m", 600_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+        ] {
+            assert_eq!(
+                parse_duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn parse_duration_fails_when_the_text_is_none() {
+        for text in [
+            "",
+            "10",
+            "m",
+            "-1s",
+            "1.5h",
+            "10 m",
+            "10x",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn format_milliseconds_works() {
+        assert_eq!(format_milliseconds(999), "999 ms");
+        assert_eq!(format_milliseconds(90_000), "1 min 30 s");
+        assert_eq!(format_milliseconds(90_061_000), "1 d 1 h");
     }
 
     proptest! {

@@ -1,34 +1,9 @@
-//! Problems of a `worker.yaml`: the line, and the values that are allowed instead.
+//! Errors of a `worker.yaml`.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
+use assay_client::yaml::{Problem, line_of, list};
 use serde_saphyr::Location;
-
-/// One problem and its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Line counted from one; `None` if the problem has no place of its own.
-    pub line: Option<u64>,
-    /// Text of the message.
-    pub message: String,
-}
-
-impl Problem {
-    /// Creates a problem at a place of the file.
-    pub(super) fn at(location: Location, message: String) -> Self {
-        let line = (location != Location::UNKNOWN).then(|| location.line());
-        Self { line, message }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(formatter, "line {line}: {}", self.message),
-            None => formatter.write_str(&self.message),
-        }
-    }
-}
 
 /// Reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -49,10 +24,6 @@ pub enum ConfigError {
         /// Each problem in the order of the file, at least one.
         problems: Vec<Problem>,
     },
-}
-
-fn list(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("\n  {problem}")).collect()
 }
 
 /// Translates an error of the YAML reader into a message that a provider can act on.
@@ -79,5 +50,8 @@ pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
             format!("not the YAML that is expected here: {}", text.trim())
         }
     };
-    Problem::at(location, message)
+    Problem {
+        place: line_of(location),
+        message,
+    }
 }

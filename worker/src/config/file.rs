@@ -4,11 +4,8 @@
 //! name, its line, and the allowed values. Meanings and defaults of the keys are documented on
 //! [`super::Config`] and its parts, which have the same names.
 
+use assay_client::yaml::Text;
 use serde::Deserialize;
-use serde_saphyr::Spanned;
-
-/// A scalar with its place in the file.
-pub(super) type Text = Spanned<String>;
 
 /// The whole file: "DePIN Node Configuration" version 3.2 plus the optional `assay` section.
 #[derive(Debug, Deserialize)]

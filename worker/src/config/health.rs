@@ -1,8 +1,8 @@
 //! `assay.health`: temperatures at which the machine warns, takes no new jobs, and is suspended.
 
+use assay_client::yaml::{Reader, Text};
 use serde::Deserialize;
 
-use super::{file::Text, reader::Reader};
 use crate::health::{ALLOWED_C, HealthSettings, Thresholds};
 
 /// `assay.health` as written.
@@ -56,7 +56,7 @@ fn group(reader: &mut Reader, kind: &str, texts: [&Option<Text>; 3]) -> Option<T
                 key("stop"),
                 key("suspend")
             );
-            reader.problem(lone.referenced, message);
+            reader.problem(lone.place, message);
         }
         return None;
     };

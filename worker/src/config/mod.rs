@@ -8,7 +8,6 @@ mod file;
 mod health;
 mod network;
 pub(crate) mod owner;
-mod reader;
 mod registries;
 mod resolve;
 mod storage;
@@ -27,7 +26,8 @@ use crate::{
     registry::PrivateRegistries,
 };
 
-pub use error::{ConfigError, Problem};
+pub use assay_client::yaml::Problem;
+pub use error::ConfigError;
 pub use network::JobNetworkSettings;
 pub use owner::{CertificateFiles, OwnerLimits, OwnerSettings};
 pub use storage::StorageSettings;

@@ -2,11 +2,10 @@
 
 use std::{net::Ipv4Addr, ops::RangeInclusive};
 
+use assay_client::yaml::{Reader, Text};
 use assay_primitives::network::REFUSED_IPV4;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
-
-use super::{file::Text, reader::Reader};
 
 /// Maximum number of resolvers; containers take no more.
 const MAX_RESOLVERS: usize = 3;
@@ -96,7 +95,7 @@ fn dns_servers(reader: &mut Reader, list: &[Text]) -> Vec<Ipv4Addr> {
     let key = "assay.network.dns_servers";
     if let Some(surplus) = list.get(MAX_RESOLVERS) {
         let message = format!("`{key}` has more than {MAX_RESOLVERS} entries; remove those from here on");
-        reader.problem(surplus.referenced, message);
+        reader.problem(surplus.place, message);
     }
     list.iter()
         .map(|text| {

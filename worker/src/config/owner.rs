@@ -6,11 +6,9 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    file::{self, Text},
-    reader::Reader,
-    resolve::url,
-};
+use assay_client::yaml::{Place, Reader, Text};
+
+use super::{file, resolve::url};
 use crate::api::{PartLimits, StreamLimits};
 
 /// Settings of the owner part of the API.
@@ -119,7 +117,7 @@ fn owner_port(reader: &mut Reader, text: Option<&Text>, port: u16) -> u16 {
             Some(next) => next,
             None => {
                 let message = "`network_config.p2p_port` is the last port; add `assay.owner_port`".to_owned();
-                reader.problem(serde_saphyr::Location::UNKNOWN, message);
+                reader.problem(Place::UNKNOWN, message);
                 port
             }
         };
@@ -163,13 +161,13 @@ fn certificate(reader: &mut Reader, section: &file::Assay, folder: &Path) -> Opt
         (None, None) => None,
         (Some(text), None) => {
             let message = "`assay.tls_certificate_file` needs its key; add `assay.tls_key_file`".to_owned();
-            reader.problem(text.referenced, message);
+            reader.problem(text.place, message);
             None
         }
         (None, Some(text)) => {
             let message =
                 "`assay.tls_key_file` needs its certificate; add `assay.tls_certificate_file`".to_owned();
-            reader.problem(text.referenced, message);
+            reader.problem(text.place, message);
             None
         }
     }

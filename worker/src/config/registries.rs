@@ -1,6 +1,8 @@
 //! `assay.private_registries`: registries that are allowed by name.
 
-use super::{file, reader::Reader};
+use assay_client::yaml::Reader;
+
+use super::file;
 use crate::registry::{MAX_PRIVATE_REGISTRIES, PrivateRegistries};
 
 /// Key of the list.
@@ -13,13 +15,13 @@ pub(super) fn resolve(reader: &mut Reader, section: &file::Assay) -> PrivateRegi
             "`assay.allow_private_registries` is replaced by `{KEY}`, which names each registry that may be at a \
              non-public address, such as [\"registry.example.lan:5000\", \"127.0.0.1:5000\"]; remove the old key"
         );
-        reader.problem(old.referenced, message);
+        reader.problem(old.place, message);
     }
     let list = section.private_registries.as_deref().unwrap_or_default();
     if let Some(surplus) = list.get(MAX_PRIVATE_REGISTRIES) {
         let message =
             format!("`{KEY}` has more than {MAX_PRIVATE_REGISTRIES} entries; remove those from here on");
-        reader.problem(surplus.referenced, message);
+        reader.problem(surplus.place, message);
         return PrivateRegistries::default();
     }
     let mut names = Vec::new();

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use assay_client::units;
+use assay_client::{
+    units,
+    yaml::{Place, Problem, Reader, Text, parse_microdegrees},
+};
 use assay_primitives::{
     machine::{
         MAX_CLASS_NAME_BYTES, MAX_ENDPOINT_BYTES, MAX_PROVIDER_NAME_BYTES, MAX_REGION_BYTES, MAX_SLOTS,
@@ -15,11 +18,9 @@ use assay_primitives::{
 
 use super::{
     AssaySettings, AttestationSettings, Config, FORMAT_VERSION, Gpus, Limits, NetworkConfig, NodeSettings,
-    Problem, ProviderKey, RewardAddress, SharedResources, Staking,
-    file::{self, ConfigFile, Text},
-    owner,
-    reader::{Reader, parse_microdegrees},
-    registries, storage,
+    ProviderKey, RewardAddress, SharedResources, Staking,
+    file::{self, ConfigFile},
+    owner, registries, storage,
 };
 use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
 
@@ -147,7 +148,7 @@ fn gpus(reader: &mut Reader, entries: &[file::Gpu]) -> Option<Gpus> {
         match gpus.count.checked_add(count).filter(|sum| *sum <= MAX_SLOTS) {
             Some(sum) => gpus.count = sum,
             None => reader.problem(
-                entry.model.referenced,
+                entry.model.place,
                 format!("`shared_resources.gpus` has more GPUs than allowed: at most {MAX_SLOTS} together"),
             ),
         }
@@ -216,7 +217,7 @@ fn assay(
         });
     if let (Some(text), true) = (&section.slots, has_gpus) {
         let message = "`assay.slots` is for machines without GPUs; remove it: each GPU is a slot".to_owned();
-        reader.problem(text.referenced, message);
+        reader.problem(text.place, message);
     }
     let (latitude_microdegrees, longitude_microdegrees) = location(reader, section);
     let endpoint = endpoint(reader, section, listen_address, port);
@@ -348,7 +349,7 @@ fn endpoint(reader: &mut Reader, section: &file::Assay, listen_address: IpAddr, 
         let location = section
             .listen_address
             .as_ref()
-            .map_or(serde_saphyr::Location::UNKNOWN, |text| text.referenced);
+            .map_or(Place::UNKNOWN, |text| text.place);
         let message = format!(
             "`assay.listen_address` is {listen_address}, which nobody can dial; add `assay.endpoint`, the public URL"
         );
@@ -399,7 +400,7 @@ fn location(reader: &mut Reader, section: &file::Assay) -> (i32, i32) {
         (Some(lone), None) | (None, Some(lone)) => {
             let message =
                 "`assay.latitude` and `assay.longitude` go together; give both or neither".to_owned();
-            reader.problem(lone.referenced, message);
+            reader.problem(lone.place, message);
             (0, 0)
         }
     }
@@ -433,7 +434,7 @@ fn provider_key(reader: &mut Reader, section: &file::Assay, folder: &Path) -> Op
         (Some(file), Some(_)) => {
             let message =
                 "`assay.provider_key_file` and `assay.provider_key_uri` exclude each other; keep one";
-            reader.problem(file.referenced, message.into());
+            reader.problem(file.place, message.into());
             None
         }
         (Some(file), None) => Some(ProviderKey::File(folder.join(PathBuf::from(&file.value)))),
@@ -476,7 +477,7 @@ fn slot_is_large_enough(reader: &mut Reader, file: &ConfigFile, config: &Config)
              `assay.limits.minimum_memory_mib`, {} MiB",
             share.memory_mib, limits.minimum_memory_mib
         );
-        reader.problem(file.shared_resources.ram_gb.referenced, message);
+        reader.problem(file.shared_resources.ram_gb.place, message);
     }
     if (1..limits.minimum_cpu_millis).contains(&share.cpu_millis) {
         let message = format!(
@@ -484,6 +485,6 @@ fn slot_is_large_enough(reader: &mut Reader, file: &ConfigFile, config: &Config)
              `assay.limits.minimum_cpu_millis`, {}",
             share.cpu_millis, limits.minimum_cpu_millis
         );
-        reader.problem(file.shared_resources.cpu_cores.referenced, message);
+        reader.problem(file.shared_resources.cpu_cores.place, message);
     }
 }

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{file, reader::Reader};
+use assay_client::yaml::Reader;
+
+use super::file;
 
 /// Folder of the jobs' disks, and bounds of the kept images and outputs.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use assay_client::{
     ChainClient, Error,
-    market::{ClassName, MAX_NODES, Near, Region, Requirements, TeeKind},
+    market::{ClassName, MAX_NODES, Near, Region, Requirements, TeeKind, parse_class_name, parse_region},
     types::Location,
     units::parse_asy,
 };
@@ -143,32 +143,6 @@ impl From<RequirementOptions> for Requirements {
 /// Takes as many GiB as fit into 32 bits of MiB.
 fn gib() -> RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(..=i64::from(u32::MAX / MIB_PER_GIB))
-}
-
-fn parse_class_name(text: &str) -> Result<ClassName, String> {
-    let name = text.to_ascii_uppercase();
-    let is_valid = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    bounded_code(&name, is_valid).ok_or_else(|| {
-        format!(
-            "{text:?} is not the name of a hardware class: write letters, digits and _, such as NVIDIA_H100"
-        )
-    })
-}
-
-fn parse_region(text: &str) -> Result<Region, String> {
-    let code = text.to_ascii_lowercase();
-    let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    bounded_code(&code, is_valid)
-        .ok_or_else(|| format!("{text:?} is not a region code: write letters, digits and -, such as us-east"))
-}
-
-/// Text of valid characters that is not empty and not longer than the chain takes it.
-fn bounded_code<B: TryFrom<Vec<u8>>>(text: &str, is_valid: impl Fn(u8) -> bool) -> Option<B> {
-    let bytes = text.as_bytes();
-    if bytes.is_empty() || !bytes.iter().copied().all(is_valid) {
-        return None;
-    }
-    bytes.to_vec().try_into().ok()
 }
 
 fn parse_near(text: &str) -> Result<Location, String> {

@@ -2,38 +2,41 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
-use serde_saphyr::Location;
-
-use super::{error::Problem, file::Text};
+use super::{Place, Problem, Text};
 
 /// Collects problems while values are read; a bad value yields a placeholder that is never used.
-#[derive(Default)]
-pub(super) struct Reader {
+#[derive(Debug, Default)]
+pub struct Reader {
     problems: Vec<Problem>,
 }
 
 impl Reader {
     /// Returns the problems in the order of the file.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| problem.line);
+    pub fn into_problems(mut self) -> Vec<Problem> {
+        self.problems.sort_by_key(|problem| problem.place);
         self.problems
     }
 
+    /// Returns true if there is no problem so far.
+    pub fn is_clean(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// Records a problem at a place.
-    pub(super) fn problem(&mut self, location: Location, message: String) {
-        self.problems.push(Problem::at(location, message));
+    pub fn problem(&mut self, place: Place, message: String) {
+        self.problems.push(Problem { place, message });
     }
 
     /// Records that a value is not allowed.
-    pub(super) fn bad(&mut self, key: &str, text: &Text, allowed: impl Display) {
+    pub fn bad(&mut self, key: &str, text: &Text, allowed: impl Display) {
         self.problem(
-            text.referenced,
+            text.place,
             format!("`{key}` is `{}`; allowed: {allowed}", shorten(&text.value)),
         );
     }
 
     /// Reads a value with `parse`, whose error says which values are allowed.
-    pub(super) fn with<T: Default>(
+    pub fn with<T: Default>(
         &mut self,
         key: &str,
         text: &Text,
@@ -49,7 +52,7 @@ impl Reader {
     }
 
     /// Reads a whole number in a range.
-    pub(super) fn number<N>(&mut self, key: &str, text: &Text, range: RangeInclusive<N>) -> N
+    pub fn number<N>(&mut self, key: &str, text: &Text, range: RangeInclusive<N>) -> N
     where
         N: FromStr + PartialOrd + Display + Default + Copy,
     {
@@ -64,13 +67,7 @@ impl Reader {
     }
 
     /// Reads a whole number in a range, or returns the default.
-    pub(super) fn number_or<N>(
-        &mut self,
-        key: &str,
-        text: Option<&Text>,
-        range: RangeInclusive<N>,
-        default: N,
-    ) -> N
+    pub fn number_or<N>(&mut self, key: &str, text: Option<&Text>, range: RangeInclusive<N>, default: N) -> N
     where
         N: FromStr + PartialOrd + Display + Default + Copy,
     {
@@ -78,7 +75,7 @@ impl Reader {
     }
 
     /// Reads `true` or `false`; false if the key is missing.
-    pub(super) fn flag(&mut self, key: &str, text: Option<&Text>) -> bool {
+    pub fn flag(&mut self, key: &str, text: Option<&Text>) -> bool {
         text.is_some_and(|text| {
             self.with(key, text, |value| match value.to_ascii_lowercase().as_str() {
                 "true" => Ok(true),
@@ -89,7 +86,7 @@ impl Reader {
     }
 
     /// Reads text of 1 to `longest` bytes without control characters.
-    pub(super) fn text(&mut self, key: &str, text: &Text, longest: u32) -> String {
+    pub fn text(&mut self, key: &str, text: &Text, longest: u32) -> String {
         self.with(key, text, |value| {
             let usable = !value.trim().is_empty()
                 && value.len() <= longest as usize
@@ -113,7 +110,7 @@ fn shorten(value: &str) -> String {
 }
 
 /// Parses degrees with at most six decimals, and returns micro-degrees.
-pub(super) fn parse_microdegrees(text: &str, limit_degrees: u32) -> Result<i32, String> {
+pub fn parse_microdegrees(text: &str, limit_degrees: u32) -> Result<i32, String> {
     let allowed = || format!("degrees from -{limit_degrees} to {limit_degrees} with at most 6 decimals");
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
