@@ -46,6 +46,7 @@ mod quote;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod wishes;
 
 use subxt_signer::sr25519::Keypair;
 
@@ -60,6 +61,7 @@ pub use logs::LogStream;
 pub use mismatch::describe_mismatch;
 pub use progress::{OnProgress, Progress};
 pub use quote::{Quote, QuotedPlace};
+pub use wishes::{WishError, order_from_json, requirements_from_json};
 
 use crate::{ChainClient, keys, types::AccountId};
 
