@@ -29,7 +29,7 @@
 //! | [`json`] | JSON as Assay's programs print it |
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
-//! | [`order`] | a consumer's order in typed form |
+//! | [`order`] | a consumer's order in typed form, and `compute-manifest.yaml` |
 //! | [`registry`] | the digest behind an image's tag |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |

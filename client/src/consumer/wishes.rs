@@ -373,7 +373,8 @@ fn near(value: &Value) -> Result<Near, WishError> {
 }
 
 fn tee(text: &str) -> Result<TeeKind, String> {
-    match text {
+    // Files of orders write an underscore.
+    match text.replace('_', "-").as_str() {
         "sgx" => Ok(TeeKind::Sgx),
         "tdx" => Ok(TeeKind::Tdx),
         "sev-snp" => Ok(TeeKind::SevSnp),

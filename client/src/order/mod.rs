@@ -23,7 +23,9 @@
 //! ```
 
 mod container;
+mod describe;
 mod error;
+pub mod file;
 
 use assay_primitives::{
     clock::{MILLIS_PER_HOUR, Millis},

@@ -1,14 +1,18 @@
 //! From an order to running containers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use assay_client::consumer::{Deployment, Progress, order_from_json};
+use assay_client::{
+    consumer::{DeployOptions, Deployment, Place, Progress, order_from_json},
+    keys::parse_account,
+    order::{OrderSpec, file},
+};
 use pyo3::{Py, PyAny, PyResult, Python, pyfunction};
 use serde_json::json;
 
 use crate::{
     client::{Client, asy, parse},
-    errors::Raise,
+    errors::{InvalidOrderError, Raise},
     runtime::wait,
 };
 
@@ -23,6 +27,55 @@ pub(crate) fn deploy(
     on_progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
     let (spec, options) = order_from_json(&parse(order)?).map_err(Raise::raise)?;
+    run(py, client, &spec, &options, on_progress)
+}
+
+/// Places the order of a `compute-manifest.yaml`, at a provider or at the best one; as [`deploy`].
+#[pyfunction]
+#[pyo3(signature = (client, path, provider_id=None, on_progress=None))]
+pub(crate) fn deploy_file(
+    py: Python<'_>,
+    client: &Client,
+    path: PathBuf,
+    provider_id: Option<&str>,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let spec = load(&path)?;
+    let options = DeployOptions {
+        place: match provider_id {
+            Some(provider) => Place::Provider(parse_account(provider).map_err(Raise::raise)?),
+            None => Place::Anywhere,
+        },
+        ..DeployOptions::default()
+    };
+    run(py, client, &spec, &options, on_progress)
+}
+
+/// Checks an order without any chain, and returns what it means, one fact a line.
+#[pyfunction]
+pub(crate) fn check_order(order: &str) -> PyResult<Vec<String>> {
+    let (spec, _) = order_from_json(&parse(order)?).map_err(Raise::raise)?;
+    spec.check().map_err(Raise::raise)?;
+    Ok(spec.describe())
+}
+
+/// Checks a `compute-manifest.yaml` without any chain, and returns what it means, one fact a line.
+#[pyfunction]
+pub(crate) fn check_file(path: PathBuf) -> PyResult<Vec<String>> {
+    Ok(load(&path)?.describe())
+}
+
+fn load(path: &std::path::Path) -> PyResult<OrderSpec> {
+    file::load(path).map_err(|error| InvalidOrderError::new_err(error.to_string()))
+}
+
+fn run(
+    py: Python<'_>,
+    client: &Client,
+    spec: &OrderSpec,
+    options: &DeployOptions,
+    on_progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
     let on_step = |step: Progress| {
         if let Some(receiver) = &on_progress {
             Python::attach(|py| tell(py, receiver, &step));
@@ -31,7 +84,7 @@ pub(crate) fn deploy(
     let deployed = wait(py, async {
         let deployment = client
             .consumer
-            .deploy(&spec, &options, &on_step)
+            .deploy(spec, options, &on_step)
             .await
             .map_err(Raise::raise)?;
         let urls = status_urls(client, &deployment).await;

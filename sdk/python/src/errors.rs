@@ -5,6 +5,7 @@ use assay_client::{
     Error,
     consumer::{ConsumerError, WishError},
     keys::KeyError,
+    order::OrderError,
     worker_api::WorkerApiError,
 };
 use pyo3::{PyErr, create_exception, exceptions::PyException};
@@ -134,6 +135,12 @@ impl Raise for WorkerApiError {
 }
 
 impl Raise for WishError {
+    fn raise(self) -> PyErr {
+        InvalidOrderError::new_err(self.to_string())
+    }
+}
+
+impl Raise for OrderError {
     fn raise(self) -> PyErr {
         InvalidOrderError::new_err(self.to_string())
     }

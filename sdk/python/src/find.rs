@@ -49,6 +49,13 @@ pub(crate) fn explain(py: Python<'_>, client: &Client, requirements: &str) -> Py
     .to_string())
 }
 
+/// Checks requirements without any chain, and returns them as the chain has them, as JSON: prices in plancks.
+#[pyfunction]
+pub(crate) fn check_requirements(requirements: &str) -> PyResult<String> {
+    let requirements = requirements_from_json(&parse(requirements)?).map_err(Raise::raise)?;
+    Ok(json::to_value(&requirements).map_err(Raise::raise)?.to_string())
+}
+
 fn cluster(cluster: &Cluster) -> serde_json::Result<Value> {
     let machines: serde_json::Result<Vec<Value>> = cluster.machines.iter().map(machine).collect();
     Ok(json!({

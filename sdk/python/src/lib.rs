@@ -25,7 +25,7 @@ mod _core {
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
-    use super::deploy::deploy;
+    use super::deploy::{check_file, check_order, deploy, deploy_file};
     #[pymodule_export]
     use super::errors::{
         AssayError, ConnectError, DeploymentError, ImageError, InvalidKeyError, InvalidOrderError, JobError,
@@ -34,7 +34,7 @@ mod _core {
     #[pymodule_export]
     use super::exec::exec;
     #[pymodule_export]
-    use super::find::{explain, find};
+    use super::find::{check_requirements, explain, find};
     #[pymodule_export]
     use super::jobs::{accept, close, extend, jobs, result, status, wait};
     #[pymodule_export]

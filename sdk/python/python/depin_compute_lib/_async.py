@@ -202,6 +202,11 @@ class AsyncComputeClient:
         deployment = await self._threads.run(client.deploy_container, provider_id, image, env_vars, **options)
         return AsyncDeployment(deployment, self._threads)
 
+    async def deploy_file(self, path: Any = "compute-manifest.yaml", **options: Any) -> AsyncDeployment:
+        """See `ComputeClient.deploy_file`."""
+        client = await self._connected()
+        return AsyncDeployment(await self._threads.run(client.deploy_file, path, **options), self._threads)
+
     async def estimate(self, provider_id: Any = None, image: str = "image", **options: Any) -> Estimate:
         """See `ComputeClient.estimate`."""
         client = await self._connected()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Type, Union
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Type, Union
 
 from . import _core
 from ._deployment import Deployment
@@ -235,12 +236,23 @@ class ComputeClient:
             retry=retry,
             start_within=start_within,
         )
-        steps = Steps(progress)
-        try:
-            record = json.loads(_core.deploy(self._core, dumps(order), steps))
-        finally:
-            steps.end()
-        return Deployment(self._core, record["job"], record["machines"], record)
+        text = dumps(order)
+        return self._deploy(progress, lambda steps: _core.deploy(self._core, text, steps))
+
+    def deploy_file(
+        self,
+        path: Union[str, "os.PathLike[str]"] = "compute-manifest.yaml",
+        *,
+        provider_id: Optional[Provider] = None,
+        progress: Receiver = None,
+    ) -> Deployment:
+        """Places the order of a ``compute-manifest.yaml``; its secrets come from files beside it and from the environment.
+
+        :raises InvalidOrderError: the file's problems, each with its line and what is allowed.
+        """
+        if isinstance(provider_id, Cluster):
+            provider_id = provider_id.id
+        return self._deploy(progress, lambda steps: _core.deploy_file(self._core, path, provider_id, steps))
 
     def estimate(
         self,
@@ -271,6 +283,23 @@ class ComputeClient:
     def deployments(self) -> List[Deployment]:
         """Returns the account's jobs that are not closed, the oldest first."""
         return [Deployment(self._core, record["job"]) for record in json.loads(_core.jobs(self._core))]
+
+    def _deploy(self, progress: Receiver, place: Callable[[Steps], str]) -> Deployment:
+        steps = Steps(progress)
+        try:
+            record = json.loads(place(steps))
+        except KeyboardInterrupt:
+            if steps.transaction is not None:
+                job = "its job" if steps.job is None else f"job {steps.job}"
+                warnings.warn(
+                    f"interrupted after the order: transaction {steps.transaction}; {job} may run, and is paid for: "
+                    "client.deployments() lists what is open",
+                    stacklevel=3,
+                )
+            raise
+        finally:
+            steps.end()
+        return Deployment(self._core, record["job"], record["machines"], record)
 
     def _order(
         self,

@@ -81,6 +81,23 @@ def quote(client: Client, order: str) -> str:
 def deploy(client: Client, order: str, on_progress: Optional[Callable[[str], object]] = None) -> str:
     """Orders a job, delivers its manifest, and returns when its containers run, as JSON."""
 
+def deploy_file(
+    client: Client,
+    path: Union[str, PathLike[str]],
+    provider_id: Optional[str] = None,
+    on_progress: Optional[Callable[[str], object]] = None,
+) -> str:
+    """Places the order of a `compute-manifest.yaml`; as `deploy`."""
+
+def check_requirements(requirements: str) -> str:
+    """Checks requirements without any chain, and returns them as the chain has them, as JSON."""
+
+def check_order(order: str) -> List[str]:
+    """Checks an order without any chain, and returns what it means, one fact a line."""
+
+def check_file(path: Union[str, PathLike[str]]) -> List[str]:
+    """Checks a `compute-manifest.yaml` without any chain, and returns what it means, one fact a line."""
+
 def jobs(client: Client) -> str:
     """Returns the account's open jobs, as JSON."""
 
