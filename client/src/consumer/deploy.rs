@@ -129,7 +129,7 @@ impl Consumer {
             };
             let is_bound = matches!(place, Place::Machines(_));
             if attempt >= attempts || is_bound || !failure.error.may_succeed_elsewhere() {
-                return Err(failure.error);
+                return Err(*failure.error);
             }
             let to_blame = |machine: &&MachineView| {
                 failure.machines.is_empty() || failure.machines.contains(&machine.machine)
@@ -179,7 +179,7 @@ impl Consumer {
         match started {
             Ok(()) => (),
             // The job may well start: the way to the chain broke, and not the job.
-            Err(failure) if matches!(failure.error, ConsumerError::Chain(_)) => return Err(failure),
+            Err(failure) if matches!(*failure.error, ConsumerError::Chain(_)) => return Err(failure),
             Err(failure) => return Err(self.give_up(job, failure, on_progress).await),
         }
         Ok(Deployment {
@@ -384,16 +384,16 @@ impl Consumer {
             reason: failure.error.to_string(),
         });
         let is_gone = self.close_for_good(job).await;
-        let reason = match failure.error {
+        let reason = match *failure.error {
             ConsumerError::NotStarted { reason, .. } => reason,
             other => other.to_string(),
         };
         Failure {
-            error: ConsumerError::NotStarted {
+            error: Box::new(ConsumerError::NotStarted {
                 job,
                 reason,
                 is_closed: is_gone,
-            },
+            }),
             machines: failure.machines,
         }
     }
@@ -449,7 +449,7 @@ pub(super) fn stand(state: Option<AssignmentState>, now_ms: u64) -> Stand {
 
 /// An attempt that failed, and the machines to blame; none: all of them.
 struct Failure {
-    error: ConsumerError,
+    error: Box<ConsumerError>,
     machines: Vec<u64>,
 }
 
@@ -460,11 +460,11 @@ impl Failure {
             .map(|(machine, reason)| format!("machine {machine}: {reason}"))
             .collect();
         Self {
-            error: ConsumerError::NotStarted {
+            error: Box::new(ConsumerError::NotStarted {
                 job,
                 reason: reasons.join("; "),
                 is_closed: false,
-            },
+            }),
             machines: failed.into_iter().map(|(machine, _)| machine).collect(),
         }
     }
@@ -473,7 +473,7 @@ impl Failure {
 impl From<ConsumerError> for Failure {
     fn from(error: ConsumerError) -> Self {
         Self {
-            error,
+            error: Box::new(error),
             machines: Vec::new(),
         }
     }
