@@ -37,8 +37,8 @@ impl PortAddress {
 }
 
 impl Consumer {
-    /// Finds the worker of a job by the chain, and checks its TLS key. `machine` may be left out while the job
-    /// is open and on one machine only.
+    /// Finds the worker of a job by the chain, and checks its TLS key. `machine` may be left out while the
+    /// job is open and on one machine only.
     ///
     /// # Errors
     /// The machine is not known or not named, or its worker does not answer or prove its key.

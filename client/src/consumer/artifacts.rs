@@ -83,8 +83,8 @@ impl JobAccess {
         })
     }
 
-    /// Returns the root hash of the job's result, once the result's own hash is checked; `None` while there is
-    /// no result, or one without an output folder.
+    /// Returns the root hash of the job's result, once the result's own hash is checked; `None` while there
+    /// is no result, or one without an output folder.
     async fn expected(&self, session: &OwnerSession) -> Result<Option<Expected>, ConsumerError> {
         let result = match session.result().await {
             Err(error) if error.is_refused_with(404) => return Ok(None),

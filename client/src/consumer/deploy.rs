@@ -91,9 +91,10 @@ impl Consumer {
     /// Orders a job, delivers its manifest, and returns when its containers run on all machines, or have
     /// ended already.
     ///
-    /// The image's tag is resolved once, so that every attempt runs the same image. A job that fails is closed
-    /// before other machines are tried, without the providers of those that failed; what cannot be closed ends
-    /// the deployment, so that nothing is paid twice. The transaction's hash is told before the wait for it.
+    /// The image's tag is resolved once, so that every attempt runs the same image. A job that fails is
+    /// closed before other machines are tried, without the providers of those that failed; what cannot be
+    /// closed ends the deployment, so that nothing is paid twice. The transaction's hash is told before the
+    /// wait for it.
     ///
     /// # Errors
     /// The order cannot be made or paid, no machine fits, or the containers did not start on any attempt.

@@ -166,8 +166,8 @@ impl Consumer {
 }
 
 impl ChainClient {
-    /// The jobs of a consumer that are not closed, the oldest first. Reads the jobs of all consumers, one page
-    /// at a time: the chain keeps no list for each.
+    /// The jobs of a consumer that are not closed, the oldest first. Reads the jobs of all consumers, one
+    /// page at a time: the chain keeps no list for each.
     pub async fn jobs_of_consumer(&self, consumer: &AccountId) -> Result<Vec<(JobId, Job)>, Error> {
         let at = self.at_best().await?;
         let address = subxt::dynamic::storage::<(JobId,), Job>("JobEscrow", "Jobs");

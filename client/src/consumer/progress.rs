@@ -32,8 +32,8 @@ pub enum Progress {
         #[serde(serialize_with = "as_decimal")]
         escrow: Balance,
     },
-    /// The node has the transaction that orders the job. Who is interrupted from now on finds the job by it, or
-    /// among the account's jobs.
+    /// The node has the transaction that orders the job. Who is interrupted from now on finds the job by it,
+    /// or among the account's jobs.
     Submitted {
         /// Hash of the transaction.
         #[serde(serialize_with = "as_hex")]

@@ -92,8 +92,8 @@ pub(super) fn places(
 }
 
 impl Consumer {
-    /// Returns the cost of an order on the machines that [`Self::deploy`] would choose now. Nothing is signed,
-    /// and no registry is asked: a tag is no part of the price.
+    /// Returns the cost of an order on the machines that [`Self::deploy`] would choose now. Nothing is
+    /// signed, and no registry is asked: a tag is no part of the price.
     ///
     /// # Errors
     /// The order cannot be made, no machine fits, or the node does not answer.

@@ -153,8 +153,9 @@ pub fn requirements_from_json(value: &Value) -> Result<Requirements, WishError> 
     })
 }
 
-/// Reads an order, and where it is placed. `provider_id` is the account of a provider, `machines` are numbers;
-/// the other names are those of [`OrderSpec`] and of the manifest. Times are seconds, or texts such as `90s`.
+/// Reads an order, and where it is placed. `provider_id` is the account of a provider, `machines` are
+/// numbers; the other names are those of [`OrderSpec`] and of the manifest. Times are seconds, or texts such
+/// as `90s`.
 ///
 /// # Errors
 /// A name that is not known, or a value that is not of its kind, with what is allowed.

@@ -24,8 +24,8 @@ pub(crate) struct Client {
 
 #[pymethods]
 impl Client {
-    /// Connects to the node at a WebSocket URL. The key is a text, or in a file of polkadot.js that a password
-    /// opens.
+    /// Connects to the node at a WebSocket URL. The key is a text, or in a file of polkadot.js that a
+    /// password opens.
     #[new]
     #[pyo3(signature = (endpoint, secret=None, key_file=None, password=None))]
     fn new(

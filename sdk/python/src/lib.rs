@@ -1,5 +1,5 @@
-//! Native part of the Python package `depin_compute_lib`: the consumer's verbs of `assay-client`, one function
-//! each.
+//! Native part of the Python package `depin_compute_lib`: the consumer's verbs of `assay-client`, one
+//! function each.
 //!
 //! Orders and answers are JSON texts here, which the package's Python part makes objects of; names, units and
 //! bounds are those of `assay_client::consumer`. Every function that waits lets other threads of Python run,
