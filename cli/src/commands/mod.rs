@@ -4,6 +4,7 @@ mod balance;
 mod chain;
 mod job;
 mod machine;
+mod manifest;
 mod provider;
 mod rewards;
 mod watch;
@@ -28,6 +29,9 @@ pub(crate) enum Command {
     /// Deploy jobs and see them through
     #[command(subcommand)]
     Job(job::Options),
+    /// Check orders in files
+    #[command(subcommand)]
+    Manifest(manifest::Options),
     /// Collect what machines earned
     #[command(subcommand)]
     Rewards(rewards::Options),
@@ -43,6 +47,7 @@ impl Command {
             Self::Machine(options) => machine::run(options, connection, output).await,
             Self::Provider(options) => provider::run(options, connection, output).await,
             Self::Job(options) => job::run(options, connection, output).await,
+            Self::Manifest(options) => manifest::run(&options, output),
             Self::Rewards(options) => rewards::run(options, connection, output).await,
             Self::Watch(options) => watch::run(options, connection, output).await,
         }

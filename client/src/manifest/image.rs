@@ -146,8 +146,8 @@ impl From<ImageReference> for String {
 
 /// Names a container image by tag or by digest: `[registry/]repository[:tag][@sha256:<hex>]`.
 ///
-/// A manifest takes an [`ImageReference`] alone: where there is no digest, the registry has to say which image
-/// the tag names now.
+/// A manifest takes an [`ImageReference`] alone: where there is no digest, the registry has to say which
+/// image the tag names now.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageName {

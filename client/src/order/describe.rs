@@ -23,9 +23,8 @@ impl OrderSpec {
             match self.image.digest() {
                 Some(_) => format!("runs the image {}", self.image),
                 None => format!(
-                    "runs the image {} at {}, whatever `{}` is when the order is placed",
+                    "runs the image {}: the one that its tag `{}` names when the order is placed",
                     self.image.name(),
-                    self.image.registry().unwrap_or("the default registry"),
                     self.image.tag_or_latest()
                 ),
             },
@@ -58,7 +57,7 @@ impl OrderSpec {
             (false, false) => " of one provider",
         };
         format!(
-            "on {}{distinct}, with {} each",
+            "runs on {}{distinct}, with {} each",
             count(self.nodes, "machine"),
             count(self.slots, "slot")
         )
@@ -108,20 +107,26 @@ impl OrderSpec {
                 .join(" ")
         };
         if !container.entrypoint.is_empty() {
-            lines.push(format!("entrypoint: {}", words(&container.entrypoint)));
+            lines.push(format!(
+                "starts with the entrypoint {}",
+                words(&container.entrypoint)
+            ));
         }
         if !container.command.is_empty() {
-            lines.push(format!("command: {}", words(&container.command)));
+            lines.push(format!("runs the command {}", words(&container.command)));
         }
         for (what, names) in [
-            ("environment", container.env.keys().cloned().collect::<Vec<_>>()),
             (
-                "secrets below /run/secrets",
+                "sets the variables",
+                container.env.keys().cloned().collect::<Vec<_>>(),
+            ),
+            (
+                "has the secrets, below /run/secrets,",
                 container.secrets.keys().cloned().collect(),
             ),
         ] {
             if !names.is_empty() {
-                lines.push(format!("{what}: {}", names.join(", ")));
+                lines.push(format!("{what} {}", names.join(", ")));
             }
         }
         if let Some(login) = &container.registry {
@@ -137,10 +142,10 @@ impl OrderSpec {
         });
         lines.extend(container.ports.iter().map(port));
         if let Some(path) = &container.output {
-            lines.push(format!("result: the content of {path}"));
+            lines.push(format!("gives the content of {path} as its result"));
         }
         if let Some(shm_mib) = container.shm_mib {
-            lines.push(format!("/dev/shm of {shm_mib} MiB"));
+            lines.push(format!("has {shm_mib} MiB of /dev/shm"));
         }
         if container.profile == Profile::Interactive {
             lines.push("may install packages and run sshd".to_owned());
@@ -205,7 +210,7 @@ fn requirements(wanted: &Requirements) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let mut lines = Vec::new();
     if let Some(class) = &wanted.gpu_type {
-        lines.push(format!("hardware class {}", text(class)));
+        lines.push(format!("needs the hardware class {}", text(class)));
     }
     for (least, what) in [
         (wanted.min_vram_mib / MIB_PER_GIB, "GiB of memory on each GPU"),
@@ -224,15 +229,15 @@ fn requirements(wanted: &Requirements) -> Vec<String> {
         (wanted.min_download_mbps, "Mbit/s of download"),
     ] {
         if least > 0 {
-            lines.push(format!("at least {least} {what}"));
+            lines.push(format!("needs at least {least} {what}"));
         }
     }
     if let Some(region) = &wanted.region {
-        lines.push(format!("in the region {}", text(region)));
+        lines.push(format!("needs machines in the region {}", text(region)));
     }
     if let Some(Near { center, within_km }) = &wanted.near {
         lines.push(format!(
-            "within {within_km} km of {} north, {} east",
+            "needs machines within {within_km} km of {} north, {} east",
             degrees(center.latitude_microdegrees),
             degrees(center.longitude_microdegrees)
         ));
@@ -244,16 +249,16 @@ fn requirements(wanted: &Requirements) -> Vec<String> {
             TeeKind::SevSnp => "AMD SEV-SNP",
             TeeKind::NvidiaGpu => "NVIDIA confidential computing",
         };
-        lines.push(format!("with fresh evidence on chain of {name}"));
+        lines.push(format!("needs fresh evidence on chain of {name}"));
     }
     if wanted.min_uptime_ppm > 0 {
         lines.push(format!(
-            "up at least {} of the time",
+            "needs machines that are up at least {} of the time",
             format_ppm(wanted.min_uptime_ppm)
         ));
     }
     if lines.is_empty() {
-        lines.push("any machine will do: there are no requirements".to_owned());
+        lines.push("takes any machine: it has no requirements".to_owned());
     }
     lines
 }

@@ -4,7 +4,7 @@ use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, S
 
 use super::{Place, Problem, Reader, Text, nearest};
 
-/// Maximum length of a file, in bytes: four times a sealed manifest, for comments.
+/// Maximum length of a file, in bytes: as long as a sealed manifest, whose larger secrets lie in other files.
 pub const MAX_BYTES: usize = 256 * 1_024;
 
 /// Maximum number of sections and lists inside each other.

@@ -14,6 +14,7 @@ use assay_client::{
     delivery::{self, Delivery},
     json,
     manifest::{JobManifest, MAX_SEALED_MANIFEST_BYTES, RegistryLogin, Secret},
+    order::ContainerSettings,
     sealing::{PlainManifest, Receipt, SealContext},
     types::{AssignmentState, Manifest},
 };
@@ -63,8 +64,8 @@ pub(crate) struct SealOptions {
 
     /// Keep the sealed manifest's plain text in a new file, readable by its owner alone; `assay job deliver`
     /// delivers it again. Without it nobody can, once this command has ended
-    #[arg(long, value_name = "FILE", requires = "sealed")]
-    keep: Option<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keep: Option<PathBuf>,
 }
 
 /// Source of a secret.
@@ -126,9 +127,9 @@ impl SealOptions {
     }
 
     /// Adds what only a sealed manifest may have.
-    pub(crate) fn complete(&self, manifest: &mut JobManifest) -> anyhow::Result<()> {
+    pub(crate) fn complete(&self, container: &mut ContainerSettings) -> anyhow::Result<()> {
         for (name, source) in &self.secrets {
-            if manifest.secrets.insert(name.clone(), source.read()?).is_some() {
+            if container.secrets.insert(name.clone(), source.read()?).is_some() {
                 bail!("the secret {name} is given twice: keep one");
             }
         }
@@ -136,14 +137,14 @@ impl SealOptions {
             let value = std::env::var(name).map_err(|error| {
                 anyhow!("--secret-env {name}: {error}; set the variable before the command, as text")
             })?;
-            if manifest.env.insert(name.clone(), value).is_some() {
+            if container.env.insert(name.clone(), value).is_some() {
                 bail!("the environment variable {name} is given twice: keep one");
             }
         }
         if let (Some(username), Some(path)) = (&self.registry_user, &self.registry_password_file) {
             let password = String::from_utf8(read_bounded(path, MAX_SEALED_MANIFEST_BYTES)?)
                 .with_context(|| format!("{} is no text", path.display()))?;
-            manifest.registry = Some(RegistryLogin {
+            container.registry = Some(RegistryLogin {
                 username: username.clone(),
                 password: password.trim_end_matches(['\r', '\n']).to_owned(),
             });
@@ -297,6 +298,8 @@ async fn deliver(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use assay_client::{manifest::ImageReference, order::OrderSpec};
+
     use super::*;
 
     #[derive(clap::Parser)]
@@ -314,8 +317,14 @@ mod tests {
         Ok(line.options)
     }
 
-    fn manifest() -> JobManifest {
-        JobManifest::new(format!("a@sha256:{}", "ab".repeat(32)).parse().unwrap())
+    /// Manifest of an order with these settings.
+    fn manifest(container: &ContainerSettings) -> JobManifest {
+        let image: ImageReference = format!("a@sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let order = OrderSpec {
+            container: container.clone(),
+            ..OrderSpec::new(image.clone().into())
+        };
+        order.manifest(image).unwrap()
     }
 
     #[test]
@@ -337,7 +346,6 @@ mod tests {
     fn secrets_need_a_sealed_manifest() {
         for words in [
             &["--registry-user=a", "--registry-password-file=b"][..],
-            &["--keep=a"],
             &["--sealed", "--registry-user=a"],
             &["--sealed", "--nodes=2"],
         ] {
@@ -372,8 +380,9 @@ mod tests {
             &format!("--keep={}", kept.display()),
         ])
         .unwrap();
-        let mut manifest = manifest();
-        options.complete(&mut manifest).unwrap();
+        let mut container = ContainerSettings::default();
+        options.complete(&mut container).unwrap();
+        let manifest = manifest(&container);
         assert_eq!(manifest.secrets["text"].bytes().unwrap(), b"word\n");
         assert_eq!(manifest.secrets["bytes"].bytes().unwrap(), [0xff, 0]);
         assert_eq!(manifest.secrets["word"].bytes().unwrap(), b"said");
@@ -387,7 +396,7 @@ mod tests {
             options.seal(&manifest).is_err(),
             "a kept manifest is not overwritten"
         );
-        assert!(options.complete(&mut manifest).is_err(), "each name once");
+        assert!(options.complete(&mut container).is_err(), "each name once");
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -395,12 +404,12 @@ mod tests {
     fn missing_secrets_are_named() {
         let error = options(&["--sealed", "--secret=a=@/nowhere/file"])
             .unwrap()
-            .complete(&mut manifest())
+            .complete(&mut ContainerSettings::default())
             .unwrap_err();
         assert!(error.to_string().contains("/nowhere/file"), "{error}");
         let error = options(&["--sealed", "--secret-env=ASSAY_NO_SUCH_VARIABLE"])
             .unwrap()
-            .complete(&mut manifest())
+            .complete(&mut ContainerSettings::default())
             .unwrap_err();
         assert!(error.to_string().contains("ASSAY_NO_SUCH_VARIABLE"), "{error}");
     }

@@ -1,11 +1,14 @@
-//! The manifest of `assay job deploy`: from options, or from a file.
+//! Image and container of `assay job deploy`: from options, or from a manifest.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
-use assay_client::manifest::{
-    Destination, ImageReference, JobManifest, MAX_MANIFEST_BYTES, MAX_SEALED_MANIFEST_BYTES, NetworkAccess,
-    PortProtocol, Profile, PublishPort,
+use assay_client::{
+    manifest::{
+        Destination, ImageReference, JobManifest, MAX_MANIFEST_BYTES, MAX_SEALED_MANIFEST_BYTES,
+        NetworkAccess, PortProtocol, Profile, PublishPort,
+    },
+    order::{ContainerSettings, OrderSpec},
 };
 use clap::{Args, ValueEnum};
 
@@ -33,7 +36,7 @@ impl From<ProfileName> for Profile {
 #[derive(Debug, Args)]
 pub(super) struct SettingsOptions {
     /// The image by digest: [registry/]name[:tag]@sha256:<64 hex digits>
-    #[arg(long, value_name = "REFERENCE", required_unless_present = "manifest")]
+    #[arg(long, value_name = "REFERENCE")]
     image: Option<ImageReference>,
 
     /// Take all settings of the container from a manifest as JSON, instead of these options
@@ -101,38 +104,49 @@ pub(super) struct SettingsOptions {
 }
 
 impl SettingsOptions {
-    /// Returns the manifest, without what only a sealed one has unless it is in the file.
-    pub(super) fn manifest(&self, is_sealed: bool) -> anyhow::Result<JobManifest> {
+    /// Returns an order of the image and its container, without what only a sealed manifest has, unless it is
+    /// in the file.
+    pub(super) fn order(&self, is_sealed: bool) -> anyhow::Result<OrderSpec> {
         if let Some(path) = &self.manifest {
             let read = if is_sealed {
                 JobManifest::from_sealed_bytes(&read_bounded(path, MAX_SEALED_MANIFEST_BYTES)?)
             } else {
                 JobManifest::from_bytes(&read_bounded(path, MAX_MANIFEST_BYTES)?)
             };
-            return read.with_context(|| {
+            let manifest = read.with_context(|| {
                 let hint = if is_sealed {
                     ""
                 } else {
                     " as a public manifest; `--sealed` delivers it to the machines alone"
                 };
                 format!("{} cannot be used{hint}", path.display())
+            })?;
+            return Ok(OrderSpec {
+                sealed: is_sealed,
+                container: manifest.clone().into(),
+                ..OrderSpec::new(manifest.image.into())
             });
         }
-        let image = self
-            .image
-            .clone()
-            .context("no image is named: name one with --image, or a manifest with --manifest")?;
-        let mut manifest = JobManifest::new(image);
-        manifest.command = [&self.command[..], &self.arguments[..]].concat();
-        manifest.env = collect_environment(&self.environment)?;
-        manifest.network = self.network.clone();
-        manifest.ports = self.ports.clone();
-        manifest.work_dir = self.work_dir.clone();
-        manifest.output = self.output_dir.clone();
-        manifest.shm_mib = self.shm;
-        manifest.profile = self.profile.into();
-        manifest.capture_stdout = !self.no_capture_stdout;
-        Ok(manifest)
+        let image = self.image.clone().context(
+            "no image is named: name one with --image, an order with --file, or a manifest with --manifest",
+        )?;
+        let container = ContainerSettings {
+            command: [&self.command[..], &self.arguments[..]].concat(),
+            env: collect_environment(&self.environment)?,
+            network: self.network.clone(),
+            ports: self.ports.clone(),
+            work_dir: self.work_dir.clone(),
+            output: self.output_dir.clone(),
+            shm_mib: self.shm,
+            profile: self.profile.into(),
+            capture_stdout: !self.no_capture_stdout,
+            ..ContainerSettings::default()
+        };
+        Ok(OrderSpec {
+            sealed: is_sealed,
+            container,
+            ..OrderSpec::new(image.into())
+        })
     }
 }
 
@@ -237,9 +251,12 @@ mod tests {
     fn manifest(words: &[&str]) -> Result<JobManifest, String> {
         let image = format!("--image={}", image());
         let words = [&[image.as_str()][..], words].concat();
-        options(&words)?
-            .manifest(false)
-            .map_err(|error| format!("{error:#}"))
+        let order = options(&words)?
+            .order(false)
+            .map_err(|error| format!("{error:#}"))?;
+        order
+            .manifest(image().parse().unwrap())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -345,9 +362,8 @@ mod tests {
         assert!(!made.capture_stdout);
         assert_eq!(made.ports[0].name(), "web");
         assert!(made.to_bytes().is_ok());
-        let elsewhere = manifest(&["--output-dir=/tmp/out"]).unwrap();
         assert!(
-            elsewhere.to_bytes().is_err(),
+            manifest(&["--output-dir=/tmp/out"]).is_err(),
             "the output folder is not on the disk"
         );
         assert!(manifest(&["--shm=0"]).is_err());
@@ -362,7 +378,8 @@ mod tests {
         let read = |text: &str, is_sealed| {
             fs::write(&path, text).unwrap();
             let options = options(&[option.as_str()]).unwrap();
-            options.manifest(is_sealed).map_err(|error| format!("{error:#}"))
+            let order = options.order(is_sealed).map_err(|error| format!("{error:#}"))?;
+            Ok::<_, String>(order.container)
         };
         let public = format!("{{\"image\":\"{}\",\"shm_mib\":7}}", image());
         assert_eq!(read(&public, false).unwrap().shm_mib, Some(7));
@@ -374,7 +391,8 @@ mod tests {
         assert!(error.contains("manifest.json"), "{error}");
         assert!(read(&"x".repeat(MAX_MANIFEST_BYTES + 1), false).is_err());
 
-        assert!(options(&[]).unwrap_err().contains("--image"));
+        let error = options(&[]).unwrap().order(false).unwrap_err().to_string();
+        assert!(error.contains("--image"), "{error}");
         for more in [
             "--env=A=b",
             "--network",

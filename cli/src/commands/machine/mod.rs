@@ -6,7 +6,7 @@ mod explain;
 mod find;
 mod keys;
 mod list;
-mod requirements;
+pub(super) mod requirements;
 mod show;
 
 use anyhow::Context;

@@ -29,10 +29,10 @@ enum Tee {
     NvidiaGpu,
 }
 
-/// Requirements for a machine; those left out are not asked for.
+/// Requirements for a machine; those left out are not asked for. Orders have them, too.
 #[derive(Debug, Args)]
 #[command(next_help_heading = HEADING)]
-pub(crate) struct RequirementOptions {
+pub(crate) struct MachineOptions {
     /// Hardware class, such as NVIDIA_H100
     #[arg(long, value_name = "CLASS", value_parser = parse_class_name)]
     gpu: Option<ClassName>,
@@ -87,10 +87,6 @@ pub(crate) struct RequirementOptions {
     #[arg(long, value_name = "KM", requires = "near")]
     within_km: Option<u32>,
 
-    /// Most to pay in ASY per slot-hour
-    #[arg(long, value_name = "ASY", value_parser = parse_asy)]
-    max_price: Option<u128>,
-
     /// With fresh evidence on chain of this trusted execution environment
     #[arg(long, value_enum)]
     tee: Option<Tee>,
@@ -98,6 +94,19 @@ pub(crate) struct RequirementOptions {
     /// Average uptime, such as 99.5
     #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
     min_uptime: Option<u32>,
+}
+
+/// Requirements for a search.
+#[derive(Debug, Args)]
+#[command(next_help_heading = HEADING)]
+pub(crate) struct RequirementOptions {
+    #[command(flatten)]
+    machine: MachineOptions,
+
+    /// Most to pay in ASY per slot-hour
+    // Without hyphens, the hint of a negative price would be to write it as an argument.
+    #[arg(long, value_name = "ASY", value_parser = parse_asy, allow_hyphen_values = true)]
+    max_price: Option<u128>,
 
     /// Free slots on the machine
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
@@ -108,34 +117,46 @@ pub(crate) struct RequirementOptions {
     nodes: u8,
 }
 
-impl From<RequirementOptions> for Requirements {
-    fn from(options: RequirementOptions) -> Self {
+impl MachineOptions {
+    /// Returns the requirements for each machine, without slots, nodes and price.
+    pub(crate) fn requirements(&self) -> Requirements {
         let mib = |gib: Option<u32>| gib.unwrap_or_default().saturating_mul(MIB_PER_GIB);
-        Self {
-            gpu_type: options.gpu,
-            min_vram_mib: mib(options.min_vram_gib),
-            min_cuda_cores: options.min_cuda_cores.unwrap_or_default(),
-            min_compute_score: options.min_compute_score.unwrap_or_default(),
-            min_cpu_cores: options.min_cpu_cores.unwrap_or_default(),
-            min_ram_mib: mib(options.min_ram_gib),
-            min_disk_gib: options.min_disk_gib.unwrap_or_default(),
-            min_upload_mbps: options.min_upload_mbps.unwrap_or_default(),
-            min_download_mbps: options.min_download_mbps.unwrap_or_default(),
-            region: options.region,
-            near: options
+        Requirements {
+            gpu_type: self.gpu.clone(),
+            min_vram_mib: mib(self.min_vram_gib),
+            min_cuda_cores: self.min_cuda_cores.unwrap_or_default(),
+            min_compute_score: self.min_compute_score.unwrap_or_default(),
+            min_cpu_cores: self.min_cpu_cores.unwrap_or_default(),
+            min_ram_mib: mib(self.min_ram_gib),
+            min_disk_gib: self.min_disk_gib.unwrap_or_default(),
+            min_upload_mbps: self.min_upload_mbps.unwrap_or_default(),
+            min_download_mbps: self.min_download_mbps.unwrap_or_default(),
+            region: self.region.clone(),
+            near: self
                 .near
-                .zip(options.within_km)
+                .zip(self.within_km)
                 .map(|(center, within_km)| Near { center, within_km }),
-            max_price_per_slot_hour: options.max_price,
-            tee: options.tee.map(|tee| match tee {
+            max_price_per_slot_hour: None,
+            tee: self.tee.map(|tee| match tee {
                 Tee::Sgx => TeeKind::Sgx,
                 Tee::Tdx => TeeKind::Tdx,
                 Tee::SevSnp => TeeKind::SevSnp,
                 Tee::NvidiaGpu => TeeKind::NvidiaGpu,
             }),
-            min_uptime_ppm: options.min_uptime.unwrap_or_default(),
+            min_uptime_ppm: self.min_uptime.unwrap_or_default(),
+            min_free_slots: 0,
+            min_nodes: 0,
+        }
+    }
+}
+
+impl From<RequirementOptions> for Requirements {
+    fn from(options: RequirementOptions) -> Self {
+        Self {
+            max_price_per_slot_hour: options.max_price,
             min_free_slots: options.slots,
             min_nodes: options.nodes,
+            ..options.machine.requirements()
         }
     }
 }
@@ -264,6 +285,7 @@ mod tests {
             ("--within-km=5", "--near"),
             ("--min-vram-gib=4194304", "4194303"),
             ("--min-uptime=101", "0 to 100"),
+            ("--max-price -5", "only digits and one decimal point"),
             ("--slots=0", "1..=255"),
             ("--nodes=65", "1..=64"),
             ("--tee=sev", "sev-snp"),

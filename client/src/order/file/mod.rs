@@ -16,9 +16,9 @@
 //! time_limit: 6h
 //! ```
 //!
-//! The file is read strictly. Unknown keys, values of another type and settings that contradict each other are
-//! errors that name line and column, and all of them are reported at once. `docs/COMPUTE_MANIFEST.md` lists the
-//! keys, and `docs/compute-manifest.schema.json` describes them for editors.
+//! The file is read strictly. Unknown keys, values of another type and settings that contradict each other
+//! are errors that name line and column, and all of them are reported at once. `docs/COMPUTE_MANIFEST.md`
+//! lists the keys, and `docs/compute-manifest.schema.json` describes them for editors.
 
 mod container;
 mod machines;

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::Value as Json;
 
@@ -101,6 +101,28 @@ fn cases_have_the_verdict_that_they_name() {
         );
     }
     assert!(reader.is_clean());
+}
+
+/// Asks a validator of JSON Schema, which comes with the fuzzer that `scripts/test unit` names.
+#[test]
+fn schema_gives_cases_the_verdict_that_they_name() {
+    let Ok(fuzzer) = std::env::var("ASSAY_SCHEMATHESIS") else {
+        println!("ASSAY_SCHEMATHESIS is unset: nothing is tested");
+        return;
+    };
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/order/file");
+    let output = Command::new(Path::new(&fuzzer).with_file_name("python"))
+        .arg(format!("{folder}/check_schema.py"))
+        .args([SCHEMA, EXAMPLE])
+        .arg(format!("{folder}/cases.yaml"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -271,9 +293,9 @@ fn quorum_runs_on_as_many_machines_as_it_has_replicas() {
 fn order_is_described_in_plain_words() {
     let lines = load(Path::new(EXAMPLE)).unwrap().describe();
     for expected in [
-        "on 4 machines, each of another provider, with 8 slots each",
+        "runs on 4 machines, each of another provider, with 8 slots each",
         "pays at most 2.5 ASY per slot-hour, which is 80 ASY an hour for all",
-        "within 482 km of 40.7128° north, -74.006° east",
+        "needs machines within 482 km of 40.7128° north, -74.006° east",
         "reaches data.example:443, 198.51.100.0/24 and nothing else",
     ] {
         assert!(
