@@ -221,15 +221,143 @@ fn query(command: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::result_large_err)]
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+    use tokio_tungstenite::{
+        accept_hdr_async,
+        tungstenite::handshake::server::{Request, Response},
+    };
+
     use super::*;
+    use crate::worker_api::{WorkerApi, WorkerIdentity, http::Base, tls::any_key};
+
+    /// Path, token and standard input of a command.
+    type Asked = (String, Option<String>, Vec<u8>);
+
+    fn session(url: &str) -> OwnerSession {
+        OwnerSession {
+            api: WorkerApi {
+                identity: WorkerIdentity {
+                    worker_key: [0; 32],
+                    machine: 3,
+                    genesis_hash: [0; 32],
+                },
+                base: Base::new(url, any_key().unwrap()).unwrap(),
+                spki_sha256: [0; 32],
+            },
+            job: 5,
+            token: "word".into(),
+        }
+    }
+
+    /// A worker that takes one command, and answers it with these messages.
+    async fn worker(answers: Vec<Vec<u8>>) -> (OwnerSession, JoinHandle<Asked>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (mut path, mut token) = (String::new(), None);
+            let answer = |request: &Request, mut response: Response| {
+                path = request.uri().to_string();
+                token = request
+                    .headers()
+                    .get(header::AUTHORIZATION)
+                    .map(|value| value.to_str().unwrap().to_owned());
+                let protocol = HeaderValue::from_static(PROTOCOL);
+                response
+                    .headers_mut()
+                    .insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+                Ok(response)
+            };
+            let mut socket = accept_hdr_async(stream, answer).await.unwrap();
+            let mut input = Vec::new();
+            loop {
+                let message = socket.next().await.unwrap().unwrap().into_data();
+                match &message[..] {
+                    [STDIN] => break,
+                    [STDIN, bytes @ ..] => input.extend_from_slice(bytes),
+                    other => panic!("{other:?}"),
+                }
+            }
+            for message in answers {
+                socket.send(Message::Binary(message.into())).await.unwrap();
+            }
+            // The client may have gone by now.
+            let _ = socket.close(None).await;
+            (path, token, input)
+        });
+        (session(&url), serving)
+    }
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
 
     #[test]
     fn command_is_a_query_of_its_words() {
         assert_eq!(query(&[]), "");
-        let words = ["/bin/sh", "-c", "echo \"ü&=\"; exit 3", ""].map(str::to_owned);
         assert_eq!(
-            query(&words),
+            query(&words(&["/bin/sh", "-c", "echo \"ü&=\"; exit 3", ""])),
             "?command=/bin/sh&command=-c&command=echo%20%22%C3%BC%26%3D%22%3B%20exit%203&command="
         );
+    }
+
+    #[tokio::test]
+    async fn output_and_exit_code_of_a_command_are_returned() {
+        let answers = vec![
+            b"\x01out".to_vec(),
+            b"\x02err".to_vec(),
+            // A channel of a later version.
+            b"\x09?".to_vec(),
+            b"\x01put".to_vec(),
+            b"\x04{\"exit_code\":3}".to_vec(),
+        ];
+        let (session, serving) = worker(answers).await;
+        // More than fits into one message.
+        let input = vec![7; MAX_MESSAGE_BYTES + 1];
+        let output = session.exec(&words(&["cat", "-"]), &input).await.unwrap();
+        assert_eq!((output.exit_code, output.stdout), (3, b"output".to_vec()));
+        assert_eq!(output.stderr, b"err");
+        let (path, token, received) = serving.await.unwrap();
+        assert_eq!(path, "/v1/jobs/5/exec?command=cat&command=-");
+        assert_eq!(token.as_deref(), Some("Bearer word"));
+        assert_eq!(received, input);
+    }
+
+    #[tokio::test]
+    async fn command_without_an_end_is_an_error() {
+        let (session, _serving) = worker(vec![b"\x01out".to_vec()]).await;
+        let error = session.exec(&[], b"").await.unwrap_err();
+        assert!(matches!(error, WorkerApiError::Unreachable { .. }), "{error}");
+
+        let (session, _serving) = worker(vec![b"\x04{\"error\":\"it does not run\"}".to_vec()]).await;
+        let error = session.exec(&[], b"").await.unwrap_err();
+        assert!(error.to_string().contains("it does not run"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn caller_ends_a_command_that_writes_too_much() {
+        let (session, _serving) = worker(vec![b"\x01out".to_vec(), b"\x01more".to_vec()]).await;
+        let ended = session.exec_streaming(&[], b"", |_, _| false).await.unwrap();
+        assert_eq!(ended, None);
+    }
+
+    #[tokio::test]
+    async fn refusal_of_a_worker_is_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4_096]).await;
+            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 14\r\n\r\n{\"error\":\"no\"}";
+            let _ = stream.write_all(answer.as_bytes()).await;
+        });
+        let error = session(&url).exec(&[], b"").await.unwrap_err();
+        assert!(error.is_refused_with(403), "{error}");
     }
 }
