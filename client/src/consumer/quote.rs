@@ -111,10 +111,8 @@ impl Consumer {
     ) -> Result<Quote, ConsumerError> {
         let (places, escrow) = places(spec, machines)?;
         // Every digest has one length, which is all that the fee depends on.
-        let image = match spec.image.reference() {
-            Some(image) => image,
-            None => spec.image.with_digest([0; 32]),
-        };
+        let image = spec.image.reference();
+        let image = image.unwrap_or_else(|| spec.image.with_digest([0; 32]));
         let public = public_bytes(spec, &image)?;
         let length_bytes = public
             .as_ref()
