@@ -198,7 +198,7 @@ class ComputeClient:
             first.
         :param start_within: longest wait for the containers; a slower job counts as failed.
         :param progress: ``None``: a line in a terminal only; ``False``: nothing; or a function that gets each step as a
-            dict, the transaction's hash before the wait for it.
+            dict, the transaction's hash before the wait for it. The function must not call the client.
         :raises NoProviderError: no machines fit. :raises ImageError: the tag has no digest.
         :raises DeploymentError: the containers did not start, with the reason.
         :raises PaymentError: the account has too little.
