@@ -170,6 +170,17 @@ impl ChainClient {
         self.inner.methods.system_chain().await.map_err(from_subxt)
     }
 
+    /// Returns true for a chain that was started for development, on which published keys hold test tokens.
+    pub async fn is_development(&self) -> Result<bool, Error> {
+        let kind: serde_json::Value = self
+            .inner
+            .rpc
+            .request("system_chainType", rpcs::client::rpc_params![])
+            .await
+            .map_err(from_subxt)?;
+        Ok(matches!(kind.as_str(), Some("Development" | "Local")))
+    }
+
     /// Returns a client of the same connection whose queries read the state of this block.
     ///
     /// # Errors

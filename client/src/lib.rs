@@ -22,6 +22,7 @@
 //! | module | is |
 //! |---|---|
 //! | [`calls`] | constructors of every call that Assay's programs make |
+//! | [`consumer`] | the verbs of a consumer: find, quote, deploy, wait, read, close |
 //! | [`delivery`] | delivery of sealed manifests to workers |
 //! | [`events`] | events of a block, typed, and in plain words |
 //! | [`follow`] | the best and the finalized block, as they move |
@@ -29,6 +30,7 @@
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
 //! | [`order`] | a consumer's order in typed form, and `compute-manifest.yaml` |
+//! | [`registry`] | the digest behind an image's tag |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
@@ -41,6 +43,7 @@ mod backoff;
 pub mod calls;
 pub mod challenge;
 mod client;
+pub mod consumer;
 pub mod delivery;
 mod error;
 pub mod events;
@@ -50,8 +53,10 @@ pub mod json;
 pub mod keys;
 pub mod manifest;
 pub mod market;
+mod nonces;
 pub mod order;
 mod queries;
+pub mod registry;
 #[cfg(test)]
 mod runtime_tests;
 pub mod sealing;

@@ -22,6 +22,7 @@ use crate::{
     error::{Error, chain, from_subxt},
     events::AssayEvent,
     keys::account_of,
+    nonces,
     types::AccountId,
 };
 
@@ -35,6 +36,15 @@ const DEEPEST_ANCHOR_BLOCKS: u64 = 16;
 
 /// Code by which a node refuses an invalid transaction.
 const INVALID_TRANSACTION: i32 = 1_010;
+
+/// Code by which a node refuses a transaction whose nonce another one in its pool has, for the same fee.
+const NONCE_IS_TAKEN: i32 = 1_014;
+
+/// Number of times that a transaction is signed with a new nonce, where another process used the one before.
+const MAX_NONCES: u32 = 5;
+
+/// Longest wait for the node's first word on a transaction that it took.
+const POOL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Message of the transport for a transaction that the pool stopped watching because nothing became final.
 const FINALITY_TIMEOUT: &str = "Finality timeout";
@@ -91,6 +101,11 @@ enum Awaited {
 }
 
 impl Submitted {
+    /// Returns the transaction's hash, by which blocks and explorers show it.
+    pub fn hash(&self) -> [u8; 32] {
+        self.progress.extrinsic_hash().0
+    }
+
     /// Waits for the node's first status of the transaction. From then on the account's next nonce counts it.
     pub async fn in_pool(&mut self) -> Result<(), Error> {
         if self.received.is_none() {
@@ -221,32 +236,54 @@ impl ChainClient {
     ///
     /// The transaction is valid for 128 blocks from its anchor on, which is near the best block whether or
     /// not anything becomes final.
+    ///
+    /// Any number of clients and tasks of one process may submit for one account at once: each gets a nonce
+    /// of its own. Where another process takes the nonce first, the transaction is signed again with the next
+    /// one, a few times.
     pub async fn submit_and_watch(&self, call: Call, signer: &Keypair) -> Result<Submitted, Error> {
         let account = account_of(signer);
         let (pallet, name) = (call.pallet().to_owned(), call.name().to_owned());
-        let at = self.at_best().await?;
-        let anchor = self.anchor_below(at.block_number()).await?;
-        // The node counts transactions in its pool too, so one signer may submit several at once.
-        let nonce = self
-            .methods()
-            .system_account_next_index(&account)
-            .await
-            .map_err(from_subxt)?;
-        let parameters = DefaultExtrinsicParamsBuilder::new()
-            .mortal_from_unchecked(MORTALITY_BLOCKS, anchor.number, H256(anchor.hash))
-            .nonce(nonce)
-            .build();
-        let progress = at
-            .transactions()
-            .sign_and_submit_then_watch(&call.into_payload(), signer, parameters)
-            .await
-            .map_err(|error| submission_error(account, error))?;
+        let payload = call.into_payload();
+        let _turn = nonces::turn(self.genesis_hash(), account.0).await;
+        let mut attempt = 0;
+        let progress = loop {
+            attempt += 1;
+            let at = self.at_best().await?;
+            let anchor = self.anchor_below(at.block_number()).await?;
+            // The node counts transactions in its pool too, so one signer may submit several at once.
+            let nonce = self
+                .methods()
+                .system_account_next_index(&account)
+                .await
+                .map_err(from_subxt)?;
+            let parameters = DefaultExtrinsicParamsBuilder::new()
+                .mortal_from_unchecked(MORTALITY_BLOCKS, anchor.number, H256(anchor.hash))
+                .nonce(nonce)
+                .build();
+            let outcome = at
+                .transactions()
+                .sign_and_submit_then_watch(&payload, signer, parameters)
+                .await;
+            match outcome {
+                Ok(progress) => break progress,
+                // It never came into the pool, so it cannot be included twice.
+                Err(error) if is_nonce_taken(&error) && attempt < MAX_NONCES => {
+                    tracing::debug!(%pallet, call = %name, nonce, "the nonce is taken; signing with another");
+                }
+                Err(error) => return Err(submission_error(account, error)),
+            }
+        };
         tracing::debug!(%pallet, call = %name, hash = %progress.extrinsic_hash(), "submitted");
-        Ok(Submitted {
+        let mut submitted = Submitted {
             account,
             progress,
             received: None,
-        })
+        };
+        // The turn ends when the pool has it. A node that says nothing must not block the account.
+        match tokio::time::timeout(POOL_PATIENCE, submitted.in_pool()).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(submitted),
+        }
     }
 
     /// Returns a recent block to which short-lived statements can be bound: the finalized one, or, while
@@ -264,6 +301,22 @@ impl ChainClient {
         }
         self.block(shallowest).await
     }
+}
+
+/// Returns true if the pool refused a transaction because of its nonce alone.
+fn is_nonce_taken(error: &ExtrinsicError) -> bool {
+    let ExtrinsicError::ErrorSubmittingTransaction(BackendError::Rpc(RpcError::ClientError(
+        subxt::rpcs::Error::User(user),
+    ))) = error
+    else {
+        return false;
+    };
+    let detail = user.data.as_ref().map_or("", |data| data.get());
+    user.code == NONCE_IS_TAKEN || (user.code == INVALID_TRANSACTION && is_stale(detail))
+}
+
+fn is_stale(detail: &str) -> bool {
+    detail.contains("outdated") || detail.contains("stale")
 }
 
 fn submission_error(account: AccountId, error: ExtrinsicError) -> Error {
@@ -293,7 +346,7 @@ fn rejected(account: AccountId, code: i32, message: &str, detail: &str) -> Error
             reason: "it does not cover the fee".to_owned(),
         };
     }
-    let remedy = if detail.contains("outdated") || detail.contains("stale") || code == 1_014 {
+    let remedy = if is_stale(detail) || code == NONCE_IS_TAKEN {
         "; another program signs with the same account, try again"
     } else if detail.contains("exhaust") {
         "; it does not fit into a block, make it smaller"
@@ -387,6 +440,8 @@ fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::collections::BTreeSet;
+
     use assay_runtime::{Address, UncheckedExtrinsic};
     use polkadot_sdk::sp_runtime::generic::{Era, Preamble};
     use serde_json::json;
@@ -407,6 +462,39 @@ mod tests {
             node.make_block(best, b"best");
         }
         (node, client)
+    }
+
+    /// Returns the nonce of a transaction, as the runtime reads it.
+    fn nonce_of(bytes: &[u8]) -> u32 {
+        let transaction = UncheckedExtrinsic::decode(&mut &bytes[..]).unwrap();
+        let Preamble::Signed(Address::Id(_), _, extensions) = transaction.preamble else {
+            panic!("it is signed by an account");
+        };
+        extensions.6.0
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn no_nonce_is_used_twice_by_clients_of_one_process() {
+        let (node, _) = node_at(5, 5).await;
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let client = ChainClient::connect(&node.url()).await.unwrap();
+            for _ in 0..8 {
+                // A clone of a connection of its own: of all of them one account signs.
+                let client = client.clone();
+                tasks.spawn(async move {
+                    client
+                        .submit_and_watch(calls::start(7), &dev::bob())
+                        .await
+                        .unwrap()
+                        .hash()
+                });
+            }
+        }
+        let hashes: BTreeSet<_> = tasks.join_all().await.into_iter().collect();
+        assert_eq!(hashes.len(), 64);
+        let nonces: BTreeSet<_> = node.pool().iter().map(|pooled| nonce_of(&pooled.bytes)).collect();
+        assert_eq!(nonces, (7..71).collect());
     }
 
     /// Returns the era of a transaction, as the runtime reads it.

@@ -169,6 +169,11 @@ impl TestNode {
         }
     }
 
+    /// The transactions that were submitted so far.
+    pub(crate) fn pool(&self) -> Vec<Pooled> {
+        self.state.pool.lock().unwrap().clone()
+    }
+
     pub(crate) fn stop(&self) {
         self.server.stop().unwrap();
     }
@@ -191,7 +196,10 @@ fn methods(state: Arc<State>) -> RpcModule<State> {
     let mut module = RpcModule::from_arc(state);
     let answers: [(&'static str, Answer); 8] = [
         ("system_chain", |_, _| json!("Test")),
-        ("system_accountNextIndex", |_, _| json!(7)),
+        // As nodes do, it counts what is in its pool.
+        ("system_accountNextIndex", |state, _| {
+            json!(7 + state.pool.lock().unwrap().len())
+        }),
         ("chain_getFinalizedHead", |state, _| {
             json!(*state.finalized.borrow())
         }),
@@ -296,9 +304,9 @@ async fn watch_transaction(
     let text: String = params.one()?;
     let (statuses, mut told) = broadcast::channel(BUFFERED);
     let sink = pending.accept().await?;
-    sink.send(SubscriptionMessage::from_json(&"ready")?).await?;
     let bytes = hex::decode(text.trim_start_matches("0x"))?;
     state.pool.lock().unwrap().push(Pooled { bytes, statuses });
+    sink.send(SubscriptionMessage::from_json(&"ready")?).await?;
     while let Ok(status) = told.recv().await {
         sink.send(SubscriptionMessage::from_json(&status)?).await?;
     }

@@ -190,6 +190,34 @@ ensure_schemathesis() {
     rm -f -- "$log"
 }
 
+# python_tools_folder: Python environment with the tools of the Python package's tests, in the cache folder; another one for
+# other versions of them.
+python_tools_folder() {
+    local list
+    list="$(sha256sum "$ASSAY_ROOT/sdk/python/requirements-test.txt" | cut -c 1-16)"
+    printf '%s\n' "${XDG_CACHE_HOME:-$HOME/.cache}/assay/python-tools-$list"
+}
+
+# ensure_python_tools: maturin and pytest, as requirements-test.txt names them with their hashes.
+ensure_python_tools() {
+    local folder log
+    folder="$(python_tools_folder)"
+    [[ -x "$folder/bin/pytest" ]] && return 0
+    say "Installing the tools of the Python package with pip into $folder."
+    have python3 || install_debian_packages --no-install-recommends python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian_packages --no-install-recommends python3-venv
+    log="$(mktemp "${TMPDIR:-/tmp}/assay-python-tools.XXXXXX")"
+    rm -rf -- "$folder"
+    if ! { python3 -m venv "$folder" &&
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+            --requirement "$ASSAY_ROOT/sdk/python/requirements-test.txt"; } >"$log" 2>&1 </dev/null; then
+        rm -rf -- "$folder"
+        show_tail "$log" 15
+        die "pip could not install maturin and pytest, which build and test the Python package."
+    fi
+    rm -f -- "$log"
+}
+
 # have_vulkan: succeeds if Vulkan's loader is there, and Mesa's driver that computes on the CPU.
 have_vulkan() {
     compgen -G '/usr/lib/*/libvulkan.so.1' >/dev/null && compgen -G '/usr/share/vulkan/icd.d/lvp_icd*.json' >/dev/null
@@ -274,6 +302,7 @@ set_up() {
         ensure_nextest
         ensure_pip
         ensure_schemathesis
+        ensure_python_tools
         ensure_node
         ensure_e2e_modules
     fi

@@ -27,9 +27,6 @@ const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
 /// slots would take longer than a block.
 const JOBS_READ_AT_ONCE: usize = 16;
 
-/// Maximum time to wait for the node's pool to accept a transaction before the next one queries its nonce.
-const NONCE_HEAD_START: Duration = Duration::from_millis(750);
-
 /// The best block's number and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -377,7 +374,8 @@ pub async fn bounded<T>(question: impl Future<Output = Result<T, Error>>) -> Res
         .unwrap_or_else(|_| Err(no_answer(QUERY_TIMEOUT)))
 }
 
-/// Submits a call such that several may be under way at once, but none query their nonces at once.
+/// Submits a call once those before it are in the node's pool: the client submits one of an account at a
+/// time, and the limit of a query's time must not count the wait for the others.
 async fn submit_in_lane(
     client: &ChainClient,
     call: calls::Call,
@@ -385,11 +383,7 @@ async fn submit_in_lane(
     lane: &Mutex<()>,
 ) -> Result<Submitted, Error> {
     let _turn = lane.lock().await;
-    let mut submitted = bounded(client.submit_and_watch(call, signer)).await?;
-    match tokio::time::timeout(NONCE_HEAD_START, submitted.in_pool()).await {
-        Ok(Err(error)) => Err(error),
-        Ok(Ok(())) | Err(_) => Ok(submitted),
-    }
+    bounded(client.submit_and_watch(call, signer)).await
 }
 
 fn no_answer(limit: Duration) -> Error {

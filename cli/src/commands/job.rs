@@ -8,7 +8,6 @@ mod ports;
 mod sealed;
 mod settings;
 mod show;
-mod unpack;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -5,6 +5,7 @@
 //! hex digits. Both must be readable by their owner alone.
 
 mod sealing;
+mod secret;
 
 use std::{
     fs, io,
@@ -17,6 +18,7 @@ use assay_primitives::machine::WORKER_KEY_CONTEXT;
 use subxt_signer::{SecretUri, sr25519::Keypair};
 
 pub use sealing::{load_or_create_sealing_key_file, load_sealing_key_file, sealing_public_key};
+pub use secret::{SecretKey, load_polkadot_js_file, read_secret};
 
 use crate::types::AccountId;
 
@@ -80,6 +82,31 @@ pub enum KeyError {
     BadUri {
         /// Fault; never a part of the URI.
         reason: String,
+    },
+    /// The text is no key.
+    #[error(
+        "this is not a key: {reason}; give a phrase of words, a seed (64 hexadecimal digits), or for development a name like \
+         //Alice"
+    )]
+    NotAKey {
+        /// Fault; never a part of the text.
+        reason: String,
+    },
+    /// The file is no key file of polkadot.js, or its password is another one.
+    #[error("the key file {} of polkadot.js cannot be opened: {reason}", path.display())]
+    BadJson {
+        /// The file.
+        path: PathBuf,
+        /// Fault; never a part of the content.
+        reason: String,
+    },
+    /// A published key on a chain that is not for development.
+    #[error(
+        "everybody has the keys of the published development phrase, and the chain {chain:?} is not for development: sign          with a key of your own"
+    )]
+    PublishedKey {
+        /// The chain's name.
+        chain: String,
     },
     /// The text is no account.
     #[error(

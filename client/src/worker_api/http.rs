@@ -17,7 +17,7 @@ use tokio::{
     net::TcpStream,
     time::timeout,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{MAX_ANSWER_BYTES, WorkerApiError, types::Refusal};
 
@@ -34,7 +34,7 @@ const MAX_REFUSAL_BYTES: usize = 64 * 1_024;
 const MAX_REFUSAL_CHARS: usize = 500;
 
 /// One request.
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     method: Method,
     path: String,
     token: Option<&'a str>,
@@ -57,7 +57,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn get(path: &str) -> Self {
+    pub(crate) fn get(path: &str) -> Self {
         Self::new(Method::GET, path)
     }
 
@@ -68,7 +68,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub(super) fn header(mut self, name: HeaderName, value: String) -> Self {
+    pub(crate) fn header(mut self, name: HeaderName, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -79,7 +79,7 @@ impl<'a> Call<'a> {
     }
 
     /// Sets the maximum length of an answer that is read at once, in bytes.
-    pub(super) fn at_most(self, max_answer_bytes: usize) -> Self {
+    pub(crate) fn at_most(self, max_answer_bytes: usize) -> Self {
         Self {
             max_answer_bytes,
             ..self
@@ -103,16 +103,19 @@ impl<'a> Call<'a> {
 }
 
 /// A whole answer.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// Path of the request.
-    pub(super) path: String,
+    pub(crate) path: String,
+    /// HTTP status.
+    pub(crate) status: u16,
     /// Body.
-    pub(super) body: Vec<u8>,
-    headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+    /// Headers.
+    pub(crate) headers: HeaderMap,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 }
@@ -160,16 +163,38 @@ impl Download {
     }
 }
 
-fn unreachable(url: &str, reason: impl ToString) -> WorkerApiError {
+/// Returns a worker's refusal; its text is a stranger's, for a terminal.
+pub(super) fn refused(path: String, status: u16, body: &[u8]) -> WorkerApiError {
+    let reason = serde_json::from_slice(body).map_or_else(
+        |_| String::from_utf8_lossy(body).into_owned(),
+        |Refusal { error }| error,
+    );
+    let shown = |character: char| if character.is_control() { ' ' } else { character };
+    WorkerApiError::Refused {
+        path,
+        status,
+        reason: reason.chars().take(MAX_REFUSAL_CHARS).map(shown).collect(),
+    }
+}
+
+pub(super) fn unreachable(url: &str, reason: impl ToString) -> WorkerApiError {
     WorkerApiError::Unreachable {
         url: url.to_owned(),
         reason: reason.to_string(),
     }
 }
 
+/// Connection of which only the bytes matter.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connection, with TLS or without.
+pub(super) type Wire = Box<dyn Stream>;
+
 /// Base URL, and the TLS that it is reached by.
 #[derive(Clone)]
-pub(super) struct Base {
+pub(crate) struct Base {
     url: String,
     host: String,
     port: u16,
@@ -179,7 +204,7 @@ pub(super) struct Base {
 }
 
 impl Base {
-    pub(super) fn new(url: &str, tls: Arc<ClientConfig>) -> Result<Self, WorkerApiError> {
+    pub(crate) fn new(url: &str, tls: Arc<ClientConfig>) -> Result<Self, WorkerApiError> {
         let bad = || WorkerApiError::BadUrl { url: url.to_owned() };
         let uri: Uri = url.parse().map_err(|_| bad())?;
         let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(bad)?;
@@ -217,19 +242,54 @@ impl Base {
 
     /// Makes a request, and reads its answer.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, WorkerApiError> {
-        let path = call.path.clone();
         let (time, at_most) = (call.time, call.max_answer_bytes);
+        let path = call.path.clone();
         let answered = async {
             let response = self.send(call).await?;
-            let headers = response.headers().clone();
-            let body = self.read(response.into_body(), at_most, &path).await?;
-            Ok(Answer {
-                path: path.clone(),
-                body,
-                headers,
-            })
+            self.whole(response, at_most, path).await
         };
         self.in_time(time, answered).await
+    }
+
+    /// Makes a request, and reads its answer, whatever its status.
+    pub(crate) async fn ask(&self, call: Call<'_>) -> Result<Answer, WorkerApiError> {
+        let (time, at_most) = (call.time, call.max_answer_bytes);
+        let path = call.path.clone();
+        let answered = async {
+            let response = self.exchange(call).await?;
+            self.whole(response, at_most, path).await
+        };
+        self.in_time(time, answered).await
+    }
+
+    /// Connects, for a protocol other than HTTP requests.
+    pub(super) async fn open(&self) -> Result<Wire, WorkerApiError> {
+        let opened = async {
+            let stream = self.dial().await?;
+            let wire: Wire = match &self.tls {
+                None => Box::new(stream),
+                Some((connector, name)) => Box::new(self.secure(stream, connector, name).await?),
+            };
+            Ok(wire)
+        };
+        self.in_connect_time(opened).await
+    }
+
+    async fn whole(
+        &self,
+        response: Response<Incoming>,
+        at_most: usize,
+        path: String,
+    ) -> Result<Answer, WorkerApiError> {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = self.read(response.into_body(), at_most, &path).await?;
+        Ok(Answer {
+            path,
+            status,
+            body,
+            headers,
+        })
     }
 
     /// Makes a request, and returns its answer as soon as that begins.
@@ -258,18 +318,39 @@ impl Base {
 
     /// Makes a request; an answer other than success is an error.
     async fn send(&self, call: Call<'_>) -> Result<Response<Incoming>, WorkerApiError> {
+        let path = call.path.clone();
+        let response = self.exchange(call).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let body = self.read(response.into_body(), MAX_REFUSAL_BYTES, &path).await?;
+        Err(refused(path, status, &body))
+    }
+
+    /// Returns host and port as a URL has them.
+    pub(super) fn authority(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// Returns a path below the base URL's.
+    pub(super) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.prefix)
+    }
+
+    /// Makes a request; the answer may have any status.
+    async fn exchange(&self, call: Call<'_>) -> Result<Response<Incoming>, WorkerApiError> {
         let malformed = |error: hyper::http::Error| WorkerApiError::NotUnderstood {
             path: call.path.clone(),
             reason: error.to_string(),
         };
-        let authority = match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        };
         let mut request = Request::builder()
             .method(call.method)
-            .uri(format!("{}{}", self.prefix, call.path))
-            .header(header::HOST, authority);
+            .uri(self.path(&call.path))
+            .header(header::HOST, self.authority());
         if let Some(token) = call.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -285,28 +366,10 @@ impl Base {
         };
         let request = request.body(body).map_err(malformed)?;
         let mut sender = self.connect().await?;
-        let response = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|error| unreachable(&self.url, error))?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
-        let status = response.status().as_u16();
-        let body = self
-            .read(response.into_body(), MAX_REFUSAL_BYTES, &call.path)
-            .await?;
-        let reason = serde_json::from_slice(&body).map_or_else(
-            |_| String::from_utf8_lossy(&body).into_owned(),
-            |Refusal { error }| error,
-        );
-        // Text of a stranger, for a terminal.
-        let shown = |character: char| if character.is_control() { ' ' } else { character };
-        Err(WorkerApiError::Refused {
-            path: call.path,
-            status,
-            reason: reason.chars().take(MAX_REFUSAL_CHARS).map(shown).collect(),
-        })
+            .map_err(|error| unreachable(&self.url, error))
     }
 
     async fn read(&self, body: Incoming, at_most: usize, path: &str) -> Result<Vec<u8>, WorkerApiError> {
@@ -324,24 +387,44 @@ impl Base {
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, WorkerApiError> {
         let connected = async {
-            let stream = TcpStream::connect((&*self.host, self.port))
-                .await
-                .map_err(|error| unreachable(&self.url, error))?;
-            let Some((connector, name)) = &self.tls else {
-                return self.hold(stream).await;
-            };
-            match connector.connect(name.clone(), stream).await {
-                Ok(stream) => self.hold(stream).await,
-                Err(error) if is_other_key(&error) => Err(WorkerApiError::OtherKey {
-                    url: self.url.clone(),
-                }),
-                Err(error) => Err(unreachable(&self.url, error)),
+            let stream = self.dial().await?;
+            match &self.tls {
+                None => self.hold(stream).await,
+                Some((connector, name)) => self.hold(self.secure(stream, connector, name).await?).await,
             }
         };
+        self.in_connect_time(connected).await
+    }
+
+    async fn in_connect_time<T>(
+        &self,
+        connected: impl Future<Output = Result<T, WorkerApiError>>,
+    ) -> Result<T, WorkerApiError> {
         timeout(CONNECT_TIMEOUT, connected).await.unwrap_or_else(|_| {
             let reason = format!("no connection within {} seconds", CONNECT_TIMEOUT.as_secs());
             Err(unreachable(&self.url, reason))
         })
+    }
+
+    async fn dial(&self) -> Result<TcpStream, WorkerApiError> {
+        TcpStream::connect((&*self.host, self.port))
+            .await
+            .map_err(|error| unreachable(&self.url, error))
+    }
+
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        connector: &TlsConnector,
+        name: &ServerName<'static>,
+    ) -> Result<TlsStream<TcpStream>, WorkerApiError> {
+        match connector.connect(name.clone(), stream).await {
+            Ok(stream) => Ok(stream),
+            Err(error) if is_other_key(&error) => Err(WorkerApiError::OtherKey {
+                url: self.url.clone(),
+            }),
+            Err(error) => Err(unreachable(&self.url, error)),
+        }
     }
 
     /// Drives a connection until its request is answered, or dropped.

@@ -27,7 +27,8 @@
 mod archive;
 mod artifacts;
 mod error;
-mod http;
+mod exec;
+pub(crate) mod http;
 mod logs;
 pub mod messages;
 mod ports;
@@ -50,6 +51,7 @@ use subxt_signer::sr25519::Keypair;
 pub use archive::{ArchiveError, ArchiveReader, ArchiveSink, ArchiveSummary};
 pub use artifacts::{ArchiveDownload, Artifact, ArtifactList};
 pub use error::WorkerApiError;
+pub use exec::{ExecOutput, MAX_EXEC_OUTPUT_BYTES};
 pub use http::Download;
 use http::{Answer, Base, Call};
 pub use logs::{LogEvent, LogFollower, LogQuery};

@@ -1,50 +1,31 @@
 //! Client for image registries, by the protocol that Docker and the OCI distribution specification share.
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use assay_client::manifest::{ImageReference, RegistryLogin};
+use assay_client::{
+    manifest::{ImageReference, RegistryLogin},
+    registry::{
+        Document, MANIFEST_KINDS, MAX_DOCUMENT_BYTES, Part, Platform, redirected, repository_url, token_url,
+    },
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::{
     HeaderMap, Response, StatusCode, Uri,
     body::Incoming,
     header::{self, HeaderName},
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
-};
+use serde::{Deserialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::PrivateRegistries;
 use crate::attestation::{AddressPolicy, FetchError, HttpFetch, NameSource, SystemNames, read_whole};
 
-/// Maximum length of an image's manifest or configuration, in bytes. Registries accept manifests of up to 4
-/// MiB.
-const MAX_DOCUMENT_BYTES: usize = 4 * 1_024 * 1_024;
-
 /// Maximum length of a token service's response, in bytes.
 const MAX_TOKEN_BYTES: usize = 64 * 1_024;
 
 /// Maximum number of redirects for one document. Registries redirect clients to the storage of their blobs.
 const MAX_REDIRECTS: usize = 3;
-
-/// Maximum number of an image's layers; engines refuse more.
-const MAX_LAYERS: usize = 256;
-
-/// Maximum number of the manifests in an index.
-const MAX_MANIFESTS: usize = 256;
-
-/// Media types that a manifest may have.
-pub(super) const MANIFEST_KINDS: [&str; 4] = [
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
 
 /// Reason why an image could not be described.
 #[derive(Debug, thiserror::Error)]
@@ -96,138 +77,6 @@ impl RegistryError {
 pub struct ImageFacts {
     /// Size of its layers as they are downloaded, in bytes.
     pub download_bytes: u64,
-}
-
-/// Operating system and processor architecture, named as in images.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub(crate) struct Platform {
-    #[serde(default)]
-    pub(crate) os: String,
-    #[serde(default)]
-    pub(crate) architecture: String,
-}
-
-impl Platform {
-    pub(crate) fn of_this_machine() -> Self {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            "x86" => "386",
-            "powerpc64" => "ppc64le",
-            other => other,
-        };
-        Self {
-            os: "linux".into(),
-            architecture: architecture.into(),
-        }
-    }
-}
-
-impl std::fmt::Display for Platform {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}/{}", self.os, self.architecture)
-    }
-}
-
-/// A manifest, or an index of manifests for several platforms.
-#[derive(Deserialize)]
-pub(super) struct Document {
-    pub(super) config: Option<Part>,
-    #[serde(default)]
-    pub(super) layers: Vec<Part>,
-    pub(super) manifests: Option<Vec<Part>>,
-}
-
-/// A manifest of an index, a configuration, or a layer.
-#[derive(Deserialize)]
-pub(super) struct Part {
-    pub(super) digest: String,
-    /// Length in bytes.
-    #[serde(default)]
-    pub(super) size: u64,
-    platform: Option<Platform>,
-}
-
-impl Document {
-    /// Parses a manifest, or returns its fault.
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice::<NoUrls>(bytes).map_err(|error| error.to_string())?;
-        let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if document.layers.len() > MAX_LAYERS {
-            return Err("a manifest with too many layers".into());
-        }
-        if document
-            .manifests
-            .as_ref()
-            .is_some_and(|all| all.len() > MAX_MANIFESTS)
-        {
-            return Err("an index with too many manifests".into());
-        }
-        Ok(document)
-    }
-}
-
-/// Any JSON without a key `urls`. Podman requests a part that has URLs from those, which may lead anywhere.
-///
-/// Engines match keys regardless of their case, also beyond ASCII (`urlſ`), and of a key that is there twice
-/// they may keep some of both values: every key is looked at, as it is read.
-struct NoUrls;
-
-impl<'de> Deserialize<'de> for NoUrls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NoUrlsVisitor)
-    }
-}
-
-struct NoUrlsVisitor;
-
-impl<'de> Visitor<'de> for NoUrlsVisitor {
-    type Value = NoUrls;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<NoUrls, A::Error> {
-        while let Some(key) = fields.next_key::<String>()? {
-            if key.to_uppercase() == "URLS" {
-                return Err(A::Error::custom(
-                    "it names URLs for parts of the image, which must come from its registry",
-                ));
-            }
-            fields.next_value::<NoUrls>()?;
-        }
-        Ok(NoUrls)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<NoUrls, A::Error> {
-        while entries.next_element::<NoUrls>()?.is_some() {}
-        Ok(NoUrls)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<NoUrls, E> {
-        Ok(NoUrls)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<NoUrls, E> {
-        Ok(NoUrls)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<NoUrls, E> {
-        Ok(NoUrls)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<NoUrls, E> {
-        Ok(NoUrls)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<NoUrls, E> {
-        Ok(NoUrls)
-    }
-
-    fn visit_unit<E>(self) -> Result<NoUrls, E> {
-        Ok(NoUrls)
-    }
 }
 
 /// A manifest or an index as its registry sent it, with the wanted digest.
@@ -310,9 +159,11 @@ impl Registry {
 
     /// Returns the repository of an image.
     pub(super) fn repository(&self, image: &ImageReference) -> Repository {
+        // The provider's file names the registry of this host that is asked without TLS.
+        let may_be_plain = self.private.has_registry_of(image);
         Repository {
             registry: self.clone(),
-            base: base_url(image, &self.private),
+            base: repository_url(image.registry(), image.repository(), may_be_plain),
             permission: Mutex::default(),
         }
     }
@@ -376,29 +227,6 @@ impl Registry {
         RegistryError::OtherPlatform {
             found,
             wanted: self.platform.to_string(),
-        }
-    }
-}
-
-/// Returns the repository's URL. A reference without a registry is of Docker Hub, where one-word names are in
-/// `library`.
-fn base_url(image: &ImageReference, private: &PrivateRegistries) -> String {
-    let repository = image.repository();
-    match image.registry() {
-        None | Some("docker.io" | "index.docker.io") => {
-            let folder = if repository.contains('/') { "" } else { "library/" };
-            format!("https://registry-1.docker.io/v2/{folder}{repository}")
-        }
-        Some(registry) => {
-            let host = registry.split(':').next().unwrap_or_default();
-            let is_local = host == "localhost" || host.starts_with("127.");
-            // Like the engines: plain HTTP only to this host.
-            let scheme = if private.contains(registry) && is_local {
-                "http"
-            } else {
-                "https"
-            };
-            format!("{scheme}://{registry}/v2/{repository}")
         }
     }
 }
@@ -565,115 +393,11 @@ impl Registry {
     }
 }
 
-/// Returns the target of a redirect; `None` from HTTPS to HTTP.
-fn redirected(from: &str, headers: &HeaderMap) -> Option<String> {
-    let location = headers.get(header::LOCATION)?.to_str().ok()?;
-    let from: Uri = from.parse().ok()?;
-    if location.starts_with('/') {
-        return Some(format!(
-            "{}://{}{location}",
-            from.scheme_str()?,
-            from.authority()?
-        ));
-    }
-    let to: Uri = location.parse().ok()?;
-    match (from.scheme_str()?, to.scheme_str()?) {
-        (_, "https") | ("http", "http") => Some(location.to_owned()),
-        _ => None,
-    }
-}
-
-/// Returns the URL of the token service in a refusal: `Bearer realm="…",service="…",scope="…"`.
-fn token_url(headers: &HeaderMap) -> Option<String> {
-    let challenge = headers.get(header::WWW_AUTHENTICATE)?.to_str().ok()?;
-    let fields = challenge.strip_prefix("Bearer ")?;
-    let field = |name: &str| {
-        let (_, rest) = fields.split_once(&format!("{name}=\""))?;
-        let (value, _) = rest.split_once('"')?;
-        Some(value)
-    };
-    let realm = field("realm")?;
-    let parameters: Vec<String> = ["service", "scope"]
-        .into_iter()
-        .filter_map(|name| Some(format!("{name}={}", field(name)?)))
-        .collect();
-    let separator = if realm.contains('?') { '&' } else { '?' };
-    Some(format!("{realm}{separator}{}", parameters.join("&")))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    fn image(name: &str) -> ImageReference {
-        format!("{name}@sha256:{}", "ab".repeat(32)).parse().unwrap()
-    }
-
-    fn answer(name: HeaderName, value: &str) -> HeaderMap {
-        [(name, value.parse().unwrap())].into_iter().collect()
-    }
-
-    #[test]
-    fn repository_is_where_engines_look_for_it() {
-        let all = PrivateRegistries::new(["ghcr.io", "registry.example.org:5000", "127.0.0.1:5000"]).unwrap();
-        for (name, url) in [
-            ("busybox", "https://registry-1.docker.io/v2/library/busybox"),
-            ("a/b", "https://registry-1.docker.io/v2/a/b"),
-            ("docker.io/a/b", "https://registry-1.docker.io/v2/a/b"),
-            ("ghcr.io/a/b", "https://ghcr.io/v2/a/b"),
-            (
-                "registry.example.org:5000/b",
-                "https://registry.example.org:5000/v2/b",
-            ),
-        ] {
-            for private in [PrivateRegistries::default(), all.clone()] {
-                assert_eq!(base_url(&image(name), &private), url);
-            }
-        }
-        let local = image("127.0.0.1:5000/a");
-        assert_eq!(base_url(&local, &all), "http://127.0.0.1:5000/v2/a");
-        assert_eq!(
-            base_url(&local, &PrivateRegistries::default()),
-            "https://127.0.0.1:5000/v2/a"
-        );
-    }
-
-    #[test]
-    fn token_is_asked_for_where_the_registry_says() {
-        let challenge =
-            r#"Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull""#;
-        assert_eq!(
-            token_url(&answer(header::WWW_AUTHENTICATE, challenge)).unwrap(),
-            "https://auth.example/token?service=reg&scope=repository:a/b:pull"
-        );
-        assert_eq!(
-            token_url(&answer(header::WWW_AUTHENTICATE, "Basic realm=\"x\"")),
-            None
-        );
-    }
-
-    #[test]
-    fn manifest_with_urls_is_refused_however_they_are_written() {
-        let with = |key: &str| {
-            let part = r#"{"digest":"sha256:0","size":1"#;
-            format!(r#"{{"config":{part}}},"layers":[{part},"{key}":["http://10.0.0.1/"]}}]}}"#)
-        };
-        assert_eq!(
-            Document::parse(with("platforms").as_bytes())
-                .unwrap()
-                .layers
-                .len(),
-            1
-        );
-        let twice = r#"{"layers":[{"digest":"x","urls":[]}],"layers":[{"digest":"x"}]}"#.to_owned();
-        let written = ["urls", "URLs", "urlſ", "u\\u0072ls"].map(with);
-        for text in written.into_iter().chain([twice]) {
-            let fault = Document::parse(text.as_bytes()).map(|_| ()).unwrap_err();
-            assert!(fault.contains("names URLs"), "{text}: {fault}");
-        }
-    }
 
     #[test]
     fn name_allows_its_own_address_only() {
@@ -690,15 +414,5 @@ mod tests {
         ] {
             assert_eq!(registry.is_allowed_by_name(url), is_allowed, "{url}");
         }
-    }
-
-    #[test]
-    fn redirects_stay_within_their_protection() {
-        let to = |from: &str, location: &str| redirected(from, &answer(header::LOCATION, location));
-        assert_eq!(to("https://a/v2/x", "/y").unwrap(), "https://a/y");
-        assert_eq!(to("https://a/v2/x", "https://b/y").unwrap(), "https://b/y");
-        assert_eq!(to("http://a/v2/x", "http://b/y").unwrap(), "http://b/y");
-        assert_eq!(to("https://a/v2/x", "http://b/y"), None);
-        assert_eq!(to("https://a/v2/x", "file:///etc/passwd"), None);
     }
 }

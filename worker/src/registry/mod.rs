@@ -11,9 +11,9 @@ mod session;
 use std::sync::Arc;
 
 use assay_client::manifest::ImageReference;
-
 #[cfg(test)]
-pub(crate) use client::Platform;
+pub(crate) use assay_client::registry::Platform;
+
 pub use client::{ImageFacts, Registry, RegistryError};
 pub use proxy::RegistryProxy;
 pub(crate) use session::is_pull_name;

@@ -5,13 +5,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use assay_client::manifest::ImageReference;
+use assay_client::{
+    manifest::ImageReference,
+    registry::{Document, Part},
+};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     RegistryError,
-    client::{Document, Manifest, Part, Repository},
+    client::{Manifest, Repository},
 };
 
 /// Address of the proxy, and of the first part of the images' names at the engine.

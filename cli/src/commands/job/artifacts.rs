@@ -2,19 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
 use assay_client::{
+    consumer::{JobAccess, RootWitness},
     json,
-    worker_api::{ArchiveReader, ArchiveSummary, ArtifactList, OwnerSession},
+    worker_api::ArtifactList,
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use super::{
-    access::{Access, JobOnMachine, log_out, shown},
-    unpack::Unpacked,
-};
+use super::access::{self, JobOnMachine, shown};
 use crate::{connection::Connection, output::Output};
 
 /// Bytes of a GiB.
@@ -44,29 +41,21 @@ pub(crate) struct ArtifactsOptions {
     max_gib: u64,
 }
 
-/// Expected root hash of the output folder, and its source.
-struct Expected {
-    root_hash: [u8; 32],
-    is_on_chain: bool,
-}
-
 /// Lists or downloads an output folder.
 pub(super) async fn run(
     options: ArtifactsOptions,
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let access = Access::open(&options.target, connection).await?;
-    let session = access.log_in().await?;
+    let access = access::open(&options.target, connection).await?;
     match &options.to {
         None => {
-            let list = session.artifacts().await?;
-            log_out(session).await;
+            let list = access.artifacts().await?;
             output.print(&json::to_value(&list)?, table(&list))
         }
         Some(folder) => {
             let max_bytes = options.max_gib.saturating_mul(GIB);
-            download(&access, session, folder, max_bytes, output).await
+            download(&access, folder, max_bytes, output).await
         }
     }
 }
@@ -96,50 +85,23 @@ fn table(list: &ArtifactList) -> String {
     lines.join("\n")
 }
 
-/// Returns the root hash of the job's result, once the result's own hash is checked; `None` while there is no
-/// result, or one without an output folder.
-async fn expected(access: &Access, session: &OwnerSession) -> anyhow::Result<Option<Expected>> {
-    let result = match session.result().await {
-        Err(error) if error.is_refused_with(404) => return Ok(None),
-        result => result?,
-    };
-    let document = result
-        .checked()
-        .context("the worker's result does not have the hash that the worker names; do not rely on it")?;
-    let on_chain = access.result_on_chain().await?;
-    if on_chain.is_some_and(|hash| hash != document.hash()) {
-        bail!(
-            "the worker shows a result with the hash 0x{}, and gave the chain another; reject it",
-            hex::encode(document.hash())
-        );
-    }
-    Ok(document.output.map(|root_hash| Expected {
-        root_hash,
-        is_on_chain: on_chain.is_some(),
-    }))
-}
-
-async fn download(
-    access: &Access,
-    session: OwnerSession,
-    folder: &Path,
-    max_bytes: u64,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let expected = expected(access, &session).await?;
-    let unpacked = Unpacked::create(folder)?;
-    let (summary, left_out) =
-        receive(access, &session, unpacked, expected.as_ref(), max_bytes, output).await?;
-    log_out(session).await;
-    let (witness, sentence) = match &expected {
-        Some(Expected {
-            is_on_chain: true, ..
-        }) => ("chain", "it is that of the result on chain"),
-        Some(_) => (
+async fn download(access: &JobAccess, folder: &Path, max_bytes: u64, output: &Output) -> anyhow::Result<()> {
+    let bar = progress(output);
+    let downloaded = access
+        .download_artifacts(folder, max_bytes, |position, length| {
+            bar.set_length(length);
+            bar.set_position(position);
+        })
+        .await?;
+    bar.finish_and_clear();
+    let (summary, left_out) = (downloaded.summary, downloaded.links_left_out);
+    let (witness, sentence) = match downloaded.witness {
+        RootWitness::Chain => ("chain", "it is that of the result on chain"),
+        RootWitness::Worker => (
             "worker",
             "it is that of the worker's result; compare the hash of `assay job result` with the chain's",
         ),
-        None => ("none", "the job has no result yet to compare it with"),
+        RootWitness::None => ("none", "the job has no result yet to compare it with"),
     };
     let root = format!("0x{}", hex::encode(summary.root_hash));
     let mut text = format!(
@@ -165,66 +127,14 @@ async fn download(
     output.print(&object, text)
 }
 
-/// Downloads and unpacks the folder, and removes it if its root hash is wrong. Returns the archive's summary,
-/// and the number of links that were left out.
-async fn receive(
-    access: &Access,
-    session: &OwnerSession,
-    mut unpacked: Unpacked,
-    expected: Option<&Expected>,
-    max_bytes: u64,
-    output: &Output,
-) -> anyhow::Result<(ArchiveSummary, u64)> {
-    let mut download = session.download_artifacts().await?;
-    let promised = expected.map_or(download.root_hash(), |expected| expected.root_hash);
-    if download.root_hash() != promised {
-        bail!(
-            "the output folder has the root hash 0x{}, and the result has 0x{}: it was changed since, or is not what \
-             the job left",
-            hex::encode(download.root_hash()),
-            hex::encode(promised)
-        );
-    }
-    let bar = progress(output, download.length());
-    let mut reader = ArchiveReader::new(max_bytes);
-    // A token that is refused at once is not asked for again.
-    let mut is_fresh = true;
-    loop {
-        match download.next().await {
-            Ok(Some(bytes)) => {
-                is_fresh = false;
-                reader.push(&bytes, &mut unpacked)?;
-                bar.set_position(download.position());
-            }
-            Ok(None) => break,
-            Err(error) if error.is_logged_out() && !is_fresh => {
-                is_fresh = true;
-                download.continue_with(access.log_in().await?);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    bar.finish_and_clear();
-    let summary = reader.finish()?;
-    if summary.root_hash != promised {
-        bail!(
-            "what came has the root hash 0x{}, and not 0x{}: nothing was kept; begin again, best when the job's container \
-             has ended",
-            hex::encode(summary.root_hash),
-            hex::encode(promised)
-        );
-    }
-    Ok((summary, unpacked.complete()?))
-}
-
 /// Progress display, hidden where the output is no terminal.
-fn progress(output: &Output, length: u64) -> ProgressBar {
+fn progress(output: &Output) -> ProgressBar {
     let target = if output.is_interactive() {
         ProgressDrawTarget::stdout()
     } else {
         ProgressDrawTarget::hidden()
     };
-    let bar = ProgressBar::with_draw_target(Some(length), target);
+    let bar = ProgressBar::with_draw_target(None, target);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {bytes} of {total_bytes} ({elapsed})") {
         bar.set_style(style);
     }

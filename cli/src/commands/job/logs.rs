@@ -2,15 +2,18 @@
 
 use std::{
     io::{self, Write},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use assay_client::worker_api::{LogEvent, LogQuery, OutputStream, OwnerSession};
+use assay_client::{
+    consumer::JobAccess,
+    worker_api::{LogEvent, LogQuery, OutputStream, OwnerSession},
+};
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    access::{Access, JobOnMachine, log_out},
+    access::{self, JobOnMachine},
     milliseconds,
 };
 use crate::{connection::Connection, duration::parse_duration, output::Output};
@@ -18,8 +21,7 @@ use crate::{connection::Connection, duration::parse_duration, output::Output};
 /// Longest silence of a worker in the middle of a log.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Least time between two tokens.
-const TOKEN_PAUSE: Duration = Duration::from_secs(2);
+
 
 /// Container output to print.
 #[derive(Debug, Args)]
@@ -68,15 +70,14 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let query = options.query(milliseconds(now));
-    let access = Access::open(&options.target, connection).await?;
-    let session = access.log_in().await?;
+    let access = access::open(&options.target, connection).await?;
     if options.follow {
-        follow(&access, session, query, output).await
-    } else {
-        print(&session, query).await?;
-        log_out(session).await;
-        Ok(())
+        return follow(&access, query, output).await;
     }
+    let session = access.log_in().await?;
+    print(&session, query).await?;
+    access.log_out(session).await;
+    Ok(())
 }
 
 /// Prints the stored log.
@@ -90,28 +91,12 @@ async fn print(session: &OwnerSession, query: LogQuery) -> anyhow::Result<()> {
 }
 
 /// Prints the log as it is written, until its end.
-async fn follow(
-    access: &Access,
-    mut session: OwnerSession,
-    query: LogQuery,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let mut follower = session.follow_logs(query);
-    // A token that is refused at once is not asked for again; one may end without any output in its time.
-    let mut asked = Instant::now();
-    loop {
-        match follower.next().await {
-            Ok(Some(event)) => show(&event, output)?,
-            Ok(None) => break,
-            Err(error) if error.is_logged_out() && asked.elapsed() >= TOKEN_PAUSE => {
-                asked = Instant::now();
-                session = access.log_in().await?;
-                follower.continue_with(session.clone());
-            }
-            Err(error) => return Err(error.into()),
-        }
+async fn follow(access: &JobAccess, query: LogQuery, output: &Output) -> anyhow::Result<()> {
+    let mut log = access.follow_logs(query).await?;
+    while let Some(event) = log.next().await? {
+        show(&event, output)?;
     }
-    log_out(session).await;
+    log.end().await;
     Ok(())
 }
 

@@ -7,13 +7,14 @@ use std::{
 
 use anyhow::anyhow;
 use assay_client::{
+    consumer::PortAddress,
     manifest::PortProtocol,
-    worker_api::{JobPort, OwnerSession, WorkerApiError},
+    worker_api::{OwnerSession, WorkerApiError},
 };
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::access::{Access, JobOnMachine, log_out};
+use super::access::{self, JobOnMachine};
 use crate::{connection::Connection, output::Output};
 
 /// Longest silence of a container in the middle of its answer.
@@ -35,42 +36,22 @@ pub(crate) struct FetchOptions {
 }
 
 /// Prints a job's published ports.
-pub(super) async fn list(
-    target: JobOnMachine,
-    connection: &Connection,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let access = Access::open(&target, connection).await?;
-    let session = access.log_in().await?;
-    let ports = session.ports().await?;
-    let addresses: Vec<_> = ports.iter().map(|port| address(port, &session)).collect();
-    log_out(session).await;
-    let objects: Vec<_> = ports
-        .iter()
-        .zip(&addresses)
-        .map(|(port, address)| object(port, address))
-        .collect();
+pub(super) async fn list(target: JobOnMachine, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+    let access = access::open(&target, connection).await?;
+    let ports = access.ports().await?;
+    let objects: Vec<_> = ports.iter().map(object).collect();
     let text = if ports.is_empty() {
         format!(
             "job {} has no published ports now; its manifest names them, and they are there while it runs",
             access.job()
         )
     } else {
-        table(&ports, &addresses)
+        table(&ports)
     };
     output.print(&json!({ "job": access.job(), "ports": objects }), text)
 }
 
-/// Returns the address of a port.
-fn address(port: &JobPort, session: &OwnerSession) -> String {
-    match port.host_port {
-        Some(number) if session.host().contains(':') => format!("[{}]:{number}", session.host()),
-        Some(number) => format!("{}:{number}", session.host()),
-        None => session.port_url(&port.name),
-    }
-}
-
-fn object(port: &JobPort, address: &str) -> Value {
+fn object(PortAddress { port, address }: &PortAddress) -> Value {
     json!({
         "name": port.name,
         "protocol": port.protocol.name(),
@@ -81,13 +62,14 @@ fn object(port: &JobPort, address: &str) -> Value {
     })
 }
 
-fn table(ports: &[JobPort], addresses: &[String]) -> String {
-    let width = ports.iter().map(|port| port.name.len()).max().unwrap_or(0).max(4);
+fn table(ports: &[PortAddress]) -> String {
+    let lengths = ports.iter().map(|PortAddress { port, .. }| port.name.len());
+    let width = lengths.max().unwrap_or(0).max(4);
     let mut lines = vec![format!(
         "{:width$}  protocol  container  open to  address",
         "name"
     )];
-    for (port, address) in ports.iter().zip(addresses) {
+    for PortAddress { port, address } in ports {
         lines.push(format!(
             "{:width$}  {:8}  {:<9}  {:7}  {address}",
             port.name,
@@ -105,9 +87,10 @@ fn table(ports: &[JobPort], addresses: &[String]) -> String {
 
 /// Prints a page of a job's HTTP port, byte for byte.
 pub(super) async fn fetch(options: FetchOptions, connection: &Connection) -> anyhow::Result<()> {
-    let session = Access::open(&options.target, connection).await?.log_in().await?;
+    let access = access::open(&options.target, connection).await?;
+    let session = access.log_in().await?;
     let printed = print(&session, &options.port, &options.path).await;
-    log_out(session).await;
+    access.log_out(session).await;
     printed
 }
 
@@ -147,27 +130,33 @@ async fn not_found(session: &OwnerSession, port: &str, error: WorkerApiError) ->
 
 #[cfg(test)]
 mod tests {
+    use assay_client::worker_api::JobPort;
+
     use super::*;
 
     #[test]
     fn ports_are_shown_as_a_table() {
-        let port = |name: &str, protocol, host_port| JobPort {
-            name: name.to_owned(),
-            protocol,
-            container_port: 80,
-            host_port,
-            public: false,
+        let port = |name: &str, protocol, host_port, address: &str| PortAddress {
+            port: JobPort {
+                name: name.to_owned(),
+                protocol,
+                container_port: 80,
+                host_port,
+                public: false,
+            },
+            address: address.to_owned(),
         };
         let ports = [
-            port("website", PortProtocol::Http, None),
-            port("ssh", PortProtocol::Tcp, Some(30_000)),
-        ];
-        let addresses = [
-            "https://a/v1/jobs/5/ports/website/".to_owned(),
-            "a:30000".to_owned(),
+            port(
+                "website",
+                PortProtocol::Http,
+                None,
+                "https://a/v1/jobs/5/ports/website/",
+            ),
+            port("ssh", PortProtocol::Tcp, Some(30_000), "a:30000"),
         ];
         assert_eq!(
-            table(&ports, &addresses),
+            table(&ports),
             "name     protocol  container  open to  address\n\
              website  http      80         owner    https://a/v1/jobs/5/ports/website/\n\
              ssh      tcp       80         anybody  a:30000"

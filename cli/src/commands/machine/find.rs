@@ -1,17 +1,16 @@
 //! `assay machine find`
 
 use assay_client::{
-    AccountId, json,
+    AccountId,
+    consumer::describe_mismatch,
+    json,
     market::{Cursor, FindOptions, FoundMachines, MAX_PAGE_OFFERS, MachineView, Requirements, ServiceRecord},
     units::{format_asy, format_ppm},
 };
 use clap::Args;
 use serde_json::json;
 
-use super::{
-    explain::describe,
-    requirements::{RequirementOptions, refusal},
-};
+use super::requirements::{RequirementOptions, refusal};
 use crate::{connection::Connection, numbers::parse_hex, output::Output};
 
 /// Machines to find, and the number of them to show.
@@ -97,7 +96,7 @@ impl Printer<'_> {
             let reasons: Vec<_> = passed_over
                 .mismatches
                 .iter()
-                .map(|mismatch| describe(mismatch, self.wanted))
+                .map(|mismatch| describe_mismatch(mismatch, self.wanted))
                 .collect();
             let text = format!(
                 "passed over: machine {}: {}",

@@ -1,10 +1,11 @@
 //! Unpacks a job's output folder into a new folder that no entry can leave.
 //!
-//! The archive's reader passes on plain relative paths only. The command stores them in a new folder, and
+//! The archive's reader passes on plain relative paths only. This module stores them in a new folder, and
 //! creates links only after all files. It leaves out links that could lead out of the folder.
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::unix::{
@@ -14,8 +15,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
-use assay_client::worker_api::ArchiveSink;
+use crate::worker_api::ArchiveSink;
 
 /// Folder under construction: it gets its name when it is complete, and is removed otherwise.
 #[derive(Debug)]
@@ -31,20 +31,29 @@ pub(super) struct Unpacked {
 
 impl Unpacked {
     /// Creates a folder beside `target`, which must not exist or be empty.
-    pub(super) fn create(target: &Path) -> anyhow::Result<Self> {
+    pub(super) fn create(target: &Path) -> io::Result<Self> {
         match fs::read_dir(target) {
             Ok(mut entries) => {
                 if entries.next().is_some() {
-                    bail!("{} is not empty: choose a new folder", target.display());
+                    return Err(io::Error::other(format!(
+                        "{} is not empty: choose a new folder",
+                        target.display()
+                    )));
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => (),
             Err(error) => {
-                return Err(error).with_context(|| format!("{} is no folder to fill", target.display()));
+                return Err(described(
+                    error,
+                    format_args!("{} is no folder to fill", target.display()),
+                ));
             }
         }
         let Some(name) = target.file_name() else {
-            bail!("{} has no name of its own: choose a new folder", target.display());
+            return Err(io::Error::other(format!(
+                "{} has no name of its own: choose a new folder",
+                target.display()
+            )));
         };
         let mut partial_name = OsString::from(".");
         partial_name.push(name);
@@ -53,7 +62,7 @@ impl Unpacked {
         DirBuilder::new()
             .mode(0o700)
             .create(&partial)
-            .with_context(|| format!("{} cannot be made", partial.display()))?;
+            .map_err(|error| described(error, format_args!("{} cannot be made", partial.display())))?;
         Ok(Self {
             target: target.to_owned(),
             partial,
@@ -65,12 +74,14 @@ impl Unpacked {
     }
 
     /// Makes the links, and gives the folder its name. Returns the number of links that were left out.
-    pub(super) fn complete(mut self) -> anyhow::Result<u64> {
+    pub(super) fn complete(mut self) -> io::Result<u64> {
         for (path, target) in &self.links {
-            symlink(target, path).with_context(|| format!("the link {} cannot be made", path.display()))?;
+            symlink(target, path).map_err(|error| {
+                described(error, format_args!("the link {} cannot be made", path.display()))
+            })?;
         }
         fs::rename(&self.partial, &self.target)
-            .with_context(|| format!("{} cannot be made", self.target.display()))?;
+            .map_err(|error| described(error, format_args!("{} cannot be made", self.target.display())))?;
         self.is_complete = true;
         Ok(self.left_out)
     }
@@ -137,6 +148,11 @@ impl ArchiveSink for Unpacked {
         }
         Ok(())
     }
+}
+
+/// Returns an error of the system that says what failed.
+fn described(error: io::Error, what: impl fmt::Display) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 /// Returns true for a link that cannot lead out of the folder, even through other links: its target is
