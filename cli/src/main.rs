@@ -8,8 +8,9 @@ mod connection;
 mod duration;
 mod numbers;
 mod output;
+mod usage;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
@@ -31,13 +32,20 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
     let Arguments {
         connection,
         output,
         command,
-    } = Arguments::parse();
+    } = match Arguments::try_parse_from(&words) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::report(&error, &words),
+    };
+    let connection = connection.announcing_on(&output);
     match command.run(&connection, &output).await {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output, such as `head`, has read enough.
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output.error(&error);
             ExitCode::FAILURE

@@ -3,6 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use assay_client::{Included, json};
@@ -12,10 +13,24 @@ use serde_json::{Value, json};
 /// Heading of the options that every command has.
 pub(crate) const GLOBAL: &str = "Global options";
 
+/// True once a transaction was sent: from then on a closed pipe ends nothing, because what follows a
+/// transaction, such as the delivery of a sealed manifest, is paid for.
+static HAS_ACTED: AtomicBool = AtomicBool::new(false);
+
+/// Returns true for the error of writing into a pipe that its reader closed.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
 /// Format of the output.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
 enum Format {
     /// Text for people
+    #[default]
     Human,
     /// One JSON object per line, names in snake_case, amounts in plancks as strings; an event is named by its
     /// `pallet` and its `event`
@@ -23,7 +38,7 @@ enum Format {
 }
 
 /// Output options.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Output {
     /// Format of what is printed
     #[arg(long, global = true, value_enum, default_value = "human", help_heading = GLOBAL)]
@@ -54,6 +69,17 @@ impl Output {
         }
     }
 
+    /// Prints the hash of a transaction that the node took. Called before anything is waited for: whoever
+    /// interrupts the wait can still look the transaction up.
+    pub(crate) fn sent(&self, hash: &[u8; 32]) -> anyhow::Result<()> {
+        HAS_ACTED.store(true, Ordering::Relaxed);
+        let hash = format!("0x{}", hex::encode(hash));
+        self.print(
+            &json!({ "transaction": hash }),
+            format_args!("transaction {hash} sent; waiting until it is final"),
+        )
+    }
+
     /// Prints a transaction that went through.
     pub(crate) fn included(&self, included: &Included) -> anyhow::Result<()> {
         for event in &included.events {
@@ -80,10 +106,16 @@ impl Output {
         let _ = writeln!(io::stderr(), "{line}");
     }
 
-    /// Writes a line; a reader that closed the pipe early is an error, not a panic.
+    /// Writes a line. A reader that closed the pipe early is an error, not a panic, and no error at all once
+    /// a transaction was sent.
     pub(crate) fn line(&self, text: impl Display) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
-        writeln!(stdout, "{text}")?;
-        Ok(stdout.flush()?)
+        let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe && HAS_ACTED.load(Ordering::Relaxed) => {
+                Ok(())
+            }
+            written => Ok(written?),
+        }
     }
 }

@@ -29,6 +29,7 @@
 //! | [`market`] | the search for machines that meet a consumer's requirements |
 //! | [`manifest`] | the manifest of a job and the image reference in it |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
+//! | [`redaction`] | texts of users as messages may repeat them
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
 //! | [`worker_api`] | the owner's way to a job on a worker |
@@ -48,6 +49,7 @@ pub mod keys;
 pub mod manifest;
 pub mod market;
 mod queries;
+pub mod redaction;
 #[cfg(test)]
 mod runtime_tests;
 pub mod sealing;

@@ -92,6 +92,11 @@ enum Awaited {
 }
 
 impl Submitted {
+    /// Returns the transaction's hash.
+    pub fn hash(&self) -> [u8; 32] {
+        self.progress.extrinsic_hash().0
+    }
+
     /// Waits until the node said anything of the transaction: its pool counts it then when it is asked for
     /// the account's next nonce.
     pub async fn in_pool(&mut self) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use subxt_signer::{SecretUri, sr25519::Keypair};
 
 pub use sealing::{load_or_create_sealing_key_file, load_sealing_key_file, sealing_public_key};
 
-use crate::types::AccountId;
+use crate::{redaction, types::AccountId};
 
 /// Longest key file that is read; a phrase of 24 words has fewer than 250 bytes.
 const MAX_KEY_FILE_BYTES: u64 = 1_024;
@@ -28,13 +28,19 @@ const MAX_KEY_FILE_BYTES: u64 = 1_024;
 #[non_exhaustive]
 pub enum KeyError {
     /// There is no such file.
-    #[error("there is no key file at {}; write a secret seed or phrase into it, or name another file", path.display())]
+    #[error(
+        "there is no key file at {}; write a secret seed or phrase into it, or name another file",
+        shown_path(path)
+    )]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
     },
     /// The file cannot be read or written.
-    #[error("the key file {} cannot be used: {source}; check its owner and its folder", path.display())]
+    #[error(
+        "the key file {} cannot be used: {source}; check its owner and its folder",
+        shown_path(path)
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -42,7 +48,10 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Others than the owner may read the file.
-    #[error("the key file {} can be read by others (mode {mode:04o}); run `chmod 600` on it", path.display())]
+    #[error(
+        "the key file {} can be read by others (mode {mode:04o}); run `chmod 600` on it",
+        shown_path(path)
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -53,7 +62,7 @@ pub enum KeyError {
     #[error(
         "the file {} is not a key file: {reason}; it must hold one line with an sr25519 secret seed (0x and \
          64 hex digits) or a mnemonic phrase",
-        path.display()
+        shown_path(path)
     )]
     BadFile {
         /// The file.
@@ -65,7 +74,7 @@ pub enum KeyError {
     #[error(
         "the file {} is not a sealing key file: {reason}; it must hold 0x and 64 hexadecimal digits on one line: restore \
          it from a backup, or name another file",
-        path.display()
+        shown_path(path)
     )]
     BadSealingFile {
         /// The file.
@@ -83,7 +92,8 @@ pub enum KeyError {
     },
     /// The text is no account.
     #[error(
-        "{text:?} is not an account: write an SS58 address, 0x and 64 hex digits, or a name like //Alice"
+        "{:?} is not an account: write an SS58 address, 0x and 64 hex digits, or a name like //Alice",
+        redaction::shown(text)
     )]
     BadAccount {
         /// The text as it was given.
@@ -95,6 +105,11 @@ pub enum KeyError {
         /// Error of the operating system.
         reason: String,
     },
+}
+
+/// Returns a path for a message. People type a phrase where the path of its file belongs.
+fn shown_path(path: &Path) -> String {
+    redaction::shown(&path.to_string_lossy()).into_owned()
 }
 
 /// Loads the key from a file.
@@ -255,7 +270,16 @@ fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
 }
 
 /// The key of a secret URI: a seed, a phrase, or a development name such as `//Bob`, each with derivations.
+///
+/// # Errors
+/// [`KeyError::BadUri`] for no URI, and for an empty one: the parser takes that for the published development
+/// phrase, and it is what a variable that is not set leaves.
 pub fn keypair_from_uri(uri: &str) -> Result<Keypair, KeyError> {
+    if uri.trim().is_empty() {
+        return Err(KeyError::BadUri {
+            reason: "it is empty, and everybody has the key of an empty one".to_owned(),
+        });
+    }
     // The errors of the parser name only what kind of part is wrong, never the secret itself.
     let parsed = SecretUri::from_str(uri).map_err(|error| KeyError::BadUri {
         reason: error.to_string(),
@@ -381,6 +405,35 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = load_key_file(&write(&folder, b"swordfish swordfish", 0o600)).unwrap_err();
         assert!(!error.to_string().contains("swordfish"), "{error}");
+    }
+
+    #[test]
+    fn secrets_in_place_of_paths_and_accounts_are_not_repeated() {
+        let phrase = "bottom drive obey lake curtain smoke basket hold race lonely fit walk";
+        let seed = format!("0x{}", "1f".repeat(32));
+        for secret in [phrase, &seed, &format!("{phrase}//Bob///swordfish")] {
+            let path = Path::new(secret);
+            for error in [
+                load_key_file(path).unwrap_err(),
+                load_sealing_key_file(path).map(|_| ()).unwrap_err(),
+                parse_account(&format!("{secret} ")).unwrap_err(),
+                keypair_from_uri(&format!("{secret}\n")).map(|_| ()).unwrap_err(),
+            ] {
+                let text = error.to_string();
+                for word in ["bottom", "walk", "1f1f", "swordfish"] {
+                    assert!(!text.contains(word), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn empty_key_uri_is_refused() {
+        for uri in ["", " ", "\n"] {
+            let error = keypair_from_uri(uri).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("it is empty"), "{error}");
+        }
+        assert!(keypair_from_uri("//Alice").is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
+use assay_client::redaction;
 use serde_saphyr::Location;
 
 /// One problem and its place.
@@ -34,7 +35,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}; name the file with --config <PATH>", path.display())]
+    #[error("cannot read {}: {source}; name the file with --config <PATH>", redaction::shown(&path.to_string_lossy()))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -63,6 +64,7 @@ pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
     let location = error.location().unwrap_or(Location::UNKNOWN);
     let message = match error {
         Error::SerdeUnknownField { field, expected, .. } => {
+            let field = redaction::shown(&field);
             format!("unknown key `{field}`; allowed here: {}", expected.join(", "))
         }
         Error::SerdeMissingField { field, .. } => {

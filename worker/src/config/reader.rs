@@ -2,6 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
+use assay_client::redaction;
 use serde_saphyr::Location;
 
 use super::{error::Problem, file::Text};
@@ -24,11 +25,13 @@ impl Reader {
         self.problems.push(Problem::at(location, message));
     }
 
-    /// Records that a value is not allowed.
+    /// Records that a value is not allowed. The message has the value, unless that looks like a secret, and
+    /// URLs without their credentials.
     pub(super) fn bad(&mut self, key: &str, text: &Text, allowed: impl Display) {
+        let value = shorten(&redaction::shown(&text.value));
         self.problem(
             text.referenced,
-            format!("`{key}` is `{}`; allowed: {allowed}", shorten(&text.value)),
+            format!("`{key}` is `{value}`; allowed: {allowed}"),
         );
     }
 
