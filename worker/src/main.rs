@@ -1,12 +1,16 @@
 //! The provider's binary.
 
-use std::{error::Error, io::stdout, process::ExitCode};
+use std::{
+    error::Error,
+    io::{Write, stderr, stdout},
+    process::ExitCode,
+};
 
 use assay_worker::{
     app,
     challenge::bench,
     check,
-    command_line::{Action, ChallengeAction, CommandLine, GpuAction, start_log},
+    command_line::{Action, ChallengeAction, CommandLine, GpuAction, LogFormat, start_log},
     config::Config,
     devices::self_test,
 };
@@ -14,11 +18,17 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let command_line = CommandLine::parse();
-    start_log(command_line.log_format);
+    let format = command_line.log_format;
+    start_log(format);
     match run(command_line) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            let line = match format {
+                LogFormat::Text => format!("error: {error}"),
+                LogFormat::Json => serde_json::json!({ "error": error.to_string() }).to_string(),
+            };
+            // Nobody is left to be told when standard error is closed.
+            let _ = writeln!(stderr(), "{line}");
             ExitCode::FAILURE
         }
     }
@@ -29,7 +39,10 @@ fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error>> {
     let path = command_line.config;
     match command_line.action.unwrap_or(Action::Run) {
         Action::Run => runtime.block_on(app::run(Config::load(&path)?))?,
-        Action::Check => return Ok(runtime.block_on(check::run(&Config::load(&path)?, &mut stdout()))),
+        Action::Check => {
+            let config = Config::load(&path)?;
+            return Ok(runtime.block_on(check::run(&config, command_line.log_format, &mut stdout())));
+        }
         Action::Challenge(ChallengeAction::Bench(arguments)) => {
             // The bench also runs on machines without a configuration; an existing file must be valid.
             let config = path.exists().then(|| Config::load(&path)).transpose()?;
