@@ -21,6 +21,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`accounts`] | what one account has: holds, open jobs, noted manifests
 //! | [`calls`] | constructors of every call that Assay's programs make |
 //! | [`delivery`] | delivery of sealed manifests to workers |
 //! | [`events`] | events of a block, typed, and in plain words |
@@ -35,6 +36,7 @@
 //! | [`worker_api`] | the owner's way to a job on a worker |
 //! | [`types`] | views of the records that the chain keeps |
 
+pub mod accounts;
 mod attestation;
 pub mod calls;
 pub mod challenge;

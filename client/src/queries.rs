@@ -79,6 +79,18 @@ fn least_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, Err
         .max(base_bond))
 }
 
+/// Reads an account's balances in a block's state.
+pub(crate) async fn balance_of(at: &AtBlock, account: &[u8; 32]) -> Result<AccountBalance, Error> {
+    let record: Option<AccountRecord> = value(at, "System", "Account", (*account,)).await?;
+    Ok(
+        record.map_or_else(AccountBalance::default, |record| AccountBalance {
+            free: record.data.free,
+            held: record.data.reserved,
+            frozen: record.data.frozen,
+        }),
+    )
+}
+
 impl ChainClient {
     /// A machine.
     pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>, Error> {
@@ -272,15 +284,7 @@ impl ChainClient {
 
     /// Balances of an account; zeros for one that the chain does not know.
     pub async fn balance(&self, account: &[u8; 32]) -> Result<AccountBalance, Error> {
-        let record: Option<AccountRecord> =
-            value(&self.at_best().await?, "System", "Account", (*account,)).await?;
-        Ok(
-            record.map_or_else(AccountBalance::default, |record| AccountBalance {
-                free: record.data.free,
-                held: record.data.reserved,
-                frozen: record.data.frozen,
-            }),
-        )
+        balance_of(&self.at_best().await?, account).await
     }
 
     /// All the plancks there are.

@@ -1,6 +1,6 @@
 //! `assay balance`
 
-use assay_client::{AccountId, keys, units::format_asy};
+use assay_client::{AccountId, json, keys, units::format_asy};
 use clap::Args;
 use serde_json::json;
 
@@ -18,19 +18,28 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     let client = connection.client().await?;
     for account in options.accounts {
         let balance = client.balance(&account.0).await?;
+        let holds = client.holds(&account.0).await?;
         let object = json!({
             "account": account,
             "free": balance.free.to_string(),
             "held": balance.held.to_string(),
+            "holds": json::to_value(&holds)?,
             "frozen": balance.frozen.to_string(),
             "total": balance.total().to_string(),
         });
-        let text = format!(
+        let mut text = format!(
             "{account}  {} free, {} held, {} in all",
             format_asy(balance.free),
             format_asy(balance.held),
             format_asy(balance.total()),
         );
+        for hold in &holds {
+            text.push_str(&format!(
+                "\n  held {}: {}",
+                format_asy(hold.amount),
+                hold.purpose()
+            ));
+        }
         output.print(&object, text)?;
     }
     Ok(())

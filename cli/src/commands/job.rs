@@ -2,6 +2,7 @@
 
 mod access;
 mod artifacts;
+mod list;
 mod logs;
 mod order;
 mod ports;
@@ -34,6 +35,10 @@ pub(crate) enum Options {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
+    /// List the open jobs of a consumer, the newest first
+    List(list::ListOptions),
+    /// Take back the deposits of public manifests that the signer noted with its orders
+    Reclaim,
     /// Show a job that is not closed
     Show {
         /// The job
@@ -97,6 +102,8 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
             let client = connection.client().await?;
             return sealed::deliver_file(&client, id, &file, output).await;
         }
+        Options::List(options) => return list::list(options, connection, output).await,
+        Options::Reclaim => return list::reclaim(connection, output).await,
         Options::Show { id } => return show::show(id, connection, output).await,
         Options::Status(place) => return access::status(place, connection, output).await,
         Options::Logs(options) => return logs::run(options, connection, output).await,

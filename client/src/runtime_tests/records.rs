@@ -11,6 +11,7 @@ use subxt_signer::sr25519::dev;
 
 use super::{ZEROS, metadata};
 use crate::{
+    accounts::{HoldRecord, NoteRecord},
     calls,
     challenge::ClassVersion,
     keys,
@@ -51,6 +52,9 @@ fn every_record_is_understood() {
     check::<KeptCollateral>(&metadata, "Attestation", "QeIdentities");
     check::<KeptCollateral>(&metadata, "Attestation", "RevocationLists");
     check::<Vec<u8>>(&metadata, "Preimage", "PreimageFor");
+    check::<NoteRecord>(&metadata, "Preimage", "RequestStatusFor");
+    check::<Vec<HoldRecord>>(&metadata, "Balances", "Holds");
+    check::<()>(&metadata, "JobEscrow", "ConsumerJobs");
     check::<AccountRecord>(&metadata, "System", "Account");
     check::<u128>(&metadata, "Balances", "TotalIssuance");
     check::<u64>(&metadata, "ChainClock", "ActiveTimeMs");
@@ -58,6 +62,30 @@ fn every_record_is_understood() {
     check::<u64>(&metadata, "ChainClock", "EpochDurationMs");
     check::<u128>(&metadata, "RewardEmission", "RemainingEmission");
     check::<u128>(&metadata, "RewardEmission", "TotalWeight");
+}
+
+#[test]
+fn holds_and_notes_are_understood_behind_their_enums() {
+    let metadata = metadata();
+    let value_type = |pallet: &str, entry: &str| {
+        let storage = metadata.pallet_by_name(pallet).unwrap().storage().unwrap();
+        storage.entry_by_name(entry).unwrap().value_ty()
+    };
+    let reason = assay_runtime::RuntimeHoldReason::Attestation(pallet_attestation::HoldReason::Evidence);
+    let bytes = vec![(reason, 7_u128)].encode();
+    let holds = value_type("Balances", "Holds");
+    let holds = Vec::<HoldRecord>::decode_as_type(&mut &bytes[..], holds, metadata.types()).unwrap();
+    let hold = holds.into_iter().next().unwrap().into_hold();
+    assert_eq!(
+        (hold.pallet.as_str(), hold.reason.as_str(), hold.amount),
+        ("Attestation", "Evidence", 7)
+    );
+
+    // The second variant: a note that an open job asks for.
+    let status = (1_u8, Some(([3_u8; 32], 5_u128)), 1_u32, Some(9_u32)).encode();
+    let notes = value_type("Preimage", "RequestStatusFor");
+    let note = NoteRecord::decode_as_type(&mut &status[..], notes, metadata.types()).unwrap();
+    assert_eq!(note.ticket(), Some((AccountId::from([3; 32]), 5)));
 }
 
 #[test]
