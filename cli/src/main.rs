@@ -8,6 +8,8 @@ mod connection;
 mod duration;
 mod numbers;
 mod output;
+#[cfg(test)]
+mod schema;
 mod usage;
 
 use std::{ffi::OsString, process::ExitCode};

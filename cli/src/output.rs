@@ -6,7 +6,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use assay_client::{Included, json};
+use assay_client::{Included, events::AssayEvent, json};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -35,6 +35,13 @@ enum Format {
     /// One JSON object per line, names in snake_case, amounts in plancks as strings; an event is named by its
     /// `pallet` and its `event`
     Json,
+}
+
+/// An event of a transaction for programs.
+fn event_object(event: &AssayEvent, block: u64) -> anyhow::Result<Value> {
+    let mut object = json::to_value(event)?;
+    object["block"] = block.into();
+    Ok(object)
 }
 
 /// Output options.
@@ -83,8 +90,7 @@ impl Output {
     /// Prints a transaction that went through.
     pub(crate) fn included(&self, included: &Included) -> anyhow::Result<()> {
         for event in &included.events {
-            let mut object = json::to_value(event)?;
-            object["block"] = included.block_number.into();
+            let object = event_object(event, included.block_number)?;
             self.print(&object, format_args!("block {}: {event}", included.block_number))?;
         }
         if included.events.is_empty() {
@@ -117,5 +123,33 @@ impl Output {
             }
             written => Ok(written?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use assay_client::events::EscrowEvent;
+
+    use super::*;
+    use crate::schema::assert_is;
+
+    #[test]
+    fn transactions_and_faults_are_printed_as_the_schema_says() {
+        let event = AssayEvent::from(EscrowEvent::EscrowReturned { job: 7, amount: 1 });
+        assert_is("event", &event_object(&event, 9).unwrap());
+        assert_is("event", &json!({ "event": null, "block": 9 }));
+        assert_is("transaction", &json!({ "transaction": "0x01" }));
+        assert_is("error", &json!({ "error": "no node answers" }));
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_from_other_faults() {
+        let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe)).context("printing");
+        assert!(is_closed_pipe(&closed));
+        assert!(!is_closed_pipe(&anyhow::anyhow!("Broken pipe")));
+        let missing = anyhow::Error::from(io::Error::from(io::ErrorKind::NotFound));
+        assert!(!is_closed_pipe(&missing));
     }
 }

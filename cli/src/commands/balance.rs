@@ -1,8 +1,8 @@
 //! `assay balance`
 
-use assay_client::{AccountId, json, keys, units::format_asy};
+use assay_client::{AccountId, accounts::Hold, json, keys, types::AccountBalance, units::format_asy};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{connection::Connection, output::Output};
 
@@ -19,14 +19,6 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     for account in options.accounts {
         let balance = client.balance(&account.0).await?;
         let holds = client.holds(&account.0).await?;
-        let object = json!({
-            "account": account,
-            "free": balance.free.to_string(),
-            "held": balance.held.to_string(),
-            "holds": json::to_value(&holds)?,
-            "frozen": balance.frozen.to_string(),
-            "total": balance.total().to_string(),
-        });
         let mut text = format!(
             "{account}  {} free, {} held, {} in all",
             format_asy(balance.free),
@@ -40,7 +32,39 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
                 hold.purpose()
             ));
         }
-        output.print(&object, text)?;
+        output.print(&object(&account, &balance, &holds)?, text)?;
     }
     Ok(())
+}
+
+/// Balances for programs.
+fn object(account: &AccountId, balance: &AccountBalance, holds: &[Hold]) -> anyhow::Result<Value> {
+    Ok(json!({
+        "account": account,
+        "free": balance.free.to_string(),
+        "held": balance.held.to_string(),
+        "holds": json::to_value(holds)?,
+        "frozen": balance.frozen.to_string(),
+        "total": balance.total().to_string(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::schema::assert_is;
+
+    #[test]
+    fn balances_are_printed_as_the_schema_says() {
+        let hold = Hold {
+            pallet: "JobEscrow".to_owned(),
+            reason: "Job".to_owned(),
+            amount: 7,
+        };
+        let object = object(&AccountId::from([1; 32]), &AccountBalance::default(), &[hold]).unwrap();
+        assert_is("balance", &object);
+        assert_eq!(object["holds"][0]["pallet"], "job_escrow");
+    }
 }

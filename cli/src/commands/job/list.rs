@@ -9,7 +9,7 @@ use assay_client::{
     units::format_asy,
 };
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::show::describe_state;
 use crate::{connection::Connection, output::Output};
@@ -58,14 +58,8 @@ pub(super) async fn list(
             continue;
         };
         let parts = client.assignments(id).await?;
-        let mut object = json::to_value(&job)?;
-        object["id"] = id.into();
-        object["machines"] = parts
-            .iter()
-            .map(|(machine, _)| *machine)
-            .collect::<Vec<_>>()
-            .into();
-        output.print(&object, describe(id, &job, &parts, now_ms))?;
+        let machines = parts.iter().map(|(machine, _)| *machine).collect();
+        output.print(&object(id, &job, machines)?, describe(id, &job, &parts, now_ms))?;
     }
     if !output.is_json() && (count > usize::from(options.limit) || !jobs.is_complete) {
         let more = if jobs.is_complete { "" } else { " or more" };
@@ -75,6 +69,14 @@ pub(super) async fn list(
         ))?;
     }
     Ok(())
+}
+
+/// A job and its machines for programs.
+fn object(id: u64, job: &Job, machines: Vec<u64>) -> anyhow::Result<Value> {
+    let mut object = json::to_value(job)?;
+    object["job"] = id.into();
+    object["machines"] = machines.into();
+    Ok(object)
 }
 
 fn describe(id: u64, job: &Job, parts: &[(u64, Assignment)], now_ms: u64) -> String {
@@ -119,10 +121,7 @@ pub(super) async fn reclaim(connection: &Connection, output: &Output) -> anyhow:
         ))?;
     }
     if manifests.is_empty() {
-        return output.print(
-            &json!({ "reclaimed": "0", "manifests": [] }),
-            "no deposits of manifests are held",
-        );
+        return output.print(&reclaimed(0, &[])?, "no deposits of manifests are held");
     }
     let total = manifests
         .iter()
@@ -137,11 +136,87 @@ pub(super) async fn reclaim(connection: &Connection, output: &Output) -> anyhow:
     };
     connection.submit_to(&client, call, &signer).await?;
     output.print(
-        &json!({ "reclaimed": total.to_string(), "manifests": json::to_value(&manifests)? }),
+        &reclaimed(total, &manifests)?,
         format_args!(
             "{} came back for {} manifests",
             format_asy(total),
             manifests.len()
         ),
     )
+}
+
+/// Deposits that came back, for programs.
+fn reclaimed(total: u128, manifests: &[NotedManifest]) -> anyhow::Result<Value> {
+    Ok(json!({ "reclaimed": total.to_string(), "manifests": json::to_value(manifests)? }))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use assay_client::types::{AssignmentState, Auction, AuctionTerms, JobKind, Manifest};
+
+    use super::*;
+    use crate::schema::assert_is;
+
+    pub(crate) fn job() -> Job {
+        let terms = AuctionTerms {
+            floor_price_per_slot_hour: 1,
+            rise_ms: 2,
+            open_ms: 3,
+        };
+        Job {
+            consumer: AccountId::from([1; 32]),
+            kind: JobKind::task(7),
+            manifest: Manifest::Public(ManifestRef::of(b"{}")),
+            image_digest: [2; 32],
+            slots: 1,
+            nodes: 2,
+            max_price_per_slot_hour: 3,
+            max_duration_ms: 4,
+            auction: Some(Auction::new(terms, 5)),
+            open_places: 1,
+            assignments: 1,
+            ballot: None,
+            deposit: 5,
+            bounties: 6,
+            paid: 7,
+            created_at_ms: 8,
+        }
+    }
+
+    pub(crate) fn assignment() -> Assignment {
+        Assignment {
+            provider: AccountId::from([3; 32]),
+            price_per_slot_hour: 1,
+            max_duration_ms: 2,
+            escrowed: 3,
+            earned: 4,
+            paid: 5,
+            state: AssignmentState::Starting {
+                assigned_at_ms: 0,
+                deadline_ms: 60_000,
+                risen_ms: 0,
+            },
+        }
+    }
+
+    #[test]
+    fn jobs_and_deposits_are_printed_as_the_schema_says() {
+        assert_is("job", &object(7, &job(), vec![3]).unwrap());
+        let noted = NotedManifest {
+            hash: [1; 32],
+            length_bytes: 9,
+            deposit: 5,
+            open_jobs: 0,
+        };
+        assert_is("reclaimed", &reclaimed(5, &[noted]).unwrap());
+    }
+
+    #[test]
+    fn job_is_described_with_its_machines() {
+        let text = describe(7, &job(), &[(3, assignment())], 0);
+        assert!(text.contains("1 of 2 places open"), "{text}");
+        assert!(text.ends_with("machine 3    starting, 1 min left"), "{text}");
+    }
 }

@@ -7,7 +7,7 @@ use assay_client::{
     units::{format_asy, format_ppm},
 };
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     no_machine,
@@ -40,10 +40,12 @@ pub(super) async fn run(options: Options, connection: &Connection, output: &Outp
         let lines: Vec<_> = reasons.map(|reason| format!("\n  {reason}")).collect();
         format!("machine {id} is passed over:{}", lines.concat())
     };
-    output.print(
-        &json!({ "machine": id, "mismatches": json::to_value(&mismatches)? }),
-        text,
-    )
+    output.print(&object(id, &mismatches)?, text)
+}
+
+/// A machine and the requirements that it does not meet, for programs.
+fn object(machine: u64, mismatches: &[Mismatch]) -> anyhow::Result<Value> {
+    Ok(json!({ "machine": machine, "mismatches": json::to_value(mismatches)? }))
 }
 
 /// A requirement that a machine does not meet, as a sentence about the machine.
@@ -150,6 +152,16 @@ mod tests {
 
     fn mismatch(json: serde_json::Value) -> Mismatch {
         serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn mismatches_are_printed_as_the_schema_says() {
+        let found = [
+            mismatch(json!({ "requirement": "minVramMib", "wanted": 2, "found": 1 })),
+            mismatch(json!({ "requirement": "gpuType", "found": "NVIDIA_A100" })),
+            mismatch(json!({ "requirement": "status", "found": { "suspended": "inDebt" } })),
+        ];
+        crate::schema::assert_is("mismatches", &object(7, &found).unwrap());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use assay_client::{
 };
 use serde_json::{Value, json};
 
-use super::{class_name, debts, existing};
+use super::{class_name, debts, existing, object};
 use crate::{connection::Connection, output::Output};
 
 pub(super) async fn run(
@@ -35,20 +35,21 @@ pub(super) async fn run(
         _ => Vec::new(),
     };
 
-    let mut object = json::to_value(&machine)?;
-    object["id"] = id.into();
-    object["class_name"] = class.as_str().into();
-    object["bond"] = json::to_value(&bond)?;
-    object["minimum_bond"] = minimum.to_string().into();
-    object["pending_slashes"] = slashes
-        .iter()
-        .map(|(slash, record)| slash_object(*slash, record))
-        .collect::<anyhow::Result<Value>>()?;
-    object["debts"] = debts
-        .iter()
-        .map(|(slash, debt)| debts::object(id, *slash, debt))
-        .collect::<anyhow::Result<Value>>()?;
-    object["jobs"] = json!(jobs);
+    let facts = Facts {
+        bond,
+        minimum,
+        slashes,
+        debts,
+        jobs,
+    };
+    let mut object = object_of(id, &machine, &class, &facts)?;
+    let Facts {
+        bond,
+        slashes,
+        debts,
+        jobs,
+        ..
+    } = &facts;
     let mut worker = String::new();
     if ask_worker {
         let status = signed_status(&machine.endpoint.to_string(), &machine.worker_key.0)
@@ -99,11 +100,40 @@ pub(super) async fn run(
                 .iter()
                 .map(|(slash, record)| describe_slash(*slash, record))
         ),
-        describe_debts(id, &debts),
+        describe_debts(id, debts),
         describe_strikes(bond.as_ref()),
         listed(jobs.iter().map(u64::to_string)),
     ));
     output.print(&object, text)
+}
+
+/// Records of a machine besides its own.
+struct Facts {
+    bond: Option<Bond>,
+    /// Least bond in plancks.
+    minimum: u128,
+    slashes: Vec<(SlashId, Slash)>,
+    debts: Vec<(SlashId, Debt)>,
+    jobs: Vec<u64>,
+}
+
+/// A machine and its records for programs.
+fn object_of(id: u64, machine: &Machine, gpu_type: &str, facts: &Facts) -> anyhow::Result<Value> {
+    let mut object = object(id, machine, gpu_type)?;
+    object["bond"] = json::to_value(&facts.bond)?;
+    object["minimum_bond"] = facts.minimum.to_string().into();
+    object["pending_slashes"] = facts
+        .slashes
+        .iter()
+        .map(|(slash, record)| slash_object(*slash, record))
+        .collect::<anyhow::Result<Value>>()?;
+    object["debts"] = facts
+        .debts
+        .iter()
+        .map(|(slash, debt)| debts::object(id, *slash, debt))
+        .collect::<anyhow::Result<Value>>()?;
+    object["jobs"] = json!(facts.jobs);
+    Ok(object)
 }
 
 /// The worker's word on what it runs jobs with.
@@ -217,7 +247,7 @@ fn describe_strikes(bond: Option<&Bond>) -> String {
 mod tests {
     use assay_client::{
         AccountId,
-        types::{Beneficiaries, Offence, SlashReason, Strikes},
+        types::{Beneficiaries, MachineStatus, Offence, SlashReason, Strikes},
     };
 
     use super::*;
@@ -226,6 +256,26 @@ mod tests {
         due_epoch: 12,
         index: 0,
     };
+
+    #[test]
+    fn a_machine_and_its_records_are_printed_as_the_schema_says() {
+        let debt = Debt {
+            consumer: None,
+            burn: 5,
+        };
+        let facts = Facts {
+            bond: None,
+            minimum: 7,
+            slashes: Vec::new(),
+            debts: vec![(SLASH, debt)],
+            jobs: vec![1, 2],
+        };
+        let machine = crate::commands::machine::tests::machine(MachineStatus::Active);
+        let object = object_of(7, &machine, "CPU", &facts).expect("it is JSON");
+        crate::schema::assert_is("machine_show", &object);
+        let debt = debts::object(7, SLASH, &facts.debts[0].1).expect("it is JSON");
+        crate::schema::assert_is("debt", &debt);
+    }
 
     #[test]
     fn a_clean_machine_has_none_of_it() {
