@@ -90,14 +90,21 @@ impl Output {
     /// Prints a transaction that went through.
     pub(crate) fn included(&self, included: &Included) -> anyhow::Result<()> {
         for event in &included.events {
-            let object = event_object(event, included.block_number)?;
-            self.print(&object, format_args!("block {}: {event}", included.block_number))?;
+            self.event(event, included.block_number)?;
         }
         if included.events.is_empty() {
             let object = json!({ "event": null, "block": included.block_number });
             self.print(&object, format_args!("block {}: done", included.block_number))?;
         }
         Ok(())
+    }
+
+    /// Prints an event and its block.
+    pub(crate) fn event(&self, event: &AssayEvent, block: u64) -> anyhow::Result<()> {
+        self.print(
+            &event_object(event, block)?,
+            format_args!("block {block}: {event}"),
+        )
     }
 
     /// Prints the reason for a failure of the command, to standard error.

@@ -102,6 +102,16 @@ impl ChainClient {
         required(&self.at_best().await?, "ProviderRegistry", "NextMachineId").await
     }
 
+    /// The uptime that a machine has on chain before any validator saw it, in parts per million.
+    pub async fn initial_uptime_ppm(&self) -> Result<u32, Error> {
+        let address = subxt::dynamic::constant::<u32>("Availability", "InitialUptimePpm");
+        self.at_best()
+            .await?
+            .constants()
+            .entry(address)
+            .map_err(from_subxt)
+    }
+
     /// Every machine there is, in order of registration. Reads them all, one page at a time.
     pub async fn machines(&self) -> Result<Vec<(MachineId, Machine)>, Error> {
         let at = self.at_best().await?;
@@ -230,6 +240,11 @@ impl ChainClient {
         }
         debts.sort_unstable_by_key(|(id, _)| *id);
         Ok(debts)
+    }
+
+    /// The number that the next job gets; those with lower numbers are open or closed.
+    pub async fn next_job_id(&self) -> Result<JobId, Error> {
+        required(&self.at_best().await?, "JobEscrow", "NextJobId").await
     }
 
     /// A job that is not closed.

@@ -2,6 +2,7 @@
 
 mod access;
 mod artifacts;
+mod closed;
 mod list;
 mod logs;
 mod order;
@@ -39,7 +40,7 @@ pub(crate) enum Options {
     List(list::ListOptions),
     /// Take back the deposits of public manifests that the signer noted with its orders
     Reclaim,
-    /// Show a job that is not closed
+    /// Show a job; of a closed one the last events, as far as the node has them
     Show {
         /// The job
         id: u64,

@@ -99,6 +99,17 @@ pub enum KeyError {
         /// The text as it was given.
         text: String,
     },
+    /// The text is an address of another chain.
+    #[error(
+        "{text} is an address of another chain; on this one the same key has {address}: use that if its owner has the \
+         key, and is not the wallet of another chain alone"
+    )]
+    OtherChain {
+        /// The address as it was given.
+        text: String,
+        /// The address of the same key on this chain.
+        address: AccountId,
+    },
     /// The operating system gave no randomness.
     #[error("no randomness for a new key: {reason}; try again")]
     NoRandomness {
@@ -309,7 +320,25 @@ pub fn parse_account(text: &str) -> Result<AccountId, KeyError> {
         hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
         return Ok(bytes.into());
     }
-    AccountId::from_str(text).map_err(|_| bad())
+    parse_ss58(text)
+}
+
+/// Reads an SS58 address of this chain.
+///
+/// # Errors
+/// [`KeyError::OtherChain`] for an address with another chain's prefix: perhaps only a wallet of that chain
+/// has its key. [`KeyError::BadAccount`] for anything else.
+pub fn parse_ss58(text: &str) -> Result<AccountId, KeyError> {
+    let account = AccountId::from_str(text).map_err(|_| KeyError::BadAccount {
+        text: text.to_owned(),
+    })?;
+    if account.to_string() != text {
+        return Err(KeyError::OtherChain {
+            text: text.to_owned(),
+            address: account,
+        });
+    }
+    Ok(account)
 }
 
 /// Returns the bytes that a worker key signs to agree to serve a provider on the chain with this genesis.
@@ -451,6 +480,18 @@ mod tests {
         ] {
             assert!(parse_account(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn address_of_another_chain_is_refused_with_that_of_this_one() {
+        let error = parse_account("15oF4uVJwmo4TdGW7VfQxNLavjCXviqxT9S1MgbjMNHr6Sp5").unwrap_err();
+        assert!(matches!(error, KeyError::OtherChain { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"),
+            "{error}"
+        );
     }
 
     #[test]

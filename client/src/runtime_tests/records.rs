@@ -42,6 +42,7 @@ fn every_record_is_understood() {
     check::<Slash>(&metadata, "ProviderStaking", "Agenda");
     check::<Debt>(&metadata, "ProviderStaking", "Debts");
     check::<Job>(&metadata, "JobEscrow", "Jobs");
+    check::<u64>(&metadata, "JobEscrow", "NextJobId");
     check::<Assignment>(&metadata, "JobEscrow", "Assignments");
     check::<()>(&metadata, "JobEscrow", "MachineJobs");
     check::<Vec<ClassVersion>>(&metadata, "HardwareChallenge", "Classes");
@@ -98,6 +99,23 @@ fn cap_of_the_emission_is_understood() {
         plancks * u128::from(assay_primitives::emission::WEIGHT_PARTS),
         assay_runtime::configs::market::EMISSION_CAP_PER_POINT
     );
+}
+
+#[test]
+fn constants_that_messages_and_programs_read_are_there() {
+    let metadata = metadata();
+    for (pallet, name) in [
+        ("JobEscrow", "MinDurationMs"),
+        ("JobEscrow", "MaxDurationMs"),
+        ("JobEscrow", "MaxOpenMs"),
+    ] {
+        let constant = metadata.pallet_by_name(pallet).unwrap().constant_by_name(name);
+        let value = u64::decode(&mut constant.unwrap_or_else(|| panic!("{name}")).value()).unwrap();
+        assert!(value > 0, "{name}");
+    }
+    let pallet = metadata.pallet_by_name("Availability").unwrap();
+    let initial = pallet.constant_by_name("InitialUptimePpm").unwrap();
+    assert_eq!(u32::decode(&mut initial.value()).unwrap(), 950_000);
 }
 
 #[test]

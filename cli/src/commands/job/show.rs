@@ -1,6 +1,5 @@
 //! `assay job show`: a job as the chain has it.
 
-use anyhow::Context;
 use assay_client::{
     json,
     manifest::{JobManifest, ManifestError},
@@ -9,16 +8,15 @@ use assay_client::{
 };
 use serde_json::{Value, json};
 
+use super::closed;
 use crate::{connection::Connection, duration::format_milliseconds, output::Output};
 
-/// Prints a job that is not closed.
+/// Prints a job; of a closed one the last events.
 pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let client = connection.client().await?;
-    let job = client.job(id).await?.with_context(|| {
-        format!(
-            "there is no open job {id}; if it was closed, `assay watch --job {id} --from-block N` shows how"
-        )
-    })?;
+    let Some(job) = client.job(id).await? else {
+        return closed::show(&client, id, output).await;
+    };
     let now_ms = client.clock().await?.active_time_ms;
     let assignments = client.assignments(id).await?;
     let manifest = match &job.manifest {

@@ -26,6 +26,7 @@ pub(super) async fn run(
     let minimum = client.minimum_bond_of(&machine).await?;
     let jobs = client.jobs_of_machine(id).await?;
     let now_ms = client.clock().await?.active_time_ms;
+    let initial_uptime_ppm = client.initial_uptime_ppm().await?;
     let slashes = match &bond {
         Some(bond) if bond.pending_slashes > 0 => client.pending_slashes(id).await?,
         _ => Vec::new(),
@@ -92,7 +93,7 @@ pub(super) async fn run(
         f64::from(machine.location.longitude_microdegrees) / 1e6,
         machine.endpoint,
         describe_ask(&machine, now_ms),
-        format_ppm(machine.uptime_ppm),
+        describe_uptime(machine.uptime_ppm, initial_uptime_ppm),
         machine.service,
         describe_bond(bond.as_ref(), minimum),
         listed(
@@ -157,6 +158,16 @@ fn slash_object(slash: SlashId, record: &Slash) -> anyhow::Result<Value> {
     let mut object = json::to_value(record)?;
     object["slash"] = json::to_value(&slash)?;
     Ok(object)
+}
+
+/// Describes an average uptime. Nobody has seen a machine whose average is still the initial one.
+fn describe_uptime(uptime_ppm: u32, initial_ppm: u32) -> String {
+    let uptime = format_ppm(uptime_ppm);
+    if uptime_ppm == initial_ppm {
+        format!("{uptime}, where every machine begins; each epoch in which validators watch it moves it")
+    } else {
+        uptime
+    }
 }
 
 /// Joins texts with commas; `none` where there are none.
@@ -275,6 +286,12 @@ mod tests {
         crate::schema::assert_is("machine_show", &object);
         let debt = debts::object(7, SLASH, &facts.debts[0].1).expect("it is JSON");
         crate::schema::assert_is("debt", &debt);
+    }
+
+    #[test]
+    fn initial_uptime_is_told_from_a_measured_one() {
+        assert!(describe_uptime(950_000, 950_000).contains("where every machine begins"));
+        assert_eq!(describe_uptime(951_000, 950_000), format_ppm(951_000));
     }
 
     #[test]
