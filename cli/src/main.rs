@@ -16,7 +16,11 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
 
-use crate::{commands::Command, connection::Connection, output::Output};
+use crate::{
+    commands::Command,
+    connection::Connection,
+    output::{ExitStatus, Output},
+};
 
 /// Looks at an Assay chain and acts on it.
 #[derive(Debug, Parser)]
@@ -48,9 +52,12 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output, such as `head`, has read enough.
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            output.error(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => match error.downcast_ref::<ExitStatus>() {
+            Some(ExitStatus(code)) => ExitCode::from(*code),
+            None => {
+                output.error(&error);
+                ExitCode::FAILURE
+            }
+        },
     }
 }

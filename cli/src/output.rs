@@ -1,7 +1,7 @@
 //! Output of the commands, for people or for programs.
 
 use std::{
-    fmt::Display,
+    fmt::{self, Display},
     io::{self, IsTerminal, Write},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -25,6 +25,18 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
             .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
 }
+
+/// End of a command with this exit code, after it printed everything that there is to say.
+#[derive(Debug)]
+pub(crate) struct ExitStatus(pub(crate) u8);
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "exit code {}", self.0)
+    }
+}
+
+impl std::error::Error for ExitStatus {}
 
 /// Format of the output.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]

@@ -11,6 +11,7 @@ mod sealed;
 mod settings;
 mod show;
 mod unpack;
+mod wait;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -57,6 +58,10 @@ pub(crate) enum Options {
     Fetch(ports::FetchOptions),
     /// Show the result of a task of the signer's, as its worker has it
     Result(access::Place),
+    /// Wait for the result of a task of the signer's, and end with the task's exit code
+    ///
+    /// The result is compared with its hash, and that with the chain's while the chain has it.
+    Wait(wait::WaitOptions),
     /// Accept a task's result, so that it can be paid
     Accept(Part),
     /// Reject a task's result: what it earned goes to the treasury, and to nobody else
@@ -112,6 +117,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Ports(place) => return ports::list(place, connection, output).await,
         Options::Fetch(options) => return ports::fetch(options, connection).await,
         Options::Result(place) => return access::result(place, connection, output).await,
+        Options::Wait(options) => return wait::run(options, connection, output).await,
         Options::Accept(part) => for_machines(part, connection, calls::accept).await?,
         Options::Reject(part) => for_machines(part, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),
