@@ -1,13 +1,14 @@
 //! Connection of the commands to the chain, and their signer.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::OnceLock, time::Duration};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use assay_client::{ChainClient, Included, Keypair, calls::Call, keys};
 use clap::Args;
 
 use crate::{
     duration::parse_duration,
+    key_store::{KeyStore, Password},
     output::{GLOBAL, Output},
 };
 
@@ -42,7 +43,16 @@ pub(crate) struct Connection {
     )]
     pub(crate) url: String,
 
-    /// File with the signer's secret seed or phrase; must be readable by its owner alone
+    /// Account that signs, one of `assay keys list`; the default one when left out
+    #[arg(long, global = true, env = "ASSAY_KEY", hide_env_values = true, value_name = "NAME", help_heading = GLOBAL)]
+    key: Option<String>,
+
+    /// File with the password of the account, in its first line; must be readable by its owner alone. It is
+    /// asked for when left out
+    #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
+    password_file: Option<PathBuf>,
+
+    /// Instead of an account: file with the signer's secret seed or phrase; must be readable by its owner alone
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_uri", help_heading = GLOBAL)]
     key_file: Option<PathBuf>,
 
@@ -61,6 +71,10 @@ pub(crate) struct Connection {
         help_heading = GLOBAL
     )]
     finality_timeout: Duration,
+
+    /// The signer's key once it is known: its password is asked for once.
+    #[arg(skip)]
+    known: OnceLock<Keypair>,
 
     /// Where the hashes of transactions are printed.
     #[arg(skip)]
@@ -81,17 +95,38 @@ impl Connection {
         Ok(ChainClient::connect(&self.url).await?)
     }
 
-    /// The signer's key.
+    /// The signer's key: of --key-file or --key-uri, else of the account that is named, else of the default
+    /// one.
     pub(crate) fn signer(&self) -> anyhow::Result<Keypair> {
-        match (&self.key_file, &self.key_uri) {
-            (Some(path), _) => Ok(keys::load_key_file(path)?),
-            (None, Some(Secret(uri))) => Ok(keys::keypair_from_uri(uri)?),
-            (None, None) => {
-                bail!(
-                    "this command signs a transaction: name the signer with --key-file FILE, or on a development \
-                     chain with --key-uri //Charlie"
-                )
-            }
+        if let Some(known) = self.known.get() {
+            return Ok(known.clone());
+        }
+        let key = match (&self.key_file, &self.key_uri) {
+            (Some(path), _) => keys::load_key_file(path)?,
+            (None, Some(Secret(uri))) => keys::keypair_from_uri(uri)?,
+            (None, None) => KeyStore::of_user()?
+                .load(self.key.as_deref(), |name| self.password(name))?
+                .context(
+                    "this command signs a transaction, and no account is there to sign: make one with `assay keys create \
+                     NAME`, name a key file with --key-file FILE, or on a development chain use --key-uri //Charlie",
+                )?,
+        };
+        Ok(self.known.get_or_init(|| key).clone())
+    }
+
+    /// The password of an account: of --password-file, or asked for.
+    pub(crate) fn password(&self, name: &str) -> anyhow::Result<Password> {
+        match &self.password_file {
+            Some(path) => Password::from_file(path),
+            None => Password::ask(name),
+        }
+    }
+
+    /// The password of a new account: of --password-file, or asked for twice.
+    pub(crate) fn new_password(&self, name: &str) -> anyhow::Result<Password> {
+        match &self.password_file {
+            Some(path) => Password::from_file(path),
+            None => Password::ask_new(name),
         }
     }
 

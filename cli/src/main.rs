@@ -6,6 +6,7 @@
 mod commands;
 mod connection;
 mod duration;
+mod key_store;
 mod numbers;
 mod output;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use serde_json::json;
 
 /// Options whose values are secrets, or paths in whose place people type one.
-const SECRET_OPTIONS: [&str; 2] = ["--key-uri", "--key-file"];
+const SECRET_OPTIONS: [&str; 3] = ["--key-uri", "--key-file", "--key"];
 
 /// Number of plain words behind such an option from which on they are taken for a phrase without quotes.
 const PHRASE_WORDS: usize = 4;

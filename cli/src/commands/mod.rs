@@ -2,13 +2,18 @@
 
 mod balance;
 mod chain;
+mod documentation;
 mod job;
+mod keys;
 mod machine;
 mod provider;
 mod rewards;
 mod watch;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
+use clap_complete::Shell;
 
 use crate::{connection::Connection, output::Output};
 
@@ -33,6 +38,20 @@ pub(crate) enum Command {
     Rewards(rewards::Options),
     /// Print what happens on chain as it happens, and wait for steps of a job's life
     Watch(watch::Options),
+    /// Make, import and list the accounts that sign, each in a file with a password
+    #[command(subcommand)]
+    Keys(keys::Options),
+    /// Print what makes a shell complete this program's words
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Folder for this page and one of each command, instead of printing
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -45,6 +64,9 @@ impl Command {
             Self::Job(options) => job::run(options, connection, output).await,
             Self::Rewards(options) => rewards::run(options, connection, output).await,
             Self::Watch(options) => watch::run(options, connection, output).await,
+            Self::Keys(options) => keys::run(options, connection, output),
+            Self::Completions { shell } => documentation::completions(shell),
+            Self::Man { to } => documentation::man(to.as_deref(), output),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! key tools of the node print them. A sealing key file holds the 32 bytes of an X25519 secret as `0x` and 64
 //! hex digits. Both must be readable by their owner alone.
 
+pub mod encrypted;
 mod sealing;
 
 use std::{
@@ -110,6 +111,15 @@ pub enum KeyError {
         /// The address of the same key on this chain.
         address: AccountId,
     },
+    /// The content is no encrypted key.
+    #[error("it is no encrypted key of polkadot.js: {reason}; export the account as JSON once more")]
+    BadEncrypted {
+        /// Fault; never a part of the key.
+        reason: String,
+    },
+    /// The password does not open an encrypted key.
+    #[error("the password is wrong, or the file was changed; try again")]
+    WrongPassword,
     /// The operating system gave no randomness.
     #[error("no randomness for a new key: {reason}; try again")]
     NoRandomness {
