@@ -14,7 +14,7 @@ use serde_json::json;
 const SECRET_OPTIONS: [&str; 3] = ["--key-uri", "--key-file", "--key"];
 
 /// Number of plain words behind such an option from which on they are taken for a phrase without quotes.
-const PHRASE_WORDS: usize = 4;
+const PHRASE_WORDS: usize = 6;
 
 /// Prints the help, the version or the fault that clap found in the words of a command line. Returns the
 /// process's exit code: 0 for help and version, 2 for faults.

@@ -236,7 +236,8 @@ async fn fetch(client: &ChainClient, id: u64, machine: u64, signer: &Keypair) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{super::list::tests::assignment, *};
+    use super::*;
+    use crate::commands::job::list::tests::assignment;
 
     fn with(state: AssignmentState) -> Progress {
         progress(&Assignment {
