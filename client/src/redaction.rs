@@ -86,6 +86,21 @@ pub fn shown_url(url: &str) -> String {
     format!("{scheme}://{credentials}{host}{}{query}", path.join("/"))
 }
 
+/// Returns a URL for a message: without user name, password, query and fragment, but with its whole path.
+pub fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return shown(url).into_owned();
+    };
+    let (rest, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = match host.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => host.to_owned(),
+    };
+    let query = if query.len() > 1 { "?…" } else { "" };
+    format!("{scheme}://{host}{path}{query}")
+}
+
 /// Replaces every occurrence of `secret` in a message, if there is anything to hide in it.
 pub fn without(message: &str, secret: &str) -> String {
     let replacement = shown(secret);
@@ -157,6 +172,20 @@ mod tests {
             (PHRASE, HIDDEN),
         ] {
             assert_eq!(shown_url(url), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn signed_urls_keep_their_path_alone() {
+        for (url, expected) in [
+            (
+                "https://cdn.example/blobs/sha256/0123456789abcdef?X-Signature=swordfish",
+                "https://cdn.example/blobs/sha256/0123456789abcdef?…",
+            ),
+            ("http://me:swordfish@cdn.example/a@b", "http://…@cdn.example/a@b"),
+            ("https://cdn.example", "https://cdn.example"),
+        ] {
+            assert_eq!(without_credentials(url), expected);
         }
     }
 
