@@ -6,6 +6,8 @@
 mod commands;
 mod connection;
 mod duration;
+#[cfg(test)]
+mod help;
 mod key_store;
 mod numbers;
 mod output;
