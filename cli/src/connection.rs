@@ -52,7 +52,8 @@ pub(crate) struct Connection {
     #[arg(long, global = true, value_name = "FILE", help_heading = GLOBAL)]
     password_file: Option<PathBuf>,
 
-    /// Instead of an account: file with the signer's secret seed or phrase; must be readable by its owner alone
+    /// Instead of an account: file with the signer's secret seed or phrase; must be readable by its owner
+    /// alone
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "key_uri", help_heading = GLOBAL)]
     key_file: Option<PathBuf>,
 

@@ -3,8 +3,8 @@
 //! The chain's pallets hold money of accounts and give it back with the record that it is held for. A public
 //! manifest is the exception: the account that noted it gets the deposit back by a call of its own, because
 //! the preimage store that keeps it serves others, too. An open job pays for the bytes of its manifest by its
-//! own deposit, and asks the store to keep them until it is closed, so the note's deposit can be taken back as
-//! soon as the job is ordered: [`ChainClient::order_of_public`] does that in the order's own transaction.
+//! own deposit, and asks the store to keep them until it is closed, so the note's deposit can be taken back
+//! as soon as the job is ordered: [`ChainClient::order_of_public`] does that in the order's own transaction.
 
 use assay_primitives::money::Balance;
 use scale_decode::DecodeAsType;
@@ -197,8 +197,8 @@ impl ChainClient {
         Ok(holds)
     }
 
-    /// Returns the open jobs of a consumer, in order of their numbers. Reads at most `limit` of them, whichever
-    /// the chain has first.
+    /// Returns the open jobs of a consumer, in order of their numbers. Reads at most `limit` of them,
+    /// whichever the chain has first.
     pub async fn jobs_of_consumer(
         &self,
         consumer: &AccountId,
@@ -233,8 +233,8 @@ impl ChainClient {
         })
     }
 
-    /// Returns the manifests for which an account has deposits in the preimage store. Looks at `limit` entries
-    /// of the store, which holds those of all accounts.
+    /// Returns the manifests for which an account has deposits in the preimage store. Looks at `limit`
+    /// entries of the store, which holds those of all accounts.
     pub async fn noted_manifests(
         &self,
         account: &AccountId,

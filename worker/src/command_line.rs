@@ -18,7 +18,8 @@ pub struct CommandLine {
     #[arg(long, value_name = "PATH", default_value = "worker.yaml", global = true)]
     pub config: PathBuf,
 
-    /// Format of log lines, of errors and of the results of `check`. The variable RUST_LOG sets the log level (default: info).
+    /// Format of log lines, of errors and of the results of `check`. The variable RUST_LOG sets the log level
+    /// (default: info).
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
 

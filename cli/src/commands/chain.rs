@@ -40,7 +40,7 @@ pub(crate) async fn run(connection: &Connection, output: &Output) -> anyhow::Res
     output.print(&object, text)
 }
 
-/// What is shown besides blocks.
+/// Facts that are shown besides blocks.
 struct Facts {
     name: String,
     genesis: String,

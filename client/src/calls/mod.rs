@@ -659,8 +659,8 @@ pub fn note_preimage(bytes: &[u8]) -> Call {
     Call::new("Preimage", "note_preimage", [("bytes", Value::from_bytes(bytes))])
 }
 
-/// Takes back the signer's deposit for bytes that it noted. The chain forgets them unless an open job asks for
-/// them.
+/// Takes back the signer's deposit for bytes that it noted. The chain forgets them unless an open job asks
+/// for them.
 pub fn unnote_preimage(hash: [u8; 32]) -> Call {
     Call::new("Preimage", "unnote_preimage", [("hash", Value::from_bytes(hash))])
 }

@@ -89,8 +89,8 @@ impl Seed {
     /// Reads a phrase, or `0x` and 64 hexadecimal digits.
     ///
     /// # Errors
-    /// [`KeyError::BadUri`] for anything else. A key that is derived by `//path` or `///password` follows from
-    /// no seed of its own, so those are refused, too.
+    /// [`KeyError::BadUri`] for anything else. A key that is derived by `//path` or `///password` follows
+    /// from no seed of its own, so those are refused, too.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         let bad = |reason: &str| KeyError::BadUri {
             reason: reason.to_owned(),

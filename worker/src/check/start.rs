@@ -20,8 +20,8 @@ struct StartCheck {
     look: fn(&Config, &'static str) -> Vec<Finding>,
 }
 
-/// The checks in the order of their findings. `assay-worker check` prints all of them; the start of the worker
-/// logs them and fails if one is fatal.
+/// The checks in the order of their findings. `assay-worker check` prints all of them; the start of the
+/// worker logs them and fails if one is fatal.
 const START_CHECKS: [StartCheck; 4] = [
     StartCheck {
         subject: "configuration",

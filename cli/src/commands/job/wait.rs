@@ -39,13 +39,13 @@ pub(crate) struct WaitOptions {
     #[arg(long)]
     accept: bool,
 
-    /// Reject the result if the exit code is not 0: what the machine earned goes to the treasury. For failures
-    /// that are the machine's
+    /// Reject the result if the exit code is not 0: what the machine earned goes to the treasury. For
+    /// failures that are the machine's
     #[arg(long)]
     reject_failed: bool,
 }
 
-/// What the chain says of a machine's part in a task.
+/// State of a machine's part in a task, as the chain has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
     /// It has no result yet.
