@@ -17,7 +17,10 @@ use assay_worker::{
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) => return refuse(&error),
+    };
     let format = command_line.log_format;
     start_log(format);
     match run(command_line) {
@@ -32,6 +35,27 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a fault of the command line, or its help, in the format that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let wants_json = words.iter().any(|word| word == "--log-format=json")
+        || words
+            .windows(2)
+            .any(|pair| matches!(pair, [option, format] if option == "--log-format" && format == "json"));
+    // Nobody is left to be told when the stream is closed.
+    let _ = if error.use_stderr() && wants_json {
+        let text = error.render().to_string();
+        let fault = text.split("\n\nUsage:").next().unwrap_or(&text);
+        let fault = fault.strip_prefix("error: ").unwrap_or(fault).trim();
+        writeln!(stderr(), "{}", serde_json::json!({ "error": fault }))
+    } else {
+        error.print()
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(command_line: CommandLine) -> Result<ExitCode, Box<dyn Error>> {
