@@ -19,6 +19,9 @@ use crate::{
     sealing_store::SealingStore,
 };
 
+/// Remedy for promises that the host cannot keep.
+const PROMISE_LESS: &str = "promise no more than there is";
+
 /// Checks the container engine, and the cores and memory that it has.
 pub(super) async fn engine(config: &Config) -> Vec<Finding> {
     let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
@@ -33,28 +36,29 @@ pub(super) async fn engine(config: &Config) -> Vec<Finding> {
         format!("{} at {}", info.version, info.endpoint),
     )];
     if !is_local {
-        findings.push(Finding::note(
-            "engine",
-            format!(
-                "{} may be on another host, so it pulls by itself, and only from the registries of \
-             `assay.private_registries`; jobs with other images are declined: use the engine's socket",
-                info.endpoint
-            ),
-        ));
+        let text = format!(
+            "{} may be on another host, so it pulls by itself, and only from the registries of `assay.private_registries`; \
+             jobs with other images are declined",
+            info.endpoint
+        );
+        findings.push(Finding::note("engine", text).with_remedy("use the engine's socket"));
     }
     let cores = u32::from(config.resources.cpu_cores);
     if (1..cores).contains(&info.cpu_cores) {
-        findings.push(Finding::bad("engine", format!("it has {} cores, and `shared_resources.cpu_cores` promises {cores}; promise no more than there is",
+        let text = format!(
+            "it has {} cores, and `shared_resources.cpu_cores` promises {cores}",
             info.cpu_cores
-        )));
+        );
+        findings.push(Finding::bad("engine", text).with_remedy(PROMISE_LESS));
     }
     // A host reserves some of its memory: a value rounded up to whole GiB is fine.
     let promised = u64::from(config.resources.ram_mib);
     if info.memory_mib > 0 && promised > info.memory_mib + 1_024 {
-        findings.push(Finding::bad("engine", format!("it has {} MiB of memory, and `shared_resources.ram_gb` promises {promised} MiB; promise no more \
-             than there is",
+        let text = format!(
+            "it has {} MiB of memory, and `shared_resources.ram_gb` promises {promised} MiB",
             info.memory_mib
-        )));
+        );
+        findings.push(Finding::bad("engine", text).with_remedy(PROMISE_LESS));
     }
     findings
 }
@@ -154,19 +158,23 @@ pub(super) async fn disks(config: &Config) -> Vec<Finding> {
         format!("{} in {}", disks.method(), disks.folder().display()),
     )];
     if lacking_mib > 0 {
-        findings.push(Finding::bad("disks", format!("{} has {lacking_mib} MiB less than `shared_resources.storage_gb` promises; promise no more than \
-             there is",
+        let text = format!(
+            "{} has {lacking_mib} MiB less than `shared_resources.storage_gb` promises",
             disks.folder().display()
-        )));
+        );
+        findings.push(Finding::bad("disks", text).with_remedy(PROMISE_LESS));
     }
     let kept_bound = disks.kept_bound();
     if kept_room < kept_bound {
-        findings.push(Finding::note("kept outputs", format!("{} has room for {} of {} MiB beside the slots' disks; outputs of ended jobs that do not fit go \
-             with their disks: make room, or lower `assay.kept_output_gb`",
+        let text = format!(
+            "{} has room for {} of {} MiB beside the slots' disks; outputs of ended jobs that do not fit go with their disks",
             disks.folder().display(),
             kept_room >> 20,
             kept_bound >> 20
-        )));
+        );
+        findings.push(
+            Finding::note("kept outputs", text).with_remedy("make room, or lower `assay.kept_output_gb`"),
+        );
     }
     findings
 }
@@ -187,7 +195,7 @@ fn promised_beyond_disk(config: &Config) -> Option<Finding> {
                 folder.display()
             ),
         )
-        .with_remedy("promise no more than there is")
+        .with_remedy(PROMISE_LESS)
     })
 }
 
@@ -218,9 +226,11 @@ fn prover_findings(devices: &Devices, gpus: u8) -> Vec<Finding> {
     let mut findings: Vec<_> = devices.problems.iter().map(problem).collect();
     findings.extend(devices.usable.iter().map(usable));
     if devices.are_fewer_than(gpus) {
-        findings.push(Finding::bad("prover", format!("`shared_resources.gpus` offers {gpus} and {} can answer challenges; offer no more than there are",
+        let text = format!(
+            "`shared_resources.gpus` offers {gpus} and {} can answer challenges",
             devices.usable.len()
-        )));
+        );
+        findings.push(Finding::bad("prover", text).with_remedy("offer no more than there are"));
     } else if gpus > 0 && devices.are_cpu() {
         findings.push(Finding::note(
             "prover",
