@@ -14,6 +14,7 @@ use subxt::{
 use crate::{
     error::{Error, chain, from_subxt},
     events::{AssayEvent, PALLETS},
+    redaction,
 };
 
 /// Longest time that connecting may take.
@@ -39,7 +40,8 @@ pub struct ChainClient {
 }
 
 struct Inner {
-    url: String,
+    /// Without credentials: it gets into logs and messages.
+    shown_url: String,
     rpc: RpcClient,
     api: OnlineClient<SubstrateConfig>,
     methods: LegacyRpcMethods<RpcConfigFor<SubstrateConfig>>,
@@ -49,7 +51,7 @@ impl fmt::Debug for ChainClient {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ChainClient")
-            .field("url", &self.inner.url)
+            .field("url", &self.inner.shown_url)
             .finish_non_exhaustive()
     }
 }
@@ -91,12 +93,14 @@ impl ChainClient {
     /// Connects to the node at a WebSocket URL and checks that its chain is an Assay chain.
     pub async fn connect(url: &str) -> Result<Self, Error> {
         if !(url.starts_with("ws://") || url.starts_with("wss://")) {
-            return Err(Error::BadUrl { url: url.to_owned() });
+            return Err(Error::BadUrl {
+                url: redaction::shown_url(url),
+            });
         }
         match tokio::time::timeout(CONNECT_TIMEOUT, Self::connect_unbounded(url)).await {
             Ok(connected) => connected,
             Err(_) => Err(Error::Unreachable {
-                url: url.to_owned(),
+                url: redaction::shown_url(url),
                 reason: format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs()),
             }),
         }
@@ -108,7 +112,7 @@ impl ChainClient {
         let found = client.genesis_hash();
         if found != *genesis_hash {
             return Err(Error::WrongGenesis {
-                url: url.to_owned(),
+                url: redaction::shown_url(url),
                 found: hex::encode(found),
                 expected: hex::encode(genesis_hash),
             });
@@ -118,8 +122,8 @@ impl ChainClient {
 
     async fn connect_unbounded(url: &str) -> Result<Self, Error> {
         let unreachable = |error: &(dyn std::error::Error + 'static)| Error::Unreachable {
-            url: url.to_owned(),
-            reason: chain(error),
+            url: redaction::shown_url(url),
+            reason: redaction::without(&chain(error), url),
         };
         let rpc = RpcClient::from_insecure_url(url)
             .await
@@ -132,7 +136,7 @@ impl ChainClient {
             .map_err(|error| unreachable(&error))?;
         let client = Self {
             inner: Arc::new(Inner {
-                url: url.to_owned(),
+                shown_url: redaction::shown_url(url),
                 rpc,
                 api,
                 methods,
@@ -147,7 +151,7 @@ impl ChainClient {
             .find(|pallet| at.metadata_ref().pallet_by_name(pallet).is_none());
         if let Some(pallet) = missing {
             return Err(Error::NotAssay {
-                url: url.to_owned(),
+                url: redaction::shown_url(url),
                 chain: client.chain_name().await?,
                 missing_pallet: (*pallet).to_owned(),
             });
@@ -155,9 +159,9 @@ impl ChainClient {
         Ok(client)
     }
 
-    /// Returns the URL of the node.
+    /// Returns the URL of the node, for messages: without user name, password and query.
     pub fn url(&self) -> &str {
-        &self.inner.url
+        &self.inner.shown_url
     }
 
     /// Returns the hash of the genesis block, which identifies the chain.

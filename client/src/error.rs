@@ -15,7 +15,7 @@ pub enum Error {
          WebSocket URL (ws://host:port or wss://host)"
     )]
     Unreachable {
-        /// The URL that was tried.
+        /// The URL that was tried, without credentials.
         url: String,
         /// Reason that the connection gave.
         reason: String,
@@ -24,7 +24,7 @@ pub enum Error {
     /// The URL cannot be one of a node.
     #[error("{url:?} is not the URL of a node: write ws://host:port or wss://host")]
     BadUrl {
-        /// The URL as it was given.
+        /// The URL as it was given, without credentials.
         url: String,
     },
 

@@ -21,6 +21,7 @@
 //!
 //! | module | is |
 //! |---|---|
+//! | [`accounts`] | what one account has: holds, open jobs, noted manifests |
 //! | [`calls`] | constructors of every call that Assay's programs make |
 //! | [`consumer`] | the verbs of a consumer: find, quote, deploy, wait, read, close |
 //! | [`delivery`] | delivery of sealed manifests to workers |
@@ -32,12 +33,14 @@
 //! | [`order`] | a consumer's order in typed form, and `compute-manifest.yaml` |
 //! | [`registry`] | the digest behind an image's tag |
 //! | [`keys`] | key files, accounts and the worker key's agreement |
+//! | [`redaction`] | texts of users as messages may repeat them |
 //! | [`sealing`] | manifests sealed to one machine, and receipts of them |
 //! | [`units`] | ASY, percentages and moments as people write them, exactly |
 //! | [`worker_api`] | the owner's way to a job on a worker |
 //! | [`types`] | views of the records that the chain keeps |
 //! | [`yaml`] | YAML that people write, with the line of every mistake |
 
+pub mod accounts;
 mod attestation;
 mod backoff;
 pub mod calls;
@@ -56,6 +59,7 @@ pub mod market;
 mod nonces;
 pub mod order;
 mod queries;
+pub mod redaction;
 pub mod registry;
 #[cfg(test)]
 mod runtime_tests;

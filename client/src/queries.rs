@@ -75,6 +75,18 @@ fn minimum_bond(at: &AtBlock, terms: ClassTerms, slots: u8) -> Result<Balance, E
     Ok(terms.class_stake(slots, bond_per_point).max(base_bond))
 }
 
+/// Reads an account's balances in a block's state.
+pub(crate) async fn balance_of(at: &AtBlock, account: &[u8; 32]) -> Result<AccountBalance, Error> {
+    let record: Option<AccountRecord> = value(at, "System", "Account", (*account,)).await?;
+    Ok(
+        record.map_or_else(AccountBalance::default, |record| AccountBalance {
+            free: record.data.free,
+            held: record.data.reserved,
+            frozen: record.data.frozen,
+        }),
+    )
+}
+
 impl ChainClient {
     /// Returns a machine's record.
     pub async fn machine(&self, id: MachineId) -> Result<Option<Machine>, Error> {
@@ -84,6 +96,16 @@ impl ChainClient {
     /// Returns the number of the machine that is registered next.
     pub async fn next_machine_id(&self) -> Result<MachineId, Error> {
         required(&self.at_best().await?, "ProviderRegistry", "NextMachineId").await
+    }
+
+    /// Returns a machine's uptime on chain before any validator measured it, in parts per million.
+    pub async fn initial_uptime_ppm(&self) -> Result<u32, Error> {
+        let address = subxt::dynamic::constant::<u32>("Availability", "InitialUptimePpm");
+        self.at_best()
+            .await?
+            .constants()
+            .entry(address)
+            .map_err(from_subxt)
     }
 
     /// Returns every machine in the order of registration. Reads all of them, one page at a time.
@@ -216,6 +238,11 @@ impl ChainClient {
         Ok(debts)
     }
 
+    /// Returns the number of the next job; those with lower numbers are open or closed.
+    pub async fn next_job_id(&self) -> Result<JobId, Error> {
+        required(&self.at_best().await?, "JobEscrow", "NextJobId").await
+    }
+
     /// Returns a job that is not closed.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, Error> {
         value(&self.at_best().await?, "JobEscrow", "Jobs", (id,)).await
@@ -268,15 +295,7 @@ impl ChainClient {
 
     /// Returns the balances of an account; zeros if the chain does not know it.
     pub async fn balance(&self, account: &[u8; 32]) -> Result<AccountBalance, Error> {
-        let record: Option<AccountRecord> =
-            value(&self.at_best().await?, "System", "Account", (*account,)).await?;
-        Ok(
-            record.map_or_else(AccountBalance::default, |record| AccountBalance {
-                free: record.data.free,
-                held: record.data.reserved,
-                frozen: record.data.frozen,
-            }),
-        )
+        balance_of(&self.at_best().await?, account).await
     }
 
     /// Returns the total issuance, in plancks.

@@ -201,10 +201,12 @@ async fn read(
         .at()
         .await
         .map_err(|error| at_block_error(in_block.block_hash(), error))?;
-    let events = in_block
-        .wait_for_success()
-        .await
-        .map_err(|error| outcome_error(account, error))?;
+    let events = in_block.wait_for_success().await.map_err(|error| {
+        with_limits(outcome_error(account, error), |name| {
+            let address = subxt::dynamic::constant::<u64>("JobEscrow", name);
+            at.constants().entry(address).ok()
+        })
+    })?;
     let mut assay_events = Vec::new();
     for event in events.iter() {
         assay_events.extend(AssayEvent::read(&event.map_err(from_subxt)?, at.metadata_ref())?);
@@ -426,6 +428,42 @@ fn outcome_error(account: AccountId, error: TransactionEventsError) -> Error {
     }
 }
 
+/// Adds the bounds of times to the errors of an order that exceeds them. `constant` reads a constant of the
+/// escrow, in milliseconds.
+fn with_limits(error: Error, constant: impl Fn(&'static str) -> Option<u64>) -> Error {
+    let Error::Dispatch { pallet, error, docs } = error else {
+        return error;
+    };
+    let (least, most) = match (pallet.as_str(), error.as_str()) {
+        ("JobEscrow", "BadDuration") => (Some("MinDurationMs"), Some("MaxDurationMs")),
+        ("JobEscrow", "BadOpenTime") => (None, Some("MaxOpenMs")),
+        _ => (None, None),
+    };
+    let least = least
+        .and_then(&constant)
+        .map(|ms| format!("at least {}", time(ms)));
+    let most = most.and_then(&constant).map(|ms| format!("at most {}", time(ms)));
+    let bounds: Vec<_> = least.into_iter().chain(most).collect();
+    let docs = if bounds.is_empty() {
+        docs
+    } else {
+        format!("{}: {}", docs.trim_end_matches('.'), bounds.join(", "))
+    };
+    Error::Dispatch { pallet, error, docs }
+}
+
+/// Writes milliseconds in the largest unit in which they are whole.
+fn time(ms: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    let whole = units
+        .into_iter()
+        .find(|(length, _)| ms > 0 && ms.is_multiple_of(*length));
+    match whole {
+        Some((length, unit)) => format!("{} {unit}", ms / length),
+        None => format!("{ms} ms"),
+    }
+}
+
 /// Returns the reason for refused evidence, which the pallet's error carries behind its own two bytes.
 fn refusal(pallet: &str, error: &str, bytes: [u8; 5]) -> Option<String> {
     if (pallet, error) != ("Attestation", "Refused") {
@@ -448,6 +486,28 @@ mod tests {
     use subxt_signer::sr25519::dev;
 
     use super::*;
+
+    #[test]
+    fn errors_of_times_name_their_limits() {
+        let refused = |error: &str| Error::Dispatch {
+            pallet: "JobEscrow".into(),
+            error: error.into(),
+            docs: "The duration is shorter or longer than allowed.".into(),
+        };
+        let constant = |name| match name {
+            "MinDurationMs" => Some(60_000),
+            "MaxDurationMs" => Some(365 * 86_400_000),
+            _ => None,
+        };
+        let text = with_limits(refused("BadDuration"), constant).to_string();
+        assert!(
+            text.contains("than allowed: at least 1 min, at most 365 d"),
+            "{text}"
+        );
+        let text = with_limits(refused("NoSlots"), constant).to_string();
+        assert!(text.ends_with("than allowed)"), "{text}");
+        assert_eq!(time(1_500), "1500 ms");
+    }
     use crate::{calls, test_node::TestNode};
 
     const WITHIN: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! Parses addresses that people copy, and refuses those with a visible copying error.
 
-use assay_client::AccountId;
+use assay_client::keys::{self, KeyError};
 
 /// Reason why a text is not a valid address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +21,12 @@ pub enum AddressError {
 
 /// Parses an SS58 address of this chain into its 32 bytes.
 pub fn parse_ss58(text: &str) -> Result<[u8; 32], AddressError> {
-    let account: AccountId = text.parse().map_err(|_| AddressError::NotSs58)?;
-    if account.to_string() != text {
-        return Err(AddressError::OtherChain);
-    }
-    Ok(account.0)
+    keys::parse_ss58(text)
+        .map(|account| account.0)
+        .map_err(|error| match error {
+            KeyError::OtherChain { .. } => AddressError::OtherChain,
+            _ => AddressError::NotSs58,
+        })
 }
 
 /// Parses an Ethereum-style address into its 20 bytes. An address in mixed case must satisfy the checksum of

@@ -25,6 +25,7 @@ use crate::{
     backoff::Backoff,
     chain::bounded,
     challenge::devices::Devices,
+    check::{self, Severity},
     config::Config,
     delivery::Delivery,
     devices::{DeviceLedger, HostPaths, JobDevices},
@@ -73,6 +74,12 @@ const LASTING_CONNECTION: Duration = Duration::from_secs(60);
 /// Error that ends the worker, or keeps it from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
+    /// Checks of the start failed; each with its remedy.
+    #[error("the worker cannot start:{}", problems.iter().map(|problem| format!("\n  {problem}")).collect::<String>())]
+    NotReady {
+        /// The problems, at least one.
+        problems: Vec<String>,
+    },
     /// A key cannot be read or made.
     #[error(transparent)]
     Keys(#[from] SealingError),
@@ -152,6 +159,7 @@ struct App {
 
 /// Runs the worker until a signal stops it, or until an error that connecting again does not resolve.
 pub async fn run(mut config: Config) -> Result<(), AppError> {
+    check_start(&config).await?;
     let state = StateFolder::open(&config.assay.state_dir)?;
     let storage = set_up_disks(&mut config).await?;
     forget_old_outputs(&storage, state.jobs());
@@ -259,6 +267,32 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
     };
     api.stop().await;
     outcome
+}
+
+/// Makes the checks of the start, which `assay-worker check` makes too; logs what they found, and fails with
+/// all problems that the worker does not start with.
+async fn check_start(config: &Config) -> Result<(), AppError> {
+    let config = config.clone();
+    let findings = tokio::task::spawn_blocking(move || check::start_findings(&config))
+        .await
+        .map_err(io::Error::other)?;
+    for finding in &findings {
+        match finding.severity {
+            Severity::Good => tracing::debug!("{finding}"),
+            Severity::Note => tracing::warn!("{finding}"),
+            Severity::Bad | Severity::Fatal => tracing::error!("{finding}"),
+        }
+    }
+    let problems: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.is_fatal())
+        .map(ToString::to_string)
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(AppError::NotReady { problems })
+    }
 }
 
 /// Creates the state of the API's streams.
@@ -635,6 +669,23 @@ impl App {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_check_finds_fatal_keeps_the_worker_from_starting() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = include_str!("../worker.example.yaml");
+        let path = folder.path().join("worker.yaml");
+        let mut config = Config::parse(text, &path).expect("the example is valid");
+        // TEST-NET-1: no host has it.
+        config.assay.listen_address = [192, 0, 2, 1].into();
+        config.assay.state_dir = folder.path().join("state");
+        let error = run(config)
+            .await
+            .expect_err("nobody can listen there")
+            .to_string();
+        assert!(error.starts_with("the worker cannot start:\n  port: "), "{error}");
+        assert!(!folder.path().join("state").exists(), "nothing was begun");
+    }
 
     #[test]
     fn failure_of_a_part_names_it_and_passes_where_connecting_again_may_help() {

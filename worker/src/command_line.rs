@@ -18,7 +18,8 @@ pub struct CommandLine {
     #[arg(long, value_name = "PATH", default_value = "worker.yaml", global = true)]
     pub config: PathBuf,
 
-    /// Format of log lines. The variable RUST_LOG sets the log level (default: info).
+    /// Format of log lines, of errors and of the results of `check`. The variable RUST_LOG sets the log level
+    /// (default: info).
     #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
     pub log_format: LogFormat,
 
@@ -32,8 +33,8 @@ pub struct CommandLine {
 pub enum Action {
     /// Run until stopped; the default.
     Run,
-    /// Check configuration, keys, engine, GPUs, provers and chain, print each problem with its remedy, and
-    /// change nothing on chain.
+    /// Check configuration, keys, engine, GPUs, provers and chain, and print each problem with its remedy.
+    /// Changes nothing on chain and creates no keys.
     Check,
     /// Commands for the hardware challenge.
     #[command(subcommand)]
@@ -62,7 +63,7 @@ pub enum ChallengeAction {
 }
 
 /// Format of log lines.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum LogFormat {
     /// One line of text for each event, for people.
     Text,

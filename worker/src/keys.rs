@@ -10,6 +10,7 @@ use assay_client::{
     keys::{self as client_keys, KeyError},
 };
 use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
 
 use crate::{
     config::{AssaySettings, ProviderKey},
@@ -28,6 +29,46 @@ pub struct Keys {
     /// Storage of the sealing key.
     pub sealing_custody: Custody,
     agreements: Agreements,
+}
+
+/// Keys of a look that writes nothing.
+pub struct FoundKeys {
+    /// The keys; new ones are in memory alone.
+    pub keys: Keys,
+    /// True if there is no worker key yet: the worker creates one when it starts.
+    pub worker_is_new: bool,
+    /// True if there is no lasting sealing key: the worker creates one when it starts.
+    pub sealing_is_new: bool,
+}
+
+/// Loads the provider's key, if one is configured.
+fn load_provider(settings: &AssaySettings) -> Result<Option<Keypair>, SealingError> {
+    Ok(match &settings.provider_key {
+        Some(ProviderKey::File(path)) => Some(client_keys::load_key_file(path)?),
+        Some(ProviderKey::Uri(uri)) => Some(client_keys::keypair_from_uri(uri)?),
+        None => None,
+    })
+}
+
+/// Loads the worker key; `None` if there is none and none was ever used.
+fn load_worker(settings: &AssaySettings, known: &[String]) -> Result<Option<Keypair>, SealingError> {
+    let path = &settings.worker_key_file;
+    match (client_keys::load_key_file(path), known.last()) {
+        (Err(KeyError::Missing { .. }), Some(last)) => Err(SealingError::WorkerKeyLost {
+            path: path.clone(),
+            last: last.clone(),
+        }),
+        (Err(KeyError::Missing { .. }), None) => Ok(None),
+        (loaded, _) => Ok(Some(loaded?)),
+    }
+}
+
+fn random_bytes() -> Result<Zeroizing<[u8; 32]>, SealingError> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).map_err(|error| SealingError::NoRandomness {
+        reason: error.to_string(),
+    })?;
+    Ok(bytes)
 }
 
 /// Cache of signatures, by genesis hash and provider.
@@ -55,26 +96,48 @@ impl Keys {
         store: &SealingStore,
         known: &[String],
     ) -> Result<Self, SealingError> {
-        let provider = match &settings.provider_key {
-            Some(ProviderKey::File(path)) => Some(client_keys::load_key_file(path)?),
-            Some(ProviderKey::Uri(uri)) => Some(client_keys::keypair_from_uri(uri)?),
-            None => None,
-        };
-        let path = &settings.worker_key_file;
-        let worker = match (client_keys::load_key_file(path), known.last()) {
-            (Err(KeyError::Missing { .. }), Some(last)) => {
-                return Err(SealingError::WorkerKeyLost {
-                    path: path.clone(),
-                    last: last.clone(),
-                });
-            }
-            (Err(KeyError::Missing { .. }), None) => client_keys::load_or_create_key_file(path)?,
-            (loaded, _) => loaded?,
+        let provider = load_provider(settings)?;
+        let worker = match load_worker(settings, known)? {
+            Some(worker) => worker,
+            None => client_keys::load_or_create_key_file(&settings.worker_key_file)?,
         };
         let keys = Self::new(worker, store.load_or_create()?, provider);
         Ok(Self {
             sealing_custody: store.custody(),
             ..keys
+        })
+    }
+
+    /// Loads the configured keys like [`Self::load_or_create`], and writes nothing: keys that it would create
+    /// are made in memory, for this look alone.
+    ///
+    /// # Errors
+    /// Those of [`Self::load_or_create`], except those of writing.
+    pub fn look(
+        settings: &AssaySettings,
+        store: &SealingStore,
+        known: &[String],
+    ) -> Result<FoundKeys, SealingError> {
+        let provider = load_provider(settings)?;
+        let (worker, worker_is_new) = match load_worker(settings, known)? {
+            Some(worker) => (worker, false),
+            None => {
+                let seed = Zeroizing::new(format!("0x{}", hex::encode(*random_bytes()?)));
+                (client_keys::keypair_from_uri(&seed)?, true)
+            }
+        };
+        let (sealing, sealing_is_new) = match store.look()? {
+            Some(sealing) => (sealing, false),
+            None => (StaticSecret::from(*random_bytes()?), true),
+        };
+        let keys = Self::new(worker, sealing, provider);
+        Ok(FoundKeys {
+            keys: Self {
+                sealing_custody: store.custody(),
+                ..keys
+            },
+            worker_is_new,
+            sealing_is_new,
         })
     }
 
@@ -153,6 +216,29 @@ mod tests {
         );
         assert!(error.contains("Restore the file from a backup"), "{error}");
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn look_writes_nothing_and_finds_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = include_str!("../worker.example.yaml");
+        let mut settings = Config::parse(text, Path::new("worker.yaml")).unwrap().assay;
+        settings.provider_key = None;
+        settings.worker_key_file = folder.path().join("worker.key");
+        let store = SealingStore::File(folder.path().join("sealing.key"));
+        let found = Keys::look(&settings, &store, &[]).unwrap();
+        assert!(found.worker_is_new && found.sealing_is_new);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        assert!(
+            Keys::look(&settings, &store, &["11".repeat(32)]).is_err(),
+            "a key that was used is lost"
+        );
+
+        let keys = load(folder.path(), &[]).unwrap();
+        let found = Keys::look(&settings, &store, &[]).unwrap();
+        assert!(!found.worker_is_new && !found.sealing_is_new);
+        assert_eq!(found.keys.worker_account(), keys.worker_account());
+        assert_eq!(found.keys.sealing_public(), keys.sealing_public());
     }
 
     #[test]

@@ -17,7 +17,9 @@
 
 use std::{fmt, io, path::PathBuf};
 
-use assay_client::keys::{KeyError, load_or_create_sealing_key_file, sealing_public_key};
+use assay_client::keys::{
+    KeyError, load_or_create_sealing_key_file, load_sealing_key_file, sealing_public_key,
+};
 use assay_evidence::{
     EvidenceError,
     snp::{Product, ReportClaims},
@@ -200,6 +202,25 @@ impl SealingStore {
                 );
                 Ok(secret)
             }
+        }
+    }
+
+    /// Returns the key that the next start would use, and writes nothing; `None` if it would create one.
+    pub fn look(&self) -> Result<Option<StaticSecret>, SealingError> {
+        match self {
+            Self::File(path) => match load_sealing_key_file(path) {
+                Err(KeyError::Missing { .. }) => Ok(None),
+                loaded => Ok(Some(loaded?)),
+            },
+            Self::Sealed { key, .. } => {
+                let found = match bounded::read_if_present(&self.sealed_file(), MAX_SEALED_BYTES) {
+                    Err(SourceError::TooLong { .. }) => None,
+                    read => read?,
+                };
+                let secret = found.and_then(|bytes| unseal(key, &bytes));
+                Ok(secret.map(|secret| StaticSecret::from(*secret)))
+            }
+            Self::Memory { .. } => Ok(None),
         }
     }
 

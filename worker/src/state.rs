@@ -166,11 +166,7 @@ impl StateFolder {
         let found = hex::encode(genesis_hash);
         match self.read::<SeenChain>(CHAIN).whole() {
             Some(seen) if seen.genesis_hash == found => Ok(seen.highest_block),
-            Some(seen) => Err(StateError::OtherChain {
-                path: self.path.clone(),
-                recorded: seen.genesis_hash,
-                found,
-            }),
+            Some(seen) => Err(other_chain(&self.path, seen, found)),
             None => {
                 self.note_block(genesis_hash, 0);
                 Ok(0)
@@ -265,6 +261,45 @@ fn open_lock(path: &Path) -> io::Result<fs::File> {
     opened.or_else(|error| fs::File::open(path).map_err(|_| error))
 }
 
+fn other_chain(path: &Path, seen: SeenChain, found: String) -> StateError {
+    StateError::OtherChain {
+        path: path.to_owned(),
+        recorded: seen.genesis_hash,
+        found,
+    }
+}
+
+/// Checks that no worker that runs has a state folder. Nothing in it is changed.
+pub fn ensure_free(folder: &Path) -> Result<(), StateError> {
+    let lock_path = folder.join("lock");
+    let lock = match fs::File::open(&lock_path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened.map_err(|error| named("open", &lock_path, error))?,
+    };
+    // Shared, so that two that look do not disturb each other. It ends with this function.
+    match lock.try_lock_shared() {
+        Ok(()) => Ok(()),
+        Err(fs::TryLockError::WouldBlock) => Err(StateError::Locked {
+            path: folder.to_owned(),
+        }),
+        Err(fs::TryLockError::Error(error)) => Err(named("lock", &lock_path, error).into()),
+    }
+}
+
+/// Checks that a state folder belongs to the chain with this genesis, or to none yet. The folder may be in
+/// use; nothing in it is changed.
+pub fn ensure_of_chain(folder: &Path, genesis_hash: [u8; 32]) -> Result<(), StateError> {
+    let found = hex::encode(genesis_hash);
+    let seen = read_if_present(&folder.join(CHAIN))
+        .ok()
+        .flatten()
+        .and_then(|bytes| serde_json::from_slice::<SeenChain>(&bytes).ok());
+    match seen {
+        Some(seen) if seen.genesis_hash != found => Err(other_chain(folder, seen, found)),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the machine that the worker of a state folder once found registered. The folder may be in use;
 /// nothing in it is changed.
 pub fn noted_machine(folder: &Path) -> NotedMachine {
@@ -318,7 +353,13 @@ mod tests {
             StateFolder::open(folder.path()),
             Err(StateError::Locked { .. })
         ));
+        assert!(matches!(
+            ensure_free(folder.path()),
+            Err(StateError::Locked { .. })
+        ));
         drop(state);
+        ensure_free(folder.path()).unwrap();
+        ensure_free(&folder.path().join("none")).unwrap();
         StateFolder::open(folder.path()).unwrap();
     }
 
@@ -330,6 +371,12 @@ mod tests {
         state.note_block([1; 32], 9);
         assert_eq!(state.bind([1; 32]).unwrap(), 9);
         assert!(matches!(state.bind([2; 32]), Err(StateError::OtherChain { .. })));
+        ensure_of_chain(folder.path(), [1; 32]).unwrap();
+        assert!(matches!(
+            ensure_of_chain(folder.path(), [2; 32]),
+            Err(StateError::OtherChain { .. })
+        ));
+        ensure_of_chain(&folder.path().join("none"), [2; 32]).unwrap();
         assert_eq!(state.registered_machine(), NotedMachine::None);
         state.note_machine(7);
         assert_eq!(state.registered_machine(), NotedMachine::Known(7));

@@ -2,12 +2,15 @@
 
 mod access;
 mod artifacts;
+mod closed;
+mod list;
 mod logs;
 mod order;
 mod ports;
 mod sealed;
 mod settings;
 mod show;
+mod wait;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -33,7 +36,11 @@ pub(crate) enum Options {
         #[arg(long, value_name = "FILE")]
         file: PathBuf,
     },
-    /// Show a job that is not closed
+    /// List the open jobs of a consumer, the newest first
+    List(list::ListOptions),
+    /// Take back the deposits of public manifests that the signer noted with its orders
+    Reclaim,
+    /// Show a job; of a closed one the last events, as far as the node has them
     Show {
         /// The job
         id: u64,
@@ -50,6 +57,10 @@ pub(crate) enum Options {
     Fetch(ports::FetchOptions),
     /// Show the result of a task of the signer's, as its worker has it
     Result(access::JobOnMachine),
+    /// Wait for the result of a task of the signer's, and end with the task's exit code
+    ///
+    /// The result is compared with its hash, and that with the chain's while the chain has it.
+    Wait(wait::WaitOptions),
     /// Accept a task's result, so that it can be paid
     Accept(AssignmentChoice),
     /// Reject a task's result: its earnings go to the treasury
@@ -96,6 +107,8 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
             let client = connection.client().await?;
             return sealed::deliver_file(&client, id, &file, output).await;
         }
+        Options::List(options) => return list::list(options, connection, output).await,
+        Options::Reclaim => return list::reclaim(connection, output).await,
         Options::Show { id } => return show::show(id, connection, output).await,
         Options::Status(target) => return access::status(target, connection, output).await,
         Options::Logs(options) => return logs::run(options, connection, output).await,
@@ -103,6 +116,7 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
         Options::Ports(target) => return ports::list(target, connection, output).await,
         Options::Fetch(options) => return ports::fetch(options, connection).await,
         Options::Result(target) => return access::result(target, connection, output).await,
+        Options::Wait(options) => return wait::run(options, connection, output).await,
         Options::Accept(choice) => for_machines(choice, connection, calls::accept).await?,
         Options::Reject(choice) => for_machines(choice, connection, calls::reject).await?,
         Options::Close { id } => calls::close(id),

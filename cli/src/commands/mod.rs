@@ -2,7 +2,9 @@
 
 mod balance;
 mod chain;
+mod documentation;
 mod job;
+mod keys;
 mod machine;
 mod manifest;
 mod provider;
@@ -11,7 +13,10 @@ mod rewards;
 mod testing;
 mod watch;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
+use clap_complete::Shell;
 
 use crate::{connection::Connection, output::Output};
 
@@ -39,6 +44,20 @@ pub(crate) enum Command {
     Rewards(rewards::Options),
     /// Print events as blocks become final, and wait for steps of a job's life
     Watch(watch::Options),
+    /// Make, import and list the accounts that sign, each in a file with a password
+    #[command(subcommand)]
+    Keys(keys::Options),
+    /// Print what makes a shell complete this program's words
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Folder for this page and one of each command, instead of printing
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
 }
 
 impl Command {
@@ -52,6 +71,9 @@ impl Command {
             Self::Manifest(options) => manifest::run(&options, output),
             Self::Rewards(options) => rewards::run(options, connection, output).await,
             Self::Watch(options) => watch::run(options, connection, output).await,
+            Self::Keys(options) => keys::run(options, connection, output),
+            Self::Completions { shell } => documentation::completions(shell),
+            Self::Man { to } => documentation::man(to.as_deref(), output),
         }
     }
 }

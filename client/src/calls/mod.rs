@@ -660,6 +660,12 @@ pub fn note_preimage(bytes: &[u8]) -> Call {
     Call::new("Preimage", "note_preimage", [("bytes", Value::from_bytes(bytes))])
 }
 
+/// Returns the signer's deposit for bytes that it noted. The chain removes them unless an open job requests
+/// them.
+pub fn unnote_preimage(hash: [u8; 32]) -> Call {
+    Call::new("Preimage", "unnote_preimage", [("hash", Value::from_bytes(hash))])
+}
+
 /// Transfers plancks to an account; fails if that would close the signer's own account.
 pub fn transfer_keep_alive(to: &AccountId, amount: Balance) -> Call {
     Call::new(

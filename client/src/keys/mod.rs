@@ -4,6 +4,7 @@
 //! key tools of the node print them. A sealing key file holds the 32 bytes of an X25519 secret as `0x` and 64
 //! hex digits. Both must be readable by their owner alone.
 
+pub mod encrypted;
 mod sealing;
 mod secret;
 
@@ -20,7 +21,7 @@ use subxt_signer::{SecretUri, sr25519::Keypair};
 pub use sealing::{load_or_create_sealing_key_file, load_sealing_key_file, sealing_public_key};
 pub use secret::{SecretKey, load_polkadot_js_file, read_secret};
 
-use crate::types::AccountId;
+use crate::{redaction, types::AccountId};
 
 /// Maximum length of a key file, in bytes; a phrase of 24 words has fewer than 250.
 const MAX_KEY_FILE_BYTES: u64 = 1_024;
@@ -30,13 +31,19 @@ const MAX_KEY_FILE_BYTES: u64 = 1_024;
 #[non_exhaustive]
 pub enum KeyError {
     /// There is no such file.
-    #[error("there is no key file at {}; write a secret seed or phrase into it, or name another file", path.display())]
+    #[error(
+        "there is no key file at {}; write a secret seed or phrase into it, or name another file",
+        shown_path(path)
+    )]
     Missing {
         /// Path of the file.
         path: PathBuf,
     },
     /// The file cannot be read or written.
-    #[error("the key file {} cannot be used: {source}; check its owner and its folder", path.display())]
+    #[error(
+        "the key file {} cannot be used: {source}; check its owner and its folder",
+        shown_path(path)
+    )]
     Io {
         /// The file.
         path: PathBuf,
@@ -44,7 +51,10 @@ pub enum KeyError {
         source: io::Error,
     },
     /// Other users than the owner may read the file.
-    #[error("the key file {} can be read by others (mode {mode:04o}); run `chmod 600` on it", path.display())]
+    #[error(
+        "the key file {} can be read by others (mode {mode:04o}); run `chmod 600` on it",
+        shown_path(path)
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -55,7 +65,7 @@ pub enum KeyError {
     #[error(
         "the file {} is not a key file: {reason}; it must hold one line with an sr25519 secret seed (0x and \
          64 hex digits) or a mnemonic phrase",
-        path.display()
+        shown_path(path)
     )]
     BadFile {
         /// The file.
@@ -67,7 +77,7 @@ pub enum KeyError {
     #[error(
         "the file {} is not a sealing key file: {reason}; it must hold 0x and 64 hexadecimal digits on one line: restore \
          it from a backup, or name another file",
-        path.display()
+        shown_path(path)
     )]
     BadSealingFile {
         /// The file.
@@ -110,18 +120,44 @@ pub enum KeyError {
     },
     /// The text is no account.
     #[error(
-        "{text:?} is not an account: write an SS58 address, 0x and 64 hex digits, or a name like //Alice"
+        "{:?} is not an account: write an SS58 address, 0x and 64 hex digits, or a name like //Alice",
+        redaction::shown(text)
     )]
     BadAccount {
         /// The text as it was given.
         text: String,
     },
+    /// The text is an address of another chain.
+    #[error(
+        "{text} is an address of another chain; on this one the same key has {address}: use that if its owner has the \
+         key, and is not the wallet of another chain alone"
+    )]
+    OtherChain {
+        /// The address as it was given.
+        text: String,
+        /// The address of the same key on this chain.
+        address: AccountId,
+    },
+    /// The content is no encrypted key.
+    #[error("it is no encrypted key of polkadot.js: {reason}; export the account as JSON once more")]
+    BadEncrypted {
+        /// Fault; never a part of the key.
+        reason: String,
+    },
+    /// The password does not open an encrypted key.
+    #[error("the password is wrong, or the file was changed; try again")]
+    WrongPassword,
     /// The operating system gave no randomness.
     #[error("no randomness for a new key: {reason}; try again")]
     NoRandomness {
         /// Error of the operating system.
         reason: String,
     },
+}
+
+/// Returns a path for a message. People type a phrase where the path of its file belongs.
+fn shown_path(path: &Path) -> String {
+    redaction::shown(&path.to_string_lossy()).into_owned()
 }
 
 /// Loads the key from a file.
@@ -283,7 +319,16 @@ fn check_mode(_: &Path, _: &fs::Metadata) -> Result<(), KeyError> {
 
 /// Returns the key of a secret URI: a seed, a phrase, or a development name such as `//Bob`, each with
 /// derivations.
+///
+/// # Errors
+/// [`KeyError::BadUri`] for no URI, and for an empty one: the parser takes that for the published development
+/// phrase, and it is what a variable that is not set leaves.
 pub fn keypair_from_uri(uri: &str) -> Result<Keypair, KeyError> {
+    if uri.trim().is_empty() {
+        return Err(KeyError::BadUri {
+            reason: "it is empty, and everybody has the key of an empty one".to_owned(),
+        });
+    }
     // The errors of the parser name only what kind of part is wrong, never the secret itself.
     let parsed = SecretUri::from_str(uri).map_err(|error| KeyError::BadUri {
         reason: error.to_string(),
@@ -313,7 +358,25 @@ pub fn parse_account(text: &str) -> Result<AccountId, KeyError> {
         hex::decode_to_slice(digits, &mut bytes).map_err(|_| bad())?;
         return Ok(bytes.into());
     }
-    AccountId::from_str(text).map_err(|_| bad())
+    parse_ss58(text)
+}
+
+/// Reads an SS58 address of this chain.
+///
+/// # Errors
+/// [`KeyError::OtherChain`] for an address with another chain's prefix: perhaps only a wallet of that chain
+/// has its key. [`KeyError::BadAccount`] for anything else.
+pub fn parse_ss58(text: &str) -> Result<AccountId, KeyError> {
+    let account = AccountId::from_str(text).map_err(|_| KeyError::BadAccount {
+        text: text.to_owned(),
+    })?;
+    if account.to_string() != text {
+        return Err(KeyError::OtherChain {
+            text: text.to_owned(),
+            address: account,
+        });
+    }
+    Ok(account)
 }
 
 /// Returns the bytes that a worker key signs to agree to serve a provider on the chain with this genesis.
@@ -412,6 +475,35 @@ mod tests {
     }
 
     #[test]
+    fn secrets_in_place_of_paths_and_accounts_are_not_repeated() {
+        let phrase = "bottom drive obey lake curtain smoke basket hold race lonely fit walk";
+        let seed = format!("0x{}", "1f".repeat(32));
+        for secret in [phrase, &seed, &format!("{phrase}//Bob///swordfish")] {
+            let path = Path::new(secret);
+            for error in [
+                load_key_file(path).unwrap_err(),
+                load_sealing_key_file(path).map(|_| ()).unwrap_err(),
+                parse_account(&format!("{secret} ")).unwrap_err(),
+                keypair_from_uri(&format!("{secret}\n")).map(|_| ()).unwrap_err(),
+            ] {
+                let text = error.to_string();
+                for word in ["bottom", "walk", "1f1f", "swordfish"] {
+                    assert!(!text.contains(word), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn empty_key_uri_is_refused() {
+        for uri in ["", " ", "\n"] {
+            let error = keypair_from_uri(uri).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("it is empty"), "{error}");
+        }
+        assert!(keypair_from_uri("//Alice").is_ok());
+    }
+
+    #[test]
     fn parse_account_works() {
         let bob = account_of(&sr25519::dev::bob());
         assert_eq!(parse_account("//Bob").unwrap(), bob);
@@ -426,6 +518,18 @@ mod tests {
         ] {
             assert!(parse_account(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn address_of_another_chain_is_refused_with_that_of_this_one() {
+        let error = parse_account("15oF4uVJwmo4TdGW7VfQxNLavjCXviqxT9S1MgbjMNHr6Sp5").unwrap_err();
+        assert!(matches!(error, KeyError::OtherChain { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains("5GrwvaEF5zXb26Fz9rcQpDWS57CtERHpNehXCPcNoHGKutQY"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -241,6 +241,7 @@ fn every_call() -> Vec<Call> {
             issuer: Some(vec![7; 80]),
         }),
         calls::note_preimage(b"bytes"),
+        calls::unnote_preimage([8; 32]),
         calls::transfer_keep_alive(&account, 1),
     ]
 }

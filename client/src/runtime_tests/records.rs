@@ -11,6 +11,7 @@ use subxt_signer::sr25519::dev;
 
 use super::{ZEROS, metadata};
 use crate::{
+    accounts::{HoldRecord, NoteRecord},
     calls,
     challenge::ClassVersion,
     keys, order,
@@ -55,6 +56,7 @@ fn every_record_is_understood() {
     check::<Slash>(&metadata, "ProviderStaking", "Agenda");
     check::<Debt>(&metadata, "ProviderStaking", "Debts");
     check::<Job>(&metadata, "JobEscrow", "Jobs");
+    check::<u64>(&metadata, "JobEscrow", "NextJobId");
     check::<Assignment>(&metadata, "JobEscrow", "Assignments");
     check::<()>(&metadata, "JobEscrow", "MachineJobs");
     check::<Vec<ClassVersion>>(&metadata, "HardwareChallenge", "Classes");
@@ -65,6 +67,9 @@ fn every_record_is_understood() {
     check::<KeptCollateral>(&metadata, "Attestation", "QeIdentities");
     check::<KeptCollateral>(&metadata, "Attestation", "RevocationLists");
     check::<Vec<u8>>(&metadata, "Preimage", "PreimageFor");
+    check::<NoteRecord>(&metadata, "Preimage", "RequestStatusFor");
+    check::<Vec<HoldRecord>>(&metadata, "Balances", "Holds");
+    check::<()>(&metadata, "JobEscrow", "ConsumerJobs");
     check::<AccountRecord>(&metadata, "System", "Account");
     check::<u128>(&metadata, "Balances", "TotalIssuance");
     check::<u64>(&metadata, "ChainClock", "ActiveTimeMs");
@@ -72,6 +77,30 @@ fn every_record_is_understood() {
     check::<u64>(&metadata, "ChainClock", "EpochDurationMs");
     check::<u128>(&metadata, "RewardEmission", "RemainingEmission");
     check::<u128>(&metadata, "RewardEmission", "TotalWeight");
+}
+
+#[test]
+fn holds_and_notes_are_understood_behind_their_enums() {
+    let metadata = metadata();
+    let value_type = |pallet: &str, entry: &str| {
+        let storage = metadata.pallet_by_name(pallet).unwrap().storage().unwrap();
+        storage.entry_by_name(entry).unwrap().value_ty()
+    };
+    let reason = assay_runtime::RuntimeHoldReason::Attestation(pallet_attestation::HoldReason::Evidence);
+    let bytes = vec![(reason, 7_u128)].encode();
+    let holds = value_type("Balances", "Holds");
+    let holds = Vec::<HoldRecord>::decode_as_type(&mut &bytes[..], holds, metadata.types()).unwrap();
+    let hold = holds.into_iter().next().unwrap().into_hold();
+    assert_eq!(
+        (hold.pallet.as_str(), hold.reason.as_str(), hold.amount),
+        ("Attestation", "Evidence", 7)
+    );
+
+    // The second variant: a note that an open job asks for.
+    let status = (1_u8, Some(([3_u8; 32], 5_u128)), 1_u32, Some(9_u32)).encode();
+    let notes = value_type("Preimage", "RequestStatusFor");
+    let note = NoteRecord::decode_as_type(&mut &status[..], notes, metadata.types()).unwrap();
+    assert_eq!(note.ticket(), Some((AccountId::from([3; 32]), 5)));
 }
 
 #[test]
@@ -84,6 +113,23 @@ fn cap_of_the_emission_is_understood() {
         plancks * u128::from(assay_primitives::emission::WEIGHT_PARTS),
         assay_runtime::configs::market::EMISSION_CAP_PER_POINT
     );
+}
+
+#[test]
+fn constants_that_messages_and_programs_read_are_there() {
+    let metadata = metadata();
+    for (pallet, name) in [
+        ("JobEscrow", "MinDurationMs"),
+        ("JobEscrow", "MaxDurationMs"),
+        ("JobEscrow", "MaxOpenMs"),
+    ] {
+        let constant = metadata.pallet_by_name(pallet).unwrap().constant_by_name(name);
+        let value = u64::decode(&mut constant.unwrap_or_else(|| panic!("{name}")).value()).unwrap();
+        assert!(value > 0, "{name}");
+    }
+    let pallet = metadata.pallet_by_name("Availability").unwrap();
+    let initial = pallet.constant_by_name("InitialUptimePpm").unwrap();
+    assert_eq!(u32::decode(&mut initial.value()).unwrap(), 950_000);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
 
 use super::{Place, Problem, Text};
+use crate::redaction;
 
 /// Collects problems while values are read; a bad value yields a placeholder that is never used.
 #[derive(Debug, Default)]
@@ -27,12 +28,11 @@ impl Reader {
         self.problems.push(Problem { place, message });
     }
 
-    /// Records that a value is not allowed.
+    /// Records that a value is not allowed. The message has the value, unless that looks like a secret, and
+    /// URLs without their credentials.
     pub fn bad(&mut self, key: &str, text: &Text, allowed: impl Display) {
-        self.problem(
-            text.place,
-            format!("`{key}` is `{}`; allowed: {allowed}", shorten(&text.value)),
-        );
+        let value = shorten(&redaction::shown(&text.value));
+        self.problem(text.place, format!("`{key}` is `{value}`; allowed: {allowed}"));
     }
 
     /// Reads a value with `parse`, whose error says which values are allowed.

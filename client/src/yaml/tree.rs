@@ -3,6 +3,7 @@
 use serde_saphyr::granit_parser::{self, Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use super::{Place, Problem, Reader, Text, nearest};
+use crate::redaction;
 
 /// Maximum length of a file, in bytes: as long as a sealed manifest, whose larger secrets lie in other files.
 pub const MAX_BYTES: usize = 256 * 1_024;
@@ -141,7 +142,7 @@ impl<'a> Section<'a> {
             if known.contains(&key) {
                 continue;
             }
-            let shown: String = key.chars().take(80).collect();
+            let shown: String = redaction::shown(key).chars().take(80).collect();
             let meant = nearest(key, known.iter().copied())
                 .map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
             reader.problem(

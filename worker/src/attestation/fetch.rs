@@ -15,6 +15,7 @@ use std::{
     vec,
 };
 
+use assay_client::redaction::without_credentials;
 use assay_primitives::network::is_public;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -41,11 +42,12 @@ const MAX_HEAD_BYTES: usize = 32 * 1_024;
 /// Name of this client, for the services' logs.
 const USER_AGENT: &str = concat!("assay-worker/", env!("CARGO_PKG_VERSION"));
 
-/// Reason why a request failed.
+/// Reason why a request failed. The messages have the URL without credentials: redirects of registries are
+/// signed in their query, and messages reach logs and consumers.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The URL is invalid.
-    #[error("{url:?} is not a URL: {reason}")]
+    #[error("{:?} is not a URL: {reason}", without_credentials(url))]
     BadUrl {
         /// The URL.
         url: String,
@@ -53,7 +55,7 @@ pub enum FetchError {
         reason: String,
     },
     /// No response within the timeout.
-    #[error("{url} does not answer: {reason}")]
+    #[error("{} does not answer: {reason}", without_credentials(url))]
     NoAnswer {
         /// URL of the request.
         url: String,
@@ -62,7 +64,10 @@ pub enum FetchError {
     },
     /// The URL leads to an address outside the public network, where untrusted input must not direct this
     /// host.
-    #[error("{url} leads to {address}, which is not an address of the public network")]
+    #[error(
+        "{} leads to {address}, which is not an address of the public network",
+        without_credentials(url)
+    )]
     NotPublic {
         /// The URL.
         url: String,
@@ -70,7 +75,7 @@ pub enum FetchError {
         address: IpAddr,
     },
     /// The response has an error status.
-    #[error("{url} answered with status {code}{}", explain(*code))]
+    #[error("{} answered with status {code}{}", without_credentials(url), explain(*code))]
     Status {
         /// URL of the request.
         url: String,
@@ -78,7 +83,7 @@ pub enum FetchError {
         code: u16,
     },
     /// The response is too long or incomplete.
-    #[error("the response of {url} cannot be read: {reason}")]
+    #[error("the response of {} cannot be read: {reason}", without_credentials(url))]
     Unreadable {
         /// URL of the request.
         url: String,

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use assay_client::yaml::{Problem, line_of, list};
+use assay_client::{
+    redaction,
+    yaml::{Problem, line_of, list},
+};
 use serde_saphyr::Location;
 
 /// Reason why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read {}: {source}; name the file with --config <PATH>", path.display())]
+    #[error("cannot read {}: {source}; name the file with --config <PATH>", redaction::shown(&path.to_string_lossy()))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -34,6 +37,7 @@ pub(super) fn from_yaml(error: &serde_saphyr::Error) -> Problem {
     let location = error.location().unwrap_or(Location::UNKNOWN);
     let message = match error {
         Error::SerdeUnknownField { field, expected, .. } => {
+            let field = redaction::shown(field);
             format!("unknown key `{field}`; allowed here: {}", expected.join(", "))
         }
         Error::SerdeMissingField { field, .. } => {

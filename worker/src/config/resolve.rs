@@ -87,14 +87,23 @@ fn node(reader: &mut Reader, section: &file::NodeSettings) -> NodeSettings {
 }
 
 fn reward_address(text: &str) -> Result<RewardAddress, String> {
-    if text.starts_with("0x") {
-        return address::parse_ethereum(text)
+    let address = if text.starts_with("0x") {
+        address::parse_ethereum(text)
             .map(RewardAddress::Ethereum)
-            .map_err(|error| error.to_string());
+            .map_err(|error| error.to_string())?
+    } else {
+        address::parse_ss58(text)
+            .map(RewardAddress::Account)
+            .map_err(|error| format!("{error}, or 0x and 40 hexadecimal digits"))?
+    };
+    let is_zeros = match &address {
+        RewardAddress::Account(bytes) => bytes.iter().all(|byte| *byte == 0),
+        RewardAddress::Ethereum(bytes) => bytes.iter().all(|byte| *byte == 0),
+    };
+    if is_zeros {
+        return Err("an address that somebody has the key of; nobody has that of zeros".to_owned());
     }
-    address::parse_ss58(text)
-        .map(RewardAddress::Account)
-        .map_err(|error| format!("{error}, or 0x and 40 hexadecimal digits"))
+    Ok(address)
 }
 
 fn resources(reader: &mut Reader, section: &file::SharedResources) -> SharedResources {
@@ -437,6 +446,17 @@ fn provider_key(reader: &mut Reader, section: &file::Assay, folder: &Path) -> Op
             let message =
                 "`assay.provider_key_file` and `assay.provider_key_uri` exclude each other; keep one";
             reader.problem(file.place, message.into());
+            None
+        }
+        (Some(file), None) if file.value.trim().is_empty() => {
+            let message = "`assay.provider_key_file` is empty; name a key file, or remove the key";
+            reader.problem(file.referenced, message.into());
+            None
+        }
+        (None, Some(uri)) if uri.value.trim().is_empty() => {
+            let message = "`assay.provider_key_uri` is empty, and everybody has the key of an empty URI; write a secret \
+                           URI, or remove the key";
+            reader.problem(uri.referenced, message.into());
             None
         }
         (Some(file), None) => Some(ProviderKey::File(folder.join(PathBuf::from(&file.value)))),

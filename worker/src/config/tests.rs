@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod secrets;
+
 use std::time::Duration;
 
 use assay_primitives::money::ASY;

@@ -3,13 +3,12 @@
 use assay_client::{
     AccountId, ChainClient,
     calls::{self, Call},
-    keys,
     types::{Bond, Machine, MachineStatus, RewardDestination, SuspensionReason},
     units::format_asy,
 };
 
 use super::{
-    LOW_WORKER_BALANCE, Registration, RegistrationError, WORKER_ENDOWMENT, note_told_address,
+    LOW_WORKER_BALANCE, Registration, RegistrationError, WORKER_ENDOWMENT, ensure_owner, note_told_address,
     sealing_key_problem, submit_batch,
 };
 use crate::{
@@ -71,14 +70,7 @@ pub(super) async fn complete(
         }
         return Ok(Registration::Ready { machine });
     };
-    let provider = keys::account_of(provider_key);
-    if record.provider != provider {
-        return Err(RegistrationError::OtherProvider {
-            machine,
-            owner: record.provider,
-            provider,
-        });
-    }
+    ensure_owner(keys, machine, record)?;
     let mut batch = staking_calls(config, machine, record.status, bond.as_ref(), wanted);
     batch.extend(offer_calls(
         config,
@@ -94,7 +86,7 @@ pub(super) async fn complete(
             "the machine gets a new sealing key, made in the TEE: data sealed to the earlier key cannot \
              be opened any more"
         );
-        let agreement = keys.agreement(client.genesis_hash(), provider.0);
+        let agreement = keys.agreement(client.genesis_hash(), record.provider.0);
         batch.push(calls::rotate_keys(
             machine,
             &worker,
@@ -263,7 +255,7 @@ mod tests {
 
     use std::path::Path;
 
-    use assay_client::types::Strikes;
+    use assay_client::{keys, types::Strikes};
     use assay_primitives::money::ASY;
 
     use super::*;

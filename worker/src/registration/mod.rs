@@ -180,6 +180,18 @@ pub fn sealing_key_problem(
     })
 }
 
+/// Checks that the provider key, if the worker has one, is that of the machine's owner.
+pub fn ensure_owner(keys: &Keys, machine: u64, record: &Machine) -> Result<(), RegistrationError> {
+    match keys.provider_account() {
+        Some(provider) if provider != record.provider => Err(RegistrationError::OtherProvider {
+            machine,
+            owner: record.provider,
+            provider,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Returns the catalogue's entry of the configured hardware.
 pub async fn hardware_class(
     client: &ChainClient,

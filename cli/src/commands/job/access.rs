@@ -38,7 +38,11 @@ pub(super) fn shown(text: &str) -> String {
 }
 
 /// Prints the job's status.
-pub(super) async fn status(target: JobOnMachine, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn status(
+    target: JobOnMachine,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
     let access = open(&target, connection).await?;
     let session = access.log_in().await?;
     let status = session.status().await?;
@@ -80,7 +84,11 @@ pub(super) async fn status(target: JobOnMachine, connection: &Connection, output
 }
 
 /// Prints the finished task's result.
-pub(super) async fn result(target: JobOnMachine, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn result(
+    target: JobOnMachine,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
     let access = open(&target, connection).await?;
     let session = access.log_in().await?;
     let result = session.result().await?;

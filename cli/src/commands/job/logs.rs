@@ -21,8 +21,6 @@ use crate::{connection::Connection, duration::parse_duration, output::Output};
 /// Longest silence of a worker in the middle of a log.
 const SILENCE: Duration = Duration::from_secs(60);
 
-
-
 /// Container output to print.
 #[derive(Debug, Args)]
 pub(crate) struct LogsOptions {

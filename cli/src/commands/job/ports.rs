@@ -36,7 +36,11 @@ pub(crate) struct FetchOptions {
 }
 
 /// Prints a job's published ports.
-pub(super) async fn list(target: JobOnMachine, connection: &Connection, output: &Output) -> anyhow::Result<()> {
+pub(super) async fn list(
+    target: JobOnMachine,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
     let access = access::open(&target, connection).await?;
     let ports = access.ports().await?;
     let objects: Vec<_> = ports.iter().map(object).collect();

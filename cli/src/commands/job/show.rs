@@ -1,24 +1,22 @@
 //! `assay job show`: a job as the chain has it.
 
-use anyhow::Context;
 use assay_client::{
     json,
-    manifest::JobManifest,
-    types::{Assignment, AssignmentState, Manifest},
+    manifest::{JobManifest, ManifestError},
+    types::{Assignment, AssignmentState, Job, Manifest},
     units::format_asy,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::closed;
 use crate::{connection::Connection, duration::format_milliseconds, output::Output};
 
-/// Prints a job that is not closed.
+/// Prints a job; of a closed one the last events.
 pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> anyhow::Result<()> {
     let client = connection.client().await?;
-    let job = client.job(id).await?.with_context(|| {
-        format!(
-            "there is no open job {id}; if it was closed, `assay watch --job {id} --from-block N` shows how"
-        )
-    })?;
+    let Some(job) = client.job(id).await? else {
+        return closed::show(&client, id, output).await;
+    };
     let now_ms = client.clock().await?.active_time_ms;
     let assignments = client.assignments(id).await?;
     let manifest = match &job.manifest {
@@ -27,21 +25,7 @@ pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> a
     };
     let manifest = manifest.map(|bytes| JobManifest::from_bytes(&bytes));
 
-    let mut object = json::to_value(&job)?;
-    object["id"] = id.into();
-    object["manifest_content"] = match &manifest {
-        Some(Ok(manifest)) => json!(manifest),
-        _ => json!(null),
-    };
-    let parts: Vec<_> = assignments
-        .iter()
-        .map(|(machine, assignment)| {
-            let mut object = json::to_value(assignment)?;
-            object["machine"] = (*machine).into();
-            Ok(object)
-        })
-        .collect::<serde_json::Result<_>>()?;
-    object["machines"] = json!(parts);
+    let object = object(id, &job, manifest.as_ref(), &assignments)?;
     let mut text = format!(
         "job          {id}, a {} on {} {} of {}\n\
          image        {}\n\
@@ -85,6 +69,31 @@ pub(super) async fn show(id: u64, connection: &Connection, output: &Output) -> a
     output.print(&object, text)
 }
 
+/// Returns a job, its manifest if that can be read, and its machines, for programs.
+fn object(
+    id: u64,
+    job: &Job,
+    manifest: Option<&Result<JobManifest, ManifestError>>,
+    assignments: &[(u64, Assignment)],
+) -> anyhow::Result<Value> {
+    let mut object = json::to_value(job)?;
+    object["job"] = id.into();
+    object["manifest_content"] = match manifest {
+        Some(Ok(manifest)) => json!(manifest),
+        _ => Value::Null,
+    };
+    let machines: Vec<_> = assignments
+        .iter()
+        .map(|(machine, assignment)| {
+            let mut object = json::to_value(assignment)?;
+            object["machine"] = (*machine).into();
+            Ok(object)
+        })
+        .collect::<serde_json::Result<_>>()?;
+    object["machines"] = json!(machines);
+    Ok(object)
+}
+
 /// Describes the state of an assignment.
 pub(super) fn describe_state(assignment: &Assignment, now_ms: u64) -> String {
     let left = |then_ms: u64| format_milliseconds(then_ms.saturating_sub(now_ms));
@@ -114,5 +123,19 @@ pub(super) fn describe_state(assignment: &Assignment, now_ms: u64) -> String {
         AssignmentState::Ended { outcome, .. } => {
             format!("{outcome}; its last epochs are still to be judged")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::commands::job::list::tests::{assignment, job};
+
+    #[test]
+    fn a_job_is_printed_as_the_schema_says() {
+        let object = object(7, &job(), None, &[(3, assignment())]).unwrap();
+        crate::schema::assert_is("job_show", &object);
     }
 }

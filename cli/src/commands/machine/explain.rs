@@ -1,9 +1,13 @@
 //! `assay machine explain`: the reasons for passing over a machine.
 
 use anyhow::Context;
-use assay_client::{consumer::describe_mismatch, json, market::Requirements};
+use assay_client::{
+    consumer::describe_mismatch,
+    json,
+    market::{Mismatch, Requirements},
+};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     no_machine,
@@ -38,8 +42,31 @@ pub(super) async fn run(options: Options, connection: &Connection, output: &Outp
         let lines: Vec<_> = reasons.map(|reason| format!("\n  {reason}")).collect();
         format!("machine {id} is passed over:{}", lines.concat())
     };
-    output.print(
-        &json!({ "machine": id, "mismatches": json::to_value(&mismatches)? }),
-        text,
-    )
+    output.print(&object(id, &mismatches)?, text)
+}
+
+/// Returns a machine and the requirements that it does not meet, for programs.
+fn object(machine: u64, mismatches: &[Mismatch]) -> anyhow::Result<Value> {
+    Ok(json!({ "machine": machine, "mismatches": json::to_value(mismatches)? }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn mismatch(json: serde_json::Value) -> Mismatch {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn mismatches_are_printed_as_the_schema_says() {
+        let found = [
+            mismatch(json!({ "requirement": "minVramMib", "wanted": 2, "found": 1 })),
+            mismatch(json!({ "requirement": "gpuType", "found": "NVIDIA_A100" })),
+            mismatch(json!({ "requirement": "status", "found": { "suspended": "inDebt" } })),
+        ];
+        crate::schema::assert_is("mismatches", &object(7, &found).unwrap());
+    }
 }

@@ -143,8 +143,8 @@ impl Printer<'_> {
 
     fn header(&self) -> String {
         format!(
-            "{:>6}  {:<11}  {:<20}  {:>7}  {:<16}{}  {:>9}  {:>13}  {:>24}  per TFLOPS-hour",
-            "id",
+            "{:>7}  {:<11}  {:<20}  {:>7}  {:<16}{}  {:>9}  {:>13}  {:>24}  per TFLOPS-hour",
+            "machine",
             "provider",
             "class",
             "free",
@@ -158,7 +158,7 @@ impl Printer<'_> {
 
     fn row(&self, offer: &MachineView) -> String {
         format!(
-            "{:>6}  {:<11}  {:<20}  {:>3}/{:<3}  {:<16}{}  {:>9}  {:>13}  {:>24}  {}",
+            "{:>7}  {:<11}  {:<20}  {:>3}/{:<3}  {:<16}{}  {:>9}  {:>13}  {:>24}  {}",
             offer.machine,
             shortened(&offer.provider),
             String::from_utf8_lossy(&offer.gpu_type),
@@ -224,6 +224,54 @@ mod tests {
         let cursor = Cursor([0xab; 25]);
         assert_eq!(parse_cursor(&format_cursor(&cursor)), Ok(cursor));
         assert!(parse_cursor("0xab").is_err());
+    }
+
+    #[test]
+    fn offers_are_printed_as_the_schema_says() {
+        let page = json!({
+            "at": format!("0x{}", "11".repeat(32)),
+            "offers": [{
+                "machine": 7,
+                "provider": AccountId::from([1; 32]),
+                "workerKey": AccountId::from([2; 32]),
+                "sealingKey": format!("0x{}", "22".repeat(32)),
+                "status": "active",
+                "class": 3,
+                "gpuType": "NVIDIA_H100",
+                "vramMib": 81_920,
+                "cudaCores": 16_896,
+                "computeScore": 989,
+                "slots": 8,
+                "freeSlots": 2,
+                "cpuCores": 64,
+                "ramMib": 524_288,
+                "diskGib": 2_000,
+                "uploadMbps": 1_000,
+                "downloadMbps": 1_000,
+                "region": "us-east",
+                "location": { "latitudeMicrodegrees": -33_900_000, "longitudeMicrodegrees": 151_200_000 },
+                "distanceM": 1_500,
+                "endpoint": "http://127.0.0.1:4001",
+                "pricePerSlotHour": "340282366920938463463",
+                "nextPricePerSlotHour": null,
+                "nextPriceFromMs": null,
+                "pricePerTflopsHour": null,
+                "uptimePpm": 995_000,
+                "teeKinds": ["sevSnp"],
+                "service": {
+                    "fulfilled": 5, "cancelled": 4, "notStarted": 3, "abandoned": 2, "unresolved": 1,
+                },
+            }],
+            "next": format!("0x{}", "ab".repeat(25)),
+            "passedOver": [{ "machine": 9, "mismatches": [{ "requirement": "status", "found": "draining" }] }],
+        });
+        let page: FoundMachines = serde_json::from_value(page).expect("a page as the node writes it");
+        let offer = json::to_value(&page.offers[0]).expect("it is JSON");
+        crate::schema::assert_is("offer", &offer);
+        let passed_over = json::to_value(&page.passed_over[0]).expect("it is JSON");
+        crate::schema::assert_is("mismatches", &passed_over);
+        crate::schema::assert_is("next", &json!({ "next": page.next }));
+        crate::schema::assert_is("next", &json!({ "next": null }));
     }
 
     #[test]

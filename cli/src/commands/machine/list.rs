@@ -1,8 +1,8 @@
 //! `assay machine list`
 
-use assay_client::{json, units::format_asy};
+use assay_client::units::format_asy;
 
-use super::class_name;
+use super::{class_name, object};
 use crate::{connection::Connection, output::Output};
 
 pub(super) async fn run(connection: &Connection, output: &Output) -> anyhow::Result<()> {
@@ -13,25 +13,22 @@ pub(super) async fn run(connection: &Connection, output: &Output) -> anyhow::Res
             return output.line("no machine is registered");
         }
         output.line(format_args!(
-            "{:>6}  {:<24}  {:<16}  {:>7}  {:<16}  ask per slot-hour",
-            "id", "status", "class", "free", "region"
+            "{:>7}  {:<24}  {:<16}  {:>7}  {:<16}  ask per slot-hour",
+            "machine", "status", "class", "free", "region"
         ))?;
     }
     let classes = client.hardware_classes().await?;
     for (id, machine) in machines {
         let class = class_name(&classes, machine.class);
-        let mut object = json::to_value(&machine)?;
-        object["id"] = id.into();
-        object["class_name"] = class.as_str().into();
         let text = format!(
-            "{id:>6}  {:<24}  {class:<16}  {:>3}/{:<3}  {:<16}  {}",
+            "{id:>7}  {:<24}  {class:<16}  {:>3}/{:<3}  {:<16}  {}",
             machine.status.to_string(),
             machine.free_slots,
             machine.slots,
             machine.region,
             format_asy(machine.announced_ask()),
         );
-        output.print(&object, text)?;
+        output.print(&object(id, &machine, &class)?, text)?;
     }
     Ok(())
 }

@@ -11,11 +11,12 @@ mod show;
 
 use anyhow::Context;
 use assay_client::{
-    ChainClient, calls,
+    ChainClient, calls, json,
     types::{HardwareClass, Machine, SuspensionCause},
     units::parse_asy,
 };
 use clap::Subcommand;
+use serde_json::Value;
 
 use crate::{connection::Connection, output::Output};
 
@@ -126,9 +127,71 @@ async fn existing(client: &ChainClient, id: u64) -> anyhow::Result<Machine> {
     client.machine(id).await?.with_context(|| no_machine(id))
 }
 
+/// A machine's record for programs; the names are those of the market's search.
+fn object(id: u64, machine: &Machine, gpu_type: &str) -> anyhow::Result<Value> {
+    let mut object = json::to_value(machine)?;
+    object["machine"] = id.into();
+    object["gpu_type"] = gpu_type.into();
+    Ok(object)
+}
+
 fn class_name(classes: &[(u16, HardwareClass)], class: u16) -> String {
     classes
         .iter()
         .find(|(id, _)| *id == class)
         .map_or_else(|| format!("class {class}"), |(_, record)| record.name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use assay_client::{
+        AccountId,
+        types::{AskRaise, ClassTerms, Location, MachineStatus, ServiceRecord, SuspensionReason},
+    };
+
+    use super::*;
+    use crate::schema::assert_is;
+
+    pub(super) fn machine(status: MachineStatus) -> Machine {
+        Machine {
+            provider: AccountId::from([1; 32]),
+            worker_key: AccountId::from([2; 32]),
+            sealing_key: [3; 32],
+            class: 0,
+            terms: ClassTerms::default(),
+            slots: 4,
+            free_slots: 4,
+            cpu_cores: 8,
+            ram_mib: 8_192,
+            disk_gib: 100,
+            upload_mbps: 100,
+            download_mbps: 100,
+            location: Location {
+                latitude_microdegrees: -1,
+                longitude_microdegrees: 1,
+            },
+            region: "us-east".into(),
+            endpoint: "http://127.0.0.1:4001".into(),
+            ask: 1,
+            raise: Some(AskRaise { ask: 2, from_ms: 3 }),
+            uptime_ppm: 950_000,
+            service: ServiceRecord::default(),
+            status,
+            last_duty_epoch: Some(4),
+            registered_at_ms: 0,
+            deposit: 0,
+        }
+    }
+
+    #[test]
+    fn machines_are_printed_as_the_schema_says() {
+        for status in [
+            MachineStatus::Active,
+            MachineStatus::Suspended(SuspensionReason::InDebt),
+        ] {
+            assert_is("machine", &object(7, &machine(status), "CPU").unwrap());
+        }
+    }
 }

@@ -9,7 +9,7 @@ use assay_client::{
 };
 use serde_json::{Value, json};
 
-use super::{class_name, debts, existing};
+use super::{class_name, debts, existing, object};
 use crate::{connection::Connection, output::Output};
 
 pub(super) async fn run(
@@ -26,6 +26,7 @@ pub(super) async fn run(
     let minimum = client.minimum_bond_of(&machine).await?;
     let jobs = client.jobs_of_machine(id).await?;
     let now_ms = client.clock().await?.active_time_ms;
+    let initial_uptime_ppm = client.initial_uptime_ppm().await?;
     let slashes = match &bond {
         Some(bond) if bond.pending_slashes > 0 => client.pending_slashes(id).await?,
         _ => Vec::new(),
@@ -35,20 +36,21 @@ pub(super) async fn run(
         _ => Vec::new(),
     };
 
-    let mut object = json::to_value(&machine)?;
-    object["id"] = id.into();
-    object["class_name"] = class.as_str().into();
-    object["bond"] = json::to_value(&bond)?;
-    object["minimum_bond"] = minimum.to_string().into();
-    object["pending_slashes"] = slashes
-        .iter()
-        .map(|(slash, record)| slash_object(*slash, record))
-        .collect::<anyhow::Result<Value>>()?;
-    object["debts"] = debts
-        .iter()
-        .map(|(slash, debt)| debts::object(id, *slash, debt))
-        .collect::<anyhow::Result<Value>>()?;
-    object["jobs"] = json!(jobs);
+    let facts = Facts {
+        bond,
+        minimum,
+        slashes,
+        debts,
+        jobs,
+    };
+    let mut object = object_of(id, &machine, &class, &facts)?;
+    let Facts {
+        bond,
+        slashes,
+        debts,
+        jobs,
+        ..
+    } = &facts;
     let mut worker = String::new();
     if ask_worker {
         let status = signed_status(&machine.endpoint.to_string(), &machine.worker_key.0)
@@ -91,7 +93,7 @@ pub(super) async fn run(
         f64::from(machine.location.longitude_microdegrees) / 1e6,
         machine.endpoint,
         describe_ask(&machine, now_ms),
-        format_ppm(machine.uptime_ppm),
+        describe_uptime(machine.uptime_ppm, initial_uptime_ppm),
         machine.service,
         describe_bond(bond.as_ref(), minimum),
         listed(
@@ -99,11 +101,40 @@ pub(super) async fn run(
                 .iter()
                 .map(|(slash, record)| describe_slash(*slash, record))
         ),
-        describe_debts(id, &debts),
+        describe_debts(id, debts),
         describe_strikes(bond.as_ref()),
         listed(jobs.iter().map(u64::to_string)),
     ));
     output.print(&object, text)
+}
+
+/// Records of a machine besides its own.
+struct Facts {
+    bond: Option<Bond>,
+    /// Minimum bond in plancks.
+    minimum: u128,
+    slashes: Vec<(SlashId, Slash)>,
+    debts: Vec<(SlashId, Debt)>,
+    jobs: Vec<u64>,
+}
+
+/// Returns a machine and its records, for programs.
+fn object_of(id: u64, machine: &Machine, gpu_type: &str, facts: &Facts) -> anyhow::Result<Value> {
+    let mut object = object(id, machine, gpu_type)?;
+    object["bond"] = json::to_value(&facts.bond)?;
+    object["minimum_bond"] = facts.minimum.to_string().into();
+    object["pending_slashes"] = facts
+        .slashes
+        .iter()
+        .map(|(slash, record)| slash_object(*slash, record))
+        .collect::<anyhow::Result<Value>>()?;
+    object["debts"] = facts
+        .debts
+        .iter()
+        .map(|(slash, debt)| debts::object(id, *slash, debt))
+        .collect::<anyhow::Result<Value>>()?;
+    object["jobs"] = json!(facts.jobs);
+    Ok(object)
 }
 
 /// Describes the worker by its own status: version, engine, runtimes.
@@ -127,6 +158,16 @@ fn slash_object(slash: SlashId, record: &Slash) -> anyhow::Result<Value> {
     let mut object = json::to_value(record)?;
     object["slash"] = json::to_value(&slash)?;
     Ok(object)
+}
+
+/// Describes an average uptime. Nobody has seen a machine whose average is still the initial one.
+fn describe_uptime(uptime_ppm: u32, initial_ppm: u32) -> String {
+    let uptime = format_ppm(uptime_ppm);
+    if uptime_ppm == initial_ppm {
+        format!("{uptime}, where every machine begins; each epoch in which validators watch it moves it")
+    } else {
+        uptime
+    }
 }
 
 /// Joins texts with commas; `none` where there are none.
@@ -217,7 +258,7 @@ fn describe_strikes(bond: Option<&Bond>) -> String {
 mod tests {
     use assay_client::{
         AccountId,
-        types::{Beneficiaries, Offence, SlashReason, Strikes},
+        types::{Beneficiaries, MachineStatus, Offence, SlashReason, Strikes},
     };
 
     use super::*;
@@ -226,6 +267,32 @@ mod tests {
         due_epoch: 12,
         index: 0,
     };
+
+    #[test]
+    fn a_machine_and_its_records_are_printed_as_the_schema_says() {
+        let debt = Debt {
+            consumer: None,
+            burn: 5,
+        };
+        let facts = Facts {
+            bond: None,
+            minimum: 7,
+            slashes: Vec::new(),
+            debts: vec![(SLASH, debt)],
+            jobs: vec![1, 2],
+        };
+        let machine = crate::commands::machine::tests::machine(MachineStatus::Active);
+        let object = object_of(7, &machine, "CPU", &facts).expect("it is JSON");
+        crate::schema::assert_is("machine_show", &object);
+        let debt = debts::object(7, SLASH, &facts.debts[0].1).expect("it is JSON");
+        crate::schema::assert_is("debt", &debt);
+    }
+
+    #[test]
+    fn initial_uptime_is_told_from_a_measured_one() {
+        assert!(describe_uptime(950_000, 950_000).contains("where every machine begins"));
+        assert_eq!(describe_uptime(951_000, 950_000), format_ppm(951_000));
+    }
 
     #[test]
     fn a_clean_machine_has_none_of_it() {

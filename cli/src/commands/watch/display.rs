@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use assay_client::{events::AssayEvent, json};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::step::{Checklist, Step};
 use crate::output::Output;
 
 /// Width of the column that names the step.
 const STEP_WIDTH: usize = 12;
+
+/// An event and its steps for programs.
+fn object(event: &AssayEvent, steps: &[&str], block: u64) -> anyhow::Result<Value> {
+    let mut object = json::to_value(event)?;
+    object["block"] = block.into();
+    object["steps"] = json!(steps);
+    object["text"] = event.to_string().into();
+    Ok(object)
+}
 
 pub(crate) struct Display<'a> {
     output: &'a Output,
@@ -59,11 +68,7 @@ impl<'a> Display<'a> {
     pub(crate) fn event(&self, event: &AssayEvent, steps: &[Step], block: u64) -> anyhow::Result<()> {
         let names: Vec<_> = steps.iter().map(|step| step.name()).collect();
         if self.output.is_json() {
-            let mut object = json::to_value(event)?;
-            object["block"] = block.into();
-            object["steps"] = json!(names);
-            object["text"] = event.to_string().into();
-            return self.output.line(object);
+            return self.output.line(object(event, &names, block)?);
         }
         let column = if names.is_empty() {
             format!("{:STEP_WIDTH$}", "")
@@ -102,5 +107,24 @@ impl<'a> Display<'a> {
             }
             None => self.output.line(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use assay_client::events::EscrowEvent;
+
+    use super::*;
+    use crate::schema::assert_is;
+
+    #[test]
+    fn events_and_notices_are_printed_as_the_schema_says() {
+        let event = AssayEvent::from(EscrowEvent::EscrowReturned { job: 7, amount: 1 });
+        let object = object(&event, &["paid"], 9).unwrap();
+        assert_is("watched_event", &object);
+        assert_eq!(object["event"], "escrow_returned");
+        assert_is("notice", &json!({ "notice": "the node is back" }));
     }
 }

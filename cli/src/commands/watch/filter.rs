@@ -7,20 +7,26 @@ use assay_client::{
     events::{AssayEvent, EscrowEvent},
 };
 
-/// Filter that passes events of one machine, of its jobs or of one job, and those of the chain as a whole.
+use super::step::Step;
+
+/// Filter that passes events of one machine, of its jobs or of one job; beside a machine's, those of the chain
+/// as a whole, and beside a job's, the steps that are waited for.
 #[derive(Debug)]
 pub(crate) struct Filter {
     machine: Option<u64>,
     job: Option<u64>,
+    /// Steps that are waited for.
+    awaited: Vec<Step>,
     /// Jobs of the machine: some events name only the job.
     jobs_of_machine: BTreeSet<u64>,
 }
 
 impl Filter {
-    pub(crate) fn new(machine: Option<u64>, job: Option<u64>) -> Self {
+    pub(crate) fn new(machine: Option<u64>, job: Option<u64>, awaited: Vec<Step>) -> Self {
         Self {
             machine,
             job,
+            awaited,
             jobs_of_machine: BTreeSet::new(),
         }
     }
@@ -40,10 +46,7 @@ impl Filter {
         {
             self.jobs_of_machine.insert(*job);
         }
-        match (event.machine(), event.job()) {
-            (None, None) => true,
-            (machine, job) => self.wants_machine(machine, job) && self.wants_job(job),
-        }
+        self.wants_machine(event.machine(), event.job()) && self.wants_job(event)
     }
 
     fn wants_machine(&self, machine: Option<u64>, job: Option<u64>) -> bool {
@@ -55,10 +58,12 @@ impl Filter {
         }
     }
 
-    fn wants_job(&self, job: Option<u64>) -> bool {
-        match (self.job, job) {
+    fn wants_job(&self, event: &AssayEvent) -> bool {
+        match (self.job, event.job()) {
             (Some(wanted), Some(job)) => job == wanted,
-            _ => true,
+            // Such as the end of an epoch: shown if somebody waits for it, and noise otherwise.
+            (Some(_), None) => Step::of(event).iter().any(|step| self.awaited.contains(step)),
+            (None, _) => true,
         }
     }
 }
@@ -97,7 +102,7 @@ mod tests {
 
     #[test]
     fn everything_passes_an_open_filter() {
-        let mut filter = Filter::new(None, None);
+        let mut filter = Filter::new(None, None, Vec::new());
         assert!(
             filter.lets_through(&deployed(0, 7))
                 && filter.lets_through(&returned(9))
@@ -107,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_machine_filter_follows_the_machine_s_jobs() {
-        let mut filter = Filter::new(Some(7), None);
+        let mut filter = Filter::new(Some(7), None, Vec::new());
         assert!(!filter.lets_through(&returned(3)));
         assert!(filter.lets_through(&deployed(3, 7)));
         assert!(filter.lets_through(&returned(3)));
@@ -135,17 +140,19 @@ mod tests {
                 average_ppm: 1_000_000,
             })
         };
-        let mut filter = Filter::new(Some(7), None);
+        let mut filter = Filter::new(Some(7), None, Vec::new());
         assert!(filter.lets_through(&ended(7)) && filter.lets_through(&averaged(7)));
         assert!(!filter.lets_through(&ended(8)) && !filter.lets_through(&averaged(8)));
         assert!(filter.lets_through(&AttestationEvent::PoliciesSet.into()));
     }
 
     #[test]
-    fn a_job_filter_hides_other_jobs_only() {
-        let mut filter = Filter::new(None, Some(3));
+    fn a_job_filter_shows_the_job_and_what_is_waited_for() {
+        let mut filter = Filter::new(None, Some(3), Vec::new());
         assert!(filter.lets_through(&returned(3)) && !filter.lets_through(&returned(4)));
         let other = AssayEvent::from(RegistryEvent::EndpointUpdated { machine: 1 });
-        assert!(filter.lets_through(&other) && filter.lets_through(&EPOCH));
+        assert!(!filter.lets_through(&other) && !filter.lets_through(&EPOCH));
+        let mut filter = Filter::new(None, Some(3), vec![Step::Epoch]);
+        assert!(filter.lets_through(&EPOCH) && !filter.lets_through(&other));
     }
 }

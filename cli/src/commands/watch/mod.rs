@@ -33,7 +33,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ID")]
     machine: Option<u64>,
 
-    /// Of all jobs, only events of this one
+    /// Only events of this job, and the steps that --until names
     #[arg(long, value_name = "ID")]
     job: Option<u64>,
 
@@ -45,7 +45,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
 
-    /// Begin with this block instead of the newest finalized one; nodes other than archives prune old blocks
+    /// Begin with this block instead of the newest finalized one; nodes other than archives prune the states
+    /// of old blocks, by default of all but the newest 256
     #[arg(long, value_name = "NUMBER")]
     from_block: Option<u64>,
 }
@@ -59,8 +60,8 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     let deadline = timeout.and_then(|timeout| started.checked_add(timeout));
     let mut watch = Watch {
         connection,
+        filter: Filter::new(options.machine, options.job, options.until.clone()),
         checklist: Checklist::new(options.until),
-        filter: Filter::new(options.machine, options.job),
         display: Display::new(output),
         next_block: options.from_block,
     };
@@ -87,6 +88,35 @@ async fn until(deadline: Option<Instant>) {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
+}
+
+/// Error for a block whose state the node forgot, with the oldest one from which the watch can begin.
+async fn pruned(client: &ChainClient, block: BlockId, head: BlockId) -> anyhow::Error {
+    let oldest = oldest_readable(client, block.number, head.number).await;
+    anyhow::anyhow!(
+        "the node at {} has no events of block {} any more: begin with --from-block {oldest} or later, or watch at an \
+         archive node (`assay-node --state-pruning archive`) with --url",
+        client.url(),
+        block.number
+    )
+}
+
+/// Returns the number of the oldest block between a forgotten one and the newest whose events the node has.
+async fn oldest_readable(client: &ChainClient, forgotten: u64, newest: u64) -> u64 {
+    let (mut forgotten, mut readable) = (forgotten, newest);
+    // Halves the distance each time.
+    while readable.saturating_sub(forgotten) > 1 {
+        let middle = forgotten + (readable - forgotten) / 2;
+        let events = match client.block(middle).await {
+            Ok(block) => client.events_at(&block.hash).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match events {
+            Ok(()) => readable = middle,
+            Err(_) => forgotten = middle,
+        }
+    }
+    readable
 }
 
 struct Watch<'a> {
@@ -151,7 +181,17 @@ impl Watch<'_> {
                 } else {
                     client.block(number).await?
                 };
-                self.show(client, block).await?;
+                if let Err(error) = self.show(client, block).await {
+                    let is_pruned = matches!(
+                        error.downcast_ref::<Error>(),
+                        Some(Error::BlockUnavailable { .. })
+                    );
+                    return Err(if is_pruned {
+                        pruned(client, block, head).await
+                    } else {
+                        error
+                    });
+                }
                 self.next_block = Some(number.saturating_add(1));
                 if self.checklist.is_done() {
                     return Ok(());
