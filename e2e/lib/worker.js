@@ -132,11 +132,12 @@ class RealWorker {
 /**
  * Starts a real worker with its files in `folder`, for a node and a container engine. It registers its
  * machine by itself, with the provider key of the development account `provider`. `ask` is the price of a
- * slot and hour in ASY; the resources are those of the whole machine.
+ * slot and hour in ASY; the resources are those of the whole machine, and `hardwareClass` is its class in the
+ * chain's catalogue: that of machines without GPUs if it is left out.
  */
 export async function startWorker({
   folder, nodeUrl, engineSocket, provider, rewardAddress,
-  ask = 1, slots = 1, cpuCores = 1, ramGb = 1, storageGb = 1,
+  ask = 1, slots = 1, cpuCores = 1, ramGb = 1, storageGb = 1, region = 'local', hardwareClass,
 }) {
   const port = await freePort();
   const ownerPort = await freePort();
@@ -148,7 +149,8 @@ export async function startWorker({
     'shared_resources:', `  cpu_cores: ${cpuCores}`, `  ram_gb: ${ramGb}`, `  storage_gb: ${storageGb}`,
     'network_config:', '  max_upload_mbps: 100', '  max_download_mbps: 100', `  p2p_port: ${port}`, '  enable_tee: false',
     'staking:', '  auto_stake_rewards: false',
-    'assay:', `  chain_url: "${nodeUrl}"`, `  ask: ${ask}`, `  slots: ${slots}`, '  region: "local"',
+    'assay:', `  chain_url: "${nodeUrl}"`, `  ask: ${ask}`, `  slots: ${slots}`, `  region: "${region}"`,
+    ...(hardwareClass === undefined ? [] : [`  hardware_class: "${hardwareClass}"`]),
     `  engine: "${engineSocket}"`, `  owner_port: ${ownerPort}`,
     `  metrics_listen: "127.0.0.1:${metricsPort}"`, `  provider_key_uri: "//${provider}"`,
   ].join('\n'));
