@@ -133,11 +133,13 @@ class RealWorker {
  * Starts a real worker with its files in `folder`, for a node and a container engine. It registers its
  * machine by itself, with the provider key of the development account `provider`. `ask` is the price of a
  * slot and hour in ASY; the resources are those of the whole machine, and `hardwareClass` is its class in the
- * chain's catalogue: that of machines without GPUs if it is left out.
+ * chain's catalogue: that of machines without GPUs if it is left out. Only `registries` may be on the loopback
+ * address; images that the engine has already need none.
  */
 export async function startWorker({
   folder, nodeUrl, engineSocket, provider, rewardAddress,
   ask = 1, slots = 1, cpuCores = 1, ramGb = 1, storageGb = 1, region = 'local', hardwareClass,
+  registries = [],
 }) {
   const port = await freePort();
   const ownerPort = await freePort();
@@ -151,6 +153,7 @@ export async function startWorker({
     'staking:', '  auto_stake_rewards: false',
     'assay:', `  chain_url: "${nodeUrl}"`, `  ask: ${ask}`, `  slots: ${slots}`, `  region: "${region}"`,
     ...(hardwareClass === undefined ? [] : [`  hardware_class: "${hardwareClass}"`]),
+    `  private_registries: ${JSON.stringify(registries)}`,
     `  engine: "${engineSocket}"`, `  owner_port: ${ownerPort}`,
     `  metrics_listen: "127.0.0.1:${metricsPort}"`, `  provider_key_uri: "//${provider}"`,
   ].join('\n'));

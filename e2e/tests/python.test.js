@@ -113,7 +113,7 @@ test('four machines of one provider join and claim the class', withMachines, asy
     await mkdir(home);
     const worker = await startWorker({
       folder: home, nodeUrl: node.url, engineSocket, provider: 'Bob', rewardAddress: accounts.bob.address,
-      ask, region: REGION, hardwareClass: CLASS,
+      ask, region: REGION, hardwareClass: CLASS, registries: [image.split('/')[0]],
     });
     workers.push(worker);
     // One after the other: all of them register with the provider's key.
@@ -197,7 +197,9 @@ test('the program of the readme runs a container on each of the four', withMachi
     assert.match(told.status_urls[worker.machine], /^https:\/\//);
     // Over TLS with the key that the worker vouches for, and with a token of the consumer's.
     const owner = await logIn(api, part, told.job, accounts.charlie);
-    assert.equal((await owner.status()).open.state, 'running', `on machine ${worker.machine}`);
+    // The block that tells of the start is known here before the worker has looked at it.
+    await eventually(`the job on machine ${worker.machine}`, 30_000, () => owner.status(),
+      ({ open }) => open.state === 'running');
     await owner.logOut();
     await assert.rejects(logIn(api, part, told.job, accounts.eve), { status: 403 });
     const containers = await worker.engine.containers();
@@ -303,7 +305,16 @@ test('wrong names, values and keys are refused with what is allowed', withPackag
 // --- A service, and one that is interrupted ---------------------------------------------------------------------
 
 const service = () => `import json
+import time
 import depin_compute_lib as dcl
+
+def state_on(machine):
+    for _ in range(30):
+        state = deployment.status(machine)["open"]["state"]
+        if state != "starting":
+            break
+        time.sleep(1)
+    return state
 
 client = dcl.ComputeClient(private_key="//Charlie")
 wanted = {"gpu_type": "NVIDIA_H100", "min_nodes": 4, "region": "us-east", "max_price_per_hour": 2.50}
@@ -313,7 +324,7 @@ deployment = client.deploy_container(
 )
 print(json.dumps({
     "job": deployment.job, "escrow": str(deployment.escrow), "estimate": str(estimate.escrow),
-    "states": [deployment.status(machine)["open"]["state"] for machine in deployment.machines],
+    "states": [state_on(machine) for machine in deployment.machines],
     "listed": [entry.job for entry in client.deployments()],
 }), flush=True)
 deployment.close()
