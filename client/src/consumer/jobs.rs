@@ -6,18 +6,17 @@ use serde::Serialize;
 
 use super::{Consumer, ConsumerError};
 use crate::{
-    Error, Included,
+    Included,
     calls::{self, Call},
-    client::ChainClient,
-    error::from_subxt,
-    types::{AccountId, AssignmentState, Job, JobId, Outcome, as_hex},
+    types::{AssignmentState, Job, JobId, Outcome, as_hex},
 };
 
 /// Pause between two looks at the chain: one block.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Longest wait until a transaction is final.
-const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
+/// Maximum number of a consumer's open jobs that are listed: more than an account has unless a program orders
+/// for it.
+pub const MAX_JOBS: usize = 2_000;
 
 /// End of a job's containers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -151,37 +150,24 @@ impl Consumer {
         self.submit(call).await
     }
 
-    /// Returns the jobs of this account that are not closed, the oldest first.
+    /// Returns the jobs of this account that are not closed, the oldest first; at most [`MAX_JOBS`].
     ///
     /// # Errors
     /// The node does not answer.
     pub async fn jobs(&self) -> Result<Vec<(JobId, Job)>, ConsumerError> {
-        Ok(self.client.jobs_of_consumer(&self.account()).await?)
+        let listed = self.client.jobs_of_consumer(&self.account(), MAX_JOBS).await?;
+        let mut jobs = Vec::new();
+        for id in listed.entries {
+            // It may be closed since.
+            if let Some(job) = self.client.job(id).await? {
+                jobs.push((id, job));
+            }
+        }
+        Ok(jobs)
     }
 
     async fn submit(&self, call: Call) -> Result<Included, ConsumerError> {
         let mut submitted = self.client.submit_and_watch(call, &self.keypair).await?;
-        Ok(submitted.finalized(FINALITY_TIMEOUT).await?)
-    }
-}
-
-impl ChainClient {
-    /// The jobs of a consumer that are not closed, the oldest first. Reads the jobs of all consumers, one
-    /// page at a time: the chain keeps no list for each.
-    pub async fn jobs_of_consumer(&self, consumer: &AccountId) -> Result<Vec<(JobId, Job)>, Error> {
-        let at = self.at_best().await?;
-        let address = subxt::dynamic::storage::<(JobId,), Job>("JobEscrow", "Jobs");
-        let mut entries = at.storage().iter(address, ()).await.map_err(from_subxt)?;
-        let mut jobs = Vec::new();
-        while let Some(entry) = entries.next().await {
-            let entry = entry.map_err(from_subxt)?;
-            let job: Job = entry.value().decode().map_err(from_subxt)?;
-            if job.consumer == *consumer {
-                let (id,) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
-                jobs.push((id, job));
-            }
-        }
-        jobs.sort_unstable_by_key(|(id, _)| *id);
-        Ok(jobs)
+        Ok(submitted.finalized(self.finality_timeout).await?)
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     manifest::ImageReference,
+    sealing::Receipt,
     types::{JobId, as_decimal, as_hex},
     units::format_asy,
 };
@@ -52,6 +53,8 @@ pub enum Progress {
         job: JobId,
         /// The machine.
         machine: u64,
+        /// Receipt of its worker, which is verified.
+        receipt: Receipt,
     },
     /// The container runs on a machine, or has ended already.
     Started {

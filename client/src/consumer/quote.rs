@@ -121,7 +121,11 @@ impl Consumer {
             Some(bytes) => Manifest::Public(ManifestRef::of(bytes)),
             None => Manifest::Sealed { hash: [0; 32].into() },
         };
-        let call = order_call(spec, manifest, &image, machines, public.as_deref());
+        let order = order_call(spec, manifest, &image, machines);
+        let call = match &public {
+            Some(bytes) => self.client.order_of_public(order, bytes, &self.account()).await?,
+            None => order,
+        };
         let fee = self.client.fee(call, &self.keypair).await?;
         let deposit = self
             .client
@@ -157,23 +161,17 @@ pub(super) fn public_bytes(
     Ok(Some(bytes))
 }
 
-/// Returns the call that orders the job on these machines. `noted`: the bytes of a public manifest that is to
-/// be noted on chain in the same transaction.
+/// Returns the call that orders the job on these machines.
 pub(super) fn order_call(
     spec: &OrderSpec,
     manifest: Manifest,
     image: &ImageReference,
     machines: &[MachineView],
-    noted: Option<&[u8]>,
 ) -> Call {
     let highest_ask = machines.iter().map(asked_price).max().unwrap_or_default();
     let order = spec.job_order(manifest, image, highest_ask);
     let chosen = machines.iter().map(|machine| machine.machine).collect();
-    let deploy = calls::deploy(order, chosen);
-    match noted {
-        Some(bytes) => calls::batch_all(vec![calls::note_preimage(bytes), deploy]),
-        None => deploy,
-    }
+    calls::deploy(order, chosen)
 }
 
 impl ChainClient {

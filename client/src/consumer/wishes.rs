@@ -14,6 +14,7 @@ use crate::{
     manifest::{ImageName, NetworkAccess},
     market::{MAX_NODES, Near, Requirements, TeeKind, parse_class_name, parse_region},
     order::{ContainerSettings, DEFAULT_WINDOW_MS, MAX_ATTEMPTS, OrderSpec, Spread},
+    redaction,
     types::{JobKind, Location, Verification},
     units::{parse_asy, parse_decimal, parse_duration, parse_percent},
     yaml::nearest,
@@ -212,8 +213,12 @@ pub fn order_from_json(value: &Value) -> Result<(OrderSpec, DeployOptions), Wish
         ..OrderSpec::new(image)
     };
     let provider = fields.parsed("provider_id", |text| {
-        parse_account(text)
-            .map_err(|_| format!("{text:?} is not the id of a provider: take that of a cluster"))
+        parse_account(text).map_err(|_| {
+            format!(
+                "{:?} is not the id of a provider: take that of a cluster",
+                redaction::shown(text)
+            )
+        })
     })?;
     let place = match (provider, machines) {
         (Some(_), Some(_)) => {
@@ -229,6 +234,7 @@ pub fn order_from_json(value: &Value) -> Result<(OrderSpec, DeployOptions), Wish
     let options = DeployOptions {
         place,
         start_within: fields.duration("start_within")?,
+        ..DeployOptions::default()
     };
     Ok((spec, options))
 }

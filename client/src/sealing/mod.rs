@@ -17,7 +17,11 @@ mod receipt;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{
+    fmt, fs,
+    io::{self, Write},
+    path::Path,
+};
 
 use assay_primitives::delivery::{
     ENCAPSULATED_KEY_BYTES, MANIFEST_NONCE_BYTES, MAX_PLAIN_BYTES, MAX_SEALED_BODY_BYTES,
@@ -122,6 +126,26 @@ impl PlainManifest {
     /// Returns the bytes, which are secret.
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Writes the bytes to a file that only its owner can read, so that [`Self::from_bytes`] can restore
+    /// them.
+    ///
+    /// # Errors
+    /// The file cannot be written, or it exists and `may_replace` is false.
+    pub fn keep(&self, path: &Path, may_replace: bool) -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true);
+        if may_replace {
+            options.create(true).truncate(true);
+        } else {
+            options.create_new(true);
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path)?;
+        file.write_all(&self.0)?;
+        file.sync_all()
     }
 
     /// Returns their hash, as the order on chain has it.

@@ -104,7 +104,8 @@ pub(super) struct SettingsOptions {
 }
 
 impl SettingsOptions {
-    /// Returns an order of the image and its container. Settings for sealed manifests come from the file only.
+    /// Returns an order of the image and its container. Settings for sealed manifests come from the file
+    /// only.
     pub(super) fn order(&self, is_sealed: bool) -> anyhow::Result<OrderSpec> {
         if let Some(path) = &self.manifest {
             let read = if is_sealed {

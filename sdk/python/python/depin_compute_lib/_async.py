@@ -82,6 +82,10 @@ class AsyncDeployment:
         """See `Deployment.status`."""
         return await self._threads.run(self._deployment.status, machine)
 
+    async def deliver(self, path: Any) -> tuple[int, ...]:
+        """See `Deployment.deliver`."""
+        return await self._threads.run(self._deployment.deliver, path)
+
     async def wait(self, timeout: Optional[float] = None) -> List[PartEnd]:
         """See `Deployment.wait`. A coroutine that is cancelled leaves its thread waiting: give a timeout."""
         return await self._threads.run(self._deployment.wait, timeout)

@@ -125,6 +125,13 @@ class Deployment:
         """Returns the job's status as its worker signs it."""
         return dict(json.loads(_core.status(self._core, self.job, self._machine(machine))))
 
+    def deliver(self, path: Union[str, os.PathLike[str]]) -> Tuple[int, ...]:
+        """Delivers the sealed manifest again, as after a machine's keys were rotated, and returns the machines' numbers.
+
+        :param path: the file that ``keep`` of the deployment named.
+        """
+        return tuple(_core.deliver(self._core, self.job, path))
+
     def wait(self, timeout: Optional[float] = None) -> List[PartEnd]:
         """Waits until the job's containers have ended, and returns what became of them.
 
