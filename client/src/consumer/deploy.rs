@@ -11,9 +11,9 @@ use assay_primitives::money::Balance;
 use tokio::time::Instant;
 
 use super::{
-    Consumer, ConsumerError, OnProgress, Place, Progress,
+    Consumer, ConsumerError, MachineChoice, OnProgress, Progress,
     deliver::deliver_to_all,
-    quote::{order_call, places, public_bytes},
+    quote::{machine_costs, order_call, public_bytes},
 };
 use crate::{
     calls,
@@ -40,8 +40,8 @@ const MAX_REASON_CHARS: usize = 300;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeployOptions {
     /// Machines among which those of the job are chosen. When these failed and the order has attempts left,
-    /// those of other providers are tried: only [`Place::Machines`] is never left.
-    pub place: Place,
+    /// those of other providers are tried: only [`MachineChoice::Machines`] is never left.
+    pub machines: MachineChoice,
     /// Longest wait until all containers run, from the order on; `None`: as long as the chain gives the
     /// machines. A job that is slower counts as failed.
     pub start_within: Option<Duration>,
@@ -119,11 +119,11 @@ impl Consumer {
         on_progress(Progress::Resolved { image: image.clone() });
         let attempts = spec.retry.attempts;
         let mut excluded: BTreeSet<[u8; 32]> = BTreeSet::new();
-        let mut place = options.place.clone();
+        let mut choice = options.machines.clone();
         let mut attempt = 1;
         let mut failed_before: Option<String> = None;
         loop {
-            let machines = match (self.choose(spec, &place, &excluded).await, &failed_before) {
+            let machines = match (self.choose(spec, &choice, &excluded).await, &failed_before) {
                 (Err(ConsumerError::NothingFits { reason }), Some(before)) => {
                     return Err(ConsumerError::NothingFits {
                         reason: format!("{reason}, besides those that failed ({before})"),
@@ -138,7 +138,7 @@ impl Consumer {
                 Ok(deployment) => return Ok(deployment),
                 Err(failure) => failure,
             };
-            let is_bound = matches!(place, Place::Machines(_));
+            let is_bound = matches!(choice, MachineChoice::Machines(_));
             if attempt >= attempts || is_bound || !failure.error.may_succeed_elsewhere() {
                 return Err(*failure.error);
             }
@@ -146,10 +146,10 @@ impl Consumer {
                 failure.machines.is_empty() || failure.machines.contains(&machine.machine)
             };
             excluded.extend(machines.iter().filter(to_blame).map(|machine| machine.provider.0));
-            if let Place::Provider(provider) = &place
+            if let MachineChoice::Provider(provider) = &choice
                 && excluded.contains(&provider.0)
             {
-                place = Place::Anywhere;
+                choice = MachineChoice::Anywhere;
             }
             attempt = attempt.saturating_add(1);
             let reason = failure.error.to_string();
@@ -172,7 +172,7 @@ impl Consumer {
         attempt: u8,
         on_progress: OnProgress<'_>,
     ) -> Result<Deployment, Failure> {
-        let (_, escrow) = places(spec, machines)?;
+        let (_, escrow) = machine_costs(spec, machines)?;
         self.ensure_affordable(escrow).await?;
         on_progress(Progress::Chosen {
             machines: machines.iter().map(|machine| machine.machine).collect(),

@@ -23,15 +23,15 @@ pub const MAX_JOBS: usize = 2_000;
 pub struct JobEnd {
     /// The job.
     pub job: JobId,
-    /// Machines, with what became of each one's part.
-    pub parts: Vec<(u64, PartEnd)>,
+    /// Machines, with the end of each one's assignment.
+    pub assignments: Vec<(u64, AssignmentEnd)>,
 }
 
-/// End of a machine's part in a job.
+/// End of a machine's assignment of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "end", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum PartEnd {
+pub enum AssignmentEnd {
     /// The task gave a result, which waits for its verdict.
     Result {
         /// Hash of the result; the worker shows its fields.
@@ -40,24 +40,24 @@ pub enum PartEnd {
     },
     /// The replica committed to a result, and waits for the others.
     Committed,
-    /// The part has this outcome, and is still to be paid.
+    /// The assignment has this outcome, and is still to be paid.
     Ended {
         /// The outcome.
         outcome: Outcome,
     },
-    /// The part is closed, and the chain has forgotten it.
+    /// The assignment is closed, and the chain has forgotten it.
     Closed,
 }
 
-/// Returns the end of a part; `None` while its container starts or runs.
-pub(super) fn end_of(state: AssignmentState) -> Option<PartEnd> {
+/// Returns the end of an assignment; `None` while its container starts or runs.
+pub(super) fn end_of(state: AssignmentState) -> Option<AssignmentEnd> {
     match state {
         AssignmentState::Starting { .. } | AssignmentState::Running { .. } => None,
         AssignmentState::Verifying { result_hash, .. } | AssignmentState::Revealed { result_hash, .. } => {
-            Some(PartEnd::Result { hash: result_hash.0 })
+            Some(AssignmentEnd::Result { hash: result_hash.0 })
         }
-        AssignmentState::Committed { .. } => Some(PartEnd::Committed),
-        AssignmentState::Ended { outcome, .. } => Some(PartEnd::Ended { outcome }),
+        AssignmentState::Committed { .. } => Some(AssignmentEnd::Committed),
+        AssignmentState::Ended { outcome, .. } => Some(AssignmentEnd::Ended { outcome }),
     }
 }
 
@@ -99,13 +99,15 @@ impl Consumer {
             let ends: Option<Vec<_>> = machines
                 .iter()
                 .map(|machine| {
-                    let part = assignments.iter().find(|(id, _)| id == machine);
-                    let end = part.map_or(Some(PartEnd::Closed), |(_, part)| end_of(part.state))?;
+                    let assignment = assignments.iter().find(|(id, _)| id == machine);
+                    let end = assignment.map_or(Some(AssignmentEnd::Closed), |(_, assignment)| {
+                        end_of(assignment.state)
+                    })?;
                     Some((*machine, end))
                 })
                 .collect();
-            if let Some(parts) = ends {
-                return Ok(JobEnd { job, parts });
+            if let Some(assignments) = ends {
+                return Ok(JobEnd { job, assignments });
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -55,16 +55,16 @@ use subxt_signer::sr25519::Keypair;
 
 pub use access::{JobAccess, PortAddress};
 pub use artifacts::{DownloadedArtifacts, RootWitness};
-pub use choice::Place;
+pub use choice::MachineChoice;
 pub use deliver::deliver_manifest;
 pub use deploy::{DeployOptions, Deployment};
 pub use error::ConsumerError;
 pub use find::{Cluster, Explanation};
-pub use jobs::{JobEnd, MAX_JOBS, PartEnd};
+pub use jobs::{AssignmentEnd, JobEnd, MAX_JOBS};
 pub use logs::LogStream;
 pub use mismatch::describe_mismatch;
 pub use progress::{OnProgress, Progress};
-pub use quote::{Quote, QuotedPlace};
+pub use quote::{Quote, QuotedMachine};
 pub use result::CheckedResult;
 pub use wishes::{WishError, order_from_json, requirements_from_json};
 

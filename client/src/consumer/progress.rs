@@ -29,7 +29,7 @@ pub enum Progress {
     Chosen {
         /// The machines.
         machines: Vec<u64>,
-        /// Plancks that their places hold at most.
+        /// Plancks that are held for the price at most.
         #[serde(serialize_with = "as_decimal")]
         escrow: Balance,
     },

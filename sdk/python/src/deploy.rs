@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use assay_client::{
-    consumer::{DeployOptions, Deployment, Place, Progress, order_from_json},
+    consumer::{DeployOptions, Deployment, MachineChoice, Progress, order_from_json},
     keys::parse_account,
     order::{OrderSpec, file},
 };
@@ -46,9 +46,9 @@ pub(crate) fn deploy_file(
 ) -> PyResult<String> {
     let spec = load(&path)?;
     let options = DeployOptions {
-        place: match provider_id {
-            Some(provider) => Place::Provider(parse_account(provider).map_err(Raise::raise)?),
-            None => Place::Anywhere,
+        machines: match provider_id {
+            Some(provider) => MachineChoice::Provider(parse_account(provider).map_err(Raise::raise)?),
+            None => MachineChoice::Anywhere,
         },
         keep,
         ..DeployOptions::default()

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, bail};
 use assay_client::{
     calls,
-    consumer::{self, Place},
+    consumer::{self, MachineChoice},
     events::{AssayEvent, EscrowEvent},
     keys,
     market::MAX_NODES,
@@ -258,10 +258,10 @@ pub(super) async fn deploy(
         return auction(&options, &spec, connection, output).await;
     }
     let chosen = consumer::DeployOptions {
-        place: if options.machines.is_empty() {
-            Place::Anywhere
+        machines: if options.machines.is_empty() {
+            MachineChoice::Anywhere
         } else {
-            Place::Machines(options.machines)
+            MachineChoice::Machines(options.machines)
         },
         keep: options.seal.keep,
         is_detached: options.detach,
