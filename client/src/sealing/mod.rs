@@ -19,7 +19,7 @@ mod tests;
 
 use std::{
     fmt, fs,
-    io::{self, Write},
+    io::{self, Read, Write},
     path::Path,
 };
 
@@ -146,6 +146,20 @@ impl PlainManifest {
         let mut file = options.open(path)?;
         file.write_all(&self.0)?;
         file.sync_all()
+    }
+
+    /// Restores the bytes from a file that [`Self::keep`] wrote.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is another one.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        let limit = u64::try_from(MAX_PLAIN_BYTES)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        Self::from_bytes(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no file with a kept manifest"))
     }
 
     /// Returns their hash, as the order on chain has it.

@@ -310,5 +310,9 @@ fn kept_bytes_are_private_and_overwritten_on_demand_alone() {
     assert!(second.keep(&path, false).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), first.bytes());
     second.keep(&path, true).unwrap();
-    assert_eq!(std::fs::read(&path).unwrap(), second.bytes());
+    assert!(PlainManifest::load(&path).unwrap() == second);
+    std::fs::write(&path, [3; 31]).unwrap();
+    assert!(PlainManifest::load(&path).is_err());
+    std::fs::write(&path, vec![3; MAX_PLAIN_BYTES + 1]).unwrap();
+    assert!(PlainManifest::load(&path).is_err());
 }

@@ -19,9 +19,6 @@ use clap::Args;
 use super::steps;
 use crate::output::Output;
 
-/// Maximum length of nonce and manifest in a file, in bytes.
-const MAX_KEPT_BYTES: usize = MAX_SEALED_MANIFEST_BYTES + 32;
-
 /// Options of a sealed manifest.
 #[derive(Debug, Args)]
 pub(crate) struct SealOptions {
@@ -163,8 +160,12 @@ pub(crate) async fn deliver_file(
     path: &Path,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let plain = PlainManifest::from_bytes(read_bounded(path, MAX_KEPT_BYTES)?)
-        .map_err(|_| anyhow!("{} is no file of `assay job deploy --keep`", path.display()))?;
+    let plain = PlainManifest::load(path).with_context(|| {
+        format!(
+            "{} cannot be delivered; name a file of `assay job deploy --keep`",
+            path.display()
+        )
+    })?;
     deliver_manifest(client, job, &plain, &|step| steps::show(output, &step)).await?;
     Ok(())
 }

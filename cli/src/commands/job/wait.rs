@@ -9,12 +9,12 @@ use assay_client::{
 };
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::access::{JobOnMachine, witness};
 use crate::{
     connection::Connection,
-    duration::parse_duration,
+    duration::{parse_duration, until},
     output::{ExitStatus, Output},
 };
 
@@ -141,14 +141,6 @@ fn object(job: u64, machine: u64, exit_code: i32, hash: [u8; 32], is_on_chain: b
         "hash": format!("0x{}", hex::encode(hash)),
         "is_on_chain": is_on_chain,
     })
-}
-
-/// Ends at the deadline, or never.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Fails for a service, which has no result.
