@@ -242,8 +242,8 @@ mod tests {
 
     /// Returns the manifest of these options, for the image of the tests.
     fn manifest(words: &[&str]) -> Result<JobManifest, String> {
-        let image = format!("--image={}", image());
-        let words = [&[image.as_str()][..], words].concat();
+        let option = format!("--image={}", image());
+        let words = [&[option.as_str()][..], words].concat();
         let order = options(&words)?
             .order(false)
             .map_err(|error| format!("{error:#}"))?;
