@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, sync::OnceLock, time::Duration};
 
 use anyhow::Context;
-use assay_client::{ChainClient, Included, Keypair, calls::Call, keys};
+use assay_client::{ChainClient, Included, Keypair, calls::Call, consumer::Consumer, keys};
 use clap::Args;
 
 use crate::{
@@ -113,6 +113,12 @@ impl Connection {
                 )?,
         };
         Ok(self.known.get_or_init(|| key).clone())
+    }
+
+    /// Connects to the chain as the signer.
+    pub(crate) async fn consumer(&self) -> anyhow::Result<Consumer> {
+        let signer = self.signer()?;
+        Ok(Consumer::new(self.client().await?, signer).with_finality_timeout(self.finality_timeout))
     }
 
     /// Returns the password of an account: of --password-file, or asked for.

@@ -142,12 +142,12 @@ fn names_are_in_snake_case() {
 #[test]
 fn what_differs_from_the_schema_is_found() {
     let is_valid = |value: Value| std::panic::catch_unwind(|| assert_is("ordered", &value)).is_ok();
-    assert!(is_valid(json!({ "job": 7 })));
+    assert!(is_valid(json!({ "job": 7, "block": 9 })));
     for wrong in [
         json!({}),
-        json!({ "job": "7" }),
-        json!({ "job": -1 }),
-        json!({ "job": 7, "id": 7 }),
+        json!({ "job": "7", "block": 9 }),
+        json!({ "job": -1, "block": 9 }),
+        json!({ "job": 7, "block": 9, "id": 7 }),
     ] {
         assert!(!is_valid(wrong.clone()), "{wrong}");
     }
@@ -160,12 +160,15 @@ fn lines_of_the_owner_s_commands_are_described() {
         ("log", json!({ "stream": "stderr", "time_ms": 9, "text": "a" })),
         ("log", json!({ "stream": "stdout", "time_ms": 9, "bytes": "ff" })),
         ("log_gap", json!({ "dropped": null, "time_ms": 9 })),
-        ("ordered", json!({ "job": 7 })),
+        ("ordered", json!({ "job": 7, "block": 9 })),
         (
             "receipt",
             json!({ "job": 7, "machine": 1, "manifest_hash": hash, "active_time_ms": 5, "signature": hash }),
         ),
-        ("result", json!({ "hash": hash, "document": { "exit_code": 0 } })),
+        (
+            "result",
+            json!({ "hash": hash, "is_on_chain": true, "document": { "exit_code": 0 } }),
+        ),
     ] {
         assert_is(kind, &line);
     }

@@ -251,7 +251,7 @@ pub fn parse_region(text: &str) -> Result<Region, String> {
         .ok_or_else(|| format!("{text:?} is not a region code: write letters, digits and -, such as us-east"))
 }
 
-/// Text of valid characters that is not empty and not longer than the chain takes it.
+/// Returns the text if it has valid characters and a length that the chain accepts.
 fn bounded_code<B: TryFrom<Vec<u8>>>(text: &str, is_valid: impl Fn(u8) -> bool) -> Option<B> {
     let bytes = text.as_bytes();
     if bytes.is_empty() || !bytes.iter().copied().all(is_valid) {

@@ -10,6 +10,7 @@ mod ports;
 mod sealed;
 mod settings;
 mod show;
+mod steps;
 mod wait;
 
 use std::{path::PathBuf, time::Duration};

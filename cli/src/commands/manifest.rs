@@ -51,7 +51,15 @@ pub(crate) fn run(options: &Options, output: &Output) -> anyhow::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use assay_client::order::OrderSpec;
+
     use super::*;
+
+    #[test]
+    fn orders_are_printed_as_the_schema_says() {
+        let spec = OrderSpec::new("registry.example/team/finetune:v2.4".parse().unwrap());
+        crate::schema::assert_is("order", &spec.to_json().unwrap());
+    }
 
     #[test]
     fn schema_is_json() {

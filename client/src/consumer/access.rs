@@ -43,10 +43,7 @@ impl Consumer {
     /// # Errors
     /// The machine is not known or not named, or its worker does not answer or prove its key.
     pub async fn access(&self, job: JobId, machine: Option<u64>) -> Result<JobAccess, ConsumerError> {
-        let machine = match machine {
-            Some(machine) => machine,
-            None => self.only_machine(job).await?,
-        };
+        let machine = self.machine_of(job, machine).await?;
         let record = self
             .client
             .machine(machine)
@@ -66,8 +63,14 @@ impl Consumer {
         })
     }
 
-    /// Returns the machine that has the job, if it is one.
-    async fn only_machine(&self, job: JobId) -> Result<u64, ConsumerError> {
+    /// Returns the named machine, or the only one that has the job.
+    ///
+    /// # Errors
+    /// No machine is named, and none or several have the job.
+    pub async fn machine_of(&self, job: JobId, named: Option<u64>) -> Result<u64, ConsumerError> {
+        if let Some(machine) = named {
+            return Ok(machine);
+        }
         match &self.client.assignments(job).await?[..] {
             [(machine, _)] => Ok(*machine),
             [] => Err(ConsumerError::NoMachine { job }),

@@ -86,27 +86,16 @@ impl JobAccess {
     /// Returns the root hash of the job's result, once the result's own hash is checked; `None` while there
     /// is no result, or one without an output folder.
     async fn expected(&self, session: &OwnerSession) -> Result<Option<Expected>, ConsumerError> {
-        let result = match session.result().await {
-            Err(error) if error.is_refused_with(404) => return Ok(None),
+        let result = match self.checked_result(session).await {
+            Err(ConsumerError::Worker(error)) if error.is_refused_with(404) => return Ok(None),
             result => result?,
         };
-        let document = result.checked().ok_or_else(|| ConsumerError::OtherResult {
-            reason: "the worker's result does not have the hash that the worker names".to_owned(),
-        })?;
-        let on_chain = self.result_on_chain().await?;
-        if on_chain.is_some_and(|hash| hash != document.hash()) {
-            return Err(ConsumerError::OtherResult {
-                reason: format!(
-                    "the worker shows a result with the hash 0x{}, and gave the chain another",
-                    hex::encode(document.hash())
-                ),
-            });
-        }
-        Ok(document.output.map(|root_hash| Expected {
+        Ok(result.document.output.map(|root_hash| Expected {
             root_hash,
-            witness: match on_chain {
-                Some(_) => RootWitness::Chain,
-                None => RootWitness::Worker,
+            witness: if result.is_on_chain {
+                RootWitness::Chain
+            } else {
+                RootWitness::Worker
             },
         }))
     }

@@ -14,7 +14,7 @@ use crate::{
 
 /// Machines among which those of an order are chosen.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Place {
+pub enum MachineChoice {
     /// Any: of the provider with the best uptime, then the lowest price.
     #[default]
     Anywhere,
@@ -33,10 +33,10 @@ impl Consumer {
     pub(super) async fn choose(
         &self,
         spec: &OrderSpec,
-        place: &Place,
+        choice: &MachineChoice,
         excluded: &BTreeSet<[u8; 32]>,
     ) -> Result<Vec<MachineView>, ConsumerError> {
-        if let Place::Machines(machines) = place {
+        if let MachineChoice::Machines(machines) = choice {
             return self.named(spec, machines).await;
         }
         let mut offers = self.offers(&spec.search()).await?;
@@ -44,9 +44,9 @@ impl Consumer {
             offers.retain(|offer| offer.tee_kinds.has_processor());
         }
         offers.retain(|offer| !excluded.contains(&offer.provider.0));
-        let provider = match place {
-            Place::Provider(provider) => Some(provider),
-            Place::Anywhere | Place::Machines(_) => None,
+        let provider = match choice {
+            MachineChoice::Provider(provider) => Some(provider),
+            MachineChoice::Anywhere | MachineChoice::Machines(_) => None,
         };
         pick(offers, spec, provider)
     }

@@ -1,13 +1,19 @@
 //! From an order to running containers.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use assay_primitives::money::Balance;
 use tokio::time::Instant;
 
 use super::{
-    Consumer, ConsumerError, OnProgress, Place, Progress,
-    quote::{order_call, places, public_bytes},
+    Consumer, ConsumerError, MachineChoice, OnProgress, Progress,
+    deliver::deliver_to_all,
+    quote::{machine_costs, order_call, public_bytes},
 };
 use crate::{
     calls,
@@ -24,9 +30,6 @@ use crate::{
 /// Pause between two looks at the chain: one block.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Longest wait until an order is final.
-const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
-
 /// Longest wait for a worker's word on why it did not start a job.
 const REASON_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -37,11 +40,18 @@ const MAX_REASON_CHARS: usize = 300;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DeployOptions {
     /// Machines among which those of the job are chosen. When these failed and the order has attempts left,
-    /// those of other providers are tried: only [`Place::Machines`] is never left.
-    pub place: Place,
+    /// those of other providers are tried: only [`MachineChoice::Machines`] is never left.
+    pub machines: MachineChoice,
     /// Longest wait until all containers run, from the order on; `None`: as long as the chain gives the
     /// machines. A job that is slower counts as failed.
     pub start_within: Option<Duration>,
+    /// New file for the bytes of a sealed manifest, which only its owner can read. It is written before the
+    /// order is submitted, so that [`Consumer::deliver`] can deliver them again after an interruption. A
+    /// later attempt has a manifest of its own, which replaces them.
+    pub keep: Option<PathBuf>,
+    /// Returns when the order is final and its manifest delivered, instead of when the containers run: a
+    /// machine that does not start the job is then neither noticed nor replaced.
+    pub is_detached: bool,
 }
 
 /// A job that was ordered and runs.
@@ -109,11 +119,11 @@ impl Consumer {
         on_progress(Progress::Resolved { image: image.clone() });
         let attempts = spec.retry.attempts;
         let mut excluded: BTreeSet<[u8; 32]> = BTreeSet::new();
-        let mut place = options.place.clone();
+        let mut choice = options.machines.clone();
         let mut attempt = 1;
         let mut failed_before: Option<String> = None;
         loop {
-            let machines = match (self.choose(spec, &place, &excluded).await, &failed_before) {
+            let machines = match (self.choose(spec, &choice, &excluded).await, &failed_before) {
                 (Err(ConsumerError::NothingFits { reason }), Some(before)) => {
                     return Err(ConsumerError::NothingFits {
                         reason: format!("{reason}, besides those that failed ({before})"),
@@ -122,13 +132,13 @@ impl Consumer {
                 (chosen, _) => chosen?,
             };
             let outcome = self
-                .attempt(spec, &image, &machines, options.start_within, on_progress)
+                .attempt(spec, &image, &machines, options, attempt, on_progress)
                 .await;
             let failure = match outcome {
                 Ok(deployment) => return Ok(deployment),
                 Err(failure) => failure,
             };
-            let is_bound = matches!(place, Place::Machines(_));
+            let is_bound = matches!(choice, MachineChoice::Machines(_));
             if attempt >= attempts || is_bound || !failure.error.may_succeed_elsewhere() {
                 return Err(*failure.error);
             }
@@ -136,10 +146,10 @@ impl Consumer {
                 failure.machines.is_empty() || failure.machines.contains(&machine.machine)
             };
             excluded.extend(machines.iter().filter(to_blame).map(|machine| machine.provider.0));
-            if let Place::Provider(provider) = &place
+            if let MachineChoice::Provider(provider) = &choice
                 && excluded.contains(&provider.0)
             {
-                place = Place::Anywhere;
+                choice = MachineChoice::Anywhere;
             }
             attempt = attempt.saturating_add(1);
             let reason = failure.error.to_string();
@@ -152,16 +162,17 @@ impl Consumer {
         }
     }
 
-    /// Orders the job on these machines, and sees it start.
+    /// Orders the job on these machines, and sees it start. `attempt`: its number, counted from one.
     async fn attempt(
         &self,
         spec: &OrderSpec,
         image: &ImageReference,
         machines: &[MachineView],
-        start_within: Option<Duration>,
+        options: &DeployOptions,
+        attempt: u8,
         on_progress: OnProgress<'_>,
     ) -> Result<Deployment, Failure> {
-        let (_, escrow) = places(spec, machines)?;
+        let (_, escrow) = machine_costs(spec, machines)?;
         self.ensure_affordable(escrow).await?;
         on_progress(Progress::Chosen {
             machines: machines.iter().map(|machine| machine.machine).collect(),
@@ -171,12 +182,15 @@ impl Consumer {
             Some(bytes) => Settings::Public(bytes),
             None => {
                 let manifest = spec.manifest(image.clone()).map_err(ConsumerError::from)?;
-                Settings::Sealed(PlainManifest::new(&manifest).map_err(ConsumerError::from)?)
+                let plain = PlainManifest::new(&manifest).map_err(ConsumerError::from)?;
+                if let Some(path) = &options.keep {
+                    keep(&plain, path, attempt > 1)?;
+                }
+                Settings::Sealed(plain)
             }
         };
         let (job, transaction) = self.order(spec, image, machines, &settings, on_progress).await?;
-        let deadline = start_within.and_then(|within| Some((within, Instant::now().checked_add(within)?)));
-        let started = self.start(job, machines, &settings, deadline, on_progress).await;
+        let started = self.start(job, machines, &settings, options, on_progress).await;
         match started {
             Ok(()) => (),
             // The job may well start: the way to the chain broke, and not the job.
@@ -220,20 +234,15 @@ impl Consumer {
         settings: &Settings,
         on_progress: OnProgress<'_>,
     ) -> Result<(JobId, [u8; 32]), ConsumerError> {
-        // A manifest that is on chain already, as when the same job is deployed again, must not be noted
-        // twice.
-        let noted = match settings {
-            Settings::Public(bytes) => {
-                let known = self.client.manifest_bytes(&ManifestRef::of(bytes)).await?;
-                known.is_none().then_some(bytes.as_slice())
-            }
-            Settings::Sealed(_) => None,
+        let order = order_call(spec, settings.on_chain(), image, machines);
+        let call = match settings {
+            Settings::Public(bytes) => self.client.order_of_public(order, bytes, &self.account()).await?,
+            Settings::Sealed(_) => order,
         };
-        let call = order_call(spec, settings.on_chain(), image, machines, noted);
         let mut submitted = self.client.submit_and_watch(call, &self.keypair).await?;
         let transaction = submitted.hash();
         on_progress(Progress::Submitted { transaction });
-        let included = submitted.finalized(FINALITY_TIMEOUT).await?;
+        let included = submitted.finalized(self.finality_timeout).await?;
         let job = included.events.iter().find_map(|event| match event {
             AssayEvent::JobEscrow(EscrowEvent::JobOrdered { job, .. }) => Some(*job),
             _ => None,
@@ -248,18 +257,21 @@ impl Consumer {
         Ok((job, transaction))
     }
 
-    /// Delivers the manifest, and waits until all machines have started.
+    /// Delivers the manifest, and waits until all machines have started, unless the options say otherwise.
     async fn start(
         &self,
         job: JobId,
         machines: &[MachineView],
         settings: &Settings,
-        deadline: Option<(Duration, Instant)>,
+        options: &DeployOptions,
         on_progress: OnProgress<'_>,
     ) -> Result<(), Failure> {
+        let deadline = options
+            .start_within
+            .and_then(|within| Some((within, Instant::now().checked_add(within)?)));
         let starting = async {
             if let Settings::Sealed(plain) = settings {
-                let outcomes = self.deliver_to_all(job, plain, on_progress).await?;
+                let outcomes = deliver_to_all(&self.client, job, plain, on_progress).await?;
                 // A machine that could not take it is named with the worker's reason, and those that started
                 // meanwhile are not to blame.
                 let failed: Vec<_> = outcomes
@@ -269,6 +281,9 @@ impl Consumer {
                 if !failed.is_empty() {
                     return Err(Failure::of_machines(job, failed));
                 }
+            }
+            if options.is_detached {
+                return Ok(());
             }
             self.until_started(job, machines, on_progress).await
         };
@@ -406,7 +421,7 @@ impl Consumer {
                 .client
                 .submit_and_watch(calls::close(job), &self.keypair)
                 .await?;
-            submitted.finalized(FINALITY_TIMEOUT).await
+            submitted.finalized(self.finality_timeout).await
         };
         if let Err(error) = closed.await {
             // It may have nothing left to close: the state decides.
@@ -421,7 +436,18 @@ impl Consumer {
     }
 }
 
-/// Stand of a machine's part in a job that is to start.
+/// Keeps the bytes of a sealed manifest in a file.
+fn keep(plain: &PlainManifest, path: &Path, may_replace: bool) -> Result<(), ConsumerError> {
+    plain.keep(path, may_replace).map_err(|error| {
+        let reason = format!(
+            "the manifest cannot be kept in {}: {error}; name a new file in a folder that can be written",
+            path.display()
+        );
+        ConsumerError::Files(io::Error::new(error.kind(), reason))
+    })
+}
+
+/// Stand of a machine's assignment of a job that is to start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Stand {
     Waiting,
@@ -429,7 +455,7 @@ pub(super) enum Stand {
     Failed(String),
 }
 
-/// Returns the stand of a part; `state` is `None` where the machine has none any more.
+/// Returns the stand of an assignment; `state` is `None` where the machine has none any more.
 pub(super) fn stand(state: Option<AssignmentState>, now_ms: u64) -> Stand {
     match state {
         None => Stand::Failed("it gave the job back".to_owned()),

@@ -93,13 +93,13 @@ pub enum ConsumerError {
         /// The machine.
         machine: u64,
     },
-    /// No machine has a part in the job.
+    /// No machine has an assignment of the job.
     #[error("no machine has the job {job} now; if it is closed, name the machine that had it with --machine")]
     NoMachine {
         /// The job.
         job: JobId,
     },
-    /// Several machines have a part in the job.
+    /// Several machines have an assignment of the job.
     #[error("the job is on the machines {machines}: name one with --machine")]
     SeveralMachines {
         /// The machines.
@@ -152,7 +152,7 @@ fn closing(is_closed: bool, job: JobId) -> String {
     if is_closed {
         "; the job was closed, and nothing more is paid for it: try again, on other machines".to_owned()
     } else {
-        format!("; the job could not be closed: a part of it runs, and is paid for; look at job {job}")
+        format!("; the job could not be closed: an assignment of it runs, and is paid for; look at job {job}")
     }
 }
 

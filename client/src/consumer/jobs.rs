@@ -6,33 +6,32 @@ use serde::Serialize;
 
 use super::{Consumer, ConsumerError};
 use crate::{
-    Error, Included,
+    Included,
     calls::{self, Call},
-    client::ChainClient,
-    error::from_subxt,
-    types::{AccountId, AssignmentState, Job, JobId, Outcome, as_hex},
+    types::{AssignmentState, Job, JobId, Outcome, as_hex},
 };
 
 /// Pause between two looks at the chain: one block.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// Longest wait until a transaction is final.
-const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
+/// Maximum number of a consumer's open jobs that are listed: more than an account has unless a program orders
+/// for it.
+pub const MAX_JOBS: usize = 2_000;
 
 /// End of a job's containers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct JobEnd {
     /// The job.
     pub job: JobId,
-    /// Machines, with what became of each one's part.
-    pub parts: Vec<(u64, PartEnd)>,
+    /// Machines, with the end of each one's assignment.
+    pub assignments: Vec<(u64, AssignmentEnd)>,
 }
 
-/// End of a machine's part in a job.
+/// End of a machine's assignment of a job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "end", rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum PartEnd {
+pub enum AssignmentEnd {
     /// The task gave a result, which waits for its verdict.
     Result {
         /// Hash of the result; the worker shows its fields.
@@ -41,24 +40,24 @@ pub enum PartEnd {
     },
     /// The replica committed to a result, and waits for the others.
     Committed,
-    /// The part has this outcome, and is still to be paid.
+    /// The assignment has this outcome, and is still to be paid.
     Ended {
         /// The outcome.
         outcome: Outcome,
     },
-    /// The part is closed, and the chain has forgotten it.
+    /// The assignment is closed, and the chain has forgotten it.
     Closed,
 }
 
-/// Returns the end of a part; `None` while its container starts or runs.
-pub(super) fn end_of(state: AssignmentState) -> Option<PartEnd> {
+/// Returns the end of an assignment; `None` while its container starts or runs.
+pub(super) fn end_of(state: AssignmentState) -> Option<AssignmentEnd> {
     match state {
         AssignmentState::Starting { .. } | AssignmentState::Running { .. } => None,
         AssignmentState::Verifying { result_hash, .. } | AssignmentState::Revealed { result_hash, .. } => {
-            Some(PartEnd::Result { hash: result_hash.0 })
+            Some(AssignmentEnd::Result { hash: result_hash.0 })
         }
-        AssignmentState::Committed { .. } => Some(PartEnd::Committed),
-        AssignmentState::Ended { outcome, .. } => Some(PartEnd::Ended { outcome }),
+        AssignmentState::Committed { .. } => Some(AssignmentEnd::Committed),
+        AssignmentState::Ended { outcome, .. } => Some(AssignmentEnd::Ended { outcome }),
     }
 }
 
@@ -100,13 +99,15 @@ impl Consumer {
             let ends: Option<Vec<_>> = machines
                 .iter()
                 .map(|machine| {
-                    let part = assignments.iter().find(|(id, _)| id == machine);
-                    let end = part.map_or(Some(PartEnd::Closed), |(_, part)| end_of(part.state))?;
+                    let assignment = assignments.iter().find(|(id, _)| id == machine);
+                    let end = assignment.map_or(Some(AssignmentEnd::Closed), |(_, assignment)| {
+                        end_of(assignment.state)
+                    })?;
                     Some((*machine, end))
                 })
                 .collect();
-            if let Some(parts) = ends {
-                return Ok(JobEnd { job, parts });
+            if let Some(assignments) = ends {
+                return Ok(JobEnd { job, assignments });
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -151,37 +152,24 @@ impl Consumer {
         self.submit(call).await
     }
 
-    /// Returns the jobs of this account that are not closed, the oldest first.
+    /// Returns the jobs of this account that are not closed, the oldest first; at most [`MAX_JOBS`].
     ///
     /// # Errors
     /// The node does not answer.
     pub async fn jobs(&self) -> Result<Vec<(JobId, Job)>, ConsumerError> {
-        Ok(self.client.jobs_of_consumer(&self.account()).await?)
+        let listed = self.client.jobs_of_consumer(&self.account(), MAX_JOBS).await?;
+        let mut jobs = Vec::new();
+        for id in listed.entries {
+            // It may be closed since.
+            if let Some(job) = self.client.job(id).await? {
+                jobs.push((id, job));
+            }
+        }
+        Ok(jobs)
     }
 
     async fn submit(&self, call: Call) -> Result<Included, ConsumerError> {
         let mut submitted = self.client.submit_and_watch(call, &self.keypair).await?;
-        Ok(submitted.finalized(FINALITY_TIMEOUT).await?)
-    }
-}
-
-impl ChainClient {
-    /// The jobs of a consumer that are not closed, the oldest first. Reads the jobs of all consumers, one
-    /// page at a time: the chain keeps no list for each.
-    pub async fn jobs_of_consumer(&self, consumer: &AccountId) -> Result<Vec<(JobId, Job)>, Error> {
-        let at = self.at_best().await?;
-        let address = subxt::dynamic::storage::<(JobId,), Job>("JobEscrow", "Jobs");
-        let mut entries = at.storage().iter(address, ()).await.map_err(from_subxt)?;
-        let mut jobs = Vec::new();
-        while let Some(entry) = entries.next().await {
-            let entry = entry.map_err(from_subxt)?;
-            let job: Job = entry.value().decode().map_err(from_subxt)?;
-            if job.consumer == *consumer {
-                let (id,) = entry.key().map_err(from_subxt)?.decode().map_err(from_subxt)?;
-                jobs.push((id, job));
-            }
-        }
-        jobs.sort_unstable_by_key(|(id, _)| *id);
-        Ok(jobs)
+        Ok(submitted.finalized(self.finality_timeout).await?)
     }
 }

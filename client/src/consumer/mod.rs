@@ -43,39 +43,60 @@ mod logs;
 mod mismatch;
 mod progress;
 mod quote;
+mod result;
 #[cfg(test)]
 mod tests;
 mod unpack;
 mod wishes;
 
+use std::time::Duration;
+
 use subxt_signer::sr25519::Keypair;
 
 pub use access::{JobAccess, PortAddress};
 pub use artifacts::{DownloadedArtifacts, RootWitness};
-pub use choice::Place;
+pub use choice::MachineChoice;
+pub use deliver::deliver_manifest;
 pub use deploy::{DeployOptions, Deployment};
 pub use error::ConsumerError;
 pub use find::{Cluster, Explanation};
-pub use jobs::{JobEnd, PartEnd};
+pub use jobs::{AssignmentEnd, JobEnd, MAX_JOBS};
 pub use logs::LogStream;
 pub use mismatch::describe_mismatch;
 pub use progress::{OnProgress, Progress};
-pub use quote::{Quote, QuotedPlace};
+pub use quote::{Quote, QuotedMachine};
+pub use result::CheckedResult;
 pub use wishes::{WishError, order_from_json, requirements_from_json};
 
 use crate::{ChainClient, keys, types::AccountId};
+
+/// Longest wait until a transaction is final, where the caller sets none.
+const FINALITY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A consumer: an account with its key, at one chain. Clones share the connection.
 #[derive(Clone)]
 pub struct Consumer {
     client: ChainClient,
     keypair: Keypair,
+    finality_timeout: Duration,
 }
 
 impl Consumer {
     /// Creates a consumer that signs with this key.
     pub fn new(client: ChainClient, keypair: Keypair) -> Self {
-        Self { client, keypair }
+        Self {
+            client,
+            keypair,
+            finality_timeout: FINALITY_TIMEOUT,
+        }
+    }
+
+    /// Sets the longest wait until a transaction is final; it may still be included afterwards.
+    pub fn with_finality_timeout(self, finality_timeout: Duration) -> Self {
+        Self {
+            finality_timeout,
+            ..self
+        }
     }
 
     /// Returns the connection.

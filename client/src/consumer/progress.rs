@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     manifest::ImageReference,
+    sealing::Receipt,
     types::{JobId, as_decimal, as_hex},
     units::format_asy,
 };
@@ -28,7 +29,7 @@ pub enum Progress {
     Chosen {
         /// The machines.
         machines: Vec<u64>,
-        /// Plancks that their places hold at most.
+        /// Plancks that are held for the price at most.
         #[serde(serialize_with = "as_decimal")]
         escrow: Balance,
     },
@@ -52,6 +53,8 @@ pub enum Progress {
         job: JobId,
         /// The machine.
         machine: u64,
+        /// Receipt of its worker, which is verified.
+        receipt: Receipt,
     },
     /// The container runs on a machine, or has ended already.
     Started {

@@ -19,13 +19,13 @@ use crate::{
 
 /// Cost of an order on machines that were chosen, in plancks.
 ///
-/// The price of a place is what the chain holds for it: the price per slot-hour by the slots and the longest
+/// The cost of a machine is what the chain holds for it: the price per slot-hour by the slots and the longest
 /// time, rounded up. A job that ends earlier costs less, and the rest comes back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Quote {
     /// Machines, with their prices.
-    pub places: Vec<QuotedPlace>,
-    /// Sum of the places: the most that is paid to providers, the protocol's fee included.
+    pub machines: Vec<QuotedMachine>,
+    /// Sum of their costs: the most that is paid to providers, the protocol's fee included.
     #[serde(serialize_with = "as_decimal")]
     pub escrow: Balance,
     /// Held besides, for the bytes that the chain keeps and for bounties, and returned where it is not spent;
@@ -46,9 +46,9 @@ impl Quote {
     }
 }
 
-/// Cost of a machine's part in an order.
+/// Cost of an order on one machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-pub struct QuotedPlace {
+pub struct QuotedMachine {
     /// The machine.
     pub machine: u64,
     /// Price in plancks per slot-hour. Where the provider announced a raise, that.
@@ -69,26 +69,26 @@ fn as_optional_decimal<S: serde::Serializer>(
     }
 }
 
-/// Returns the places of an order, and their sum.
-pub(super) fn places(
+/// Returns the cost of an order on each machine, and their sum.
+pub(super) fn machine_costs(
     spec: &OrderSpec,
     machines: &[MachineView],
-) -> Result<(Vec<QuotedPlace>, Balance), ConsumerError> {
+) -> Result<(Vec<QuotedMachine>, Balance), ConsumerError> {
     let mut escrow: Balance = 0;
-    let mut places = Vec::new();
+    let mut costs = Vec::new();
     for machine in machines {
         let price = asked_price(machine);
         let cost = cost(price, spec.slots, spec.max_duration_ms, Rounding::Up);
         let sum = cost.and_then(|cost| Some((cost, escrow.checked_add(cost)?)));
         let (cost, sum) = sum.ok_or(ConsumerError::TooDear)?;
         escrow = sum;
-        places.push(QuotedPlace {
+        costs.push(QuotedMachine {
             machine: machine.machine,
             price_per_slot_hour: price,
             cost,
         });
     }
-    Ok((places, escrow))
+    Ok((costs, escrow))
 }
 
 impl Consumer {
@@ -99,7 +99,7 @@ impl Consumer {
     /// The order cannot be made, no machine fits, or the node does not answer.
     pub async fn quote(&self, spec: &OrderSpec, options: &DeployOptions) -> Result<Quote, ConsumerError> {
         spec.check()?;
-        let machines = self.choose(spec, &options.place, &Default::default()).await?;
+        let machines = self.choose(spec, &options.machines, &Default::default()).await?;
         self.quote_on(spec, &machines).await
     }
 
@@ -109,7 +109,7 @@ impl Consumer {
         spec: &OrderSpec,
         machines: &[MachineView],
     ) -> Result<Quote, ConsumerError> {
-        let (places, escrow) = places(spec, machines)?;
+        let (costs, escrow) = machine_costs(spec, machines)?;
         // Every digest has one length, which is all that the fee depends on.
         let image = spec.image.reference();
         let image = image.unwrap_or_else(|| spec.image.with_digest([0; 32]));
@@ -121,7 +121,11 @@ impl Consumer {
             Some(bytes) => Manifest::Public(ManifestRef::of(bytes)),
             None => Manifest::Sealed { hash: [0; 32].into() },
         };
-        let call = order_call(spec, manifest, &image, machines, public.as_deref());
+        let order = order_call(spec, manifest, &image, machines);
+        let call = match &public {
+            Some(bytes) => self.client.order_of_public(order, bytes, &self.account()).await?,
+            None => order,
+        };
         let fee = self.client.fee(call, &self.keypair).await?;
         let deposit = self
             .client
@@ -136,7 +140,7 @@ impl Consumer {
             }
         };
         Ok(Quote {
-            places,
+            machines: costs,
             escrow,
             deposit,
             fee,
@@ -157,23 +161,17 @@ pub(super) fn public_bytes(
     Ok(Some(bytes))
 }
 
-/// Returns the call that orders the job on these machines. `noted`: the bytes of a public manifest that is to
-/// be noted on chain in the same transaction.
+/// Returns the call that orders the job on these machines.
 pub(super) fn order_call(
     spec: &OrderSpec,
     manifest: Manifest,
     image: &ImageReference,
     machines: &[MachineView],
-    noted: Option<&[u8]>,
 ) -> Call {
     let highest_ask = machines.iter().map(asked_price).max().unwrap_or_default();
     let order = spec.job_order(manifest, image, highest_ask);
     let chosen = machines.iter().map(|machine| machine.machine).collect();
-    let deploy = calls::deploy(order, chosen);
-    match noted {
-        Some(bytes) => calls::batch_all(vec![calls::note_preimage(bytes), deploy]),
-        None => deploy,
-    }
+    calls::deploy(order, chosen)
 }
 
 impl ChainClient {

@@ -8,7 +8,7 @@ use super::{
     deploy::{Stand, stand},
     find::clusters,
     jobs::end_of,
-    quote::places,
+    quote::machine_costs,
     *,
 };
 use crate::{
@@ -182,17 +182,23 @@ fn quote_is_price_by_slots_and_time_rounded_up_for_each_machine() {
         machine(1, 1, 999_000, 1, "us-east"),
         machine(2, 1, 999_000, 12_000_000_000_000, "us-east"),
     ];
-    let (quoted, escrow) = places(&order, &machines).unwrap();
-    let costs: Vec<_> = quoted.iter().map(|place| (place.machine, place.cost)).collect();
+    let (quoted, escrow) = machine_costs(&order, &machines).unwrap();
+    let costs: Vec<_> = quoted
+        .iter()
+        .map(|quoted| (quoted.machine, quoted.cost))
+        .collect();
     assert_eq!(costs, [(1, 1), (2, 1_000_000_000_000)]);
     assert_eq!(escrow, 1_000_000_000_001);
     let dear = [
         machine(1, 1, 999_000, u128::MAX, "us-east"),
         machine(2, 1, 999_000, u128::MAX, "us-east"),
     ];
-    assert!(matches!(places(&order, &dear), Err(ConsumerError::TooDear)));
+    assert!(matches!(
+        machine_costs(&order, &dear),
+        Err(ConsumerError::TooDear)
+    ));
     let quote = Quote {
-        places: quoted,
+        machines: quoted,
         escrow,
         deposit: Some(5),
         fee: 7,
@@ -231,7 +237,7 @@ fn part_that_is_to_start_waits_until_its_deadline() {
     assert_eq!(end_of(running), None);
     assert_eq!(
         end_of(ended(Outcome::Completed)),
-        Some(PartEnd::Ended {
+        Some(AssignmentEnd::Ended {
             outcome: Outcome::Completed
         })
     );

@@ -8,12 +8,13 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::{DeployOptions, Place};
+use super::{DeployOptions, MachineChoice};
 use crate::{
     keys::parse_account,
     manifest::{ImageName, NetworkAccess},
     market::{MAX_NODES, Near, Requirements, TeeKind, parse_class_name, parse_region},
     order::{ContainerSettings, DEFAULT_WINDOW_MS, MAX_ATTEMPTS, OrderSpec, Spread},
+    redaction,
     types::{JobKind, Location, Verification},
     units::{parse_asy, parse_decimal, parse_duration, parse_percent},
     yaml::nearest,
@@ -212,23 +213,28 @@ pub fn order_from_json(value: &Value) -> Result<(OrderSpec, DeployOptions), Wish
         ..OrderSpec::new(image)
     };
     let provider = fields.parsed("provider_id", |text| {
-        parse_account(text)
-            .map_err(|_| format!("{text:?} is not the id of a provider: take that of a cluster"))
+        parse_account(text).map_err(|_| {
+            format!(
+                "{:?} is not the id of a provider: take that of a cluster",
+                redaction::shown(text)
+            )
+        })
     })?;
-    let place = match (provider, machines) {
+    let choice = match (provider, machines) {
         (Some(_), Some(_)) => {
             return Err(WishError::new(
                 "machines",
                 "an order names a provider or machines, not both",
             ));
         }
-        (Some(provider), None) => Place::Provider(provider),
-        (None, Some(machines)) => Place::Machines(machines),
-        (None, None) => Place::Anywhere,
+        (Some(provider), None) => MachineChoice::Provider(provider),
+        (None, Some(machines)) => MachineChoice::Machines(machines),
+        (None, None) => MachineChoice::Anywhere,
     };
     let options = DeployOptions {
-        place,
+        machines: choice,
         start_within: fields.duration("start_within")?,
+        ..DeployOptions::default()
     };
     Ok((spec, options))
 }
@@ -704,7 +710,7 @@ mod tests {
         assert_eq!(spec.container.ports.len(), 2);
         assert!(matches!(&spec.container.network, NetworkAccess::Allow(list) if list.len() == 1));
         assert!(spec.sealed);
-        assert!(matches!(options.place, Place::Provider(_)));
+        assert!(matches!(options.machines, MachineChoice::Provider(_)));
         let nodes = order_from_json(&json!({
             "image": "a",
             "requirements": { "min_nodes": 4 },
@@ -713,7 +719,7 @@ mod tests {
         }));
         let (spec, options) = nodes.unwrap();
         assert_eq!((spec.nodes, spec.max_duration_ms), (2, 7_200_000));
-        assert_eq!(options.place, Place::Anywhere);
+        assert_eq!(options.machines, MachineChoice::Anywhere);
     }
 
     #[test]

@@ -45,7 +45,7 @@ const PHRASE_ROUNDS: NonZeroU32 = match NonZeroU32::new(2_048) {
     None => NonZeroU32::MIN,
 };
 
-/// Longest file that is read, in bytes; one of polkadot.js has about 600.
+/// Maximum length of a file, in bytes; one of polkadot.js has about 600.
 pub const MAX_ENCRYPTED_BYTES: u64 = 8_192;
 
 #[derive(Serialize, Deserialize)]
@@ -217,7 +217,7 @@ fn password_key(password: &str, salt: &[u8]) -> Result<Zeroizing<[u8; 32]>, KeyE
     Ok(key)
 }
 
-/// Returns the account of a file's key, which is no secret. The file's word: [`decrypt`] compares it.
+/// Returns the account of a file's key, which is no secret. It is the file's claim; [`decrypt`] checks it.
 pub fn encrypted_account(json: &str) -> Result<AccountId, KeyError> {
     let json: KeyJson = serde_json::from_str(json).map_err(|error| bad(&error.to_string()))?;
     json.address.parse().map_err(|_| bad("its address is none"))
@@ -238,6 +238,9 @@ pub fn decrypt(json: &str, password: &str) -> Result<Keypair, KeyError> {
     }
     polkadot_js_compat::decrypt_json(json, password).map_err(|error| match error {
         polkadot_js_compat::Error::Secretbox(_) => KeyError::WrongPassword,
+        polkadot_js_compat::Error::UnsupportedEncoding => {
+            bad("it is of another version, not of sr25519, or not encrypted with a password")
+        }
         error => bad(&error.to_string()),
     })
 }

@@ -103,7 +103,7 @@ pub enum KeyError {
         reason: String,
     },
     /// The file is no key file of polkadot.js, or its password is another one.
-    #[error("the key file {} of polkadot.js cannot be opened: {reason}", path.display())]
+    #[error("the key file {} of polkadot.js cannot be opened: {reason}", shown_path(path))]
     BadJson {
         /// The file.
         path: PathBuf,
@@ -112,7 +112,8 @@ pub enum KeyError {
     },
     /// A published key on a chain that is not for development.
     #[error(
-        "everybody has the keys of the published development phrase, and the chain {chain:?} is not for development: sign          with a key of your own"
+        "everybody has the keys of the published development phrase, and the chain {chain:?} is not for development: sign \
+         with a key of your own"
     )]
     PublishedKey {
         /// The chain's name.

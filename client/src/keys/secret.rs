@@ -2,17 +2,14 @@
 
 use std::{fs, io::Read, path::Path};
 
-use base64::{Engine, prelude::BASE64_STANDARD};
-use subxt_signer::{DEV_PHRASE, polkadot_js_compat, sr25519::Keypair};
+use subxt_signer::{DEV_PHRASE, sr25519::Keypair};
 use zeroize::Zeroizing;
 
-use super::{KeyError, keypair_from_uri};
-
-/// Longest key file of polkadot.js that is read, in bytes.
-const MAX_JSON_BYTES: u64 = 64 * 1_024;
-
-/// Length of the parameters in front of an encrypted key, in bytes: salt, cost, nonce.
-const ENCRYPTION_PARAMETERS_BYTES: usize = 68;
+use super::{
+    KeyError,
+    encrypted::{self, MAX_ENCRYPTED_BYTES},
+    keypair_from_uri,
+};
 
 /// Number of hexadecimal digits of a seed.
 const SEED_DIGITS: usize = 64;
@@ -73,44 +70,24 @@ pub fn read_secret(text: &str) -> Result<SecretKey, KeyError> {
 /// # Errors
 /// The file cannot be read, is another one, or the password is wrong.
 pub fn load_polkadot_js_file(path: &Path, password: &str) -> Result<SecretKey, KeyError> {
-    let bad = |reason: &str| KeyError::BadJson {
+    let bad = |reason: String| KeyError::BadJson {
         path: path.to_owned(),
-        reason: reason.to_owned(),
+        reason,
     };
     let mut text = Zeroizing::new(String::new());
     fs::File::open(path)
         .and_then(|file| {
-            file.take(MAX_JSON_BYTES.saturating_add(1))
+            file.take(MAX_ENCRYPTED_BYTES.saturating_add(1))
                 .read_to_string(&mut text)
         })
         .map_err(|source| KeyError::Io {
             path: path.to_owned(),
             source,
         })?;
-    if text.len() as u64 > MAX_JSON_BYTES {
-        return Err(bad("it is too long"));
+    if text.len() as u64 > MAX_ENCRYPTED_BYTES {
+        return Err(bad("it is too long".to_owned()));
     }
-    // Checked here, since the reader below takes the parameters to be there.
-    let json: serde_json::Value = serde_json::from_str(&text).map_err(|_| bad("it is no JSON"))?;
-    let encoded = json["encoded"]
-        .as_str()
-        .ok_or_else(|| bad("it has no encoded key"))?;
-    let is_encrypted = BASE64_STANDARD
-        .decode(encoded)
-        .is_ok_and(|bytes| bytes.len() > ENCRYPTION_PARAMETERS_BYTES);
-    let kinds = json["encoding"]["type"].to_string();
-    if !is_encrypted || !kinds.contains("scrypt") {
-        return Err(bad(
-            "its key is not encrypted with a password; export it with one",
-        ));
-    }
-    let keypair = polkadot_js_compat::decrypt_json(&text, password).map_err(|error| match error {
-        polkadot_js_compat::Error::Secretbox(_) => bad("the password is wrong, or the file was changed"),
-        polkadot_js_compat::Error::UnsupportedEncoding => {
-            bad("it is of another version, or its key is not sr25519")
-        }
-        other => bad(&other.to_string()),
-    })?;
+    let keypair = encrypted::decrypt(&text, password).map_err(|error| bad(error.to_string()))?;
     Ok(SecretKey {
         keypair,
         is_development: false,

@@ -10,6 +10,9 @@ const MAX_IMAGE_NAME_BYTES: usize = 255;
 /// Maximum length of a tag, in bytes.
 const MAX_TAG_BYTES: usize = 128;
 
+/// Tag of a name that has neither a tag nor a digest, as in engines.
+const DEFAULT_TAG: &str = "latest";
+
 /// Error of an image reference.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]

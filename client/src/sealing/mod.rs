@@ -17,7 +17,11 @@ mod receipt;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::{
+    fmt, fs,
+    io::{self, Read, Write},
+    path::Path,
+};
 
 use assay_primitives::delivery::{
     ENCAPSULATED_KEY_BYTES, MANIFEST_NONCE_BYTES, MAX_PLAIN_BYTES, MAX_SEALED_BODY_BYTES,
@@ -122,6 +126,40 @@ impl PlainManifest {
     /// Returns the bytes, which are secret.
     pub fn bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// Writes the bytes to a file that only its owner can read, so that [`Self::from_bytes`] can restore
+    /// them.
+    ///
+    /// # Errors
+    /// The file cannot be written, or it exists and `may_replace` is false.
+    pub fn keep(&self, path: &Path, may_replace: bool) -> io::Result<()> {
+        let mut options = fs::OpenOptions::new();
+        options.write(true);
+        if may_replace {
+            options.create(true).truncate(true);
+        } else {
+            options.create_new(true);
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(path)?;
+        file.write_all(&self.0)?;
+        file.sync_all()
+    }
+
+    /// Restores the bytes from a file that [`Self::keep`] wrote.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is another one.
+    pub fn load(path: &Path) -> io::Result<Self> {
+        let limit = u64::try_from(MAX_PLAIN_BYTES)
+            .unwrap_or(u64::MAX)
+            .saturating_add(1);
+        let mut bytes = Vec::new();
+        fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+        Self::from_bytes(bytes)
+            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no file with a kept manifest"))
     }
 
     /// Returns their hash, as the order on chain has it.

@@ -296,3 +296,23 @@ proptest! {
         let _ = opened.manifest();
     }
 }
+
+#[test]
+fn kept_bytes_are_private_and_overwritten_on_demand_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kept");
+    let first = PlainManifest::from_bytes(vec![1; 40]).unwrap();
+    first.keep(&path, false).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), first.bytes());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let second = PlainManifest::from_bytes(vec![2; 33]).unwrap();
+    assert!(second.keep(&path, false).is_err());
+    assert_eq!(std::fs::read(&path).unwrap(), first.bytes());
+    second.keep(&path, true).unwrap();
+    assert!(PlainManifest::load(&path).unwrap() == second);
+    std::fs::write(&path, [3; 31]).unwrap();
+    assert!(PlainManifest::load(&path).is_err());
+    std::fs::write(&path, vec![3; MAX_PLAIN_BYTES + 1]).unwrap();
+    assert!(PlainManifest::load(&path).is_err());
+}

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use assay_client::{
-    consumer::{DeployOptions, Deployment, Place, Progress, order_from_json},
+    consumer::{DeployOptions, Deployment, MachineChoice, Progress, order_from_json},
     keys::parse_account,
     order::{OrderSpec, file},
 };
@@ -17,35 +17,40 @@ use crate::{
 };
 
 /// Orders a job, delivers its manifest, and returns when its containers run, as JSON. `on_progress` gets each
-/// step as JSON; what it raises is reported and does not end the deployment.
+/// step as JSON; what it raises is reported and does not end the deployment. `keep`: new file for a sealed
+/// manifest, which [`deliver`](crate::deliver::deliver) reads.
 #[pyfunction]
-#[pyo3(signature = (client, order, on_progress=None))]
+#[pyo3(signature = (client, order, on_progress=None, keep=None))]
 pub(crate) fn deploy(
     py: Python<'_>,
     client: &Client,
     order: &str,
     on_progress: Option<Py<PyAny>>,
+    keep: Option<PathBuf>,
 ) -> PyResult<String> {
     let (spec, options) = order_from_json(&parse(order)?).map_err(Raise::raise)?;
+    let options = DeployOptions { keep, ..options };
     run(py, client, &spec, &options, on_progress)
 }
 
 /// Places the order of a `compute-manifest.yaml`, at a provider or at the best one; as [`deploy`].
 #[pyfunction]
-#[pyo3(signature = (client, path, provider_id=None, on_progress=None))]
+#[pyo3(signature = (client, path, provider_id=None, on_progress=None, keep=None))]
 pub(crate) fn deploy_file(
     py: Python<'_>,
     client: &Client,
     path: PathBuf,
     provider_id: Option<&str>,
     on_progress: Option<Py<PyAny>>,
+    keep: Option<PathBuf>,
 ) -> PyResult<String> {
     let spec = load(&path)?;
     let options = DeployOptions {
-        place: match provider_id {
-            Some(provider) => Place::Provider(parse_account(provider).map_err(Raise::raise)?),
-            None => Place::Anywhere,
+        machines: match provider_id {
+            Some(provider) => MachineChoice::Provider(parse_account(provider).map_err(Raise::raise)?),
+            None => MachineChoice::Anywhere,
         },
+        keep,
         ..DeployOptions::default()
     };
     run(py, client, &spec, &options, on_progress)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use assay_client::{
-    consumer::{ConsumerError, PartEnd},
+    consumer::{AssignmentEnd, ConsumerError},
     json,
 };
 use pyo3::{PyErr, PyResult, Python, pyfunction};
@@ -38,23 +38,23 @@ pub(crate) fn wait(
 ) -> PyResult<String> {
     let within = timeout_ms.map(Duration::from_millis);
     let end = wait_for(py, client.consumer.wait(job, &machines, within))?;
-    let parts: Vec<Value> = end
-        .parts
+    let ends: Vec<Value> = end
+        .assignments
         .iter()
         .map(|(machine, end)| {
             let (end, hash) = match end {
-                PartEnd::Result { hash } => {
+                AssignmentEnd::Result { hash } => {
                     let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
                     ("result".to_owned(), Some(format!("0x{digits}")))
                 }
-                PartEnd::Committed => ("committed".to_owned(), None),
-                PartEnd::Ended { outcome } => (outcome.to_string(), None),
+                AssignmentEnd::Committed => ("committed".to_owned(), None),
+                AssignmentEnd::Ended { outcome } => (outcome.to_string(), None),
                 _ => ("closed".to_owned(), None),
             };
             json!({ "machine": machine, "end": end, "result_hash": hash })
         })
         .collect();
-    Ok(Value::from(parts).to_string())
+    Ok(Value::from(ends).to_string())
 }
 
 /// Ends a job, and returns the number of the block.

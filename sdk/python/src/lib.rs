@@ -7,6 +7,7 @@
 
 mod artifacts;
 mod client;
+mod deliver;
 mod deploy;
 mod errors;
 mod exec;
@@ -24,6 +25,8 @@ mod _core {
     use super::artifacts::{artifacts, download_artifacts};
     #[pymodule_export]
     use super::client::Client;
+    #[pymodule_export]
+    use super::deliver::deliver;
     #[pymodule_export]
     use super::deploy::{check_file, check_order, deploy, deploy_file};
     #[pymodule_export]

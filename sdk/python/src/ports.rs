@@ -17,13 +17,13 @@ pub(crate) fn ports(py: Python<'_>, client: &Client, job: u64, machine: Option<u
     })?;
     let objects: Vec<Value> = ports
         .iter()
-        .map(|place| {
+        .map(|address| {
             json!({
-                "name": place.port.name,
-                "protocol": place.port.protocol.name(),
-                "container_port": place.port.container_port,
-                "address": place.address,
-                "public": place.port.public,
+                "name": address.port.name,
+                "protocol": address.port.protocol.name(),
+                "container_port": address.port.container_port,
+                "address": address.address,
+                "public": address.port.public,
             })
         })
         .collect();

@@ -15,19 +15,19 @@ use crate::{
 pub(crate) fn quote(py: Python<'_>, client: &Client, order: &str) -> PyResult<String> {
     let (spec, options) = order_from_json(&parse(order)?).map_err(Raise::raise)?;
     let quote = wait(py, client.consumer.quote(&spec, &options))?;
-    let places: Vec<Value> = quote
-        .places
+    let machines: Vec<Value> = quote
+        .machines
         .iter()
-        .map(|place| {
+        .map(|machine| {
             json!({
-                "machine": place.machine,
-                "price": asy(place.price_per_slot_hour),
-                "cost": asy(place.cost),
+                "machine": machine.machine,
+                "price": asy(machine.price_per_slot_hour),
+                "cost": asy(machine.cost),
             })
         })
         .collect();
     Ok(json!({
-        "places": places,
+        "machines": machines,
         "escrow": asy(quote.escrow),
         "deposit": quote.deposit.map(asy),
         "fee": asy(quote.fee),

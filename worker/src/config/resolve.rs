@@ -450,13 +450,13 @@ fn provider_key(reader: &mut Reader, section: &file::Assay, folder: &Path) -> Op
         }
         (Some(file), None) if file.value.trim().is_empty() => {
             let message = "`assay.provider_key_file` is empty; name a key file, or remove the key";
-            reader.problem(file.referenced, message.into());
+            reader.problem(file.place, message.into());
             None
         }
         (None, Some(uri)) if uri.value.trim().is_empty() => {
             let message = "`assay.provider_key_uri` is empty, and everybody has the key of an empty URI; write a secret \
                            URI, or remove the key";
-            reader.problem(uri.referenced, message.into());
+            reader.problem(uri.place, message.into());
             None
         }
         (Some(file), None) => Some(ProviderKey::File(folder.join(PathBuf::from(&file.value)))),

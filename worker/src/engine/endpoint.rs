@@ -2,6 +2,8 @@
 
 use std::{fmt, path::Path};
 
+use assay_client::redaction;
+
 /// Path of Docker's socket.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
@@ -59,11 +61,15 @@ impl EngineEndpoint {
     }
 }
 
+/// Shows the address without user name and password.
 impl fmt::Display for EngineEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket(path) => write!(formatter, "unix://{path}"),
-            Self::Http(address) => write!(formatter, "http://{address}"),
+            Self::Http(address) => {
+                let url = format!("http://{address}");
+                formatter.write_str(&redaction::shown_url(&url))
+            }
         }
     }
 }
@@ -102,5 +108,11 @@ mod tests {
         );
         assert_eq!(resolve(None, None, &all[2..]), "unix:///run/podman/podman.sock");
         assert_eq!(resolve(None, None, &[]), "unix:///var/run/docker.sock");
+    }
+
+    #[test]
+    fn credentials_are_not_shown() {
+        let shown = resolve(Some("http://me:swordfish@engine.example:2375/a"), None, &[]);
+        assert_eq!(shown, "http://…@engine.example:2375/a");
     }
 }

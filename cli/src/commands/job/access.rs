@@ -1,7 +1,7 @@
 //! Access of a job's owner to its worker, and `assay job status` and `result`.
 
 use anyhow::Context;
-use assay_client::consumer::{Consumer, JobAccess};
+use assay_client::consumer::JobAccess;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -11,17 +11,16 @@ use crate::{connection::Connection, output::Output};
 #[derive(Debug, Args)]
 pub(crate) struct JobOnMachine {
     /// The job
-    id: u64,
+    pub(super) id: u64,
 
     /// The machine; may be left out while the job is open and on one machine only
     #[arg(long, value_name = "ID")]
-    machine: Option<u64>,
+    pub(super) machine: Option<u64>,
 }
 
 /// Finds the worker of a job of the signer's by the chain, and checks its TLS key.
 pub(super) async fn open(target: &JobOnMachine, connection: &Connection) -> anyhow::Result<JobAccess> {
-    let signer = connection.signer()?;
-    let consumer = Consumer::new(connection.client().await?, signer);
+    let consumer = connection.consumer().await?;
     Ok(consumer.access(target.id, target.machine).await?)
 }
 
@@ -90,22 +89,30 @@ pub(super) async fn result(
     output: &Output,
 ) -> anyhow::Result<()> {
     let access = open(&target, connection).await?;
-    let session = access.log_in().await?;
-    let result = session.result().await?;
-    access.log_out(session).await;
-    let document: Value = serde_json::from_slice(&result.document)
+    let result = access.result().await?;
+    let document: Value = serde_json::from_slice(&result.json)
         .context("the worker's result is not JSON; use programs of the same release as the worker")?;
-    let hash = result.hash.map(|hash| format!("0x{}", hex::encode(hash)));
+    let hash = format!("0x{}", hex::encode(result.document.hash()));
     let mut text = format!(
-        "exit code    {}\nimage        {}\nhash         {}",
-        document["exit_code"],
+        "exit code    {}\nimage        {}\nhash         {hash} ({})",
+        result.document.exit_code,
         shown(document["image_digest"].as_str().unwrap_or("unknown")),
-        hash.as_deref().unwrap_or("unknown")
+        witness(result.is_on_chain)
     );
     if let Some(root) = document["output"].as_str() {
         text.push_str(&format!("\noutput       {}", shown(root)));
     }
-    output.print(&json!({ "hash": hash, "document": document }), text)
+    let object = json!({ "hash": hash, "is_on_chain": result.is_on_chain, "document": document });
+    output.print(&object, text)
+}
+
+/// Returns the witness of a result's hash.
+pub(super) fn witness(is_on_chain: bool) -> &'static str {
+    if is_on_chain {
+        "the chain's"
+    } else {
+        "the worker's word"
+    }
 }
 
 #[cfg(test)]

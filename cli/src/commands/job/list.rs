@@ -3,7 +3,9 @@
 use assay_client::{
     AccountId,
     accounts::NotedManifest,
-    calls, json, keys,
+    calls,
+    consumer::MAX_JOBS,
+    json, keys,
     manifest::JobManifest,
     types::{Assignment, Job, ManifestRef},
     units::format_asy,
@@ -14,13 +16,10 @@ use serde_json::{Value, json};
 use super::show::describe_state;
 use crate::{connection::Connection, output::Output};
 
-/// Most open jobs that are looked at; more than an account has unless a program orders for it.
-const MAX_JOBS: usize = 2_000;
-
-/// Most entries of the preimage store that are looked at: those of all accounts.
+/// Maximum number of entries of the preimage store that are read: those of all accounts.
 const MAX_NOTES: usize = 10_000;
 
-/// Most deposits that one transaction takes back.
+/// Maximum number of deposits that one transaction returns.
 const MAX_RECLAIMED: usize = 50;
 
 /// Whose jobs to list.

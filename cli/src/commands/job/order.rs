@@ -4,23 +4,19 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use assay_client::{
-    ChainClient, calls,
+    calls,
+    consumer::{self, MachineChoice},
     events::{AssayEvent, EscrowEvent},
-    manifest::ImageReference,
+    keys,
     market::MAX_NODES,
-    order::{self, OrderSpec, file},
-    sealing::PlainManifest,
-    types::{AuctionTerms, JobKind, MachineStatus, Manifest, ManifestRef, Verification},
+    order::{self, OrderSpec, Retry, Spread, file},
+    registry,
+    types::{AuctionTerms, JobKind, Manifest, ManifestRef, Verification},
     units::parse_asy,
 };
 use clap::{Args, ValueEnum};
-use serde_json::json;
 
-use super::{
-    milliseconds,
-    sealed::{self, SealOptions},
-    settings::SettingsOptions,
-};
+use super::{milliseconds, sealed::SealOptions, settings::SettingsOptions, steps};
 use crate::{
     commands::machine::requirements::MachineOptions, connection::Connection, duration::parse_duration,
     output::Output,
@@ -53,14 +49,13 @@ pub(crate) struct DeployOptions {
     machines: Vec<u64>,
 
     /// Take everything but the machines from a compute-manifest.yaml, instead of options;
-    /// `assay manifest check` tells what it means
+    /// `assay manifest check` tells what it means. Without --machine, the best machines that fit are chosen
     #[arg(
         long,
         short,
         value_name = "FILE",
-        group = "opener",
         conflicts_with_all = [
-            "quorum", "verification", "window", "slots", "kind", "max_duration", "max_price", "sealed", "secrets",
+            "nodes", "quorum", "verification", "window", "slots", "kind", "max_duration", "max_price", "sealed", "secrets",
             "secret_environment", "registry_user", "SettingsOptions", "MachineOptions"
         ]
     )]
@@ -75,6 +70,14 @@ pub(crate) struct DeployOptions {
         value_parser = clap::value_parser!(u8).range(1..=i64::from(MAX_NODES))
     )]
     nodes: Option<u8>,
+
+    /// With --file: hold an auction, instead of choosing machines
+    #[arg(long, group = "opener", requires = "file", conflicts_with = "machines")]
+    auction: bool,
+
+    /// Return when the order is final and its manifest delivered, without waiting until the job runs
+    #[arg(long, conflicts_with = "opener")]
+    detach: bool,
 
     /// First price of the auction in ASY per slot-hour; it rises to --max-price
     // Without hyphens, the hint of a negative price would be to write it as an argument of the container.
@@ -181,6 +184,13 @@ fn kind_of(options: &DeployOptions, nodes: u8) -> anyhow::Result<JobKind> {
     }
 }
 
+impl DeployOptions {
+    /// Returns true for an order that any machine may take.
+    fn is_auction(&self) -> bool {
+        self.nodes.is_some() || self.auction
+    }
+}
+
 /// Returns the order of the options, or of their file.
 fn spec_of(options: &DeployOptions) -> anyhow::Result<OrderSpec> {
     let named = u8::try_from(options.machines.len()).unwrap_or(u8::MAX);
@@ -194,12 +204,16 @@ fn spec_of(options: &DeployOptions) -> anyhow::Result<OrderSpec> {
                 spec.nodes
             );
         }
-        if named == 0 && spec.sealed {
+        if options.auction && spec.sealed {
             bail!(
-                "{} seals its manifest, so its machines have to be known: name {} with --machine (`assay machine \
-                 find`), or write `sealed: false` to open the order to any",
-                path.display(),
-                spec.nodes
+                "{} seals its manifest, so its machines have to be known: leave out --auction, or write `sealed: false`",
+                path.display()
+            );
+        }
+        if options.auction && (spec.spread != Spread::default() || spec.retry != Retry::default()) {
+            bail!(
+                "{} has `spread` or `retry`, which an auction cannot keep: leave out --auction, or remove them",
+                path.display()
             );
         }
         if options.seal.keep.is_some() && !spec.sealed {
@@ -213,7 +227,7 @@ fn spec_of(options: &DeployOptions) -> anyhow::Result<OrderSpec> {
     let nodes = options.nodes.unwrap_or(named);
     if nodes == 0 {
         bail!(
-            "no machine is named; name one with --machine (`assay machine find`) or say how many with --nodes"
+            "no machine is named; name one with --machine (`assay machine find`) or give their number with --nodes"
         );
     }
     options.seal.ensure_sealed()?;
@@ -232,56 +246,59 @@ fn spec_of(options: &DeployOptions) -> anyhow::Result<OrderSpec> {
     Ok(spec)
 }
 
-/// Orders a job, and delivers its manifest where that is sealed.
+/// Orders a job, delivers its manifest where that is sealed, and waits until it runs.
 pub(super) async fn deploy(
     options: DeployOptions,
     connection: &Connection,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let signer = connection.signer()?;
     let spec = spec_of(&options)?;
     spec.check()?;
-    // A tag would be another image tomorrow; the reason says how to resolve it.
-    let image: ImageReference = spec.image.to_string().parse()?;
-    let manifest = spec.manifest(image.clone())?;
-    let public = (!spec.sealed).then(|| manifest.to_bytes()).transpose()?;
-
-    let client = connection.client().await?;
-    let mut highest_ask = None;
-    for id in &options.machines {
-        let ask = ask_of(&client, *id, spec.slots).await?;
-        if spec.kind.is_attested() {
-            ensure_attested(&client, *id).await?;
-        }
-        highest_ask = highest_ask.max(Some(ask));
+    if options.is_auction() {
+        return auction(&options, &spec, connection, output).await;
     }
-    let max_price = spec.max_price_per_slot_hour.or(highest_ask).context(
-        "an order that is open to any machine needs a highest price: --max-price, or \
-         `max_price_per_slot_hour` in the file",
+    let chosen = consumer::DeployOptions {
+        machines: if options.machines.is_empty() {
+            MachineChoice::Anywhere
+        } else {
+            MachineChoice::Machines(options.machines)
+        },
+        keep: options.seal.keep,
+        is_detached: options.detach,
+        ..consumer::DeployOptions::default()
+    };
+    let consumer = connection.consumer().await?;
+    consumer
+        .deploy(&spec, &chosen, &|step| steps::show(output, &step))
+        .await
+        .context("the job was not deployed")?;
+    Ok(())
+}
+
+/// Orders a job that is open to any machine, at a price that rises until enough of them take it.
+async fn auction(
+    options: &DeployOptions,
+    spec: &OrderSpec,
+    connection: &Connection,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let max_price = spec.max_price_per_slot_hour.context(
+        "an auction needs its highest price: --max-price, or `max_price_per_slot_hour` in the file",
     )?;
-    // Drawn late, so that a file of --keep belongs to an order that was at least submitted.
-    let settings = match public {
-        Some(bytes) => Settings::Public(bytes),
-        None => Settings::Sealed(options.seal.seal(&manifest)?),
+    let image = registry::resolve(&spec.image, spec.container.registry.as_ref()).await?;
+    let bytes = spec.manifest(image.clone())?.to_bytes()?;
+    let manifest = Manifest::Public(ManifestRef::of(&bytes));
+    let terms = AuctionTerms {
+        floor_price_per_slot_hour: options.floor_price,
+        rise_ms: milliseconds(options.rise),
+        open_ms: milliseconds(options.open),
     };
-    let order = spec.job_order(settings.on_chain(), &image, max_price);
-    let order = if options.machines.is_empty() {
-        let terms = AuctionTerms {
-            floor_price_per_slot_hour: options.floor_price,
-            rise_ms: milliseconds(options.rise),
-            open_ms: milliseconds(options.open),
-        };
-        calls::request(order, spec.nodes, terms)
-    } else {
-        calls::deploy(order, options.machines)
-    };
-    // A manifest that is on chain already, as when the same job is deployed again, must not be noted twice.
-    let call = match &settings {
-        Settings::Public(bytes) if client.manifest_bytes(&ManifestRef::of(bytes)).await?.is_none() => {
-            calls::batch_all(vec![calls::note_preimage(bytes), order])
-        }
-        _ => order,
-    };
+    let order = calls::request(spec.job_order(manifest, &image, max_price), spec.nodes, terms);
+    let signer = connection.signer()?;
+    let client = connection.client().await?;
+    let call = client
+        .order_of_public(order, &bytes, &keys::account_of(&signer))
+        .await?;
     let included = connection
         .submit_to(&client, call, &signer)
         .await
@@ -292,66 +309,7 @@ pub(super) async fn deploy(
         _ => None,
     });
     let job = job.context("the transaction went through, but no job was ordered")?;
-    output.print(&json!({ "job": job }), format_args!("job {job}"))?;
-    match settings {
-        Settings::Public(_) => Ok(()),
-        Settings::Sealed(plain) => sealed::deliver_to_all(&client, job, &plain, output).await,
-    }
-}
-
-/// Manifest in the form in which machines get it.
-enum Settings {
-    /// Bytes to note on chain.
-    Public(Vec<u8>),
-    /// Bytes to seal to each machine.
-    Sealed(PlainManifest),
-}
-
-impl Settings {
-    fn on_chain(&self) -> Manifest {
-        match self {
-            Self::Public(bytes) => Manifest::Public(ManifestRef::of(bytes)),
-            Self::Sealed(plain) => Manifest::Sealed {
-                hash: plain.hash().into(),
-            },
-        }
-    }
-}
-
-/// Returns the announced ask of a machine that can take a job of this number of slots: a raise may hold
-/// before the order.
-async fn ask_of(client: &ChainClient, id: u64, slots: u8) -> anyhow::Result<u128> {
-    let machine = client
-        .machine(id)
-        .await?
-        .with_context(|| format!("there is no machine {id}; `assay machine find` lists those on offer"))?;
-    if machine.status != MachineStatus::Active {
-        bail!(
-            "machine {id} is {} and takes no jobs; choose one on offer (`assay machine find`)",
-            machine.status
-        );
-    }
-    if machine.free_slots < slots {
-        bail!(
-            "machine {id} has {} of {} slots free, {slots} are wanted; choose another machine \
-             (`assay machine find --slots {slots}`) or wait",
-            machine.free_slots,
-            machine.slots,
-        );
-    }
-    Ok(machine.announced_ask())
-}
-
-/// Fails for a machine that could not vouch for its result now.
-async fn ensure_attested(client: &ChainClient, id: u64) -> anyhow::Result<()> {
-    let view = client.machine_view(id).await?;
-    if view.is_none_or(|view| !view.tee_kinds.has_processor()) {
-        bail!(
-            "machine {id} has no fresh evidence of its processor's TEE, so it gets no attested tasks; choose one that has \
-             (`assay machine find --tee tdx`, `sgx` or `sev-snp`)"
-        );
-    }
-    Ok(())
+    steps::ordered(output, job, included.block_number)
 }
 
 #[cfg(test)]
@@ -465,11 +423,20 @@ mod tests {
             (2, 81_920, true)
         );
         let public = format!("{text}sealed: false\n");
-        assert_eq!(read(&public, &["--rise=5m"]).unwrap().nodes, 2);
+        assert_eq!(read(&public, &["--auction", "--rise=5m"]).unwrap().nodes, 2);
+        assert_eq!(read(text, &["--detach"]).unwrap().nodes, 2);
 
         for (text, more, remedy) in [
             (text, &["--machine=1"][..], "name as many"),
-            (text, &[], "name 2 with --machine"),
+            (text, &["--auction"], "leave out --auction"),
+            (text, &["--nodes=2"], "cannot be used with"),
+            (text, &["--rise=5m"], "--auction"),
+            (
+                &format!("{public}retry: {{attempts: 2}}\n"),
+                &["--auction"],
+                "leave out --auction",
+            ),
+            (&public, &["--auction", "--detach"], "cannot be used with"),
             (&public, &["--keep=a"], "`sealed: false`"),
             (
                 &public,

@@ -1,37 +1,23 @@
-//! `assay job deploy --sealed` and `assay job deliver`: secrets, and the delivery to the machines.
+//! Secrets of `assay job deploy --sealed`, and `assay job deliver`.
 
 use std::{
     fmt, fs,
-    io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::{self, Read},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, anyhow, bail};
 use assay_client::{
     ChainClient,
-    delivery::{self, Delivery},
-    json,
-    manifest::{JobManifest, MAX_SEALED_MANIFEST_BYTES, RegistryLogin, Secret},
+    consumer::deliver_manifest,
+    manifest::{MAX_SEALED_MANIFEST_BYTES, RegistryLogin, Secret},
     order::ContainerSettings,
-    sealing::{PlainManifest, Receipt, SealContext},
-    types::{AssignmentState, Manifest},
+    sealing::PlainManifest,
 };
 use clap::Args;
-use tokio::{task::JoinSet, time::Instant};
 
-use super::show::describe_state;
+use super::steps;
 use crate::output::Output;
-
-/// Pause between two attempts to deliver to a machine: one block.
-const PAUSE: Duration = Duration::from_secs(3);
-
-/// Time for which deliveries to a machine that already runs the job are retried.
-const PATIENCE_WITH_RUNNING: Duration = Duration::from_secs(60);
-
-/// Maximum length of nonce and manifest in a file, in bytes.
-const MAX_KEPT_BYTES: usize = MAX_SEALED_MANIFEST_BYTES + 32;
 
 /// Options of a sealed manifest.
 #[derive(Debug, Args)]
@@ -151,24 +137,6 @@ impl SealOptions {
         }
         Ok(())
     }
-
-    /// Returns the bytes to seal, and keeps them where the options say so.
-    pub(crate) fn seal(&self, manifest: &JobManifest) -> anyhow::Result<PlainManifest> {
-        let plain = PlainManifest::new(manifest)?;
-        if let Some(path) = &self.keep {
-            let write = || {
-                let mut file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .mode(0o600)
-                    .open(path)?;
-                file.write_all(plain.bytes())?;
-                file.sync_all()
-            };
-            write().with_context(|| format!("--keep {} cannot be written", path.display()))?;
-        }
-        Ok(plain)
-    }
 }
 
 /// Reads a file that must not be longer than a bound.
@@ -192,113 +160,24 @@ pub(crate) async fn deliver_file(
     path: &Path,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let plain = PlainManifest::from_bytes(read_bounded(path, MAX_KEPT_BYTES)?)
-        .map_err(|_| anyhow!("{} is no file of `assay job deploy --keep`", path.display()))?;
-    let record = client
-        .job(job)
-        .await?
-        .with_context(|| format!("there is no open job {job}"))?;
-    match record.manifest {
-        Manifest::Sealed { hash } if hash.0 == plain.hash() => {
-            deliver_to_all(client, job, &plain, output).await
-        }
-        Manifest::Sealed { .. } => bail!("{} is the manifest of another job", path.display()),
-        Manifest::Public(_) => bail!("the manifest of job {job} is public; nothing has to be delivered"),
-    }
-}
-
-/// Delivers a manifest to every machine that has the job, and prints the receipts. Fails if a machine did not
-/// take it, once all have been tried.
-pub(crate) async fn deliver_to_all(
-    client: &ChainClient,
-    job: u64,
-    plain: &PlainManifest,
-    output: &Output,
-) -> anyhow::Result<()> {
-    let mut deliveries = JoinSet::new();
-    for (machine, _) in client.assignments(job).await? {
-        let (client, plain) = (client.clone(), plain.clone());
-        deliveries.spawn(async move { (machine, deliver(&client, job, machine, &plain).await) });
-    }
-    if deliveries.is_empty() {
-        bail!("job {job} has no assignment; `assay job show {job}` shows its state");
-    }
-    let mut failures = Vec::new();
-    while let Some(ended) = deliveries.join_next().await {
-        let (machine, outcome) = ended?;
-        match outcome {
-            Ok(receipt) => output.print(
-                &json::to_value(&receipt)?,
-                format_args!(
-                    "machine {machine} has the manifest; receipt 0x{}",
-                    hex::encode(receipt.signature)
-                ),
-            )?,
-            Err(error) => failures.push(format!("machine {machine}: {error:#}")),
-        }
-    }
-    if failures.is_empty() {
-        return Ok(());
-    }
-    bail!(
-        "the manifest of job {job} was not delivered everywhere: {}",
-        failures.join("; ")
-    )
-}
-
-/// Delivers a manifest to one machine, and retries until the machine takes it or its start window ends.
-async fn deliver(
-    client: &ChainClient,
-    job: u64,
-    machine: u64,
-    plain: &PlainManifest,
-) -> anyhow::Result<Receipt> {
-    let begun = Instant::now();
-    loop {
-        let now_ms = client.clock().await?.active_time_ms;
-        let assignment = client
-            .assignment(job, machine)
-            .await?
-            .context("it has no assignment of the job any more")?;
-        let may_try_again = match assignment.state {
-            AssignmentState::Starting { deadline_ms, .. } => now_ms <= deadline_ms,
-            AssignmentState::Running { .. } => begun.elapsed() < PATIENCE_WITH_RUNNING,
-            _ => bail!("its assignment is {}", describe_state(&assignment, now_ms)),
-        };
-        let record = client
-            .machine(machine)
-            .await?
-            .context("the machine is not registered any more")?;
-        // Sealed anew each time: the machine's key may have been rotated meanwhile.
-        let sealed = plain.seal(&SealContext {
-            genesis_hash: client.genesis_hash(),
-            job,
-            machine,
-            sealing_key: record.sealing_key,
-        })?;
-        let outcome = delivery::deliver(&Delivery {
-            endpoint: &record.endpoint.to_string(),
-            worker: &record.worker_key,
-            genesis_hash: client.genesis_hash(),
-            job,
-            machine,
-            manifest_hash: plain.hash(),
-            sealed: &sealed,
-        })
-        .await;
-        match outcome {
-            Ok(receipt) => return Ok(receipt),
-            Err(error) if error.is_permanent() || !may_try_again => return Err(error.into()),
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
-    }
+    let plain = PlainManifest::load(path).with_context(|| {
+        format!(
+            "{} cannot be delivered; name a file of `assay job deploy --keep`",
+            path.display()
+        )
+    })?;
+    deliver_manifest(client, job, &plain, &|step| steps::show(output, &step)).await?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use assay_client::{manifest::ImageReference, order::OrderSpec};
+    use assay_client::{
+        manifest::{ImageReference, JobManifest},
+        order::OrderSpec,
+    };
 
     use super::*;
     use crate::commands::testing::parsed;
@@ -368,8 +247,6 @@ mod tests {
         let (text, bytes) = (folder.join("text"), folder.join("bytes"));
         fs::write(&text, "word\n").unwrap();
         fs::write(&bytes, [0xff, 0]).unwrap();
-        let kept = folder.join("kept");
-        let _ = fs::remove_file(&kept);
         let options = options(&[
             "--sealed",
             &format!("--secret=text=@{}", text.display()),
@@ -378,7 +255,6 @@ mod tests {
             "--secret-env=PATH",
             "--registry-user=me",
             &format!("--registry-password-file={}", text.display()),
-            &format!("--keep={}", kept.display()),
         ])
         .unwrap();
         let mut container = ContainerSettings::default();
@@ -389,14 +265,6 @@ mod tests {
         assert_eq!(manifest.secrets["word"].bytes().unwrap(), b"said");
         assert_eq!(manifest.env["PATH"], std::env::var("PATH").unwrap());
         assert_eq!(manifest.registry.as_ref().unwrap().password, "word");
-        let plain = options.seal(&manifest).unwrap();
-        assert_eq!(fs::read(&kept).unwrap(), plain.bytes());
-        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&kept).unwrap().permissions());
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(
-            options.seal(&manifest).is_err(),
-            "a kept manifest is not overwritten"
-        );
         assert!(options.complete(&mut container).is_err(), "each name once");
         fs::remove_dir_all(folder).unwrap();
     }

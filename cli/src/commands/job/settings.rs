@@ -104,7 +104,8 @@ pub(super) struct SettingsOptions {
 }
 
 impl SettingsOptions {
-    /// Returns an order of the image and its container. Settings for sealed manifests come from the file only.
+    /// Returns an order of the image and its container. Settings for sealed manifests come from the file
+    /// only.
     pub(super) fn order(&self, is_sealed: bool) -> anyhow::Result<OrderSpec> {
         if let Some(path) = &self.manifest {
             let read = if is_sealed {
@@ -241,8 +242,8 @@ mod tests {
 
     /// Returns the manifest of these options, for the image of the tests.
     fn manifest(words: &[&str]) -> Result<JobManifest, String> {
-        let image = format!("--image={}", image());
-        let words = [&[image.as_str()][..], words].concat();
+        let option = format!("--image={}", image());
+        let words = [&[option.as_str()][..], words].concat();
         let order = options(&words)?
             .order(false)
             .map_err(|error| format!("{error:#}"))?;

@@ -2,34 +2,30 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use assay_client::{
-    ChainClient, Keypair, calls,
+    ChainClient, calls,
     types::{Assignment, AssignmentState, JobKind, Outcome},
-    worker_api::{JobResult, WorkerApi, WorkerIdentity},
 };
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
+use super::access::{JobOnMachine, witness};
 use crate::{
     connection::Connection,
-    duration::parse_duration,
+    duration::{parse_duration, until},
     output::{ExitStatus, Output},
 };
 
-/// Pause between two looks at the chain: half a block.
+/// Pause between two looks at the chain: one block.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// The task to wait for, and what to do with its result.
+/// Task to wait for, and the verdict on its result.
 #[derive(Debug, Args)]
 pub(crate) struct WaitOptions {
-    /// The job, a task of the signer's
-    id: u64,
-
-    /// The machine; may be left out while the job is on one machine only
-    #[arg(long, value_name = "ID")]
-    machine: Option<u64>,
+    #[command(flatten)]
+    target: JobOnMachine,
 
     /// Longest time to wait, such as 10m; no limit when left out
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
@@ -45,14 +41,14 @@ pub(crate) struct WaitOptions {
     reject_failed: bool,
 }
 
-/// State of a machine's part in a task, as the chain has it.
+/// State of an assignment of a task, as the chain has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Progress {
     /// It has no result yet.
     Unfinished,
     /// Its result is there; `may_judge`: the consumer may accept or reject it.
     Finished { hash: [u8; 32], may_judge: bool },
-    /// Its part is over, with or without a result.
+    /// The assignment is over, with or without a result.
     Over(Outcome),
 }
 
@@ -73,7 +69,7 @@ fn progress(assignment: &Assignment) -> Progress {
     }
 }
 
-/// Exit code of a process for that of a task, which is 0 for success and for nothing else.
+/// Returns the exit code of a process for that of a task, which is 0 for success and for nothing else.
 fn exit_status(exit_code: i32) -> u8 {
     match exit_code {
         0 => 0,
@@ -87,25 +83,23 @@ pub(super) async fn run(
     output: &Output,
 ) -> anyhow::Result<()> {
     let signer = connection.signer()?;
-    let client = connection.client().await?;
-    let (id, machine) = (options.id, find_machine(&client, &options).await?);
+    let consumer = connection.consumer().await?;
+    let client = consumer.client();
+    let id = options.target.id;
+    ensure_task(client, id).await?;
+    let machine = consumer.machine_of(id, options.target.machine).await?;
     // A length of time that the clock cannot reach is no limit.
     let deadline = options
         .timeout
         .and_then(|timeout| Instant::now().checked_add(timeout));
     let (hash, may_judge) = tokio::select! {
-        finished = finished(&client, id, machine) => finished?,
+        finished = finished(client, id, machine) => finished?,
         () = until(deadline) => bail!(
             "job {id} has no result of machine {machine} yet: `assay job show {id}` tells how it stands"
         ),
     };
-    let result = fetch(&client, id, machine, &signer).await?;
-    let document = result.checked().with_context(|| {
-        format!(
-            "the worker of machine {machine} gave a result that has not the hash which it names; reject it with \
-             `assay job reject {id} --machine {machine}`"
-        )
-    })?;
+    let result = consumer.access(id, Some(machine)).await?.result().await?;
+    let document = result.document;
     if hash.is_some_and(|hash| hash != document.hash()) {
         bail!(
             "the worker of machine {machine} gave a result with the hash 0x{}, and the chain has another one; reject it \
@@ -114,17 +108,13 @@ pub(super) async fn run(
         );
     }
     let object = object(id, machine, document.exit_code, document.hash(), hash.is_some());
-    let witness = if hash.is_some() {
-        "the chain's"
-    } else {
-        "the worker's word"
-    };
     output.print(
         &object,
         format_args!(
-            "job {id} on machine {machine}: exit code {}, result 0x{} ({witness})",
+            "job {id} on machine {machine}: exit code {}, result 0x{} ({})",
             document.exit_code,
-            hex::encode(document.hash())
+            hex::encode(document.hash()),
+            witness(hash.is_some())
         ),
     )?;
     let verdict = match document.exit_code {
@@ -134,7 +124,7 @@ pub(super) async fn run(
         _ => None,
     };
     if let Some(verdict) = verdict {
-        output.included(&connection.submit_to(&client, verdict, &signer).await?)?;
+        output.included(&connection.submit_to(client, verdict, &signer).await?)?;
     }
     match exit_status(document.exit_code) {
         0 => Ok(()),
@@ -142,7 +132,7 @@ pub(super) async fn run(
     }
 }
 
-/// A finished task for programs.
+/// Returns a finished task, for programs.
 fn object(job: u64, machine: u64, exit_code: i32, hash: [u8; 32], is_on_chain: bool) -> Value {
     json!({
         "job": job,
@@ -153,45 +143,23 @@ fn object(job: u64, machine: u64, exit_code: i32, hash: [u8; 32], is_on_chain: b
     })
 }
 
-/// Ends at the deadline, or never.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn find_machine(client: &ChainClient, options: &WaitOptions) -> anyhow::Result<u64> {
-    let id = options.id;
-    if let Some(job) = client.job(id).await?
-        && job.kind == JobKind::Service
-    {
+/// Fails for a service, which has no result.
+async fn ensure_task(client: &ChainClient, id: u64) -> anyhow::Result<()> {
+    let job = client.job(id).await?;
+    if job.is_some_and(|job| job.kind == JobKind::Service) {
         bail!(
             "job {id} is a service, which has no result: `assay watch --job {id} --until ended` waits for its end"
         );
     }
-    if let Some(machine) = options.machine {
-        return Ok(machine);
-    }
-    match &client.assignments(id).await?[..] {
-        [(machine, _)] => Ok(*machine),
-        [] => bail!("no machine has a part in job {id} now; name the one that had it with --machine"),
-        several => {
-            let machines: Vec<_> = several.iter().map(|(machine, _)| machine.to_string()).collect();
-            bail!(
-                "job {id} is on the machines {}: name one with --machine",
-                machines.join(", ")
-            )
-        }
-    }
+    Ok(())
 }
 
-/// Waits until a machine's part has a result. Returns its hash, if the chain has it, and whether the consumer
+/// Waits until an assignment has a result. Returns its hash, if the chain has it, and whether the consumer
 /// may judge it.
 async fn finished(client: &ChainClient, id: u64, machine: u64) -> anyhow::Result<(Option<[u8; 32]>, bool)> {
     loop {
-        let part = client.assignment(id, machine).await?;
-        match part.as_ref().map(progress) {
+        let assignment = client.assignment(id, machine).await?;
+        match assignment.as_ref().map(progress) {
             Some(Progress::Unfinished) => sleep(PAUSE).await,
             Some(Progress::Finished { hash, may_judge }) => return Ok((Some(hash), may_judge)),
             // The chain forgets the hash with the end, and the worker does not.
@@ -205,33 +173,11 @@ async fn finished(client: &ChainClient, id: u64, machine: u64) -> anyhow::Result
                     return Ok((None, false));
                 }
                 bail!(
-                    "machine {machine} has no part in job {id}: `assay job show {id}` tells which ones have"
+                    "machine {machine} has no assignment of job {id}: `assay job show {id}` lists those that have"
                 )
             }
         }
     }
-}
-
-/// Gets the result from the machine's worker.
-async fn fetch(client: &ChainClient, id: u64, machine: u64, signer: &Keypair) -> anyhow::Result<JobResult> {
-    let record = client
-        .machine(machine)
-        .await?
-        .with_context(|| format!("there is no machine {machine} any more"))?;
-    let identity = WorkerIdentity {
-        worker_key: record.worker_key.0,
-        machine,
-        genesis_hash: client.genesis_hash(),
-    };
-    let endpoint = String::from_utf8_lossy(record.endpoint.as_bytes());
-    let session = WorkerApi::connect(&endpoint, identity)
-        .await?
-        .log_in(id, signer)
-        .await?;
-    let result = session.result().await;
-    // A token that cannot be ended ends by itself within an hour.
-    let _ = session.log_out().await;
-    Ok(result?)
 }
 
 #[cfg(test)]

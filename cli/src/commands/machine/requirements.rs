@@ -103,7 +103,7 @@ pub(crate) struct RequirementOptions {
     #[command(flatten)]
     machine: MachineOptions,
 
-    /// Most to pay in ASY per slot-hour
+    /// Maximum price in ASY per slot-hour
     // Without hyphens, the hint of a negative price would be to write it as an argument.
     #[arg(long, value_name = "ASY", value_parser = parse_asy, allow_hyphen_values = true)]
     max_price: Option<u128>,

@@ -9,8 +9,8 @@ use assay_client::{
 
 use super::step::Step;
 
-/// Filter that passes events of one machine, of its jobs or of one job; beside a machine's, those of the chain
-/// as a whole, and beside a job's, the steps that are waited for.
+/// Filter that passes events of one machine, of its jobs or of one job; beside a machine's, those of the
+/// chain as a whole, and beside a job's, the steps that are waited for.
 #[derive(Debug)]
 pub(crate) struct Filter {
     machine: Option<u64>,

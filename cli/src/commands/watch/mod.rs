@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::bail;
 use assay_client::{BlockId, ChainClient, Error, FinalizedBlocks};
 use clap::Args;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     connection::Connection,
-    duration::{format_milliseconds, parse_duration},
+    duration::{format_milliseconds, parse_duration, until},
     output::Output,
 };
 use display::Display;
@@ -80,14 +80,6 @@ pub(crate) async fn run(options: Options, connection: &Connection, output: &Outp
     }
     let elapsed = format_milliseconds(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     bail!("{}", watch.checklist.complaint(&elapsed))
-}
-
-/// Ends at the deadline, or never.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Error for a block whose state the node forgot, with the oldest one from which the watch can begin.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Sources, read_bounded, values};
 use crate::{
+    keys,
     manifest::{
         Destination, MAX_SEALED_MANIFEST_BYTES, NetworkAccess, PortProtocol, Profile, PublishPort,
         RegistryLogin, Secret,
@@ -220,7 +221,7 @@ fn delegates(reader: &mut Reader, section: &Section<'_>) -> Vec<AccountId> {
     values::strings(reader, section, "delegates", form)
         .iter()
         .filter_map(|text| {
-            let account = text.value.parse::<AccountId>().ok();
+            let account = keys::parse_ss58(&text.value).ok();
             if account.is_none() {
                 reader.bad("delegates", text, form);
             }

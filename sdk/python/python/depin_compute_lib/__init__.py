@@ -31,6 +31,7 @@ from ._core import (
 from ._deployment import Deployment
 from ._types import (
     Artifact,
+    AssignmentEnd,
     Balance,
     Cluster,
     Estimate,
@@ -38,7 +39,6 @@ from ._types import (
     Explanation,
     LogLine,
     Machine,
-    PartEnd,
     PassedOver,
     Port,
     Result,
@@ -47,6 +47,7 @@ from ._types import (
 __all__ = [
     "Artifact",
     "AssayError",
+    "AssignmentEnd",
     "AsyncComputeClient",
     "AsyncDeployment",
     "Balance",
@@ -65,7 +66,6 @@ __all__ = [
     "LogLine",
     "Machine",
     "NoProviderError",
-    "PartEnd",
     "PassedOver",
     "PaymentError",
     "Port",

@@ -11,7 +11,7 @@ from typing import Any, AsyncIterator, Callable, Dict, List, Mapping, Optional, 
 
 from ._client import ComputeClient, Requirements
 from ._deployment import Deployment
-from ._types import Artifact, Balance, Cluster, Estimate, ExecResult, Explanation, LogLine, PartEnd, Port, Result
+from ._types import Artifact, AssignmentEnd, Balance, Cluster, Estimate, ExecResult, Explanation, LogLine, Port, Result
 
 T = TypeVar("T")
 
@@ -82,7 +82,11 @@ class AsyncDeployment:
         """See `Deployment.status`."""
         return await self._threads.run(self._deployment.status, machine)
 
-    async def wait(self, timeout: Optional[float] = None) -> List[PartEnd]:
+    async def deliver(self, path: Any) -> tuple[int, ...]:
+        """See `Deployment.deliver`."""
+        return await self._threads.run(self._deployment.deliver, path)
+
+    async def wait(self, timeout: Optional[float] = None) -> List[AssignmentEnd]:
         """See `Deployment.wait`. A coroutine that is cancelled leaves its thread waiting: give a timeout."""
         return await self._threads.run(self._deployment.wait, timeout)
 

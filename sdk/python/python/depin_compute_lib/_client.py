@@ -157,6 +157,7 @@ class ComputeClient:
         sealed: Optional[bool] = None,
         retry: Optional[int] = None,
         start_within: Optional[Duration] = None,
+        keep: Optional[Union[str, "os.PathLike[str]"]] = None,
         progress: Receiver = None,
     ) -> Deployment:
         """Orders a job, and returns when its containers run on all machines.
@@ -197,6 +198,8 @@ class ComputeClient:
         :param retry: how often other providers are tried, when machines fail or are slow. A job that failed is closed
             first.
         :param start_within: longest wait for the containers; a slower job counts as failed.
+        :param keep: new file for the sealed manifest, secrets included, which its owner alone can read:
+            `Deployment.deliver` delivers it again.
         :param progress: ``None``: a line in a terminal only; ``False``: nothing; or a function that gets each step as a
             dict, the transaction's hash before the wait for it. The function must not call the client.
         :raises NoProviderError: no machines fit. :raises ImageError: the tag has no digest.
@@ -237,22 +240,24 @@ class ComputeClient:
             start_within=start_within,
         )
         text = dumps(order)
-        return self._deploy(progress, lambda steps: _core.deploy(self._core, text, steps))
+        return self._deploy(progress, lambda steps: _core.deploy(self._core, text, steps, keep))
 
     def deploy_file(
         self,
         path: Union[str, "os.PathLike[str]"] = "compute-manifest.yaml",
         *,
         provider_id: Optional[Provider] = None,
+        keep: Optional[Union[str, "os.PathLike[str]"]] = None,
         progress: Receiver = None,
     ) -> Deployment:
         """Places the order of a ``compute-manifest.yaml``; its secrets come from files beside it and from the environment.
 
+        :param keep: as in `deploy_container`.
         :raises InvalidOrderError: the file's problems, each with its line and what is allowed.
         """
         if isinstance(provider_id, Cluster):
             provider_id = provider_id.id
-        return self._deploy(progress, lambda steps: _core.deploy_file(self._core, path, provider_id, steps))
+        return self._deploy(progress, lambda steps: _core.deploy_file(self._core, path, provider_id, steps, keep))
 
     def estimate(
         self,
@@ -268,7 +273,7 @@ class ComputeClient:
 
         Nothing is signed, and no registry is asked: the image's name is no part of the price.
         """
-        for name in ("progress", "start_within"):
+        for name in ("keep", "progress", "start_within"):
             options.pop(name, None)
         order = self._order(provider_id, requirements, nodes, replicas, image=image, **options)
         return Estimate._of(json.loads(_core.quote(self._core, dumps(order))))

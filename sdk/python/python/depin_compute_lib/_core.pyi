@@ -78,7 +78,12 @@ def explain(client: Client, requirements: str) -> str:
 def quote(client: Client, order: str) -> str:
     """Returns the cost of an order on the machines that would be chosen now, in ASY, as JSON."""
 
-def deploy(client: Client, order: str, on_progress: Optional[Callable[[str], object]] = None) -> str:
+def deploy(
+    client: Client,
+    order: str,
+    on_progress: Optional[Callable[[str], object]] = None,
+    keep: Optional[Union[str, PathLike[str]]] = None,
+) -> str:
     """Orders a job, delivers its manifest, and returns when its containers run, as JSON."""
 
 def deploy_file(
@@ -86,8 +91,12 @@ def deploy_file(
     path: Union[str, PathLike[str]],
     provider_id: Optional[str] = None,
     on_progress: Optional[Callable[[str], object]] = None,
+    keep: Optional[Union[str, PathLike[str]]] = None,
 ) -> str:
     """Places the order of a `compute-manifest.yaml`; as `deploy`."""
+
+def deliver(client: Client, job: int, path: Union[str, PathLike[str]]) -> List[int]:
+    """Delivers the manifest of a file that a deployment kept to all machines of a job, and returns their numbers."""
 
 def check_requirements(requirements: str) -> str:
     """Checks requirements without any chain, and returns them as the chain has them, as JSON."""

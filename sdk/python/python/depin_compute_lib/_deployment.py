@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 from . import _core
 from ._progress import Bytes
-from ._types import Artifact, ExecResult, LogLine, PartEnd, Port, Result, _artifacts
+from ._types import Artifact, AssignmentEnd, ExecResult, LogLine, Port, Result, _artifacts
 
 _GIB = 1 << 30
 
@@ -125,14 +125,21 @@ class Deployment:
         """Returns the job's status as its worker signs it."""
         return dict(json.loads(_core.status(self._core, self.job, self._machine(machine))))
 
-    def wait(self, timeout: Optional[float] = None) -> List[PartEnd]:
+    def deliver(self, path: Union[str, os.PathLike[str]]) -> Tuple[int, ...]:
+        """Delivers the sealed manifest again, as after a machine's keys were rotated, and returns the machines' numbers.
+
+        :param path: the file that ``keep`` of the deployment named.
+        """
+        return tuple(_core.deliver(self._core, self.job, path))
+
+    def wait(self, timeout: Optional[float] = None) -> List[AssignmentEnd]:
         """Waits until the job's containers have ended, and returns what became of them.
 
         :param timeout: seconds; `WaitTimeoutError` after them.
         """
         timeout_ms = None if timeout is None else milliseconds("timeout", timeout)
-        parts = json.loads(_core.wait(self._core, self.job, list(self.machines), timeout_ms))
-        return [PartEnd(**part) for part in parts]
+        ends = json.loads(_core.wait(self._core, self.job, list(self.machines), timeout_ms))
+        return [AssignmentEnd(**end) for end in ends]
 
     def result(self, machine: Optional[int] = None) -> Result:
         """Returns the result of a task that has ended, with its exit code."""

@@ -129,7 +129,7 @@ class Estimate:
             deposit=None if deposit is None else Decimal(deposit),
             fee=Decimal(record["fee"]),
             total=Decimal(record["total"]),
-            machines={place["machine"]: Decimal(place["cost"]) for place in record["places"]},
+            machines={machine["machine"]: Decimal(machine["cost"]) for machine in record["machines"]},
         )
 
 
@@ -203,8 +203,8 @@ class Port:
 
 
 @dataclass(frozen=True)
-class PartEnd:
-    """End of a machine's part in a job."""
+class AssignmentEnd:
+    """End of a machine's assignment of a job."""
 
     machine: int
     """The machine."""
