@@ -375,6 +375,8 @@ function listed(account) {
 test('a deployment that Ctrl-C ends leaves a job that is found', withMachines, () => withLogs('Ctrl-C', async () => {
   const running = await program('interrupted', interrupted());
   const { transaction } = await running.value('its transaction', PROGRAM_LIMIT_MS, ({ step }) => step === 'submitted');
+  // In the wait for the block, and not in the program's own function.
+  await new Promise((resolve) => setTimeout(resolve, 300));
   running.interrupt();
   const { status, signal } = await running.end(30_000);
   assert.ok(signal === 'SIGINT' || status === 130, `it ended with ${signal ?? status}: ${running.errors}`);
