@@ -1,11 +1,18 @@
-//! The engine against a real Docker Engine API.
+//! The engines against real ones: Docker, Podman, Kubernetes. Each story runs at every engine that is there.
 //!
-//! `scripts/test` sets `ASSAY_TEST_ENGINE_SOCKET` to the socket of a Docker or Podman service, and
-//! `ASSAY_TEST_IMAGE` to an image by digest that the engine can pull and that has `/bin/busybox`. If they are
-//! unset, each test prints so and does nothing. `ASSAY_TEST_ENGINE_COMMAND` is the command, one word per
-//! line, of a Podman with which a test may start a service of its own, in order to kill it.
-//! `ASSAY_TEST_DOCKER_SOCKET` is the socket of a Docker, and `ASSAY_TEST_DOCKER_RUNTIME` the name of a
-//! stronger runtime that it has.
+//! `scripts/test` sets the variables. Without the first two each test prints so and does nothing.
+//!
+//! | variable | is |
+//! |---|---|
+//! | `ASSAY_TEST_IMAGE` | an image by digest that the engines can pull and that has `/bin/busybox` |
+//! | `ASSAY_TEST_ENGINE_SOCKET` | socket of a Docker or Podman service |
+//! | `ASSAY_TEST_DOCKER_SOCKET` | socket of a Docker service, perhaps none |
+//! | `ASSAY_TEST_KUBECONFIG` | file with the worker's rights in a cluster, perhaps none |
+//! | `ASSAY_TEST_KUBERNETES_ADMIN` | file with all rights in it |
+//! | `ASSAY_TEST_KUBERNETES_NODE` | name of its node |
+//! | `ASSAY_TEST_DOCKER_RUNTIME` | name of a stronger runtime of that Docker, perhaps none |
+//! | `ASSAY_TEST_KUBERNETES_RUNTIME` | name of a stronger runtime of that node, perhaps none |
+//! | `ASSAY_TEST_ENGINE_COMMAND` | command, one word per line, of a Podman that a test may start and kill |
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +30,8 @@ use assay_worker::{
     devices::Holding,
     engine::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, ContainerState,
-        DeviceAccess, DockerEngine, EngineEndpoint, EngineError, Exit, MAX_OUTPUT_BYTES, RunEnd, RunFact,
+        DeviceAccess, DockerEngine, Engine, EngineEndpoint, EngineError, Exit, KubernetesEngine,
+        MAX_OUTPUT_BYTES, RunEnd, RunFact,
     },
     logs::{self, LiveLogs},
 };
@@ -32,47 +40,88 @@ use tokio::{
     net::UnixStream,
 };
 
+#[path = "support/cluster.rs"]
+mod cluster;
 #[path = "support/own_service.rs"]
 mod own_service;
 
 use own_service::OwnService;
 
-struct Fixture {
-    engine: DockerEngine,
-    image: ImageReference,
-    folder: tempfile::TempDir,
+/// A real engine.
+#[derive(Clone, Debug)]
+enum Place {
+    /// Docker or Podman behind a socket.
+    Socket(String),
+    /// A cluster.
+    Cluster,
 }
 
-/// Runs a test against the engine, if there is one.
-fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Fixture) -> F) {
-    with_engine_at("ASSAY_TEST_ENGINE_SOCKET", test);
+impl Place {
+    /// Returns the engines that are there.
+    fn all() -> Vec<Self> {
+        let sockets = ["ASSAY_TEST_ENGINE_SOCKET", "ASSAY_TEST_DOCKER_SOCKET"]
+            .into_iter()
+            .filter_map(variable)
+            .map(Self::Socket);
+        sockets
+            .chain(cluster::settings().map(|_| Self::Cluster))
+            .collect()
+    }
+
+    /// Connects anew, as another process of the worker does.
+    fn connect(&self) -> Engine {
+        match self {
+            Self::Socket(socket) => Engine::Docker(DockerEngine::new(EngineEndpoint::resolve(Some(socket)))),
+            Self::Cluster => Engine::Kubernetes(KubernetesEngine::new(cluster::settings().unwrap())),
+        }
+    }
 }
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Runs a test against the engine whose socket a variable names, if there is one.
-fn with_engine_at<F: Future<Output = ()>>(socket: &str, test: impl FnOnce(Fixture) -> F) {
-    let (Some(socket), Some(image)) = (variable(socket), variable("ASSAY_TEST_IMAGE")) else {
-        println!("no engine: set {socket} and ASSAY_TEST_IMAGE");
+struct Fixture {
+    place: Place,
+    engine: Engine,
+    image: ImageReference,
+    folder: tempfile::TempDir,
+}
+
+/// Runs a test against each engine that is there.
+fn with_engine<F: Future<Output = ()>>(test: impl Fn(Fixture) -> F) {
+    let places = Place::all();
+    if places.is_empty() {
+        println!("no engine: set ASSAY_TEST_ENGINE_SOCKET or ASSAY_TEST_KUBECONFIG");
+    }
+    with_engines(places, test);
+}
+
+/// Runs a test against engines.
+fn with_engines<F: Future<Output = ()>>(places: Vec<Place>, test: impl Fn(Fixture) -> F) {
+    let Some(image) = variable("ASSAY_TEST_IMAGE") else {
+        println!("no image: set ASSAY_TEST_IMAGE");
         return;
     };
-    let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
-    let fixture = Fixture {
-        engine,
-        image: image.parse().unwrap(),
-        folder: tempfile::tempdir().unwrap(),
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(Duration::from_secs(120), test(fixture))
-            .await
-            .expect("the test takes too long");
-    });
+    for place in places {
+        println!("at {place:?}");
+        let fixture = Fixture {
+            engine: place.connect(),
+            place,
+            image: image.parse().unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            // A cluster takes seconds to make and to remove a namespace.
+            tokio::time::timeout(Duration::from_secs(300), test(fixture))
+                .await
+                .expect("the test takes too long");
+        });
+    }
 }
 
 impl Fixture {
@@ -110,6 +159,7 @@ impl Fixture {
             ports: Vec::new(),
             devices: DeviceAccess::None,
             holding: Holding::default(),
+            disk: None,
             mounts: Vec::new(),
         }
     }
@@ -161,9 +211,23 @@ impl Fixture {
         (end, stdout, stderr)
     }
 
+    /// Returns true at an engine that is not the one of `ASSAY_TEST_ENGINE_COMMAND`.
+    fn is_not_podman(&self) -> bool {
+        let podman = variable("ASSAY_TEST_ENGINE_SOCKET");
+        !matches!(&self.place, Place::Socket(socket) if Some(socket) == podman.as_ref())
+    }
+
+    /// Returns true at a cluster.
+    fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster)
+    }
+
     /// Makes the engine act on a container in a way that the worker never requests.
     async fn tell(&self, id: &str, verb: &str) {
-        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
+        let Place::Socket(socket) = &self.place else {
+            assert_eq!(verb, "kill");
+            return cluster::remove_pod(id).await;
+        };
         let mut stream = UnixStream::connect(socket).await.unwrap();
         let request = format!(
             "POST /containers/{id}/{verb} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -303,6 +367,10 @@ fn killed_container_does_not_end_cleanly() {
 fn paused_container_is_seen_and_runs_on() {
     with_engine(|fixture| async move {
         let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
+        if fixture.is_cluster() {
+            assert!(fixture.engine.unpause(&id).await.unwrap_err().is_permanent());
+            return fixture.engine.remove(&id).await.unwrap();
+        }
         fixture.tell(&id, "pause").await;
         assert_eq!(fixture.listed(&spec).await.0, ContainerState::Paused);
         fixture.engine.unpause(&id).await.unwrap();
@@ -315,10 +383,9 @@ fn paused_container_is_seen_and_runs_on() {
 #[test]
 fn run_that_is_followed_late_has_an_end_and_no_hash() {
     with_engine(|fixture| async move {
-        let (spec, id) = fixture.begin("echo a; sleep 3; echo b; exit 5").await;
+        let (spec, id) = fixture.begin("echo a; sleep 5; echo b; exit 5").await;
         // Stands for another process of the worker.
-        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
-        let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
+        let engine = fixture.place.connect();
         let listed = engine.list(&spec.identity.worker).await.unwrap();
         assert_eq!(listed[0].run, RunFact::Unwatched);
         let late = CaptureTarget {
@@ -340,9 +407,8 @@ fn run_that_is_followed_late_has_an_end_and_no_hash() {
 #[test]
 fn start_of_a_container_that_runs_is_not_its_beginning() {
     with_engine(|fixture| async move {
-        let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
-        let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
-        let second = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
+        let (spec, id) = fixture.begin("echo a; sleep 5; echo b").await;
+        let second = fixture.place.connect();
         let other = CaptureTarget {
             folder: fixture.folder.path().join("second"),
             append: false,
@@ -359,6 +425,9 @@ fn start_of_a_container_that_runs_is_not_its_beginning() {
 #[test]
 fn run_is_lost_with_the_engine_that_told_of_it() {
     with_engine(|fixture| async move {
+        if fixture.is_not_podman() {
+            return;
+        }
         let Some(mut service) = OwnService::start(fixture.folder.path()) else {
             return;
         };
@@ -392,6 +461,9 @@ fn run_is_lost_with_the_engine_that_told_of_it() {
 #[test]
 fn run_is_lost_with_the_process_that_watches_the_container() {
     with_engine(|fixture| async move {
+        if fixture.is_not_podman() {
+            return;
+        }
         let Some(mut command) = OwnService::command() else {
             println!("no engine of one's own: set ASSAY_TEST_ENGINE_COMMAND");
             return;
@@ -425,9 +497,12 @@ fn container_has_no_network_no_capabilities_and_no_writable_root() {
         let stdout = String::from_utf8(stdout).unwrap();
         let expected =
             "lo\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nread-only\nscratch\n";
+        // A pod has an interface, and no way out of it: see the tests of the network.
+        let is_expected =
+            |line: &&str| !line.contains("bonding") && !(fixture.is_cluster() && *line == "eth0");
         let without_bonding: String = stdout
             .lines()
-            .filter(|line| !line.contains("bonding"))
+            .filter(is_expected)
             .map(|line| format!("{line}\n"))
             .collect();
         assert_eq!(without_bonding, expected);
@@ -460,8 +535,7 @@ fn container_is_found_again_and_created_once() {
         );
         let state = || async {
             // A new connection, as after a restart of the worker.
-            let socket = std::env::var("ASSAY_TEST_ENGINE_SOCKET").unwrap();
-            let engine = DockerEngine::new(EngineEndpoint::resolve(Some(&socket)));
+            let engine = fixture.place.connect();
             let listed = engine.list(&spec.identity.worker).await.unwrap();
             assert_eq!(listed.len(), 1);
             assert_eq!(
@@ -501,12 +575,16 @@ fn command_that_is_not_there_fails_to_start() {
             .await
             .unwrap();
         let id = fixture.engine.create(&spec).await.unwrap();
-        let error = fixture
-            .engine
-            .start(&id, fixture.target(&spec))
-            .await
-            .unwrap_err();
-        assert!(!matches!(error, EngineError::Unreachable { .. }), "{error}");
+        let started = fixture.engine.start(&id, fixture.target(&spec)).await;
+        if fixture.is_cluster() {
+            // The first process is the worker's own; it ends as a shell does.
+            started.unwrap();
+            let end = fixture.engine.run_end(&id).await;
+            assert_eq!(end.exit, Exit::Clean(127));
+        } else {
+            let error = started.unwrap_err();
+            assert!(!matches!(error, EngineError::Unreachable { .. }), "{error}");
+        }
         fixture.engine.remove(&id).await.unwrap();
     });
 }
@@ -539,56 +617,64 @@ fn container_that_is_gone_fails_to_start_and_is_not_refused() {
 
 #[test]
 fn container_runs_under_the_stronger_runtime_that_its_manifest_names() {
-    with_engine_at("ASSAY_TEST_DOCKER_SOCKET", |fixture| async move {
-        let Some(runtime) = variable("ASSAY_TEST_DOCKER_RUNTIME") else {
-            println!("no stronger runtime: set ASSAY_TEST_DOCKER_RUNTIME");
-            return;
+    let docker = variable("ASSAY_TEST_DOCKER_SOCKET").map(Place::Socket);
+    let cluster = cluster::settings().map(|_| Place::Cluster);
+    for (place, name) in [
+        (docker, "ASSAY_TEST_DOCKER_RUNTIME"),
+        (cluster, "ASSAY_TEST_KUBERNETES_RUNTIME"),
+    ] {
+        let (Some(place), Some(runtime)) = (place, variable(name)) else {
+            println!("no stronger runtime: set {name}");
+            continue;
         };
-        let offered = fixture.engine.ping().await.unwrap().runtimes;
-        assert_eq!(offered, [runtime.as_str()], "runc is none of them");
-        let line = "dmesg | head -n 1; echo $GREETING; exit 3";
-        let spec = ContainerSpec {
-            runtime: Some(runtime),
-            ..fixture.spec(&["/bin/busybox", "sh", "-c", line])
-        };
-        let (spec, id) = fixture.begin_spec(spec).await;
-        let (end, stdout, _) = fixture.end(spec, id).await;
-        let stdout = String::from_utf8(stdout).unwrap();
-        assert!(
-            stdout.contains("gVisor") && stdout.ends_with("\nhello\n"),
-            "{stdout}"
-        );
-        assert_eq!(end, clean(3, stdout.as_bytes()));
-    });
+        with_engines(vec![place], |fixture| {
+            let runtime = runtime.clone();
+            async move {
+                let offered = fixture.engine.ping().await.unwrap().runtimes;
+                assert_eq!(offered, [runtime.as_str()], "runc is none of them");
+                let line = "dmesg | head -n 1; echo $GREETING; exit 3";
+                let spec = ContainerSpec {
+                    runtime: Some(runtime),
+                    ..fixture.spec(&["/bin/busybox", "sh", "-c", line])
+                };
+                let (spec, id) = fixture.begin_spec(spec).await;
+                let (end, stdout, _) = fixture.end(spec, id).await;
+                let stdout = String::from_utf8(stdout).unwrap();
+                assert!(
+                    stdout.contains("gVisor") && stdout.ends_with("\nhello\n"),
+                    "{stdout}"
+                );
+                assert_eq!(end, clean(3, stdout.as_bytes()));
+            }
+        });
+    }
 }
 
 #[test]
 fn runtime_that_the_engine_does_not_offer_is_refused() {
-    for socket in ["ASSAY_TEST_ENGINE_SOCKET", "ASSAY_TEST_DOCKER_SOCKET"] {
-        with_engine_at(socket, |fixture| async move {
-            fixture
-                .engine
-                .pull(&fixture.reference(), fixture.image.digest(), None)
-                .await
-                .unwrap();
-            // The second is there, and isolates no better than the default.
-            for name in ["kata-none", "runc"] {
-                let spec = ContainerSpec {
-                    runtime: Some(name.into()),
-                    ..fixture.spec(&["/bin/busybox", "true"])
-                };
-                let error = fixture.engine.create(&spec).await.unwrap_err();
-                assert!(error.is_permanent(), "{error}");
-                assert!(
-                    error
-                        .to_string()
-                        .contains(&format!("asks for the runtime {name}")),
-                    "{error}"
-                );
-                assert_eq!(fixture.engine.list(&spec.identity.worker).await.unwrap(), []);
-            }
-        });
-    }
+    with_engine(|fixture| async move {
+        fixture
+            .engine
+            .pull(&fixture.reference(), fixture.image.digest(), None)
+            .await
+            .unwrap();
+        // The second is there, and isolates no better than the default.
+        for name in ["kata-none", "runc"] {
+            let spec = ContainerSpec {
+                runtime: Some(name.into()),
+                ..fixture.spec(&["/bin/busybox", "true"])
+            };
+            let error = fixture.engine.create(&spec).await.unwrap_err();
+            assert!(error.is_permanent(), "{error}");
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("asks for the runtime {name}")),
+                "{error}"
+            );
+            assert_eq!(fixture.engine.list(&spec.identity.worker).await.unwrap(), []);
+        }
+    });
 }
 
 #[test]

@@ -303,6 +303,7 @@ impl Fixture {
             ports: lease.ports,
             devices: devices.unwrap_or(lease.devices),
             holding: lease.holding,
+            disk: lease.disk,
             mounts: lease.mounts,
         };
         Ok(self.engine.create(&spec).await?)

@@ -163,6 +163,7 @@ impl Fixture {
                 slots: vec![3, 5],
                 devices: vec![assay_worker::devices::DeviceId("GPU-x".into())],
             },
+            disk: None,
             mounts: Vec::new(),
         }
     }

@@ -163,6 +163,7 @@ impl Fixture {
             ports: lease.ports,
             devices: lease.devices,
             holding: lease.holding,
+            disk: lease.disk,
             mounts: lease.mounts,
         };
         Ok(self.engine.create(&spec).await?)

@@ -305,6 +305,7 @@ impl Fixture {
             ports: lease.ports,
             devices: lease.devices,
             holding: lease.holding,
+            disk: None,
             mounts: vec![
                 read_only(libraries, "/libraries"),
                 read_only(std::env::current_exe().unwrap(), "/actor"),

@@ -230,6 +230,7 @@ fn spec(image: &str) -> ContainerSpec {
         ports: Vec::new(),
         devices: DeviceAccess::None,
         holding: Holding::default(),
+        disk: None,
         mounts: Vec::new(),
     }
 }
@@ -384,6 +385,8 @@ fn engine_that_may_be_elsewhere_pulls_from_named_registries_only() {
         let error = engine.pull(&reference, image.digest(), None).await.unwrap_err();
         assert!(matches!(error, EngineError::Refused { .. }), "{error}");
         assert!(error.to_string().contains("assay.private_registries"), "{error}");
+        // An order for it is declined for the same reason.
+        assert_eq!(engine.check_registry(&reference.parse().unwrap()), Err(error));
         assert_eq!(host.requests(), Vec::<String>::new());
     });
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex as SyncMutex, PoisonError},
 };
 
-use assay_client::manifest::RegistryLogin;
+use assay_client::manifest::{ImageReference, RegistryLogin};
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error as ApiError,
@@ -70,6 +70,11 @@ impl DockerEngine {
             turns: Arc::default(),
             removals: Removals::default(),
         }
+    }
+
+    /// Returns true if the engine is on this host.
+    pub fn is_here(&self) -> bool {
+        matches!(self.endpoint, EngineEndpoint::Socket(_))
     }
 
     /// Waits for the end of a container's run that this process started, and returns it.
@@ -302,6 +307,10 @@ impl ContainerEngine for DockerEngine {
 
     async fn has_image(&self, image: &str, digest: [u8; 32]) -> Result<bool, EngineError> {
         self.has_stored(image, digest).await
+    }
+
+    fn check_registry(&self, image: &ImageReference) -> Result<(), EngineError> {
+        self.way_of_pull(image).map(drop)
     }
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {

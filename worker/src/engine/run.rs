@@ -48,7 +48,7 @@ const MAX_EVENT_BYTES: usize = 64 * 1_024;
 
 /// Exit codes of a first process that SIGKILL or SIGTERM ended, sent for the memory limit or by somebody
 /// outside.
-const SIGNALLED: [i32; 2] = [137, 143];
+pub(super) const SIGNALLED: [i32; 2] = [137, 143];
 
 /// End of a container's first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,29 @@ pub enum RunFact {
 pub(super) struct Run(watch::Receiver<Option<RunEnd>>);
 
 impl Run {
+    /// Follows the run of a container in a task of its own. `following` returns the run's end, and the reason
+    /// if it was not seen.
+    pub(super) fn spawn(
+        id: String,
+        following: impl Future<Output = (RunEnd, Option<String>)> + Send + 'static,
+    ) -> Self {
+        let (tell, run) = watch::channel(None);
+        tokio::spawn(async move {
+            let (end, reason) = following.await;
+            if let Some(reason) = reason {
+                tracing::info!(
+                    container = id,
+                    reason,
+                    "a container's run was not seen to its end"
+                );
+            }
+            tell.send_replace(Some(end));
+            // Kept until no receiver is left: a channel without a sender means that the end was not seen.
+            tell.closed().await;
+        });
+        Self(run)
+    }
+
     pub(super) fn fact(&self) -> RunFact {
         match *self.0.borrow() {
             Some(end) => RunFact::Ended(end),
@@ -162,22 +185,7 @@ impl Follower {
         if !self.from_the_start {
             capture.note_late();
         }
-        let (tell, run) = watch::channel(None);
-        tokio::spawn(async move {
-            let id = self.id.clone();
-            let (end, reason) = self.follow_to_end(capture).await;
-            if let Some(reason) = reason {
-                tracing::info!(
-                    container = id,
-                    reason,
-                    "a container's run was not seen to its end"
-                );
-            }
-            tell.send_replace(Some(end));
-            // Kept until no receiver is left: a channel without a sender means that the end was not seen.
-            tell.closed().await;
-        });
-        Run(run)
+        Run::spawn(self.id.clone(), self.follow_to_end(capture))
     }
 
     /// Returns the run's end, and the reason if it was not seen.

@@ -9,18 +9,20 @@ use super::*;
 use crate::{
     attestation::fetch_tests::{Reply, Server},
     engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo, ImageProcess},
-    registry::Platform,
+    registry::{ImageConfiguration, Platform, RegistryError},
 };
 
 /// An engine without images, with this much free space.
 struct Empty {
     free_bytes: Option<u64>,
     has_image: bool,
+    refuses_registries: bool,
 }
 
 const EMPTY: Empty = Empty {
     free_bytes: None,
     has_image: false,
+    refuses_registries: false,
 };
 
 impl ContainerEngine for Empty {
@@ -30,6 +32,16 @@ impl ContainerEngine for Empty {
 
     async fn has_image(&self, _: &str, _: [u8; 32]) -> Result<bool, EngineError> {
         Ok(self.has_image)
+    }
+
+    fn check_registry(&self, _: &ImageReference) -> Result<(), EngineError> {
+        if self.refuses_registries {
+            return Err(EngineError::Refused {
+                action: "pull an image".into(),
+                reason: "not from there".into(),
+            });
+        }
+        Ok(())
     }
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
@@ -478,6 +490,128 @@ async fn token_service_gets_the_credentials() {
     preflight
         .with_login(Some(&login()))
         .check(&EMPTY, &reference, None, Purpose::Order)
+        .await
+        .unwrap();
+}
+
+/// Returns the configuration of an image with this text, as an engine would get it from its registry.
+async fn configuration_of(configuration: &str) -> Result<ImageConfiguration, RegistryError> {
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}},"layers":[]}}"#,
+        digest(configuration)
+    );
+    let server = registry(&[configuration, &manifest]).await;
+    let private = PrivateRegistries::new([host(&server)]).unwrap();
+    Registry::new(private)
+        .configuration(&reference(&server, &digest(&manifest)))
+        .await
+}
+
+#[tokio::test]
+async fn configuration_is_read_as_engines_read_it() {
+    let Platform { os, architecture } = Platform::of_this_machine();
+    let with =
+        |config: &str| format!(r#"{{"os":"{os}","architecture":"{architecture}","created":"x"{config}}}"#);
+    let whole = r#","config":{"Entrypoint":["/a"],"Cmd":["b","c"],"Env":["D=e"],"User":"7:8","WorkingDir":"/f",
+        "Volumes":{"/g":{}},"ExposedPorts":{"80/tcp":{}}}"#;
+    assert_eq!(
+        configuration_of(&with(whole)).await.unwrap(),
+        ImageConfiguration {
+            entrypoint: vec!["/a".into()],
+            command: vec!["b".into(), "c".into()],
+            environment: vec!["D=e".into()],
+            user: "7:8".into(),
+            working_dir: "/f".into(),
+            volumes: vec!["/g".into()],
+        }
+    );
+    for empty in [
+        "",
+        r#","config":null"#,
+        r#","config":{"Cmd":null,"Volumes":null}"#,
+    ] {
+        assert_eq!(
+            configuration_of(&with(empty)).await.unwrap(),
+            ImageConfiguration::default(),
+            "{empty}"
+        );
+    }
+    for hidden in [
+        r#","config":{"workingdir":"/proc/self/fd/7"}"#,
+        r#","config":{"WorkingDir":"/a","WORKINGDIR":"/proc/self/fd/7"}"#,
+        r#","config":{"Wor\u212AingDir":"/proc/self/fd/7"}"#,
+        r#","config":{"U\u017Fer":"0"}"#,
+        r#","config":{},"Config":{"User":"0"}"#,
+        r#","config":{"User":"1","User":"0"}"#,
+    ] {
+        let error = configuration_of(&with(hidden)).await.unwrap_err();
+        assert!(
+            matches!(error, RegistryError::BadAnswer { .. }),
+            "{hidden}: {error}"
+        );
+    }
+    let error = configuration_of(r#"{"os":"linux","architecture":"s390x"}"#)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RegistryError::OtherPlatform { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn every_manifest_that_an_engine_may_choose_is_looked_at() {
+    let platform = Platform::of_this_machine();
+    let good = image_of(&platform, &[5]);
+    let part = format!(
+        r#"{{"digest":"{}","size":1,"urls":["https://a.example/"]}}"#,
+        digest("part")
+    );
+    let bad = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}},"layers":[{part}]}}"#,
+        digest(&good.configuration)
+    );
+    let entry = |manifest: &str| {
+        format!(
+            r#"{{"digest":"{}","size":1,"platform":{{"os":"{}","architecture":"{}","variant":"v2"}}}}"#,
+            digest(manifest),
+            platform.os,
+            platform.architecture
+        )
+    };
+    let index = |entries: &[String]| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+    let (one, both) = (
+        index(&[entry(&good.manifest)]),
+        index(&[entry(&good.manifest), entry(&bad)]),
+    );
+    let many = index(&[(); 9].map(|()| entry(&good.manifest)));
+    let server = registry(&[&good.configuration, &good.manifest, &bad, &one, &both, &many]).await;
+    let preflight = allowing(&[&server]);
+    preflight
+        .check(&EMPTY, &reference(&server, &digest(&one)), None, Purpose::Order)
+        .await
+        .unwrap();
+    for (index, expected) in [(&both, "names URLs"), (&many, "too many manifests")] {
+        let reason = refusal(&preflight, &EMPTY, &reference(&server, &digest(index)), None).await;
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn registry_that_the_engine_may_not_pull_from_is_not_asked() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let server = registry(&[&image.configuration, &image.manifest]).await;
+    let engine = Empty {
+        refuses_registries: true,
+        ..EMPTY
+    };
+    let reference = reference(&server, &digest(&image.manifest));
+    let reason = refusal(&allowing(&[&server]), &engine, &reference, None).await;
+    assert!(reason.contains("not from there"), "{reason}");
+    assert_eq!(server.requests(), Vec::<String>::new());
+    let present = Empty {
+        has_image: true,
+        ..engine
+    };
+    allowing(&[&server])
+        .check(&present, &reference, None, Purpose::Order)
         .await
         .unwrap();
 }

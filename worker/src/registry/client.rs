@@ -38,6 +38,9 @@ const MAX_LAYERS: usize = 256;
 /// Maximum number of the manifests in an index.
 const MAX_MANIFESTS: usize = 256;
 
+/// Maximum number of an index's manifests for one platform: the variants of a processor.
+const MAX_VARIANTS: usize = 8;
+
 /// Media types that a manifest may have.
 pub(super) const MANIFEST_KINDS: [&str; 4] = [
     "application/vnd.oci.image.manifest.v1+json",
@@ -333,43 +336,57 @@ impl Registry {
     /// Describes an image, if it is for this platform.
     pub async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
         let repository = self.repository(image);
-        let document = repository.manifest(&image.digest_text()).await?.document;
-        let Some(entries) = document.manifests else {
-            return self.of_manifest(&repository, document, true).await;
-        };
-        let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
-        let Some(entry) = entries.iter().find(is_ours) else {
-            let found = entries.iter().filter_map(|part| part.platform.as_ref());
-            return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
-        };
-        let document = repository.manifest(&entry.digest).await?.document;
-        self.of_manifest(&repository, document, false).await
-    }
-
-    async fn of_manifest(
-        &self,
-        repository: &Repository,
-        document: Document,
-        asks_for_platform: bool,
-    ) -> Result<ImageFacts, RegistryError> {
-        let bad = |reason: &str| RegistryError::BadAnswer {
-            url: repository.base.clone(),
-            reason: reason.to_owned(),
-        };
+        let (document, is_chosen) = self.manifest_of(&repository, image).await?;
         let Some(config) = document.config else {
-            return Err(bad("a manifest without a configuration"));
+            return Err(repository.bad("a manifest without a configuration"));
         };
         let download_bytes = document
             .layers
             .iter()
             .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
-        if asks_for_platform {
+        if !is_chosen {
             let found: Platform = repository.configuration(&config.digest).await?;
-            if found != self.platform {
-                return Err(self.other_platform(found.to_string()));
-            }
+            self.check_platform(&found)?;
         }
         Ok(ImageFacts { download_bytes })
+    }
+
+    /// Returns the manifest of an image for this platform, and true if an index named its platform.
+    ///
+    /// An index may have several for it, of which engines choose each in its own way: all of them are read,
+    /// so that none has what a manifest must not have.
+    pub(super) async fn manifest_of(
+        &self,
+        repository: &Repository,
+        image: &ImageReference,
+    ) -> Result<(Document, bool), RegistryError> {
+        let document = repository.manifest(&image.digest_text()).await?.document;
+        let Some(entries) = document.manifests else {
+            return Ok((document, false));
+        };
+        let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
+        let ours: Vec<&Part> = entries.iter().filter(is_ours).collect();
+        if ours.len() > MAX_VARIANTS {
+            return Err(repository.bad("an index with too many manifests for this platform"));
+        }
+        let mut chosen = None;
+        for entry in ours {
+            let document = repository.manifest(&entry.digest).await?.document;
+            chosen = chosen.or(Some(document));
+        }
+        let Some(chosen) = chosen else {
+            let found = entries.iter().filter_map(|part| part.platform.as_ref());
+            return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
+        };
+        Ok((chosen, true))
+    }
+
+    /// Checks that a configuration is for this platform.
+    pub(super) fn check_platform(&self, found: &Platform) -> Result<(), RegistryError> {
+        if *found == self.platform {
+            return Ok(());
+        }
+        Err(self.other_platform(found.to_string()))
     }
 
     fn other_platform(&self, found: String) -> RegistryError {
@@ -404,6 +421,14 @@ fn base_url(image: &ImageReference, private: &PrivateRegistries) -> String {
 }
 
 impl Repository {
+    /// Returns the error for a response that violates the protocol.
+    pub(super) fn bad(&self, reason: &str) -> RegistryError {
+        RegistryError::BadAnswer {
+            url: self.base.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+
     /// Returns a manifest or an index by its digest, which is verified.
     pub(super) async fn manifest(&self, digest: &str) -> Result<Manifest, RegistryError> {
         let (url, headers, bytes) = self.document("manifests", digest).await?;
@@ -424,7 +449,7 @@ impl Repository {
     }
 
     /// Returns an image's configuration by its digest, which is verified.
-    async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
+    pub(super) async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
         let (url, _, bytes) = self.document("blobs", digest).await?;
         serde_json::from_slice(&bytes).map_err(|error| RegistryError::BadAnswer {
             url,
