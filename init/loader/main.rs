@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! --nothing                            ends at once, with success
-//! --attached                           reads a length (four bytes, little endian) and a program of that length,
-//!                                      becomes it with the same arguments, and leaves the rest of the input to it
-//! --with COUNT NAME=VALUE… PROGRAM …   becomes the program with these variables before those of the container
+//! --attached                           reads a length (four bytes, little endian) and a program of that
+//!                                      length, becomes it with the same arguments, and leaves it the rest
+//! --with COUNT NAME=VALUE… PROGRAM …   becomes the program with these variables before the container's
 //! ```
 //!
 //! It is not a part of the workspace: the worker's build script compiles it by rustc alone.
@@ -174,7 +174,8 @@ fn write_all(file: usize, mut bytes: &[u8]) -> bool {
     true
 }
 
-/// Arguments and variables as the kernel laid them on the stack: pointers to texts, each list with a null behind it.
+/// Arguments and variables as the kernel laid them on the stack: pointers to texts, each list with a null at
+/// its end.
 struct Start {
     argument_count: usize,
     arguments: *const *const u8,

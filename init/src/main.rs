@@ -72,8 +72,8 @@ fn await_launch() -> io::Result<Vec<u8>> {
     }
 }
 
-/// Returns the targets that accept a connection, after trying all of them at once. A refusal may come from the
-/// network's rules, and proves nothing.
+/// Returns the targets that accept a connection, after trying all of them at once. A refusal may come from
+/// the network's rules, and proves nothing.
 fn reached(targets: Vec<String>) -> Vec<String> {
     let attempts: Vec<_> = targets
         .into_iter()

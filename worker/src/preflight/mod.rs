@@ -3,7 +3,8 @@
 //!
 //! The check reads the registry's own manifest, which is verified by its digest: a registry can misstate the
 //! layers' sizes only by making an image that cannot be pulled. The engine then pulls through the worker, by
-//! the same client: see [`crate::registry`]. An engine that pulls by itself says from which registries it may.
+//! the same client: see [`crate::registry`]. An engine that pulls by itself says from which registries it
+//! may.
 
 use assay_client::manifest::{ImageReference, RegistryLogin};
 

@@ -29,7 +29,8 @@ const MAX_SECRET_BYTES: u64 = 1_024 * 1_024;
 /// Maximum number of secrets of a job.
 const MAX_SECRETS: usize = 256;
 
-/// Returns the files of a container: its first program, its specification, and the launch unless it is sealed.
+/// Returns the files of a container: its first program, its specification, and the launch unless it is
+/// sealed.
 pub(super) fn files(spec: &ContainerSpec, image: &ImageConfig, pod: &Pod) -> Result<ConfigMap, EngineError> {
     let refused = |reason: String| EngineError::Refused {
         action: "create the job's pod".into(),
@@ -76,8 +77,9 @@ pub(super) fn program() -> io::Result<Vec<u8>> {
     Ok([&length.to_le_bytes()[..], INIT].concat())
 }
 
-/// Returns what is sent to a container's `assay-init` after its greeting: the secrets and the launch of a sealed
-/// job, from the folders in memory that its namespace names; otherwise the word that the launch is in its file.
+/// Returns what is sent to a container's `assay-init` after its greeting: the secrets and the launch of a
+/// sealed job, from the folders in memory that its namespace names; otherwise the word that the launch is in
+/// its file.
 pub(super) async fn frames(namespace: &Namespace) -> Result<Zeroizing<Vec<u8>>, EngineError> {
     let folder = |name: &str| namespace.annotations().get(name).cloned();
     let (launch, secrets) = (folder(ANNOTATION_LAUNCH), folder(ANNOTATION_SECRETS));

@@ -8,12 +8,13 @@
 //!   └─ Pod            on the machine's node; its first process is assay-init, which waits for its launch
 //! ```
 //!
-//! A pod and not a Job: a Job replaces pods that it lost, and Kubernetes says that a program may so be started
-//! twice. What is lost here stays lost until the supervisor, which knows the chain, decides.
+//! A pod and not a Job: a Job replaces pods that it lost, and Kubernetes says that a program may so be
+//! started twice. What is lost here stays lost until the supervisor, which knows the chain, decides.
 //!
 //! The container is *started* by attaching to the waiting `assay-init` and sending it the launch: so every
-//! byte of output is seen, secrets pass no etcd and no disk, and the network's rules are tried out from inside
-//! before the job's program runs. The namespace's annotation [`LAUNCHED`] names the pod that got its launch.
+//! byte of output is seen, secrets pass no etcd and no disk, and the network's rules are tried out from
+//! inside before the job's program runs. The namespace's annotation [`LAUNCHED`] names the pod that got its
+//! launch.
 
 mod connection;
 mod exec;

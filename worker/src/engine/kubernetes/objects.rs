@@ -53,11 +53,13 @@ pub(super) const ANNOTATION_LAUNCH: &str = "assay.launch-folder";
 /// Annotation of a sealed job's namespace: folder of the worker's host, in memory, with the secrets.
 pub(super) const ANNOTATION_SECRETS: &str = "assay.secrets-folder";
 
-/// User and group of containers whose image names none, root, or one by a name, which the kubelet cannot judge.
+/// User and group of containers whose image names none, root, or one by a name, which the kubelet cannot
+/// judge.
 const UNPRIVILEGED: i64 = 65_532;
 
-/// Room in MiB besides a job's disk: the kubelet counts its copy of the output, each line of it with some 40 bytes
-/// before it, and cuts that to its bounds every ten seconds only. A job that wrote more meanwhile is evicted.
+/// Room in MiB besides a job's disk: the kubelet counts its copy of the output, each line of it with some 40
+/// bytes before it, and cuts that to its bounds every ten seconds only. A job that wrote more meanwhile is
+/// evicted.
 const DISK_MARGIN_MIB: u64 = 1_024;
 
 /// Number of bytes in a MiB.
@@ -368,8 +370,8 @@ fn container_security(spec: &ContainerSpec) -> SecurityContext {
 
 /// Returns the variables that runtimes read before the container starts. All others come with the launch.
 ///
-/// Which GPUs it has, the device plugin says, and must not be overridden; without GPUs the image must not. Whatever
-/// else hooks obey, and what a loader would load into them, is the lease's and not the image's.
+/// Which GPUs it has, the device plugin says, and must not be overridden; without GPUs the image must not.
+/// Whatever else hooks obey, and what a loader would load into them, is the lease's and not the image's.
 fn environment(spec: &ContainerSpec, image: &ImageConfig) -> Vec<EnvVar> {
     let of_lease = HOOK_VARIABLES.into_iter().filter_map(|name| {
         let mut values = spec.environment.iter().filter_map(|entry| entry.split_once('='));

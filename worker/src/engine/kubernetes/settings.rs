@@ -15,21 +15,24 @@ pub struct KubernetesSettings {
     /// `node`: name of the node that the worker offers: the machine of the chain. Default: the environment
     /// variable `NODE_NAME`.
     pub node: Option<String>,
-    /// `runtime_class`: RuntimeClass of jobs whose manifest names no runtime. Default: none, the cluster's own.
+    /// `runtime_class`: RuntimeClass of jobs whose manifest names no runtime. Default: none, the cluster's
+    /// own.
     pub runtime_class: Option<String>,
-    /// `storage_class`: class of the volumes that jobs get as disks, whose size is a hard limit. Default: none;
-    /// then a disk is a folder of the node, and a job that writes more is evicted.
+    /// `storage_class`: class of the volumes that jobs get as disks, whose size is a hard limit. Default:
+    /// none; then a disk is a folder of the node, and a job that writes more is evicted.
     pub storage_class: Option<String>,
-    /// `registries`: registries that nodes may pull from besides the private ones, because the provider trusts
-    /// their operators not to direct a pull to an address of the cluster. Default: [`PUBLIC_REGISTRIES`].
+    /// `registries`: registries that nodes may pull from besides the private ones, because the provider
+    /// trusts their operators not to direct a pull to an address of the cluster. Default:
+    /// [`PUBLIC_REGISTRIES`].
     ///
     /// [`PUBLIC_REGISTRIES`]: crate::registry::PUBLIC_REGISTRIES
     pub registries: RegistryNames,
-    /// `registry_logins`: hand credentials of manifests to the cluster as Secrets, for the time of a pull. They
-    /// then pass etcd. Default: false, and jobs that need them are declined.
+    /// `registry_logins`: hand credentials of manifests to the cluster as Secrets, for the time of a pull.
+    /// They then pass etcd. Default: false, and jobs that need them are declined.
     pub registry_logins: bool,
-    /// `fence_targets`: addresses with ports, such as `10.0.0.5:22`, that answer pods of the cluster and must not
-    /// answer a job; at most eight. They are tried before each start, besides the cluster's own. Default: none.
+    /// `fence_targets`: addresses with ports, such as `10.0.0.5:22`, that answer pods of the cluster and
+    /// must not answer a job; at most eight. They are tried before each start, besides the cluster's own.
+    /// Default: none.
     pub fence_targets: Vec<String>,
     /// Registries that may be at addresses outside the public network; `assay.private_registries`.
     pub private_registries: PrivateRegistries,

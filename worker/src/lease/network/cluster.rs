@@ -1,8 +1,8 @@
 //! Networks of jobs at an engine that enforces rules by itself: a cluster.
 //!
-//! The rules are the same as those of [`super::JobNetworks`]: special addresses are out of reach, whatever the
-//! manifest says, and IPv4 is all that there is. Names of an allow-list are resolved once, before the container
-//! starts; it knows them by its hosts file, and has no resolver.
+//! The rules are the same as those of [`super::JobNetworks`]: special addresses are out of reach, whatever
+//! the manifest says, and IPv4 is all that there is. Names of an allow-list are resolved once, before the
+//! container starts; it knows them by its hosts file, and has no resolver.
 
 use std::net::Ipv4Addr;
 
