@@ -5,9 +5,10 @@
 # source package of Debian that has all of Kubernetes with its vendored dependencies, by Debian's Go of the same suite.
 # Both are unpacked into a folder and nothing is installed. The programs are kept in the cache folder.
 #
-# The node (containerd and the kubelet) has a mount namespace of its own: what it mounts ends with it, and its fixed
-# folders below /var are in the temp folder of engine.sh. Its pods have a bridge without a way out, as if network
-# policies that allow nothing were enforced: no plugin that enforces policies can be had.
+# The node (containerd and the kubelet) has namespaces of its own for mounts and processes: what it mounts and whatever
+# it runs ends with it, and its fixed folders below /var are in the temp folder of engine.sh. Its pods have a bridge
+# without a way out, as if network policies that allow nothing were enforced: no plugin that enforces policies can be
+# had. All of it listens on the loopback address, and takes requests only from who has its keys, which root has.
 #
 # Sourced after common.sh, debian-suite.sh, engine.sh and packages.sh. `start_kubernetes` is called after
 # `push_small_image`; it sets
@@ -144,7 +145,8 @@ KUBECONFIG
     chmod 600 "$1"
 }
 
-# write_kubernetes_keys FOLDER: the authority, the API server's certificate, the key of service accounts, and tokens.
+# write_kubernetes_keys FOLDER: the authority, the certificate by which etcd, the API server and the kubelet know each
+# other, the key of service accounts, and tokens.
 write_kubernetes_keys() {
     local folder="$1"
     openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=assay-test -keyout "$folder/ca.key" -out "$folder/ca.crt"
@@ -172,14 +174,21 @@ start_control_plane() {
     write_kubernetes_keys "$folder" >"$ENGINE_FOLDER/kubernetes-keys.log" 2>&1
     write_kubeconfig "$folder/admin.yaml" "$KUBERNETES_ADMIN_TOKEN"
     write_kubeconfig "$folder/worker.yaml" "$KUBERNETES_WORKER_TOKEN"
-    # Nothing of it outlives the test, so nothing need reach the disk.
+    # Nothing of it outlives the test, so nothing need reach the disk. Who writes into it has all rights at the node, so
+    # it wants a certificate.
     "$programs/etcd" --data-dir "$folder/etcd" --unsafe-no-fsync \
-        --listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
-        --listen-peer-urls "http://127.0.0.1:$peers" --initial-advertise-peer-urls "http://127.0.0.1:$peers" \
-        --initial-cluster "default=http://127.0.0.1:$peers" >"$ENGINE_FOLDER/kubernetes-etcd.log" 2>&1 </dev/null &
+        --listen-client-urls "https://127.0.0.1:$etcd" --advertise-client-urls "https://127.0.0.1:$etcd" \
+        --client-cert-auth --trusted-ca-file "$folder/ca.crt" \
+        --cert-file "$folder/server.crt" --key-file "$folder/server.key" \
+        --listen-peer-urls "https://127.0.0.1:$peers" --initial-advertise-peer-urls "https://127.0.0.1:$peers" \
+        --peer-client-cert-auth --peer-trusted-ca-file "$folder/ca.crt" \
+        --peer-cert-file "$folder/server.crt" --peer-key-file "$folder/server.key" \
+        --initial-cluster "default=https://127.0.0.1:$peers" >"$ENGINE_FOLDER/kubernetes-etcd.log" 2>&1 </dev/null &
     record_process "$!"
-    "$programs/kube-apiserver" --etcd-servers "http://127.0.0.1:$etcd" --bind-address 127.0.0.1 --secure-port "$port" \
+    "$programs/kube-apiserver" --etcd-servers "https://127.0.0.1:$etcd" --bind-address 127.0.0.1 --secure-port "$port" \
         --tls-cert-file "$folder/server.crt" --tls-private-key-file "$folder/server.key" \
+        --etcd-cafile "$folder/ca.crt" --etcd-certfile "$folder/server.crt" --etcd-keyfile "$folder/server.key" \
+        --kubelet-client-certificate "$folder/server.crt" --kubelet-client-key "$folder/server.key" \
         --token-auth-file "$folder/tokens.csv" --authorization-mode RBAC --anonymous-auth=false \
         --service-account-key-file "$folder/accounts.pub" --service-account-signing-key-file "$folder/accounts.key" \
         --service-account-issuer "$KUBERNETES_URL" --service-cluster-ip-range 10.232.0.0/24 --allow-privileged=false \
@@ -229,19 +238,21 @@ conf_dir = "$folder/cni"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 BinaryName = "$(command -v runc || printf /usr/sbin/runc)"
+Root = "$folder/runc"
 CONTAINERD
 }
 
-# start_node PROGRAMS FOLDER: containerd and the kubelet, in a mount namespace of their own.
+# start_node PROGRAMS FOLDER: containerd and the kubelet, in namespaces of their own for mounts and processes.
 start_node() {
     local programs="$1" folder="$2" port health bridge
     port="$(free_port)" && health="$(free_port)"
     bridge="asyk$(printf '%05x' "$((RANDOM * 32768 + RANDOM & 0xfffff))")"
     write_node_settings "$folder" "$bridge" "$PAUSE_IMAGE"
     on_exit remove_bridge "$bridge"
+    on_exit remove_node_groups "$folder"
     mkdir -p "$folder"/{var-lib,var-log-pods,var-log-containers,kubelet}
     # shellcheck disable=SC2016 # the inner shell expands them
-    unshare --mount --propagation slave -- bash -c '
+    unshare --mount --propagation slave --pid --fork --kill-child --mount-proc -- bash -c '
         folder="$1" programs="$2" port="$3" health="$4"
         mkdir -p /var/lib/kubelet /var/log/pods /var/log/containers
         mount --bind "$folder/var-lib" /var/lib/kubelet
@@ -252,16 +263,33 @@ start_node() {
         for attempt in {1..100}; do [[ -S "$folder/containerd.sock" ]] && break; sleep 0.2; done
         # Without control groups for classes of pods, which the old layout without systemd does not give; those of
         # containers have the limits all the same.
-        exec "$programs/kubelet" --kubeconfig "$folder/admin.yaml" --root-dir "$folder/kubelet" \
+        "$programs/kubelet" --kubeconfig "$folder/admin.yaml" --root-dir "$folder/kubelet" \
             --container-runtime remote --container-runtime-endpoint "unix://$folder/containerd.sock" \
             --hostname-override localhost --address 127.0.0.1 --port "$port" --read-only-port 0 \
             --healthz-bind-address 127.0.0.1 --healthz-port "$health" --cert-dir "$folder/certificates" \
-            --anonymous-auth=true --authorization-mode AlwaysAllow --cgroup-driver cgroupfs --fail-swap-on=false \
+            --anonymous-auth=false --client-ca-file "$folder/ca.crt" --authorization-mode AlwaysAllow --cgroup-driver cgroupfs --fail-swap-on=false \
             --cgroups-per-qos=false --enforce-node-allocatable= --eviction-hard= --image-gc-high-threshold 100 \
-            --register-node --sync-frequency 10s
+            --register-node --sync-frequency 10s &
+        # The shell is the first process of its namespace, and takes in whatever lost its parent.
+        wait "$!"
     ' node "$folder" "$programs" "$port" "$health" >"$ENGINE_FOLDER/kubernetes-node.log" 2>&1 </dev/null &
-    record_process "$!"
+    # It ignores the signal by which record_process asks a process to end.
+    on_exit stop_node "$!" "$(process_start "$!")"
     KUBERNETES_NODE=localhost
+}
+
+# stop_node PID START: ends the node with everything that runs in it.
+stop_node() {
+    is_ours "$1" "$2" && kill -KILL "$1"
+    wait "$1" 2>/dev/null || true
+}
+
+# remove_node_groups FOLDER: removes the control groups of containers that ended with their node.
+remove_node_groups() {
+    local container
+    for container in "$1"/containerd/io.containerd.grpc.v1.cri/{sandboxes,containers}/*; do
+        find /sys/fs/cgroup -depth -type d -name "${container##*/}" -exec rmdir -- {} + 2>/dev/null || true
+    done
 }
 
 # remove_bridge NAME: removes the pods' bridge, if there is one.
