@@ -11,7 +11,6 @@
 //! | `ASSAY_TEST_KUBERNETES_ADMIN` | file with all rights in it |
 //! | `ASSAY_TEST_KUBERNETES_NODE` | name of its node |
 //! | `ASSAY_TEST_DOCKER_RUNTIME` | name of a stronger runtime of that Docker, perhaps none |
-//! | `ASSAY_TEST_KUBERNETES_RUNTIME` | name of a stronger runtime of that node, perhaps none |
 //! | `ASSAY_TEST_ENGINE_COMMAND` | command, one word per line, of a Podman that a test may start and kill |
 
 #![allow(clippy::unwrap_used)]
@@ -617,37 +616,29 @@ fn container_that_is_gone_fails_to_start_and_is_not_refused() {
 
 #[test]
 fn container_runs_under_the_stronger_runtime_that_its_manifest_names() {
+    // A class of a cluster is in kubernetes.rs.
     let docker = variable("ASSAY_TEST_DOCKER_SOCKET").map(Place::Socket);
-    let cluster = cluster::settings().map(|_| Place::Cluster);
-    for (place, name) in [
-        (docker, "ASSAY_TEST_DOCKER_RUNTIME"),
-        (cluster, "ASSAY_TEST_KUBERNETES_RUNTIME"),
-    ] {
-        let (Some(place), Some(runtime)) = (place, variable(name)) else {
-            println!("no stronger runtime: set {name}");
-            continue;
+    with_engines(docker.into_iter().collect(), |fixture| async move {
+        let Some(runtime) = variable("ASSAY_TEST_DOCKER_RUNTIME") else {
+            println!("no stronger runtime: set ASSAY_TEST_DOCKER_RUNTIME");
+            return;
         };
-        with_engines(vec![place], |fixture| {
-            let runtime = runtime.clone();
-            async move {
-                let offered = fixture.engine.ping().await.unwrap().runtimes;
-                assert_eq!(offered, [runtime.as_str()], "runc is none of them");
-                let line = "dmesg | head -n 1; echo $GREETING; exit 3";
-                let spec = ContainerSpec {
-                    runtime: Some(runtime),
-                    ..fixture.spec(&["/bin/busybox", "sh", "-c", line])
-                };
-                let (spec, id) = fixture.begin_spec(spec).await;
-                let (end, stdout, _) = fixture.end(spec, id).await;
-                let stdout = String::from_utf8(stdout).unwrap();
-                assert!(
-                    stdout.contains("gVisor") && stdout.ends_with("\nhello\n"),
-                    "{stdout}"
-                );
-                assert_eq!(end, clean(3, stdout.as_bytes()));
-            }
-        });
-    }
+        let offered = fixture.engine.ping().await.unwrap().runtimes;
+        assert_eq!(offered, [runtime.as_str()], "runc is none of them");
+        let line = "dmesg | head -n 1; echo $GREETING; exit 3";
+        let spec = ContainerSpec {
+            runtime: Some(runtime),
+            ..fixture.spec(&["/bin/busybox", "sh", "-c", line])
+        };
+        let (spec, id) = fixture.begin_spec(spec).await;
+        let (end, stdout, _) = fixture.end(spec, id).await;
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert!(
+            stdout.contains("gVisor") && stdout.ends_with("\nhello\n"),
+            "{stdout}"
+        );
+        assert_eq!(end, clean(3, stdout.as_bytes()));
+    });
 }
 
 #[test]

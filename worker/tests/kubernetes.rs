@@ -19,15 +19,17 @@ use assay_worker::{
     },
     lease::profile,
     logs::{self, LiveLogs},
+    registry::{PrivateRegistries, RegistryNames},
 };
 use futures::StreamExt;
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, Node, Pod, Secret},
     networking::v1::NetworkPolicy,
+    node::v1::RuntimeClass,
 };
 use kube::{
     Api, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -384,6 +386,10 @@ fn interactive_container_is_root_of_its_own_files_and_has_shells() {
                 }
             }
             let code = session.control.exit_code().await.unwrap();
+            assert!(
+                !session.control.kill().await.unwrap(),
+                "no API of a cluster ends a command's processes"
+            );
             (
                 String::from_utf8(out).unwrap(),
                 String::from_utf8(err).unwrap(),
@@ -465,6 +471,75 @@ fn worker_that_dies_before_the_launch_leaves_a_container_that_never_ran() {
         fixture.engine.start(&id, fixture.target(&spec)).await.unwrap();
         assert_eq!(fixture.engine.run_end(&id).await, clean(0, "ran\n"));
         fixture.engine.remove(&id).await.unwrap();
+    });
+}
+
+#[test]
+fn runtime_of_a_manifest_is_a_class_of_the_cluster() {
+    in_cluster(|fixture| async move {
+        // The node's own runtime, under a name of the stronger ones.
+        let class = json!({ "metadata": { "name": "kata-test" }, "handler": "runc" });
+        let class: RuntimeClass = serde_json::from_value(class).unwrap();
+        let classes: Api<RuntimeClass> = Api::all(cluster::admin().await);
+        classes.create(&PostParams::default(), &class).await.unwrap();
+        let offered = fixture.engine.ping().await.unwrap().runtimes;
+        assert_eq!(offered, ["kata-test"]);
+        let spec = ContainerSpec {
+            runtime: Some("kata-test".into()),
+            ..fixture.spec("echo $GREETING; exit 3")
+        };
+        let id = fixture.create(&spec).await;
+        let pods: Api<Pod> = Api::namespaced(cluster::admin().await, cluster::namespace(&id));
+        let pod = pods.get("job").await.unwrap().spec.unwrap();
+        assert_eq!(pod.runtime_class_name.as_deref(), Some("kata-test"));
+        fixture.engine.start(&id, fixture.target(&spec)).await.unwrap();
+        assert_eq!(fixture.engine.run_end(&id).await, clean(3, "hello\n"));
+        fixture.engine.remove(&id).await.unwrap();
+        classes
+            .delete("kata-test", &DeleteParams::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            fixture.engine.ping().await.unwrap().runtimes,
+            Vec::<String>::new()
+        );
+    });
+}
+
+#[test]
+fn nodes_pull_only_from_registries_that_somebody_vouches_for() {
+    in_cluster(|fixture| async move {
+        let name = fixture.image.pull_reference();
+        let registry = name.split('/').next().unwrap();
+        let image = format!("{registry}/none@sha256:{}", "07".repeat(32));
+        let pull = async |registries: RegistryNames| {
+            let engine = KubernetesEngine::new(KubernetesSettings {
+                registries,
+                private_registries: PrivateRegistries::default(),
+                ..cluster::settings().unwrap()
+            });
+            let checked = engine.check_registry(&image.parse().unwrap());
+            (checked, engine.pull(&image, [7; 32], None).await.unwrap_err())
+        };
+        let (checked, error) = pull(RegistryNames::default()).await;
+        assert_eq!(
+            checked,
+            Err(error.clone()),
+            "an order is declined for the same reason"
+        );
+        assert!(error.is_permanent(), "{error}");
+        assert!(
+            error.to_string().contains("assay.kubernetes.registries"),
+            "{error}"
+        );
+        // One whose operator is trusted has a public address all the same.
+        let (checked, error) = pull(RegistryNames::new([registry]).unwrap()).await;
+        assert_eq!(checked, Ok(()));
+        assert!(error.is_permanent(), "{error}");
+        assert!(
+            error.to_string().contains("not an address of the public network"),
+            "{error}"
+        );
     });
 }
 
