@@ -367,6 +367,21 @@ impl EngineError {
     }
 }
 
+/// Returns an error's text with all of its sources: the outermost text alone often says nothing.
+fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// A container engine.
 pub trait ContainerEngine: Send + Sync + 'static {
     /// Returns the engine's description, or an error if it does not answer.

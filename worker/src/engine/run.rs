@@ -15,7 +15,11 @@
 //! reboot, an engine that was stopped or died, and a killed monitor process (shim, `conmon`) each break one
 //! of these conditions.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use assay_primitives::job::StdoutResult;
 use http_body_util::BodyExt;
@@ -131,6 +135,32 @@ impl Run {
         match self.0.wait_for(Option::is_some).await {
             Ok(end) => end.unwrap_or(RunEnd::UNSEEN),
             Err(_) => RunEnd::UNSEEN,
+        }
+    }
+}
+
+/// Runs that this process started or follows, by the engine's identifier of the container. Clones share them:
+/// runs outlive a connection to the chain, and with it the supervisor.
+#[derive(Clone, Default)]
+pub(super) struct Runs(Arc<Mutex<HashMap<String, Run>>>);
+
+impl Runs {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what is known of each run. A list of containers must be asked for later than that: a container
+    /// that is listed as running and followed must not have ended in between.
+    pub(super) fn facts(&self) -> HashMap<String, RunFact> {
+        self.change(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect())
+    }
+
+    /// Waits for the end of a container's run that this process started, and returns it.
+    pub(super) async fn end(&self, id: &str) -> RunEnd {
+        let run = self.change(|runs| runs.get(id).cloned());
+        match run {
+            Some(run) => run.ended().await,
+            None => RunEnd::UNSEEN,
         }
     }
 }

@@ -10,6 +10,7 @@ use kube::{
 use tokio::sync::Mutex;
 
 use super::{EngineError, KubernetesSettings};
+use crate::engine::with_sources;
 
 /// Timeout of one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -152,19 +153,4 @@ pub(super) fn is_there(status: &Status) -> bool {
 /// Returns true if an object does not exist, or is another one of the same name.
 pub(super) fn is_gone(status: &Status) -> bool {
     status.code == 404 || status.code == 409
-}
-
-/// Returns an error's text with all of its sources.
-pub(super) fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -25,11 +25,7 @@ mod run;
 mod runtimes;
 mod settings;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex as SyncMutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use assay_client::manifest::{ImageReference, RegistryLogin};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
@@ -45,7 +41,8 @@ pub use settings::{KubernetesSettings, MAX_FENCE_TARGETS};
 use super::{
     CaptureTarget, Container, ContainerEngine, ContainerSpec, ContainerState, EngineDisk, EngineError,
     EngineInfo, ExecSession, ExecSpec, ImageProcess, ImageRoot, LABEL_DEVICES, LABEL_FINGERPRINT, LABEL_JOB,
-    LABEL_SLOTS, RunEnd, RunFact, run::Run,
+    LABEL_SLOTS, RunEnd, RunFact,
+    run::{Run, Runs},
 };
 use crate::{devices::Holding, registry::Registry};
 use connection::{Connection, is_gone, is_there};
@@ -72,8 +69,7 @@ pub struct KubernetesEngine {
     registry: Registry,
     /// Configurations of images by reference, as far as they were read.
     images: Arc<Mutex<images::KnownImages>>,
-    /// Runs that this process started or follows, by the identifier of the container.
-    runs: Arc<SyncMutex<HashMap<String, Run>>>,
+    runs: Runs,
 }
 
 /// Identifier of a container: its namespace, and the identifier that the API server gave that.
@@ -115,21 +111,17 @@ impl KubernetesEngine {
             registry: Registry::new(settings.private_registries.clone()),
             settings,
             images: Arc::default(),
-            runs: Arc::default(),
+            runs: Runs::default(),
         }
     }
 
     /// Waits for the end of a container's run that this process started, and returns it.
     pub async fn run_end(&self, id: &str) -> RunEnd {
-        let run = self.change_runs(|runs| runs.get(id).cloned());
-        match run {
-            Some(run) => run.ended().await,
-            None => RunEnd::UNSEEN,
-        }
+        self.runs.end(id).await
     }
 
     fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
-        change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+        self.runs.change(change)
     }
 
     /// Returns the interface to the objects of one kind in a namespace.
@@ -481,10 +473,7 @@ impl ContainerEngine for KubernetesEngine {
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
         let action = "list the jobs' namespaces";
-        // Read before the list: a container that is listed as running and followed must not have ended in
-        // between.
-        let facts: HashMap<String, RunFact> =
-            self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
+        let facts = self.runs.facts();
         let label = format!("{}={}", super::LABEL_WORKER, short_worker(worker));
         let pods: Api<Pod> = Api::all(self.connection.client().await?);
         let namespaces = self.namespaces().await?;
