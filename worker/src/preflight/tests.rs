@@ -494,7 +494,8 @@ async fn token_service_gets_the_credentials() {
         .unwrap();
 }
 
-/// Returns the configuration of an image with this text, as an engine would get it from its registry.
+/// Returns the configuration of an image with this text, as its registry tells it, without the manifest's
+/// digest.
 async fn configuration_of(configuration: &str) -> Result<ImageConfiguration, RegistryError> {
     let manifest = format!(
         r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}},"layers":[]}}"#,
@@ -502,9 +503,14 @@ async fn configuration_of(configuration: &str) -> Result<ImageConfiguration, Reg
     );
     let server = registry(&[configuration, &manifest]).await;
     let private = PrivateRegistries::new([host(&server)]).unwrap();
-    Registry::new(private)
+    let found = Registry::new(private)
         .configuration(&reference(&server, &digest(&manifest)))
-        .await
+        .await?;
+    assert_eq!(found.manifest, digest(&manifest));
+    Ok(ImageConfiguration {
+        manifest: String::new(),
+        ..found
+    })
 }
 
 #[tokio::test]
@@ -517,6 +523,7 @@ async fn configuration_is_read_as_engines_read_it() {
     assert_eq!(
         configuration_of(&with(whole)).await.unwrap(),
         ImageConfiguration {
+            manifest: String::new(),
             entrypoint: vec!["/a".into()],
             command: vec!["b".into(), "c".into()],
             environment: vec!["D=e".into()],
@@ -557,39 +564,30 @@ async fn configuration_is_read_as_engines_read_it() {
 }
 
 #[tokio::test]
-async fn every_manifest_that_an_engine_may_choose_is_looked_at() {
-    let platform = Platform::of_this_machine();
-    let good = image_of(&platform, &[5]);
-    let part = format!(
-        r#"{{"digest":"{}","size":1,"urls":["https://a.example/"]}}"#,
-        digest("part")
-    );
-    let bad = format!(
-        r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}},"layers":[{part}]}}"#,
-        digest(&good.configuration)
-    );
-    let entry = |manifest: &str| {
-        format!(
-            r#"{{"digest":"{}","size":1,"platform":{{"os":"{}","architecture":"{}","variant":"v2"}}}}"#,
-            digest(manifest),
-            platform.os,
-            platform.architecture
-        )
-    };
-    let index = |entries: &[String]| format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
-    let (one, both) = (
-        index(&[entry(&good.manifest)]),
-        index(&[entry(&good.manifest), entry(&bad)]),
-    );
-    let many = index(&[(); 9].map(|()| entry(&good.manifest)));
-    let server = registry(&[&good.configuration, &good.manifest, &bad, &one, &both, &many]).await;
-    let preflight = allowing(&[&server]);
-    preflight
-        .check(&EMPTY, &reference(&server, &digest(&one)), None, Purpose::Order)
-        .await
-        .unwrap();
-    for (index, expected) in [(&both, "names URLs"), (&many, "too many manifests")] {
-        let reason = refusal(&preflight, &EMPTY, &reference(&server, &digest(index)), None).await;
+async fn index_leads_to_the_manifest_for_this_platform() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let server = registry(&[&image.configuration, &image.manifest, &image.index]).await;
+    let registry = Registry::new(PrivateRegistries::new([host(&server)]).unwrap());
+    for document in [&image.manifest, &image.index] {
+        let found = registry
+            .configuration(&reference(&server, &digest(document)))
+            .await
+            .unwrap();
+        assert_eq!(found.manifest, digest(&image.manifest));
+    }
+}
+
+#[tokio::test]
+async fn manifest_that_an_engine_might_take_for_another_is_refused() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let mixed = format!(r#"{{"layers":[{{"digest":"x"}}],{}"#, &image.index[1..]);
+    let hidden = image
+        .manifest
+        .replace(r#""layers""#, r#""Manifests":[],"layers""#);
+    let server = registry(&[&image.configuration, &image.manifest, &mixed, &hidden]).await;
+    for (document, expected) in [(&mixed, "an index as well"), (&hidden, "another case")] {
+        let reference = reference(&server, &digest(document));
+        let reason = refusal(&allowing(&[&server]), &EMPTY, &reference, None).await;
         assert!(reason.contains(expected), "{reason}");
     }
 }

@@ -1,6 +1,7 @@
 //! Client for image registries, by the protocol that Docker and the OCI distribution specification share.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -14,7 +15,7 @@ use hyper::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -37,9 +38,6 @@ const MAX_LAYERS: usize = 256;
 
 /// Maximum number of the manifests in an index.
 const MAX_MANIFESTS: usize = 256;
-
-/// Maximum number of an index's manifests for one platform: the variants of a processor.
-const MAX_VARIANTS: usize = 8;
 
 /// Media types that a manifest may have.
 pub(super) const MANIFEST_KINDS: [&str; 4] = [
@@ -139,6 +137,18 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) layers: Vec<Part>,
     pub(super) manifests: Option<Vec<Part>>,
+    #[serde(flatten)]
+    others: OtherKeys,
+}
+
+/// Keys beside those that are read.
+pub(super) type OtherKeys = BTreeMap<String, IgnoredAny>;
+
+/// Returns true if one of the keys is one of the names, written in lower case, regardless of its own case,
+/// also beyond ASCII. Engines take such a key for the name.
+pub(super) fn has_any<'a>(mut keys: impl Iterator<Item = &'a String>, names: &[&str]) -> bool {
+    // Either of the two alone leaves letters alone that engines take for others, such as the sign of kelvin.
+    keys.any(|key| names.contains(&&*key.to_uppercase().to_lowercase()))
 }
 
 /// A manifest of an index, a configuration, or a layer.
@@ -156,6 +166,13 @@ impl Document {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice::<NoUrls>(bytes).map_err(|error| error.to_string())?;
         let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        // An engine might take these for another document than the worker does.
+        if has_any(document.others.keys(), &["config", "layers", "manifests"]) {
+            return Err("a manifest with a key in another case than its own".into());
+        }
+        if document.manifests.is_some() && (document.config.is_some() || !document.layers.is_empty()) {
+            return Err("a manifest that is an index as well".into());
+        }
         if document.layers.len() > MAX_LAYERS {
             return Err("a manifest with too many layers".into());
         }
@@ -336,7 +353,7 @@ impl Registry {
     /// Describes an image, if it is for this platform.
     pub async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
         let repository = self.repository(image);
-        let (document, is_chosen) = self.manifest_of(&repository, image).await?;
+        let (document, chosen) = self.manifest_of(&repository, image).await?;
         let Some(config) = document.config else {
             return Err(repository.bad("a manifest without a configuration"));
         };
@@ -344,41 +361,30 @@ impl Registry {
             .layers
             .iter()
             .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
-        if !is_chosen {
+        if chosen.is_none() {
             let found: Platform = repository.configuration(&config.digest).await?;
             self.check_platform(&found)?;
         }
         Ok(ImageFacts { download_bytes })
     }
 
-    /// Returns the manifest of an image for this platform, and true if an index named its platform.
-    ///
-    /// An index may have several for it, of which engines choose each in its own way: all of them are read,
-    /// so that none has what a manifest must not have.
+    /// Returns the manifest of an image for this platform, and its digest if an index named it.
     pub(super) async fn manifest_of(
         &self,
         repository: &Repository,
         image: &ImageReference,
-    ) -> Result<(Document, bool), RegistryError> {
+    ) -> Result<(Document, Option<String>), RegistryError> {
         let document = repository.manifest(&image.digest_text()).await?.document;
         let Some(entries) = document.manifests else {
-            return Ok((document, false));
+            return Ok((document, None));
         };
         let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
-        let ours: Vec<&Part> = entries.iter().filter(is_ours).collect();
-        if ours.len() > MAX_VARIANTS {
-            return Err(repository.bad("an index with too many manifests for this platform"));
-        }
-        let mut chosen = None;
-        for entry in ours {
-            let document = repository.manifest(&entry.digest).await?.document;
-            chosen = chosen.or(Some(document));
-        }
-        let Some(chosen) = chosen else {
+        let Some(entry) = entries.iter().find(is_ours) else {
             let found = entries.iter().filter_map(|part| part.platform.as_ref());
             return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
         };
-        Ok((chosen, true))
+        let document = repository.manifest(&entry.digest).await?.document;
+        Ok((document, Some(entry.digest.clone())))
     }
 
     /// Checks that a configuration is for this platform.

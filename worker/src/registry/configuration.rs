@@ -5,17 +5,20 @@ use std::collections::BTreeMap;
 use assay_client::manifest::ImageReference;
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::{Registry, RegistryError, client::Platform};
+use super::{
+    Registry, RegistryError,
+    client::{OtherKeys, Platform, has_any},
+};
 
 /// Keys of a configuration that decide what a container does, in lower case.
 const KEYS: [&str; 6] = ["cmd", "entrypoint", "env", "user", "volumes", "workingdir"];
 
-/// Keys beside those that are read.
-type Others = BTreeMap<String, IgnoredAny>;
-
 /// Configuration of an image: the parts that an engine takes from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfiguration {
+    /// Digest of the image's manifest for this platform: `sha256:<hex>`. An engine that pulls by it chooses
+    /// none of an index by rules of its own.
+    pub manifest: String,
     /// Entrypoint; may be empty.
     pub entrypoint: Vec<String>,
     /// Command, or arguments of the entrypoint; may be empty.
@@ -38,7 +41,7 @@ struct ConfigDocument {
     #[serde(default)]
     config: Option<ConfigPart>,
     #[serde(flatten)]
-    others: Others,
+    others: OtherKeys,
 }
 
 #[derive(Default, Deserialize)]
@@ -51,7 +54,7 @@ struct ConfigPart {
     working_dir: Option<String>,
     volumes: Option<BTreeMap<String, IgnoredAny>>,
     #[serde(flatten)]
-    others: Others,
+    others: OtherKeys,
 }
 
 impl ConfigDocument {
@@ -63,12 +66,6 @@ impl ConfigDocument {
     }
 }
 
-/// Returns true if one of the keys is one of the names, regardless of its case, also beyond ASCII.
-fn has_any<'a>(mut keys: impl Iterator<Item = &'a String>, names: &[&str]) -> bool {
-    // Either of the two alone leaves letters alone that engines take for others, such as the sign of kelvin.
-    keys.any(|key| names.contains(&&*key.to_uppercase().to_lowercase()))
-}
-
 impl Registry {
     /// Returns the configuration of an image, if it is for this platform.
     ///
@@ -76,7 +73,7 @@ impl Registry {
     /// As those of [`Self::describe`].
     pub async fn configuration(&self, image: &ImageReference) -> Result<ImageConfiguration, RegistryError> {
         let repository = self.repository(image);
-        let (manifest, _) = self.manifest_of(&repository, image).await?;
+        let (manifest, chosen) = self.manifest_of(&repository, image).await?;
         let Some(config) = manifest.config else {
             return Err(repository.bad("a manifest without a configuration"));
         };
@@ -87,6 +84,7 @@ impl Registry {
         }
         let part = found.config.unwrap_or_default();
         Ok(ImageConfiguration {
+            manifest: chosen.unwrap_or_else(|| image.digest_text()),
             entrypoint: part.entrypoint.unwrap_or_default(),
             command: part.cmd.unwrap_or_default(),
             environment: part.env.unwrap_or_default(),

@@ -27,7 +27,7 @@ use crate::{
     devices::Holding,
     engine::{
         ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess, EngineError,
-        declared_volumes, volumes::check_working_dir,
+        declared_volumes, digest_part, volumes::check_working_dir,
     },
 };
 
@@ -52,6 +52,8 @@ const LOGIN: &str = "registry";
 /// Configuration of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ImageConfig {
+    /// Digest of the manifest for the node's platform: `sha256:<hex>`.
+    pub(super) manifest: String,
     pub(super) entrypoint: Vec<String>,
     pub(super) command: Vec<String>,
     /// Environment variables of the image, as `NAME=value`.
@@ -60,6 +62,17 @@ pub(super) struct ImageConfig {
     pub(super) user: String,
     /// Declared volumes, from [`declared_volumes`].
     pub(super) volumes: Vec<String>,
+}
+
+impl ImageConfig {
+    /// Returns the name by which the node gets the image: that of the manifest which the worker read, so
+    /// that the runtime chooses none of an index by rules of its own.
+    pub(super) fn name(&self, image: &str) -> String {
+        match image.split_once('@') {
+            Some((repository, _)) if !self.manifest.is_empty() => format!("{repository}@{}", self.manifest),
+            _ => image.to_owned(),
+        }
+    }
 }
 
 /// Configurations by reference.
@@ -82,6 +95,23 @@ impl KubernetesEngine {
             return Ok(known.clone());
         }
         self.read_config(image, None).await
+    }
+
+    /// Returns true if the node tells that it has an image, under its name or that of its manifest.
+    pub(super) async fn node_has(&self, image: &str, digest: [u8; 32]) -> Result<bool, EngineError> {
+        let known = self.images.lock().await.0.get(image).cloned().unwrap_or_default();
+        let digests = [format!("sha256:{}", hex::encode(digest)), known.manifest];
+        let node = self.node().await?;
+        let images = node.status.unwrap_or_default().images.unwrap_or_default();
+        // The kubelet reports no more than fifty; what it does not report is pulled in no time.
+        let mut names = images
+            .into_iter()
+            .flat_map(|found| found.names.unwrap_or_default());
+        Ok(names.any(|name| {
+            let has_digest =
+                digest_part(&name).is_some_and(|found| digests.iter().any(|digest| digest == found));
+            has_digest && super::same_repository(&name, image)
+        }))
     }
 
     async fn read_config(
@@ -110,6 +140,7 @@ impl KubernetesEngine {
             })?;
         check_working_dir(&found.working_dir).map_err(refused)?;
         let config = ImageConfig {
+            manifest: found.manifest,
             entrypoint: found.entrypoint,
             command: found.command,
             environment: found.environment,

@@ -367,14 +367,7 @@ impl ContainerEngine for KubernetesEngine {
     }
 
     async fn has_image(&self, image: &str, digest: [u8; 32]) -> Result<bool, EngineError> {
-        let wanted = format!("@sha256:{}", hex::encode(digest));
-        let node = self.node().await?;
-        let images = node.status.unwrap_or_default().images.unwrap_or_default();
-        // The kubelet reports no more than fifty; what it does not report is pulled in no time.
-        Ok(images
-            .into_iter()
-            .flat_map(|found| found.names.unwrap_or_default())
-            .any(|name| name == image || (name.ends_with(&wanted) && same_repository(&name, image))))
+        self.node_has(image, digest).await
     }
 
     fn check_registry(&self, image: &ImageReference) -> Result<(), EngineError> {

@@ -254,7 +254,7 @@ pub(super) fn pod(
     let (volumes, mounts) = storage(spec, image, settings);
     let container = Container {
         name: POD.to_owned(),
-        image: Some(spec.image.clone()),
+        image: Some(image.name(&spec.image)),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![PROGRAM.to_owned()]),
         args: Some(vec![ATTACHED.to_owned()]),

@@ -220,6 +220,15 @@ fn limits_are_those_of_the_share() {
         variables(&spec()),
         ["NVIDIA_VISIBLE_DEVICES=void", "AMD_VISIBLE_DEVICES=void"]
     );
+    // The node gets the manifest that the worker read, and never an index.
+    let image = ImageConfig {
+        manifest: format!("sha256:{}", "12".repeat(32)),
+        ..ImageConfig::default()
+    };
+    assert_eq!(
+        pod_of(&spec(), &image, &class).containers[0].image,
+        Some(format!("registry.example/a@sha256:{}", "12".repeat(32)))
+    );
     let pod = pod_of(&spec(), &ImageConfig::default(), &class);
     assert_eq!(pod.runtime_class_name.as_deref(), Some("gvisor"));
     let disk = pod
