@@ -160,6 +160,29 @@ mod tests {
     }
 
     #[test]
+    fn section_of_the_example_file_is_valid() {
+        let example = include_str!("../../worker.example.yaml");
+        let begin = example.find("  # kubernetes:").unwrap();
+        let commented: Vec<&str> = example[begin..]
+            .lines()
+            .take_while(|line| line.starts_with("  #"))
+            .collect();
+        let section: Vec<String> = commented.iter().map(|line| line.replacen("# ", "", 1)).collect();
+        let text = example
+            .replace(&commented.join("\n"), &section.join("\n"))
+            .replace(
+                "  # engine: \"unix:///run/podman/podman.sock\"",
+                "  engine: kubernetes",
+            );
+        let config = Config::parse(&text, Path::new("/etc/assay/worker.yaml")).unwrap();
+        let settings = config.assay.kubernetes.unwrap();
+        assert_eq!(settings.node.as_deref(), Some("gpu-node-1"));
+        assert_eq!(settings.registries.names(), ["quay.io"]);
+        assert_eq!(settings.fence_targets, ["10.0.0.5:22"]);
+        assert!(settings.storage_class.is_some() && settings.runtime_class.is_some());
+    }
+
+    #[test]
     fn section_without_its_engine_and_bad_values_are_errors() {
         let error = parse("kubernetes: {node: n1}").unwrap_err();
         assert!(error.contains("is for `assay.engine: kubernetes`"), "{error}");
