@@ -11,6 +11,7 @@ use crate::{
         BindMount, ContainerIdentity, ContainerNetwork, DeviceAccess, DiskRequest, NetworkDestination,
         NetworkRules, PublishedPort,
     },
+    registry::{PUBLIC_REGISTRIES, RegistryNames},
 };
 
 fn spec() -> ContainerSpec {
@@ -474,4 +475,26 @@ fn names_by_digest_are_compared_without_the_default_registry() {
     ));
     assert!(same_repository("a.example/b@sha256:1", "a.example/b@sha256:1"));
     assert!(!same_repository("a.example/b@sha256:1", "c.example/b@sha256:1"));
+}
+
+#[test]
+fn nodes_pull_from_named_registries_only() {
+    let engine = KubernetesEngine::new(KubernetesSettings {
+        registries: RegistryNames::new(PUBLIC_REGISTRIES).unwrap(),
+        private_registries: RegistryNames::new(["registry.lan:5000"]).unwrap(),
+        ..settings()
+    });
+    for (name, is_allowed) in [
+        ("busybox", true),
+        ("docker.io/library/busybox", true),
+        ("quay.io/a/b", true),
+        ("registry.lan:5000/a", true),
+        ("registry.lan/a", false),
+        ("quay.io.example/a", false),
+        ("other.example/a", false),
+    ] {
+        let image = format!("{name}@sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let checked = engine.check_registry(&image);
+        assert_eq!(checked.is_ok(), is_allowed, "{name}: {checked:?}");
+    }
 }
