@@ -350,7 +350,8 @@ fn number(text: &[u8]) -> Option<usize> {
 unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
     let mut index = 0;
     while index < length {
-        // SAFETY: the caller gives this much room in both places. Volatile, or this loop becomes a call of itself.
+        // SAFETY: the caller gives this much room in both places. Volatile, or this loop becomes a call of
+        // itself.
         unsafe { ptr::write_volatile(to.add(index), ptr::read_volatile(from.add(index))) };
         index += 1;
     }

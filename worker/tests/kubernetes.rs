@@ -1,6 +1,6 @@
-//! What only a cluster has: namespaces, Pod Security, policies, sealed launches without a disk, evictions,
-//! device plugins. The stories of all engines are in `engine.rs`; `scripts/test` sets the variables named
-//! there.
+//! Stories that only a cluster has: namespaces, Pod Security, policies, sealed launches without a disk,
+//! evictions, device plugins. The stories of all engines are in `engine.rs`; `scripts/test` sets the
+//! variables named there.
 
 #![allow(clippy::unwrap_used)]
 

@@ -370,7 +370,7 @@ fn container_security(spec: &ContainerSpec) -> SecurityContext {
 
 /// Returns the variables that runtimes read before the container starts. All others come with the launch.
 ///
-/// Which GPUs it has, the device plugin says, and must not be overridden; without GPUs the image must not.
+/// The device plugin says which GPUs it has, and must not be overridden; without GPUs the image must not.
 /// Whatever else hooks obey, and what a loader would load into them, is the lease's and not the image's.
 fn environment(spec: &ContainerSpec, image: &ImageConfig) -> Vec<EnvVar> {
     let of_lease = HOOK_VARIABLES.into_iter().filter_map(|name| {
