@@ -11,9 +11,15 @@
 //! program     = first word; without a slash the first executable file of that name in PATH
 //! ```
 
+//!
+//! Where an engine gives containers no folder of the host (Kubernetes), the program is started with
+//! [`ATTACHED`], and the launch comes over its standard input; see [`Frame`].
+
+mod attach;
 mod launch;
 mod program;
 
+pub use attach::{ATTACHED, Frame, Greeting, MAX_FRAME_BYTES, NOTHING, greeting_end};
 pub use launch::{Launch, LaunchError, MAX_LAUNCH_BYTES};
 pub use program::{DEFAULT_PATH, find_program, merged_environment};
 
@@ -34,6 +40,9 @@ pub const LAUNCH_NAME: &str = "launch";
 
 /// Folder of the secrets' files in the container.
 pub const SECRETS_FOLDER: &str = "/run/secrets";
+
+/// Exit code if no launch came over standard input.
+pub const NO_LAUNCH: u8 = 125;
 
 /// Exit code if the job's program cannot be executed, as in shells.
 pub const CANNOT_EXECUTE: u8 = 126;

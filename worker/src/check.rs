@@ -21,7 +21,7 @@ use crate::{
     challenge::devices::{Devices, TestedDevice},
     config::Config,
     devices::{GpuSurvey, Machine, noted_holders},
-    engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    engine::{ContainerEngine, Engine},
     files::Disk,
     health::{self, HealthSurvey},
     keys::Keys,
@@ -125,9 +125,7 @@ fn check_state_folder(folder: &Path) -> Vec<Finding> {
 }
 
 async fn check_engine(config: &Config) -> Vec<Finding> {
-    let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
-    let is_local = matches!(endpoint, EngineEndpoint::Socket(_));
-    let engine = DockerEngine::new(endpoint);
+    let engine = Engine::of(config);
     let info = match engine.ping().await {
         Ok(info) => info,
         Err(error) => return vec![Finding::Bad(format!("engine: {error}"))],
@@ -136,13 +134,7 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
         "engine: {} at {}",
         info.version, info.endpoint
     ))];
-    if !is_local {
-        findings.push(Finding::Note(format!(
-            "engine: {} may be on another host, so it pulls by itself, and only from the registries of \
-             `assay.private_registries`; jobs with other images are declined: use the engine's socket",
-            info.endpoint
-        )));
-    }
+    findings.extend(pull_finding(config, &engine, &info.endpoint));
     let cores = u32::from(config.resources.cpu_cores);
     if (1..cores).contains(&info.cpu_cores) {
         findings.push(Finding::Bad(format!(
@@ -168,10 +160,38 @@ async fn check_engine(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Tells from which registries an engine pulls that does it by itself.
+fn pull_finding(config: &Config, engine: &Engine, endpoint: &str) -> Option<Finding> {
+    let text = match engine {
+        Engine::Docker(docker) if docker.is_here() => return None,
+        Engine::Docker(_) => format!(
+            "engine: {endpoint} may be on another host, so it pulls by itself, and only from the registries of \
+             `assay.private_registries`; jobs with other images are declined: use the engine's socket"
+        ),
+        Engine::Kubernetes(_) => {
+            let settings = config.assay.kubernetes.as_ref()?;
+            let private = settings.private_registries.names();
+            let registries = settings.registries.names().iter().chain(private);
+            format!(
+                "engine: nodes of a cluster pull by themselves, and only from {}; jobs with other images are declined. Add a \
+                 registry whose operator you trust to `assay.kubernetes.registries`",
+                registries.cloned().collect::<Vec<_>>().join(", ")
+            )
+        }
+    };
+    Some(Finding::Note(text))
+}
+
 /// Checks that this host can fence off the networks of jobs. Without, the machine works, and takes no jobs
 /// that want a network.
 async fn check_job_networks(config: &Config) -> Finding {
-    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let Engine::Docker(engine) = Engine::of(config) else {
+        return Finding::Note(
+            "network: the cluster enforces the rules; each job's container tries them before its program starts, and \
+             where it reaches the cluster all jobs are declined. Jobs that publish ports are declined"
+                .into(),
+        );
+    };
     let parts = JobNetworkParts::of(config, engine, "0".repeat(64), Disk::default());
     let checked = match JobNetworks::open(parts) {
         Ok(networks) => networks.check().await,
@@ -230,6 +250,16 @@ async fn check_health(config: &Config) -> Vec<Finding> {
 
 /// Checks that jobs can get disks with the offered room.
 async fn check_disks(config: &Config) -> Vec<Finding> {
+    if let Some(cluster) = &config.assay.kubernetes {
+        return vec![match &cluster.storage_class {
+            Some(class) => Finding::Good(format!("disks: volumes of the storage class {class}")),
+            None => Finding::Note(
+                "disks: folders of the node; a job that writes more than its part is evicted, and does not see a full disk. \
+                 A class of volumes with a hard limit is named with `assay.kubernetes.storage_class`"
+                    .into(),
+            ),
+        }];
+    }
     let (settings, slots) = (DiskSettings::of(config), config.slots());
     let looked = tokio::task::spawn_blocking(move || {
         let disks = Disks::open(settings?)?;

@@ -87,6 +87,12 @@ pub(crate) async fn open_ledger(config: &Config, state: &StateFolder) -> io::Res
 
 /// Sets the jobs' disks up. A host that can hold none to a limit offers 0 GiB from then on.
 pub(crate) async fn set_up_disks(config: &mut Config) -> io::Result<Storage> {
+    if config.assay.kubernetes.is_some() {
+        return Ok(Storage::Engine {
+            gib: config.resources.disk_gib,
+            slots: config.slots(),
+        });
+    }
     let settings = DiskSettings::of(config);
     let opened = tokio::task::spawn_blocking(move || Disks::open(settings?)).await;
     match opened.map_err(io::Error::other)? {

@@ -8,13 +8,26 @@ use super::{
     LeaseError, LeaseKey, LeaseRequest,
     disk::{Disks, JobDisk, kept::KeptOutcome, root::WritablePart},
 };
-use crate::{artifacts::KeptOutput, engine::BindMount};
+use crate::{
+    artifacts::KeptOutput,
+    engine::{BindMount, DiskRequest},
+};
+
+/// Number of bytes in a GiB.
+const GIB: u64 = 1_024 * 1_024 * 1_024;
 
 /// Source of the folders.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// Each job gets a disk.
     Disks(Disks),
+    /// The engine makes a disk for each container, and removes it with that.
+    Engine {
+        /// Size of all slots' disks together, in GiB.
+        gib: u32,
+        /// Number of slots.
+        slots: u8,
+    },
     /// No job gets one, for this reason.
     None(String),
 }
@@ -35,6 +48,14 @@ impl Storage {
         let LeaseRequest { key, manifest, .. } = request;
         let disks = match self {
             Self::Disks(disks) => disks,
+            Self::Engine { .. } if manifest.output.is_some() => {
+                return Err(LeaseError::Refused(
+                    "the manifest wants an output folder, and the engine removes a container's disk with its end; leave \
+                     `output` out, and write the result to standard output"
+                        .to_owned(),
+                ));
+            }
+            Self::Engine { .. } => return Ok(Vec::new()),
             Self::None(reason) => {
                 return match wish(manifest) {
                     None => Ok(Vec::new()),
@@ -80,7 +101,7 @@ impl Storage {
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
         match self {
             Self::Disks(disks) => disks.release(key).await,
-            Self::None(_) => Ok(()),
+            Self::Engine { .. } | Self::None(_) => Ok(()),
         }
     }
 
@@ -88,7 +109,7 @@ impl Storage {
     pub async fn keep_output(&self, key: &LeaseKey, below: &str) -> KeptOutcome {
         match self {
             Self::Disks(disks) => disks.keep_output(key, below).await,
-            Self::None(_) => KeptOutcome::NoDisk,
+            Self::Engine { .. } | Self::None(_) => KeptOutcome::NoDisk,
         }
     }
 
@@ -96,7 +117,7 @@ impl Storage {
     pub fn kept_output(&self, key: &LeaseKey) -> Option<KeptOutput> {
         match self {
             Self::Disks(disks) => disks.kept_output(key),
-            Self::None(_) => None,
+            Self::Engine { .. } | Self::None(_) => None,
         }
     }
 
@@ -104,7 +125,7 @@ impl Storage {
     pub fn kept_bound(&self) -> u64 {
         match self {
             Self::Disks(disks) => disks.kept_bound(),
-            Self::None(_) => 0,
+            Self::Engine { .. } | Self::None(_) => 0,
         }
     }
 
@@ -114,7 +135,7 @@ impl Storage {
             Self::Disks(disks) => disks
                 .forget_output(key)
                 .map_err(|error| LeaseError::Failed(format!("the job's kept output: {error}"))),
-            Self::None(_) => Ok(()),
+            Self::Engine { .. } | Self::None(_) => Ok(()),
         }
     }
 
@@ -125,8 +146,21 @@ impl Storage {
                 tracing::warn!(%error, "the folder of the kept outputs cannot be read");
                 Vec::new()
             }),
-            Self::None(_) => Vec::new(),
+            Self::Engine { .. } | Self::None(_) => Vec::new(),
         }
+    }
+
+    /// Returns the disk that the engine makes for a job's container.
+    pub(super) fn of_engine(&self, request: &LeaseRequest<'_>) -> Option<DiskRequest> {
+        let Self::Engine { gib, slots } = self else {
+            return None;
+        };
+        let bytes = u64::from(*gib).saturating_mul(GIB) / u64::from((*slots).max(1));
+        let bytes = bytes.saturating_mul(request.slots.into());
+        (bytes > 0).then(|| DiskRequest {
+            target: request.manifest.work_dir().to_owned(),
+            bytes,
+        })
     }
 
     /// Returns the leases that have folders.
@@ -136,7 +170,7 @@ impl Storage {
                 tracing::warn!(%error, "the folder of the jobs' disks cannot be read");
                 Vec::new()
             }),
-            Self::None(_) => Vec::new(),
+            Self::Engine { .. } | Self::None(_) => Vec::new(),
         }
     }
 
@@ -144,7 +178,7 @@ impl Storage {
     pub fn work_folder_now(&self, key: &LeaseKey) -> Option<PathBuf> {
         match self {
             Self::Disks(disks) => disks.data_if_mounted(key),
-            Self::None(_) => None,
+            Self::Engine { .. } | Self::None(_) => None,
         }
     }
 
@@ -152,13 +186,16 @@ impl Storage {
     pub async fn work_folder(&self, key: &LeaseKey) -> Result<PathBuf, LeaseError> {
         match self {
             Self::Disks(disks) => Ok(disks.mounted(key).await?.data()),
+            Self::Engine { .. } => Err(LeaseError::Failed(
+                "the job's disk is the engine's own, and cannot be read from here".to_owned(),
+            )),
             Self::None(reason) => Err(LeaseError::Failed(format!("the job has no disk: {reason}"))),
         }
     }
 }
 
 /// Returns true if the container may write to its root.
-fn wants_root(manifest: &JobManifest) -> bool {
+pub(super) fn wants_root(manifest: &JobManifest) -> bool {
     manifest.writable_root || manifest.profile == Profile::Interactive
 }
 

@@ -1,6 +1,7 @@
 //! Client for image registries, by the protocol that Docker and the OCI distribution specification share.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -14,7 +15,7 @@ use hyper::{
 };
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -136,6 +137,18 @@ pub(super) struct Document {
     #[serde(default)]
     pub(super) layers: Vec<Part>,
     pub(super) manifests: Option<Vec<Part>>,
+    #[serde(flatten)]
+    others: OtherKeys,
+}
+
+/// Keys beside those that are read.
+pub(super) type OtherKeys = BTreeMap<String, IgnoredAny>;
+
+/// Returns true if one of the keys is one of the names, written in lower case, regardless of its own case,
+/// also beyond ASCII. Engines take such a key for the name.
+pub(super) fn has_any<'a>(mut keys: impl Iterator<Item = &'a String>, names: &[&str]) -> bool {
+    // Either of the two alone leaves letters alone that engines take for others, such as the sign of kelvin.
+    keys.any(|key| names.contains(&&*key.to_uppercase().to_lowercase()))
 }
 
 /// A manifest of an index, a configuration, or a layer.
@@ -153,6 +166,13 @@ impl Document {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice::<NoUrls>(bytes).map_err(|error| error.to_string())?;
         let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        // An engine might take these for another document than the worker does.
+        if has_any(document.others.keys(), &["config", "layers", "manifests"]) {
+            return Err("a manifest with a key in another case than its own".into());
+        }
+        if document.manifests.is_some() && (document.config.is_some() || !document.layers.is_empty()) {
+            return Err("a manifest that is an index as well".into());
+        }
         if document.layers.len() > MAX_LAYERS {
             return Err("a manifest with too many layers".into());
         }
@@ -333,9 +353,30 @@ impl Registry {
     /// Describes an image, if it is for this platform.
     pub async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
         let repository = self.repository(image);
+        let (document, chosen) = self.manifest_of(&repository, image).await?;
+        let Some(config) = document.config else {
+            return Err(repository.bad("a manifest without a configuration"));
+        };
+        let download_bytes = document
+            .layers
+            .iter()
+            .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
+        if chosen.is_none() {
+            let found: Platform = repository.configuration(&config.digest).await?;
+            self.check_platform(&found)?;
+        }
+        Ok(ImageFacts { download_bytes })
+    }
+
+    /// Returns the manifest of an image for this platform, and its digest if an index named it.
+    pub(super) async fn manifest_of(
+        &self,
+        repository: &Repository,
+        image: &ImageReference,
+    ) -> Result<(Document, Option<String>), RegistryError> {
         let document = repository.manifest(&image.digest_text()).await?.document;
         let Some(entries) = document.manifests else {
-            return self.of_manifest(&repository, document, true).await;
+            return Ok((document, None));
         };
         let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
         let Some(entry) = entries.iter().find(is_ours) else {
@@ -343,33 +384,15 @@ impl Registry {
             return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
         };
         let document = repository.manifest(&entry.digest).await?.document;
-        self.of_manifest(&repository, document, false).await
+        Ok((document, Some(entry.digest.clone())))
     }
 
-    async fn of_manifest(
-        &self,
-        repository: &Repository,
-        document: Document,
-        asks_for_platform: bool,
-    ) -> Result<ImageFacts, RegistryError> {
-        let bad = |reason: &str| RegistryError::BadAnswer {
-            url: repository.base.clone(),
-            reason: reason.to_owned(),
-        };
-        let Some(config) = document.config else {
-            return Err(bad("a manifest without a configuration"));
-        };
-        let download_bytes = document
-            .layers
-            .iter()
-            .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
-        if asks_for_platform {
-            let found: Platform = repository.configuration(&config.digest).await?;
-            if found != self.platform {
-                return Err(self.other_platform(found.to_string()));
-            }
+    /// Checks that a configuration is for this platform.
+    pub(super) fn check_platform(&self, found: &Platform) -> Result<(), RegistryError> {
+        if *found == self.platform {
+            return Ok(());
         }
-        Ok(ImageFacts { download_bytes })
+        Err(self.other_platform(found.to_string()))
     }
 
     fn other_platform(&self, found: String) -> RegistryError {
@@ -404,6 +427,14 @@ fn base_url(image: &ImageReference, private: &PrivateRegistries) -> String {
 }
 
 impl Repository {
+    /// Returns the error for a response that violates the protocol.
+    pub(super) fn bad(&self, reason: &str) -> RegistryError {
+        RegistryError::BadAnswer {
+            url: self.base.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+
     /// Returns a manifest or an index by its digest, which is verified.
     pub(super) async fn manifest(&self, digest: &str) -> Result<Manifest, RegistryError> {
         let (url, headers, bytes) = self.document("manifests", digest).await?;
@@ -424,7 +455,7 @@ impl Repository {
     }
 
     /// Returns an image's configuration by its digest, which is verified.
-    async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
+    pub(super) async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
         let (url, _, bytes) = self.document("blobs", digest).await?;
         serde_json::from_slice(&bytes).map_err(|error| RegistryError::BadAnswer {
             url,

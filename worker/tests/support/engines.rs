@@ -267,6 +267,7 @@ pub(crate) fn container(image: &str) -> ContainerSpec {
         ports: Vec::new(),
         devices: DeviceAccess::None,
         holding: Holding::default(),
+        disk: None,
         mounts: Vec::new(),
     }
 }
@@ -296,6 +297,7 @@ pub(crate) fn leased(
         ports: lease.ports,
         devices: lease.devices,
         holding: lease.holding,
+        disk: lease.disk,
         mounts: lease.mounts,
     }
 }

@@ -15,6 +15,7 @@
 //! A host on which the rules cannot be enforced gives no network: a manifest that wants one is refused.
 
 mod address;
+mod cluster;
 mod dns;
 mod host;
 mod ledger;
@@ -37,6 +38,8 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 use tokio::task::AbortHandle;
 use utoipa::ToSchema;
+
+pub use cluster::ClusterNetworks;
 
 use super::{LeaseError, LeaseKey, LeaseRequest};
 use crate::{

@@ -1,0 +1,608 @@
+//! One run of a pod: the greeting, the launch, the output by the attached streams, and the end.
+//!
+//! A run ended *cleanly* if the container ended by itself, the node knows its exit code, nobody removed or
+//! evicted the pod, and all of that still holds [`SETTLE`] later.
+
+use std::{io, time::Duration};
+
+use assay_client::manifest::Profile;
+use assay_init::{Frame, Greeting, greeting_end};
+use assay_primitives::job::StdoutResult;
+use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{AttachParams, AttachedProcess, Patch, PatchParams},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream, WriteHalf},
+    time::Instant,
+};
+
+use super::{
+    ContainerId, KubernetesEngine, LAUNCHED, LOOK_INTERVAL, MAX_FENCE_TARGETS, launch, launched, objects,
+    objects::{POD, container_status},
+};
+use crate::{
+    devices::Holding,
+    engine::{
+        Capture, CaptureTarget, EngineError, Exit, LABEL_DEVICES, LABEL_SLOTS, OutputStream, RunEnd,
+        run::{Run, SIGNALLED},
+    },
+};
+
+/// Time for which the end of a run must stay as it is.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Timeout of the start of a pod whose image is there.
+const START_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// Time for which an obstacle that may pass is waited out.
+const OBSTACLE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time in which `assay-init` answers a greeting, which tries addresses for two seconds.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time in which the network's rules must be in force in a new pod.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Maximum number of bytes of greetings on a stream.
+const MAX_GREETING_BYTES: usize = 64 * 1_024;
+
+/// Interval of looks at a pod that runs.
+const RUNNING_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Size of the buffer of each attached stream.
+const STREAM_BUFFER: usize = 64 * 1_024;
+
+/// Port of the kubelet on each node.
+const KUBELET_PORT: u16 = 10_250;
+
+/// Service of the cloud for its machines, which must not answer a job.
+const METADATA: &str = "169.254.169.254:80";
+
+/// Returns the obstacle to a pod's start, if there is one.
+pub(super) fn obstacle(pod: &Pod, action: &str) -> Option<EngineError> {
+    let waiting = container_status(pod)
+        .and_then(|status| status.state.as_ref())
+        .and_then(|state| state.waiting.as_ref());
+    if let Some(waiting) = waiting {
+        let word = waiting.reason.clone().unwrap_or_default();
+        let reason = match &waiting.message {
+            Some(message) => format!("{word}: {message}"),
+            None => word.clone(),
+        };
+        let action = action.to_owned();
+        return match &*word {
+            "" | "ContainerCreating" | "PodInitializing" => None,
+            "InvalidImageName" | "CreateContainerConfigError" => {
+                Some(EngineError::Refused { action, reason })
+            }
+            _ => Some(EngineError::Failed { action, reason }),
+        };
+    }
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let unscheduled = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    Some(EngineError::Failed {
+        action: action.to_owned(),
+        reason: format!(
+            "the node cannot take the pod: {}",
+            unscheduled.message.as_deref().unwrap_or("no reason is given")
+        ),
+    })
+}
+
+/// A container's streams, attached.
+struct Attached {
+    process: AttachedProcess,
+    stdin: Option<WriteHalf<SimplexStream>>,
+    stdout: ReadHalf<SimplexStream>,
+    stderr: ReadHalf<SimplexStream>,
+}
+
+impl Attached {
+    fn of(mut process: AttachedProcess) -> io::Result<Self> {
+        let lacking = || io::Error::other("a stream is not attached");
+        Ok(Self {
+            stdin: process.stdin(),
+            stdout: process.stdout().ok_or_else(lacking)?,
+            stderr: process.stderr().ok_or_else(lacking)?,
+            process,
+        })
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let stdin = self
+            .stdin
+            .as_mut()
+            .ok_or_else(|| io::Error::other("standard input is not attached"))?;
+        stdin.write_all(bytes).await?;
+        stdin.flush().await
+    }
+
+    /// Asks for a greeting, and waits for it on both streams.
+    async fn greet(&mut self, number: u32, targets: &[String]) -> io::Result<Greeting> {
+        let hello = Frame::Hello {
+            number,
+            targets: targets.to_vec(),
+        };
+        self.send(&hello.encode()?).await?;
+        let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
+        let reading = async { tokio::try_join!(greeting(stdout, number), greeting(stderr, number)) };
+        let (greeting, other) = tokio::time::timeout(GREETING_TIMEOUT, reading)
+            .await
+            .map_err(|_| io::Error::other("assay-init does not answer"))??;
+        if greeting != other {
+            return Err(io::Error::other("assay-init's answers differ"));
+        }
+        Ok(greeting)
+    }
+}
+
+/// Reads a stream up to the end of a greeting. Nothing comes behind it: the launch was not sent.
+async fn greeting(stream: &mut ReadHalf<SimplexStream>, number: u32) -> io::Result<Greeting> {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some((greeting, end)) = greeting_end(&bytes, number) {
+            return if end == bytes.len() {
+                Ok(greeting)
+            } else {
+                Err(io::Error::other("the container wrote before it was started"))
+            };
+        }
+        if bytes.len() >= MAX_GREETING_BYTES {
+            return Err(io::Error::other("the container's first words are no greeting"));
+        }
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::other("assay-init ended before its greeting"));
+        }
+    }
+}
+
+impl KubernetesEngine {
+    /// Starts a container and follows its run. Runs in a task of its own, so that a cancelled caller does not
+    /// leave a run behind that nobody follows.
+    pub(super) async fn begin(&self, id: &str, output: CaptureTarget) -> Result<(), EngineError> {
+        let action = "start the container";
+        let parsed = Self::id_of(id, action)?;
+        let (engine, id) = (self.clone(), id.to_owned());
+        let starting = tokio::spawn(async move { engine.begin_now(&id, &parsed, &output).await });
+        starting.await.unwrap_or_else(|error| {
+            Err(EngineError::Failed {
+                action: action.into(),
+                reason: error.to_string(),
+            })
+        })
+    }
+
+    async fn begin_now(
+        &self,
+        id: &str,
+        parsed: &ContainerId,
+        output: &CaptureTarget,
+    ) -> Result<(), EngineError> {
+        let action = "start the container";
+        let namespace = self.namespace_of(parsed, action).await?;
+        let pods: Api<Pod> = self.of(&parsed.namespace).await?;
+        let present = self.connection.call(action, pods.get_opt(POD)).await?;
+        let has_launch =
+            |pod: &Pod| launched(&namespace).is_some() && pod.metadata.uid.as_ref() == launched(&namespace);
+        if let Some(pod) = &present {
+            if has_launch(pod) && objects::is_running(pod) {
+                return self.follow_late(id, output).await;
+            }
+            if has_launch(pod) || objects::ending(pod).is_some() || pod.metadata.deletion_timestamp.is_some()
+            {
+                self.remove_pod(&parsed.namespace, 0).await?;
+            }
+        }
+        // Without effect if it is there.
+        self.make_pod(&parsed.namespace).await?;
+        let pod = self.await_running(&pods).await?;
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let targets = self.fence_targets().await?;
+        let broken = |error: io::Error| EngineError::Failed {
+            action: action.into(),
+            reason: error.to_string(),
+        };
+        let mut attached = self.attach(&pods, true).await?;
+        attached
+            .send(&launch::program().map_err(broken)?)
+            .await
+            .map_err(broken)?;
+        self.await_fence(&mut attached, &namespace, &targets).await?;
+        let frames = launch::frames(&namespace).await?;
+        // Written before the program runs: a run that is lost from here on was one.
+        self.note_launch(parsed, &uid).await?;
+        attached.send(&frames).await.map_err(broken)?;
+        let run = self.followed(id, pods, uid, attached, output, true);
+        self.change_runs(|runs| drop(runs.insert(id.to_owned(), run)));
+        Ok(())
+    }
+
+    /// Follows a run that is under way.
+    pub(super) async fn follow_late(&self, id: &str, output: &CaptureTarget) -> Result<(), EngineError> {
+        let action = "follow the container";
+        let parsed = Self::id_of(id, action)?;
+        self.namespace_of(&parsed, action).await?;
+        let pods: Api<Pod> = self.of(&parsed.namespace).await?;
+        let pod = self.connection.call(action, pods.get(POD)).await?;
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let attached = self.attach(&pods, false).await?;
+        let run = self.followed(id, pods, uid, attached, output, false);
+        self.change_runs(|runs| drop(runs.insert(id.to_owned(), run)));
+        Ok(())
+    }
+
+    /// Waits until the container's first process runs.
+    async fn await_running(&self, pods: &Api<Pod>) -> Result<Pod, EngineError> {
+        let action = "start the container";
+        let begun = Instant::now();
+        let mut obstructed_since: Option<Instant> = None;
+        loop {
+            let pod = self.connection.call(action, pods.get(POD)).await?;
+            if objects::is_running(&pod) {
+                return Ok(pod);
+            }
+            if let Some(end) = objects::ending(&pod) {
+                return Err(EngineError::Failed {
+                    action: action.into(),
+                    reason: format!("its first process ended before the launch: {end:?}"),
+                });
+            }
+            match obstacle(&pod, action) {
+                Some(error) if error.is_permanent() => return Err(error),
+                Some(error) => {
+                    let since = *obstructed_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= OBSTACLE_PATIENCE {
+                        return Err(error);
+                    }
+                }
+                None => obstructed_since = None,
+            }
+            if begun.elapsed() >= START_TIMEOUT {
+                return Err(EngineError::Failed {
+                    action: action.into(),
+                    reason: format!(
+                        "its pod does not run after {} minutes",
+                        START_TIMEOUT.as_secs() / 60
+                    ),
+                });
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn attach(&self, pods: &Api<Pod>, with_input: bool) -> Result<Attached, EngineError> {
+        let action = "attach to the container";
+        let options = AttachParams::default()
+            .container(POD)
+            .stdin(with_input)
+            .stdout(true)
+            .stderr(true)
+            .max_stdin_buf_size(STREAM_BUFFER)
+            .max_stdout_buf_size(STREAM_BUFFER)
+            .max_stderr_buf_size(STREAM_BUFFER);
+        let process = self.connection.call(action, pods.attach(POD, &options)).await?;
+        Attached::of(process).map_err(|error| EngineError::Failed {
+            action: action.into(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// Returns addresses that answer the worker and must not answer a job: where one does, the cluster does
+    /// not enforce network policies.
+    async fn fence_targets(&self) -> Result<Vec<String>, EngineError> {
+        let action = "find the cluster's own addresses";
+        let mut targets = vec![METADATA.to_owned()];
+        let node: Node = self.node().await?;
+        for address in node.status.unwrap_or_default().addresses.unwrap_or_default() {
+            if address.type_ == "InternalIP" {
+                targets.push(socket_address(&address.address, KUBELET_PORT));
+            }
+        }
+        let endpoints: Api<Endpoints> = self.of("default").await?;
+        let found = self
+            .connection
+            .call(action, endpoints.get_opt("kubernetes"))
+            .await?;
+        for subset in found.and_then(|found| found.subsets).unwrap_or_default() {
+            let port = subset.ports.unwrap_or_default().into_iter().next();
+            let port = port.and_then(|port| u16::try_from(port.port).ok()).unwrap_or(443);
+            for address in subset.addresses.unwrap_or_default() {
+                targets.push(socket_address(&address.ip, port));
+            }
+        }
+        // A greeting tries sixteen.
+        targets.truncate(8);
+        targets.extend(
+            self.settings
+                .fence_targets
+                .iter()
+                .take(MAX_FENCE_TARGETS)
+                .cloned(),
+        );
+        Ok(targets)
+    }
+
+    /// Waits until the network's rules are in force in the container, and checks its devices.
+    async fn await_fence(
+        &self,
+        attached: &mut Attached,
+        namespace: &Namespace,
+        targets: &[String],
+    ) -> Result<(), EngineError> {
+        let action = "start the container";
+        let end = Instant::now() + FENCE_TIMEOUT;
+        let mut number: u32 = 1;
+        loop {
+            let greeting = attached
+                .greet(number, targets)
+                .await
+                .map_err(|error| EngineError::Failed {
+                    action: action.into(),
+                    reason: error.to_string(),
+                })?;
+            if greeting.reached.is_empty() {
+                return devices_fit(namespace, &greeting);
+            }
+            if Instant::now() >= end {
+                return Err(EngineError::Refused {
+                    action: action.into(),
+                    reason: format!(
+                        "the cluster does not enforce network policies: the container reaches {}; use a network plugin that \
+                         does, such as Calico or Cilium",
+                        greeting.reached.join(", ")
+                    ),
+                });
+            }
+            number = number.saturating_add(1);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Notes at a namespace that a pod has got its launch.
+    async fn note_launch(&self, id: &ContainerId, uid: &str) -> Result<(), EngineError> {
+        let patch = serde_json::json!({
+            "metadata": { "uid": id.uid, "annotations": { LAUNCHED: uid } }
+        });
+        let namespaces = self.namespaces().await?;
+        self.connection
+            .call(
+                "note the container's start",
+                namespaces.patch(&id.namespace, &PatchParams::default(), &Patch::Merge(&patch)),
+            )
+            .await
+            .map(drop)
+    }
+
+    /// Follows a run in a task of its own.
+    fn followed(
+        &self,
+        id: &str,
+        pods: Api<Pod>,
+        uid: String,
+        attached: Attached,
+        output: &CaptureTarget,
+        from_the_start: bool,
+    ) -> Run {
+        let mut capture = Capture::new(output);
+        if !from_the_start {
+            capture.note_late();
+        }
+        let engine = self.clone();
+        Run::spawn(id.to_owned(), async move {
+            let reading = tokio::spawn(read_output(attached, capture));
+            let (exit, mut reason) = engine.await_end(&pods, &uid).await;
+            // The streams end with the container.
+            let stdout = match tokio::time::timeout(Duration::from_secs(60), reading).await {
+                Ok(Ok(Ok(stdout))) => Some(stdout),
+                Ok(Ok(Err(error))) => {
+                    reason.get_or_insert_with(|| format!("its output ended early: {error}"));
+                    None
+                }
+                Ok(Err(_)) | Err(_) => {
+                    reason.get_or_insert_with(|| "its output does not end".to_owned());
+                    None
+                }
+            };
+            let stdout = stdout.filter(|_| from_the_start && exit != Exit::Unseen);
+            (RunEnd { exit, stdout }, reason)
+        })
+    }
+
+    /// Waits for the end of a pod's container; returns it, and the reason if it was not seen.
+    async fn await_end(&self, pods: &Api<Pod>, uid: &str) -> (Exit, Option<String>) {
+        let unseen = |reason: String| (Exit::Unseen, Some(reason));
+        let mut pause = LOOK_INTERVAL;
+        let first = loop {
+            match self.look(pods, uid).await {
+                Look::Gone => return unseen("its pod is gone".to_owned()),
+                Look::Removed => return unseen("its pod was removed".to_owned()),
+                Look::Ended(end) => break end,
+                // Containers go on while the API server is away.
+                Look::Running | Look::Unknown => (),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RUNNING_INTERVAL);
+        };
+        tokio::time::sleep(SETTLE).await;
+        for _ in 0..30 {
+            match self.look(pods, uid).await {
+                Look::Gone => return unseen("its pod is gone".to_owned()),
+                Look::Removed => return unseen("its pod was removed".to_owned()),
+                Look::Ended(end) if end == first => return exit_of(&end),
+                Look::Ended(_) | Look::Running => {
+                    return unseen("its pod's state changed after its end".to_owned());
+                }
+                Look::Unknown => tokio::time::sleep(RUNNING_INTERVAL).await,
+            }
+        }
+        unseen("the API server did not answer after its end".to_owned())
+    }
+
+    async fn look(&self, pods: &Api<Pod>, uid: &str) -> Look {
+        let pod = match self
+            .connection
+            .call("look at the job's pod", pods.get_opt(POD))
+            .await
+        {
+            Ok(Some(pod)) => pod,
+            Ok(None) => return Look::Gone,
+            Err(_) => return Look::Unknown,
+        };
+        if pod.metadata.uid.as_deref() != Some(uid) {
+            return Look::Gone;
+        }
+        // Whoever removes a pod has its container killed: its end is not its own.
+        if pod.metadata.deletion_timestamp.is_some() {
+            return Look::Removed;
+        }
+        objects::ending(&pod).map_or(Look::Running, Look::Ended)
+    }
+}
+
+/// A look at a pod.
+enum Look {
+    Gone,
+    Removed,
+    Running,
+    Ended(objects::Ending),
+    /// The API server did not answer.
+    Unknown,
+}
+
+/// Translates a container's end; returns the reason as well if it is not known.
+fn exit_of(end: &objects::Ending) -> (Exit, Option<String>) {
+    let exit_code = end.exit_code.filter(|code| (0..=255).contains(code));
+    match (exit_code, &*end.reason) {
+        (Some(code), "Completed" | "Error" | "OOMKilled" | "") if SIGNALLED.contains(&code) => {
+            (Exit::Signalled(code), None)
+        }
+        (Some(code), "Completed" | "Error" | "") => (Exit::Clean(code), None),
+        // The memory limit, at which another than the first process was killed.
+        (Some(code), "OOMKilled") => (Exit::Clean(code), None),
+        // Its own disk or the node's need: the kubelet does not distinguish them by a word.
+        (Some(code), "Evicted") => (Exit::Signalled(code), Some("it was evicted".to_owned())),
+        (_, reason) => (Exit::Unseen, Some(format!("the node says {reason}"))),
+    }
+}
+
+/// Reads both streams to their ends.
+async fn read_output(mut attached: Attached, mut capture: Capture) -> io::Result<StdoutResult> {
+    let status = attached.process.take_status();
+    let mut status = std::pin::pin!(async move {
+        match status {
+            Some(status) => status.await,
+            None => None,
+        }
+    });
+    let (mut out, mut err) = (vec![0; STREAM_BUFFER], vec![0; STREAM_BUFFER]);
+    let (mut out_ends, mut err_ends, mut ended) = (false, false, None);
+    while !(out_ends && err_ends) {
+        tokio::select! {
+            read = attached.stdout.read(&mut out), if !out_ends => match read? {
+                0 => out_ends = true,
+                read => capture.take(OutputStream::Stdout, out.get(..read).unwrap_or_default()),
+            },
+            read = attached.stderr.read(&mut err), if !err_ends => match read? {
+                0 => err_ends = true,
+                read => capture.take(OutputStream::Stderr, err.get(..read).unwrap_or_default()),
+            },
+            status = &mut status, if ended.is_none() => match status {
+                Some(status) => ended = Some(status),
+                // The connection broke: its streams do not end any more.
+                None => return Err(io::Error::other("the connection to the container broke")),
+            },
+        }
+    }
+    let status = match ended {
+        Some(status) => Some(status),
+        None => status.await,
+    };
+    match status {
+        Some(status) if status.status.as_deref() == Some("Success") => Ok(capture.finish()),
+        Some(status) => Err(io::Error::other(
+            status
+                .message
+                .unwrap_or_else(|| "the node gives no reason".to_owned()),
+        )),
+        None => Err(io::Error::other("the connection to the container broke")),
+    }
+}
+
+/// Checks that the device plugin gave the devices of the lease, where it tells.
+fn devices_fit(namespace: &Namespace, greeting: &Greeting) -> Result<(), EngineError> {
+    let annotation = |name: &str| namespace.annotations().get(name).cloned().unwrap_or_default();
+    let holding = Holding::of_texts(&annotation(LABEL_SLOTS), &annotation(LABEL_DEVICES));
+    let mut leased: Vec<&str> = holding.devices.iter().map(|id| id.0.as_str()).collect();
+    let mut given: Vec<&str> = greeting
+        .devices
+        .split(',')
+        .filter(|name| name.starts_with("GPU-") || name.starts_with("MIG-"))
+        .collect();
+    leased.sort_unstable();
+    given.sort_unstable();
+    if given.is_empty() || leased == given {
+        return Ok(());
+    }
+    Err(EngineError::Failed {
+        action: "start the container".into(),
+        reason: format!(
+            "the device plugin gave the pod {}, and the lease is of {}",
+            given.join(", "),
+            leased.join(", ")
+        ),
+    })
+}
+
+/// Writes an address with its port.
+fn socket_address(address: &str, port: u16) -> String {
+    if address.contains(':') {
+        format!("[{address}]:{port}")
+    } else {
+        format!("{address}:{port}")
+    }
+}
+
+/// Level that the profile's shells need; named here so that the engine refuses others by itself.
+pub(super) fn has_shells(namespace: &Namespace) -> bool {
+    let level = namespace.labels().get("pod-security.kubernetes.io/enforce");
+    level.is_some_and(|level| level == objects::security_level(Profile::Interactive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::kubernetes::objects::Ending;
+
+    fn end(exit_code: Option<i32>, reason: &str) -> Exit {
+        exit_of(&Ending {
+            exit_code,
+            reason: reason.to_owned(),
+        })
+        .0
+    }
+
+    #[test]
+    fn end_that_somebody_else_caused_is_not_clean() {
+        assert_eq!(end(Some(0), "Completed"), Exit::Clean(0));
+        assert_eq!(end(Some(3), "Error"), Exit::Clean(3));
+        assert_eq!(end(Some(137), "OOMKilled"), Exit::Signalled(137));
+        assert_eq!(end(Some(143), "Error"), Exit::Signalled(143));
+        assert_eq!(end(Some(137), "Evicted"), Exit::Signalled(137));
+        for reason in ["NodeLost", "Shutdown", "Terminated", "NodeAffinity", "Preempting"] {
+            assert_eq!(end(Some(0), reason), Exit::Unseen, "{reason}");
+        }
+        assert_eq!(end(None, "Unknown"), Exit::Unseen);
+        assert_eq!(end(Some(-1), "Error"), Exit::Unseen);
+        assert_eq!(end(Some(256), "Error"), Exit::Unseen);
+    }
+
+    #[test]
+    fn addresses_have_their_ports() {
+        assert_eq!(socket_address("10.0.0.1", 443), "10.0.0.1:443");
+        assert_eq!(socket_address("fd00::1", 443), "[fd00::1]:443");
+    }
+}
