@@ -52,6 +52,12 @@ pub(super) const ANNOTATION_LAUNCH: &str = "assay.launch-folder";
 /// Annotation of a sealed job's namespace: folder of the worker's host, in memory, with the secrets.
 pub(super) const ANNOTATION_SECRETS: &str = "assay.secrets-folder";
 
+/// Annotation of a namespace with the key of its run's report, hexadecimal.
+pub(super) const ANNOTATION_REPORT_KEY: &str = "assay.report-key";
+
+/// File whose content becomes the container's termination message; the kubelet makes it for anybody to write.
+pub(super) const REPORT_FILE: &str = "/dev/termination-log";
+
 /// User and group of containers whose image names none, root, or one by a name, which the kubelet cannot judge.
 const UNPRIVILEGED: i64 = 65_532;
 
@@ -259,6 +265,9 @@ pub(super) fn pod(
         stdin: Some(true),
         // A worker that dies before it sent the launch ends the wait.
         stdin_once: Some(true),
+        termination_message_path: Some(REPORT_FILE.to_owned()),
+        // The end of the log instead of a report that is missing would be the job's own words.
+        termination_message_policy: Some("File".to_owned()),
         resources: Some(resources(spec, settings, devices)),
         security_context: Some(container_security(spec)),
         volume_mounts: Some(mounts),
@@ -561,6 +570,8 @@ pub(super) struct Ending {
     pub(super) exit_code: Option<i32>,
     /// The cluster's words for it.
     pub(super) reason: String,
+    /// Message that the container left; anybody in it may have written that.
+    pub(super) message: String,
 }
 
 /// Returns the status of the job's container.
@@ -589,12 +600,14 @@ pub(super) fn ending(pod: &Pod) -> Option<Ending> {
         return Some(Ending {
             exit_code: is_known.then_some(terminated.exit_code),
             reason: of_pod.unwrap_or(reason),
+            message: terminated.message.clone().unwrap_or_default(),
         });
     }
     match status.phase.as_deref() {
         Some("Failed" | "Succeeded") => Some(Ending {
             exit_code: None,
             reason: of_pod.or_else(|| status.message.clone()).unwrap_or_default(),
+            message: String::new(),
         }),
         _ => None,
     }
