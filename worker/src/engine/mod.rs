@@ -124,6 +124,18 @@ pub struct DiskRequest {
     pub target: String,
     /// Maximum size, in bytes.
     pub bytes: u64,
+    /// Output folder that the engine copies before it removes the disk.
+    pub output: Option<OutputRequest>,
+}
+
+/// Output folder on a disk that an engine makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// Folder below the disk; empty for all of it.
+    pub below: String,
+    /// Folder of the worker's host that stands for the disk from the end of the run on. It is there once the
+    /// output is in it as a whole. An output that no listing can hold is replaced by one that is too deep.
+    pub folder: PathBuf,
 }
 
 /// Network of a container.

@@ -11,12 +11,14 @@
 
 pub mod disk;
 mod network;
+pub(crate) mod outputs;
 pub mod profile;
 mod storage;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use assay_client::manifest::{JobManifest, NetworkAccess};
+pub use outputs::EngineOutputs;
 use serde::{Deserialize, Serialize};
 pub use storage::{Storage, relative_output};
 

@@ -19,6 +19,7 @@
 //! `assay-init` stays the parent of the job's processes, counts and hashes what they write, and vouches for it
 //! in the pod's termination message: see [`streams`]. No hash is made of what came over the network.
 
+mod collect;
 mod connection;
 mod exec;
 mod images;

@@ -25,7 +25,7 @@ use k8s_openapi::{
     },
 };
 
-use super::{KubernetesSettings, images::ImageConfig};
+use super::{KubernetesSettings, collect::OutputCopy, images::ImageConfig};
 use crate::engine::{
     ContainerNetwork, ContainerSpec, DeviceAccess, EngineError, LABEL_DEVICES, LABEL_FINGERPRINT, LABEL_JOB,
     LABEL_MACHINE, LABEL_SLOTS, LABEL_WORKER, NetworkRules, STOP_GRACE_SECONDS, volumes::SCRATCH,
@@ -54,6 +54,9 @@ pub(super) const ANNOTATION_SECRETS: &str = "assay.secrets-folder";
 
 /// Annotation of a namespace with the key of its run's report, hexadecimal.
 pub(super) const ANNOTATION_REPORT_KEY: &str = "assay.report-key";
+
+/// Annotation of a namespace with the output folder that is to be copied, as JSON.
+pub(super) const ANNOTATION_OUTPUT: &str = "assay.output";
 
 /// File whose content becomes the container's termination message; the kubelet makes it for anybody to write.
 pub(super) const REPORT_FILE: &str = "/dev/termination-log";
@@ -140,6 +143,10 @@ pub(super) fn namespace(spec: &ContainerSpec) -> Namespace {
         if let Some(folder) = host_folder(spec, target) {
             annotations.insert(name.to_owned(), folder);
         }
+    }
+    // A path that is no text is none of the worker's own.
+    if let Some(copy) = OutputCopy::of_spec(spec).and_then(|copy| serde_json::to_string(&copy).ok()) {
+        annotations.insert(ANNOTATION_OUTPUT.to_owned(), copy);
     }
     Namespace {
         metadata: ObjectMeta {

@@ -23,7 +23,9 @@ use kube::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    ContainerId, KubernetesEngine, LAUNCHED, LOOK_INTERVAL, MAX_FENCE_TARGETS, launch, launched, objects,
+    ContainerId, KubernetesEngine, LAUNCHED, LOOK_INTERVAL, MAX_FENCE_TARGETS,
+    collect::OutputCopy,
+    launch, launched, objects,
     objects::{ANNOTATION_REPORT_KEY, POD, REPORT_FILE, container_status},
     streams::{Attached, of_report, read_output},
 };
@@ -56,6 +58,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for which a container waits for the worker after its job's end, so that the output is read to its
 /// end. The result does not need it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time for which a container with an output folder waits for the worker after its job's end: the folder is
+/// gone with it, and a host that is down is expected back within a day.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Port of the kubelet on each node.
 const KUBELET_PORT: u16 = 10_250;
@@ -149,10 +155,15 @@ impl KubernetesEngine {
             .map_err(broken)?;
         self.await_fence(&mut attached, &namespace, &targets).await?;
         let key = random_key().map_err(broken)?;
+        let copy = OutputCopy::of_namespace(&namespace);
+        if let Some(copy) = &copy {
+            copy.forget().await.map_err(broken)?;
+        }
+        let patience = if copy.is_some() { OUTPUT_PATIENCE } else { PATIENCE };
         let orders = Frame::Orders(Orders {
             key,
             hashed_bytes: MAX_RESULT_STDOUT_BYTES,
-            patience_s: u32::try_from(PATIENCE.as_secs()).unwrap_or(u32::MAX),
+            patience_s: u32::try_from(patience.as_secs()).unwrap_or(u32::MAX),
             report: REPORT_FILE.to_owned(),
         });
         let orders = orders.encode().map_err(broken)?;
@@ -165,6 +176,7 @@ impl KubernetesEngine {
             pods,
             uid,
             key,
+            copy,
             from_the_start: true,
         };
         let run = self.followed(id, following, attached, output);
@@ -193,6 +205,7 @@ impl KubernetesEngine {
             key: report_key(&namespace)
                 .map_or_else(random_key, Ok)
                 .map_err(broken)?,
+            copy: OutputCopy::of_namespace(&namespace),
             from_the_start: false,
         };
         let run = self.followed(id, following, attached, output);
@@ -357,6 +370,7 @@ impl KubernetesEngine {
             pods,
             uid,
             key,
+            copy,
             from_the_start,
         } = following;
         let Attached {
@@ -367,26 +381,32 @@ impl KubernetesEngine {
         } = attached;
         let (tell_marked, marked) = oneshot::channel();
         let mut reading = tokio::spawn(read_output(process, stdout, stderr, capture, key, tell_marked));
-        let marked = async {
-            if marked.await.is_err() {
-                self.await_mark(&pods, key).await;
-            }
-        };
         let end = {
             let mut waiting = std::pin::pin!(self.await_end(&pods, &uid));
+            let closing = async {
+                if marked.await.is_err() {
+                    self.await_mark(&pods, key).await;
+                }
+                if let Some(copy) = &copy {
+                    self.collect(&pods, copy).await;
+                }
+                self.release(&pods, stdin.as_mut()).await;
+            };
             tokio::select! {
                 end = &mut waiting => end,
-                () = marked => {
-                    self.release(&pods, stdin.as_mut()).await;
-                    waiting.await
-                }
+                () = closing => waiting.await,
             }
         };
         let SeenEnd {
-            exit,
+            mut exit,
             mut reason,
             message,
         } = end;
+        // Without its output such a run has no result, and its disk is gone.
+        if exit != Exit::Unseen && copy.is_some_and(|copy| !copy.is_done()) {
+            exit = Exit::Unseen;
+            reason.get_or_insert_with(|| "its output folder was not copied before its pod ended".to_owned());
+        }
         // The streams end with the container.
         let received = tokio::time::timeout(DRAIN_TIMEOUT, &mut reading).await;
         // Nobody waits for a stream that does not end.
@@ -480,6 +500,8 @@ struct Following {
     uid: String,
     /// Key of its `assay-init`'s report.
     key: [u8; KEY_BYTES],
+    /// Output folder that is to be copied.
+    copy: Option<OutputCopy>,
     from_the_start: bool,
 }
 

@@ -42,6 +42,7 @@ fn spec() -> ContainerSpec {
         disk: Some(DiskRequest {
             target: "/work".into(),
             bytes: 10 * 1_024 * 1_024 * 1_024,
+            output: None,
         }),
         mounts: Vec::new(),
     }
