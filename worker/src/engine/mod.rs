@@ -167,6 +167,17 @@ pub struct NetworkRules {
     pub resolvers: Vec<Ipv4Addr>,
     /// Names that the container knows without a resolver.
     pub hosts: Vec<(String, Ipv4Addr)>,
+    /// Limits of the container's traffic; `None` for none.
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// Limits of a container's traffic, in bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Limit of what it sends.
+    pub upload: u64,
+    /// Limit of what it receives.
+    pub download: u64,
 }
 
 /// Destination of a container's connections.

@@ -32,7 +32,9 @@ use crate::{
 };
 
 use network::NetworkLease;
-pub use network::{ClusterNetworks, HttpTarget, JobNetworkParts, JobNetworks, PortStatus};
+pub use network::{
+    ClusterNetworkParts, ClusterNetworks, HttpTarget, JobNetworkParts, JobNetworks, PortStatus,
+};
 
 /// Size of `/dev/shm` where the manifest names none, in MiB: the engines' default.
 const DEFAULT_SHM_MIB: u32 = 64;
@@ -169,6 +171,9 @@ impl Leases {
 
     /// Returns a job's published ports.
     pub fn ports(&self, key: &LeaseKey) -> Vec<PortStatus> {
+        if let Some(cluster) = &self.cluster {
+            return cluster.ports(key);
+        }
         self.networks
             .as_ref()
             .map(|networks| networks.ports(key))
@@ -228,6 +233,9 @@ impl Leases {
         self.devices.release(key).await?;
         if let Some(networks) = &self.networks {
             networks.release(key).await?;
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.release(key)?;
         }
         self.storage.release(key).await
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! container  = namespace, named after the job: the API server refuses a second one of the same name
 //!   ├─ NetworkPolicy  lets nothing in and out but what the manifest asks for
+//!   ├─ Service        of the type NodePort, if it publishes ports
 //!   ├─ ServiceAccount without a token
 //!   ├─ ConfigMap      assay-init, the launch of a public job, and the pod as it was specified
 //!   └─ Pod            on the machine's node; its first process is assay-init, which waits for its launch
@@ -25,6 +26,7 @@ mod exec;
 mod images;
 mod launch;
 mod objects;
+mod ports;
 mod run;
 mod settings;
 mod streams;
@@ -54,6 +56,7 @@ use super::{
 use crate::{devices::Holding, preflight::Preflight};
 use connection::{Connection, is_gone, is_there};
 use objects::{ANNOTATION_WORKER, FILES, POD, SERVICE_ACCOUNT, short_worker};
+use ports::PodAddress;
 
 /// Annotation of a namespace with the identifier of the pod that got its launch.
 const LAUNCHED: &str = "assay.launched";
@@ -78,6 +81,8 @@ pub struct KubernetesEngine {
     images: Arc<Mutex<images::KnownImages>>,
     /// Runs that this process started or follows, by the identifier of the container.
     runs: Arc<SyncMutex<HashMap<String, Run>>>,
+    /// Addresses of their pods.
+    addresses: Arc<SyncMutex<HashMap<String, PodAddress>>>,
 }
 
 /// Identifier of a container: its namespace, and the identifier that the API server gave that.
@@ -121,6 +126,7 @@ impl KubernetesEngine {
             settings,
             images: Arc::default(),
             runs: Arc::default(),
+            addresses: Arc::default(),
         }
     }
 
@@ -135,6 +141,10 @@ impl KubernetesEngine {
 
     fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
         change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change_addresses<T>(&self, change: impl FnOnce(&mut HashMap<String, PodAddress>) -> T) -> T {
+        change(&mut self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the interface to the objects of one kind in a namespace.
@@ -438,6 +448,7 @@ impl ContainerEngine for KubernetesEngine {
         };
         self.make(name, "create the job's service account", &account)
             .await?;
+        self.publish(name, spec).await?;
         self.make(name, "store the job's files", &files).await?;
         if launched(&namespace).is_none() {
             self.make_pod(name).await?;
@@ -544,6 +555,7 @@ impl ContainerEngine for KubernetesEngine {
             }
         }
         self.change_runs(|runs| drop(runs.remove(id)));
+        self.change_addresses(|addresses| drop(addresses.remove(id)));
         Ok(())
     }
 }

@@ -61,11 +61,13 @@ pub(super) const ANNOTATION_OUTPUT: &str = "assay.output";
 /// File whose content becomes the container's termination message; the kubelet makes it for anybody to write.
 pub(super) const REPORT_FILE: &str = "/dev/termination-log";
 
-/// User and group of containers whose image names none, root, or one by a name, which the kubelet cannot judge.
+/// User and group of containers whose image names none, root, or one by a name, which the kubelet cannot
+/// judge.
 const UNPRIVILEGED: i64 = 65_532;
 
-/// Room in MiB besides a job's disk: the kubelet counts its copy of the output, each line of it with some 40 bytes
-/// before it, and cuts that to its bounds every ten seconds only. A job that wrote more meanwhile is evicted.
+/// Room in MiB besides a job's disk: the kubelet counts its copy of the output, each line of it with some 40
+/// bytes before it, and cuts that to its bounds every ten seconds only. A job that wrote more meanwhile is
+/// evicted.
 const DISK_MARGIN_MIB: u64 = 1_024;
 
 /// Number of bytes in a MiB.
@@ -96,7 +98,7 @@ fn texts<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String>
 }
 
 /// Returns the labels by which a worker finds its objects.
-fn labels(spec: &ContainerSpec) -> BTreeMap<String, String> {
+pub(super) fn labels(spec: &ContainerSpec) -> BTreeMap<String, String> {
     let identity = &spec.identity;
     texts([
         (LABEL_JOB, identity.job.to_string()),
@@ -255,9 +257,9 @@ pub(super) fn pod(
             mount.target
         )));
     }
-    if !spec.ports.is_empty() || matches!(spec.network, ContainerNetwork::Named { .. }) {
+    if matches!(spec.network, ContainerNetwork::Named { .. }) {
         return Err(refused(
-            "pods have no networks and ports of the worker's own host".to_owned(),
+            "pods have no networks of the worker's own host".to_owned(),
         ));
     }
     let devices = device_limit(&spec.devices).map_err(refused)?;
@@ -297,10 +299,7 @@ pub(super) fn pod(
     Ok(Pod {
         metadata: ObjectMeta {
             labels: Some(labels(spec)),
-            annotations: Some(texts([(
-                "cluster-autoscaler.kubernetes.io/safe-to-evict",
-                "false".to_owned(),
-            )])),
+            annotations: Some(annotations(spec)),
             ..named(POD)
         },
         spec: Some(PodSpec {
@@ -331,6 +330,27 @@ pub(super) fn pod(
         }),
         status: None,
     })
+}
+
+/// Returns the annotations of a job's pod: what autoscalers and the network plugin read.
+fn annotations(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let mut annotations = texts([(
+        "cluster-autoscaler.kubernetes.io/safe-to-evict",
+        "false".to_owned(),
+    )]);
+    if let ContainerNetwork::Rules(NetworkRules {
+        bandwidth: Some(bandwidth),
+        ..
+    }) = &spec.network
+    {
+        // In bits per second, of the pod's point of view. The kubelet takes no less than 1k.
+        let bits = |bytes: u64| bytes.saturating_mul(8).max(1_000).to_string();
+        annotations.extend(texts([
+            ("kubernetes.io/egress-bandwidth", bits(bandwidth.upload)),
+            ("kubernetes.io/ingress-bandwidth", bits(bandwidth.download)),
+        ]));
+    }
+    annotations
 }
 
 fn pod_security(spec: &ContainerSpec, image: &ImageConfig) -> PodSecurityContext {

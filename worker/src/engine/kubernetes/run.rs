@@ -142,6 +142,7 @@ impl KubernetesEngine {
         // Without effect if it is there.
         self.make_pod(&parsed.namespace).await?;
         let pod = self.await_running(&pods).await?;
+        self.note_address(id, &namespace, &pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let targets = self.fence_targets().await?;
         let broken = |error: io::Error| EngineError::Failed {
@@ -191,6 +192,7 @@ impl KubernetesEngine {
         let namespace = self.namespace_of(&parsed, action).await?;
         let pods: Api<Pod> = self.of(&parsed.namespace).await?;
         let pod = self.connection.call(action, pods.get(POD)).await?;
+        self.note_address(id, &namespace, &pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let attached = self.attach(&pods, false).await?;
         let broken = |error: io::Error| EngineError::Failed {
