@@ -557,8 +557,10 @@ fn report_key(namespace: &Namespace) -> Option<[u8; KEY_BYTES]> {
     Some(key)
 }
 
-/// Checks that the device plugin gave the devices of the lease, where it tells.
+/// Checks that the device plugin gave the devices of the lease. Nobody can tell it which: where it chose
+/// others, the container is not started, its pod ends, and the next attempt makes a new one.
 fn devices_fit(namespace: &Namespace, greeting: &Greeting) -> Result<(), EngineError> {
+    let action = "start the container".to_owned();
     let annotation = |name: &str| namespace.annotations().get(name).cloned().unwrap_or_default();
     let holding = Holding::of_texts(&annotation(LABEL_SLOTS), &annotation(LABEL_DEVICES));
     let mut leased: Vec<&str> = holding.devices.iter().map(|id| id.0.as_str()).collect();
@@ -569,15 +571,30 @@ fn devices_fit(namespace: &Namespace, greeting: &Greeting) -> Result<(), EngineE
         .collect();
     leased.sort_unstable();
     given.sort_unstable();
+    if given.is_empty() && !leased.is_empty() && !greeting.devices.is_empty() {
+        return Err(EngineError::Refused {
+            action,
+            reason: format!(
+                "the container cannot tell which GPUs it got (NVIDIA_VISIBLE_DEVICES is {:?}), and another job's may be \
+                 among them; start NVIDIA's device plugin with DEVICE_ID_STRATEGY=uuid",
+                greeting.devices
+            ),
+        });
+    }
+    // No word at all: a plugin that gives none of NVIDIA's.
     if given.is_empty() || leased == given {
         return Ok(());
     }
     Err(EngineError::Failed {
-        action: "start the container".into(),
+        action,
         reason: format!(
             "the device plugin gave the pod {}, and the lease is of {}",
             given.join(", "),
-            leased.join(", ")
+            if leased.is_empty() {
+                "no GPU".to_owned()
+            } else {
+                leased.join(", ")
+            }
         ),
     })
 }
@@ -624,6 +641,38 @@ mod tests {
         assert_eq!(end(None, "Unknown"), Exit::Unseen);
         assert_eq!(end(Some(-1), "Error"), Exit::Unseen);
         assert_eq!(end(Some(256), "Error"), Exit::Unseen);
+    }
+
+    #[test]
+    fn container_with_other_devices_than_its_lease_has_is_not_started() {
+        let fit = |leased: &str, seen: &str| {
+            let mut namespace = Namespace::default();
+            namespace
+                .annotations_mut()
+                .insert(LABEL_DEVICES.into(), leased.to_owned());
+            let greeting = Greeting {
+                number: 1,
+                devices: seen.to_owned(),
+                reached: Vec::new(),
+            };
+            devices_fit(&namespace, &greeting).map_err(|error| error.is_permanent())
+        };
+        for (leased, seen, verdict) in [
+            ("", "void", Ok(())),
+            ("", "", Ok(())),
+            ("GPU-a,GPU-b", "GPU-b,GPU-a", Ok(())),
+            ("MIG-a", "MIG-a", Ok(())),
+            // A plugin that says nothing.
+            ("GPU-a", "", Ok(())),
+            ("GPU-a", "GPU-b", Err(false)),
+            ("GPU-a", "GPU-a,GPU-b", Err(false)),
+            ("GPU-a,GPU-b", "GPU-a", Err(false)),
+            ("", "GPU-a", Err(false)),
+            ("GPU-a", "0", Err(true)),
+            ("GPU-a", "all", Err(true)),
+        ] {
+            assert_eq!(fit(leased, seen), verdict, "{leased:?} {seen:?}");
+        }
     }
 
     #[test]
