@@ -10,11 +10,15 @@ use k8s_openapi::{
     api::core::v1::{Namespace, Pod, Service, ServicePort, ServiceSpec},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kube::{Api, ResourceExt, api::PostParams, core::Status};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, PostParams},
+    core::Status,
+};
 
 use super::{
     KubernetesEngine, connection,
-    connection::is_there,
+    connection::{is_gone, is_there},
     objects::{labels, named},
 };
 use crate::engine::{ContainerSpec, EngineError, LABEL_FINGERPRINT, LABEL_JOB, PublishedPort};
@@ -22,7 +26,7 @@ use crate::engine::{ContainerSpec, EngineError, LABEL_FINGERPRINT, LABEL_JOB, Pu
 /// Name of a job's Service.
 const SERVICE: &str = "ports";
 
-/// Name of the Service that is tried and never made.
+/// Name of the Service by which ports are tried.
 const TRIED_SERVICE: &str = "assay-worker-check";
 
 /// Address of a running job's pod.
@@ -128,8 +132,9 @@ impl KubernetesEngine {
         }
     }
 
-    /// Returns the ports of nodes that Services of the whole cluster have.
-    pub async fn node_ports(&self) -> Result<BTreeSet<(PortProtocol, u16)>, EngineError> {
+    /// Returns the ports of nodes that Services of the whole cluster have. A cluster gives a number to one
+    /// Service, whatever the protocol.
+    pub async fn node_ports(&self) -> Result<BTreeSet<u16>, EngineError> {
         let services: Api<Service> = Api::all(self.connection.client().await?);
         let services = self.all(&services, "list the cluster's services", "").await?;
         let ports = services
@@ -137,28 +142,19 @@ impl KubernetesEngine {
             .filter_map(|service| service.spec?.ports)
             .flatten();
         Ok(ports
-            .filter_map(|port| {
-                let protocol = match port.protocol.as_deref() {
-                    Some("UDP") => PortProtocol::Udp,
-                    _ => PortProtocol::Tcp,
-                };
-                Some((protocol, u16::try_from(port.node_port?).ok()?))
-            })
+            .filter_map(|port| u16::try_from(port.node_port?).ok())
             .collect())
     }
 
-    /// Checks that the API server gives the first and the last port of a range to Services, without making
-    /// any.
+    /// Checks that the API server gives the first and the last port of a range to Services: makes one without
+    /// a target for each, and removes it. A dry run would not tell: not every version compares the range in
+    /// one.
     ///
     /// # Errors
     /// A refusal with the range that it gives.
     pub async fn check_node_ports(&self, range: &RangeInclusive<u16>) -> Result<(), EngineError> {
         let action = "give ports of the node to jobs";
         let services: Api<Service> = self.of("default").await?;
-        let options = PostParams {
-            dry_run: true,
-            field_manager: None,
-        };
         for port in [*range.start(), *range.end()] {
             let service = Service {
                 metadata: named(TRIED_SERVICE),
@@ -169,12 +165,14 @@ impl KubernetesEngine {
                 }),
                 status: None,
             };
+            // One that an earlier check left behind.
+            self.remove_tried(&services, action).await?;
             let tried = self
                 .connection
-                .try_call(action, services.create(&options, &service))
+                .try_call(action, services.create(&PostParams::default(), &service))
                 .await?;
             match tried {
-                Ok(_) => (),
+                Ok(_) => self.remove_tried(&services, action).await?,
                 Err(status) => match of_status(action, &status) {
                     // It is in the range, and another Service has it.
                     EngineError::Failed { reason, .. } if reason.contains("already allocated") => (),
@@ -183,6 +181,18 @@ impl KubernetesEngine {
             }
         }
         Ok(())
+    }
+
+    async fn remove_tried(&self, services: &Api<Service>, action: &str) -> Result<(), EngineError> {
+        let removed = self
+            .connection
+            .try_call(action, services.delete(TRIED_SERVICE, &DeleteParams::default()))
+            .await?;
+        match removed {
+            Ok(_) => Ok(()),
+            Err(status) if is_gone(&status) => Ok(()),
+            Err(status) => Err(connection::of_status(action, &status)),
+        }
     }
 
     /// Notes the address of a container's pod.

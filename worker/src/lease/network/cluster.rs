@@ -142,7 +142,7 @@ impl ClusterNetworks {
             ));
         }
         let is_new = self.ledger().get(&request.key).is_none();
-        let used = if is_new && wants_range {
+        let mut used = if is_new && wants_range {
             self.0.parts.engine.node_ports().await?
         } else {
             BTreeSet::new()
@@ -151,11 +151,16 @@ impl ClusterNetworks {
             subnets: settings.job_subnets,
             ports: settings.port_range.clone(),
         };
-        Ok(self
-            .ledger()
-            .give(&request.key, wished, &pool, &[], |protocol, port| {
-                !used.contains(&(protocol, port))
-            })?)
+        let mut ledger = self.ledger();
+        // A cluster gives a number to one Service, whatever the protocol; those of other jobs may not be made
+        // yet.
+        used.extend(
+            ledger
+                .all()
+                .flat_map(|record| &record.ports)
+                .filter_map(|port| port.host_port),
+        );
+        Ok(ledger.give(&request.key, wished, &pool, &[], |_, port| !used.contains(&port))?)
     }
 
     /// Takes back a job's ports.
