@@ -156,8 +156,8 @@ impl Queue {
     }
 
     /// Writes what is queued to a stream, in a thread that ends with the process.
-    fn drain_to(self: Arc<Self>, mut stream: impl Write + Send + 'static) {
-        thread::spawn(move || {
+    fn drain_to(self: Arc<Self>, mut stream: impl Write + Send + 'static) -> io::Result<()> {
+        let drain = move || {
             while let Some(piece) = self.next() {
                 let written = stream.write_all(&piece).and_then(|()| stream.flush());
                 let mut state = self.lock();
@@ -168,7 +168,8 @@ impl Queue {
                     self.lose();
                 }
             }
-        });
+        };
+        thread::Builder::new().spawn(drain).map(drop)
     }
 }
 
@@ -178,13 +179,12 @@ struct Counted {
     hash: [u8; 32],
 }
 
+/// Reader of a pipe in a thread of its own.
+type Pump = JoinHandle<io::Result<Counted>>;
+
 /// Reads a pipe to its end, and passes it on.
-fn pump(
-    mut pipe: impl Read + Send + 'static,
-    queue: Arc<Queue>,
-    hashed_bytes: u64,
-) -> JoinHandle<io::Result<Counted>> {
-    thread::spawn(move || {
+fn pump(mut pipe: impl Read + Send + 'static, queue: Arc<Queue>, hashed_bytes: u64) -> io::Result<Pump> {
+    thread::Builder::new().spawn(move || {
         let mut hasher = Blake3::default();
         let (mut bytes, mut room) = (0_u64, hashed_bytes);
         let mut buffer = vec![0; PIECE_BYTES];
@@ -247,40 +247,36 @@ pub fn watch(
     // Opened first: the job may limit the files that this process may open.
     let report_file = OpenOptions::new().write(true).open(&orders.report)?;
     let (stdout, stderr) = (Arc::<Queue>::default(), Arc::<Queue>::default());
-    stdout.clone().drain_to(own_stream(&io::stdout())?);
-    stderr.clone().drain_to(own_stream(&io::stderr())?);
+    stdout.clone().drain_to(own_stream(&io::stdout())?)?;
+    stderr.clone().drain_to(own_stream(&io::stderr())?)?;
     system::adopt_orphans();
+    let (out, out_of_job) = io::pipe()?;
+    let (err, err_of_job) = io::pipe()?;
     command
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(out_of_job)
+        .stderr(err_of_job)
         .process_group(0);
+    // Before the job can take the threads that the container may have.
+    let out = pump(out, stdout.clone(), orders.hashed_bytes)?;
+    let err = pump(err, stderr.clone(), 0)?;
     let is_released = Arc::new(AtomicBool::new(false));
-    let (code, report) = match command.spawn() {
-        Ok(mut child) => {
+    watch_input(is_released.clone())?;
+    let spawned = command.spawn();
+    // The job alone has the other ends of the pipes from now on.
+    drop(command);
+    let code = match spawned {
+        Ok(child) => {
             system::pass_signals_to(child.id());
-            watch_input(is_released.clone());
-            let pipes = child.stdout.take().zip(child.stderr.take());
-            let (out, err) = pipes.ok_or_else(|| io::Error::other("the child has no pipes"))?;
-            let out = pump(out, stdout.clone(), orders.hashed_bytes);
-            let err = pump(err, stderr.clone(), 0);
-            let code = await_end(&child);
-            (code, joined(out, err))
+            await_end(&child)
         }
         Err(error) => {
-            let code = on_failure(&error);
             system::stop_passing();
-            watch_input(is_released.clone());
-            let report = Report {
-                stdout_bytes: 0,
-                stdout_hash: Blake3::default().finish(),
-                stderr_bytes: 0,
-            };
-            (code, Ok(report))
+            on_failure(&error)
         }
     };
     // Without its report the output is unknown; the exit code is not.
-    let reported = report.and_then(|report| write_report(report_file, &report.text(&orders.key)));
+    let reported = joined(out, err).and_then(|report| write_report(report_file, &report.text(&orders.key)));
     if let Err(error) = reported {
         stderr.put(format!("assay-init: the output is unknown: {error}\n").into_bytes());
     }
@@ -294,7 +290,7 @@ fn own_stream(stream: &impl AsFd) -> io::Result<File> {
     Ok(File::from(stream.as_fd().try_clone_to_owned()?))
 }
 
-fn joined(out: JoinHandle<io::Result<Counted>>, err: JoinHandle<io::Result<Counted>>) -> io::Result<Report> {
+fn joined(out: Pump, err: Pump) -> io::Result<Report> {
     let failed = || io::Error::other("a stream was not read to its end");
     let out = out.join().map_err(|_| failed())??;
     let err = err.join().map_err(|_| failed())??;
@@ -318,8 +314,8 @@ fn write_report(mut file: File, text: &str) -> io::Result<()> {
 
 /// Reads frames from standard input in a thread of its own. Its end says nothing: the worker may have gone,
 /// and another may come.
-fn watch_input(is_released: Arc<AtomicBool>) {
-    thread::spawn(move || {
+fn watch_input(is_released: Arc<AtomicBool>) -> io::Result<()> {
+    let watch = move || {
         let mut input = io::stdin().lock();
         while let Ok(frame) = Frame::read(&mut input) {
             if frame == Frame::Release {
@@ -327,7 +323,8 @@ fn watch_input(is_released: Arc<AtomicBool>) {
                 return;
             }
         }
-    });
+    };
+    thread::Builder::new().spawn(watch).map(drop)
 }
 
 /// Marks the end of both streams until the worker has seen it.
@@ -393,11 +390,11 @@ mod tests {
     fn slow_reader_gets_every_byte_and_holds_the_writer_up() {
         let (send, receive) = mpsc::sync_channel(0);
         let queue = Arc::<Queue>::default();
-        queue.clone().drain_to(Slow(send));
+        queue.clone().drain_to(Slow(send)).unwrap();
         let input: Vec<u8> = (0..3 * QUEUE_BYTES).map(|index| (index % 253) as u8).collect();
         let mut expected = Blake3::default();
         expected.update(&input);
-        let pumping = pump(io::Cursor::new(input.clone()), queue.clone(), u64::MAX);
+        let pumping = pump(io::Cursor::new(input.clone()), queue.clone(), u64::MAX).unwrap();
         thread::sleep(Duration::from_millis(50));
         assert!(!pumping.is_finished(), "nobody reads");
         let mut read = Vec::new();
@@ -417,8 +414,9 @@ mod tests {
         let (send, receive) = mpsc::sync_channel(0);
         drop(receive);
         let queue = Arc::<Queue>::default();
-        queue.clone().drain_to(Slow(send));
+        queue.clone().drain_to(Slow(send)).unwrap();
         let counted = pump(io::Cursor::new(vec![1; 4 * QUEUE_BYTES]), queue, 10)
+            .unwrap()
             .join()
             .unwrap()
             .unwrap();

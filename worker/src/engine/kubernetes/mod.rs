@@ -9,16 +9,16 @@
 //!   └─ Pod            on the machine's node; its first process is assay-init, which waits for its launch
 //! ```
 //!
-//! A pod and not a Job: a Job replaces pods that it lost, and Kubernetes says that a program may so be started
-//! twice. What is lost here stays lost until the supervisor, which knows the chain, decides.
+//! A pod and not a Job: a Job replaces pods that it lost, and Kubernetes says that a program may so be
+//! started twice. What is lost here stays lost until the supervisor, which knows the chain, decides.
 //!
 //! The container is *started* by attaching to the waiting `assay-init` and sending it the launch: so the log
 //! begins with the first byte, secrets pass no etcd and no disk, and the network's rules are tried out from
 //! inside before the job's program runs. The namespace's annotation [`LAUNCHED`] names the pod that got its
 //! launch.
 //!
-//! `assay-init` stays the parent of the job's processes, counts and hashes what they write, and vouches for it
-//! in the pod's termination message: see [`streams`]. No hash is made of what came over the network.
+//! `assay-init` stays the parent of the job's processes, counts and hashes what they write, and vouches for
+//! it in the pod's termination message: see [`streams`]. No hash is made of what came over the network.
 
 mod collect;
 mod connection;
