@@ -7,10 +7,11 @@ use assay_client::manifest::{JobManifest, Profile};
 use super::{
     LeaseError, LeaseKey, LeaseRequest,
     disk::{Disks, JobDisk, kept::KeptOutcome, root::WritablePart},
+    outputs::EngineOutputs,
 };
 use crate::{
     artifacts::KeptOutput,
-    engine::{BindMount, DiskRequest},
+    engine::{BindMount, DiskRequest, OutputRequest},
 };
 
 /// Number of bytes in a GiB.
@@ -21,12 +22,15 @@ const GIB: u64 = 1_024 * 1_024 * 1_024;
 pub enum Storage {
     /// Each job gets a disk.
     Disks(Disks),
-    /// The engine makes a disk for each container, and removes it with that.
+    /// The engine makes a disk for each container, and removes it with that. Before, it copies the output
+    /// folder.
     Engine {
         /// Size of all slots' disks together, in GiB.
         gib: u32,
         /// Number of slots.
         slots: u8,
+        /// Output folders that were copied.
+        outputs: EngineOutputs,
     },
     /// No job gets one, for this reason.
     None(String),
@@ -48,10 +52,9 @@ impl Storage {
         let LeaseRequest { key, manifest, .. } = request;
         let disks = match self {
             Self::Disks(disks) => disks,
-            Self::Engine { .. } if manifest.output.is_some() => {
+            Self::Engine { .. } if manifest.output.is_some() && self.of_engine(request).is_none() => {
                 return Err(LeaseError::Refused(
-                    "the manifest wants an output folder, and the engine removes a container's disk with its end; leave \
-                     `output` out, and write the result to standard output"
+                    "the manifest wants an output folder, and this machine has no disks: `shared_resources.storage_gb` is 0"
                         .to_owned(),
                 ));
             }
@@ -101,7 +104,8 @@ impl Storage {
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
         match self {
             Self::Disks(disks) => disks.release(key).await,
-            Self::Engine { .. } | Self::None(_) => Ok(()),
+            Self::Engine { outputs, .. } => outputs.remove(key),
+            Self::None(_) => Ok(()),
         }
     }
 
@@ -152,7 +156,7 @@ impl Storage {
 
     /// Returns the disk that the engine makes for a job's container.
     pub(super) fn of_engine(&self, request: &LeaseRequest<'_>) -> Option<DiskRequest> {
-        let Self::Engine { gib, slots } = self else {
+        let Self::Engine { gib, slots, outputs } = self else {
             return None;
         };
         let bytes = u64::from(*gib).saturating_mul(GIB) / u64::from((*slots).max(1));
@@ -160,6 +164,10 @@ impl Storage {
         (bytes > 0).then(|| DiskRequest {
             target: request.manifest.work_dir().to_owned(),
             bytes,
+            output: relative_output(request.manifest).map(|below| OutputRequest {
+                folder: outputs.path(&request.key),
+                below,
+            }),
         })
     }
 
@@ -170,7 +178,11 @@ impl Storage {
                 tracing::warn!(%error, "the folder of the jobs' disks cannot be read");
                 Vec::new()
             }),
-            Self::Engine { .. } | Self::None(_) => Vec::new(),
+            Self::Engine { outputs, .. } => outputs.keys().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the folder of the jobs' outputs cannot be read");
+                Vec::new()
+            }),
+            Self::None(_) => Vec::new(),
         }
     }
 
@@ -178,17 +190,22 @@ impl Storage {
     pub fn work_folder_now(&self, key: &LeaseKey) -> Option<PathBuf> {
         match self {
             Self::Disks(disks) => disks.data_if_mounted(key),
-            Self::Engine { .. } | Self::None(_) => None,
+            Self::Engine { outputs, .. } => outputs.copied(key),
+            Self::None(_) => None,
         }
     }
 
-    /// Returns the path on the host of a job's own folder, which is mounted at its `work_dir`.
+    /// Returns the path on the host of a job's own folder, which is mounted at its `work_dir`; of an engine's
+    /// own disk the copy of its output folder, which is all that is left of it.
     pub async fn work_folder(&self, key: &LeaseKey) -> Result<PathBuf, LeaseError> {
         match self {
             Self::Disks(disks) => Ok(disks.mounted(key).await?.data()),
-            Self::Engine { .. } => Err(LeaseError::Failed(
-                "the job's disk is the engine's own, and cannot be read from here".to_owned(),
-            )),
+            Self::Engine { outputs, .. } => outputs.copied(key).ok_or_else(|| {
+                LeaseError::Failed(
+                    "the job's disk is the engine's own, and its output was not copied before its end"
+                        .to_owned(),
+                )
+            }),
             Self::None(reason) => Err(LeaseError::Failed(format!("the job has no disk: {reason}"))),
         }
     }
