@@ -92,6 +92,7 @@ pub(crate) async fn set_up_disks(config: &mut Config) -> io::Result<Storage> {
             gib: config.resources.disk_gib,
             slots: config.slots(),
             outputs: EngineOutputs::below(&config.assay.state_dir),
+            kept_bytes: config.assay.storage.kept_output_bytes(config.resources.disk_gib),
         });
     }
     let settings = DiskSettings::of(config);

@@ -6,7 +6,11 @@ use assay_client::manifest::{JobManifest, Profile};
 
 use super::{
     LeaseError, LeaseKey, LeaseRequest,
-    disk::{Disks, JobDisk, kept::KeptOutcome, root::WritablePart},
+    disk::{
+        Disks, JobDisk,
+        kept::{KeptOutcome, too_large},
+        root::WritablePart,
+    },
     outputs::EngineOutputs,
 };
 use crate::{
@@ -31,6 +35,8 @@ pub enum Storage {
         slots: u8,
         /// Output folders that were copied.
         outputs: EngineOutputs,
+        /// Maximum number of bytes of those that are kept after their jobs.
+        kept_bytes: u64,
     },
     /// No job gets one, for this reason.
     None(String),
@@ -113,7 +119,10 @@ impl Storage {
     pub async fn keep_output(&self, key: &LeaseKey, below: &str) -> KeptOutcome {
         match self {
             Self::Disks(disks) => disks.keep_output(key, below).await,
-            Self::Engine { .. } | Self::None(_) => KeptOutcome::NoDisk,
+            Self::Engine {
+                outputs, kept_bytes, ..
+            } => keep_copied(outputs.clone(), key, *kept_bytes).await,
+            Self::None(_) => KeptOutcome::NoDisk,
         }
     }
 
@@ -129,7 +138,8 @@ impl Storage {
     pub fn kept_bound(&self) -> u64 {
         match self {
             Self::Disks(disks) => disks.kept_bound(),
-            Self::Engine { .. } | Self::None(_) => 0,
+            Self::Engine { kept_bytes, .. } => *kept_bytes,
+            Self::None(_) => 0,
         }
     }
 
@@ -139,7 +149,10 @@ impl Storage {
             Self::Disks(disks) => disks
                 .forget_output(key)
                 .map_err(|error| LeaseError::Failed(format!("the job's kept output: {error}"))),
-            Self::Engine { .. } | Self::None(_) => Ok(()),
+            Self::Engine { outputs, .. } => outputs
+                .forget(key)
+                .map_err(|error| LeaseError::Failed(format!("the job's kept output: {error}"))),
+            Self::None(_) => Ok(()),
         }
     }
 
@@ -150,13 +163,20 @@ impl Storage {
                 tracing::warn!(%error, "the folder of the kept outputs cannot be read");
                 Vec::new()
             }),
-            Self::Engine { .. } | Self::None(_) => Vec::new(),
+            Self::Engine { outputs, .. } => outputs.kept_keys().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the folder of the kept outputs cannot be read");
+                Vec::new()
+            }),
+            Self::None(_) => Vec::new(),
         }
     }
 
     /// Returns the disk that the engine makes for a job's container.
     pub(super) fn of_engine(&self, request: &LeaseRequest<'_>) -> Option<DiskRequest> {
-        let Self::Engine { gib, slots, outputs } = self else {
+        let Self::Engine {
+            gib, slots, outputs, ..
+        } = self
+        else {
             return None;
         };
         let bytes = u64::from(*gib).saturating_mul(GIB) / u64::from((*slots).max(1));
@@ -208,6 +228,26 @@ impl Storage {
             }),
             Self::None(reason) => Err(LeaseError::Failed(format!("the job has no disk: {reason}"))),
         }
+    }
+}
+
+/// Keeps the copy of a job's output folder. Removing old ones takes its time.
+async fn keep_copied(outputs: EngineOutputs, key: &LeaseKey, bound: u64) -> KeptOutcome {
+    let not_kept = |reason: String| {
+        KeptOutcome::NotKept(format!("the output is not kept after the job's end: {reason}"))
+    };
+    let owned = key.clone();
+    let keeping = tokio::task::spawn_blocking(move || {
+        let is_kept = outputs.keep(&owned, bound)?;
+        let has_copy = outputs.copied(&owned).is_some();
+        Ok::<_, std::io::Error>((is_kept, has_copy))
+    });
+    match keeping.await {
+        Ok(Ok((true, _))) => KeptOutcome::Kept,
+        Ok(Ok((false, true))) => KeptOutcome::NotKept(too_large(bound.saturating_add(1), bound)),
+        Ok(Ok((false, false))) => KeptOutcome::NoDisk,
+        Ok(Err(error)) => not_kept(error.to_string()),
+        Err(error) => not_kept(error.to_string()),
     }
 }
 
