@@ -18,7 +18,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sources = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../init/src");
     let out = PathBuf::from(variable("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build.rs");
-    for file in ["attach.rs", "lib.rs", "launch.rs", "program.rs", "main.rs"] {
+    for file in [
+        "attach.rs",
+        "blake3.rs",
+        "devices.rs",
+        "folder.rs",
+        "launch.rs",
+        "lib.rs",
+        "main.rs",
+        "program.rs",
+        "report.rs",
+        "system.rs",
+        "watch.rs",
+    ] {
         println!("cargo::rerun-if-changed={}", sources.join(file).display());
     }
     compile(

@@ -6,17 +6,21 @@
 //!   │ ──────────── standard input ─────────▶ │ tries to reach the targets
 //!   │ ◀─── greeting on standard output ───── │
 //!   │ ◀─── greeting on standard error ────── │
-//!   │  Secret …, Launch                      │
-//!   │ ─────────────────────────────────────▶ │ becomes the job's program; its input is empty
+//!   │  Orders { key, … }, Secret …, Launch   │
+//!   │ ─────────────────────────────────────▶ │ starts the job's program, whose input is empty
+//!   │ ◀── what the job writes, and a mark ── │ its processes have ended
+//!   │  Release                               │
+//!   │ ─────────────────────────────────────▶ │ ends as the program did
 //! ```
 //!
 //! The greeting on both streams proves that they are attached: whatever the job writes comes after it, and
-//! none of it is missed. The targets are addresses that no job may reach. A greeting that names one of them
-//! says that the network's rules are not in force, and the launch is not sent.
+//! none of it is missed. Without orders the program is not started but replaces this one. The targets are
+//! addresses that no job may reach. A greeting that names one of them says that the network's rules are not
+//! in force, and the launch is not sent.
 
 use std::io::{self, Read};
 
-use crate::MAX_LAUNCH_BYTES;
+use crate::{KEY_BYTES, MAX_LAUNCH_BYTES};
 
 /// Argument by which this program expects its launch over standard input.
 pub const ATTACHED: &str = "--attached";
@@ -53,6 +57,33 @@ pub enum Frame {
     },
     /// Encoded [`crate::Launch`]; empty if it lies in the file [`crate::LAUNCH`].
     Launch(Vec<u8>),
+    /// Orders to stay the parent of the job's processes; before the launch.
+    Orders(Orders),
+    /// Release of the program: the worker has everything. Sent to another than the container's first program,
+    /// it releases that one.
+    Release,
+    /// Request for the content of a folder, see [`crate::send_folder`]; after the job's end.
+    Collect {
+        /// Key of the answer's hash, new for each request.
+        key: [u8; KEY_BYTES],
+        /// Folder of the job's disk.
+        disk: String,
+        /// Folder below that; empty for all of it.
+        below: String,
+    },
+}
+
+/// Orders of the worker for a job's run.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Orders {
+    /// Key of the report and of the mark behind the output.
+    pub key: [u8; KEY_BYTES],
+    /// Number of bytes of standard output that go into the hash.
+    pub hashed_bytes: u64,
+    /// Time in seconds for which the program waits for its release after the job's end.
+    pub patience_s: u32,
+    /// Existing file that the report is written to.
+    pub report: String,
 }
 
 impl std::fmt::Debug for Frame {
@@ -65,6 +96,9 @@ impl std::fmt::Debug for Frame {
 const HELLO: u8 = 1;
 const SECRET: u8 = 2;
 const LAUNCH: u8 = 3;
+const ORDERS: u8 = 4;
+const RELEASE: u8 = 5;
+const COLLECT: u8 = 6;
 
 impl Frame {
     /// Writes the frame.
@@ -87,6 +121,21 @@ impl Frame {
                 (SECRET, bytes)
             }
             Self::Launch(launch) => (LAUNCH, launch.clone()),
+            Self::Orders(orders) => {
+                let mut bytes = orders.key.to_vec();
+                bytes.extend_from_slice(&orders.hashed_bytes.to_le_bytes());
+                bytes.extend_from_slice(&orders.patience_s.to_le_bytes());
+                bytes.extend_from_slice(orders.report.as_bytes());
+                (ORDERS, bytes)
+            }
+            Self::Release => (RELEASE, Vec::new()),
+            Self::Collect { key, disk, below } => {
+                let mut bytes = key.to_vec();
+                bytes.extend_from_slice(disk.as_bytes());
+                bytes.push(0);
+                bytes.extend_from_slice(below.as_bytes());
+                (COLLECT, bytes)
+            }
         };
         let length = u32::try_from(content.len())
             .ok()
@@ -139,8 +188,34 @@ impl Frame {
                 Ok(Self::Secret { name, content })
             }
             LAUNCH => Ok(Self::Launch(content)),
+            ORDERS => Orders::read(&content).map(Self::Orders).ok_or_else(bad),
+            RELEASE if content.is_empty() => Ok(Self::Release),
+            COLLECT => {
+                let (key, rest) = content.split_first_chunk::<KEY_BYTES>().ok_or_else(bad)?;
+                let paths = std::str::from_utf8(rest).map_err(|_| bad())?;
+                let (disk, below) = paths.split_once('\0').ok_or_else(bad)?;
+                Ok(Self::Collect {
+                    key: *key,
+                    disk: disk.to_owned(),
+                    below: below.to_owned(),
+                })
+            }
             _ => Err(bad()),
         }
+    }
+}
+
+impl Orders {
+    fn read(content: &[u8]) -> Option<Self> {
+        let (key, rest) = content.split_first_chunk::<KEY_BYTES>()?;
+        let (hashed_bytes, rest) = rest.split_first_chunk::<8>()?;
+        let (patience_s, report) = rest.split_first_chunk::<4>()?;
+        Some(Self {
+            key: *key,
+            hashed_bytes: u64::from_le_bytes(*hashed_bytes),
+            patience_s: u32::from_le_bytes(*patience_s),
+            report: std::str::from_utf8(report).ok()?.to_owned(),
+        })
     }
 }
 
@@ -149,7 +224,7 @@ impl Frame {
 pub struct Greeting {
     /// Number of the hello.
     pub number: u32,
-    /// Value of `NVIDIA_VISIBLE_DEVICES` in the container: the devices that the cluster's plugin gave.
+    /// Devices that the cluster's plugin gave, by their UUIDs, or the value of `NVIDIA_VISIBLE_DEVICES`.
     pub devices: String,
     /// Targets that were reached.
     pub reached: Vec<String>,
@@ -218,6 +293,18 @@ mod tests {
             },
             Frame::Launch(Vec::new()),
             Frame::Launch(vec![9; 70_000]),
+            Frame::Orders(Orders {
+                key: [3; KEY_BYTES],
+                hashed_bytes: u64::MAX,
+                patience_s: 30,
+                report: "/dev/termination-log".into(),
+            }),
+            Frame::Release,
+            Frame::Collect {
+                key: [4; KEY_BYTES],
+                disk: "/work".into(),
+                below: String::new(),
+            },
         ]
     }
 
@@ -250,6 +337,9 @@ mod tests {
             (SECRET, b"../up\0x"),
             (SECRET, b".\0x"),
             (SECRET, b"\0x"),
+            (ORDERS, &[1; 43]),
+            (RELEASE, b"x"),
+            (COLLECT, &[1; 40]),
             (9, b"x"),
         ] {
             let mut bytes = vec![kind];

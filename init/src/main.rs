@@ -1,4 +1,4 @@
-//! Sets the environment of a job and becomes its program; see the library beside it.
+//! Sets the environment of a job and becomes its program, or its parent; see the library beside it.
 
 use std::{
     env, fs,
@@ -12,8 +12,8 @@ use std::{
 };
 
 use assay_init::{
-    ATTACHED, CANNOT_EXECUTE, Frame, Greeting, LAUNCH, Launch, NO_LAUNCH, NOT_FOUND, NOTHING, SECRETS_FOLDER,
-    find_program, merged_environment,
+    ATTACHED, CANNOT_EXECUTE, Frame, Greeting, LAUNCH, Launch, NO_LAUNCH, NOT_FOUND, NOTHING, Orders,
+    SECRETS_FOLDER, devices_seen, find_program, hide, merged_environment, release_first, send_folder, watch,
 };
 
 /// Time in which a target of a greeting is reached, or counts as out of reach.
@@ -21,35 +21,63 @@ const TARGET_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let word = env::args_os().nth(1);
-    let launch = match word {
-        Some(word) if word == NOTHING => return ExitCode::SUCCESS,
-        Some(word) if word == ATTACHED => match await_launch() {
-            Ok(launch) => launch,
+    match word {
+        Some(word) if word == NOTHING => ExitCode::SUCCESS,
+        Some(word) if word == ATTACHED => match attached() {
+            Ok(code) => ExitCode::from(code),
             Err(error) => {
                 eprintln!("assay-init: no launch came: {error}");
-                return ExitCode::from(NO_LAUNCH);
+                ExitCode::from(NO_LAUNCH)
             }
         },
-        _ => Vec::new(),
-    };
-    let error = become_program(&launch);
-    // The host's disk keeps standard error, so the message has no part of the launch.
-    eprintln!("assay-init: the job's program cannot be executed: {error}");
-    ExitCode::from(match error.kind() {
-        io::ErrorKind::NotFound => NOT_FOUND,
-        _ => CANNOT_EXECUTE,
-    })
+        _ => ExitCode::from(tell_failure(&become_program(&[]))),
+    }
 }
 
-/// Answers greetings and writes secrets until the launch comes, and returns its bytes.
-fn await_launch() -> io::Result<Vec<u8>> {
+/// Tells why the job's program does not run, and returns the exit code for that.
+fn tell_failure(error: &io::Error) -> u8 {
+    // The host's disk keeps standard error, so the message has no part of the launch.
+    eprintln!("assay-init: the job's program cannot be executed: {error}");
+    match error.kind() {
+        io::ErrorKind::NotFound => NOT_FOUND,
+        _ => CANNOT_EXECUTE,
+    }
+}
+
+/// Request that ends the greetings.
+enum Wish {
+    Launch { orders: Option<Orders>, launch: Vec<u8> },
+    Release,
+}
+
+/// Serves the worker over standard input; returns the exit code.
+fn attached() -> io::Result<u8> {
+    // Before any secret comes: the job will run as the same user.
+    hide()?;
+    match await_wish()? {
+        Wish::Release => release_first().map(|()| 0),
+        Wish::Launch { orders: None, launch } => Ok(tell_failure(&become_program(&launch))),
+        Wish::Launch {
+            orders: Some(orders),
+            launch,
+        } => match prepare(&launch) {
+            Ok(command) => watch(command, &orders, tell_failure),
+            // One that cannot be started ends as one that was: with a report.
+            Err(error) => watch(Command::new(""), &orders, |_| tell_failure(&error)),
+        },
+    }
+}
+
+/// Answers greetings, writes secrets and sends folders until the launch comes, or the word that none will.
+fn await_wish() -> io::Result<Wish> {
     let mut input = io::stdin().lock();
+    let mut orders = None;
     loop {
         match Frame::read(&mut input)? {
             Frame::Hello { number, targets } => {
                 let greeting = Greeting {
                     number,
-                    devices: env::var("NVIDIA_VISIBLE_DEVICES").unwrap_or_default(),
+                    devices: devices_seen(),
                     reached: reached(targets),
                 };
                 let line = greeting.line();
@@ -67,7 +95,13 @@ fn await_launch() -> io::Result<Vec<u8>> {
                     .open(Path::new(SECRETS_FOLDER).join(name))?;
                 file.write_all(&content)?;
             }
-            Frame::Launch(launch) => return Ok(launch),
+            Frame::Orders(given) => orders = Some(given),
+            Frame::Collect { key, disk, below } => {
+                let mut output = io::stdout().lock();
+                send_folder(&mut output, &key, Path::new(&disk), &below)?;
+            }
+            Frame::Release => return Ok(Wish::Release),
+            Frame::Launch(launch) => return Ok(Wish::Launch { orders, launch }),
         }
     }
 }

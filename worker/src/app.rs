@@ -34,7 +34,7 @@ use crate::{
     jobs::{JobOutputs, forget_old_outputs},
     keys::Keys,
     launch::Launcher,
-    lease::{ClusterNetworks, JobNetworkParts, JobNetworks, Leases, Storage},
+    lease::{ClusterNetworkParts, ClusterNetworks, JobNetworkParts, JobNetworks, Leases, Storage},
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
     sealing_store::SealingError,
@@ -172,6 +172,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
     let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), state.jobs().clone());
     let runner = part_runner(&status, &metrics);
     let networks = job_networks(&config, &engine, &keys, &state)?;
+    let cluster = cluster_networks(&config, &engine, &keys, &state)?;
     let api = Api::start(
         &config,
         ApiParts {
@@ -181,7 +182,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
             metrics: metrics.clone(),
             delivery: delivery.clone(),
             streams: job_streams(&config, &state, &status, &engine, &keys, storage.clone()),
-            proxy: PortProxy::new(networks.clone()),
+            proxy: PortProxy::new(networks.clone()).with_cluster(cluster.clone()),
             runner: runner.clone(),
         },
     )
@@ -200,9 +201,10 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
             HostPaths::of_linux().cdi,
         ))
         .with_storage(storage);
-    let leases = match &networks {
-        Some(networks) => leases.with_networks(networks.clone()),
-        None => leases.with_cluster(ClusterNetworks::new(config.assay.network.dns_servers.clone())),
+    let leases = match (&networks, cluster) {
+        (Some(networks), _) => leases.with_networks(networks.clone()),
+        (None, Some(cluster)) => leases.with_cluster(cluster),
+        (None, None) => leases,
     };
     let keep_networks = {
         let runner = runner.clone();
@@ -273,6 +275,21 @@ fn job_networks(
     let worker = hex::encode(keys.worker_account().0);
     let parts = JobNetworkParts::of(config, docker.clone(), worker, state.disk().clone());
     JobNetworks::open(parts).map(Some)
+}
+
+/// Opens the networks of jobs at a cluster; `None` at another engine.
+fn cluster_networks(
+    config: &Config,
+    engine: &Engine,
+    keys: &Keys,
+    state: &StateFolder,
+) -> io::Result<Option<ClusterNetworks>> {
+    let Some(cluster) = engine.kubernetes() else {
+        return Ok(None);
+    };
+    let worker = hex::encode(keys.worker_account().0);
+    let parts = ClusterNetworkParts::of(config, cluster.clone(), worker, state.disk().clone());
+    ClusterNetworks::open(parts).map(Some)
 }
 
 /// Creates the state of the API's streams.

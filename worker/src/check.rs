@@ -21,7 +21,7 @@ use crate::{
     challenge::devices::{Devices, TestedDevice},
     config::Config,
     devices::{GpuSurvey, Machine, noted_holders},
-    engine::{ContainerEngine, Engine},
+    engine::{ContainerEngine, Engine, KubernetesEngine},
     files::Disk,
     health::{self, HealthSurvey},
     keys::Keys,
@@ -185,12 +185,9 @@ fn pull_finding(config: &Config, engine: &Engine, endpoint: &str) -> Option<Find
 /// Checks that this host can fence off the networks of jobs. Without, the machine works, and takes no jobs
 /// that want a network.
 async fn check_job_networks(config: &Config) -> Finding {
-    let Engine::Docker(engine) = Engine::of(config) else {
-        return Finding::Note(
-            "network: the cluster enforces the rules; each job's container tries them before its program starts, and \
-             where it reaches the cluster all jobs are declined. Jobs that publish ports are declined"
-                .into(),
-        );
+    let engine = match Engine::of(config) {
+        Engine::Docker(engine) => engine,
+        Engine::Kubernetes(cluster) => return check_cluster_networks(config, &cluster).await,
     };
     let parts = JobNetworkParts::of(config, engine, "0".repeat(64), Disk::default());
     let checked = match JobNetworks::open(parts) {
@@ -209,6 +206,27 @@ async fn check_job_networks(config: &Config) -> Finding {
             config.assay.network.job_subnets
         )),
         (Err(error), _) => Finding::Note(format!("network: {error}; jobs that want a network are declined")),
+    }
+}
+
+/// Checks that the cluster gives jobs the configured ports. What it enforces of rules and bandwidth cannot be
+/// told from outside of a pod.
+async fn check_cluster_networks(config: &Config, cluster: &KubernetesEngine) -> Finding {
+    let enforced = "the cluster enforces the rules; each job's container tries them before its program starts, and where \
+                    it reaches the cluster all jobs are declined. Limits of bandwidth are annotations of pods: they \
+                    count where the network plugin reads them (for CNI's `bandwidth`, look for it in /etc/cni/net.d)";
+    let Some(range) = &config.assay.network.port_range else {
+        return Finding::Note(format!(
+            "network: {enforced}. Jobs get no TCP or UDP ports; set `assay.network.port_range` to give some"
+        ));
+    };
+    match cluster.check_node_ports(range).await {
+        Ok(()) => Finding::Note(format!(
+            "network: {enforced}. Jobs get ports of the node in {}-{}",
+            range.start(),
+            range.end()
+        )),
+        Err(error) => Finding::Bad(format!("network: {error}")),
     }
 }
 

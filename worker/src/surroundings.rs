@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     devices::{Device, DeviceLedger, Machine},
     lease::{
-        Storage,
+        EngineOutputs, Storage,
         disk::{DiskSettings, Disks},
     },
     sealing_store::SealingStore,
@@ -91,6 +91,8 @@ pub(crate) async fn set_up_disks(config: &mut Config) -> io::Result<Storage> {
         return Ok(Storage::Engine {
             gib: config.resources.disk_gib,
             slots: config.slots(),
+            outputs: EngineOutputs::below(&config.assay.state_dir),
+            kept_bytes: config.assay.storage.kept_output_bytes(config.resources.disk_gib),
         });
     }
     let settings = DiskSettings::of(config);

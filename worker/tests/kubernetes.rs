@@ -36,6 +36,8 @@ use tokio::io::AsyncWriteExt;
 
 #[path = "support/cluster.rs"]
 mod cluster;
+#[path = "kubernetes/produced.rs"]
+mod produced;
 
 struct Fixture {
     engine: KubernetesEngine,
@@ -319,6 +321,7 @@ fn disk_and_volumes_are_writable_for_the_user_of_the_image() {
             disk: Some(DiskRequest {
                 target: "/work".into(),
                 bytes: 64 * 1_024 * 1_024,
+                output: None,
             }),
             ..fixture.spec(
                 "for f in /work /tmp /run /var/tmp /dev/shm; do echo x > $f/x && cat $f/x; done; echo y > /y",
@@ -338,6 +341,7 @@ fn job_that_writes_more_than_its_disk_is_evicted() {
             disk: Some(DiskRequest {
                 target: "/work".into(),
                 bytes: 16 * 1_024 * 1_024,
+                output: None,
             }),
             ..fixture.spec("/bin/busybox dd if=/dev/zero of=/work/zeros bs=1M count=200; exec sleep 600")
         };

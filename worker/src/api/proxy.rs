@@ -43,7 +43,7 @@ use super::{
     server::PeerAddress,
     tokens::TokenLife,
 };
-use crate::lease::JobNetworks;
+use crate::lease::{ClusterNetworks, JobNetworks};
 
 /// Maximum length of a response's head, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1_024;
@@ -204,6 +204,7 @@ pub struct ProxyClient {
 #[derive(Clone)]
 pub struct PortProxy {
     networks: Option<JobNetworks>,
+    cluster: Option<ClusterNetworks>,
     limits: ProxyLimits,
     seats: Arc<Semaphore>,
 }
@@ -213,9 +214,17 @@ impl PortProxy {
     pub fn new(networks: impl Into<Option<JobNetworks>>) -> Self {
         Self {
             networks: networks.into(),
+            cluster: None,
             limits: ProxyLimits::default(),
             seats: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
+    }
+
+    /// Adds the networks of a cluster.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Option<ClusterNetworks>) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     /// Answers a request of the path `/v1/jobs/{job}/ports/{name}/{path}` with the container's response.
@@ -230,7 +239,8 @@ impl PortProxy {
         let target = self
             .networks
             .as_ref()
-            .and_then(|networks| networks.http_target(job, name));
+            .and_then(|networks| networks.http_target(job, name))
+            .or_else(|| self.cluster.as_ref()?.http_target(job, name));
         let Some(target) = target else {
             return refusal(
                 StatusCode::NOT_FOUND,

@@ -60,6 +60,14 @@ impl Engine {
         }
     }
 
+    /// Returns the cluster, if it is one.
+    pub fn kubernetes(&self) -> Option<&KubernetesEngine> {
+        match self {
+            Self::Docker(_) => None,
+            Self::Kubernetes(kubernetes) => Some(kubernetes),
+        }
+    }
+
     /// Waits for the end of a container's run that this process started, and returns it.
     pub async fn run_end(&self, id: &str) -> RunEnd {
         match self {

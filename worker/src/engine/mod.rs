@@ -135,6 +135,18 @@ pub struct DiskRequest {
     pub target: String,
     /// Maximum size, in bytes.
     pub bytes: u64,
+    /// Output folder that the engine copies before it removes the disk.
+    pub output: Option<OutputRequest>,
+}
+
+/// Output folder on a disk that an engine makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// Folder below the disk; empty for all of it.
+    pub below: String,
+    /// Folder of the worker's host that stands for the disk from the end of the run on. It is there once the
+    /// output is in it as a whole. An output that no listing can hold is replaced by one that is too deep.
+    pub folder: PathBuf,
 }
 
 /// Network of a container.
@@ -166,6 +178,17 @@ pub struct NetworkRules {
     pub resolvers: Vec<Ipv4Addr>,
     /// Names that the container knows without a resolver.
     pub hosts: Vec<(String, Ipv4Addr)>,
+    /// Limits of the container's traffic; `None` for none.
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// Limits of a container's traffic, in bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Limit of what it sends.
+    pub upload: u64,
+    /// Limit of what it receives.
+    pub download: u64,
 }
 
 /// Destination of a container's connections.

@@ -11,12 +11,14 @@
 
 pub mod disk;
 mod network;
+pub(crate) mod outputs;
 pub mod profile;
 mod storage;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use assay_client::manifest::{JobManifest, NetworkAccess};
+pub use outputs::EngineOutputs;
 use serde::{Deserialize, Serialize};
 pub use storage::{Storage, relative_output};
 
@@ -30,7 +32,9 @@ use crate::{
 };
 
 use network::NetworkLease;
-pub use network::{ClusterNetworks, HttpTarget, JobNetworkParts, JobNetworks, PortStatus};
+pub use network::{
+    ClusterNetworkParts, ClusterNetworks, HttpTarget, JobNetworkParts, JobNetworks, PortStatus,
+};
 
 /// Size of `/dev/shm` where the manifest names none, in MiB: the engines' default.
 const DEFAULT_SHM_MIB: u32 = 64;
@@ -167,6 +171,9 @@ impl Leases {
 
     /// Returns a job's published ports.
     pub fn ports(&self, key: &LeaseKey) -> Vec<PortStatus> {
+        if let Some(cluster) = &self.cluster {
+            return cluster.ports(key);
+        }
         self.networks
             .as_ref()
             .map(|networks| networks.ports(key))
@@ -232,6 +239,9 @@ impl Leases {
         self.devices.release(key).await?;
         if let Some(networks) = &self.networks {
             networks.release(key).await?;
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.release(key)?;
         }
         Ok(())
     }

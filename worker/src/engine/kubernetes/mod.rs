@@ -3,6 +3,7 @@
 //! ```text
 //! container  = namespace, named after the job: the API server refuses a second one of the same name
 //!   ├─ NetworkPolicy  lets nothing in and out but what the manifest asks for
+//!   ├─ Service        of the type NodePort, if it publishes ports
 //!   ├─ ServiceAccount without a token
 //!   ├─ ConfigMap      assay-init, the launch of a public job, and the pod as it was specified
 //!   └─ Pod            on the machine's node; its first process is assay-init, which waits for its launch
@@ -11,21 +12,31 @@
 //! A pod and not a Job: a Job replaces pods that it lost, and Kubernetes says that a program may so be
 //! started twice. What is lost here stays lost until the supervisor, which knows the chain, decides.
 //!
-//! The container is *started* by attaching to the waiting `assay-init` and sending it the launch: so every
-//! byte of output is seen, secrets pass no etcd and no disk, and the network's rules are tried out from
+//! The container is *started* by attaching to the waiting `assay-init` and sending it the launch: so the log
+//! begins with the first byte, secrets pass no etcd and no disk, and the network's rules are tried out from
 //! inside before the job's program runs. The namespace's annotation [`LAUNCHED`] names the pod that got its
 //! launch.
+//!
+//! `assay-init` stays the parent of the job's processes, counts and hashes what they write, and vouches for
+//! it in the pod's termination message: see [`streams`]. No hash is made of what came over the network.
 
+mod collect;
 mod connection;
 mod exec;
 mod images;
 mod launch;
 mod objects;
+mod ports;
 mod run;
 mod runtimes;
 mod settings;
+mod streams;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    time::Duration,
+};
 
 use assay_client::manifest::{ImageReference, RegistryLogin};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod, ServiceAccount};
@@ -47,6 +58,7 @@ use super::{
 use crate::{devices::Holding, registry::Registry};
 use connection::{Connection, is_gone, is_there};
 use objects::{ANNOTATION_WORKER, FILES, POD, SERVICE_ACCOUNT, short_worker};
+use ports::PodAddress;
 
 /// Annotation of a namespace with the identifier of the pod that got its launch.
 const LAUNCHED: &str = "assay.launched";
@@ -70,6 +82,8 @@ pub struct KubernetesEngine {
     /// Configurations of images by reference, as far as they were read.
     images: Arc<Mutex<images::KnownImages>>,
     runs: Runs,
+    /// Addresses of their pods.
+    addresses: Arc<SyncMutex<HashMap<String, PodAddress>>>,
 }
 
 /// Identifier of a container: its namespace, and the identifier that the API server gave that.
@@ -112,6 +126,7 @@ impl KubernetesEngine {
             settings,
             images: Arc::default(),
             runs: Runs::default(),
+            addresses: Arc::default(),
         }
     }
 
@@ -122,6 +137,10 @@ impl KubernetesEngine {
 
     fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
         self.runs.change(change)
+    }
+
+    fn change_addresses<T>(&self, change: impl FnOnce(&mut HashMap<String, PodAddress>) -> T) -> T {
+        change(&mut self.addresses.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns the interface to the objects of one kind in a namespace.
@@ -438,6 +457,7 @@ impl ContainerEngine for KubernetesEngine {
         };
         self.make(name, "create the job's service account", &account)
             .await?;
+        self.publish(name, spec).await?;
         self.make(name, "store the job's files", &files).await?;
         if launched(&namespace).is_none() {
             self.make_pod(name).await?;
@@ -541,6 +561,7 @@ impl ContainerEngine for KubernetesEngine {
             }
         }
         self.change_runs(|runs| drop(runs.remove(id)));
+        self.change_addresses(|addresses| drop(addresses.remove(id)));
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use k8s_openapi::{
     },
 };
 
-use super::{KubernetesSettings, images::ImageConfig};
+use super::{KubernetesSettings, collect::OutputCopy, images::ImageConfig};
 use crate::devices::HOOK_VARIABLES;
 use crate::engine::{
     ContainerNetwork, ContainerSpec, DeviceAccess, EngineError, LABEL_DEVICES, LABEL_FINGERPRINT, LABEL_JOB,
@@ -52,6 +52,15 @@ pub(super) const ANNOTATION_LAUNCH: &str = "assay.launch-folder";
 
 /// Annotation of a sealed job's namespace: folder of the worker's host, in memory, with the secrets.
 pub(super) const ANNOTATION_SECRETS: &str = "assay.secrets-folder";
+
+/// Annotation of a namespace with the key of its run's report, hexadecimal.
+pub(super) const ANNOTATION_REPORT_KEY: &str = "assay.report-key";
+
+/// Annotation of a namespace with the output folder that is to be copied, as JSON.
+pub(super) const ANNOTATION_OUTPUT: &str = "assay.output";
+
+/// File whose content becomes the container's termination message; the kubelet makes it for anybody to write.
+pub(super) const REPORT_FILE: &str = "/dev/termination-log";
 
 /// User and group of containers whose image names none, root, or one by a name, which the kubelet cannot
 /// judge.
@@ -90,7 +99,7 @@ fn texts<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String>
 }
 
 /// Returns the labels by which a worker finds its objects.
-fn labels(spec: &ContainerSpec) -> BTreeMap<String, String> {
+pub(super) fn labels(spec: &ContainerSpec) -> BTreeMap<String, String> {
     let identity = &spec.identity;
     texts([
         (LABEL_JOB, identity.job.to_string()),
@@ -137,6 +146,10 @@ pub(super) fn namespace(spec: &ContainerSpec) -> Namespace {
         if let Some(folder) = host_folder(spec, target) {
             annotations.insert(name.to_owned(), folder);
         }
+    }
+    // A path that is no text is none of the worker's own.
+    if let Some(copy) = OutputCopy::of_spec(spec).and_then(|copy| serde_json::to_string(&copy).ok()) {
+        annotations.insert(ANNOTATION_OUTPUT.to_owned(), copy);
     }
     Namespace {
         metadata: ObjectMeta {
@@ -245,9 +258,9 @@ pub(super) fn pod(
             mount.target
         )));
     }
-    if !spec.ports.is_empty() || matches!(spec.network, ContainerNetwork::Named { .. }) {
+    if matches!(spec.network, ContainerNetwork::Named { .. }) {
         return Err(refused(
-            "pods have no networks and ports of the worker's own host".to_owned(),
+            "pods have no networks of the worker's own host".to_owned(),
         ));
     }
     let devices = device_limit(&spec.devices).map_err(refused)?;
@@ -262,6 +275,9 @@ pub(super) fn pod(
         stdin: Some(true),
         // A worker that dies before it sent the launch ends the wait.
         stdin_once: Some(true),
+        termination_message_path: Some(REPORT_FILE.to_owned()),
+        // The end of the log instead of a report that is missing would be the job's own words.
+        termination_message_policy: Some("File".to_owned()),
         resources: Some(resources(spec, settings, devices)),
         security_context: Some(container_security(spec)),
         volume_mounts: Some(mounts),
@@ -284,10 +300,7 @@ pub(super) fn pod(
     Ok(Pod {
         metadata: ObjectMeta {
             labels: Some(labels(spec)),
-            annotations: Some(texts([(
-                "cluster-autoscaler.kubernetes.io/safe-to-evict",
-                "false".to_owned(),
-            )])),
+            annotations: Some(annotations(spec)),
             ..named(POD)
         },
         spec: Some(PodSpec {
@@ -318,6 +331,27 @@ pub(super) fn pod(
         }),
         status: None,
     })
+}
+
+/// Returns the annotations of a job's pod: what autoscalers and the network plugin read.
+fn annotations(spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let mut annotations = texts([(
+        "cluster-autoscaler.kubernetes.io/safe-to-evict",
+        "false".to_owned(),
+    )]);
+    if let ContainerNetwork::Rules(NetworkRules {
+        bandwidth: Some(bandwidth),
+        ..
+    }) = &spec.network
+    {
+        // In bits per second, of the pod's point of view. The kubelet takes no less than 1k.
+        let bits = |bytes: u64| bytes.saturating_mul(8).max(1_000).to_string();
+        annotations.extend(texts([
+            ("kubernetes.io/egress-bandwidth", bits(bandwidth.upload)),
+            ("kubernetes.io/ingress-bandwidth", bits(bandwidth.download)),
+        ]));
+    }
+    annotations
 }
 
 fn pod_security(spec: &ContainerSpec, image: &ImageConfig) -> PodSecurityContext {
@@ -578,6 +612,8 @@ pub(super) struct Ending {
     pub(super) exit_code: Option<i32>,
     /// The cluster's words for it.
     pub(super) reason: String,
+    /// Message that the container left; anybody in it may have written that.
+    pub(super) message: String,
 }
 
 /// Returns the status of the job's container.
@@ -606,12 +642,14 @@ pub(super) fn ending(pod: &Pod) -> Option<Ending> {
         return Some(Ending {
             exit_code: is_known.then_some(terminated.exit_code),
             reason: of_pod.unwrap_or(reason),
+            message: terminated.message.clone().unwrap_or_default(),
         });
     }
     match status.phase.as_deref() {
         Some("Failed" | "Succeeded") => Some(Ending {
             exit_code: None,
             reason: of_pod.or_else(|| status.message.clone()).unwrap_or_default(),
+            message: String::new(),
         }),
         _ => None,
     }

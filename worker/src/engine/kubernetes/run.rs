@@ -1,4 +1,11 @@
-//! One run of a pod: the greeting, the launch, the output by the attached streams, and the end.
+//! One run of a pod: the greeting, the launch, the output, the mark behind it, and the end.
+//!
+//! ```text
+//! attached streams ── output ─▶ log                     ┐
+//!                  ── mark ───▶ read the output folder, │
+//!                               then let the pod end    ├─▶ RunEnd ─▶ result
+//! pod's status ── exit code, assay-init's report ───────┘
+//! ```
 //!
 //! A run ended *cleanly* if the container ended by itself, the node knows its exit code, nobody removed or
 //! evicted the pod, and all of that still holds [`SETTLE`] later.
@@ -6,26 +13,26 @@
 use std::{io, time::Duration};
 
 use assay_client::manifest::Profile;
-use assay_init::{Frame, Greeting, greeting_end};
-use assay_primitives::job::StdoutResult;
+use assay_init::{Frame, Greeting, KEY_BYTES, Orders, Report};
+use assay_primitives::job::MAX_RESULT_STDOUT_BYTES;
 use k8s_openapi::api::core::v1::{Endpoints, Namespace, Node, Pod};
 use kube::{
     Api, ResourceExt,
-    api::{AttachParams, AttachedProcess, Patch, PatchParams},
+    api::{Patch, PatchParams},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, ReadHalf, SimplexStream, WriteHalf},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    ContainerId, KubernetesEngine, LAUNCHED, LOOK_INTERVAL, MAX_FENCE_TARGETS, launch, launched, objects,
-    objects::{POD, container_status},
+    ContainerId, KubernetesEngine, LAUNCHED, LOOK_INTERVAL, MAX_FENCE_TARGETS,
+    collect::OutputCopy,
+    launch, launched, objects,
+    objects::{ANNOTATION_REPORT_KEY, POD, REPORT_FILE, container_status},
+    streams::{Attached, of_report, read_output},
 };
 use crate::{
     devices::Holding,
     engine::{
-        Capture, CaptureTarget, EngineError, Exit, LABEL_DEVICES, LABEL_SLOTS, OutputStream, RunEnd,
+        Capture, CaptureTarget, EngineError, Exit, LABEL_DEVICES, LABEL_SLOTS, RunEnd,
         run::{Run, SIGNALLED},
     },
 };
@@ -39,20 +46,22 @@ const START_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Time for which an obstacle that may pass is waited out.
 const OBSTACLE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Time in which `assay-init` answers a greeting, which tries addresses for two seconds.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
-
 /// Time in which the network's rules must be in force in a new pod.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Maximum number of bytes of greetings on a stream.
-const MAX_GREETING_BYTES: usize = 64 * 1_024;
 
 /// Interval of looks at a pod that runs.
 const RUNNING_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Size of the buffer of each attached stream.
-const STREAM_BUFFER: usize = 64 * 1_024;
+/// Time in which the streams end after their container did.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time for which a container waits for the worker after its job's end, so that the output is read to its
+/// end. The result does not need it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Time for which a container with an output folder waits for the worker after its job's end: the folder is
+/// gone with it, and a host that is down is expected back within a day.
+const OUTPUT_PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Port of the kubelet on each node.
 const KUBELET_PORT: u16 = 10_250;
@@ -91,73 +100,6 @@ pub(super) fn obstacle(pod: &Pod, action: &str) -> Option<EngineError> {
             unscheduled.message.as_deref().unwrap_or("no reason is given")
         ),
     })
-}
-
-/// A container's streams, attached.
-struct Attached {
-    process: AttachedProcess,
-    stdin: Option<WriteHalf<SimplexStream>>,
-    stdout: ReadHalf<SimplexStream>,
-    stderr: ReadHalf<SimplexStream>,
-}
-
-impl Attached {
-    fn of(mut process: AttachedProcess) -> io::Result<Self> {
-        let lacking = || io::Error::other("a stream is not attached");
-        Ok(Self {
-            stdin: process.stdin(),
-            stdout: process.stdout().ok_or_else(lacking)?,
-            stderr: process.stderr().ok_or_else(lacking)?,
-            process,
-        })
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let stdin = self
-            .stdin
-            .as_mut()
-            .ok_or_else(|| io::Error::other("standard input is not attached"))?;
-        stdin.write_all(bytes).await?;
-        stdin.flush().await
-    }
-
-    /// Asks for a greeting, and waits for it on both streams.
-    async fn greet(&mut self, number: u32, targets: &[String]) -> io::Result<Greeting> {
-        let hello = Frame::Hello {
-            number,
-            targets: targets.to_vec(),
-        };
-        self.send(&hello.encode()?).await?;
-        let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
-        let reading = async { tokio::try_join!(greeting(stdout, number), greeting(stderr, number)) };
-        let (greeting, other) = tokio::time::timeout(GREETING_TIMEOUT, reading)
-            .await
-            .map_err(|_| io::Error::other("assay-init does not answer"))??;
-        if greeting != other {
-            return Err(io::Error::other("assay-init's answers differ"));
-        }
-        Ok(greeting)
-    }
-}
-
-/// Reads a stream up to the end of a greeting. Nothing comes behind it: the launch was not sent.
-async fn greeting(stream: &mut ReadHalf<SimplexStream>, number: u32) -> io::Result<Greeting> {
-    let mut bytes = Vec::new();
-    loop {
-        if let Some((greeting, end)) = greeting_end(&bytes, number) {
-            return if end == bytes.len() {
-                Ok(greeting)
-            } else {
-                Err(io::Error::other("the container wrote before it was started"))
-            };
-        }
-        if bytes.len() >= MAX_GREETING_BYTES {
-            return Err(io::Error::other("the container's first words are no greeting"));
-        }
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(io::Error::other("assay-init ended before its greeting"));
-        }
-    }
 }
 
 impl KubernetesEngine {
@@ -200,6 +142,7 @@ impl KubernetesEngine {
         // Without effect if it is there.
         self.make_pod(&parsed.namespace).await?;
         let pod = self.await_running(&pods).await?;
+        self.note_address(id, &namespace, &pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let targets = self.fence_targets().await?;
         let broken = |error: io::Error| EngineError::Failed {
@@ -212,11 +155,32 @@ impl KubernetesEngine {
             .await
             .map_err(broken)?;
         self.await_fence(&mut attached, &namespace, &targets).await?;
+        let key = random_key().map_err(broken)?;
+        let copy = OutputCopy::of_namespace(&namespace);
+        if let Some(copy) = &copy {
+            copy.forget().await.map_err(broken)?;
+        }
+        let patience = if copy.is_some() { OUTPUT_PATIENCE } else { PATIENCE };
+        let orders = Frame::Orders(Orders {
+            key,
+            hashed_bytes: MAX_RESULT_STDOUT_BYTES,
+            patience_s: u32::try_from(patience.as_secs()).unwrap_or(u32::MAX),
+            report: REPORT_FILE.to_owned(),
+        });
+        let orders = orders.encode().map_err(broken)?;
         let frames = launch::frames(&namespace).await?;
         // Written before the program runs: a run that is lost from here on was one.
-        self.note_launch(parsed, &uid).await?;
+        self.note_launch(parsed, &uid, &key).await?;
+        attached.send(&orders).await.map_err(broken)?;
         attached.send(&frames).await.map_err(broken)?;
-        let run = self.followed(id, pods, uid, attached, output, true);
+        let following = Following {
+            pods,
+            uid,
+            key,
+            copy,
+            from_the_start: true,
+        };
+        let run = self.followed(id, following, attached, output);
         self.change_runs(|runs| drop(runs.insert(id.to_owned(), run)));
         Ok(())
     }
@@ -225,12 +189,28 @@ impl KubernetesEngine {
     pub(super) async fn follow_late(&self, id: &str, output: &CaptureTarget) -> Result<(), EngineError> {
         let action = "follow the container";
         let parsed = Self::id_of(id, action)?;
-        self.namespace_of(&parsed, action).await?;
+        let namespace = self.namespace_of(&parsed, action).await?;
         let pods: Api<Pod> = self.of(&parsed.namespace).await?;
         let pod = self.connection.call(action, pods.get(POD)).await?;
+        self.note_address(id, &namespace, &pod);
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let attached = self.attach(&pods, false).await?;
-        let run = self.followed(id, pods, uid, attached, output, false);
+        let broken = |error: io::Error| EngineError::Failed {
+            action: action.into(),
+            reason: error.to_string(),
+        };
+        let following = Following {
+            pods,
+            uid,
+            // One that nobody knows if it is not there: then nothing of the job passes for a report or a
+            // mark.
+            key: report_key(&namespace)
+                .map_or_else(random_key, Ok)
+                .map_err(broken)?,
+            copy: OutputCopy::of_namespace(&namespace),
+            from_the_start: false,
+        };
+        let run = self.followed(id, following, attached, output);
         self.change_runs(|runs| drop(runs.insert(id.to_owned(), run)));
         Ok(())
     }
@@ -272,23 +252,6 @@ impl KubernetesEngine {
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
-    }
-
-    async fn attach(&self, pods: &Api<Pod>, with_input: bool) -> Result<Attached, EngineError> {
-        let action = "attach to the container";
-        let options = AttachParams::default()
-            .container(POD)
-            .stdin(with_input)
-            .stdout(true)
-            .stderr(true)
-            .max_stdin_buf_size(STREAM_BUFFER)
-            .max_stdout_buf_size(STREAM_BUFFER)
-            .max_stderr_buf_size(STREAM_BUFFER);
-        let process = self.connection.call(action, pods.attach(POD, &options)).await?;
-        Attached::of(process).map_err(|error| EngineError::Failed {
-            action: action.into(),
-            reason: error.to_string(),
-        })
     }
 
     /// Returns addresses that answer the worker and must not answer a job: where one does, the cluster does
@@ -362,10 +325,19 @@ impl KubernetesEngine {
         }
     }
 
-    /// Notes at a namespace that a pod has got its launch.
-    async fn note_launch(&self, id: &ContainerId, uid: &str) -> Result<(), EngineError> {
+    /// Notes at a namespace that a pod has got its launch, and the key of its report. A job cannot read that:
+    /// it has no token of the cluster.
+    async fn note_launch(
+        &self,
+        id: &ContainerId,
+        uid: &str,
+        key: &[u8; KEY_BYTES],
+    ) -> Result<(), EngineError> {
         let patch = serde_json::json!({
-            "metadata": { "uid": id.uid, "annotations": { LAUNCHED: uid } }
+            "metadata": {
+                "uid": id.uid,
+                "annotations": { LAUNCHED: uid, ANNOTATION_REPORT_KEY: hex::encode(key) }
+            }
         });
         let namespaces = self.namespaces().await?;
         self.connection
@@ -378,43 +350,96 @@ impl KubernetesEngine {
     }
 
     /// Follows a run in a task of its own.
-    fn followed(
-        &self,
-        id: &str,
-        pods: Api<Pod>,
-        uid: String,
-        attached: Attached,
-        output: &CaptureTarget,
-        from_the_start: bool,
-    ) -> Run {
+    fn followed(&self, id: &str, following: Following, attached: Attached, output: &CaptureTarget) -> Run {
         let mut capture = Capture::new(output);
-        if !from_the_start {
+        if !following.from_the_start {
             capture.note_late();
         }
         let engine = self.clone();
         Run::spawn(id.to_owned(), async move {
-            let reading = tokio::spawn(read_output(attached, capture));
-            let (exit, mut reason) = engine.await_end(&pods, &uid).await;
-            // The streams end with the container.
-            let stdout = match tokio::time::timeout(Duration::from_secs(60), reading).await {
-                Ok(Ok(Ok(stdout))) => Some(stdout),
-                Ok(Ok(Err(error))) => {
-                    reason.get_or_insert_with(|| format!("its output ended early: {error}"));
-                    None
-                }
-                Ok(Err(_)) | Err(_) => {
-                    reason.get_or_insert_with(|| "its output does not end".to_owned());
-                    None
-                }
-            };
-            let stdout = stdout.filter(|_| from_the_start && exit != Exit::Unseen);
-            (RunEnd { exit, stdout }, reason)
+            engine.follow_to_end(following, attached, capture).await
         })
     }
 
-    /// Waits for the end of a pod's container; returns it, and the reason if it was not seen.
-    async fn await_end(&self, pods: &Api<Pod>, uid: &str) -> (Exit, Option<String>) {
-        let unseen = |reason: String| (Exit::Unseen, Some(reason));
+    /// Follows a run to its end; returns that, and the reason if it was not seen.
+    async fn follow_to_end(
+        &self,
+        following: Following,
+        attached: Attached,
+        capture: Capture,
+    ) -> (RunEnd, Option<String>) {
+        let Following {
+            pods,
+            uid,
+            key,
+            copy,
+            from_the_start,
+        } = following;
+        let Attached {
+            process,
+            mut stdin,
+            stdout,
+            stderr,
+        } = attached;
+        let (tell_marked, marked) = oneshot::channel();
+        let mut reading = tokio::spawn(read_output(process, stdout, stderr, capture, key, tell_marked));
+        let end = {
+            let mut waiting = std::pin::pin!(self.await_end(&pods, &uid));
+            let closing = async {
+                if marked.await.is_err() {
+                    self.await_mark(&pods, key).await;
+                }
+                if let Some(copy) = &copy {
+                    self.collect(&pods, copy).await;
+                }
+                self.release(&pods, stdin.as_mut()).await;
+            };
+            tokio::select! {
+                end = &mut waiting => end,
+                () = closing => waiting.await,
+            }
+        };
+        let SeenEnd {
+            mut exit,
+            mut reason,
+            message,
+        } = end;
+        // Without its output such a run has no result, and its disk is gone.
+        if exit != Exit::Unseen && copy.is_some_and(|copy| !copy.is_done()) {
+            exit = Exit::Unseen;
+            reason.get_or_insert_with(|| "its output folder was not copied before its pod ended".to_owned());
+        }
+        // The streams end with the container.
+        let received = tokio::time::timeout(DRAIN_TIMEOUT, &mut reading).await;
+        // Nobody waits for a stream that does not end.
+        reading.abort();
+        // Held until then: without standard input some versions of the API end the connection.
+        drop(stdin);
+        let stdout = match (received, Report::read(&message, &key)) {
+            (Ok(Ok(received)), Some(report)) => Some(received.finish(&report)),
+            // The log has a gap, and the hash none.
+            (_, Some(report)) => Some(of_report(&report)),
+            (received, None) => {
+                let fault = match received {
+                    Ok(Ok(received)) => received.fault,
+                    _ => Some("its output does not end".to_owned()),
+                };
+                let fault = fault.map(|fault| format!(": {fault}")).unwrap_or_default();
+                reason.get_or_insert_with(|| format!("it left no report of its output{fault}"));
+                None
+            }
+        };
+        let stdout = stdout.filter(|_| from_the_start && exit != Exit::Unseen);
+        (RunEnd { exit, stdout }, reason)
+    }
+
+    /// Waits for the end of a pod's container.
+    async fn await_end(&self, pods: &Api<Pod>, uid: &str) -> SeenEnd {
+        let unseen = |reason: String| SeenEnd {
+            exit: Exit::Unseen,
+            reason: Some(reason),
+            message: String::new(),
+        };
         let mut pause = LOOK_INTERVAL;
         let first = loop {
             match self.look(pods, uid).await {
@@ -432,7 +457,14 @@ impl KubernetesEngine {
             match self.look(pods, uid).await {
                 Look::Gone => return unseen("its pod is gone".to_owned()),
                 Look::Removed => return unseen("its pod was removed".to_owned()),
-                Look::Ended(end) if end == first => return exit_of(&end),
+                Look::Ended(end) if end == first => {
+                    let (exit, reason) = exit_of(&end);
+                    return SeenEnd {
+                        exit,
+                        reason,
+                        message: end.message,
+                    };
+                }
                 Look::Ended(_) | Look::Running => {
                     return unseen("its pod's state changed after its end".to_owned());
                 }
@@ -463,6 +495,27 @@ impl KubernetesEngine {
     }
 }
 
+/// Run that is to be followed.
+struct Following {
+    pods: Api<Pod>,
+    /// Identifier of the pod.
+    uid: String,
+    /// Key of its `assay-init`'s report.
+    key: [u8; KEY_BYTES],
+    /// Output folder that is to be copied.
+    copy: Option<OutputCopy>,
+    from_the_start: bool,
+}
+
+/// End of a pod's container.
+struct SeenEnd {
+    exit: Exit,
+    /// Reason if it was not seen.
+    reason: Option<String>,
+    /// Message that the container left.
+    message: String,
+}
+
 /// A look at a pod.
 enum Look {
     Gone,
@@ -489,51 +542,25 @@ fn exit_of(end: &objects::Ending) -> (Exit, Option<String>) {
     }
 }
 
-/// Reads both streams to their ends.
-async fn read_output(mut attached: Attached, mut capture: Capture) -> io::Result<StdoutResult> {
-    let status = attached.process.take_status();
-    let mut status = std::pin::pin!(async move {
-        match status {
-            Some(status) => status.await,
-            None => None,
-        }
-    });
-    let (mut out, mut err) = (vec![0; STREAM_BUFFER], vec![0; STREAM_BUFFER]);
-    let (mut out_ends, mut err_ends, mut ended) = (false, false, None);
-    while !(out_ends && err_ends) {
-        tokio::select! {
-            read = attached.stdout.read(&mut out), if !out_ends => match read? {
-                0 => out_ends = true,
-                read => capture.take(OutputStream::Stdout, out.get(..read).unwrap_or_default()),
-            },
-            read = attached.stderr.read(&mut err), if !err_ends => match read? {
-                0 => err_ends = true,
-                read => capture.take(OutputStream::Stderr, err.get(..read).unwrap_or_default()),
-            },
-            status = &mut status, if ended.is_none() => match status {
-                Some(status) => ended = Some(status),
-                // The connection broke: its streams do not end any more.
-                None => return Err(io::Error::other("the connection to the container broke")),
-            },
-        }
-    }
-    let status = match ended {
-        Some(status) => Some(status),
-        None => status.await,
-    };
-    match status {
-        Some(status) if status.status.as_deref() == Some("Success") => Ok(capture.finish()),
-        Some(status) => Err(io::Error::other(
-            status
-                .message
-                .unwrap_or_else(|| "the node gives no reason".to_owned()),
-        )),
-        None => Err(io::Error::other("the connection to the container broke")),
-    }
+/// Returns a new key.
+pub(super) fn random_key() -> io::Result<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(key)
 }
 
-/// Checks that the device plugin gave the devices of the lease, where it tells.
+/// Returns the key of the report of a namespace's run.
+fn report_key(namespace: &Namespace) -> Option<[u8; KEY_BYTES]> {
+    let text = namespace.annotations().get(ANNOTATION_REPORT_KEY)?;
+    let mut key = [0; KEY_BYTES];
+    hex::decode_to_slice(text, &mut key).ok()?;
+    Some(key)
+}
+
+/// Checks that the device plugin gave the devices of the lease. Nobody can tell it which: where it chose
+/// others, the container is not started, its pod ends, and the next attempt makes a new one.
 fn devices_fit(namespace: &Namespace, greeting: &Greeting) -> Result<(), EngineError> {
+    let action = "start the container".to_owned();
     let annotation = |name: &str| namespace.annotations().get(name).cloned().unwrap_or_default();
     let holding = Holding::of_texts(&annotation(LABEL_SLOTS), &annotation(LABEL_DEVICES));
     let mut leased: Vec<&str> = holding.devices.iter().map(|id| id.0.as_str()).collect();
@@ -544,15 +571,30 @@ fn devices_fit(namespace: &Namespace, greeting: &Greeting) -> Result<(), EngineE
         .collect();
     leased.sort_unstable();
     given.sort_unstable();
+    if given.is_empty() && !leased.is_empty() && !greeting.devices.is_empty() {
+        return Err(EngineError::Refused {
+            action,
+            reason: format!(
+                "the container cannot tell which GPUs it got (NVIDIA_VISIBLE_DEVICES is {:?}), and another job's may be \
+                 among them; start NVIDIA's device plugin with DEVICE_ID_STRATEGY=uuid",
+                greeting.devices
+            ),
+        });
+    }
+    // No word at all: a plugin that gives none of NVIDIA's.
     if given.is_empty() || leased == given {
         return Ok(());
     }
     Err(EngineError::Failed {
-        action: "start the container".into(),
+        action,
         reason: format!(
             "the device plugin gave the pod {}, and the lease is of {}",
             given.join(", "),
-            leased.join(", ")
+            if leased.is_empty() {
+                "no GPU".to_owned()
+            } else {
+                leased.join(", ")
+            }
         ),
     })
 }
@@ -581,6 +623,7 @@ mod tests {
         exit_of(&Ending {
             exit_code,
             reason: reason.to_owned(),
+            message: String::new(),
         })
         .0
     }
@@ -598,6 +641,38 @@ mod tests {
         assert_eq!(end(None, "Unknown"), Exit::Unseen);
         assert_eq!(end(Some(-1), "Error"), Exit::Unseen);
         assert_eq!(end(Some(256), "Error"), Exit::Unseen);
+    }
+
+    #[test]
+    fn container_with_other_devices_than_its_lease_has_is_not_started() {
+        let fit = |leased: &str, seen: &str| {
+            let mut namespace = Namespace::default();
+            namespace
+                .annotations_mut()
+                .insert(LABEL_DEVICES.into(), leased.to_owned());
+            let greeting = Greeting {
+                number: 1,
+                devices: seen.to_owned(),
+                reached: Vec::new(),
+            };
+            devices_fit(&namespace, &greeting).map_err(|error| error.is_permanent())
+        };
+        for (leased, seen, verdict) in [
+            ("", "void", Ok(())),
+            ("", "", Ok(())),
+            ("GPU-a,GPU-b", "GPU-b,GPU-a", Ok(())),
+            ("MIG-a", "MIG-a", Ok(())),
+            // A plugin that says nothing.
+            ("GPU-a", "", Ok(())),
+            ("GPU-a", "GPU-b", Err(false)),
+            ("GPU-a", "GPU-a,GPU-b", Err(false)),
+            ("GPU-a,GPU-b", "GPU-a", Err(false)),
+            ("", "GPU-a", Err(false)),
+            ("GPU-a", "0", Err(true)),
+            ("GPU-a", "all", Err(true)),
+        ] {
+            assert_eq!(fit(leased, seen), verdict, "{leased:?} {seen:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
-use assay_client::manifest::Profile;
+use assay_client::manifest::{PortProtocol, Profile};
 use k8s_openapi::api::{core::v1::PodSpec, networking::v1::NetworkPolicySpec};
 use serde_json::json;
 
@@ -8,8 +8,8 @@ use super::{images::ImageConfig, *};
 use crate::{
     config::SlotShare,
     engine::{
-        BindMount, ContainerIdentity, ContainerNetwork, DeviceAccess, DiskRequest, NetworkDestination,
-        NetworkRules, PublishedPort,
+        Bandwidth, BindMount, ContainerIdentity, ContainerNetwork, DeviceAccess, DiskRequest,
+        NetworkDestination, NetworkRules, OutputRequest, PublishedPort,
     },
     registry::{PUBLIC_REGISTRIES, RegistryNames},
 };
@@ -43,6 +43,7 @@ fn spec() -> ContainerSpec {
         disk: Some(DiskRequest {
             target: "/work".into(),
             bytes: 10 * 1_024 * 1_024 * 1_024,
+            output: None,
         }),
         mounts: Vec::new(),
     }
@@ -299,16 +300,14 @@ fn what_a_cluster_cannot_give_is_refused() {
         ..spec()
     };
     assert!(refusal(mounted).contains("/host"));
-    let published = ContainerSpec {
-        ports: vec![PublishedPort {
-            host_address: [127, 0, 0, 1].into(),
-            host_port: 1,
-            container_port: 1,
-            protocol: assay_client::manifest::PortProtocol::Tcp,
-        }],
+    let named = ContainerSpec {
+        network: ContainerNetwork::Named {
+            name: "bridge".into(),
+            resolvers: Vec::new(),
+        },
         ..spec()
     };
-    assert!(refusal(published).contains("ports"));
+    assert!(refusal(named).contains("networks"));
     let nodes = ContainerSpec {
         devices: DeviceAccess::Nodes(vec!["/dev/kfd".into()]),
         ..spec()
@@ -352,6 +351,112 @@ fn policy_allows_what_the_manifest_asks_for_and_nothing_else() {
         ])
     );
     assert_eq!(open["ingress"], json!([]));
+}
+
+#[test]
+fn ports_are_published_by_a_service_and_let_in_by_the_policy() {
+    let port = |protocol, host_port, container_port| PublishedPort {
+        host_address: [127, 0, 0, 1].into(),
+        host_port,
+        container_port,
+        protocol,
+    };
+    let rules = NetworkRules {
+        ports: vec![
+            (PortProtocol::Http, 8_080),
+            (PortProtocol::Tcp, 22),
+            (PortProtocol::Udp, 22),
+        ],
+        ..NetworkRules::default()
+    };
+    let published = ContainerSpec {
+        ports: vec![
+            port(PortProtocol::Tcp, 30_001, 22),
+            port(PortProtocol::Udp, 30_001, 22),
+        ],
+        network: ContainerNetwork::Rules(rules.clone()),
+        ..spec()
+    };
+    assert!(ports::service(&spec()).is_none());
+    let service = serde_json::to_value(ports::service(&published).unwrap().spec.unwrap()).unwrap();
+    assert_eq!(
+        service["ports"],
+        json!([
+            { "name": "tcp-30001", "nodePort": 30_001, "port": 30_001, "protocol": "TCP", "targetPort": 22 },
+            { "name": "udp-30001", "nodePort": 30_001, "port": 30_001, "protocol": "UDP", "targetPort": 22 }
+        ])
+    );
+    assert_eq!(service["type"], "NodePort");
+    assert_eq!(service["externalTrafficPolicy"], "Local");
+    assert_eq!(service["selector"]["assay.job"], "7");
+    // No port of the host: the restricted standard forbids them.
+    assert!(
+        pod_of(&published, &ImageConfig::default(), &settings()).containers[0]
+            .ports
+            .is_none()
+    );
+    let policy = serde_json::to_value(policy(ContainerNetwork::Rules(rules))).unwrap();
+    assert_eq!(
+        policy["ingress"],
+        json!([{
+            "from": [{ "ipBlock": { "cidr": "0.0.0.0/0" } }],
+            "ports": [
+                { "port": 8_080, "protocol": "TCP" },
+                { "port": 22, "protocol": "TCP" },
+                { "port": 22, "protocol": "UDP" }
+            ]
+        }])
+    );
+    assert_eq!(policy["egress"], json!([]));
+}
+
+#[test]
+fn bandwidth_is_told_to_the_network_plugin() {
+    let annotations = |bandwidth| {
+        let rules = NetworkRules {
+            bandwidth,
+            ..NetworkRules::default()
+        };
+        let spec = ContainerSpec {
+            network: ContainerNetwork::Rules(rules),
+            ..spec()
+        };
+        let pod = objects::pod(&spec, &ImageConfig::default(), &settings()).unwrap();
+        let annotation = |name: &str| {
+            pod.annotations()
+                .get(&format!("kubernetes.io/{name}-bandwidth"))
+                .cloned()
+        };
+        (annotation("egress"), annotation("ingress"))
+    };
+    assert_eq!(annotations(None), (None, None));
+    let limits = Bandwidth {
+        upload: 1_250_000,
+        download: 1,
+    };
+    assert_eq!(
+        annotations(Some(limits)),
+        (Some("10000000".into()), Some("1000".into()))
+    );
+}
+
+#[test]
+fn output_folder_is_noted_at_the_namespace() {
+    let spec = ContainerSpec {
+        disk: Some(DiskRequest {
+            target: "/work".into(),
+            bytes: 5,
+            output: Some(OutputRequest {
+                below: "out".into(),
+                folder: "/var/lib/assay/outputs/7-cd".into(),
+            }),
+        }),
+        ..spec()
+    };
+    let namespace = objects::namespace(&spec);
+    let copy = collect::OutputCopy::of_namespace(&namespace);
+    assert_eq!(copy, collect::OutputCopy::of_spec(&spec));
+    assert!(copy.is_some_and(|copy| !copy.is_done()));
 }
 
 #[test]

@@ -302,7 +302,7 @@ impl Disks {
 }
 
 /// Returns the lease of a folder's name; `None` for a name that no lease has.
-fn key_of_name(name: &str) -> Option<LeaseKey> {
+pub(super) fn key_of_name(name: &str) -> Option<LeaseKey> {
     let (job, fingerprint) = name.split_once('-')?;
     let is_plain = !fingerprint.is_empty()
         && fingerprint.len() <= 128

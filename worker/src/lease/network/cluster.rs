@@ -4,50 +4,194 @@
 //! the manifest says, and IPv4 is all that there is. Names of an allow-list are resolved once, before the
 //! container starts; it knows them by its hosts file, and has no resolver.
 
-use std::net::Ipv4Addr;
-
-use assay_client::manifest::JobManifest;
-use ipnet::Ipv4Net;
-
-use super::{NetworkLease, Wish, address, names::Resolver, rules::Access};
-use crate::{
-    engine::{ContainerNetwork, NetworkDestination, NetworkRules},
-    lease::{LeaseError, LeaseRequest},
+use std::{
+    collections::BTreeSet,
+    fmt, io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Networks of the jobs of a machine in a cluster.
-#[derive(Clone, Debug)]
-pub struct ClusterNetworks {
-    dns_servers: Vec<Ipv4Addr>,
+use assay_client::manifest::{JobManifest, PortProtocol};
+use ipnet::Ipv4Net;
+
+use super::{
+    BYTES_PER_MBPS, HttpTarget, NetworkLease, PortStatus, Wish, address,
+    ledger::{Ledger, NetworkRecord, Pool},
+    names::Resolver,
+    port_status,
+    rules::Access,
+};
+use crate::{
+    config::{Config, JobNetworkSettings},
+    engine::{
+        Bandwidth, ContainerNetwork, KubernetesEngine, NetworkDestination, NetworkRules, PublishedPort,
+    },
+    files::Disk,
+    lease::{LeaseError, LeaseKey, LeaseRequest},
+};
+
+/// Dependencies of [`ClusterNetworks`].
+pub struct ClusterNetworkParts {
+    /// Engine that has the networks.
+    pub engine: KubernetesEngine,
+    /// Settings. Of `job_subnets` nothing is used: the cluster has addresses of its own.
+    pub settings: JobNetworkSettings,
+    /// Limits of one slot's traffic.
+    pub per_slot: Bandwidth,
+    /// Public part of the worker key, hexadecimal.
+    pub worker: String,
+    /// Folder of the ledger of ports.
+    pub folder: PathBuf,
+    /// The folder's disk.
+    pub disk: Disk,
+}
+
+impl ClusterNetworkParts {
+    /// Collects the dependencies from a configuration.
+    pub fn of(config: &Config, engine: KubernetesEngine, worker: String, disk: Disk) -> Self {
+        let slots = u64::from(config.slots().max(1));
+        let per_slot = |mbps: u32| u64::from(mbps) * BYTES_PER_MBPS / slots;
+        Self {
+            engine,
+            settings: config.assay.network.clone(),
+            per_slot: Bandwidth {
+                upload: per_slot(config.network.max_upload_mbps),
+                download: per_slot(config.network.max_download_mbps),
+            },
+            worker,
+            folder: config.assay.state_dir.clone(),
+            disk,
+        }
+    }
+}
+
+/// Networks of the jobs of a machine in a cluster. Clones share everything.
+#[derive(Clone)]
+pub struct ClusterNetworks(Arc<Inner>);
+
+impl fmt::Debug for ClusterNetworks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("ClusterNetworks").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    parts: ClusterNetworkParts,
     resolver: Resolver,
+    /// Ports of the node, as [`super::JobNetworks`] has them of the host. Its networks are not used here.
+    ledger: Mutex<Ledger>,
 }
 
 impl ClusterNetworks {
-    /// Creates the networks. `dns_servers` are the public resolvers of jobs, and those that the worker asks.
-    pub fn new(dns_servers: Vec<Ipv4Addr>) -> Self {
-        Self {
-            resolver: Resolver::new(&dns_servers),
-            dns_servers,
-        }
+    /// Opens the ledger of ports. Changes nothing of the cluster.
+    ///
+    /// # Errors
+    /// The ledger's file cannot be read.
+    pub fn open(parts: ClusterNetworkParts) -> io::Result<Self> {
+        let id = parts.worker.get(..6).unwrap_or("000000");
+        let ledger = Ledger::open(parts.folder.clone(), parts.disk.clone(), id)?;
+        Ok(Self(Arc::new(Inner {
+            resolver: Resolver::new(&parts.settings.dns_servers),
+            ledger: Mutex::new(ledger),
+            parts,
+        })))
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.0.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(in crate::lease) async fn take(
         &self,
         request: &LeaseRequest<'_>,
     ) -> Result<NetworkLease, LeaseError> {
-        if !request.manifest.ports.is_empty() {
+        let Some(mut rules) = self.rules(request.manifest).await? else {
+            return Ok(NetworkLease {
+                network: ContainerNetwork::None,
+                ports: Vec::new(),
+            });
+        };
+        let slots = u64::from(request.slots.max(1));
+        let per_slot = self.0.parts.per_slot;
+        rules.bandwidth = Some(Bandwidth {
+            upload: per_slot.upload.saturating_mul(slots),
+            download: per_slot.download.saturating_mul(slots),
+        });
+        let ports = if request.manifest.ports.is_empty() {
+            Vec::new()
+        } else {
+            published(&self.give_ports(request).await?)
+        };
+        Ok(NetworkLease {
+            network: ContainerNetwork::Rules(rules),
+            ports,
+        })
+    }
+
+    /// Gives a job its ports, or returns those that it has.
+    async fn give_ports(&self, request: &LeaseRequest<'_>) -> Result<NetworkRecord, LeaseError> {
+        let settings = &self.0.parts.settings;
+        let wished = &request.manifest.ports;
+        let wants_range = wished.iter().any(|port| port.protocol != PortProtocol::Http);
+        if wants_range && settings.port_range.is_none() {
             return Err(LeaseError::Refused(
-                "the manifest publishes ports, and a worker whose engine is a cluster has none to give yet"
+                "the manifest publishes ports, and this worker has none to give: its provider has not set \
+                 `assay.network.port_range`"
                     .to_owned(),
             ));
         }
-        let network = match self.rules(request.manifest).await? {
-            Some(rules) => ContainerNetwork::Rules(rules),
-            None => ContainerNetwork::None,
+        let is_new = self.ledger().get(&request.key).is_none();
+        let mut used = if is_new && wants_range {
+            self.0.parts.engine.node_ports().await?
+        } else {
+            BTreeSet::new()
         };
-        Ok(NetworkLease {
-            network,
-            ports: Vec::new(),
+        let pool = Pool {
+            subnets: settings.job_subnets,
+            ports: settings.port_range.clone(),
+        };
+        let mut ledger = self.ledger();
+        // A cluster gives a number to one Service, whatever the protocol; those of other jobs may not be made
+        // yet.
+        used.extend(
+            ledger
+                .all()
+                .flat_map(|record| &record.ports)
+                .filter_map(|port| port.host_port),
+        );
+        Ok(ledger.give(&request.key, wished, &pool, &[], |_, port| !used.contains(&port))?)
+    }
+
+    /// Takes back a job's ports.
+    pub(in crate::lease) fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
+        self.ledger()
+            .take_back(key)
+            .map_err(|error| LeaseError::Failed(error.to_string()))
+    }
+
+    /// Returns a job's published ports.
+    pub fn ports(&self, key: &LeaseKey) -> Vec<PortStatus> {
+        self.ledger().get(key).map(port_status).unwrap_or_default()
+    }
+
+    /// Returns the target of requests to a job's HTTP port, the address of its pod. The job must be the
+    /// newest of its number, and run.
+    pub fn http_target(&self, job: u64, name: &str) -> Option<HttpTarget> {
+        let record = self
+            .ledger()
+            .all()
+            .filter(|record| record.key().job == job)
+            .last()?
+            .clone();
+        let port = record
+            .ports
+            .iter()
+            .find(|port| port.name == name && port.protocol == PortProtocol::Http)?;
+        let address = self.0.parts.engine.pod_address(job, &record.key().fingerprint)?;
+        Some(HttpTarget {
+            address: SocketAddr::from((address, port.container_port)),
+            is_public: port.is_public,
         })
     }
 
@@ -57,14 +201,15 @@ impl ClusterNetworks {
             return Ok(None);
         };
         let refused: Vec<Ipv4Net> = address::unreachable().collect();
-        let rules = match wish.access {
-            Access::Off => return Ok(None),
+        let mut rules = match wish.access {
+            // It answers whoever reaches a published port, and nothing else.
+            Access::Off => NetworkRules::default(),
             Access::On => NetworkRules {
                 destinations: vec![NetworkDestination {
                     network: Ipv4Net::default(),
                     port: None,
                 }],
-                resolvers: self.dns_servers.clone(),
+                resolvers: self.0.parts.settings.dns_servers.clone(),
                 refused,
                 ..NetworkRules::default()
             },
@@ -83,6 +228,11 @@ impl ClusterNetworks {
                 rules
             }
         };
+        rules.ports = manifest
+            .ports
+            .iter()
+            .map(|port| (port.protocol, port.port))
+            .collect();
         Ok(Some(rules))
     }
 
@@ -93,6 +243,7 @@ impl ClusterNetworks {
         ports: &[Option<u16>],
     ) -> Result<(), LeaseError> {
         let addresses: Vec<Ipv4Addr> = self
+            .0
             .resolver
             .resolve(name)
             .await
@@ -119,19 +270,103 @@ impl ClusterNetworks {
     }
 }
 
+/// Returns the ports of a record that a Service publishes.
+fn published(record: &NetworkRecord) -> Vec<PublishedPort> {
+    let ports = record.ports.iter().filter_map(|port| {
+        Some(PublishedPort {
+            // Of every address of the node.
+            host_address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            host_port: port.host_port?,
+            container_port: port.container_port,
+            protocol: port.protocol,
+        })
+    });
+    ports.collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::{
+        config::SlotShare,
+        engine::{ImageRoot, KubernetesSettings},
+    };
+
+    fn networks(folder: &tempfile::TempDir) -> ClusterNetworks {
+        let settings = JobNetworkSettings {
+            dns_servers: vec!["192.0.2.53".parse().unwrap()],
+            port_range: Some(30_000..=30_010),
+            ..JobNetworkSettings::default()
+        };
+        ClusterNetworks::open(ClusterNetworkParts {
+            engine: KubernetesEngine::new(KubernetesSettings::default()),
+            settings,
+            per_slot: Bandwidth {
+                upload: 1_000,
+                download: 2_000,
+            },
+            worker: "ab".repeat(32),
+            folder: folder.path().to_owned(),
+            disk: Disk::default(),
+        })
+        .unwrap()
+    }
+
+    fn manifest(rest: &str) -> JobManifest {
+        let image = format!("a/b@sha256:{}", "ab".repeat(32));
+        JobManifest::from_bytes(format!(r#"{{"image":"{image}",{rest}}}"#).as_bytes()).unwrap()
+    }
 
     async fn rules(network: &str) -> Result<Option<NetworkRules>, LeaseError> {
-        let image = format!("a/b@sha256:{}", "ab".repeat(32));
-        let text = format!(r#"{{"image":"{image}","network":{network}}}"#);
-        let manifest = JobManifest::from_bytes(text.as_bytes()).unwrap();
-        ClusterNetworks::new(vec!["192.0.2.53".parse().unwrap()])
-            .rules(&manifest)
-            .await
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = manifest(&format!(r#""network":{network}"#));
+        networks(&folder).rules(&manifest).await
+    }
+
+    #[tokio::test]
+    async fn http_ports_need_no_port_of_the_node_and_limits_follow_the_slots() {
+        let folder = tempfile::tempdir().unwrap();
+        let networks = networks(&folder);
+        let image = ImageRoot::default();
+        let manifest = manifest(r#""ports":[{"port":8080,"protocol":"http","name":"web","public":true}]"#);
+        let key = LeaseKey {
+            job: 7,
+            fingerprint: "ab".into(),
+        };
+        let request = LeaseRequest {
+            key: key.clone(),
+            slots: 3,
+            share: SlotShare {
+                memory_mib: 64,
+                cpu_millis: 100,
+                processes: 16,
+            },
+            manifest: &manifest,
+            image: &image,
+        };
+        // No cluster is asked: there is none here.
+        let lease = networks.take(&request).await.unwrap();
+        let ContainerNetwork::Rules(rules) = lease.network else {
+            panic!("rules of its own");
+        };
+        assert_eq!(lease.ports, []);
+        assert_eq!(
+            (rules.destinations, rules.ports),
+            (vec![], vec![(PortProtocol::Http, 8_080)])
+        );
+        let limits = Bandwidth {
+            upload: 3_000,
+            download: 6_000,
+        };
+        assert_eq!(rules.bandwidth, Some(limits));
+        let ports = networks.ports(&key);
+        assert_eq!((&*ports[0].name, ports[0].host_port), ("web", None));
+        // Without a pod there is nothing to reach.
+        assert_eq!(networks.http_target(7, "web"), None);
+        networks.release(&key).unwrap();
+        assert_eq!(networks.ports(&key), []);
     }
 
     #[tokio::test]
