@@ -1,9 +1,9 @@
 //! Reverse proxy to jobs' HTTP ports: `/v1/jobs/{id}/ports/{name}/{path}`.
 //!
-//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other
-//! upgrades pass as bytes. The header `X-Forwarded-Prefix` has the public path of the
-//! container's root, and the proxy rewrites redirects to the container's own absolute paths. The owner's token
-//! stays with the worker, and its end closes connections to ports that are not public.
+//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other upgrades
+//! pass as bytes. The header `X-Forwarded-Prefix` has the public path of the container's root, and the proxy
+//! rewrites redirects to the container's own absolute paths. The owner's token stays with the worker, and its
+//! end closes connections to ports that are not public.
 //!
 //! Every job's pages share the worker's origin: tokens must be kept out of cookies.
 

@@ -51,8 +51,8 @@ impl Engine {
     /// Checks that containers of this engine run under a profile that refuses new user namespaces and
     /// sockets to the hypervisor; returns a description of it.
     ///
-    /// Every pod asks for `RuntimeDefault`, which Pod Security `restricted` demands: the profile of the node's
-    /// runtime, as Docker has it.
+    /// Every pod asks for `RuntimeDefault`, which Pod Security `restricted` demands: the profile of the
+    /// node's runtime, as Docker has it.
     pub async fn confinement(&self) -> Result<String, ConfinementError> {
         match self {
             Self::Docker(engine) => engine.confinement().await,

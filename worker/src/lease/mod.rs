@@ -218,8 +218,8 @@ impl Leases {
             environment: devices.environment,
             mounts,
             disk: self.storage.of_engine(request),
-            // The writable parts of the root lie on the job's disk, and are among the mounts, unless the engine
-            // bounds what a container writes to its root.
+            // The writable parts of the root lie on the job's disk, and are among the mounts, unless the
+            // engine bounds what a container writes to its root.
             writable_root: is_of_engine && storage::wants_root(manifest),
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
             capabilities: profile::capabilities(manifest.profile),
