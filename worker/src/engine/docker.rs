@@ -53,7 +53,7 @@ pub struct DockerEngine {
     pub(super) connection: Arc<Mutex<Option<Docker>>>,
     /// Kind of the engine, once it told.
     pub(super) kind: Arc<SyncMutex<Option<KnownKind>>>,
-    runs: Runs,
+    pub(super) runs: Runs,
     /// Proxy that the engine pulls through; `None` if it requests images from their registries by itself.
     pub(super) proxy: Option<Arc<RegistryProxy>>,
     /// Locks of the pulls that are under way, by digest.
