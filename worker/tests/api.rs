@@ -331,7 +331,7 @@ fn run_on_a_gpu(server: &served::Served) {
 }
 
 #[tokio::test]
-async fn public_part_tells_nothing_of_a_job() {
+async fn public_part_tells_nothing_of_the_use_of_a_lease() {
     let server = serve_healthy().await;
     run_on_a_gpu(&server);
     let charlie = account("//Charlie");
