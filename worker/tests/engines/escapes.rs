@@ -89,13 +89,13 @@ stories! {
     with: with_engine;
     not_at_kubernetes:
         no_attempt_of_a_tenant_gets_out
-            because "its control is a container without protection, which the engine's socket gives and a cluster does not",
+            because "its image is imported, and the cluster of the tests has a runtime of 2023 and no limit of processes",
         image_that_begins_in_a_folder_of_the_runtime_is_refused
             because "its images are imported; pulls.rs refuses such a one at a cluster",
         links_of_an_image_lead_no_mount_to_the_host
-            because "its control is a container without protection, which the engine's socket gives and a cluster does not",
+            because "its image is imported, and its control is a container without protection, which a cluster refuses",
         links_in_place_of_proc_leave_the_settings_of_the_kernel_closed
-            because "its control is a container without protection, which the engine's socket gives and a cluster does not",
+            because "its image is imported, and its control is a container without protection, which a cluster refuses",
         link_in_place_of_dev_leaves_the_folder_behind_it_alone
             because "its images are imported, and nodes pull theirs from a registry",
         output_folder_shows_nothing_of_the_host
