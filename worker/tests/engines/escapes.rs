@@ -89,7 +89,7 @@ stories! {
     with: with_engine;
     not_at_kubernetes:
         no_attempt_of_a_tenant_gets_out
-            because "its image is imported, and the cluster of the tests has a runtime of 2023 and no limit of processes",
+            because "its image is imported, and the cluster of the tests has a containerd of 2023 and no limit of processes",
         image_that_begins_in_a_folder_of_the_runtime_is_refused
             because "its images are imported; pulls.rs refuses such a one at a cluster",
         links_of_an_image_lead_no_mount_to_the_host
