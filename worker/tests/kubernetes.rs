@@ -1,6 +1,6 @@
 //! Stories that only a cluster has: namespaces, Pod Security, policies, sealed launches without a disk,
-//! evictions, device plugins. The stories of all engines are in `engine.rs`; `scripts/test` sets the
-//! variables named there.
+//! evictions, device plugins. The stories of all engines are in `engines/`; `support/engines.rs` has the
+//! variables of the environment.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ use assay_worker::{
 };
 use futures::StreamExt;
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Namespace, Node, Pod, Secret},
+    core::v1::{Namespace, Node, Pod},
     networking::v1::NetworkPolicy,
     node::v1::RuntimeClass,
 };
@@ -136,27 +136,6 @@ fn clean(exit_code: i32, stdout: &str) -> RunEnd {
         exit: Exit::Clean(exit_code),
         stdout: Some(StdoutResult::Whole(blake3::hash(stdout.as_bytes()).into())),
     }
-}
-
-/// Returns everything that a namespace's objects say, as one text.
-async fn everything_in(namespace: &str) -> String {
-    let client = cluster::admin().await;
-    let all = ListParams::default();
-    let mut found = Vec::new();
-    macro_rules! add {
-        ($kind:ty) => {
-            let api: Api<$kind> = Api::namespaced(client.clone(), namespace);
-            found.push(serde_json::to_string(&api.list(&all).await.unwrap().items).unwrap());
-        };
-    }
-    add!(Pod);
-    add!(ConfigMap);
-    add!(Secret);
-    add!(NetworkPolicy);
-    add!(k8s_openapi::api::core::v1::Event);
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    found.push(serde_json::to_string(&namespaces.get(namespace).await.unwrap()).unwrap());
-    found.concat()
 }
 
 #[test]
@@ -302,7 +281,7 @@ fn sealed_launch_reaches_the_container_and_nothing_else() {
         };
         let id = fixture.create(&spec).await;
         fixture.engine.start(&id, fixture.target(&spec)).await.unwrap();
-        let all = everything_in(cluster::namespace(&id)).await;
+        let all = cluster::everything_in(cluster::namespace(&id)).await;
         assert!(all.contains("assay.launch-folder"));
         assert!(!all.contains("marker-of"), "{all}");
         let end = fixture.engine.run_end(&id).await;

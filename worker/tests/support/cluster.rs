@@ -1,10 +1,13 @@
 //! A real cluster, for tests.
 
 use assay_worker::{engine::KubernetesSettings, registry::PrivateRegistries};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Event, Namespace, Pod, Secret},
+    networking::v1::NetworkPolicy,
+};
 use kube::{
     Api, Client, Config,
-    api::DeleteParams,
+    api::{DeleteParams, ListParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
 
@@ -43,4 +46,25 @@ pub(crate) async fn remove_pod(id: &str) {
     pods.delete("job", &DeleteParams::default().grace_period(0))
         .await
         .unwrap();
+}
+
+/// Returns everything that a namespace's objects say, as one text.
+pub(crate) async fn everything_in(namespace: &str) -> String {
+    let client = admin().await;
+    let all = ListParams::default();
+    let mut found = Vec::new();
+    macro_rules! add {
+        ($kind:ty) => {
+            let api: Api<$kind> = Api::namespaced(client.clone(), namespace);
+            found.push(serde_json::to_string(&api.list(&all).await.unwrap().items).unwrap());
+        };
+    }
+    add!(Pod);
+    add!(ConfigMap);
+    add!(Secret);
+    add!(NetworkPolicy);
+    add!(Event);
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    found.push(serde_json::to_string(&namespaces.get(namespace).await.unwrap()).unwrap());
+    found.concat()
 }

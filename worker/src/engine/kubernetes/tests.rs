@@ -603,3 +603,13 @@ fn nodes_pull_from_named_registries_only() {
         assert_eq!(checked.is_ok(), is_allowed, "{name}: {checked:?}");
     }
 }
+
+#[tokio::test]
+async fn pods_cannot_be_paused() {
+    let engine = KubernetesEngine::new(settings());
+    let error = engine.unpause("namespace/uid").await.unwrap_err();
+    assert!(
+        error.is_permanent() && error.to_string().contains("pods cannot be paused"),
+        "{error}"
+    );
+}
