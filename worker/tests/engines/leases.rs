@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     time::Duration,
 };
@@ -21,7 +21,7 @@ use assay_worker::{
     files::Disk,
     image_cache::ImageCache,
     launch::Launcher,
-    lease::{LeaseError, LeaseKey, LeaseRequest, Leases, Storage, disk::Disks},
+    lease::{EngineOutputs, LeaseError, LeaseKey, LeaseRequest, Leases, Storage, disk::Disks},
     logs::beginnings,
 };
 
@@ -62,7 +62,7 @@ fn with_engine<S: AsRef<Subject>, F: Future<Output = ()>>(
     };
     let storage = match &disks_of_host {
         Some(disks) => Storage::Disks(disks.clone()),
-        None => disks_of_engine(),
+        None => disks_of_engine(folder.path()),
     };
     let fixture = Fixture {
         engine: subject.as_ref().engine.clone(),
@@ -78,23 +78,27 @@ fn with_engine<S: AsRef<Subject>, F: Future<Output = ()>>(
     }
 }
 
-/// Returns the source of disks that a cluster makes.
-fn disks_of_engine() -> Storage {
-    Storage::Engine { gib: 1, slots: 4 }
+/// Returns the source of disks that a cluster makes, of 256 MiB each.
+fn disks_of_engine(folder: &Path) -> Storage {
+    Storage::Engine {
+        gib: 1,
+        slots: 4,
+        outputs: EngineOutputs::below(folder),
+        kept_bytes: 0,
+    }
 }
 
 stories! {
     with: with_engine;
     everywhere:
         scratch_may_execute_and_shared_memory_has_its_size,
+        disk_is_where_the_manifest_wants_it_and_output_is_read_from_it,
         one_line_of_a_mebibyte_is_hashed_whole,
         secrets_reach_the_job_and_no_record_of_the_engine,
     ;
     not_at_kubernetes:
         job_fills_its_disk_and_the_host_stays_whole
             because "a full disk without a storage class is an eviction: kubernetes.rs",
-        disk_is_where_the_manifest_wants_it_and_output_is_read_from_it
-            because "until output folders are copied from pods",
         writable_root_has_the_limit_of_the_disk
             because "a full root is an eviction, and no job of the profile batch is root in a pod",
         volume_of_an_image_has_the_limit_of_the_disk
