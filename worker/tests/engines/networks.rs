@@ -215,7 +215,7 @@ stories! {
         allow_list_opens_its_destinations_alone
             because "a cluster's network plugin enforces policies, and that of the tests does not",
         published_ports_are_reached_and_nothing_behind_them
-            because "a cluster's proxy forwards ports of nodes, and that of the tests has none",
+            because "a cluster's proxy forwards ports of nodes, and that of the tests has none; kubernetes.rs sees the Service",
         transfers_keep_to_the_slots_share
             because "a cluster's network plugin limits traffic, and that of the tests does not",
         leftovers_are_removed_and_a_bridge_without_rules_is_shut

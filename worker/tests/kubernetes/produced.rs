@@ -14,7 +14,7 @@ use assay_worker::{
     artifacts::{ArtifactError, OutputFolder},
     engine::{
         Bandwidth, ContainerEngine, ContainerNetwork, ContainerSpec, ContainerState, DiskRequest, Exit,
-        KubernetesEngine, MAX_OUTPUT_BYTES, NetworkRules, OutputRequest, PublishedPort, RunEnd,
+        KubernetesEngine, NetworkRules, OutputRequest, PublishedPort, RunEnd,
     },
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -61,18 +61,6 @@ fn root_hash(folder: &Path) -> [u8; 32] {
         .listing(None, &AtomicBool::new(false))
         .unwrap()
         .root_hash()
-}
-
-#[test]
-fn long_output_reaches_the_log_whole_and_has_its_hash() {
-    in_cluster(|fixture| async move {
-        let (end, stdout, _) = fixture
-            .run(&fixture.spec("/bin/busybox seq 1 4000000; echo noise >&2; exit 2"))
-            .await;
-        let expected: String = (1..=4_000_000).map(|number| format!("{number}\n")).collect();
-        assert_eq!(end, clean(2, &expected));
-        assert_eq!(stdout, expected[..MAX_OUTPUT_BYTES]);
-    });
 }
 
 #[test]
