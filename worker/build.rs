@@ -1,5 +1,5 @@
 //! Compiles `assay-init` into a static program, which the worker carries and puts into containers of sealed
-//! jobs.
+//! jobs, and its loader, which brings it into containers of Kubernetes.
 //!
 //! It must run in any image, also in one without a C library. So it is linked statically, by rustc alone: the
 //! sources in `init/` have no dependencies, and the C library's static part comes with the package libc6-dev,
@@ -18,7 +18,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sources = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("../init/src");
     let out = PathBuf::from(variable("OUT_DIR")?);
     println!("cargo::rerun-if-changed=build.rs");
-    for file in ["lib.rs", "launch.rs", "program.rs", "main.rs"] {
+    for file in [
+        "attach.rs",
+        "blake3.rs",
+        "devices.rs",
+        "folder.rs",
+        "launch.rs",
+        "lib.rs",
+        "main.rs",
+        "program.rs",
+        "report.rs",
+        "system.rs",
+        "watch.rs",
+    ] {
         println!("cargo::rerun-if-changed={}", sources.join(file).display());
     }
     compile(
@@ -30,6 +42,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     compile(
         &sources.join("main.rs"),
         &["--crate-name=assay_init_program", &library],
+        &out,
+    )?;
+    let loader = sources.join("../loader/main.rs");
+    println!("cargo::rerun-if-changed={}", loader.display());
+    compile(
+        &loader,
+        &[
+            "--crate-name=assay_loader",
+            "-Clink-arg=-nostartfiles",
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-static",
+        ],
         &out,
     )
 }

@@ -382,7 +382,7 @@ mod tests {
             .unwrap();
         blocks.abort();
         assert!(error.is_connection_lost());
-        assert!(error.to_string().contains("made anew 2 times"), "{error}");
+        assert!(error.to_string().contains("renewed 2 times"), "{error}");
     }
 
     #[tokio::test]

@@ -10,12 +10,33 @@
 //! environment = image and engine, then manifest, then lease: later values replace earlier ones
 //! program     = first word; without a slash the first executable file of that name in PATH
 //! ```
+//!
+//! Where an engine gives containers no folder of the host (Kubernetes), the program is started with
+//! [`ATTACHED`], and the launch comes over its standard input; see [`Frame`]. There it stays the parent of
+//! the job's processes, so that nobody has to trust a stream that may lose bytes; see [`watch()`].
 
+mod attach;
+mod blake3;
+mod devices;
+mod folder;
 mod launch;
 mod program;
+mod report;
+mod system;
+mod watch;
 
+use std::io;
+
+pub use attach::{ATTACHED, Frame, Greeting, MAX_FRAME_BYTES, NOTHING, Orders, greeting_end};
+pub use blake3::Blake3;
+pub use devices::devices_seen;
+pub use folder::{
+    FolderItem, MAX_DEPTH, MAX_ENTRIES, MAX_ITEM_BYTES, MAX_PATH_BYTES, MAX_PATHS_BYTES, send_folder,
+};
 pub use launch::{Launch, LaunchError, MAX_LAUNCH_BYTES};
 pub use program::{DEFAULT_PATH, find_program, merged_environment};
+pub use report::{KEY_BYTES, MARK_BYTES, MAX_REPORT_BYTES, MarkReader, Report, end_mark};
+pub use watch::watch;
 
 /// Folder of the launch in the container.
 pub const FOLDER: &str = "/run/assay";
@@ -34,6 +55,25 @@ pub const LAUNCH_NAME: &str = "launch";
 
 /// Folder of the secrets' files in the container.
 pub const SECRETS_FOLDER: &str = "/run/secrets";
+
+/// Closes this process to all others of its user, see [`watch()`]. Before any secret is read.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn hide() -> io::Result<()> {
+    system::hide()
+}
+
+/// Releases the container's first process, which waits for that after its job's end.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn release_first() -> io::Result<()> {
+    system::release_first()
+}
+
+/// Exit code if no launch came over standard input.
+pub const NO_LAUNCH: u8 = 125;
 
 /// Exit code if the job's program cannot be executed, as in shells.
 pub const CANNOT_EXECUTE: u8 = 126;

@@ -132,13 +132,15 @@ push_blob() {
     printf '%s' "$digest"
 }
 
-# push_small_image REPOSITORY: builds `FROM scratch` plus a static busybox and pushes it; sets SMALL_IMAGE.
+# push_small_image REPOSITORY [COMMAND…]: builds `FROM scratch` plus a static busybox and pushes it; sets SMALL_IMAGE.
 #
 # The image is written by hand rather than by an engine: so it needs none, and the same busybox gives the same
 # digest on every machine and in every run.
 push_small_image() {
     local repository="$1" folder busybox layer layer_digest diff_digest configuration_digest digest
     local media='application/vnd.docker'
+    local -a command=("${@:2}")
+    ((${#command[@]})) || command=(/bin/echo 'hello from the small image')
     engine_folder
     folder="$ENGINE_FOLDER/image-$repository"
     busybox="$(static_busybox)" ||
@@ -154,14 +156,15 @@ push_small_image() {
     diff_digest="sha256:$(sha256sum "$layer" | cut -d ' ' -f 1)"
     gzip --no-name --force "$layer"
     layer="$layer.gz"
-    jq --null-input --compact-output --arg diff "$diff_digest" --arg machine "$(uname -m)" '{
+    jq --null-input --compact-output --arg diff "$diff_digest" --arg machine "$(uname -m)" \
+        --args '{
         architecture: ({x86_64: "amd64", aarch64: "arm64"}[$machine] // $machine),
         os: "linux",
         created: "1970-01-01T00:00:00Z",
-        config: {Env: ["PATH=/bin"], Cmd: ["/bin/echo", "hello from the small image"]},
+        config: {Env: ["PATH=/bin"], Cmd: $ARGS.positional},
         rootfs: {type: "layers", diff_ids: [$diff]},
         history: [{created: "1970-01-01T00:00:00Z", created_by: "assay"}]
-    }' >"$folder/configuration.json"
+    }' "${command[@]}" >"$folder/configuration.json"
     if ! layer_digest="$(push_blob "$repository" "$layer")" ||
         ! configuration_digest="$(push_blob "$repository" "$folder/configuration.json")"; then
         die "the registry on $REGISTRY refused a part of the image '$repository'."

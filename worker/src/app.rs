@@ -29,16 +29,15 @@ use crate::{
     config::Config,
     delivery::Delivery,
     devices::{DeviceLedger, HostPaths, JobDevices},
-    engine::{ConfinementError, ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
+    engine::{ConfinementError, ContainerEngine, Engine, EngineError},
     health::{HealthBoard, HealthMonitor, HealthStatus, Judge},
     image_cache::ImageCache,
     jobs::{JobOutputs, forget_old_outputs},
     keys::Keys,
     launch::Launcher,
-    lease::{JobNetworkParts, JobNetworks, Leases, Storage},
+    lease::{ClusterNetworkParts, ClusterNetworks, JobNetworkParts, JobNetworks, Leases, Storage},
     metrics::Metrics,
     registration::{self, Registration, RegistrationError},
-    registry::{Registry, RegistryProxy},
     sealing_store::SealingError,
     state::{StateError, StateFolder},
     status::{BlockHash, Phase, StatusBoard},
@@ -135,7 +134,7 @@ struct App {
     config: Config,
     keys: Keys,
     state: StateFolder,
-    engine: Arc<DockerEngine>,
+    engine: Arc<Engine>,
     leases: Leases,
     ledger: DeviceLedger,
     delivery: Delivery,
@@ -175,21 +174,13 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
     status.update(|status| {
         status.attestation.lacks = survey.missing.iter().map(ToString::to_string).collect();
     });
-    let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
-    let registry = Registry::new(config.assay.private_registries.clone());
-    let engine = DockerEngine::new(endpoint).with_proxy(Arc::new(RegistryProxy::new(registry)));
-    let engine = Arc::new(engine);
+    let engine = Arc::new(Engine::of(&config));
     let stop = stop_on_signals()?;
 
     let delivery = Delivery::new(keys.worker.clone(), keys.sealing.clone(), state.jobs().clone());
     let runner = part_runner(&status, &metrics);
-    let parts = JobNetworkParts::of(
-        &config,
-        (*engine).clone(),
-        hex::encode(keys.worker_account().0),
-        state.disk().clone(),
-    );
-    let networks = JobNetworks::open(parts)?;
+    let networks = job_networks(&config, &engine, &keys, &state)?;
+    let cluster = cluster_networks(&config, &engine, &keys, &state)?;
     let api = Api::start(
         &config,
         ApiParts {
@@ -199,7 +190,7 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
             metrics: metrics.clone(),
             delivery: delivery.clone(),
             streams: job_streams(&config, &state, &status, &engine, &keys, storage.clone()),
-            proxy: PortProxy::new(networks.clone()),
+            proxy: PortProxy::new(networks.clone()).with_cluster(cluster.clone()),
             runner: runner.clone(),
         },
     )
@@ -217,13 +208,23 @@ pub async fn run(mut config: Config) -> Result<(), AppError> {
             (*engine).clone(),
             HostPaths::of_linux().cdi,
         ))
-        .with_networks(networks.clone())
         .with_storage(storage);
+    let leases = match (&networks, cluster) {
+        (Some(networks), _) => leases.with_networks(networks.clone()),
+        (None, Some(cluster)) => leases.with_cluster(cluster),
+        (None, None) => leases,
+    };
     let keep_networks = {
         let runner = runner.clone();
         let keep = move || {
             let networks = networks.clone();
-            async move { networks.keep().await }
+            async move {
+                match networks {
+                    Some(networks) => networks.keep().await,
+                    // A cluster keeps its own.
+                    None => std::future::pending().await,
+                }
+            }
         };
         async move { runner.keep_going("networks", |_: &io::Error| true, keep).await }
     };
@@ -295,12 +296,42 @@ async fn check_start(config: &Config) -> Result<(), AppError> {
     }
 }
 
+/// Opens the networks of jobs, which the worker makes at an engine of its own host; `None` at a cluster.
+fn job_networks(
+    config: &Config,
+    engine: &Engine,
+    keys: &Keys,
+    state: &StateFolder,
+) -> io::Result<Option<JobNetworks>> {
+    let Some(docker) = engine.docker() else {
+        return Ok(None);
+    };
+    let worker = hex::encode(keys.worker_account().0);
+    let parts = JobNetworkParts::of(config, docker.clone(), worker, state.disk().clone());
+    JobNetworks::open(parts).map(Some)
+}
+
+/// Opens the networks of jobs at a cluster; `None` at another engine.
+fn cluster_networks(
+    config: &Config,
+    engine: &Engine,
+    keys: &Keys,
+    state: &StateFolder,
+) -> io::Result<Option<ClusterNetworks>> {
+    let Some(cluster) = engine.kubernetes() else {
+        return Ok(None);
+    };
+    let worker = hex::encode(keys.worker_account().0);
+    let parts = ClusterNetworkParts::of(config, cluster.clone(), worker, state.disk().clone());
+    ClusterNetworks::open(parts).map(Some)
+}
+
 /// Creates the state of the API's streams.
 fn job_streams(
     config: &Config,
     state: &StateFolder,
     status: &StatusBoard,
-    engine: &Arc<DockerEngine>,
+    engine: &Arc<Engine>,
     keys: &Keys,
     storage: Storage,
 ) -> Arc<JobStreams> {

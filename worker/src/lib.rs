@@ -9,7 +9,7 @@
 //! | [`market_status`] | the machine's status on chain, in words |
 //! | [`chain`] | the chain as the supervisor uses it |
 //! | [`delivery`] | takes sealed manifests, and signs receipts |
-//! | [`engine`] | containers, through the Docker Engine API |
+//! | [`engine`] | containers, through the Docker Engine API or at a node of Kubernetes |
 //! | [`devices`] | the host's GPUs, and the ledger of who has them |
 //! | [`launch`] | starts sealed jobs without their secrets on a disk |
 //! | [`lease`] | devices, disk, network and ports of a job |

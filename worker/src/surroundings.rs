@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     devices::{Device, DeviceLedger, Machine},
     lease::{
-        Storage,
+        EngineOutputs, Storage,
         disk::{DiskSettings, Disks},
     },
     sealing_store::SealingStore,
@@ -87,6 +87,14 @@ pub(crate) async fn open_ledger(config: &Config, state: &StateFolder) -> io::Res
 
 /// Sets the jobs' disks up. A host that can hold none to a limit offers 0 GiB from then on.
 pub(crate) async fn set_up_disks(config: &mut Config) -> io::Result<Storage> {
+    if config.assay.kubernetes.is_some() {
+        return Ok(Storage::Engine {
+            gib: config.resources.disk_gib,
+            slots: config.slots(),
+            outputs: EngineOutputs::below(&config.assay.state_dir),
+            kept_bytes: config.assay.storage.kept_output_bytes(config.resources.disk_gib),
+        });
+    }
     let settings = DiskSettings::of(config);
     let opened = tokio::task::spawn_blocking(move || Disks::open(settings?)).await;
     match opened.map_err(io::Error::other)? {

@@ -1,10 +1,10 @@
 //! Manifests and indexes of images, as registries send them.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// Maximum length of an image's manifest or configuration, in bytes. Registries accept manifests of up to 4
@@ -69,6 +69,18 @@ pub struct Document {
     pub layers: Vec<Part>,
     /// Manifests of an index; `None` for a manifest.
     pub manifests: Option<Vec<Part>>,
+    #[serde(flatten)]
+    others: OtherKeys,
+}
+
+/// Keys beside those that are read.
+pub type OtherKeys = BTreeMap<String, IgnoredAny>;
+
+/// Returns true if one of the keys is one of the names, written in lower case, regardless of its own case,
+/// also beyond ASCII. Engines take such a key for the name.
+pub fn has_any<'a>(mut keys: impl Iterator<Item = &'a String>, names: &[&str]) -> bool {
+    // Either of the two alone leaves letters alone that engines take for others, such as the sign of kelvin.
+    keys.any(|key| names.contains(&&*key.to_uppercase().to_lowercase()))
 }
 
 /// A manifest of an index, a configuration, or a layer.
@@ -87,10 +99,17 @@ impl Document {
     /// Parses a manifest or an index, or returns its fault.
     ///
     /// # Errors
-    /// It is no JSON of that shape, has too many parts, or names URLs for them.
+    /// It is no JSON of that shape, is ambiguous, has too many parts, or names URLs for them.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice::<NoUrls>(bytes).map_err(|error| error.to_string())?;
         let document: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        // An engine might take these for another document than the worker does.
+        if has_any(document.others.keys(), &["config", "layers", "manifests"]) {
+            return Err("a manifest with a key in another case than its own".into());
+        }
+        if document.manifests.is_some() && (document.config.is_some() || !document.layers.is_empty()) {
+            return Err("a manifest that is an index as well".into());
+        }
         if document.layers.len() > MAX_LAYERS {
             return Err("a manifest with too many layers".into());
         }

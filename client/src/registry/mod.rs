@@ -21,5 +21,5 @@ mod resolve;
 mod tests;
 
 pub use address::{redirected, repository_url, token_url};
-pub use document::{Document, MANIFEST_KINDS, MAX_DOCUMENT_BYTES, Part, Platform};
+pub use document::{Document, MANIFEST_KINDS, MAX_DOCUMENT_BYTES, OtherKeys, Part, Platform, has_any};
 pub use resolve::{ResolveError, resolve};

@@ -1,9 +1,9 @@
 //! Reverse proxy to jobs' HTTP ports: `/v1/jobs/{id}/ports/{name}/{path}`.
 //!
-//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other
-//! upgrades pass as bytes. The header `X-Forwarded-Prefix` has the public path of the container's root, and
-//! the proxy rewrites redirects to the container's own absolute paths. The owner's token stays with the
-//! worker, and its end closes connections to ports that are not public.
+//! Requests and responses stream through; neither is ever in memory as a whole. WebSockets and other upgrades
+//! pass as bytes. The header `X-Forwarded-Prefix` has the public path of the container's root, and the proxy
+//! rewrites redirects to the container's own absolute paths. The owner's token stays with the worker, and its
+//! end closes connections to ports that are not public.
 //!
 //! Every job's pages share the worker's origin: tokens must be kept out of cookies.
 
@@ -43,7 +43,7 @@ use super::{
     server::PeerAddress,
     tokens::TokenLife,
 };
-use crate::lease::JobNetworks;
+use crate::lease::{ClusterNetworks, JobNetworks};
 
 /// Maximum length of a response's head, in bytes.
 const MAX_HEAD_BYTES: usize = 64 * 1_024;
@@ -203,19 +203,28 @@ pub struct ProxyClient {
 /// Forwards requests to jobs' HTTP ports. Clones share the seats.
 #[derive(Clone)]
 pub struct PortProxy {
-    networks: JobNetworks,
+    networks: Option<JobNetworks>,
+    cluster: Option<ClusterNetworks>,
     limits: ProxyLimits,
     seats: Arc<Semaphore>,
 }
 
 impl PortProxy {
     /// Creates a proxy.
-    pub fn new(networks: JobNetworks) -> Self {
+    pub fn new(networks: impl Into<Option<JobNetworks>>) -> Self {
         Self {
-            networks,
+            networks: networks.into(),
+            cluster: None,
             limits: ProxyLimits::default(),
             seats: Arc::new(Semaphore::new(MAX_REQUESTS)),
         }
+    }
+
+    /// Adds the networks of a cluster.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Option<ClusterNetworks>) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     /// Answers a request of the path `/v1/jobs/{job}/ports/{name}/{path}` with the container's response.
@@ -227,7 +236,12 @@ impl PortProxy {
         client: ProxyClient,
         mut request: Request,
     ) -> Response {
-        let Some(target) = self.networks.http_target(job, name) else {
+        let target = self
+            .networks
+            .as_ref()
+            .and_then(|networks| networks.http_target(job, name))
+            .or_else(|| self.cluster.as_ref()?.http_target(job, name));
+        let Some(target) = target else {
             return refusal(
                 StatusCode::NOT_FOUND,
                 "this machine has no such job with an HTTP port of this name",

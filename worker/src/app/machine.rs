@@ -33,7 +33,7 @@ use crate::{
         slots::SlotProvers,
     },
     comeback,
-    engine::DockerEngine,
+    engine::Engine,
     health::suspension,
     jobs::{Supervisor, SupervisorParts},
     market_status::{MarketStatus, has_other_worker},
@@ -262,7 +262,7 @@ impl MachineSession {
         Ok(SessionEnd::Stopped)
     }
 
-    fn supervisor(&self) -> Supervisor<ConnectedChain, DockerEngine> {
+    fn supervisor(&self) -> Supervisor<ConnectedChain, Engine> {
         let app = &self.app;
         Supervisor::new(SupervisorParts {
             chain: self.chain.clone(),
@@ -366,7 +366,7 @@ impl MachineSession {
     /// Lets the supervisor read the chain; returns the epoch, if the node answered.
     async fn look_at_chain(
         &self,
-        supervisor: &mut Supervisor<ConnectedChain, DockerEngine>,
+        supervisor: &mut Supervisor<ConnectedChain, Engine>,
         tip: &Tip,
     ) -> Result<Option<u32>, ChainError> {
         let looked = supervisor.look_at_chain(tip.finalized.number).await;

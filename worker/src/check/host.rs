@@ -8,7 +8,7 @@ use crate::{
     challenge::devices::{Devices, TestedDevice},
     config::Config,
     devices::{GpuSurvey, Machine, noted_holders},
-    engine::{ContainerEngine, DockerEngine, EngineEndpoint},
+    engine::{ContainerEngine, Engine, KubernetesEngine},
     files::Disk,
     health::{self, HealthSurvey},
     launch::Launcher,
@@ -24,9 +24,7 @@ const PROMISE_LESS: &str = "promise no more than there is";
 
 /// Checks the container engine, and the cores and memory that it has.
 pub(super) async fn engine(config: &Config) -> Vec<Finding> {
-    let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
-    let is_local = matches!(endpoint, EngineEndpoint::Socket(_));
-    let engine = DockerEngine::new(endpoint);
+    let engine = Engine::of(config);
     let info = match engine.ping().await {
         Ok(info) => info,
         Err(error) => return vec![Finding::bad("engine", error.to_string())],
@@ -35,14 +33,7 @@ pub(super) async fn engine(config: &Config) -> Vec<Finding> {
         "engine",
         format!("{} at {}", info.version, info.endpoint),
     )];
-    if !is_local {
-        let text = format!(
-            "{} may be on another host, so it pulls by itself, and only from the registries of `assay.private_registries`; \
-             jobs with other images are declined",
-            info.endpoint
-        );
-        findings.push(Finding::note("engine", text).with_remedy("use the engine's socket"));
-    }
+    findings.extend(pulls(config, &engine, &info.endpoint));
     let cores = u32::from(config.resources.cpu_cores);
     if (1..cores).contains(&info.cpu_cores) {
         let text = format!(
@@ -70,10 +61,38 @@ pub(super) async fn engine(config: &Config) -> Vec<Finding> {
     findings
 }
 
+/// Reports the registries from which an engine pulls that does it by itself.
+fn pulls(config: &Config, engine: &Engine, endpoint: &str) -> Option<Finding> {
+    match engine {
+        Engine::Docker(docker) if docker.is_here() => None,
+        Engine::Docker(_) => {
+            let text = format!(
+                "{endpoint} may be on another host, so it pulls by itself, and only from the registries of \
+                 `assay.private_registries`; jobs with other images are declined"
+            );
+            Some(Finding::note("engine", text).with_remedy("use the engine's socket"))
+        }
+        Engine::Kubernetes(_) => {
+            let settings = config.assay.kubernetes.as_ref()?;
+            let private = settings.private_registries.names();
+            let registries = settings.registries.names().iter().chain(private);
+            let text = format!(
+                "nodes of a cluster pull by themselves, and only from {}; jobs with other images are declined",
+                registries.cloned().collect::<Vec<_>>().join(", ")
+            );
+            let remedy = "add a registry whose operator you trust to `assay.kubernetes.registries`";
+            Some(Finding::note("engine", text).with_remedy(remedy))
+        }
+    }
+}
+
 /// Checks that this host can fence off the networks of jobs. Without, the machine works, and takes no jobs
 /// that want a network.
 pub(super) async fn job_networks(config: &Config) -> Finding {
-    let engine = DockerEngine::new(EngineEndpoint::resolve(config.assay.engine.as_deref()));
+    let engine = match Engine::of(config) {
+        Engine::Docker(engine) => engine,
+        Engine::Kubernetes(cluster) => return cluster_networks(config, &cluster).await,
+    };
     let parts = JobNetworkParts::of(config, engine, "0".repeat(64), Disk::default());
     let checked = match JobNetworks::open(parts) {
         Ok(networks) => networks.check().await,
@@ -100,6 +119,29 @@ pub(super) async fn job_networks(config: &Config) -> Finding {
             "network",
             format!("{error}; jobs that want a network are declined"),
         ),
+    }
+}
+
+/// Checks that the cluster gives jobs the configured ports. What it enforces of rules and bandwidth cannot be
+/// told from outside of a pod.
+async fn cluster_networks(config: &Config, cluster: &KubernetesEngine) -> Finding {
+    let enforced = "the cluster enforces the rules; each job's container tries them before its program starts, and where \
+                    it reaches the cluster all jobs are declined. Limits of bandwidth are annotations of pods: they \
+                    count where the network plugin reads them (for CNI's `bandwidth`, look for it in /etc/cni/net.d)";
+    let Some(range) = &config.assay.network.port_range else {
+        let text = format!("{enforced}. Jobs get no TCP or UDP ports");
+        return Finding::note("network", text).with_remedy("set `assay.network.port_range` to give some");
+    };
+    match cluster.check_node_ports(range).await {
+        Ok(()) => {
+            let text = format!(
+                "{enforced}. Jobs get ports of the node in {}-{}",
+                range.start(),
+                range.end()
+            );
+            Finding::note("network", text)
+        }
+        Err(error) => Finding::bad("network", error.to_string()),
     }
 }
 
@@ -142,6 +184,17 @@ pub(super) async fn health(config: &Config) -> Vec<Finding> {
 
 /// Checks that jobs can get disks with the offered room.
 pub(super) async fn disks(config: &Config) -> Vec<Finding> {
+    if let Some(cluster) = &config.assay.kubernetes {
+        return vec![match &cluster.storage_class {
+            Some(class) => Finding::good("disks", format!("volumes of the storage class {class}")),
+            None => {
+                let text = "folders of the node; a job that writes more than its part is evicted, and does not see a full disk";
+                let remedy =
+                    "name a class of volumes with a hard limit with `assay.kubernetes.storage_class`";
+                Finding::note("disks", text).with_remedy(remedy)
+            }
+        }];
+    }
     let (settings, slots) = (DiskSettings::of(config), config.slots());
     let looked = tokio::task::spawn_blocking(move || {
         let disks = Disks::open(settings?)?;

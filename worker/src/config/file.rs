@@ -104,6 +104,7 @@ pub(super) struct Assay {
     pub(super) tls_key_file: Option<Text>,
     pub(super) network: Option<super::network::NetworkSection>,
     pub(super) health: Option<super::health::HealthSection>,
+    pub(super) kubernetes: Option<super::kubernetes::KubernetesSection>,
 }
 
 /// `assay.owner_limits`.

@@ -6,6 +6,7 @@
 mod error;
 mod file;
 mod health;
+mod kubernetes;
 mod network;
 pub(crate) mod owner;
 mod registries;
@@ -22,6 +23,7 @@ use std::{
 use crate::{
     attestation::CollateralUrls,
     challenge::{devices::ProverChoice, slots::ProverShare},
+    engine::KubernetesSettings,
     health::HealthSettings,
     registry::PrivateRegistries,
 };
@@ -151,9 +153,11 @@ pub struct AssaySettings {
     pub hardware_class: Option<String>,
     /// `slots`: slots of a machine without GPUs, 1 to 64; one per GPU otherwise. Default: 1.
     pub slots: u8,
-    /// `engine`: socket path, `unix://` or `http://` URL of a Docker Engine API. Default: `DOCKER_HOST`, then
-    /// Docker's socket, then Podman's sockets.
+    /// `engine`: socket path, `unix://` or `http://` URL of a Docker Engine API, or `kubernetes`. Default:
+    /// `DOCKER_HOST`, then Docker's socket, then Podman's sockets.
     pub engine: Option<String>,
+    /// `kubernetes`: the cluster, where the engine is `kubernetes`; `None` otherwise. Its keys have defaults.
+    pub kubernetes: Option<KubernetesSettings>,
     /// `prover`: back end that answers the hardware challenge: `auto`, `cuda`, `wgpu` or `cpu`. Default:
     /// `auto`.
     pub prover: ProverChoice,

@@ -1,9 +1,9 @@
-//! `assay.private_registries`: registries that are allowed by name.
+//! Registries that are allowed by name: `assay.private_registries`, and those of a cluster.
 
-use assay_client::yaml::Reader;
+use assay_client::yaml::{Reader, Text};
 
 use super::file;
-use crate::registry::{MAX_PRIVATE_REGISTRIES, PrivateRegistries};
+use crate::registry::{MAX_PRIVATE_REGISTRIES, PrivateRegistries, RegistryNames};
 
 /// Key of the list.
 const KEY: &str = "assay.private_registries";
@@ -18,23 +18,28 @@ pub(super) fn resolve(reader: &mut Reader, section: &file::Assay) -> PrivateRegi
         reader.problem(old.place, message);
     }
     let list = section.private_registries.as_deref().unwrap_or_default();
+    names(reader, KEY, list)
+}
+
+/// Reads a list of registries.
+pub(super) fn names(reader: &mut Reader, key: &str, list: &[Text]) -> RegistryNames {
     if let Some(surplus) = list.get(MAX_PRIVATE_REGISTRIES) {
         let message =
-            format!("`{KEY}` has more than {MAX_PRIVATE_REGISTRIES} entries; remove those from here on");
+            format!("`{key}` has more than {MAX_PRIVATE_REGISTRIES} entries; remove those from here on");
         reader.problem(surplus.place, message);
-        return PrivateRegistries::default();
+        return RegistryNames::default();
     }
     let mut names = Vec::new();
     for text in list {
-        match PrivateRegistries::new([text.value.as_str()]) {
+        match RegistryNames::new([text.value.as_str()]) {
             Ok(_) => names.push(text.value.clone()),
             Err(_) => reader.bad(
-                KEY,
+                key,
                 text,
                 "a registry as in the names of images, host or host:port, such as registry.example.lan:5000",
             ),
         }
     }
     // Each entry was checked, and their number.
-    PrivateRegistries::new(names).unwrap_or_default()
+    RegistryNames::new(names).unwrap_or_default()
 }

@@ -22,7 +22,7 @@ use super::{
     file::{self, ConfigFile},
     owner, registries, storage,
 };
-use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice};
+use crate::{address, attestation::CollateralUrls, challenge::devices::ProverChoice, engine::KUBERNETES};
 
 /// Default of `assay.min_profit`, in plancks: 0.001 ASY, the price of a slot at the default ask for 3.6 s,
 /// which is about as long as a job occupies its slot without pay.
@@ -231,6 +231,7 @@ fn assay(
     let (latitude_microdegrees, longitude_microdegrees) = location(reader, section);
     let endpoint = endpoint(reader, section, listen_address, port);
     let owner = owner::owner(reader, section, folder, listen_address, &endpoint, port);
+    let private_registries = registries::resolve(reader, section);
     AssaySettings {
         chain_url: url(
             reader,
@@ -252,7 +253,7 @@ fn assay(
             .min_profit
             .as_ref()
             .map_or(DEFAULT_MIN_PROFIT, |text| min_profit(reader, text)),
-        private_registries: registries::resolve(reader, section),
+        private_registries: private_registries.clone(),
         region: section
             .region
             .as_ref()
@@ -265,6 +266,7 @@ fn assay(
             .map(|text| reader.text("assay.hardware_class", text, MAX_CLASS_NAME_BYTES)),
         slots: reader.number_or("assay.slots", section.slots.as_ref(), 1..=MAX_SLOTS, 1),
         engine: section.engine.as_ref().map(|text| engine(reader, text)),
+        kubernetes: super::kubernetes::resolve(reader, section, private_registries, folder),
         prover: section
             .prover
             .as_ref()
@@ -422,10 +424,13 @@ fn engine(reader: &mut Reader, text: &Text) -> String {
         let known = ["unix:///", "http://", "tcp://", "/"]
             .iter()
             .any(|start| value.starts_with(start) && value.len() > start.len());
-        if known {
+        if known || value == KUBERNETES {
             Ok(value.to_owned())
         } else {
-            Err("an absolute socket path, or a URL that begins with unix:///, http:// or tcp://".into())
+            Err(
+                "an absolute socket path, a URL that begins with unix:///, http:// or tcp://, or kubernetes"
+                    .into(),
+            )
         }
     })
 }

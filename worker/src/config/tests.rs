@@ -124,6 +124,7 @@ fn defaults_are_what_is_documented() {
         hardware_class: None,
         slots: 1,
         engine: None,
+        kubernetes: None,
         prover: ProverChoice::Auto,
         state_dir: "/etc/assay/assay-worker-state".into(),
         run_dir: None,
@@ -569,8 +570,8 @@ fn bad_assay_values_are_named_with_what_is_allowed() {
         ),
         (
             "engine: docker.sock",
-            "line 18: `assay.engine` is `docker.sock`; allowed: an absolute socket path, or a URL that begins with \
-             unix:///, http:// or tcp://",
+            "line 18: `assay.engine` is `docker.sock`; allowed: an absolute socket path, a URL that begins with \
+             unix:///, http:// or tcp://, or kubernetes",
         ),
         (
             "prover: gpu",

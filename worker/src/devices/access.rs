@@ -6,7 +6,7 @@ use super::{
     CDI_GPU_KIND, Device, DeviceKind, DeviceLedger, Grant, Holding, SlotView, TakeError, cdi_devices,
 };
 use crate::{
-    engine::{Container, DeviceAccess, DockerEngine, EngineError, GpuInterface},
+    engine::{Container, DeviceAccess, DockerEngine, Engine, EngineError, GpuInterface},
     lease::{LeaseError, LeaseKey},
 };
 
@@ -43,13 +43,26 @@ impl JobGrant {
     }
 }
 
+/// Variables of [`JobGrant::environment`] that hooks of runtimes obey, besides those that name the devices.
+pub(crate) const HOOK_VARIABLES: [&str; 9] = [
+    "DOCKER_RESOURCE_GPU",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "NVIDIA_GDRCOPY",
+    "NVIDIA_GDS",
+    "NVIDIA_IMEX_CHANNELS",
+    "NVIDIA_MIG_CONFIG_DEVICES",
+    "NVIDIA_MIG_MONITOR_DEVICES",
+    "NVIDIA_MOFED",
+    "NVIDIA_NVSWITCH",
+];
+
 /// Gives jobs their devices, by the ledger and in the engine's form.
 #[derive(Clone, Default)]
 pub struct JobDevices(Option<Arc<Parts>>);
 
 struct Parts {
     ledger: DeviceLedger,
-    engine: DockerEngine,
+    engine: Engine,
     /// CDI folders of an engine that does not name its own.
     cdi: Vec<PathBuf>,
 }
@@ -63,7 +76,7 @@ impl fmt::Debug for JobDevices {
 
 impl JobDevices {
     /// Creates the devices of a machine. `cdi` are the folders that the engine reads if it names none.
-    pub fn new(ledger: DeviceLedger, engine: DockerEngine, cdi: Vec<PathBuf>) -> Self {
+    pub fn new(ledger: DeviceLedger, engine: Engine, cdi: Vec<PathBuf>) -> Self {
         Self(Some(Arc::new(Parts { ledger, engine, cdi })))
     }
 
@@ -165,7 +178,11 @@ impl Parts {
             )),
             (true, true) => {
                 let uuids: Vec<String> = devices.iter().map(|device| device.id.0.clone()).collect();
-                let interface = self.engine.gpu_interface().await?;
+                let Some(docker) = self.engine.docker() else {
+                    // The cluster's device plugin gives them; the engine compares.
+                    return Ok(DeviceAccess::Nvidia(uuids));
+                };
+                let interface = docker.gpu_interface().await?;
                 nvidia_access(uuids, &interface, &self.cdi).map_err(LeaseError::Refused)
             }
             (true, false) => Err(LeaseError::Refused(
@@ -340,6 +357,9 @@ mod tests {
         let hook = guard(&DeviceAccess::Nvidia(Vec::new()), &two);
         assert_eq!(value(&hook, "NVIDIA_VISIBLE_DEVICES"), "GPU-a,GPU-b");
         assert_eq!(value(&hook, "NVIDIA_DRIVER_CAPABILITIES"), "compute,utility");
+        for name in HOOK_VARIABLES {
+            value(&hook, name);
+        }
         let amd = guard(
             &DeviceAccess::Nodes(Vec::new()),
             &holding(&["0000:03:00.0", "0000:04:00.0"]),

@@ -22,6 +22,7 @@ use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use access::HOOK_VARIABLES;
 pub use access::{JobDevices, JobGrant};
 pub use book::{DeviceLedger, LEDGER_FILE, Loan, Machine, noted_holders};
 #[cfg(test)]

@@ -88,6 +88,9 @@ pub enum SelfTestError {
          the result as `assay-worker gpu self-test --help` says"
     )]
     NoImage,
+    /// The engine is a cluster.
+    #[error("a cluster's device plugin gives GPUs to pods by itself; test them with a pod of the cluster")]
+    NoDocker,
     /// The state folder cannot be used; a worker that runs already has it.
     #[error(transparent)]
     State(#[from] StateError),
@@ -184,6 +187,9 @@ pub async fn run(
     }
     if !survey.inventory.devices.is_empty() {
         let image = arguments.image.ok_or(SelfTestError::NoImage)?;
+        if config.assay.kubernetes.is_some() {
+            return Err(SelfTestError::NoDocker);
+        }
         // Held to the end, so that no worker gives the devices to a job meanwhile.
         let state = StateFolder::open(&config.assay.state_dir)?;
         let (folder, disk) = (config.assay.state_dir.clone(), state.disk().clone());
@@ -331,6 +337,7 @@ impl SlotTest {
             ports: Vec::new(),
             devices: access,
             holding: Holding::default(),
+            disk: None,
             mounts: Vec::new(),
         };
         let id = self.engine.create(&spec).await.map_err(text)?;

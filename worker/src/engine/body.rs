@@ -65,7 +65,8 @@ fn host_config(spec: &ContainerSpec, volumes: &[String]) -> HostConfig {
         pids_limit: Some(i64::from(spec.share.processes)),
         shm_size: Some(i64::from(spec.shm_mib) * MIB),
         network_mode: Some(match &spec.network {
-            ContainerNetwork::None => "none".to_owned(),
+            // The rules of another kind of engine: without them the container gets no network.
+            ContainerNetwork::None | ContainerNetwork::Rules(_) => "none".to_owned(),
             ContainerNetwork::Named { name, .. } => name.clone(),
         }),
         dns: resolvers(&spec.network),
@@ -114,7 +115,7 @@ fn scratch(spec: &ContainerSpec, volumes: &[String]) -> HashMap<String, String> 
 /// Returns the addresses of the resolvers: without any, engines copy those of the host.
 fn resolvers(network: &ContainerNetwork) -> Option<Vec<String>> {
     match network {
-        ContainerNetwork::None => None,
+        ContainerNetwork::None | ContainerNetwork::Rules(_) => None,
         ContainerNetwork::Named { resolvers, .. } => {
             Some(resolvers.iter().map(ToString::to_string).collect())
         }

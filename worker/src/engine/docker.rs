@@ -4,10 +4,10 @@ use std::{
     collections::HashMap,
     future::Future,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex as SyncMutex, PoisonError},
+    sync::{Arc, Mutex as SyncMutex},
 };
 
-use assay_client::manifest::RegistryLogin;
+use assay_client::manifest::{ImageReference, RegistryLogin};
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error as ApiError,
@@ -26,11 +26,12 @@ use super::{
     loader,
     podman::{KnownKind, Place},
     removal::Removals,
-    run::{Follower, Listed, Run},
+    run::{Follower, Listed, Run, Runs},
     runtimes::stronger_runtimes,
     seccomp::ConfinementError,
     volumes::{check_working_dir, declared_volumes, link_on_the_way},
     wire::{Wire, WireError},
+    with_sources,
 };
 use crate::registry::RegistryProxy;
 
@@ -52,9 +53,7 @@ pub struct DockerEngine {
     pub(super) connection: Arc<Mutex<Option<Docker>>>,
     /// Kind of the engine, once it told.
     pub(super) kind: Arc<SyncMutex<Option<KnownKind>>>,
-    /// Runs that this process started or follows, by the engine's identifier of the container. They live here
-    /// because they outlive a connection to the chain, and with it the supervisor.
-    pub(super) runs: Arc<SyncMutex<HashMap<String, Run>>>,
+    pub(super) runs: Runs,
     /// Proxy that the engine pulls through; `None` if it requests images from their registries by itself.
     pub(super) proxy: Option<Arc<RegistryProxy>>,
     /// Locks of the pulls that are under way, by digest.
@@ -70,24 +69,25 @@ impl DockerEngine {
             endpoint,
             connection: Arc::default(),
             kind: Arc::default(),
-            runs: Arc::default(),
+            runs: Runs::default(),
             proxy: None,
             turns: Arc::default(),
             removals: Removals::default(),
         }
     }
 
+    /// Returns true if the engine is on this host.
+    pub fn is_here(&self) -> bool {
+        matches!(self.endpoint, EngineEndpoint::Socket(_))
+    }
+
     /// Waits for the end of a container's run that this process started, and returns it.
     pub async fn run_end(&self, id: &str) -> RunEnd {
-        let run = self.change_runs(|runs| runs.get(id).cloned());
-        match run {
-            Some(run) => run.ended().await,
-            None => RunEnd::UNSEEN,
-        }
+        self.runs.end(id).await
     }
 
     pub(super) fn change_runs<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
-        change(&mut self.runs.lock().unwrap_or_else(PoisonError::into_inner))
+        self.runs.change(change)
     }
 
     /// Follows a run from its start, or one already under way. Runs in a task of its own, so that a cancelled
@@ -252,21 +252,6 @@ pub(super) fn of_wire(endpoint: &EngineEndpoint, action: &str, error: &WireError
     }
 }
 
-/// Returns an error's text with all of its sources: the outermost text alone often says nothing.
-fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}
-
 /// Returns the text of an error's innermost source: the outer ones of a connection error say nothing.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
@@ -311,6 +296,10 @@ impl ContainerEngine for DockerEngine {
 
     async fn has_image(&self, image: &str, digest: [u8; 32]) -> Result<bool, EngineError> {
         self.has_stored(image, digest).await
+    }
+
+    fn check_registry(&self, image: &ImageReference) -> Result<(), EngineError> {
+        self.way_of_pull(image).map(drop)
     }
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
@@ -478,10 +467,7 @@ impl ContainerEngine for DockerEngine {
     }
 
     async fn list(&self, worker: &str) -> Result<Vec<Container>, EngineError> {
-        // Read before the list: a container that is listed as running and followed must not have ended in
-        // between.
-        let facts: HashMap<String, RunFact> =
-            self.change_runs(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect());
+        let facts = self.runs.facts();
         let listed = self.entries(worker).await?;
         self.finish_removals(worker, &listed);
         let fact = |id: &str| facts.get(id).copied().unwrap_or(RunFact::Unwatched);

@@ -1,15 +1,17 @@
-//! The interface to a container engine, and its one implementation: the Docker Engine API.
+//! The interface to a container engine, and its implementations: the Docker Engine API, and Kubernetes.
 //!
 //! Containers are found again by their labels, so a restart of the worker or of the engine's service loses no
 //! job and starts none twice.
 
 mod annotations;
+mod any;
 mod body;
 mod capture;
 mod docker;
 mod endpoint;
 mod exec;
 mod gpus;
+mod kubernetes;
 mod loader;
 mod network;
 mod podman;
@@ -28,15 +30,18 @@ use std::{
     path::PathBuf,
 };
 
-use assay_client::manifest::{PortProtocol, Profile, RegistryLogin};
+use assay_client::manifest::{ImageReference, PortProtocol, Profile, RegistryLogin};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use any::{Engine, KUBERNETES};
 pub use capture::{Capture, CaptureTarget, OutputStream};
 pub use docker::DockerEngine;
 pub use endpoint::EngineEndpoint;
 pub use exec::{ExecControl, ExecInput, ExecOutput, ExecSession, ExecSpec, TerminalSize};
 pub use gpus::GpuInterface;
+pub use kubernetes::{KubernetesEngine, KubernetesSettings, MAX_FENCE_TARGETS};
 pub use network::{EngineNetwork, NetworkSpec};
 pub use run::{Exit, RunEnd, RunFact};
 pub use seccomp::ConfinementError;
@@ -117,8 +122,31 @@ pub struct ContainerSpec {
     pub devices: DeviceAccess,
     /// Slots and devices of the lease, for the container's labels.
     pub holding: Holding,
+    /// Disk that the engine makes for the container; `None` if the container has none of the engine's.
+    pub disk: Option<DiskRequest>,
     /// Folders of the host in the container.
     pub mounts: Vec<BindMount>,
+}
+
+/// Disk that an engine makes for a container, and removes with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskRequest {
+    /// Path in the container.
+    pub target: String,
+    /// Maximum size, in bytes.
+    pub bytes: u64,
+    /// Output folder that the engine copies before it removes the disk.
+    pub output: Option<OutputRequest>,
+}
+
+/// Output folder on a disk that an engine makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutputRequest {
+    /// Folder below the disk; empty for all of it.
+    pub below: String,
+    /// Folder of the worker's host that stands for the disk from the end of the run on. It is there once the
+    /// output is in it as a whole. An output that no listing can hold is replaced by one that is too deep.
+    pub folder: PathBuf,
 }
 
 /// Network of a container.
@@ -133,6 +161,43 @@ pub enum ContainerNetwork {
         /// Addresses of the container's resolvers.
         resolvers: Vec<Ipv4Addr>,
     },
+    /// Network of the container's own, with rules that the engine enforces.
+    Rules(NetworkRules),
+}
+
+/// Rules of a container's network, for an engine that enforces them. Everything else is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkRules {
+    /// Destinations of the container's own connections.
+    pub destinations: Vec<NetworkDestination>,
+    /// Networks that are refused even within a destination.
+    pub refused: Vec<Ipv4Net>,
+    /// Ports of the container that anybody reaches.
+    pub ports: Vec<(PortProtocol, u16)>,
+    /// Addresses of the container's resolvers; none if it resolves no names.
+    pub resolvers: Vec<Ipv4Addr>,
+    /// Names that the container knows without a resolver.
+    pub hosts: Vec<(String, Ipv4Addr)>,
+    /// Limits of the container's traffic; `None` for none.
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// Limits of a container's traffic, in bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Limit of what it sends.
+    pub upload: u64,
+    /// Limit of what it receives.
+    pub download: u64,
+}
+
+/// Destination of a container's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NetworkDestination {
+    /// Network.
+    pub network: Ipv4Net,
+    /// Port, of TCP and of UDP; `None` for all.
+    pub port: Option<u16>,
 }
 
 /// Port of a container that the engine forwards from the host.
@@ -326,6 +391,21 @@ impl EngineError {
     }
 }
 
+/// Returns an error's text with all of its sources: the outermost text alone often says nothing.
+fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// A container engine.
 pub trait ContainerEngine: Send + Sync + 'static {
     /// Returns the engine's description, or an error if it does not answer.
@@ -338,6 +418,16 @@ pub trait ContainerEngine: Send + Sync + 'static {
         image: &str,
         digest: [u8; 32],
     ) -> impl Future<Output = Result<bool, EngineError>> + Send;
+
+    /// Checks that the engine may request an image from its registry. One that pulls by itself, and not
+    /// through the worker, may be directed anywhere by a registry that nobody vouches for.
+    ///
+    /// # Errors
+    /// A refusal, if nobody does.
+    fn check_registry(&self, image: &ImageReference) -> Result<(), EngineError> {
+        let _ = image;
+        Ok(())
+    }
 
     /// Returns the free space for images; `None` if it cannot be determined, as for an engine on another
     /// host.

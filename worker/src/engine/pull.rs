@@ -34,6 +34,14 @@ use crate::registry::{Pull, RegistryProxy, is_pull_name};
 /// Timeout of pulling one image.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
+/// Way by which an engine gets an image.
+pub(super) enum PullWay<'a> {
+    /// The engine requests it from its registry by itself.
+    Direct,
+    /// The engine requests it from the worker's proxy.
+    Through(&'a RegistryProxy),
+}
+
 impl DockerEngine {
     /// Returns an engine that pulls images through a proxy.
     ///
@@ -103,9 +111,6 @@ impl DockerEngine {
             return Ok(digest);
         }
         let action = format!("pull {image}");
-        let Some(proxy) = &self.proxy else {
-            return self.pull_directly(&action, image, digest, login).await;
-        };
         let refused = |reason: String| EngineError::Refused {
             action: action.clone(),
             reason,
@@ -113,16 +118,10 @@ impl DockerEngine {
         let reference = image
             .parse::<ImageReference>()
             .map_err(|error| refused(error.to_string()))?;
-        if let EngineEndpoint::Http(_) = self.endpoint {
-            if proxy.private_registries().has_registry_of(&reference) {
-                return self.pull_directly(&action, image, digest, login).await;
-            }
-            return Err(refused(format!(
-                "{} may be on another host, where nothing keeps a pull from private addresses: use the engine's socket \
-                 (`assay.engine: unix://…`), or name this registry in `assay.private_registries`",
-                self.endpoint
-            )));
-        }
+        let proxy = match self.way_of_pull(&reference)? {
+            PullWay::Through(proxy) => proxy,
+            PullWay::Direct => return self.pull_directly(&action, image, digest, login).await,
+        };
         let pull = proxy
             .begin(&reference, login)
             .await
@@ -188,6 +187,30 @@ impl DockerEngine {
             })
             .filter(|image| !image.references.is_empty())
             .collect())
+    }
+
+    /// Returns the way by which the engine gets an image.
+    ///
+    /// # Errors
+    /// A refusal, if the engine may be on another host and nobody vouches for the registry.
+    pub(super) fn way_of_pull(&self, image: &ImageReference) -> Result<PullWay<'_>, EngineError> {
+        let Some(proxy) = self.proxy.as_deref() else {
+            return Ok(PullWay::Direct);
+        };
+        match self.endpoint {
+            EngineEndpoint::Socket(_) => Ok(PullWay::Through(proxy)),
+            EngineEndpoint::Http(_) if proxy.private_registries().has_registry_of(image) => {
+                Ok(PullWay::Direct)
+            }
+            EngineEndpoint::Http(_) => Err(EngineError::Refused {
+                action: format!("pull {image}"),
+                reason: format!(
+                    "{} may be on another host, where nothing keeps a pull from private addresses: use the engine's socket \
+                     (`assay.engine: unix://…`), or name this registry in `assay.private_registries`",
+                    self.endpoint
+                ),
+            }),
+        }
     }
 
     /// Returns the lock of the pulls of a digest.

@@ -15,7 +15,11 @@
 //! engine that was stopped or died, and a killed monitor process (shim, `conmon`) each break one of these
 //! conditions.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use assay_primitives::job::StdoutResult;
 use http_body_util::BodyExt;
@@ -47,7 +51,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_EVENT_BYTES: usize = 64 * 1_024;
 
 /// Exit codes of a first process that SIGKILL or SIGTERM ended, sent for the memory limit or from outside.
-const SIGNALLED: [i32; 2] = [137, 143];
+pub(super) const SIGNALLED: [i32; 2] = [137, 143];
 
 /// End of a container's first process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +98,29 @@ pub enum RunFact {
 pub(super) struct Run(watch::Receiver<Option<RunEnd>>);
 
 impl Run {
+    /// Follows the run of a container in a task of its own. `following` returns the run's end, and the reason
+    /// if it was not seen.
+    pub(super) fn spawn(
+        id: String,
+        following: impl Future<Output = (RunEnd, Option<String>)> + Send + 'static,
+    ) -> Self {
+        let (tell, run) = watch::channel(None);
+        tokio::spawn(async move {
+            let (end, reason) = following.await;
+            if let Some(reason) = reason {
+                tracing::info!(
+                    container = id,
+                    reason,
+                    "a container's run was not seen to its end"
+                );
+            }
+            tell.send_replace(Some(end));
+            // Kept until no receiver is left: a channel without a sender means that the end was not seen.
+            tell.closed().await;
+        });
+        Self(run)
+    }
+
     pub(super) fn fact(&self) -> RunFact {
         match *self.0.borrow() {
             Some(end) => RunFact::Ended(end),
@@ -107,6 +134,32 @@ impl Run {
         match self.0.wait_for(Option::is_some).await {
             Ok(end) => end.unwrap_or(RunEnd::UNSEEN),
             Err(_) => RunEnd::UNSEEN,
+        }
+    }
+}
+
+/// Runs that this process started or follows, by the engine's identifier of the container. Clones share them:
+/// runs outlive a connection to the chain, and with it the supervisor.
+#[derive(Clone, Default)]
+pub(super) struct Runs(Arc<Mutex<HashMap<String, Run>>>);
+
+impl Runs {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut HashMap<String, Run>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns what is known of each run. A list of containers must be asked for later than that: a container
+    /// that is listed as running and followed must not have ended in between.
+    pub(super) fn facts(&self) -> HashMap<String, RunFact> {
+        self.change(|runs| runs.iter().map(|(id, run)| (id.clone(), run.fact())).collect())
+    }
+
+    /// Waits for the end of a container's run that this process started, and returns it.
+    pub(super) async fn end(&self, id: &str) -> RunEnd {
+        let run = self.change(|runs| runs.get(id).cloned());
+        match run {
+            Some(run) => run.ended().await,
+            None => RunEnd::UNSEEN,
         }
     }
 }
@@ -161,22 +214,7 @@ impl Follower {
         if !self.from_the_start {
             capture.note_late();
         }
-        let (tell, run) = watch::channel(None);
-        tokio::spawn(async move {
-            let id = self.id.clone();
-            let (end, reason) = self.follow_to_end(capture).await;
-            if let Some(reason) = reason {
-                tracing::info!(
-                    container = id,
-                    reason,
-                    "a container's run was not seen to its end"
-                );
-            }
-            tell.send_replace(Some(end));
-            // Kept until no receiver is left: a channel without a sender means that the end was not seen.
-            tell.closed().await;
-        });
-        Run(run)
+        Run::spawn(self.id.clone(), self.follow_to_end(capture))
     }
 
     /// Returns the run's end, and the reason if it was not seen.

@@ -22,20 +22,20 @@ pub(super) fn stronger_runtimes(version: &SystemVersion, info: &SystemInfo) -> V
     if is_podman(version) {
         return Vec::new();
     }
-    let mut names: Vec<_> = info
-        .runtimes
-        .iter()
-        .flat_map(|runtimes| runtimes.keys())
-        .filter(|name| is_stronger(name))
-        .cloned()
-        .collect();
+    let names = info.runtimes.iter().flat_map(|runtimes| runtimes.keys());
+    offered(names.filter(|name| is_stronger(name)).cloned().collect())
+}
+
+/// Returns the names as an engine offers them: sorted, each once, and not too many.
+pub(super) fn offered(mut names: Vec<String>) -> Vec<String> {
     names.sort();
+    names.dedup();
     names.truncate(MAX_RUNTIMES);
     names
 }
 
 /// Returns true for a name of a family, alone or with a suffix behind a hyphen.
-fn is_stronger(name: &str) -> bool {
+pub(super) fn is_stronger(name: &str) -> bool {
     let family = name.split_once('-').map_or(name, |(family, _)| family);
     FAMILIES.contains(&family)
 }
@@ -52,18 +52,23 @@ impl DockerEngine {
         if offered.iter().any(|offered| offered == name) {
             return Ok(());
         }
-        let offered = if offered.is_empty() {
-            "none".to_owned()
-        } else {
-            offered.join(", ")
-        };
-        Err(EngineError::Refused {
-            action: "create the container".to_owned(),
-            reason: format!(
-                "the manifest asks for the runtime {name}, and the stronger ones of this engine are: {offered}; order from a \
-                 machine whose status lists it"
-            ),
-        })
+        Err(lacking(name, &offered))
+    }
+}
+
+/// Returns the refusal of a container whose manifest asks for a runtime that is not offered.
+pub(super) fn lacking(name: &str, offered: &[String]) -> EngineError {
+    let offered = if offered.is_empty() {
+        "none".to_owned()
+    } else {
+        offered.join(", ")
+    };
+    EngineError::Refused {
+        action: "create the container".to_owned(),
+        reason: format!(
+            "the manifest asks for the runtime {name}, and the stronger ones of this engine are: {offered}; order from a \
+             machine whose status lists it"
+        ),
     }
 }
 

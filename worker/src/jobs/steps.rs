@@ -428,6 +428,7 @@ impl<C: WorkerChain, E: ContainerEngine> StepExecutor<C, E> {
             ports: lease.ports,
             devices: lease.devices,
             holding: lease.holding,
+            disk: lease.disk,
             mounts: lease.mounts,
         }
     }

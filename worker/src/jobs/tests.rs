@@ -30,8 +30,8 @@ use crate::{
     chain::{CallSubmitter, FeeEstimator, JobReader, MessageSigner, WorkerCall},
     devices::JobDevices,
     engine::{
-        Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, DockerEngine, EngineDisk,
-        EngineEndpoint, EngineInfo, Exit, ImageProcess, OutputStream, RunEnd, RunFact,
+        Capture, CaptureTarget, ContainerNetwork, ContainerSpec, ContainerState, DockerEngine, Engine,
+        EngineDisk, EngineEndpoint, EngineInfo, Exit, ImageProcess, OutputStream, RunEnd, RunFact,
     },
     registry::PrivateRegistries,
 };
@@ -620,7 +620,7 @@ fn supervisor_with<E: ContainerEngine>(
         genesis_hash: [4; 32],
         leases: Leases::default().with_devices(JobDevices::new(
             devices::ledger(folder.path()),
-            DockerEngine::new(EngineEndpoint::Socket("/nowhere".into())),
+            Engine::Docker(DockerEngine::new(EngineEndpoint::Socket("/nowhere".into()))),
             Vec::new(),
         )),
         delivery: delivery_of(folder),

@@ -43,8 +43,8 @@ use crate::{
     lease::LeaseKey,
 };
 
-/// The static program that starts a sealed job.
-const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/assay_init_program"));
+/// The static program that starts a sealed job, or any job at an engine without folders of the host.
+pub(crate) const INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/assay_init_program"));
 
 /// Folder of the worker's run-time files where the worker is root.
 const ROOT_RUN_DIR: &str = "/run/assay-worker";

@@ -11,23 +11,30 @@
 
 pub mod disk;
 mod network;
+pub(crate) mod outputs;
 pub mod profile;
 mod storage;
 
 use std::{collections::BTreeSet, fmt, path::PathBuf};
 
 use assay_client::manifest::{JobManifest, NetworkAccess};
+pub use outputs::EngineOutputs;
 use serde::{Deserialize, Serialize};
 pub use storage::{Storage, relative_output};
 
 use crate::{
     config::SlotShare,
     devices::{Holding, JobDevices},
-    engine::{BindMount, Container, ContainerNetwork, DeviceAccess, EngineError, ImageRoot, PublishedPort},
+    engine::{
+        BindMount, Container, ContainerNetwork, DeviceAccess, DiskRequest, EngineError, ImageRoot,
+        PublishedPort,
+    },
 };
 
 use network::NetworkLease;
-pub use network::{HttpTarget, JobNetworkParts, JobNetworks, PortStatus};
+pub use network::{
+    ClusterNetworkParts, ClusterNetworks, HttpTarget, JobNetworkParts, JobNetworks, PortStatus,
+};
 
 /// Size of `/dev/shm` where the manifest names none, in MiB: the engines' default.
 const DEFAULT_SHM_MIB: u32 = 64;
@@ -72,6 +79,8 @@ pub struct Lease {
     pub holding: Holding,
     /// Environment variables that override those of image and manifest.
     pub environment: Vec<String>,
+    /// Disk that the engine makes.
+    pub disk: Option<DiskRequest>,
     /// Folders and files.
     pub mounts: Vec<BindMount>,
     /// True if the container may write to its root.
@@ -105,6 +114,7 @@ pub enum LeaseError {
 pub struct Leases {
     devices: JobDevices,
     networks: Option<JobNetworks>,
+    cluster: Option<ClusterNetworks>,
     storage: Storage,
 }
 
@@ -118,6 +128,13 @@ impl Leases {
     /// Adds networks to the leases. Without, every manifest that wants one is refused.
     pub fn with_networks(mut self, networks: JobNetworks) -> Self {
         self.networks = Some(networks);
+        self
+    }
+
+    /// Adds networks whose rules the engine enforces.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: ClusterNetworks) -> Self {
+        self.cluster = Some(cluster);
         self
     }
 
@@ -154,6 +171,9 @@ impl Leases {
 
     /// Returns a job's published ports.
     pub fn ports(&self, key: &LeaseKey) -> Vec<PortStatus> {
+        if let Some(cluster) = &self.cluster {
+            return cluster.ports(key);
+        }
         self.networks
             .as_ref()
             .map(|networks| networks.ports(key))
@@ -161,6 +181,9 @@ impl Leases {
     }
 
     async fn take_network(&self, request: &LeaseRequest<'_>) -> Result<NetworkLease, LeaseError> {
+        if let Some(cluster) = &self.cluster {
+            return cluster.take(request).await;
+        }
         match &self.networks {
             Some(networks) => networks.take(request).await,
             None if request.manifest.network == NetworkAccess::Off && request.manifest.ports.is_empty() => {
@@ -188,13 +211,16 @@ impl Leases {
         let devices = self.devices.take(&request.key, request.slots).await?;
         let NetworkLease { network, ports } = self.take_network(request).await?;
         let mounts = self.storage.take(request).await?;
+        let is_of_engine = matches!(self.storage, Storage::Engine { .. });
         Ok(Lease {
             devices: devices.access,
             holding: devices.holding,
             environment: devices.environment,
             mounts,
-            // The writable parts of the root lie on the job's disk, and are among the mounts.
-            writable_root: false,
+            disk: self.storage.of_engine(request),
+            // The writable parts of the root lie on the job's disk, and are among the mounts, unless the
+            // engine bounds what a container writes to its root.
+            writable_root: is_of_engine && storage::wants_root(manifest),
             shm_mib: shm_mib.min(most_shm_mib.max(1)),
             capabilities: profile::capabilities(manifest.profile),
             network,
@@ -213,6 +239,9 @@ impl Leases {
         self.devices.release(key).await?;
         if let Some(networks) = &self.networks {
             networks.release(key).await?;
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.release(key)?;
         }
         Ok(())
     }

@@ -6,15 +6,38 @@ use assay_client::manifest::{JobManifest, Profile};
 
 use super::{
     LeaseError, LeaseKey, LeaseRequest,
-    disk::{Disks, JobDisk, kept::KeptOutcome, root::WritablePart},
+    disk::{
+        Disks, JobDisk,
+        kept::{KeptOutcome, too_large},
+        root::WritablePart,
+    },
+    outputs::EngineOutputs,
 };
-use crate::{artifacts::KeptOutput, engine::BindMount};
+use crate::{
+    artifacts::KeptOutput,
+    engine::{BindMount, DiskRequest, OutputRequest},
+};
+
+/// Number of bytes in a GiB.
+const GIB: u64 = 1_024 * 1_024 * 1_024;
 
 /// Source of the folders.
 #[derive(Clone, Debug)]
 pub enum Storage {
     /// Each job gets a disk.
     Disks(Disks),
+    /// The engine makes a disk for each container, and removes it with that. Before, it copies the output
+    /// folder.
+    Engine {
+        /// Size of all slots' disks together, in GiB.
+        gib: u32,
+        /// Number of slots.
+        slots: u8,
+        /// Output folders that were copied.
+        outputs: EngineOutputs,
+        /// Maximum number of bytes of those that are kept after their jobs.
+        kept_bytes: u64,
+    },
     /// No job gets one, for this reason.
     None(String),
 }
@@ -35,6 +58,13 @@ impl Storage {
         let LeaseRequest { key, manifest, .. } = request;
         let disks = match self {
             Self::Disks(disks) => disks,
+            Self::Engine { .. } if manifest.output.is_some() && self.of_engine(request).is_none() => {
+                return Err(LeaseError::Refused(
+                    "the manifest wants an output folder, and this machine has no disks: `shared_resources.storage_gb` is 0"
+                        .to_owned(),
+                ));
+            }
+            Self::Engine { .. } => return Ok(Vec::new()),
             Self::None(reason) => {
                 return match wish(manifest) {
                     None => Ok(Vec::new()),
@@ -80,6 +110,7 @@ impl Storage {
     pub async fn release(&self, key: &LeaseKey) -> Result<(), LeaseError> {
         match self {
             Self::Disks(disks) => disks.release(key).await,
+            Self::Engine { outputs, .. } => outputs.remove(key),
             Self::None(_) => Ok(()),
         }
     }
@@ -88,6 +119,9 @@ impl Storage {
     pub async fn keep_output(&self, key: &LeaseKey, below: &str) -> KeptOutcome {
         match self {
             Self::Disks(disks) => disks.keep_output(key, below).await,
+            Self::Engine {
+                outputs, kept_bytes, ..
+            } => keep_copied(outputs.clone(), key, *kept_bytes).await,
             Self::None(_) => KeptOutcome::NoDisk,
         }
     }
@@ -96,7 +130,7 @@ impl Storage {
     pub fn kept_output(&self, key: &LeaseKey) -> Option<KeptOutput> {
         match self {
             Self::Disks(disks) => disks.kept_output(key),
-            Self::None(_) => None,
+            Self::Engine { .. } | Self::None(_) => None,
         }
     }
 
@@ -104,6 +138,7 @@ impl Storage {
     pub fn kept_bound(&self) -> u64 {
         match self {
             Self::Disks(disks) => disks.kept_bound(),
+            Self::Engine { kept_bytes, .. } => *kept_bytes,
             Self::None(_) => 0,
         }
     }
@@ -113,6 +148,9 @@ impl Storage {
         match self {
             Self::Disks(disks) => disks
                 .forget_output(key)
+                .map_err(|error| LeaseError::Failed(format!("the job's kept output: {error}"))),
+            Self::Engine { outputs, .. } => outputs
+                .forget(key)
                 .map_err(|error| LeaseError::Failed(format!("the job's kept output: {error}"))),
             Self::None(_) => Ok(()),
         }
@@ -125,8 +163,32 @@ impl Storage {
                 tracing::warn!(%error, "the folder of the kept outputs cannot be read");
                 Vec::new()
             }),
+            Self::Engine { outputs, .. } => outputs.kept_keys().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the folder of the kept outputs cannot be read");
+                Vec::new()
+            }),
             Self::None(_) => Vec::new(),
         }
+    }
+
+    /// Returns the disk that the engine makes for a job's container.
+    pub(super) fn of_engine(&self, request: &LeaseRequest<'_>) -> Option<DiskRequest> {
+        let Self::Engine {
+            gib, slots, outputs, ..
+        } = self
+        else {
+            return None;
+        };
+        let bytes = u64::from(*gib).saturating_mul(GIB) / u64::from((*slots).max(1));
+        let bytes = bytes.saturating_mul(request.slots.into());
+        (bytes > 0).then(|| DiskRequest {
+            target: request.manifest.work_dir().to_owned(),
+            bytes,
+            output: relative_output(request.manifest).map(|below| OutputRequest {
+                folder: outputs.path(&request.key),
+                below,
+            }),
+        })
     }
 
     /// Returns the leases that have folders.
@@ -134,6 +196,10 @@ impl Storage {
         match self {
             Self::Disks(disks) => disks.keys().unwrap_or_else(|error| {
                 tracing::warn!(%error, "the folder of the jobs' disks cannot be read");
+                Vec::new()
+            }),
+            Self::Engine { outputs, .. } => outputs.keys().unwrap_or_else(|error| {
+                tracing::warn!(%error, "the folder of the jobs' outputs cannot be read");
                 Vec::new()
             }),
             Self::None(_) => Vec::new(),
@@ -144,21 +210,49 @@ impl Storage {
     pub fn work_folder_now(&self, key: &LeaseKey) -> Option<PathBuf> {
         match self {
             Self::Disks(disks) => disks.data_if_mounted(key),
+            Self::Engine { outputs, .. } => outputs.copied(key),
             Self::None(_) => None,
         }
     }
 
-    /// Returns the path on the host of a job's own folder, which is mounted at its `work_dir`.
+    /// Returns the path on the host of a job's own folder, which is mounted at its `work_dir`; of an engine's
+    /// own disk the copy of its output folder, which is all that is left of it.
     pub async fn work_folder(&self, key: &LeaseKey) -> Result<PathBuf, LeaseError> {
         match self {
             Self::Disks(disks) => Ok(disks.mounted(key).await?.data()),
+            Self::Engine { outputs, .. } => outputs.copied(key).ok_or_else(|| {
+                LeaseError::Failed(
+                    "the job's disk is the engine's own, and its output was not copied before its end"
+                        .to_owned(),
+                )
+            }),
             Self::None(reason) => Err(LeaseError::Failed(format!("the job has no disk: {reason}"))),
         }
     }
 }
 
+/// Keeps the copy of a job's output folder. Removing old ones takes its time.
+async fn keep_copied(outputs: EngineOutputs, key: &LeaseKey, bound: u64) -> KeptOutcome {
+    let not_kept = |reason: String| {
+        KeptOutcome::NotKept(format!("the output is not kept after the job's end: {reason}"))
+    };
+    let owned = key.clone();
+    let keeping = tokio::task::spawn_blocking(move || {
+        let is_kept = outputs.keep(&owned, bound)?;
+        let has_copy = outputs.copied(&owned).is_some();
+        Ok::<_, std::io::Error>((is_kept, has_copy))
+    });
+    match keeping.await {
+        Ok(Ok((true, _))) => KeptOutcome::Kept,
+        Ok(Ok((false, true))) => KeptOutcome::NotKept(too_large(bound.saturating_add(1), bound)),
+        Ok(Ok((false, false))) => KeptOutcome::NoDisk,
+        Ok(Err(error)) => not_kept(error.to_string()),
+        Err(error) => not_kept(error.to_string()),
+    }
+}
+
 /// Returns true if the container may write to its root.
-fn wants_root(manifest: &JobManifest) -> bool {
+pub(super) fn wants_root(manifest: &JobManifest) -> bool {
     manifest.writable_root || manifest.profile == Profile::Interactive
 }
 

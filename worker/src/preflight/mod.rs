@@ -3,7 +3,8 @@
 //!
 //! The check reads the registry's own manifest, which is verified by its digest: a registry can misstate the
 //! layers' sizes only by making an image that cannot be pulled. The engine then pulls through the worker, by
-//! the same client: see [`crate::registry`].
+//! the same client: see [`crate::registry`]. An engine that pulls by itself says from which registries it
+//! may.
 
 use assay_client::manifest::{ImageReference, RegistryLogin};
 
@@ -93,6 +94,13 @@ impl Preflight {
         if engine.has_image(&image.pull_reference(), image.digest()).await? {
             return Ok(());
         }
+        engine.check_registry(image).map_err(|error| {
+            if error.is_permanent() {
+                PreflightError::Refused(error.to_string())
+            } else {
+                PreflightError::Engine(error)
+            }
+        })?;
         let facts = self.registry.describe(image).await.map_err(|error| {
             if error.is_permanent() {
                 PreflightError::Refused(error.to_string())

@@ -9,18 +9,20 @@ use super::*;
 use crate::{
     attestation::fetch_tests::{Reply, Server},
     engine::{CaptureTarget, Container, ContainerSpec, EngineDisk, EngineInfo, ImageProcess},
-    registry::Platform,
+    registry::{ImageConfiguration, Platform, RegistryError},
 };
 
 /// An engine without images, with this much free space.
 struct Empty {
     free_bytes: Option<u64>,
     has_image: bool,
+    refuses_registries: bool,
 }
 
 const EMPTY: Empty = Empty {
     free_bytes: None,
     has_image: false,
+    refuses_registries: false,
 };
 
 impl ContainerEngine for Empty {
@@ -30,6 +32,16 @@ impl ContainerEngine for Empty {
 
     async fn has_image(&self, _: &str, _: [u8; 32]) -> Result<bool, EngineError> {
         Ok(self.has_image)
+    }
+
+    fn check_registry(&self, _: &ImageReference) -> Result<(), EngineError> {
+        if self.refuses_registries {
+            return Err(EngineError::Refused {
+                action: "pull an image".into(),
+                reason: "not from there".into(),
+            });
+        }
+        Ok(())
     }
 
     async fn disk(&self) -> Result<Option<EngineDisk>, EngineError> {
@@ -478,6 +490,126 @@ async fn token_service_gets_the_credentials() {
     preflight
         .with_login(Some(&login()))
         .check(&EMPTY, &reference, None, Purpose::Order)
+        .await
+        .unwrap();
+}
+
+/// Returns the configuration of an image with this text, as its registry tells it, without the manifest's
+/// digest.
+async fn configuration_of(configuration: &str) -> Result<ImageConfiguration, RegistryError> {
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{}","size":1}},"layers":[]}}"#,
+        digest(configuration)
+    );
+    let server = registry(&[configuration, &manifest]).await;
+    let private = PrivateRegistries::new([host(&server)]).unwrap();
+    let found = Registry::new(private)
+        .configuration(&reference(&server, &digest(&manifest)))
+        .await?;
+    assert_eq!(found.manifest, digest(&manifest));
+    Ok(ImageConfiguration {
+        manifest: String::new(),
+        ..found
+    })
+}
+
+#[tokio::test]
+async fn configuration_is_read_as_engines_read_it() {
+    let Platform { os, architecture } = Platform::of_this_machine();
+    let with =
+        |config: &str| format!(r#"{{"os":"{os}","architecture":"{architecture}","created":"x"{config}}}"#);
+    let whole = r#","config":{"Entrypoint":["/a"],"Cmd":["b","c"],"Env":["D=e"],"User":"7:8","WorkingDir":"/f",
+        "Volumes":{"/g":{}},"ExposedPorts":{"80/tcp":{}}}"#;
+    assert_eq!(
+        configuration_of(&with(whole)).await.unwrap(),
+        ImageConfiguration {
+            manifest: String::new(),
+            entrypoint: vec!["/a".into()],
+            command: vec!["b".into(), "c".into()],
+            environment: vec!["D=e".into()],
+            user: "7:8".into(),
+            working_dir: "/f".into(),
+            volumes: vec!["/g".into()],
+        }
+    );
+    for empty in [
+        "",
+        r#","config":null"#,
+        r#","config":{"Cmd":null,"Volumes":null}"#,
+    ] {
+        assert_eq!(
+            configuration_of(&with(empty)).await.unwrap(),
+            ImageConfiguration::default(),
+            "{empty}"
+        );
+    }
+    for hidden in [
+        r#","config":{"workingdir":"/proc/self/fd/7"}"#,
+        r#","config":{"WorkingDir":"/a","WORKINGDIR":"/proc/self/fd/7"}"#,
+        r#","config":{"Wor\u212AingDir":"/proc/self/fd/7"}"#,
+        r#","config":{"U\u017Fer":"0"}"#,
+        r#","config":{},"Config":{"User":"0"}"#,
+        r#","config":{"User":"1","User":"0"}"#,
+    ] {
+        let error = configuration_of(&with(hidden)).await.unwrap_err();
+        assert!(
+            matches!(error, RegistryError::BadAnswer { .. }),
+            "{hidden}: {error}"
+        );
+    }
+    let error = configuration_of(r#"{"os":"linux","architecture":"s390x"}"#)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RegistryError::OtherPlatform { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn index_leads_to_the_manifest_for_this_platform() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let server = registry(&[&image.configuration, &image.manifest, &image.index]).await;
+    let registry = Registry::new(PrivateRegistries::new([host(&server)]).unwrap());
+    for document in [&image.manifest, &image.index] {
+        let found = registry
+            .configuration(&reference(&server, &digest(document)))
+            .await
+            .unwrap();
+        assert_eq!(found.manifest, digest(&image.manifest));
+    }
+}
+
+#[tokio::test]
+async fn manifest_that_an_engine_might_take_for_another_is_refused() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let mixed = format!(r#"{{"layers":[{{"digest":"x"}}],{}"#, &image.index[1..]);
+    let hidden = image
+        .manifest
+        .replace(r#""layers""#, r#""Manifests":[],"layers""#);
+    let server = registry(&[&image.configuration, &image.manifest, &mixed, &hidden]).await;
+    for (document, expected) in [(&mixed, "an index as well"), (&hidden, "another case")] {
+        let reference = reference(&server, &digest(document));
+        let reason = refusal(&allowing(&[&server]), &EMPTY, &reference, None).await;
+        assert!(reason.contains(expected), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn registry_that_the_engine_may_not_pull_from_is_not_asked() {
+    let image = image_of(&Platform::of_this_machine(), &[5]);
+    let server = registry(&[&image.configuration, &image.manifest]).await;
+    let engine = Empty {
+        refuses_registries: true,
+        ..EMPTY
+    };
+    let reference = reference(&server, &digest(&image.manifest));
+    let reason = refusal(&allowing(&[&server]), &engine, &reference, None).await;
+    assert!(reason.contains("not from there"), "{reason}");
+    assert_eq!(server.requests(), Vec::<String>::new());
+    let present = Empty {
+        has_image: true,
+        ..engine
+    };
+    allowing(&[&server])
+        .check(&present, &reference, None, Purpose::Order)
         .await
         .unwrap();
 }

@@ -184,9 +184,30 @@ impl Registry {
     /// Describes an image, if it is for this platform.
     pub async fn describe(&self, image: &ImageReference) -> Result<ImageFacts, RegistryError> {
         let repository = self.repository(image);
+        let (document, chosen) = self.manifest_of(&repository, image).await?;
+        let Some(config) = document.config else {
+            return Err(repository.bad("a manifest without a configuration"));
+        };
+        let download_bytes = document
+            .layers
+            .iter()
+            .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
+        if chosen.is_none() {
+            let found: Platform = repository.configuration(&config.digest).await?;
+            self.check_platform(&found)?;
+        }
+        Ok(ImageFacts { download_bytes })
+    }
+
+    /// Returns the manifest of an image for this platform, and its digest if an index named it.
+    pub(super) async fn manifest_of(
+        &self,
+        repository: &Repository,
+        image: &ImageReference,
+    ) -> Result<(Document, Option<String>), RegistryError> {
         let document = repository.manifest(&image.digest_text()).await?.document;
         let Some(entries) = document.manifests else {
-            return self.of_manifest(&repository, document, true).await;
+            return Ok((document, None));
         };
         let is_ours = |part: &&Part| part.platform.as_ref() == Some(&self.platform);
         let Some(entry) = entries.iter().find(is_ours) else {
@@ -194,33 +215,15 @@ impl Registry {
             return Err(self.other_platform(found.map(Platform::to_string).collect::<Vec<_>>().join(", ")));
         };
         let document = repository.manifest(&entry.digest).await?.document;
-        self.of_manifest(&repository, document, false).await
+        Ok((document, Some(entry.digest.clone())))
     }
 
-    async fn of_manifest(
-        &self,
-        repository: &Repository,
-        document: Document,
-        asks_for_platform: bool,
-    ) -> Result<ImageFacts, RegistryError> {
-        let bad = |reason: &str| RegistryError::BadAnswer {
-            url: repository.base.clone(),
-            reason: reason.to_owned(),
-        };
-        let Some(config) = document.config else {
-            return Err(bad("a manifest without a configuration"));
-        };
-        let download_bytes = document
-            .layers
-            .iter()
-            .fold(config.size, |sum, layer| sum.saturating_add(layer.size));
-        if asks_for_platform {
-            let found: Platform = repository.configuration(&config.digest).await?;
-            if found != self.platform {
-                return Err(self.other_platform(found.to_string()));
-            }
+    /// Checks that a configuration is for this platform.
+    pub(super) fn check_platform(&self, found: &Platform) -> Result<(), RegistryError> {
+        if *found == self.platform {
+            return Ok(());
         }
-        Ok(ImageFacts { download_bytes })
+        Err(self.other_platform(found.to_string()))
     }
 
     fn other_platform(&self, found: String) -> RegistryError {
@@ -232,6 +235,14 @@ impl Registry {
 }
 
 impl Repository {
+    /// Returns the error for a response that violates the protocol.
+    pub(super) fn bad(&self, reason: &str) -> RegistryError {
+        RegistryError::BadAnswer {
+            url: self.base.clone(),
+            reason: reason.to_owned(),
+        }
+    }
+
     /// Returns a manifest or an index by its digest, which is verified.
     pub(super) async fn manifest(&self, digest: &str) -> Result<Manifest, RegistryError> {
         let (url, headers, bytes) = self.document("manifests", digest).await?;
@@ -252,7 +263,7 @@ impl Repository {
     }
 
     /// Returns an image's configuration by its digest, which is verified.
-    async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
+    pub(super) async fn configuration<T: DeserializeOwned>(&self, digest: &str) -> Result<T, RegistryError> {
         let (url, _, bytes) = self.document("blobs", digest).await?;
         serde_json::from_slice(&bytes).map_err(|error| RegistryError::BadAnswer {
             url,

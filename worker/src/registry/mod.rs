@@ -5,6 +5,7 @@
 //! unless the provider's file names the registry.
 
 mod client;
+mod configuration;
 mod proxy;
 mod session;
 
@@ -15,19 +16,35 @@ use assay_client::manifest::ImageReference;
 pub(crate) use assay_client::registry::Platform;
 
 pub use client::{ImageFacts, Registry, RegistryError};
+pub use configuration::ImageConfiguration;
 pub use proxy::RegistryProxy;
 pub(crate) use session::is_pull_name;
 pub use session::{Pull, Refusal};
 
-/// Maximum number of registries that are allowed by name.
+/// Maximum number of registries in a list of names.
 pub const MAX_PRIVATE_REGISTRIES: usize = 64;
+
+/// Large public registries whose operators, and not those who push images, decide where a pull is directed.
+pub const PUBLIC_REGISTRIES: [&str; 8] = [
+    "docker.io",
+    "gcr.io",
+    "ghcr.io",
+    "mcr.microsoft.com",
+    "nvcr.io",
+    "public.ecr.aws",
+    "quay.io",
+    "registry.k8s.io",
+];
 
 /// Name of the registry of references that name none.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
-/// Registries that may be at addresses outside the public network, as `host[:port]`. Clones share them.
+/// Registries that may be at addresses outside the public network.
+pub type PrivateRegistries = RegistryNames;
+
+/// Registries that are allowed by name, as `host[:port]`. Clones share them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PrivateRegistries(Arc<Vec<String>>);
+pub struct RegistryNames(Arc<Vec<String>>);
 
 /// Reason why a list of registries is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +57,7 @@ pub enum RegistryNameError {
     TooMany,
 }
 
-impl PrivateRegistries {
+impl RegistryNames {
     /// Creates a list of at most [`MAX_PRIVATE_REGISTRIES`] registries, each written as in the names of
     /// images.
     ///

@@ -36,7 +36,7 @@ use table::{ATTEMPTS, Attempt, Control, IMAGES};
 
 use crate::{
     own_service::OwnService,
-    support::{PODMAN, Subject, disks, leased, make_root, pack, run_on_disks, target},
+    support::{Offers, PODMAN, SocketSubject, disks, leased, make_root, pack, run_on_disks, target},
 };
 
 /// Limits of a job. `attempts.py` tries to use more than these.
@@ -59,7 +59,7 @@ const LACKING: [&str; 5] = [
 ];
 
 struct Fixture {
-    subject: Subject,
+    subject: SocketSubject,
     engine: DockerEngine,
     folder: tempfile::TempDir,
     disks: Disks,
@@ -67,8 +67,8 @@ struct Fixture {
 }
 
 /// Tells a story about an engine, if it is there and the host can hold disks.
-fn with_engine<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Fixture) -> F) {
-    let Some(subject) = Subject::find(name) else {
+fn with_engine<F: Future<Output = ()>>(place: impl Offers<SocketSubject>, story: impl FnOnce(Fixture) -> F) {
+    let Some(subject) = place.find() else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -76,7 +76,7 @@ fn with_engine<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Fixture) -
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let Some(disks) = disks(folder.path()) else { return };
     let fixture = Fixture {
-        engine: subject.engine.clone(),
+        engine: subject.docker.clone(),
         subject,
         folder,
         leases: Leases::default().with_storage(Storage::Disks(disks.clone())),
@@ -87,19 +87,27 @@ fn with_engine<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Fixture) -
 
 stories! {
     with: with_engine;
-    everywhere:
-        no_attempt_of_a_tenant_gets_out,
-        image_that_begins_in_a_folder_of_the_runtime_is_refused,
-        links_of_an_image_lead_no_mount_to_the_host,
-        links_in_place_of_proc_leave_the_settings_of_the_kernel_closed,
-        link_in_place_of_dev_leaves_the_folder_behind_it_alone,
-        output_folder_shows_nothing_of_the_host,
-        labels_of_an_image_name_no_other_job,
-        image_loads_no_library_into_the_hooks_of_devices,
+    not_at_kubernetes:
+        no_attempt_of_a_tenant_gets_out
+            because "its image is imported, and the cluster of the tests has a containerd of 2023 and no limit of processes",
+        image_that_begins_in_a_folder_of_the_runtime_is_refused
+            because "its images are imported; pulls.rs refuses such a one at a cluster",
+        links_of_an_image_lead_no_mount_to_the_host
+            because "its image is imported, and its control is a container without protection, which a cluster refuses",
+        links_in_place_of_proc_leave_the_settings_of_the_kernel_closed
+            because "its image is imported, and its control is a container without protection, which a cluster refuses",
+        link_in_place_of_dev_leaves_the_folder_behind_it_alone
+            because "its images are imported, and nodes pull theirs from a registry",
+        output_folder_shows_nothing_of_the_host
+            because "of a pod's disk nothing but the output folder is copied, and no pipes",
+        labels_of_an_image_name_no_other_job
+            because "labels of an image are none of its pod",
+        image_loads_no_library_into_the_hooks_of_devices
+            because "variables of an image are none of its pod's; the pod that is made is tested beside the engine",
     ;
-    not_at_docker:
+    only_at_podman:
         annotations_of_an_image_give_the_runtime_no_orders
-            because "Docker hands no annotations of images on",
+            because "Docker and Kubernetes hand no annotations of images on",
     ;
 }
 

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     own_service::OwnService,
-    support::{DOCKER, SMALL, Subject, connect, container, run, target, unique, variable},
+    support::{DOCKER, Offers, SMALL, SocketSubject, Subject, container, run, target, unique, variable},
 };
 
 /// Folder that Podman reads besides `/etc/cdi`.
@@ -34,35 +34,43 @@ const SHOW: &str = "ls /dev | grep -E 'gpu|kfd'; cat /driver-library; echo cdi=$
                     cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; \
                     echo GREETING=$GREETING";
 
-struct Fixture {
-    subject: Subject,
+struct Fixture<S = SocketSubject> {
+    subject: S,
     folder: tempfile::TempDir,
     /// Text in the names of this test's devices.
     unique: String,
 }
 
 /// Tells a story about an engine, if it is there.
-fn with_engine<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Fixture) -> F) {
-    if let Some(subject) = Subject::find(name) {
-        run(120, story(Fixture::of(subject)));
+fn with_engine<S: AsRef<Subject>, F: Future<Output = ()>>(
+    place: impl Offers<S>,
+    story: impl FnOnce(Fixture<S>) -> F,
+) {
+    if let Some(subject) = place.find() {
+        run(subject.as_ref().limit_s(120), story(Fixture::of(subject)));
     }
 }
 
 stories! {
     with: with_engine;
     everywhere:
-        job_sees_its_device_and_no_other,
-        device_that_no_specification_names_is_an_error,
-        job_has_the_nodes_of_its_device,
         manifest_that_asks_for_all_gpus_gets_none,
     ;
-    not_at_podman:
-        engine_without_cdi_is_asked_for_the_uuids
-            because "every Podman that the worker takes knows CDI, and it has no device requests",
+    not_at_kubernetes:
+        job_sees_its_device_and_no_other
+            because "a device plugin chooses a pod's devices, and needs GPUs; kubernetes.rs has one that only counts",
+        device_that_no_specification_names_is_an_error
+            because "a cluster counts devices and knows no names of them",
+        job_has_the_nodes_of_its_device
+            because "GPUs of AMD cannot be given to pods; the refusal is tested beside the engine",
     ;
-    not_at_docker:
+    only_at_podman:
         cpu_job_gets_no_gpu_where_the_default_runtime_gives_them
-            because "it starts an engine with another default runtime, and all tests share the Docker",
+            because "it starts an engine with another default runtime, and all tests share the Docker and the cluster",
+    ;
+    only_at_docker:
+        engine_without_cdi_is_asked_for_the_uuids
+            because "Podman and clusters have no device requests",
     ;
 }
 
@@ -79,17 +87,9 @@ impl Drop for Specification {
 }
 
 impl Fixture {
-    fn of(subject: Subject) -> Self {
-        Self {
-            unique: format!("{}-{}", subject.name, unique()),
-            subject,
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
     /// Returns the folder that the engine reads specifications from.
     async fn cdi_folder(&self) -> PathBuf {
-        match self.subject.engine.gpu_interface().await.unwrap() {
+        match self.subject.docker.gpu_interface().await.unwrap() {
             GpuInterface::PodmanDevices => PODMAN_CDI.into(),
             GpuInterface::DockerCdi(folders) => folders[0].clone(),
             GpuInterface::DockerRequests => panic!("the Docker of the tests has CDI switched on"),
@@ -120,6 +120,32 @@ impl Fixture {
         Specification { file, uuids }
     }
 
+    /// Checks that a job sees the one device that it has, and is confined like any other. Returns the
+    /// engine's record of its container.
+    async fn sees_its_device_alone(&self, specification: &Specification) -> Value {
+        let [_, second] = &specification.uuids;
+        let access = DeviceAccess::Cdi(vec![format!("{CDI_GPU_KIND}={second}")]);
+        let guard = vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()];
+        let (with, record) = self.run(&self.spec(SHOW, guard.clone(), access)).await;
+        let expected = "test-gpu1\na library of the driver\ncdi=yes\nhook=void\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n\
+                        read-only\nlo\nshm=32\n67108864\nGREETING=hello\n";
+        assert_eq!(with, expected);
+        let (without, _) = self.run(&self.spec(SHOW, guard, DeviceAccess::None)).await;
+        let confined = expected.replace("test-gpu1\na library of the driver\ncdi=yes\n", "cdi=\n");
+        assert_eq!(without, confined, "only the device makes a difference");
+        serde_json::from_str(&record).unwrap()
+    }
+}
+
+impl<S: AsRef<Subject>> Fixture<S> {
+    fn of(subject: S) -> Self {
+        Self {
+            unique: format!("{}-{}", subject.as_ref().name, unique()),
+            subject,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
     fn spec(&self, line: &str, environment: Vec<String>, devices: DeviceAccess) -> ContainerSpec {
         ContainerSpec {
             command: ["/bin/busybox", "sh", "-c", line].map(str::to_owned).to_vec(),
@@ -129,14 +155,15 @@ impl Fixture {
                 slots: vec![3, 5],
                 devices: vec![DeviceId("GPU-x".into())],
             },
-            ..container(&self.subject.reference())
+            ..container(&self.subject.as_ref().reference())
         }
     }
 
     /// Runs a container to its end; returns its standard output and the engine's record of it.
-    async fn run(&self, spec: &ContainerSpec) -> (String, Value) {
-        let engine = &self.subject.engine;
-        self.subject.pull().await;
+    async fn run(&self, spec: &ContainerSpec) -> (String, String) {
+        let subject = self.subject.as_ref();
+        let engine = &subject.engine;
+        subject.pull().await;
         let id = engine.create(spec).await.unwrap();
         assert_eq!(
             engine.create(spec).await.unwrap(),
@@ -145,7 +172,7 @@ impl Fixture {
         );
         let listed = engine.list(&spec.identity.worker).await.unwrap();
         assert_eq!(listed[0].holding, spec.holding);
-        let record = self.subject.inspect(&id);
+        let record = subject.record(&id).await;
         let target = target(self.folder.path().join(&spec.identity.fingerprint));
         engine.start(&id, target.clone()).await.unwrap();
         let end = engine.run_end(&id).await;
@@ -159,21 +186,6 @@ impl Fixture {
             }
         );
         (String::from_utf8(stdout).unwrap(), record)
-    }
-
-    /// Checks that a job sees the one device that it has, and is confined like any other.
-    async fn sees_its_device_alone(&self, specification: &Specification) -> Value {
-        let [_, second] = &specification.uuids;
-        let access = DeviceAccess::Cdi(vec![format!("{CDI_GPU_KIND}={second}")]);
-        let guard = vec!["NVIDIA_VISIBLE_DEVICES=void".to_owned()];
-        let (with, record) = self.run(&self.spec(SHOW, guard.clone(), access)).await;
-        let expected = "test-gpu1\na library of the driver\ncdi=yes\nhook=void\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n\
-                        read-only\nlo\nshm=32\n67108864\nGREETING=hello\n";
-        assert_eq!(with, expected);
-        let (without, _) = self.run(&self.spec(SHOW, guard, DeviceAccess::None)).await;
-        let confined = expected.replace("test-gpu1\na library of the driver\ncdi=yes\n", "cdi=\n");
-        assert_eq!(without, confined, "only the device makes a difference");
-        record
     }
 }
 
@@ -287,11 +299,13 @@ async fn greedy_environment(image: &ImageReference) -> Vec<String> {
 const SHOW_VARIABLES: &str =
     "echo $NVIDIA_VISIBLE_DEVICES,$NVIDIA_DRIVER_CAPABILITIES,$AMD_VISIBLE_DEVICES; env | grep -c VISIBLE";
 
-async fn manifest_that_asks_for_all_gpus_gets_none(fixture: Fixture) {
+async fn manifest_that_asks_for_all_gpus_gets_none(fixture: Fixture<Subject>) {
     let environment = greedy_environment(&fixture.subject.image).await;
-    let (stdout, _) = fixture
-        .run(&fixture.spec(SHOW_VARIABLES, environment, DeviceAccess::None))
-        .await;
+    let spec = ContainerSpec {
+        holding: Holding::default(),
+        ..fixture.spec(SHOW_VARIABLES, environment, DeviceAccess::None)
+    };
+    let (stdout, _) = fixture.run(&spec).await;
     // Each name once: a runtime that reads the first of two finds no other.
     assert_eq!(stdout, "void,,void\n5\n");
 }
@@ -339,11 +353,8 @@ async fn cpu_job_gets_no_gpu_where_the_default_runtime_gives_them(fixture: Fixtu
     else {
         return;
     };
-    let own = Fixture::of(Subject {
-        engine: connect(&service.socket),
-        socket: service.socket.clone(),
-        ..fixture.subject.clone()
-    });
+    let Subject { name, image, .. } = (*fixture.subject).clone();
+    let own = Fixture::of(SocketSubject::at(name, &service.socket, image));
     while own.subject.engine.ping().await.is_err() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -8,7 +8,7 @@
 //! | `leases` | disks and their limit, writable roots, output folders, secrets, profiles, ordinary images |
 //! | `networks` | isolation of jobs' networks, allow-lists, published ports, bandwidth |
 //! | `escapes` | attempts to get out of a container, and images made for that |
-//! | `pulls` | pulls through the worker's registry proxy |
+//! | `pulls` | pulls through the worker's registry proxy, or by a cluster's node |
 //!
 //! Every result is compared with the bytes that it must have, so it is the same at all engines.
 
@@ -20,6 +20,8 @@ mod support;
 
 #[path = "../support/actor.rs"]
 mod actor;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/own_service.rs"]
 mod own_service;
 

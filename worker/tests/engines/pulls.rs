@@ -1,4 +1,5 @@
-//! Pulls of a real engine through the worker's proxy, from registries of the test's own.
+//! Pulls of a real engine through the worker's proxy, or by a cluster's node after the worker's checks, from
+//! registries of the test's own.
 
 use std::sync::{
     Arc, Mutex,
@@ -7,9 +8,12 @@ use std::sync::{
 
 use assay_client::manifest::RegistryLogin;
 use assay_worker::{
-    engine::{ContainerEngine, DockerEngine, EngineEndpoint, EngineError},
+    engine::{
+        ContainerEngine, DockerEngine, Engine, EngineEndpoint, EngineError, KubernetesEngine,
+        KubernetesSettings,
+    },
     image_cache::ImageCache,
-    registry::{PrivateRegistries, Registry, RegistryProxy},
+    registry::{PrivateRegistries, Registry, RegistryNames, RegistryProxy},
 };
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -17,34 +21,55 @@ use tokio::{
     net::{TcpListener, UnixStream},
 };
 
-use crate::support::{Subject, container, run};
+use crate::support::{Offers, Place, SocketSubject, Subject, container, run};
 
-/// Tells a story about the engine behind a socket, if it is there.
-fn with_socket<F: Future<Output = ()>>(name: &str, story: impl FnOnce(String) -> F) {
-    if let Some(subject) = Subject::find(name) {
-        run(120, story(subject.socket));
+/// Tells a story about an engine, if it is there.
+fn with_engine<S: AsRef<Subject>, F: Future<Output = ()>>(place: impl Offers<S>, story: impl FnOnce(S) -> F) {
+    if let Some(subject) = place.find() {
+        run(subject.as_ref().limit_s(120), story(subject));
     }
 }
 
 stories! {
-    with: with_socket;
+    with: with_engine;
     everywhere:
-        pulled_image_is_found_used_and_removed,
         credentials_reach_the_registry,
         registry_at_a_private_address_is_never_asked,
-        layer_at_a_private_address_is_never_asked_for,
-        engine_that_may_be_elsewhere_pulls_from_named_registries_only,
+        image_that_begins_in_a_folder_of_the_system_is_refused,
+    ;
+    not_at_kubernetes:
+        pulled_image_is_found_used_and_removed
+            because "the kubelet keeps and removes images by itself, and tells of them late",
+        layer_at_a_private_address_is_never_asked_for
+            because "nodes pull by themselves, and follow a registry that somebody vouches for",
+        engine_that_may_be_elsewhere_pulls_from_named_registries_only
+            because "a cluster is always elsewhere; kubernetes.rs has the story",
     ;
 }
 
-/// Returns an engine that pulls through a proxy, which allows these registries by name.
-fn engine(endpoint: EngineEndpoint, registries: &[&str]) -> DockerEngine {
-    let private = PrivateRegistries::new(registries.iter().copied()).unwrap();
-    DockerEngine::new(endpoint).with_proxy(Arc::new(RegistryProxy::new(Registry::new(private))))
+/// Returns an engine that may pull from these registries at addresses outside the public network.
+fn engine(subject: &Subject, registries: &[&str]) -> Engine {
+    engine_that_trusts(subject, registries, &[])
 }
 
-fn at(socket: &str) -> EngineEndpoint {
-    EngineEndpoint::resolve(Some(socket))
+/// Returns an engine like [`engine`]. Operators of `trusted` registries are trusted with the requests of a
+/// cluster's nodes; their addresses must be public all the same.
+fn engine_that_trusts(subject: &Subject, registries: &[&str], trusted: &[String]) -> Engine {
+    let private = PrivateRegistries::new(registries.iter().copied()).unwrap();
+    match &subject.place {
+        Place::Socket(path) => Engine::Docker(docker(EngineEndpoint::resolve(Some(path)), private)),
+        Place::Cluster(settings) => Engine::Kubernetes(KubernetesEngine::new(KubernetesSettings {
+            private_registries: private,
+            registries: RegistryNames::new(trusted).unwrap(),
+            registry_logins: true,
+            ..settings.clone()
+        })),
+    }
+}
+
+/// Returns an engine that pulls through a proxy.
+fn docker(endpoint: EngineEndpoint, private: PrivateRegistries) -> DockerEngine {
+    DockerEngine::new(endpoint).with_proxy(Arc::new(RegistryProxy::new(Registry::new(private))))
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -85,6 +110,11 @@ struct Image {
 
 impl Image {
     fn new() -> Self {
+        Self::beginning_in("")
+    }
+
+    /// Makes an image whose program begins in a folder.
+    fn beginning_in(working_dir: &str) -> Self {
         let layer = unique_layer();
         let architecture = match std::env::consts::ARCH {
             "x86_64" => "amd64",
@@ -92,7 +122,7 @@ impl Image {
             other => other,
         };
         let configuration = format!(
-            r#"{{"os":"linux","architecture":"{architecture}","config":{{"Cmd":["/unique"]}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+            r#"{{"os":"linux","architecture":"{architecture}","config":{{"Cmd":["/unique"],"WorkingDir":"{working_dir}"}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
             digest(&layer)
         )
         .into_bytes();
@@ -125,7 +155,7 @@ const KIND: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Behaviour of a test's registry.
 #[derive(Clone, Default)]
 struct Manners {
-    /// Header with the credentials that it wants.
+    /// Value of the header `Authorization` that it wants.
     wanted: Option<&'static str>,
     /// URL to which it redirects requests for the layer.
     layer_at: Option<String>,
@@ -159,9 +189,14 @@ impl Host {
                     let head = String::from_utf8_lossy(&request[..read]).into_owned();
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                     asked.lock().unwrap().push(path.clone());
+                    let authorization = head
+                        .lines()
+                        .filter_map(|line| line.split_once(": "))
+                        .find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+                        .map(|(_, value)| value);
                     let found = parts.iter().find(|part| path.ends_with(&digest(part)));
                     let (status, more, body) = match (found, &manners.layer_at) {
-                        _ if manners.wanted.is_some_and(|wanted| !head.contains(wanted)) => (
+                        _ if manners.wanted.is_some() && manners.wanted != authorization => (
                             401,
                             "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(),
                             Vec::new(),
@@ -188,10 +223,10 @@ impl Host {
     }
 }
 
-async fn pulled_image_is_found_used_and_removed(socket: String) {
+async fn pulled_image_is_found_used_and_removed(subject: SocketSubject) {
     let image = Image::new();
     let host = Host::start(&image, Manners::default()).await;
-    let engine = engine(at(&socket), &[&host.address]);
+    let engine = engine(&subject, &[&host.address]);
     let layer = digest(&image.layer);
     let (reference, digest) = (image.reference(&host.address), image.digest());
     assert!(!engine.has_image(&reference, digest).await.unwrap());
@@ -205,7 +240,7 @@ async fn pulled_image_is_found_used_and_removed(socket: String) {
     let layers = host.requests().into_iter().filter(|path| path.ends_with(&layer));
     assert_eq!(layers.count(), 1, "{:?}", host.requests());
     // Another process, with another proxy, and a job with another name of the same image.
-    let later = self::engine(at(&socket), &[]);
+    let later = self::engine(&subject, &[]);
     let other = image.reference("registry.example");
     assert!(later.has_image(&other, digest).await.unwrap());
     assert_eq!(later.pull(&other, digest, None).await.unwrap(), digest);
@@ -237,14 +272,14 @@ async fn pulled_image_is_found_used_and_removed(socket: String) {
     );
 }
 
-async fn credentials_reach_the_registry(socket: String) {
+async fn credentials_reach_the_registry(subject: Subject) {
     let image = Image::new();
     let manners = Manners {
-        wanted: Some("authorization: Basic bWU6d29yZA=="),
+        wanted: Some("Basic bWU6d29yZA=="),
         ..Manners::default()
     };
     let host = Host::start(&image, manners).await;
-    let engine = engine(at(&socket), &[&host.address]);
+    let engine = engine(&subject, &[&host.address]);
     let (reference, digest) = (image.reference(&host.address), image.digest());
     let error = engine.pull(&reference, digest, None).await.unwrap_err();
     assert!(
@@ -262,14 +297,15 @@ async fn credentials_reach_the_registry(socket: String) {
     assert!(engine.remove_image(&reference).await.unwrap());
 }
 
-async fn registry_at_a_private_address_is_never_asked(socket: String) {
+async fn registry_at_a_private_address_is_never_asked(subject: Subject) {
     let image = Image::new();
     let host = Host::start(&image, Manners::default()).await;
-    let engine = engine(at(&socket), &["registry.example"]);
-    for registry in [
+    let registries = [
         host.address.clone(),
         host.address.replace("127.0.0.1", "localhost"),
-    ] {
+    ];
+    let engine = engine_that_trusts(&subject, &["registry.example"], &registries);
+    for registry in registries {
         let error = engine
             .pull(&image.reference(&registry), image.digest(), None)
             .await
@@ -283,7 +319,22 @@ async fn registry_at_a_private_address_is_never_asked(socket: String) {
     assert_eq!(host.requests(), Vec::<String>::new());
 }
 
-async fn layer_at_a_private_address_is_never_asked_for(socket: String) {
+async fn image_that_begins_in_a_folder_of_the_system_is_refused(subject: Subject) {
+    let image = Image::beginning_in("/proc/self/fd/8");
+    let host = Host::start(&image, Manners::default()).await;
+    let engine = engine(&subject, &[&host.address]);
+    let (reference, digest) = (image.reference(&host.address), image.digest());
+    // A cluster's node does not even pull it.
+    let error = match engine.pull(&reference, digest, None).await {
+        Ok(_) => engine.create(&container(&reference)).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(error, EngineError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("belongs to the system"), "{error}");
+    assert!(engine.remove_image(&reference).await.unwrap());
+}
+
+async fn layer_at_a_private_address_is_never_asked_for(subject: SocketSubject) {
     let image = Image::new();
     let inside = Host::start(&image, Manners::default()).await;
     let manners = Manners {
@@ -291,7 +342,7 @@ async fn layer_at_a_private_address_is_never_asked_for(socket: String) {
         ..Manners::default()
     };
     let host = Host::start(&image, manners).await;
-    let engine = engine(at(&socket), &[&host.address]);
+    let engine = engine(&subject, &[&host.address]);
     let reference = image.reference(&host.address);
     let error = engine.pull(&reference, image.digest(), None).await.unwrap_err();
     assert!(matches!(error, EngineError::Refused { .. }), "{error}");
@@ -303,10 +354,10 @@ async fn layer_at_a_private_address_is_never_asked_for(socket: String) {
     assert!(!engine.has_image(&reference, image.digest()).await.unwrap());
 }
 
-async fn engine_that_may_be_elsewhere_pulls_from_named_registries_only(socket: String) {
+async fn engine_that_may_be_elsewhere_pulls_from_named_registries_only(subject: SocketSubject) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let path = socket.trim_start_matches("unix://").to_owned();
+    let path = subject.socket.trim_start_matches("unix://").to_owned();
     tokio::spawn(async move {
         while let Ok((mut outer, _)) = listener.accept().await {
             let path = path.clone();
@@ -319,10 +370,16 @@ async fn engine_that_may_be_elsewhere_pulls_from_named_registries_only(socket: S
     });
     let image = Image::new();
     let host = Host::start(&image, Manners::default()).await;
-    let engine = engine(EngineEndpoint::Http(address), &["registry.example"]);
+    let private = PrivateRegistries::new(["registry.example"]).unwrap();
+    let engine = docker(EngineEndpoint::Http(address), private);
     let reference = image.reference(&host.address);
     let error = engine.pull(&reference, image.digest(), None).await.unwrap_err();
     assert!(matches!(error, EngineError::Refused { .. }), "{error}");
     assert!(error.to_string().contains("assay.private_registries"), "{error}");
+    assert_eq!(
+        engine.check_registry(&reference.parse().unwrap()),
+        Err(error),
+        "an order is declined for the same reason"
+    );
     assert_eq!(host.requests(), Vec::<String>::new());
 }

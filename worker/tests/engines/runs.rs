@@ -12,8 +12,8 @@ use std::{
 use assay_primitives::job::StdoutResult;
 use assay_worker::{
     engine::{
-        CaptureTarget, ContainerEngine, ContainerSpec, ContainerState, DockerEngine, EngineError, ExecSpec,
-        Exit, MAX_OUTPUT_BYTES, OutputStream, RunEnd, RunFact,
+        CaptureTarget, ContainerEngine, ContainerSpec, ContainerState, Engine, EngineError, ExecSpec, Exit,
+        MAX_OUTPUT_BYTES, OutputStream, RunEnd, RunFact,
     },
     logs,
 };
@@ -25,26 +25,30 @@ use tokio::{
 
 use crate::{
     own_service::OwnService,
-    support::{Subject, connect, container, run, target, variable},
+    support::{Offers, SocketSubject, Subject, connect, container, run, target, variable},
 };
 
-struct Fixture {
-    subject: Subject,
-    engine: DockerEngine,
+struct Fixture<S = Subject> {
+    subject: S,
+    engine: Engine,
     folder: tempfile::TempDir,
 }
 
 /// Tells a story about an engine, if it is there.
-fn with_engine<F: Future<Output = ()>>(name: &str, story: impl FnOnce(Fixture) -> F) {
-    let Some(subject) = Subject::find(name) else {
+fn with_engine<S: AsRef<Subject>, F: Future<Output = ()>>(
+    place: impl Offers<S>,
+    story: impl FnOnce(Fixture<S>) -> F,
+) {
+    let Some(subject) = place.find() else {
         return;
     };
+    let limit_s = subject.as_ref().limit_s(120);
     let fixture = Fixture {
-        engine: subject.engine.clone(),
+        engine: subject.as_ref().engine.clone(),
         subject,
         folder: tempfile::tempdir().unwrap(),
     };
-    run(120, story(fixture));
+    run(limit_s, story(fixture));
 }
 
 stories! {
@@ -58,7 +62,6 @@ stories! {
         empty_output_has_a_hash_too,
         container_that_ended_is_started_again_and_followed_again,
         killed_container_does_not_end_cleanly,
-        paused_container_is_seen_and_runs_on,
         run_that_is_followed_late_has_an_end_and_no_hash,
         start_of_a_container_that_runs_is_not_its_beginning,
         container_has_no_network_no_capabilities_and_no_writable_root,
@@ -68,30 +71,36 @@ stories! {
         command_that_is_not_there_fails_to_start,
         container_that_is_gone_fails_to_start_and_is_not_refused,
         runtime_that_the_engine_does_not_offer_is_refused,
-        commands_run_in_a_container_beside_its_own,
-        engine_is_asked_once_what_it_is_and_again_after_a_restart,
     ;
-    not_at_podman:
-        container_runs_under_the_stronger_runtime_that_its_manifest_names
-            because "Podman's interface for Docker's clients ignores the runtime, so the worker offers none there",
+    not_at_kubernetes:
+        paused_container_is_seen_and_runs_on
+            because "pods cannot be paused; the refusal is tested beside the engine",
+        commands_run_in_a_container_beside_its_own
+            because "pods of the profile batch take no commands; kubernetes.rs runs some in one of interactive",
+        engine_is_asked_once_what_it_is_and_again_after_a_restart
+            because "a cluster has no socket that a test could make anew",
     ;
-    not_at_docker:
+    only_at_podman:
         run_is_lost_with_the_engine_that_told_of_it
-            because "it kills an engine, and all tests share the Docker",
+            because "it kills an engine, and all tests share the Docker and the cluster",
         run_is_lost_with_the_process_that_watches_the_container
-            because "it kills Podman's watcher of a container; Docker's shim ends with the container",
+            because "it kills Podman's watcher of a container; that of the others ends with the container",
         podman_whose_profile_cannot_be_read_gets_no_job
             because "it is about a setting of Podman",
     ;
+    only_at_docker:
+        container_runs_under_the_stronger_runtime_that_its_manifest_names
+            because "Podman's interface for Docker's clients ignores the runtime; kubernetes.rs makes a cluster's class",
+    ;
 }
 
-impl Fixture {
+impl<S: AsRef<Subject>> Fixture<S> {
     /// Specifies a container that runs a command.
     fn spec(&self, command: &[&str]) -> ContainerSpec {
         ContainerSpec {
             command: command.iter().map(|part| (*part).to_owned()).collect(),
             environment: vec!["GREETING=hello".into()],
-            ..container(&self.subject.reference())
+            ..container(&self.subject.as_ref().reference())
         }
     }
 
@@ -108,7 +117,7 @@ impl Fixture {
 
     /// Creates and starts a container.
     async fn begin_spec(&self, spec: ContainerSpec) -> (ContainerSpec, String) {
-        self.subject.pull().await;
+        self.subject.as_ref().pull().await;
         let id = self.engine.create(&spec).await.unwrap();
         self.engine.start(&id, self.target(&spec)).await.unwrap();
         (spec, id)
@@ -133,18 +142,6 @@ impl Fixture {
         assert_eq!(self.engine.list(&spec.identity.worker).await.unwrap(), []);
         let (stdout, stderr) = kept(&self.target(&spec));
         (end, stdout, stderr)
-    }
-
-    /// Makes the engine act on a container in a way that the worker never requests.
-    async fn tell(&self, id: &str, verb: &str) {
-        let mut stream = UnixStream::connect(&self.subject.socket).await.unwrap();
-        let request = format!(
-            "POST /containers/{id}/{verb} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
     }
 
     /// Returns the listed state of a container.
@@ -242,15 +239,15 @@ async fn killed_container_does_not_end_cleanly(fixture: Fixture) {
         fixture.listed(&spec).await,
         (ContainerState::Running, RunFact::Watched)
     );
-    fixture.tell(&id, "kill").await;
+    fixture.subject.kill(&id).await;
     // Recognised as a kill from outside, and not only by the exit code.
     assert_eq!(fixture.engine.run_end(&id).await, RunEnd::UNSEEN);
     fixture.engine.remove(&id).await.unwrap();
 }
 
-async fn paused_container_is_seen_and_runs_on(fixture: Fixture) {
+async fn paused_container_is_seen_and_runs_on(fixture: Fixture<SocketSubject>) {
     let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
-    fixture.tell(&id, "pause").await;
+    fixture.subject.tell(&id, "pause").await;
     assert_eq!(fixture.listed(&spec).await.0, ContainerState::Paused);
     fixture.engine.unpause(&id).await.unwrap();
     assert_eq!(fixture.listed(&spec).await.0, ContainerState::Running);
@@ -259,7 +256,8 @@ async fn paused_container_is_seen_and_runs_on(fixture: Fixture) {
 }
 
 async fn run_that_is_followed_late_has_an_end_and_no_hash(fixture: Fixture) {
-    let (spec, id) = fixture.begin("echo a; sleep 3; echo b; exit 5").await;
+    let line = format!("echo a; sleep {}; echo b; exit 5", fixture.subject.sleep_s());
+    let (spec, id) = fixture.begin(&line).await;
     // Stands for another process of the worker.
     let engine = fixture.subject.again();
     let listed = engine.list(&spec.identity.worker).await.unwrap();
@@ -279,7 +277,8 @@ async fn run_that_is_followed_late_has_an_end_and_no_hash(fixture: Fixture) {
 }
 
 async fn start_of_a_container_that_runs_is_not_its_beginning(fixture: Fixture) {
-    let (spec, id) = fixture.begin("echo a; sleep 3; echo b").await;
+    let line = format!("echo a; sleep {}; echo b", fixture.subject.sleep_s());
+    let (spec, id) = fixture.begin(&line).await;
     let second = fixture.subject.again();
     let other = target(fixture.folder.path().join("second"));
     second.start(&id, other).await.unwrap();
@@ -346,9 +345,12 @@ async fn container_has_no_network_no_capabilities_and_no_writable_root(fixture: 
     let stdout = String::from_utf8(stdout).unwrap();
     let expected =
         "lo\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nread-only\nscratch\n";
+    // A pod has an interface, which its network policy closes.
+    let is_expected =
+        |line: &&str| !line.contains("bonding") && !(fixture.subject.is_cluster() && *line == "eth0");
     let without_bonding: String = stdout
         .lines()
-        .filter(|line| !line.contains("bonding"))
+        .filter(is_expected)
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(without_bonding, expected);
@@ -401,12 +403,15 @@ async fn command_that_is_not_there_fails_to_start(fixture: Fixture) {
     let spec = fixture.spec(&["/no/such/command"]);
     fixture.subject.pull().await;
     let id = fixture.engine.create(&spec).await.unwrap();
-    let error = fixture
-        .engine
-        .start(&id, fixture.target(&spec))
-        .await
-        .unwrap_err();
-    assert!(!matches!(error, EngineError::Unreachable { .. }), "{error}");
+    let started = fixture.engine.start(&id, fixture.target(&spec)).await;
+    if fixture.subject.is_cluster() {
+        // The pod's first process is the worker's own, which ends as a shell does.
+        started.unwrap();
+        assert_eq!(fixture.engine.run_end(&id).await.exit, Exit::Clean(127));
+    } else {
+        let error = started.unwrap_err();
+        assert!(!matches!(error, EngineError::Unreachable { .. }), "{error}");
+    }
     fixture.engine.remove(&id).await.unwrap();
 }
 
@@ -588,7 +593,7 @@ async fn pass_on(outer: UnixStream, inner: UnixStream, asked: Arc<AtomicUsize>) 
     tokio::join!(requests, answers);
 }
 
-async fn engine_is_asked_once_what_it_is_and_again_after_a_restart(fixture: Fixture) {
+async fn engine_is_asked_once_what_it_is_and_again_after_a_restart(fixture: Fixture<SocketSubject>) {
     fixture.subject.pull().await;
     let door = Door::open(fixture.folder.path(), &fixture.subject.socket);
     let engine = connect(door.path.to_str().unwrap());

@@ -1,8 +1,9 @@
 //! Engines that the environment gives, and what the stories about them share.
 //!
-//! A story is a function that gets a fixture over a [`Subject`]. [`stories!`] makes a test of each story
-//! at each engine, `podman::<story>` and `docker::<story>`. A story that an engine cannot do is in the
-//! list of those, with the reason: its test there is there, and ignored.
+//! A story is a function that gets a fixture over a [`Subject`], or over a [`SocketSubject`] if it needs
+//! what only Docker and Podman have. [`stories!`] makes a test of each story at each engine:
+//! `podman::<story>`, `docker::<story>` and `kubernetes::<story>`. A story that an engine cannot do is in a
+//! list with the reason: its test there is there, and ignored.
 //!
 //! | variable | is |
 //! |---|---|
@@ -10,6 +11,9 @@
 //! | `ASSAY_TEST_ENGINE_COMMAND` | command of that Podman, one word a line, for a service of the test's own |
 //! | `ASSAY_TEST_DOCKER_SOCKET` | socket of a Docker with CDI switched on |
 //! | `ASSAY_TEST_DOCKER_RUNTIME` | name of a stronger runtime of that Docker |
+//! | `ASSAY_TEST_KUBECONFIG` | file with the worker's rights in a cluster |
+//! | `ASSAY_TEST_KUBERNETES_ADMIN` | file with all rights in it |
+//! | `ASSAY_TEST_KUBERNETES_NODE` | name of its node, which can pull from the registry |
 //! | `ASSAY_TEST_REGISTRY` | host and port of a registry on the loopback address |
 //! | `ASSAY_TEST_IMAGE` | image by digest that the engines can pull, with `/bin/busybox` |
 //!
@@ -17,6 +21,7 @@
 
 use std::{
     future::Future,
+    ops::Deref,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU64, Ordering},
@@ -29,7 +34,7 @@ use assay_worker::{
     devices::Holding,
     engine::{
         CaptureTarget, ContainerEngine, ContainerIdentity, ContainerNetwork, ContainerSpec, DeviceAccess,
-        DockerEngine, EngineEndpoint,
+        DockerEngine, Engine, EngineEndpoint, KubernetesEngine, KubernetesSettings,
     },
     lease::{
         Lease,
@@ -38,13 +43,12 @@ use assay_worker::{
     logs::LiveLogs,
 };
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+};
 
-/// Engines by name, and the variable with the socket of each. A further engine gets a line here, and a
-/// module and a list of its own in [`stories!`].
-const ENGINES: [(&str, &str); 2] = [
-    (PODMAN, "ASSAY_TEST_ENGINE_SOCKET"),
-    (DOCKER, "ASSAY_TEST_DOCKER_SOCKET"),
-];
+use crate::cluster;
 
 /// Name of the Podman.
 pub(crate) const PODMAN: &str = "podman";
@@ -52,54 +56,152 @@ pub(crate) const PODMAN: &str = "podman";
 /// Name of the Docker.
 pub(crate) const DOCKER: &str = "docker";
 
+/// Name of the cluster.
+pub(crate) const KUBERNETES: &str = "kubernetes";
+
+/// An engine of the environment at which stories about an `S` can be told. A further engine gets a type like
+/// those below, and a module and a list of its own in [`stories!`].
+pub(crate) trait Offers<S> {
+    /// Returns the engine, if it is there.
+    fn find(self) -> Option<S>;
+}
+
+/// The Podman of the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Podman;
+
+/// The Docker of the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Docker;
+
+/// The cluster of the environment. It offers no [`SocketSubject`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kubernetes;
+
+impl Offers<SocketSubject> for Podman {
+    fn find(self) -> Option<SocketSubject> {
+        SocketSubject::find(PODMAN, "ASSAY_TEST_ENGINE_SOCKET")
+    }
+}
+
+impl Offers<Subject> for Podman {
+    fn find(self) -> Option<Subject> {
+        Offers::<SocketSubject>::find(self).map(|found| found.subject)
+    }
+}
+
+impl Offers<SocketSubject> for Docker {
+    fn find(self) -> Option<SocketSubject> {
+        SocketSubject::find(DOCKER, "ASSAY_TEST_DOCKER_SOCKET")
+    }
+}
+
+impl Offers<Subject> for Docker {
+    fn find(self) -> Option<Subject> {
+        Offers::<SocketSubject>::find(self).map(|found| found.subject)
+    }
+}
+
+impl Offers<Subject> for Kubernetes {
+    fn find(self) -> Option<Subject> {
+        let (Some(settings), Some(image)) = (cluster::settings(), variable("ASSAY_TEST_IMAGE")) else {
+            println!("no {KUBERNETES}: set ASSAY_TEST_KUBECONFIG and ASSAY_TEST_IMAGE");
+            return None;
+        };
+        Some(Subject {
+            name: KUBERNETES,
+            image: image.parse().unwrap(),
+            engine: Engine::Kubernetes(KubernetesEngine::new(settings.clone())),
+            place: Place::Cluster(settings),
+        })
+    }
+}
+
 /// Declares the tests of stories: functions that get what `$with` makes for an engine.
 ///
-/// `everywhere` are those that every engine can do, `not_at_podman` and `not_at_docker` those that one
-/// cannot, each with the reason.
+/// `everywhere` are those that every engine can do. `not_at_kubernetes` are those that Podman and Docker can
+/// do, `only_at_podman` and `only_at_docker` those that one engine can, each with the reason why no other.
 macro_rules! stories {
     (
         with: $with:ident;
-        everywhere: $($story:ident),* $(,)?;
-        $(not_at_podman: $($not_podman:ident because $why_not_podman:literal),* $(,)?;)?
-        $(not_at_docker: $($not_docker:ident because $why_not_docker:literal),* $(,)?;)?
+        $(everywhere: $($story:ident),* $(,)?;)?
+        $(not_at_kubernetes: $($socket:ident because $why_socket:literal),* $(,)?;)?
+        $(only_at_podman: $($podman:ident because $why_podman:literal),* $(,)?;)?
+        $(only_at_docker: $($docker:ident because $why_docker:literal),* $(,)?;)?
     ) => {
         mod podman {
-            $(
-                #[test]
-                fn $story() {
-                    super::$with("podman", super::$story);
-                }
-            )*
             $($(
                 #[test]
-                fn $not_docker() {
-                    super::$with("podman", super::$not_docker);
+                fn $story() {
+                    super::$with($crate::support::Podman, super::$story);
                 }
             )*)?
             $($(
                 #[test]
-                #[ignore = $why_not_podman]
-                fn $not_podman() {}
+                fn $socket() {
+                    super::$with($crate::support::Podman, super::$socket);
+                }
+            )*)?
+            $($(
+                #[test]
+                fn $podman() {
+                    super::$with($crate::support::Podman, super::$podman);
+                }
+            )*)?
+            $($(
+                #[test]
+                #[ignore = $why_docker]
+                fn $docker() {}
             )*)?
         }
 
         mod docker {
-            $(
-                #[test]
-                fn $story() {
-                    super::$with("docker", super::$story);
-                }
-            )*
             $($(
                 #[test]
-                fn $not_podman() {
-                    super::$with("docker", super::$not_podman);
+                fn $story() {
+                    super::$with($crate::support::Docker, super::$story);
                 }
             )*)?
             $($(
                 #[test]
-                #[ignore = $why_not_docker]
-                fn $not_docker() {}
+                fn $socket() {
+                    super::$with($crate::support::Docker, super::$socket);
+                }
+            )*)?
+            $($(
+                #[test]
+                fn $docker() {
+                    super::$with($crate::support::Docker, super::$docker);
+                }
+            )*)?
+            $($(
+                #[test]
+                #[ignore = $why_podman]
+                fn $podman() {}
+            )*)?
+        }
+
+        mod kubernetes {
+            $($(
+                #[test]
+                fn $story() {
+                    super::$with($crate::support::Kubernetes, super::$story);
+                }
+            )*)?
+            $($(
+                #[test]
+                #[ignore = $why_socket]
+                fn $socket() {}
+            )*)?
+            $($(
+                #[test]
+                #[ignore = $why_podman]
+                fn $podman() {}
+            )*)?
+            $($(
+                #[test]
+                #[ignore = $why_docker]
+                fn $docker() {}
             )*)?
         }
     };
@@ -110,38 +212,46 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// Place of an engine.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// Path of a socket.
+    Socket(String),
+    /// Settings of a worker in a cluster.
+    Cluster(KubernetesSettings),
+}
+
 /// An engine of the environment.
 #[derive(Clone)]
 pub(crate) struct Subject {
     /// Name, as in the modules of the tests.
     pub(crate) name: &'static str,
-    /// Path of the socket.
-    pub(crate) socket: String,
     /// Image with a static busybox.
     pub(crate) image: ImageReference,
     /// Connection to the engine.
-    pub(crate) engine: DockerEngine,
+    pub(crate) engine: Engine,
+    /// Place of the engine.
+    pub(crate) place: Place,
+}
+
+impl AsRef<Self> for Subject {
+    fn as_ref(&self) -> &Self {
+        self
+    }
 }
 
 impl Subject {
-    /// Returns an engine by its name, if it is there.
-    pub(crate) fn find(name: &str) -> Option<Self> {
-        let (name, socket) = ENGINES.into_iter().find(|(known, _)| *known == name).unwrap();
-        let (Some(path), Some(image)) = (variable(socket), variable("ASSAY_TEST_IMAGE")) else {
-            println!("no {name}: set {socket} and ASSAY_TEST_IMAGE");
-            return None;
-        };
-        Some(Self {
-            name,
-            engine: connect(&path),
-            socket: path,
-            image: image.parse().unwrap(),
-        })
+    /// Returns another connection to the engine, as another process of the worker has one.
+    pub(crate) fn again(&self) -> Engine {
+        match &self.place {
+            Place::Socket(path) => Engine::Docker(connect(path)),
+            Place::Cluster(settings) => Engine::Kubernetes(KubernetesEngine::new(settings.clone())),
+        }
     }
 
-    /// Returns another connection to the engine, as another process of the worker has one.
-    pub(crate) fn again(&self) -> DockerEngine {
-        connect(&self.socket)
+    /// Returns true for a cluster.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
     }
 
     /// Returns the image's name for a pull.
@@ -157,30 +267,108 @@ impl Subject {
             .unwrap();
     }
 
+    /// Returns the time for a story that may take `seconds` at Docker: a cluster takes seconds to make and to
+    /// remove a namespace.
+    pub(crate) fn limit_s(&self, seconds: u64) -> u64 {
+        if self.is_cluster() { seconds * 3 } else { seconds }
+    }
+
+    /// Returns the seconds that a program sleeps until another connection follows it.
+    pub(crate) fn sleep_s(&self) -> u64 {
+        if self.is_cluster() { 6 } else { 3 }
+    }
+
+    /// Returns limits that several containers at once can have: a pod requests what it may use, and the node
+    /// of the tests has perhaps two processors.
+    pub(crate) fn share(&self, share: SlotShare) -> SlotShare {
+        match self.place {
+            Place::Socket(_) => share,
+            Place::Cluster(_) => SlotShare {
+                cpu_millis: share.cpu_millis.min(SMALL.cpu_millis),
+                ..share
+            },
+        }
+    }
+
+    /// Kills a container behind the worker's back.
+    pub(crate) async fn kill(&self, id: &str) {
+        match &self.place {
+            Place::Socket(path) => tell(path, id, "kill").await,
+            Place::Cluster(_) => cluster::remove_pod(id).await,
+        }
+    }
+
+    /// Returns all that the engine keeps about a container, as text.
+    pub(crate) async fn record(&self, id: &str) -> String {
+        match &self.place {
+            Place::Socket(path) => ask(path, "GET", &format!("/containers/{id}/json"), &[]),
+            Place::Cluster(_) => cluster::everything_in(cluster::namespace(id)).await,
+        }
+    }
+}
+
+/// An engine of the environment with the Docker Engine API at a socket.
+#[derive(Clone)]
+pub(crate) struct SocketSubject {
+    subject: Subject,
+    /// Path of the socket.
+    pub(crate) socket: String,
+    /// Connection to the engine, the same as that of the subject.
+    pub(crate) docker: DockerEngine,
+}
+
+impl Deref for SocketSubject {
+    type Target = Subject;
+
+    fn deref(&self) -> &Subject {
+        &self.subject
+    }
+}
+
+impl AsRef<Subject> for SocketSubject {
+    fn as_ref(&self) -> &Subject {
+        &self.subject
+    }
+}
+
+impl SocketSubject {
+    /// Creates an engine at a socket.
+    pub(crate) fn at(name: &'static str, socket: &str, image: ImageReference) -> Self {
+        let docker = connect(socket);
+        Self {
+            subject: Subject {
+                name,
+                image,
+                engine: Engine::Docker(docker.clone()),
+                place: Place::Socket(socket.to_owned()),
+            },
+            socket: socket.to_owned(),
+            docker,
+        }
+    }
+
+    /// Returns the engine whose socket a variable names, if it is there.
+    fn find(name: &'static str, socket: &str) -> Option<Self> {
+        let (Some(path), Some(image)) = (variable(socket), variable("ASSAY_TEST_IMAGE")) else {
+            println!("no {name}: set {socket} and ASSAY_TEST_IMAGE");
+            return None;
+        };
+        Some(Self::at(name, &path, image.parse().unwrap()))
+    }
+
     /// Makes one request to the engine by ourselves; returns the answer.
     pub(crate) fn ask(&self, method: &str, path: &str, more: &[&str]) -> String {
-        let version = if path.starts_with("/libpod/") {
-            "v4.0.0"
-        } else {
-            "v1.40"
-        };
-        let ended = Command::new("curl")
-            .args(["--silent", "--show-error", "--fail-with-body", "--globoff"])
-            .args(["--max-time", "100"])
-            .args(["--unix-socket", &self.socket, "--request", method])
-            .args(more)
-            .arg(format!("http://engine/{version}{path}"))
-            .output()
-            .unwrap();
-        let answer = String::from_utf8_lossy(&ended.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success(), "{method} {path}: {answer} {complaint}");
-        answer
+        ask(&self.socket, method, path, more)
     }
 
     /// Returns the engine's record of a container.
     pub(crate) fn inspect(&self, id: &str) -> Value {
         serde_json::from_str(&self.ask("GET", &format!("/containers/{id}/json"), &[])).unwrap()
+    }
+
+    /// Makes the engine act on a container in a way that the worker never requests, such as `pause`.
+    pub(crate) async fn tell(&self, id: &str, verb: &str) {
+        tell(&self.socket, id, verb).await;
     }
 
     /// Imports an image from the archive of its root folder, with settings as in a Containerfile; returns its
@@ -197,6 +385,39 @@ impl Subject {
         let first: Value = serde_json::from_str(answer.lines().next().unwrap()).unwrap();
         first["status"].as_str().unwrap().to_owned()
     }
+}
+
+/// Makes one request to the engine at a socket; returns the answer.
+fn ask(socket: &str, method: &str, path: &str, more: &[&str]) -> String {
+    let version = if path.starts_with("/libpod/") {
+        "v4.0.0"
+    } else {
+        "v1.40"
+    };
+    let ended = Command::new("curl")
+        .args(["--silent", "--show-error", "--fail-with-body", "--globoff"])
+        .args(["--max-time", "100"])
+        .args(["--unix-socket", socket, "--request", method])
+        .args(more)
+        .arg(format!("http://engine/{version}{path}"))
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&ended.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{method} {path}: {answer} {complaint}");
+    answer
+}
+
+/// Makes the engine at a socket act on a container.
+async fn tell(socket: &str, id: &str, verb: &str) {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let request = format!(
+        "POST /containers/{id}/{verb} HTTP/1.1\r\nHost: engine\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 204"), "{answer}");
 }
 
 /// Creates an engine at a socket.
@@ -267,6 +488,7 @@ pub(crate) fn container(image: &str) -> ContainerSpec {
         ports: Vec::new(),
         devices: DeviceAccess::None,
         holding: Holding::default(),
+        disk: None,
         mounts: Vec::new(),
     }
 }
@@ -296,6 +518,7 @@ pub(crate) fn leased(
         ports: lease.ports,
         devices: lease.devices,
         holding: lease.holding,
+        disk: lease.disk,
         mounts: lease.mounts,
     }
 }

@@ -90,6 +90,9 @@ pub struct DiskSettings {
 impl DiskSettings {
     /// Returns the settings of a configured machine, or the reason why its jobs cannot have disks.
     pub fn of(config: &Config) -> Result<Self, String> {
+        if config.assay.kubernetes.is_some() {
+            return Err("a cluster makes the jobs' disks by itself".to_owned());
+        }
         let endpoint = EngineEndpoint::resolve(config.assay.engine.as_deref());
         if !matches!(endpoint, EngineEndpoint::Socket(_)) {
             return Err(format!(
@@ -299,7 +302,7 @@ impl Disks {
 }
 
 /// Returns the lease of a folder's name; `None` for a name that no lease has.
-fn key_of_name(name: &str) -> Option<LeaseKey> {
+pub(super) fn key_of_name(name: &str) -> Option<LeaseKey> {
     let (job, fingerprint) = name.split_once('-')?;
     let is_plain = !fingerprint.is_empty()
         && fingerprint.len() <= 128

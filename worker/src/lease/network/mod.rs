@@ -15,6 +15,7 @@
 //! A host on which the rules cannot be enforced gives no network: a manifest that wants one is refused.
 
 mod address;
+mod cluster;
 mod dns;
 mod host;
 mod ledger;
@@ -37,6 +38,8 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::Serialize;
 use tokio::task::AbortHandle;
 use utoipa::ToSchema;
+
+pub use cluster::{ClusterNetworkParts, ClusterNetworks};
 
 use super::{LeaseError, LeaseKey, LeaseRequest};
 use crate::{
@@ -242,6 +245,24 @@ impl Wish {
     }
 }
 
+/// Returns the published ports of a record as its consumer sees them.
+fn port_status(record: &NetworkRecord) -> Vec<PortStatus> {
+    let job = record.key().job;
+    record
+        .ports
+        .iter()
+        .map(|port| PortStatus {
+            name: port.name.clone(),
+            protocol: port.protocol,
+            container_port: port.container_port,
+            host_port: port.host_port,
+            path: (port.protocol == PortProtocol::Http)
+                .then(|| format!("/v1/jobs/{job}/ports/{}/", port.name)),
+            public: port.protocol != PortProtocol::Http || port.is_public,
+        })
+        .collect()
+}
+
 impl JobNetworks {
     /// Opens the ledger. Changes nothing of the host yet.
     pub fn open(parts: JobNetworkParts) -> io::Result<Self> {
@@ -360,23 +381,7 @@ impl JobNetworks {
 
     /// Returns a job's published ports.
     pub fn ports(&self, key: &LeaseKey) -> Vec<PortStatus> {
-        let ledger = self.0.ledger();
-        let ports = ledger
-            .get(key)
-            .map(|record| record.ports.as_slice())
-            .unwrap_or_default();
-        ports
-            .iter()
-            .map(|port| PortStatus {
-                name: port.name.clone(),
-                protocol: port.protocol,
-                container_port: port.container_port,
-                host_port: port.host_port,
-                path: (port.protocol == PortProtocol::Http)
-                    .then(|| format!("/v1/jobs/{}/ports/{}/", key.job, port.name)),
-                public: port.protocol != PortProtocol::Http || port.is_public,
-            })
-            .collect()
+        self.0.ledger().get(key).map(port_status).unwrap_or_default()
     }
 
     /// Returns the target of requests to a job's HTTP port. The job must be the newest of its number.

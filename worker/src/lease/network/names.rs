@@ -67,7 +67,7 @@ impl Resolver {
     }
 
     /// Returns a name's addresses; an answer of [`Code::Failed`] if no resolver knows.
-    async fn resolve(&self, name: &str) -> Answer {
+    pub(super) async fn resolve(&self, name: &str) -> Answer {
         for server in self.servers.iter().cycle().take(self.servers.len() * ATTEMPTS) {
             match tokio::time::timeout(PATIENCE, ask(*server, name)).await {
                 Ok(Ok(answer)) if answer.code != Code::Failed => return answer,

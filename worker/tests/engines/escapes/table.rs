@@ -403,7 +403,7 @@ pub(crate) const IMAGES: &[(&str, &str, &str)] = &[
     ),
     (
         "annotations of the image for the runtime",
-        "crun(1); runc, `docs/systemd-properties.md`",
+        "crun(1); runc, `systemd-properties.md` in its documents",
         "Docker hands none on; at Podman the worker refuses the image",
     ),
     (

@@ -332,6 +332,7 @@ async fn real_container(line: &str) -> Option<(Server, Arc<DockerEngine>, String
         ports: Vec::new(),
         devices: DeviceAccess::None,
         holding: Holding::default(),
+        disk: None,
         mounts: Vec::new(),
     };
     let id = engine.create(&spec).await.unwrap();
