@@ -17,10 +17,13 @@ const INDEX: &str = r#"{"schemaVersion":2,"manifests":[{"digest":"sha256:00","pl
 /// Answer of a test registry: status, headers, body.
 type Reply = (u16, Vec<(&'static str, String)>, String);
 
+/// Requests of a test registry: paths, and values of `Authorization`.
+type Asked = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
 /// A registry on this host, and what it was asked: paths and `Authorization`.
 struct TestRegistry {
     address: String,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Asked,
 }
 
 impl TestRegistry {
@@ -28,7 +31,7 @@ impl TestRegistry {
     async fn start(answer: impl Fn(&str, &str, Option<&str>) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let asked: Arc<Mutex<Vec<_>>> = Arc::default();
+        let asked = Asked::default();
         let (host, notes) = (address.clone(), asked.clone());
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {

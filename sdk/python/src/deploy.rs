@@ -7,7 +7,7 @@ use assay_client::{
     keys::parse_account,
     order::{OrderSpec, file},
 };
-use pyo3::{Py, PyAny, PyResult, Python, pyfunction};
+use pyo3::{Py, PyAny, PyResult, Python, exceptions::PyKeyboardInterrupt, pyfunction, types::PyAnyMethods};
 use serde_json::json;
 
 use crate::{
@@ -116,9 +116,19 @@ fn run(
 fn tell(py: Python<'_>, receiver: &Py<PyAny>, step: &Progress) {
     let mut object = serde_json::to_value(step).unwrap_or_else(|_| json!({}));
     object["text"] = step.to_string().into();
-    if let Err(error) = receiver.call1(py, (object.to_string(),)) {
-        error.write_unraisable(py, None);
+    let Err(error) = receiver.call1(py, (object.to_string(),)) else {
+        return;
+    };
+    if error.is_instance_of::<PyKeyboardInterrupt>(py)
+        && py
+            .import("_thread")
+            .and_then(|module| module.call_method0("interrupt_main"))
+            .is_ok()
+    {
+        // The wait for the deployment sees the signal again, and ends with it.
+        return;
     }
+    error.write_unraisable(py, None);
 }
 
 /// Returns the job's URL at each worker; that of the market where the worker does not answer.

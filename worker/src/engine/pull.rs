@@ -34,6 +34,13 @@ use crate::registry::{Pull, RegistryProxy, is_pull_name};
 /// Timeout of pulling one image.
 const PULL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
+/// Number of further pulls of an image that came without a digest: Podman loses the names of an image that
+/// several programs pull at once. Each takes no more than a look at the image's layers.
+const REPEATED_PULLS: u32 = 3;
+
+/// Pause before a further pull.
+const REPEATED_PULL_PAUSE: Duration = Duration::from_millis(500);
+
 /// Way by which an engine gets an image.
 pub(super) enum PullWay<'a> {
     /// The engine requests it from its registry by itself.
@@ -129,14 +136,31 @@ impl DockerEngine {
                 action: action.clone(),
                 reason: error.to_string(),
             })?;
+        let mut found = self.pull_once(&pull, &action).await?;
+        for _ in 0..REPEATED_PULLS {
+            if found.repo_digests.as_ref().is_some_and(|names| !names.is_empty()) {
+                break;
+            }
+            tokio::time::sleep(REPEATED_PULL_PAUSE).await;
+            found = self.pull_once(&pull, &action).await?;
+        }
+        verified_digest(&found, image, digest)
+    }
+
+    /// Pulls an image under the name of a pull, and returns what the engine has by it.
+    async fn pull_once(&self, pull: &Pull, action: &str) -> Result<ImageInspect, EngineError> {
         tokio::select! {
-            refusal = pull.refused() => return Err(refused(refusal.reason)),
-            pulled = self.pull_by_name(&action, pull.name()) => {
-                pulled.map_err(|error| with_reason_of(&pull, &action, error))?;
+            refusal = pull.refused() => {
+                return Err(EngineError::Refused {
+                    action: action.to_owned(),
+                    reason: refusal.reason,
+                });
+            }
+            pulled = self.pull_by_name(action, pull.name()) => {
+                pulled.map_err(|error| with_reason_of(pull, action, error))?;
             }
         }
-        let found = self.present(&action, pull.name()).await?;
-        verified_digest(&found, image, digest)
+        self.present(action, pull.name()).await
     }
 
     /// Removes an image under its own name and under the names that it got by pulls of this digest; returns
@@ -330,7 +354,8 @@ fn with_reason_of(pull: &Pull, action: &str, error: EngineError) -> EngineError 
 
 /// Returns the digest that the engine recorded for the image, if it is `digest`.
 ///
-/// Docker and Podman hash a manifest that they fetch by digest, and keep it only if the hash matches.
+/// Docker and Podman hash a manifest that they fetch by digest, and keep it only if the hash matches. An image
+/// that lost its names says nothing of its digest, and may have them again at the next attempt.
 fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
     let wanted = format!("sha256:{}", hex::encode(digest));
     let recorded = image.repo_digests.as_deref().unwrap_or_default();
@@ -340,11 +365,41 @@ fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result
     {
         return Ok(digest);
     }
+    let action = format!("verify {name}");
+    if recorded.is_empty() {
+        let reason =
+            "the engine has it without a digest, as after pulls by several programs at once".to_owned();
+        return Err(EngineError::Failed { action, reason });
+    }
     Err(EngineError::Refused {
-        action: format!("verify {name}"),
+        action,
         reason: format!(
             "its digests are [{}], and {wanted} is not among them",
             recorded.join(", ")
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn other_digests_are_final_and_missing_ones_are_not() {
+        let digest = [0xab; 32];
+        let with = |names: Option<Vec<String>>| ImageInspect {
+            repo_digests: names,
+            ..ImageInspect::default()
+        };
+        let name = |byte: &str| format!("127.0.0.1:1/t/a@sha256:{}", byte.repeat(32));
+        let verify = |names| verified_digest(&with(names), "a", digest);
+        assert_eq!(verify(Some(vec![name("cd"), name("ab")])), Ok(digest));
+        assert!(verify(Some(vec![name("cd")])).unwrap_err().is_permanent());
+        for none in [None, Some(Vec::new())] {
+            let error = verify(none).unwrap_err();
+            assert!(!error.is_permanent(), "{error}");
+        }
+    }
 }

@@ -161,7 +161,10 @@ fn output_folder_waits_for_the_next_worker() {
     in_cluster(|fixture| async move {
         let spec = ContainerSpec {
             disk: Some(disk_with_output(fixture.folder.path(), "late")),
-            ..fixture.spec("/bin/busybox mkdir /work/out; echo content > /work/out/file; exit 6")
+            // It ends when the worker is gone.
+            ..fixture.spec(
+                "/bin/busybox mkdir /work/out; echo content > /work/out/file; /bin/busybox sleep 15; exit 6",
+            )
         };
         let id = started_by_a_worker_that_left(&fixture, &spec);
         // Longer than a pod without an output folder waits.

@@ -233,11 +233,11 @@ fn key_of(error: &OrderError) -> &'static str {
             ManifestError::OutputElsewhere { .. } => "output",
             ManifestError::BadRuntime { .. } => "runtime",
             ManifestError::Exposed { key: "registry" } => "registry_login",
-            ManifestError::BadPath { key, .. } | ManifestError::Exposed { key } => *key,
+            ManifestError::BadPath { key, .. } | ManifestError::Exposed { key } => key,
             ManifestError::TooMany {
                 key: "network.allow", ..
             } => "network",
-            ManifestError::TooMany { key, .. } => *key,
+            ManifestError::TooMany { key, .. } => key,
             ManifestError::TooLarge { .. }
             | ManifestError::NotValid { .. }
             | ManifestError::OtherVersion { .. } => "version",
