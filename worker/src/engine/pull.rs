@@ -354,8 +354,8 @@ fn with_reason_of(pull: &Pull, action: &str, error: EngineError) -> EngineError 
 
 /// Returns the digest that the engine recorded for the image, if it is `digest`.
 ///
-/// Docker and Podman hash a manifest that they fetch by digest, and keep it only if the hash matches. An image
-/// that lost its names says nothing of its digest, and may have them again at the next attempt.
+/// Docker and Podman hash a manifest that they fetch by digest, and keep it only if the hash matches. An
+/// image that lost its names says nothing of its digest, and may have them again at the next attempt.
 fn verified_digest(image: &ImageInspect, name: &str, digest: [u8; 32]) -> Result<[u8; 32], EngineError> {
     let wanted = format!("sha256:{}", hex::encode(digest));
     let recorded = image.repo_digests.as_deref().unwrap_or_default();
