@@ -193,10 +193,11 @@ fn quote_is_price_by_slots_and_time_rounded_up_for_each_machine() {
         machine(1, 1, 999_000, u128::MAX, "us-east"),
         machine(2, 1, 999_000, u128::MAX, "us-east"),
     ];
-    assert!(matches!(
-        machine_costs(&order, &dear),
-        Err(ConsumerError::TooDear)
-    ));
+    let long = OrderSpec {
+        max_duration_ms: 3_600_000,
+        ..order
+    };
+    assert!(matches!(machine_costs(&long, &dear), Err(ConsumerError::TooDear)));
     let quote = Quote {
         machines: quoted,
         escrow,

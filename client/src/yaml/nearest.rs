@@ -3,8 +3,11 @@
 /// Longest word that is compared, in bytes.
 const MAX_BYTES: usize = 64;
 
+/// Maximum length of a unit at the end of a key, in bytes, such as `_gb` or `_percent`.
+const MAX_UNIT_BYTES: usize = 8;
+
 /// Returns the candidate with the fewest changes of letters from the word; `None` where all differ in more
-/// than a third of it.
+/// than a third of it. A unit that was left out, as in `min_vram` for `min_vram_gb`, is one change.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > MAX_BYTES {
         return None;
@@ -14,10 +17,18 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word, &plain(candidate)), candidate))
+        .map(|candidate| (changes(&word, &plain(candidate)), candidate))
         .filter(|(changes, _)| *changes <= limit)
         .min_by_key(|(changes, _)| *changes)
         .map(|(_, candidate)| candidate)
+}
+
+/// Number of changes that make the candidate of a word.
+fn changes(word: &str, candidate: &str) -> usize {
+    let lacks_unit = candidate
+        .strip_prefix(word)
+        .is_some_and(|unit| !word.is_empty() && unit.starts_with('_') && unit.len() <= MAX_UNIT_BYTES);
+    if lacks_unit { 1 } else { distance(word, candidate) }
 }
 
 /// Number of letters to insert, remove, replace or swap with their neighbour to make one word of the other.
@@ -68,6 +79,7 @@ mod tests {
             ("imgae", Some("image")),
             ("Image", Some("image")),
             ("min-vram-gb", Some("min_vram_gib")),
+            ("min_vram", Some("min_vram_gib")),
             ("node", Some("nodes")),
             ("volume", None),
             ("", None),

@@ -78,7 +78,7 @@ pub struct KubernetesEngine {
     settings: Arc<KubernetesSettings>,
     connection: Connection,
     /// Reads the configuration of images, which no API of a cluster tells.
-    registry: Registry,
+    registry: Arc<Registry>,
     /// Configurations of images by reference, as far as they were read.
     images: Arc<Mutex<images::KnownImages>>,
     runs: Runs,
@@ -122,7 +122,7 @@ impl KubernetesEngine {
         let settings = Arc::new(settings);
         Self {
             connection: Connection::new(settings.clone()),
-            registry: Registry::new(settings.private_registries.clone()),
+            registry: Arc::new(Registry::new(settings.private_registries.clone())),
             settings,
             images: Arc::default(),
             runs: Runs::default(),
