@@ -178,9 +178,8 @@ impl Submitted {
                 TransactionStatus::Dropped { message } if message == FINALITY_TIMEOUT => {
                     return Err(self.undecided(awaited, "for as long as the node watches it".to_owned()));
                 }
-                TransactionStatus::Error { message }
-                | TransactionStatus::Invalid { message }
-                | TransactionStatus::Dropped { message } => {
+                TransactionStatus::Invalid { message } => return Err(invalidated(&message)),
+                TransactionStatus::Error { message } | TransactionStatus::Dropped { message } => {
                     return Err(rejected(self.account, 0, &message, ""));
                 }
                 TransactionStatus::Validated
@@ -365,19 +364,29 @@ fn rejected(account: AccountId, code: i32, message: &str, detail: &str) -> Error
     }
 }
 
+/// Returns the error for a transaction that the pool took, and found invalid at a later block.
+///
+/// It is not signed again by itself: on another branch of the chain it may still be included.
+fn invalidated(message: &str) -> Error {
+    Error::Rejected {
+        reason: format!(
+            "{message}; another program signs with the same account, or spent its balance since: see what it did, and try \
+             again"
+        ),
+    }
+}
+
 fn progress_error(account: AccountId, error: TransactionProgressError) -> Error {
     match error {
-        TransactionProgressError::TransactionStatusError(status) => {
-            let (TransactionStatusError::Error(message)
-            | TransactionStatusError::Invalid(message)
-            | TransactionStatusError::Dropped(message)) = &status
-            else {
-                return Error::Rejected {
-                    reason: status.to_string(),
-                };
-            };
-            rejected(account, 0, message, "")
-        }
+        TransactionProgressError::TransactionStatusError(status) => match &status {
+            TransactionStatusError::Invalid(message) => invalidated(message),
+            TransactionStatusError::Error(message) | TransactionStatusError::Dropped(message) => {
+                rejected(account, 0, message, "")
+            }
+            _ => Error::Rejected {
+                reason: status.to_string(),
+            },
+        },
         TransactionProgressError::UnexpectedEndOfTransactionStatusStream => Error::ConnectionLost {
             reason: "the node stopped reporting the transaction's status; it may still be included"
                 .to_owned(),

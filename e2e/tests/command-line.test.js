@@ -78,7 +78,7 @@ test('the chain and its accounts are printed in snake_case', async () => {
 test('machines are printed in snake_case', async () => {
   assertSnakeCase(await assay('machine', 'list'), ['worker_key', 'active']);
   const [shown] = await assay('machine', 'show', machine);
-  assert.equal(shown.id, Number(machine));
+  assert.equal(shown.machine, Number(machine));
   assertSnakeCase(shown, ['sealing_key', 'minimum_bond', 'pending_slashes', 'active']);
   assertSnakeCase(await assay('machine', 'find'), ['price_per_slot_hour', 'tee_kinds']);
   const [explained] = await assay('machine', 'explain', machine, '--min-vram-gib', '1000000');
@@ -88,7 +88,7 @@ test('machines are printed in snake_case', async () => {
 
 test('a job and the events of the chain are printed in snake_case', async () => {
   const [shown] = await assay('job', 'show', job);
-  assert.equal(shown.id, Number(job));
+  assert.equal(shown.job, Number(job));
   assertSnakeCase(shown, ['max_duration_ms', 'starting', 'verification', 'consumer']);
   const { chain } = suite.api.rpc;
   const finalBlock = async () => (await chain.getHeader(await chain.getFinalizedHead())).number.toNumber();
