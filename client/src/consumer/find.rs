@@ -17,6 +17,9 @@ pub(super) const MAX_OFFERS: usize = 10_000;
 /// Maximum number of machines that an explanation names.
 const MAX_EXPLAINED: usize = 1_000;
 
+/// Maximum number of machines that an explanation names where a search looks at none.
+const MAX_OTHERS: u32 = 20;
+
 /// Machines of one provider that meet the requirements, as many as were asked for, the best first.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Cluster {
@@ -71,7 +74,8 @@ pub struct Explanation {
     pub requirements: Requirements,
     /// Machines that meet them.
     pub fitting: Vec<u64>,
-    /// Machines that do not, with what they lack; the first 1,000.
+    /// Machines that do not, with what they lack; the first 1,000. Where none is of the class and in the
+    /// region, some of the class elsewhere, or of other classes.
     pub passed_over: Vec<PassedOver>,
 }
 
@@ -135,7 +139,39 @@ impl Consumer {
             }
         }
         explanation.passed_over.truncate(MAX_EXPLAINED);
+        if explanation.fitting.is_empty() && explanation.passed_over.is_empty() {
+            explanation.passed_over = self.explain_others(requirements).await?;
+        }
         Ok(explanation)
+    }
+
+    /// Explains some machines outside of the region and the class, which is where a search looks at all.
+    async fn explain_others(&self, requirements: &Requirements) -> Result<Vec<PassedOver>, ConsumerError> {
+        let anywhere = Requirements {
+            gpu_type: requirements.gpu_type.clone(),
+            ..Requirements::default()
+        };
+        for wider in [anywhere, Requirements::default()] {
+            let options = FindOptions {
+                limit: Some(MAX_OTHERS),
+                explain: true,
+                ..FindOptions::default()
+            };
+            let page = self.client.find_machines(&wider, &options).await?;
+            let offered = page.offers.iter().map(|offer| offer.machine);
+            let machines = offered.chain(page.passed_over.iter().map(|passed| passed.machine));
+            let mut explained = Vec::new();
+            for machine in machines.take(MAX_OTHERS as usize) {
+                // One that left the market meanwhile is passed over in silence.
+                if let Some(mismatches) = self.client.explain(requirements, machine).await? {
+                    explained.push(PassedOver { machine, mismatches });
+                }
+            }
+            if !explained.is_empty() {
+                return Ok(explained);
+            }
+        }
+        Ok(Vec::new())
     }
 
     /// Returns the machines that meet the requirements, in the market's order.
