@@ -370,8 +370,8 @@ fn rejected(account: AccountId, code: i32, message: &str, detail: &str) -> Error
 fn invalidated(message: &str) -> Error {
     Error::Rejected {
         reason: format!(
-            "{message}; another program signs with the same account, or spent its balance since: see what it did, and try \
-             again"
+            "{message}; another program used the same account since. It may still be included after a change of the best \
+             chain: look at the account's transactions before you try again"
         ),
     }
 }
