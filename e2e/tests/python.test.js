@@ -445,7 +445,7 @@ test('two hundred clients at once use no nonce twice, and none waits for ever', 
   const funded = await succeed(api, api.tx.utility.batchAll(pairs.map(fund)), accounts.dave, { finalized: true });
   eventOf(funded, 'utility', 'BatchCompleted');
 
-  // Each account has clients in several processes.
+  // A process has an account of its own.
   const many = await fileOf('many', MANY);
   const running = Array.from({ length: PROCESSES }, (_, index) => startPython(
     [many, `//e2e//${names[index % ACCOUNTS]}`, CLIENTS_PER_PROCESS, CLIENTS_LIMIT_MS / 1_000], node.url,
